@@ -1,0 +1,397 @@
+"""Reading and writing tensors: safetensors both ways, torch's `.bin` and `.pt` for reading.
+
+Readers know every name, dtype and shape from the header alone and hand out one tensor at a time,
+so a checkpoint is never in memory twice. Format: huggingface/safetensors, "Format" section.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import os
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from inarch.errors import CheckpointFileError, MissingExtraError
+
+DTYPES: dict[str, np.dtype] = {
+    code: np.dtype(kind)
+    for code, kind in {
+        "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16,
+        "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2,
+        "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+        "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+    }.items()
+}  # fmt: skip
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+# The limit that the safetensors format sets for its own header.
+HEADER_LIMIT = 100_000_000
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of one tensor. `dtype` is the format's code, such as `"F32"`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One weight file: its name, its metadata, and its tensors in the order of their bytes."""
+
+    filename: str
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str] | None = None
+
+
+class Weights:
+    """The tensors of a checkpoint, in one file or several.
+
+    `header` maps every name to its `TensorInfo`; `read(name)` gives the values, valid until
+    the next call at least. Use as a context manager.
+    """
+
+    format = "safetensors"
+
+    def __init__(self, shards: Sequence[Shard], readers: Sequence[Any]):
+        self.shards = tuple(shards)
+        self.header: dict[str, TensorInfo] = {}
+        self._readers: dict[str, Any] = {}
+        for shard, reader in zip(shards, readers, strict=True):
+            for name, info in shard.tensors.items():
+                if name in self.header:
+                    raise CheckpointFileError(f"tensor {name!r} is in two weight files")
+                self.header[name] = info
+                self._readers[name] = reader
+
+    def read(self, name: str) -> np.ndarray:
+        """The values of a tensor, read-only, shape as in the header."""
+        return self._readers[name].read(name)
+
+    def release(self, name: str) -> None:
+        """Say that the values of a tensor are no longer needed in memory."""
+        self._readers[name].release(name)
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class SafetensorsFile:
+    """A safetensors file, checked against its own size on opening and mapped for reading."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with path.open("rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as e:  # an empty file can't be mapped
+            raise CheckpointFileError(f"{path} is empty; fetch the file again") from e
+        except OSError as e:
+            raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
+        self._places: dict[str, tuple[int, int]] = {}
+        self.shard = self._parse()
+
+    def _parse(self) -> Shard:
+        size = len(self._map)
+        if size < 8:
+            raise CheckpointFileError(f"{self.path} has {size} bytes, too few for safetensors")
+        (length,) = struct.unpack("<Q", self._map[:8])
+        if length > HEADER_LIMIT:
+            raise CheckpointFileError(
+                f"{self.path} announces a header of {length:,} bytes; "
+                f"the format allows {HEADER_LIMIT:,}. This is not a safetensors file"
+            )
+        if 8 + length > size:
+            raise CheckpointFileError(
+                f"{self.path} announces a header of {length:,} bytes, the file has {size:,}; "
+                "it is truncated or not safetensors: fetch it again"
+            )
+        try:
+            header = json.loads(self._map[8 : 8 + length], object_pairs_hook=_unique)
+            metadata = header.pop("__metadata__", None)
+            tensors = {name: self._entry(name, entry) for name, entry in header.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+            raise CheckpointFileError(f"{self.path} has a malformed header: {e}") from e
+        self._check_places(tensors, 8 + length, size)
+        order = sorted(tensors, key=lambda name: self._places[name])
+        return Shard(self.path.name, {name: tensors[name] for name in order}, metadata)
+
+    def _entry(self, name: str, entry: dict) -> TensorInfo:
+        begin, end = entry["data_offsets"]
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"tensor {name!r} has dtype {entry['dtype']!r}, known: {list(DTYPES)}")
+        shape = tuple(entry["shape"])
+        if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
+            raise ValueError(f"tensor {name!r} has sizes that aren't whole numbers")
+        self._places[name] = (begin, end)
+        return TensorInfo(entry["dtype"], shape)
+
+    def _check_places(self, tensors: Mapping[str, TensorInfo], start: int, size: int) -> None:
+        at = 0
+        for name, (begin, end) in sorted(self._places.items(), key=lambda item: item[1]):
+            if begin != at or end - begin != tensors[name].nbytes:
+                raise CheckpointFileError(
+                    f"{self.path}: tensor {name!r} ({tensors[name].dtype} "
+                    f"{list(tensors[name].shape)}) can't lie at bytes {begin:,} to {end:,}"
+                )
+            at = end
+        if start + at != size:
+            raise CheckpointFileError(
+                f"{self.path} should have {start + at:,} bytes by its header and has {size:,}; "
+                "it is truncated or damaged: fetch it again"
+            )
+        self._places = {name: (start + b, start + e) for name, (b, e) in self._places.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        info = self.shard.tensors[name]
+        begin, _ = self._places[name]
+        flat = np.frombuffer(self._map, DTYPES[info.dtype], math.prod(info.shape), begin)
+        return flat.reshape(info.shape)
+
+    def release(self, name: str) -> None:
+        """Drop the mapped pages of a tensor that has been copied out."""
+        begin, end = self._places[name]
+        begin = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+        if end > begin and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+    def close(self) -> None:
+        try:
+            self._map.close()
+        except BufferError:
+            # A caller still holds an array of the mapping: it closes with that array.
+            self._map = None  # type: ignore[assignment]
+
+
+class TorchFile:
+    """A torch checkpoint, read with `weights_only=True`: no code in it is ever run."""
+
+    def __init__(self, path: Path):
+        try:
+            import torch
+        except ImportError as e:
+            raise MissingExtraError(
+                f"{path} is a pickled torch file and torch is not installed. Install it "
+                "(pip install 'inarch[torch]'), or convert the checkpoint to safetensors"
+            ) from e
+        self._torch = torch
+        state = self._load(path)
+        if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+            state = state["state_dict"]
+        if not isinstance(state, dict):
+            raise CheckpointFileError(f"{path} holds a {type(state).__name__}, not named tensors")
+        self._state = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+        tensors = {
+            name: TensorInfo(self._code(path, name, t), tuple(t.shape))
+            for name, t in self._state.items()
+        }
+        self.shard = Shard(path.name, tensors)
+
+    def _load(self, path: Path) -> Any:
+        if not path.is_file():
+            raise CheckpointFileError(f"{path} does not exist")
+        options = {"map_location": "cpu", "weights_only": True}
+        try:
+            try:
+                return self._torch.load(path, mmap=True, **options)
+            except RuntimeError as e:
+                if "mmap" not in str(e):
+                    raise
+                return self._torch.load(path, **options)  # files from before torch 1.6
+        except Exception as e:
+            first = str(e).strip().splitlines() or [type(e).__name__]
+            raise CheckpointFileError(
+                f"{path} can't be read as torch weights without running code from it: {first[0]}"
+            ) from e
+
+    def _code(self, path: Path, name: str, tensor: Any) -> str:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        renamed = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "bool": "BOOL"}
+        code = renamed.get(kind) or (
+            "BF16" if kind == "bfloat16" else CODES.get(np.dtype(kind)) if kind else None
+        )
+        if code is None:
+            raise CheckpointFileError(f"{path}: tensor {name!r} has dtype {kind}, not supported")
+        return code
+
+    def read(self, name: str) -> np.ndarray:
+        tensor = self._state[name].detach().contiguous()
+        dtype = DTYPES[self.shard.tensors[name].dtype]
+        if dtype.type in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2):
+            raw = self._torch.int16 if dtype.itemsize == 2 else self._torch.int8
+            return tensor.view(raw).numpy().view(dtype)
+        return tensor.numpy()
+
+    def release(self, name: str) -> None:
+        """Nothing to do: torch maps the file and the system reclaims its pages."""
+
+    def close(self) -> None:
+        self._state = {}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return result
+
+
+# Looked for in this order; an index names the shards beside it.
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def open_weights(folder: Path) -> Weights:
+    """The weights of a checkpoint folder.
+
+    Raises:
+        CheckpointFileError: no weight file, or one that is truncated or malformed.
+        MissingExtraError: only pickled torch files are there and torch is not installed.
+    """
+    for filename in WEIGHT_FILES:
+        path = folder / filename
+        if path.is_file():
+            break
+    else:
+        raise CheckpointFileError(
+            f"{folder} holds no weights; looked for {', '.join(WEIGHT_FILES)}"
+        )
+    names = _shard_names(path) if path.suffix == ".json" else [path.name]
+    kind = SafetensorsFile if ".safetensors" in path.name else TorchFile
+    readers = [kind(folder / name) for name in names]
+    weights = Weights([reader.shard for reader in readers], readers)
+    weights.format = "safetensors" if kind is SafetensorsFile else "torch"
+    return weights
+
+
+def _shard_names(index: Path) -> list[str]:
+    listed = read_json(index).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise CheckpointFileError(f"{index} has no 'weight_map'")
+    names = list(dict.fromkeys(listed.values()))
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointFileError(f"{index} names a shard outside its folder: {name!r}")
+        if not (index.parent / name).is_file():
+            raise CheckpointFileError(f"{index} names the shard {name}, which is not there")
+    return names
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, or an error that names the file."""
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as e:
+        raise CheckpointFileError(f"{path} does not exist") from e
+    except (ValueError, RecursionError) as e:
+        raise CheckpointFileError(f"{path} is not JSON: {e}") from e
+    except OSError as e:
+        raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
+    if not isinstance(value, dict):
+        raise CheckpointFileError(f"{path} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_safetensors(path: Path, shard: Shard, values: Callable[[str], np.ndarray]) -> None:
+    """Write a shard tensor by tensor, then read the file back and compare every byte's digest.
+
+    `values(name)` is called once for each tensor, in order; its result may be a view.
+
+    Raises:
+        CheckpointFileError: the file can't be written, or differs from what was written.
+    """
+    header: dict[str, Any] = {}
+    if shard.metadata is not None:
+        header["__metadata__"] = shard.metadata
+    at = 0
+    for name, info in shard.tensors.items():
+        offsets = [at, at + info.nbytes]
+        header[name] = {"dtype": info.dtype, "shape": list(info.shape), "data_offsets": offsets}
+        at = offsets[1]
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    digests: dict[str, bytes] = {}
+    try:
+        with path.open("wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for name, info in shard.tensors.items():
+                data = _bytes(name, values(name), info)
+                digests[name] = hashlib.blake2b(data).digest()
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as e:
+        raise CheckpointFileError(f"{path} can't be written: {e.strerror or e}") from e
+    written = SafetensorsFile(path)
+    for name in shard.tensors:
+        if hashlib.blake2b(_bytes(name, written.read(name), None)).digest() != digests[name]:
+            raise CheckpointFileError(f"{path}: tensor {name!r} was not written as it was given")
+        written.release(name)
+    written.close()
+
+
+def _bytes(name: str, array: np.ndarray, info: TensorInfo | None) -> memoryview:
+    """The little-endian row-major bytes of an array, checked against what the header says."""
+    if info is not None and (array.shape != info.shape or array.dtype != DTYPES[info.dtype]):
+        raise CheckpointFileError(
+            f"tensor {name!r} is {array.dtype} {array.shape}, announced as {info}"
+        )
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def sharded(tensors: Mapping[str, TensorInfo], limit: int, metadata: dict | None) -> list[Shard]:
+    """Tensors laid out in files of at most `limit` bytes (a larger tensor has its own)."""
+    groups: list[dict[str, TensorInfo]] = [{}]
+    size = 0
+    for name, info in tensors.items():
+        if groups[-1] and size + info.nbytes > limit:
+            groups.append({})
+            size = 0
+        groups[-1][name] = info
+        size += info.nbytes
+    if len(groups) == 1:
+        return [Shard("model.safetensors", groups[0], metadata)]
+    names = (f"model-{i + 1:05}-of-{len(groups):05}.safetensors" for i in range(len(groups)))
+    return [Shard(name, group, metadata) for name, group in zip(names, groups, strict=True)]
+
+
+def index_of(shards: Iterable[Shard]) -> dict[str, Any]:
+    """The content of `model.safetensors.index.json` for several shards."""
+    pairs = [(name, shard, info) for shard in shards for name, info in shard.tensors.items()]
+    total = sum(info.nbytes for _, _, info in pairs)
+    weight_map = {name: shard.filename for name, shard, _ in pairs}
+    return {"metadata": {"total_size": total}, "weight_map": weight_map}
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

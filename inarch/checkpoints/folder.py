@@ -1,0 +1,114 @@
+"""A preset folder is replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from inarch.errors import CheckpointFileError
+
+
+@contextlib.contextmanager
+def replacing(folder: Path, stale: Callable[[str], bool]) -> Iterator[Path]:
+    """Yield an empty folder to write to; when the block ends well it takes `folder`'s place.
+
+    Files that were in `folder` and aren't written anew are kept, unless `stale(name)`. Until
+    the exchange the old folder is untouched, so a full disk or a kill loses nothing.
+
+    Raises:
+        CheckpointFileError: the folder can't be written to; the old one stays as it was.
+    """
+    folder = Path(os.path.realpath(folder))
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointFileError(f"{folder} is a file; choose a folder to save to")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as e:
+        raise CheckpointFileError(f"{folder} can't be written: {e.strerror or e}") from e
+    try:
+        yield fresh
+        _keep_others(folder, fresh, stale)
+        _sync(fresh)
+        _exchange(fresh, folder)
+    except OSError as e:
+        if isinstance(e, CheckpointFileError):
+            raise
+        raise CheckpointFileError(
+            f"{folder} can't be written: {e.strerror or e}; what was there is unchanged"
+        ) from e
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _keep_others(folder: Path, fresh: Path, stale: Callable[[str], bool]) -> None:
+    """Link the files that a save doesn't concern, such as a README, into the new folder."""
+    mode = 0o777 & ~_umask()
+    if folder.is_dir():
+        mode = folder.stat().st_mode & 0o7777
+        for root, _, names in os.walk(folder):
+            below = Path(root).relative_to(folder)
+            for name in names:
+                target = fresh / below / name
+                if target.exists() or (below == Path() and stale(name)):
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(Path(root) / name, target, follow_symlinks=False)
+                except OSError:  # another file system, or one without hard links
+                    shutil.copy2(Path(root) / name, target, follow_symlinks=False)
+    fresh.chmod(mode)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(folder: Path) -> None:
+    """Have every file and folder below `folder` on disk before it gets its name."""
+    for root, _, names in os.walk(folder):
+        for path in (*(Path(root) / name for name in names), Path(root)):
+            if path.is_symlink():
+                continue
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _exchange(fresh: Path, folder: Path) -> None:
+    """Give `fresh` the name `folder`; what had it ends up under the name `fresh`."""
+    if not folder.exists():
+        fresh.rename(folder)
+    elif not _swap(fresh, folder):
+        aside = fresh.with_name(fresh.name + ".old")
+        folder.rename(aside)
+        try:
+            fresh.rename(folder)
+        except BaseException:
+            aside.rename(folder)
+            raise
+        aside.rename(fresh)
+    handle = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _swap(one: Path, two: Path) -> bool:
+    """Exchange two names in one step where the system can (Linux's renameat2)."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return renameat2(here, os.fsencode(one), here, os.fsencode(two), exchange) == 0

@@ -1,0 +1,109 @@
+"""From a preset name, a hub id or a folder to a folder on this machine."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inarch.checkpoints.files import sha256
+from inarch.errors import CheckpointFileError, PresetError
+
+# What a checkpoint consists of; exports to other runtimes that share a repository stay there.
+WANTED = (
+    "config.json", "inarch.json", "model*.safetensors", "model.safetensors.index.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.txt", "vocab.json", "merges.txt", "*.model", "modules.json",
+    "config_sentence_transformers.json", "sentence_*_config.json", "*_*/config.json",
+)  # fmt: skip
+PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A built-in name for a published checkpoint.
+
+    Args:
+        hub: the checkpoint's id on the Hugging Face hub.
+        parameters: how many the backbone has.
+        revision: the commit to take, where one is pinned.
+        sha256: known checksums, file name to hexadecimal digest.
+    """
+
+    name: str
+    hub: str
+    licence: str
+    parameters: int
+    description: str
+    revision: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+def resolve(preset: str | os.PathLike, presets: Mapping[str, Preset]) -> Path:
+    """A folder with the files of `preset`, fetched from the hub if need be.
+
+    Args:
+        preset: a folder, a built-in name, or a hub id `owner/name`, optionally `@revision`.
+        presets: the built-in names.
+
+    Raises:
+        PresetError: no such folder, name or hub id; near names are offered.
+        CheckpointFileError: the hub can't be reached and the files aren't in the local cache, or
+            a file's checksum is not the known one.
+    """
+    text = os.fspath(preset)
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise PresetError(f"{text} is a file; give the folder that holds config.json")
+    if text in presets:
+        known = presets[text]
+        found = _fetch(known.hub, known.revision)
+        for name, digest in known.sha256.items():
+            if sha256(found / name) != digest:
+                raise CheckpointFileError(
+                    f"{found / name} has not the checksum known for preset {text!r} "
+                    f"({digest}); remove it and fetch it again"
+                )
+        return found
+    hub_id = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", text)
+    if hub_id and not text.startswith("."):
+        return _fetch(hub_id[1], hub_id[2])
+    near = difflib.get_close_matches(text, presets, n=3, cutoff=0.6)
+    hint = f"did you mean {', '.join(near)}?" if near else "`inarch presets` lists the names;"
+    raise PresetError(
+        f"{text!r} is no folder and no preset: {hint} a hub id has the form owner/name"
+    )
+
+
+def _fetch(repo: str, revision: str | None) -> Path:
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    def snapshot(patterns: tuple[str, ...]) -> Path:
+        if not sys.stderr.isatty():
+            hub.utils.disable_progress_bars()
+        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+
+    at = f" at revision {revision!r}" if revision else ""
+    try:
+        folder = snapshot(WANTED)
+        if not any(folder.glob("model*.safetensors")):
+            folder = snapshot((*WANTED, *PICKLED))
+    except errors.RevisionNotFoundError as e:
+        raise PresetError(f"hub repository {repo!r} has no revision {revision!r}") from e
+    except errors.GatedRepoError as e:
+        raise PresetError(f"hub repository {repo!r} is gated; log in with `hf auth login`") from e
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as e:
+        raise PresetError(f"there is no hub repository {repo!r} that this machine may read") from e
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as e:
+        raise CheckpointFileError(
+            f"{repo!r}{at} isn't in the local hub cache and the hub can't be reached; connect "
+            "(HF_ENDPOINT, HF_HUB_OFFLINE), or give a folder that holds the checkpoint"
+        ) from e
+    return folder

@@ -1,0 +1,108 @@
+"""What a checkpoint looked like on disk, kept so that an untouched model is written back equal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.checkpoints.files import Shard, TensorInfo, sharded
+from inarch.checkpoints.rule import Pattern
+from inarch.checkpoints.source import Source, canonical
+
+# Shards of a new export hold at most this many bytes.
+SHARD_LIMIT = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Key order, dtypes, shards, prefix and spellings of one checkpoint, and its config's text.
+
+    Args:
+        head: the head that was read from it, or none.
+    """
+
+    config_text: str
+    shards: tuple[Shard, ...]
+    head: str | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return json.loads(self.config_text)
+
+    def to_json(self) -> dict[str, Any]:
+        shards = [
+            {
+                "filename": shard.filename,
+                "metadata": shard.metadata,
+                "tensors": [[n, i.dtype, list(i.shape)] for n, i in shard.tensors.items()],
+            }
+            for shard in self.shards
+        ]
+        return {"config_text": self.config_text, "shards": shards, "head": self.head}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Layout:
+        shards = tuple(
+            Shard(
+                shard["filename"],
+                {n: TensorInfo(dtype, tuple(shape)) for n, dtype, shape in shard["tensors"]},
+                shard["metadata"],
+            )
+            for shard in value["shards"]
+        )
+        return cls(value["config_text"], shards, value["head"])
+
+
+def shards_to_write(
+    source: Source,
+    layout: Layout | None,
+    ours: Mapping[str, tuple[int, ...]],
+    arguments: Mapping[str, Any],
+    head: str | None,
+    tie: bool,
+    dtype: str,
+) -> list[Shard]:
+    """The files and tensors that an export has.
+
+    As they were where the checkpoint had this very head; else the map's own names, in the old
+    order and dtypes as far as the old file goes, without the heads that the model replaced.
+    `dtype` is the code for tensors that are new.
+    """
+    if layout is not None and layout.head == head:
+        return [_as_safetensors(shard) for shard in layout.shards]
+    new: dict[str, TensorInfo] = {}
+    for rule in canonical(source, arguments, head, tie):
+        pattern = Pattern.parse(rule.pattern)
+        sizes = pattern.sizes(None, [ours[name] for name in rule.ours])
+        shapes = pattern.their_shapes(sizes)
+        new |= {n: TensorInfo(dtype, s) for n, s in zip(rule.theirs, shapes, strict=True)}
+    if layout is None:
+        return sharded(dict(sorted(new.items())), SHARD_LIMIT, {"format": "pt"})
+    old = {
+        source.prefix + name.removeprefix(source.prefix): info
+        for shard in layout.shards
+        for name, info in shard.tensors.items()
+    }
+    floats = [i.dtype for i in old.values() if i.dtype.startswith(("F", "BF"))]
+    usual = max(floats, key=floats.count, default=dtype)
+    header = {n: TensorInfo(old[n].dtype, new[n].shape) for n in old if n in new}
+    header |= {n: TensorInfo(usual, i.shape) for n, i in new.items() if n not in header}
+    return sharded(header, SHARD_LIMIT, {"format": "pt"})
+
+
+def _as_safetensors(shard: Shard) -> Shard:
+    """The same shard under the name that a safetensors file has; torch's aren't written."""
+    name = shard.filename
+    if not name.endswith(".safetensors"):
+        name = name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors"
+        return Shard(name, shard.tensors, {"format": "pt"})
+    return shard
+
+
+def is_weight_file(name: str) -> bool:
+    """Whether a file of a preset folder holds weights, so that a new save makes it stale."""
+    stem = ("model", "pytorch_model")
+    kinds = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
+    return name.startswith(stem) and name.endswith(kinds)

@@ -1,0 +1,223 @@
+"""A `Source` is one published format of one architecture: config map, weight map and heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inarch.checkpoints.config import ConfigEntry, ConfigMap, read_fields
+from inarch.checkpoints.files import TensorInfo
+from inarch.checkpoints.rule import Derived, Entry, Rule, Tied, Unused, expanded, prefixed
+from inarch.errors import WeightMapError
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a task's original adds to the backbone.
+
+    Args:
+        architectures: class names in `config.json`; the first is the one a new export gets.
+        weights: the head's own weight map. Names are the file's, without the backbone's prefix.
+        tied: entries that hold when `tie_word_embeddings` is true, as it is by default.
+        untied: entries that hold instead when it is false.
+        config: config fields that are this head's.
+        needs: parts of the backbone that the head reads.
+    """
+
+    architectures: tuple[str, ...]
+    weights: list[Entry] = field(default_factory=list)
+    tied: list[Entry] = field(default_factory=list)
+    untied: list[Entry] = field(default_factory=list)
+    config: list[ConfigEntry] = field(default_factory=list)
+    needs: tuple[str, ...] = ()
+
+    def entries(self, tie: bool) -> list[Entry]:
+        return [*self.weights, *(self.tied if tie else self.untied)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published format of one architecture.
+
+    Args:
+        model_type: the `model_type` of its `config.json`.
+        architecture: class name that `config.json` has for the backbone alone.
+        prefix: what precedes the backbone's tensors in a file that also holds a head. Files
+            with and without it are read.
+        config: the config map.
+        weights: the backbone's weight map.
+        parts: optional pieces of the backbone, such as BERT's pooler. Each is also a boolean
+            argument of the backbone: true where the file has the piece.
+        heads: by the name of the task that uses them; other heads are known so as to be carried.
+    """
+
+    model_type: str
+    architecture: str
+    prefix: str
+    config: list[ConfigEntry]
+    weights: list[Entry]
+    parts: Mapping[str, list[Entry]] = field(default_factory=dict)
+    heads: Mapping[str, Head] = field(default_factory=dict)
+
+    @property
+    def config_map(self) -> ConfigMap:
+        elsewhere = (entry for head in self.heads.values() for entry in head.config)
+        return ConfigMap(tuple(self.config), tuple(elsewhere))
+
+    def arguments(self, config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+        """Our backbone's arguments, from their config and the names in their weight file."""
+        arguments = self.config_map.arguments(config)
+        names = set(names)
+        for part, entries in self.parts.items():
+            mine = {name for entry in expanded(entries, arguments) for name in entry.theirs}
+            arguments[part] = not names.isdisjoint(mine | {self.prefix + name for name in mine})
+        return arguments
+
+    def head_arguments(self, head: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Our head's arguments from their config."""
+        return read_fields(self.heads[head].config, config)
+
+    def holds_head(self, head: str, config: Mapping[str, Any], names: Iterable[str]) -> bool:
+        """Whether a checkpoint holds the weights of `head`.
+
+        The class that wrote it decides where it is one of ours; several heads share names.
+        """
+        written = set(config.get("architectures") or ())
+        known = {a for other in self.heads.values() for a in other.architectures}
+        if written & known:
+            return not written.isdisjoint(self.heads[head].architectures)
+        wanted = {n for e in self.heads[head].weights if isinstance(e, Rule) for n in e.theirs}
+        return bool(wanted) and wanted <= set(names)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A weight map matched with one file and one model, name by name.
+
+    `theirs` of every rule are spelled as the file has them. `carried` are tensors that no
+    variable of this model holds: they are kept as they are and written back, with the reason.
+    """
+
+    rules: tuple[Rule, ...]
+    ties: dict[str, str]
+    derived: dict[str, Derived]
+    carried: dict[str, str]
+
+    def rule_of(self) -> dict[str, Rule]:
+        return {name: rule for rule in self.rules for name in rule.theirs}
+
+
+def match(
+    source: Source,
+    header: Mapping[str, TensorInfo],
+    ours: Mapping[str, tuple[int, ...]],
+    arguments: Mapping[str, Any],
+    head: str | None = None,
+    tie: bool = True,
+    where: str = "the checkpoint",
+) -> Plan:
+    """Pair every tensor of `header` with the variables `ours` (names and shapes).
+
+    Args:
+        arguments: the backbone's arguments (its counts and parts).
+        head: the head whose variables are among `ours` and whose weights are to be read.
+        tie: whether the output and input embeddings are one variable.
+
+    Raises:
+        WeightMapError: tensors that are missing, unknown or of another shape, and variables
+            that nothing fills; all of them in one message.
+    """
+    prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
+    active, carried = _entries(source, prefix, arguments, head, tie)
+    rules = tuple(_as_spelled(e, header) for e in active if isinstance(e, Rule))
+    ties = {e.theirs[0]: e.to for e in active if isinstance(e, Tied) and e.theirs[0] in header}
+    derived = {e.theirs[0]: e for e in active if isinstance(e, Derived) and e.theirs[0] in header}
+    mapped = {name for rule in rules for name in rule.theirs}
+    carried = {n: why for n, why in carried.items() if n in header and n not in mapped}
+    known = {*mapped, *ties, *derived, *carried}
+    filled = {name for rule in rules for name in rule.ours}
+    problems = {
+        "missing from the file": sorted(mapped - header.keys()),
+        "unknown in the file": sorted(header.keys() - known),
+        "variables that nothing fills": sorted(ours.keys() - filled),
+        "variables that the model lacks": sorted(filled - ours.keys()),
+        "of another shape": _misfits(rules, header, ours),
+    }
+    if any(problems.values()):
+        lines = [f"\n  {what}: {', '.join(names)}" for what, names in problems.items() if names]
+        raise WeightMapError(
+            f"{where} does not match the {source.model_type} weight map:{''.join(lines)}"
+        )
+    return Plan(rules, ties, derived, carried)
+
+
+def canonical(
+    source: Source, arguments: Mapping[str, Any], head: str | None, tie: bool
+) -> tuple[Rule, ...]:
+    """The rules of a file written from nothing, with the prefix iff there is a head."""
+    prefix = source.prefix if head else ""
+    active, _ = _entries(source, prefix, arguments, head, tie)
+    return tuple(entry for entry in active if isinstance(entry, Rule))
+
+
+def _entries(
+    source: Source, prefix: str, arguments: Mapping[str, Any], head: str | None, tie: bool
+) -> tuple[list[Entry], dict[str, str]]:
+    """The entries in force, and the names that are carried, with the reason for each."""
+    backbone = list(source.weights)
+    carried: dict[str, str] = {}
+    for part, entries in source.parts.items():
+        if arguments.get(part):
+            backbone += entries
+        else:
+            carried |= {prefix + n: f"{part} not used" for e in entries for n in e.theirs}
+    active = [prefixed(entry, prefix) for entry in expanded(backbone, arguments)]
+    for name, other in source.heads.items():
+        if name == head:
+            active += [_rooted(e, prefix) for e in expanded(other.entries(tie), arguments)]
+        else:
+            everything = [*other.weights, *other.tied, *other.untied]
+            for entry in expanded(everything, arguments):
+                carried |= dict.fromkeys(entry.theirs, f"head {name}")
+    carried |= {n: e.reason for e in active if isinstance(e, Unused) for n in e.theirs}
+    return active, carried
+
+
+def _rooted(entry: Entry, prefix: str) -> Entry:
+    """A head's entry; a tie of a head points into the backbone by a name starting with '.'."""
+    if isinstance(entry, Tied) and entry.to.startswith("."):
+        return Tied(entry.theirs, prefix + entry.to[1:])
+    return entry
+
+
+def _as_spelled(rule: Rule, header: Mapping[str, TensorInfo]) -> Rule:
+    """The rule with their names as the file spells them, legacy spellings included."""
+    if not rule.legacy:
+        return rule
+    names = tuple(
+        next((n for n in (name, *older) if n in header), name)
+        for name, older in zip(rule.theirs, rule.legacy, strict=True)
+    )
+    return Rule(names, rule.ours, rule.pattern)
+
+
+def _misfits(
+    rules: Iterable[Rule], header: Mapping[str, TensorInfo], ours: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    from inarch.checkpoints.rule import Pattern
+
+    found = []
+    for rule in rules:
+        if any(n not in header for n in rule.theirs) or any(n not in ours for n in rule.ours):
+            continue
+        theirs = [header[name].shape for name in rule.theirs]
+        mine = [ours[name] for name in rule.ours]
+        try:
+            Pattern.parse(rule.pattern).sizes(theirs, mine)
+        except WeightMapError:
+            found.append(
+                f"{' + '.join(rule.theirs)} {theirs[0] if len(theirs) == 1 else theirs} "
+                f"for {' + '.join(rule.ours)} {mine[0] if len(mine) == 1 else mine}"
+            )
+    return found

@@ -1,0 +1,62 @@
+"""Length buckets. On a compiling backend each shape is compiled once, so shapes must be few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inarch.errors import InputError
+
+BUCKETS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
+
+
+def bucket(length: int, limit: int | None = None) -> int:
+    """The length to pad to: the smallest bucket that holds `length`, at most `limit`."""
+    size = next((size for size in BUCKETS if size >= length), length)
+    return size if limit is None else max(length, min(size, limit))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Positions of some sequences in the caller's order, and the shape to pad them to.
+
+    `rows` is at least `len(indices)`; the rows beyond are padding.
+    """
+
+    indices: np.ndarray
+    rows: int
+    length: int
+
+
+def by_length(
+    lengths: Sequence[int], batch_size: int, limit: int | None = None, exact: bool = False
+) -> Iterator[Batch]:
+    """Batches of sequences alike in length, longest first, so that memory peaks at once.
+
+    Args:
+        lengths: tokens of each sequence.
+        limit: the model's longest sequence.
+        exact: pad to the longest of each batch and to no more rows than there are, for backends
+            that don't compile per shape.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        longest = max(int(lengths[indices[0]]), 1)
+        if exact:
+            yield Batch(indices, len(indices), longest)
+        else:
+            rows = min(batch_size, 1 << (len(indices) - 1).bit_length())
+            yield Batch(indices, rows, bucket(longest, limit))
+
+
+def pad(sequences: Sequence[Sequence[int]], rows: int, length: int, value: int = 0) -> np.ndarray:
+    """Sequences as one int32 array `[rows, length]`, filled up with `value` on the right."""
+    array = np.full((rows, length), value, np.int32)
+    for row, sequence in enumerate(sequences):
+        array[row, : len(sequence)] = sequence
+    return array

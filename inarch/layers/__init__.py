@@ -1,0 +1,29 @@
+"""Keras layers that transformers are built of."""
+
+from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
+from inarch.layers.attention import MultiHeadAttention
+from inarch.layers.embedding import (
+    PositionEmbedding,
+    SinePositionEncoding,
+    TokenAndPositionEmbedding,
+)
+from inarch.layers.head import MaskedLMHead
+from inarch.layers.initializer import SinePositions
+from inarch.layers.mask import self_attention_mask, sequence_positions
+from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
+
+__all__ = [
+    "MaskedLMHead",
+    "MultiHeadAttention",
+    "PositionEmbedding",
+    "SinePositionEncoding",
+    "SinePositions",
+    "TokenAndPositionEmbedding",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "gelu_approximate",
+    "get_activation",
+    "self_attention_mask",
+    "sequence_positions",
+    "serialize_activation",
+]

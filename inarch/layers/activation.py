@@ -1,0 +1,47 @@
+"""Activation functions by name, with the one that published checkpoints use and Keras lacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from inarch.errors import InputError
+
+Activation = str | dict | Callable[[Any], Any] | None
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+def gelu_approximate(x: Any) -> Any:
+    """GELU through tanh (Hendrycks & Gimpel, 2016, arXiv:1606.08415), elementwise.
+
+    Within 5e-4 of the exact GELU: near enough to train with, far enough to spoil a conversion.
+    """
+    return keras.activations.gelu(x, approximate=True)
+
+
+def get_activation(name_or_callable: Activation) -> Callable[[Any], Any]:
+    """The activation function of a name, of a serialised config, or the callable itself.
+
+    Args:
+        name_or_callable: `"gelu"` (exact, through erf), `"gelu_approximate"` (through tanh),
+            or anything that `keras.activations.get` takes. `None` is the identity.
+
+    Raises:
+        InputError: the name is unknown.
+    """
+    if name_or_callable == "gelu_approximate":
+        return gelu_approximate
+    try:
+        return keras.activations.get(name_or_callable)
+    except ValueError as error:
+        raise InputError(
+            f"activation={name_or_callable!r} is unknown. Pass 'gelu' (exact), 'gelu_approximate' "
+            "(tanh), another name of keras.activations, or a function of one tensor."
+        ) from error
+
+
+def serialize_activation(activation: Callable[[Any], Any]) -> Any:
+    """What `get_activation` turns back into `activation`: a name where it has one, or a config."""
+    if activation is gelu_approximate:
+        return "gelu_approximate"
+    return keras.activations.serialize(activation)

@@ -1,0 +1,241 @@
+"""Multi-head attention: self, cross, and with a key/value cache."""
+
+from math import sqrt
+from numbers import Integral
+from typing import Any
+
+import keras
+
+from inarch.errors import InputError
+from inarch.layers.initializer import fresh_initializer
+from inarch.layers.mask import combine_masks
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+# Finite, so that a row that may see nothing averages over all instead of dividing 0 by 0.
+HIDDEN = -1e30
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class MultiHeadAttention(keras.layers.Layer):
+    """Scaled dot-product attention in several heads (Vaswani et al., 2017, arXiv:1706.03762).
+
+    Four `keras.layers.Dense` named `query`, `key`, `value` and `output` with plain 2-D kernels, so
+    that `enable_lora` and `quantize` work on each. Heads lie side by side in their columns.
+
+    Args:
+        num_heads: number of heads.
+        key_dim: width of a head of queries and keys; `None` is the query's width over `num_heads`.
+        value_dim: width of a head of values; `None` is `key_dim`.
+        dropout: rate of dropout on the attention probabilities.
+        use_bias: whether the four projections have biases.
+        query_bias, key_bias, value_bias, output_bias: overrides of `use_bias` for one projection.
+        kernel_initializer: of the kernels.
+        bias_initializer: of the biases.
+
+    Call arguments:
+        query: float `[batch, T, dim]`.
+        value: float `[batch, S, value width]`.
+        key: float `[batch, S, key width]`; `None` is `value`.
+        attention_mask: bool or int `[T, S]`, `[batch, T, S]` or `[batch, 1, T, S]`, true where a
+            query sees a key. A query that sees none averages all values.
+        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values.
+        cache_update_index: where in the cache the keys and values of this call go; `None` uses
+            the cache as it is, and ignores `key` and `value`.
+        return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.
+
+    Returns:
+        `output` `[batch, T, dim]`, or `(output, scores)`, `(output, cache)` or
+        `(output, scores, cache)`.
+
+    Raises:
+        InputError: `num_heads` doesn't divide the query's width and `key_dim` isn't given; or
+            `cache` and `cache_update_index` don't fit together.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_dim: int | None = None,
+        value_dim: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        query_bias: bool | None = None,
+        key_bias: bool | None = None,
+        value_bias: bool | None = None,
+        output_bias: bool | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        for argument, size in {"num_heads": num_heads, "key_dim": key_dim}.items():
+            if size is not None and size < 1:
+                raise InputError(f"{argument}={size}. Pass a positive int.")
+        self.num_heads = num_heads
+        self.key_dim = key_dim
+        self.value_dim = value_dim
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.query_bias = query_bias
+        self.key_bias = key_bias
+        self.value_bias = value_bias
+        self.output_bias = output_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.supports_masking = True
+
+    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+        width = query_shape[-1]
+        if self.key_dim is None and width % self.num_heads:
+            raise InputError(
+                f"num_heads={self.num_heads} doesn't divide the hidden size {width}. Choose a "
+                "number of heads that does."
+            )
+        key_dim = self.key_dim or width // self.num_heads
+        value_dim = self.value_dim or key_dim
+        # jax's fused attention takes heads of one width only.
+        self._fusible = key_dim == value_dim
+        self._scale = 1 / sqrt(key_dim)
+
+        self.query_dense = self._dense("query", self.num_heads * key_dim, self.query_bias)
+        self.key_dense = self._dense("key", self.num_heads * key_dim, self.key_bias)
+        self.value_dense = self._dense("value", self.num_heads * value_dim, self.value_bias)
+        self.output_dense = self._dense("output", width, self.output_bias)
+        self.query_dense.build(query_shape)
+        self.key_dense.build(key_shape or value_shape)
+        self.value_dense.build(value_shape)
+        self.output_dense.build((*query_shape[:-1], self.num_heads * value_dim))
+        self.dropout_layer = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name="dropout"
+        )
+        self.built = True
+
+    def call(
+        self,
+        query: Any,
+        value: Any,
+        key: Any = None,
+        attention_mask: Any = None,
+        cache: Any = None,
+        cache_update_index: Any = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+    ) -> Any:
+        queries = self._split_heads(self.query_dense(query))
+        keys, values, cache = self._keys_and_values(
+            value if key is None else key, value, cache, cache_update_index
+        )
+        mask = combine_masks(attention_mask)
+        if mask is not None:
+            mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
+
+        scores = None
+        if return_attention_scores or (training and self.dropout) or not self._fusible:
+            scores = self._scores(queries, keys, mask)
+            dropped = self.dropout_layer(ops.cast(scores, values.dtype), training=training)
+            attended = ops.einsum("bhts,bshd->bthd", dropped, values)
+        else:
+            attended = ops.dot_product_attention(
+                queries, keys, values, mask=mask, scale=self._scale
+            )
+        shape = ops.shape(attended)
+        output = self.output_dense(ops.reshape(attended, (*shape[:2], shape[2] * shape[3])))
+
+        if not return_attention_scores:
+            return output if cache is None else (output, cache)
+        scores = ops.cast(scores, self.compute_dtype)
+        return (output, scores) if cache is None else (output, scores, cache)
+
+    def _dense(self, name: str, units: int, use_bias: bool | None) -> keras.layers.Dense:
+        return keras.layers.Dense(
+            units,
+            use_bias=self.use_bias if use_bias is None else use_bias,
+            kernel_initializer=fresh_initializer(self.kernel_initializer),
+            bias_initializer=fresh_initializer(self.bias_initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _split_heads(self, x: Any) -> Any:
+        """`[batch, T, heads * d]` to `[batch, T, heads, d]`."""
+        return ops.reshape(x, (*ops.shape(x)[:2], self.num_heads, x.shape[-1] // self.num_heads))
+
+    def _scores(self, queries: Any, keys: Any, mask: Any) -> Any:
+        """Attention probabilities `[batch, heads, T, S]`, in float32 at least."""
+        logits = ops.einsum("bthd,bshd->bhts", queries, keys)
+        logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * self._scale
+        if mask is not None:
+            logits = ops.where(mask, logits, HIDDEN)
+        return ops.softmax(logits, axis=-1)
+
+    def _keys_and_values(self, key: Any, value: Any, cache: Any, index: Any) -> tuple:
+        """Projected keys and values `[batch, S, heads, d]`, and the cache that now holds them."""
+        if cache is None and index is not None:
+            raise InputError(
+                f"cache_update_index={index} without a cache. Pass cache, zeros of shape "
+                "[batch, 2, length, num_heads, key_dim] to begin with, or leave the index out."
+            )
+        if cache is not None and index is None:
+            return cache[:, 0], cache[:, 1], cache
+        keys = self._split_heads(self.key_dense(key))
+        values = self._split_heads(self.value_dense(value))
+        if cache is None:
+            return keys, values, None
+        _check_room(cache.shape[2], keys.shape[1], index)
+        start = (0, index, 0, 0)
+        keys = ops.slice_update(cache[:, 0], start, keys)
+        values = ops.slice_update(cache[:, 1], start, values)
+        return keys, values, ops.stack((keys, values), axis=1)
+
+    def compute_output_shape(
+        self, query_shape: Any, value_shape: Any = None, key_shape: Any = None
+    ) -> Any:
+        return query_shape
+
+    def compute_output_spec(
+        self,
+        query: Any,
+        value: Any,
+        key: Any = None,
+        attention_mask: Any = None,
+        cache: Any = None,
+        cache_update_index: Any = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+    ) -> Any:
+        output = keras.KerasTensor(query.shape, dtype=self.compute_dtype)
+        source_length = value.shape[1] if cache is None else cache.shape[2]
+        shape = (query.shape[0], self.num_heads, query.shape[1], source_length)
+        extras = ()
+        if return_attention_scores:
+            extras += (keras.KerasTensor(shape, dtype=self.compute_dtype),)
+        if cache is not None:
+            extras += (keras.KerasTensor(cache.shape, dtype=self.compute_dtype),)
+        return (output, *extras) if extras else output
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "key_dim": self.key_dim,
+            "value_dim": self.value_dim,
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "query_bias": self.query_bias,
+            "key_bias": self.key_bias,
+            "value_bias": self.value_bias,
+            "output_bias": self.output_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+def _check_room(cache_length: Any, length: Any, index: Any) -> None:
+    """Raise if new keys would run over the cache's end, where backends shift them in silence."""
+    known = all(isinstance(number, Integral) for number in (cache_length, length, index))
+    if known and index + length > cache_length:
+        raise InputError(
+            f"{length} tokens from cache_update_index={index} on don't fit a cache of length "
+            f"{cache_length}. Make the cache as long as the longest sequence to be decoded."
+        )

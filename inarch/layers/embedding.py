@@ -1,0 +1,241 @@
+"""Tokens and positions to vectors."""
+
+from numbers import Integral
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.layers.initializer import fresh_initializer, wavelengths
+from inarch.layers.mask import sequence_positions
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class PositionEmbedding(keras.layers.Layer):
+    """A trained vector per position (Devlin et al., 2019, arXiv:1810.04805).
+
+    Args:
+        sequence_length: rows of the table, the longest sequence there is a position for.
+        initializer: of the table.
+
+    Call arguments:
+        inputs: float `[..., length, dim]`, read for its shape alone.
+        start_index: position of the first token, for decoding step by step.
+        positions: int `[length]` or `[batch, length]`, used in place of `start_index`.
+
+    Returns:
+        float of the shape of `inputs`, to be added to it.
+
+    Raises:
+        InputError: `inputs` is longer than the table, where its length is known.
+    """
+
+    def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any):
+        super().__init__(**kwargs)
+        if sequence_length is None:
+            raise InputError("sequence_length=None. Pass the longest sequence length as an int.")
+        self.sequence_length = int(sequence_length)
+        self.initializer = keras.initializers.get(initializer)
+        self.supports_masking = True
+
+    def build(self, inputs_shape: Any) -> None:
+        self.position_embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.sequence_length, inputs_shape[-1]),
+            initializer=self.initializer,
+        )
+        self.built = True
+
+    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
+        shape = ops.shape(inputs)
+        table = ops.convert_to_tensor(self.position_embeddings)
+        if positions is None:
+            self.check_length(inputs.shape[-2], start_index)
+            vectors = ops.slice(table, (start_index, 0), (shape[-2], shape[-1]))
+        else:
+            vectors = ops.take(table, positions, axis=0)
+        return ops.broadcast_to(vectors, shape)
+
+    def check_length(self, length: int | None, start_index: Any = 0) -> None:
+        """Raise InputError if tokens of a known `length` from `start_index` on leave the table."""
+        # A traced start can't be read; the length alone can still be too large.
+        start = int(start_index) if isinstance(start_index, Integral) else 0
+        if length is not None and start + length > self.sequence_length:
+            raise InputError(
+                f"a sequence of length {length} from position {start} on exceeds the "
+                f"{self.sequence_length} positions of {self.name!r}. Truncate the input to "
+                f"{self.sequence_length} tokens, or build with a larger sequence_length."
+            )
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return inputs_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "sequence_length": self.sequence_length,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class TokenAndPositionEmbedding(keras.layers.Layer):
+    """The sum of a token embedding and a position embedding.
+
+    Args:
+        vocabulary_size: rows of the token table.
+        sequence_length: rows of the position table.
+        embedding_dim: columns of both.
+        tie_weights: whether `token_embedding(x, reverse=True)` uses the token table, not its own.
+        embeddings_initializer: of both tables.
+        mask_zero: whether token 0 is padding, marked in an implicit Keras mask.
+        position_initializer: of the position table; `None` is `embeddings_initializer`.
+        token_embedding: a `keras.layers.ReversibleEmbedding` to use instead of making one. Saved
+            models give it back here, so that a head which shares it still does.
+
+    Call arguments:
+        inputs: int `[batch, length]`, token ids.
+        start_index: position of the first token, for decoding step by step.
+        positions: int `[length]` or `[batch, length]`, used as they are.
+        padding_mask: int or bool `[batch, length]` of sequence numbers (see `inarch.layers.mask`);
+            positions restart with every packed sequence. Not needed where rows hold one sequence.
+
+    Returns:
+        float `[batch, length, embedding_dim]`.
+
+    Raises:
+        InputError: `inputs` is longer than the table and no `positions` are given.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        sequence_length: int,
+        embedding_dim: int,
+        tie_weights: bool = True,
+        embeddings_initializer: Any = "uniform",
+        mask_zero: bool = False,
+        *,
+        position_initializer: Any = None,
+        token_embedding: Any = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.sequence_length = sequence_length
+        self.embedding_dim = embedding_dim
+        self.tie_weights = tie_weights
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.mask_zero = mask_zero
+        self.position_initializer = keras.initializers.get(position_initializer)
+        for argument in ("vocabulary_size", "sequence_length", "embedding_dim"):
+            if getattr(self, argument) is None:
+                raise InputError(f"{argument}=None. Pass an int.")
+        # Made here, not in build: a masked-LM head takes `token_embedding` before the first call.
+        self.token_embedding = token_embedding or keras.layers.ReversibleEmbedding(
+            vocabulary_size,
+            embedding_dim,
+            tie_weights=tie_weights,
+            embeddings_initializer=fresh_initializer(self.embeddings_initializer),
+            mask_zero=mask_zero,
+            # Keras would widen the product to the dtype of the table under mixed precision.
+            reverse_dtype=self.compute_dtype,
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.position_embedding = PositionEmbedding(
+            sequence_length,
+            initializer=fresh_initializer(self.position_initializer or self.embeddings_initializer),
+            dtype=self.dtype_policy,
+            name="position_embedding",
+        )
+
+    def build(self, inputs_shape: Any) -> None:
+        if not self.token_embedding.built:
+            self.token_embedding.build(inputs_shape)
+        self.position_embedding.build(self.compute_output_shape(inputs_shape))
+        self.built = True
+
+    def call(
+        self, inputs: Any, start_index: Any = 0, positions: Any = None, padding_mask: Any = None
+    ) -> Any:
+        if positions is None and padding_mask is not None:
+            self.position_embedding.check_length(inputs.shape[-1], start_index)
+            positions = sequence_positions(padding_mask) + start_index
+        tokens = self.token_embedding(inputs)
+        return tokens + self.position_embedding(
+            tokens, start_index=start_index, positions=positions
+        )
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return ops.not_equal(inputs, 0) if self.mask_zero else None
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return (*inputs_shape, self.embedding_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "sequence_length": self.sequence_length,
+            "embedding_dim": self.embedding_dim,
+            "tie_weights": self.tie_weights,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+            "mask_zero": self.mask_zero,
+            "position_initializer": keras.initializers.serialize(self.position_initializer),
+            "token_embedding": keras.saving.serialize_keras_object(self.token_embedding),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TokenAndPositionEmbedding":
+        embedding = keras.saving.deserialize_keras_object(config["token_embedding"])
+        return cls(**{**config, "token_embedding": embedding})
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class SinePositionEncoding(keras.layers.Layer):
+    """Sinusoidal positions, computed rather than looked up: no weights and no longest sequence.
+
+    Sine in even columns, cosine in odd ones, as in `SinePositions`.
+
+    Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.5.
+
+    Args:
+        max_wavelength: the longest wavelength over 2 pi, in tokens.
+
+    Call arguments:
+        inputs: float `[..., length, dim]`, read for its shape alone.
+        start_index: position of the first token, for decoding step by step.
+        positions: int `[length]` or `[batch, length]`, used in place of `start_index`.
+
+    Returns:
+        float of the shape of `inputs`, to be added to it.
+    """
+
+    def __init__(self, max_wavelength: float = 10000, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.max_wavelength = max_wavelength
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
+        shape = ops.shape(inputs)
+        dim = inputs.shape[-1]
+        # A 16-bit float can't hold positions above a few hundred, so angles are float32 at least.
+        angle_dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        if positions is None:
+            positions = ops.arange(shape[-2], dtype="int32") + start_index
+        columns = ops.convert_to_tensor(wavelengths(dim, self.max_wavelength), dtype=angle_dtype)
+        angles = ops.expand_dims(ops.cast(positions, angle_dtype), -1) / columns
+        is_sine = ops.convert_to_tensor(np.arange(dim) % 2 == 0)
+        encoding = ops.where(is_sine, ops.sin(angles), ops.cos(angles))
+        return ops.broadcast_to(ops.cast(encoding, self.compute_dtype), shape)
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return inputs_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "max_wavelength": self.max_wavelength}

@@ -1,0 +1,143 @@
+"""Heads on top of an encoder."""
+
+from typing import Any
+
+import keras
+
+from inarch.errors import InputError
+from inarch.layers.activation import Activation, get_activation, serialize_activation
+from inarch.layers.initializer import fresh_initializer
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class MaskedLMHead(keras.layers.Layer):
+    """Scores of every word of the vocabulary at masked positions, or at all.
+
+    A dense `transform`, its normalisation, then the vocabulary: through the token embedding's
+    own table (Press & Wolf, 2017, arXiv:1608.05859) or a kernel, plus a bias.
+
+    Args:
+        vocabulary_size: number of words; may be left out if `token_embedding` is given.
+        token_embedding: `keras.layers.ReversibleEmbedding` whose table is used; `None` makes a
+            kernel of the head's own.
+        intermediate_activation: of `transform`; a name or a function (`get_activation`).
+        activation: of the result; `None` gives logits.
+        layer_norm_epsilon: added to the variance in layer normalisation.
+        kernel_initializer: of the kernels.
+        bias_initializer: of the biases.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`.
+        mask_positions: int `[batch, masks]`, the positions to score; `None` scores all.
+
+    Returns:
+        float `[batch, masks or length, vocabulary_size]`, of the embedding's compute dtype.
+
+    Raises:
+        InputError: neither `vocabulary_size` nor `token_embedding` is given, or they disagree.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int | None = None,
+        token_embedding: keras.layers.ReversibleEmbedding | None = None,
+        intermediate_activation: Activation = "relu",
+        activation: Activation = None,
+        layer_norm_epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        # The bias is added in the embedding's dtype, which may be wider than the head's.
+        super().__init__(**{"autocast": False, **kwargs})
+        words = token_embedding.input_dim if token_embedding is not None else vocabulary_size
+        if words is None:
+            raise InputError(
+                "vocabulary_size=None and token_embedding=None. Pass the embedding whose table is "
+                "to be shared, or the size of the vocabulary."
+            )
+        if vocabulary_size not in (None, words):
+            raise InputError(
+                f"vocabulary_size={vocabulary_size} disagrees with token_embedding, which has "
+                f"{words} rows. Leave vocabulary_size out."
+            )
+        self.vocabulary_size = words
+        self.token_embedding = token_embedding
+        self.intermediate_activation = get_activation(intermediate_activation)
+        self.activation = get_activation(activation)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, inputs_shape: Any, mask_positions_shape: Any = None) -> None:
+        embedding = self.token_embedding
+        width = inputs_shape[-1] if embedding is None else embedding.output_dim
+        self.transform = keras.layers.Dense(
+            width,
+            activation=self.intermediate_activation,
+            kernel_initializer=fresh_initializer(self.kernel_initializer),
+            bias_initializer=fresh_initializer(self.bias_initializer),
+            dtype=self.dtype_policy,
+            name="transform",
+        )
+        self.transform_norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="transform_norm"
+        )
+        self.transform.build(inputs_shape)
+        self.transform_norm.build((*inputs_shape[:-1], width))
+        if embedding is None:
+            self.output_kernel = self.add_weight(
+                name="output_kernel",
+                shape=(width, self.vocabulary_size),
+                initializer=fresh_initializer(self.kernel_initializer),
+            )
+        elif not embedding.built:
+            embedding.build(inputs_shape[:-1])
+        self.output_bias = self.add_weight(
+            name="output_bias", shape=(self.vocabulary_size,), initializer=self.bias_initializer
+        )
+        self.built = True
+
+    def call(self, inputs: Any, mask_positions: Any = None) -> Any:
+        x = inputs
+        if mask_positions is not None:
+            x = ops.take_along_axis(x, ops.expand_dims(mask_positions, -1), axis=1)
+        x = self.transform_norm(self.transform(x))
+        if self.token_embedding is None:
+            logits = ops.matmul(x, ops.cast(self.output_kernel, x.dtype))
+        else:
+            logits = ops.cast(self.token_embedding(x, reverse=True), self._logits_dtype)
+        return self.activation(logits + ops.cast(self.output_bias, logits.dtype))
+
+    def compute_output_spec(self, inputs: Any, mask_positions: Any = None) -> Any:
+        batch, length = (inputs if mask_positions is None else mask_positions).shape[:2]
+        return keras.KerasTensor((batch, length, self.vocabulary_size), dtype=self._logits_dtype)
+
+    @property
+    def _logits_dtype(self) -> str:
+        embedding = self.token_embedding
+        if embedding is None:
+            return self.compute_dtype
+        return embedding.reverse_dtype or embedding.compute_dtype
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "MaskedLMHead":
+        embedding = config["token_embedding"]
+        if embedding is not None:
+            embedding = keras.saving.deserialize_keras_object(embedding)
+        return cls(**{**config, "token_embedding": embedding})
+
+    def get_config(self) -> dict[str, Any]:
+        embedding = self.token_embedding
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "token_embedding": embedding and keras.saving.serialize_keras_object(embedding),
+            "intermediate_activation": serialize_activation(self.intermediate_activation),
+            "activation": serialize_activation(self.activation),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }

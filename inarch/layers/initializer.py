@@ -1,0 +1,54 @@
+"""Initial values: the sinusoidal position table, and initialisers that don't repeat themselves."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from inarch.errors import InputError
+
+
+def wavelengths(dim: int, max_wavelength: float) -> np.ndarray:
+    """Wavelengths over 2 pi of the columns, float64 `[dim]`; a sine and a cosine share each.
+
+    Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.5.
+    """
+    return np.power(float(max_wavelength), 2 * (np.arange(dim) // 2) / dim)
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class SinePositions(keras.initializers.Initializer):
+    """A table `[length, dim]` of sinusoidal positions: sine in even columns, cosine in odd ones.
+
+    The angle at position `p` and column `j` is `p / max_wavelength ** (2 * (j // 2) / dim)`,
+    computed in float64 (Vaswani et al., 2017, arXiv:1706.03762; DistilBERT's
+    `sinusoidal_pos_embds`).
+    """
+
+    def __init__(self, max_wavelength: float = 10000):
+        self.max_wavelength = max_wavelength
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        if len(shape) != 2:
+            raise InputError(
+                f"shape={tuple(shape)} isn't [length, dim]. SinePositions fills tables alone."
+            )
+        length, dim = shape
+        angles = np.arange(length)[:, None] / wavelengths(dim, self.max_wavelength)
+        table = np.where(np.arange(dim) % 2 == 0, np.sin(angles), np.cos(angles))
+        return ops.convert_to_tensor(table, dtype=dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"max_wavelength": self.max_wavelength}
+
+
+def fresh_initializer(initializer: Any) -> Any:
+    """A copy of an initialiser that draws numbers of its own.
+
+    An unseeded Keras initialiser keeps one hidden seed, so that two kernels of a shape that share
+    it would start equal.
+    """
+    if isinstance(initializer, keras.initializers.Initializer):
+        return initializer.__class__.from_config(initializer.get_config())
+    return initializer

@@ -1,0 +1,99 @@
+"""From a vector per token to one per sequence."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from inarch.errors import InputError
+
+MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class SequencePooling(keras.layers.Layer):
+    """Pools the tokens that aren't padding; several modes are concatenated.
+
+    Source: sentence-transformers, modules/pooling.py.
+
+    Args:
+        modes: `"cls"` (the first token), `"max"`, `"mean"`, `"mean_sqrt_len_tokens"` (the sum
+            over the root of the length), `"weightedmean"` (weights 1, 2, ...), `"lasttoken"`.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`.
+        padding_mask: int `[batch, length]`, 0 for padding.
+
+    Returns:
+        float `[batch, dim * len(modes)]`.
+    """
+
+    def __init__(self, modes: str | Sequence[str] = "mean", **kwargs: Any):
+        super().__init__(**kwargs)
+        self.modes = (modes,) if isinstance(modes, str) else tuple(modes)
+        unknown = [mode for mode in self.modes if mode not in MODES]
+        if unknown or not self.modes:
+            raise InputError(f"pooling mode {unknown or 'missing'}; known: {', '.join(MODES)}")
+        self.built = True
+
+    def call(self, inputs: Any, padding_mask: Any) -> Any:
+        # Sums are taken in float32, as the original takes them.
+        x = ops.cast(inputs, "float32")
+        mask = ops.cast(ops.not_equal(padding_mask, 0), "float32")
+        pooled = [getattr(self, f"_{mode}")(x, mask) for mode in self.modes]
+        return ops.cast(ops.concatenate(pooled, axis=-1), self.compute_dtype)
+
+    def _mean(self, x: Any, mask: Any) -> Any:
+        return _sum(x, mask) / _count(mask)
+
+    def _mean_sqrt_len_tokens(self, x: Any, mask: Any) -> Any:
+        return _sum(x, mask) / ops.sqrt(_count(mask))
+
+    def _weightedmean(self, x: Any, mask: Any) -> Any:
+        weights = ops.cumsum(mask, axis=-1) * mask
+        return self._mean(x, weights)
+
+    def _max(self, x: Any, mask: Any) -> Any:
+        return ops.max(ops.where(mask[..., None] > 0, x, float("-inf")), axis=1)
+
+    def _cls(self, x: Any, mask: Any) -> Any:
+        return _token(x, ops.argmax(mask, axis=-1))
+
+    def _lasttoken(self, x: Any, mask: Any) -> Any:
+        return _token(x, ops.argmax(ops.cumsum(mask, axis=-1), axis=-1))
+
+    def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any = None) -> Any:
+        return (inputs_shape[0], inputs_shape[-1] * len(self.modes))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "modes": list(self.modes)}
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class Normalize(keras.layers.Layer):
+    """Vectors of length one: `x / max(|x|, 1e-12)`, as torch's `functional.normalize`."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        x = ops.cast(inputs, "float32")
+        length = ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True))
+        return ops.cast(x / ops.maximum(length, 1e-12), self.compute_dtype)
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return inputs_shape
+
+
+def _sum(x: Any, weights: Any) -> Any:
+    return ops.sum(x * weights[..., None], axis=1)
+
+
+def _count(weights: Any) -> Any:
+    return ops.maximum(ops.sum(weights, axis=-1, keepdims=True), 1e-9)
+
+
+def _token(x: Any, index: Any) -> Any:
+    return ops.squeeze(ops.take_along_axis(x, index[:, None, None], axis=1), axis=1)

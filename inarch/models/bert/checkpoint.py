@@ -1,0 +1,95 @@
+"""BERT as transformers stores it (models/bert/modeling_bert.py)."""
+
+import numpy as np
+
+from inarch.checkpoints.config import ACTIVATIONS, choice, inert, only, same
+from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
+from inarch.checkpoints.source import Head, Source
+
+HUGGING_FACE = Source(
+    model_type="bert",
+    architecture="BertModel",
+    prefix="bert.",
+    config=[
+        same("vocab_size", "vocabulary_size", 30522),
+        same("num_hidden_layers", "num_layers", 12),
+        same("num_attention_heads", "num_heads", 12),
+        same("hidden_size", "hidden_dim", 768),
+        same("intermediate_size", "intermediate_dim", 3072),
+        same("hidden_dropout_prob", "dropout", 0.1),
+        same("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
+        same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
+        same("max_position_embeddings", "max_sequence_length", 512),
+        same("type_vocab_size", "num_segments", 2),
+        only("position_embedding_type", "absolute"),
+        only("is_decoder", False),
+        only("add_cross_attention", False),
+        only("is_encoder_decoder", False),
+        only("chunk_size_feed_forward", 0),
+        only("pruned_heads", {}),
+        only("cross_attention_hidden_size", None),
+        inert(
+            "settings of Google's TensorFlow code that no version reads",
+            "directionality", "pooler_fc_size", "pooler_num_attention_heads",
+            "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
+        ),
+    ],  # fmt: skip
+    weights=[
+        *embedding("embeddings.word_embeddings", "embeddings/token_embedding"),
+        *embedding("embeddings.position_embeddings", "embeddings/position_embedding"),
+        *embedding("embeddings.token_type_embeddings", "segment_embedding"),
+        *norm("embeddings.LayerNorm", "embeddings_norm"),
+        *under("encoder.layer.{i}", "layer_{i}",
+            dense("attention.self.query", "attention/query"),
+            dense("attention.self.key", "attention/key"),
+            dense("attention.self.value", "attention/value"),
+            dense("attention.output.dense", "attention/output"),
+            norm("attention.output.LayerNorm", "attention_norm"),
+            dense("intermediate.dense", "up"),
+            dense("output.dense", "down"),
+            norm("output.LayerNorm", "output_norm")),
+        *derived("embeddings.position_ids", lambda shape: np.arange(shape[-1]).reshape(shape),
+            "range of positions"),
+    ],  # fmt: skip
+    parts={"pooler": dense("pooler.dense", "pooler")},
+    heads={
+        "masked_lm": Head(
+            ("BertForMaskedLM", "BertForPreTraining"),
+            weights=[
+                *dense("cls.predictions.transform.dense", "masked_lm_head/transform"),
+                *norm("cls.predictions.transform.LayerNorm", "masked_lm_head/transform_norm"),
+            ],
+            tied=[
+                *rule("cls.predictions.bias", "masked_lm_head/output_bias", "v -> v"),
+                *tied("cls.predictions.decoder.weight", ".embeddings.word_embeddings.weight"),
+                *tied("cls.predictions.decoder.bias", "cls.predictions.bias"),
+            ],
+            untied=[
+                *rule("cls.predictions.decoder.weight", "masked_lm_head/output_kernel",
+                    "v d -> d v"),
+                *rule("cls.predictions.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
+                *unused("cls.predictions.bias", "the untied decoder has a bias of its own"),
+            ],
+        ),
+        "text_classifier": Head(
+            ("BertForSequenceClassification",),
+            weights=dense("classifier", "logits"),
+            config=[same("classifier_dropout", "dropout", None)],
+            needs=("pooler",),
+        ),
+        "next_sentence": Head(
+            ("BertForNextSentencePrediction", "BertForPreTraining"),
+            weights=dense("cls.seq_relationship", "next_sentence"),
+        ),
+        "token_classifier": Head(
+            ("BertForTokenClassification",), weights=dense("classifier", "logits")
+        ),
+        "multiple_choice": Head(
+            ("BertForMultipleChoice",), weights=dense("classifier", "logits")
+        ),
+        "question_answering": Head(
+            ("BertForQuestionAnswering",), weights=dense("qa_outputs", "logits")
+        ),
+    },
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""DistilBERT (Sanh et al., 2019, arXiv:1910.01108)."""

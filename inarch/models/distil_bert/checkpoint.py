@@ -1,0 +1,81 @@
+"""DistilBERT as transformers stores it (models/distilbert/modeling_distilbert.py)."""
+
+import numpy as np
+
+from inarch.checkpoints.config import ACTIVATIONS, choice, inert, only, same
+from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under
+from inarch.checkpoints.source import Head, Source
+
+HUGGING_FACE = Source(
+    model_type="distilbert",
+    architecture="DistilBertModel",
+    prefix="distilbert.",
+    config=[
+        same("vocab_size", "vocabulary_size", 30522),
+        same("n_layers", "num_layers", 6),
+        same("n_heads", "num_heads", 12),
+        same("dim", "hidden_dim", 768),
+        same("hidden_dim", "intermediate_dim", 3072),
+        same("dropout", "dropout", 0.1),
+        same("attention_dropout", "attention_dropout", 0.1),
+        choice("activation", "activation", ACTIVATIONS, "gelu"),
+        same("max_position_embeddings", "max_sequence_length", 512),
+        same("sinusoidal_pos_embds", "sinusoidal_positions", False),
+        only("chunk_size_feed_forward", 0),
+        only("is_decoder", False),
+        only("add_cross_attention", False),
+        only("is_encoder_decoder", False),
+        only("pruned_heads", {}),
+        only("cross_attention_hidden_size", None),
+        inert("dropout of the question answering head, for training", "qa_dropout"),
+    ],
+    weights=[
+        *embedding("embeddings.word_embeddings", "embeddings/token_embedding"),
+        *embedding("embeddings.position_embeddings", "embeddings/position_embedding"),
+        *norm("embeddings.LayerNorm", "embeddings_norm"),
+        *under("transformer.layer.{i}", "layer_{i}",
+            dense("attention.q_lin", "attention/query"),
+            dense("attention.k_lin", "attention/key"),
+            dense("attention.v_lin", "attention/value"),
+            dense("attention.out_lin", "attention/output"),
+            norm("sa_layer_norm", "attention_norm"),
+            dense("ffn.lin1", "up"),
+            dense("ffn.lin2", "down"),
+            norm("output_layer_norm", "output_norm")),
+        *derived("embeddings.position_ids", lambda shape: np.arange(shape[-1]).reshape(shape),
+            "range of positions"),
+    ],
+    heads={
+        "masked_lm": Head(
+            ("DistilBertForMaskedLM",),
+            weights=[
+                *dense("vocab_transform", "masked_lm_head/transform"),
+                *norm("vocab_layer_norm", "masked_lm_head/transform_norm"),
+                *rule("vocab_projector.bias", "masked_lm_head/output_bias", "v -> v"),
+            ],
+            tied=tied("vocab_projector.weight", ".embeddings.word_embeddings.weight"),
+            untied=rule("vocab_projector.weight", "masked_lm_head/output_kernel", "v d -> d v"),
+        ),
+        "text_classifier": Head(
+            ("DistilBertForSequenceClassification",),
+            weights=[
+                *dense("pre_classifier", "pre_classifier"),
+                *dense("classifier", "logits"),
+            ],
+            config=[same("seq_classif_dropout", "dropout", 0.2)],
+        ),
+        "token_classifier": Head(
+            ("DistilBertForTokenClassification",), weights=dense("classifier", "logits")
+        ),
+        "multiple_choice": Head(
+            ("DistilBertForMultipleChoice",),
+            weights=[
+                *dense("pre_classifier", "pre_classifier"),
+                *dense("classifier", "logits"),
+            ],
+        ),
+        "question_answering": Head(
+            ("DistilBertForQuestionAnswering",), weights=dense("qa_outputs", "logits")
+        ),
+    },
+)  # fmt: skip

@@ -1,0 +1,232 @@
+"""Checkpoint folders to models and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.checkpoints import files, folder, hub, layout, transfer
+from inarch.checkpoints.config import write_fields
+from inarch.checkpoints.proof import Proof, prove
+from inarch.checkpoints.source import Source, match
+from inarch.errors import CheckpointError, ConfigError
+from inarch.models import registry
+from inarch.models.variables import (
+    build_without_values,
+    get_value,
+    initialize,
+    named_variables,
+    set_value,
+)
+
+
+class Checkpoint:
+    """An opened checkpoint folder: its config, its format and its weights, nothing loaded yet.
+
+    Args:
+        preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
+
+    Raises:
+        PresetError: `preset` leads nowhere.
+        CheckpointFileError: a file is absent or damaged.
+        ConfigError: `model_type` is unknown.
+    """
+
+    def __init__(self, preset: str | os.PathLike):
+        self.folder = hub.resolve(preset, registry.presets())
+        path = self.folder / "config.json"
+        self.config = files.read_json(path)
+        self.config_text = path.read_text("utf-8")
+        self.architecture, self.source = registry.by_model_type(self.config.get("model_type"))
+        self.weights = files.open_weights(self.folder)
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.weights.close()
+
+    @property
+    def tie(self) -> bool:
+        """Whether the output embeddings are the input embeddings."""
+        return self.config.get("tie_word_embeddings", True) is not False
+
+    def holds(self, head: str) -> bool:
+        """Whether the weights of `head` are in the checkpoint."""
+        return self.source.holds_head(head, self.config, self.weights.header)
+
+    def arguments(self, **overrides: Any) -> dict[str, Any]:
+        """The backbone's arguments.
+
+        Raises:
+            ConfigError: a field of config.json can't be computed as it stands.
+        """
+        try:
+            found = self.source.arguments(self.config, self.weights.header)
+        except ConfigError as e:
+            raise ConfigError(f"{self.folder / 'config.json'}: {e}") from None
+        return found | overrides
+
+    def head_arguments(self, head: str) -> dict[str, Any]:
+        return self.source.head_arguments(head, self.config)
+
+    def prove(self) -> Proof:
+        """Prove the weight map on the headers of this checkpoint, with its head if it has one."""
+        head = next((h for h in self.source.heads if self.holds(h) and h in HEADS), None)
+        arguments = self.arguments()
+        model, _ = build_without_values(
+            lambda: (
+                HEADS[head](self, arguments) if head else self.architecture.backbone(**arguments)
+            )
+        )
+        ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
+        header = self.weights.header
+        where = str(self.folder)
+        return prove(self.source, header, ours, arguments, head, self.tie, where)
+
+    def restore(self, model: keras.Model, waiting: list[Any], head: str | None = None) -> None:
+        """Load the weights into `model`, whose variables wait for values.
+
+        Pieces that the file doesn't have get initial values and are listed in
+        `model.fresh_weights`; a warning names them. Without `head`, a task's head is fresh.
+        """
+        variables = named_variables(model)
+        arguments = dict(_backbone(model).arguments)
+        fresh: set[str] = set()
+        head = head if head and self.holds(head) else None
+        if head is None:
+            fresh |= variables.keys() - named_variables(_backbone(model)).keys()
+        present = self.source.arguments(self.config, self.weights.header)
+        for part, entries in self.source.parts.items():
+            if arguments.get(part) and not present[part]:
+                fresh |= {name for e in entries for name in getattr(e, "ours", ())}
+                arguments[part] = False
+        ours = {n: tuple(v.shape) for n, v in variables.items() if n not in fresh}
+        header = self.weights.header
+        plan = match(self.source, header, ours, arguments, head, self.tie, str(self.folder))
+        _warn_of_rounding(self.folder, (header[n].dtype for n in plan.rule_of()), variables)
+        model.carried = transfer.load(
+            plan, self.weights, ours, lambda name, array: set_value(variables[name], array)
+        )
+        initialize(waiting)
+        model.layout = layout.Layout(self.config_text, self.weights.shards, head)
+        model.fresh_weights = tuple(sorted(fresh))
+        if fresh:
+            warnings.warn(
+                f"{self.folder} has no values for {', '.join(sorted(fresh))}: freshly "
+                "initialized, to be trained",
+                stacklevel=4,
+            )
+
+
+# Builds the model of a head, without values, for `Checkpoint.prove`; the tasks register theirs.
+HEADS: dict[str, Callable[[Checkpoint, dict[str, Any]], keras.Model]] = {}
+
+
+def _backbone(model: keras.Model) -> Any:
+    return getattr(model, "backbone", model)
+
+
+def _warn_of_rounding(where: Path, stored: Iterable[str], variables: Mapping[str, Any]) -> None:
+    if "F64" in set(stored) and not any(v.dtype == "float64" for v in variables.values()):
+        warnings.warn(f"{where} stores float64, rounded to float32 on loading", stacklevel=5)
+
+
+@dataclass(frozen=True)
+class HeadToSave:
+    """The head of a task as its export needs it: name, config arguments, other config fields."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+
+def save(
+    model: keras.Model,
+    destination: str | os.PathLike,
+    head: HeadToSave | None = None,
+    tie: bool = True,
+    extra: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Write `model` to a folder in the format it came in (Hugging Face's where it is new).
+
+    The folder is replaced as a whole or not at all.
+
+    Args:
+        extra: writes further files, such as the tokenizer's, into the new folder.
+
+    Raises:
+        CheckpointFileError: the folder can't be written.
+    """
+    backbone = _backbone(model)
+    source = registry.of_backbone(type(backbone)).sources[0]
+    arguments = backbone.arguments
+    variables = named_variables(model)
+    ours = {name: tuple(v.shape) for name, v in variables.items()}
+    old: layout.Layout | None = getattr(model, "layout", None)
+    name = head.name if head else None
+    code = _code(next(iter(variables.values())))
+    shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
+    header = {n: info for shard in shards for n, info in shard.tensors.items()}
+    plan = match(source, header, ours, arguments, name, tie, "this model")
+    carried: Mapping[str, np.ndarray] = model.carried
+    lost = sorted(plan.carried.keys() - carried.keys())
+    if lost:
+        raise CheckpointError(
+            f"the checkpoint's {', '.join(lost)} were not kept with this model; "
+            "load it with from_preset to write them back"
+        )
+    values = transfer.exporter(
+        plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
+    )
+    with folder.replacing(Path(destination), layout.is_weight_file) as fresh:
+        for shard in shards:
+            files.write_safetensors(fresh / shard.filename, shard, values)
+        if len(shards) > 1:
+            _write_json(fresh / "model.safetensors.index.json", files.index_of(shards))
+        text = _config_text(source, old, arguments, head, tie, code)
+        (fresh / "config.json").write_text(text, "utf-8")
+        extra(fresh)
+
+
+def _code(variable: Any) -> str:
+    return files.CODES[np.dtype(variable.dtype)]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _config_text(
+    source: Source,
+    old: layout.Layout | None,
+    arguments: Mapping[str, Any],
+    head: HeadToSave | None,
+    tie: bool,
+    code: str,
+) -> str:
+    """The text of config.json; the checkpoint's own, to the byte, where nothing changed."""
+    config = dict(old.config) if old else {"model_type": source.model_type}
+    name = head.name if head else None
+    if old is None or old.head != name:
+        written = source.heads[name].architectures[0] if name else source.architecture
+        config["architectures"] = [written]
+    if old is None:
+        config["dtype"] = np.dtype(files.DTYPES[code]).name
+    write_fields(source.config, arguments, config)
+    if head:
+        write_fields(source.heads[head.name].config, head.arguments, config)
+        config |= head.fields
+    if tie != config.get("tie_word_embeddings", True):
+        config["tie_word_embeddings"] = tie
+    if old and config == old.config:
+        return old.config_text
+    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"

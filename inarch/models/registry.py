@@ -1,0 +1,77 @@
+"""Finds the architectures by looking at the folders beside this file; there is no list to edit."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.resources
+import pkgutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import inarch.models
+from inarch.checkpoints.hub import Preset
+from inarch.checkpoints.source import Source
+from inarch.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One folder: its backbone class, the formats it reads, and its presets by name."""
+
+    name: str
+    backbone: type[Any]
+    sources: tuple[Source, ...]
+    presets: Mapping[str, Preset]
+
+
+@functools.cache
+def architectures() -> dict[str, Architecture]:
+    """Every architecture, by the name of its folder."""
+    found = (m.name for m in pkgutil.iter_modules(inarch.models.__path__) if m.ispkg)
+    return {name: _load(f"inarch.models.{name}") for name in found}
+
+
+def _load(package: str) -> Architecture:
+    backbone = importlib.import_module(f"{package}.backbone")
+    checkpoint = importlib.import_module(f"{package}.checkpoint")
+    (cls,) = (
+        value
+        for name, value in vars(backbone).items()
+        if name.endswith("Backbone") and value.__module__ == backbone.__name__
+    )
+    sources = tuple(v for v in vars(checkpoint).values() if isinstance(v, Source))
+    table = importlib.resources.files(package).joinpath("presets.toml").read_text("utf-8")
+    presets = {name: Preset(name=name, **row) for name, row in tomllib.loads(table).items()}
+    return Architecture(package.rpartition(".")[2], cls, sources, presets)
+
+
+def presets() -> dict[str, Preset]:
+    """Every built-in name."""
+    return {name: p for a in architectures().values() for name, p in a.presets.items()}
+
+
+def by_model_type(model_type: object) -> tuple[Architecture, Source]:
+    """The architecture and format of a `model_type` in `config.json`.
+
+    Raises:
+        ConfigError: none has it; the known ones are listed.
+    """
+    known = {s.model_type: (a, s) for a in architectures().values() for s in a.sources}
+    if not isinstance(model_type, str) or model_type not in known:
+        raise ConfigError(
+            f"config.json has model_type {model_type!r}; known here: {', '.join(sorted(known))}"
+        )
+    return known[model_type]
+
+
+def of_backbone(cls: type[Any]) -> Architecture:
+    """The architecture of a backbone class, or of the class that it derives from."""
+    for architecture in architectures().values():
+        if issubclass(cls, architecture.backbone):
+            return architecture
+    raise ConfigError(
+        f"{cls.__name__} belongs to no architecture folder, so no file format is known for it"
+    )

@@ -1,0 +1,107 @@
+"""A model's variables by stable names, built without values and given them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import keras
+import ml_dtypes
+import numpy as np
+from keras.src.backend.common import global_state
+
+T = TypeVar("T")
+
+# A buffer aligned so is taken over by JAX without a copy.
+ALIGNMENT = 64
+
+
+def named_variables(model: keras.Model) -> dict[str, Any]:
+    """The weights of a backbone or a task, by the names that weight maps use.
+
+    A name is the path of layers from the model down, such as `layer_0/attention/query/kernel`.
+    The backbone of a task adds no level, and a variable shared by two layers has one name.
+    """
+    named: dict[str, Any] = {}
+    seen: set[int] = set()
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found = named_variables(layer)
+        else:
+            found = {_below(v.path, layer.name): v for v in layer.weights}
+        named |= {name: v for name, v in found.items() if id(v) not in seen}
+        seen |= {id(v) for v in found.values()}
+    return {n: v for n, v in named.items() if not n.rpartition("/")[2].startswith("lora_")}
+
+
+def _below(path: str, layer: str) -> str:
+    """The part of a variable's path from `layer` on."""
+    parts = path.split("/")
+    return "/".join(parts[parts.index(layer) :]) if layer in parts else path
+
+
+def build_without_values(build: Callable[[], T]) -> tuple[T, list[Any]]:
+    """Run `build` so that its variables get no values, and return the variables that wait.
+
+    Random initial values are most of the time that building a large model takes. Each waiting
+    variable is either given a value by `set_value` or by `initialize`.
+    """
+    # Keras has no public list of waiting variables. Left there, they would be initialized a
+    # second time at the end of the next scope.
+    before = global_state.get_global_attribute("uninitialized_variables") or []
+    global_state.set_global_attribute("uninitialized_variables", [])
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            built = build()
+        waiting = global_state.get_global_attribute("uninitialized_variables") or []
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", before)
+    return built, waiting
+
+
+def initialize(waiting: list[Any]) -> None:
+    """Give every variable that still has no value its initial one."""
+    for variable in waiting:
+        if variable._value is None:
+            variable._deferred_initialize()
+
+
+def set_value(variable: Any, array: np.ndarray) -> None:
+    """Give a variable a value, copying `array` once; it may be any view of any dtype."""
+    dtype = np.dtype(variable.dtype)
+    size = array.size * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    copy = raw[start : start + size].view(dtype).reshape(array.shape)
+    np.copyto(copy, array, casting="unsafe")
+    if variable._value is None:
+        variable._initialize(keras.ops.convert_to_tensor(copy, dtype=variable.dtype))
+        variable._initializer = None
+    else:
+        variable.assign(copy)
+
+
+def get_value(model: keras.Model, name: str, variable: Any) -> np.ndarray:
+    """The value of a variable, with a low-rank update of its layer (`enable_lora`) added."""
+    if (owner := _lora_owner(model, variable)) is not None:
+        kind = "kernel" if name.endswith("kernel") else "embeddings"
+        return to_numpy(getattr(owner, kind))
+    return to_numpy(variable)
+
+
+def _lora_owner(model: keras.Model, variable: Any) -> Any:
+    for layer in model._flatten_layers(include_self=False):
+        if getattr(layer, "lora_enabled", False) and any(
+            variable is v
+            for v in (getattr(layer, "_kernel", None), getattr(layer, "_embeddings", None))
+        ):
+            return layer
+    return None
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """A variable or tensor as an array that keeps bfloat16."""
+    if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
+        wide = keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
+        return wide.astype(ml_dtypes.bfloat16)
+    return keras.ops.convert_to_numpy(value)

@@ -1,0 +1,8 @@
+"""Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text."""
+
+from inarch.tasks.masked_lm import MaskedLM
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.text_classifier import TextClassifier
+from inarch.tasks.text_embedder import TextEmbedder
+
+__all__ = ["MaskedLM", "TextClassifier", "TextEmbedder", "TextPreprocessor"]

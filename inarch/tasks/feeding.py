@@ -1,0 +1,106 @@
+"""Raw text and data sets of raw text as what Keras's training loop takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+Prepared = tuple[Any, ...]
+
+
+class TextBatches(keras.utils.PyDataset):
+    """Batches of encoded examples, in a new order each epoch.
+
+    Args:
+        count: number of examples.
+        make: the `(x, y, sample_weight)` of a batch, from the examples' indices and a generator
+            for whatever is drawn anew each time.
+        shuffle: whether the order changes.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        make: Callable[[np.ndarray, np.random.Generator], Prepared],
+        batch_size: int,
+        shuffle: bool,
+    ):
+        super().__init__()
+        self._make = make
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        # Drawn from NumPy's global state, which keras.utils.set_random_seed sets.
+        self._random = np.random.default_rng(np.random.randint(2**31))
+        self._order = np.arange(count)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._batch_size)
+
+    def __getitem__(self, index: int) -> Prepared:
+        start = index * self._batch_size
+        return self._make(self._order[start : start + self._batch_size], self._random)
+
+    def on_epoch_end(self) -> None:
+        if self._shuffle:
+            self._random.shuffle(self._order)
+
+
+class MappedDataset(keras.utils.PyDataset):
+    """A `PyDataset` whose batches go through `prepare`."""
+
+    def __init__(self, dataset: keras.utils.PyDataset, prepare: Callable[[Any], Prepared]):
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self._dataset = dataset
+        self._prepare = prepare
+
+    def __len__(self) -> int:
+        return self._dataset.num_batches  # type: ignore[return-value]
+
+    def __getitem__(self, index: int) -> Prepared:
+        return self._prepare(self._dataset[index])
+
+    def on_epoch_begin(self) -> None:
+        self._dataset.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self._dataset.on_epoch_end()
+
+
+class Replayed(keras.utils.PyDataset):
+    """An iterable of batches (tf.data, grain, torch's loader) that starts anew each epoch."""
+
+    def __init__(self, batches: Any, prepare: Callable[[Any], Prepared]):
+        super().__init__()
+        self._batches = batches
+        self._prepare = prepare
+        self._length = _length(batches)
+        self._iterator: Iterator[Any] | None = None
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Prepared:
+        if index == 0 or self._iterator is None:
+            self._iterator = iter(self._batches)
+        return self._prepare(next(self._iterator))
+
+
+def _length(batches: Any) -> int:
+    """How many batches there are; where the data set doesn't know, they are counted."""
+    try:
+        return len(batches)
+    except TypeError:
+        return sum(1 for _ in batches)
+
+
+def prepared(batches: Any, prepare: Callable[[Any], Prepared]) -> Any:
+    """A data set of raw text as one of inputs; prepared batches pass through unchanged."""
+    if isinstance(batches, keras.utils.PyDataset):
+        return MappedDataset(batches, prepare)
+    if isinstance(batches, Iterator):  # can be read once only
+        return map(prepare, batches)
+    return Replayed(batches, prepare)

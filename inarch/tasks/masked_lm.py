@@ -1,0 +1,205 @@
+"""Masked language modeling: fill in the blanks, or train to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.models.backbone import Backbone
+from inarch.models.preset import Checkpoint, HeadToSave
+from inarch.tasks.feeding import Prepared
+from inarch.tasks.forward import as_float32, compiled
+from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.task import Task
+
+
+class MaskedLM(Task):
+    """Logits `[batch, length, vocabulary]` for every position.
+
+    Training on raw text hides tokens anew in each epoch, as in the original (Devlin et al., 2018,
+    section 3.1): of the selected ones 80 % become `[MASK]`, 10 % a random token, 10 % stay. The
+    loss is the mean over the selected positions alone.
+
+    Args:
+        backbone: the encoder.
+        preprocessor: text to inputs; None to feed prepared arrays.
+        mask_rate: share of the tokens that are selected.
+        tie_word_embeddings: whether the output embeddings are the input embeddings.
+    """
+
+    head = "masked_lm"
+    settings = ("mask_rate", "tie_word_embeddings")
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: TextPreprocessor | None = None,
+        mask_rate: float = 0.15,
+        tie_word_embeddings: bool = True,
+        **kwargs: Any,
+    ):
+        if not 0 < mask_rate <= 1:
+            raise InputError(f"mask_rate is {mask_rate}; it must be above 0 and at most 1")
+        super().__init__(
+            backbone,
+            lambda outputs: backbone.masked_lm(outputs, tie_word_embeddings),
+            preprocessor,
+            **kwargs,
+        )
+        self.mask_rate = mask_rate
+        self.tie_word_embeddings = tie_word_embeddings
+        self._blanks: Callable[[Mapping[str, np.ndarray]], Any] | None = None
+
+    @classmethod
+    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
+        return {"tie_word_embeddings": checkpoint.tie} | super().arguments_of(checkpoint, given)
+
+    @classmethod
+    def preprocessor_of(
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
+    ) -> TextPreprocessor:
+        found = super().preprocessor_of(checkpoint, arguments)
+        mask = found.tokenizer.mask_token
+        allowed = (mask,) if mask else ()
+        return TextPreprocessor(found.tokenizer, found.sequence_length, allowed)
+
+    @property
+    def tie(self) -> bool:
+        return self.tie_word_embeddings
+
+    def head_to_save(self) -> HeadToSave:
+        return HeadToSave(self.head, {}, {})
+
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        weighted_metrics: Any = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.compile`; `"auto"` is Adam at 5e-5 and cross entropy where tokens hid."""
+        if optimizer == "auto":
+            optimizer = keras.optimizers.Adam(5e-5)
+        if loss == "auto":
+            loss = keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight"
+            )
+        if weighted_metrics == "auto":
+            weighted_metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        super().compile(optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs)
+
+    # --- training -----------------------------------------------------------------------------
+
+    def example_maker(
+        self, texts: Sequence[Any], y: Any, sample_weight: Any
+    ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+        if y is not None or sample_weight is not None:
+            raise InputError("masked language modeling makes its own targets from text: give x")
+        encodings = self.encode(texts)
+        hidden = [~np.array(e.special_tokens_mask, bool) for e in encodings]
+
+        def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
+            x = self.padded([encodings[i] for i in indices])
+            may_hide = np.zeros(x["token_ids"].shape, bool)
+            for row, i in enumerate(indices):
+                may_hide[row, : len(hidden[i])] = hidden[i]
+            return self._hide(x, may_hide, random)
+
+        return make
+
+    def _hide(
+        self, x: dict[str, np.ndarray], may_hide: np.ndarray, random: np.random.Generator
+    ) -> Prepared:
+        """Select tokens and hide them: `(x, the true ids, 1 where selected)`."""
+        tokenizer = self._tokenizer()
+        truth = x["token_ids"]
+        selected = may_hide & (random.random(truth.shape) < self.mask_rate)
+        draw = random.random(truth.shape)
+        ordinary = self.backbone.arguments["vocabulary_size"]
+        ids = np.where(selected & (draw < 0.8), tokenizer.mask_token_id, truth)
+        replaced = random.integers(0, ordinary, truth.shape)
+        ids = np.where(selected & (draw >= 0.8) & (draw < 0.9), replaced, ids)
+        return {**x, "token_ids": ids.astype(np.int32)}, truth, selected.astype(np.float32)
+
+    # --- filling in ---------------------------------------------------------------------------
+
+    def fill_mask(
+        self, texts: Sequence[str], top_k: int = 5, batch_size: int = 32
+    ) -> list[list[list[dict[str, Any]]]]:
+        """The `top_k` tokens for every mask token of each text, best first.
+
+        Returns:
+            for each text, for each of its mask tokens, a list of `{"token", "token_id", "score",
+            "text"}`, where `score` is the probability and `text` has that one blank filled in.
+
+        Raises:
+            InputError: a text has no mask token, or only beyond the longest sequence.
+        """
+        tokenizer = self._tokenizer()
+        texts = texts_of(texts)
+        encodings = self.encode(texts)
+        places = [np.flatnonzero(np.array(e.ids) == tokenizer.mask_token_id) for e in encodings]
+        for i, found in enumerate(places):
+            if not len(found):
+                raise InputError(
+                    f"text {i} has no {tokenizer.mask_token} in its first "
+                    f"{self.preprocessor.sequence_length} tokens: {str(texts[i])[:60]!r}"
+                )
+        results: list[Any] = [None] * len(texts)
+        for start in range(0, len(texts), batch_size):
+            chosen = range(start, min(start + batch_size, len(texts)))
+            logits = self._blank_logits([encodings[i] for i in chosen], [places[i] for i in chosen])
+            for i, rows in zip(chosen, logits, strict=True):
+                results[i] = [
+                    self._best(encodings[i].ids, place, row, top_k)
+                    for place, row in zip(places[i], rows, strict=False)
+                ]
+        return results
+
+    def _blank_logits(self, encodings: Sequence[Any], places: Sequence[np.ndarray]) -> np.ndarray:
+        """Logits `[texts, most masks in a text, vocabulary]`; the head runs at masks alone."""
+        if self._blanks is None:
+            inputs = dict(self.backbone.input)
+            inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
+            outputs = self.backbone.output
+            hidden = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+            head = self.get_layer("masked_lm_head")
+            self._blanks = compiled(
+                keras.Model(inputs, head(hidden, mask_positions=inputs["mask_positions"]))
+            )
+        most = 1 << (max(map(len, places)) - 1).bit_length()
+        positions = np.zeros((len(places), most), np.int32)
+        for row, found in enumerate(places):
+            positions[row, : len(found)] = found
+        return as_float32(self._blanks({**self.padded(encodings), "mask_positions": positions}))
+
+    def _best(
+        self, ids: Sequence[int], place: int, logits: np.ndarray, top_k: int
+    ) -> list[dict[str, Any]]:
+        tokenizer = self._tokenizer()
+        logits = logits.astype(np.float64)
+        scores = np.exp(logits - logits.max())
+        scores /= scores.sum()
+        found = []
+        for token_id in np.argsort(-scores, kind="stable")[:top_k].tolist():
+            filled = [*ids[:place], token_id, *ids[place + 1 :]]
+            found.append(
+                {
+                    "token": tokenizer.id_to_token(token_id),
+                    "token_id": token_id,
+                    "score": float(scores[token_id]),
+                    "text": tokenizer.decode(filled),
+                }
+            )
+        return found
+
+    def _tokenizer(self) -> Any:
+        tokenizer = self.preprocessor and self.preprocessor.tokenizer
+        if tokenizer is None or tokenizer.mask_token_id is None:
+            raise InputError("this task needs a preprocessor whose tokenizer has a mask token")
+        return tokenizer

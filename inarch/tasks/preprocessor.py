@@ -1,0 +1,133 @@
+"""Raw text to a model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inarch.data import bucket, pad
+from inarch.errors import InputError, InputTypeError
+from inarch.text import Encoding, Tokenizer
+
+Text = str | tuple[str, str]
+
+
+class TextPreprocessor:
+    """Tokenizes, truncates and pads; never to a fixed length.
+
+    Args:
+        tokenizer: the checkpoint's tokenizer.
+        sequence_length: longest sequence in tokens, special ones included; longer text is
+            truncated at its end.
+        allow_special: special tokens that count as such where they stand in the text; all others
+            are ordinary text.
+        lowercase: whether text is lower-cased before the tokenizer sees it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sequence_length: int,
+        allow_special: tuple[str, ...] = (),
+        lowercase: bool = False,
+    ):
+        if sequence_length < 1:
+            raise InputError(f"sequence_length is {sequence_length}; it must be at least 1")
+        self.tokenizer = tokenizer
+        self.sequence_length = sequence_length
+        self.allow_special = tuple(allow_special)
+        self.lowercase = lowercase
+
+    def encode(self, texts: Sequence[Text]) -> list[Encoding]:
+        """Token ids of each text or pair of texts, truncated, unpadded."""
+        if self.lowercase:
+            texts = [
+                t.lower() if isinstance(t, str) else tuple(part.lower() for part in t)
+                for t in texts
+            ]
+        return self.tokenizer.encode_batch(
+            texts, max_length=self.sequence_length, allow_special=self.allow_special
+        )
+
+    def pad(
+        self, encodings: Sequence[Encoding], rows: int | None = None, length: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """`token_ids`, `segment_ids`, `padding_mask`: int32 `[rows, length]`."""
+        rows = len(encodings) if rows is None else rows
+        length = max((len(e.ids) for e in encodings), default=1) if length is None else length
+        filler = self.tokenizer.pad_token_id or 0
+        return {
+            "token_ids": pad([e.ids for e in encodings], rows, length, filler),
+            "segment_ids": pad([e.segment_ids for e in encodings], rows, length),
+            "padding_mask": pad([[1] * len(e.ids) for e in encodings], rows, length),
+        }
+
+    def __call__(self, texts: Sequence[Text]) -> dict[str, np.ndarray]:
+        """The inputs for `texts`, padded to the length bucket of the longest."""
+        encodings = self.encode(texts_of(texts))
+        longest = max((len(e.ids) for e in encodings), default=1)
+        return self.pad(encodings, length=bucket(longest, self.sequence_length))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "tokenizer": self.tokenizer.get_config(),
+            "sequence_length": self.sequence_length,
+            "allow_special": list(self.allow_special),
+            "lowercase": self.lowercase,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> TextPreprocessor:
+        values = dict(config)
+        tokenizer = Tokenizer.from_config(values.pop("tokenizer"))
+        return cls(tokenizer, **values)
+
+
+def is_raw(x: Any) -> bool:
+    """Whether `x` is text, or a batch of text, rather than prepared arrays or a data set."""
+    if isinstance(x, str | bytes):
+        return True
+    if isinstance(x, list | tuple):
+        return not x or (isinstance(x[0], str | bytes | list | tuple) and _first_is_text(x[0]))
+    kind = getattr(x, "dtype", None)
+    return (kind is not None and str(kind) in ("object", "string", "str")) or (
+        isinstance(x, np.ndarray) and x.dtype.kind in "USO"
+    )
+
+
+def _first_is_text(x: Any) -> bool:
+    return isinstance(x, str | bytes) or (bool(x) and isinstance(x[0], str | bytes))
+
+
+def texts_of(x: Any) -> list[Text]:
+    """A batch of text as a list of strings, or of pairs of strings.
+
+    Takes lists, NumPy arrays, pandas series and string tensors.
+
+    Raises:
+        InputTypeError: a single string, or an element that isn't text.
+    """
+    if isinstance(x, str | bytes):
+        raise InputTypeError(f"got one string, {x[:40]!r}; give a list of strings: [text]")
+    if hasattr(x, "numpy"):
+        x = x.numpy()
+    if hasattr(x, "tolist"):
+        x = x.tolist()
+    return [_text(item, i) for i, item in enumerate(x)]
+
+
+def _text(item: Any, index: int) -> Text:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, bytes):
+        return item.decode("utf-8")
+    if isinstance(item, list | tuple) and len(item) == 2:
+        first, second = (_text(part, index) for part in item)
+        if isinstance(first, str) and isinstance(second, str):
+            return first, second
+    raise InputTypeError(
+        f"text {index} is a {type(item).__name__} ({str(item)[:40]!r}); each must be a string or "
+        "a pair of strings"
+    )

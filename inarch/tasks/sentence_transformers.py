@@ -1,0 +1,189 @@
+"""The folder layout of sentence-transformers, read and written without the library.
+
+Format: sentence-transformers, base/model.py (`modules.json`) and the modules' own config files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from inarch.checkpoints.files import read_json
+from inarch.errors import CheckpointFileError, ConfigError
+from inarch.layers.pooling import MODES
+
+MODULES = "modules.json"
+SETTINGS = "config_sentence_transformers.json"
+
+
+@dataclass(frozen=True)
+class SentenceConfig:
+    """What a sentence-transformers folder says beside the transformer itself.
+
+    Args:
+        pooling: modes, concatenated.
+        normalize: whether vectors have length one.
+        max_seq_length: longest sequence in tokens, or none.
+        lowercase: whether text is lower-cased before the tokenizer.
+        prompts: named texts to put before an input.
+        default_prompt_name: the prompt that is used when none is asked for.
+        files: the original files' text, to write back as it was.
+    """
+
+    pooling: tuple[str, ...] = ("mean",)
+    normalize: bool = False
+    max_seq_length: int | None = None
+    lowercase: bool = False
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def read(folder: Path) -> SentenceConfig:
+    """The pooling of a checkpoint folder; mean pooling, as the library has it, where none is said.
+
+    Raises:
+        ConfigError: a module, or a pooling mode, that isn't computed here; it is named.
+        CheckpointFileError: a file that `modules.json` needs is absent or damaged.
+    """
+    if not (folder / MODULES).is_file():
+        return SentenceConfig()
+    names = [MODULES]
+    found = SentenceConfig(pooling=(), files={})
+    for place, module in enumerate(_modules(folder)):
+        kind, path = _kind(module), str(module.get("path", ""))
+        config = f"{path}/config.json" if path else ""
+        if kind == "Transformer" and place == 0:
+            found, name = _transformer(folder, path, found)
+            names += [name] if name else []
+        elif kind == "Pooling" and not found.pooling:
+            found = replace(found, pooling=_pooling(folder / path, found))
+            names.append(config)
+        elif kind == "Normalize" and found.pooling:
+            found = replace(found, normalize=True)
+            names += [config] if config and (folder / config).is_file() else []
+        else:
+            raise ConfigError(
+                f"{folder / MODULES}: module {place} is {module.get('type')!r}; computed here: a "
+                "Transformer, then Pooling, then optionally Normalize"
+            )
+    if not found.pooling:
+        raise ConfigError(f"{folder / MODULES} has no Pooling module, so no sentence vector")
+    if (folder / SETTINGS).is_file():
+        names.append(SETTINGS)
+        settings = read_json(folder / SETTINGS)
+        found = replace(
+            found,
+            prompts=settings.get("prompts") or {},
+            default_prompt_name=settings.get("default_prompt_name"),
+        )
+    return replace(found, files={name: _text(folder / name) for name in names})
+
+
+def _text(path: Path) -> str:
+    # Line ends as they are, so that the file is written back byte for byte.
+    with path.open(encoding="utf-8", newline="") as file:
+        return file.read()
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    path = folder / MODULES
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as e:
+        raise CheckpointFileError(f"{path} is not JSON: {e}") from e
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise CheckpointFileError(f"{path} holds no list of modules")
+    return value
+
+
+def _kind(module: Mapping[str, Any]) -> str:
+    """The class of a module, by name alone: nothing named in a file is ever imported."""
+    kind = str(module.get("type"))
+    return kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind
+
+
+def _transformer(
+    folder: Path, path: str, found: SentenceConfig
+) -> tuple[SentenceConfig, str | None]:
+    if path:
+        raise ConfigError(
+            f"{folder / MODULES} keeps the transformer in {path!r}; give the folder "
+            f"{folder / path} to load it without its pooling"
+        )
+    names = sorted(p.name for p in folder.glob("sentence_*_config.json"))
+    if not names:
+        return found, None
+    config = read_json(folder / names[0])
+    limit, lowercase = config.get("max_seq_length"), config.get("do_lower_case", False)
+    return replace(found, max_seq_length=limit, lowercase=bool(lowercase)), names[0]
+
+
+def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
+    config = read_json(folder / "config.json")
+    if not config.get("include_prompt", True):
+        raise ConfigError(f"{folder / 'config.json'}: 'include_prompt' false is not computed here")
+    said = config.get("pooling_mode")
+    if said is None:
+        flags = {
+            "pooling_mode_cls_token": "cls",
+            "pooling_mode_max_tokens": "max",
+            "pooling_mode_mean_tokens": "mean",
+            "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+            "pooling_mode_weightedmean_tokens": "weightedmean",
+            "pooling_mode_lasttoken": "lasttoken",
+        }
+        said = [mode for flag, mode in flags.items() if config.get(flag)] or ["mean"]
+    modes = (said,) if isinstance(said, str) else tuple(said)
+    unknown = [mode for mode in modes if mode not in MODES]
+    if unknown:
+        raise ConfigError(
+            f"{folder / 'config.json'}: pooling mode {unknown[0]!r}; known: {', '.join(MODES)}"
+        )
+    return modes
+
+
+def write(config: SentenceConfig, folder: Path, embedding_dim: int) -> None:
+    """Write the files that make `folder` a sentence-transformers model."""
+    for name, content in (config.files or _files(config, embedding_dim)).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content, "utf-8", newline="")
+
+
+def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
+    kinds = ["Transformer", "Pooling", *(["Normalize"] if config.normalize else [])]
+    modules = [
+        {
+            "idx": i,
+            "name": str(i),
+            "path": f"{i}_{kind}" if i else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for i, kind in enumerate(kinds)
+    ]
+    flags = {
+        "cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens",
+        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+        "weightedmean": "weightedmean_tokens", "lasttoken": "lasttoken",
+    }  # fmt: skip
+    pooling = {"word_embedding_dimension": embedding_dim}
+    pooling |= {f"pooling_mode_{flag}": mode in config.pooling for mode, flag in flags.items()}
+    values: dict[str, Any] = {
+        MODULES: modules,
+        "1_Pooling/config.json": pooling,
+        "sentence_bert_config.json": {
+            "max_seq_length": config.max_seq_length,
+            "do_lower_case": config.lowercase,
+        },
+    }
+    if config.normalize:
+        values["2_Normalize/config.json"] = {}
+    if config.prompts:
+        values[SETTINGS] = {
+            "prompts": dict(config.prompts),
+            "default_prompt_name": config.default_prompt_name,
+        }
+    return {name: json.dumps(value, indent=2) + "\n" for name, value in values.items()}

@@ -1,0 +1,179 @@
+"""Sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from inarch.errors import InputError
+from inarch.layers.pooling import Normalize, SequencePooling
+from inarch.models.backbone import Backbone
+from inarch.models.preset import Checkpoint
+from inarch.tasks import sentence_transformers
+from inarch.tasks.feeding import Prepared
+from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.sentence_transformers import SentenceConfig
+from inarch.tasks.task import Task
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class InBatchContrastive(keras.losses.Loss):
+    """Each text's partner against all other partners of the batch.
+
+    The first half of the rows are texts, the second half their partners in the same order; the
+    loss is the cross entropy of the scaled cosine similarities. Source: Henderson et al., 2017,
+    arXiv:1705.00652; sentence-transformers' MultipleNegativesRankingLoss.
+
+    Args:
+        scale: factor on the similarities, the inverse of a temperature.
+    """
+
+    def __init__(self, scale: float = 20.0, name: str = "in_batch_contrastive", **kwargs: Any):
+        super().__init__(name=name, **kwargs)
+        self.scale = scale
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        unit = Normalize(dtype="float32")(y_pred)
+        texts, partners = ops.split(unit, 2, axis=0)
+        logits = self.scale * ops.matmul(texts, ops.transpose(partners))
+        rows = ops.arange(ops.shape(logits)[0])
+        loss = keras.losses.sparse_categorical_crossentropy(rows, logits, from_logits=True)
+        return ops.concatenate([loss, loss], axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
+
+
+class TextEmbedder(Task):
+    """One vector per text, float `[batch, dim]`.
+
+    Trained on pairs of texts (`fit([(text, partner), ...])`) each partner is told from the
+    others in the batch; with `y` given, vectors are fitted to the targets `[count, dim]`.
+
+    Args:
+        backbone: the encoder.
+        preprocessor: text to inputs; None to feed prepared arrays.
+        pooling: mode or modes, see `SequencePooling`.
+        normalize: whether vectors have length one.
+        prompts: named texts to put before an input.
+        default_prompt_name: the prompt that is used when none is asked for.
+    """
+
+    settings = ("pooling", "normalize", "prompts", "default_prompt_name", "files")
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: TextPreprocessor | None = None,
+        pooling: str | Sequence[str] = "mean",
+        normalize: bool = False,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        files: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ):
+        pooling = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+
+        def pooled(outputs: Any) -> Any:
+            tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+            mask = backbone.input["padding_mask"]
+            x = SequencePooling(pooling, name="pooling")(tokens, padding_mask=mask)
+            return Normalize(name="normalize")(x) if normalize else x
+
+        super().__init__(backbone, pooled, preprocessor, **kwargs)
+        self.pooling = pooling
+        self.normalize = normalize
+        self.prompts = dict(prompts or {})
+        self.default_prompt_name = default_prompt_name
+        self.files = dict(files or {})
+
+    @classmethod
+    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
+        said = sentence_transformers.read(checkpoint.folder)
+        found = {name: getattr(said, name) for name in cls.settings}
+        # The files say what they said; where the caller says otherwise, they are written anew.
+        return found | ({"files": {}} if given else {}) | given
+
+    @classmethod
+    def preprocessor_of(
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
+    ) -> TextPreprocessor:
+        found = super().preprocessor_of(checkpoint, arguments)
+        said = sentence_transformers.read(checkpoint.folder)
+        limit = min(said.max_seq_length or found.sequence_length, arguments["max_sequence_length"])
+        return TextPreprocessor(found.tokenizer, limit, lowercase=said.lowercase)
+
+    def write_files(self, folder: Path) -> None:
+        super().write_files(folder)
+        config = SentenceConfig(
+            tuple(self.pooling), self.normalize, prompts=self.prompts,
+            default_prompt_name=self.default_prompt_name, files=self.files,
+        )  # fmt: skip
+        if self.preprocessor:
+            limit, lowercase = self.preprocessor.sequence_length, self.preprocessor.lowercase
+            config = replace(config, max_seq_length=limit, lowercase=lowercase)
+        sentence_transformers.write(config, folder, self.backbone.arguments["hidden_dim"])
+
+    def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
+        """As `keras.Model.compile`; `"auto"` is Adam at 2e-5 and the contrastive loss of pairs."""
+        if optimizer == "auto":
+            optimizer = keras.optimizers.Adam(2e-5)
+        if loss == "auto":
+            loss = InBatchContrastive()
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+    def embed(
+        self, texts: Sequence[str], prompt_name: str | None = None, batch_size: int = 32
+    ) -> np.ndarray:
+        """Vectors float32 `[len(texts), dim]`, with the prompt of that name before each text.
+
+        Raises:
+            InputError: there is no prompt of that name.
+        """
+        if prompt_name is not None and prompt_name not in self.prompts:
+            known = ", ".join(map(repr, self.prompts)) or "none"
+            raise InputError(f"there is no prompt {prompt_name!r}; known: {known}")
+        return self._predict_texts(texts_of(texts), prompt_name, batch_size)
+
+    def predict_texts(
+        self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
+    ) -> np.ndarray:
+        return self._predict_texts(texts, self.default_prompt_name, batch_size, verbose, callbacks)
+
+    def _predict_texts(
+        self, texts: Sequence[Any], prompt_name: str | None, *options: Any
+    ) -> np.ndarray:
+        prompt = self.prompts.get(prompt_name, "") if prompt_name else ""
+        if prompt:
+            texts = [prompt + text for text in texts]
+        return super().predict_texts(texts, *options)
+
+    def similarity(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        """Cosine similarities `[len(one), len(two)]` of two sets of vectors."""
+        one, two = (x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12) for x in (one, two))
+        return one @ two.T
+
+    def example_maker(
+        self, texts: Sequence[Any], y: Any, sample_weight: Any
+    ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+        if y is not None:
+            return super().example_maker(texts, y, sample_weight)
+        if sample_weight is not None or not all(isinstance(t, tuple) for t in texts):
+            raise InputError(
+                "without y, an embedder is trained on pairs of texts [(text, partner), ...]"
+            )
+        firsts = self.encode([first for first, _ in texts])
+        seconds = self.encode([second for _, second in texts])
+
+        def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
+            rows = [firsts[i] for i in indices] + [seconds[i] for i in indices]
+            # Keras wants a target; which rows are partners is in their order.
+            return self.padded(rows), np.zeros(len(rows), np.float32)
+
+        return make

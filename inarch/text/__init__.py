@@ -1,0 +1,7 @@
+"""Text to token ids and back: tokenizers in Rust, loaded from and saved as a checkpoint's files."""
+
+from inarch.text.encoding import Encoding
+from inarch.text.tokenizer import Tokenizer
+from inarch.text.word_piece import WordPieceTokenizer
+
+__all__ = ["Encoding", "Tokenizer", "WordPieceTokenizer"]

@@ -1,0 +1,188 @@
+"""The files of a tokenizer, read and written byte for byte, and what their JSON says."""
+
+import base64
+import binascii
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
+
+SPEC_FILE = "tokenizer.json"
+VOCABULARY_FILE = "vocab.txt"
+CONFIG_FILE = "tokenizer_config.json"
+
+# Everything a tokenizer may come with: what isn't read here is still handed back on save.
+TOKENIZER_FILES = (
+    SPEC_FILE,
+    VOCABULARY_FILE,
+    CONFIG_FILE,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+# A vocabulary line ends at Unicode white space, as the Rust reader of `vocab.txt` has it.
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+
+
+def read_folder(folder: str | os.PathLike, extra: Iterable[str] = ()) -> dict[str, bytes]:
+    """The tokenizer's files in `folder`, by name. CheckpointFileError when there are none."""
+    root = Path(folder)
+    if not root.is_dir():
+        raise CheckpointFileError(f"{root} isn't a folder; give the folder of a checkpoint.")
+    names = dict.fromkeys((*TOKENIZER_FILES, *extra))
+    try:
+        found = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
+    except OSError as error:
+        raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
+    if SPEC_FILE not in found and VOCABULARY_FILE not in found:
+        raise CheckpointFileError(
+            f"{root} holds no tokenizer: looked for {SPEC_FILE} and {VOCABULARY_FILE}, "
+            f"found {sorted(found) or 'neither'}. A folder with another kind of vocabulary needs "
+            f"a {SPEC_FILE}, which transformers writes with `tokenizer.save_pretrained(folder)`."
+        )
+    return found
+
+
+def write_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
+    """Write `files` into `folder`, each replaced whole, so no half file is ever left."""
+    root = Path(folder)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=root)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, root / name)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+    except OSError as error:
+        raise CheckpointFileError(f"the tokenizer can't be written to {root}: {error}") from error
+
+
+def check_names(files: Mapping[str, bytes]) -> None:
+    """A file name must be a bare name: a stored config must not write outside its folder."""
+    for name in files:
+        if name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name:
+            raise CheckpointError(f"{name!r} isn't a plain file name; leave folders out of it.")
+
+
+def text_of(files: Mapping[str, bytes], name: str) -> str:
+    """The UTF-8 text of a file, with an error that names the file and the byte."""
+    try:
+        text = files[name].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            f"{name} isn't UTF-8 text: byte {error.start} is {files[name][error.start]:#04x}. "
+            "Save it as UTF-8, or fetch it again."
+        ) from error
+    if text.startswith("\ufeff"):
+        raise CheckpointError(
+            f"{name} begins with a byte order mark; save it as UTF-8 without one."
+        )
+    return text
+
+
+def object_of(text: str, name: str, error_type: type[CheckpointError]) -> dict[str, Any]:
+    """The JSON object in `text`; `error_type` naming the file when it is anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise error_type(
+            f"{name} isn't JSON ({error}); it may be truncated: fetch it again."
+        ) from error
+    if not isinstance(value, dict):
+        raise error_type(f"{name} holds a {type(value).__name__}, not a JSON object.")
+    return value
+
+
+def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """tokenizer_config.json with the two older files folded in, as transformers folds them.
+
+    `special_tokens_map.json` and `added_tokens.json` count only where the config has no
+    `added_tokens_decoder`; then the map's tokens win over the config's.
+    """
+    config, special, added = (
+        object_of(text_of(files, name), name, ConfigError) if name in files else {}
+        for name in (CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
+    )
+    if "added_tokens_decoder" in config:
+        return config
+    for token, index in added.items():
+        if type(index) is not int:
+            raise ConfigError(f"added_tokens.json gives {token!r} the id {index!r}, not a number.")
+    decoder = {str(index): {"content": token} for token, index in added.items()}
+    return {**config, **special, **({"added_tokens_decoder": decoder} if decoder else {})}
+
+
+def parse_vocabulary(text: str, name: str = VOCABULARY_FILE) -> list[str]:
+    """One token per line, `\\n` or `\\r\\n`; the line number is the id."""
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    # A token made of rare white space alone is kept: it never matches, but its row exists.
+    tokens = [line.rstrip(WHITE_SPACE) or line.strip("\t\v\f\r ") for line in lines]
+    check_vocabulary(tokens, lambda index: f"line {index + 1} of {name}")
+    return tokens
+
+
+def check_vocabulary(tokens: list[str], place: Any) -> None:
+    """No blank and no repeated token; `place(index)` says where a token stands."""
+    if not tokens:
+        raise CheckpointError("the vocabulary is empty; give one token per line.")
+    first: dict[str, int] = {}
+    for index, token in enumerate(tokens):
+        if not isinstance(token, str) or not token:
+            raise CheckpointError(
+                f"{place(index)} is {token!r}, not a token. Every id needs one: "
+                "remove it, or write a placeholder such as [unused0]."
+            )
+        if token in first:
+            raise CheckpointError(
+                f"{place(index)} repeats {token!r} of {place(first[token])}, so two ids would "
+                "mean one token. Rename one of them, for instance to [unused0]."
+            )
+        first[token] = index
+
+
+def to_text(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Files as JSON values: text where they are UTF-8, `{"base64": ...}` where they aren't."""
+    values: dict[str, Any] = {}
+    for name, data in files.items():
+        try:
+            values[name] = data.decode("utf-8")
+        except UnicodeDecodeError:
+            values[name] = {"base64": base64.b64encode(data).decode("ascii")}
+    return values
+
+
+def from_text(values: Mapping[str, Any]) -> dict[str, bytes]:
+    """The inverse of `to_text`."""
+    files: dict[str, bytes] = {}
+    for name, value in values.items():
+        try:
+            files[name] = (
+                value.encode("utf-8")
+                if isinstance(value, str)
+                else base64.b64decode(value["base64"], validate=True)
+            )
+        except (TypeError, KeyError, UnicodeEncodeError, binascii.Error) as error:
+            raise ConfigError(
+                f"the tokenizer's config has no readable {name!r}; it should be the file's text."
+            ) from error
+    return files

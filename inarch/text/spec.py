@@ -1,0 +1,244 @@
+"""A tokenizer's description (the JSON of tokenizer.json): built, completed, and made variants of.
+
+The format is that of the Rust `tokenizers` library.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from inarch.errors import CheckpointError, ConfigError
+
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+BERT_ROLES = {
+    "unk_token": "[UNK]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "mask_token": "[MASK]",
+}
+# transformers writes int(1e30) for "no limit".
+NO_LIMIT = 10**20
+# A tokenizer class that takes tokenizer.json as it is; the others read the config's BERT options.
+GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+BERT_OPTIONS = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+
+
+def word_piece_spec(
+    vocabulary: Sequence[str],
+    config: Mapping[str, Any],
+    suffix_indicator: str = "##",
+) -> dict[str, Any]:
+    """BERT's tokenizer (Devlin et al., 2018, arXiv:1810.04805) over `vocabulary`.
+
+    `config` is a tokenizer_config.json; what it leaves out is as in BERT's uncased models.
+    """
+    ids = {token: index for index, token in enumerate(vocabulary)}
+    names = {role: content(config.get(role, name), role) for role, name in BERT_ROLES.items()}
+    for role in ("unk_token", "cls_token", "sep_token"):
+        if names[role] is not None and names[role] not in ids:
+            raise CheckpointError(
+                f"the vocabulary of {len(ids)} tokens has no {names[role]!r}, which is the "
+                f"{role}. Add it, or name the right token as {role!r} in tokenizer_config.json."
+            )
+    if names["unk_token"] is None:
+        raise ConfigError("unk_token is None; WordPiece needs a token for unknown words.")
+    cls, sep = names["cls_token"], names["sep_token"]
+    single = [special(cls, 0), {"Sequence": {"id": "A", "type_id": 0}}, special(sep, 0)]
+    second = [{"Sequence": {"id": "B", "type_id": 1}}, special(sep, 1)]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": True,
+            "strip_accents": None,
+            "lowercase": True,
+            **bert_options(config),
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [piece for piece in single if piece],
+            "pair": [piece for piece in single + second if piece],
+            "special_tokens": {
+                token: {"id": token, "ids": [ids[token]], "tokens": [token]}
+                for token in (cls, sep)
+                if token
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": suffix_indicator, "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": names["unk_token"],
+            "continuing_subword_prefix": suffix_indicator,
+            "max_input_chars_per_word": 100,
+            "vocab": ids,
+        },
+    }
+
+
+def special(token: str | None, segment: int) -> dict[str, Any] | None:
+    """A template's piece for a special token."""
+    return {"SpecialToken": {"id": token, "type_id": segment}} if token else None
+
+
+def content(value: Any, name: str) -> str | None:
+    """A token given as text or as an object with `content`; None where there is none."""
+    if isinstance(value, Mapping):
+        value = value.get("content", value)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} is {value!r}; it should be text or an object with 'content'.")
+    return value
+
+
+def bert_options(config: Mapping[str, Any]) -> dict[str, bool | None]:
+    """The normalizer fields that a tokenizer_config.json of BERT's kind sets."""
+    options = {field: config[key] for key, field in BERT_OPTIONS.items() if key in config}
+    for key, field in BERT_OPTIONS.items():
+        value = options.get(field, True)
+        if not isinstance(value, bool) and not (value is None and field == "strip_accents"):
+            raise ConfigError(f"{key} is {value!r} in tokenizer_config.json; it is true or false.")
+    return options
+
+
+def role_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
+    """Which token plays which role: what the config names, else BERT's names where they exist."""
+    model = spec["model"]
+    ids = model_ids(model) | {token["content"]: 0 for token in spec["added_tokens"]}
+    roles = {}
+    for role in ROLES:
+        default = model.get("unk_token") if role == "unk_token" else None
+        if default is None and model.get("type") == "WordPiece":
+            default = BERT_ROLES.get(role)
+        token = content(config[role], role) if role in config else default
+        if token is not None and (role in config or token in ids):
+            roles[role] = token
+    return roles
+
+
+def model_ids(model: Mapping[str, Any]) -> dict[str, int]:
+    """Token to id, without the added tokens. Unigram stores a list of (token, score)."""
+    vocabulary = model.get("vocab", {})
+    if isinstance(vocabulary, dict):
+        return vocabulary
+    return {entry[0]: index for index, entry in enumerate(vocabulary)}
+
+
+def complete(
+    spec: Mapping[str, Any], config: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The description as it is used, and which token plays which role.
+
+    Padding and truncation left over from training are dropped, and BERT's options in the config
+    win over the description's, as they do in transformers.
+    """
+    try:
+        added = [dict(token) for token in spec.get("added_tokens") or []]
+        spec = {**spec, "padding": None, "truncation": None, "added_tokens": added}
+        roles = role_tokens(spec, config)
+        add_missing(added, dict(model_ids(spec["model"])), roles, config)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            "tokenizer.json (or the added tokens in tokenizer_config.json) isn't of the tokenizers "
+            f"library's form: {type(error).__name__} {error}. Save it again with that library."
+        ) from error
+    normalizer = spec.get("normalizer") or {}
+    generic = config.get("tokenizer_class") in GENERIC_CLASSES
+    if normalizer.get("type") == "BertNormalizer" and not generic:
+        spec["normalizer"] = {**normalizer, **bert_options(config)}
+    return spec, roles
+
+
+def add_missing(
+    added: list[dict[str, Any]],
+    ids: Mapping[str, int],
+    roles: Mapping[str, str],
+    config: Mapping[str, Any],
+) -> None:
+    """Add the tokens that the config names in transformers' order: by id, by role, the rest."""
+    declared = config.get("added_tokens_decoder") or {}
+    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    extra = list(extra.values()) if isinstance(extra, Mapping) else list(extra)
+    control = {*roles.values(), *map(extra_content, extra)}
+    present = {token["content"]: token["id"] for token in added}
+    wanted = [declared[key] for key in sorted(declared, key=int)]
+    wanted += [config.get(role, token) for role, token in roles.items()]
+    for token in wanted + extra:
+        name = extra_content(token)
+        if name is not None and name not in present:
+            fresh = max([len(ids) - 1, *present.values()]) + 1
+            present[name] = ids.get(name, fresh)
+            added.append(added_token(token, name, present[name], name in control))
+    for token in added:
+        token["special"] = token["content"] in control or bool(token.get("special"))
+
+
+def extra_content(value: Any) -> str | None:
+    """The text of a token that fills no role."""
+    return content(value, "an added token")
+
+
+def added_token(token: Any, name: str, index: int, control: bool) -> dict[str, Any]:
+    """An entry of `added_tokens`; flags that the config gives are kept."""
+    flags = token if isinstance(token, Mapping) else {}
+    is_special = control or bool(flags.get("special"))
+    return {
+        "id": index,
+        "content": name,
+        "single_word": bool(flags.get("single_word", False)),
+        "lstrip": bool(flags.get("lstrip", False)),
+        "rstrip": bool(flags.get("rstrip", False)),
+        "normalized": bool(flags.get("normalized", not is_special)),
+        "special": is_special,
+    }
+
+
+def allowing(spec: Mapping[str, Any], allowed: Collection[str], split: bool) -> str:
+    """The description as JSON, in which the `allowed` control tokens are found in a text.
+
+    The library passes over tokens marked special when told to encode them as text, so an allowed
+    one is marked as ordinary here. With `split`, the literal text of a blocked one is also cut
+    after its first character, for models whose own vocabulary would match it (Unigram does).
+    """
+    tokens = [
+        {**token, "special": token["special"] and token["content"] not in allowed}
+        for token in spec["added_tokens"]
+    ]
+    variant = {**spec, "added_tokens": tokens}
+    blocked = [t["content"] for t in tokens if t["special"] and len(t["content"]) > 1]
+    if split and blocked:
+        cuts = "|".join(f"(?<={re.escape(t[0])})(?={re.escape(t[1:])})" for t in sorted(blocked))
+        cut = {
+            "type": "Split",
+            "pattern": {"Regex": cuts},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+        before = [spec["pre_tokenizer"]] if spec.get("pre_tokenizer") else []
+        variant["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [*before, cut]}
+    return json.dumps(variant)
+
+
+def model_max_length(config: Mapping[str, Any]) -> int | None:
+    """The most tokens the model takes; None where the config has none, or the mark for none."""
+    value = config.get("model_max_length")
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
+        raise ConfigError(
+            f"model_max_length is {value!r} in tokenizer_config.json; it is a number of tokens."
+        )
+    return None if value >= NO_LIMIT else int(value)

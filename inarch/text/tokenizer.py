@@ -1,0 +1,241 @@
+"""A checkpoint's tokenizer, on the Rust `tokenizers` library."""
+
+import copy
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from inarch.errors import CheckpointError, InputError, InputTypeError
+from inarch.text import files as file_room
+from inarch.text.encoding import Encoding
+from inarch.text.guard import (
+    batch_entry,
+    check_room,
+    check_text,
+    checked_ids,
+    quiet_forks,
+    rust_errors,
+)
+from inarch.text.spec import complete, model_max_length, word_piece_spec
+from inarch.text.variants import Variants
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Safe to share between threads: what is configured per call (truncation, allowed special
+    tokens) selects one of a few Rust tokenizers, none of which changes once made.
+
+    A special token spelled out in a text, such as "[SEP]", is ordinary text, so that a text can't
+    forge the model's control tokens. `allow_special=("[MASK]",)` lets exactly those through,
+    `allow_special="all"` all of them, as transformers does.
+
+    Args:
+        spec: text of a tokenizer.json.
+        config: the tokenizer_config.json; names special tokens, `model_max_length`, ...
+        files: the original files, which `save` writes back byte for byte. By default a
+            tokenizer.json and a tokenizer_config.json made of the two arguments above.
+
+    Raises:
+        CheckpointError: the description isn't one the `tokenizers` library can use.
+    """
+
+    pad_token: str | None
+    unk_token: str | None
+    cls_token: str | None
+    sep_token: str | None
+    mask_token: str | None
+    bos_token: str | None
+    eos_token: str | None
+    pad_token_id: int | None
+    unk_token_id: int | None
+    cls_token_id: int | None
+    sep_token_id: int | None
+    mask_token_id: int | None
+    bos_token_id: int | None
+    eos_token_id: int | None
+
+    def __init__(
+        self,
+        spec: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ):
+        check_text(spec, "spec")
+        config = copy.deepcopy(dict(config or {}))
+        if files is None:
+            dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
+            files = {
+                file_room.SPEC_FILE: spec.encode("utf-8"),
+                file_room.CONFIG_FILE: dumped.encode("utf-8"),
+            }
+        file_room.check_names(files)
+        self.config = config
+        self.files = dict(files)
+        self._given_spec = spec
+        name = file_room.SPEC_FILE
+        parsed = file_room.object_of(spec, name, CheckpointError)
+        completed, self._roles = complete(parsed, config)
+        side = "left" if config.get("truncation_side") == "left" else "right"
+        self._variants = Variants(completed, self._roles.get("unk_token"), side)
+        self._ids = self._read_vocabulary()
+        self._tokens = {index: token for token, index in self._ids.items()}
+        for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
+            token = self._roles.get(f"{role}_token")
+            setattr(self, f"{role}_token", token)
+            setattr(self, f"{role}_token_id", None if token is None else self._ids[token])
+        self.special_ids = frozenset(self._ids[token] for token in self._variants.control)
+        self.model_max_length = model_max_length(config)
+
+    def _read_vocabulary(self) -> dict[str, int]:
+        """Token to id. Also encodes once, since some faults of a description show only then."""
+        rust = self._variants.get()
+        with rust_errors(f"{file_room.SPEC_FILE} can't be used"):
+            rust.encode("a", "a")
+            rust.encode("a")
+            return rust.get_vocab(with_added_tokens=True)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike, files: Iterable[str] | None = None) -> Self:
+        """Load from tokenizer.json, else from BERT's vocab.txt.
+
+        `files` names further files to carry along to `save`.
+
+        Raises:
+            CheckpointFileError: there is no tokenizer in the folder.
+            CheckpointError: there is one, and it can't be used.
+        """
+        found = file_room.read_folder(folder, files or ())
+        config = file_room.merged_config(found)
+        if file_room.SPEC_FILE in found:
+            spec = file_room.text_of(found, file_room.SPEC_FILE)
+        else:
+            name = file_room.VOCABULARY_FILE
+            vocabulary = file_room.parse_vocabulary(file_room.text_of(found, name))
+            spec = json.dumps(word_piece_spec(vocabulary, config))
+        return cls._assembled(spec, config, found)
+
+    @classmethod
+    def _assembled(cls, spec: str, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Self:
+        """An instance from the three parts, whatever signature a subclass's constructor has."""
+        self = cls.__new__(cls)
+        Tokenizer.__init__(self, spec, config=config, files=files)
+        return self
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest id, added tokens included."""
+        return max(self._tokens, default=-1) + 1
+
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """Role to token, such as `{"cls_token": "[CLS]", ...}`."""
+        return dict(self._roles)
+
+    def get_vocabulary(self) -> list[str]:
+        """Tokens by id; an id without a token is an empty string."""
+        return [self._tokens.get(index, "") for index in range(self.vocabulary_size)]
+
+    def token_to_id(self, token: str) -> int:
+        """The id of a token. InputError when the vocabulary hasn't got it."""
+        if token not in self._ids:
+            raise InputError(f"{token!r} isn't one of the {len(self._ids)} tokens of the tokenizer")
+        return self._ids[token]
+
+    def id_to_token(self, index: int) -> str:
+        """The token of an id. InputError when the vocabulary hasn't got it."""
+        return self._tokens[checked_ids([index], self._tokens, self.vocabulary_size)[0]]
+
+    def encode(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+        allow_special: Collection[str] | str = (),
+    ) -> Encoding:
+        """Encode one text, or a text and its `pair`.
+
+        Args:
+            text, pair: any Unicode text, empty ones included, without lone surrogates.
+            max_length: most tokens of the result, special ones included, which are always kept;
+                of a pair the longer text is cut first. None leaves the text whole.
+            add_special_tokens: wrap the text as the model expects it.
+            allow_special: special tokens that count as such when spelled out in the text.
+
+        Raises:
+            InputTypeError: something that isn't a string.
+            InputError: a lone surrogate, an unknown special token, no room in `max_length`.
+        """
+        check_text(text, "text")
+        if pair is not None:
+            check_text(pair, "pair")
+        rust = self._variants.get(allow_special, max_length)
+        check_room(rust, max_length, pair is not None, add_special_tokens)
+        with rust_errors("the tokenizer failed on a text"):
+            return Encoding(rust.encode(text, pair, add_special_tokens=add_special_tokens))
+
+    __call__ = encode
+
+    def encode_batch(
+        self,
+        texts: Sequence[str | tuple[str, str]],
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+        allow_special: Collection[str] | str = (),
+    ) -> list[Encoding]:
+        """Encode many texts or `(text, pair)` tuples in parallel, in order. See `encode`."""
+        if isinstance(texts, str | bytes):
+            raise InputTypeError(f"texts is one {type(texts).__name__}; give a list of strings.")
+        inputs = [batch_entry(text, index) for index, text in enumerate(texts)]
+        if not inputs:
+            return []
+        rust = self._variants.get(allow_special, max_length)
+        check_room(rust, max_length, any(type(x) is tuple for x in inputs), add_special_tokens)
+        quiet_forks()
+        with rust_errors("the tokenizer failed on a batch of texts"):
+            encodings = rust.encode_batch(inputs, add_special_tokens=add_special_tokens)
+        return [Encoding(raw) for raw in encodings]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """The text of a row of ids (a list or a one-dimensional array)."""
+        values = checked_ids(ids, self._tokens, self.vocabulary_size)
+        rust = self._variants.get()
+        with rust_errors("the tokenizer failed to decode"):
+            return rust.decode(values, skip_special_tokens=skip_special_tokens)
+
+    def decode_batch(
+        self, rows: Iterable[Iterable[int]], skip_special_tokens: bool = True
+    ) -> list[str]:
+        """The texts of several rows of ids."""
+        return [self.decode(row, skip_special_tokens) for row in rows]
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write the tokenizer's files, byte for byte as they were loaded."""
+        file_room.write_folder(folder, self.files)
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything as JSON values; `from_config` makes an equal tokenizer of it."""
+        texts = file_room.to_text(self.files)
+        same = texts.get(file_room.SPEC_FILE) == self._given_spec
+        spec = None if same else self._given_spec
+        return {"spec": spec, "config": copy.deepcopy(self.config), "files": texts}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The tokenizer that `get_config` described."""
+        files = file_room.from_text(config["files"])
+        spec = config.get("spec")
+        if spec is None:
+            spec = file_room.text_of(files, file_room.SPEC_FILE)
+        return cls._assembled(spec, config["config"], files)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(vocabulary_size={self.vocabulary_size}, "
+            f"model_max_length={self.model_max_length}, special_tokens={self._roles})"
+        )

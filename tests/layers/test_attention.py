@@ -1,0 +1,245 @@
+"""Multi-head attention."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from inarch.layers import MultiHeadAttention
+
+
+def array(x):
+    return ops.convert_to_numpy(ops.cast(x, "float32"))
+
+
+def attention(perturb, **kwargs):
+    layer = MultiHeadAttention(**{"num_heads": 2, "key_dim": 4, **kwargs})
+    layer.build((None, None, 8), (None, None, 8))
+    return perturb(layer)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def expected(layer, query, key, value, mask):
+    """Attention in float64, head by head."""
+
+    def project(dense, x):
+        kernel, bias = (array(w).astype("float64") for w in (dense.kernel, dense.bias))
+        return x @ kernel + bias
+
+    q, k = project(layer.query_dense, query), project(layer.key_dense, key)
+    v = project(layer.value_dense, value)
+    qs, ks, vs = (np.split(x, layer.num_heads, axis=-1) for x in (q, k, v))
+    heads = []
+    for q, k, v in zip(qs, ks, vs, strict=True):
+        logits = q @ k.swapaxes(1, 2) / np.sqrt(k.shape[-1])
+        heads.append(softmax(np.where(mask, logits, -np.inf)) @ v)
+    return project(layer.output_dense, np.concatenate(heads, -1))
+
+
+def causal(length):
+    return np.tril(np.ones((length, length), bool))
+
+
+@pytest.mark.parametrize("value_dim", [None, 3])
+@pytest.mark.parametrize("return_scores", [False, True])
+def test_it_is_softmax_of_products_head_by_head(
+    perturb, normal, compiled, value_dim, return_scores
+):
+    layer = MultiHeadAttention(2, 4, value_dim)
+    layer.build((None, None, 8), (None, None, 6), (None, None, 5))
+    perturb(layer)
+    query, key, value = normal(2, 4, 8), normal(2, 5, 5, seed=1), normal(2, 5, 6, seed=2)
+    mask = np.random.default_rng(3).random((2, 4, 5)) < 0.7
+    mask[..., 0] = True
+    output = compiled(layer)(
+        query, value, key=key, attention_mask=mask, return_attention_scores=return_scores
+    )
+    output = output[0] if return_scores else output
+    np.testing.assert_allclose(array(output), expected(layer, query, key, value, mask), atol=2e-6)
+
+
+def test_scores_are_probabilities_and_zero_where_masked(perturb, normal):
+    x = normal(2, 4, 8)
+    _, scores = attention(perturb)(x, x, attention_mask=causal(4), return_attention_scores=True)
+    scores = array(scores)
+    assert scores.shape == (2, 2, 4, 4)
+    np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-6)
+    assert (scores[..., ~causal(4)] == 0).all()
+
+
+def test_masks_of_every_rank_and_kind_mean_the_same(perturb, normal):
+    layer, x = attention(perturb), normal(2, 4, 8)
+    mask = np.stack([causal(4)] * 2)
+    outputs = [
+        array(layer(x, x, attention_mask=m))
+        for m in (causal(4), mask, mask.astype("int32"), mask[:, None])
+    ]
+    for output in outputs[1:]:
+        np.testing.assert_array_equal(output, outputs[0])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_row_that_may_see_nothing_is_finite_and_so_are_its_gradients(
+    perturb, normal, train, dropout
+):
+    x = keras.Input((4, 8))
+    mask = keras.Input((4, 4), dtype="bool")
+    hidden = keras.layers.Dense(8)(x)
+    layer = attention(perturb, dropout=dropout)
+    model = keras.Model([x, mask], layer(hidden, hidden, attention_mask=mask))
+    nothing = np.zeros((2, 4, 4), bool)
+    nothing[1, 0] = True
+    before = [array(weight) for weight in model.trainable_weights]
+    assert np.isfinite(array(model([normal(2, 4, 8), nothing]))).all()
+    assert np.isfinite(train(model, [normal(2, 4, 8), nothing]))
+    after = [array(weight) for weight in model.trainable_weights]
+    assert all(np.isfinite(w).all() for w in after)
+    assert any((a != b).any() for a, b in zip(before, after, strict=True))
+
+
+def test_a_query_that_may_see_nothing_averages_all_values(perturb, normal):
+    layer, x = attention(perturb), normal(2, 4, 8)
+    mask = np.zeros((2, 4, 4), bool)
+    plain = array(layer(x, x, attention_mask=mask))
+    explicit, scores = layer(x, x, attention_mask=mask, return_attention_scores=True)
+    np.testing.assert_allclose(array(scores), 1 / 4, rtol=1e-6)
+    np.testing.assert_allclose(plain, array(explicit), atol=1e-6)
+
+
+@pytest.mark.parametrize("projection", ["query", "key", "value", "output"])
+def test_each_projection_can_go_without_a_bias_or_alone_have_one(perturb, projection):
+    without = attention(perturb, name="a", **{f"{projection}_bias": False})
+    paths = [weight.path for weight in without.weights]
+    assert f"a/{projection}/bias" not in paths
+    assert len(paths) == 7
+    alone = attention(perturb, name="a", use_bias=False, **{f"{projection}_bias": True})
+    assert [w.path for w in alone.weights if w.name == "bias"] == [f"a/{projection}/bias"]
+
+
+def test_kernels_are_plain_matrices_under_stable_names(perturb):
+    layer = attention(perturb, num_heads=2, key_dim=3, name="attention")
+    shapes = {weight.path: tuple(weight.shape) for weight in layer.weights}
+    assert shapes == {
+        **{f"attention/{name}/kernel": (8, 6) for name in ("query", "key", "value")},
+        **{f"attention/{name}/bias": (6,) for name in ("query", "key", "value")},
+        "attention/output/kernel": (6, 8),
+        "attention/output/bias": (8,),
+    }
+
+
+def test_kernels_of_one_shape_start_different():
+    layer = MultiHeadAttention(2)
+    layer.build((None, None, 8), (None, None, 8))
+    query, key = array(layer.query_dense.kernel), array(layer.key_dense.kernel)
+    assert np.abs(query - key).max() > 1e-3
+
+
+@pytest.mark.parametrize("return_scores", [False, True])
+def test_decoding_step_by_step_gives_the_full_pass(perturb, normal, compiled, return_scores):
+    layer, x = compiled(attention(perturb)), normal(2, 5, 8)
+    full = array(layer(x, x, attention_mask=causal(5)))
+    cache = np.zeros((2, 2, 5, 2, 4), "float32")
+    for i in range(5):
+        step = x[:, i : i + 1]
+        output, *_, cache = layer(
+            step,
+            step,
+            attention_mask=causal(5)[i : i + 1],
+            cache=cache,
+            cache_update_index=np.int32(i),
+            return_attention_scores=return_scores,
+        )
+        np.testing.assert_allclose(array(output), full[:, i : i + 1], atol=2e-6)
+
+
+def test_a_cache_without_an_index_is_used_as_it_is(perturb, normal):
+    layer, x, source = attention(perturb), normal(2, 4, 8), normal(2, 4, 8, seed=1)
+    empty = np.zeros((2, 2, 4, 2, 4), "float32")
+    filled, cache = layer(x, source, cache=empty, cache_update_index=0)
+    again, same = layer(x, np.zeros_like(source), cache=cache)
+    np.testing.assert_array_equal(array(again), array(filled))
+    np.testing.assert_array_equal(array(same), array(cache))
+
+
+def test_what_cannot_be_done_is_refused_with_the_numbers(perturb, normal):
+    layer, x = attention(perturb), normal(2, 4, 8)
+    with pytest.raises(ValueError, match="cache_update_index=1 without a cache"):
+        layer(x, x, cache_update_index=1)
+    with pytest.raises(ValueError, match="4 tokens from cache_update_index=2 .* length 4"):
+        layer(x, x, cache=np.zeros((1, 2, 4, 2, 4), "float32"), cache_update_index=2)
+    with pytest.raises(ValueError, match="num_heads=3 doesn't divide the hidden size 8"):
+        MultiHeadAttention(3)(x, x)
+    with pytest.raises(ValueError, match="num_heads=0"):
+        MultiHeadAttention(0)
+    with pytest.raises(ValueError, match=r"attention_mask of shape \(3,\)"):
+        layer(x, x, attention_mask=np.ones(3, bool))
+
+
+@pytest.mark.parametrize("return_scores", [False, True])
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16", "mixed_float16"])
+def test_half_precision_is_near_single(perturb, normal, policy, return_scores):
+    x = normal(2, 4, 8)
+    layer = attention(perturb, dtype=policy)
+    output = layer(x, x, attention_mask=causal(4), return_attention_scores=return_scores)
+    output = output[0] if return_scores else output
+    assert keras.backend.standardize_dtype(output.dtype) == layer.compute_dtype
+    single = array(attention(perturb)(x, x, attention_mask=causal(4)))
+    np.testing.assert_allclose(array(output), single, atol=0.05)
+
+
+def test_dropout_acts_in_training_alone(perturb, normal):
+    layer, x = attention(perturb, dropout=0.5), normal(2, 4, 8)
+    plain = array(attention(perturb)(x, x))
+    np.testing.assert_array_equal(array(layer(x, x)), plain)
+    assert np.abs(array(layer(x, x, training=True)) - plain).max() > 1e-2
+
+
+def test_lora_on_one_projection_starts_as_the_same_function_and_leaves_its_kernel_alone(
+    perturb, normal, train
+):
+    x = keras.Input((4, 8))
+    layer = attention(perturb)
+    model = keras.Model(x, layer(x, x))
+    data = normal(2, 4, 8)
+    before = array(model(data))
+    layer.query_dense.enable_lora(2)
+    np.testing.assert_array_equal(array(model(data)), before)
+    (frozen,) = layer.query_dense.non_trainable_weights
+    kernel = array(frozen)
+    train(model, data)
+    assert np.abs(array(layer.query_dense.lora_kernel_b)).max() > 0
+    assert np.abs(array(model(data)) - before).max() > 1e-6
+    np.testing.assert_array_equal(array(frozen), kernel)
+
+
+def test_shapes_are_known_before_the_call(perturb, normal):
+    layer = attention(perturb)
+    x, source = normal(2, 4, 8), normal(2, 5, 8)
+    cache = np.zeros((2, 2, 5, 2, 4), "float32")
+    for given in (
+        {},
+        {"return_attention_scores": True},
+        {"cache": cache, "cache_update_index": 0},
+        {"cache": cache, "cache_update_index": 0, "return_attention_scores": True},
+    ):
+        spec = layer.compute_output_spec(
+            keras.KerasTensor(x.shape), keras.KerasTensor(source.shape), **given
+        )
+        output = layer(x, source, **given)
+        assert [s.shape for s in keras.tree.flatten(spec)] == [
+            tuple(y.shape) for y in keras.tree.flatten(output)
+        ]
+
+
+def test_it_survives_saving(perturb, normal, reload):
+    x, source = keras.Input((None, 8)), keras.Input((None, 8))
+    layer = attention(perturb, dropout=0.1, key_bias=False, kernel_initializer="he_normal")
+    model = keras.Model([x, source], layer(x, source))
+    again = reload(model)
+    assert again.layers[-1].get_config() == layer.get_config()
+    data = [normal(2, 4, 8), normal(2, 5, 8, seed=1)]
+    np.testing.assert_array_equal(array(again(data)), array(model(data)))

@@ -1,0 +1,63 @@
+"""Masks that carry sequence numbers."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+from inarch.layers import self_attention_mask, sequence_positions
+
+
+def positions_of(*row, dtype="int32"):
+    return ops.convert_to_numpy(sequence_positions(ops.convert_to_tensor([row], dtype)))[0].tolist()
+
+
+def test_tokens_of_a_plain_mask_keep_their_index_whichever_side_is_padded():
+    assert positions_of(1, 1, 1, 0, 0) == [0, 1, 2, 3, 4]
+    assert positions_of(0, 0, 1, 1, 1) == [0, 1, 2, 3, 4]
+    assert positions_of(False, True, True, dtype="bool") == [0, 1, 2]
+
+
+def test_positions_restart_with_every_packed_sequence():
+    assert positions_of(1, 1, 2, 2, 2, 3, 0, 0) == [0, 1, 0, 1, 2, 0, 6, 7]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5))
+def test_every_packed_sequence_counts_from_zero(lengths):
+    row = np.zeros(25, "int32")
+    row[: sum(lengths)] = np.repeat(np.arange(len(lengths)) + 1, lengths)
+    expected = [i for length in lengths for i in range(length)]
+    assert positions_of(*row)[: sum(lengths)] == expected
+
+
+def test_a_token_sees_its_own_number_and_pads_see_pads():
+    numbers = np.array([[1, 1, 2, 0, 0]])
+    mask = ops.convert_to_numpy(self_attention_mask(ops.convert_to_tensor(numbers)))
+    np.testing.assert_array_equal(mask, numbers[:, :, None] == numbers[:, None, :])
+
+
+def test_an_attention_mask_narrows_a_padding_mask():
+    padding = ops.convert_to_tensor([[1, 1, 0]])
+    lower = ops.convert_to_tensor(np.tril(np.ones((1, 3, 3), "int32")))
+    expected = np.array([[[1, 0, 0], [1, 1, 0], [0, 0, 1]]], bool)
+    for attention_mask, shape in [(lower, (1, 3, 3)), (lower[:, None], (1, 1, 3, 3))]:
+        mask = ops.convert_to_numpy(self_attention_mask(padding, attention_mask))
+        np.testing.assert_array_equal(mask, expected.reshape(shape))
+
+
+def test_no_mask_is_no_mask():
+    assert self_attention_mask() is None
+
+
+def test_a_mask_of_a_wrong_rank_is_refused_with_its_shape():
+    with pytest.raises(ValueError, match=r"attention_mask of shape \(3,\)"):
+        self_attention_mask(None, ops.ones((3,)))
+
+
+def test_positions_are_found_in_a_graph_of_unknown_length():
+    mask = keras.Input((None,), dtype="int32")
+    model = keras.Model(mask, keras.layers.Lambda(sequence_positions, output_shape=(None,))(mask))
+    np.testing.assert_array_equal(model.predict(np.array([[1, 2, 2]]), verbose=0), [[0, 0, 1]])

@@ -1,0 +1,296 @@
+"""Our numbers are the original's, and what we write the original reads: live, against transformers."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from inarch.models.backbone import Backbone
+from inarch.tasks import MaskedLM, TextClassifier
+
+from .conftest import batch, noise_ratio, tensors, torch, transformers
+
+pytestmark = pytest.mark.reference
+
+# Class that writes, task that reads, output of the original, config changes.
+BERT_BASE = [
+    {},
+    {"hidden_act": "gelu_new"},
+    {"hidden_act": "relu"},
+    {"hidden_act": "silu"},
+    {"layer_norm_eps": 3e-3},
+    {"layer_norm_eps": 1e-5, "type_vocab_size": 1},
+    {"type_vocab_size": 4},
+    {"num_attention_heads": 3},
+    {"num_attention_heads": 1, "num_hidden_layers": 1},
+    {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.0},
+]
+DISTIL_BASE = [
+    {},
+    {"activation": "relu"},
+    {"activation": "gelu_new"},
+    {"activation": "silu"},
+    {"sinusoidal_pos_embds": True},
+    {"n_heads": 3, "attention_dropout": 0.0},
+    {"n_layers": 1, "dropout": 0.0},
+]
+CASES = [
+    *(("BertModel", None, "last_hidden_state", changes) for changes in BERT_BASE),
+    *(("DistilBertModel", None, "last_hidden_state", changes) for changes in DISTIL_BASE),
+    ("BertForMaskedLM", MaskedLM, "logits", {}),
+    ("BertForMaskedLM", MaskedLM, "logits", {"tie_word_embeddings": False, "hidden_act": "relu"}),
+    ("BertForPreTraining", MaskedLM, "prediction_logits", {}),
+    ("BertForPreTraining", MaskedLM, "prediction_logits", {"layer_norm_eps": 1e-3}),
+    ("BertForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("BertForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
+    ("BertForSequenceClassification", TextClassifier, "logits", {"num_labels": 1}),
+    ("DistilBertForMaskedLM", MaskedLM, "logits", {}),
+    ("DistilBertForMaskedLM", MaskedLM, "logits", {"tie_word_embeddings": False}),
+    ("DistilBertForMaskedLM", MaskedLM, "logits", {"activation": "relu"}),
+    ("DistilBertForSequenceClassification", TextClassifier, "logits", {"num_labels": 4}),
+    ("DistilBertForSequenceClassification", TextClassifier, "logits", {"seq_classif_dropout": 0}),
+]
+
+
+def load(folder, task, **arguments):
+    if task is None:
+        return Backbone.from_preset(folder, **arguments)
+    return task.from_preset(folder, preprocessor=None, **arguments)
+
+
+def segments_of(changes, kind):
+    return None if kind.startswith("Distil") else changes.get("type_vocab_size", 2)
+
+
+def our_outputs(model, inputs):
+    outputs = model(inputs)
+    outputs = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+    return keras.ops.convert_to_numpy(outputs).astype("float64")
+
+
+@pytest.mark.parametrize(("kind", "task", "name", "changes"), CASES)
+def test_numbers_are_the_originals_and_come_back_byte_equal(
+    kind, task, name, changes, write, tmp_path
+):
+    written = write(kind, **changes)
+    model = load(written.folder, task)
+    inputs = batch(segments_of(changes, kind))
+    single, double = (written.outputs(inputs, name, double) for double in (False, True))
+    ours = our_outputs(model, inputs)
+    real = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else slice(None)
+    assert noise_ratio(ours[real], single[real], double[real]) <= 4
+
+    model.save_to_preset(tmp_path / "out")
+    assert tensors(tmp_path / "out") == tensors(written.folder)
+    written_config, config = (
+        json.loads((f / "config.json").read_text()) for f in (written.folder, tmp_path / "out")
+    )
+    assert config == written_config
+
+    back, report = getattr(transformers, kind).from_pretrained(
+        tmp_path / "out", output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    written.model = back.eval()
+    np.testing.assert_array_equal(written.outputs(inputs, name, False), single)
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel"])
+def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
+    written = write(kind)
+    inputs = batch(segments_of({}, kind))
+    inputs = {k: v[:, ::-1].copy() for k, v in inputs.items()}  # padding in front
+    double = written.outputs(inputs, "last_hidden_state", True)
+    single = written.outputs(inputs, "last_hidden_state", False)
+    model = Backbone.from_preset(written.folder)
+    real = inputs["padding_mask"].astype(bool)
+    assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
+    if kind == "BertModel":
+        inputs = batch(2)
+        double, single = (written.outputs(inputs, "pooler_output", d) for d in (True, False))
+        ours = keras.ops.convert_to_numpy(model(inputs)["pooled_output"]).astype("float64")
+        assert noise_ratio(ours, single, double) <= 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("BertForMaskedLM", None),
+        ("BertForSequenceClassification", None),
+        ("BertForPreTraining", None),
+        ("DistilBertForMaskedLM", None),
+        ("BertForTokenClassification", None),
+        ("BertForQuestionAnswering", None),
+        ("BertForNextSentencePrediction", None),
+        ("DistilBertForQuestionAnswering", None),
+    ],
+)
+def test_a_backbone_of_a_file_with_a_head_is_exact_and_carries_the_head(
+    kind, task, write, tmp_path
+):
+    written = write(kind)
+    model = load(written.folder, task)
+    inputs = batch(segments_of({}, kind))
+    base = getattr(written.model, written.model.base_model_prefix)
+    full, written.model = written.model, base
+    double, single = (written.outputs(inputs, "last_hidden_state", d) for d in (True, False))
+    real = inputs["padding_mask"].astype(bool)
+    assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
+    model.save_to_preset(tmp_path / "out")
+    assert tensors(tmp_path / "out") == tensors(written.folder)
+    written.model = full
+
+
+def without_prefix(written):
+    """The same checkpoint with the backbone's names unprefixed, as older exports have them."""
+    from safetensors.torch import load_file, save_file
+
+    path = written.folder / "model.safetensors"
+    prefix = written.model.base_model_prefix + "."
+    state = {k.removeprefix(prefix): v for k, v in load_file(path).items()}
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def legacy_names(written):
+    """The same checkpoint with TensorFlow's names for layer normalization."""
+    from safetensors.torch import load_file, save_file
+
+    path = written.folder / "model.safetensors"
+    state = {
+        k.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): v
+        for k, v in load_file(path).items()
+    }
+    save_file(state, path, metadata={"format": "pt"})
+
+
+def pickled(written):
+    """The same checkpoint as torch's pytorch_model.bin, with position_ids as old exports had."""
+    state = dict(written.model.state_dict())
+    prefix = next(k for k in state if "word_embeddings" in k).rpartition("word_embeddings")[0]
+    state[prefix + "position_ids"] = torch.arange(32)[None]
+    torch.save(state, written.folder / "pytorch_model.bin")
+    (written.folder / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("change", [without_prefix, legacy_names, pickled])
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "DistilBertForMaskedLM", "BertModel"])
+def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tmp_path):
+    written = write(kind)
+    change(written)
+    task = MaskedLM if "MaskedLM" in kind else None
+    name = "logits" if task else "last_hidden_state"
+    model = load(written.folder, task)
+    inputs = batch(segments_of({}, kind))
+    double, single = (written.outputs(inputs, name, d) for d in (True, False))
+    real = inputs["padding_mask"].astype(bool)
+    assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
+    model.save_to_preset(tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.bin"))
+    if change is pickled:
+        state = written.model.float().state_dict()
+        for key, (_, _, raw) in tensors(tmp_path / "out").items():
+            if not key.endswith("position_ids"):
+                assert raw == state[key].numpy().tobytes()
+    else:
+        assert tensors(tmp_path / "out") == tensors(written.folder)
+    back, report = getattr(transformers, kind).from_pretrained(
+        tmp_path / "out", output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    written.model = back.eval()
+    np.testing.assert_array_equal(written.outputs(inputs, name, False), single)
+
+
+@pytest.mark.parametrize("kind", ["BertForMaskedLM", "DistilBertModel"])
+def test_shards_come_back_as_they_were(kind, write, tmp_path):
+    written = write(kind, save={"max_shard_size": "12KB"})
+    assert len(list(written.folder.glob("*.safetensors"))) > 2
+    model = load(written.folder, MaskedLM if "MaskedLM" in kind else None)
+    model.save_to_preset(tmp_path / "out")
+    for path in written.folder.glob("model*"):
+        if path.suffix == ".safetensors":
+            assert tensors(path.parent) == tensors(tmp_path / "out")
+            assert (tmp_path / "out" / path.name).stat().st_size == path.stat().st_size
+    ours, theirs = (
+        json.loads((f / "model.safetensors.index.json").read_text())["weight_map"]
+        for f in (tmp_path / "out", written.folder)
+    )
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write, tmp_path):
+    written = write("BertForMaskedLM", dtype=dtype)
+    model = load(written.folder, MaskedLM)
+    inputs = batch(2)
+    double, single = (written.outputs(inputs, "logits", d) for d in (True, False))
+    real = inputs["padding_mask"].astype(bool)
+    assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
+    model.save_to_preset(tmp_path / "out")
+    assert tensors(tmp_path / "out") == tensors(written.folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("BertModel", {"is_decoder": True}),
+        ("BertModel", {"chunk_size_feed_forward": 4}),
+        ("BertModel", {"hidden_act": "gelu_10"}),
+        ("BertModel", {"position_embedding_type": "relative_key"}),
+        ("DistilBertModel", {"activation": "mish"}),
+        ("DistilBertModel", {"chunk_size_feed_forward": 2}),
+    ],
+)
+def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
+    (field,) = changes
+    folder = write(kind).folder
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ValueError, match=field):
+        Backbone.from_preset(folder)
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel"])
+@pytest.mark.parametrize(("task", "suffix"), [(MaskedLM, "ForMaskedLM"),
+                                              (TextClassifier, "ForSequenceClassification")])  # fmt: skip
+def test_a_fresh_head_saves_as_the_originals_class(kind, task, suffix, write, tmp_path):
+    written = write(kind)
+    with pytest.warns(UserWarning, match="freshly"):
+        model = load(written.folder, task)
+    model.save_to_preset(tmp_path / "out")
+    cls = getattr(transformers, kind.removesuffix("Model") + suffix)
+    assert json.loads((tmp_path / "out/config.json").read_text())["architectures"] == [cls.__name__]
+    back, report = cls.from_pretrained(
+        tmp_path / "out", output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    written.model = back.eval()
+    inputs = batch(segments_of({}, kind))
+    ours, theirs = our_outputs(model, inputs), written.outputs(inputs, "logits", True)
+    real = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else slice(None)
+    np.testing.assert_allclose(ours[real], theirs[real], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel"])
+def test_a_model_built_here_loads_there(kind, tmp_path):
+    from inarch.models.registry import by_model_type
+
+    cls = getattr(transformers, kind)
+    architecture, _ = by_model_type(cls.config_class.model_type)
+    model = architecture.backbone(50, 2, 2, 8, 16, max_sequence_length=20, activation="relu")
+    for variable in model.weights:
+        variable.assign(np.random.default_rng(0).normal(size=variable.shape))
+    model.save_to_preset(tmp_path / "out")
+    back, report = cls.from_pretrained(
+        tmp_path / "out", output_loading_info=True, attn_implementation="eager"
+    )
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    inputs = batch(segments_of({}, kind), vocabulary=50)
+    from .conftest import Written
+
+    theirs = Written(tmp_path, back.eval()).outputs(inputs, "last_hidden_state", True)
+    real = inputs["padding_mask"].astype(bool)
+    np.testing.assert_allclose(our_outputs(model, inputs)[real], theirs[real], rtol=1e-3, atol=1e-3)

@@ -1,0 +1,148 @@
+"""BERT's tokenizer, from a vocab.txt and from a vocabulary in memory."""
+
+import json
+
+import pytest
+
+from inarch.errors import CheckpointError, CheckpointFileError, InputError, InputTypeError
+from inarch.text import Tokenizer, WordPieceTokenizer
+
+
+def tokens(tokenizer, text, **settings):
+    return tokenizer.encode(text, add_special_tokens=False, **settings).tokens
+
+
+def test_a_vocabulary_file_alone_makes_an_uncased_bert_tokenizer(bert_folder):
+    tokenizer = Tokenizer.from_folder(bert_folder())
+    assert tokenizer.encode("Hello Wörld").tokens == ["[CLS]", "hello", "world", "[SEP]"]
+    assert tokenizer.decode(tokenizer.encode("hello cats").ids) == "hello cats"
+
+
+def test_the_config_decides_case_accents_and_cjk(bert_folder):
+    cased = Tokenizer.from_folder(bert_folder(name="a", do_lower_case=False))
+    assert tokens(cased, "Aé") == ["A", "##é"]
+    accents = Tokenizer.from_folder(bert_folder(name="b", strip_accents=False))
+    assert tokens(accents, "Aé") == ["a", "##é"]
+    together = Tokenizer.from_folder(bert_folder(name="c", tokenize_chinese_chars=False))
+    assert tokens(together, "中文") == ["中", "##文"]
+    assert tokens(Tokenizer.from_folder(bert_folder(name="d")), "中文") == ["中", "文"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_either_line_end_gives_the_same_ids(bert_folder, vocabulary, end):
+    tokenizer = Tokenizer.from_folder(bert_folder(end=end))
+    assert tokenizer.get_vocabulary() == vocabulary
+
+
+def test_a_last_line_without_an_end_counts(bert_folder, vocabulary):
+    folder = bert_folder()
+    path = folder / "vocab.txt"
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    assert Tokenizer.from_folder(folder).get_vocabulary() == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: [*v, "the"], r"line \d+ of vocab\.txt repeats 'the' of line 7"),
+        (lambda v: [*v[:8], "", *v[8:]], "line 9 of vocab.txt is ''"),
+        (lambda v: [*v[:8], " ", *v[8:]], "line 9 of vocab.txt is ''"),
+        (lambda v: [t for t in v if t != "[UNK]"], r"has no '\[UNK\]'"),
+        (lambda v: [t for t in v if t != "[SEP]"], r"has no '\[SEP\]'"),
+        (lambda v: [], "empty"),
+        (lambda v: ["\ufeff[PAD]", *v[1:]], "byte order mark"),
+    ],
+)
+def test_a_wrong_vocabulary_is_an_error(bert_folder, vocabulary, change, message):
+    folder = bert_folder(vocabulary=change(vocabulary))
+    with pytest.raises(CheckpointError, match=message):
+        Tokenizer.from_folder(folder)
+
+
+def test_special_tokens_take_the_names_that_the_files_give(bert_folder, vocabulary):
+    renamed = [token.replace("[CLS]", "<s>").replace("[MASK]", "<mask>") for token in vocabulary]
+    folder = bert_folder(vocabulary=renamed, cls_token={"content": "<s>"}, mask_token="[nothing]")
+    special = {"mask_token": {"content": "<mask>", "lstrip": True}}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    tokenizer = Tokenizer.from_folder(folder)
+    assert (tokenizer.cls_token, tokenizer.cls_token_id) == ("<s>", 3)
+    assert tokenizer.mask_token == "<mask>"
+    encoding = tokenizer.encode("the <mask>", allow_special=("<mask>",))
+    assert encoding.ids == [tokenizer.token_to_id(t) for t in ("<s>", "the", "<mask>", "[SEP]")]
+    assert encoding.offsets[2] == (3, 10)
+
+
+def test_a_token_the_vocabulary_lacks_has_no_role(bert_folder, vocabulary):
+    folder = bert_folder(vocabulary=[t for t in vocabulary if t != "[MASK]"])
+    tokenizer = Tokenizer.from_folder(folder)
+    assert (tokenizer.mask_token, tokenizer.mask_token_id) == (None, None)
+    assert tokenizer.vocabulary_size == len(vocabulary) - 1
+
+
+def test_added_tokens_follow_the_vocabulary(bert_folder, vocabulary):
+    folder = bert_folder()
+    added = {"newword": len(vocabulary), "<x>": len(vocabulary) + 1}
+    (folder / "added_tokens.json").write_text(json.dumps(added))
+    (folder / "special_tokens_map.json").write_text('{"additional_special_tokens": ["<x>"]}')
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.vocabulary_size == len(vocabulary) + 2
+    assert tokens(tokenizer, "newword cat") == ["newword", "cat"]
+    assert tokens(tokenizer, "<x>") == ["<", "x", ">"]
+    assert tokens(tokenizer, "<x>", allow_special=("<x>",)) == ["<x>"]
+    assert tokenizer.token_to_id("<x>") in tokenizer.special_ids
+
+
+def test_a_vocabulary_may_be_a_list_a_mapping_or_a_file(bert_folder, vocabulary):
+    mapping = dict(reversed([(token, index) for index, token in enumerate(vocabulary)]))
+    path = bert_folder() / "vocab.txt"
+    expected = WordPieceTokenizer(vocabulary).encode("The unbelievable cat")
+    for given in (tuple(vocabulary), mapping, path, str(path)):
+        assert WordPieceTokenizer(given).encode("The unbelievable cat") == expected
+
+
+def test_another_suffix_indicator_is_kept_through_save_and_load(tmp_path):
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "@@able"]
+    tokenizer = WordPieceTokenizer(vocabulary, suffix_indicator="@@")
+    assert tokens(tokenizer, "unable") == ["un", "@@able"]
+    assert tokenizer.decode([5, 6]) == "unable"
+    tokenizer.save(tmp_path)
+    assert tokens(Tokenizer.from_folder(tmp_path), "unable") == ["un", "@@able"]
+
+
+def test_a_tokenizer_without_special_tokens_adds_none():
+    tokenizer = WordPieceTokenizer(
+        ["[UNK]", "a"], cls_token=None, sep_token=None, pad_token=None, mask_token=None
+    )
+    assert tokenizer.encode("a b", "a").tokens == ["a", "[UNK]", "a"]
+    assert tokenizer.encode("a b", "a").segment_ids == [0, 0, 1]
+    assert tokenizer.special_tokens == {"unk_token": "[UNK]"}
+
+
+def test_a_saved_tokenizer_loads_the_same(tmp_path, vocabulary):
+    tokenizer = WordPieceTokenizer(vocabulary, lowercase=False, split_on_cjk=False)
+    tokenizer.save(tmp_path)
+    names = {"tokenizer.json", "vocab.txt", "tokenizer_config.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    text = "The cAt 中文 é [SEP]"
+    for loaded in (Tokenizer.from_folder(tmp_path), WordPieceTokenizer.from_folder(tmp_path)):
+        assert loaded.encode(text) == tokenizer.encode(text)
+    (tmp_path / "tokenizer.json").unlink()
+    assert Tokenizer.from_folder(tmp_path).encode(text) == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "error", "message"),
+    [
+        (["[UNK]"], InputError, "cls_token|sep_token"),
+        ({"[UNK]": 0, "a": 2}, InputError, "0 to 1, each once"),
+        (["[UNK]", 5], InputTypeError, r"vocabulary\[1\] is of type int"),
+        (["[UNK]", "a "], InputError, r"vocabulary\[1\]"),
+        (["[UNK]", "a\nb"], InputError, r"vocabulary\[1\]"),
+        (["[UNK]", "a", "a"], CheckpointError, r"vocabulary\[2\] repeats"),
+        (["[UNK]", ""], CheckpointError, r"vocabulary\[1\]"),
+        ("/nowhere/vocab.txt", CheckpointFileError, "nowhere"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_used_is_refused(vocabulary, error, message):
+    with pytest.raises(error, match=message):
+        WordPieceTokenizer(vocabulary)
