@@ -1,1 +1,55 @@
+"""Published transformer checkpoints in Keras 3, proven loss-free, and back.
+
+Everything public is here by name and imported on first use; every architecture's backbone class
+is found in `inarch/models` without being listed.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from inarch.models.backbone import Backbone as Backbone
+    from inarch.models.bert.backbone import BertBackbone as BertBackbone
+    from inarch.models.distil_bert.backbone import DistilBertBackbone as DistilBertBackbone
+    from inarch.models.preset import Checkpoint as Checkpoint
+    from inarch.tasks import MaskedLM as MaskedLM
+    from inarch.tasks import TextClassifier as TextClassifier
+    from inarch.tasks import TextEmbedder as TextEmbedder
+    from inarch.tasks import TextPreprocessor as TextPreprocessor
+    from inarch.text import Tokenizer as Tokenizer
+    from inarch.text import WordPieceTokenizer as WordPieceTokenizer
+
+_HOMES = {
+    "Backbone": "inarch.models.backbone",
+    "Checkpoint": "inarch.models.preset",
+    "MaskedLM": "inarch.tasks",
+    "TextClassifier": "inarch.tasks",
+    "TextEmbedder": "inarch.tasks",
+    "TextPreprocessor": "inarch.tasks",
+    "Tokenizer": "inarch.text",
+    "WordPieceTokenizer": "inarch.text",
+}
+_ROOMS = ("checkpoints", "data", "errors", "layers", "models", "tasks", "text")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"inarch.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name.endswith("Backbone"):
+        from inarch.models.registry import architectures
+
+        for architecture in architectures().values():
+            if architecture.backbone.__name__ == name:
+                return architecture.backbone
+    raise AttributeError(f"module 'inarch' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from inarch.models.registry import architectures
+
+    found = [a.backbone.__name__ for a in architectures().values()]
+    return sorted({*globals(), *_HOMES, *_ROOMS, *found})

@@ -7,6 +7,7 @@ a ReLU model ends up computed with GELU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -205,6 +206,17 @@ ACTIVATIONS: dict[str, str] = {
 }
 
 
+# What transformers' encoders can be switched to and none of ours computes.
+ENCODER_ONLY: tuple[Only, ...] = (
+    only("is_decoder", False),
+    only("add_cross_attention", False),
+    only("is_encoder_decoder", False),
+    only("chunk_size_feed_forward", 0),
+    only("pruned_heads", {}),
+    only("cross_attention_hidden_size", None),
+)
+
+
 @dataclass(frozen=True)
 class ConfigMap:
     """A list of entries that accounts for every field of a config.
@@ -249,19 +261,28 @@ def read_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> di
 
 
 def write_fields(
-    entries: Iterable[ConfigEntry], arguments: Mapping[str, Any], config: dict[str, Any]
+    entries: Iterable[ConfigEntry],
+    arguments: Mapping[str, Any],
+    config: dict[str, Any],
+    complete: bool = False,
 ) -> None:
-    """Bring `config` up to `arguments`, leaving the spelling of unchanged fields as it is."""
+    """Bring `config` up to `arguments`, leaving the spelling of unchanged fields as it is.
+
+    A field that is absent and has its default is written only if `complete`.
+    """
     for entry in entries:
         if not isinstance(entry, Field) or entry.ours not in arguments:
             continue
         value = arguments[entry.ours]
-        if entry.theirs not in config or entry.read(config) != value:
+        implied = entry.theirs in config or (not complete and entry.default is not _REQUIRED)
+        if not implied or entry.read(config) != value:
             config[entry.theirs] = entry.write(value)
 
 
 def _fits(value: Any, default: Any) -> bool:
     """Whether a value is of the kind that a field with this default takes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
     if default is None:
         return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     if isinstance(default, bool):

@@ -87,7 +87,7 @@ class Weights:
         self._readers[name].release(name)
 
     def close(self) -> None:
-        for reader in self._readers.values():
+        for reader in set(self._readers.values()):
             reader.close()
 
     def __enter__(self) -> Weights:
@@ -201,7 +201,7 @@ class TorchFile:
             state = state["state_dict"]
         if not isinstance(state, dict):
             raise CheckpointFileError(f"{path} holds a {type(state).__name__}, not named tensors")
-        self._state = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+        self._state = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
         tensors = {
             name: TensorInfo(self._code(path, name, t), tuple(t.shape))
             for name, t in self._state.items()
@@ -227,10 +227,7 @@ class TorchFile:
 
     def _code(self, path: Path, name: str, tensor: Any) -> str:
         kind = str(tensor.dtype).removeprefix("torch.")
-        renamed = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "bool": "BOOL"}
-        code = renamed.get(kind) or (
-            "BF16" if kind == "bfloat16" else CODES.get(np.dtype(kind)) if kind else None
-        )
+        code = next((code for code, dtype in DTYPES.items() if dtype.name == kind), None)
         if code is None:
             raise CheckpointFileError(f"{path}: tensor {name!r} has dtype {kind}, not supported")
         return code
@@ -293,12 +290,15 @@ def _shard_names(index: Path) -> list[str]:
     listed = read_json(index).get("weight_map")
     if not isinstance(listed, dict) or not listed:
         raise CheckpointFileError(f"{index} has no 'weight_map'")
-    names = list(dict.fromkeys(listed.values()))
-    for name in names:
+    names: list[str] = []
+    for name in listed.values():
+        if name in names:
+            continue
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointFileError(f"{index} names a shard outside its folder: {name!r}")
         if not (index.parent / name).is_file():
             raise CheckpointFileError(f"{index} names the shard {name}, which is not there")
+        names.append(name)
     return names
 
 

@@ -51,13 +51,14 @@ def _keep_others(folder: Path, fresh: Path, stale: Callable[[str], bool]) -> Non
     mode = 0o777 & ~_umask()
     if folder.is_dir():
         mode = folder.stat().st_mode & 0o7777
-        for root, _, names in os.walk(folder):
+        for root, folders, names in os.walk(folder):
             below = Path(root).relative_to(folder)
-            for name in names:
+            (fresh / below).mkdir(exist_ok=True)
+            links = [name for name in folders if (Path(root) / name).is_symlink()]
+            for name in names + links:
                 target = fresh / below / name
-                if target.exists() or (below == Path() and stale(name)):
+                if os.path.lexists(target) or (below == Path() and stale(name)):
                     continue
-                target.parent.mkdir(parents=True, exist_ok=True)
                 try:
                     os.link(Path(root) / name, target, follow_symlinks=False)
                 except OSError:  # another file system, or one without hard links
@@ -75,13 +76,18 @@ def _sync(folder: Path) -> None:
     """Have every file and folder below `folder` on disk before it gets its name."""
     for root, _, names in os.walk(folder):
         for path in (*(Path(root) / name for name in names), Path(root)):
-            if path.is_symlink():
-                continue
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            if not path.is_symlink() and (path.is_file() or path.is_dir()):
+                _flush(path)
+
+
+def _flush(path: Path) -> None:
+    if os.name == "nt":  # which opens no folder and flushes only what is open for writing
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _exchange(fresh: Path, folder: Path) -> None:
@@ -97,11 +103,7 @@ def _exchange(fresh: Path, folder: Path) -> None:
             aside.rename(folder)
             raise
         aside.rename(fresh)
-    handle = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    _flush(folder.parent)
 
 
 def _swap(one: Path, two: Path) -> bool:
@@ -109,6 +111,6 @@ def _swap(one: Path, two: Path) -> bool:
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
+    except (OSError, TypeError, AttributeError):  # Windows and macOS have no such function
         return False
     return renameat2(here, os.fsencode(one), here, os.fsencode(two), exchange) == 0

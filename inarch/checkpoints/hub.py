@@ -56,15 +56,17 @@ def resolve(preset: str | os.PathLike, presets: Mapping[str, Preset]) -> Path:
             a file's checksum is not the known one.
     """
     text = os.fspath(preset)
-    folder = Path(text).expanduser()
-    if folder.is_dir():
+    folder = Path(os.path.expanduser(text))
+    if text and os.path.isdir(folder):
         return folder
-    if folder.exists():
+    if os.path.isfile(folder):
         raise PresetError(f"{text} is a file; give the folder that holds config.json")
     if text in presets:
         known = presets[text]
         found = _fetch(known.hub, known.revision)
         for name, digest in known.sha256.items():
+            if not (found / name).is_file():
+                raise CheckpointFileError(f"preset {text!r} should have {name}; not in {found}")
             if sha256(found / name) != digest:
                 raise CheckpointFileError(
                     f"{found / name} has not the checksum known for preset {text!r} "

@@ -66,6 +66,10 @@ class Pattern:
         if not arrow:
             raise WeightMapError(f"axis pattern {text!r} has no '->' between their axes and ours")
         pattern = Pattern(text, _parse_side(text, left), _parse_side(text, right))
+        for side in (pattern.theirs, pattern.ours):
+            fans = [sum(axis.fans for axis in spec) for spec in side]
+            if max(fans) > 1 or (len(side) > 1 and any(fans)):
+                raise WeightMapError(f"axis pattern {text!r} takes apart more than one axis")
         theirs, ours = (_pieces(side, pattern.count) for side in (pattern.theirs, pattern.ours))
         if len(theirs) != len(ours):
             raise WeightMapError(f"axis pattern {text!r} pairs {len(theirs)} with {len(ours)}")
@@ -119,17 +123,22 @@ class Pattern:
         return [tuple(axis.size(sizes) for axis in spec) for spec in self.theirs]
 
 
+_NAME = r"[a-z][a-z0-9_]*"
+_AXIS = re.compile(
+    rf"\*|{_NAME}"  # an axis that is new on this side, or one by its name
+    rf"|\(\s*{_NAME}(\s+{_NAME})*\s*\)"  # merged
+    rf"|\(\s*{_NAME}(\s*\+\s*{_NAME})+\s*\)"  # joined
+)
+
+
 def _parse_side(text: str, side: str) -> tuple[Spec, ...]:
     specs = []
     for tensor in side.split(","):
-        axes = []
-        for token in re.findall(r"\([^()]*\)|[^\s()]+", tensor):
-            inner = token.strip("()")
-            names = tuple(inner.replace("+", " ").split())
-            if not all(re.fullmatch(r"[a-z][a-z0-9_]*|\*", name) for name in names) or not names:
+        tokens = re.findall(r"\([^()]*\)|[^\s()]+|[()]", tensor)
+        for token in tokens:
+            if not _AXIS.fullmatch(token):
                 raise WeightMapError(f"axis pattern {text!r}: {token!r} is not an axis")
-            axes.append(Axis(names, joined="+" in inner))
-        specs.append(tuple(axes))
+        specs.append(tuple(Axis(tuple(re.findall(r"[\w*]+", t)), "+" in t) for t in tokens))
     return tuple(specs)
 
 
@@ -139,10 +148,7 @@ def _names(spec: Spec) -> list[str]:
 
 def _fan(spec: Spec) -> int | None:
     """Position of the axis of `spec` along which the other side's tensors lie, if any."""
-    found = [i for i, axis in enumerate(spec) if axis.fans]
-    if len(found) > 1:
-        raise WeightMapError("a tensor can be taken apart along one axis only")
-    return found[0] if found else None
+    return next((i for i, axis in enumerate(spec) if axis.fans), None)
 
 
 def _pieces(specs: tuple[Spec, ...], count: int) -> list[Spec]:
@@ -319,9 +325,10 @@ def under(
 ) -> list[Entry]:
     """Put entries below a name on each side. `{i}` runs over the model's `count` argument."""
     repeated = count if "{i}" in theirs else None
-    return [
-        _renamed(entry, f"{theirs}.", f"{ours}/", repeated) for group in groups for entry in group
-    ]
+    entries = [entry for group in groups for entry in group]
+    if repeated and any(entry.count for entry in entries):
+        raise WeightMapError(f"{theirs!r} holds entries with a {{i}} of their own; number one level")
+    return [_renamed(entry, f"{theirs}.", f"{ours}/", repeated) for entry in entries]
 
 
 def prefixed(entry: Entry, prefix: str) -> Entry:

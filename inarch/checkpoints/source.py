@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,8 @@ class Source:
 
         The class that wrote it decides where it is one of ours; several heads share names.
         """
-        written = set(config.get("architectures") or ())
+        named = config.get("architectures")
+        written = {a for a in named if isinstance(a, str)} if isinstance(named, list) else set()
         known = {a for other in self.heads.values() for a in other.architectures}
         if written & known:
             return not written.isdisjoint(self.heads[head].architectures)
@@ -137,7 +139,12 @@ def match(
     carried = {n: why for n, why in carried.items() if n in header and n not in mapped}
     known = {*mapped, *ties, *derived, *carried}
     filled = {name for rule in rules for name in rule.ours}
+    unused = [n for e in active if isinstance(e, Unused) for n in e.theirs]
     problems = {
+        "mapped more than once": [
+            *_repeated([*(n for rule in rules for n in rule.theirs), *ties, *derived, *unused]),
+            *_repeated([n for rule in rules for n in rule.ours]),
+        ],
         "missing from the file": sorted(mapped - header.keys()),
         "unknown in the file": sorted(header.keys() - known),
         "variables that nothing fills": sorted(ours.keys() - filled),
@@ -150,6 +157,10 @@ def match(
             f"{where} does not match the {source.model_type} weight map:{''.join(lines)}"
         )
     return Plan(rules, ties, derived, carried)
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 def canonical(
@@ -171,7 +182,7 @@ def _entries(
         if arguments.get(part):
             backbone += entries
         else:
-            carried |= {prefix + n: f"{part} not used" for e in entries for n in e.theirs}
+            carried |= {prefix + n: f"{part} not used" for e in entries for n in _spellings(e)}
     active = [prefixed(entry, prefix) for entry in expanded(backbone, arguments)]
     for name, other in source.heads.items():
         if name == head:
@@ -179,9 +190,15 @@ def _entries(
         else:
             everything = [*other.weights, *other.tied, *other.untied]
             for entry in expanded(everything, arguments):
-                carried |= dict.fromkeys(entry.theirs, f"head {name}")
+                carried |= dict.fromkeys(_spellings(entry), f"head {name}")
     carried |= {n: e.reason for e in active if isinstance(e, Unused) for n in e.theirs}
     return active, carried
+
+
+def _spellings(entry: Entry) -> list[str]:
+    """Every name that a file may have for the tensors of an entry."""
+    older = entry.legacy if isinstance(entry, Rule) else ()
+    return [*entry.theirs, *(name for names in older for name in names)]
 
 
 def _rooted(entry: Entry, prefix: str) -> Entry:

@@ -93,8 +93,6 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         embeddings_initializer: of both tables.
         mask_zero: whether token 0 is padding, marked in an implicit Keras mask.
         position_initializer: of the position table; `None` is `embeddings_initializer`.
-        token_embedding: a `keras.layers.ReversibleEmbedding` to use instead of making one. Saved
-            models give it back here, so that a head which shares it still does.
 
     Call arguments:
         inputs: int `[batch, length]`, token ids.
@@ -120,7 +118,6 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         mask_zero: bool = False,
         *,
         position_initializer: Any = None,
-        token_embedding: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -135,7 +132,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             if getattr(self, argument) is None:
                 raise InputError(f"{argument}=None. Pass an int.")
         # Made here, not in build: a masked-LM head takes `token_embedding` before the first call.
-        self.token_embedding = token_embedding or keras.layers.ReversibleEmbedding(
+        self.token_embedding = keras.layers.ReversibleEmbedding(
             vocabulary_size,
             embedding_dim,
             tie_weights=tie_weights,
@@ -154,8 +151,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         )
 
     def build(self, inputs_shape: Any) -> None:
-        if not self.token_embedding.built:
-            self.token_embedding.build(inputs_shape)
+        self.token_embedding.build(inputs_shape)
         self.position_embedding.build(self.compute_output_shape(inputs_shape))
         self.built = True
 
@@ -186,13 +182,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
             "mask_zero": self.mask_zero,
             "position_initializer": keras.initializers.serialize(self.position_initializer),
-            "token_embedding": keras.saving.serialize_keras_object(self.token_embedding),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "TokenAndPositionEmbedding":
-        embedding = keras.saving.deserialize_keras_object(config["token_embedding"])
-        return cls(**{**config, "token_embedding": embedding})
 
 
 @keras.saving.register_keras_serializable(package="inarch")

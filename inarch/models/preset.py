@@ -44,7 +44,8 @@ class Checkpoint:
         self.folder = hub.resolve(preset, registry.presets())
         path = self.folder / "config.json"
         self.config = files.read_json(path)
-        self.config_text = path.read_text("utf-8")
+        raw = path.read_bytes()
+        self.config_text = raw.decode(json.detect_encoding(raw))
         self.architecture, self.source = registry.by_model_type(self.config.get("model_type"))
         self.weights = files.open_weights(self.folder)
 
@@ -78,15 +79,23 @@ class Checkpoint:
     def head_arguments(self, head: str) -> dict[str, Any]:
         return self.source.head_arguments(head, self.config)
 
-    def prove(self) -> Proof:
-        """Prove the weight map on the headers of this checkpoint, with its head if it has one."""
-        head = next((h for h in self.source.heads if self.holds(h) and h in HEADS), None)
+    def prove(
+        self, build: Callable[[], keras.Model] | None = None, head: str | None = None
+    ) -> Proof:
+        """Prove the weight map on the headers of this checkpoint.
+
+        Args:
+            build: makes the model that the checkpoint is for; the bare backbone by default.
+            head: the head that this model has, if it has one.
+
+        Raises:
+            ConfigError: a field of the config can't be computed as it stands.
+            WeightMapError: with every tensor and variable that breaks the proof.
+        """
         arguments = self.arguments()
-        model, _ = build_without_values(
-            lambda: (
-                HEADS[head](self, arguments) if head else self.architecture.backbone(**arguments)
-            )
-        )
+        build = build or (lambda: self.architecture.backbone(**arguments))
+        model, _ = build_without_values(build)
+        arguments = _backbone(model).arguments
         ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
         header = self.weights.header
         where = str(self.folder)
@@ -125,10 +134,6 @@ class Checkpoint:
                 "initialized, to be trained",
                 stacklevel=4,
             )
-
-
-# Builds the model of a head, without values, for `Checkpoint.prove`; the tasks register theirs.
-HEADS: dict[str, Callable[[Checkpoint, dict[str, Any]], keras.Model]] = {}
 
 
 def _backbone(model: keras.Model) -> Any:
@@ -193,7 +198,7 @@ def save(
         if len(shards) > 1:
             _write_json(fresh / "model.safetensors.index.json", files.index_of(shards))
         text = _config_text(source, old, arguments, head, tie, code)
-        (fresh / "config.json").write_text(text, "utf-8")
+        (fresh / "config.json").write_bytes(text.encode())
         extra(fresh)
 
 
@@ -221,7 +226,7 @@ def _config_text(
         config["architectures"] = [written]
     if old is None:
         config["dtype"] = np.dtype(files.DTYPES[code]).name
-    write_fields(source.config, arguments, config)
+    write_fields(source.config, arguments, config, complete=old is None)
     if head:
         write_fields(source.heads[head.name].config, head.arguments, config)
         config |= head.fields

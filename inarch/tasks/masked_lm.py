@@ -32,7 +32,6 @@ class MaskedLM(Task):
     """
 
     head = "masked_lm"
-    settings = ("mask_rate", "tie_word_embeddings")
 
     def __init__(
         self,

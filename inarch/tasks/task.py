@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,12 +13,11 @@ import keras
 import numpy as np
 
 from inarch import __version__
-from inarch.checkpoints.layout import Layout
 from inarch.data import Batch, by_length
 from inarch.errors import InputError, InputTypeError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave, save
-from inarch.models.resumable import Resumable
+from inarch.models.model import Model
 from inarch.models.variables import build_without_values
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
 from inarch.tasks.forward import as_float32, compiled, compiles_per_shape
@@ -25,7 +25,7 @@ from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
 from inarch.text import Encoding, Tokenizer
 
 
-class Task(Resumable, keras.Model):
+class Task(Model):
     """Base class of the tasks.
 
     A task is called like any Keras model on `{"token_ids", "padding_mask"[, "segment_ids"]}`;
@@ -39,15 +39,8 @@ class Task(Resumable, keras.Model):
 
     # The name of the task's head in the architectures, or none.
     head: ClassVar[str | None] = None
-    # Constructor arguments that get_config returns, all kept as attributes of the same name.
-    settings: ClassVar[tuple[str, ...]] = ()
-
     backbone: Backbone
     preprocessor: TextPreprocessor | None
-
-    def __init_subclass__(cls, **kwargs: Any):
-        super().__init_subclass__(**kwargs)
-        keras.saving.register_keras_serializable(package="inarch")(cls)
 
     def __init__(
         self,
@@ -65,9 +58,6 @@ class Task(Resumable, keras.Model):
             keras.config.set_dtype_policy(before)
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.layout: Layout | None = None
-        self.carried: Mapping[str, np.ndarray] = {}
-        self.fresh_weights: tuple[str, ...] = ()
         self._forward: Callable[[Mapping[str, np.ndarray]], Any] | None = None
 
     # --- from a checkpoint and back ------------------------------------------------------------
@@ -99,7 +89,8 @@ class Task(Resumable, keras.Model):
                 `Backbone.from_preset`.
         """
         with Checkpoint(preset) as checkpoint:
-            own = {name: arguments.pop(name) for name in cls.settings if name in arguments}
+            names = inspect.signature(cls).parameters
+            own = {name: arguments.pop(name) for name in names if name in arguments}
             config = checkpoint.arguments(**cls._parts(checkpoint) | arguments)
             own = cls.arguments_of(checkpoint, own)
             if preprocessor == "auto":
@@ -114,6 +105,13 @@ class Task(Resumable, keras.Model):
             task, waiting = build_without_values(build)
             checkpoint.restore(task, waiting, cls.head if task.fits(checkpoint) else None)
         return task
+
+    @classmethod
+    def skeleton(cls, checkpoint: Checkpoint) -> Self:
+        """The task of a checkpoint as its weight map sees it: the graph, without a tokenizer."""
+        config = checkpoint.arguments(**cls._parts(checkpoint))
+        backbone = checkpoint.architecture.backbone(**config)
+        return cls(backbone, **cls.arguments_of(checkpoint, {}))  # type: ignore[call-arg]
 
     @classmethod
     def _parts(cls, checkpoint: Checkpoint) -> dict[str, bool]:
@@ -173,25 +171,18 @@ class Task(Resumable, keras.Model):
         (folder / "inarch.json").write_text(json.dumps(note, indent=2) + "\n", "utf-8")
 
     def get_config(self) -> dict[str, Any]:
-        config = {name: _plain(getattr(self, name)) for name in self.settings}
-        config |= {"name": self.name, "trainable": self.trainable}
+        config = super().get_config()
         config["backbone"] = keras.saving.serialize_keras_object(self.backbone)
         config["preprocessor"] = self.preprocessor and self.preprocessor.get_config()
-        config["layout"] = self.layout and self.layout.to_json()
         return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         config = dict(config)
-        layout, text = config.pop("layout"), config.pop("preprocessor")
-        backbone = keras.saving.deserialize_keras_object(config.pop("backbone"), custom_objects)
-        preprocessor = TextPreprocessor.from_config(text) if text else None
-        task = cls(backbone, preprocessor=preprocessor, **config)  # type: ignore[call-arg]
-        task.layout = Layout.from_json(layout) if layout else None
-        return task
-
-    save_own_variables = Backbone.save_own_variables
-    load_own_variables = Backbone.load_own_variables
+        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
+        text = config["preprocessor"]
+        config["preprocessor"] = TextPreprocessor.from_config(text) if text else None
+        return super().from_config(config | {"backbone": backbone}, custom_objects)
 
     # --- raw text in --------------------------------------------------------------------------
 
@@ -397,13 +388,6 @@ class Task(Resumable, keras.Model):
         elif data is not None:
             data = prepared(data, self._prepare)
         return data, x, y
-
-
-def _plain(value: Any) -> Any:
-    """A setting without the wrappers that Keras puts around lists and dicts."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, list | tuple) else value
 
 
 def _callbacks(model: keras.Model, callbacks: Any, verbose: Any, steps: int) -> Any:

@@ -32,7 +32,6 @@ class TextClassifier(Task):
     """
 
     head = "text_classifier"
-    settings = ("num_classes", "labels", "dropout", "problem_type")
 
     def __init__(
         self,

@@ -50,6 +50,10 @@ class InBatchContrastive(keras.losses.Loss):
         return {**super().get_config(), "scale": self.scale}
 
 
+# Arguments that a sentence-transformers folder decides.
+_SAID = ("pooling", "normalize", "prompts", "default_prompt_name", "files")
+
+
 class TextEmbedder(Task):
     """One vector per text, float `[batch, dim]`.
 
@@ -65,7 +69,6 @@ class TextEmbedder(Task):
         default_prompt_name: the prompt that is used when none is asked for.
     """
 
-    settings = ("pooling", "normalize", "prompts", "default_prompt_name", "files")
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class TextEmbedder(Task):
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         said = sentence_transformers.read(checkpoint.folder)
-        found = {name: getattr(said, name) for name in cls.settings}
+        found = {name: getattr(said, name) for name in _SAID}
         # The files say what they said; where the caller says otherwise, they are written anew.
         return found | ({"files": {}} if given else {}) | given
 

@@ -20,14 +20,14 @@ def array(x):
 
 @pytest.fixture(scope="module")
 def encoder(perturb):
-    layer = TransformerEncoder(16, 2, activation="gelu", layer_norm_epsilon=1e-3)
+    layer = TransformerEncoder(16, 2, 0, "gelu", 1e-3, "zeros")
     layer.build((None, None, DIM))
     return perturb(layer)
 
 
 @pytest.fixture(scope="module")
 def decoder(perturb):
-    layer = TransformerDecoder(16, 2, activation="gelu", normalize_first=True)
+    layer = TransformerDecoder(16, 2, 0, "gelu", 1e-5, "zeros", normalize_first=True)
     layer.build((None, None, DIM), (None, None, 6))
     return perturb(layer)
 
@@ -109,7 +109,7 @@ class Reference:
 
 @pytest.mark.parametrize("normalize_first", [False, True])
 def test_the_encoder_is_the_paper_s_up_to_rounding(perturb, normal, compiled, normalize_first):
-    layer = TransformerEncoder(256, 4, 0.1, "gelu", 1e-12, normalize_first=normalize_first)
+    layer = TransformerEncoder(256, 4, 0.1, "gelu", 1e-12, "zeros", normalize_first=normalize_first)
     layer.build((None, None, 64))
     perturb(layer)
     x = normal(2, 32, 64)
@@ -125,7 +125,7 @@ def test_the_encoder_is_the_paper_s_up_to_rounding(perturb, normal, compiled, no
 
 @pytest.mark.parametrize("normalize_first", [False, True])
 def test_the_decoder_is_the_paper_s_up_to_rounding(perturb, normal, compiled, normalize_first):
-    layer = TransformerDecoder(256, 4, 0.1, "gelu", 1e-12, normalize_first=normalize_first)
+    layer = TransformerDecoder(256, 4, 0.1, "gelu", 1e-12, "zeros", normalize_first=normalize_first)
     layer.build((None, None, 64), (None, None, 48))
     perturb(layer)
     x, source = normal(2, 32, 64), normal(2, 20, 48)

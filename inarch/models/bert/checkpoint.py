@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, choice, inert, only, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, only, same
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.source import Head, Source
 
@@ -23,12 +23,7 @@ HUGGING_FACE = Source(
         same("max_position_embeddings", "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 2),
         only("position_embedding_type", "absolute"),
-        only("is_decoder", False),
-        only("add_cross_attention", False),
-        only("is_encoder_decoder", False),
-        only("chunk_size_feed_forward", 0),
-        only("pruned_heads", {}),
-        only("cross_attention_hidden_size", None),
+        *ENCODER_ONLY,
         inert(
             "settings of Google's TensorFlow code that no version reads",
             "directionality", "pooler_fc_size", "pooler_num_attention_heads",

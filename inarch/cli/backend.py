@@ -1,0 +1,57 @@
+"""Which Keras backend a command runs on: the one asked for, else one that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+from inarch.errors import InputError, MissingExtraError
+
+BACKENDS = ("jax", "torch", "tensorflow")
+
+
+def choose_backend() -> str:
+    """Settle `KERAS_BACKEND` before Keras is imported, and return it.
+
+    An explicit `KERAS_BACKEND` counts first, then `keras.json`, then whatever is installed: Keras
+    writes a `keras.json` that says tensorflow on its first run, installed or not.
+
+    TensorFlow's start-up log is silenced, unless `TF_CPP_MIN_LOG_LEVEL` says otherwise.
+
+    Raises:
+        InputError: `KERAS_BACKEND` names no backend.
+        MissingExtraError: the backend asked for, or every one, isn't installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    asked = os.environ.get("KERAS_BACKEND")
+    if asked:
+        if asked not in BACKENDS:
+            raise InputError(f"KERAS_BACKEND is {asked!r}; known: {', '.join(BACKENDS)}")
+        if not _installed(asked):
+            raise MissingExtraError(
+                f"KERAS_BACKEND is {asked!r}, which is not installed: pip install 'inarch[{asked}]'"
+            )
+        return asked
+    candidates = [name for name in (_configured(), *BACKENDS) if name and _installed(name)]
+    if not candidates:
+        raise MissingExtraError(
+            "no Keras backend is installed: pip install 'inarch[jax]' (or [torch], [tensorflow])"
+        )
+    os.environ["KERAS_BACKEND"] = candidates[0]
+    return candidates[0]
+
+
+def _installed(backend: str) -> bool:
+    return importlib.util.find_spec(backend) is not None
+
+
+def _configured() -> str | None:
+    """The backend in Keras's own settings file."""
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    try:
+        found = json.loads((home / "keras.json").read_text("utf-8")).get("backend")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if found in BACKENDS else None

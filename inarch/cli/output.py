@@ -1,0 +1,172 @@
+"""The results of a command: rows as a table, as JSON, or in a file of the kind its suffix says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from inarch.errors import CheckpointFileError
+
+Row = Mapping[str, Any]
+
+# Wide enough for whatever is piped to another program; a terminal's own width counts there.
+UNBOUNDED = 10_000
+
+
+def write(rows: Sequence[Row], as_json: bool, path: Path | None, table: Callable[[], None]) -> None:
+    """Rows to a file where one is asked for, else to standard output as JSON or as a table."""
+    if path is not None:
+        write_file(rows, path)
+    elif as_json:
+        print_json(rows)
+    else:
+        table()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_table(rows: Sequence[Row], right: Sequence[str] = ()) -> None:
+    """Rows as aligned columns, headed by their names; columns in `right` align there."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0] if rows else ():
+        justify: Any = "right" if name in right else "left"
+        table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        # Text objects: brackets in a user's text are no markup.
+        table.add_row(*(Text(_one_line(value)) for value in row.values()))
+    _show(table)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Names and values, one per line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(Text(name), Text(str(value)))
+    _show(table)
+
+
+def _show(renderable: Any) -> None:
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console(highlight=False).print(renderable)
+        return
+    console = Console(highlight=False, width=UNBOUNDED, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    for line in capture.get().splitlines():
+        typer.echo(line.rstrip())
+
+
+def _one_line(value: Any) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return " ".join(text.split())
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def check_output(path: Path | None) -> Path | None:
+    """Refuse a file of a kind that isn't written here before any work is done for it."""
+    if path is not None and path.suffix not in WRITERS:
+        kinds = ", ".join(WRITERS)
+        raise typer.BadParameter(f"--output {path} ends in none of {kinds}")
+    if path is not None and path.suffix == ".parquet":
+        from inarch.cli.texts import pyarrow_modules
+
+        pyarrow_modules()
+    return path
+
+
+def write_file(rows: Sequence[Row], path: Path) -> None:
+    """Write rows to `path`, which then holds all of them or what it held before.
+
+    Raises:
+        CheckpointFileError: the file can't be written.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        WRITERS[path.suffix](rows, Path(temporary))
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as e:
+        raise CheckpointFileError(f"{path} can't be written: {e.strerror or e}") from e
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _jsonl(rows: Sequence[Row], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _json(rows: Sequence[Row], path: Path) -> None:
+    text = json.dumps(rows, indent=2, ensure_ascii=False, default=_plain)
+    path.write_text(text + "\n", "utf-8")
+
+
+def _parquet(rows: Sequence[Row], path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    columns = {name: [_plain(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+    parquet.write_table(pyarrow.table(columns), path)
+
+
+def _npy(rows: Sequence[Row], path: Path) -> None:
+    """The vectors as one array `[rows, dim]`; rows of other results as a structured array."""
+    import numpy as np
+
+    if rows and "vector" in rows[0]:
+        array = np.stack([row["vector"] for row in rows])
+    elif rows:
+        columns = {name: np.array([_cell(row[name]) for row in rows]) for name in rows[0]}
+        array = np.zeros(len(rows), [(name, column.dtype) for name, column in columns.items()])
+        for name, column in columns.items():
+            array[name] = column
+    else:
+        array = np.zeros((0,), np.float32)
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+WRITERS: dict[str, Callable[[Sequence[Row], Path], None]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".parquet": _parquet,
+    ".npy": _npy,
+}
+
+
+def _cell(value: Any) -> Any:
+    """A pair of texts as one, since an array has one value per cell."""
+    return " | ".join(value) if isinstance(value, tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy value as JSON and Parquet take it."""
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -1,0 +1,166 @@
+"""`Model`: what backbones and tasks have in common as Keras models."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+from inarch.checkpoints.layout import Layout
+from inarch.errors import InputError
+
+
+class Model(keras.Model):
+    """A functional model wrapped in a class whose signature is its config.
+
+    A subclass builds its graph in `__init__` and hands inputs and outputs to this class. The
+    arguments of `__init__` are recorded, so that `get_config` need not say them again. `dtype`
+    is an argument of every subclass: a dtype or dtype policy for all of its layers.
+
+    An interrupted `fit`, `evaluate` or `predict` leaves the weights where they were.
+
+    Attributes:
+        arguments: the constructor's arguments, defaults included.
+        layout: what the checkpoint looked like that the weights came from, or None.
+        carried: tensors of that checkpoint that this model doesn't use, kept for export.
+        fresh_weights: names of weights that the checkpoint had no values for.
+    """
+
+    arguments: dict[str, Any]
+    layout: Layout | None
+    carried: Mapping[str, np.ndarray]
+    fresh_weights: tuple[str, ...]
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)
+        keras.saving.register_keras_serializable(package="inarch")(cls)
+
+    def __init__(self, inputs: Any, outputs: Any, **kwargs: Any):
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self.layout = None
+        self.carried = {}
+        self.fresh_weights = ()
+
+    # --- config and Keras files ----------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        config = {name: _serialized(value) for name, value in self.arguments.items()}
+        config |= {"name": self.name, "trainable": self.trainable}
+        config["dtype"] = keras.dtype_policies.serialize(self.dtype_policy)
+        if self.layout:
+            config["layout"] = self.layout.to_json()
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        config = dict(config)
+        layout = config.pop("layout", None)
+        model = cls(**config)
+        model.layout = Layout.from_json(layout) if layout else None
+        return model
+
+    def save_own_variables(self, store: Any) -> None:
+        """Keep the carried tensors in `.keras` and weight files beside the layers' weights."""
+        for name, value in self.carried.items():
+            store[name] = value
+
+    def load_own_variables(self, store: Any) -> None:
+        self.carried = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
+
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        # keras.models.clone_model copies the graph by this method and gives the class nothing
+        # but the copy's tensors; with the config on them the copy is of the same class.
+        outputs = super()._run_through_graph(*args, **kwargs)
+        for tensor in keras.tree.flatten(outputs):
+            if isinstance(tensor, keras.KerasTensor):
+                tensor.cloned_model = self
+        return outputs
+
+    # --- running -------------------------------------------------------------------------------
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+        if isinstance(inputs, Mapping):
+            wanted = set(self.input)
+            unknown, missing = sorted(inputs.keys() - wanted), sorted(wanted - inputs.keys())
+            if unknown or missing:
+                problems = [f"unknown: {', '.join(unknown)}"] if unknown else []
+                problems += [f"missing: {', '.join(missing)}"] if missing else []
+                raise InputError(
+                    f"{self.name} takes the inputs {', '.join(sorted(wanted))}; "
+                    + "; ".join(problems)
+                )
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(super().fit, *args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(super().evaluate, *args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(super().predict, *args, **kwargs)
+
+    def _run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        finally:
+            # On JAX Keras takes the variables' values away while it runs and gives them back at
+            # the end; after an exception they would be empty.
+            if keras.backend.backend() == "jax":
+                self.jax_state_sync()
+
+
+def _serialized(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, list | tuple):
+        return list(value)
+    return keras.saving.serialize_keras_object(value) if callable(value) else value
+
+
+def _recording(init: Any) -> Any:
+    """Wrap an `__init__` to record its arguments and to build under its dtype."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(self: Model, *args: Any, dtype: Any = None, **kwargs: Any) -> None:
+        original = _clone_of(args[1]) if len(args) == 2 else None
+        if original is not None:
+            args, dtype = (), original.dtype_policy
+            kwargs |= {name: _fresh(value) for name, value in original.arguments.items()}
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        named = arguments.pop("kwargs", {})
+        del arguments[next(iter(arguments))]
+        unknown = sorted(named.keys() - {"name", "trainable"})
+        if unknown and type(self).__init__ is wrapper:
+            raise InputError(f"{type(self).__name__} has no argument {', '.join(unknown)}")
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(keras.dtype_policies.get(dtype))
+        try:
+            init(self, *args, **kwargs)
+        finally:
+            keras.config.set_dtype_policy(before)
+        # Past Keras's tracking: an argument may be a model, which is a layer already.
+        object.__setattr__(self, "arguments", arguments)
+        if original is not None:
+            self.layout, self.carried = original.layout, original.carried
+
+    return wrapper
+
+
+def _clone_of(outputs: Any) -> Model | None:
+    tensors = keras.tree.flatten(outputs)
+    return getattr(tensors[0], "cloned_model", None) if tensors else None
+
+
+def _fresh(value: Any) -> Any:
+    """An argument for a clone: a model is built anew, anything else can be shared."""
+    return type(value).from_config(value.get_config()) if isinstance(value, Model) else value

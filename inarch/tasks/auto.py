@@ -1,0 +1,83 @@
+"""The class that a checkpoint was written for, found by what is in it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from inarch.checkpoints.compare import Comparison, compare
+from inarch.checkpoints.proof import Proof
+from inarch.models.backbone import Backbone
+from inarch.models.preset import Checkpoint, save
+from inarch.tasks import sentence_transformers
+from inarch.tasks.masked_lm import MaskedLM
+from inarch.tasks.task import Task
+from inarch.tasks.text_classifier import TextClassifier
+from inarch.tasks.text_embedder import TextEmbedder
+from inarch.text import Tokenizer
+
+# The tasks whose heads are in checkpoints; every other head is carried along as it is.
+HEADED: tuple[type[Task], ...] = (MaskedLM, TextClassifier)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a checkpoint folder holds a tokenizer."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+
+
+def headed_task(checkpoint: Checkpoint) -> type[Task] | None:
+    """The task whose head is in a checkpoint, or None."""
+    for task in HEADED:
+        if task.head in checkpoint.source.heads and checkpoint.holds(task.head):
+            return task
+    return None
+
+
+def class_of(checkpoint: Checkpoint) -> type[Task] | type[Backbone]:
+    """The class that uses the most of a checkpoint: a task, or the bare backbone."""
+    if task := headed_task(checkpoint):
+        return task
+    if (checkpoint.folder / sentence_transformers.MODULES).is_file():
+        return TextEmbedder
+    return checkpoint.architecture.backbone
+
+
+def prove(checkpoint: Checkpoint) -> Proof:
+    """Prove the weight map on the headers of a checkpoint, its head included.
+
+    Raises:
+        ConfigError: a field of the config can't be computed as it stands.
+        WeightMapError: with every tensor and variable that breaks the proof.
+    """
+    if task := headed_task(checkpoint):
+        return checkpoint.prove(lambda: task.skeleton(checkpoint), task.head)
+    return checkpoint.prove()
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export` did: the class that the checkpoint went through, and what came out."""
+
+    through: str
+    comparison: Comparison
+
+
+def export(preset: str | os.PathLike, folder: str | os.PathLike) -> Export:
+    """Load a checkpoint and write it to `folder`, tokenizer included; then compare the two.
+
+    Raises:
+        PresetError, CheckpointFileError, ConfigError, WeightMapError: as
+            `Backbone.from_preset`; or the folder can't be written.
+    """
+    with Checkpoint(preset) as checkpoint:
+        found, source = class_of(checkpoint), checkpoint.folder
+    texts = has_tokenizer(source)
+    if issubclass(found, Task):
+        task = found.from_preset(source, preprocessor="auto" if texts else None)
+        task.save_to_preset(folder)
+    else:
+        model = found.from_preset(source)
+        extra = {"extra": Tokenizer.from_folder(source).save} if texts else {}
+        save(model, folder, **extra)
+    return Export(found.__name__, compare(source, Path(folder)))

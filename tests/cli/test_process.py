@@ -1,0 +1,101 @@
+"""`inarch` as a process: quick to help, quiet when cut off, on a backend that is there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from inarch.cli import backend
+from inarch.errors import InputError, MissingExtraError
+
+COMMAND = [sys.executable, "-c", "from inarch.cli import main; main()"]
+
+
+def start(*arguments, **options):
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def test_help_and_version_import_neither_keras_nor_numpy():
+    code = (
+        "import sys; sys.argv = ['inarch', '--help']\n"
+        "try:\n    from inarch.cli import main; main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'keras', 'numpy', 'tokenizers', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_vectors_of_a_pipe_come_out_of_the_pipe(checkpoints):
+    process = start("embed", checkpoints["embedder"], "--json", stdin=subprocess.PIPE)
+    out, err = process.communicate("the cat\na dog\n", timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert [len(row["vector"]) for row in json.loads(out)] == [16, 16]
+
+
+def test_a_closed_pipe_is_no_error_message(checkpoints):
+    process = start("embed", checkpoints["embedder"], "--json", *["the cat sat"] * 2000)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait(timeout=120)
+    assert err == ""
+
+
+def test_an_interrupt_is_status_130_without_a_traceback(checkpoints):
+    process = start("embed", checkpoints["embedder"], stdin=subprocess.PIPE)
+    # Once help is imported the command waits for its input; before, Python itself is starting.
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """Pretend that just these backends are installed, and that Keras is configured for one."""
+
+    def pretend(*names, configured=None, asked=None):
+        monkeypatch.setattr(backend, "_installed", lambda name: name in names)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        monkeypatch.setenv("KERAS_BACKEND", asked or "")
+        if configured:
+            (tmp_path / "keras.json").write_text(json.dumps({"backend": configured}), "utf-8")
+
+    return pretend
+
+
+def test_the_backend_is_the_one_asked_for(installed):
+    installed("jax", "torch", configured="jax", asked="torch")
+    assert backend.choose_backend() == "torch"
+
+
+def test_the_backend_is_else_the_configured_one_if_it_is_installed(installed):
+    installed("jax", "torch", configured="torch")
+    assert backend.choose_backend() == "torch"
+    assert os.environ["KERAS_BACKEND"] == "torch"
+
+
+def test_the_backend_is_else_one_that_is_installed(installed):
+    installed("jax", configured="tensorflow")
+    assert backend.choose_backend() == "jax"
+
+
+def test_no_backend_says_what_to_install(installed):
+    installed()
+    with pytest.raises(MissingExtraError, match=r"inarch\[jax\]"):
+        backend.choose_backend()
+    installed("jax", asked="torch")
+    with pytest.raises(MissingExtraError, match=r"inarch\[torch\]"):
+        backend.choose_backend()
+    installed("jax", asked="theano")
+    with pytest.raises(InputError, match="'theano'"):
+        backend.choose_backend()

@@ -1,0 +1,104 @@
+"""Texts come from arguments, files and pipes; results go to files by their suffix."""
+
+import json
+
+import numpy as np
+import pytest
+
+TEXTS = ["the cat sat .", "", "a dog ran !"]
+
+
+@pytest.fixture
+def embedder(checkpoints):
+    return checkpoints["embedder"]
+
+
+@pytest.fixture
+def expected(run_json, embedder):
+    return run_json("embed", embedder, *TEXTS)
+
+
+def test_standard_input_is_a_text_per_line(run_json, embedder, expected):
+    assert run_json("embed", embedder, stdin="\n".join(TEXTS) + "\n") == expected
+    assert run_json("embed", embedder, stdin="\r\n".join(TEXTS)) == expected
+    assert run_json("embed", embedder, "--input", "-", stdin="\n".join(TEXTS)) == expected
+
+
+def test_empty_standard_input_gives_no_rows(run_json, run, embedder):
+    assert run_json("embed", embedder, stdin="") == []
+    assert run("embed", embedder, stdin="").stdout.strip() == ""
+
+
+def test_a_text_file_is_a_text_per_line(run_json, embedder, expected, tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("\ufeff" + "\n".join(TEXTS) + "\n", "utf-8")
+    assert run_json("embed", embedder, "--input", path) == expected
+
+
+def test_a_jsonl_file_gives_its_field(run_json, embedder, expected, tmp_path):
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"id": 1, "say": t}) + "\n" for t in TEXTS), "utf-8")
+    assert run_json("embed", embedder, "--input", path, "--field", "say") == expected
+
+
+def test_a_parquet_file_gives_its_column(run_json, embedder, expected, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "texts.parquet"
+    parquet.write_table(arrow.table({"say": TEXTS, "n": [1, 2, 3]}), path)
+    assert run_json("embed", embedder, "--input", path, "--field", "say") == expected
+
+
+def test_a_pair_of_texts_is_classified_as_one(run_json, run, checkpoints, tmp_path):
+    from inarch.tasks import TextClassifier
+
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"text": ["the cat", "sat"]}) + "\n", "utf-8")
+    (row,) = run_json("classify", checkpoints["classifier"], "--input", path)
+    model = TextClassifier.from_preset(checkpoints["classifier"])
+    ((answer,),) = model.classify([("the cat", "sat")])
+    assert (row["label"], row["score"]) == (answer["label"], pytest.approx(answer["score"]))
+    run("classify", checkpoints["classifier"], "--input", path, "-o", tmp_path / "out.npy")
+    assert np.load(tmp_path / "out.npy")["label"].tolist() == [answer["label"]]
+
+
+def test_vectors_round_trip_through_npy(run, embedder, expected, tmp_path):
+    path = tmp_path / "out.npy"
+    result = run("embed", embedder, *TEXTS, "--output", path)
+    assert (result.exit_code, result.stdout) == (0, "")
+    array = np.load(path, allow_pickle=False)
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, np.array([r["vector"] for r in expected], np.float32))
+
+
+def test_rows_round_trip_through_jsonl_and_json(run, embedder, expected, tmp_path):
+    lines, document = tmp_path / "out.jsonl", tmp_path / "out.json"
+    assert run("embed", embedder, *TEXTS, "--output", lines).exit_code == 0
+    assert run("embed", embedder, *TEXTS, "--output", document).exit_code == 0
+    assert [json.loads(line) for line in lines.read_text("utf-8").splitlines()] == expected
+    assert json.loads(document.read_text("utf-8")) == expected
+
+
+def test_rows_round_trip_through_parquet(run, embedder, expected, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "out.parquet"
+    assert run("embed", embedder, *TEXTS, "--output", path).exit_code == 0
+    rows = parquet.ParquetFile(path).read().to_pylist()
+    assert [row["text"] for row in rows] == TEXTS
+    assert [row["vector"] for row in rows] == [row["vector"] for row in expected]
+
+
+def test_labels_round_trip_through_npy(run, run_json, checkpoints, tmp_path):
+    path = tmp_path / "out.npy"
+    rows = run_json("classify", checkpoints["classifier"], *TEXTS)
+    assert run("classify", checkpoints["classifier"], *TEXTS, "-o", path).exit_code == 0
+    array = np.load(path, allow_pickle=False)
+    assert array["label"].tolist() == [row["label"] for row in rows]
+    assert array["score"].tolist() == pytest.approx([row["score"] for row in rows])
+
+
+def test_no_texts_make_a_file_without_rows(run, embedder, tmp_path):
+    assert run("embed", embedder, "-o", tmp_path / "out.jsonl", stdin="").exit_code == 0
+    assert (tmp_path / "out.jsonl").read_text("utf-8") == ""
+    assert run("embed", embedder, "-o", tmp_path / "out.npy", stdin="").exit_code == 0
+    assert len(np.load(tmp_path / "out.npy")) == 0

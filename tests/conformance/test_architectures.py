@@ -1,0 +1,305 @@
+"""What holds for every architecture folder. A new folder is tested by being there."""
+
+import inspect
+import json
+import tokenize
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from inarch.checkpoints.config import Field
+from inarch.checkpoints.files import open_weights
+from inarch.errors import PresetError
+from inarch.models import registry
+from inarch.models.backbone import Backbone
+from inarch.models.preset import Checkpoint
+from inarch.models.variables import named_variables
+from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
+
+TINY = {
+    "vocabulary_size": 31, "num_layers": 2, "num_heads": 2, "hidden_dim": 8,
+    "intermediate_dim": 12, "max_sequence_length": 24,
+}  # fmt: skip
+TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier}
+
+
+@pytest.fixture(params=sorted(registry.architectures()))
+def architecture(request):
+    return registry.architectures()[request.param]
+
+
+def randomized(model, seed=0):
+    """The model with every weight of order one, so that nothing hides behind a zero."""
+    random = np.random.default_rng(seed)
+    for name, variable in named_variables(model).items():
+        value = random.normal(size=tuple(variable.shape))
+        variable.assign(1 + 0.3 * value if name.endswith("gamma") else value)
+    return model
+
+
+def tiny(architecture, **changes):
+    known = inspect.signature(architecture.backbone).parameters
+    arguments = {name: value for name, value in TINY.items() if name in known}
+    return randomized(architecture.backbone(**arguments | changes))
+
+
+def inputs_for(model, lengths=(7, 3, 5), pads=0, seed=0):
+    random = np.random.default_rng(seed)
+    longest = max(lengths)
+    mask = (np.arange(longest) < np.array(lengths)[:, None]).astype("int32")
+    arrays = {
+        "token_ids": random.integers(1, 31, mask.shape).astype("int32") * mask,
+        "segment_ids": random.integers(0, 2, mask.shape).astype("int32") * mask,
+        "padding_mask": mask,
+    }
+    arrays = {k: np.pad(v, ((0, 0), (0, pads))) for k, v in arrays.items()}
+    return {name: arrays[name] for name in model.input}
+
+
+def sequence(outputs):
+    outputs = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+    return ops.convert_to_numpy(ops.cast(outputs, "float32"))
+
+
+def stored(folder):
+    with open_weights(folder) as weights:
+        return {n: (i, weights.read(n).tobytes()) for n, i in weights.header.items()}
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_saved_weights_are_proven_and_give_the_same_numbers(architecture, tmp_path):
+    model = tiny(architecture)
+    model.save_to_preset(tmp_path / "one")
+    again = Backbone.from_preset(tmp_path / "one")
+    assert type(again) is architecture.backbone
+    assert again.arguments == model.arguments
+    x = inputs_for(model)
+    np.testing.assert_array_equal(sequence(again(x)), sequence(model(x)))
+    again.save_to_preset(tmp_path / "two")
+    assert stored(tmp_path / "one") == stored(tmp_path / "two")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("tie", [True, False])
+@pytest.mark.parametrize("head", sorted(TASKS))
+def test_every_head_of_the_map_has_its_graph_and_comes_back(architecture, head, tie, tmp_path):
+    if head not in architecture.sources[0].heads:
+        pytest.skip(f"{architecture.name} has no {head} head")
+    own = {"num_classes": 3} if head == "text_classifier" else {"tie_word_embeddings": tie}
+    part = {"pooler": head == "text_classifier"} if architecture.sources[0].parts else {}
+    task = randomized(TASKS[head](tiny(architecture, **part), **own))
+    task.save_to_preset(tmp_path / "one")
+    again = TASKS[head].from_preset(tmp_path / "one", preprocessor=None)
+    assert again.fresh_weights == ()
+    x = inputs_for(task.backbone)
+    np.testing.assert_array_equal(sequence(again(x)), sequence(task(x)))
+    again.save_to_preset(tmp_path / "two")
+    assert stored(tmp_path / "one") == stored(tmp_path / "two")
+
+
+def test_a_backbone_from_a_file_with_a_head_keeps_the_head_for_export(architecture, tmp_path):
+    part = {"pooler": False} if architecture.sources[0].parts else {}
+    randomized(MaskedLM(tiny(architecture, **part))).save_to_preset(tmp_path / "one")
+    backbone = Backbone.from_preset(tmp_path / "one")
+    assert backbone.carried
+    path = tmp_path / "model.keras"
+    backbone.save(path)
+    for number, model in enumerate((backbone, keras.saving.load_model(path))):
+        model.save_to_preset(tmp_path / f"out{number}")
+        assert stored(tmp_path / f"out{number}") == stored(tmp_path / "one")
+
+
+def test_every_argument_is_in_the_config_map(architecture):
+    signature = inspect.signature(architecture.backbone.__init__).parameters
+    arguments = signature.keys() - {"self", "kwargs"}
+    for source in architecture.sources:
+        mapped = {e.ours for e in source.config if isinstance(e, Field)} | set(source.parts)
+        assert arguments == mapped
+
+
+def test_a_class_of_the_wrong_kind_says_which_to_use(architecture, tmp_path):
+    tiny(architecture).save_to_preset(tmp_path)
+    for other in registry.architectures().values():
+        if other is not architecture:
+            with pytest.raises(PresetError, match=f"{architecture.backbone.__name__}.from_preset"):
+                other.backbone.from_preset(tmp_path)
+
+
+def test_presets_are_complete(architecture):
+    assert architecture.presets
+    for preset in architecture.presets.values():
+        assert preset.hub.count("/") == 1
+        assert preset.parameters > 0
+        assert preset.licence
+        assert preset.description
+
+
+def test_the_folder_is_short(architecture):
+    """At most 150 hand-written lines, blank lines, comments and docstrings aside."""
+    package = inspect.getmodule(architecture.backbone).__file__.rpartition("/")[0]
+    lines = set()
+    for name in ("backbone.py", "checkpoint.py"):
+        path = f"{package}/{name}"
+        with open(path, "rb") as file:
+            previous = tokenize.INDENT
+            for token in tokenize.tokenize(file.readline):
+                layout = token.type in (
+                    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT,
+                    tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER,
+                )  # fmt: skip
+                starts = (tokenize.INDENT, tokenize.NEWLINE, tokenize.DEDENT, tokenize.NL)
+                docstring = token.type == tokenize.STRING and previous in (*starts, tokenize.ENCODING)
+                if not layout and not docstring:
+                    lines |= {(path, n) for n in range(token.start[0], token.end[0] + 1)}
+                if token.type != tokenize.COMMENT:
+                    previous = token.type
+    assert len(lines) <= 150
+
+
+# --- numbers -----------------------------------------------------------------------------------
+
+
+def test_real_tokens_do_not_depend_on_padding(architecture):
+    model = tiny(architecture)
+    mask = inputs_for(model)["padding_mask"].astype(bool)
+    alone = sequence(model(inputs_for(model)))
+    padded = sequence(model(inputs_for(model, pads=6)))
+    np.testing.assert_allclose(padded[:, :7][mask], alone[mask], rtol=1e-4, atol=1e-5)
+
+
+def test_packed_sequences_do_not_see_each_other(architecture):
+    model = tiny(architecture)
+    alone = inputs_for(model, lengths=(6, 4))
+    packed = {
+        name: np.concatenate([a[0, :6], a[1, :4], np.zeros(2, "int32")])[None]
+        for name, a in alone.items()
+    }
+    packed["padding_mask"][0] = [1] * 6 + [2] * 4 + [0, 0]
+    together, apart = sequence(model(packed))[0], sequence(model(alone))
+    np.testing.assert_allclose(together[:6], apart[0, :6], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(together[6:10], apart[1, :4], rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_of_padding_is_finite(architecture):
+    model = tiny(architecture)
+    x = inputs_for(model)
+    x["padding_mask"][1] = 0
+    assert np.isfinite(sequence(model(x))).all()
+
+
+# --- Keras habits ------------------------------------------------------------------------------
+
+
+def test_keras_files_weights_and_clones(architecture, tmp_path):
+    model = tiny(architecture)
+    x = inputs_for(model)
+    expected = sequence(model(x))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(sequence(loaded(x)), expected)
+    assert loaded.arguments == model.arguments
+
+    clone = keras.models.clone_model(model)
+    assert type(clone) is type(model)
+    assert clone.arguments == model.arguments
+    model.save_weights(tmp_path / "model.weights.h5")
+    clone.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(sequence(clone(x)), expected)
+
+
+def test_a_layer_is_a_feature_and_the_summary_names_it(architecture):
+    model = tiny(architecture)
+    feature = keras.Model(model.input, model.get_layer("layer_0").output)
+    x = inputs_for(model)
+    assert sequence(feature(x)).shape == (*x["token_ids"].shape, TINY["hidden_dim"])
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert "layer_1" in "\n".join(lines)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16", "float16"])
+def test_low_precision_loads_runs_and_is_kept(architecture, dtype, tmp_path):
+    model = tiny(architecture)
+    model.save_to_preset(tmp_path / "one")
+    low = Backbone.from_preset(tmp_path / "one", dtype=dtype)
+    stored_as = "float32" if dtype.startswith("mixed") else dtype
+    assert {v.dtype for v in low.weights} == {stored_as}
+    x = inputs_for(model)
+    real = x["padding_mask"].astype(bool)
+    full, part = sequence(model(x))[real], sequence(low(x))[real]
+    assert np.sqrt(np.mean((full - part) ** 2)) < 0.1 * np.sqrt(np.mean(full**2))
+    low.save(tmp_path / "low.keras")
+    again = keras.saving.load_model(tmp_path / "low.keras")
+    assert again.dtype_policy.name == low.dtype_policy.name
+    np.testing.assert_array_equal(sequence(again(x)), sequence(low(x)))
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_frozen_weights_and_low_rank_updates_train_and_export(architecture, tmp_path):
+    model = tiny(architecture)
+    model.trainable = False
+    assert not model.trainable_variables
+    model.trainable = True
+    layer = model.get_layer("layer_0").attention.query_dense
+    before = ops.convert_to_numpy(layer.kernel)
+    layer.enable_lora(2)
+    layer.lora_kernel_a.assign(np.ones(layer.lora_kernel_a.shape))
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    assert np.abs(ops.convert_to_numpy(layer.kernel) - before).max() > 0.1
+    model.save_to_preset(tmp_path)
+    merged = Backbone.from_preset(tmp_path)
+    x = inputs_for(model)
+    np.testing.assert_allclose(sequence(merged(x)), sequence(model(x)), rtol=1e-4, atol=1e-4)
+
+
+def test_arguments_override_the_config(architecture, tmp_path):
+    tiny(architecture).save_to_preset(tmp_path)
+    model = Backbone.from_preset(tmp_path, dropout=0.4, name="mine")
+    assert model.arguments["dropout"] == 0.4
+    assert model.name == "mine"
+    fresh = Backbone.from_preset(tmp_path, load_weights=False)
+    assert fresh.arguments == tiny(architecture).arguments
+    with pytest.raises(ValueError, match="wings"):
+        Backbone.from_preset(tmp_path, wings=2)
+
+
+def test_dropout_acts_in_training_alone(architecture):
+    model = tiny(architecture, dropout=0.5)
+    x = inputs_for(model)
+    np.testing.assert_array_equal(sequence(model(x)), sequence(model(x)))
+    assert np.abs(sequence(model(x, training=True)) - sequence(model(x))).max() > 0.1
+
+
+def test_an_unnamed_input_is_an_error_that_names_it(architecture):
+    model = tiny(architecture)
+    with pytest.raises(ValueError, match="wings"):
+        model({**inputs_for(model), "wings": np.zeros((3, 7))})
+
+
+def test_an_interrupted_predict_leaves_the_weights(architecture):
+    model = tiny(architecture)
+    before = [ops.convert_to_numpy(v) for v in model.weights]
+
+    class Stop(keras.callbacks.Callback):
+        def on_predict_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.predict(inputs_for(model), callbacks=[Stop()], verbose=0, batch_size=1)
+    for old, variable in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(variable), old)
+
+
+def test_the_checkpoint_proves_itself(architecture, tmp_path):
+    tiny(architecture).save_to_preset(tmp_path)
+    with Checkpoint(tmp_path) as checkpoint:
+        header = checkpoint.weights.header
+    names = json.loads((tmp_path / "config.json").read_text())
+    assert names["model_type"] == architecture.sources[0].model_type
+    assert len(header) == len(tiny(architecture).weights)
+    assert TextEmbedder.from_preset(tmp_path, preprocessor=None).fresh_weights == ()
