@@ -211,7 +211,7 @@ class TorchFile:
     def _load(self, path: Path) -> Any:
         if not path.is_file():
             raise CheckpointFileError(f"{path} does not exist")
-        options = {"map_location": "cpu", "weights_only": True}
+        options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
         try:
             try:
                 return self._torch.load(path, mmap=True, **options)
@@ -364,7 +364,7 @@ def _bytes(name: str, array: np.ndarray, info: TensorInfo | None) -> memoryview:
         raise CheckpointFileError(
             f"tensor {name!r} is {array.dtype} {array.shape}, announced as {info}"
         )
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def sharded(tensors: Mapping[str, TensorInfo], limit: int, metadata: dict | None) -> list[Shard]:

@@ -91,7 +91,7 @@ def _flush(path: Path) -> None:
 
 
 def _exchange(fresh: Path, folder: Path) -> None:
-    """Give `fresh` the name `folder`; what had it ends up under the name `fresh`."""
+    """Give `fresh` the name `folder`; what had it is left under the name `fresh`, or removed."""
     if not folder.exists():
         fresh.rename(folder)
     elif not _swap(fresh, folder):
@@ -102,8 +102,10 @@ def _exchange(fresh: Path, folder: Path) -> None:
         except BaseException:
             aside.rename(folder)
             raise
-        aside.rename(fresh)
-    _flush(folder.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    # The new folder is whole and in place; that its name outlives a power cut is the disk's part.
+    with contextlib.suppress(OSError):
+        _flush(folder.parent)
 
 
 def _swap(one: Path, two: Path) -> bool:

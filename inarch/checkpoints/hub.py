@@ -103,9 +103,12 @@ def _fetch(repo: str, revision: str | None) -> Path:
         raise PresetError(f"hub repository {repo!r} is gated; log in with `hf auth login`") from e
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as e:
         raise PresetError(f"there is no hub repository {repo!r} that this machine may read") from e
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as e:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as e:
         raise CheckpointFileError(
             f"{repo!r}{at} isn't in the local hub cache and the hub can't be reached; connect "
             "(HF_ENDPOINT, HF_HUB_OFFLINE), or give a folder that holds the checkpoint"
         ) from e
+    except Exception as e:  # a full disk, or whatever the hub's HTTP client of the day raises
+        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise CheckpointFileError(f"{repo!r}{at} can't be fetched: {first}; try again") from e
     return folder

@@ -169,7 +169,7 @@ def _equations(
 ) -> list[tuple[Axis, int]]:
     if len(specs) != len(shapes):
         raise WeightMapError(f"{what} names {len(specs)} tensors, got {len(shapes)}")
-    found = []
+    found: list[tuple[Axis, int]] = []
     for spec, shape in zip(specs, shapes, strict=True):
         if len(spec) != len(shape):
             raise WeightMapError(f"{what} has {len(spec)} axes, the tensor has shape {shape}")

@@ -7,8 +7,10 @@ def main() -> None:
     """Run the `inarch` command with the arguments of the process."""
     import sys
 
-    from inarch.cli.app import app
-
+    try:
+        from inarch.cli.app import app
+    except KeyboardInterrupt:
+        sys.exit(130)
     for stream in (sys.stdout, sys.stderr):
         # A terminal that can't show a character gets an escape, not an error.
         if hasattr(stream, "reconfigure"):

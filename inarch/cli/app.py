@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from inarch import __version__
 from inarch.cli import output
 from inarch.cli.backend import choose_backend
+from inarch.cli.options import BatchSize, FieldName, Input, Json, Output, Preset, Texts
 from inarch.cli.texts import read_texts
 from inarch.errors import CheckpointError, InarchError
 
@@ -26,7 +27,9 @@ class Commands(TyperGroup):
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)
-            except InarchError as e:
+            except BrokenPipeError:
+                raise  # a reader that went away is no error of ours; typer ends quietly
+            except (InarchError, OSError) as e:
                 typer.echo(f"inarch: {one_line(str(e))}", err=True)
                 raise typer.Exit(1) from e
 
@@ -45,35 +48,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Published transformer checkpoints in Keras 3, proven loss-free, and back.",
 )
-
-Preset = Annotated[
-    str,
-    typer.Argument(
-        metavar="PRESET", help="A checkpoint folder, a name of `inarch presets`, or a hub id."
-    ),
-]
-Texts = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[TEXT]...", help="Texts; without any, one per line of standard input."),
-]
-Input = Annotated[
-    Path | None,
-    typer.Option("--input", "-i", help="Read texts from a .jsonl, .parquet or text file."),
-]
-FieldName = Annotated[
-    str, typer.Option("--field", help="The field of a .jsonl or .parquet row that holds the text.")
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", callback=output.check_output,
-        help="Write to a .parquet, .npy, .jsonl or .json file.",
-    ),
-]  # fmt: skip
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts of a batch.")]
 
 
 def _version(asked: bool) -> None:
@@ -88,7 +63,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    """Published transformer checkpoints in Keras 3, proven loss-free, and back."""
 
 
 @app.command()

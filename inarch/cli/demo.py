@@ -52,7 +52,7 @@ def run(sentences: Sequence[str], queries: Sequence[str], say: Say) -> dict[str,
     """
     start = time.perf_counter()
     say(f"inarch {__version__} on Keras {keras.__version__} ({keras.backend.backend()})")
-    say("A published sentence encoder, all-MiniLM-L6-v2, becomes a Keras model and goes back.\n")
+    say("all-MiniLM-L6-v2, a published sentence encoder, into a Keras model and back.\n")
     folder, origin = find()
     found: dict[str, Any] = {"folder": str(folder), "origin": origin}
     found["sha256"] = _check_digest(folder)

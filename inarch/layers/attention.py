@@ -207,7 +207,7 @@ class MultiHeadAttention(keras.layers.Layer):
         output = keras.KerasTensor(query.shape, dtype=self.compute_dtype)
         source_length = value.shape[1] if cache is None else cache.shape[2]
         shape = (query.shape[0], self.num_heads, query.shape[1], source_length)
-        extras = ()
+        extras: tuple[Any, ...] = ()
         if return_attention_scores:
             extras += (keras.KerasTensor(shape, dtype=self.compute_dtype),)
         if cache is not None:

@@ -38,7 +38,7 @@ class Model(keras.Model):
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _recording(cls.__init__)
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
         keras.saving.register_keras_serializable(package="inarch")(cls)
 
     def __init__(self, inputs: Any, outputs: Any, **kwargs: Any):

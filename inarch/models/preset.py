@@ -219,7 +219,7 @@ def _config_text(
     code: str,
 ) -> str:
     """The text of config.json; the checkpoint's own, to the byte, where nothing changed."""
-    config = dict(old.config) if old else {"model_type": source.model_type}
+    config: dict[str, Any] = dict(old.config) if old else {"model_type": source.model_type}
     name = head.name if head else None
     if old is None or old.head != name:
         written = source.heads[name].architectures[0] if name else source.architecture

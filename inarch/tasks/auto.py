@@ -29,7 +29,7 @@ def has_tokenizer(folder: Path) -> bool:
 def headed_task(checkpoint: Checkpoint) -> type[Task] | None:
     """The task whose head is in a checkpoint, or None."""
     for task in HEADED:
-        if task.head in checkpoint.source.heads and checkpoint.holds(task.head):
+        if task.head and task.head in checkpoint.source.heads and checkpoint.holds(task.head):
             return task
     return None
 
@@ -78,6 +78,6 @@ def export(preset: str | os.PathLike, folder: str | os.PathLike) -> Export:
         task.save_to_preset(folder)
     else:
         model = found.from_preset(source)
-        extra = {"extra": Tokenizer.from_folder(source).save} if texts else {}
-        save(model, folder, **extra)
+        write_tokenizer = Tokenizer.from_folder(source).save if texts else lambda _: None
+        save(model, folder, extra=write_tokenizer)
     return Export(found.__name__, compare(source, Path(folder)))

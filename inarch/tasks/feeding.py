@@ -102,5 +102,5 @@ def prepared(batches: Any, prepare: Callable[[Any], Prepared]) -> Any:
     if isinstance(batches, keras.utils.PyDataset):
         return MappedDataset(batches, prepare)
     if isinstance(batches, Iterator):  # can be read once only
-        return map(prepare, batches)
+        return (prepare(batch) for batch in batches)
     return Replayed(batches, prepare)

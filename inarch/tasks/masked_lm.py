@@ -125,6 +125,20 @@ class MaskedLM(Task):
         ids = np.where(selected & (draw >= 0.8) & (draw < 0.9), replaced, ids)
         return {**x, "token_ids": ids.astype(np.int32)}, truth, selected.astype(np.float32)
 
+    def predict_texts(
+        self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
+    ) -> np.ndarray:
+        """Logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
+        encodings = self.encode(texts)
+        longest = max((len(e.ids) for e in encodings), default=0)
+        vocabulary = self.backbone.arguments["vocabulary_size"]
+        logits = np.zeros((len(encodings), longest, vocabulary), np.float32)
+        for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
+            for row, index in enumerate(batch.indices):
+                length = len(encodings[index].ids)
+                logits[index, :length] = output[row, :length]
+        return logits
+
     # --- filling in ---------------------------------------------------------------------------
 
     def fill_mask(
@@ -140,14 +154,13 @@ class MaskedLM(Task):
             InputError: a text has no mask token, or only beyond the longest sequence.
         """
         tokenizer = self._tokenizer()
-        texts = texts_of(texts)
-        encodings = self.encode(texts)
+        encodings = self.encode(texts_of(texts))
         places = [np.flatnonzero(np.array(e.ids) == tokenizer.mask_token_id) for e in encodings]
         for i, found in enumerate(places):
             if not len(found):
                 raise InputError(
-                    f"text {i} has no {tokenizer.mask_token} in its first "
-                    f"{self.preprocessor.sequence_length} tokens: {str(texts[i])[:60]!r}"
+                    f"text {i} has no {tokenizer.mask_token} in its first {len(encodings[i].ids)} "
+                    f"tokens: {str(texts[i])[:60]!r}"
                 )
         results: list[Any] = [None] * len(texts)
         for start in range(0, len(texts), batch_size):
@@ -155,7 +168,7 @@ class MaskedLM(Task):
             logits = self._blank_logits([encodings[i] for i in chosen], [places[i] for i in chosen])
             for i, rows in zip(chosen, logits, strict=True):
                 results[i] = [
-                    self._best(encodings[i].ids, place, row, top_k)
+                    self._best(encodings[i].ids, int(place), row, top_k)
                     for place, row in zip(places[i], rows, strict=False)
                 ]
         return results
@@ -198,7 +211,7 @@ class MaskedLM(Task):
         return found
 
     def _tokenizer(self) -> Any:
-        tokenizer = self.preprocessor and self.preprocessor.tokenizer
+        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         if tokenizer is None or tokenizer.mask_token_id is None:
             raise InputError("this task needs a preprocessor whose tokenizer has a mask token")
         return tokenizer

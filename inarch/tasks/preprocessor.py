@@ -44,8 +44,7 @@ class TextPreprocessor:
         """Token ids of each text or pair of texts, truncated, unpadded."""
         if self.lowercase:
             texts = [
-                t.lower() if isinstance(t, str) else tuple(part.lower() for part in t)
-                for t in texts
+                t.lower() if isinstance(t, str) else (t[0].lower(), t[1].lower()) for t in texts
             ]
         return self.tokenizer.encode_batch(
             texts, max_length=self.sequence_length, allow_special=self.allow_special

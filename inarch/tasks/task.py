@@ -96,9 +96,9 @@ class Task(Model):
             if preprocessor == "auto":
                 preprocessor = cls.preprocessor_of(checkpoint, config)
 
-            def build() -> Self:
+            def build() -> Any:
                 backbone = checkpoint.architecture.backbone(**config, dtype=dtype)
-                return cls(backbone, preprocessor=preprocessor, **own)  # type: ignore[call-arg]
+                return cls(backbone, preprocessor=preprocessor, **own)  # type: ignore[call-arg, arg-type]
 
             if not load_weights:
                 return build()
@@ -165,7 +165,7 @@ class Task(Model):
         """Write what belongs to the preset beside config and weights."""
         if self.preprocessor:
             self.preprocessor.tokenizer.save(folder)
-        note = {"inarch_version": __version__, "task": type(self).__name__}
+        note: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}
         if self.preprocessor:
             note["sequence_length"] = self.preprocessor.sequence_length
         (folder / "inarch.json").write_text(json.dumps(note, indent=2) + "\n", "utf-8")

@@ -157,9 +157,8 @@ class TextClassifier(Task):
         they are the values themselves.
         """
         logits = self.predict(texts, batch_size=batch_size).astype(np.float64)
-        scores = {PROBLEMS[0]: _softmax, PROBLEMS[1]: _sigmoid, PROBLEMS[2]: np.asarray}[self.kind](
-            logits
-        )
+        read = {PROBLEMS[0]: _softmax, PROBLEMS[1]: _sigmoid}.get(self.kind, np.asarray)
+        scores = read(logits)
         best = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k]
         return [
             [{"label": self.labels[i], "score": float(row[i])} for i in order]

@@ -18,7 +18,26 @@ from inarch.models.preset import save
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a the cat dog sat ran on mat fast ##s ##er . !".split()
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "the",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "on",
+    "mat",
+    "fast",
+    "##s",
+    "##er",
+    ".",
+    "!",
+]
 LABELS = ["calm", "loud", "mixed"]
 
 

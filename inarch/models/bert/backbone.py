@@ -5,6 +5,7 @@ from typing import Any
 from keras import initializers
 from keras.layers import Add, Dense, Dropout, Embedding, LayerNormalization
 
+from inarch.errors import InputError
 from inarch.layers import MaskedLMHead, TokenAndPositionEmbedding, TransformerEncoder
 from inarch.models.backbone import Backbone, text_inputs
 
@@ -88,6 +89,8 @@ class BertBackbone(Backbone):
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
     ) -> Any:
         """Logits `[batch, num_classes]` from the pooled output."""
+        if "pooled_output" not in outputs:
+            raise InputError(f"{self.name} was built with pooler=False; classifying needs it")
         rate = self.arguments["dropout"] if dropout is None else dropout
         x = Dropout(rate, name="classifier_dropout")(outputs["pooled_output"])
         return Dense(num_classes, name="logits")(x)

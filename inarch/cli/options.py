@@ -1,0 +1,37 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inarch.cli import output
+
+Preset = Annotated[
+    str,
+    typer.Argument(
+        metavar="PRESET", help="A checkpoint folder, a name of `inarch presets`, or a hub id."
+    ),
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TEXT]...", help="Texts; without any, one per line of standard input."),
+]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input", "-i", help="Read texts from a .jsonl, .parquet or text file."),
+]
+FieldName = Annotated[
+    str, typer.Option("--field", help="The field of a .jsonl or .parquet row that holds the text.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", callback=output.check_output,
+        help="Write to a .parquet, .npy, .jsonl or .json file.",
+    ),
+]  # fmt: skip
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts of a batch.")]

@@ -1,0 +1,155 @@
+"""A config field is computed, known to do nothing, or refused by name; and it is written back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inarch.checkpoints.config import (
+    ACTIVATIONS,
+    GENERATION,
+    GENERIC,
+    ConfigMap,
+    choice,
+    inert,
+    only,
+    same,
+    write_fields,
+)
+from inarch.errors import ConfigError
+
+ENTRIES = (
+    same("vocab_size", "vocabulary_size"),
+    same("layers", "num_layers", 12),
+    same("rate", "dropout", 0.1),
+    same("eps", "epsilon", 1e-12),
+    same("sinusoidal", "sinusoidal", False),
+    same("head_rate", "head_dropout", None),
+    same("side", "side", "left"),
+    choice("act", "activation", ACTIVATIONS, "gelu"),
+    only("is_decoder", False),
+    only("chunk", 0, 1),
+    only("pruned", {}),
+    inert("never read", "pooler_type", "pooler_size"),
+)
+MAP = ConfigMap(ENTRIES, elsewhere=(same("cls_rate", "dropout", 0.2),))
+FULL = {
+    "vocab_size": 7, "layers": 3, "rate": 0.5, "eps": 1e-5, "sinusoidal": True, "head_rate": 0.25,
+    "side": "right", "act": "relu",
+}  # fmt: skip
+
+
+def test_every_kind_of_field_is_read():
+    assert MAP.arguments(FULL) == {
+        "vocabulary_size": 7, "num_layers": 3, "dropout": 0.5, "epsilon": 1e-5,
+        "sinusoidal": True, "head_dropout": 0.25, "side": "right", "activation": "relu",
+    }  # fmt: skip
+
+
+def test_an_absent_field_has_the_originals_default_and_a_required_one_is_named():
+    found = MAP.arguments({"vocab_size": 7})
+    assert (found["num_layers"], found["dropout"], found["head_dropout"]) == (12, 0.1, None)
+    assert (found["sinusoidal"], found["activation"]) == (False, "gelu")
+    with pytest.raises(ConfigError, match="'vocab_size'"):
+        MAP.arguments({})
+
+
+def test_all_unknown_fields_are_named_at_once_with_their_values():
+    with pytest.raises(ConfigError) as error:
+        MAP.arguments(FULL | {"rope_theta": 1e4, "window": [1, 2], "soft_cap": None})
+    for listed in ("rope_theta=10000.0", "window=[1, 2]", "soft_cap=None"):
+        assert listed in str(error.value)
+
+
+def test_fields_that_do_nothing_are_let_through():
+    idle = dict.fromkeys((*GENERIC, *GENERATION, "pooler_type", "pooler_size", "cls_rate"), "x")
+    assert MAP.arguments(FULL | idle) == MAP.arguments(FULL)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("vocab_size", "7"), ("vocab_size", None), ("vocab_size", 7.0), ("vocab_size", True),
+        ("vocab_size", [7]), ("layers", None), ("layers", "3"), ("layers", 3.5), ("layers", False),
+        ("rate", None), ("rate", "0.1"), ("rate", True), ("rate", float("nan")),
+        ("eps", float("inf")), ("eps", {}), ("sinusoidal", 1), ("sinusoidal", None),
+        ("sinusoidal", "false"), ("head_rate", "0.1"), ("head_rate", True),
+        ("head_rate", float("nan")), ("side", None), ("side", 3), ("act", None), ("act", "mish"),
+        ("act", ["gelu"]), ("act", {}), ("act", 0), ("is_decoder", True), ("is_decoder", 0),
+        ("is_decoder", None), ("chunk", 2), ("chunk", False), ("chunk", None),
+        ("pruned", {"0": [1]}), ("pruned", None),
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_kind_is_refused_by_name(field, value):
+    with pytest.raises(ConfigError) as error:
+        MAP.arguments(FULL | {field: value})
+    assert repr(field) in str(error.value)
+    assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("rate", 0), ("head_rate", None), ("head_rate", 0), ("chunk", 1), ("pruned", {})],
+)
+def test_a_value_that_json_spells_differently_is_let_through(field, value):
+    MAP.arguments(FULL | {field: value})
+
+
+def test_what_can_be_computed_instead_is_listed():
+    with pytest.raises(ConfigError, match="'gelu_new', .*'relu'"):
+        MAP.arguments(FULL | {"act": "mish"})
+    with pytest.raises(ConfigError, match="only 0 or 1"):
+        MAP.arguments(FULL | {"chunk": 5})
+
+
+@pytest.mark.parametrize("theirs", ACTIVATIONS)
+def test_a_choice_goes_both_ways_and_an_unchanged_spelling_stays(theirs):
+    config = FULL | {"act": theirs}
+    arguments = MAP.arguments(config)
+    written = dict(config)
+    write_fields(ENTRIES, arguments, written)
+    assert written == config
+    fresh = {}
+    write_fields(ENTRIES, arguments, fresh, complete=True)
+    assert MAP.arguments(fresh) == arguments
+
+
+def test_a_changed_choice_is_written_in_its_usual_spelling():
+    config = FULL | {"act": "gelu_python"}
+    write_fields(ENTRIES, {"activation": "gelu_approximate"}, config)
+    assert config["act"] == "gelu_new"
+    with pytest.raises(ConfigError, match="activation='mish'"):
+        write_fields(ENTRIES, {"activation": "mish"}, config)
+
+
+def test_an_untouched_config_gets_no_new_fields():
+    config = {"vocab_size": 7, "rate": 0, "act": "gelu_python"}
+    written = dict(config)
+    write_fields(ENTRIES, MAP.arguments(config), written)
+    assert list(written.items()) == list(config.items())
+
+
+def test_an_absent_field_is_written_where_it_departs_from_the_default():
+    config = {"vocab_size": 7}
+    write_fields(ENTRIES, MAP.arguments(config) | {"num_layers": 2}, config)
+    assert config == {"vocab_size": 7, "layers": 2}
+
+
+VALUES = {
+    "vocabulary_size": st.integers(1, 99),
+    "num_layers": st.integers(0, 99),
+    "dropout": st.floats(0, 1),
+    "epsilon": st.floats(0, 1),
+    "sinusoidal": st.booleans(),
+    "head_dropout": st.none() | st.floats(0, 1),
+    "side": st.text(max_size=3),
+    "activation": st.sampled_from(sorted(set(ACTIVATIONS.values()))),
+}
+
+
+@given(st.fixed_dictionaries(VALUES), st.booleans())
+def test_what_is_written_is_read_back(arguments, complete):
+    config = {}
+    write_fields(ENTRIES, arguments, config, complete)
+    assert MAP.arguments(config) == arguments
+    if complete:
+        assert config.keys() == FULL.keys()

@@ -1,0 +1,347 @@
+"""A folder is replaced as a whole or not at all."""
+
+import errno
+import io
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inarch.checkpoints import folder as folders
+from inarch.checkpoints.files import Shard, TensorInfo, write_safetensors
+from inarch.checkpoints.folder import replacing
+from inarch.checkpoints.layout import is_weight_file
+from inarch.errors import CheckpointFileError
+
+SHARD = Shard("model.safetensors", {n: TensorInfo("F32", (500,)) for n in "ab"})
+
+
+def save(folder, generation, below=True):
+    """A save like a model's: weights, a config, a file in a folder below; all of one generation."""
+    with replacing(folder, is_weight_file) as fresh:
+        write_safetensors(
+            fresh / "model.safetensors", SHARD, lambda n: np.full(500, generation, "float32")
+        )
+        (fresh / "config.json").write_text(f"{generation}")
+        if below:
+            (fresh / "1_Pooling").mkdir()
+            (fresh / "1_Pooling/config.json").write_text(f"{generation}")
+
+
+def tree(folder):
+    """Everything in a folder, name to content."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in Path(folder).rglob("*")
+    }
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def way(request, monkeypatch):
+    """With the system's exchange of two names, and without it, as on Windows and macOS."""
+    if request.param == "two renames":
+        monkeypatch.setattr(folders, "_swap", lambda one, two: False)
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A folder that is alone in its parent, with a first save in it and files of the user's."""
+    folder = tmp_path / "parent" / "model"
+    save(folder, 1)
+    (folder / "README.md").write_text("mine")
+    (folder / "notes" / "deep").mkdir(parents=True)
+    (folder / "notes" / "deep" / "a.txt").write_text("mine too")
+    return folder
+
+
+def test_a_save_makes_the_folders_that_it_needs(tmp_path):
+    folder = tmp_path / "a" / "b" / "c"
+    save(folder, 1)
+    assert (folder / "config.json").read_text() == "1"
+    assert [p.name for p in folder.parent.iterdir()] == ["c"]
+
+
+def test_a_new_folder_has_the_permissions_that_any_new_folder_has(tmp_path):
+    (tmp_path / "usual").mkdir()
+    save(tmp_path / "model", 1)
+    assert (tmp_path / "model").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_replaced_folder_keeps_its_permissions(target, way):
+    target.chmod(0o750)
+    save(target, 2)
+    assert target.stat().st_mode & 0o777 == 0o750
+
+
+def test_a_second_save_replaces_what_is_written_and_keeps_the_rest(target, way):
+    (target / "empty").mkdir()
+    (target / "link").symlink_to("README.md")
+    (target / "folder_link").symlink_to("notes")
+    (target / "dangling").symlink_to("nowhere")
+    save(target, 2)
+    found = tree(target)
+    assert found["config.json"] == found["1_Pooling/config.json"] == b"2"
+    assert found["README.md"] == b"mine"
+    assert found["notes/deep/a.txt"] == b"mine too"
+    assert (target / "empty").is_dir()
+    links = ("link", "folder_link", "dangling")
+    assert [os.readlink(target / n) for n in links] == ["README.md", "notes", "nowhere"]
+    assert [p.name for p in target.parent.iterdir()] == ["model"]
+
+
+STALE = [
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "pytorch_model-00001-of-00002.bin",
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
+    "model.safetensors.index.json",
+]
+
+
+def test_old_weights_do_not_survive_beside_new_ones(target, way):
+    others = ["tokenizer.json", "training.bin", "onnx/model.safetensors", "model_card.md"]
+    (target / "onnx").mkdir()
+    for name in STALE + others:
+        (target / name).write_bytes(b"old")
+    save(target, 2)
+    found = tree(target)
+    assert not set(STALE) & found.keys()
+    assert all(found[name] == b"old" for name in others)
+
+
+def test_without_hard_links_other_files_are_copied(target, way, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    save(target, 2)
+    assert (target / "README.md").read_text() == "mine"
+
+
+def test_saving_through_a_link_replaces_what_it_points_to(target, tmp_path, way):
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    save(link, 2)
+    assert link.is_symlink()
+    assert (target / "config.json").read_text() == "2"
+    assert (target / "README.md").read_text() == "mine"
+
+
+def test_saving_through_a_link_to_nowhere_makes_its_target(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "model")
+    save(tmp_path / "link", 1)
+    assert (tmp_path / "new" / "model" / "config.json").read_text() == "1"
+
+
+@pytest.mark.parametrize("error", [ValueError("in our code"), KeyboardInterrupt()])
+def test_a_block_that_fails_leaves_no_trace(error, target, way):
+    before = tree(target.parent)
+    with pytest.raises(type(error)), replacing(target, is_weight_file) as fresh:
+        (fresh / "config.json").write_text("2")
+        raise error
+    assert tree(target.parent) == before
+
+
+class FullDisk:
+    """Fails the n-th step that needs the disk; counts the steps."""
+
+    def __init__(self, fails_at, monkeypatch):
+        self.step = 0
+        self.fails_at = fails_at
+        for home, name in [
+            (os, "fsync"), (os, "mkdir"), (os, "rename"), (os, "chmod"),
+            (tempfile, "mkdtemp"), (folders, "_swap"),
+        ]:  # fmt: skip
+            monkeypatch.setattr(home, name, self.counted(getattr(home, name)))
+        opened = io.open
+        disk = self
+
+        def failing_open(file, mode="r", *args, **kwargs):
+            handle = opened(file, mode, *args, **kwargs)
+            if "w" in mode:
+                disk.take()
+                handle = FailingFile(handle, disk)
+            return handle
+
+        monkeypatch.setattr(io, "open", failing_open)
+
+    def take(self):
+        self.step += 1
+        if self.step == self.fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def counted(self, function):
+        def call(*args, **kwargs):
+            self.take()
+            return function(*args, **kwargs)
+
+        return call
+
+
+class FailingFile:
+    """A file whose writes are steps of a `FullDisk`."""
+
+    def __init__(self, handle, disk):
+        self.handle = handle
+        self.disk = disk
+
+    def write(self, data):
+        self.disk.take()
+        return self.handle.write(data)
+
+    def __getattr__(self, name):
+        return getattr(self.handle, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.handle.close()
+
+
+@pytest.mark.parametrize("way_", ["exchange", "two renames"])
+@pytest.mark.parametrize("first", [True, False], ids=["new folder", "old folder"])
+def test_a_disk_full_at_any_step_leaves_the_old_files_whole(way_, first, tmp_path):
+    folder = tmp_path / "model"
+    if not first:
+        save(folder, 1)
+        (folder / "README.md").write_text("mine")
+    before = tree(tmp_path)
+    failures = 0
+    for step in range(1, 200):
+        with pytest.MonkeyPatch.context() as patch:
+            if way_ == "two renames":
+                patch.setattr(folders, "_swap", lambda one, two: False)
+            disk = FullDisk(step, patch)
+            try:
+                save(folder, 2)
+            except CheckpointFileError as error:
+                failures += 1
+                assert "No space left" in str(error)
+                assert str(folder) in str(error) or ".model." in str(error)
+                failed = True
+            else:
+                failed = False
+        if failed:
+            assert tree(tmp_path) == before
+        elif disk.step < step:
+            break
+    else:
+        pytest.fail("the save never ran to its end")
+    assert failures >= 12
+    assert (folder / "config.json").read_text() == "2"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+CHILD = """
+import sys
+sys.path[:0] = [{tests!r}, {root!r}]
+from test_folder import save
+"""
+TESTS = Path(__file__).parent
+
+
+def child(code, *arguments):
+    code = CHILD.format(tests=str(TESTS), root=str(TESTS.parent.parent)) + code
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no file size limits")
+def test_a_real_write_error_in_the_middle_of_a_file_leaves_the_old_files_whole(target):
+    before = tree(target.parent)
+    run = child(
+        "import resource\n"
+        "from inarch.errors import CheckpointFileError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))\n"
+        "try:\n    save(sys.argv[1], 2)\n"
+        "except CheckpointFileError as e:\n    print(e)",
+        target,
+    )
+    said, _ = run.communicate(timeout=60)
+    assert "can't be written: File too large" in said
+    assert tree(target.parent) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs an exchange of two names in one step")
+def test_a_kill_at_any_moment_leaves_one_whole_save(tmp_path):
+    folder = tmp_path / "model"
+    save(folder, 0)
+    (folder / "README.md").write_text("mine")
+    names = tree(folder).keys()
+    moments = random.Random(0)
+    generations = set()
+    for _ in range(8):
+        run = child(
+            "print('ready', flush=True)\n"
+            "for n in range(1, 100_000):\n    save(sys.argv[1], n)",
+            folder,
+        )
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+        time.sleep(moments.uniform(0, 0.08))
+        run.kill()
+        run.communicate(timeout=60)
+        found = tree(folder)
+        assert found.keys() == names
+        generation = int(found["config.json"])
+        generations.add(generation)
+        assert int(found["1_Pooling/config.json"]) == generation
+        weights = np.frombuffer(found["model.safetensors"][-4000:], "<f4")
+        assert set(weights) == {generation}
+    assert len(generations) > 2
+
+
+def test_a_file_in_the_folders_place_is_refused_and_kept(tmp_path):
+    (tmp_path / "model").write_text("mine")
+    with pytest.raises(CheckpointFileError, match="model is a file"):
+        save(tmp_path / "model", 1)
+    assert (tmp_path / "model").read_text() == "mine"
+
+
+def test_a_folder_below_a_file_is_refused_by_name(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CheckpointFileError, match="model can't be written"):
+        save(tmp_path / "file" / "model", 1)
+    assert tree(tmp_path) == {"file": b"mine"}
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_refused_by_name(target):
+    target.parent.chmod(0o500)
+    try:
+        with pytest.raises(CheckpointFileError, match="Permission denied"):
+            save(target, 2)
+        assert (target / "config.json").read_text() == "1"
+    finally:
+        target.parent.chmod(0o700)
+
+
+def test_a_folder_that_may_not_be_exchanged_is_refused_and_stays(target, monkeypatch):
+    def refuse(self, to):
+        raise OSError(errno.EBUSY, "Device or resource busy")  # as a mounted folder does
+
+    before = tree(target.parent)
+    monkeypatch.setattr(folders, "_swap", lambda one, two: False)
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(CheckpointFileError, match="busy; what was there is unchanged"):
+        save(target, 2)
+    assert tree(target.parent) == before
+
+
+def test_a_system_without_an_exchange_is_noticed(tmp_path, monkeypatch):
+    def none(*args, **kwargs):
+        raise TypeError("no C library by that name")
+
+    monkeypatch.setattr(folders.ctypes, "CDLL", none)
+    save(tmp_path / "model", 1)
+    save(tmp_path / "model", 2)
+    assert (tmp_path / "model" / "config.json").read_text() == "2"
