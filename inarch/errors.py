@@ -13,7 +13,7 @@ class CheckpointError(InarchError, ValueError):
 
 
 class ConfigError(CheckpointError):
-    """A config file is unreadable, or has a field that could change the numbers and isn't mapped."""
+    """A config is unreadable, or has a field that could change the numbers and isn't mapped."""
 
 
 class WeightMapError(CheckpointError):

@@ -85,11 +85,11 @@ def resolve(preset: str | os.PathLike, presets: Mapping[str, Preset]) -> Path:
 
 def _fetch(repo: str, revision: str | None) -> Path:
     import huggingface_hub as hub
-    from huggingface_hub import errors
+    from huggingface_hub import errors, utils
 
     def snapshot(patterns: tuple[str, ...]) -> Path:
         if not sys.stderr.isatty():
-            hub.utils.disable_progress_bars()
+            utils.disable_progress_bars()
         return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
 
     at = f" at revision {revision!r}" if revision else ""

@@ -327,7 +327,7 @@ def under(
     repeated = count if "{i}" in theirs else None
     entries = [entry for group in groups for entry in group]
     if repeated and any(entry.count for entry in entries):
-        raise WeightMapError(f"{theirs!r} holds entries with a {{i}} of their own; number one level")
+        raise WeightMapError(f"{theirs!r} has entries with an {{i}} of their own; number one level")
     return [_renamed(entry, f"{theirs}.", f"{ours}/", repeated) for entry in entries]
 
 

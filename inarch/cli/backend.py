@@ -18,7 +18,7 @@ def choose_backend() -> str:
     An explicit `KERAS_BACKEND` counts first, then `keras.json`, then whatever is installed: Keras
     writes a `keras.json` that says tensorflow on its first run, installed or not.
 
-    TensorFlow's start-up log is silenced, unless `TF_CPP_MIN_LOG_LEVEL` says otherwise.
+    TensorFlow is asked to log errors alone; some versions write a few start-up lines even so.
 
     Raises:
         InputError: `KERAS_BACKEND` names no backend.

@@ -16,8 +16,8 @@ from inarch import __version__
 from inarch.data import Batch, by_length
 from inarch.errors import InputError, InputTypeError
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint, HeadToSave, save
 from inarch.models.model import Model
+from inarch.models.preset import Checkpoint, HeadToSave, save
 from inarch.models.variables import build_without_values
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
 from inarch.tasks.forward import as_float32, compiled, compiles_per_shape

@@ -105,7 +105,7 @@ class TextClassifier(Task):
     def compile(
         self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any
     ) -> None:
-        """As `keras.Model.compile`; `"auto"` is Adam at 5e-5 and what the problem type calls for."""
+        """As `keras.Model.compile`; `"auto"` is Adam at 5e-5 and the loss of the problem type."""
         kind = self.kind
         if optimizer == "auto":
             optimizer = keras.optimizers.Adam(5e-5)

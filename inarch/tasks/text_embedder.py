@@ -69,7 +69,6 @@ class TextEmbedder(Task):
         default_prompt_name: the prompt that is used when none is asked for.
     """
 
-
     def __init__(
         self,
         backbone: Backbone,

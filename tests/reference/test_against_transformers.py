@@ -1,4 +1,4 @@
-"""Our numbers are the original's, and what we write the original reads: live, against transformers."""
+"""Our numbers are the original's, and what we write the original reads: against transformers."""
 
 import json
 
@@ -254,8 +254,10 @@ def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
 
 
 @pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel"])
-@pytest.mark.parametrize(("task", "suffix"), [(MaskedLM, "ForMaskedLM"),
-                                              (TextClassifier, "ForSequenceClassification")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "suffix"),
+    [(MaskedLM, "ForMaskedLM"), (TextClassifier, "ForSequenceClassification")],
+)
 def test_a_fresh_head_saves_as_the_originals_class(kind, task, suffix, write, tmp_path):
     written = write(kind)
     with pytest.warns(UserWarning, match="freshly"):

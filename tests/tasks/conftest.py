@@ -7,14 +7,17 @@ from inarch.models.variables import named_variables
 from inarch.tasks import TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
-WORDS = "the cat dog sat ran on mat road good bad film was and not very ##ing . , !".split()
+WORDS = [
+    "the", "cat", "dog", "sat", "ran", "on", "mat", "road", "good", "bad", "film", "was", "and",
+    "not", "very", "##ing", ".", ",", "!",
+]  # fmt: skip
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *LETTERS, *(f"##{c}" for c in LETTERS)
 ]  # fmt: skip
 
 
-@pytest.fixture()
+@pytest.fixture
 def preprocessor():
     return TextPreprocessor(WordPieceTokenizer(VOCABULARY), 20)
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from inarch.errors import InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
-from inarch.errors import InputError, InputTypeError
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 
 from .conftest import VOCABULARY, learner, make_backbone
@@ -217,7 +217,7 @@ def test_callbacks_and_sample_weights_reach_keras(preprocessor):
     for weight, moves in ((np.zeros(6), False), (np.ones(6), True)):
         task.fit(TEXTS, LABELS, sample_weight=weight, verbose=0)
         moved = [np.abs(a - b).max() for a, b in zip(before, weights_of(task), strict=True)]
-        assert (max(moved) > 1e-3) is moves
+        assert bool(max(moved) > 1e-3) == moves
 
 
 def test_an_interrupted_fit_keeps_the_weights_it_had(preprocessor):
@@ -316,7 +316,7 @@ def test_bad_arguments_are_named(preprocessor):
 # --- masked language modeling ------------------------------------------------------------------
 
 
-@pytest.fixture()
+@pytest.fixture
 def masked(backbone, preprocessor):
     return MaskedLM(
         backbone, TextPreprocessor(preprocessor.tokenizer, 20, allow_special=("[MASK]",))
@@ -362,7 +362,8 @@ def test_only_hidden_tokens_count_in_the_loss(masked):
     reported = masked.evaluate(x, truth, sample_weight=hidden, verbose=0, return_dict=True)
     logits = ops.convert_to_numpy(masked(x)).astype("float64")
     logits -= logits.max(-1, keepdims=True)
-    losses = np.log(np.exp(logits).sum(-1)) - np.take_along_axis(logits, truth[..., None], -1)[..., 0]
+    losses = np.log(np.exp(logits).sum(-1))
+    losses -= np.take_along_axis(logits, truth[..., None], -1)[..., 0]
     assert reported["loss"] == pytest.approx(losses[hidden == 1].mean(), rel=1e-3)
 
 

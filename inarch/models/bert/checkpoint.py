@@ -6,6 +6,8 @@ from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, 
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.source import Head, Source
 
+# A table to be read, and checked against the original with a finger.
+# fmt: off
 HUGGING_FACE = Source(
     model_type="bert",
     architecture="BertModel",
@@ -29,7 +31,7 @@ HUGGING_FACE = Source(
             "directionality", "pooler_fc_size", "pooler_num_attention_heads",
             "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
         ),
-    ],  # fmt: skip
+    ],
     weights=[
         *embedding("embeddings.word_embeddings", "embeddings/token_embedding"),
         *embedding("embeddings.position_embeddings", "embeddings/position_embedding"),
@@ -46,7 +48,7 @@ HUGGING_FACE = Source(
             norm("output.LayerNorm", "output_norm")),
         *derived("embeddings.position_ids", lambda shape: np.arange(shape[-1]).reshape(shape),
             "range of positions"),
-    ],  # fmt: skip
+    ],
     parts={"pooler": dense("pooler.dense", "pooler")},
     heads={
         "masked_lm": Head(
@@ -87,4 +89,4 @@ HUGGING_FACE = Source(
             ("BertForQuestionAnswering",), weights=dense("qa_outputs", "logits")
         ),
     },
-)  # fmt: skip
+)

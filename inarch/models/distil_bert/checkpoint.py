@@ -6,6 +6,8 @@ from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, 
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
 
+# A table to be read, and checked against the original with a finger.
+# fmt: off
 HUGGING_FACE = Source(
     model_type="distilbert",
     architecture="DistilBertModel",
@@ -73,4 +75,4 @@ HUGGING_FACE = Source(
             ("DistilBertForQuestionAnswering",), weights=dense("qa_outputs", "logits")
         ),
     },
-)  # fmt: skip
+)

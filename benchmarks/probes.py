@@ -1,0 +1,193 @@
+"""What one fresh process measures: `python probes.py FUNCTION ARGUMENTS` prints its figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SENTENCE = "A shoot is grafted onto a new root while it still lives on its old one."
+MIB = 2**20
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """The result of `work` and the seconds that it took."""
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+# --- importing ---------------------------------------------------------------------------------
+
+
+def import_keras() -> dict[str, float]:
+    def work() -> None:
+        import keras  # noqa: F401
+
+    return {"seconds": timed(work)[1]}
+
+
+def import_inarch() -> dict[str, float]:
+    def work() -> None:
+        import inarch  # noqa: F401
+
+    return {"seconds": timed(work)[1]}
+
+
+def import_every_room() -> dict[str, float]:
+    def work() -> None:
+        from inarch.models.registry import architectures
+
+        architectures()
+
+    return {"seconds": timed(work)[1]}
+
+
+# --- loading -----------------------------------------------------------------------------------
+
+
+def make(folder: str) -> dict[str, float]:
+    """Write a BERT of the base size with random weights."""
+    from inarch import BertBackbone
+
+    model = BertBackbone(30522, 12, 12, 768, 3072)
+    return {"seconds": timed(lambda: model.save_to_preset(folder))[1]}
+
+
+def read_file(folder: str) -> dict[str, float]:
+    """The floor: the file as arrays of JAX, by safetensors' own function, and nothing else."""
+    from safetensors.flax import load_file
+
+    return _loading(lambda: load_file(f"{folder}/model.safetensors"))
+
+
+def load_inarch(folder: str) -> dict[str, float]:
+    from inarch import Backbone
+
+    return _loading(lambda: [v.value for v in Backbone.from_preset(folder).variables])
+
+
+def load_keras_hub(folder: str) -> dict[str, float]:
+    import keras_hub
+
+    return _loading(lambda: [v.value for v in _hub_backbone(keras_hub, folder).variables])
+
+
+def _hub_backbone(keras_hub: Any, folder: str) -> Any:
+    return keras_hub.models.BertBackbone.from_preset(folder)
+
+
+def _loading(work: Callable[[], Any]) -> dict[str, float]:
+    """Seconds, and peak MiB above what importing and the awake backend need."""
+    import jax
+    import keras  # noqa: F401  so that every baseline holds the same imports
+
+    jax.block_until_ready(jax.numpy.zeros(1))
+    before = _memory("VmRSS")
+    _, seconds = timed(lambda: jax.block_until_ready(work()))
+    return {"seconds": seconds, "peak": _memory("VmHWM") - before}
+
+
+def _memory(field: str) -> float:
+    """A figure of this process in MiB; not a number where the system doesn't tell.
+
+    `VmHWM` is the peak since the program began; `ru_maxrss` would count the parent's too.
+    Mapped pages of a file count, as long as they are in memory.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines[field].split()[0]) * 1024 / MIB
+
+
+def save_inarch(folder: str, destination: str) -> dict[str, float]:
+    from inarch import Backbone
+
+    model = Backbone.from_preset(folder)
+    return {"seconds": timed(lambda: model.save_to_preset(destination))[1]}
+
+
+# --- the first sentence vector -----------------------------------------------------------------
+
+
+def first_vector_inarch(folder: str) -> dict[str, float]:
+    from inarch import TextEmbedder
+
+    TextEmbedder.from_preset(folder).embed([SENTENCE])
+    return {}
+
+
+def first_vector_transformers(folder: str) -> dict[str, float]:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
+    inputs = tokenizer([SENTENCE], return_tensors="pt")
+    with torch.inference_mode():
+        tokens = model(**inputs).last_hidden_state
+    mask = inputs["attention_mask"][..., None]
+    vector = (tokens * mask).sum(1) / mask.sum(1)
+    torch.nn.functional.normalize(vector).numpy()
+    return {}
+
+
+# --- proving -----------------------------------------------------------------------------------
+
+
+def prove(folder: str) -> dict[str, float]:
+    from inarch import Checkpoint
+
+    def work() -> None:
+        with Checkpoint(folder) as checkpoint:
+            checkpoint.prove()
+
+    return {"seconds": timed(work)[1]}
+
+
+# --- many sentences ----------------------------------------------------------------------------
+
+
+def texts(count: int) -> list[str]:
+    """Sentences of lengths as in real text: lognormal, half of them below 18 words."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    words = (Path(__file__).parent / "probes.py").read_text("utf-8").replace("_", " ").split()
+    lengths = random.lognormal(np.log(18), 0.8, count).clip(3, 180).astype(int)
+    return [" ".join(random.choice(words, n)) for n in lengths]
+
+
+def embed_inarch(folder: str, count: str, output: str) -> dict[str, float]:
+    from inarch import TextEmbedder
+
+    return _embedding(TextEmbedder.from_preset(folder).embed, int(count), output)
+
+
+def embed_sentence_transformers(folder: str, count: str, output: str) -> dict[str, float]:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(folder, device="cpu")
+    return _embedding(model.encode, int(count), output)
+
+
+def _embedding(embed: Callable[[list[str]], Any], count: int, output: str) -> dict[str, float]:
+    """Sentences per second of the first time (with all compilations) and of the third."""
+    import numpy as np
+
+    sentences = texts(count)
+    vectors, first = timed(lambda: embed(sentences))
+    embed(sentences)
+    _, again = timed(lambda: embed(sentences))
+    np.save(output, vectors)
+    return {"first": count / first, "again": count / again}
+
+
+if __name__ == "__main__":
+    figures = globals()[sys.argv[1]](*sys.argv[2:])
+    # The clock is the same for all processes of a system.
+    print(json.dumps(figures | {"reported": time.monotonic()}), flush=True)

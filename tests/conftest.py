@@ -1,0 +1,9 @@
+"""Set before Keras is imported: the backend, and a quick compiler for the many tiny models."""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+# Most of the suite's time on JAX is compiling; the models are too small to gain from it.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,359 @@
+"""A checkpoint that can't be carried over whole is refused, with all that is wrong with it."""
+
+import json
+import os
+import shutil
+import sys
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import keras
+import numpy as np
+import pytest
+
+import inarch.models
+from inarch.checkpoints import files
+from inarch.checkpoints.files import Shard, TensorInfo, open_weights, write_safetensors
+from inarch.errors import (
+    CheckpointFileError,
+    ConfigError,
+    InarchError,
+    MissingExtraError,
+    PresetError,
+    WeightMapError,
+)
+from inarch.models.backbone import Backbone
+from inarch.models.bert.backbone import BertBackbone
+from inarch.models.distil_bert.backbone import DistilBertBackbone
+from inarch.models.preset import Checkpoint
+
+SIZES = {
+    "vocabulary_size": 13, "num_layers": 1, "num_heads": 2, "hidden_dim": 4,
+    "intermediate_dim": 6, "max_sequence_length": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """A tiny BERT with a value of its own for every weight, saved."""
+    folder = tmp_path_factory.mktemp("good") / "bert"
+    model = BertBackbone(**SIZES)
+    random = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(random.normal(size=variable.shape))
+    model.save_to_preset(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(good, tmp_path):
+    """A copy to break."""
+    return shutil.copytree(good, tmp_path / "bert")
+
+
+def tensors(folder):
+    with open_weights(folder) as weights:
+        return {name: np.array(weights.read(name)) for name in weights.header}
+
+
+def rewrite(folder, arrays):
+    infos = {n: TensorInfo(files.CODES[a.dtype], a.shape) for n, a in arrays.items()}
+    shard = Shard("model.safetensors", infos, {"format": "pt"})
+    write_safetensors(folder / "model.safetensors", shard, arrays.__getitem__)
+
+
+def configure(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def content(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def refused(folder, error, said, cls=Backbone):
+    with pytest.raises(error, match=said) as caught:
+        cls.from_preset(folder)
+    assert isinstance(caught.value, InarchError)
+    return str(caught.value)
+
+
+# --- config.json -------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_config_is_refused(folder):
+    (folder / "config.json").unlink()
+    refused(folder, CheckpointFileError, r"config\.json does not exist")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '"bert"', "\0", '{"model_type": }'])
+def test_a_config_that_is_no_json_object_is_refused(text, folder):
+    (folder / "config.json").write_text(text)
+    refused(folder, CheckpointFileError, r"config\.json.*(is not JSON|holds a JSON)")
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "", "BERT", None, 3, ["bert"], {}])
+def test_an_unknown_model_type_lists_the_known_ones(kind, folder):
+    configure(folder, model_type=kind)
+    said = refused(folder, ConfigError, "model_type")
+    assert repr(kind) in said
+    assert "bert, distilbert" in said
+
+
+def test_unknown_fields_are_all_named_with_the_file(folder):
+    configure(folder, rope_theta=5.0, window=[3])
+    said = refused(folder, ConfigError, r"rope_theta=5\.0, window=\[3\]")
+    assert str(folder / "config.json") in said
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_size", "4"), ("hidden_size", None), ("hidden_act", "mish"), ("hidden_act", 3),
+        ("layer_norm_eps", None), ("layer_norm_eps", float("nan")), ("is_decoder", True),
+        ("position_embedding_type", "relative_key"), ("chunk_size_feed_forward", 4),
+        ("num_hidden_layers", True), ("num_hidden_layers", 1.5), ("hidden_dropout_prob", "0.1"),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_not_computed_is_refused_by_name(field, value, folder):
+    configure(folder, **{field: value})
+    refused(folder, ConfigError, field)
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        ("num_hidden_layers", (0, -1), "unknown in the file: encoder.layer.0"),
+        ("num_hidden_layers", (2,), "missing from the file: encoder.layer.1"),
+        ("hidden_size", (6,), "of another shape: embeddings.word_embeddings"),
+        ("hidden_size", (0, -4), "must be a positive integer"),
+        ("hidden_size", (5,), "num_heads=2 doesn't divide the hidden size 5"),
+        ("vocab_size", (12, 10**12, 10**30), "of another shape: embeddings.word_embeddings"),
+        ("vocab_size", (0, -1), "must be a positive integer"),
+        ("num_attention_heads", (0, 3, -2), "num_heads="),
+        ("intermediate_size", (7,), "of another shape: encoder.layer.0.intermediate"),
+        ("intermediate_size", (0,), "positive integer"),
+        ("type_vocab_size", (0,), "positive integer"),
+        ("max_position_embeddings", (0, 9), "of another shape: embeddings.position_embeddings"),
+        ("hidden_dropout_prob", (1.5, -0.1), "between 0 and 1"),
+    ],
+)
+def test_sizes_that_make_no_model_or_another_one_are_refused(field, values, said, folder):
+    for value in values:
+        configure(folder, **{field: value})
+        with pytest.raises(ValueError, match=said):
+            Backbone.from_preset(folder)
+
+
+@pytest.mark.parametrize("value", ["BertModel", 3, [["BertModel"]], {}, None, [3]])
+def test_a_strange_class_name_changes_nothing(value, folder):
+    configure(folder, architectures=value)
+    assert Backbone.from_preset(folder).count_params() > 0
+    with Checkpoint(folder) as checkpoint:
+        assert not checkpoint.holds("masked_lm")
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_config_in_any_of_jsons_codings_is_read_and_the_model_saved(coding, folder, tmp_path):
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text, coding)
+    Backbone.from_preset(folder).save_to_preset(tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_text("utf-8") == text
+
+
+def test_an_untouched_config_comes_back_to_the_byte(folder, tmp_path):
+    config = json.loads((folder / "config.json").read_text())
+    sparse = {n: v for n, v in config.items() if n not in ("layer_norm_eps", "type_vocab_size")}
+    text = json.dumps(sparse | {"hidden_act": "gelu_python", "vocab_size": 13}, indent=1)
+    (folder / "config.json").write_bytes(text.replace("\n", "\r\n").encode())
+    Backbone.from_preset(folder).save_to_preset(tmp_path / "out")
+    assert content(tmp_path / "out") == content(folder)
+
+
+def test_the_class_of_another_kind_says_which_to_use(folder):
+    refused(folder, PresetError, r"use BertBackbone\.from_preset", DistilBertBackbone)
+
+
+# --- weights -----------------------------------------------------------------------------------
+
+
+def test_a_folder_without_weights_is_refused(folder):
+    (folder / "model.safetensors").unlink()
+    refused(folder, CheckpointFileError, "holds no weights")
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.7, 0.999])
+def test_truncated_weights_are_refused(share, folder):
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    refused(folder, CheckpointFileError, r"model\.safetensors")
+
+
+def test_a_shard_that_is_not_there_is_refused_by_name(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    refused(folder, CheckpointFileError, "model-00002-of-00002.safetensors, which is not there")
+
+
+def test_pickled_weights_without_torch_say_what_to_install(folder, monkeypatch):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    refused(folder, MissingExtraError, r"inarch\[torch\]")
+
+
+def test_everything_that_does_not_fit_is_named_in_one_message(folder):
+    arrays = tensors(folder)
+    del arrays["embeddings.word_embeddings.weight"]
+    del arrays["encoder.layer.0.output.dense.bias"]
+    arrays["encoder.layer.0.attention.self.query.weight"] = np.zeros((4, 5), "float32")
+    arrays["encoder.layer.0.intermediate.dense.bias"] = np.zeros((6, 1), "float32")
+    arrays["encoder.layer.0.adapter.weight"] = np.zeros(3, "float32")
+    arrays["encoder.layer.1.output.dense.bias"] = np.zeros(4, "float32")
+    rewrite(folder, arrays)
+    said = refused(folder, WeightMapError, "does not match the bert weight map")
+    lines = dict(line.strip().split(": ", 1) for line in said.splitlines()[1:])
+    assert str(folder) in said
+    assert lines == {
+        "missing from the file": "embeddings.word_embeddings.weight, "
+        "encoder.layer.0.output.dense.bias",
+        "unknown in the file": "encoder.layer.0.adapter.weight, encoder.layer.1.output.dense.bias",
+        "of another shape": "encoder.layer.0.attention.self.query.weight (4, 5) for "
+        "layer_0/attention/query/kernel (4, 4), encoder.layer.0.intermediate.dense.bias (6, 1) "
+        "for layer_0/up/bias (6,)",
+    }
+
+
+def test_the_proof_says_the_same_without_loading(folder):
+    with Checkpoint(folder) as checkpoint:
+        assert checkpoint.prove().tensors == len(tensors(folder))
+    arrays = tensors(folder)
+    arrays["stranger"] = arrays.pop("pooler.dense.bias")
+    rewrite(folder, arrays)
+    with Checkpoint(folder) as checkpoint, pytest.raises(WeightMapError) as error:
+        checkpoint.prove()
+    assert "pooler.dense.bias" in str(error.value)
+    assert "stranger" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "stored", [np.arange(1, 9)[None], np.zeros((1, 8), "int64"), np.arange(8).reshape(2, 4)]
+)
+def test_position_ids_that_are_not_the_positions_are_refused(stored, folder):
+    arrays = tensors(folder)
+    rewrite(folder, arrays | {"embeddings.position_ids": np.arange(8)[None]})
+    Backbone.from_preset(folder)
+    rewrite(folder, arrays | {"embeddings.position_ids": stored})
+    refused(folder, WeightMapError, r"'embeddings\.position_ids' is not the range of positions")
+
+
+def with_head(folder, gamma=False):
+    """The files of a BertForMaskedLM; its embeddings tied, in two copies."""
+    arrays = {f"bert.{name}": a for name, a in tensors(folder).items()}
+    scale, shift = ("gamma", "beta") if gamma else ("weight", "bias")
+    transform = "cls.predictions.transform"
+    random = np.random.default_rng(1)
+    new = {
+        f"{transform}.dense.weight": (4, 4),
+        f"{transform}.dense.bias": (4,),
+        f"{transform}.LayerNorm.{scale}": (4,),
+        f"{transform}.LayerNorm.{shift}": (4,),
+        "cls.predictions.bias": (13,),
+    }
+    arrays |= {n: random.normal(size=shape).astype("float32") for n, shape in new.items()}
+    arrays["cls.predictions.decoder.weight"] = arrays["bert.embeddings.word_embeddings.weight"]
+    rewrite(folder, arrays)
+    configure(folder, architectures=["BertForMaskedLM"])
+    return arrays
+
+
+def masked_lm(folder):
+    from inarch.tasks import MaskedLM
+
+    return MaskedLM.from_preset(folder, preprocessor=None)
+
+
+def test_tied_tensors_that_differ_are_refused_with_the_way_out(folder):
+    arrays = with_head(folder)
+    masked_lm(folder)
+    arrays["cls.predictions.decoder.weight"] = arrays["cls.predictions.decoder.weight"] + 1
+    rewrite(folder, arrays)
+    with pytest.raises(WeightMapError, match=r"decoder\.weight.*tie_word_embeddings"):
+        masked_lm(folder)
+    configure(folder, tie_word_embeddings=False)
+    arrays["cls.predictions.decoder.bias"] = np.ones(13, "float32")
+    rewrite(folder, arrays)
+    masked_lm(folder)
+
+
+@pytest.mark.parametrize("gamma", [False, True], ids=["usual names", "TensorFlow's names"])
+def test_a_head_that_is_not_used_is_carried_through_under_either_name(gamma, folder, tmp_path):
+    arrays = with_head(folder, gamma)
+    model = BertBackbone.from_preset(folder)
+    assert not model.fresh_weights
+    model.save_to_preset(tmp_path / "out")
+    found = tensors(tmp_path / "out")
+    assert found.keys() == arrays.keys()
+    assert all(found[name].tobytes() == a.tobytes() for name, a in arrays.items())
+
+
+# --- saving ------------------------------------------------------------------------------------
+
+
+def test_a_save_that_fails_in_the_middle_leaves_the_old_files_whole(folder, monkeypatch):
+    model = Backbone.from_preset(folder)
+    (folder / "README.md").write_text("mine")
+    before = content(folder)
+    written = []
+    write = files.write_safetensors
+
+    def full(path, shard, values):
+        def some(name):
+            written.append(name)
+            if len(written) > 5:
+                raise OSError(28, "No space left on device")
+            return values(name)
+
+        write(path, shard, some)
+
+    monkeypatch.setattr(files, "write_safetensors", full)
+    model.weights[0].assign(np.zeros(model.weights[0].shape))
+    with pytest.raises(CheckpointFileError, match="No space left on device"):
+        model.save_to_preset(folder)
+    assert content(folder) == before
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_model_can_be_saved_over_the_folder_that_it_came_from(folder):
+    (folder / "pytorch_model.bin").write_bytes(b"stale")
+    (folder / "README.md").write_text("mine")
+    before = content(folder)
+    Backbone.from_preset(folder).save_to_preset(folder)
+    assert content(folder) == {n: c for n, c in before.items() if n != "pytorch_model.bin"}
+
+
+def test_a_folder_that_can_not_be_made_is_refused_by_name(good, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    model = Backbone.from_preset(good)
+    with pytest.raises(CheckpointFileError, match="out can't be written"):
+        model.save_to_preset(tmp_path / "file" / "out")
+    with pytest.raises(CheckpointFileError, match="is a file"):
+        model.save_to_preset(tmp_path / "file")
+
+
+def test_a_refused_checkpoint_leaves_keras_as_it_was(folder):
+    """Models built after a failed load still get their values, in Keras's own dtype."""
+    configure(folder, num_hidden_layers=2)
+    refused(folder, WeightMapError, "missing from the file")
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    assert keras.ops.convert_to_numpy(layer.kernel).any()
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_every_architecture_is_named_where_none_fits(folder):
+    configure(folder, model_type="t5")
+    said = refused(folder, ConfigError, "known here")
+    for architecture in inarch.models.registry.architectures().values():
+        assert all(source.model_type in said for source in architecture.sources)
