@@ -6,6 +6,7 @@ so a checkpoint is never in memory twice. Format: huggingface/safetensors, "Form
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -177,11 +178,9 @@ class SafetensorsFile:
             self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
 
     def close(self) -> None:
-        try:
+        # Where a caller still holds an array of the mapping, it closes with that array.
+        with contextlib.suppress(BufferError):
             self._map.close()
-        except BufferError:
-            # A caller still holds an array of the mapping: it closes with that array.
-            self._map = None  # type: ignore[assignment]
 
 
 class TorchFile:

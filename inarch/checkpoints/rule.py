@@ -153,9 +153,9 @@ def _fan(spec: Spec) -> int | None:
 
 def _pieces(specs: tuple[Spec, ...], count: int) -> list[Spec]:
     """The specs after taking a fused or stacked tensor apart into its pieces."""
-    if len(specs) > 1:
+    if len(specs) != 1:
         return list(specs)
-    (spec,) = specs
+    spec = specs[0]
     at = _fan(spec)
     if at is None:
         return [spec]
@@ -211,10 +211,10 @@ def _convert(
     sizes: Mapping[str, int],
 ) -> list[np.ndarray]:
     count = max(len(source), len(target))
-    parts = list(arrays) if len(source) > 1 else _split(arrays[0], source[0], sizes)
+    parts = list(arrays) if len(source) != 1 else _split(arrays[0], source[0], sizes)
     specs = zip(parts, _pieces(source, count), _pieces(target, count), strict=True)
     parts = [_rearrange(part, a, b, sizes) for part, a, b in specs]
-    return parts if len(target) > 1 else [_join(parts, target[0])]
+    return parts if len(target) != 1 else [_join(parts, target[0])]
 
 
 def _rearrange(array: np.ndarray, a: Spec, b: Spec, sizes: Mapping[str, int]) -> np.ndarray:
