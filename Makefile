@@ -34,10 +34,7 @@ test-all: .venv-all/.installed
 	KERAS_BACKEND=jax .venv-all/bin/python $(PYTEST) -m reference
 
 bench: .venv-all/.installed
-	@ls benchmarks/bench_*.py > /dev/null
-	@for script in benchmarks/bench_*.py; do \
-		echo "$$script"; KERAS_BACKEND=jax .venv-all/bin/python "$$script" || exit 1; \
-	done
+	.venv-all/bin/python benchmarks/run.py
 
 docs: .venv-docs/.installed
 	KERAS_BACKEND=jax .venv-docs/bin/python -m sphinx -W -b html docs docs/_build/html

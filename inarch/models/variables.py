@@ -11,6 +11,7 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 T = TypeVar("T")
+ops: Any = keras.ops  # Typed, every result may be None.
 
 # Bytes of a cache line. A buffer aligned so is taken over by JAX without a copy.
 ALIGNMENT = 64
@@ -117,6 +118,6 @@ def _lora_owner(model: keras.Model, variable: Any) -> Any:
 def to_numpy(value: Any) -> np.ndarray:
     """A variable or tensor as an array that keeps bfloat16."""
     if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
-        wide = keras.ops.convert_to_numpy(keras.ops.cast(value, "float32"))
+        wide = ops.convert_to_numpy(ops.cast(value, "float32"))
         return wide.astype(ml_dtypes.bfloat16)
-    return keras.ops.convert_to_numpy(value)
+    return ops.convert_to_numpy(value)

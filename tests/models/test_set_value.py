@@ -53,7 +53,7 @@ def test_training_from_given_values_is_training_from_those_values():
         before = np.array(to_numpy(dense.kernel))
         view = to_numpy(dense.kernel)
         model.compile(keras.optimizers.SGD(0.1), "mse")
-        model.fit(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+        model.fit(x, y, batch_size=16, epochs=2, shuffle=False)
         return before, view, np.array(to_numpy(dense.kernel))
 
     def given(dense):

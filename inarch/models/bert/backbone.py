@@ -50,28 +50,26 @@ class BertBackbone(Backbone):
     ):
         inputs = text_inputs("segment_ids")
         mask = inputs["padding_mask"]
-        self_init = initializers.TruncatedNormal(stddev=0.02, seed=None)
+        normal = initializers.TruncatedNormal(stddev=0.02)
 
         tokens = TokenAndPositionEmbedding(
             vocabulary_size, max_sequence_length, hidden_dim,
-            embeddings_initializer=self_init, name="embeddings",
+            embeddings_initializer=normal, name="embeddings",
         )(inputs["token_ids"], padding_mask=mask)  # fmt: skip
-        segments = Embedding(
-            num_segments, hidden_dim, embeddings_initializer=self_init, name="segment_embedding"
-        )(inputs["segment_ids"])
-        x = Add(name="embeddings_sum")([tokens, segments])
+        segments = Embedding(num_segments, hidden_dim, normal, name="segment_embedding")
+        x = Add(name="embeddings_sum")([tokens, segments(inputs["segment_ids"])])
         x = LayerNormalization(epsilon=layer_norm_epsilon, name="embeddings_norm")(x)
         x = Dropout(dropout, name="embeddings_dropout")(x)
         for i in range(num_layers):
             x = TransformerEncoder(
                 intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon,
-                kernel_initializer=self_init, attention_dropout=attention_dropout,
+                kernel_initializer=normal, attention_dropout=attention_dropout,
                 name=f"layer_{i}",
             )(x, padding_mask=mask)  # fmt: skip
         outputs = {"sequence_output": x}
         if pooler:
-            dense = Dense(hidden_dim, "tanh", kernel_initializer=self_init, name="pooler")
-            outputs["pooled_output"] = dense(x[:, 0])
+            pooler_layer = Dense(hidden_dim, "tanh", kernel_initializer=normal, name="pooler")
+            outputs["pooled_output"] = pooler_layer(x[:, 0])
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     def masked_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:

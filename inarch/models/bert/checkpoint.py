@@ -79,14 +79,8 @@ HUGGING_FACE = Source(
             ("BertForNextSentencePrediction", "BertForPreTraining"),
             weights=dense("cls.seq_relationship", "next_sentence"),
         ),
-        "token_classifier": Head(
-            ("BertForTokenClassification",), weights=dense("classifier", "logits")
-        ),
-        "multiple_choice": Head(
-            ("BertForMultipleChoice",), weights=dense("classifier", "logits")
-        ),
-        "question_answering": Head(
-            ("BertForQuestionAnswering",), weights=dense("qa_outputs", "logits")
-        ),
+        "token_classifier": Head(("BertForTokenClassification",), dense("classifier", "logits")),
+        "multiple_choice": Head(("BertForMultipleChoice",), dense("classifier", "logits")),
+        "question_answering": Head(("BertForQuestionAnswering",), dense("qa_outputs", "logits")),
     },
 )

@@ -62,7 +62,7 @@ HUGGING_FACE = Source(
             config=[same("seq_classif_dropout", "dropout", 0.2)],
         ),
         "token_classifier": Head(
-            ("DistilBertForTokenClassification",), weights=dense("classifier", "logits")
+            ("DistilBertForTokenClassification",), dense("classifier", "logits")
         ),
         "multiple_choice": Head(
             ("DistilBertForMultipleChoice",),
@@ -72,7 +72,7 @@ HUGGING_FACE = Source(
             ],
         ),
         "question_answering": Head(
-            ("DistilBertForQuestionAnswering",), weights=dense("qa_outputs", "logits")
+            ("DistilBertForQuestionAnswering",), dense("qa_outputs", "logits")
         ),
     },
 )

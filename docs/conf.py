@@ -1,0 +1,48 @@
+"""Sphinx settings: MyST pages, and the API reference from the docstrings."""
+
+import inspect
+import os
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+from sphinx.util.inspect import stringify_signature
+
+from inarch import __version__
+
+project = "inarch"
+author = "The inarch authors"
+copyright = "The inarch authors, Apache-2.0"
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"inarch {release}"
+html_copy_source = False
+pygments_style = "friendly"
+pygments_dark_style = "native"
+
+myst_heading_anchors = 3
+# In docstrings single backticks are code.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+# What a class takes over from Keras is documented there.
+autodoc_inherit_docstrings = False
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def _constructor(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str, str] | None:
+    """Keras's own `__new__` takes anything; the arguments are those of `__init__`."""
+    if what != "class" or not hasattr(obj, "from_config") or obj.__init__ is object.__init__:
+        return None
+    parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
+    signature = inspect.Signature(parameters)
+    return stringify_signature(signature, show_annotation=False), ""
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-signature", _constructor)
