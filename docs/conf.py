@@ -33,6 +33,7 @@ autodoc_inherit_docstrings = False
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_custom_sections = [("Call arguments", "params_style")]
 
 
 def _constructor(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str, str] | None:

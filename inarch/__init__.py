@@ -7,7 +7,7 @@ is found in `inarch/models` without being listed.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from inarch.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone

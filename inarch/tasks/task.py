@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Self
 import keras
 import numpy as np
 
-from inarch import __version__
 from inarch.data import Batch, by_length
 from inarch.errors import InputError, InputTypeError
 from inarch.models.backbone import Backbone
@@ -23,6 +22,7 @@ from inarch.tasks.feeding import Prepared, TextBatches, prepared
 from inarch.tasks.forward import as_float32, compiled, compiles_per_shape
 from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
 from inarch.text import Encoding, Tokenizer
+from inarch.version import __version__
 
 
 class Task(Model):

@@ -34,13 +34,11 @@ VOCABULARY = [
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """Functions that write each folder and file that the pages name, to the current folder."""
+    """A folder with every checkpoint and file that the pages name."""
 
     def backbone(**changes):
         keras.utils.set_random_seed(3)
-        return BertBackbone(
-            len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=32, **changes
-        )  # fmt: skip
+        return BertBackbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=32, **changes)
 
     def preprocessor(*allowed):
         return TextPreprocessor(WordPieceTokenizer(VOCABULARY), 32, allowed)
@@ -106,7 +104,7 @@ def test_commands_on_the_pages_run(page, here):
         for number, line in enumerate(code.splitlines(), before + 1):
             prompt, program, *arguments = shlex.split(line)
             assert (prompt, program) == ("$", "inarch"), f"{page}:{number}"
-            arguments, stdin = arguments, None
+            stdin = None
             if "<" in arguments:
                 *arguments, _, file = arguments
                 stdin = Path(file).read_text()
