@@ -20,8 +20,10 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"inarch {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 pygments_style = "friendly"
-pygments_dark_style = "native"
+pygments_dark_style = "github-dark"
 
 myst_heading_anchors = 3
 # In docstrings single backticks are code.

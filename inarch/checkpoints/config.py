@@ -280,15 +280,12 @@ def write_fields(
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a value is of the kind that a field with this default takes."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
-    if default is None:
-        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    if isinstance(default, bool):
-        return isinstance(value, bool)
+    """Whether a value is one that a field with this default can have."""
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if default is None or isinstance(default, float):
+        number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        return number or (default is None and value is None)
     if default is _REQUIRED or isinstance(default, int):
-        return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int) and value > 0
     return isinstance(value, type(default))

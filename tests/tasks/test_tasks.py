@@ -200,6 +200,12 @@ def test_a_generator_feeds_one_epoch(preprocessor):
     assert int(task.optimizer.iterations) >= 3  # Keras on TensorFlow counts one more
 
 
+def test_bare_batches_of_texts_are_predicted(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    for batches in ([TEXTS[:2], TEXTS[2:4]], [tuple(TEXTS[:3]), (np.array(TEXTS[3:4]),)]):
+        np.testing.assert_allclose(task.predict(iter(batches)), task.predict(TEXTS[:4]), atol=1e-5)
+
+
 def test_validation_is_split_off_the_end(preprocessor):
     task = classifier(make_backbone(), preprocessor)
     history = task.fit(TEXTS, LABELS, validation_split=0.5, verbose=0, batch_size=1)
