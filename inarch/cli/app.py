@@ -109,8 +109,7 @@ def embed(
     from inarch.tasks import TextEmbedder
 
     embedder = TextEmbedder.from_preset(preset)
-    default = prompt if prompt is not None else embedder.default_prompt_name
-    vectors = embedder.embed(given, default, batch_size)  # type: ignore[arg-type]
+    vectors = embedder.embed(given, prompt, batch_size)  # type: ignore[arg-type]
     rows = [{"text": t, "vector": v} for t, v in zip(given, vectors, strict=True)]
 
     def table() -> None:

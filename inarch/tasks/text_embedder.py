@@ -135,13 +135,16 @@ class TextEmbedder(Task):
     ) -> np.ndarray:
         """Vectors float32 `[len(texts), dim]`, with the prompt of that name before each text.
 
+        Without a name it is the checkpoint's default prompt, if it has one, as for `predict`.
+
         Raises:
             InputError: there is no prompt of that name.
         """
         if prompt_name is not None and prompt_name not in self.prompts:
             known = ", ".join(map(repr, self.prompts)) or "none"
             raise InputError(f"there is no prompt {prompt_name!r}; known: {known}")
-        return self._predict_texts(texts_of(texts), prompt_name, batch_size)
+        name = self.default_prompt_name if prompt_name is None else prompt_name
+        return self._predict_texts(texts_of(texts), name, batch_size)
 
     def predict_texts(
         self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None

@@ -136,7 +136,7 @@ def test_an_absent_field_is_written_where_it_departs_from_the_default():
 
 VALUES = {
     "vocabulary_size": st.integers(1, 99),
-    "num_layers": st.integers(0, 99),
+    "num_layers": st.integers(1, 99),
     "dropout": st.floats(0, 1),
     "epsilon": st.floats(0, 1),
     "sinusoidal": st.booleans(),
