@@ -9,7 +9,16 @@ from typing import Any
 
 from inarch.checkpoints.config import ConfigEntry, ConfigMap, read_fields
 from inarch.checkpoints.files import TensorInfo
-from inarch.checkpoints.rule import Derived, Entry, Rule, Tied, Unused, expanded, prefixed
+from inarch.checkpoints.rule import (
+    Derived,
+    Entry,
+    Pattern,
+    Rule,
+    Tied,
+    Unused,
+    expanded,
+    prefixed,
+)
 from inarch.errors import WeightMapError
 
 
@@ -222,8 +231,6 @@ def _as_spelled(rule: Rule, header: Mapping[str, TensorInfo]) -> Rule:
 def _misfits(
     rules: Iterable[Rule], header: Mapping[str, TensorInfo], ours: Mapping[str, tuple[int, ...]]
 ) -> list[str]:
-    from inarch.checkpoints.rule import Pattern
-
     found = []
     for rule in rules:
         if any(n not in header for n in rule.theirs) or any(n not in ours for n in rule.ours):

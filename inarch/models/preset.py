@@ -176,13 +176,15 @@ def save(
     arguments = backbone.arguments
     variables = named_variables(model)
     ours = {name: tuple(v.shape) for name, v in variables.items()}
-    old: layout.Layout | None = getattr(model, "layout", None)
+    # A task built around a loaded backbone is written as that backbone's checkpoint was.
+    origin = backbone if model.layout is None else model
+    old: layout.Layout | None = origin.layout
     name = head.name if head else None
     code = _code(next(iter(variables.values())))
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
     plan = match(source, header, ours, arguments, name, tie, "this model")
-    carried: Mapping[str, np.ndarray] = model.carried
+    carried: Mapping[str, np.ndarray] = origin.carried
     lost = sorted(plan.carried.keys() - carried.keys())
     if lost:
         raise CheckpointError(

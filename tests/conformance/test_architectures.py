@@ -115,6 +115,20 @@ def test_a_backbone_from_a_file_with_a_head_keeps_the_head_for_export(architectu
         assert stored(tmp_path / f"out{number}") == stored(tmp_path / "one")
 
 
+def test_a_task_around_a_loaded_backbone_keeps_the_checkpoints_config(architecture, tmp_path):
+    tiny(architecture).save_to_preset(tmp_path / "one")
+    path = tmp_path / "one/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": 7}))
+    backbone = Backbone.from_preset(tmp_path / "one")
+    TextEmbedder(backbone).save_to_preset(tmp_path / "two")
+    assert stored(tmp_path / "two") == stored(tmp_path / "one")
+    assert (tmp_path / "two/config.json").read_bytes() == path.read_bytes()
+    TextClassifier(backbone, 3).save_to_preset(tmp_path / "three")
+    assert json.loads((tmp_path / "three/config.json").read_text())["pad_token_id"] == 7
+    again = TextClassifier.from_preset(tmp_path / "three", preprocessor=None)
+    assert again.num_classes == 3
+
+
 def test_every_argument_is_in_the_config_map(architecture):
     signature = inspect.signature(architecture.backbone.__init__).parameters
     arguments = signature.keys() - {"self", "kwargs"}
