@@ -229,7 +229,7 @@ class TextModel(Model):
 
 
 def _as_tuple(batch: Any) -> Any:
-    """A batch of a data set as `(x, ...)`; torch's loader gives a list, and texts may stand bare."""
+    """A batch of a data set as `(x, ...)`; a torch loader gives lists, and texts may stand bare."""
     if isinstance(batch, list | tuple):
         bare = all(isinstance(item, str | bytes) for item in batch)
         return (list(batch),) if bare else tuple(batch)
