@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from inarch.checkpoints import files, folder, hub, layout, transfer
 from inarch.checkpoints.config import write_fields
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
-from inarch.errors import CheckpointError, ConfigError
+from inarch.errors import CheckpointError, ConfigError, WeightMapError
 from inarch.models import registry
 from inarch.models.variables import (
     build_without_values,
@@ -121,7 +121,7 @@ class Checkpoint:
         ours = {n: tuple(v.shape) for n, v in variables.items() if n not in fresh}
         header = self.weights.header
         plan = match(self.source, header, ours, arguments, head, self.tie, str(self.folder))
-        _warn_of_rounding(self.folder, (header[n].dtype for n in plan.rule_of()), variables)
+        _check_dtypes(self.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
         model.carried = transfer.load(
             plan, self.weights, ours, lambda name, array: set_value(variables[name], array)
         )
@@ -140,8 +140,15 @@ def _backbone(model: keras.Model) -> Any:
     return getattr(model, "backbone", model)
 
 
-def _warn_of_rounding(where: Path, stored: Iterable[str], variables: Mapping[str, Any]) -> None:
-    if "F64" in set(stored) and not any(v.dtype == "float64" for v in variables.values()):
+def _check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str, Any]) -> None:
+    """Refuse what isn't floating point, say where precision is lost."""
+    whole = [name for name, code in stored.items() if not code.startswith(("F", "BF"))]
+    if whole:
+        raise WeightMapError(
+            f"{where} stores {', '.join(whole)} as {stored[whole[0]]}, not in floating point; a "
+            "quantized checkpoint must be brought back to floats by the library that wrote it"
+        )
+    if "F64" in stored.values() and not any(v.dtype == "float64" for v in variables.values()):
         warnings.warn(f"{where} stores float64, rounded to float32 on loading", stacklevel=5)
 
 

@@ -240,6 +240,14 @@ def test_the_proof_says_the_same_without_loading(folder):
     assert "stranger" in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int64", "bool", "uint8"])
+def test_weights_that_are_not_floats_are_refused_by_name(dtype, folder):
+    arrays = tensors(folder)
+    name = "encoder.layer.0.attention.self.query.weight"
+    rewrite(folder, arrays | {name: arrays[name].astype(dtype)})
+    refused(folder, WeightMapError, name)
+
+
 @pytest.mark.parametrize(
     "stored", [np.arange(1, 9)[None], np.zeros((1, 8), "int64"), np.arange(8).reshape(2, 4)]
 )
