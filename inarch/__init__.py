@@ -5,6 +5,7 @@ is found in `inarch/models` without being listed.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from inarch.version import __version__ as __version__
@@ -34,7 +35,17 @@ _HOMES = {
 _ROOMS = ("checkpoints", "data", "errors", "layers", "models", "tasks", "text")
 
 
+def _register() -> None:
+    """Make every class known to Keras, so that `.keras` files load by name."""
+    from inarch.models.registry import architectures
+
+    architectures()
+    importlib.import_module("inarch.tasks")
+
+
 def __getattr__(name: str) -> Any:
+    if "keras" in sys.modules and not name.startswith("_"):
+        _register()
     if name in _ROOMS:
         return importlib.import_module(f"inarch.{name}")
     if name in _HOMES:
@@ -53,3 +64,8 @@ def __dir__() -> list[str]:
 
     found = [a.backbone.__name__ for a in architectures().values()]
     return sorted({*globals(), *_HOMES, *_ROOMS, *found})
+
+
+# A script that has Keras already is about to use it; alone, `import inarch` stays cheap.
+if "keras" in sys.modules:
+    _register()

@@ -12,6 +12,7 @@ import numpy as np
 
 from inarch.checkpoints.layout import Layout
 from inarch.errors import InputError
+from inarch.models.interrupt import SafeInterrupt
 
 
 class Model(keras.Model):
@@ -107,13 +108,22 @@ class Model(keras.Model):
         return self._run(super().predict, *args, **kwargs)
 
     def _run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
+        if keras.backend.backend() != "jax":
             return method(*args, **kwargs)
+        given = inspect.signature(method).bind(*args, **kwargs).arguments
+        given |= given.pop("kwargs", {})
+        callbacks = given.get("callbacks")
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            return method(**given)  # an evaluation within fit, which holds interrupts back
+        try:
+            with SafeInterrupt() as interrupt:
+                listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
+                given["callbacks"] = [*(c for c in listed if c is not None), interrupt]
+                return method(**given)
         finally:
-            # On JAX Keras takes the variables' values away while it runs and gives them back at
-            # the end; after an exception they would be empty.
-            if keras.backend.backend() == "jax":
-                self.jax_state_sync()
+            # Keras takes the variables' values away while it runs and gives them back at the
+            # end; after an exception they would be empty.
+            self.jax_state_sync()
 
 
 def _serialized(value: Any) -> Any:

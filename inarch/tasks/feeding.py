@@ -73,20 +73,27 @@ class MappedDataset(keras.utils.PyDataset):
 class Replayed(keras.utils.PyDataset):
     """An iterable of batches (tf.data, grain, torch's loader) that starts anew each epoch."""
 
-    def __init__(self, batches: Any, prepare: Callable[[Any], Prepared]):
+    def __init__(self, batches: Any, prepare: Callable[[Any], Prepared], counted: bool):
         super().__init__()
         self._batches = batches
         self._prepare = prepare
-        self._length = _length(batches)
+        self._length = _length(batches) if counted else None
         self._iterator: Iterator[Any] | None = None
 
-    def __len__(self) -> int:
+    @property
+    def num_batches(self) -> int | None:
+        """How many batches an epoch has; None where the caller says how many steps to take."""
         return self._length
 
     def __getitem__(self, index: int) -> Prepared:
         if index == 0 or self._iterator is None:
             self._iterator = iter(self._batches)
-        return self._prepare(next(self._iterator))
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            self._iterator = iter(self._batches)
+            batch = next(self._iterator)
+        return self._prepare(batch)
 
 
 def _length(batches: Any) -> int:
@@ -97,10 +104,13 @@ def _length(batches: Any) -> int:
         return sum(1 for _ in batches)
 
 
-def prepared(batches: Any, prepare: Callable[[Any], Prepared]) -> Any:
-    """A data set of raw text as one of inputs; prepared batches pass through unchanged."""
+def prepared(batches: Any, prepare: Callable[[Any], Prepared], counted: bool = True) -> Any:
+    """A data set of raw text as one of inputs; prepared batches pass through unchanged.
+
+    `counted` is False where the number of steps is given, so that an endless one can be fed.
+    """
     if isinstance(batches, keras.utils.PyDataset):
         return MappedDataset(batches, prepare)
     if isinstance(batches, Iterator):  # can be read once only
         return (prepare(batch) for batch in batches)
-    return Replayed(batches, prepare)
+    return Replayed(batches, prepare, counted)

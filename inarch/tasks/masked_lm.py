@@ -197,6 +197,11 @@ class MaskedLM(Task):
         logits = logits.astype(np.float64)
         scores = np.exp(logits - logits.max())
         scores /= scores.sum()
+        # A model may have rows beyond its tokenizer, which no token stands for.
+        named = [bool(token) for token in tokenizer.get_vocabulary()[: len(scores)]]
+        scores[: len(named)][~np.array(named, bool)] = -1.0
+        scores[len(named) :] = -1.0
+        top_k = max(1, min(top_k, sum(named)))
         found = []
         for token_id in np.argsort(-scores, kind="stable")[:top_k].tolist():
             filled = [*ids[:place], token_id, *ids[place + 1 :]]

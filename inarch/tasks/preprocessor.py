@@ -96,6 +96,11 @@ def is_raw(x: Any) -> bool:
     )
 
 
+def is_text_group(x: Any) -> bool:
+    """Whether `x` is several strings in one list or tuple."""
+    return isinstance(x, list | tuple) and all(isinstance(part, str | bytes) for part in x)
+
+
 def _first_is_text(x: Any) -> bool:
     return isinstance(x, str | bytes) or (bool(x) and isinstance(x[0], str | bytes))
 

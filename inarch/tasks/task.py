@@ -150,6 +150,10 @@ class Task(TextModel):
         return None
 
     @property
+    def vocabulary_size(self) -> int | None:
+        return self.backbone.arguments.get("vocabulary_size")
+
+    @property
     def tie(self) -> bool:
         """Whether output and input embeddings are one variable."""
         return self.layout.config.get("tie_word_embeddings", True) if self.layout else True

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.errors import InputError
+from inarch.errors import ConfigError, InputError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave
 from inarch.tasks.preprocessor import TextPreprocessor
@@ -84,7 +84,12 @@ class TextClassifier(Task):
         return super().from_preset(preset, **arguments)
 
     def fits(self, checkpoint: Checkpoint) -> bool:
-        return self.num_classes == len(_labels(checkpoint.config))
+        """A head of as many classes, by the same names unless its own are mere numbers."""
+        theirs = _labels(checkpoint.config)
+        numbered = [f"LABEL_{i}" for i in range(len(theirs))]
+        if self.num_classes != len(theirs):
+            return False
+        return theirs == numbered or list(self.labels) in (theirs, numbered)
 
     @property
     def kind(self) -> str:
@@ -170,6 +175,12 @@ def _labels(config: Mapping[str, Any]) -> list[str]:
     """The class names of a config, in order; two when it says nothing, as the original has it."""
     names = config.get("id2label")
     if names:
+        if not isinstance(names, dict) or sorted(map(str, names)) != sorted(
+            map(str, range(len(names)))
+        ):
+            raise ConfigError(
+                f"config field 'id2label' is {str(names)[:80]!r}; it must name the classes 0 to n"
+            )
         return [str(names[key]) for key in sorted(names, key=int)]
     return [f"LABEL_{i}" for i in range(config.get("num_labels") or 2)]
 

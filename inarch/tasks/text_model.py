@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.models.model import Model
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
 from inarch.tasks.forward import as_float32, compiled, compiles_per_shape
-from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor, is_raw, is_text_group, texts_of
 from inarch.text import Encoding
 
 
@@ -29,24 +30,28 @@ class TextModel(Model):
     preprocessor: TextPreprocessor | None
     _forward: Callable[[Mapping[str, np.ndarray]], Any] | None = None
 
-    def fit(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on raw text or prepared inputs; the arguments are `keras.Model.fit`'s.
 
         `x` may be a list or array of strings (or pairs), prepared arrays, or a data set whose
         batches hold either: a `PyDataset`, `tf.data`, grain, a torch loader, a generator.
         """
         self._compiled()
+        kwargs |= _named(keras.Model.fit, args)
         if self.preprocessor is None or isinstance(x, Mapping):
             return super().fit(x, y, **kwargs)
         kwargs["validation_data"], x, y = self._validation(x, y, kwargs)
         options = {k: kwargs.pop(k, None) for k in ("batch_size", "shuffle", "sample_weight")}
         shuffle = options["shuffle"] is not False
+        if not is_raw(x) and kwargs.get("steps_per_epoch"):
+            return super().fit(prepared(x, self._prepare, counted=False), shuffle=False, **kwargs)
         x, y = self._fed(x, y, options["sample_weight"], options["batch_size"], shuffle)
         return super().fit(x, y, shuffle=False, **kwargs)
 
-    def evaluate(self, x: Any = None, y: Any = None, **kwargs: Any) -> Any:
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Loss and metrics on raw text or prepared inputs, as `keras.Model.evaluate`."""
         self._compiled()
+        kwargs |= _named(keras.Model.evaluate, args)
         if (
             self.preprocessor is None
             or isinstance(x, Mapping)
@@ -56,6 +61,12 @@ class TextModel(Model):
         weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
         x, y = self._fed(x, y, weight, batch_size, shuffle=False)
         return super().evaluate(x, y, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as a `.keras` file says; Keras itself does so only where `compile` is its own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
@@ -112,7 +123,21 @@ class TextModel(Model):
     def encode(self, texts: Sequence[Any]) -> list[Encoding]:
         if self.preprocessor is None:
             raise InputError("this task has no preprocessor; feed prepared arrays")
-        return self.preprocessor.encode(texts)
+        encodings = self.preprocessor.encode(texts)
+        rows = self.vocabulary_size
+        if rows is not None and self.preprocessor.tokenizer.vocabulary_size > rows:
+            for i, encoding in enumerate(encodings):
+                if max(encoding.ids, default=0) >= rows:
+                    raise InputError(
+                        f"text {i} has token id {max(encoding.ids)}, and the model has {rows} "
+                        "tokens: the tokenizer belongs to another model"
+                    )
+        return encodings
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """How many tokens the model knows, or None where that isn't said."""
+        return None
 
     def outputs_of(
         self, encodings: Sequence[Encoding], batch_size: int, verbose: Any, callbacks: Any
@@ -150,6 +175,8 @@ class TextModel(Model):
         """A function from the indices of a batch to its `(x, y, sample_weight)`."""
         targets = self.targets(y, len(texts))
         weights = None if sample_weight is None else np.asarray(sample_weight)
+        if weights is not None and len(weights) != len(texts):
+            raise InputError(f"there are {len(texts)} texts and {len(weights)} sample weights")
         encodings = self.encode(texts)
 
         def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
@@ -219,8 +246,8 @@ class TextModel(Model):
             cut = int(len(texts) * (1 - share))
             data = (texts[cut:], y[cut:]) if y is not None else (texts[cut:],)
             x, y = texts[:cut], None if y is None else y[:cut]
-        if isinstance(data, tuple):
-            vx, vy, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(data, tuple | list):
+            vx, vy, weight = keras.utils.unpack_x_y_sample_weight(tuple(data))
             if not isinstance(vx, Mapping):
                 data = self._fed(vx, vy, weight, kwargs.get("validation_batch_size"), False)[0]
         elif data is not None:
@@ -228,10 +255,20 @@ class TextModel(Model):
         return data, x, y
 
 
+def _named(method: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
+    """Positional arguments after `x` and `y` by their names."""
+    return dict(zip(list(inspect.signature(method).parameters)[3:], args, strict=False))
+
+
 def _as_tuple(batch: Any) -> Any:
     """A batch of a data set as `(x, ...)`; a torch loader gives lists, and texts may stand bare."""
     if isinstance(batch, list | tuple):
         bare = all(isinstance(item, str | bytes) for item in batch)
+        if isinstance(batch, list) and not bare and all(map(is_text_group, batch)):
+            raise InputError(
+                "a batch that is a list of groups of strings may be pairs or columns; let the data "
+                "set yield (pairs,) with pairs a list of (text, text)"
+            )
         return (list(batch),) if bare else tuple(batch)
     return batch
 

@@ -1,0 +1,47 @@
+"""Ctrl-C at a moment when the weights are whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any, Self
+
+import keras
+
+
+class SafeInterrupt(keras.callbacks.Callback):
+    """Holds an interrupt back until a batch has ended, and raises `KeyboardInterrupt` there.
+
+    On JAX a running step has taken the weights' buffers; they are the model's again only between
+    steps. Use as a context manager around a run, and as one of its callbacks.
+    """
+
+    def __enter__(self) -> Self:
+        self._asked = False
+        main = threading.current_thread() is threading.main_thread()
+        ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self._before = signal.signal(signal.SIGINT, self._note) if ours else None
+        return self
+
+    def __exit__(self, kind: Any, *exc: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if kind is None:
+            self._raise_if_asked()
+
+    def _note(self, *_: object) -> None:
+        self._asked = True
+
+    def _raise_if_asked(self) -> None:
+        if self._asked:
+            self._asked = False
+            raise KeyboardInterrupt
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._raise_if_asked()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._raise_if_asked()
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._raise_if_asked()
