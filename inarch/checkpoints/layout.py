@@ -73,11 +73,13 @@ def shards_to_write(
     if layout is not None and layout.head == head:
         return [_as_safetensors(shard) for shard in layout.shards]
     new: dict[str, TensorInfo] = {}
-    for rule in canonical(source, arguments, head, tie):
+    rules, idle = canonical(source, arguments, head, tie)
+    for rule in rules:
         pattern = Pattern.parse(rule.pattern)
         sizes = pattern.sizes(None, [ours[name] for name in rule.ours])
         shapes = pattern.their_shapes(sizes)
         new |= {n: TensorInfo(dtype, s) for n, s in zip(rule.theirs, shapes, strict=True)}
+    new |= {name: new[like] for name, like in idle.items()}
     if layout is None:
         return sharded(dict(sorted(new.items())), SHARD_LIMIT, {"format": "pt"})
     old = {

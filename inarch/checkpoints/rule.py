@@ -269,10 +269,14 @@ class Derived:
 
 @dataclass(frozen=True)
 class Unused:
-    """Their tensor plays no part in the computation; it is carried along and written back."""
+    """Their tensor plays no part in the computation; it is carried along and written back.
+
+    Where there is nothing to carry, a new file gets zeros of the shape of their tensor `like`.
+    """
 
     theirs: tuple[str, ...]
     reason: str
+    like: str | None = None
     count: str | None = None
 
 
@@ -315,9 +319,9 @@ def derived(name: str, make: Callable[[Shape], np.ndarray], reason: str) -> list
     return [Derived((name,), make, reason)]
 
 
-def unused(name: str, reason: str) -> list[Entry]:
-    """A tensor that the original itself doesn't use."""
-    return [Unused((name,), reason)]
+def unused(name: str, reason: str, like: str | None = None) -> list[Entry]:
+    """A tensor that the original itself doesn't use, of the shape of `like` in a new file."""
+    return [Unused((name,), reason, like)]
 
 
 def under(

@@ -174,11 +174,16 @@ def _repeated(names: list[str]) -> list[str]:
 
 def canonical(
     source: Source, arguments: Mapping[str, Any], head: str | None, tie: bool
-) -> tuple[Rule, ...]:
-    """The rules of a file written from nothing, with the prefix iff there is a head."""
+) -> tuple[list[Rule], dict[str, str]]:
+    """The rules of a file written from nothing, with the prefix iff there is a head.
+
+    Beside them, the unused tensors that the original expects all the same, with the name of the
+    one whose shape each has.
+    """
     prefix = source.prefix if head else ""
     active, _ = _entries(source, prefix, arguments, head, tie)
-    return tuple(entry for entry in active if isinstance(entry, Rule))
+    idle = {e.theirs[0]: e.like for e in active if isinstance(e, Unused) and e.like}
+    return [entry for entry in active if isinstance(entry, Rule)], idle
 
 
 def _entries(

@@ -108,8 +108,6 @@ class Model(keras.Model):
         return self._run(super().predict, *args, **kwargs)
 
     def _run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
-        if keras.backend.backend() != "jax":
-            return method(*args, **kwargs)
         given = inspect.signature(method).bind(*args, **kwargs).arguments
         given |= given.pop("kwargs", {})
         callbacks = given.get("callbacks")
@@ -121,9 +119,10 @@ class Model(keras.Model):
                 given["callbacks"] = [*(c for c in listed if c is not None), interrupt]
                 return method(**given)
         finally:
-            # Keras takes the variables' values away while it runs and gives them back at the
-            # end; after an exception they would be empty.
-            self.jax_state_sync()
+            # On JAX Keras takes the variables' values away while it runs and gives them back at
+            # the end; after an exception they would be empty.
+            if keras.backend.backend() == "jax":
+                self.jax_state_sync()
 
 
 def _serialized(value: Any) -> Any:

@@ -191,7 +191,10 @@ def save(
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
     plan = match(source, header, ours, arguments, name, tie, "this model")
-    carried: Mapping[str, np.ndarray] = origin.carried
+    carried = dict(origin.carried)
+    if old is None or old.head != name:
+        for idle in plan.carried.keys() - carried.keys():
+            carried[idle] = np.zeros(header[idle].shape, files.DTYPES[header[idle].dtype])
     lost = sorted(plan.carried.keys() - carried.keys())
     if lost:
         raise CheckpointError(

@@ -146,11 +146,29 @@ def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
     return modes
 
 
-def write(config: SentenceConfig, folder: Path, embedding_dim: int) -> None:
-    """Write the files that make `folder` a sentence-transformers model."""
-    for name, content in (config.files or _files(config, embedding_dim)).items():
+def write(
+    config: SentenceConfig, folder: Path, embedding_dim: int, usual_length: int | None = None
+) -> None:
+    """Write the files that make `folder` a sentence-transformers model.
+
+    `usual_length` is the longest sequence where the files don't say one: the tokenizer's.
+    """
+    files = _with_length(config, usual_length) if config.files else _files(config, embedding_dim)
+    for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(content, "utf-8", newline="")
+
+
+def _with_length(config: SentenceConfig, usual: int | None) -> dict[str, str]:
+    """The original files; where they say another longest sequence than now, that is brought up."""
+    files = dict(config.files)
+    length = config.max_seq_length
+    for name, text in config.files.items():
+        if name.startswith("sentence_") and length is not None:
+            said = json.loads(text)
+            if (said.get("max_seq_length") or usual) != length:
+                files[name] = json.dumps(said | {"max_seq_length": length}, indent=2) + "\n"
+    return files
 
 
 def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:

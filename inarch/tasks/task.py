@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from inarch.checkpoints.files import read_json
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave, save
 from inarch.models.variables import build_without_values
@@ -18,6 +19,9 @@ from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.text_model import TextModel
 from inarch.text import Tokenizer
 from inarch.version import __version__
+
+# What a preset folder has no other place for.
+NOTE = "inarch.json"
 
 
 class Task(TextModel):
@@ -131,7 +135,10 @@ class Task(TextModel):
         """The checkpoint's preprocessor."""
         tokenizer = Tokenizer.from_folder(checkpoint.folder)
         limit = arguments["max_sequence_length"]
-        return TextPreprocessor(tokenizer, min(tokenizer.model_max_length or limit, limit))
+        note = checkpoint.folder / NOTE
+        said = read_json(note).get("sequence_length") if note.is_file() else None
+        said = said if isinstance(said, int) and said > 0 else tokenizer.model_max_length
+        return TextPreprocessor(tokenizer, min(said or limit, limit))
 
     def fits(self, checkpoint: Checkpoint) -> bool:
         """Whether the checkpoint's head, if it has one, has the size of this task's."""
@@ -165,7 +172,7 @@ class Task(TextModel):
         note: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}
         if self.preprocessor:
             note["sequence_length"] = self.preprocessor.sequence_length
-        (folder / "inarch.json").write_text(json.dumps(note, indent=2) + "\n", "utf-8")
+        (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n", "utf-8")
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

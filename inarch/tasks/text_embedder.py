@@ -120,7 +120,9 @@ class TextEmbedder(Task):
         if self.preprocessor:
             limit, lowercase = self.preprocessor.sequence_length, self.preprocessor.lowercase
             config = replace(config, max_seq_length=limit, lowercase=lowercase)
-        sentence_transformers.write(config, folder, self.backbone.arguments["hidden_dim"])
+        usual = self.preprocessor.tokenizer.model_max_length if self.preprocessor else None
+        width = self.backbone.arguments["hidden_dim"]
+        sentence_transformers.write(config, folder, width, usual)
 
     def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
         """As `keras.Model.compile`; `"auto"` is Adam at 2e-5 and the contrastive loss of pairs."""

@@ -70,6 +70,13 @@ def test_blanks_are_filled_as_the_pipeline_fills_them(cls, tmp_path):
     np.testing.assert_allclose([o["score"] for o in ours], [t["score"] for t in theirs], rtol=1e-4)
 
 
+def test_an_untied_head_made_here_has_every_key_there(tmp_path):
+    backbone = BertBackbone(len(VOCABULARY), 1, 2, 8, 8, max_sequence_length=9, pooler=False)
+    MaskedLM(backbone, tie_word_embeddings=False).save_to_preset(tmp_path)
+    _, report = transformers.BertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
 @pytest.mark.parametrize(
     "options",
     [

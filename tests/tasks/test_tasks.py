@@ -1,6 +1,10 @@
 """Laws of the tasks: raw text in, arrays out, in order, on every backend."""
 
+import _thread
 import json
+import subprocess
+import sys
+import threading
 
 import keras
 import numpy as np
@@ -508,3 +512,80 @@ def test_low_precision_tasks_answer_in_float32(preprocessor, tmp_path):
     assert low.predict(TEXTS).dtype == np.float32
     np.testing.assert_allclose(low.predict(TEXTS), task.predict(TEXTS), atol=0.15)
     low.fit([("cat", "dog")] * 4, verbose=0)
+
+
+@pytest.mark.parametrize("task", [TextClassifier, TextEmbedder])
+def test_a_changed_longest_sequence_is_kept(task, preprocessor, tmp_path):
+    own = {"num_classes": 2} if task is TextClassifier else {}
+    task(make_backbone(), preprocessor=preprocessor, **own).save_to_preset(tmp_path / "one")
+    again = task.from_preset(tmp_path / "one")
+    assert again.preprocessor.sequence_length == 20
+    again.preprocessor.sequence_length = 6
+    again.save_to_preset(tmp_path / "two")
+    assert task.from_preset(tmp_path / "two").preprocessor.sequence_length == 6
+
+
+def test_a_fitted_task_goes_on_from_its_keras_file(preprocessor, tmp_path):
+    task = classifier(make_backbone(), preprocessor)
+    task.compile(optimizer=keras.optimizers.SGD(0.25, momentum=0.5))
+    task.fit(TEXTS, LABELS, verbose=0)
+    task.save(tmp_path / "task.keras")
+    again = keras.saving.load_model(tmp_path / "task.keras")
+    assert float(again.optimizer.learning_rate) == 0.25
+    assert int(again.optimizer.iterations) == int(task.optimizer.iterations)
+    assert again.evaluate(TEXTS, LABELS, verbose=0) == task.evaluate(TEXTS, LABELS, verbose=0)
+    again.fit(TEXTS, LABELS, verbose=0)
+
+
+def test_a_keras_file_loads_in_a_new_process(preprocessor, tmp_path):
+    task = classifier(make_backbone(), preprocessor)
+    task.save(tmp_path / "task.keras")
+    code = (
+        "import keras, inarch, sys; "
+        "print(keras.saving.load_model(sys.argv[1]).predict(['the cat']).shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "task.keras")], capture_output=True, text=True
+    )
+    assert "(1, 2)" in done.stdout, done.stderr[-500:]
+
+
+def test_ctrl_c_at_any_moment_leaves_whole_weights(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    for delay in (0.1, 0.2, 0.5, 1.0):
+        timer = threading.Timer(delay, _thread.interrupt_main)
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            timer.start()
+            task.fit(TEXTS * 50, LABELS * 50, epochs=1000, batch_size=2, verbose=0)
+        timer.join()
+        assert np.isfinite(task.predict(TEXTS)).all()
+        assert all(np.isfinite(w).all() for w in weights_of(task))
+
+
+def test_an_endless_data_set_is_read_for_the_steps_given(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+
+    class Endless:
+        def __iter__(self):
+            while True:
+                yield np.array(TEXTS[:2]), np.array(LABELS[:2])
+
+    task.fit(Endless(), steps_per_epoch=2, epochs=2, verbose=0)
+    assert int(task.optimizer.iterations) >= 4
+
+
+def test_ambiguous_batches_and_foreign_tokenizers_are_named(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    with pytest.raises(InputError, match="pairs"):
+        task.predict(iter([[("a", "b"), ("c", "d")]]))
+    small = BertBackbone(30, 1, 2, 16, 24, max_sequence_length=20)
+    with pytest.raises(InputError, match="text 1 has token id"):
+        classifier(small, preprocessor).predict(["the cat", "xyz"])
+
+
+def test_other_names_for_the_classes_give_a_fresh_head(preprocessor, tmp_path):
+    task = TextClassifier(make_backbone(), 2, preprocessor, labels=["no", "yes"])
+    task.save_to_preset(tmp_path)
+    with pytest.warns(UserWarning, match="logits"):
+        TextClassifier.from_preset(tmp_path, labels=["yes", "no"])
+    assert TextClassifier.from_preset(tmp_path, labels=["no", "yes"]).fresh_weights == ()

@@ -66,7 +66,8 @@ HUGGING_FACE = Source(
                 *rule("cls.predictions.decoder.weight", "masked_lm_head/output_kernel",
                     "v d -> d v"),
                 *rule("cls.predictions.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
-                *unused("cls.predictions.bias", "the untied decoder has a bias of its own"),
+                *unused("cls.predictions.bias", "the untied decoder has a bias of its own",
+                    like="cls.predictions.decoder.bias"),
             ],
         ),
         "text_classifier": Head(
