@@ -13,7 +13,9 @@ class SafeInterrupt(keras.callbacks.Callback):
     """Holds an interrupt back until a batch has ended, and raises `KeyboardInterrupt` there.
 
     On JAX a running step has taken the weights' buffers; they are the model's again only between
-    steps. On TensorFlow a function that is cut off while it is traced stays broken. Use as a context manager around a run, and as one of its callbacks.
+    steps. On TensorFlow a function that is cut off while it is traced stays broken.
+
+    Use as a context manager around a run, and as one of its callbacks.
     """
 
     def __enter__(self) -> Self:
