@@ -38,3 +38,7 @@ class InputTypeError(InarchError, TypeError):
 
 class MissingExtraError(InarchError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+class OriginalError(InarchError, RuntimeError):
+    """The original implementation is absent, can't run the checkpoint, or gives no numbers."""

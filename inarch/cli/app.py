@@ -15,6 +15,7 @@ from inarch.cli import output
 from inarch.cli.backend import choose_backend
 from inarch.cli.options import BatchSize, FieldName, Input, Json, Output, Preset, Texts
 from inarch.cli.texts import read_texts
+from inarch.cli.verify import verify
 from inarch.errors import CheckpointError, InarchError
 from inarch.version import __version__
 
@@ -236,6 +237,9 @@ def prove(preset: Preset, as_json: Json = False) -> None:
         typer.echo(f"derived: {name}")
     for name, why in proof.carried.items():
         typer.echo(f"carried along: {name} ({why})")
+
+
+app.command()(verify)
 
 
 @app.command()

@@ -47,7 +47,7 @@ def print_table(rows: Sequence[Row], right: Sequence[str] = ()) -> None:
     for row in rows:
         # Text objects: brackets in a user's text are no markup.
         table.add_row(*(Text(_one_line(value)) for value in row.values()))
-    _show(table)
+    show(table)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
@@ -60,10 +60,11 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(Text(name), Text(str(value)))
-    _show(table)
+    show(table)
 
 
-def _show(renderable: Any) -> None:
+def show(renderable: Any) -> None:
+    """Anything of rich: as wide as the terminal, or plain and in whole lines where it is piped."""
     from rich.console import Console
 
     if sys.stdout.isatty():
@@ -102,11 +103,24 @@ def write_file(rows: Sequence[Row], path: Path) -> None:
     Raises:
         CheckpointFileError: the file can't be written.
     """
+    _replace(path, lambda fresh: WRITERS[path.suffix](rows, fresh))
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text to `path`, which then holds all of it or what it held before.
+
+    Raises:
+        CheckpointFileError: the file can't be written.
+    """
+    _replace(path, lambda fresh: fresh.write_text(text, "utf-8"))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
-        WRITERS[path.suffix](rows, Path(temporary))
+        write(Path(temporary))
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)

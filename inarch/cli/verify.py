@@ -1,0 +1,158 @@
+"""`inarch verify`: a checkpoint against the original, or golden files read and written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from inarch.cli import output
+from inarch.cli.backend import choose_backend
+from inarch.cli.options import Json
+from inarch.errors import CheckpointFileError, InputError
+
+GOLDEN = Path("tests/golden")
+
+
+class Against(StrEnum):
+    """What a model is set against."""
+
+    transformers = "transformers"
+    golden = "golden"
+
+
+def verify(
+    preset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PRESET]",
+            help="A checkpoint folder, a name of `inarch presets`, a hub id, or a golden file; "
+            "with --golden an architecture, or none for all.",
+        ),
+    ] = None,
+    against: Annotated[
+        Against,
+        typer.Option(help="The original itself, or the golden file of its architecture."),
+    ] = Against.transformers,
+    perturb: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="Random weights of order one, for untrained ones."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML file.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print every tensor in place of every layer.")
+    ] = False,
+    golden: Annotated[
+        bool, typer.Option("--golden", help="Write the golden file of an architecture.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --golden: replace a file that differs.")
+    ] = False,
+    folder: Annotated[Path, typer.Option(help="Where golden files are.")] = GOLDEN,
+    as_json: Json = False,
+) -> None:
+    """Check layer by layer that ours computes what the original computes; say where it doesn't."""
+    # On an accelerator JAX may compute in less than float32, which the check would notice.
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    choose_backend()
+    if golden:
+        _write_goldens(preset, folder, overwrite)
+        return
+    if preset is None:
+        raise InputError("nothing to verify; name a checkpoint folder, a preset or a golden file")
+    _check_html(html)
+    from inarch.tasks.verification import verify_checkpoint, verify_golden
+
+    with _steps() as progress:
+        if preset.endswith(".safetensors"):
+            report = verify_golden(preset, progress)
+        elif against is Against.golden:
+            report = verify_golden(_golden_for(preset, folder), progress)
+        else:
+            report = verify_checkpoint(preset, perturb=perturb, progress=progress)
+    if html is not None:
+        from inarch.verify.html import render
+
+        output.write_text(render(report), html)
+    if as_json:
+        output.print_json(report.to_json())
+    else:
+        from inarch.cli import verdict
+
+        verdict.show(report, everything)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _check_html(path: Path | None) -> None:
+    """Refuse before the work what would fail after it."""
+    if path is not None and not path.parent.is_dir():
+        raise CheckpointFileError(f"{path} can't be written: there is no folder {path.parent}")
+
+
+def _golden_for(preset: str, folder: Path) -> Path:
+    """The golden file of the architecture that a checkpoint has."""
+    from inarch.models.preset import Checkpoint
+
+    with Checkpoint(preset) as checkpoint:
+        path = folder / f"{checkpoint.architecture.name}.safetensors"
+    if not path.is_file():
+        raise CheckpointFileError(
+            f"{path} does not exist; golden files lie in the repository, see --folder, and "
+            "`inarch verify --golden` writes one"
+        )
+    return path
+
+
+def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
+    from inarch.models import registry
+    from inarch.tasks.verification import golden_of
+    from inarch.verify.golden import Golden, differences
+
+    known = registry.architectures()
+    if name is not None and name not in known:
+        raise InputError(f"{name!r} is no architecture here; known: {', '.join(sorted(known))}")
+    differing = []
+    for architecture in [name] if name else sorted(known):
+        path = folder / f"{architecture}.safetensors"
+        with _steps() as progress:
+            progress(f"the golden file of {architecture}")
+            fresh = golden_of(known[architecture])
+        lines = differences(Golden.read(path), fresh) if path.is_file() else ["it is new"]
+        for line in lines:
+            typer.echo(f"{path}: {line}")
+        if path.is_file() and lines and not overwrite:
+            differing.append(str(path))
+        elif lines:
+            fresh.write(path)
+            typer.echo(f"{path}: written, {path.stat().st_size:,} bytes")
+        else:
+            typer.echo(f"{path}: nothing changes")
+    if differing:
+        raise CheckpointFileError(
+            f"left as they are: {', '.join(differing)}; if the changes above are meant, say "
+            "--overwrite"
+        )
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], Any]]:
+    """Tells which step runs and since when, on a terminal alone."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(pulse_style="cyan"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task("", total=None)
+        yield lambda step: shown.update(task, description=step)

@@ -1,0 +1,153 @@
+"""A checkpoint or a golden file, verified: ours is built for it and set against the original."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from inarch.checkpoints.files import sha256
+from inarch.checkpoints.proof import Proof
+from inarch.models.backbone import Backbone
+from inarch.models.preset import Checkpoint
+from inarch.models.registry import Architecture
+from inarch.tasks import auto
+from inarch.verify.compare import verify
+from inarch.verify.doctor import Doctor
+from inarch.verify.golden import Golden, make_golden
+from inarch.verify.inputs import make_inputs
+from inarch.verify.original import reference_of
+from inarch.verify.perturb import perturb_checkpoint, untrained
+from inarch.verify.report import HeadAgreement, Report
+from inarch.verify.tokenizer import compare_tokenizers
+
+Progress = Callable[[str], Any]
+
+
+def build(checkpoint: Checkpoint, head: str | None) -> keras.Model:
+    """Our model for an opened checkpoint: the task of `head`, or the bare backbone."""
+    if head is None:
+        return Backbone.from_preset(checkpoint.folder)
+    task = next(task for task in auto.HEADED if task.head == head)
+    return task.from_preset(checkpoint.folder, preprocessor=None)
+
+
+def verify_checkpoint(
+    preset: str | os.PathLike,
+    *,
+    perturb: int | None = None,
+    progress: Progress = lambda step: None,
+) -> Report:
+    """Verify our model for a checkpoint against transformers, its tokenizer included.
+
+    Args:
+        preset: a folder, a built-in name, or a hub id.
+        perturb: seed for random weights of order one in place of the checkpoint's, for those that
+            were never trained and so hide what is wrong.
+        progress: told each step before it begins.
+
+    Raises:
+        PresetError, CheckpointFileError, ConfigError, WeightMapError: as `Backbone.from_preset`.
+        MissingExtraError, OriginalError: the original isn't installed or can't run.
+    """
+    with ExitStack() as stack:
+        given = checkpoint = stack.enter_context(Checkpoint(preset))
+        progress("the proof")
+        proof = auto.prove(given)
+        task = auto.headed_task(given)
+        head = task.head if task else None
+        progress("loading ours")
+        model = build(given, head)
+        if perturb is not None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            perturb_checkpoint(given, model, head, folder, perturb)
+            checkpoint = stack.enter_context(Checkpoint(folder))
+            model = build(checkpoint, head)
+        elif untrained(model):
+            warnings.warn(
+                f"{given.folder} was never trained: its norms have their initial values, behind "
+                "which faults hide; verify it with perturb (--perturb on the command line)",
+                stacklevel=2,
+            )
+        inputs = make_inputs(model.input, getattr(model, "backbone", model).arguments)
+        reference = reference_of(checkpoint, model, head, inputs, progress)
+        tokenizer = None
+        if auto.has_tokenizer(given.folder):
+            progress("the tokenizer")
+            tokenizer = compare_tokenizers(given.folder)
+        source = str(given.folder) + ("" if perturb is None else f", perturbed with seed {perturb}")
+        doctor = Doctor(model, reference)
+        report = verify(model, reference, source=source, diagnose=doctor, progress=progress)
+    return replace(report, proof=_said(proof), tokenizer=tokenizer)
+
+
+def _said(proof: Proof) -> str:
+    return (
+        f"{proof.tensors} tensors ({proof.elements:,} numbers) and {proof.variables} variables "
+        "pair one to one, nothing lost either way"
+    )
+
+
+def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: None) -> Report:
+    """Verify an architecture against its golden file: the backbone and every head in it.
+
+    Raises:
+        CheckpointFileError: the file isn't there, or isn't a golden file.
+    """
+    path = Path(path)
+    golden = Golden.read(path)
+    reports: dict[str, Report] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        golden.unpack(Path(folder))
+        with Checkpoint(folder) as checkpoint:
+            for head, reference in golden.runs.items():
+                progress(head or "backbone")
+                model = build(checkpoint, head or None)
+                doctor = Doctor(model, reference)
+                reports[head] = verify(model, reference, source=str(path), diagnose=doctor)
+    merged = _merged(reports)
+    about = {**merged.about, **golden.about, f"sha256 of {path.name}": sha256(path)}
+    return replace(merged, about=about)
+
+
+def _merged(reports: dict[str, Report]) -> Report:
+    """One report: the backbone's, and of each head what the backbone doesn't have."""
+    whole = reports[""]
+    seen = {(m.layer, m.call, m.port) for m in whole.measures}
+    measures, findings = list(whole.measures), list(whole.findings)
+    outputs: dict[str, HeadAgreement] = {}
+    for head, report in reports.items():
+        if not head:
+            continue
+        (outputs[head],) = report.outputs.values()
+        known = {(m.layer, m.call, m.port) for m in report.measures if m.layer}
+        for measure in report.measures:
+            key = (measure.layer, measure.call, measure.port)
+            if not measure.layer:
+                measures.append(replace(measure, port=f"{head} {measure.port}"))
+            elif key not in seen:
+                measures.append(measure)
+        findings += [
+            f for f in report.findings
+            if (f.measure.layer, f.measure.call, f.measure.port) not in seen
+        ]  # fmt: skip
+        seen |= known
+    measures.sort(key=lambda m: not m.layer)  # the outputs last
+    return replace(whole, measures=tuple(measures), findings=tuple(findings), outputs=outputs)
+
+
+def golden_of(architecture: Architecture) -> Golden:
+    """A fresh golden of an architecture, by transformers.
+
+    Raises:
+        MissingExtraError, OriginalError: the original isn't installed, or doesn't know it.
+    """
+    heads = [task.head for task in auto.HEADED if task.head]
+    return make_golden(architecture, heads, build)

@@ -1,0 +1,191 @@
+"""Ours against the original, tensor by tensor: how far apart, and where it begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.verify import trace
+from inarch.verify.reference import Port, Reference, distance, real_tokens
+from inarch.verify.report import THRESHOLD, Finding, HeadAgreement, Measure, Report
+from inarch.verify.trace import Key
+
+Values = Mapping[Key, np.ndarray]
+
+# No float32 computation can be expected to be nearer to float64 than this share of its values:
+# an error of a quarter of the last place. It keeps a lucky original from raising an alarm.
+FLOOR = float(np.finfo(np.float32).eps) / 4
+
+
+def verify(
+    model: keras.Model,
+    reference: Reference,
+    *,
+    source: str = "",
+    threshold: float = THRESHOLD,
+    diagnose: Callable[[Finding, Values], str | None] | None = None,
+    progress: Callable[[str], Any] = lambda step: None,
+) -> Report:
+    """Measure `model` against what the original computes.
+
+    The model runs twice: once on the same inputs, which says how far apart the two end, and once
+    with every layer fed the original's own values, which lists every place that is wrong.
+
+    Args:
+        source: the checkpoint or golden file that both sides have been loaded from.
+        threshold: noise ratio above which a tensor has diverged.
+        diagnose: says in a line why a finding is there, from the values of the second run.
+        progress: told each step before it begins.
+    """
+    progress("ours")
+    free = trace.run(model, reference.inputs)
+    progress("ours, layer by layer")
+    forced = trace.run(model, reference.inputs, forced_values(reference))
+    measures = tuple(_measure(port, reference, free, forced) for port in reference.ports)
+    findings = _findings(measures, reference, forced, threshold)
+    if diagnose is not None:
+        findings = [Finding(f.layer, f.measure, diagnose(f, forced)) for f in findings]
+    logits = [p for p in reference.ports if not p.key[0] and p.original == "logits"]
+    return Report(
+        model=type(model).__name__,
+        source=source,
+        about={"backend": keras.backend.backend(), "keras": keras.__version__, **reference.about},
+        measures=measures,
+        findings=tuple(findings),
+        outputs={p.key[2]: _agreement(free[p.key], p.value, reference) for p in logits},
+        threshold=threshold,
+    )
+
+
+def forced_values(reference: Reference) -> dict[Key, np.ndarray]:
+    """The original's values to go on with; probabilities and outputs only end there."""
+    return {
+        port.key: port.value
+        for port in reference.ports
+        if port.key[0] and port.key[2] != "attention"
+    }
+
+
+def noise_ratio(
+    ours: np.ndarray, port: Port, noise: float, inputs: Mapping[str, np.ndarray]
+) -> float:
+    """Our distance from float64 over the original's own `noise`; infinity for what's no number."""
+    error = distance(ours, port.value, inputs)
+    if not math.isfinite(error):
+        return math.inf
+    values = real_tokens(port.value, inputs)
+    least = max(noise, FLOOR * float(np.sqrt(np.mean(np.square(values)))))
+    return error / least if least else (math.inf if error else 0.0)
+
+
+def _measure(port: Port, reference: Reference, free: Values, forced: Values) -> Measure:
+    layer, call, name = port.key
+    if port.key not in free:
+        return Measure(layer, call, name, port.original, port.value.shape, None, None)
+    inputs, ours = reference.inputs, free[port.key]
+    if real_tokens(ours, inputs).shape != real_tokens(port.value, inputs).shape:
+        return Measure(layer, call, name, port.original, ours.shape, math.inf, math.inf)
+    difference = np.abs(real_tokens(ours, inputs) - real_tokens(port.value, inputs))
+    values = real_tokens(port.value, inputs)
+    size = float(np.sqrt(np.mean(np.square(values))))
+    error = float(np.sqrt(np.mean(np.square(difference))))
+    heads: tuple[float, ...] = ()
+    if name == "attention":
+        rows = difference.reshape(-1, *_heads_and_length(ours))
+        heads = tuple(float(h) for h in rows.max(axis=(0, 2)))
+    return Measure(
+        layer, call, name, port.original, ours.shape,
+        ratio=noise_ratio(ours, port, port.noise, inputs),
+        local_ratio=noise_ratio(forced[port.key], port, port.local_noise, inputs),
+        max_abs=float(difference.max()),
+        relative_rms=error / size if size else error,
+        heads=heads,
+    )  # fmt: skip
+
+
+def _heads_and_length(attention: np.ndarray) -> tuple[int, int]:
+    _, heads, _, length = attention.shape
+    return heads, length
+
+
+def _agreement(ours: np.ndarray, value: np.ndarray, reference: Reference) -> HeadAgreement:
+    """Kullback-Leibler divergence and equal best classes, over tokens or over rows."""
+    classes = value.shape[-1]
+    rows = [
+        real_tokens(a, reference.inputs).astype("float64").reshape(-1, classes)
+        for a in (ours, value)
+    ]
+    mine, theirs = (r - np.logaddexp.reduce(r, axis=-1, keepdims=True) for r in rows)
+    kl = np.sum(np.exp(theirs) * (theirs - mine), axis=-1)
+    same = np.argmax(mine, axis=-1) == np.argmax(theirs, axis=-1)
+    return HeadAgreement(float(np.mean(kl)), float(np.max(kl)), float(np.mean(same)))
+
+
+# --- findings ----------------------------------------------------------------------------------
+
+
+def _findings(
+    measures: tuple[Measure, ...], reference: Reference, forced: Values, threshold: float
+) -> list[Finding]:
+    """Every wrong place, in the order in which ours computes."""
+    ports = {port.key: port for port in reference.ports}
+    order = {key: at for at, key in enumerate(forced)}
+    wrong: list[tuple[int, Key, Measure]] = []
+    at = 0
+    for measure in measures:
+        key = (measure.layer, measure.call, measure.port)
+        at = order.get(key, at)  # what is never called comes after what the original does before
+        if measure.ratio is None or (measure.local_ratio or 0) > threshold:
+            wrong.append((at, key, measure))
+    called = {layer for layer, _, _ in forced}
+    findings: dict[Any, Finding] = {}
+    for _, key, measure in sorted(wrong, key=lambda w: w[0]):
+        layer = _innermost(key, forced, called)
+        if measure.port == "output" and (layer, "never called") in findings:
+            continue  # a layer that leaves out a part of itself
+        # One tensor that several layers read, or a layer's probabilities and what comes of them,
+        # are one place.
+        place: Any = (layer, id(ports[key].value))
+        if measure.ratio is None:
+            place = (layer, "never called")
+        elif measure.port == "attention" or _mixed(key, forced):
+            place = (layer, "attention")
+        findings.setdefault(place, Finding(layer, measure))
+    if not findings and (first := _first_apart(measures, order, threshold)):
+        return [Finding(first.layer, first)]
+    return list(findings.values())
+
+
+def _innermost(key: Key, forced: Values, called: set[str]) -> str:
+    """The innermost layer of ours that computes the tensor at `key` from known values."""
+    layer, call, port = key
+    outer = layer.rpartition("/")[0]
+    if layer not in called:  # the layer around it that should have called it, if that was called
+        while outer and outer not in called:
+            layer, outer = outer, outer.rpartition("/")[0]
+        return outer or layer
+    if port != "input":
+        return layer
+    # What a layer hands on as it is was made before it.
+    while outer and forced.get((outer, call, "input")) is forced[key]:
+        outer = outer.rpartition("/")[0]
+    return outer
+
+
+def _mixed(key: Key, forced: Values) -> bool:
+    """Whether the tensor is what attention makes of queries, keys and values."""
+    layer, call, port = key
+    outer = layer.rpartition("/")[0]
+    return port == "input" and (outer, call, "attention") in forced and layer.endswith("/output")
+
+
+def _first_apart(
+    measures: tuple[Measure, ...], order: Mapping[Key, int], threshold: float
+) -> Measure | None:
+    """The first tensor that diverges on the same inputs though no single place is wrong."""
+    apart = [m for m in measures if (m.ratio or 0) > threshold]
+    return min(apart, key=lambda m: order[m.layer, m.call, m.port], default=None)

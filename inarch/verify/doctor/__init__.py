@@ -1,0 +1,72 @@
+"""The doctor: why a place is wrong, in one line that a contributor can act on.
+
+He finds out what each side computes, in terms of the original's weights and of tensors known to
+be right, and says how the two differ. So a diagnosis is never a guess: the change that it names
+has been computed, and gives the original's values but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from inarch.verify import trace
+from inarch.verify.compare import forced_values
+from inarch.verify.doctor import attention, linear, norm, table, wiring
+from inarch.verify.doctor.case import Case
+from inarch.verify.reference import Reference
+from inarch.verify.report import Finding
+from inarch.verify.trace import Key
+
+# The usual suspects; the first that explains both sides has it.
+SUSPECTS = (
+    table.diagnose,
+    norm.diagnose,
+    linear.diagnose,
+    attention.diagnose,
+    wiring.precision,
+    wiring.activation,
+    wiring.offset,
+    wiring.output_kernel,
+    wiring.sums,
+    wiring.scale,
+)
+
+
+class Doctor:
+    """Diagnoses the findings of one verification.
+
+    Args:
+        model: ours.
+        reference: what it was verified against.
+    """
+
+    def __init__(self, model: keras.Model, reference: Reference):
+        self.model = model
+        self.reference = reference
+        self.layers = trace.layers_of(model)
+        self._again: Mapping[Key, np.ndarray] | None = None
+
+    def __call__(self, finding: Finding, forced: Mapping[Key, np.ndarray]) -> str | None:
+        """Why the finding is there, in one line; None where no suspect explains it."""
+        measure = finding.measure
+        key = (measure.layer, measure.call, measure.port)
+        if key not in forced:
+            return (
+                f"{finding.layer} never runs {measure.layer}, the original's {measure.original}: "
+                "it is skipped, or returns too early"
+            )
+        if not np.isfinite(forced[key]).all():
+            return "it gives values that aren't numbers where the original gives numbers"
+        if not np.array_equal(self._second(key), forced[key]):
+            return "it gives other values each time it runs: dropout, or another noise, is left on"
+        case = Case(finding, self.reference, forced, self.layers)
+        return next((said for suspect in SUSPECTS if (said := suspect(case))), None)
+
+    def _second(self, key: Key) -> np.ndarray:
+        if self._again is None:
+            values = forced_values(self.reference)
+            self._again = trace.run(self.model, self.reference.inputs, values)
+        return self._again[key]

@@ -1,0 +1,110 @@
+"""The evidence at one wrong place, and the ways to compare with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.models.variables import to_numpy
+from inarch.verify.compare import FLOOR, noise_ratio
+from inarch.verify.reference import Port, Reference, real_tokens
+from inarch.verify.report import THRESHOLD, Finding
+from inarch.verify.trace import Key
+
+
+class Case:
+    """One finding, with what both sides had there and everything they had it from.
+
+    Attributes:
+        key: the place; `layer` the layer of ours at it, or None for the model itself.
+        theirs: what the original computes there, in float64.
+        ours: what ours computes from the original's values.
+    """
+
+    def __init__(
+        self,
+        finding: Finding,
+        reference: Reference,
+        forced: Mapping[Key, np.ndarray],
+        layers: Mapping[str, keras.layers.Layer],
+    ):
+        measure = finding.measure
+        self.key: Key = (measure.layer, measure.call, measure.port)
+        self.finding = finding
+        self.reference = reference
+        self.forced = forced
+        self.layers = layers
+        self.layer = layers.get(measure.layer)
+        self.ports: dict[Key, Port] = {port.key: port for port in reference.ports}
+        self.port = self.ports[self.key]
+        self.theirs = self.port.value
+        self.ours = forced[self.key].astype("float64")
+
+    def known(self, port: str, layer: str | None = None) -> np.ndarray | None:
+        """The original's tensor at a port of the layer, or of another one."""
+        found = self.ports.get((self.key[0] if layer is None else layer, self.key[1], port))
+        return found.value if found else None
+
+    def rows(self, array: np.ndarray) -> np.ndarray:
+        """Real tokens (or sequences) by features."""
+        return real_tokens(array, self.reference.inputs).astype("float64")
+
+    # --- comparing -----------------------------------------------------------------------------
+
+    @cached_property
+    def _tolerance(self) -> float:
+        """Largest relative error of what is the same but for rounding."""
+        return THRESHOLD * max(self.port.local_noise / (_rms(self.rows(self.theirs)) or 1), FLOOR)
+
+    def ratio(self, candidate: np.ndarray) -> float:
+        """The noise ratio if ours gave `candidate` instead."""
+        return noise_ratio(candidate, self.port, self.port.local_noise, self.reference.inputs)
+
+    def same(self, candidate: np.ndarray, values: np.ndarray) -> bool:
+        """Whether two tensors are the same but for rounding."""
+        if candidate.size != values.size and candidate.shape[1:] != values.shape[1:]:
+            return False
+        return self.close(self.rows(candidate) - self.rows(values), self.rows(values))
+
+    def close(self, error: np.ndarray, values: np.ndarray) -> bool:
+        """Whether an error is rounding, next to `values`."""
+        return _rms(error) <= self._tolerance * max(_rms(values), 1e-30)
+
+    def constant(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray | None:
+        """The row that all rows are, but for rounding of `values`; None if they differ."""
+        mean = rows.mean(axis=0)
+        return mean if self.close(rows - mean, values) else None
+
+    # --- naming --------------------------------------------------------------------------------
+
+    def weights(self, ndim: int, *sizes: int) -> Iterator[tuple[str, np.ndarray]]:
+        """The original's tensors of these axis sizes, in any order."""
+        for name, array in self.reference.weights.items():
+            if array.ndim == ndim and sorted(array.shape) == sorted(sizes):
+                yield name, array
+
+    def name_of(self, values: np.ndarray) -> str | None:
+        """The original's name for a vector, given to a relative error of 1e-3."""
+        for name, array in self.weights(1, *values.shape):
+            if np.abs(array - values).max() <= 1e-3 * max(_rms(array), 1e-30):
+                return name
+        return None
+
+
+def variable(layer: keras.layers.Layer | None, name: str) -> np.ndarray | None:
+    """A variable of a layer in float64, or None where it has none of that name."""
+    value: Any = getattr(layer, name, None)
+    return None if value is None else to_numpy(value).astype("float64")
+
+
+def equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two sets of weights are the same, but for their dtype."""
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-5, atol=1e-7))
+
+
+def _rms(rows: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(rows))))

@@ -1,0 +1,102 @@
+"""A normalization that gives something else: its kind, its epsilon, its gamma and beta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from inarch.verify.doctor.case import Case, equal, variable
+
+EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
+KINDS = {
+    "layer normalization": lambda x: (x - _mean(x), np.var(x, axis=-1, keepdims=True)),
+    "normalization by the root mean square": lambda x: (x, _mean(x * x)),
+    "normalization by the unbiased variance": lambda x: (
+        x - _mean(x),
+        np.var(x, axis=-1, keepdims=True, ddof=1),
+    ),
+    "centering without scaling": lambda x: (x - _mean(x), np.ones_like(x[..., :1])),
+    "no normalization": lambda x: (x, np.ones_like(x[..., :1])),
+}
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One normalization, found by fitting: `kind(x, epsilon) * gamma + beta`."""
+
+    kind: str
+    epsilon: float
+    gamma: np.ndarray
+    beta: np.ndarray
+
+
+def diagnose(case: Case) -> str | None:
+    """What is wrong with a normalization, by what each side turns out to compute."""
+    gamma, x = variable(case.layer, "gamma"), case.known("input")
+    if gamma is None or x is None or gamma.shape != x.shape[-1:]:
+        return None
+    declared = float(getattr(case.layer, "epsilon", 0.0))
+    tokens = case.rows(x)
+    theirs = _fit(case, tokens, case.rows(case.theirs), declared)
+    ours = _fit(case, tokens, case.rows(case.ours), declared)
+    if theirs is None or ours is None:
+        return None
+    if theirs.kind != ours.kind:
+        return f"ours is {ours.kind}, the original's {theirs.kind}, which restores its values"
+    if theirs.epsilon != ours.epsilon:
+        return (
+            f"the epsilon is {ours.epsilon:g}; with {theirs.epsilon:g} the original's values are "
+            "restored"
+        )
+    return _weights(case, ours, theirs)
+
+
+def _weights(case: Case, ours: Norm, theirs: Norm) -> str | None:
+    beta, gamma = variable(case.layer, "beta"), variable(case.layer, "gamma")
+    if gamma is None:
+        return None
+    right = {"gamma": case.name_of(theirs.gamma), "beta": case.name_of(theirs.beta)}
+    held = {"gamma": gamma, "beta": np.zeros_like(gamma) if beta is None else beta}
+    if _near(held["gamma"], theirs.beta) and _near(held["beta"], theirs.gamma):
+        return "gamma and beta are swapped; exchanging them restores the original's values"
+    wrong = [n for n in held if not _near(held[n], getattr(theirs, n))]
+    if not wrong:
+        return None
+    name = wrong[0]
+    idle = np.ones_like(gamma) if name == "gamma" else np.zeros_like(gamma)
+    if equal(held[name], idle):
+        return (
+            f"{' and '.join(wrong)} was never loaded (it is {idle[0]:g} everywhere): "
+            f"{right[name] or 'the value'} restores the original's values"
+        )
+    other = case.name_of(held[name])
+    if other:
+        return f"it holds {other} where the original has {right[name]}: two norms are swapped"
+    return f"{' and '.join(wrong)} has other values than the original's {right[name]}"
+
+
+def _fit(case: Case, x: np.ndarray, y: np.ndarray, declared: float) -> Norm | None:
+    """The normalization that takes the rows `x` to `y`."""
+    if len(x) < 3:
+        return None
+    for kind, parts in KINDS.items():
+        values, variance = parts(x)
+        for epsilon in (declared, *EPSILONS):
+            n = values / np.sqrt(variance + epsilon)
+            centre = n.mean(axis=0)
+            spread = ((n - centre) ** 2).mean(axis=0)
+            gamma = ((n - centre) * (y - y.mean(axis=0))).mean(axis=0) / np.maximum(spread, 1e-30)
+            beta = y.mean(axis=0) - gamma * centre
+            if case.close(n * gamma + beta - y, y):
+                return Norm(kind, epsilon, gamma, beta)
+    return None
+
+
+def _near(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal but for the error of a fit."""
+    return bool(np.abs(one - other).max() <= 1e-3 * max(float(np.abs(other).max()), 1e-30))
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    return x.mean(axis=-1, keepdims=True)

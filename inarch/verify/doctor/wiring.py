@@ -1,0 +1,261 @@
+"""A tensor that is put together otherwise: sums, scales, activations, the token that is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+
+from inarch.layers.activation import get_activation
+from inarch.verify.doctor.case import Case, variable
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "no activation": lambda x: x,
+    "GELU (exact)": get_activation("gelu"),
+    "GELU through tanh": get_activation("gelu_approximate"),
+    "GELU through a sigmoid": lambda x: x * ops.sigmoid(1.702 * x),
+    "ReLU": get_activation("relu"),
+    "SiLU": get_activation("silu"),
+    "tanh": get_activation("tanh"),
+    "sigmoid": get_activation("sigmoid"),
+    "squared ReLU": lambda x: ops.square(ops.relu(x)),
+    "ELU": get_activation("elu"),
+}
+
+
+# In this order, since most of what bfloat16 holds float16 holds too.
+DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype("float16")}
+
+
+@dataclass(frozen=True)
+class Term:
+    """A known tensor, with the name to call it by."""
+
+    name: str
+    value: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What a tensor turns out to be: known tensors times numbers."""
+
+    names: tuple[str, ...]
+    factors: tuple[float, ...]
+
+    def __str__(self) -> str:
+        parts = [
+            name if abs(factor - 1) < 1e-4 else f"{factor:.4g} x ({name})"
+            for name, factor in zip(self.names, self.factors, strict=True)
+        ]
+        return " + ".join(parts)
+
+
+def activation(case: Case) -> str | None:
+    """Another activation than the original's, after one known tensor."""
+    for term in _sources(case):
+        found: dict[str, str] = {}
+        for name, function in ACTIVATIONS.items():
+            given = np.asarray(ops.convert_to_numpy(function(_tensor(term.value))))
+            for side, values in (("theirs", case.theirs), ("ours", case.ours)):
+                if case.same(given, values):
+                    found.setdefault(side, name)
+        if len(found) == 2 and found["ours"] != found["theirs"]:
+            return (
+                f"the activation after the {term.name}: ours is {found['ours']}, the original's "
+                f"{found['theirs']}, which restores its values"
+            )
+    return None
+
+
+def sums(case: Case) -> str | None:
+    """Another sum of known tensors than the original's: a residual, a scale, another path."""
+    terms = list(_terms(case))
+    alias = _alias(case)
+    theirs = Sum((alias,), (1.0,)) if alias else _as_sum(case, case.theirs, terms)
+    ours = _as_sum(case, case.ours, terms)
+    if theirs is None:
+        return None
+    if ours is None:
+        return f"the original has {theirs} here, ours something else"
+    missing = [name for name in theirs.names if name not in ours.names]
+    extra = [name for name in ours.names if name not in theirs.names]
+    said = f"the original has {theirs} here, ours {ours}"
+    if missing and not extra:
+        return (
+            f"the {_residual(case, missing[0])} is missing: {said}; adding it restores its values"
+        )
+    if extra and not missing:
+        return f"the {extra[0]} is added though the original leaves it out: {said}"
+    if not missing and theirs.factors != ours.factors:
+        return f"another scale: {said}"
+    if any("norm" in name for name in extra) or any("norm" in name for name in missing):
+        return f"a norm is at another place (before or after the sum): {said}"
+    return f"another path: {said}"
+
+
+def offset(case: Case) -> str | None:
+    """The two differ by one vector, everywhere: a bias."""
+    theirs, ours = case.rows(case.theirs), case.rows(case.ours)
+    if len(theirs) < 3 or theirs.shape != ours.shape:
+        return None
+    # Rows of several tokens at once, such as classes.
+    found = case.constant(theirs - ours, theirs)
+    if found is None or not np.any(found):
+        return None
+    name = case.name_of(found)
+    if name:
+        return f"a bias is missing: adding {name} restores the original's values"
+    return "the two differ by one vector everywhere: a bias is missing or another one is added"
+
+
+def scale(case: Case) -> str | None:
+    """The two differ by a factor."""
+    theirs, ours = case.rows(case.theirs), case.rows(case.ours)
+    if theirs.shape != ours.shape:
+        return None
+    factor = float(np.sum(theirs * ours) / max(float(np.sum(ours * ours)), 1e-30))
+    if abs(factor - 1) > 1e-6 and case.close(factor * ours - theirs, theirs):
+        return f"another scale: {factor:.6g} times ours restores the original's values"
+    return None
+
+
+def output_kernel(case: Case) -> str | None:
+    """A projection by another of the original's matrices, such as an untied head."""
+    theirs, ours = case.rows(case.theirs), case.rows(case.ours)
+    for term in _all_terms(case):
+        x = case.rows(term.value)
+        if len(x) != len(theirs):
+            continue
+        for name, stored in case.weights(2, x.shape[1], theirs.shape[1]):
+            right = stored if stored.shape == (x.shape[1], theirs.shape[1]) else stored.T
+            if case.constant(theirs - x @ right, theirs) is None:
+                continue
+            if ours.shape == theirs.shape and case.constant(ours - x @ right, ours) is not None:
+                return None  # a bias, then
+            return (
+                f"the original projects the {term.name} by {name} (tied, if that is a table of "
+                "embeddings); ours by something else"
+            )
+    return None
+
+
+def precision(case: Case) -> str | None:
+    """Values, or weights, that 16 bits can hold exactly."""
+    error = case.rows(case.theirs) - case.rows(case.ours)
+    if not case.close(error * 2e-3, case.rows(case.theirs)) and np.abs(error).max() > 0.1:
+        return None
+    for name in DTYPES:
+        dtype = DTYPES[name]
+        if _held(case.ours, dtype):
+            return f"it was computed in {name}: in float32 the original's values are restored"
+        kernel = variable(case.layer, "kernel")
+        if kernel is not None and _held(kernel, dtype):
+            return f"its weights were rounded to {name}"
+    return None
+
+
+def _held(values: np.ndarray, dtype: np.dtype) -> bool:
+    return bool(np.any(values)) and np.array_equal(values.astype(dtype).astype("float64"), values)
+
+
+# --- known tensors -----------------------------------------------------------------------------
+
+
+def _all_terms(case: Case) -> Iterator[Term]:
+    """Every known tensor near the place: in the same layer, or at the model's top level."""
+    around = case.finding.layer or case.key[0]
+    block = around.split("/")[0]
+    seen = {id(case.theirs)}
+    for key, port in case.ports.items():
+        layer = key[0]
+        near = layer.split("/")[0] == block or "/" not in layer or layer.startswith("embeddings")
+        # What is recorded there itself explains nothing.
+        if layer and near and key[2] != "attention" and id(port.value) not in seen:
+            seen.add(id(port.value))
+            yield Term(f"{key[2]} of {layer}", port.value)
+
+
+def _alias(case: Case) -> str | None:
+    """The layer whose output the original takes here as it is."""
+    for key, port in case.ports.items():
+        if port.value is case.theirs and key[0] and key != case.key and key[2] == "output":
+            return f"output of {key[0]}"
+    return None
+
+
+def _sources(case: Case) -> Iterator[Term]:
+    """Known tensors that an activation may come after, the likeliest first."""
+    linear = case.known("linear")
+    if case.key[2] == "output" and linear is not None:
+        yield Term("kernel", linear)
+    for term in _terms(case):
+        if case.rows(term.value).shape == case.rows(case.theirs).shape:
+            yield term
+
+
+def _terms(case: Case) -> Iterator[Term]:
+    """Known tensors of the shape of what is sought; of sequences, a token or a mean of them."""
+    shape = case.theirs.shape
+    for term in _all_terms(case):
+        value = term.value
+        if value.shape == shape or (value.shape[0] == 1 and value.shape[1:] == shape[1:]):
+            yield term
+        elif value.ndim == 3 and (value.shape[0], value.shape[2]) == shape:
+            yield from _pooled(case, term)
+
+
+def _pooled(case: Case, term: Term) -> Iterator[Term]:
+    mask = case.reference.inputs.get("padding_mask")
+    if mask is None:
+        return
+    real = mask != 0
+    last = real.shape[1] - 1 - np.argmax(real[:, ::-1], axis=1)
+    rows = np.arange(len(mask))
+    value = term.value
+    yield Term(f"first token of the {term.name}", value[:, 0])
+    yield Term(f"last token of the {term.name}", value[rows, last])
+    yield Term(f"last position of the {term.name}", value[:, -1])
+    yield Term(f"second token of the {term.name}", value[:, min(1, value.shape[1] - 1)])
+    yield Term(f"mean over the tokens of the {term.name}", _mean(value, real))
+    yield Term(f"mean over all positions of the {term.name}", value.mean(axis=1))
+
+
+def _mean(value: np.ndarray, real: np.ndarray) -> np.ndarray:
+    weights = real[..., None].astype("float64")
+    return (value * weights).sum(axis=1) / weights.sum(axis=1)
+
+
+def _as_sum(case: Case, values: np.ndarray, terms: list[Term]) -> Sum | None:
+    """The shortest sum of known tensors that the values are."""
+    target = case.rows(values).ravel()
+    columns = [np.broadcast_to(t.value, case.theirs.shape) for t in terms]
+    flat = [case.rows(column).ravel() for column in columns]
+    for count in (1, 2, 3):
+        fits = []
+        for chosen in combinations(range(len(terms)), count):
+            matrix = np.stack([flat[i] for i in chosen], axis=1)
+            factors, *_ = np.linalg.lstsq(matrix, target, rcond=None)
+            if case.close(matrix @ factors - target, target) and np.abs(factors).min() > 1e-3:
+                names = tuple(terms[i].name for i in chosen)
+                fits.append(Sum(names, tuple(float(f) for f in factors)))
+        if fits:
+            return min(fits, key=lambda s: sum(abs(f - 1) for f in s.factors))
+    return None
+
+
+def _residual(case: Case, name: str) -> str:
+    block = case.finding.layer
+    if block and name in (f"input of {block}", f"output of {block}/attention_norm"):
+        return f"residual ({name})"
+    return name if block == "" else f"residual ({name})"
+
+
+def _tensor(value: np.ndarray) -> Any:
+    return ops.convert_to_tensor(value.astype("float32"))

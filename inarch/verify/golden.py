@@ -1,0 +1,260 @@
+"""Golden files: a tiny perturbed original and what it computes, in one safetensors file.
+
+With it an architecture is verified without torch or transformers. The file holds the weights in
+the original's own format, the inputs, float64 values at every place that ours and the original
+have in common, and the distance that the original's float32 keeps from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.checkpoints import files
+from inarch.checkpoints.config import Field
+from inarch.checkpoints.files import CODES, SafetensorsFile, Shard, TensorInfo
+from inarch.checkpoints.source import Source, canonical
+from inarch.errors import CheckpointFileError, OriginalError
+from inarch.models.preset import Checkpoint
+from inarch.models.registry import Architecture
+from inarch.verify import original
+from inarch.verify.inputs import make_inputs
+from inarch.verify.perturb import perturbed
+from inarch.verify.reference import Port, Reference
+
+FORMAT = "inarch golden 1"
+LIMIT = 300_000
+
+# Small, and no two alike that could be taken for each other; three heads for odd head counts.
+SIZES = {
+    "vocabulary_size": 29, "num_layers": 2, "num_heads": 3, "hidden_dim": 12,
+    "intermediate_dim": 20, "max_sequence_length": 14,
+}  # fmt: skip
+ROWS = (12, 7, 3)
+LABELS = 4
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The content of a golden file.
+
+    Attributes:
+        config_text: the original's config.json; it leaves out what the original has a default
+            for, so that the defaults take part.
+        weights: the original's tensors, in its own format.
+        runs: what the original computes, by the name of its head; `""` is the bare backbone.
+        defaults: the original's own default for every field of its config.
+        about: versions of what computed it.
+    """
+
+    config_text: str
+    weights: Mapping[str, np.ndarray]
+    runs: Mapping[str, Reference]
+    defaults: Mapping[str, Any]
+    about: Mapping[str, str]
+
+    def unpack(self, folder: Path) -> None:
+        """Write the checkpoint into an existing folder, as the original would have saved it."""
+        (folder / "config.json").write_text(self.config_text, "utf-8")
+        _write_weights(folder, self.weights)
+
+    def write(self, path: Path) -> None:
+        """Write the file.
+
+        Raises:
+            CheckpointFileError: it can't be written, or would be too large to be kept with code.
+        """
+        arrays = {f"weights/{name}": value for name, value in self.weights.items()}
+        stored: dict[str, str] = {}
+        described = {}
+        for head, run in self.runs.items():
+            arrays |= {f"inputs/{name}": value for name, value in run.inputs.items()}
+            rows = []
+            for port in run.ports:
+                name = stored.setdefault(_digest(port.value), f"values/{len(stored)}")
+                arrays[name] = port.value
+                rows.append([*port.key, port.original, name, port.noise, port.local_noise])
+            described[head] = {"ports": rows, "inputs": sorted(run.inputs), "about": run.about}
+        metadata = {
+            "format": FORMAT,
+            "config": self.config_text,
+            "defaults": json.dumps(self.defaults),
+            "runs": json.dumps(described),
+            "about": json.dumps(self.about),
+        }
+        header = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}
+        with tempfile.TemporaryDirectory(prefix=".golden.", dir=_made(path.parent)) as folder:
+            fresh = Path(folder) / path.name
+            files.write_safetensors(fresh, Shard(path.name, header, metadata), arrays.__getitem__)
+            size = fresh.stat().st_size
+            if size > LIMIT:
+                raise CheckpointFileError(f"{path} would have {size:,} bytes, of {LIMIT:,} allowed")
+            fresh.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Golden:
+        """Read a golden file.
+
+        Raises:
+            CheckpointFileError: it isn't there, isn't one, or is damaged.
+        """
+        file = SafetensorsFile(path)
+        metadata = file.shard.metadata or {}
+        if metadata.get("format") != FORMAT:
+            raise CheckpointFileError(
+                f"{path} is no golden file of this version (it says {metadata.get('format')!r}); "
+                "write it anew with `inarch verify --golden`"
+            )
+        arrays = {name: np.array(file.read(name)) for name in file.shard.tensors}
+        file.close()
+        weights = {
+            n.removeprefix("weights/"): a for n, a in arrays.items() if n.startswith("weights/")
+        }
+        wide = {name: value.astype("float64") for name, value in weights.items()}
+        try:
+            runs = {
+                head: Reference(
+                    {name: arrays[f"inputs/{name}"] for name in run["inputs"]},
+                    tuple(
+                        Port((layer, call, port), module, arrays[name], noise, local)
+                        for layer, call, port, module, name, noise, local in run["ports"]
+                    ),
+                    wide,
+                    run["about"],
+                )
+                for head, run in json.loads(metadata["runs"]).items()
+            }
+            defaults, about = json.loads(metadata["defaults"]), json.loads(metadata["about"])
+        except (KeyError, ValueError, TypeError) as e:
+            raise CheckpointFileError(f"{path} is a damaged golden file: {e!r}") from e
+        return cls(metadata["config"], weights, runs, defaults, about)
+
+
+def make_golden(
+    architecture: Architecture,
+    heads: Iterable[str],
+    build: Callable[[Checkpoint, str | None], keras.Model],
+    seed: int = 0,
+) -> Golden:
+    """Have transformers make a tiny model of an architecture, perturb it and run it.
+
+    Args:
+        heads: names of the heads to run beside the bare backbone.
+        build: our model for an opened checkpoint and a head, with its weights.
+
+    Raises:
+        MissingExtraError, OriginalError: as `reference_of`.
+    """
+    torch, transformers = original.libraries()
+    source = architecture.sources[0]
+    chosen = [head for head in heads if head in source.heads]
+    fields = {
+        e.theirs: SIZES[e.ours] for e in source.config if isinstance(e, Field) and e.ours in SIZES
+    }
+    config = {"model_type": source.model_type, "architectures": [], **fields}
+    config["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
+    try:
+        theirs = transformers.AutoConfig.for_model(**config)
+        defaults = transformers.AutoConfig.for_model(source.model_type).to_json_string(False)
+    except (ValueError, KeyError) as e:
+        raise OriginalError(
+            f"transformers {transformers.__version__} doesn't know model_type "
+            f"{source.model_type!r}: {e}"
+        ) from e
+    weights = _weights(source, theirs, chosen, transformers, seed)
+    text = json.dumps(config, indent=2) + "\n"
+    runs = {}
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(text, "utf-8")
+        _write_weights(Path(folder), weights)
+        for head in (None, *chosen):
+            with Checkpoint(folder) as checkpoint:
+                model = build(checkpoint, head)
+                arguments = getattr(model, "backbone", model).arguments
+                inputs = make_inputs(model.input, arguments, seed, ROWS)
+                run = original.reference_of(checkpoint, model, head, inputs)
+            kind = {"original class": run.about["original class"]}
+            runs[head or ""] = replace(run, weights={}, about=kind)
+    about = {"transformers": transformers.__version__, "torch": torch.__version__}
+    return Golden(text, weights, runs, json.loads(defaults), about)
+
+
+def _weights(
+    source: Source, config: Any, heads: list[str], transformers: Any, seed: int
+) -> dict[str, np.ndarray]:
+    """Perturbed values for every tensor of the backbone and of the heads, by their names."""
+    base = transformers.AutoModel.from_config(config)
+    shapes = {source.prefix + n: tuple(t.shape) for n, t in base.state_dict().items()}
+    for head in heads:
+        name = source.heads[head].architectures[0]
+        whole = getattr(transformers, name)(config)
+        shapes |= {n: tuple(t.shape) for n, t in whole.state_dict().items()}
+    # The arguments say how many layers there are, and which optional parts.
+    arguments = source.arguments(config.to_dict(), shapes)
+    found: dict[str, np.ndarray] = {}
+    for head in heads or [""]:
+        rules, _ = canonical(source, arguments, head or None, tie=True)
+        found |= perturbed(rules, shapes, seed)
+    return found
+
+
+def differences(old: Golden, new: Golden) -> list[str]:
+    """What rewriting a golden file would change, in lines for a reader."""
+    lines = []
+    if old.config_text != new.config_text:
+        lines.append("the config changes")
+    for name in sorted(old.defaults.keys() | new.defaults.keys()):
+        before, after = (g.defaults.get(name, "absent") for g in (old, new))
+        if before != after and name != "transformers_version":
+            lines.append(f"the original's default of {name}: {before!r} becomes {after!r}")
+    lines += _changed("weight", old.weights, new.weights)
+    for head in sorted(old.runs.keys() | new.runs.keys()):
+        what = head or "backbone"
+        if head not in old.runs or head not in new.runs:
+            lines.append(f"{what}: {'added' if head in new.runs else 'removed'}")
+            continue
+        before, after = (
+            {f"{what} {' '.join(map(str, p.key))}": p.value for p in g.runs[head].ports}
+            for g in (old, new)
+        )
+        lines += _changed("value", before, after)
+        lines += _changed(f"{what} input", old.runs[head].inputs, new.runs[head].inputs)
+    for name in sorted(old.about.keys() | new.about.keys()):
+        before, after = old.about.get(name), new.about.get(name)
+        if before != after:
+            lines.append(f"{name}: {before} becomes {after}")
+    return lines
+
+
+def _changed(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> list[str]:
+    lines = [f"{what} {name} is added" for name in new.keys() - old.keys()]
+    lines += [f"{what} {name} is removed" for name in old.keys() - new.keys()]
+    for name in old.keys() & new.keys():
+        if old[name].shape != new[name].shape:
+            lines.append(f"{what} {name}: shape {old[name].shape} becomes {new[name].shape}")
+        elif (error := np.abs(old[name].astype("float64") - new[name]).max()) > 1e-12:
+            lines.append(f"{what} {name} changes by up to {error:.1e}")
+    return sorted(lines)
+
+
+def _write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
+    header = {name: TensorInfo(CODES[a.dtype], a.shape) for name, a in weights.items()}
+    shard = Shard("model.safetensors", header, {"format": "pt"})
+    files.write_safetensors(folder / shard.filename, shard, weights.__getitem__)
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,190 @@
+"""A report as its readers see it: numbers and words, a rung for each layer, the scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from inarch.verify.report import Finding, Measure, Report
+
+# --- words and numbers -------------------------------------------------------------------------
+
+
+def headline(report: Report) -> str:
+    """The verdict in a sentence: the doctor's where there is one."""
+    first = report.first
+    if first is not None:
+        return sentence(first.diagnosis or f"the first wrong place is {first.where}")
+    if not report.passed:
+        total = report.tokenizer.texts if report.tokenizer else 0
+        unread = texts_read_differently(report)
+        return f"The model is right, but its tokenizer reads {unread} of {total} texts differently"
+    also = ", and reads text as the original does" if report.tokenizer else ""
+    return f"{report.model} computes what the original computes{also}"
+
+
+def texts_read_differently(report: Report) -> int:
+    """How many texts the tokenizers differ on; a text may differ in several ways."""
+    return len({d.text for d in report.tokenizer.differences}) if report.tokenizer else 0
+
+
+def sentence(text: str) -> str:
+    """A text with its first word capitalised, unless that is a name such as `layer_0/up`."""
+    return text[:1].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
+
+
+def number(value: float | None) -> str:
+    """A number for people: 1.04, 12.3, 3.2e+04, ∞."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == 0:
+        return "0"
+    if 0.01 <= abs(value) < 999.5:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:.1e}"
+
+
+def share(part: float) -> str:
+    """A share in per cent, which says 100 only of all."""
+    if part < 1 and round(100 * part, 2) == 100:
+        return "nearly 100 %"
+    return f"{100 * part:.4g} %"
+
+
+def pieces(text: str) -> list[tuple[str, bool]]:
+    """A text in runs, each with whether it had no shape of its own and so stands escaped."""
+    return [
+        ("".join(run) if shown else "".join(map(_escaped, run)), not shown)
+        for shown, run in groupby(text, key=str.isprintable)
+    ]
+
+
+def visible(text: str) -> str:
+    """A text whose control, format and other shapeless characters are escaped."""
+    return text if text.isprintable() else "".join(piece for piece, _ in pieces(text))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+# --- the ladder --------------------------------------------------------------------------------
+
+RIGHT, CARRIED, WRONG = "right", "carried", "wrong"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A layer of the model's own graph, with all that was compared within it.
+
+    Attributes:
+        layer: its name; empty for the outputs of the model itself.
+        measures: its tensors, in order.
+        state: `wrong` where it computes something else, `carried` where only what it is given is
+            wrong, else `right`.
+        guilty: whether a finding lies within it.
+    """
+
+    layer: str
+    measures: tuple[Measure, ...]
+    state: str
+    guilty: bool
+
+    @property
+    def worst(self) -> Measure:
+        """The tensor farthest from the original's on the same inputs."""
+        return max(self.measures, key=lambda m: math.inf if m.ratio is None else m.ratio)
+
+    @property
+    def local_ratio(self) -> float | None:
+        """The largest ratio of a tensor when every layer gets the original's own values."""
+        return max(
+            (m.local_ratio for m in self.measures if m.local_ratio is not None), default=None
+        )
+
+
+def ladder(report: Report) -> list[Rung]:
+    """One rung per layer of the model's own graph, in the order in which they are computed."""
+    rungs: dict[str, list[Measure]] = {}
+    for measure in report.measures:
+        rungs.setdefault(rung_of(measure.layer), []).append(measure)
+    guilty = {rung_of(f.layer or f.measure.layer) for f in report.findings}
+    result = []
+    for layer, measures in rungs.items():
+        states = {state(m, report) for m in measures} | ({WRONG} if layer in guilty else set())
+        worst = next(s for s in (WRONG, CARRIED, RIGHT) if s in states)
+        result.append(Rung(layer, tuple(measures), worst, layer in guilty))
+    return result
+
+
+def state(measure: Measure, report: Report) -> str:
+    """Whether a tensor is wrong by itself, wrong only through what came before it, or right."""
+    itself = measure.ratio is None or (measure.local_ratio or 0.0) > report.threshold
+    if itself or any(f.measure == measure for f in report.findings):
+        return WRONG
+    return CARRIED if measure.worst > report.threshold else RIGHT
+
+
+def within(measure: Measure, rung: Rung) -> str:
+    """A tensor's name inside its rung, such as `attention/query · linear`."""
+    inner = measure.layer.removeprefix(rung.layer).strip("/")
+    name = f"{inner} · {measure.port}" if inner else measure.port
+    return f"{name} (call {measure.call})" if measure.call else name
+
+
+def attention_of(finding: Finding | None, measures: Sequence[Measure]) -> Measure | None:
+    """The attention probabilities that a finding lies in, where they were compared."""
+    if finding is None:
+        return None
+    places = [f"{place}/" for place in (finding.layer, finding.measure.layer) if place]
+    around = [
+        m for m in measures
+        if m.heads and any(place.startswith(f"{m.layer}/") for place in places)
+    ]  # fmt: skip
+    same_call = [m for m in around if m.call == finding.measure.call]
+    return next(iter(same_call or around), None)
+
+
+def rung_of(layer: str) -> str:
+    return layer.split("/", 1)[0]
+
+
+# --- the scale ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A logarithmic scale of noise ratios, from `10**low` to `10**high`."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, report: Report) -> Scale:
+        """Whole decades around every ratio; those below 0.01 stand at the edge."""
+        ratios = [r for m in report.measures for r in (m.ratio, m.local_ratio) if r is not None]
+        logs = [math.log10(r) for r in ratios if 0 < r < math.inf]
+        low = math.floor(min([-1.0, *logs]))
+        high = math.ceil(max([math.log10(report.threshold * 4), *logs]))
+        return cls(max(low, -2), high)
+
+    def at(self, ratio: float) -> float:
+        """Where a ratio stands, from 0 at the low end to 1 at the high one."""
+        if ratio <= 0:
+            return 0.0
+        place = (math.log10(ratio) - self.low) / (self.high - self.low)
+        return min(max(place, 0.0), 1.0)
+
+    @property
+    def decades(self) -> range:
+        return range(self.low, self.high + 1)
+
+    @property
+    def labelled(self) -> list[int]:
+        """At most seven of the decades, 1 among them."""
+        step = math.ceil(len(self.decades) / 7)
+        return [decade for decade in self.decades if decade % step == 0]

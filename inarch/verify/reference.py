@@ -1,0 +1,72 @@
+"""What the original computes, at every place where a layer of ours has its counterpart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from inarch.verify.trace import Key
+
+
+@dataclass(frozen=True)
+class Port:
+    """One tensor of the original, at a place that ours has too.
+
+    Attributes:
+        key: the place in our model: path of the layer, which call of it, and `input`, `linear`,
+            `output` or `attention`. The model itself has the path `""` and its outputs' names.
+        original: the original's module.
+        value: float64.
+        noise: distance from `value` of the original's own float32, as `distance` measures it.
+        local_noise: the same when every module is fed float64's values.
+    """
+
+    key: Key
+    original: str
+    value: np.ndarray
+    noise: float
+    local_noise: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A run of the original.
+
+    Attributes:
+        inputs: of our model, by name.
+        ports: in the order in which the original computes them. Ports at which one tensor
+            passes share one array.
+        weights: the original's tensors in float64, under its own names.
+        about: versions and sha256 of what was run.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    ports: tuple[Port, ...]
+    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+def real_tokens(array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The part of a traced tensor that isn't padding, as rows.
+
+    Tokens come first in `[batch, length, ...]`, queries third in `[batch, heads, length, length]`;
+    whatever has another shape has no padding.
+    """
+    mask = inputs.get("padding_mask")
+    if mask is None:
+        return array.reshape(len(array), -1)
+    batch, length = mask.shape
+    if array.ndim == 4 and array.shape[0] == batch and array.shape[2] == length:
+        array = array.swapaxes(1, 2)
+    if array.ndim < 2 or array.shape[1] != length or array.shape[0] not in (1, batch):
+        return array.reshape(len(array), -1)
+    array = np.broadcast_to(array, (batch, *array.shape[1:]))
+    return array[mask != 0].reshape(int((mask != 0).sum()), -1)
+
+
+def distance(one: np.ndarray, other: np.ndarray, inputs: Mapping[str, np.ndarray]) -> float:
+    """Root mean square of the difference over real tokens."""
+    difference = real_tokens(one, inputs).astype("float64") - real_tokens(other, inputs)
+    return float(np.sqrt(np.mean(np.square(difference))))

@@ -1,0 +1,162 @@
+"""The result of a verification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from inarch.verify.tokenizer import TokenizerParity
+
+# Above this noise ratio a tensor has diverged; docs/verify.md has the evidence.
+THRESHOLD = 8.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How far one tensor of ours is from the original's.
+
+    A noise ratio is our distance to the original in float64 over the distance that the original's
+    own float32 has, both as root mean squares over real tokens. About 1 is perfect.
+
+    Attributes:
+        layer: path of our layer, such as `layer_0/attention/query`; empty for the model itself.
+        call: which call of the layer, counting from 0, where it is shared.
+        port: `input`, `linear` (a dense layer before its activation), `output`, `attention` (the
+            probabilities), or for the model the name of an output.
+        original: the original's module, such as `encoder.layer.0.attention.self.query`.
+        shape: of our tensor.
+        ratio: noise ratio when the two models run on the same inputs; None where our layer is
+            never called, infinity where it gives a value that isn't a number.
+        local_ratio: noise ratio when every layer gets the original's own values, so that nothing
+            wrong before it counts. None where there is no such value.
+        max_abs: largest absolute error of the run on the same inputs.
+        relative_rms: root mean square of the error over that of the original's values.
+        heads: for `attention`, the largest absolute difference of each head's probabilities.
+    """
+
+    layer: str
+    call: int
+    port: str
+    original: str
+    shape: tuple[int, ...]
+    ratio: float | None
+    local_ratio: float | None
+    max_abs: float = math.nan
+    relative_rms: float = math.nan
+    heads: tuple[float, ...] = ()
+
+    @property
+    def worst(self) -> float:
+        """The larger of the two ratios; infinity where our layer is never called."""
+        if self.ratio is None:
+            return math.inf
+        return max(self.ratio, self.local_ratio or 0.0)
+
+    @property
+    def name(self) -> str:
+        """The tensor in words, such as `input of layer_0/up (call 1)`."""
+        where = self.layer or "the model"
+        return f"{self.port} of {where}" + (f" (call {self.call})" if self.call else "")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place where ours computes something else, everything before it being right.
+
+    Attributes:
+        layer: the innermost layer of ours that the fault is in; empty for the model's own graph.
+        measure: the first tensor that shows it.
+        diagnosis: what is wrong and what restores it, in one line; None if the doctor is at a loss.
+    """
+
+    layer: str
+    measure: Measure
+    diagnosis: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        if self.measure.layer == self.layer:
+            port = (
+                "values before the activation"
+                if self.measure.port == "linear"
+                else self.measure.port
+            )
+            return f"{self.layer or 'the model'}: its {port}"
+        inside = f"within {self.layer}" if self.layer else "in the model's graph"
+        return f"{inside}, before {self.measure.layer}"
+
+
+@dataclass(frozen=True)
+class HeadAgreement:
+    """How far two sets of logits agree as distributions.
+
+    Attributes:
+        kl: mean Kullback-Leibler divergence from the original's distribution to ours, in nats.
+        max_kl: the largest of a row.
+        top1: share of rows whose likeliest class is the same.
+    """
+
+    kl: float
+    max_kl: float
+    top1: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification found.
+
+    Attributes:
+        model: our class, such as `BertBackbone`.
+        source: the checkpoint folder or golden file.
+        about: versions, sha256 of the files compared, backend, inputs; for the reader.
+        measures: every tensor compared, in the order in which the original computes them.
+        findings: every place that is wrong, the first one first.
+        outputs: agreement of the logits, by the name of the output.
+        proof: the weight map's proof in a line, where there was one.
+        tokenizer: parity of the tokenizers, where the checkpoint has one.
+        threshold: noise ratio above which a tensor has diverged.
+    """
+
+    model: str
+    source: str
+    about: Mapping[str, str]
+    measures: tuple[Measure, ...]
+    findings: tuple[Finding, ...] = ()
+    outputs: Mapping[str, HeadAgreement] = field(default_factory=dict)
+    proof: str | None = None
+    tokenizer: TokenizerParity | None = None
+    threshold: float = THRESHOLD
+
+    @property
+    def passed(self) -> bool:
+        """Whether ours computes the original's function and reads text as the original does."""
+        return not self.findings and (self.tokenizer is None or self.tokenizer.same)
+
+    @property
+    def first(self) -> Finding | None:
+        """The first place that is wrong."""
+        return self.findings[0] if self.findings else None
+
+    @property
+    def worst(self) -> float:
+        """The largest noise ratio of the run on the same inputs."""
+        ratios = (math.inf if m.ratio is None else m.ratio for m in self.measures)
+        return max(ratios, default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole report in plain values; infinity and not-a-number become strings."""
+        plain = asdict(self)
+        plain |= {"passed": self.passed, "worst": self.worst}
+        plain["findings"] = [asdict(f) | {"where": f.where} for f in self.findings]
+        return _finite(plain)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

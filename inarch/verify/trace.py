@@ -1,0 +1,165 @@
+"""What every layer of a model of ours takes in and gives out, on any backend."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+# (path of the layer, which call of it, input | linear | output | attention)
+Key = tuple[str, int, str]
+
+
+def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Every layer that has weights, by its path from the model down, outer ones first.
+
+    Paths are those of `named_variables`: a model within the model adds no level, and a layer used
+    in two places has the path of the first.
+    """
+    found: dict[str, keras.layers.Layer] = {}
+    seen: set[int] = set()
+
+    def walk(parent: keras.layers.Layer, path: str) -> None:
+        for layer in parent._flatten_layers(include_self=False, recursive=False):
+            if id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            if isinstance(layer, keras.Model):
+                walk(layer, path)
+            elif layer.weights:
+                name = f"{path}/{layer.name}" if path else layer.name
+                found[name] = layer
+                walk(layer, name)
+
+    walk(model, "")
+    return found
+
+
+def run(
+    model: keras.Model,
+    inputs: Mapping[str, np.ndarray],
+    forced: Mapping[Key, np.ndarray] | None = None,
+) -> dict[Key, np.ndarray]:
+    """Run the model and record every layer, in the order of events.
+
+    Args:
+        inputs: the model's inputs by name.
+        forced: values to go on with in place of what the model has at these places. What it has
+            is recorded all the same; so every stretch between two forced places, and every
+            forced layer, is seen on its own.
+
+    Returns:
+        Arrays by `(layer, call, port)`; the model's outputs under the layer `""`.
+    """
+    recorder = _Recorder(forced or {})
+    fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
+    with ExitStack() as stack:
+        for path, layer in layers_of(model).items():
+            stack.enter_context(recorder.watching(path, layer))
+        outputs = model(fed, training=False)
+    named = outputs if isinstance(outputs, Mapping) else {"output": outputs}
+    for name, value in named.items():
+        recorder.values["", 0, name] = recorder.to_numpy(value)
+    return recorder.values
+
+
+class _Recorder:
+    def __init__(self, forced: Mapping[Key, np.ndarray]):
+        self.forced = forced
+        self.values: dict[Key, np.ndarray] = {}
+        self.calls: Counter[str] = Counter()
+        # One array for a tensor that is the output of one layer and the input of others. The
+        # tensor is kept, so that no other gets its id.
+        self.arrays: dict[int, tuple[Any, np.ndarray]] = {}
+
+    def to_numpy(self, tensor: Any) -> np.ndarray:
+        if id(tensor) not in self.arrays:
+            wide = ops.convert_to_numpy(ops.cast(tensor, _at_least_float32(tensor)))
+            self.arrays[id(tensor)] = tensor, wide
+        return self.arrays[id(tensor)][1]
+
+    def at(self, key: Key, tensor: Any) -> Any:
+        """Record a tensor, and give what the model goes on with."""
+        self.values[key] = self.to_numpy(tensor)
+        value = self.forced.get(key)
+        shape = self.values[key].shape
+        if value is None or value.shape not in (shape, (1, *shape[1:])):
+            return tensor
+        return ops.convert_to_tensor(np.broadcast_to(value, shape), dtype=tensor.dtype)
+
+    @contextmanager
+    def watching(self, path: str, layer: keras.layers.Layer) -> Iterator[None]:
+        """Record the calls of a layer while the context lasts."""
+        original = layer.call
+        patched = {"call": self._call(path, layer, original)}
+        activation = getattr(layer, "activation", None)
+        if callable(activation) and activation is not keras.activations.linear:
+            patched["activation"] = self._activation(path, activation)
+        before = {name: layer.__dict__[name] for name in patched if name in layer.__dict__}
+        for name, value in patched.items():
+            object.__setattr__(layer, name, value)
+        try:
+            yield
+        finally:
+            for name in patched:
+                if name in before:
+                    object.__setattr__(layer, name, before[name])
+                else:
+                    object.__delattr__(layer, name)
+
+    def _activation(self, path: str, activation: Callable) -> Callable:
+        def recorded(x: Any) -> Any:
+            return activation(self.at((path, self.calls[path], "linear"), x))
+
+        return recorded
+
+    def _call(self, path: str, layer: keras.layers.Layer, original: Callable) -> Callable:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            number = self.calls[path]
+            arguments = [*args, *kwargs.values()]
+            first = next((a for a in arguments if _is_float(a)), None)
+            if first is not None:
+                fed = self.at((path, number, "input"), first)
+                # Self-attention takes one tensor as queries, keys and values.
+                args = tuple(fed if a is first else a for a in args)
+                kwargs = {k: fed if a is first else a for k, a in kwargs.items()}
+            before = Counter(self.calls)
+            output = original(*args, **kwargs)
+            if gives_attention(layer):
+                after, self.calls = self.calls, before
+                scores = original(*args, **{**kwargs, "return_attention_scores": True})[1]
+                self.calls = after
+                self.values[path, number, "attention"] = self.to_numpy(scores)
+            if isinstance(output, tuple):
+                output = (self.at((path, number, "output"), output[0]), *output[1:])
+            elif _is_float(output):
+                output = self.at((path, number, "output"), output)
+            self.calls[path] += 1
+            return output
+
+        return recorded
+
+
+def gives_attention(layer: keras.layers.Layer) -> bool:
+    """Whether a layer computes attention probabilities itself, and gives them if asked."""
+
+    def asks(of: keras.layers.Layer) -> bool:
+        return "return_attention_scores" in inspect.signature(type(of).call).parameters
+
+    inner = layer._flatten_layers(include_self=False)
+    return asks(layer) and not any(asks(sublayer) for sublayer in inner)
+
+
+def _is_float(value: Any) -> bool:
+    return keras.ops.is_tensor(value) and "float" in keras.backend.standardize_dtype(value.dtype)
+
+
+def _at_least_float32(tensor: Any) -> str:
+    return keras.backend.result_type(tensor.dtype, "float32")
