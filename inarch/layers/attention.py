@@ -133,7 +133,7 @@ class MultiHeadAttention(keras.layers.Layer):
         scores = None
         if return_attention_scores or (training and self.dropout) or not self._fusible:
             scores = self._scores(queries, keys, mask)
-            dropped = self.dropout_layer(ops.cast(scores, values.dtype), training=training)
+            dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
         else:
             attended = ops.dot_product_attention(

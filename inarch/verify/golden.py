@@ -38,7 +38,7 @@ SIZES = {
     "vocabulary_size": 29, "num_layers": 2, "num_heads": 3, "hidden_dim": 12,
     "intermediate_dim": 20, "max_sequence_length": 14,
 }  # fmt: skip
-ROWS = (12, 7, 3)
+ROWS = (11, 7, 3)
 LABELS = 4
 
 
@@ -82,7 +82,7 @@ class Golden:
                 name = stored.setdefault(_digest(port.value), f"values/{len(stored)}")
                 arrays[name] = port.value
                 rows.append([*port.key, port.original, name, port.noise, port.local_noise])
-            described[head] = {"ports": rows, "inputs": sorted(run.inputs), "about": run.about}
+            described[head] = {"ports": rows, "inputs": [*run.inputs], "about": run.about}
         metadata = {
             "format": FORMAT,
             "config": self.config_text,

@@ -388,7 +388,8 @@ def _candidates(
     outer, inner = nest[0], nest[-1]
     found = {(path, number, "input"): [(outer, call, "input"), (inner, call, "input")]}
     last: list[Spot] = [(outer, call, "output")]
-    if (path, number, "linear") in ours:
+    linear = ours.get((path, number, "linear"))
+    if linear is not None and linear is not ours[path, number, "output"]:
         # Our layer ends with an activation. So does a module around the linear one, or one
         # without weights comes after it.
         found[path, number, "linear"] = [(inner, call, "output")]

@@ -46,7 +46,7 @@ def _values(name: str, ours: str, shape: tuple[int, ...], seed: int) -> np.ndarr
     elif ours.endswith("embeddings"):
         pass
     elif len(shape) > 1:
-        noise = 1.5 * noise / sqrt(shape[-1])
+        noise = noise / sqrt(shape[-1])
     else:
         noise = 0.5 * noise
     return noise.astype("float32")

@@ -92,7 +92,9 @@ class _Recorder:
         shape = self.values[key].shape
         if value is None or value.shape not in (shape, (1, *shape[1:])):
             return tensor
-        return ops.convert_to_tensor(np.broadcast_to(value, shape), dtype=tensor.dtype)
+        # At least float32, so that a layer in 16 bits doesn't spoil what comes after it.
+        wide = np.broadcast_to(value, shape).astype(self.values[key].dtype)
+        return ops.convert_to_tensor(wide)
 
     @contextmanager
     def watching(self, path: str, layer: keras.layers.Layer) -> Iterator[None]:
@@ -140,6 +142,8 @@ class _Recorder:
             if isinstance(output, tuple):
                 output = (self.at((path, number, "output"), output[0]), *output[1:])
             elif _is_float(output):
+                if getattr(layer, "activation", None) is keras.activations.linear:
+                    output = self.at((path, number, "linear"), output)
                 output = self.at((path, number, "output"), output)
             self.calls[path] += 1
             return output

@@ -141,7 +141,9 @@ def test_a_failure_is_headed_by_the_first_findings_diagnosis_and_lists_all_in_or
     text = Page(render(failed_report())).text
     diagnosis = 'eads in another order: "(h k) d -> d h k"'
     assert text.startswith("Failed · verification of BertBackbone H" + diagnosis)
-    first = text.index("layer_0/attention/query: its linear", text.index("What is wrong"))
+    first = text.index(
+        "layer_0/attention/query: its values before the activation", text.index("What is wrong")
+    )
     second = text.index("in the model's graph, before pooler")
     assert first < second < text.index("Layer by layer")
 
@@ -251,7 +253,7 @@ def test_without_jinja2_the_error_names_the_extra(monkeypatch):
 def test_the_terminal_says_first_what_is_wrong_first(capsys):
     verdict.show(failed_report())
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "✗ Failed  layer_0/attention/query: its linear"
+    assert lines[0] == "✗ Failed  layer_0/attention/query: its values before the activation"
     assert lines[1].strip() == 'Heads in another order: "(h k) d -> d h k"'
     assert "noise ratio 3.2e+04" in lines[2]
 

@@ -7,6 +7,7 @@ has been computed, and gives the original's values but for rounding.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import keras
@@ -29,9 +30,9 @@ SUSPECTS = (
     wiring.precision,
     wiring.activation,
     wiring.offset,
+    wiring.scale,
     wiring.output_kernel,
     wiring.sums,
-    wiring.scale,
 )
 
 
@@ -62,8 +63,19 @@ class Doctor:
             return "it gives values that aren't numbers where the original gives numbers"
         if not np.array_equal(self._second(key), forced[key]):
             return "it gives other values each time it runs: dropout, or another noise, is left on"
+        if more := self._called_more(finding.layer, forced):
+            return more
         case = Case(finding, self.reference, forced, self.layers)
         return next((said for suspect in SUSPECTS if (said := suspect(case))), None)
+
+    def _called_more(self, path: str, forced: Mapping[Key, np.ndarray]) -> str | None:
+        """What to say of a layer whose parts ours calls more often than the original."""
+        theirs = Counter(p.key[0] for p in self.reference.ports if p.key[2] == "output")
+        ours = Counter(layer for layer, _, port in forced if port == "output")
+        inner = [layer for layer in theirs if path and layer.startswith(f"{path}/")]
+        if inner and all(ours[layer] > theirs[layer] for layer in inner):
+            return f"it runs {ours[inner[0]]} times and the original {theirs[inner[0]]}"
+        return None
 
     def _second(self, key: Key) -> np.ndarray:
         if self._again is None:

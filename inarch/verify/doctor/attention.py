@@ -12,19 +12,22 @@ import numpy as np
 from inarch.verify.doctor.case import Case
 
 MASKS = {
-    "tokens see tokens and no padding": lambda real, i, j: real[:, None, :],
-    "tokens see the padding too (no mask)": lambda real, i, j: np.ones_like(real[:, None, :]),
-    "tokens see only the padding (an inverted mask)": lambda real, i, j: ~real[:, None, :],
-    "tokens see none after them (a causal mask)": lambda real, i, j: real[:, None, :] & (j <= i),
-    "tokens see none after them, but the padding (a causal mask in place of the padding mask)":
-        lambda real, i, j: np.broadcast_to(j <= i, (len(real), *np.broadcast(i, j).shape)),
-    "tokens see the first pad too (a mask off by one)":
-        lambda real, i, j: np.concatenate([real[:, :1], real[:, :-1]], 1)[:, None, :],
-    "tokens miss the last token (a mask off by one)":
-        lambda real, i, j: np.concatenate([real[:, 1:], real[:, -1:] & False], 1)[:, None, :],
-    "a token doesn't see itself": lambda real, i, j: real[:, None, :] & (i != j),
+    "one that shows tokens and no padding": lambda real, i, j: real[:, :, None] == real[:, None, :],
+    "none, and shows the padding too": lambda real, i, j: np.ones_like(real[:, None, :]),
+    "an inverted one": lambda real, i, j: ~real[:, None, :],
+    "a causal one": lambda real, i, j: real[:, None, :] & (j <= i),
+    "a causal one in place of the padding's": lambda real, i, j: np.broadcast_to(j <= i, (len(real), *np.broadcast(i, j).shape)),
+    "one that is off by one and shows the first pad":
+        lambda real, i, j: (real | np.roll(real, 1, 1))[:, None, :],
+    "one that is off by one and hides the last token":
+        lambda real, i, j: (real & np.roll(real, -1, 1))[:, None, :],
+    "one that hides a token from itself": lambda real, i, j: real[:, None, :] & (i != j),
 }  # fmt: skip
-PADDED = "tokens see tokens and no padding"
+AFTERWARDS = "one that is applied after the softmax"
+ADDED = "one that is added as 0 and -1"
+VALUES, UNIFORM = "the values themselves, with no mixing", "the values' mean, with uniform weights"
+UNNORMALISED = "scores without a softmax"
+PADDED = "one that shows tokens and no padding"
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,11 @@ class Variant:
     heads: int
     mask: str = PADDED
     scale: str = "the root of a head's width"
-    layout: str = "(h d)"
+    split: str = "(h d)"
+    merge: str = "(h d)"
     roles: str = "queries, keys and values"
     softmax: str = "keys"
-    kind: str = "dot product"
+    kind: str = "dot-product attention"
 
 
 FIELDS = tuple(Variant.__dataclass_fields__)
@@ -51,15 +55,18 @@ def diagnose(case: Case) -> str | None:
     heads = getattr(case.layers.get(path), "num_heads", None)
     parts = [case.known("output", f"{path}/{name}") for name in ("query", "key", "value")]
     mask = case.reference.inputs.get("padding_mask")
-    if heads is None or mask is None or case.key[2] == "attention":
+    theirs = case.known("input", f"{path}/output")
+    ours = case.forced.get((f"{path}/output", case.key[1], "input"))
+    if heads is None or mask is None or theirs is None or ours is None:
         return None
+    ours = ours.astype("float64")
     if any(p is None or p.ndim != 3 or p.shape[-1] % heads for p in parts):
         return None
     query, key, value = (p for p in parts if p is not None)
     found: dict[str, Variant] = {}
     for variant in _variants(heads, query.shape[-1], mask.size):
         mixed = attend(query, key, value, mask != 0, variant)
-        for side, values in (("theirs", case.theirs), ("ours", case.ours)):
+        for side, values in (("theirs", theirs), ("ours", ours)):
             if side not in found and case.same(mixed, values):
                 found[side] = variant
         if len(found) == 2:
@@ -78,37 +85,37 @@ def _said(ours: Variant, theirs: Variant) -> str | None:
 
 def _wording(name: str, mine: object, right: object) -> str:
     if name == "mask":
-        return f"the mask: in ours {mine}; in the original {right}"
+        return f"the mask: ours has {mine}, the original {right}"
     if name == "scale":
         return f"the scale: ours divides the scores by {mine}, the original by {right}"
     if name == "heads":
         return f"ours has {mine} heads, the original {right}"
-    if name == "layout":
-        return f"the heads are split in the wrong order: ours {mine}, the original {right}"
+    if name in ("split", "merge"):
+        return f"the heads' order at the {name}: ours {mine}, the original {right}"
     if name == "softmax":
-        return f"the softmax is over the wrong axis: ours over the {mine}, the original {right}"
+        return f"the softmax is over the wrong axis: ours over the {mine}, the original over the {right}"
     if name == "roles":
         return f"ours takes the projections as {mine}, the original as {right}"
-    return f"ours is {mine}, the original {right} attention"
+    return f"ours gives {mine}, the original {right}"
 
 
 def _variants(heads: int, width: int, tokens: int) -> Iterator[Variant]:
     """The usual one, and those that differ in one respect or, at last, in two."""
     usual = Variant(heads)
-    single = [replace(usual, mask=mask) for mask in MASKS if mask != PADDED]
+    masks = [*MASKS, AFTERWARDS, ADDED]
+    single = [replace(usual, mask=mask) for mask in masks if mask != PADDED]
     divisors = [n for n in range(1, width + 1) if width % n == 0]
     single += [replace(usual, scale=scale) for scale in list(SCALES)[1:]]
     single += [replace(usual, scale=f"the root of {n}") for n in divisors if n > 1]
-    single += [replace(usual, layout="(d h)"), replace(usual, softmax="queries")]
+    single += [replace(usual, softmax="queries")]
+    single += [replace(usual, split=order) for order in ("(d h)", "[h t d] without transposing")]
+    single += [replace(usual, merge=order) for order in ("(d h)", "[h t d] without transposing")]
     single += [
         replace(usual, roles=roles)
         for roles in ("keys, queries and values", "values, keys and queries",
                       "queries, values and keys")
     ]  # fmt: skip
-    single += [
-        replace(usual, kind=kind)
-        for kind in ("the values themselves (no)", "their mean (uniform)", "without a softmax")
-    ]
+    single += [replace(usual, kind=kind) for kind in (VALUES, UNIFORM, UNNORMALISED)]
     single += [
         replace(usual, heads=n) for n in range(1, width + 1) if width % n == 0 and n != heads
     ]
@@ -143,21 +150,30 @@ def attend(
     q, k, v = (_split(roles[name], how) for name in order)
     length = query.shape[1]
     i, j = np.arange(length)[:, None], np.arange(length)[None, :]
-    seen = np.broadcast_to(MASKS[how.mask](real, i, j), (len(real), length, length))[:, None]
+    mask = MASKS.get(how.mask, MASKS[PADDED])(real, i, j)
+    seen = np.broadcast_to(mask, (len(real), length, length))[:, None]
     scores = np.einsum("bthd,bshd->bhts", q, k) / _divisor(how, query.shape[-1])
-    if how.kind == "their mean (uniform)":
+    if how.kind == UNIFORM:
         scores = np.zeros_like(scores)
     hidden = np.where(seen, scores, -1e30)
+    if how.mask == AFTERWARDS:
+        hidden = scores
+    elif how.mask == ADDED:
+        hidden = scores + seen - 1
     axis = -1 if how.softmax == "keys" else -2
     weights = np.exp(hidden - hidden.max(axis=axis, keepdims=True))
     weights /= weights.sum(axis=axis, keepdims=True)
-    if how.kind == "the values themselves (no)":
+    if how.mask == AFTERWARDS:
+        weights = weights * seen
+    if how.kind == VALUES:
         weights = np.broadcast_to(np.eye(length), weights.shape)
-    if how.kind == "without a softmax":
+    if how.kind == UNNORMALISED:
         weights = np.where(seen, scores, 0)
     mixed = np.einsum("bhts,bshd->bthd", weights, v)
-    if how.layout == "(d h)":
+    if how.merge == "(d h)":
         mixed = mixed.swapaxes(2, 3)
+    elif how.merge != "(h d)":
+        mixed = mixed.swapaxes(1, 2)
     return mixed.reshape(query.shape[0], length, -1)
 
 
@@ -169,6 +185,8 @@ def _divisor(how: Variant, width: int) -> float:
 
 def _split(x: np.ndarray, how: Variant) -> np.ndarray:
     batch, length, width = x.shape
-    if how.layout == "(d h)":
+    if how.split == "(d h)":
         return x.reshape(batch, length, width // how.heads, how.heads).swapaxes(2, 3)
+    if how.split != "(h d)":
+        return x.reshape(batch, how.heads, length, width // how.heads).swapaxes(1, 2)
     return x.reshape(batch, length, how.heads, width // how.heads)

@@ -87,6 +87,43 @@ class Case:
             if array.ndim == ndim and sorted(array.shape) == sorted(sizes):
                 yield name, array
 
+    def holder(self, name: str | None) -> str:
+        """Which layer of ours holds the original's tensor instead, for the end of a sentence."""
+        wanted = self.reference.weights.get(name or "")
+        if wanted is None:
+            return ""
+        inner_first = sorted(self.layers.items(), key=lambda item: -item[0].count("/"))
+        for path, layer in inner_first:
+            for held in layer.weights if path != self.key[0] else ():
+                value = to_numpy(held).astype("float64")
+                if any(equal(value, turned) for turned in (wanted, wanted.T)):
+                    return f", which is in {path}: the two are swapped in the map"
+        return ", which is nowhere: one tensor is mapped twice"
+
+    def before(self, ours: bool) -> list[Port]:
+        """The ports that come before the place, in our order or in the original's; last first."""
+        if not ours:
+            ports = list(self.reference.ports)
+            return ports[: ports.index(self.port)][::-1]
+        keys = list(self.forced)
+        earlier = keys[: keys.index(self.key)][::-1]
+        return [self.ports[key] for key in earlier if key in self.ports]
+
+    @cached_property
+    def tensor_names(self) -> dict[int, str]:
+        """What to call each known tensor: what it is to the layer at hand, or where it is made."""
+        block = self.finding.layer
+        found: dict[int, tuple[tuple[int, int], str]] = {}
+        for port in self.reference.ports:
+            layer, _, name = port.key
+            own = bool(block) and (layer, name) == (block, "input")
+            rank = (0 if own else 1 if name == "output" else 2, layer.count("/"))
+            if layer:
+                last = found.get(id(port.value))
+                if last is None or rank < last[0]:
+                    found[id(port.value)] = rank, f"{name} of {layer}"
+        return {key: name for key, (_, name) in found.items()}
+
     def name_of(self, values: np.ndarray) -> str | None:
         """The original's name for a vector, given to a relative error of 1e-3."""
         for name, array in self.weights(1, *values.shape):

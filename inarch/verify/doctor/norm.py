@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -12,10 +13,6 @@ EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 KINDS = {
     "layer normalization": lambda x: (x - _mean(x), np.var(x, axis=-1, keepdims=True)),
     "normalization by the root mean square": lambda x: (x, _mean(x * x)),
-    "normalization by the unbiased variance": lambda x: (
-        x - _mean(x),
-        np.var(x, axis=-1, keepdims=True, ddof=1),
-    ),
     "centering without scaling": lambda x: (x - _mean(x), np.ones_like(x[..., :1])),
     "no normalization": lambda x: (x, np.ones_like(x[..., :1])),
 }
@@ -34,7 +31,7 @@ class Norm:
 def diagnose(case: Case) -> str | None:
     """What is wrong with a normalization, by what each side turns out to compute."""
     gamma, x = variable(case.layer, "gamma"), case.known("input")
-    if gamma is None or x is None or gamma.shape != x.shape[-1:]:
+    if gamma is None or x is None or gamma.shape != x.shape[-1:] or case.key[2] != "output":
         return None
     declared = float(getattr(case.layer, "epsilon", 0.0))
     tokens = case.rows(x)
@@ -49,10 +46,13 @@ def diagnose(case: Case) -> str | None:
             f"the epsilon is {ours.epsilon:g}; with {theirs.epsilon:g} the original's values are "
             "restored"
         )
-    return _weights(case, ours, theirs)
+    width = x.shape[-1]
+    if _near(ours.gamma, theirs.gamma * sqrt((width - 1) / width)):
+        return "ours divides by the unbiased variance (n - 1), the original by the plain one (n)"
+    return _weights(case, theirs)
 
 
-def _weights(case: Case, ours: Norm, theirs: Norm) -> str | None:
+def _weights(case: Case, theirs: Norm) -> str | None:
     beta, gamma = variable(case.layer, "beta"), variable(case.layer, "gamma")
     if gamma is None:
         return None
@@ -72,7 +72,7 @@ def _weights(case: Case, ours: Norm, theirs: Norm) -> str | None:
         )
     other = case.name_of(held[name])
     if other:
-        return f"it holds {other} where the original has {right[name]}: two norms are swapped"
+        return f"it holds {other} where the original has {right[name]}{case.holder(right[name])}"
     return f"{' and '.join(wrong)} has other values than the original's {right[name]}"
 
 
@@ -82,14 +82,20 @@ def _fit(case: Case, x: np.ndarray, y: np.ndarray, declared: float) -> Norm | No
         return None
     for kind, parts in KINDS.items():
         values, variance = parts(x)
+        fits: list[tuple[float, Norm]] = []
         for epsilon in (declared, *EPSILONS):
             n = values / np.sqrt(variance + epsilon)
             centre = n.mean(axis=0)
             spread = ((n - centre) ** 2).mean(axis=0)
             gamma = ((n - centre) * (y - y.mean(axis=0))).mean(axis=0) / np.maximum(spread, 1e-30)
             beta = y.mean(axis=0) - gamma * centre
-            if case.close(n * gamma + beta - y, y):
-                return Norm(kind, epsilon, gamma, beta)
+            error = n * gamma + beta - y
+            if case.close(error, y):
+                fits.append((float(np.square(error).sum()), Norm(kind, epsilon, gamma, beta)))
+        if fits:
+            best, norm = min(fits, key=lambda fit: fit[0])
+            # Several small ones may fit as well; then the layer's own is meant.
+            return fits[0][1] if fits[0][0] <= 2 * best else norm
     return None
 
 

@@ -27,6 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": get_activation("sigmoid"),
     "squared ReLU": lambda x: ops.square(ops.relu(x)),
     "ELU": get_activation("elu"),
+    "softmax": get_activation("softmax"),
 }
 
 
@@ -76,10 +77,9 @@ def activation(case: Case) -> str | None:
 
 def sums(case: Case) -> str | None:
     """Another sum of known tensors than the original's: a residual, a scale, another path."""
-    terms = list(_terms(case))
     alias = _alias(case)
-    theirs = Sum((alias,), (1.0,)) if alias else _as_sum(case, case.theirs, terms)
-    ours = _as_sum(case, case.ours, terms)
+    theirs = Sum((alias,), (1.0,)) if alias else _as_sum(case, case.theirs, list(_terms(case)))
+    ours = _as_sum(case, case.ours, list(_terms(case, ours=True)))
     if theirs is None:
         return None
     if ours is None:
@@ -87,14 +87,20 @@ def sums(case: Case) -> str | None:
     missing = [name for name in theirs.names if name not in ours.names]
     extra = [name for name in ours.names if name not in theirs.names]
     said = f"the original has {theirs} here, ours {ours}"
+    if missing and not extra and case.key[0].endswith("norm") and _is_residual(case, ours.names):
+        return f"a norm is at another place, before the sum instead of after it: {said}"
     if missing and not extra:
         return (
             f"the {_residual(case, missing[0])} is missing: {said}; adding it restores its values"
         )
     if extra and not missing:
-        return f"the {extra[0]} is added though the original leaves it out: {said}"
+        return (
+            f"a residual too many: the {extra[0]} is added and the original leaves it out: {said}"
+        )
     if not missing and theirs.factors != ours.factors:
         return f"another scale: {said}"
+    if len(missing) == len(extra) == 1 and len(theirs.names) > 1:
+        return f"another residual: the original adds the {missing[0]}, ours the {extra[0]}"
     if any("norm" in name for name in extra) or any("norm" in name for name in missing):
         return f"a norm is at another place (before or after the sum): {said}"
     return f"another path: {said}"
@@ -128,6 +134,8 @@ def scale(case: Case) -> str | None:
 
 def output_kernel(case: Case) -> str | None:
     """A projection by another of the original's matrices, such as an untied head."""
+    if variable(case.layer, "kernel") is not None:
+        return None
     theirs, ours = case.rows(case.theirs), case.rows(case.ours)
     for term in _all_terms(case):
         x = case.rows(term.value)
@@ -153,6 +161,10 @@ def precision(case: Case) -> str | None:
         return None
     for name in DTYPES:
         dtype = DTYPES[name]
+        path = case.finding.layer
+        scores = case.forced.get((path, case.key[1], "attention"))
+        if scores is not None and _held(scores.astype("float64"), dtype):
+            return f"the softmax was computed in {name}: in float32 its values are restored"
         if _held(case.ours, dtype):
             return f"it was computed in {name}: in float32 the original's values are restored"
         kernel = variable(case.layer, "kernel")
@@ -168,31 +180,35 @@ def _held(values: np.ndarray, dtype: np.dtype) -> bool:
 # --- known tensors -----------------------------------------------------------------------------
 
 
-def _all_terms(case: Case) -> Iterator[Term]:
-    """Every known tensor near the place: in the same layer, or at the model's top level."""
-    around = case.finding.layer or case.key[0]
-    block = around.split("/")[0]
+def _all_terms(case: Case, ours: bool = False) -> Iterator[Term]:
+    """Known tensors from before the place and near it: the same layer's, the model's own, and
+    the last few of others."""
+    block = (case.finding.layer or case.key[0]).split("/")[0]
     seen = {id(case.theirs)}
-    for key, port in case.ports.items():
-        layer = key[0]
-        near = layer.split("/")[0] == block or "/" not in layer or layer.startswith("embeddings")
-        # What is recorded there itself explains nothing.
-        if layer and near and key[2] != "attention" and id(port.value) not in seen:
+    for distance, port in enumerate(case.before(ours)):
+        layer, _, name = port.key
+        near = distance < 8 or layer.split("/")[0] == block or "/" not in layer
+        if layer and name != "attention" and near and id(port.value) not in seen:
             seen.add(id(port.value))
-            yield Term(f"{key[2]} of {layer}", port.value)
+            yield Term(case.tensor_names[id(port.value)], port.value)
 
 
 def _alias(case: Case) -> str | None:
     """The layer whose output the original takes here as it is."""
-    for key, port in case.ports.items():
-        if port.value is case.theirs and key[0] and key != case.key and key[2] == "output":
-            return f"output of {key[0]}"
+    for port in case.before(ours=False):
+        if port.value is case.theirs and port.key[2] == "output":
+            return case.tensor_names[id(port.value)]
     return None
 
 
 def _sources(case: Case) -> Iterator[Term]:
     """Known tensors that an activation may come after, the likeliest first."""
     linear = case.known("linear")
+    kernel, bias, x = variable(case.layer, "kernel"), variable(case.layer, "bias"), None
+    if case.key[2] == "output" and kernel is not None:
+        x = case.known("input")
+    if linear is None and kernel is not None and x is not None and kernel.ndim == 2:
+        linear = x @ kernel + (0 if bias is None else bias)
     if case.key[2] == "output" and linear is not None:
         yield Term("kernel", linear)
     for term in _terms(case):
@@ -200,10 +216,10 @@ def _sources(case: Case) -> Iterator[Term]:
             yield term
 
 
-def _terms(case: Case) -> Iterator[Term]:
+def _terms(case: Case, ours: bool = False) -> Iterator[Term]:
     """Known tensors of the shape of what is sought; of sequences, a token or a mean of them."""
     shape = case.theirs.shape
-    for term in _all_terms(case):
+    for term in _all_terms(case, ours):
         value = term.value
         if value.shape == shape or (value.shape[0] == 1 and value.shape[1:] == shape[1:]):
             yield term
@@ -250,11 +266,17 @@ def _as_sum(case: Case, values: np.ndarray, terms: list[Term]) -> Sum | None:
     return None
 
 
-def _residual(case: Case, name: str) -> str:
+def _is_residual(case: Case, names: tuple[str, ...]) -> bool:
+    """Whether all there is is what passes by the half of the layer, not what the half gives."""
     block = case.finding.layer
-    if block and name in (f"input of {block}", f"output of {block}/attention_norm"):
-        return f"residual ({name})"
-    return name if block == "" else f"residual ({name})"
+    passing = {id(p.value) for p in case.reference.ports if p.key == (block, case.key[1], "input")}
+    passing |= {id(p.value) for p in case.before(ours=False) if "norm" in p.key[0]}
+    found = [t for t in _all_terms(case, ours=True) if t.name in names]
+    return bool(block) and all(id(t.value) in passing for t in found)
+
+
+def _residual(case: Case, name: str) -> str:
+    return f"residual ({name})" if case.finding.layer else name
 
 
 def _tensor(value: np.ndarray) -> Any:

@@ -1,0 +1,143 @@
+"""Every architecture computes what the original computed, by its golden file and without torch."""
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from inarch.checkpoints.config import Field
+from inarch.models import registry
+from inarch.models.backbone import Backbone
+from inarch.models.variables import named_variables
+from inarch.tasks import auto
+from inarch.tasks.verification import verify_golden
+from inarch.verify.compare import verify
+from inarch.verify.golden import LIMIT, Golden
+
+FOLDER = Path(__file__).parents[1] / "golden"
+
+
+def path_of(name):
+    return FOLDER / f"{name}.safetensors"
+
+
+@pytest.fixture(params=sorted(registry.architectures()))
+def architecture(request):
+    return registry.architectures()[request.param]
+
+
+@pytest.fixture
+def golden(architecture):
+    path = path_of(architecture.name)
+    assert path.is_file(), f"write it: inarch verify --golden {architecture.name}"
+    return Golden.read(path)
+
+
+def examined(golden, folder, change=lambda model: None):
+    golden.unpack(folder)
+    model = Backbone.from_preset(folder)
+    change(model)
+    return verify(model, golden.runs[""])
+
+
+def test_ours_is_the_originals_function(architecture, golden):
+    report = verify_golden(path_of(architecture.name))
+    assert report.findings == ()
+    assert report.worst < report.threshold
+    assert {m.layer for m in report.measures} >= {"layer_0", "layer_1", ""}
+    for agreement in report.outputs.values():
+        assert agreement.top1 == 1
+        assert agreement.max_kl < 1e-9
+
+
+def test_the_golden_file_covers_every_variable_and_head(architecture, golden, tmp_path):
+    heads = {task.head for task in auto.HEADED} & architecture.sources[0].heads.keys()
+    assert golden.runs.keys() == {"", *heads}
+    assert path_of(architecture.name).stat().st_size <= LIMIT
+    golden.unpack(tmp_path)
+    model = Backbone.from_preset(tmp_path)
+    report = verify(model, golden.runs[""])
+    compared = {m.layer for m in report.measures if m.port == "output"}
+    holders = {name.rpartition("/")[0] for name in named_variables(model)}
+    assert holders <= compared
+
+
+def test_its_weights_hide_nothing(golden):
+    for name, value in golden.weights.items():
+        assert value.dtype == "float32"
+        assert np.std(value) > 0.1, name
+
+
+def test_reading_and_writing_give_the_same_file(golden, architecture, tmp_path):
+    golden.write(tmp_path / "again.safetensors")
+    original = path_of(architecture.name).read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == original
+
+
+def test_our_defaults_are_the_originals(architecture, golden):
+    source = architecture.sources[0]
+    implied = source.config_map.arguments({"model_type": source.model_type})
+    meant = source.config_map.arguments(golden.defaults)
+    assert implied == meant
+    signature = inspect.signature(architecture.backbone).parameters
+    for name, value in implied.items():
+        default = signature[name].default
+        assert default in (value, inspect.Parameter.empty), name
+
+
+# --- what it must notice -----------------------------------------------------------------------
+
+
+def test_it_notices_another_default_of_epsilon(architecture, golden, tmp_path):
+    source = architecture.sources[0]
+    for at, entry in enumerate(source.config):
+        if isinstance(entry, Field) and "epsilon" in entry.ours:
+            source.config[at] = dataclasses.replace(entry, default=1e-5)
+            try:
+                assert examined(golden, tmp_path).findings
+            finally:
+                source.config[at] = entry
+            return
+    report = examined(golden, tmp_path, all_norms(1e-5))  # it is fixed in the graph
+    assert report.findings
+    assert "norm" in report.first.measure.layer
+
+
+def all_norms(epsilon):
+    def change(model):
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.LayerNormalization):
+                layer.epsilon = epsilon
+
+    return change
+
+
+def test_it_notices_gelu_through_tanh(architecture, golden, tmp_path):
+    path = tmp_path / "config.json"
+    source = architecture.sources[0]
+    (field,) = [e for e in source.config if isinstance(e, Field) and e.ours == "activation"]
+    golden = dataclasses.replace(
+        golden,
+        config_text=json.dumps(json.loads(golden.config_text) | {field.theirs: "gelu_new"}),
+    )
+    report = examined(golden, tmp_path)
+    assert path.is_file()
+    assert report.first.layer == "layer_0/up"
+
+
+def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):
+    def change(model):
+        for name, variable in named_variables(model).items():
+            if "attention" in name and name.endswith("bias"):
+                variable.assign(np.zeros(variable.shape))
+
+    report = examined(golden, tmp_path, change)
+    assert {f.layer for f in report.findings} == {
+        f"layer_{i}/attention/{part}"
+        for i in range(2)
+        for part in ("query", "key", "value", "output")
+    }

@@ -1,0 +1,71 @@
+"""The page of all faults and what verification makes of them: `fault_table.py docs/faults.md`."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from inarch.verify.compare import verify
+from inarch.verify.golden import Golden
+from tests.verify.fault import Fault
+from tests.verify.faults import GOLDENS, astray, caught, diagnosed, examine, faults_for, load
+
+INTRO = """\
+# Verification, verified
+
+Each kind of fault below is put into a right model with tiny random weights, which is then verified
+against what the original computes. *Caught* is a fault that the verdict shows, *located* one whose
+findings are the faulty places and no others, *diagnosed* one that the first finding's line names.
+The noise ratio is the largest of any tensor, to a power of ten: what rounding alone does is about
+1, and from 8 on a tensor has diverged.
+"""
+COLUMNS = "| Kind of fault | Caught | Located | Diagnosed | Noise ratio |\n|---|---|---|---|---|"
+
+
+def table() -> str:
+    """The page in Markdown."""
+    return "\n".join([INTRO, *(_section(path) for path in GOLDENS)])
+
+
+def _section(path: Path) -> str:
+    golden = Golden.read(path)
+    results = [_result(golden, fault) for fault in faults_for(golden)]
+    alarms = sum(not verify(load(golden, h), run).passed for h, run in golden.runs.items())
+    marks = list(zip(*(marks for _, marks, _ in results), strict=True))
+    said = (f"{100 * sum(m) / len(m):.0f}% {n}" for n, m in zip(NAMES, marks, strict=True))
+    rows = [
+        f"| {name} | {' | '.join('yes' if mark else 'no' for mark in marks)} | {ratio} |"
+        for name, marks, ratio in results
+    ]
+    return "\n".join([
+        f"## {path.stem}\n",
+        f"{len(results)} kinds: {', '.join(said)}. "
+        f"{alarms} false alarms in {len(golden.runs)} right models.\n",
+        COLUMNS, *rows, "",
+    ])  # fmt: skip
+
+
+NAMES = ("caught", "located", "diagnosed")
+
+
+def _result(golden: Golden, fault: Fault) -> tuple[str, tuple[bool, bool, bool], str]:
+    report = examine(golden, fault)
+    marks = (caught(report), not astray(fault, report), diagnosed(fault, report))
+    return fault.name, marks, _power(max(measure.worst for measure in report.measures))
+
+
+def _power(ratio: float) -> str:
+    """A ratio to a power of ten, which other machines agree with."""
+    if math.isinf(ratio):
+        return "∞"
+    power = str(round(math.log10(ratio)))
+    return "10" + power.translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(table(), "utf-8")

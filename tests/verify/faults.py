@@ -1,0 +1,71 @@
+"""Every kind of fault that applies to an architecture, and what verification makes of it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import keras
+
+from inarch.models.backbone import Backbone
+from inarch.tasks import MaskedLM, TextClassifier
+from inarch.verify.compare import verify
+from inarch.verify.doctor import Doctor
+from inarch.verify.golden import Golden
+from inarch.verify.report import Finding, Report
+
+from . import faults_of_attention, faults_of_graph, faults_of_heads, faults_of_weights
+from .fault import Fault
+
+GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
+TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier}
+
+
+def faults_for(golden: Golden) -> list[Fault]:
+    """All faults that the layers of an architecture can have."""
+    layers = {port.key[0] for run in golden.runs.values() for port in run.ports}
+    modules = (faults_of_weights, faults_of_attention, faults_of_graph, faults_of_heads)
+    return [fault for module in modules for fault in module.faults(layers)]
+
+
+def load(golden: Golden, head: str = "") -> keras.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        golden.unpack(Path(folder))
+        if head:
+            return TASKS[head].from_preset(folder, preprocessor=None)
+        return Backbone.from_preset(folder)
+
+
+def examine(golden: Golden, fault: Fault) -> Report:
+    """Inject a fault into a fresh model and verify it."""
+    keras.utils.set_random_seed(0)
+    model, reference = load(golden, fault.head), golden.runs[fault.head]
+    fault.inject(model)
+    return verify(model, reference, diagnose=Doctor(model, reference))
+
+
+def caught(report: Report) -> bool:
+    """Whether any tensor is further from float64 than noise can be."""
+    return max(measure.worst for measure in report.measures) > report.threshold
+
+
+def astray(fault: Fault, report: Report) -> list[str]:
+    """What findings and faulty places have not in common; nothing, if all is located."""
+    findings = report.findings
+    wrong = [f.where for f in findings if not any(_touches(f, p) for p in fault.places)]
+    missed = [p for p in sorted(fault.places) if not any(_touches(f, p) for f in findings)]
+    return [f"{where}: nothing is wrong there" for where in wrong] + [
+        f"{place or 'the model'}: no finding" for place in missed
+    ]
+
+
+def diagnosed(fault: Fault, report: Report) -> bool:
+    """Whether the diagnosis of the first finding names the fault."""
+    said = report.first and report.first.diagnosis
+    return bool(fault.diagnosis and said and re.search(fault.diagnosis, said))
+
+
+def _touches(finding: Finding, place: str) -> bool:
+    paths = (finding.layer, finding.measure.layer)
+    return any(path == place or (place and path.startswith(f"{place}/")) for path in paths)

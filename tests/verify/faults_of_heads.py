@@ -1,0 +1,139 @@
+"""Wrong poolers, classifiers and masked-LM heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from inarch.verify.trace import layers_of
+
+from .fault import Fault, Injection, around, at, attribute, changed, computes, gives
+
+TRANSFORM, TRANSFORM_NORM = "masked_lm_head/transform", "masked_lm_head/transform_norm"
+MASKED_LM, CLASSIFIER = "masked_lm", "text_classifier"
+LOGITS = "logits"
+
+
+# --- what reads one token ------------------------------------------------------------------------
+
+
+def reads(change: Any) -> Injection:
+    """The model reads something else than its first token."""
+
+    def inject(model: keras.Model) -> None:
+        models = [model, *(m for m in model.layers if isinstance(m, keras.Model))]
+        operations = [operation for m in models for operation in m.operations]
+        (slicing,) = (o for o in operations if type(o).__name__ == "GetItem")
+        around(slicing, lambda call, x, key: change(x))
+
+    return inject
+
+
+def readers(name: str, path: str, head: str, after: str) -> list[Fault]:
+    """Faults of a dense layer that reads the first token.
+
+    Args:
+        after: the place that shows what its activation gives.
+    """
+    right = "tanh" if path == "pooler" else "relu"
+    other, wrong = ("ReLU", ops.relu) if path == "pooler" else ("tanh", ops.tanh)
+    return [
+        Fault(f"{name} takes the last token", reads(lambda x: x[:, -1]), at(path), "token",
+            head, fast=True),
+        Fault(f"{name} takes the second token", reads(lambda x: x[:, 1]), at(path), "token",
+            head),
+        Fault(f"{name} takes the mean", reads(lambda x: ops.mean(x, axis=1)), at(path),
+            "token|mean", head),
+        Fault(f"{name} kernel transposed", changed(f"{path}/kernel", np.transpose), at(path),
+            "transposed", head),
+        Fault(f"{name} bias dropped", changed(f"{path}/bias", np.zeros_like), at(path), "bias",
+            head),
+        Fault(f"{name} activation missing",
+            attribute(at(path), "activation", keras.activations.linear), at(after),
+            f"(?i){right}", head),
+        Fault(f"{name} activation is {other}", attribute(at(path), "activation", wrong),
+            at(after), f"(?i){right}|{other}", head),
+    ]  # fmt: skip
+
+
+# --- classifiers ---------------------------------------------------------------------------------
+
+CLASSIFIERS = [
+    Fault("Classifier bias dropped", changed("logits/bias", np.zeros_like), at(LOGITS), "bias",
+        CLASSIFIER),
+    Fault("Labels in the wrong order", changed("logits/kernel", np.fliplr), at(LOGITS),
+        "holds other values", CLASSIFIER),
+    Fault("Classifier's logits divided by a temperature", gives(LOGITS, lambda x: x / 1.5),
+        at(LOGITS), "times|scale|factor", CLASSIFIER),
+    Fault("Classifier gives probabilities", gives(LOGITS, ops.softmax), at(LOGITS), "softmax",
+        CLASSIFIER),
+]  # fmt: skip
+
+
+# --- masked language models ----------------------------------------------------------------------
+
+
+def untied(layer: Any, x: Any) -> Any:
+    """The head has a kernel of its own, at its initial values."""
+    x = layer.transform_norm(layer.transform(x))
+    shape = (x.shape[-1], layer.vocabulary_size)
+    kernel = np.random.default_rng(0).normal(size=shape, scale=0.02).astype("float32")
+    return ops.matmul(x, kernel) + layer.output_bias
+
+
+def without_padding_row(model: keras.Model) -> None:
+    """Row 0 of the tied table is 0, as an embedding with a padding index begins with."""
+    embeddings = layers_of(model)["embeddings/token_embedding"].embeddings
+    value = np.array(ops.convert_to_numpy(embeddings))
+    value[0] = 0
+    embeddings.assign(value)
+
+
+def transform_activation(function: Any) -> Injection:
+    return attribute(at(TRANSFORM), "activation", function)
+
+
+def of_masked_lm(head: str) -> list[Fault]:
+    """Faults of a masked-LM head.
+
+    Args:
+        head: the place of its logits.
+    """
+    return [
+        Fault("Masked-LM transform through tanh GELU",
+            transform_activation(lambda x: ops.gelu(x, approximate=True)), at(TRANSFORM), "tanh",
+            MASKED_LM),
+        Fault("Masked-LM transform with ReLU", transform_activation(ops.relu), at(TRANSFORM),
+            "(?i)relu", MASKED_LM),
+        Fault("Masked-LM transform kernel transposed",
+            changed(f"{TRANSFORM}/kernel", np.transpose), at(TRANSFORM), "transposed", MASKED_LM),
+        Fault("Epsilon 1e-5 in the masked-LM transform's norm",
+            attribute(at(TRANSFORM_NORM), "epsilon", 1e-5), at(TRANSFORM_NORM), "epsilon",
+            MASKED_LM),
+        Fault("Tied masked-LM head untied", computes(at("masked_lm_head"), untied), at(head),
+            "tied|table|embedding", MASKED_LM, fast=True),
+        Fault("Masked-LM bias dropped",
+            changed("masked_lm_head/output_bias", np.zeros_like), at(head), "bias", MASKED_LM),
+        Fault("Masked-LM logits divided by a temperature",
+            gives("masked_lm_head", lambda x: x / 1.5), at(head), "times|scale|factor",
+            MASKED_LM),
+        Fault("Padding row of the tied table zeroed", without_padding_row, at(head), None,
+            MASKED_LM),
+    ]  # fmt: skip
+
+
+def faults(layers: set[str]) -> list[Fault]:
+    found = []
+    if "pooler" in layers:
+        found += readers("Pooler", "pooler", "", after="pooler")
+    if "pre_classifier" in layers:
+        found += readers("Classifier's layer", "pre_classifier", CLASSIFIER, after=LOGITS)
+    if LOGITS in layers:
+        found += CLASSIFIERS
+    if TRANSFORM in layers:
+        # Where the original has no module of the head's extent, its logits are the model's.
+        found += of_masked_lm("masked_lm_head" if "masked_lm_head" in layers else "")
+    return found

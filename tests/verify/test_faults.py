@@ -1,0 +1,75 @@
+"""Verification is itself verified: faults put into right models are caught, and at their place."""
+
+import pytest
+
+from inarch.verify.compare import verify
+from inarch.verify.golden import Golden
+
+from .fault import at, calls, computes
+from .faults import GOLDENS, astray, caught, diagnosed, examine, faults_for, load
+from .faults_of_attention import PLACES, attend
+from .faults_of_graph import encode
+
+READ = {path.stem: Golden.read(path) for path in GOLDENS}
+KINDS = [
+    pytest.param(
+        golden,
+        fault,
+        id=f"{name}-{fault.name}",
+        marks=[] if fault.fast else pytest.mark.reference,
+    )
+    for name, golden in READ.items()
+    for fault in faults_for(golden)
+]
+RUNS = [pytest.param(g, head, id=f"{name}-{head}") for name, g in READ.items() for head in g.runs]
+
+
+@pytest.mark.parametrize(("golden", "fault"), KINDS)
+def test_a_fault_is_caught_at_its_place_and_diagnosed(golden, fault):
+    report = examine(golden, fault)
+    assert caught(report)
+    assert not report.passed
+    assert not astray(fault, report)
+    if fault.diagnosis:
+        assert diagnosed(fault, report), report.first.diagnosis
+
+
+@pytest.mark.parametrize(("golden", "head"), RUNS)
+def test_a_right_model_raises_no_alarm(golden, head):
+    report = verify(load(golden, head), golden.runs[head])
+    assert report.passed
+    assert not caught(report)
+
+
+@pytest.mark.parametrize(
+    "inject",
+    [computes(PLACES, attend), computes(at("layer_1"), encode)],
+    ids=["attention", "encoder"],
+)
+@pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
+def test_a_rewritten_layer_without_a_fault_raises_no_alarm(golden, inject):
+    model = load(golden)
+    inject(model)
+    assert verify(model, golden.runs[""]).passed
+
+
+@pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
+def test_verifying_leaves_the_calls_of_a_model_as_they_were(golden):
+    model, run = load(golden), golden.runs[""]
+    seen = []
+
+    def count(call, *args, **kwargs):
+        seen.append(call)
+        return call(*args, **kwargs)
+
+    calls(at("layer_0"), count)(model)
+    verify(model, run)
+    seen.clear()
+    model(run.inputs)
+    assert len(seen) == 1
+
+
+def test_names_of_faults_are_unique():
+    for golden in READ.values():
+        names = [fault.name for fault in faults_for(golden)]
+        assert len(set(names)) == len(names)
