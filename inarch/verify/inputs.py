@@ -40,7 +40,7 @@ def make_inputs(
     random = np.random.default_rng(seed)
     longest = max(lengths or [min(arguments.get("max_sequence_length", LONGEST), LONGEST)])
     # Rows are cheap as long as they are short.
-    shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.5, 0.1, 0)
+    shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
     lengths = lengths or [max(1, round(longest * share)) for share in shares]
     mask = (np.arange(longest) < np.array(lengths)[:, None]).astype("int32")
     words = random.integers(1, arguments["vocabulary_size"], mask.shape)

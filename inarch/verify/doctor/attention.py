@@ -16,7 +16,7 @@ MASKS = {
     "none, and shows the padding too": lambda real, i, j: np.ones_like(real[:, None, :]),
     "an inverted one": lambda real, i, j: ~real[:, None, :],
     "a causal one": lambda real, i, j: real[:, None, :] & (j <= i),
-    "a causal one in place of the padding's": lambda real, i, j: np.broadcast_to(j <= i, (len(real), *np.broadcast(i, j).shape)),
+    "a causal one in place of the padding's": lambda real, i, j: (j <= i)[None],
     "one that is off by one and shows the first pad":
         lambda real, i, j: (real | np.roll(real, 1, 1))[:, None, :],
     "one that is off by one and hides the last token":
@@ -93,7 +93,7 @@ def _wording(name: str, mine: object, right: object) -> str:
     if name in ("split", "merge"):
         return f"the heads' order at the {name}: ours {mine}, the original {right}"
     if name == "softmax":
-        return f"the softmax is over the wrong axis: ours over the {mine}, the original over the {right}"
+        return f"the softmax: ours is over the {mine}, the original's over the {right}"
     if name == "roles":
         return f"ours takes the projections as {mine}, the original as {right}"
     return f"ours gives {mine}, the original {right}"
