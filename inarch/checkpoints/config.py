@@ -107,13 +107,18 @@ GENERATION = frozenset(
 class Field:
     """Their field `theirs` is our argument `ours`.
 
-    `values` translates a choice; the first of several spellings is the one written back.
+    `values` translates a choice; the first of several spellings is the one written back. `least`
+    is the smallest whole number it can be. Where theirs counts the rows of a table of which the
+    first aren't used, up to and including the row that another field `after` names, ours counts
+    the rest.
     """
 
     theirs: str
     ours: str
     default: Any = _REQUIRED
     values: Mapping[Any, Any] | None = field(default=None, hash=False)
+    least: int = 1
+    after: Field | None = None
 
     def read(self, config: Mapping[str, Any]) -> Any:
         value = config.get(self.theirs, self.default)
@@ -127,11 +132,21 @@ class Field:
                 raise ConfigError(
                     f"config field {self.theirs!r} is {value!r}; computed here: {known}"
                 ) from None
-        if not _fits(value, self.default):
+        if not _fits(value, self.default, self.least):
             raise ConfigError(f"config field {self.theirs!r} has the unusable value {value!r}")
-        return value
+        if self.after is None:
+            return value
+        rows = value - self.after.read(config) - 1
+        if rows < 1:
+            raise ConfigError(
+                f"config field {self.theirs!r} is {value!r}, of which {self.after.theirs!r} "
+                "leaves no row to be used"
+            )
+        return rows
 
-    def write(self, value: Any) -> Any:
+    def write(self, value: Any, config: Mapping[str, Any]) -> Any:
+        if self.after is not None:
+            return value + self.after.read(config) + 1
         if self.values is None:
             return value
         for theirs, ours in self.values.items():
@@ -173,6 +188,16 @@ ConfigEntry = Field | Only | Inert
 def same(theirs: str, ours: str, default: Any = _REQUIRED) -> Field:
     """The value of `theirs` is the argument `ours`; `default` is what the original assumes."""
     return Field(theirs, ours, default)
+
+
+def token(theirs: str, ours: str, default: int) -> Field:
+    """The id of a token, from 0 on."""
+    return Field(theirs, ours, default, least=0)
+
+
+def rows_after(theirs: str, after: Field, ours: str, default: Any = _REQUIRED) -> Field:
+    """`theirs` counts the rows of a table, `ours` those after the row that `after` names."""
+    return Field(theirs, ours, default, after=after)
 
 
 def choice(theirs: str, ours: str, values: Mapping[Any, Any], default: Any = _REQUIRED) -> Field:
@@ -276,10 +301,10 @@ def write_fields(
         value = arguments[entry.ours]
         implied = entry.theirs in config or (not complete and entry.default is not _REQUIRED)
         if not implied or entry.read(config) != value:
-            config[entry.theirs] = entry.write(value)
+            config[entry.theirs] = entry.write(value, config)
 
 
-def _fits(value: Any, default: Any) -> bool:
+def _fits(value: Any, default: Any, least: int = 1) -> bool:
     """Whether a value is one that a field with this default can have."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
@@ -287,5 +312,5 @@ def _fits(value: Any, default: Any) -> bool:
         number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
         return number or (default is None and value is None)
     if default is _REQUIRED or isinstance(default, int):
-        return isinstance(value, int) and value > 0
+        return isinstance(value, int) and value >= least
     return isinstance(value, type(default))

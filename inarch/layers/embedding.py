@@ -8,7 +8,7 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.initializer import fresh_initializer, wavelengths
-from inarch.layers.mask import sequence_positions
+from inarch.layers.mask import sequence_positions, token_positions
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -93,6 +93,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         embeddings_initializer: of both tables.
         mask_zero: whether token 0 is padding, marked in an implicit Keras mask.
         position_initializer: of the position table; `None` is `embeddings_initializer`.
+        padding_id: id of the padding token, for positions as fairseq counts them: from
+            `padding_id + 1` on, over the tokens that aren't padding. `None` counts from 0.
 
     Call arguments:
         inputs: int `[batch, length]`, token ids.
@@ -118,9 +120,11 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         mask_zero: bool = False,
         *,
         position_initializer: Any = None,
+        padding_id: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.padding_id = padding_id
         self.vocabulary_size = vocabulary_size
         self.sequence_length = sequence_length
         self.embedding_dim = embedding_dim
@@ -158,7 +162,12 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     def call(
         self, inputs: Any, start_index: Any = 0, positions: Any = None, padding_mask: Any = None
     ) -> Any:
-        if positions is None and padding_mask is not None:
+        if positions is None and self.padding_id is not None:
+            start = self.padding_id + 1
+            self.position_embedding.check_length(inputs.shape[-1], start)
+            mask = ops.ones_like(inputs) if padding_mask is None else padding_mask
+            positions = token_positions(inputs, self.padding_id, mask) + start_index
+        elif positions is None and padding_mask is not None:
             self.position_embedding.check_length(inputs.shape[-1], start_index)
             positions = sequence_positions(padding_mask) + start_index
         tokens = self.token_embedding(inputs)
@@ -182,6 +191,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
             "mask_zero": self.mask_zero,
             "position_initializer": keras.initializers.serialize(self.position_initializer),
+            "padding_id": self.padding_id,
         }
 
 

@@ -54,6 +54,34 @@ def sequence_positions(padding_mask: Any) -> Any:
     return index - ops.where(numbers > 1, ops.cast(first, "int32"), 0)
 
 
+def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
+    """The position of each token, counted from `padding_id + 1` on; that of padding is its id.
+
+    Padding is what has the id `padding_id`, wherever it stands, so left padding shifts nothing.
+    Sequences packed into a row are counted each by itself.
+
+    Source: facebookresearch/fairseq, fairseq/utils.py, make_positions.
+
+    Args:
+        token_ids: int `[batch, length]`.
+        padding_mask: int or bool `[batch, length]`, sequence numbers.
+
+    Returns:
+        int32 `[batch, length]`.
+    """
+    counted = ops.cast(ops.not_equal(token_ids, padding_id), "int32")
+    numbers = ops.cast(padding_mask, "int32")
+    # Tokens numbered 0 or 1 are one row, as the original sees it; 2 and up begin anew.
+    numbers = ops.maximum(numbers, 1)
+    index = ops.arange(ops.shape(numbers)[1], dtype="int32")
+    first = ops.cast(
+        ops.argmax(ops.cast(same_sequence(numbers, numbers), "int32"), axis=-1), "int32"
+    )
+    total = ops.cumsum(counted, axis=1)
+    before = ops.take_along_axis(total - counted, ops.where(numbers > 1, first, 0 * index), axis=1)
+    return (total - before) * counted + padding_id
+
+
 def same_sequence(queries: Any, keys: Any) -> Any:
     """Which query is of the same sequence as which key.
 

@@ -179,13 +179,15 @@ def save(
         CheckpointFileError: the folder can't be written.
     """
     backbone = _backbone(model)
-    source = registry.of_backbone(type(backbone)).sources[0]
+    sources = registry.of_backbone(type(backbone)).sources
     arguments = backbone.arguments
     variables = named_variables(model)
     ours = {name: tuple(v.shape) for name, v in variables.items()}
     # A task built around a loaded backbone is written as that backbone's checkpoint was.
     origin = backbone if model.layout is None else model
     old: layout.Layout | None = origin.layout
+    written_as = old.config["model_type"] if old else sources[0].model_type
+    (source,) = (s for s in sources if s.model_type == written_as)
     name = head.name if head else None
     code = _code(next(iter(variables.values())))
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)

@@ -43,7 +43,11 @@ def make_inputs(
     shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
     lengths = lengths or [max(1, round(longest * share)) for share in shares]
     mask = (np.arange(longest) < np.array(lengths)[:, None]).astype("int32")
+    padding = arguments.get("padding_id", 0)
     words = random.integers(1, arguments["vocabulary_size"], mask.shape)
+    # A token that isn't padding may not look like it.
+    words = np.where(words == padding, 0, words)
     segments = random.integers(0, arguments.get("num_segments", 1), mask.shape)
-    arrays = {"token_ids": words * mask, "padding_mask": mask, "segment_ids": segments * mask}
+    tokens = np.where(mask, words, padding)
+    arrays = {"token_ids": tokens, "padding_mask": mask, "segment_ids": segments * mask}
     return {name: arrays[name].astype("int32") for name in names}

@@ -60,7 +60,7 @@ def segments_not_added(model: keras.Model) -> None:
 EMBEDDINGS = [
     Fault("Token ids off by one", next_words, at(TOKENS), "row|id|shift|offset"),
     Fault("Positions start at 2", calls(at(POSITIONS), later), at(POSITIONS),
-        "row|position|shift|offset", fast=True),
+        "row|position|numbers", fast=True),
     # The layer that is never called, and the sum that lacks it.
     Fault("Position embedding left out", computes(at("embeddings"), without_positions),
         at(POSITIONS, EMBEDDINGS_NORM), NEVER_CALLED),
