@@ -12,7 +12,9 @@ from inarch.checkpoints.config import (
     choice,
     inert,
     only,
+    rows_after,
     same,
+    token,
     write_fields,
 )
 from inarch.errors import ConfigError
@@ -153,3 +155,24 @@ def test_what_is_written_is_read_back(arguments, complete):
     assert MAP.arguments(config) == arguments
     if complete:
         assert config.keys() == FULL.keys()
+
+
+PAD = token("pad", "padding_id", 1)
+ROWS = ConfigMap((PAD, rows_after("rows", PAD, "longest", 514)))
+
+
+def test_rows_that_are_no_positions_are_not_counted():
+    assert ROWS.arguments({}) == {"padding_id": 1, "longest": 512}
+    assert ROWS.arguments({"pad": 0, "rows": 10}) == {"padding_id": 0, "longest": 9}
+    with pytest.raises(ConfigError, match="leaves no row"):
+        ROWS.arguments({"pad": 5, "rows": 6})
+    with pytest.raises(ConfigError, match="'pad' has the unusable value -1"):
+        ROWS.arguments({"pad": -1})
+
+
+@given(st.integers(0, 9), st.integers(1, 99), st.booleans())
+def test_counted_rows_are_written_back(padding, longest, complete):
+    arguments = {"padding_id": padding, "longest": longest}
+    config = {}
+    write_fields(ROWS.entries, arguments, config, complete)
+    assert ROWS.arguments(config) == arguments

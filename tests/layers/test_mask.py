@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from inarch.layers import self_attention_mask, sequence_positions
+from inarch.layers import TokenAndPositionEmbedding, self_attention_mask, sequence_positions
+from inarch.layers.mask import token_positions
 
 
 def positions_of(*row, dtype="int32"):
@@ -61,3 +62,27 @@ def test_positions_are_found_in_a_graph_of_unknown_length():
     mask = keras.Input((None,), dtype="int32")
     model = keras.Model(mask, keras.layers.Lambda(sequence_positions, output_shape=(None,))(mask))
     np.testing.assert_array_equal(model.predict(np.array([[1, 2, 2]]), verbose=0), [[0, 0, 1]])
+
+
+def counted(ids, mask, padding_id=1):
+    given = (ops.convert_to_tensor([row], "int32") for row in (ids, mask))
+    tokens, numbers = given
+    return ops.convert_to_numpy(token_positions(tokens, padding_id, numbers))[0].tolist()
+
+
+def test_positions_count_the_tokens_that_are_not_padding():
+    assert counted([7, 8, 9, 1, 1], [1, 1, 1, 0, 0]) == [2, 3, 4, 1, 1]
+    assert counted([1, 1, 7, 8, 9], [0, 0, 1, 1, 1]) == [1, 1, 2, 3, 4]
+    assert counted([7, 1, 9], [1, 1, 1]) == [2, 1, 3]
+    assert counted([7, 8], [1, 1], padding_id=0) == [1, 2]
+
+
+def test_counted_positions_restart_with_every_packed_sequence():
+    assert counted([7, 8, 7, 8, 9, 5, 1], [1, 1, 2, 2, 2, 3, 0]) == [2, 3, 2, 3, 4, 2, 1]
+
+
+def test_counted_positions_beyond_the_table_are_refused():
+    layer = TokenAndPositionEmbedding(9, 6, 4, padding_id=1)
+    assert layer(np.full((1, 4), 5)).shape == (1, 4, 4)
+    with pytest.raises(ValueError, match="a sequence of length 5 from position 2"):
+        layer(np.full((1, 5), 5))
