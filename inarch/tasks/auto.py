@@ -16,14 +16,12 @@ from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 from inarch.text import Tokenizer
+from inarch.text.files import has_tokenizer
+
+__all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]
 
 # The tasks whose heads are in checkpoints; every other head is carried along as it is.
 HEADED: tuple[type[Task], ...] = (MaskedLM, TextClassifier)
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether a checkpoint folder holds a tokenizer."""
-    return any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
 
 
 def headed_task(checkpoint: Checkpoint) -> type[Task] | None:

@@ -5,7 +5,7 @@ import binascii
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,31 @@ from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 
 SPEC_FILE = "tokenizer.json"
 VOCABULARY_FILE = "vocab.txt"
+IDS_FILE = "vocab.json"
+MERGES_FILE = "merges.txt"
 CONFIG_FILE = "tokenizer_config.json"
+MODEL_CONFIG_FILE = "config.json"
+
+# A SentencePiece model's file, and the kind of model that names its own so.
+SENTENCE_PIECE_FILES = {
+    "spm.model": "deberta-v2",
+    "sentencepiece.bpe.model": "xlm-roberta",
+    "spiece.model": "albert",
+}
+# The files that make a tokenizer, the best first; of several, the first that is there is read.
+SOURCES: tuple[tuple[str, ...], ...] = (
+    (SPEC_FILE,),
+    (VOCABULARY_FILE,),
+    (IDS_FILE, MERGES_FILE),
+    *((name,) for name in SENTENCE_PIECE_FILES),
+)
 
 # Everything a tokenizer may come with: what isn't read here is still handed back on save.
 TOKENIZER_FILES = (
-    SPEC_FILE,
-    VOCABULARY_FILE,
+    *(name for names in SOURCES for name in names),
     CONFIG_FILE,
     "special_tokens_map.json",
     "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "spm.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
 )
 
 # A vocabulary line ends at Unicode white space, as the Rust reader of `vocab.txt` has it.
@@ -45,13 +56,44 @@ def read_folder(folder: str | os.PathLike, extra: Iterable[str] = ()) -> dict[st
         found = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
     except OSError as error:
         raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
-    if SPEC_FILE not in found and VOCABULARY_FILE not in found:
+    if source_among(found) is None:
+        wanted = ", ".join(" with ".join(names) for names in SOURCES)
         raise CheckpointFileError(
-            f"{root} holds no tokenizer: looked for {SPEC_FILE} and {VOCABULARY_FILE}, "
-            f"found {sorted(found) or 'neither'}. A folder with another kind of vocabulary needs "
-            f"a {SPEC_FILE}, which transformers writes with `tokenizer.save_pretrained(folder)`."
+            f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
+            f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers "
+            "writes with `tokenizer.save_pretrained(folder)`."
         )
     return found
+
+
+def source_among(names: Container[str]) -> tuple[str, ...] | None:
+    """The files among `names` that the tokenizer is read from."""
+    return next((files for files in SOURCES if all(file in names for file in files)), None)
+
+
+def has_tokenizer(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a tokenizer."""
+    root = Path(folder)
+    return source_among([name for name in TOKENIZER_FILES if (root / name).is_file()]) is not None
+
+
+def model_type(folder: str | os.PathLike) -> str | None:
+    """What kind of model a folder's config.json says it holds; None where it says nothing."""
+    path = Path(folder) / MODEL_CONFIG_FILE
+    if not path.is_file():
+        return None
+    value = object_of(*text_at(path), ConfigError).get("model_type")
+    return value if isinstance(value, str) else None
+
+
+def text_at(path: str | os.PathLike) -> tuple[str, str]:
+    """The UTF-8 text of the file at `path`, and the file's name."""
+    file = Path(path)
+    try:
+        data = {file.name: file.read_bytes()}
+    except OSError as error:
+        raise CheckpointFileError(f"{file} can't be read: {error}") from error
+    return text_of(data, file.name), file.name
 
 
 def write_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:

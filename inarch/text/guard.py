@@ -57,6 +57,12 @@ def check_text(text: object, place: str) -> None:
         ) from None
 
 
+def check_batch(texts: object) -> None:
+    """Several texts, not one."""
+    if isinstance(texts, str | bytes):
+        raise InputTypeError(f"texts is one {type(texts).__name__}; give a list of strings.")
+
+
 def batch_entry(entry: object, index: int) -> Any:
     """A text, or a tuple of two, of a batch."""
     if not isinstance(entry, tuple | list):

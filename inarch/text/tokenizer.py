@@ -4,20 +4,23 @@ import copy
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
-from inarch.errors import CheckpointError, InputError, InputTypeError
+from inarch.errors import CheckpointError, InputError
 from inarch.text import files as file_room
 from inarch.text.encoding import Encoding
 from inarch.text.guard import (
     batch_entry,
+    check_batch,
     check_room,
     check_text,
     checked_ids,
     quiet_forks,
     rust_errors,
 )
-from inarch.text.spec import complete, model_max_length, word_piece_spec
+from inarch.text.sources import described
+from inarch.text.spec import complete, model_max_length
 from inarch.text.variants import Variants
 
 
@@ -99,7 +102,7 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike, files: Iterable[str] | None = None) -> Self:
-        """Load from tokenizer.json, else from BERT's vocab.txt.
+        """Load from tokenizer.json, else vocab.txt, vocab.json and merges.txt, or SentencePiece.
 
         `files` names further files to carry along to `save`.
 
@@ -109,12 +112,7 @@ class Tokenizer:
         """
         found = file_room.read_folder(folder, files or ())
         config = file_room.merged_config(found)
-        if file_room.SPEC_FILE in found:
-            spec = file_room.text_of(found, file_room.SPEC_FILE)
-        else:
-            name = file_room.VOCABULARY_FILE
-            vocabulary = file_room.parse_vocabulary(file_room.text_of(found, name))
-            spec = json.dumps(word_piece_spec(vocabulary, config))
+        spec, config = described(found, config, partial(file_room.model_type, folder))
         return cls._assembled(spec, config, found)
 
     @classmethod
@@ -189,8 +187,7 @@ class Tokenizer:
         allow_special: Collection[str] | str = (),
     ) -> list[Encoding]:
         """Encode many texts or `(text, pair)` tuples in parallel, in order. See `encode`."""
-        if isinstance(texts, str | bytes):
-            raise InputTypeError(f"texts is one {type(texts).__name__}; give a list of strings.")
+        check_batch(texts)
         inputs = [batch_entry(text, index) for index, text in enumerate(texts)]
         if not inputs:
             return []

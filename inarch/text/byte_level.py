@@ -1,0 +1,127 @@
+"""What byte-level byte pair encoding says in the form of the Rust `tokenizers` library.
+
+The encoding is that of GPT-2 (Radford et al., 2019, "Language Models are Unsupervised Multitask
+Learners") and RoBERTa.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inarch.errors import CheckpointError, ConfigError
+from inarch.text.files import object_of
+from inarch.text.spec import content
+
+ROBERTA_ROLES: dict[str, Any] = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "cls_token": "<s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "mask_token": "<mask>",
+}
+# What a tokenizer_config.json leaves out. RoBERTa's mask takes the space before it.
+ROBERTA = {**ROBERTA_ROLES, "mask_token": {"content": "<mask>", "lstrip": True, "special": True}}
+GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+
+
+def parse_merges(text: str, name: str = "merges.txt") -> list[list[str]]:
+    """One pair per line; the earlier line is merged first. A line `#version...` is a comment."""
+    merges = []
+    for number, line in enumerate(text.splitlines() if "\r" in text else text.split("\n"), 1):
+        if line.startswith("#version") or not line:
+            continue
+        pair = line.split(" ")
+        if len(pair) != 2 or not all(pair):
+            raise CheckpointError(
+                f"line {number} of {name} is {line!r}, not two tokens with a space between them. "
+                "The file may be damaged: fetch it again."
+            )
+        merges.append(pair)
+    return merges
+
+
+def parse_ids(text: str, name: str = "vocab.json") -> dict[str, int]:
+    """Token to id."""
+    ids = object_of(text, name, CheckpointError)
+    taken: dict[int, str] = {}
+    for token, index in ids.items():
+        if type(index) is not int or index < 0:
+            raise CheckpointError(f"{name} gives {token!r} the id {index!r}, not a number from 0.")
+        if index in taken:
+            raise CheckpointError(
+                f"{name} gives {taken[index]!r} and {token!r} the same id, {index}."
+            )
+        taken[index] = token
+    if not ids:
+        raise CheckpointError(f"{name} is empty; it maps tokens to ids.")
+    return ids
+
+
+def byte_pair_spec(
+    ids: Mapping[str, int], merges: Sequence[Sequence[str]], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The content of a tokenizer.json.
+
+    Args:
+        ids: token to id.
+        merges: pairs of tokens, the first to be merged first.
+        config: a tokenizer_config.json. Where it names a `cls_token` and a `sep_token`, texts are
+            wrapped in them as RoBERTa has it; elsewhere nothing is added.
+    """
+    for place, pair in enumerate(merges):
+        for token in (*pair, "".join(pair)):
+            if token not in ids:
+                raise CheckpointError(
+                    f"merge {place + 1} is {' '.join(pair)!r}, and the vocabulary of {len(ids)} "
+                    f"tokens has no {token!r}; its two files may be of different models."
+                )
+    cls, sep = (content(config.get(role), role) for role in ("cls_token", "sep_token"))
+    for role, named in (("cls_token", cls), ("sep_token", sep)):
+        if named is not None and named not in ids:
+            raise CheckpointError(
+                f"the vocabulary of {len(ids)} tokens has no {named!r}, which is the {role}. Add "
+                f"it, or name the right token as {role!r} in tokenizer_config.json."
+            )
+    prefix = flag(config, "add_prefix_space", False)
+    trim = flag(config, "trim_offsets", True)
+    template = None
+    if cls and sep:
+        template = {
+            "type": "RobertaProcessing",
+            "sep": [sep, ids[sep]],
+            "cls": [cls, ids[cls]],
+            "trim_offsets": trim,
+            "add_prefix_space": prefix,
+        }
+    level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {**level, "add_prefix_space": prefix},
+        "post_processor": template,
+        "decoder": {**level, "add_prefix_space": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": dict(ids),
+            "merges": [list(pair) for pair in merges],
+        },
+    }
+
+
+def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
+    """A field of tokenizer_config.json that is true or false."""
+    value = config.get(name, default)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r} in tokenizer_config.json; it is true or false.")
+    return value

@@ -1,0 +1,68 @@
+"""The description of a tokenizer, from whichever files a checkpoint has."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from inarch.errors import ConfigError
+from inarch.text import byte_level, layouts
+from inarch.text import files as file_room
+from inarch.text.spec import word_piece_spec
+
+ModelType = Callable[[], str | None]
+# How tokenizer_config.json and config.json name the two kinds of byte-level encoding.
+BYTE_LEVEL = {
+    "RobertaTokenizer": byte_level.ROBERTA,
+    "GPT2Tokenizer": byte_level.GPT2,
+    "roberta": byte_level.ROBERTA,
+    "gpt2": byte_level.GPT2,
+}
+
+
+def described(
+    files: Mapping[str, bytes], config: dict[str, Any], model_type: ModelType
+) -> tuple[str, dict[str, Any]]:
+    """The text of a tokenizer.json, and the config completed by what the kind of model implies.
+
+    Args:
+        files: the tokenizer's files by name, with at least one of `files.SOURCES` whole.
+        config: the tokenizer_config.json.
+        model_type: says what kind of model the checkpoint's config.json is of, if it does.
+
+    Raises:
+        CheckpointError: a file is damaged, or made for a kind of tokenizer that isn't known.
+    """
+    names = file_room.source_among(files)
+    assert names is not None  # `read_folder` sees to it
+    texts = [file_room.text_of(files, name) for name in names if not name.endswith(".model")]
+    if names == (file_room.SPEC_FILE,):
+        return texts[0], config
+    if names == (file_room.VOCABULARY_FILE,):
+        spec = word_piece_spec(file_room.parse_vocabulary(texts[0]), config)
+    elif names == (file_room.IDS_FILE, file_room.MERGES_FILE):
+        kind = str(config.get("tokenizer_class") or "").removesuffix("Fast") or model_type()
+        if kind is not None and kind not in BYTE_LEVEL:
+            raise unknown_kind(names, kind, BYTE_LEVEL)
+        ids, merges = byte_level.parse_ids(texts[0]), byte_level.parse_merges(texts[1])
+        guess = byte_level.ROBERTA if {"<s>", "</s>"} <= ids.keys() else byte_level.GPT2
+        config = layouts.with_defaults(config, BYTE_LEVEL[kind] if kind else guess)
+        spec = byte_level.byte_pair_spec(ids, merges, config)
+    else:
+        (name,) = names
+        kind = model_type()
+        layout = layouts.layout_of(config, kind, file_room.SENTENCE_PIECE_FILES[name])
+        if layout is None:
+            known = [x.tokenizer_class for x in layouts.LAYOUTS]
+            raise unknown_kind(names, config.get("tokenizer_class") or kind, known)
+        config = layouts.with_defaults(config, layout.defaults)
+        spec = layouts.spec_for(files[name], layout, config, name=name)
+    return json.dumps(spec), config
+
+
+def unknown_kind(names: tuple[str, ...], kind: object, known: Any) -> ConfigError:
+    """The error for a vocabulary whose use isn't known."""
+    return ConfigError(
+        f"{' and '.join(names)} belong to a tokenizer of kind {kind!r}; from such files only "
+        f"{', '.join(known)} can be made. Give the folder a {file_room.SPEC_FILE}, which "
+        "transformers writes with `tokenizer.save_pretrained(folder)`."
+    )
