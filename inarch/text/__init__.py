@@ -1,7 +1,15 @@
 """Text to token ids and back: tokenizers in Rust, loaded from and saved as a checkpoint's files."""
 
+from inarch.text.byte_pair import BytePairTokenizer
 from inarch.text.encoding import Encoding
+from inarch.text.sentence_piece_tokenizer import SentencePieceTokenizer
 from inarch.text.tokenizer import Tokenizer
 from inarch.text.word_piece import WordPieceTokenizer
 
-__all__ = ["Encoding", "Tokenizer", "WordPieceTokenizer"]
+__all__ = [
+    "BytePairTokenizer",
+    "Encoding",
+    "SentencePieceTokenizer",
+    "Tokenizer",
+    "WordPieceTokenizer",
+]

@@ -1,0 +1,160 @@
+"""SentencePiece as its own library has it, for a model that is trained from scratch."""
+
+import json
+import os
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import CheckpointError, CheckpointFileError, InputError
+from inarch.text import files as file_room
+from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
+from inarch.text.encoding import Encoding
+from inarch.text.guard import batch_entry, check_batch, check_text
+from inarch.text.sentence_piece import REMOVED, USER_DEFINED, Model, read_model, tokenizer_spec
+from inarch.text.spec import ROLES, content
+from inarch.text.tokenizer import Tokenizer
+
+PROTO_FILE = "tokenizer.model"
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A SentencePiece model (Kudo and Richardson, 2018, arXiv:1808.06226), Unigram or BPE.
+
+    Ids are those of the sentencepiece library. Only where two ways to cut a text have the very
+    same score may it choose the other one, by how it rounds. No special tokens are added.
+
+    Args:
+        proto: the bytes of a `.model` file, or its path.
+        special_tokens: role to token, such as `{"pad_token": "<pad>"}`, each one in the model.
+
+    Raises:
+        CheckpointError: the model is damaged, truncated or of a kind that can't be read.
+        InputError: a special token that isn't there.
+    """
+
+    def __init__(
+        self,
+        proto: bytes | str | os.PathLike,
+        special_tokens: Mapping[str, str] | None = None,
+    ):
+        name = "the SentencePiece model"
+        if not isinstance(proto, bytes):
+            path = Path(proto)
+            try:
+                name, proto = path.name, path.read_bytes()
+            except OSError as error:
+                raise CheckpointFileError(f"{path} can't be read: {error}") from error
+        model = read_model(proto, name)
+        tokens = {piece.text for piece in model.pieces}
+        config: dict[str, Any] = {"unk_token": model.pieces[model.unk_id].text}
+        for role, token in (special_tokens or {}).items():
+            if token not in tokens:
+                raise InputError(
+                    f"{name} has no {role} {token!r} among its {len(tokens)} pieces; name the "
+                    "right one in special_tokens."
+                )
+            config[role] = token
+        dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
+        files = {PROTO_FILE: proto, file_room.CONFIG_FILE: dumped.encode("utf-8")}
+        super().__init__(
+            json.dumps(tokenizer_spec(model, normalized=True)), config=config, files=files
+        )
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike, files: Any = None) -> "SentencePieceTokenizer":
+        """Load what `save` wrote. `files` isn't used: the model is a file of its own."""
+        config = Path(folder) / file_room.CONFIG_FILE
+        read = file_room.object_of(*file_room.text_at(config), CheckpointError)
+        roles = {role: content(read[role], role) for role in ROLES if read.get(role)}
+        return cls(Path(folder) / PROTO_FILE, {r: token for r, token in roles.items() if token})
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that the tokenizer was made of."""
+        return read_model(self.files[PROTO_FILE], PROTO_FILE)
+
+    @cached_property
+    def _charsmap(self) -> Charsmap:
+        return Charsmap(self.model.precompiled_charsmap, f"the charsmap of {PROTO_FILE}")
+
+    def _rules(self, allow_special: Collection[str] | str) -> CharacterRules:
+        """What is replaced; symbols of the user and allowed special tokens aren't."""
+        kept = self._variants.control if allow_special == "all" else allow_special
+        return CharacterRules(self._charsmap, {*self.model.texts(USER_DEFINED), *kept})
+
+    def encode(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+        allow_special: Collection[str] | str = (),
+    ) -> Encoding:
+        """Encode one text, or a text and its `pair`. See `Tokenizer.encode`."""
+        check_text(text, "text")
+        if pair is not None:
+            check_text(pair, "pair")
+        entry = text if pair is None else (text, pair)
+        return self.encode_batch(
+            [entry],
+            max_length=max_length,
+            add_special_tokens=add_special_tokens,
+            allow_special=allow_special,
+        )[0]
+
+    __call__ = encode
+
+    def encode_batch(
+        self,
+        texts: Sequence[str | tuple[str, str]],
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+        allow_special: Collection[str] | str = (),
+    ) -> list[Encoding]:
+        """Encode many texts or `(text, pair)` tuples, in order. See `Tokenizer.encode`."""
+        check_batch(texts)
+        entries = [batch_entry(text, index) for index, text in enumerate(texts)]
+        rules = self._rules(allow_special)
+        replaced = [_replaced(entry, rules) for entry in entries]
+        encodings = super().encode_batch(
+            [x[0].text if len(x) == 1 else (x[0].text, x[1].text) for x in replaced],
+            max_length=max_length,
+            add_special_tokens=add_special_tokens,
+            allow_special=allow_special,
+        )
+        return [
+            ReplacedEncoding(encoding, places)
+            for encoding, places in zip(encodings, replaced, strict=True)
+        ]
+
+
+def _replaced(entry: str | tuple[str, str], rules: CharacterRules) -> list[Replaced]:
+    """A text or a pair as the model reads it."""
+    texts = (entry,) if isinstance(entry, str) else entry
+    replaced = [Replaced(text, rules.changes(text)) for text in texts]
+    for text in replaced:
+        if text.removed and not text.text.strip(" "):
+            text.text += REMOVED
+    return replaced
+
+
+class ReplacedEncoding(Encoding):
+    """An encoding whose offsets are those of the texts before characters were replaced."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self, encoding: Encoding, places: Sequence[Replaced]):
+        super().__init__(encoding._raw)
+        self._places = places
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """`(start, end)` in characters of the text a token came from; `(0, 0)` for added ones."""
+        return [
+            (0, 0) if number is None else self._places[number].original(*offset)
+            for number, offset in zip(self.sequence_ids, self._raw.offsets, strict=True)
+        ]

@@ -1,0 +1,134 @@
+"""Byte-level byte pair encoding, from vocab.json and merges.txt and from memory."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inarch.errors import CheckpointError, ConfigError, InputError
+from inarch.tasks import auto
+from inarch.text import BytePairTokenizer, Tokenizer
+from inarch.verify.corpus import CORPUS
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+MERGES = ["h e", "l l", "he ll", "hell o", "Ġ hello", "Ġ c", "a t", "Ġc at"]
+
+
+def byte_letters():
+    """A letter for each byte: its own where it shows, else one from U+0100 on."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return [*map(chr, shown), *(chr(0x100 + i) for i in range(len(hidden)))]
+
+
+def ids_of(special):
+    made = [merge.replace(" ", "") for merge in MERGES]
+    return {token: index for index, token in enumerate([*special, *byte_letters(), *made])}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Makes a folder with the two files and a config."""
+
+    def make(special=SPECIAL, model_type=None, merges=MERGES, ids=None, **config):
+        (tmp_path / "vocab.json").write_text(json.dumps(ids_of(special) if ids is None else ids))
+        (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+        if model_type:
+            (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+        if config:
+            (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        return tmp_path
+
+    return make
+
+
+def test_roberta_wraps_a_text_and_a_pair(folder):
+    found = Tokenizer.from_folder(folder())
+    assert auto.has_tokenizer(folder())
+    assert found.encode("hello cat").tokens == ["<s>", "hello", "Ġcat", "</s>"]
+    pair = found.encode("hello", "hello")
+    assert pair.tokens == ["<s>", "hello", "</s>", "</s>", "hello", "</s>"]
+    assert pair.segment_ids == [0] * 6
+    assert found.encode("hello cat").offsets == [(0, 0), (0, 5), (6, 9), (0, 0)]
+
+
+def test_options_of_the_config(folder):
+    found = Tokenizer.from_folder(folder(add_prefix_space=True, trim_offsets=False))
+    encoding = found.encode("hello cat")
+    assert encoding.tokens[1:-1] == ["Ġhello", "Ġcat"]
+    assert encoding.offsets[2] == (5, 9)
+
+
+def test_the_mask_takes_the_space_before_it(folder):
+    found = Tokenizer.from_folder(folder())
+    encoding = found.encode("hello <mask> cat", allow_special=("<mask>",))
+    tokens = [found.id_to_token(index) for index in encoding.ids]
+    assert tokens[1:-1] == ["hello", "<mask>", "Ġcat"]
+    assert not found.special_ids & set(found.encode("<mask></s>", add_special_tokens=False).ids)
+
+
+def test_gpt2_adds_nothing(folder):
+    found = Tokenizer.from_folder(folder(special=["<|endoftext|>"], model_type="gpt2"))
+    assert found.encode("hello cat").tokens == ["hello", "Ġcat"]
+    assert found.eos_token_id == found.bos_token_id == 0
+
+
+@given(st.one_of(st.sampled_from(CORPUS), st.text(st.characters(exclude_categories=["Cs"]))))
+@settings(max_examples=80, deadline=None)
+def test_every_text_comes_back(text):
+    found = BytePairTokenizer(ids_of(SPECIAL), MERGES)
+    assert found.decode(found.encode(text).ids) == text
+
+
+def test_a_tokenizer_in_memory_is_saved_and_loaded(tmp_path):
+    roles = {"cls_token": "<s>", "sep_token": "</s>"}
+    found = BytePairTokenizer(ids_of(SPECIAL), MERGES, special_tokens=roles)
+    found.save(tmp_path)
+    again = BytePairTokenizer(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    assert again.encode("hello cat").tokens == ["hello", "Ġcat"]
+    assert Tokenizer.from_folder(tmp_path).encode("hello") == found.encode("hello")
+    with pytest.raises(InputError, match=r"pad_token '\[PAD\]'"):
+        BytePairTokenizer(ids_of(SPECIAL), MERGES, special_tokens={"pad_token": "[PAD]"})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"merges": ["h e", "onlyone"]}, r"line 3 of merges\.txt is 'onlyone'"),
+        ({"merges": ["h h"]}, "merge 1 is 'h h'.*'hh'"),
+        ({"ids": {"a": 0, "b": 0}}, r"vocab\.json gives 'a' and 'b' the same id"),
+        ({"ids": {"a": "0"}}, r"vocab\.json gives 'a' the id '0'"),
+        ({"ids": {}}, r"vocab\.json is empty"),
+        ({"special": ["<s>"], "model_type": "roberta"}, "no '</s>', which is the sep_token"),
+        ({"add_prefix_space": "yes"}, "add_prefix_space is 'yes'"),
+    ],
+)
+def test_damaged_files_are_named(folder, change, reason):
+    with pytest.raises(CheckpointError, match=reason):
+        Tokenizer.from_folder(folder(**change))
+
+
+def test_another_kind_is_refused_by_name(folder):
+    with pytest.raises(ConfigError, match="Qwen2Tokenizer.*RobertaTokenizer"):
+        Tokenizer.from_folder(folder(tokenizer_class="Qwen2Tokenizer"))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("options", [{}, {"add_prefix_space": True, "trim_offsets": False}])
+def test_roberta_is_that_of_transformers(folder, options):
+    pytest.importorskip("transformers", minversion="5")
+    from inarch.verify.tokenizer import compare_tokenizers
+
+    mask = {"content": "<mask>", "lstrip": True, "__type": "AddedToken"}
+    path = folder(tokenizer_class="RobertaTokenizer", mask_token=mask, **options)
+    assert compare_tokenizers(path).differences == ()
+
+
+@pytest.mark.reference
+def test_gpt2_is_that_of_transformers(folder):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    path = folder(special=["<|endoftext|>"], model_type="gpt2")
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(path), Tokenizer.from_folder(path)
+    for text in CORPUS:
+        assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]
