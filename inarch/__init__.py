@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from inarch.tasks import TextClassifier as TextClassifier
     from inarch.tasks import TextEmbedder as TextEmbedder
     from inarch.tasks import TextPreprocessor as TextPreprocessor
+    from inarch.text import BytePairTokenizer as BytePairTokenizer
+    from inarch.text import SentencePieceTokenizer as SentencePieceTokenizer
     from inarch.text import Tokenizer as Tokenizer
     from inarch.text import WordPieceTokenizer as WordPieceTokenizer
 
 _HOMES = {
     "Backbone": "inarch.models.backbone",
+    "BytePairTokenizer": "inarch.text",
     "Checkpoint": "inarch.models.preset",
     "MaskedLM": "inarch.tasks",
+    "SentencePieceTokenizer": "inarch.text",
     "TextClassifier": "inarch.tasks",
     "TextEmbedder": "inarch.tasks",
     "TextPreprocessor": "inarch.tasks",

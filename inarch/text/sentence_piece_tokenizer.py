@@ -23,7 +23,8 @@ class SentencePieceTokenizer(Tokenizer):
     """A SentencePiece model (Kudo and Richardson, 2018, arXiv:1808.06226), Unigram or BPE.
 
     Ids are those of the sentencepiece library. Only where two ways to cut a text have the very
-    same score may it choose the other one, by how it rounds. No special tokens are added.
+    same score may it choose the other one, by how it rounds; and the noncharacters U+8FFFE and
+    U+8FFFF are marks here. No special tokens are added.
 
     Args:
         proto: the bytes of a `.model` file, or its path.
