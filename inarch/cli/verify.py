@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from inarch.cli import output
 from inarch.cli.backend import choose_backend
 from inarch.cli.options import Json
 from inarch.errors import CheckpointFileError, InputError
+
+if TYPE_CHECKING:
+    from inarch.verify.golden import Golden
 
 GOLDEN = Path("tests/golden")
 
@@ -115,7 +118,6 @@ def _golden_for(preset: str, folder: Path) -> Path:
 def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
     from inarch.models import registry
     from inarch.tasks.verification import golden_of
-    from inarch.verify.golden import Golden, differences
 
     known = registry.architectures()
     if name is not None and name not in known:
@@ -126,7 +128,7 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
         with _steps() as progress:
             progress(f"the golden file of {architecture}")
             fresh = golden_of(known[architecture])
-        lines = differences(Golden.read(path), fresh) if path.is_file() else ["it is new"]
+        lines = _changes(path, fresh)
         for line in lines:
             typer.echo(f"{path}: {line}")
         if path.is_file() and lines and not overwrite:
@@ -141,6 +143,19 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
             f"left as they are: {', '.join(differing)}; if the changes above are meant, say "
             "--overwrite"
         )
+
+
+def _changes(path: Path, fresh: Golden) -> list[str]:
+    """What writing a golden file would change, in lines; one that can't be read changes whole."""
+    from inarch.verify.golden import Golden, differences
+
+    if not path.is_file():
+        return ["it is new"]
+    try:
+        old = Golden.read(path)
+    except CheckpointFileError as e:
+        return [f"it becomes readable; {e}"]
+    return differences(old, fresh)
 
 
 @contextmanager

@@ -91,13 +91,22 @@ class Golden:
             "about": json.dumps(self.about),
         }
         header = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}
-        with tempfile.TemporaryDirectory(prefix=".golden.", dir=_made(path.parent)) as folder:
-            fresh = Path(folder) / path.name
-            files.write_safetensors(fresh, Shard(path.name, header, metadata), arrays.__getitem__)
-            size = fresh.stat().st_size
-            if size > LIMIT:
-                raise CheckpointFileError(f"{path} would have {size:,} bytes, of {LIMIT:,} allowed")
-            fresh.replace(path)
+        shard = Shard(path.name, header, metadata)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".golden.", dir=path.parent) as folder:
+                fresh = Path(folder) / path.name
+                files.write_safetensors(fresh, shard, arrays.__getitem__)
+                size = fresh.stat().st_size
+                if size > LIMIT:
+                    raise CheckpointFileError(
+                        f"{path} would have {size:,} bytes, of {LIMIT:,} allowed"
+                    )
+                fresh.replace(path)
+        except CheckpointFileError:
+            raise
+        except OSError as e:
+            raise CheckpointFileError(f"{path} can't be written: {e.strerror or e}") from e
 
     @classmethod
     def read(cls, path: Path) -> Golden:
@@ -115,26 +124,33 @@ class Golden:
             )
         arrays = {name: np.array(file.read(name)) for name in file.shard.tensors}
         file.close()
+        try:
+            return cls._parsed(metadata, arrays)
+        except (KeyError, ValueError, TypeError) as e:
+            raise CheckpointFileError(f"{path} is a damaged golden file: {e!r}") from e
+
+    @classmethod
+    def _parsed(cls, metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> Golden:
         weights = {
             n.removeprefix("weights/"): a for n, a in arrays.items() if n.startswith("weights/")
         }
         wide = {name: value.astype("float64") for name, value in weights.items()}
-        try:
-            runs = {
-                head: Reference(
-                    {name: arrays[f"inputs/{name}"] for name in run["inputs"]},
-                    tuple(
-                        Port((layer, call, port), module, arrays[name], noise, local)
-                        for layer, call, port, module, name, noise, local in run["ports"]
-                    ),
-                    wide,
-                    run["about"],
-                )
-                for head, run in json.loads(metadata["runs"]).items()
-            }
-            defaults, about = json.loads(metadata["defaults"]), json.loads(metadata["about"])
-        except (KeyError, ValueError, TypeError) as e:
-            raise CheckpointFileError(f"{path} is a damaged golden file: {e!r}") from e
+        runs = {
+            head: Reference(
+                {name: arrays[f"inputs/{name}"] for name in run["inputs"]},
+                tuple(
+                    Port((layer, call, port), module, arrays[name], float(noise), float(local))
+                    for layer, call, port, module, name, noise, local in run["ports"]
+                ),
+                wide,
+                run["about"],
+            )
+            for head, run in _object(metadata["runs"]).items()
+        }
+        if "" not in runs:
+            raise ValueError("no run of the backbone")
+        _object(metadata["config"])
+        defaults, about = _object(metadata["defaults"]), _object(metadata["about"])
         return cls(metadata["config"], weights, runs, defaults, about)
 
 
@@ -194,8 +210,7 @@ def _weights(
     base = transformers.AutoModel.from_config(config)
     shapes = {source.prefix + n: tuple(t.shape) for n, t in base.state_dict().items()}
     for head in heads:
-        name = source.heads[head].architectures[0]
-        whole = getattr(transformers, name)(config)
+        whole = original.class_of(source, head, transformers)(config)
         shapes |= {n: tuple(t.shape) for n, t in whole.state_dict().items()}
     # The arguments say how many layers there are, and which optional parts.
     arguments = source.arguments(config.to_dict(), shapes)
@@ -255,6 +270,8 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
 
 
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def _object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise TypeError(f"a JSON {type(value).__name__}, not an object")
+    return value

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from inarch.checkpoints.source import Plan
 from inarch.models.variables import named_variables
-from inarch.verify.trace import gives_attention, layers_of
+from inarch.verify.hooks import Spot
+from inarch.verify.trace import Key, gives_attention, layers_of
 
 Names = frozenset[str]
+
+# Our names of a model's outputs, and theirs.
+OUTPUTS = {
+    "sequence_output": ("last_hidden_state",),
+    "pooled_output": ("pooler_output",),
+    "output": ("logits", "last_hidden_state"),
+}
 
 
 def held_by_ours(model: keras.Model) -> dict[str, Names]:
@@ -91,3 +101,100 @@ def pair_attention(
             if inside:
                 found[path] = max(inside, key=lambda m: len(theirs[m]))
     return found
+
+
+# --- places ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place that both sides have, and what the original has there in float64."""
+
+    key: Key
+    spot: Spot
+    value: np.ndarray
+
+    @property
+    def original(self) -> str:
+        """The original's module, or for the model itself the name of its output."""
+        return self.spot[0] or self.spot[2]
+
+
+def find_places(
+    model: keras.Model,
+    ours: Mapping[Key, np.ndarray],
+    original: Any,
+    plan: Plan,
+    calls: Mapping[Spot, np.ndarray],
+) -> list[Place]:
+    """Where both sides can be compared, in the order in which the original computes.
+
+    Args:
+        model: ours, and in `ours` what passes at its layers.
+        original: theirs, and in `calls` what passes at its modules.
+        plan: the weight map matched with its tensors.
+    """
+    modules = dict(original.named_modules())
+    mine = held_by_ours(model)
+    theirs = held_by_theirs(modules, list(original.state_dict()), plan)
+    wanted: dict[Key, list[Spot]] = {}
+    for path, nests in pair(mine, theirs).items():
+        numbers = sorted({number for layer, number, _ in ours if layer == path})
+        for number, nest, call in _calls(nests, numbers, calls):
+            for key, spots in _candidates(path, number, nest, call, ours).items():
+                if key in ours or not numbers:  # a layer that is never called has all of them
+                    wanted[key] = spots
+    giving = [name for name, number, what in calls if what == "attention" and number == 0]
+    for path, module in pair_attention(model, mine, theirs, giving).items():
+        for number in sorted({n for layer, n, _ in ours if layer == path}):
+            wanted[path, number, "attention"] = [(module, number, "attention")]
+    for path, _, name in ours:
+        if not path:
+            wanted["", 0, name] = [("", 0, theirs_name) for theirs_name in OUTPUTS.get(name, ())]
+    order = {spot: at for at, spot in enumerate(calls)}
+    chosen = {
+        key: spot
+        for key, spots in wanted.items()
+        if (spot := next((s for s in spots if _fits(ours.get(key), calls.get(s))), None))
+    }
+    places = [Place(key, spot, calls[spot]) for key, spot in chosen.items()]
+    return sorted(places, key=lambda place: order[place.spot])
+
+
+def _calls(
+    nests: list[list[str]], numbers: list[int], calls: Mapping[Spot, np.ndarray]
+) -> list[tuple[int, list[str], int]]:
+    """Our k-th call of a layer is the k-th call of any of the nests that hold its variables."""
+    outer = {nest[0]: nest for nest in nests}
+    made = [(n, call) for n, call, what in calls if n in outer and what == "output"]
+    # A layer of ours that is never called still has a first call there.
+    return [
+        (number, outer[name], call)
+        for number, (name, call) in zip(numbers or [0], made, strict=False)
+    ]
+
+
+def _candidates(
+    path: str, number: int, nest: list[str], call: int, ours: Mapping[Key, np.ndarray]
+) -> dict[Key, list[Spot]]:
+    """The spots of a nest of modules that each port of our layer may be, best first."""
+    outer, inner = nest[0], nest[-1]
+    found = {(path, number, "input"): [(outer, call, "input"), (inner, call, "input")]}
+    last: list[Spot] = [(outer, call, "output")]
+    linear = ours.get((path, number, "linear"))
+    if linear is not None and linear is not ours[path, number, "output"]:
+        # Our layer ends with an activation. So does a module around the linear one, or one
+        # without weights comes after it.
+        found[path, number, "linear"] = [(inner, call, "output")]
+        last = [(outer, call, "next"), *(last if outer != inner else [])]
+    found[path, number, "output"] = last
+    return found
+
+
+def _fits(ours: np.ndarray | None, theirs: np.ndarray | None) -> bool:
+    """Whether two tensors have one shape, but for a batch axis of one that the original leaves."""
+    if theirs is None:
+        return False
+    if ours is None or ours.shape == theirs.shape:
+        return True
+    return ours.ndim == theirs.ndim and theirs.shape == (1, *ours.shape[1:])

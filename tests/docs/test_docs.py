@@ -20,7 +20,8 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = ":class: needs-hub\n"
@@ -55,6 +56,8 @@ def checkpoints(tmp_path_factory):
     }
     for name, task in tasks.items():
         task.save_to_preset(root / name)
+    (root / "tests").mkdir()
+    (root / "tests" / "golden").symlink_to(ROOT / "tests" / "golden")
     (root / "texts.txt").write_text("A good film.\nA bad film.\n")
     (root / "reviews.jsonl").write_text(json.dumps({"review": "A good film."}) + "\n")
     return root

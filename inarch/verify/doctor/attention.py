@@ -95,7 +95,10 @@ def _wording(name: str, mine: object, right: object) -> str:
     if name == "softmax":
         return f"the softmax: ours is over the {mine}, the original's over the {right}"
     if name == "roles":
-        return f"ours takes the projections as {mine}, the original as {right}"
+        return (
+            f"ours takes the projections as {mine}, the original as {right}, as if they were "
+            "swapped in the map"
+        )
     return f"ours gives {mine}, the original {right}"
 
 

