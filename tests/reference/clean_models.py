@@ -19,6 +19,13 @@ KINDS = {
         "DistilBertForMaskedLM",
         "DistilBertForSequenceClassification",
     ),
+    "roberta": (
+        "RobertaModel",
+        "RobertaForMaskedLM",
+        "RobertaForSequenceClassification",
+        "XLMRobertaForMaskedLM",
+        "CamembertForSequenceClassification",
+    ),
 }
 
 
@@ -33,13 +40,15 @@ def config_of(architecture, number):
     }
     layers, between = int(random.integers(1, 4)), int(random.choice([10, 40]))
     activation = str(random.choice(ACTIVATIONS))
-    if architecture == "bert":
+    if architecture != "distil_bert":
         sizes |= {
             "hidden_size": dim, "num_hidden_layers": layers, "num_attention_heads": heads,
             "intermediate_size": between, "hidden_act": activation,
             "layer_norm_eps": float(random.choice([1e-12, 1e-5, 1e-3])),
             "type_vocab_size": int(random.integers(1, 4)),
         }  # fmt: skip
+        if architecture == "roberta":
+            sizes["pad_token_id"] = int(random.integers(0, 3))
     else:
         sizes |= {
             "dim": dim, "n_layers": layers, "n_heads": heads, "hidden_dim": between,

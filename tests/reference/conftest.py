@@ -82,13 +82,17 @@ def write(tmp_path):
     return writer
 
 
-def batch(segments: int | None, vocabulary: int = 61, seed: int = 0) -> dict[str, np.ndarray]:
+def batch(
+    segments: int | None, vocabulary: int = 61, seed: int = 0, padding: int = 0
+) -> dict[str, np.ndarray]:
     """Four sequences of different lengths, padded on the right; two segments where there are."""
     random = np.random.default_rng(seed)
     lengths = np.array([13, 9, 1, 6])
     mask = (np.arange(13) < lengths[:, None]).astype("int32")
     inputs = {
-        "token_ids": (random.integers(1, vocabulary, mask.shape) * mask).astype("int32"),
+        "token_ids": np.where(
+            mask, random.integers(padding + 1, vocabulary, mask.shape), padding
+        ).astype("int32"),
         "padding_mask": mask,
     }
     if segments is not None:

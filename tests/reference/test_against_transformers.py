@@ -35,7 +35,26 @@ DISTIL_BASE = [
     {"n_heads": 3, "attention_dropout": 0.0},
     {"n_layers": 1, "dropout": 0.0},
 ]
+ROBERTA_BASE = [
+    {},
+    {"hidden_act": "relu"},
+    {"hidden_act": "gelu_new"},
+    {"layer_norm_eps": 1e-3},
+    {"type_vocab_size": 1},
+    {"type_vocab_size": 4},
+    {"num_attention_heads": 3, "num_hidden_layers": 1},
+    {"pad_token_id": 0},
+    {"pad_token_id": 5, "max_position_embeddings": 19},
+]
 CASES = [
+    *(("RobertaModel", None, "last_hidden_state", changes) for changes in ROBERTA_BASE),
+    ("XLMRobertaModel", None, "last_hidden_state", {"type_vocab_size": 1}),
+    ("RobertaForMaskedLM", MaskedLM, "logits", {}),
+    ("RobertaForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu"}),
+    ("RobertaForMaskedLM", MaskedLM, "logits", {"tie_word_embeddings": False}),
+    ("CamembertForMaskedLM", MaskedLM, "logits", {"type_vocab_size": 1}),
+    ("RobertaForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("XLMRobertaForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
     *(("BertModel", None, "last_hidden_state", changes) for changes in BERT_BASE),
     *(("DistilBertModel", None, "last_hidden_state", changes) for changes in DISTIL_BASE),
     ("BertForMaskedLM", MaskedLM, "logits", {}),
@@ -60,7 +79,14 @@ def load(folder, task, **arguments):
 
 
 def segments_of(changes, kind):
-    return None if kind.startswith("Distil") else changes.get("type_vocab_size", 2)
+    segments = changes.get("type_vocab_size", 2)
+    none = kind.startswith("Distil") or (segments == 1 and not kind.startswith("Bert"))
+    return None if none else segments
+
+
+def padding_of(changes, kind):
+    """The id of padding, which RoBERTa counts positions by."""
+    return 0 if kind.startswith(("Bert", "Distil")) else changes.get("pad_token_id", 1)
 
 
 def our_outputs(model, inputs):
@@ -75,7 +101,7 @@ def test_numbers_are_the_originals_and_come_back_byte_equal(
 ):
     written = write(kind, **changes)
     model = load(written.folder, task)
-    inputs = batch(segments_of(changes, kind))
+    inputs = batch(segments_of(changes, kind), padding=padding_of(changes, kind))
     single, double = (written.outputs(inputs, name, double) for double in (False, True))
     ours = our_outputs(model, inputs)
     real = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else slice(None)
@@ -96,18 +122,18 @@ def test_numbers_are_the_originals_and_come_back_byte_equal(
     np.testing.assert_array_equal(written.outputs(inputs, name, False), single)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel"])
+@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel", "RobertaModel"])
 def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
     written = write(kind)
-    inputs = batch(segments_of({}, kind))
+    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
     inputs = {k: v[:, ::-1].copy() for k, v in inputs.items()}  # padding in front
     double = written.outputs(inputs, "last_hidden_state", True)
     single = written.outputs(inputs, "last_hidden_state", False)
     model = Backbone.from_preset(written.folder)
     real = inputs["padding_mask"].astype(bool)
     assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
-    if kind == "BertModel":
-        inputs = batch(2)
+    if kind != "DistilBertModel":
+        inputs = batch(2, padding=padding_of({}, kind))
         double, single = (written.outputs(inputs, "pooler_output", d) for d in (True, False))
         ours = keras.ops.convert_to_numpy(model(inputs)["pooled_output"]).astype("float64")
         assert noise_ratio(ours, single, double) <= 4
