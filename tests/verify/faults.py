@@ -25,8 +25,11 @@ TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier}
 def faults_for(golden: Golden) -> list[Fault]:
     """All faults that the layers of an architecture can have."""
     layers = {port.key[0] for run in golden.runs.values() for port in run.ports}
-    modules = (faults_of_weights, faults_of_attention, faults_of_graph, faults_of_heads)
-    return [fault for module in modules for fault in module.faults(layers)]
+    ends = {port.key[0] for run in golden.runs.values() for port in run.ports
+            if port.key[2] == "output"}  # fmt: skip
+    modules = (faults_of_weights, faults_of_attention, faults_of_graph)
+    found = [fault for module in modules for fault in module.faults(layers)]
+    return found + faults_of_heads.faults(layers, ends)
 
 
 def load(golden: Golden, head: str = "") -> keras.Model:

@@ -26,7 +26,8 @@ def reads(change: Any) -> Injection:
     def inject(model: keras.Model) -> None:
         models = [model, *(m for m in model.layers if isinstance(m, keras.Model))]
         operations = [operation for m in models for operation in m.operations]
-        (slicing,) = (o for o in operations if type(o).__name__ == "GetItem")
+        # A head's own comes before that of a pooler below it.
+        slicing = next(o for o in operations if type(o).__name__ == "GetItem")
         around(slicing, lambda call, x, key: change(x))
 
     return inject
@@ -38,8 +39,8 @@ def readers(name: str, path: str, head: str, after: str) -> list[Fault]:
     Args:
         after: the place that shows what its activation gives.
     """
-    right = "tanh" if path == "pooler" else "relu"
-    other, wrong = ("ReLU", ops.relu) if path == "pooler" else ("tanh", ops.tanh)
+    right = "relu" if path == "pre_classifier" else "tanh"
+    other, wrong = ("tanh", ops.tanh) if right == "relu" else ("ReLU", ops.relu)
     return [
         Fault(f"{name} takes the last token", reads(lambda x: x[:, -1]), at(path), "token",
             head, fast=True),
@@ -85,10 +86,10 @@ def untied(layer: Any, x: Any) -> Any:
 
 
 def without_padding_row(model: keras.Model) -> None:
-    """Row 0 of the tied table is 0, as an embedding with a padding index begins with."""
+    """Padding's row of the tied table is 0, as an embedding with a padding index begins with."""
     embeddings = layers_of(model)["embeddings/token_embedding"].embeddings
     value = np.array(ops.convert_to_numpy(embeddings))
-    value[0] = 0
+    value[model.backbone.arguments.get("padding_id", 0)] = 0
     embeddings.assign(value)
 
 
@@ -96,17 +97,18 @@ def transform_activation(function: Any) -> Injection:
     return attribute(at(TRANSFORM), "activation", function)
 
 
-def of_masked_lm(head: str) -> list[Fault]:
+def of_masked_lm(head: str, activated: str) -> list[Fault]:
     """Faults of a masked-LM head.
 
     Args:
         head: the place of its logits.
+        activated: the place that shows what its activation gives.
     """
     return [
         Fault("Masked-LM transform through tanh GELU",
-            transform_activation(lambda x: ops.gelu(x, approximate=True)), at(TRANSFORM), "tanh",
+            transform_activation(lambda x: ops.gelu(x, approximate=True)), at(activated), "tanh",
             MASKED_LM),
-        Fault("Masked-LM transform with ReLU", transform_activation(ops.relu), at(TRANSFORM),
+        Fault("Masked-LM transform with ReLU", transform_activation(ops.relu), at(activated),
             "(?i)relu", MASKED_LM),
         Fault("Masked-LM transform kernel transposed",
             changed(f"{TRANSFORM}/kernel", np.transpose), at(TRANSFORM), "transposed", MASKED_LM),
@@ -125,15 +127,19 @@ def of_masked_lm(head: str) -> list[Fault]:
     ]  # fmt: skip
 
 
-def faults(layers: set[str]) -> list[Fault]:
+def faults(layers: set[str], ends: set[str]) -> list[Fault]:
+    """Those that the layers can have; of `ends` the original shows what they give."""
     found = []
     if "pooler" in layers:
         found += readers("Pooler", "pooler", "", after="pooler")
     if "pre_classifier" in layers:
         found += readers("Classifier's layer", "pre_classifier", CLASSIFIER, after=LOGITS)
+    if "pooled_dense" in layers:
+        found += readers("Classifier's layer", "pooled_dense", CLASSIFIER, after=LOGITS)
     if LOGITS in layers:
         found += CLASSIFIERS
     if TRANSFORM in layers:
         # Where the original has no module of the head's extent, its logits are the model's.
-        found += of_masked_lm("masked_lm_head" if "masked_lm_head" in layers else "")
+        head = "masked_lm_head" if "masked_lm_head" in layers else ""
+        found += of_masked_lm(head, TRANSFORM if TRANSFORM in ends else TRANSFORM_NORM)
     return found
