@@ -45,7 +45,9 @@ def verify(
     ] = Against.transformers,
     perturb: Annotated[
         int | None,
-        typer.Option(metavar="SEED", help="Random weights of order one, for untrained ones."),
+        typer.Option(
+            metavar="SEED", min=0, help="Random weights of order one, for untrained ones."
+        ),
     ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML file.")
@@ -67,11 +69,17 @@ def verify(
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     choose_backend()
     if golden:
+        if perturb is not None or html is not None or as_json:
+            raise InputError("--golden writes files; --perturb, --html and --json don't go with it")
         _write_goldens(preset, folder, overwrite)
         return
     if preset is None:
         raise InputError("nothing to verify; name a checkpoint folder, a preset or a golden file")
     _check_html(html)
+    if overwrite:
+        raise InputError("--overwrite goes with --golden alone")
+    if perturb is not None and (against is Against.golden or preset.endswith(".safetensors")):
+        raise InputError("--perturb goes with --against transformers; a golden file is perturbed")
     from inarch.tasks.verification import verify_checkpoint, verify_golden
 
     with _steps() as progress:
@@ -81,22 +89,24 @@ def verify(
             report = verify_golden(_golden_for(preset, folder), progress)
         else:
             report = verify_checkpoint(preset, perturb=perturb, progress=progress)
-    if html is not None:
-        from inarch.verify.html import render
-
-        output.write_text(render(report), html)
     if as_json:
         output.print_json(report.to_json())
     else:
         from inarch.cli import verdict
 
         verdict.show(report, everything)
+    if html is not None:
+        from inarch.verify.html import render
+
+        output.write_text(render(report), html)
     if not report.passed:
         raise typer.Exit(1)
 
 
 def _check_html(path: Path | None) -> None:
     """Refuse before the work what would fail after it."""
+    if path is not None and path.is_dir():
+        raise CheckpointFileError(f"{path} is a folder; name a file for the report")
     if path is not None and not path.parent.is_dir():
         raise CheckpointFileError(f"{path} can't be written: there is no folder {path.parent}")
 

@@ -15,6 +15,7 @@ import keras
 
 from inarch.checkpoints.files import sha256
 from inarch.checkpoints.proof import Proof
+from inarch.errors import CheckpointError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
@@ -106,12 +107,15 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
     reports: dict[str, Report] = {}
     with tempfile.TemporaryDirectory() as folder:
         golden.unpack(Path(folder))
-        with Checkpoint(folder) as checkpoint:
-            for head, reference in golden.runs.items():
-                progress(head or "backbone")
-                model = build(checkpoint, head or None)
-                doctor = Doctor(model, reference)
-                reports[head] = verify(model, reference, source=str(path), diagnose=doctor)
+        try:
+            with Checkpoint(folder) as checkpoint:
+                for head, reference in golden.runs.items():
+                    progress(head or "backbone")
+                    model = build(checkpoint, head or None)
+                    doctor = Doctor(model, reference)
+                    reports[head] = verify(model, reference, source=str(path), diagnose=doctor)
+        except CheckpointError as e:
+            raise type(e)(str(e).replace(folder, str(path))) from e
     merged = _merged(reports)
     about = {**merged.about, **golden.about, f"sha256 of {path.name}": sha256(path)}
     return replace(merged, about=about)
@@ -126,7 +130,7 @@ def _merged(reports: dict[str, Report]) -> Report:
     for head, report in reports.items():
         if not head:
             continue
-        (outputs[head],) = report.outputs.values()
+        outputs |= dict.fromkeys([head], *report.outputs.values()) if report.outputs else {}
         known = {(m.layer, m.call, m.port) for m in report.measures if m.layer}
         for measure in report.measures:
             key = (measure.layer, measure.call, measure.port)

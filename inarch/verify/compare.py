@@ -9,12 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.errors import OriginalError
 from inarch.verify import trace
 from inarch.verify.reference import Port, Reference, distance, real_tokens
 from inarch.verify.report import THRESHOLD, Finding, HeadAgreement, Measure, Report
 from inarch.verify.trace import Key
 
 Values = Mapping[Key, np.ndarray]
+
+# So many findings are diagnosed; later ones mostly have the cause of one of these.
+MOST = 10
 
 # No float32 computation can be expected to be nearer to float64 than this share of its values:
 # an error of a quarter of the last place. It keeps a lucky original from raising an alarm.
@@ -41,19 +45,34 @@ def verify(
         diagnose: says in a line why a finding is there, from the values of the second run.
         progress: told each step before it begins.
     """
+    if not reference.ports:
+        raise OriginalError("the original has no tensor that ours has too: nothing to compare")
     progress("ours")
     free = trace.run(model, reference.inputs)
     progress("ours, layer by layer")
     forced = trace.run(model, reference.inputs, forced_values(reference))
     measures = tuple(_measure(port, reference, free, forced) for port in reference.ports)
     findings = _findings(measures, reference, forced, threshold)
-    if diagnose is not None:
-        findings = [Finding(f.layer, f.measure, diagnose(f, forced)) for f in findings]
-    logits = [p for p in reference.ports if not p.key[0] and p.original == "logits"]
+    if diagnose is not None and findings:
+        progress("the diagnosis")
+        told = [Finding(f.layer, f.measure, diagnose(f, forced)) for f in findings[:MOST]]
+        findings = told + findings[MOST:]
+    logits = [
+        p for p in reference.ports
+        if not p.key[0] and p.original == "logits" and p.value.shape == free[p.key].shape
+    ]  # fmt: skip
+    ports = {port.key for port in reference.ports}
+    unseen = [name for layer, _, name in free if not layer and ("", 0, name) not in ports]
+    about = {"outputs not compared": ", ".join(unseen)} if unseen else {}
     return Report(
         model=type(model).__name__,
         source=source,
-        about={"backend": keras.backend.backend(), "keras": keras.__version__, **reference.about},
+        about={
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+            **reference.about,
+            **about,
+        },
         measures=measures,
         findings=tuple(findings),
         outputs={p.key[2]: _agreement(free[p.key], p.value, reference) for p in logits},

@@ -165,7 +165,10 @@ def _calls(
     nests: list[list[str]], numbers: list[int], calls: Mapping[Spot, np.ndarray]
 ) -> list[tuple[int, list[str], int]]:
     """Our k-th call of a layer is the k-th call of any of the nests that hold its variables."""
-    outer = {nest[0]: nest for nest in nests}
+    # A module that hands on something else than a tensor, such as a list of layers, shows nothing.
+    showing = {name for name, _, what in calls if what == "output"}
+    shown = [[m for m in nest if m in showing] for nest in nests]
+    outer = {nest[0]: nest for nest in shown if nest}
     made = [(n, call) for n, call, what in calls if n in outer and what == "output"]
     # A layer of ours that is never called still has a first call there.
     return [

@@ -135,9 +135,12 @@ class _Recorder:
             before = Counter(self.calls)
             output = original(*args, **kwargs)
             if gives_attention(layer):
+                # The path that gives the probabilities may be another than the usual one, which
+                # is the one to be compared.
                 after, self.calls = self.calls, before
+                kept = dict(self.values)
                 scores = original(*args, **{**kwargs, "return_attention_scores": True})[1]
-                self.calls = after
+                self.calls, self.values = after, kept
                 self.values[path, number, "attention"] = self.to_numpy(scores)
             if isinstance(output, tuple):
                 output = (self.at((path, number, "output"), output[0]), *output[1:])

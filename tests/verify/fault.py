@@ -32,6 +32,7 @@ class Fault:
             there is none to be expected.
         head: of the golden run that shows it; `""` is the bare backbone.
         fast: whether it is among those that every run of the tests injects.
+        mixed: whether it adds tensors of two precisions, which TensorFlow refuses by itself.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Fault:
     diagnosis: str | None = None
     head: str = ""
     fast: bool = False
+    mixed: bool = False
 
 
 def at(*paths: str) -> frozenset[str]:

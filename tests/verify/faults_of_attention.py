@@ -194,5 +194,25 @@ MASKS = [
 ]  # fmt: skip
 
 
+def only_without_scores(**wrong: Any) -> Injection:
+    """The fault is in the path that runs where nobody asks for the probabilities."""
+
+    def call(layer: Any, query: Any, value: Any, return_attention_scores: bool = False, **others):
+        steps = {} if return_attention_scores else wrong
+        return attend(
+            layer, query, value, return_attention_scores=return_attention_scores, **steps, **others
+        )
+
+    return computes(PLACES, call)
+
+
+PATHS = [
+    Fault("Fused attention unscaled", only_without_scores(weigh=partial(weigh, scale=unscaled)),
+        PLACES, "scale", fast=True),
+    Fault("Fused attention without mask",
+        only_without_scores(weigh=lambda q, k, mask: weigh(q, k, None)), PLACES, "mask"),
+]  # fmt: skip
+
+
 def faults(layers: set[str]) -> list[Fault]:
-    return [*HEADS, *SCORES, *MASKS]
+    return [*HEADS, *SCORES, *MASKS, *PATHS]

@@ -38,8 +38,8 @@ EMBEDDINGS_NORM = "embeddings_norm"
 
 def later(call: Any, x: Any, start_index: Any = 0, positions: Any = None) -> Any:
     if positions is not None:
-        positions = positions + 2
-    return call(x, start_index=start_index + 2, positions=positions)
+        positions = positions + 1
+    return call(x, start_index=start_index + 1, positions=positions)
 
 
 def without_positions(layer: Any, inputs: Any, **others: Any) -> Any:
@@ -59,7 +59,7 @@ def segments_not_added(model: keras.Model) -> None:
 
 EMBEDDINGS = [
     Fault("Token ids off by one", next_words, at(TOKENS), "row|id|shift|offset"),
-    Fault("Positions start at 2", calls(at(POSITIONS), later), at(POSITIONS),
+    Fault("Positions start one too late", calls(at(POSITIONS), later), at(POSITIONS),
         "row|position|numbers", fast=True),
     # The layer that is never called, and the sum that lacks it.
     Fault("Position embedding left out", computes(at("embeddings"), without_positions),
@@ -234,9 +234,10 @@ DROPOUT = together(
 NUMBERS = [
     Fault("One dense layer in bfloat16", precision("bfloat16", DOWN), at(DOWN),
         "bfloat16|precision"),
-    Fault("One norm in bfloat16", precision("bfloat16", NORM), at(NORM), "bfloat16|precision"),
+    Fault("One norm in bfloat16", precision("bfloat16", NORM), at(NORM), "bfloat16|precision",
+        mixed=True),
     Fault("A whole layer in float16", precision("float16", LAYER), at(LAYER),
-        "float16|precision"),
+        "float16|precision", mixed=True),
     Fault("Dropout left on", DROPOUT, at(f"{LAYER}/attention", NORM, OUTPUT_NORM), "dropout"),
 ]  # fmt: skip
 

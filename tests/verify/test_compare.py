@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from inarch.errors import OriginalError
 from inarch.models.variables import named_variables
 from inarch.verify import trace
 from inarch.verify.compare import FLOOR, noise_ratio, verify
@@ -215,7 +216,13 @@ def test_progress_and_diagnoses_are_asked_for(golden):
     report = verify(model, golden.runs[""], diagnose=diagnose, progress=steps.append)
     assert [f.diagnosis for f in report.findings] == ["as expected"] * len(asked)
     assert asked
-    assert len(steps) == 2
+    assert steps == ["ours", "ours, layer by layer", "the diagnosis"]
+
+
+def test_nothing_to_compare_is_no_pass(golden):
+    run = golden.runs[""]
+    with pytest.raises(OriginalError, match="nothing to compare"):
+        verify(load(golden), dataclasses.replace(run, ports=()))
 
 
 # --- the report --------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Verification is itself verified: faults put into right models are caught, and at their place."""
 
+import keras
 import pytest
 
 from inarch.verify.compare import verify
@@ -26,6 +27,8 @@ RUNS = [pytest.param(g, head, id=f"{name}-{head}") for name, g in READ.items() f
 
 @pytest.mark.parametrize(("golden", "fault"), KINDS)
 def test_a_fault_is_caught_at_its_place_and_diagnosed(golden, fault):
+    if fault.mixed and keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow itself refuses to add two precisions")
     report = examine(golden, fault)
     assert caught(report)
     assert not report.passed

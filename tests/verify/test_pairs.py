@@ -90,10 +90,16 @@ def test_modules_side_by_side_are_nests_of_their_own():
 
 def test_our_kth_call_is_the_kth_call_of_any_nest():
     nests = [["one", "one.dense"], ["two"]]
-    order = [("two", 0), ("one", 0), ("other", 0), ("one", 1)]
+    order = [("two", 0), ("one.dense", 0), ("one", 0), ("other", 0), ("one.dense", 1), ("one", 1)]
     calls = {(name, number, "output"): np.zeros(1) for name, number in order}
     found = pairs._calls(nests, [0, 1, 2], calls)
     assert found == [(0, nests[1], 0), (1, nests[0], 0), (2, nests[0], 1)]
+
+
+def test_a_module_that_gives_no_tensor_leaves_its_place_to_the_one_within():
+    calls = {("encoder.layer.0", 0, "output"): np.zeros(1)}
+    found = pairs._calls([["encoder", "encoder.layer.0"]], [0], calls)
+    assert found == [(0, ["encoder.layer.0"], 0)]
 
 
 def test_a_layer_that_is_never_called_stands_for_its_first_call():

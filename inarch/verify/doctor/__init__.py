@@ -18,7 +18,7 @@ from inarch.verify.compare import forced_values
 from inarch.verify.doctor import attention, linear, norm, table, wiring
 from inarch.verify.doctor.case import Case
 from inarch.verify.reference import Reference
-from inarch.verify.report import Finding
+from inarch.verify.report import THRESHOLD, Finding
 from inarch.verify.trace import Key
 
 # The usual suspects; the first that explains both sides has it.
@@ -48,6 +48,7 @@ class Doctor:
         self.model = model
         self.reference = reference
         self.layers = trace.layers_of(model)
+        self.shapes = {port.key: port.value.shape for port in reference.ports}
         self._again: Mapping[Key, np.ndarray] | None = None
 
     def __call__(self, finding: Finding, forced: Mapping[Key, np.ndarray]) -> str | None:
@@ -59,6 +60,11 @@ class Doctor:
                 f"{finding.layer} never runs {measure.layer}, the original's {measure.original}: "
                 "it is skipped, or returns too early"
             )
+        if measure.local_ratio is not None and measure.local_ratio <= THRESHOLD:
+            return None  # it is right by itself; there is nothing here to explain
+        shape, wanted = forced[key].shape, self.shapes[key]
+        if shape != wanted and wanted != (1, *shape[1:]):
+            return f"it has the shape {shape}, the original's has {wanted}"
         if not np.isfinite(forced[key]).all():
             return "it gives values that aren't numbers where the original gives numbers"
         if not np.array_equal(self._second(key), forced[key]):
