@@ -52,6 +52,14 @@ def test_the_figures_at_its_head_are_those_of_its_rows(path):
     assert head.endswith(f" 0 false alarms in {runs} right models.")
 
 
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_every_fault_is_caught_nearly_all_are_located_and_most_diagnosed(path):
+    _, rows = sections(PAGE)[path.stem]
+    for column, least in enumerate((1, 0.95, 0.8), 1):
+        assert [row[column] for row in rows].count("yes") >= least * len(rows)
+    assert len(rows) >= 30
+
+
 @pytest.mark.reference
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="the page is written on JAX")
 def test_the_page_is_what_verification_makes_of_the_faults():

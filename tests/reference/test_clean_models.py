@@ -9,7 +9,8 @@ from .conftest import transformers
 pytestmark = pytest.mark.reference
 
 
-@pytest.mark.parametrize("number", range(CONFIGS))
+# Every fourth, which takes in every class; `clean_models.py` itself tries them all.
+@pytest.mark.parametrize("number", range(0, CONFIGS, 4))
 @pytest.mark.parametrize("architecture", KINDS)
 def test_a_right_model_raises_no_alarm(architecture, number):
     done = [*reports(architecture, number)]

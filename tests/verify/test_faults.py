@@ -13,13 +13,13 @@ from .faults_of_attention import PLACES, attend
 from .faults_of_graph import encode
 
 READ = {path.stem: Golden.read(path) for path in GOLDENS}
+# On JAX the page of faults is made anew of all kinds, which tests those that aren't fast.
+SLOW = [
+    pytest.mark.reference,
+    pytest.mark.skipif(keras.backend.backend() == "jax", reason="the page of faults tests it"),
+]
 KINDS = [
-    pytest.param(
-        golden,
-        fault,
-        id=f"{name}-{fault.name}",
-        marks=[] if fault.fast else pytest.mark.reference,
-    )
+    pytest.param(golden, fault, id=f"{name}-{fault.name}", marks=[] if fault.fast else SLOW)
     for name, golden in READ.items()
     for fault in faults_for(golden)
 ]
