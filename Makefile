@@ -10,7 +10,7 @@ PYTEST := -m pytest -n $(WORKERS) --dist loadfile
 SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
 WEIGHED = $(if $(wildcard $(1)/.weights),,-m "not weights")
 
-.PHONY: demo test test-all bench docs faults clean help
+.PHONY: demo test test-all bench docs pictures faults clean help
 
 help:
 	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-all  tests on torch and TensorFlow, and against the original implementations"
 	@echo "make bench     the benchmarks"
 	@echo "make docs      the documentation, into docs/_build/html"
+	@echo "make pictures  the README's pictures (a minute)"
 	@echo "make faults    docs/faults.md: faults, and what verification makes of each (2 minutes)"
 	@echo "make clean     remove everything that the targets made"
 
@@ -42,11 +43,14 @@ bench: .venv-all/.installed
 docs: .venv-docs/.installed
 	KERAS_BACKEND=jax .venv-docs/bin/python -m sphinx -W -b html docs docs/_build/html
 
+pictures: .venv-all/.installed
+	KERAS_BACKEND=jax .venv-all/bin/python docs/pictures.py docs/_static
+
 faults: .venv/.test
 	KERAS_BACKEND=jax .venv/bin/python tests/verify/fault_table.py docs/faults.md
 
 clean:
-	rm -rf .venv .venv-all .venv-docs docs/_build build dist \
+	rm -rf .venv .venv-all .venv-docs docs/_build docs/architectures build dist \
 		.pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # --- environments --------------------------------------------------------------------------------

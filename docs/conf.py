@@ -1,12 +1,17 @@
-"""Sphinx settings: MyST pages, and the API reference from the docstrings."""
+"""Sphinx settings: MyST pages, one of them per architecture, and the API from the docstrings."""
 
 import inspect
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 from sphinx.util.inspect import stringify_signature
+
+sys.path.insert(0, str(Path(__file__).parent))
+from architectures import write
 
 from inarch import __version__
 
@@ -48,4 +53,5 @@ def _constructor(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str
 
 
 def setup(app: Any) -> None:
+    write(Path(app.srcdir, "architectures"))
     app.connect("autodoc-process-signature", _constructor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.resources
+import importlib.util
 import pkgutil
 import tomllib
 from collections.abc import Mapping
@@ -29,9 +30,14 @@ class Architecture:
 
 @functools.cache
 def architectures() -> dict[str, Architecture]:
-    """Every architecture, by the name of its folder."""
-    found = (m.name for m in pkgutil.iter_modules(inarch.models.__path__) if m.ispkg)
-    return {name: _load(f"inarch.models.{name}") for name in found}
+    """Every architecture, by the name of its folder; one without its table isn't finished."""
+    modules = pkgutil.iter_modules(inarch.models.__path__)
+    packages = {m.name: f"inarch.models.{m.name}" for m in modules if m.ispkg}
+    return {
+        name: _load(package)
+        for name, package in packages.items()
+        if importlib.util.find_spec(f"{package}.checkpoint")
+    }
 
 
 def _load(package: str) -> Architecture:
@@ -43,8 +49,9 @@ def _load(package: str) -> Architecture:
         if name.endswith("Backbone") and value.__module__ == backbone.__name__
     )
     sources = tuple(v for v in vars(checkpoint).values() if isinstance(v, Source))
-    table = importlib.resources.files(package).joinpath("presets.toml").read_text("utf-8")
-    presets = {name: Preset(name=name, **row) for name, row in tomllib.loads(table).items()}
+    table = importlib.resources.files(package).joinpath("presets.toml")
+    rows = tomllib.loads(table.read_text("utf-8")) if table.is_file() else {}
+    presets = {name: Preset(name=name, **row) for name, row in rows.items()}
     return Architecture(package.rpartition(".")[2], cls, sources, presets)
 
 

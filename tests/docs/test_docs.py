@@ -4,7 +4,6 @@ Blocks of ```python and ```console run in order, page by page. A comment `# -> v
 expression gives, and is held to it. Blocks that need a hub, or a shell, say so by their class.
 """
 
-import ast
 import json
 import re
 import shlex
@@ -20,11 +19,11 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
+from .blocks import blocks, execute
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-BLOCK = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NOT_RUN = ":class: needs-hub\n"
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [
@@ -72,39 +71,23 @@ def here(checkpoints, tmp_path, monkeypatch):
     return tmp_path
 
 
-def blocks(page, kind):
-    """The blocks of a page that run: the line before each, and its text."""
-    text = page.read_text("utf-8")
-    found = [m for m in BLOCK.finditer(text) if m[1] == kind]
-    return [(text.count("\n", 0, m.start(2)), m[2]) for m in found]
-
-
-def execute(code, before, page, names):
-    """Run a block statement by statement, and hold it to what its comments say."""
-    lines = code.splitlines()
-    for node in ast.increment_lineno(ast.parse(code), before).body:
-        said = lines[node.end_lineno - before - 1].partition("# -> ")[2]
-        if said:
-            assert isinstance(node, ast.Expr), f"{page}:{node.lineno} says a value of no expression"
-            value = eval(compile(ast.Expression(node.value), page, "eval"), names)
-            assert repr(value) == said, f"{page}:{node.lineno}"
-        else:
-            exec(compile(ast.Module([node], []), page, "exec"), names)
+def of_kind(page, kind):
+    return [block for block in blocks(page) if block.kind == kind]
 
 
 @pytest.mark.filterwarnings("ignore:.* has no values for")
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if of_kind(p, "python")], ids=lambda p: p.stem)
 def test_python_on_the_pages_runs(page, here):
     # `__name__` is that of a module, which Keras looks up for the classes that a page defines.
     names = {"__name__": "__main__"}
-    for before, code in blocks(page, "python"):
-        execute(code, before, str(page), names)
+    for block in of_kind(page, "python"):
+        execute(block, str(page), names)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "console")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if of_kind(p, "console")], ids=lambda p: p.stem)
 def test_commands_on_the_pages_run(page, here):
-    for before, code in blocks(page, "console"):
-        for number, line in enumerate(code.splitlines(), before + 1):
+    for block in of_kind(page, "console"):
+        for number, line in enumerate(block.text.splitlines(), block.line + 1):
             prompt, program, *arguments = shlex.split(line)
             assert (prompt, program) == ("$", "inarch"), f"{page}:{number}"
             stdin = None
@@ -122,8 +105,9 @@ def test_every_command_is_described():
 
 def test_blocks_that_do_not_run_say_why():
     for page in PAGES:
-        for kind, code in BLOCK.findall(page.read_text("utf-8")):
-            if kind.startswith("{code-block}"):
-                assert code.startswith(NOT_RUN), f"{page.name}: {code}"
+        for block in blocks(page):
+            if block.kind.startswith("{code-block}"):
+                assert not block.runs, f"{page.name}:{block.line}"
             else:
-                assert kind in ("python", "console", "text") or kind[0] == "{", f"{page}: {kind!r}"
+                kinds = ("python", "console", "text")
+                assert block.kind in kinds or block.kind[0] == "{", f"{page.name}:{block.line}"

@@ -1,0 +1,168 @@
+"""Writes one page per architecture from its folder: config, presets, weight map, verification.
+
+`python docs/architectures.py docs/architectures`; the documentation's build runs it too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from inarch.checkpoints.config import ConfigEntry, Field, Inert
+from inarch.checkpoints.rule import Derived, Entry, Rule, Tied
+from inarch.checkpoints.source import Source
+from inarch.models.registry import Architecture, architectures
+from inarch.tasks.verification import verify_golden
+from inarch.verify.ladder import ladder, number
+
+DOCS = Path(__file__).parent
+GOLDENS = DOCS.parent / "tests" / "golden"
+FAULTS = DOCS / "faults.md"
+
+
+def write(folder: Path) -> None:
+    """Write an index and the pages into `folder`."""
+    folder.mkdir(exist_ok=True)
+    found = architectures()
+    rows = [
+        (f"[{name}]({name}.md)", f"`{a.backbone.__name__}`", _formats(a), len(a.presets))
+        for name, a in found.items()
+    ]
+    table = _table(("architecture", "class", "formats", "presets"), rows)
+    names = "\n".join(found)
+    contents = f"```{{toctree}}\n:hidden:\n\n{names}\n```\n"
+    (folder / "index.md").write_text(f"# Architectures\n\n{INTRO}\n{table}\n{contents}", "utf-8")
+    for name, architecture in found.items():
+        (folder / f"{name}.md").write_text("\n".join(_page(architecture)), "utf-8")
+
+
+INTRO = """Each page is made from the architecture's own folder: from the table that loads and
+writes its checkpoints, and from what verification says of it.
+"""
+
+
+def _page(architecture: Architecture) -> Iterator[str]:
+    cls = architecture.backbone
+    yield f"# {architecture.name}\n"
+    yield f"`{cls.__module__}.{cls.__name__}`\n"
+    yield _first_paragraph(cls)
+    yield "## Presets\n"
+    yield _table(
+        ("name", "on the hub", "parameters", "licence", ""),
+        [
+            (f"`{p.name}`", f"`{p.hub}`", f"{p.parameters:,}", p.licence, p.description)
+            for p in architecture.presets.values()
+        ],
+    )
+    yield from _verified(architecture.name)
+    written = architecture.sources[0]
+    for source in architecture.sources:
+        yield f"## Format: {source.model_type}\n"
+        if source is not written and source.weights == written.weights:
+            yield f"The weight map is that of {written.model_type}.\n"
+        yield from _format(source, source is written or source.weights != written.weights)
+
+
+def _formats(architecture: Architecture) -> str:
+    return ", ".join(f"`{source.model_type}`" for source in architecture.sources)
+
+
+def _first_paragraph(cls: type) -> str:
+    first, _, rest = (inspect.getdoc(cls) or "").partition("\n\n")
+    return f"{first}\n\n{rest.partition('Args:')[0].strip()}\n".replace("`\n`", "` `")
+
+
+# --- verification ------------------------------------------------------------------------------
+
+
+def _verified(name: str) -> Iterator[str]:
+    yield "## Verification\n"
+    report = verify_golden(GOLDENS / f"{name}.safetensors")
+    yield (
+        "Each layer against the original, on the [golden file](../verify.md#golden-files); 1 is as "
+        f"good as the original's own float32, above {report.threshold:g} is wrong. The original "
+        f"is transformers {report.about['transformers']}.\n"
+    )
+    yield _table(
+        ("layer", "largest noise ratio", "the same, alone"),
+        [
+            (f"`{r.layer or 'outputs'}`", number(r.worst.ratio), number(r.local_ratio))
+            for r in ladder(report)
+        ],
+    )
+    found = re.search(rf"^## {name}\n\n(.+)\n", FAULTS.read_text("utf-8"), re.MULTILINE)
+    if found:
+        yield (
+            "To verify the verification, [faults](../faults.md) are put into the model: "
+            f"{found[1]}\n"
+        )
+
+
+# --- a format ----------------------------------------------------------------------------------
+
+
+def _format(source: Source, whole: bool) -> Iterator[str]:
+    yield f"Class of the bare model: `{source.architecture}`. Prefix: `{source.prefix}`.\n"
+    yield "### Config\n"
+    yield _table(("theirs", "ours", "default"), [_field(entry) for entry in source.config])
+    if not whole:
+        return
+    yield "### Weights\n"
+    yield _weights(source.weights)
+    for part, entries in source.parts.items():
+        yield f"With `{part}=True`, true where the file has these:\n"
+        yield _weights(entries)
+    for name, head in source.heads.items():
+        yield f"### Head: {name}\n"
+        yield f"Of {', '.join(f'`{a}`' for a in head.architectures)}.\n"
+        yield _weights(head.weights) if head.weights else ""
+        if head.tied:
+            yield "With tied embeddings:\n"
+            yield _weights(head.tied)
+        if head.untied:
+            yield "Without:\n"
+            yield _weights(head.untied)
+
+
+def _field(entry: ConfigEntry) -> tuple[str, str, str]:
+    if isinstance(entry, Field):
+        values = entry.values
+        renamed = values and any(a != b for a, b in values.items())
+        choices = f" (one of {len(values)} known values)" if values and renamed else ""
+        default = "required" if _required(entry) else f"`{entry.default!r}`"
+        return f"`{entry.theirs}`", f"`{entry.ours}`{choices}", default
+    if isinstance(entry, Inert):
+        return ", ".join(f"`{n}`" for n in entry.theirs), f"no part: {entry.reason}", ""
+    others = " or ".join(f"`{value!r}`" for value in entry.values)
+    return f"`{entry.theirs}`", f"refused unless {others}", f"`{entry.values[0]!r}`"
+
+
+def _required(entry: Field) -> bool:
+    return entry.default is Field("", "").default
+
+
+def _weights(entries: Iterable[Entry]) -> str:
+    return _table(("theirs", "axes", "ours"), [_entry(entry) for entry in entries])
+
+
+def _entry(entry: Entry) -> tuple[str, str, str]:
+    theirs = "<br>".join(f"`{name}`" for name in entry.theirs)
+    if isinstance(entry, Rule):
+        return theirs, f"`{entry.pattern}`", "<br>".join(f"`{name}`" for name in entry.ours)
+    if isinstance(entry, Tied):
+        return theirs, "tied", f"a copy of `{entry.to.removeprefix('.')}`"
+    if isinstance(entry, Derived):
+        return theirs, "derived", entry.reason
+    return theirs, "unused", entry.reason
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(f"| {' | '.join(map(str, line))} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
