@@ -5,6 +5,7 @@ A rule says which of their tensors are which of our variables, and how the axes 
     "o i -> i o"                 a transposition
     "(h k) d -> d h k"           a grouped axis taken apart
     "(q + k + v) i -> i q, i k, i v"   one fused tensor, three of ours (sizes may differ)
+    "(o + o + o) i -> i o, i o, i o"   the same in equal parts, which one side alone shows
     "o i, o i -> * i o"          two of theirs stacked along a new axis of ours
 
 Patterns group, permute, split and join, and never look at a value, so every rule has an inverse
@@ -122,6 +123,9 @@ class Pattern:
     def their_shapes(self, sizes: Mapping[str, int]) -> list[Shape]:
         return [tuple(axis.size(sizes) for axis in spec) for spec in self.theirs]
 
+    def our_shapes(self, sizes: Mapping[str, int]) -> list[Shape]:
+        return [tuple(axis.size(sizes) for axis in spec) for spec in self.ours]
+
 
 _NAME = r"[a-z][a-z0-9_]*"
 _AXIS = re.compile(
@@ -180,10 +184,10 @@ def _equations(
 def _solve(axis: Axis, size: int, sizes: dict[str, int]) -> None:
     """Find the size of a name, where it is the only one of the axis that is unknown."""
     unknown = [name for name in axis.names if name not in sizes]
-    if len(unknown) == 1:
+    if len(set(unknown)) == 1:
         others = [sizes[name] for name in axis.names if name in sizes]
         rest = size - sum(others) if axis.joined else size // max(math.prod(others), 1)
-        sizes[unknown[0]] = rest
+        sizes[unknown[0]] = rest // len(unknown)
 
 
 def _split(array: np.ndarray, spec: Spec, sizes: Mapping[str, int]) -> list[np.ndarray]:
@@ -280,7 +284,21 @@ class Unused:
     count: str | None = None
 
 
-Entry = Rule | Tied | Derived | Unused
+@dataclass(frozen=True)
+class Zeros:
+    """Our variable `ours`, of which their graph has nothing, so that ours holds zeros.
+
+    `sizes` are the backbone's arguments that are its shape.
+    """
+
+    ours: tuple[str, ...]
+    sizes: tuple[str, ...]
+    reason: str
+    theirs: tuple[str, ...] = ()
+    count: str | None = None
+
+
+Entry = Rule | Tied | Derived | Unused | Zeros
 
 
 def rule(theirs: str | Sequence[str], ours: str | Sequence[str], pattern: str) -> list[Entry]:
@@ -324,15 +342,27 @@ def unused(name: str, reason: str, like: str | None = None) -> list[Entry]:
     return [Unused((name,), reason, like)]
 
 
+def zeros(ours: str, *sizes: str, reason: str) -> list[Entry]:
+    """A variable of ours that adds nothing; its shape is the arguments `sizes`."""
+    return [Zeros((ours,), sizes, reason)]
+
+
 def under(
-    theirs: str, ours: str, *groups: Iterable[Entry], count: str = "num_layers"
+    theirs: str,
+    ours: str,
+    *groups: Iterable[Entry],
+    count: str = "num_layers",
+    between: str = ".",
 ) -> list[Entry]:
-    """Put entries below a name on each side. `{i}` runs over the model's `count` argument."""
+    """Put entries below a name on each side. `{i}` runs over the model's `count` argument.
+
+    `between` is what the original has between a name and those below it.
+    """
     repeated = count if "{i}" in theirs else None
     entries = [entry for group in groups for entry in group]
     if repeated and any(entry.count for entry in entries):
         raise WeightMapError(f"{theirs!r} has entries with an {{i}} of their own; number one level")
-    return [_renamed(entry, f"{theirs}.", f"{ours}/", repeated) for entry in entries]
+    return [_renamed(entry, theirs + between, f"{ours}/", repeated) for entry in entries]
 
 
 def prefixed(entry: Entry, prefix: str) -> Entry:
@@ -345,8 +375,9 @@ def _renamed(entry: Entry, theirs: str, ours: str, count: str | None) -> Entry:
         "theirs": tuple(theirs + name for name in entry.theirs),
         "count": entry.count or count,
     }
-    if isinstance(entry, Rule):
+    if isinstance(entry, Rule | Zeros):
         changed["ours"] = tuple(ours + name for name in entry.ours)
+    if isinstance(entry, Rule):
         changed["legacy"] = tuple(tuple(theirs + n for n in names) for names in entry.legacy)
     if isinstance(entry, Tied):
         changed["to"] = theirs + entry.to
