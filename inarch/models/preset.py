@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,14 @@ class Checkpoint:
         source, header = self.original.source, self.original.weights.header
         return prove(source, header, ours, arguments, head, self.tie, where)
 
+    def copy_to(self, folder: Path) -> None:
+        """Write config and weights to an existing folder, in Hugging Face's format.
+
+        Raises:
+            CheckpointFileError: the folder can't be written.
+        """
+        _write(folder, self.config_text, self.weights.shards, self.weights.read)
+
     def restore(self, model: keras.Model, waiting: list[Any], head: str | None = None) -> None:
         """Load the weights into `model`, whose variables wait for values.
 
@@ -245,13 +253,22 @@ def save(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
     )
     with folder.replacing(Path(destination), layout.is_weight_file) as fresh:
-        for shard in shards:
-            files.write_safetensors(fresh / shard.filename, shard, values)
-        if len(shards) > 1:
-            _write_json(fresh / "model.safetensors.index.json", files.index_of(shards))
         text = _config_text(source, old, arguments, head, tie, code)
-        (fresh / CONFIG).write_bytes(text.encode())
+        _write(fresh, text, shards, values)
         extra(fresh)
+
+
+def _write(
+    folder: Path,
+    config_text: str,
+    shards: Sequence[files.Shard],
+    values: Callable[[str], np.ndarray],
+) -> None:
+    for shard in shards:
+        files.write_safetensors(folder / shard.filename, shard, values)
+    if len(shards) > 1:
+        _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
+    (folder / CONFIG).write_bytes(config_text.encode())
 
 
 def _code(variable: Any) -> str:

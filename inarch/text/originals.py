@@ -2,7 +2,7 @@
 
 Google's BERT has a `vocab.txt`, and nowhere says whether it is for lower-cased text. fairseq has a
 `dict.txt` of what another tokenizer gives: GPT-2's byte pairs (`encoder.json`, `vocab.bpe`), or
-SentencePiece's pieces (`sentencepiece.bpe.model`).
+SentencePiece's pieces (`sentencepiece.bpe.model`). FNet's SentencePiece model has its own name.
 """
 
 import json
@@ -19,6 +19,7 @@ from inarch.text.sentence_piece_model import read_model
 GOOGLE_CONFIG = "bert_config.json"
 DICTIONARY, ENCODER, MERGES = "dict.txt", "encoder.json", "vocab.bpe"
 PIECES = "sentencepiece.bpe.model"
+FNET_PIECES = "c4_bpe_sentencepiece.model"
 # Tokens that fairseq puts before those of dict.txt (fairseq/data/dictionary.py), and the one that
 # its task of masked language modeling puts after them (fairseq/tasks/masked_lm.py).
 FIRST, LAST = ("<s>", "<pad>", "</s>", "<unk>"), "<mask>"
@@ -36,7 +37,7 @@ CASES = {
 }
 
 # The files that are read beside Hugging Face's own.
-FILES = (GOOGLE_CONFIG, DICTIONARY, ENCODER, MERGES)
+FILES = (GOOGLE_CONFIG, DICTIONARY, ENCODER, MERGES, FNET_PIECES)
 
 
 def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -56,12 +57,16 @@ def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
         return ours
     if google and "vocab.txt" in ours:
         return _google(folder, ours)
+    if FNET_PIECES in given:
+        config = {"tokenizer_class": "FNetTokenizer"}
+        return {"spiece.model": given[FNET_PIECES], "tokenizer_config.json": _json(config)} | ours
     return _fairseq(given, ours) if whole(given) else ours
 
 
 def whole(files: Container[str]) -> bool:
-    """Whether fairseq's files among `files` make a tokenizer."""
-    return DICTIONARY in files and (PIECES in files or (ENCODER in files and MERGES in files))
+    """Whether the files that are an original's alone make a tokenizer."""
+    encoder = ENCODER in files and MERGES in files
+    return FNET_PIECES in files or (DICTIONARY in files and (PIECES in files or encoder))
 
 
 def absent(files: Container[str]) -> str:
@@ -107,8 +112,8 @@ def lower_case(folder: Path, vocabulary: Sequence[str]) -> bool:
 def _fairseq(given: Mapping[str, bytes], ours: dict[str, bytes]) -> dict[str, bytes]:
     tokens, overwriting = parse_dictionary(text_of(given, DICTIONARY))
     if PIECES in given:
-        config = {"tokenizer_class": _kind_of_pieces(given[PIECES], tokens, overwriting)}
-        return {"tokenizer_config.json": _json(config)} | ours
+        kind = _kind_of_pieces(given[PIECES], tokens, overwriting)
+        return {"tokenizer_config.json": _json({"tokenizer_class": kind})} | ours
     ids = {token: index for index, token in enumerate(FIRST)}
     names = {
         str(index): token for token, index in parse_ids(text_of(given, ENCODER), ENCODER).items()
@@ -116,7 +121,10 @@ def _fairseq(given: Mapping[str, bytes], ours: dict[str, bytes]) -> dict[str, by
     for number in tokens:
         token = names.pop(number, number)
         if token in ids:
-            raise CheckpointError(f"{DICTIONARY} has {number!r} twice, or a token of its own name.")
+            raise CheckpointError(
+                f"{DICTIONARY} has the token {token!r} of fairseq's own; the file may be of "
+                "another kind of model."
+            )
         ids[token] = len(ids)
     if names:
         some = ", ".join(sorted(names)[:3])
@@ -126,8 +134,12 @@ def _fairseq(given: Mapping[str, bytes], ours: dict[str, bytes]) -> dict[str, by
             "two files may be of different models."
         )
     ids.setdefault(LAST, len(ids))
+    # fairseq's hub interface strips the space before a mask.
+    mask = {"__type": "AddedToken", "content": LAST, "lstrip": True, "rstrip": False}
+    mask |= {"normalized": False, "single_word": False, "special": True}
+    config = {"tokenizer_class": "RobertaTokenizer", "mask_token": mask}
     made = {"vocab.json": _json(ids), "merges.txt": given[MERGES]}
-    return made | {"tokenizer_config.json": _json({"tokenizer_class": "RobertaTokenizer"})} | ours
+    return made | {"tokenizer_config.json": _json(config)} | ours
 
 
 def parse_dictionary(text: str) -> tuple[list[str], bool]:
@@ -139,7 +151,9 @@ def parse_dictionary(text: str) -> tuple[list[str], bool]:
         CheckpointError: a line isn't.
     """
     lines = text.split("\n")
-    tokens, overwriting = [], False
+    tokens: list[str] = []
+    seen: set[str] = set()
+    overwriting = False
     for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
         line, _, last = line.rstrip().rpartition(" ")
         if last == OVERWRITE:
@@ -150,6 +164,12 @@ def parse_dictionary(text: str) -> tuple[list[str], bool]:
                 f"line {number} of {DICTIONARY} isn't a token and a count with a space between; "
                 "the file may be damaged: fetch it again."
             )
+        if line in seen:
+            raise CheckpointError(
+                f"{DICTIONARY} has {line!r} twice, again in line {number}; two ids would mean one "
+                "token. The file may be damaged: fetch it again."
+            )
+        seen.add(line)
         tokens.append(line)
     return tokens, overwriting
 

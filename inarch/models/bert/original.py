@@ -81,8 +81,8 @@ GOOGLE = Source(
         ),
     },
     aside={
-        "global_step": "count of training steps",
-        "*/adam_[mv]": "the optimizer's state",
+        "global_step": "count of training steps; not saved",
+        "*/adam_[mv]": "the optimizer's state; not saved",
     },
 )
 # fmt: on

@@ -20,7 +20,7 @@ from inarch.text.originals import DICTIONARY, FIRST, LAST, PIECES, parse_diction
 
 MODEL = "model.pt"
 CLASSES = "classification_heads."
-SEVERAL = "one of several classification heads"
+SEVERAL = "one of several classification heads; not saved"
 
 # Arguments of fairseq that are read by the model and the encoder that it builds, and have the one
 # value that is computed here. The others are about training and data.
