@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.files import Shard, TensorInfo, sharded
-from inarch.checkpoints.rule import Pattern
+from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.source import Source, canonical
 
 # Shards of a new export hold at most this many bytes.

@@ -17,7 +17,8 @@ import numpy as np
 from inarch.checkpoints.config import write_fields
 from inarch.checkpoints.files import DTYPES, TensorInfo, Weights, sharded
 from inarch.checkpoints.layout import SHARD_LIMIT
-from inarch.checkpoints.rule import Pattern, Rule, Shape, Zeros, expanded
+from inarch.checkpoints.pattern import Pattern, Shape
+from inarch.checkpoints.rule import Rule, Zeros, expanded
 from inarch.checkpoints.source import Source, canonical, match
 from inarch.checkpoints.transfer import check_copy
 from inarch.errors import WeightMapError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from inarch.checkpoints.files import TensorInfo
-from inarch.checkpoints.rule import Pattern, Shape
+from inarch.checkpoints.pattern import Pattern, Shape
 from inarch.checkpoints.source import Source, match
 from inarch.errors import WeightMapError
 

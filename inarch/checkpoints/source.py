@@ -10,10 +10,10 @@ from typing import Any
 
 from inarch.checkpoints.config import ConfigEntry, ConfigMap, read_fields
 from inarch.checkpoints.files import TensorInfo
+from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.rule import (
     Derived,
     Entry,
-    Pattern,
     Rule,
     Tied,
     Unused,
@@ -22,6 +22,9 @@ from inarch.checkpoints.rule import (
     prefixed,
 )
 from inarch.errors import WeightMapError
+
+# So many tensors are named in each line of an error.
+MOST_NAMED = 12
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def match(
 
     Raises:
         WeightMapError: tensors that are missing, unknown or of another shape, and variables
-            that nothing fills; all of them in one message.
+            that nothing fills, all kinds in one message; of many of a kind the first are named.
     """
     prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
     active, carried = _entries(source, prefix, arguments, head, tie)
@@ -174,11 +177,17 @@ def match(
             "of another shape": _misfits(rules, header, ours),
         }
     if any(problems.values()):
-        lines = [f"\n  {what}: {', '.join(names)}" for what, names in problems.items() if names]
+        lines = [f"\n  {what}: {_listed(names)}" for what, names in problems.items() if names]
         raise WeightMapError(
             f"{where} does not match the {source.model_type} weight map:{''.join(lines)}"
         )
     return Plan(rules, ties, derived, carried, empty)
+
+
+def _listed(names: list[str]) -> str:
+    """Names for a reader, who sees from the first few what all are about."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _repeated(names: list[str]) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from inarch.checkpoints.files import DTYPES, TensorInfo, Weights
-from inarch.checkpoints.rule import Pattern, Rule
+from inarch.checkpoints.pattern import Pattern
+from inarch.checkpoints.rule import Rule
 from inarch.checkpoints.source import Plan
 from inarch.errors import WeightMapError
 

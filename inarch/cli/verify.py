@@ -132,6 +132,11 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
     known = registry.architectures()
     if name is not None and name not in known:
         raise InputError(f"{name!r} is no architecture here; known: {', '.join(sorted(known))}")
+    if folder == GOLDEN and not folder.is_dir():
+        raise CheckpointFileError(
+            f"there is no folder {folder} for golden files; run this in the repository, or name "
+            "one with --folder"
+        )
     differing = []
     for architecture in [name] if name else sorted(known):
         path = folder / f"{architecture}.safetensors"

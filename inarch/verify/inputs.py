@@ -35,7 +35,8 @@ def make_inputs(
     unknown = sorted(names.keys() - {"token_ids", "padding_mask", "segment_ids"})
     if unknown:
         raise InputError(
-            f"no input can be made up for {', '.join(unknown)}; pass inputs of your own"
+            f"no input can be made up for {', '.join(unknown)}; known are token_ids, "
+            "padding_mask and segment_ids"
         )
     random = np.random.default_rng(seed)
     longest = max(lengths or [min(arguments.get("max_sequence_length", LONGEST), LONGEST)])

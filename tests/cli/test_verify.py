@@ -287,3 +287,14 @@ def test_a_golden_file_that_cannot_be_read_is_replaced_where_asked(run, fresh, g
     assert path.read_bytes() == before
     assert run("verify", "--golden", "bert", "--folder", tmp_path, "--overwrite").exit_code == 0
     assert path.read_bytes() == PATH.read_bytes()
+
+
+def test_goldens_are_written_into_a_folder_of_that_name_only_where_there_is_one(
+    run, fresh, golden, tmp_path, monkeypatch
+):
+    fresh(golden)
+    monkeypatch.chdir(tmp_path)
+    result = run("verify", "--golden", "bert")
+    assert result.exit_code == 1
+    assert "no folder tests/golden" in result.stderr
+    assert list(tmp_path.iterdir()) == []

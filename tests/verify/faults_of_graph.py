@@ -58,9 +58,9 @@ def segments_not_added(model: keras.Model) -> None:
 
 
 EMBEDDINGS = [
-    Fault("Token ids off by one", next_words, at(TOKENS), "row|id|shift|offset"),
+    Fault("Token ids off by one", next_words, at(TOKENS), r"rows are \+1 off"),
     Fault("Positions start one too late", calls(at(POSITIONS), later), at(POSITIONS),
-        "row|position|numbers", fast=True),
+        r"rows are \+1 off", fast=True),
     # The layer that is never called, and the sum that lacks it.
     Fault("Position embedding left out", computes(at("embeddings"), without_positions),
         at(POSITIONS, EMBEDDINGS_NORM), NEVER_CALLED),
@@ -70,14 +70,14 @@ EMBEDDINGS = [
         gives("embeddings", lambda x: x * sqrt(x.shape[-1])), at(EMBEDDINGS_NORM),
         "times|scale|factor"),
     Fault("Embeddings not normalised", calls(at(EMBEDDINGS_NORM), lambda call, x: x),
-        at(EMBEDDINGS_NORM), "norm"),
+        at(EMBEDDINGS_NORM), "ours is no normalization"),
 ]  # fmt: skip
 
 SEGMENTS = [
     Fault("Segment ids ignored", takes("segment_embedding", ops.zeros_like),
-        at("segment_embedding"), "row|id|segment"),
+        at("segment_embedding"), "always gives row 0"),
     Fault("Segment embedding not added", segments_not_added, at(EMBEDDINGS_NORM),
-        "add|segment|missing|lacks"),
+        "segment_embedding is missing"),
 ]  # fmt: skip
 
 

@@ -79,7 +79,7 @@ KERNELS = [
         together(heads_interleaved(QUERY, -1), heads_interleaved(KEY, -1)), at(QUERY, KEY),
         r"heads?\b.*order", fast=True),
     Fault("One weight of a kernel off by 1%", changed(f"{LAYER}/up/kernel", nudged),
-        at(f"{LAYER}/up"), "kernel|holds"),
+        at(f"{LAYER}/up"), "holds other values"),
     Fault("One weight of a kernel not a number", changed(f"{LAYER}/up/kernel", spoilt),
         at(f"{LAYER}/up"), "number"),
     Fault("Rows of attention's output kernel interleaved", heads_interleaved(OUTPUT, 0),
@@ -117,12 +117,12 @@ LAYERS = [
 TABLES = [
     Fault("Position table shifted by a row",
         changed(f"{POSITIONS}/embeddings", lambda t: np.roll(t, 1, axis=0)), at(POSITIONS),
-        "row|position|shift|offset"),
+        "rows are -1 off"),
     Fault("Sines in place of trained positions", changed(f"{POSITIONS}/embeddings", sines),
         at(POSITIONS), "holds|table|rows"),
     Fault("Token table shifted by a row",
         changed(f"{TOKENS}/embeddings", lambda t: np.roll(t, 1, axis=0)), at(TOKENS),
-        "row|id|shift|offset"),
+        "rows are -1 off"),
     Fault("Token table rounded to bfloat16", changed(f"{TOKENS}/embeddings", rounded), at(TOKENS),
         "bfloat16|precision|round|holds other values"),
 ]  # fmt: skip
@@ -130,7 +130,7 @@ TABLES = [
 SEGMENTS = [
     Fault("Segments swapped",
         changed("segment_embedding/embeddings", lambda t: t[::-1]), at("segment_embedding"),
-        "row|order|swapped"),
+        "rows are -1 off"),
 ]  # fmt: skip
 
 

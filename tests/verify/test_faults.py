@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from inarch.verify.compare import verify
+from inarch.verify.doctor import attention
 from inarch.verify.golden import Golden
 
 from .fault import at, calls, computes
@@ -70,6 +71,25 @@ def test_verifying_leaves_the_calls_of_a_model_as_they_were(golden):
     seen.clear()
     model(run.inputs)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
+@pytest.mark.parametrize("name", ["Mask ignored", "Attention unscaled", "One head too few"])
+def test_one_row_of_many_is_enough_to_diagnose_attention(name, golden, monkeypatch):
+    found = [fault for fault in faults_for(golden) if fault.name == name]
+    if not found:
+        pytest.skip("another kind of layer mixes the tokens")
+    monkeypatch.setattr(attention, "FEW", 0)
+    monkeypatch.setattr(attention, "ENOUGH", 7)
+    tried, attend = [], attention.attend
+
+    def counted(query, *others):
+        tried.append(len(query))
+        return attend(query, *others)
+
+    monkeypatch.setattr(attention, "attend", counted)
+    assert diagnosed(found[0], examine(golden, found[0]))
+    assert set(tried) == {1}
 
 
 def test_names_of_faults_are_unique():

@@ -49,9 +49,10 @@ class Case:
         found = self.ports.get((self.key[0] if layer is None else layer, self.key[1], port))
         return found.value if found else None
 
-    def rows(self, array: np.ndarray) -> np.ndarray:
-        """Real tokens (or sequences) by features."""
-        return real_tokens(array, self.reference.inputs).astype("float64")
+    def rows(self, array: np.ndarray, of: slice = slice(None)) -> np.ndarray:
+        """Real tokens (or sequences) by features, where `array` is of these sequences."""
+        inputs = {name: value[of] for name, value in self.reference.inputs.items()}
+        return real_tokens(array, inputs).astype("float64")
 
     # --- comparing -----------------------------------------------------------------------------
 
@@ -64,11 +65,12 @@ class Case:
         """The noise ratio if ours gave `candidate` instead."""
         return noise_ratio(candidate, self.port, self.port.local_noise, self.reference.inputs)
 
-    def same(self, candidate: np.ndarray, values: np.ndarray) -> bool:
-        """Whether two tensors are the same but for rounding."""
+    def same(self, candidate: np.ndarray, values: np.ndarray, of: slice = slice(None)) -> bool:
+        """Whether two tensors, of these sequences, are the same but for rounding."""
         if candidate.size != values.size and candidate.shape[1:] != values.shape[1:]:
             return False
-        return self.close(self.rows(candidate) - self.rows(values), self.rows(values))
+        right = self.rows(values, of)
+        return self.close(self.rows(candidate, of) - right, right)
 
     def close(self, error: np.ndarray, values: np.ndarray) -> bool:
         """Whether an error is rounding, next to `values`."""

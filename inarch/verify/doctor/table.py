@@ -32,7 +32,10 @@ def diagnose(case: Case) -> str | None:
     shift = set((given - wanted) % size)
     if len(shift) == 1:
         by = (shift.pop() + size // 2) % size - size // 2
-        return f"its rows are {by:+d} off: ours gives row i{by:+d} of {name} where the original i"
+        return (
+            f"its rows are {by:+d} off: where the original gives row i of {name}, ours gives row "
+            f"i{by:+d}"
+        )
     at = int(np.argmax(given != wanted))
     return f"ours gives row {given[at]} of {name} where the original gives row {wanted[at]}"
 

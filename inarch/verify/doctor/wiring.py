@@ -101,7 +101,7 @@ def sums(case: Case) -> str | None:
         return f"another scale: {said}"
     if len(missing) == len(extra) == 1 and len(theirs.names) > 1:
         return f"another residual: the original adds the {missing[0]}, ours the {extra[0]}"
-    if any("norm" in name for name in extra) or any("norm" in name for name in missing):
+    if any(_is_norm_of(case, name) for name in (*extra, *missing)):
         return f"a norm is at another place (before or after the sum): {said}"
     return f"another path: {said}"
 
@@ -273,6 +273,13 @@ def _is_residual(case: Case, names: tuple[str, ...]) -> bool:
     passing |= {id(p.value) for p in case.before(ours=False) if "norm" in p.key[0]}
     found = [t for t in _all_terms(case, ours=True) if t.name in names]
     return bool(block) and all(id(t.value) in passing for t in found)
+
+
+def _is_norm_of(case: Case, name: str) -> bool:
+    """Whether a term is what a norm of the block at hand gives."""
+    block = case.finding.layer
+    path = name.removeprefix("output of ")
+    return bool(block) and path.startswith(f"{block}/") and path.endswith("norm")
 
 
 def _residual(case: Case, name: str) -> str:
