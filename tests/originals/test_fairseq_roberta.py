@@ -271,8 +271,8 @@ def test_arguments_of_training_and_data_are_let_through(folder, tensors):
 
 def test_sizes_that_are_not_said_are_those_of_the_architecture(folder, tensors):
     write(folder, tensors, encoder_layers=None, arch="roberta_large")
-    with pytest.raises(WeightMapError, match=r"layers\.23\."):
-        Backbone.from_preset(folder)
+    # 22 layers of 16 tensors are missing to the 24 of the large one.
+    refused(folder, WeightMapError, r"layers\.10\..* and 340 more")
     write(folder, tensors, encoder_attention_heads=None, arch="my_own")
     refused(folder, ConfigError, "has no 'encoder_attention_heads'")
 
