@@ -74,7 +74,7 @@ clean:
 .venv-all/.installed: pyproject.toml requirements/demo.txt | .venv-all/bin/python
 	.venv-all/bin/python -m pip install --quiet torch==2.13.0
 	.venv-all/bin/python -m pip install --quiet --editable '.[jax,tensorflow,dev]' \
-		'transformers>=5' sentence-transformers
+		'transformers>=5' sentence-transformers sentencepiece flax
 	@$(call weights,.venv-all)
 	touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +26,15 @@ class Comparison:
         return not (self.different or self.missing or self.added)
 
 
-def compare(one: Path, two: Path) -> Comparison:
-    """Compare the weights of folder `two` with those of folder `one`.
+def compare(one: Path | Weights, two: Path) -> Comparison:
+    """Compare the weights of folder `two` with those of folder `one`, or with open ones.
 
     Raises:
         CheckpointFileError: a folder holds no weights, or damaged ones.
     """
-    with open_weights(one) as old, open_weights(two) as new:
+    with contextlib.ExitStack() as stack:
+        old = one if isinstance(one, Weights) else stack.enter_context(open_weights(one))
+        new = stack.enter_context(open_weights(two))
         both = old.header.keys() & new.header.keys()
         equal = {name for name in both if _equal(old, new, name)}
         return Comparison(

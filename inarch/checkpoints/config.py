@@ -182,7 +182,18 @@ class Inert:
     reason: str
 
 
-ConfigEntry = Field | Only | Inert
+@dataclass(frozen=True)
+class Constant:
+    """Our argument `ours` is a constant of their code, of which no field speaks."""
+
+    ours: str
+    value: Any
+
+    def read(self, config: Mapping[str, Any]) -> Any:
+        return self.value
+
+
+ConfigEntry = Field | Only | Inert | Constant
 
 
 def same(theirs: str, ours: str, default: Any = _REQUIRED) -> Field:
@@ -198,6 +209,11 @@ def token(theirs: str, ours: str, default: int) -> Field:
 def rows_after(theirs: str, after: Field, ours: str, default: Any = _REQUIRED) -> Field:
     """`theirs` counts the rows of a table, `ours` those after the row that `after` names."""
     return Field(theirs, ours, default, after=after)
+
+
+def constant(ours: str, value: Any) -> Constant:
+    """An argument of ours that is a constant of their code."""
+    return Constant(ours, value)
 
 
 def choice(theirs: str, ours: str, values: Mapping[Any, Any], default: Any = _REQUIRED) -> Field:
@@ -276,13 +292,16 @@ class ConfigMap:
     def _known(self) -> set[str]:
         known = set(GENERIC | GENERATION)
         for entry in (*self.entries, *self.elsewhere):
+            if isinstance(entry, Constant):
+                continue
             known.update(entry.theirs if isinstance(entry, Inert) else (entry.theirs,))
         return known
 
 
 def read_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the mapped fields of `config` give."""
-    return {entry.ours: entry.read(config) for entry in entries if isinstance(entry, Field)}
+    read = (entry for entry in entries if isinstance(entry, Field | Constant))
+    return {entry.ours: entry.read(config) for entry in read}
 
 
 def write_fields(

@@ -6,12 +6,11 @@ so a checkpoint is never in memory twice. Format: huggingface/safetensors, "Form
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import mmap
 import os
+import re
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from inarch.checkpoints.mapped import MappedFile
 from inarch.errors import CheckpointFileError, MissingExtraError
 
 DTYPES: dict[str, np.dtype] = {
@@ -103,21 +103,16 @@ class SafetensorsFile:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError as e:  # an empty file can't be mapped
-            raise CheckpointFileError(f"{path} is empty; fetch the file again") from e
-        except OSError as e:
-            raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
+        self._file = MappedFile(path)
         self._places: dict[str, tuple[int, int]] = {}
         self.shard = self._parse()
 
     def _parse(self) -> Shard:
-        size = len(self._map)
+        data = self._file.bytes
+        size = len(data)
         if size < 8:
             raise CheckpointFileError(f"{self.path} has {size} bytes, too few for safetensors")
-        (length,) = struct.unpack("<Q", self._map[:8])
+        (length,) = struct.unpack("<Q", data[:8])
         if length > HEADER_LIMIT:
             raise CheckpointFileError(
                 f"{self.path} announces a header of {length:,} bytes; "
@@ -129,7 +124,7 @@ class SafetensorsFile:
                 "it is truncated or not safetensors: fetch it again"
             )
         try:
-            header = json.loads(self._map[8 : 8 + length], object_pairs_hook=_unique)
+            header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
             metadata = header.pop("__metadata__", None)
             tensors = {name: self._entry(name, entry) for name, entry in header.items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
@@ -166,27 +161,25 @@ class SafetensorsFile:
 
     def read(self, name: str) -> np.ndarray:
         info = self.shard.tensors[name]
-        begin, _ = self._places[name]
-        flat = np.frombuffer(self._map, DTYPES[info.dtype], math.prod(info.shape), begin)
-        return flat.reshape(info.shape)
+        return self._file.array(DTYPES[info.dtype], info.shape, self._places[name][0])
 
     def release(self, name: str) -> None:
         """Drop the mapped pages of a tensor that has been copied out."""
-        begin, end = self._places[name]
-        begin = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
-        if end > begin and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+        self._file.release(*self._places[name])
 
     def close(self) -> None:
-        # Where a caller still holds an array of the mapping, it closes with that array.
-        with contextlib.suppress(BufferError):
-            self._map.close()
+        self._file.close()
 
 
 class TorchFile:
-    """A torch checkpoint, read with `weights_only=True`: no code in it is ever run."""
+    """A torch checkpoint, read with `weights_only=True`: no code in it is ever run.
 
-    def __init__(self, path: Path):
+    Args:
+        inside: the entry that holds the tensors, where the file holds more than them.
+        allow: plain data classes that may be made beside tensors, numbers and text.
+    """
+
+    def __init__(self, path: Path, inside: str = "state_dict", allow: Sequence[type] = ()):
         try:
             import torch
         except ImportError as e:
@@ -195,9 +188,12 @@ class TorchFile:
                 "(pip install 'inarch[torch]'), or convert the checkpoint to safetensors"
             ) from e
         self._torch = torch
+        self._allow: list[Any] = list(allow)
         state = self._load(path)
-        if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-            state = state["state_dict"]
+        self.beside: dict[str, Any] = {}
+        if isinstance(state, dict) and isinstance(state.get(inside), dict):
+            self.beside = {name: value for name, value in state.items() if name != inside}
+            state = state[inside]
         if not isinstance(state, dict):
             raise CheckpointFileError(f"{path} holds a {type(state).__name__}, not named tensors")
         self._state = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
@@ -212,16 +208,19 @@ class TorchFile:
             raise CheckpointFileError(f"{path} does not exist")
         options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
         try:
-            try:
-                return self._torch.load(path, mmap=True, **options)
-            except RuntimeError as e:
-                if "mmap" not in str(e):
-                    raise
-                return self._torch.load(path, **options)  # files from before torch 1.6
+            with self._torch.serialization.safe_globals(self._allow):
+                try:
+                    return self._torch.load(path, mmap=True, **options)
+                except RuntimeError as e:
+                    if "mmap" not in str(e):
+                        raise
+                    return self._torch.load(path, **options)  # files from before torch 1.6
         except Exception as e:
             first = str(e).strip().splitlines() or [type(e).__name__]
+            needed = re.search(r"GLOBAL ([\w.]+)", str(e))
+            why = f"it wants {needed[1]}" if needed else first[0]
             raise CheckpointFileError(
-                f"{path} can't be read as torch weights without running code from it: {first[0]}"
+                f"{path} can't be read as torch weights without running code from it: {why}"
             ) from e
 
     def _code(self, path: Path, name: str, tensor: Any) -> str:

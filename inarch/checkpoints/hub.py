@@ -60,7 +60,11 @@ def resolve(preset: str | os.PathLike, presets: Mapping[str, Preset]) -> Path:
     if text and os.path.isdir(folder):
         return folder
     if os.path.isfile(folder):
-        raise PresetError(f"{text} is a file; give the folder that holds config.json")
+        raise PresetError(
+            f"{text} is a file; give the folder that holds config.json, or an original's folder"
+        )
+    if os.path.isfile(f"{folder}.index"):
+        raise PresetError(f"{text} is a TensorFlow checkpoint's name; give its folder")
     if text in presets:
         known = presets[text]
         found = _fetch(known.hub, known.revision)

@@ -3,6 +3,7 @@
     "o i -> i o"                 a transposition
     "(h k) d -> d h k"           a grouped axis taken apart
     "(q + k + v) i -> i q, i k, i v"   one fused tensor, three of ours (sizes may differ)
+    "(o + o + o) i -> i o, i o, i o"   the same in equal parts, which one side alone shows
     "o i, o i -> * i o"          two of theirs stacked along a new axis of ours
 
 Patterns group, permute, split and join, and never look at a value, so every one has an inverse
@@ -119,6 +120,9 @@ class Pattern:
     def their_shapes(self, sizes: Mapping[str, int]) -> list[Shape]:
         return [tuple(axis.size(sizes) for axis in spec) for spec in self.theirs]
 
+    def our_shapes(self, sizes: Mapping[str, int]) -> list[Shape]:
+        return [tuple(axis.size(sizes) for axis in spec) for spec in self.ours]
+
 
 _NAME = r"[a-z][a-z0-9_]*"
 _AXIS = re.compile(
@@ -177,10 +181,10 @@ def _equations(
 def _solve(axis: Axis, size: int, sizes: dict[str, int]) -> None:
     """Find the size of a name, where it is the only one of the axis that is unknown."""
     unknown = [name for name in axis.names if name not in sizes]
-    if len(unknown) == 1:
+    if len(set(unknown)) == 1:
         others = [sizes[name] for name in axis.names if name in sizes]
         rest = size - sum(others) if axis.joined else size // max(math.prod(others), 1)
-        sizes[unknown[0]] = rest
+        sizes[unknown[0]] = rest // len(unknown)
 
 
 def _split(array: np.ndarray, spec: Spec, sizes: Mapping[str, int]) -> list[np.ndarray]:

@@ -68,7 +68,21 @@ class Unused:
     count: str | None = None
 
 
-Entry = Rule | Tied | Derived | Unused
+@dataclass(frozen=True)
+class Zeros:
+    """Our variable `ours`, of which their graph has nothing, so that ours holds zeros.
+
+    `sizes` are the backbone's arguments that are its shape.
+    """
+
+    ours: tuple[str, ...]
+    sizes: tuple[str, ...]
+    reason: str
+    theirs: tuple[str, ...] = ()
+    count: str | None = None
+
+
+Entry = Rule | Tied | Derived | Unused | Zeros
 
 
 def rule(theirs: str | Sequence[str], ours: str | Sequence[str], pattern: str) -> list[Entry]:
@@ -112,15 +126,27 @@ def unused(name: str, reason: str, like: str | None = None) -> list[Entry]:
     return [Unused((name,), reason, like)]
 
 
+def zeros(ours: str, *sizes: str, reason: str) -> list[Entry]:
+    """A variable of ours that adds nothing; its shape is the arguments `sizes`."""
+    return [Zeros((ours,), sizes, reason)]
+
+
 def under(
-    theirs: str, ours: str, *groups: Iterable[Entry], count: str = "num_layers"
+    theirs: str,
+    ours: str,
+    *groups: Iterable[Entry],
+    count: str = "num_layers",
+    between: str = ".",
 ) -> list[Entry]:
-    """Put entries below a name on each side. `{i}` runs over the model's `count` argument."""
+    """Put entries below a name on each side. `{i}` runs over the model's `count` argument.
+
+    `between` is what the original has between a name and those below it.
+    """
     repeated = count if "{i}" in theirs else None
     entries = [entry for group in groups for entry in group]
     if repeated and any(entry.count for entry in entries):
         raise WeightMapError(f"{theirs!r} has entries with an {{i}} of their own; number one level")
-    return [_renamed(entry, f"{theirs}.", f"{ours}/", repeated) for entry in entries]
+    return [_renamed(entry, theirs + between, f"{ours}/", repeated) for entry in entries]
 
 
 def prefixed(entry: Entry, prefix: str) -> Entry:
@@ -133,8 +159,9 @@ def _renamed(entry: Entry, theirs: str, ours: str, count: str | None) -> Entry:
         "theirs": tuple(theirs + name for name in entry.theirs),
         "count": entry.count or count,
     }
-    if isinstance(entry, Rule):
+    if isinstance(entry, Rule | Zeros):
         changed["ours"] = tuple(ours + name for name in entry.ours)
+    if isinstance(entry, Rule):
         changed["legacy"] = tuple(tuple(theirs + n for n in names) for names in entry.legacy)
     if isinstance(entry, Tied):
         changed["to"] = theirs + entry.to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from inarch.checkpoints.rule import (
     Rule,
     Tied,
     Unused,
+    Zeros,
     expanded,
     prefixed,
 )
@@ -63,6 +65,8 @@ class Source:
         parts: optional pieces of the backbone, such as BERT's pooler. Each is also a boolean
             argument of the backbone: true where the file has the piece.
         heads: by the name of the task that uses them; other heads are known so as to be carried.
+        aside: what isn't the model's, such as an optimizer's state: patterns of whole names
+            (`"*/adam_m"`), each with the reason.
     """
 
     model_type: str
@@ -72,6 +76,7 @@ class Source:
     weights: list[Entry]
     parts: Mapping[str, list[Entry]] = field(default_factory=dict)
     heads: Mapping[str, Head] = field(default_factory=dict)
+    aside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config_map(self) -> ConfigMap:
@@ -111,12 +116,14 @@ class Plan:
 
     `theirs` of every rule are spelled as the file has them. `carried` are tensors that no
     variable of this model holds: they are kept as they are and written back, with the reason.
+    `zeros` are variables that the original has nothing of.
     """
 
     rules: tuple[Rule, ...]
     ties: dict[str, str]
     derived: dict[str, Derived]
     carried: dict[str, str]
+    zeros: tuple[str, ...] = ()
 
     def rule_of(self) -> dict[str, Rule]:
         return {name: rule for rule in self.rules for name in rule.theirs}
@@ -125,7 +132,7 @@ class Plan:
 def match(
     source: Source,
     header: Mapping[str, TensorInfo],
-    ours: Mapping[str, tuple[int, ...]],
+    ours: Mapping[str, tuple[int, ...]] | None,
     arguments: Mapping[str, Any],
     head: str | None = None,
     tie: bool = True,
@@ -134,6 +141,7 @@ def match(
     """Pair every tensor of `header` with the variables `ours` (names and shapes).
 
     Args:
+        ours: None where there is no model yet and the file's side alone is looked at.
         arguments: the backbone's arguments (its counts and parts).
         head: the head whose variables are among `ours` and whose weights are to be read.
         tie: whether the output and input embeddings are one variable.
@@ -148,27 +156,32 @@ def match(
     ties = {e.theirs[0]: e.to for e in active if isinstance(e, Tied) and e.theirs[0] in header}
     derived = {e.theirs[0]: e for e in active if isinstance(e, Derived) and e.theirs[0] in header}
     mapped = {name for rule in rules for name in rule.theirs}
+    carried |= {n: why for glob, why in source.aside.items() for n in fnmatch.filter(header, glob)}
     carried = {n: why for n, why in carried.items() if n in header and n not in mapped}
     known = {*mapped, *ties, *derived, *carried}
-    filled = {name for rule in rules for name in rule.ours}
+    empty = tuple(name for e in active if isinstance(e, Zeros) for name in e.ours)
+    filled = {*empty, *(name for rule in rules for name in rule.ours)}
     unused = [n for e in active if isinstance(e, Unused) for n in e.theirs]
     problems = {
         "mapped more than once": [
             *_repeated([*(n for rule in rules for n in rule.theirs), *ties, *derived, *unused]),
-            *_repeated([n for rule in rules for n in rule.ours]),
+            *_repeated([*empty, *(n for rule in rules for n in rule.ours)]),
         ],
         "missing from the file": sorted(mapped - header.keys()),
         "unknown in the file": sorted(header.keys() - known),
-        "variables that nothing fills": sorted(ours.keys() - filled),
-        "variables that the model lacks": sorted(filled - ours.keys()),
-        "of another shape": _misfits(rules, header, ours),
     }
+    if ours is not None:
+        problems |= {
+            "variables that nothing fills": sorted(ours.keys() - filled),
+            "variables that the model lacks": sorted(filled - ours.keys()),
+            "of another shape": _misfits(rules, header, ours),
+        }
     if any(problems.values()):
         lines = [f"\n  {what}: {_listed(names)}" for what, names in problems.items() if names]
         raise WeightMapError(
             f"{where} does not match the {source.model_type} weight map:{''.join(lines)}"
         )
-    return Plan(rules, ties, derived, carried)
+    return Plan(rules, ties, derived, carried, empty)
 
 
 def _listed(names: list[str]) -> str:

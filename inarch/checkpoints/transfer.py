@@ -52,20 +52,14 @@ def load(
         for name in rule.theirs:
             weights.release(name)
         progress(nbytes(rule))
+    for name in plan.zeros:
+        put(name, np.zeros(ours[name], np.float32))
     return {name: np.array(weights.read(name)) for name in plan.carried}
 
 
 def _check_copies(plan: Plan, weights: Weights) -> None:
     for alias, name in plan.ties.items():
-        one, two = weights.read(alias), weights.read(name)
-        same = one.shape == two.shape and one.dtype == two.dtype and _equal(one, two)
-        weights.release(alias)
-        weights.release(name)
-        if not same:
-            raise WeightMapError(
-                f"{alias!r} and {name!r} are tied, and the file holds two different tensors. "
-                "If they were trained apart, set 'tie_word_embeddings': false in config.json"
-            )
+        check_copy(weights, alias, name)
     for name, entry in plan.derived.items():
         stored = weights.read(name)
         try:
@@ -74,6 +68,23 @@ def _check_copies(plan: Plan, weights: Weights) -> None:
             same = False
         if not same:
             raise WeightMapError(f"{name!r} is not the {entry.reason} that the graph computes")
+
+
+def check_copy(weights: Weights, alias: str, name: str) -> None:
+    """Two tensors that are one must be equal, byte for byte.
+
+    Raises:
+        WeightMapError: they aren't.
+    """
+    one, two = weights.read(alias), weights.read(name)
+    same = one.shape == two.shape and one.dtype == two.dtype and _equal(one, two)
+    weights.release(alias)
+    weights.release(name)
+    if not same:
+        raise WeightMapError(
+            f"{alias!r} and {name!r} are tied, and the file holds two different tensors. "
+            "If they were trained apart, set 'tie_word_embeddings': false in config.json"
+        )
 
 
 def _equal(one: np.ndarray, two: np.ndarray) -> bool:

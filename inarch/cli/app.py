@@ -218,6 +218,7 @@ def info(preset: Preset, as_json: Json = False) -> None:
 def prove(preset: Preset, as_json: Json = False) -> None:
     """Prove that loading a checkpoint loses nothing: each number has one place, both ways."""
     choose_backend()
+    from inarch.cli.describe import reasons
     from inarch.models.preset import Checkpoint
     from inarch.tasks import auto
 
@@ -235,8 +236,8 @@ def prove(preset: Preset, as_json: Json = False) -> None:
         typer.echo(f"tied: {name}")
     for name in proof.derived:
         typer.echo(f"derived: {name}")
-    for name, why in proof.carried.items():
-        typer.echo(f"carried along: {name} ({why})")
+    for line in reasons(proof.carried):
+        typer.echo(f"carried along: {line}")
 
 
 app.command()(verify)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.preset import Checkpoint
 from inarch.tasks import auto, sentence_transformers
 from inarch.text import Tokenizer
+
+# Tensors carried for one reason that are still named one by one; a head has fewer.
+FEW = 12
 
 
 def describe(preset: str | os.PathLike) -> dict[str, Any]:
@@ -20,13 +24,15 @@ def describe(preset: str | os.PathLike) -> dict[str, Any]:
             an architecture that isn't here.
     """
     with Checkpoint(preset) as checkpoint:
-        header = checkpoint.weights.header
+        original = checkpoint.original
+        weights = original.weights if original else checkpoint.weights
+        header = weights.header
         found: dict[str, Any] = {
             "folder": str(checkpoint.folder),
             "architecture": checkpoint.architecture.name,
             "written_by": checkpoint.config.get("architectures") or [],
-            "format": checkpoint.weights.format,
-            "files": [shard.filename for shard in checkpoint.weights.shards],
+            "format": weights.format,
+            "files": [shard.filename for shard in weights.shards],
             "bytes": sum(info.nbytes for info in header.values()),
             "tensors": len(header),
             "dtypes": dict(Counter(info.dtype for info in header.values())),
@@ -109,8 +115,7 @@ def facts(found: dict[str, Any]) -> dict[str, str]:
         lines["loaded"] = f"{found['loaded']} tensors"
         lines["tied"] = _listed(found["tied"]) or "none"
         lines["derived"] = _listed(found["derived"]) or "none"
-        kept = found["carried"].items()
-        lines["carried"] = _listed(f"{n} ({why})" for n, why in kept) or "none"
+        lines["carried"] = _listed(reasons(found["carried"])) or "none"
         lines["unknown"] = "none"
     lines["heads"] = _listed(f"{name} ({use})" for name, use in found["heads"].items()) or "none"
     for name in ("tokenizer", "pooling"):
@@ -118,6 +123,17 @@ def facts(found: dict[str, Any]) -> dict[str, str]:
         if isinstance(value, dict):
             value = ", ".join(f"{k}={_short(v)}" for k, v in value.items())
         lines[name] = value or "none"
+    return lines
+
+
+def reasons(carried: Mapping[str, str]) -> list[str]:
+    """What is carried and why; the many tensors of an optimizer's state in one piece."""
+    lines = []
+    for why in dict.fromkeys(carried.values()):
+        names = [name for name, reason in carried.items() if reason == why]
+        if len(names) > FEW:
+            names = [f"{len(names)} tensors such as {names[0]}"]
+        lines += [f"{name} ({why})" for name in names]
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ import numpy as np
 
 from inarch.checkpoints import files, folder, hub, layout, transfer
 from inarch.checkpoints.config import write_fields
+from inarch.checkpoints.original import Opened, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
-from inarch.errors import CheckpointError, ConfigError, WeightMapError
+from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, WeightMapError
 from inarch.models import registry
 from inarch.models.variables import (
     build_without_values,
@@ -27,27 +28,54 @@ from inarch.models.variables import (
     set_value,
 )
 
+CONFIG = "config.json"
+
 
 class Checkpoint:
     """An opened checkpoint folder: its config, its format and its weights, nothing loaded yet.
+
+    A folder as the original authors publish it is told in Hugging Face's terms: `config` and
+    `weights` are what such a folder would hold, and `original` is what is really there.
 
     Args:
         preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
 
     Raises:
         PresetError: `preset` leads nowhere.
-        CheckpointFileError: a file is absent or damaged.
+        CheckpointFileError: a file is absent or damaged, or the folder holds no checkpoint.
         ConfigError: `model_type` is unknown.
+        WeightMapError: an original's tensors are missing, unknown or of another shape.
     """
 
     def __init__(self, preset: str | os.PathLike):
         self.folder = hub.resolve(preset, registry.presets())
-        path = self.folder / "config.json"
-        self.config = files.read_json(path)
-        raw = path.read_bytes()
+        self.original: Opened | None = None
+        if not (self.folder / CONFIG).is_file():
+            self._open_original()
+            return
+        self.config = files.read_json(self.folder / CONFIG)
+        raw = (self.folder / CONFIG).read_bytes()
         self.config_text = raw.decode(json.detect_encoding(raw))
         self.architecture, self.source = registry.by_model_type(self.config.get("model_type"))
         self.weights = files.open_weights(self.folder)
+
+    def _open_original(self) -> None:
+        known = registry.originals()
+        found = recognised(self.folder, known)
+        if found is None:
+            formats = "; ".join(f"{' and '.join(o.files)} ({o.name})" for o in known)
+            raise CheckpointFileError(
+                f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
+                f"format either; looked for {formats}"
+            )
+        self.original = found.open(self.folder)
+        model_type = self.original.source.model_type
+        self.architecture, self.source = registry.by_model_type(model_type)
+        try:
+            self.config, self.weights = translate(self.original, self.source, str(self.folder))
+        except ConfigError as e:
+            raise ConfigError(f"{self.folder}, {found.name}: {e}") from None
+        self.config_text = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -73,7 +101,7 @@ class Checkpoint:
         try:
             found = self.source.arguments(self.config, self.weights.header)
         except ConfigError as e:
-            raise ConfigError(f"{self.folder / 'config.json'}: {e}") from None
+            raise ConfigError(f"{self.folder / CONFIG}: {e}") from None
         return found | overrides
 
     def head_arguments(self, head: str) -> dict[str, Any]:
@@ -99,7 +127,19 @@ class Checkpoint:
         ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
         header = self.weights.header
         where = str(self.folder)
-        return prove(self.source, header, ours, arguments, head, self.tie, where)
+        proof = prove(self.source, header, ours, arguments, head, self.tie, where)
+        if self.original is None:
+            return proof
+        source, header = self.original.source, self.original.weights.header
+        return prove(source, header, ours, arguments, head, self.tie, where)
+
+    def copy_to(self, folder: Path) -> None:
+        """Write config and weights to an existing folder, in Hugging Face's format.
+
+        Raises:
+            CheckpointFileError: the folder can't be written.
+        """
+        _write(folder, self.config_text, self.weights.shards, self.weights.read)
 
     def restore(self, model: keras.Model, waiting: list[Any], head: str | None = None) -> None:
         """Load the weights into `model`, whose variables wait for values.
@@ -114,6 +154,12 @@ class Checkpoint:
         if head is None:
             fresh |= variables.keys() - named_variables(_backbone(model)).keys()
         present = self.source.arguments(self.config, self.weights.header)
+        if self.original and self.original.left:
+            warnings.warn(
+                f"{self.folder}: left out, since Hugging Face's format has no place for them: "
+                + ", ".join(f"{name} ({why})" for name, why in self.original.left.items()),
+                stacklevel=4,
+            )
         for part, entries in self.source.parts.items():
             if arguments.get(part) and not present[part]:
                 fresh |= {name for e in entries for name in getattr(e, "ours", ())}
@@ -207,13 +253,22 @@ def save(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
     )
     with folder.replacing(Path(destination), layout.is_weight_file) as fresh:
-        for shard in shards:
-            files.write_safetensors(fresh / shard.filename, shard, values)
-        if len(shards) > 1:
-            _write_json(fresh / "model.safetensors.index.json", files.index_of(shards))
         text = _config_text(source, old, arguments, head, tie, code)
-        (fresh / "config.json").write_bytes(text.encode())
+        _write(fresh, text, shards, values)
         extra(fresh)
+
+
+def _write(
+    folder: Path,
+    config_text: str,
+    shards: Sequence[files.Shard],
+    values: Callable[[str], np.ndarray],
+) -> None:
+    for shard in shards:
+        files.write_safetensors(folder / shard.filename, shard, values)
+    if len(shards) > 1:
+        _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
+    (folder / CONFIG).write_bytes(config_text.encode())
 
 
 def _code(variable: Any) -> str:

@@ -14,18 +14,25 @@ from typing import Any
 
 import inarch.models
 from inarch.checkpoints.hub import Preset
+from inarch.checkpoints.original import Original
 from inarch.checkpoints.source import Source
 from inarch.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One folder: its backbone class, the formats it reads, and its presets by name."""
+    """One folder: its backbone class, the formats it reads, and its presets by name.
+
+    Args:
+        sources: Hugging Face's formats of it; the first is the one that is written.
+        originals: those of the original authors, from `original.py` where there is one.
+    """
 
     name: str
     backbone: type[Any]
     sources: tuple[Source, ...]
     presets: Mapping[str, Preset]
+    originals: tuple[Original, ...] = ()
 
 
 @functools.cache
@@ -52,12 +59,21 @@ def _load(package: str) -> Architecture:
     table = importlib.resources.files(package).joinpath("presets.toml")
     rows = tomllib.loads(table.read_text("utf-8")) if table.is_file() else {}
     presets = {name: Preset(name=name, **row) for name, row in rows.items()}
-    return Architecture(package.rpartition(".")[2], cls, sources, presets)
+    originals: tuple[Original, ...] = ()
+    if importlib.util.find_spec(f"{package}.original"):
+        module = importlib.import_module(f"{package}.original")
+        originals = tuple(v for v in vars(module).values() if isinstance(v, Original))
+    return Architecture(package.rpartition(".")[2], cls, sources, presets, originals)
 
 
 def presets() -> dict[str, Preset]:
     """Every built-in name."""
     return {name: p for a in architectures().values() for name, p in a.presets.items()}
+
+
+def originals() -> tuple[Original, ...]:
+    """Every format of original authors."""
+    return tuple(original for a in architectures().values() for original in a.originals)
 
 
 def by_model_type(model_type: object) -> tuple[Architecture, Source]:

@@ -16,7 +16,7 @@ from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 from inarch.text import Tokenizer
-from inarch.text.files import has_tokenizer
+from inarch.text.folder import has_tokenizer
 
 __all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]
 
@@ -70,12 +70,12 @@ def export(preset: str | os.PathLike, folder: str | os.PathLike) -> Export:
     """
     with Checkpoint(preset) as checkpoint:
         found, source = class_of(checkpoint), checkpoint.folder
-    texts = has_tokenizer(source)
-    if issubclass(found, Task):
-        task = found.from_preset(source, preprocessor="auto" if texts else None)
-        task.save_to_preset(folder)
-    else:
-        model = found.from_preset(source)
-        write_tokenizer = Tokenizer.from_folder(source).save if texts else lambda _: None
-        save(model, folder, extra=write_tokenizer)
-    return Export(found.__name__, compare(source, Path(folder)))
+        texts = has_tokenizer(source)
+        if issubclass(found, Task):
+            task = found.from_preset(source, preprocessor="auto" if texts else None)
+            task.save_to_preset(folder)
+        else:
+            model = found.from_preset(source)
+            write_tokenizer = Tokenizer.from_folder(source).save if texts else lambda _: None
+            save(model, folder, extra=write_tokenizer)
+        return Export(found.__name__, compare(checkpoint.weights, Path(folder)))

@@ -20,6 +20,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.tasks import auto
+from inarch.text import Tokenizer
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
@@ -48,6 +49,8 @@ def verify_checkpoint(
 ) -> Report:
     """Verify our model for a checkpoint against transformers, its tokenizer included.
 
+    transformers reads Hugging Face's format alone: of an original's folder it is given a copy.
+
     Args:
         preset: a folder, a built-in name, or a hub id.
         perturb: seed for random weights of order one in place of the checkpoint's, for those that
@@ -61,7 +64,15 @@ def verify_checkpoint(
     with ExitStack() as stack:
         given = checkpoint = stack.enter_context(Checkpoint(preset))
         progress("the proof")
-        proof = auto.prove(given)
+        proof, source = auto.prove(given), str(given.folder)
+        if given.original is not None:
+            progress("a copy for transformers")
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            given.copy_to(folder)
+            if auto.has_tokenizer(given.folder):
+                Tokenizer.from_folder(given.folder).save(folder)
+            given = checkpoint = stack.enter_context(Checkpoint(folder))
+            source += ", in a copy in Hugging Face's format"
         task = auto.headed_task(given)
         head = task.head if task else None
         progress("loading ours")
@@ -73,7 +84,7 @@ def verify_checkpoint(
             model = build(checkpoint, head)
         elif untrained(model):
             warnings.warn(
-                f"{given.folder} was never trained: its norms have their initial values, behind "
+                f"{source} was never trained: its norms have their initial values, behind "
                 "which faults hide; verify it with perturb (--perturb on the command line)",
                 stacklevel=2,
             )
@@ -83,7 +94,7 @@ def verify_checkpoint(
         if auto.has_tokenizer(given.folder):
             progress("the tokenizer")
             tokenizer = compare_tokenizers(given.folder)
-        source = str(given.folder) + ("" if perturb is None else f", perturbed with seed {perturb}")
+        source += "" if perturb is None else f", perturbed with seed {perturb}"
         doctor = Doctor(model, reference)
         report = verify(model, reference, source=source, diagnose=doctor, progress=progress)
     return replace(report, proof=_said(proof), tokenizer=tokenizer)

@@ -5,7 +5,7 @@ import binascii
 import json
 import os
 import tempfile
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,35 +46,9 @@ WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".joi
 )
 
 
-def read_folder(folder: str | os.PathLike, extra: Iterable[str] = ()) -> dict[str, bytes]:
-    """The tokenizer's files in `folder`, by name. CheckpointFileError when there are none."""
-    root = Path(folder)
-    if not root.is_dir():
-        raise CheckpointFileError(f"{root} isn't a folder; give the folder of a checkpoint.")
-    names = dict.fromkeys((*TOKENIZER_FILES, *extra))
-    try:
-        found = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
-    except OSError as error:
-        raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
-    if source_among(found) is None:
-        wanted = ", ".join(" with ".join(names) for names in SOURCES)
-        raise CheckpointFileError(
-            f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
-            f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers "
-            "writes with `tokenizer.save_pretrained(folder)`."
-        )
-    return found
-
-
 def source_among(names: Container[str]) -> tuple[str, ...] | None:
     """The files among `names` that the tokenizer is read from."""
     return next((files for files in SOURCES if all(file in names for file in files)), None)
-
-
-def has_tokenizer(folder: str | os.PathLike) -> bool:
-    """Whether a folder holds a tokenizer."""
-    root = Path(folder)
-    return source_among([name for name in TOKENIZER_FILES if (root / name).is_file()]) is not None
 
 
 def model_type(folder: str | os.PathLike) -> str | None:

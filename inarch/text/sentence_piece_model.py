@@ -6,9 +6,10 @@ The file is a protocol buffers message; `read_model` takes what matters from it.
 from dataclasses import dataclass, field
 from typing import Any
 
+import inarch.wire as wire
 from inarch.errors import CheckpointError
-from inarch.text import wire
 
+KIND = "SentencePiece model"
 SPACE = "▁"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE = 1, 2
@@ -65,14 +66,14 @@ def read_model(data: bytes, name: str = "the SentencePiece model") -> Model:
     normalizer: dict[int, wire.Value] = {}
     parts = {2: trainer, 3: normalizer}
     seen = set()
-    for number, value in wire.fields(data, name):
+    for number, value in wire.fields(data, name, KIND):
         seen.add(number)
         if number == 1:
             place = f"piece {len(pieces)} of {name}"
             pieces.append(_piece(wire.bytes_of(value, place), place))
         elif number in parts:
             message = wire.bytes_of(value, f"a part of {name}")
-            parts[number].update(wire.fields(message, name))
+            parts[number].update(wire.fields(message, name, KIND))
     if not pieces:
         raise CheckpointError(f"{name} has no pieces, so it isn't a SentencePiece model.")
     if not seen.issuperset(parts):
@@ -124,7 +125,7 @@ def _settings(message: dict[int, wire.Value], names: dict[int, str], file: str) 
 
 
 def _piece(data: bytes, place: str) -> Piece:
-    message = dict(wire.fields(data, place))
+    message = dict(wire.fields(data, place, KIND))
     return Piece(
         wire.text_of(message.get(1, b""), f"the text of {place}"),
         wire.float_of(message.get(2, 0), f"the score of {place}"),

@@ -10,6 +10,7 @@ from typing import Any, Self
 from inarch.errors import CheckpointError, InputError
 from inarch.text import files as file_room
 from inarch.text.encoding import Encoding
+from inarch.text.folder import read_folder
 from inarch.text.guard import (
     batch_entry,
     check_batch,
@@ -110,7 +111,7 @@ class Tokenizer:
             CheckpointFileError: there is no tokenizer in the folder.
             CheckpointError: there is one, and it can't be used.
         """
-        found = file_room.read_folder(folder, files or ())
+        found = read_folder(folder, files or ())
         config = file_room.merged_config(found)
         spec, config = described(found, config, partial(file_room.model_type, folder))
         return cls._assembled(spec, config, found)

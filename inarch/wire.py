@@ -1,4 +1,4 @@
-"""The protocol buffers wire format, as far as a SentencePiece model needs it: read, never run.
+"""The protocol buffers wire format, as far as checkpoints need it: read, never run.
 
 https://protobuf.dev/programming-guides/encoding describes it.
 """
@@ -13,11 +13,15 @@ KINDS = {VARINT: "a number", FIXED64: "8 bytes", BYTES: "a string", FIXED32: "4 
 Value = int | bytes
 
 
-def fields(data: bytes, name: str) -> Iterator[tuple[int, Value]]:
+def fields(data: bytes, name: str, kind: str = "message") -> Iterator[tuple[int, Value]]:
     """The fields of a message in order, as `(number, value)`.
 
     Strings and messages are bytes, all else is an unsigned number; `number_of` and `float_of` say
     what is meant.
+
+    Args:
+        name: what an error calls the message.
+        kind: what an error says that it should have been, such as `"SentencePiece model"`.
 
     Raises:
         CheckpointError: naming `name` and the byte at which it stops being such a message.
@@ -25,20 +29,20 @@ def fields(data: bytes, name: str) -> Iterator[tuple[int, Value]]:
     at = 0
     while at < len(data):
         start = at
-        tag, at = _varint(data, at, name)
-        number, kind = tag >> 3, tag & 7
-        if number == 0 or kind not in KINDS:
+        tag, at = varint(data, at, name, kind)
+        number, coding = tag >> 3, tag & 7
+        if number == 0 or coding not in KINDS:
             raise CheckpointError(
-                f"{name} isn't a SentencePiece model: byte {start} begins no field (tag {tag}). "
+                f"{name} isn't a {kind}: byte {start} begins no field (tag {tag}). "
                 "The file may be damaged or of another kind: fetch it again."
             )
-        if kind == VARINT:
-            value, at = _varint(data, at, name)
+        if coding == VARINT:
+            value, at = varint(data, at, name, kind)
             yield number, value
             continue
-        size = {FIXED64: 8, FIXED32: 4}.get(kind)
+        size = {FIXED64: 8, FIXED32: 4}.get(coding)
         if size is None:
-            size, at = _varint(data, at, name)
+            size, at = varint(data, at, name, kind)
         if at + size > len(data):
             raise CheckpointError(
                 f"{name} is truncated: the field at byte {start} has {size} bytes, of which "
@@ -46,11 +50,15 @@ def fields(data: bytes, name: str) -> Iterator[tuple[int, Value]]:
             )
         part = data[at : at + size]
         at += size
-        yield number, part if kind == BYTES else int.from_bytes(part, "little")
+        yield number, part if coding == BYTES else int.from_bytes(part, "little")
 
 
-def _varint(data: bytes, at: int, name: str) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and the place after it."""
+def varint(data: bytes, at: int, name: str, kind: str) -> tuple[int, int]:
+    """A number in groups of seven bits, the lowest first, and the place after it.
+
+    Raises:
+        CheckpointError: it has no end.
+    """
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -61,7 +69,7 @@ def _varint(data: bytes, at: int, name: str) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
     raise CheckpointError(
-        f"{name} isn't a SentencePiece model: the number before byte {at} has no end. "
+        f"{name} isn't a {kind}: the number before byte {at} has no end. "
         "The file may be damaged or of another kind: fetch it again."
     )
 

@@ -1,0 +1,96 @@
+"""BERT as Google published it: a TensorFlow checkpoint (google-research/bert, modeling.py)."""
+
+from pathlib import Path
+
+from inarch.checkpoints.config import choice, constant, inert, same
+from inarch.checkpoints.files import read_json
+from inarch.checkpoints.original import Opened, Original
+from inarch.checkpoints.rule import rule
+from inarch.checkpoints.slashed import dense, norm, projection, table, under
+from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.tensor_bundle import find_bundle, open_bundle
+
+CONFIG = "bert_config.json"
+
+# GELU is the exact one, as it was in the code when the first checkpoints came out and as it is in
+# Hugging Face's copies of them all; commit bee6030 made it the approximate one.
+ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"}
+
+# A table to be read, and checked against the original with a finger.
+# fmt: off
+GOOGLE = Source(
+    model_type="bert",
+    architecture="BertModel",
+    prefix="bert/",
+    config=[
+        same("vocab_size", "vocabulary_size"),
+        same("num_hidden_layers", "num_layers", 12),
+        same("num_attention_heads", "num_heads", 12),
+        same("hidden_size", "hidden_dim", 768),
+        same("intermediate_size", "intermediate_dim", 3072),
+        same("hidden_dropout_prob", "dropout", 0.1),
+        same("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
+        constant("layer_norm_epsilon", 1e-12),
+        same("max_position_embeddings", "max_sequence_length", 512),
+        same("type_vocab_size", "num_segments", 16),
+        inert(
+            "settings of the multilingual models' configs that no version of the code reads",
+            "directionality", "pooler_fc_size", "pooler_num_attention_heads",
+            "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
+        ),
+    ],
+    weights=[
+        *table("embeddings/word_embeddings", "embeddings/token_embedding"),
+        *table("embeddings/position_embeddings", "embeddings/position_embedding"),
+        *table("embeddings/token_type_embeddings", "segment_embedding"),
+        *norm("embeddings/LayerNorm", "embeddings_norm"),
+        *under("encoder/layer_{i}", "layer_{i}",
+            dense("attention/self/query", "attention/query"),
+            dense("attention/self/key", "attention/key"),
+            dense("attention/self/value", "attention/value"),
+            dense("attention/output/dense", "attention/output"),
+            norm("attention/output/LayerNorm", "attention_norm"),
+            dense("intermediate/dense", "up"),
+            dense("output/dense", "down"),
+            norm("output/LayerNorm", "output_norm")),
+    ],
+    parts={"pooler": dense("pooler/dense", "pooler")},
+    heads={
+        "masked_lm": Head(
+            ("run_pretraining.get_masked_lm_output",),
+            weights=[
+                *dense("cls/predictions/transform/dense", "masked_lm_head/transform"),
+                *norm("cls/predictions/transform/LayerNorm", "masked_lm_head/transform_norm"),
+                *rule("cls/predictions/output_bias", "masked_lm_head/output_bias", "v -> v"),
+            ],
+        ),
+        "text_classifier": Head(
+            ("run_classifier.create_model",),
+            weights=projection("output_weights", "output_bias", "logits"),
+            needs=("pooler",),
+        ),
+        "next_sentence": Head(
+            ("run_pretraining.get_next_sentence_output",),
+            weights=projection("cls/seq_relationship/output_weights",
+                "cls/seq_relationship/output_bias", "next_sentence"),
+        ),
+        "question_answering": Head(
+            ("run_squad.create_model",),
+            weights=projection("cls/squad/output_weights", "cls/squad/output_bias", "logits"),
+        ),
+    },
+    aside={
+        "global_step": "count of training steps; not saved",
+        "*/adam_[mv]": "the optimizer's state; not saved",
+    },
+)
+# fmt: on
+
+
+def _open(folder: Path) -> Opened:
+    weights = open_bundle(find_bundle(folder, "bert_model.ckpt"))
+    return Opened(GOOGLE, read_json(folder / CONFIG), weights)
+
+
+TENSORFLOW = Original("Google's BERT, in TensorFlow", (CONFIG,), _open)

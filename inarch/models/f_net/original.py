@@ -1,0 +1,108 @@
+"""FNet as its authors published it: a Flax checkpoint (google-research/f_net, models.py)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from inarch.checkpoints.config import constant, same
+from inarch.checkpoints.files import TensorInfo
+from inarch.checkpoints.flax_file import open_flax
+from inarch.checkpoints.original import Opened, Original
+from inarch.checkpoints.rule import rule
+from inarch.checkpoints.slashed import dense, norm, projection, table, under
+from inarch.checkpoints.source import Head, Source
+from inarch.errors import ConfigError
+
+# The name under which it was published. A model that mixes nothing or at random has the very same
+# tensors, and no config says which it is; so a checkpoint of another name isn't taken for an FNet.
+MODEL = "f_net_checkpoint"
+ROOT = "target/encoder"
+
+
+# A table to be read, and checked against the original with a finger.
+# fmt: off
+def flax(pretrained: bool) -> Source:
+    """The table for a checkpoint of pre-training, or of fine-tuning for classification."""
+    classes = projection("target/classification/output_kernel",
+        "target/classification/output_bias", "next_sentence" if pretrained else "logits")
+    return Source(
+        model_type="fnet",
+        architecture="EncoderModel",
+        prefix=f"{ROOT}/",
+        config=[
+            same("vocab_size", "vocabulary_size"),
+            same("num_layers", "num_layers"),
+            same("d_model", "hidden_dim"),
+            same("d_ff", "intermediate_dim"),
+            same("dropout_rate", "dropout", 0.1),
+            constant("activation", "gelu_approximate"),  # flax.linen.gelu's default
+            constant("layer_norm_epsilon", 1e-12),
+            same("max_seq_length", "max_sequence_length"),
+            same("type_vocab_size", "num_segments"),
+        ],
+        weights=[
+            *table("embedder/word/embedding", "embeddings/token_embedding"),
+            *rule("embedder/position/embedding", "embeddings/position_embedding/embeddings",
+                "one v d -> (one v) d"),
+            *table("embedder/type/embedding", "segment_embedding"),
+            *norm("embedder/layer_norm", "embeddings_norm", "scale", "bias"),
+            *dense("embedder/hidden_mapping_in", "embeddings_projection"),
+            *under("encoder_{i}", "layer_{i}",
+                norm("mixing_layer_norm", "mixing_norm", "scale", "bias"),
+                norm("output_layer_norm", "output_norm", "scale", "bias")),
+            *under("feed_forward_{i}", "layer_{i}",
+                dense("intermediate", "up"),
+                dense("output", "down")),
+        ],
+        parts={"pooler": dense("pooler", "pooler")},
+        heads={
+            "masked_lm": Head(
+                ("PreTrainingModel",),
+                weights=[
+                    *dense("target/predictions_dense", "masked_lm_head/transform"),
+                    *norm("target/predictions_layer_norm", "masked_lm_head/transform_norm",
+                        "scale", "bias"),
+                    *rule("target/predictions_output/output_bias", "masked_lm_head/output_bias",
+                        "v -> v"),
+                ],
+            ),
+            "next_sentence" if pretrained else "text_classifier": Head(
+                ("PreTrainingModel" if pretrained else "SequenceClassificationModel",), classes
+            ),
+        },
+        aside={"state/*": "the optimizer's state; not saved"},
+    )
+# fmt: on
+
+
+def _open(folder: Path) -> Opened:
+    weights = open_flax(folder / MODEL)
+    pretrained = any(name.startswith("target/predictions_dense/") for name in weights.header)
+    return Opened(flax(pretrained), _config(folder / MODEL, weights.header), weights)
+
+
+def _config(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
+    """The settings that the sizes of the tensors show; no file has them."""
+    places = {
+        "vocab_size": ("embedder/word/embedding", -2),
+        "d_emb": ("embedder/word/embedding", -1),
+        "d_model": ("embedder/hidden_mapping_in/kernel", -1),
+        "max_seq_length": ("embedder/position/embedding", -2),
+        "type_vocab_size": ("embedder/type/embedding", -2),
+        "d_ff": ("feed_forward_0/intermediate/kernel", -1),
+    }
+    found = {}
+    for field, (name, axis) in places.items():
+        info = header.get(f"{ROOT}/{name}")
+        if info is None or len(info.shape) < 2:
+            raise ConfigError(f"{path} has no table {ROOT}/{name}, so it is no FNet's checkpoint")
+        found[field] = info.shape[axis]
+    if found.pop("d_emb") != found["d_model"]:
+        raise ConfigError(
+            f"{path} has embeddings narrower or wider than its layers, which Hugging Face's format "
+            "of FNet has no field for"
+        )
+    layers = {name.split("/")[2] for name in header if name.startswith(f"{ROOT}/encoder_")}
+    return found | {"num_layers": len(layers)}
+
+
+FLAX = Original("FNet, in Flax", (MODEL,), _open)

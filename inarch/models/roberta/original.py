@@ -1,0 +1,209 @@
+"""RoBERTa as its authors published it: a fairseq checkpoint (fairseq/models/roberta/model.py).
+
+XLM-R and CamemBERT came in the same files, with a SentencePiece model beside them.
+"""
+
+import argparse
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inarch.checkpoints.config import Only, constant, only, same
+from inarch.checkpoints.files import TorchFile, Weights
+from inarch.checkpoints.original import Opened, Original
+from inarch.checkpoints.rule import Entry, dense, embedding, norm, rule, tied, under, unused, zeros
+from inarch.checkpoints.source import Head, Source
+from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.text.files import text_at
+from inarch.text.originals import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary
+
+MODEL = "model.pt"
+CLASSES = "classification_heads."
+SEVERAL = "one of several classification heads; not saved"
+
+# Arguments of fairseq that are read by the model and the encoder that it builds, and have the one
+# value that is computed here. The others are about training and data.
+SETTLED: tuple[Only, ...] = (
+    only("activation_fn", "gelu"),  # the masked language model's too, in Hugging Face's format
+    only("pooler_activation_fn", "tanh"),
+    only("encoder_normalize_before", False),
+    only("layernorm_embedding", True),
+    only("no_scale_embedding", True),
+    only("encoder_learned_pos", True),
+    only("no_token_positional_embeddings", False),
+    only("adaptive_input", False),
+    only("encoder_layers_to_keep", None),
+    only("quant_noise_pq", 0, 0.0),
+    only("quant_noise_scalar", 0, 0.0),
+    only("spectral_norm_classification_head", False),
+    only("encoder_xformers_att_config", None),
+    only("mha_heads_to_keep", -1),
+    only("ffn_blocks_to_remove", -1),
+)
+TRAINING = ("dropout", "attention_dropout")
+SIZES = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads")
+BASE = dict(zip(SIZES, (12, 768, 3072, 12), strict=True))
+# What an architecture's name stands for where an argument doesn't say.
+ARCHITECTURES: dict[str, dict[str, int]] = {
+    "roberta": BASE,
+    "roberta_base": BASE,
+    "roberta_large": dict(zip(SIZES, (24, 1024, 4096, 16), strict=True)),
+    "xlm": dict(zip(SIZES, (16, 1280, 5120, 16), strict=True)),
+}
+
+
+# A table to be read, and checked against the original with a finger.
+# fmt: off
+def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: str) -> Source:
+    """The table for a file's spellings.
+
+    Args:
+        root: `encoder`, or `decoder` as it was called until 2020.
+        first_norm: `layernorm_embedding`, or `emb_layer_norm` until 2021.
+        fused: whether query, key and value are one tensor, as they were until 2019.
+        classifier: the classification head, `classification_heads.` and the name it was given.
+    """
+    encoder = f"{root}.sentence_encoder"
+    return Source(
+        model_type=model_type,
+        architecture="RobertaModel",
+        prefix=f"{encoder}.",
+        config=[
+            same("vocab_size", "vocabulary_size"),
+            same("encoder_layers", "num_layers"),
+            same("encoder_attention_heads", "num_heads"),
+            same("encoder_embed_dim", "hidden_dim"),
+            same("encoder_ffn_embed_dim", "intermediate_dim"),
+            same("dropout", "dropout", 0.1),
+            same("attention_dropout", "attention_dropout", 0.1),
+            constant("activation", "gelu"),
+            constant("layer_norm_epsilon", 1e-5),
+            constant("padding_id", FIRST.index("<pad>")),
+            same("max_positions", "max_sequence_length"),
+            constant("num_segments", 1),
+            *SETTLED,
+        ],
+        weights=[
+            *embedding("embed_tokens", "embeddings/token_embedding"),
+            *embedding("embed_positions", "embeddings/position_embedding"),
+            *zeros("segment_embedding/embeddings", "num_segments", "hidden_dim",
+                reason="RoBERTa has no segments"),
+            *norm(first_norm, "embeddings_norm"),
+            *under("layers.{i}", "layer_{i}",
+                _query_key_value(fused),
+                dense("self_attn.out_proj", "attention/output"),
+                norm("self_attn_layer_norm", "attention_norm"),
+                dense("fc1", "up"),
+                dense("fc2", "down"),
+                norm("final_layer_norm", "output_norm")),
+            *unused("version", "fairseq's version of the encoder's tensors"),
+        ],
+        heads={
+            "text_classifier": Head(
+                ("RobertaClassificationHead",),
+                weights=[
+                    *dense(f"{classifier}.dense", "pooled_dense"),
+                    *dense(f"{classifier}.out_proj", "logits"),
+                ],
+            ),
+            "masked_lm": Head(
+                ("RobertaLMHead",),
+                weights=[
+                    *dense(f"{root}.lm_head.dense", "masked_lm_head/transform"),
+                    *norm(f"{root}.lm_head.layer_norm", "masked_lm_head/transform_norm"),
+                    *rule(f"{root}.lm_head.bias", "masked_lm_head/output_bias", "v -> v"),
+                ],
+                tied=tied(f"{root}.lm_head.weight", ".embed_tokens.weight"),
+                untied=rule(f"{root}.lm_head.weight", "masked_lm_head/output_kernel", "v d -> d v"),
+            ),
+        },
+        aside={"classification_heads.*": SEVERAL},
+    )
+
+
+def _query_key_value(fused: bool) -> list[Entry]:
+    names = [f"attention/{name}" for name in ("query", "key", "value")]
+    if not fused:
+        theirs = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        return [entry for pair in zip(theirs, names, strict=True) for entry in dense(*pair)]
+    return [
+        *rule("self_attn.in_proj_weight", [f"{name}/kernel" for name in names],
+            "(o + o + o) i -> i o, i o, i o"),
+        *rule("self_attn.in_proj_bias", [f"{name}/bias" for name in names],
+            "(o + o + o) -> o, o, o"),
+    ]
+# fmt: on
+
+
+def _open(folder: Path, with_pieces: bool) -> Opened:
+    path = folder / MODEL
+    reader = TorchFile(path, inside="model", allow=(argparse.Namespace,))
+    weights = Weights([reader.shard], [reader])
+    weights.format = "fairseq checkpoint"
+    names = list(weights.header)
+    tokens, overwriting = parse_dictionary(text_at(folder / DICTIONARY)[0])
+    pieced = "camembert" if overwriting else "xlm-roberta"
+    old_norm = any(".emb_layer_norm." in name for name in names)
+    classifiers = {n.rpartition(".")[0].rpartition(".")[0] for n in names if n.startswith(CLASSES)}
+    source = table(
+        pieced if with_pieces else "roberta",
+        root="encoder" if any(name.startswith("encoder.") for name in names) else "decoder",
+        first_norm="emb_layer_norm" if old_norm else "layernorm_embedding",
+        fused=any(name.endswith(".in_proj_weight") for name in names),
+        classifier=classifiers.pop() if len(classifiers) == 1 else f"{CLASSES}NAME",
+    )
+    left = (
+        dict.fromkeys((n for n in names if n.startswith(CLASSES)), SEVERAL) if classifiers else {}
+    )
+    count = len(FIRST) + len(tokens) + (LAST not in tokens)
+    embeddings = weights.header.get(f"{source.prefix}embed_tokens.weight")
+    if embeddings is not None and embeddings.shape[:1] != (count,):
+        raise CheckpointError(
+            f"{folder / DICTIONARY} makes {count} tokens with fairseq's own {len(FIRST)} and "
+            f"{LAST}, and {MODEL} has embeddings {list(embeddings.shape)}; the two are of "
+            "different models"
+        )
+    config = _config(path, reader.beside) | {"vocab_size": count}
+    return Opened(source, config, weights, left)
+
+
+def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that the model's code reads, of the many that a checkpoint keeps.
+
+    `args` until 2020, `cfg` from then on; what neither says is what the architecture's name says.
+    """
+    cfg = beside.get("cfg")
+    if isinstance(cfg, Mapping):
+        said = _named(cfg.get("task")) | _named(cfg.get("model"))
+    else:
+        said = _named(beside.get("args"))
+    if not said:
+        raise CheckpointFileError(
+            f"{path} says nothing of its model: it should have 'args' or 'cfg' beside 'model', as "
+            "fairseq writes them"
+        )
+    known = [*SIZES, *TRAINING, "max_positions", *(entry.theirs for entry in SETTLED)]
+    arch = said.get("arch") or said.get("_name")
+    config = dict(ARCHITECTURES.get(str(arch), {}))
+    config |= {name: said[name] for name in known if said.get(name) is not None}
+    if "max_positions" not in config and isinstance(said.get("tokens_per_sample"), int):
+        config["max_positions"] = said["tokens_per_sample"]
+    if said.get("untie_weights_roberta"):
+        config["tie_word_embeddings"] = False
+    return config
+
+
+def _named(arguments: Any) -> dict[str, Any]:
+    found = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+FAIRSEQ = Original(
+    "RoBERTa, in fairseq", (MODEL, DICTIONARY), functools.partial(_open, with_pieces=False)
+)
+FAIRSEQ_WITH_PIECES = Original(
+    "XLM-R and CamemBERT, in fairseq",
+    (MODEL, DICTIONARY, PIECES),
+    functools.partial(_open, with_pieces=True),
+)

@@ -1,0 +1,47 @@
+"""The tokenizer's files of a folder, in Hugging Face's format or told in it."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from inarch.errors import CheckpointFileError
+from inarch.text import originals
+from inarch.text.files import MODEL_CONFIG_FILE, SOURCES, SPEC_FILE, TOKENIZER_FILES, source_among
+
+
+def read_folder(folder: str | os.PathLike, extra: Iterable[str] = ()) -> dict[str, bytes]:
+    """The tokenizer's files in `folder`, by name. CheckpointFileError when there are none.
+
+    Those of an original's folder are told in Hugging Face's files.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise CheckpointFileError(f"{root} isn't a folder; give the folder of a checkpoint.")
+    native = _native(root)
+    names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native))
+    try:
+        there = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
+    except OSError as error:
+        raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
+    found = originals.in_our_files(root, there) if native else there
+    if source_among(found) is None:
+        wanted = ", ".join(" with ".join(names) for names in SOURCES)
+        raise CheckpointFileError(
+            f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
+            f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers "
+            "writes with `tokenizer.save_pretrained(folder)`." + originals.absent(there)
+        )
+    return found
+
+
+def has_tokenizer(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds a tokenizer."""
+    root = Path(folder)
+    names = (*TOKENIZER_FILES, *_native(root))
+    there = [name for name in names if (root / name).is_file()]
+    return source_among(there) is not None or originals.whole(there)
+
+
+def _native(root: Path) -> tuple[str, ...]:
+    """The files of originals to look for; none where the folder is Hugging Face's."""
+    return () if (root / MODEL_CONFIG_FILE).is_file() else originals.FILES

@@ -1,0 +1,195 @@
+"""The tokenizers of folders as original authors publish them, told in Hugging Face's files.
+
+Google's BERT has a `vocab.txt`, and nowhere says whether it is for lower-cased text. fairseq has a
+`dict.txt` of what another tokenizer gives: GPT-2's byte pairs (`encoder.json`, `vocab.bpe`), or
+SentencePiece's pieces (`sentencepiece.bpe.model`). FNet's SentencePiece model has its own name.
+"""
+
+import json
+import re
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import CheckpointError, ConfigError
+from inarch.text.byte_level import parse_ids
+from inarch.text.files import object_of, text_of
+from inarch.text.sentence_piece_model import read_model
+
+GOOGLE_CONFIG = "bert_config.json"
+DICTIONARY, ENCODER, MERGES = "dict.txt", "encoder.json", "vocab.bpe"
+PIECES = "sentencepiece.bpe.model"
+FNET_PIECES = "c4_bpe_sentencepiece.model"
+# Tokens that fairseq puts before those of dict.txt (fairseq/data/dictionary.py), and the one that
+# its task of masked language modeling puts after them (fairseq/tasks/masked_lm.py).
+FIRST, LAST = ("<s>", "<pad>", "</s>", "<unk>"), "<mask>"
+OVERWRITE = "#fairseq:overwrite"
+
+# google-research/bert, tokenization.py, `validate_case_matches_checkpoint`: by a folder's name.
+CASES = {
+    "uncased_L-24_H-1024_A-16": True,
+    "uncased_L-12_H-768_A-12": True,
+    "multilingual_L-12_H-768_A-12": True,
+    "chinese_L-12_H-768_A-12": True,
+    "cased_L-12_H-768_A-12": False,
+    "cased_L-24_H-1024_A-16": False,
+    "multi_cased_L-12_H-768_A-12": False,
+}
+
+# The files that are read beside Hugging Face's own.
+FILES = (GOOGLE_CONFIG, DICTIONARY, ENCODER, MERGES, FNET_PIECES)
+
+
+def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The tokenizer's files with those of an original told in Hugging Face's.
+
+    Args:
+        folder: the folder they are from; its name may say what Google's files don't.
+        files: what there is of Hugging Face's files and of `FILES`.
+
+    Raises:
+        CheckpointError: an original's files are damaged, or don't belong together.
+    """
+    given = dict(files)
+    google = given.pop(GOOGLE_CONFIG, None) is not None
+    ours = {name: data for name, data in given.items() if name not in FILES}
+    if "tokenizer.json" in ours:
+        return ours
+    if google and "vocab.txt" in ours:
+        return _google(folder, ours)
+    if FNET_PIECES in given:
+        config = {"tokenizer_class": "FNetTokenizer"}
+        return {"spiece.model": given[FNET_PIECES], "tokenizer_config.json": _json(config)} | ours
+    return _fairseq(given, ours) if whole(given) else ours
+
+
+def whole(files: Container[str]) -> bool:
+    """Whether the files that are an original's alone make a tokenizer."""
+    encoder = ENCODER in files and MERGES in files
+    return FNET_PIECES in files or (DICTIONARY in files and (PIECES in files or encoder))
+
+
+def absent(files: Container[str]) -> str:
+    """What to put beside a `dict.txt` so that it is a tokenizer, as the end of an error."""
+    if DICTIONARY not in files:
+        return ""
+    return (
+        f" {DICTIONARY} is fairseq's: put {ENCODER} and {MERGES} beside it, GPT-2's byte pair "
+        f"encoding that RoBERTa is used with, or the {PIECES} that XLM-R and CamemBERT come with."
+    )
+
+
+# --- Google's BERT -----------------------------------------------------------------------------
+
+
+def _google(folder: Path, ours: dict[str, bytes]) -> dict[str, bytes]:
+    name = "tokenizer_config.json"
+    config = object_of(text_of(ours, name), name, ConfigError) if name in ours else {}
+    if "do_lower_case" in config:
+        return ours
+    lower = lower_case(folder, text_of(ours, "vocab.txt").split("\n"))
+    config |= {"do_lower_case": lower, "tokenizer_class": "BertTokenizer"}
+    return ours | {name: _json(config)}
+
+
+def lower_case(folder: Path, vocabulary: Sequence[str]) -> bool:
+    """Whether a vocabulary of Google's BERT is for text in lower case.
+
+    Their programs are told on the command line and check it against the folder's name where they
+    know it. A folder of another name is told by its vocabulary: one made of lower-cased text has
+    no capital letter but in tokens in brackets, and one that has them can't be reached otherwise.
+    """
+    if folder.resolve().name in CASES:
+        return CASES[folder.resolve().name]
+    words = (token.strip() for token in vocabulary)
+    words = (word for word in words if not re.fullmatch(r"\[.*\]", word))
+    return not any(word != word.lower() for word in words)
+
+
+# --- fairseq -----------------------------------------------------------------------------------
+
+
+def _fairseq(given: Mapping[str, bytes], ours: dict[str, bytes]) -> dict[str, bytes]:
+    tokens, overwriting = parse_dictionary(text_of(given, DICTIONARY))
+    if PIECES in given:
+        kind = _kind_of_pieces(given[PIECES], tokens, overwriting)
+        return {"tokenizer_config.json": _json({"tokenizer_class": kind})} | ours
+    ids = {token: index for index, token in enumerate(FIRST)}
+    names = {
+        str(index): token for token, index in parse_ids(text_of(given, ENCODER), ENCODER).items()
+    }
+    for number in tokens:
+        token = names.pop(number, number)
+        if token in ids:
+            raise CheckpointError(
+                f"{DICTIONARY} has the token {token!r} of fairseq's own; the file may be of "
+                "another kind of model."
+            )
+        ids[token] = len(ids)
+    if names:
+        some = ", ".join(sorted(names)[:3])
+        raise CheckpointError(
+            f"{DICTIONARY} lacks {len(names)} of the {len(names) + len(tokens)} tokens of "
+            f"{ENCODER}, such as those with the ids {some}, which fairseq would read as <unk>. The "
+            "two files may be of different models."
+        )
+    ids.setdefault(LAST, len(ids))
+    # fairseq's hub interface strips the space before a mask.
+    mask = {"__type": "AddedToken", "content": LAST, "lstrip": True, "rstrip": False}
+    mask |= {"normalized": False, "single_word": False, "special": True}
+    config = {"tokenizer_class": "RobertaTokenizer", "mask_token": mask}
+    made = {"vocab.json": _json(ids), "merges.txt": given[MERGES]}
+    return made | {"tokenizer_config.json": _json(config)} | ours
+
+
+def parse_dictionary(text: str) -> tuple[list[str], bool]:
+    """The tokens of a `dict.txt`, and whether one of them takes the place of a special token.
+
+    Each line is a token and how often it was seen, with a space between.
+
+    Raises:
+        CheckpointError: a line isn't.
+    """
+    lines = text.split("\n")
+    tokens: list[str] = []
+    seen: set[str] = set()
+    overwriting = False
+    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
+        line, _, last = line.rstrip().rpartition(" ")
+        if last == OVERWRITE:
+            overwriting = True
+            line, _, last = line.rpartition(" ")
+        if not line or not re.fullmatch(r"\d+", last):
+            raise CheckpointError(
+                f"line {number} of {DICTIONARY} isn't a token and a count with a space between; "
+                "the file may be damaged: fetch it again."
+            )
+        if line in seen:
+            raise CheckpointError(
+                f"{DICTIONARY} has {line!r} twice, again in line {number}; two ids would mean one "
+                "token. The file may be damaged: fetch it again."
+            )
+        seen.add(line)
+        tokens.append(line)
+    return tokens, overwriting
+
+
+def _kind_of_pieces(data: bytes, tokens: list[str], overwriting: bool) -> str:
+    """The class of a SentencePiece tokenizer whose ids are those of fairseq's dictionary."""
+    pieces = [piece.text for piece in read_model(data, PIECES).pieces]
+    # transformers' ids for XLM-R are SentencePiece's with <pad> put in, for CamemBERT those with
+    # four tokens before them.
+    expected = pieces if overwriting else pieces[3:]
+    if tokens != expected:
+        both = zip(tokens, expected, strict=False)
+        line = next((i for i, (a, b) in enumerate(both) if a != b), min(len(tokens), len(expected)))
+        raise CheckpointError(
+            f"{DICTIONARY} and {PIECES} don't have the same tokens in the same order: they part "
+            f"at line {line + 1} of {len(tokens)}. Ids would be wrong; the two may be of different "
+            "models."
+        )
+    return "CamembertTokenizer" if overwriting else "XLMRobertaTokenizer"
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8")
