@@ -14,8 +14,8 @@ class FNetBackbone(Backbone):
     """FNet encoder (Lee-Thorp et al., 2021, arXiv:2105.03824).
 
     Inputs are `token_ids`, `segment_ids` and `padding_mask`, int32 `[batch, length]`. Outputs
-    are `sequence_output` `[batch, length, hidden_dim]` and, with `pooler`, `pooled_output`
-    `[batch, hidden_dim]`: the first token through a tanh layer.
+    are `sequence_output` `[batch, length, hidden_dim]` and `pooled_output` `[batch, hidden_dim]`:
+    the first token through a tanh layer.
 
     As in the original the padding mask has no part in the numbers: tokens are mixed by Fourier
     transforms over the whole row, padding included, so a row holds one sequence, and a sequence
@@ -31,7 +31,6 @@ class FNetBackbone(Backbone):
         num_segments: number of segments.
         activation: of the feedforward layers; `"gelu_approximate"` is GELU through tanh.
         layer_norm_epsilon: of every layer normalization.
-        pooler: whether there is a pooled output.
     """
 
     reads_padding = True
@@ -47,7 +46,6 @@ class FNetBackbone(Backbone):
         num_segments: int = 4,
         activation: str = "gelu_approximate",
         layer_norm_epsilon: float = 1e-12,
-        pooler: bool = True,
         **kwargs: Any,
     ):
         inputs = text_inputs("segment_ids")
@@ -67,10 +65,8 @@ class FNetBackbone(Backbone):
                 intermediate_dim, dropout, activation, layer_norm_epsilon,
                 kernel_initializer=normal, name=f"layer_{i}",
             )(x)  # fmt: skip
-        outputs = {"sequence_output": x}
-        if pooler:
-            pooler_layer = Dense(hidden_dim, "tanh", kernel_initializer=normal, name="pooler")
-            outputs["pooled_output"] = pooler_layer(x[:, 0])
+        pooler = Dense(hidden_dim, "tanh", kernel_initializer=normal, name="pooler")
+        outputs = {"sequence_output": x, "pooled_output": pooler(x[:, 0])}
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     # The heads are BERT's.

@@ -46,14 +46,14 @@ HUGGING_FACE = Source(
             norm("output.LayerNorm", "output_norm"),
             unused("fourier.self.dft_mat_hidden", "Fourier transform of the width as a matrix"),
             unused("fourier.self.dft_mat_seq", "Fourier transform of one length as a matrix")),
+        *dense("pooler.dense", "pooler"),  # of every class, used or not
         *derived("embeddings.position_ids", lambda shape: np.arange(shape[-1]).reshape(shape),
             "range of positions"),
     ],
-    parts=bert.HUGGING_FACE.parts,
     heads={
         # The heads' tensors have BERT's names, in classes of another; dropout has no field.
         name: replace(
-            head, config=[],
+            head, config=[], needs=(),
             architectures=tuple(a.replace("Bert", "FNet") for a in head.architectures),
         )
         for name, head in bert.HUGGING_FACE.heads.items()
