@@ -49,7 +49,8 @@ def fourier_mixing(x: Any) -> Any:
     Returns:
         the same shape and dtype.
     """
-    # Rather than matrices of sines: on CPUs, at a width of 768 and lengths of 16 to 512 (odd and
-    # prime ones too), these take 1.4 to 16 times as long on any backend, at twice the rounding.
+    # Rather than by matrices of sines: at a width of 768 and lengths of 16 to 512, odd and prime
+    # ones too, the best of these take 1.3 to 6 times as long on two CPU cores, on every backend,
+    # with twice the rounding (`benchmarks/run.py --only fourier`).
     real, _ = ops.fft2((x, ops.zeros_like(x)))
     return real
