@@ -120,7 +120,16 @@ DEBERTA_IDS |= {"bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"
 DEBERTA_IDS |= {"control_symbols": ["[X]"], "user_defined_symbols": ["foo", "("]}
 FAIRSEQ = "sentencepiece.bpe.model"
 MASK = {"content": "<mask>", "lstrip": True, "__type": "AddedToken"}
+# As in google/fnet-base.
+FNET_IDS = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3}
+FNET_IDS |= {"control_symbols": ["[CLS]", "[SEP]", "[MASK]"]}
+FNET = {
+    "do_lower_case": False, "remove_space": True, "keep_accents": True, "unk_token": "<unk>",
+    "sep_token": "[SEP]", "pad_token": "<pad>", "cls_token": "[CLS]", "trim_offsets": False,
+    "mask_token": {"content": "[MASK]", "lstrip": True, "__type": "AddedToken"},
+}  # fmt: skip
 FOLDERS = {
+    "fnet": ("FNetTokenizer", "spiece.model", FNET_IDS, FNET),
     "deberta": ("DebertaV2Tokenizer", "spm.model", DEBERTA_IDS, {}),
     "deberta lower": (
         "DebertaV2Tokenizer",
@@ -150,3 +159,24 @@ def test_a_folder_is_read_as_transformers_reads_it(tmp_path, name):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert compare_tokenizers(tmp_path).differences == ()
     assert Tokenizer.from_folder(tmp_path).mask_token_id is not None
+
+
+@pytest.mark.parametrize("kept", ["both", "tokenizer.json", "spiece.model"])
+def test_a_folder_laid_out_as_fnets_is_read_from_either_file(tmp_path, kept):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    tokenizer_class, file, ids, options = FOLDERS["fnet"]
+    proto = train(**ids)
+    (tmp_path / file).write_bytes(proto)
+    config = json.dumps({"tokenizer_class": tokenizer_class, **options})
+    (tmp_path / "tokenizer_config.json").write_text(config)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    theirs.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for name in {"tokenizer.json", "spiece.model"} - {kept} if kept != "both" else ():
+        (tmp_path / name).unlink()
+    ours = Tokenizer.from_folder(tmp_path)
+    assert (ours.pad_token_id, ours.cls_token_id, ours.mask_token_id) == (3, 4, 6)
+    for one, two in (("The cat sat.", None), ("ÀÉ The", "cat  ate")):
+        text = one if two is None else (one, two)
+        want = theirs(one, two)
+        (got,) = ours.encode_batch([text])
+        assert (got.ids, got.segment_ids) == (want["input_ids"], want["token_type_ids"])

@@ -81,8 +81,8 @@ def shifted(axis: int) -> Any:
 
 
 def without_padding(x: Any) -> Any:
-    tokens = np.arange(x.shape[1]) < np.array(ROWS)[:, None]
-    return right(x * tokens[..., None].astype("float32"))
+    tokens = (np.arange(x.shape[1]) < np.array(ROWS)[:, None]).astype("float32")
+    return right(x * ops.convert_to_tensor(tokens[..., None]))
 
 
 # --- an encoder layer ----------------------------------------------------------------------------
