@@ -168,9 +168,35 @@ def throughput(setting: Setting) -> Iterator[Row]:
         )
 
 
+def fourier(setting: Setting) -> Iterator[Row]:
+    """FNet's mixing against matrices of sines, and the whole of FNet against transformers."""
+    shapes = [(8, 16), (8, 127), (8, 128), (2, 512)]
+    for backend in ("jax", "torch", "tensorflow"):
+        what = f"FNet's mixing over matrices of sines, on {backend}, in time"
+        if not installed(backend):
+            yield absent(what, backend)
+            continue
+        for shape in shapes:
+            probe = Probe("mix", tuple(map(str, shape)), backend)
+            (found,) = medians([probe], max(1, setting.repeats // 2))
+            yield Row(f"{what}, {shape[0]} x {shape[1]}",
+                f"{found['fft'] * 1e3:.1f} ms over {found['matrices'] * 1e3:.1f} ms",
+                found["fft"] / found["matrices"], 1)  # fmt: skip
+    what = "FNet base, forward, time over transformers, on JAX"
+    if not installed("torch", "transformers"):
+        yield absent(what, "torch or transformers")
+        return
+    for shape in shapes[2:]:
+        # In one process and in turns: the machine is the same for both.
+        (found,) = medians([Probe("forward_fnet", tuple(map(str, shape)))], 1)
+        ours, theirs = found["ours"], found["theirs"]
+        yield Row(f"{what}, {shape[0]} x {shape[1]}", f"{ours:.2f} s over {theirs:.2f} s",
+            ours / theirs, 0.83)  # fmt: skip
+
+
 def lines(setting: Setting) -> Iterator[Row]:
     """What an architecture costs to write."""
-    for name in ("bert", "distil_bert"):
+    for name in ("bert", "distil_bert", "f_net"):
         count = written_lines(MODELS / name)
         yield Row(f"hand-written lines of `models/{name}`", "", count, 150, "")
 
@@ -181,6 +207,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "first": first_vector,
     "proof": proof,
     "throughput": throughput,
+    "fourier": fourier,
     "lines": lines,
 }
 

@@ -31,7 +31,11 @@ class Batch:
 
 
 def by_length(
-    lengths: Sequence[int], batch_size: int, limit: int | None = None, exact: bool = False
+    lengths: Sequence[int],
+    batch_size: int,
+    limit: int | None = None,
+    exact: bool = False,
+    padded: bool = True,
 ) -> Iterator[Batch]:
     """Batches of sequences alike in length, longest first, so that memory peaks at once.
 
@@ -40,21 +44,29 @@ def by_length(
         limit: the model's longest sequence.
         exact: pad to the longest of each batch and to no more rows than there are, for backends
             that don't compile per shape.
+        padded: whether sequences may be padded; if not, those of a batch have one length. Rows
+            beyond them are padding all the same, where not `exact`.
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; it must be at least 1")
-    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        longest = max(int(lengths[indices[0]]), 1)
-        if exact:
-            yield Batch(indices, len(indices), longest)
-        else:
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-sizes, kind="stable")
+    groups = [order] if padded else np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1)
+    for group in groups:
+        for start in range(0, len(group), batch_size):
+            indices = group[start : start + batch_size]
+            longest = max(int(sizes[indices[0]]), 1)
             rows = min(batch_size, 1 << (len(indices) - 1).bit_length())
-            yield Batch(indices, rows, bucket(longest, limit))
+            yield Batch(
+                indices,
+                len(indices) if exact else rows,
+                bucket(longest, limit) if padded and not exact else longest,
+            )
 
 
-def pad(sequences: Sequence[Sequence[int]], rows: int, length: int, value: int = 0) -> np.ndarray:
+def pad(
+    sequences: Sequence[Sequence[int] | np.ndarray], rows: int, length: int, value: int = 0
+) -> np.ndarray:
     """Sequences as one int32 array `[rows, length]`, filled up with `value` on the right."""
     array = np.full((rows, length), value, np.int32)
     for row, sequence in enumerate(sequences):

@@ -7,12 +7,14 @@ from inarch.layers.embedding import (
     SinePositionEncoding,
     TokenAndPositionEmbedding,
 )
+from inarch.layers.fnet import FNetEncoder
 from inarch.layers.head import MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.mask import self_attention_mask, sequence_positions
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
+    "FNetEncoder",
     "MaskedLMHead",
     "MultiHeadAttention",
     "PositionEmbedding",

@@ -1,4 +1,4 @@
-"""What transformer encoders and decoders share."""
+"""What encoders and decoders share."""
 
 from typing import Any
 
@@ -9,7 +9,99 @@ from inarch.layers.attention import MultiHeadAttention
 from inarch.layers.initializer import fresh_initializer
 
 
-class TransformerBlock(keras.layers.Layer):
+class FeedForwardBlock(keras.layers.Layer):
+    """What every block has, however it mixes tokens: the bricks and the feed-forward half.
+
+    The half is `x = norm(x + dropout(down(up(x))))`.
+
+    Args:
+        intermediate_dim: width between the two feed-forward projections.
+        dropout: rate of dropout on what the half adds.
+        activation: between the feed-forward projections; a name or a function (`get_activation`).
+        layer_norm_epsilon: added to the variance in layer normalisation.
+        kernel_initializer: of all kernels.
+        bias_initializer: of all biases.
+    """
+
+    normalize_first = False
+    use_bias = True
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        dropout: float = 0,
+        activation: Activation = "relu",
+        layer_norm_epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.intermediate_dim = intermediate_dim
+        self.dropout = dropout
+        self.activation = get_activation(activation)
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.supports_masking = True
+
+    def _norm_and_dropout(self, name: str, shape: Any) -> tuple[Any, Any]:
+        dropout = keras.layers.Dropout(
+            self.dropout, dtype=self.dtype_policy, name=f"{name}_dropout"
+        )
+        return self._norm(name, shape), dropout
+
+    def _norm(self, name: str, shape: Any, **options: Any) -> keras.layers.LayerNormalization:
+        norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon,
+            dtype=self.dtype_policy,
+            name=f"{name}_norm",
+            **options,
+        )
+        norm.build(shape)
+        return norm
+
+    def _dense(self, name: str, units: int, activation: Any = None) -> keras.layers.Dense:
+        return keras.layers.Dense(
+            units,
+            activation=activation,
+            use_bias=self.use_bias,
+            kernel_initializer=fresh_initializer(self.kernel_initializer),
+            bias_initializer=fresh_initializer(self.bias_initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _build_feed_forward(self, shape: Any) -> None:
+        self.up = self._dense("up", self.intermediate_dim, self.activation)
+        self.down = self._dense("down", shape[-1])
+        self.up.build(shape)
+        self.down.build((*shape[:-1], self.intermediate_dim))
+        self.output_norm, self.output_drop = self._norm_and_dropout("output", shape)
+
+    def _feed_forward(self, x: Any) -> Any:
+        y = self.down(self.up(self._before(self.output_norm, x)))
+        return self._after(self.output_norm, x + self.output_drop(y))
+
+    def _before(self, norm: Any, x: Any) -> Any:
+        return norm(x) if self.normalize_first else x
+
+    def _after(self, norm: Any, x: Any) -> Any:
+        return x if self.normalize_first else norm(x)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "intermediate_dim": self.intermediate_dim,
+            "dropout": self.dropout,
+            "activation": serialize_activation(self.activation),
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+class TransformerBlock(FeedForwardBlock):
     """What encoder and decoder share: the options, the bricks and the feed-forward half.
 
     Each half is `x = norm(x + dropout(f(x)))`, or `x = x + dropout(f(norm(x)))` with
@@ -49,14 +141,16 @@ class TransformerBlock(keras.layers.Layer):
         output_bias: bool | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.intermediate_dim = intermediate_dim
+        super().__init__(
+            intermediate_dim,
+            dropout,
+            activation,
+            layer_norm_epsilon,
+            kernel_initializer,
+            bias_initializer,
+            **kwargs,
+        )
         self.num_heads = num_heads
-        self.dropout = dropout
-        self.activation = get_activation(activation)
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
         self.normalize_first = normalize_first
         self.attention_dropout = attention_dropout
         self.use_bias = use_bias
@@ -64,7 +158,6 @@ class TransformerBlock(keras.layers.Layer):
         self.key_bias = key_bias
         self.value_bias = value_bias
         self.output_bias = output_bias
-        self.supports_masking = True
 
     def _attention(self, name: str) -> MultiHeadAttention:
         rate = self.dropout if self.attention_dropout is None else self.attention_dropout
@@ -82,54 +175,10 @@ class TransformerBlock(keras.layers.Layer):
             name=name,
         )
 
-    def _norm_and_dropout(self, name: str, shape: Any) -> tuple[Any, Any]:
-        norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=f"{name}_norm"
-        )
-        norm.build(shape)
-        dropout = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name=f"{name}_dropout"
-        )
-        return norm, dropout
-
-    def _dense(self, name: str, units: int, activation: Any = None) -> keras.layers.Dense:
-        return keras.layers.Dense(
-            units,
-            activation=activation,
-            use_bias=self.use_bias,
-            kernel_initializer=fresh_initializer(self.kernel_initializer),
-            bias_initializer=fresh_initializer(self.bias_initializer),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
-    def _build_feed_forward(self, shape: Any) -> None:
-        self.up = self._dense("up", self.intermediate_dim, self.activation)
-        self.down = self._dense("down", shape[-1])
-        self.up.build(shape)
-        self.down.build((*shape[:-1], self.intermediate_dim))
-        self.output_norm, self.output_drop = self._norm_and_dropout("output", shape)
-
-    def _feed_forward(self, x: Any) -> Any:
-        y = self.down(self.up(self._before(self.output_norm, x)))
-        return self._after(self.output_norm, x + self.output_drop(y))
-
-    def _before(self, norm: Any, x: Any) -> Any:
-        return norm(x) if self.normalize_first else x
-
-    def _after(self, norm: Any, x: Any) -> Any:
-        return x if self.normalize_first else norm(x)
-
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "intermediate_dim": self.intermediate_dim,
             "num_heads": self.num_heads,
-            "dropout": self.dropout,
-            "activation": serialize_activation(self.activation),
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             "normalize_first": self.normalize_first,
             "attention_dropout": self.attention_dropout,
             "use_bias": self.use_bias,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -18,7 +18,14 @@ class Backbone(Model):
 
     A subclass builds its graph in `__init__` and hands inputs and outputs to this class; the
     formats it is read from are in `checkpoint.py` beside it. For the attributes see `Model`.
+
+    Attributes:
+        reads_padding: whether the numbers of a row's tokens depend on all that is in the row, as
+            where no mask is honoured: on padding, and on other sequences packed beside. The tasks
+            then predict without padding, on batches of sequences of one length.
     """
+
+    reads_padding: ClassVar[bool] = False
 
     @classmethod
     def from_preset(

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.data import Batch, pad
 from inarch.errors import InputError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave
@@ -15,6 +16,7 @@ from inarch.tasks.feeding import Prepared
 from inarch.tasks.forward import as_float32, compiled
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.task import Task
+from inarch.text import Encoding
 
 
 class MaskedLM(Task):
@@ -163,18 +165,19 @@ class MaskedLM(Task):
                     f"tokens: {str(texts[i])[:60]!r}"
                 )
         results: list[Any] = [None] * len(texts)
-        for start in range(0, len(texts), batch_size):
-            chosen = range(start, min(start + batch_size, len(texts)))
-            logits = self._blank_logits([encodings[i] for i in chosen], [places[i] for i in chosen])
-            for i, rows in zip(chosen, logits, strict=True):
+        for batch in self.batches_of(encodings, batch_size):
+            logits = self._blank_logits(encodings, places, batch)
+            for i, rows in zip(batch.indices, logits, strict=False):
                 results[i] = [
                     self._best(encodings[i].ids, int(place), row, top_k)
                     for place, row in zip(places[i], rows, strict=False)
                 ]
         return results
 
-    def _blank_logits(self, encodings: Sequence[Any], places: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits `[texts, most masks in a text, vocabulary]`; the head runs at masks alone."""
+    def _blank_logits(
+        self, encodings: Sequence[Encoding], places: Sequence[np.ndarray], batch: Batch
+    ) -> np.ndarray:
+        """Logits `[rows, most masks in a text, vocabulary]`; the head runs at masks alone."""
         if self._blanks is None:
             inputs = dict(self.backbone.input)
             inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
@@ -184,11 +187,11 @@ class MaskedLM(Task):
             self._blanks = compiled(
                 keras.Model(inputs, head(hidden, mask_positions=inputs["mask_positions"]))
             )
-        most = 1 << (max(map(len, places)) - 1).bit_length()
-        positions = np.zeros((len(places), most), np.int32)
-        for row, found in enumerate(places):
-            positions[row, : len(found)] = found
-        return as_float32(self._blanks({**self.padded(encodings), "mask_positions": positions}))
+        chosen = [places[i] for i in batch.indices]
+        most = 1 << (max(map(len, chosen)) - 1).bit_length()
+        positions = pad(chosen, batch.rows, most)
+        inputs = self.inputs_of(encodings, batch)
+        return as_float32(self._blanks({**inputs, "mask_positions": positions}))
 
     def _best(
         self, ids: Sequence[int], place: int, logits: np.ndarray, top_k: int

@@ -161,6 +161,10 @@ class Task(TextModel):
         return self.backbone.arguments.get("vocabulary_size")
 
     @property
+    def reads_padding(self) -> bool:
+        return self.backbone.reads_padding
+
+    @property
     def tie(self) -> bool:
         """Whether output and input embeddings are one variable."""
         return self.layout.config.get("tie_word_embeddings", True) if self.layout else True

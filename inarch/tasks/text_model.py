@@ -139,6 +139,11 @@ class TextModel(Model):
         """How many tokens the model knows, or None where that isn't said."""
         return None
 
+    @property
+    def reads_padding(self) -> bool:
+        """Whether padding changes a text's numbers, so that `predict` must give it none."""
+        return False
+
     def outputs_of(
         self, encodings: Sequence[Encoding], batch_size: int, verbose: Any, callbacks: Any
     ) -> Iterator[tuple[Batch, np.ndarray]]:
@@ -146,19 +151,29 @@ class TextModel(Model):
         assert self.preprocessor is not None
         if self._forward is None:
             self._forward = compiled(self)
-        lengths = [len(e.ids) for e in encodings]
-        limit = self.preprocessor.sequence_length
-        batches = list(by_length(lengths, batch_size, limit, exact=not compiles_per_shape()))
+        batches = self.batches_of(encodings, batch_size)
         bar = _callbacks(self, callbacks, verbose, len(batches))
         bar.on_predict_begin()
         for step, batch in enumerate(batches):
             bar.on_predict_batch_begin(step)
-            chosen = [encodings[i] for i in batch.indices]
-            inputs = self.preprocessor.pad(chosen, batch.rows, batch.length)
-            output = as_float32(self._forward(self.only_inputs(inputs)))
+            output = as_float32(self._forward(self.inputs_of(encodings, batch)))
             yield batch, output[: len(batch.indices)]
             bar.on_predict_batch_end(step, {"outputs": output})
         bar.on_predict_end()
+
+    def batches_of(self, encodings: Sequence[Encoding], batch_size: int) -> list[Batch]:
+        """Batches in which no text's numbers depend on the others."""
+        assert self.preprocessor is not None
+        lengths = [len(e.ids) for e in encodings]
+        limit = self.preprocessor.sequence_length
+        exact, padded = not compiles_per_shape(), not self.reads_padding
+        return list(by_length(lengths, batch_size, limit, exact, padded))
+
+    def inputs_of(self, encodings: Sequence[Encoding], batch: Batch) -> dict[str, np.ndarray]:
+        """The inputs for one batch of `encodings`."""
+        assert self.preprocessor is not None
+        chosen = [encodings[i] for i in batch.indices]
+        return self.only_inputs(self.preprocessor.pad(chosen, batch.rows, batch.length))
 
     def only_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays that this architecture takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -119,9 +120,12 @@ class Run:
                     stack.callback(handle.remove)
                     handle = module.register_forward_hook(after(name), with_kwargs=True)
                     stack.callback(handle.remove)
+            # Some take no mask; given one, they would drop it with other unknown arguments.
+            taken = inspect.signature(model.forward).parameters
             fed = {
                 INPUTS[name]: self.torch.from_numpy(value.astype("int64"))
                 for name, value in self.inputs.items()
+                if INPUTS[name] in taken
             }
             with self.torch.no_grad():
                 outputs = model(**fed, return_dict=True)

@@ -141,7 +141,7 @@ def find_places(
     for path, nests in pair(mine, theirs).items():
         numbers = sorted({number for layer, number, _ in ours if layer == path})
         for number, nest, call in _calls(nests, numbers, calls):
-            for key, spots in _candidates(path, number, nest, call, ours).items():
+            for key, spots in _candidates(path, number, nest, call, ours, calls).items():
                 if key in ours or not numbers:  # a layer that is never called has all of them
                     wanted[key] = spots
     giving = [name for name, number, what in calls if what == "attention" and number == 0]
@@ -178,11 +178,21 @@ def _calls(
 
 
 def _candidates(
-    path: str, number: int, nest: list[str], call: int, ours: Mapping[Key, np.ndarray]
+    path: str,
+    number: int,
+    nest: list[str],
+    call: int,
+    ours: Mapping[Key, np.ndarray],
+    calls: Mapping[Spot, np.ndarray],
 ) -> dict[Key, list[Spot]]:
     """The spots of a nest of modules that each port of our layer may be, best first."""
     outer, inner = nest[0], nest[-1]
-    found = {(path, number, "input"): [(outer, call, "input"), (inner, call, "input")]}
+    inputs: list[Spot] = [(outer, call, "input"), (inner, call, "input")]
+    single = not any(layer.startswith(f"{path}/") for layer, _, _ in ours)
+    if single and calls.get(inputs[0]) is not calls.get(inputs[1]):
+        # What the module around computes before its one layer is computed before ours.
+        inputs.reverse()
+    found = {(path, number, "input"): inputs}
     last: list[Spot] = [(outer, call, "output")]
     linear = ours.get((path, number, "linear"))
     if linear is not None and linear is not ours[path, number, "output"]:

@@ -19,6 +19,7 @@ KINDS = {
         "DistilBertForMaskedLM",
         "DistilBertForSequenceClassification",
     ),
+    "f_net": ("FNetModel", "FNetForMaskedLM", "FNetForSequenceClassification"),
     "roberta": (
         "RobertaModel",
         "RobertaForMaskedLM",
@@ -42,11 +43,13 @@ def config_of(architecture, number):
     activation = str(random.choice(ACTIVATIONS))
     if architecture != "distil_bert":
         sizes |= {
-            "hidden_size": dim, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "hidden_size": dim, "num_hidden_layers": layers,
             "intermediate_size": between, "hidden_act": activation,
             "layer_norm_eps": float(random.choice([1e-12, 1e-5, 1e-3])),
             "type_vocab_size": int(random.integers(1, 4)),
         }  # fmt: skip
+        if architecture != "f_net":
+            sizes["num_attention_heads"] = heads
         if architecture == "roberta":
             sizes["pad_token_id"] = int(random.integers(0, 3))
     else:

@@ -4,6 +4,7 @@ At the usual initial scale of 0.02 attention is nearly uniform and biases are ze
 all mistakes are invisible.
 """
 
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ DISTILBERT = {
     "vocab_size": 61, "dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 40,
     "max_position_embeddings": 32,
 }  # fmt: skip
+
+FNET = {name: value for name, value in BERT.items() if name != "num_attention_heads"}
+TINY = {"Distil": DISTILBERT, "FNet": FNET}
 
 
 def perturb(model: Any, seed: int) -> None:
@@ -56,7 +60,12 @@ class Written:
             "attention_mask": inputs["padding_mask"],
             "token_type_ids": inputs.get("segment_ids"),
         }
-        fed = {k: torch.tensor(v, dtype=torch.long) for k, v in fed.items() if v is not None}
+        taken = inspect.signature(model.forward).parameters
+        fed = {
+            k: torch.tensor(v, dtype=torch.long)
+            for k, v in fed.items()
+            if v is not None and k in taken
+        }
         with torch.no_grad():
             return getattr(model(**fed), name).double().numpy()
 
@@ -67,7 +76,7 @@ def write(tmp_path):
 
     def writer(kind: str, seed: int = 0, dtype: Any = None, save: dict | None = None, **changes):
         cls = getattr(transformers, kind)
-        tiny = DISTILBERT if kind.startswith("Distil") else BERT
+        tiny = next((sizes for name, sizes in TINY.items() if kind.startswith(name)), BERT)
         config = cls.config_class(**{**tiny, **changes})
         config._attn_implementation = "eager"
         model = cls(config).eval()

@@ -46,7 +46,27 @@ ROBERTA_BASE = [
     {"pad_token_id": 0},
     {"pad_token_id": 5, "max_position_embeddings": 19},
 ]
+FNET_BASE = [
+    {},
+    {"hidden_act": "gelu"},
+    {"hidden_act": "relu"},
+    {"hidden_act": "silu"},
+    {"layer_norm_eps": 1e-3},
+    {"type_vocab_size": 1},
+    {"type_vocab_size": 2, "layer_norm_eps": 1e-5},
+    {"hidden_size": 23, "intermediate_size": 17},
+    {"hidden_size": 7, "num_hidden_layers": 1},
+    {"hidden_dropout_prob": 0.3, "pad_token_id": 0},
+    {"max_position_embeddings": 13},
+]
 CASES = [
+    *(("FNetModel", None, "last_hidden_state", changes) for changes in FNET_BASE),
+    ("FNetForMaskedLM", MaskedLM, "logits", {}),
+    ("FNetForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
+    ("FNetForMaskedLM", MaskedLM, "logits", {"tie_word_embeddings": False}),
+    ("FNetForPreTraining", MaskedLM, "prediction_logits", {}),
+    ("FNetForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("FNetForSequenceClassification", TextClassifier, "logits", {"num_labels": 1}),
     *(("RobertaModel", None, "last_hidden_state", changes) for changes in ROBERTA_BASE),
     ("XLMRobertaModel", None, "last_hidden_state", {"type_vocab_size": 1}),
     ("RobertaForMaskedLM", MaskedLM, "logits", {}),
@@ -79,13 +99,15 @@ def load(folder, task, **arguments):
 
 
 def segments_of(changes, kind):
-    segments = changes.get("type_vocab_size", 2)
-    none = kind.startswith("Distil") or (segments == 1 and not kind.startswith("Bert"))
+    segments = changes.get("type_vocab_size", 4 if kind.startswith("FNet") else 2)
+    none = kind.startswith("Distil") or (segments == 1 and not kind.startswith(("Bert", "FNet")))
     return None if none else segments
 
 
 def padding_of(changes, kind):
     """The id of padding, which RoBERTa counts positions by."""
+    if kind.startswith("FNet"):
+        return changes.get("pad_token_id", 3)
     return 0 if kind.startswith(("Bert", "Distil")) else changes.get("pad_token_id", 1)
 
 
@@ -122,7 +144,7 @@ def test_numbers_are_the_originals_and_come_back_byte_equal(
     np.testing.assert_array_equal(written.outputs(inputs, name, False), single)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel", "RobertaModel"])
+@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel", "RobertaModel", "FNetModel"])
 def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
     written = write(kind)
     inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
@@ -150,6 +172,13 @@ def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
         ("BertForQuestionAnswering", None),
         ("BertForNextSentencePrediction", None),
         ("DistilBertForQuestionAnswering", None),
+        ("FNetForMaskedLM", None),
+        ("FNetForPreTraining", None),
+        ("FNetForNextSentencePrediction", None),
+        ("FNetForSequenceClassification", None),
+        ("FNetForTokenClassification", None),
+        ("FNetForMultipleChoice", None),
+        ("FNetForQuestionAnswering", None),
     ],
 )
 def test_a_backbone_of_a_file_with_a_head_is_exact_and_carries_the_head(
@@ -157,7 +186,7 @@ def test_a_backbone_of_a_file_with_a_head_is_exact_and_carries_the_head(
 ):
     written = write(kind)
     model = load(written.folder, task)
-    inputs = batch(segments_of({}, kind))
+    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
     base = getattr(written.model, written.model.base_model_prefix)
     full, written.model = written.model, base
     double, single = (written.outputs(inputs, "last_hidden_state", d) for d in (True, False))
@@ -202,7 +231,9 @@ def pickled(written):
 
 
 @pytest.mark.parametrize("change", [without_prefix, legacy_names, pickled])
-@pytest.mark.parametrize("kind", ["BertForMaskedLM", "DistilBertForMaskedLM", "BertModel"])
+@pytest.mark.parametrize(
+    "kind", ["BertForMaskedLM", "DistilBertForMaskedLM", "BertModel", "FNetForMaskedLM"]
+)
 def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tmp_path):
     written = write(kind)
     change(written)
@@ -268,6 +299,9 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
         ("BertModel", {"position_embedding_type": "relative_key"}),
         ("DistilBertModel", {"activation": "mish"}),
         ("DistilBertModel", {"chunk_size_feed_forward": 2}),
+        ("FNetModel", {"chunk_size_feed_forward": 2}),
+        ("FNetModel", {"hidden_act": "quick_gelu"}),
+        ("FNetModel", {"num_attention_heads": 4}),
     ],
 )
 def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
@@ -279,7 +313,7 @@ def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
         Backbone.from_preset(folder)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel"])
+@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel", "FNetModel"])
 @pytest.mark.parametrize(
     ("task", "suffix"),
     [(MaskedLM, "ForMaskedLM"), (TextClassifier, "ForSequenceClassification")],

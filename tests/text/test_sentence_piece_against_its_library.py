@@ -120,6 +120,14 @@ DEBERTA_IDS |= {"bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"
 DEBERTA_IDS |= {"control_symbols": ["[X]"], "user_defined_symbols": ["foo", "("]}
 FAIRSEQ = "sentencepiece.bpe.model"
 MASK = {"content": "<mask>", "lstrip": True, "__type": "AddedToken"}
+# As in google/fnet-base.
+FNET_IDS = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": 3}
+FNET_IDS |= {"control_symbols": ["[CLS]", "[SEP]", "[MASK]"]}
+FNET = {
+    "do_lower_case": False, "remove_space": True, "keep_accents": True, "unk_token": "<unk>",
+    "sep_token": "[SEP]", "pad_token": "<pad>", "cls_token": "[CLS]", "trim_offsets": False,
+    "mask_token": {"content": "[MASK]", "lstrip": True, "__type": "AddedToken"},
+}  # fmt: skip
 FOLDERS = {
     "deberta": ("DebertaV2Tokenizer", "spm.model", DEBERTA_IDS, {}),
     "deberta lower": (
@@ -150,3 +158,21 @@ def test_a_folder_is_read_as_transformers_reads_it(tmp_path, name):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert compare_tokenizers(tmp_path).differences == ()
     assert Tokenizer.from_folder(tmp_path).mask_token_id is not None
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_folder_laid_out_as_fnets_is_read_as_transformers_reads_it(tmp_path, both):
+    """Its two files say the same; transformers 5 can't read `spiece.model` without the other."""
+    pytest.importorskip("transformers", minversion="5")
+    (tmp_path / "spiece.model").write_bytes(train(**FNET_IDS))
+    config = json.dumps({"tokenizer_class": "FNetTokenizer", **FNET})
+    (tmp_path / "tokenizer_config.json").write_text(config)
+    from_model = Tokenizer.from_folder(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(from_model.get_config()["spec"])
+    if not both:
+        (tmp_path / "spiece.model").unlink()
+    found = compare_tokenizers(tmp_path)
+    assert {difference.what for difference in found.differences} <= {"special_tokens"}
+    from_file = Tokenizer.from_folder(tmp_path)
+    assert (from_file.pad_token_id, from_file.cls_token_id, from_file.mask_token_id) == (3, 4, 6)
+    assert from_file.encode_batch(CORPUS) == from_model.encode_batch(CORPUS)

@@ -215,4 +215,4 @@ PATHS = [
 
 
 def faults(layers: set[str]) -> list[Fault]:
-    return [*HEADS, *SCORES, *MASKS, *PATHS]
+    return [*HEADS, *SCORES, *MASKS, *PATHS] if layers >= PLACES else []

@@ -134,6 +134,13 @@ ACTIVATION = [
     for name, word in zip(ACTIVATIONS, WORDS, strict=True)
 ]
 
+# Where GELU through tanh is right, the exact one isn't.
+ACTIVATION_AFTER_TANH = [
+    Fault("Exact GELU for the one through tanh",
+        attribute(at(UP), "activation", lambda x: ops.gelu(x, approximate=False)), at(UP), "tanh"),
+    *ACTIVATION[1:],
+]  # fmt: skip
+
 
 # --- an encoder layer, and its residuals ---------------------------------------------------------
 
@@ -242,6 +249,13 @@ NUMBERS = [
 ]  # fmt: skip
 
 
-def faults(layers: set[str]) -> list[Fault]:
-    found = [*EMBEDDINGS, *NORMS, *ACTIVATION, *RESIDUALS, *NUMBERS]
-    return found + SEGMENTS if "segment_embedding" in layers else found
+def faults(layers: set[str], tanh: bool = False) -> list[Fault]:
+    """Those that the layers can have.
+
+    Args:
+        tanh: whether the right activation is GELU through tanh.
+    """
+    found = [*EMBEDDINGS, *NORMS, *(ACTIVATION_AFTER_TANH if tanh else ACTIVATION), *NUMBERS]
+    found += RESIDUALS if f"{LAYER}/attention" in layers else []
+    found += SEGMENTS if "segment_embedding" in layers else []
+    return [fault for fault in found if fault.places <= layers]

@@ -97,17 +97,19 @@ def transform_activation(function: Any) -> Injection:
     return attribute(at(TRANSFORM), "activation", function)
 
 
-def of_masked_lm(head: str, activated: str) -> list[Fault]:
+def of_masked_lm(head: str, activated: str, tanh: bool) -> list[Fault]:
     """Faults of a masked-LM head.
 
     Args:
         head: the place of its logits.
         activated: the place that shows what its activation gives.
+        tanh: whether GELU through tanh is the right one.
     """
+    other = "exact" if tanh else "tanh"
     return [
-        Fault("Masked-LM transform through tanh GELU",
-            transform_activation(lambda x: ops.gelu(x, approximate=True)), at(activated), "tanh",
-            MASKED_LM),
+        Fault(f"Masked-LM transform through {other} GELU",
+            transform_activation(lambda x: ops.gelu(x, approximate=not tanh)), at(activated),
+            "tanh", MASKED_LM),
         Fault("Masked-LM transform with ReLU", transform_activation(ops.relu), at(activated),
             "(?i)relu", MASKED_LM),
         Fault("Masked-LM transform kernel transposed",
@@ -127,8 +129,12 @@ def of_masked_lm(head: str, activated: str) -> list[Fault]:
     ]  # fmt: skip
 
 
-def faults(layers: set[str], ends: set[str]) -> list[Fault]:
-    """Those that the layers can have; of `ends` the original shows what they give."""
+def faults(layers: set[str], ends: set[str], tanh: bool = False) -> list[Fault]:
+    """Those that the layers can have; of `ends` the original shows what they give.
+
+    Args:
+        tanh: whether the right activation is GELU through tanh.
+    """
     found = []
     if "pooler" in layers:
         found += readers("Pooler", "pooler", "", after="pooler")
@@ -141,5 +147,5 @@ def faults(layers: set[str], ends: set[str]) -> list[Fault]:
     if TRANSFORM in layers:
         # Where the original has no module of the head's extent, its logits are the model's.
         head = "masked_lm_head" if "masked_lm_head" in layers else ""
-        found += of_masked_lm(head, TRANSFORM if TRANSFORM in ends else TRANSFORM_NORM)
+        found += of_masked_lm(head, TRANSFORM if TRANSFORM in ends else TRANSFORM_NORM, tanh)
     return found

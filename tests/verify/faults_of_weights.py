@@ -136,4 +136,5 @@ SEGMENTS = [
 
 def faults(layers: set[str]) -> list[Fault]:
     found = [*KERNELS, *BIASES, *NORMS, *LAYERS, *TABLES]
-    return found + SEGMENTS if "segment_embedding" in layers else found
+    found += SEGMENTS if "segment_embedding" in layers else []
+    return [fault for fault in found if fault.places <= layers]

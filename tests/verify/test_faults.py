@@ -10,6 +10,7 @@ from inarch.verify.golden import Golden
 from .fault import at, calls, computes
 from .faults import GOLDENS, astray, caught, diagnosed, examine, faults_for, load
 from .faults_of_attention import PLACES, attend
+from .faults_of_fourier import mix_and_feed_forward
 from .faults_of_graph import encode
 
 READ = {path.stem: Golden.read(path) for path in GOLDENS}
@@ -45,16 +46,20 @@ def test_a_right_model_raises_no_alarm(golden, head):
     assert not caught(report)
 
 
-@pytest.mark.parametrize(
-    "inject",
-    [computes(PLACES, attend), computes(at("layer_1"), encode)],
-    ids=["attention", "encoder"],
-)
+REWRITTEN = {
+    "attention": (PLACES, attend),
+    "encoder": (at("layer_1"), encode),
+    "fourier": (at("layer_0", "layer_1"), mix_and_feed_forward),
+}
+
+
 @pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
-def test_a_rewritten_layer_without_a_fault_raises_no_alarm(golden, inject):
-    model = load(golden)
-    inject(model)
-    assert verify(model, golden.runs[""]).passed
+def test_a_rewritten_layer_without_a_fault_raises_no_alarm(golden):
+    attends = {port.key[0] for port in golden.runs[""].ports} >= PLACES
+    for name in ("attention", "encoder") if attends else ("fourier",):
+        model = load(golden)
+        computes(*REWRITTEN[name])(model)
+        assert verify(model, golden.runs[""]).passed, name
 
 
 @pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())

@@ -15,7 +15,7 @@ import numpy as np
 
 from inarch.verify import trace
 from inarch.verify.compare import forced_values
-from inarch.verify.doctor import attention, linear, norm, table, wiring
+from inarch.verify.doctor import attention, fourier, linear, norm, table, wiring
 from inarch.verify.doctor.case import Case
 from inarch.verify.reference import Reference
 from inarch.verify.report import THRESHOLD, Finding
@@ -27,6 +27,7 @@ SUSPECTS = (
     norm.diagnose,
     linear.diagnose,
     attention.diagnose,
+    fourier.diagnose,
     wiring.precision,
     wiring.activation,
     wiring.offset,

@@ -1,0 +1,61 @@
+"""FNet as transformers stores it (models/fnet/modeling_fnet.py)."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, same
+from inarch.checkpoints.rule import dense, derived, embedding, norm, under, unused
+from inarch.checkpoints.source import Source
+from inarch.models.bert import checkpoint as bert
+
+# A table to be read, and checked against the original with a finger.
+# fmt: off
+HUGGING_FACE = Source(
+    model_type="fnet",
+    architecture="FNetModel",
+    prefix="fnet.",
+    config=[
+        same("vocab_size", "vocabulary_size", 32000),
+        same("num_hidden_layers", "num_layers", 12),
+        same("hidden_size", "hidden_dim", 768),
+        same("intermediate_size", "intermediate_dim", 3072),
+        same("hidden_dropout_prob", "dropout", 0.1),
+        choice("hidden_act", "activation", ACTIVATIONS, "gelu_new"),
+        same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
+        same("max_position_embeddings", "max_sequence_length", 512),
+        same("type_vocab_size", "num_segments", 4),
+        *ENCODER_ONLY,
+        inert(
+            "another way to the same numbers, which runs on sequences of one length alone",
+            "use_tpu_fourier_optimizations", "tpu_short_seq_length",
+        ),
+        inert("settings of before the first release, which no release reads",
+            "use_fft", "max_seq_length"),
+    ],
+    weights=[
+        *embedding("embeddings.word_embeddings", "embeddings/token_embedding"),
+        *embedding("embeddings.position_embeddings", "embeddings/position_embedding"),
+        *embedding("embeddings.token_type_embeddings", "segment_embedding"),
+        *norm("embeddings.LayerNorm", "embeddings_norm"),
+        *dense("embeddings.projection", "embeddings_projection"),
+        *under("encoder.layer.{i}", "layer_{i}",
+            norm("fourier.output.LayerNorm", "mixing_norm"),
+            dense("intermediate.dense", "up"),
+            dense("output.dense", "down"),
+            norm("output.LayerNorm", "output_norm"),
+            unused("fourier.self.dft_mat_hidden", "Fourier transform of the width as a matrix"),
+            unused("fourier.self.dft_mat_seq", "Fourier transform of one length as a matrix")),
+        *dense("pooler.dense", "pooler"),  # of every class, used or not
+        *derived("embeddings.position_ids", lambda shape: np.arange(shape[-1]).reshape(shape),
+            "range of positions"),
+    ],
+    heads={
+        # The heads' tensors have BERT's names, in classes of another; dropout has no field.
+        name: replace(
+            head, config=[], needs=(),
+            architectures=tuple(a.replace("Bert", "FNet") for a in head.architectures),
+        )
+        for name, head in bert.HUGGING_FACE.heads.items()
+    },
+)
