@@ -52,8 +52,8 @@ def flax(pretrained: bool) -> Source:
             *under("feed_forward_{i}", "layer_{i}",
                 dense("intermediate", "up"),
                 dense("output", "down")),
+            *dense("pooler", "pooler"),
         ],
-        parts={"pooler": dense("pooler", "pooler")},
         heads={
             "masked_lm": Head(
                 ("PreTrainingModel",),
