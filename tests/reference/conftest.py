@@ -19,6 +19,12 @@ BERT = {
     "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
     "intermediate_size": 40, "max_position_embeddings": 32,
 }  # fmt: skip
+# As published checkpoints are; buckets so few that a sequence reaches the logarithmic ones.
+DEBERTA = BERT | {
+    "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm",
+    "share_att_key": True, "pos_att_type": "p2c|c2p", "position_biased_input": False,
+    "type_vocab_size": 0,
+}  # fmt: skip
 DISTILBERT = {
     "vocab_size": 61, "dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 40,
     "max_position_embeddings": 32,
@@ -67,7 +73,7 @@ def write(tmp_path):
 
     def writer(kind: str, seed: int = 0, dtype: Any = None, save: dict | None = None, **changes):
         cls = getattr(transformers, kind)
-        tiny = DISTILBERT if kind.startswith("Distil") else BERT
+        tiny = {"Distil": DISTILBERT, "Debert": DEBERTA}.get(kind[:6], BERT)
         config = cls.config_class(**{**tiny, **changes})
         config._attn_implementation = "eager"
         model = cls(config).eval()
