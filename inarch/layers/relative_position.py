@@ -7,7 +7,7 @@ import numpy as np
 from inarch.errors import InputError
 
 # Distances are looked up in an array, which is never longer than this in one direction.
-FARTHEST = 2**16
+FARTHEST = 2**18
 
 
 def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions: int) -> np.ndarray:
