@@ -260,7 +260,8 @@ class DisentangledSelfAttention(keras.layers.Layer):
         farthest = len(self._rows) // 2
         if not isinstance(length, int) or length > farthest:
             return 0, int(self._rows.max()) + 1
-        reached = self._rows[farthest - max(length - 1, 0) : farthest + max(length, 1)]
+        # One farther than there is any token: `_skewed` has a column more than it keeps.
+        reached = self._rows[farthest - length : farthest + length + 1]
         return int(reached.min()), int(reached.max()) + 1
 
     # --- Keras ---------------------------------------------------------------------------------

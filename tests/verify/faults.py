@@ -15,7 +15,13 @@ from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden
 from inarch.verify.report import Finding, Report
 
-from . import faults_of_attention, faults_of_graph, faults_of_heads, faults_of_weights
+from . import (
+    faults_of_attention,
+    faults_of_disentangled,
+    faults_of_graph,
+    faults_of_heads,
+    faults_of_weights,
+)
 from .fault import Fault
 
 GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
@@ -27,7 +33,7 @@ def faults_for(golden: Golden) -> list[Fault]:
     layers = {port.key[0] for run in golden.runs.values() for port in run.ports}
     ends = {port.key[0] for run in golden.runs.values() for port in run.ports
             if port.key[2] == "output"}  # fmt: skip
-    modules = (faults_of_weights, faults_of_attention, faults_of_graph)
+    modules = (faults_of_weights, faults_of_attention, faults_of_disentangled, faults_of_graph)
     found = [fault for module in modules for fault in module.faults(layers)]
     return found + faults_of_heads.faults(layers, ends)
 

@@ -288,4 +288,8 @@ PATHS = [
 
 
 def faults(layers: set[str]) -> list[Fault]:
-    return [*HEADS, *SCORES, *MASKS, *PATHS]
+    scores = SCORES
+    if "relative_embedding" in layers:
+        # Three products are scaled as the width of three heads is.
+        scores = [fault for fault in SCORES if "hidden size" not in fault.name]
+    return [*HEADS, *scores, *MASKS, *PATHS]

@@ -111,6 +111,7 @@ class DebertaV3Backbone(Backbone):
         """Logits `[batch, num_classes]` from the first token, through a dense layer."""
         mine = self.arguments
         x = Dropout(mine["pooler_dropout"], name="pooler_dropout")(outputs["sequence_output"][:, 0])
-        x = Dense(mine["hidden_dim"], mine["pooler_activation"], name="pooled_dense")(x)
+        activation = layers.get_activation(mine["pooler_activation"])
+        x = Dense(mine["hidden_dim"], activation, name="pooled_dense")(x)
         rate = mine["dropout"] if dropout is None else dropout
         return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))
