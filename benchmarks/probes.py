@@ -286,6 +286,81 @@ def forward_fnet(batch: str, length: str) -> dict[str, float]:
     return _in_turns({"ours": lambda: jax.block_until_ready(forward(inputs)), "theirs": theirs})
 
 
+# --- DeBERTaV3 ---------------------------------------------------------------------------------
+
+DEBERTA = {
+    "vocab_size": 1000, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "max_position_embeddings": 512, "relative_attention": True,
+    "position_buckets": 256, "norm_rel_ebd": "layer_norm", "share_att_key": True,
+    "pos_att_type": "p2c|c2p", "position_biased_input": False, "type_vocab_size": 0,
+}  # fmt: skip
+
+
+def deberta_inarch(batch: str, length: str) -> dict[str, float]:
+    """A forward pass of DeBERTaV3 base, with a small vocabulary and random weights."""
+    import jax
+    import numpy as np
+
+    from inarch import DebertaV3Backbone
+
+    def work() -> Callable[[], Any]:
+        model = DebertaV3Backbone(1000, 12, 12, 768, 3072)
+        trained = [v.value for v in model.trainable_variables]
+        others = [v.value for v in model.non_trainable_variables]
+        inputs = {
+            "token_ids": np.full((int(batch), int(length)), 7, "int32"),
+            "padding_mask": np.ones((int(batch), int(length)), "int32"),
+        }
+
+        @jax.jit
+        def forward(trained: Any, inputs: Any) -> Any:
+            return model.stateless_call(trained, others, inputs)[0]["sequence_output"]
+
+        return lambda: jax.block_until_ready(forward(trained, inputs))
+
+    return _forward(work)
+
+
+def deberta_transformers(batch: str, length: str) -> dict[str, float]:
+    """The same by transformers on torch, on as many threads as JAX takes: one for each core."""
+    import os
+
+    import torch
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+    def work() -> Callable[[], Any]:
+        model = DebertaV2Model(DebertaV2Config(**DEBERTA)).eval()
+        tokens = torch.full((int(batch), int(length)), 7)
+        mask = torch.ones_like(tokens)
+
+        def forward() -> Any:
+            with torch.inference_mode():
+                return model(tokens, attention_mask=mask)
+
+        return forward
+
+    return _forward(work)
+
+
+def _forward(work: Callable[[], Callable[[], Any]]) -> dict[str, float]:
+    """Seconds of the median pass after the first, and the peak MiB that passes add.
+
+    Both sides let their compiler or allocator have one pass first; Linux then forgets the peak.
+    """
+    import statistics
+
+    before = _memory("VmRSS")
+    forward = work()
+    forward()
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        reset.write_text("5")
+    seconds = [timed(forward)[1] for _ in range(5)]
+    return {"seconds": statistics.median(seconds), "peak": _memory("VmHWM") - before}
+
+
 if __name__ == "__main__":
     figures = globals()[sys.argv[1]](*sys.argv[2:])
     # The clock is the same for all processes of a system.

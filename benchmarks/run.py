@@ -194,9 +194,36 @@ def fourier(setting: Setting) -> Iterator[Row]:
             ours / theirs, 0.83)  # fmt: skip
 
 
+def deberta(setting: Setting) -> Iterator[Row]:
+    """Forward passes of DeBERTaV3 base, whose attention is its own."""
+    what = "forward pass of DeBERTaV3 base over transformers"
+    if not installed("torch", "transformers"):
+        yield absent(what, "torch or transformers")
+        return
+    for batch, length in (("8", "128"), ("2", "512")):
+        ours, theirs = medians(
+            [
+                Probe("deberta_inarch", (batch, length)),
+                Probe("deberta_transformers", (batch, length)),
+            ],
+            max(1, setting.repeats // 2),
+        )
+        shape = f"{batch} x {length} tokens, on JAX"
+        yield Row(
+            f"{what}, {shape}",
+            f"{ours['seconds']:.2f} s over {theirs['seconds']:.2f} s",
+            ours["seconds"] / theirs["seconds"], 1 / 1.3,
+        )  # fmt: skip
+        yield Row(
+            f"peak memory of it over transformers', {shape}",
+            f"{ours['peak']:.0f} MiB over {theirs['peak']:.0f} MiB",
+            ours["peak"] / theirs["peak"], 1,
+        )  # fmt: skip
+
+
 def lines(setting: Setting) -> Iterator[Row]:
     """What an architecture costs to write."""
-    for name in ("bert", "distil_bert", "f_net"):
+    for name in ("bert", "distil_bert", "roberta", "f_net", "deberta_v3"):
         count = written_lines(MODELS / name)
         yield Row(f"hand-written lines of `models/{name}`", "", count, 150, "")
 
@@ -208,6 +235,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "proof": proof,
     "throughput": throughput,
     "fourier": fourier,
+    "deberta": deberta,
     "lines": lines,
 }
 

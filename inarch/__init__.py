@@ -13,6 +13,7 @@ from inarch.version import __version__ as __version__
 if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.bert.backbone import BertBackbone as BertBackbone
+    from inarch.models.deberta_v3.backbone import DebertaV3Backbone as DebertaV3Backbone
     from inarch.models.distil_bert.backbone import DistilBertBackbone as DistilBertBackbone
     from inarch.models.preset import Checkpoint as Checkpoint
     from inarch.tasks import MaskedLM as MaskedLM

@@ -108,9 +108,9 @@ class Field:
     """Their field `theirs` is our argument `ours`.
 
     `values` translates a choice; the first of several spellings is the one written back. `least`
-    is the smallest whole number it can be. Where theirs counts the rows of a table of which the
-    first aren't used, up to and including the row that another field `after` names, ours counts
-    the rest.
+    is the smallest whole number it can be, unless its default is smaller. Where theirs counts the
+    rows of a table of which the first aren't used, up to and including the row that another field
+    `after` names, ours counts the rest.
     """
 
     theirs: str
@@ -331,5 +331,6 @@ def _fits(value: Any, default: Any, least: int = 1) -> bool:
         number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
         return number or (default is None and value is None)
     if default is _REQUIRED or isinstance(default, int):
+        least = min(least, default) if isinstance(default, int) else least
         return isinstance(value, int) and value >= least
     return isinstance(value, type(default))

@@ -7,13 +7,18 @@ looks at a value, so export is load read backwards.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from inarch.checkpoints.pattern import Pattern, Shape
 from inarch.errors import WeightMapError
+
+# Whether an entry is there in a model of these arguments.
+Condition = Callable[[Mapping[str, Any]], bool]
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Rule:
     pattern: str
     legacy: tuple[tuple[str, ...], ...] = ()
     count: str | None = None
+    when: Condition | None = None
 
     def __post_init__(self):
         parsed = Pattern.parse(self.pattern)
@@ -43,6 +49,7 @@ class Tied:
     theirs: tuple[str, ...]
     to: str
     count: str | None = None
+    when: Condition | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class Derived:
     make: Callable[[Shape], np.ndarray] = field(compare=False)
     reason: str = "derived"
     count: str | None = None
+    when: Condition | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,7 @@ class Unused:
     reason: str
     like: str | None = None
     count: str | None = None
+    when: Condition | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class Zeros:
     reason: str
     theirs: tuple[str, ...] = ()
     count: str | None = None
+    when: Condition | None = None
 
 
 Entry = Rule | Tied | Derived | Unused | Zeros
@@ -149,6 +159,25 @@ def under(
     return [_renamed(entry, theirs + between, f"{ours}/", repeated) for entry in entries]
 
 
+def when(condition: Condition | str, *groups: Iterable[Entry]) -> list[Entry]:
+    """Entries that are there only in models whose arguments meet the condition.
+
+    A name stands for the argument that must be given, and be neither false nor 0.
+    """
+    met = operator.itemgetter(condition) if isinstance(condition, str) else condition
+    return [replace(entry, when=met) for group in groups for entry in group]
+
+
+def unless(condition: str, *groups: Iterable[Entry]) -> list[Entry]:
+    """Entries that are there only in models without the argument of this name."""
+    return when(lambda arguments: not arguments[condition], *groups)
+
+
+def holds(entry: Entry, arguments: Mapping[str, Any]) -> bool:
+    """Whether an entry is there in a model of these arguments."""
+    return entry.when is None or entry.when(arguments)
+
+
 def prefixed(entry: Entry, prefix: str) -> Entry:
     """The entry with `prefix` before each of their names."""
     return _renamed(entry, prefix, "", entry.count)
@@ -168,10 +197,12 @@ def _renamed(entry: Entry, theirs: str, ours: str, count: str | None) -> Entry:
     return replace(entry, **changed)
 
 
-def expanded(entries: Iterable[Entry], counts: Mapping[str, int]) -> list[Entry]:
-    """Entries with every `{i}` written out."""
+def expanded(entries: Iterable[Entry], counts: Mapping[str, Any]) -> list[Entry]:
+    """The entries that are there in a model of these arguments, with every `{i}` written out."""
     result: list[Entry] = []
     for entry in entries:
+        if not holds(entry, counts):
+            continue
         if entry.count is None:
             result.append(entry)
         else:

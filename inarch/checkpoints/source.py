@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inarch.checkpoints.config import ConfigEntry, ConfigMap, read_fields
@@ -19,6 +19,7 @@ from inarch.checkpoints.rule import (
     Unused,
     Zeros,
     expanded,
+    holds,
     prefixed,
 )
 from inarch.errors import WeightMapError
@@ -67,6 +68,8 @@ class Source:
         heads: by the name of the task that uses them; other heads are known so as to be carried.
         aside: what isn't the model's, such as an optimizer's state: patterns of whole names
             (`"*/adam_m"`), each with the reason.
+        published: fields that the published checkpoints set where the original's own defaults
+            are others. Our constructor's defaults are these.
     """
 
     model_type: str
@@ -77,6 +80,7 @@ class Source:
     parts: Mapping[str, list[Entry]] = field(default_factory=dict)
     heads: Mapping[str, Head] = field(default_factory=dict)
     aside: Mapping[str, str] = field(default_factory=dict)
+    published: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def config_map(self) -> ConfigMap:
@@ -106,7 +110,11 @@ class Source:
         known = {a for other in self.heads.values() for a in other.architectures}
         if written & known:
             return not written.isdisjoint(self.heads[head].architectures)
-        wanted = {n for e in self.heads[head].weights if isinstance(e, Rule) for n in e.theirs}
+        entries = self.heads[head].weights
+        if any(e.when for e in entries):
+            arguments = read_fields(self.config, config)
+            entries = [e for e in entries if holds(e, arguments)]
+        wanted = {n for e in entries if isinstance(e, Rule) for n in e.theirs}
         return bool(wanted) and wanted <= set(names)
 
 
@@ -221,12 +229,12 @@ def _entries(
             carried |= {prefix + n: f"{part} not used" for e in entries for n in _spellings(e)}
     active = [prefixed(entry, prefix) for entry in expanded(backbone, arguments)]
     for name, other in source.heads.items():
+        everything = [*other.weights, *other.tied, *other.untied]
         if name == head:
             active += [_rooted(e, prefix) for e in expanded(other.entries(tie), arguments)]
-        else:
-            everything = [*other.weights, *other.tied, *other.untied]
-            for entry in expanded(everything, arguments):
-                carried |= dict.fromkeys(_spellings(entry), f"head {name}")
+            everything = [e for e in everything if not holds(e, arguments)]
+        for entry in expanded([replace(e, when=None) for e in everything], arguments):
+            carried |= dict.fromkeys(_spellings(entry), f"head {name}")
     carried |= {n: e.reason for e in active if isinstance(e, Unused) for n in e.theirs}
     return active, carried
 

@@ -2,6 +2,8 @@
 
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
 from inarch.layers.attention import MultiHeadAttention
+from inarch.layers.disentangled_attention import DisentangledSelfAttention, RelativeEmbedding
+from inarch.layers.disentangled_encoder import DisentangledAttentionEncoder, NeighbourConvolution
 from inarch.layers.embedding import (
     PositionEmbedding,
     SinePositionEncoding,
@@ -14,10 +16,14 @@ from inarch.layers.mask import self_attention_mask, sequence_positions
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
+    "DisentangledAttentionEncoder",
+    "DisentangledSelfAttention",
     "FNetEncoder",
     "MaskedLMHead",
     "MultiHeadAttention",
+    "NeighbourConvolution",
     "PositionEmbedding",
+    "RelativeEmbedding",
     "SinePositionEncoding",
     "SinePositions",
     "TokenAndPositionEmbedding",

@@ -25,12 +25,15 @@ class PositionEmbedding(keras.layers.Layer):
         inputs: float `[..., length, dim]`, read for its shape alone.
         start_index: position of the first token, for decoding step by step.
         positions: int `[length]` or `[batch, length]`, used in place of `start_index`.
+        padding_mask: int or bool `[batch, length]` of sequence numbers (see `inarch.layers.mask`);
+            positions restart with every packed sequence. Not needed where rows hold one sequence.
 
     Returns:
         float of the shape of `inputs`, to be added to it.
 
     Raises:
-        InputError: `inputs` is longer than the table, where its length is known.
+        InputError: `inputs` is longer than the table, where its length is known and no
+            `positions` are given.
     """
 
     def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any):
@@ -49,11 +52,16 @@ class PositionEmbedding(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
+    def call(
+        self, inputs: Any, start_index: Any = 0, positions: Any = None, padding_mask: Any = None
+    ) -> Any:
         shape = ops.shape(inputs)
         table = ops.convert_to_tensor(self.position_embeddings)
         if positions is None:
             self.check_length(inputs.shape[-2], start_index)
+            if padding_mask is not None:
+                positions = sequence_positions(padding_mask) + start_index
+        if positions is None:
             vectors = ops.slice(table, (start_index, 0), (shape[-2], shape[-1]))
         else:
             vectors = ops.take(table, positions, axis=0)
@@ -167,12 +175,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             self.position_embedding.check_length(inputs.shape[-1], start)
             mask = ops.ones_like(inputs) if padding_mask is None else padding_mask
             positions = token_positions(inputs, self.padding_id, mask) + start_index
-        elif positions is None and padding_mask is not None:
-            self.position_embedding.check_length(inputs.shape[-1], start_index)
-            positions = sequence_positions(padding_mask) + start_index
         tokens = self.token_embedding(inputs)
         return tokens + self.position_embedding(
-            tokens, start_index=start_index, positions=positions
+            tokens, start_index=start_index, positions=positions, padding_mask=padding_mask
         )
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:

@@ -27,6 +27,8 @@ class MaskedLMHead(keras.layers.Layer):
         layer_norm_epsilon: added to the variance in layer normalisation.
         kernel_initializer: of the kernels.
         bias_initializer: of the biases.
+        intermediate_dim: width of `transform`; `None` is that of `token_embedding`, or of the
+            inputs where there is none.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
@@ -36,7 +38,8 @@ class MaskedLMHead(keras.layers.Layer):
         float `[batch, masks or length, vocabulary_size]`, of the embedding's compute dtype.
 
     Raises:
-        InputError: neither `vocabulary_size` nor `token_embedding` is given, or they disagree.
+        InputError: neither `vocabulary_size` nor `token_embedding` is given, or they disagree; or
+            `intermediate_dim` and `token_embedding` do.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class MaskedLMHead(keras.layers.Layer):
         layer_norm_epsilon: float = 1e-5,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        *,
+        intermediate_dim: int | None = None,
         **kwargs: Any,
     ):
         # The bias is added in the embedding's dtype, which may be wider than the head's.
@@ -70,10 +75,18 @@ class MaskedLMHead(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.intermediate_dim = intermediate_dim
+        narrow = token_embedding is not None and token_embedding.output_dim
+        if narrow and intermediate_dim not in (None, narrow):
+            raise InputError(
+                f"intermediate_dim={intermediate_dim} can't be scored by token_embedding, whose "
+                f"vectors have {narrow} numbers. Leave intermediate_dim out."
+            )
 
     def build(self, inputs_shape: Any, mask_positions_shape: Any = None) -> None:
         embedding = self.token_embedding
         width = inputs_shape[-1] if embedding is None else embedding.output_dim
+        width = self.intermediate_dim or width
         self.transform = keras.layers.Dense(
             width,
             activation=self.intermediate_activation,
@@ -140,4 +153,5 @@ class MaskedLMHead(keras.layers.Layer):
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "intermediate_dim": self.intermediate_dim,
         }

@@ -183,7 +183,7 @@ def _innermost(key: Key, forced: Values, called: set[str]) -> str:
     """The innermost layer of ours that computes the tensor at `key` from known values."""
     layer, call, port = key
     outer = layer.rpartition("/")[0]
-    if layer not in called:  # the layer around it that should have called it, if that was called
+    if key not in forced:  # the layer around it that should have called it, if that was called
         while outer and outer not in called:
             layer, outer = outer, outer.rpartition("/")[0]
         return outer or layer

@@ -36,7 +36,7 @@ LIMIT = 300_000
 # Small, and no two alike that could be taken for each other; three heads for odd head counts.
 SIZES = {
     "vocabulary_size": 29, "num_layers": 2, "num_heads": 3, "hidden_dim": 12,
-    "intermediate_dim": 20, "max_sequence_length": 14,
+    "intermediate_dim": 20, "max_sequence_length": 14, "bucket_size": 8,
 }  # fmt: skip
 ROWS = (11, 7, 3)
 LABELS = 4
@@ -48,7 +48,7 @@ class Golden:
 
     Attributes:
         config_text: the original's config.json; it leaves out what the original has a default
-            for, so that the defaults take part.
+            for, so that the defaults take part, but for what published checkpoints set otherwise.
         weights: the original's tensors, in its own format.
         runs: what the original computes, by the name of its head; `""` is the bare backbone.
         defaults: the original's own default for every field of its config.
@@ -172,10 +172,11 @@ def make_golden(
     torch, transformers = original.libraries()
     source = architecture.sources[0]
     chosen = [head for head in heads if head in source.heads]
-    fields = {
+    fields: dict[str, Any] = {
         e.theirs: SIZES[e.ours] for e in source.config if isinstance(e, Field) and e.ours in SIZES
     }
-    config = {"model_type": source.model_type, "architectures": [], **fields}
+    config: dict[str, Any] = {"model_type": source.model_type, "architectures": []}
+    config |= {**source.published, **fields}
     config["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
     try:
         theirs = transformers.AutoConfig.for_model(**config)

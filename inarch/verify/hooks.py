@@ -74,6 +74,11 @@ class Run:
     def _run(self, dtype: str, at: Callable[[Spot, Any], Any]) -> None:
         model = self.original.to(getattr(self.torch, dtype))
         calls: Counter[str] = Counter()
+        # Tables that are read without a call of the module that holds them.
+        tables = {
+            id(table): (name.rpartition(".")[0], table.detach())
+            for name, table in model.named_parameters()
+        }
         made_by: dict[int, tuple[Any, str, int]] = {}
 
         def before(name: str) -> Callable:
@@ -81,8 +86,11 @@ class Run:
                 first = _first_float([*args, *kwargs.values()])
                 if first is None:
                     return None
-                fed = at((name, calls[name], "input"), first)
-                if fed is first:
+                holder, shown = tables.get(id(first), ("", first))
+                if holder:
+                    at((holder, 0, "output"), shown)
+                fed = at((name, calls[name], "input"), shown)
+                if fed is shown:
                     return None
                 args = tuple(fed if a is first else a for a in args)
                 return args, {k: fed if a is first else a for k, a in kwargs.items()}

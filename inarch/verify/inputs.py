@@ -48,7 +48,7 @@ def make_inputs(
     words = random.integers(1, arguments["vocabulary_size"], mask.shape)
     # A token that isn't padding may not look like it.
     words = np.where(words == padding, 0, words)
-    segments = random.integers(0, arguments.get("num_segments", 1), mask.shape)
+    segments = random.integers(0, max(arguments.get("num_segments", 1), 1), mask.shape)
     tokens = np.where(mask, words, padding)
     arrays = {"token_ids": tokens, "padding_mask": mask, "segment_ids": segments * mask}
     return {name: arrays[name].astype("int32") for name in names}

@@ -17,6 +17,7 @@ from inarch.checkpoints.config import (
     token,
     write_fields,
 )
+from inarch.checkpoints.related import assuming, fallback, implied, subset
 from inarch.errors import ConfigError
 
 ENTRIES = (
@@ -176,3 +177,65 @@ def test_counted_rows_are_written_back(padding, longest, complete):
     config = {}
     write_fields(ROWS.entries, arguments, config, complete)
     assert ROWS.arguments(config) == arguments
+
+
+RELATED = ConfigMap(
+    (
+        same("width", "width", 8),
+        fallback("narrow", "narrow", "width"),
+        subset("terms", "terms", "c2p", "p2c"),
+        same("buckets", "buckets", -1),
+        implied("head", lambda config: config.get("width", 8) // 2),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (None, "none"),
+        ([], "none"),
+        ("", "none"),
+        ("None", "none"),
+        ("P2C | c2p", "c2p|p2c"),
+        (["p2c"], "p2c"),
+    ],
+)
+def test_a_subset_is_read_in_any_spelling_and_left_as_it_was(given, read):
+    config = {"terms": given}
+    assert RELATED.arguments(config)["terms"] == read
+    write_fields(RELATED.entries, {"terms": read}, config)
+    assert config == {"terms": given}
+
+
+@pytest.mark.parametrize("given", ["c2p|p2p", ["C2P"], 3, {"c2p": 1}])
+def test_a_subset_with_another_name_is_refused(given):
+    with pytest.raises(ConfigError, match="'terms' is"):
+        RELATED.arguments({"terms": given})
+
+
+def test_a_field_falls_back_on_another_and_is_written_as_it():
+    assert RELATED.arguments({"width": 6})["narrow"] is None
+    assert RELATED.arguments({"width": 6, "narrow": 6})["narrow"] is None
+    assert RELATED.arguments({"width": 6, "narrow": 4})["narrow"] == 4
+    config = {}
+    write_fields(RELATED.entries, {"width": 6, "narrow": None}, config, complete=True)
+    assert config == {"width": 6, "narrow": 6}
+
+
+def test_a_default_below_zero_may_be_said():
+    assert RELATED.arguments({"buckets": -1})["buckets"] == -1
+    with pytest.raises(ConfigError, match="'buckets' has the unusable value -2"):
+        RELATED.arguments({"buckets": -2})
+
+
+def test_an_implied_field_must_agree():
+    assert "head" not in RELATED.arguments({"width": 6, "head": 3})
+    with pytest.raises(ConfigError, match="'head' is 4; only 3"):
+        RELATED.arguments({"width": 6, "head": 4})
+
+
+def test_a_relative_has_the_same_fields_with_other_defaults():
+    relative = ConfigMap(tuple(assuming(RELATED.entries, width=10)))
+    assert relative.arguments({})["width"] == 10
+    assert RELATED.arguments({})["width"] == 8

@@ -18,7 +18,9 @@ from inarch.checkpoints.rule import (
     rule,
     tied,
     under,
+    unless,
     unused,
+    when,
 )
 from inarch.errors import WeightMapError
 
@@ -260,3 +262,19 @@ def test_two_numbered_levels_are_refused_rather_than_given_one_number():
             "layer_{i}",
             under("expert.{i}", "expert_{i}", dense("w", "w"), count="num_experts"),
         )
+
+
+def test_entries_hold_where_their_condition_is_met():
+    entries = [
+        *when("shared", dense("a", "a", bias=False)),
+        *unless("shared", dense("b", "b", bias=False)),
+        *under("l.{i}", "l_{i}", when(lambda m: m["shared"] > 1, dense("c", "c", bias=False))),
+    ]
+
+    def names(shared):
+        found = expanded(entries, {"shared": shared, "num_layers": 2})
+        return [name for entry in found for name in entry.theirs]
+
+    assert names(0) == ["b.weight"]
+    assert names(1) == ["a.weight"]
+    assert names(2) == ["a.weight", "l.0.c.weight", "l.1.c.weight"]

@@ -23,7 +23,7 @@ from inarch.text import WordPieceTokenizer
 
 TINY = {
     "vocabulary_size": 31, "num_layers": 2, "num_heads": 2, "hidden_dim": 8,
-    "intermediate_dim": 12, "max_sequence_length": 24,
+    "intermediate_dim": 12, "max_sequence_length": 24, "bucket_size": 4,
 }  # fmt: skip
 TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier}
 

@@ -84,7 +84,8 @@ def test_our_defaults_are_the_originals(architecture, golden):
     meant = source.config_map.arguments(golden.defaults)
     assert implied == meant
     signature = inspect.signature(architecture.backbone).parameters
-    for name, value in implied.items():
+    published = source.config_map.arguments({**golden.defaults, **source.published})
+    for name, value in published.items():
         default = signature[name].default
         assert default in (value, inspect.Parameter.empty), name
 

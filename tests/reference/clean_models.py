@@ -19,6 +19,11 @@ KINDS = {
         "DistilBertForMaskedLM",
         "DistilBertForSequenceClassification",
     ),
+    "deberta_v3": (
+        "DebertaV2Model",
+        "DebertaV2ForMaskedLM",
+        "DebertaV2ForSequenceClassification",
+    ),
     "f_net": ("FNetModel", "FNetForMaskedLM", "FNetForSequenceClassification"),
     "roberta": (
         "RobertaModel",
@@ -52,6 +57,8 @@ def config_of(architecture, number):
             sizes["num_attention_heads"] = heads
         if architecture == "roberta":
             sizes["pad_token_id"] = int(random.integers(0, 3))
+        if architecture == "deberta_v3":
+            sizes |= deberta(random)
     else:
         sizes |= {
             "dim": dim, "n_layers": layers, "n_heads": heads, "hidden_dim": between,
@@ -61,6 +68,23 @@ def config_of(architecture, number):
     if "MaskedLM" in kinds[number % len(kinds)]:
         sizes["tie_word_embeddings"] = bool(random.integers(0, 2))
     return kinds[number % len(kinds)], sizes
+
+
+def deberta(random):
+    """What DeBERTa has beside BERT's fields."""
+    terms = ["c2p|p2c", "c2p|p2c", "c2p", ["p2c"], None]
+    return {
+        "relative_attention": bool(random.integers(0, 5)),
+        "position_buckets": int(random.choice([-1, 4, 6, 9])),
+        "pos_att_type": terms[random.integers(len(terms))],
+        "share_att_key": bool(random.integers(0, 2)),
+        "norm_rel_ebd": str(random.choice(["none", "layer_norm"])),
+        "position_biased_input": bool(random.integers(0, 2)),
+        "type_vocab_size": int(random.integers(0, 3)),
+        "conv_kernel_size": int(random.choice([0, 3])),
+        "max_relative_positions": int(random.choice([-1, 11])),
+        "pooler_hidden_act": str(random.choice(ACTIVATIONS)),
+    }
 
 
 def reports(architecture, number, seeds=SEEDS):

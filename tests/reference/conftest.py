@@ -20,13 +20,19 @@ BERT = {
     "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
     "intermediate_size": 40, "max_position_embeddings": 32,
 }  # fmt: skip
+# As published checkpoints are; buckets so few that a sequence reaches the logarithmic ones.
+DEBERTA = BERT | {
+    "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm",
+    "share_att_key": True, "pos_att_type": "p2c|c2p", "position_biased_input": False,
+    "type_vocab_size": 0,
+}  # fmt: skip
 DISTILBERT = {
     "vocab_size": 61, "dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 40,
     "max_position_embeddings": 32,
 }  # fmt: skip
 
 FNET = {name: value for name, value in BERT.items() if name != "num_attention_heads"}
-TINY = {"Distil": DISTILBERT, "FNet": FNET}
+TINY = {"Distil": DISTILBERT, "FNet": FNET, "Deberta": DEBERTA}
 
 
 def perturb(model: Any, seed: int) -> None:

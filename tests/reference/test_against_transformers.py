@@ -59,7 +59,51 @@ FNET_BASE = [
     {"hidden_dropout_prob": 0.3, "pad_token_id": 0},
     {"max_position_embeddings": 13},
 ]
+OWN = {"share_att_key": False}
+PLAIN = {"relative_attention": False, "position_biased_input": True}
+DEBERTA_BASE = [
+    {},
+    {"hidden_act": "relu", "num_attention_heads": 3},
+    {"layer_norm_eps": 1e-3, "num_attention_heads": 1, "num_hidden_layers": 1},
+    OWN,
+    {"pos_att_type": "c2p"},
+    {"pos_att_type": ["p2c"]},
+    {"pos_att_type": "c2p", **OWN},
+    {"pos_att_type": ["p2c"], **OWN},
+    {"pos_att_type": ""},
+    {"pos_att_type": None, **OWN},
+    {"position_buckets": -1},
+    {"position_buckets": 0, "max_relative_positions": 6},
+    {"position_buckets": 5, "max_relative_positions": 9},
+    {"position_buckets": 64},
+    {"norm_rel_ebd": "none"},
+    {"conv_kernel_size": 3, "conv_act": "gelu", "attention_head_size": 6},
+    {"conv_kernel_size": 5, "conv_groups": 3, "z_steps": 2},
+    {"position_biased_input": True},
+    {"position_biased_input": True, "type_vocab_size": 4, "embedding_size": 10},
+    {"type_vocab_size": 1},
+    {"type_vocab_size": 2, **PLAIN},
+    {"norm_rel_ebd": "none", "pos_att_type": None, **OWN, **PLAIN},
+    {"embedding_size": 30, "max_position_embeddings": 9},
+]
+DEBERTA_HEADS = [
+    *(("DebertaV2ForMaskedLM", MaskedLM, changes) for changes in [
+        {},
+        {"legacy": False, "hidden_act": "relu"},
+        {"legacy": False, "tie_word_embeddings": False},
+        {"tie_word_embeddings": False},
+        {"embedding_size": 10},
+        {"embedding_size": 10, "tie_word_embeddings": False},
+    ]),
+    *(("DebertaV2ForSequenceClassification", TextClassifier, changes) for changes in [
+        {"num_labels": 3},
+        {"pooler_hidden_act": "relu", "pooler_dropout": 0.3, "cls_dropout": 0.2},
+        {"pooler_hidden_act": "tanh", "pooler_hidden_size": 24, "num_labels": 1},
+    ]),
+]  # fmt: skip
 CASES = [
+    *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
+    *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
     *(("FNetModel", None, "last_hidden_state", changes) for changes in FNET_BASE),
     ("FNetForMaskedLM", MaskedLM, "logits", {}),
     ("FNetForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
@@ -99,8 +143,9 @@ def load(folder, task, **arguments):
 
 
 def segments_of(changes, kind):
-    segments = changes.get("type_vocab_size", 4 if kind.startswith("FNet") else 2)
-    none = kind.startswith("Distil") or (segments == 1 and not kind.startswith(("Bert", "FNet")))
+    default = {"FNet": 4, "Debe": 0}.get(kind[:4], 2)
+    segments = changes.get("type_vocab_size", default)
+    none = kind.startswith("Distil") or (segments < 2 and not kind.startswith(("Bert", "FNet")))
     return None if none else segments
 
 
@@ -108,7 +153,7 @@ def padding_of(changes, kind):
     """The id of padding, which RoBERTa counts positions by."""
     if kind.startswith("FNet"):
         return changes.get("pad_token_id", 3)
-    return 0 if kind.startswith(("Bert", "Distil")) else changes.get("pad_token_id", 1)
+    return 0 if kind.startswith(("Bert", "Deberta", "Distil")) else changes.get("pad_token_id", 1)
 
 
 def our_outputs(model, inputs):
@@ -144,7 +189,9 @@ def test_numbers_are_the_originals_and_come_back_byte_equal(
     np.testing.assert_array_equal(written.outputs(inputs, name, False), single)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel", "RobertaModel", "FNetModel"])
+@pytest.mark.parametrize(
+    "kind", ["BertModel", "DebertaV2Model", "DistilBertModel", "RobertaModel", "FNetModel"]
+)
 def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
     written = write(kind)
     inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
@@ -154,7 +201,7 @@ def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
     model = Backbone.from_preset(written.folder)
     real = inputs["padding_mask"].astype(bool)
     assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
-    if kind != "DistilBertModel":
+    if kind.startswith(("Bert", "Roberta")):
         inputs = batch(2, padding=padding_of({}, kind))
         double, single = (written.outputs(inputs, "pooler_output", d) for d in (True, False))
         ours = keras.ops.convert_to_numpy(model(inputs)["pooled_output"]).astype("float64")
@@ -172,6 +219,11 @@ def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
         ("BertForQuestionAnswering", None),
         ("BertForNextSentencePrediction", None),
         ("DistilBertForQuestionAnswering", None),
+        ("DebertaV2ForMaskedLM", None),
+        ("DebertaV2ForSequenceClassification", None),
+        ("DebertaV2ForTokenClassification", None),
+        ("DebertaV2ForQuestionAnswering", None),
+        ("DebertaV2ForMultipleChoice", None),
         ("FNetForMaskedLM", None),
         ("FNetForPreTraining", None),
         ("FNetForNextSentencePrediction", None),
@@ -232,7 +284,14 @@ def pickled(written):
 
 @pytest.mark.parametrize("change", [without_prefix, legacy_names, pickled])
 @pytest.mark.parametrize(
-    "kind", ["BertForMaskedLM", "DistilBertForMaskedLM", "BertModel", "FNetForMaskedLM"]
+    "kind",
+    [
+        "BertForMaskedLM",
+        "DistilBertForMaskedLM",
+        "BertModel",
+        "DebertaV2ForMaskedLM",
+        "FNetForMaskedLM",
+    ],
 )
 def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tmp_path):
     written = write(kind)
@@ -297,6 +356,13 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
         ("BertModel", {"chunk_size_feed_forward": 4}),
         ("BertModel", {"hidden_act": "gelu_10"}),
         ("BertModel", {"position_embedding_type": "relative_key"}),
+        ("DebertaV2Model", {"pos_att_type": "c2p|p2p"}),
+        ("DebertaV2Model", {"norm_rel_ebd": "batch_norm"}),
+        ("DebertaV2Model", {"attention_head_size": 8}),
+        ("DebertaV2Model", {"pooler_hidden_size": 12}),
+        ("DebertaV2Model", {"pooling": {"dropout": 0, "hidden_act": "tanh"}}),
+        ("DebertaV2Model", {"conv_act": "mish"}),
+        ("DebertaV2Model", {"position_buckets": "256"}),
         ("DistilBertModel", {"activation": "mish"}),
         ("DistilBertModel", {"chunk_size_feed_forward": 2}),
         ("FNetModel", {"chunk_size_feed_forward": 2}),
@@ -313,7 +379,7 @@ def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
         Backbone.from_preset(folder)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel", "FNetModel"])
+@pytest.mark.parametrize("kind", ["BertModel", "DebertaV2Model", "DistilBertModel", "FNetModel"])
 @pytest.mark.parametrize(
     ("task", "suffix"),
     [(MaskedLM, "ForMaskedLM"), (TextClassifier, "ForSequenceClassification")],
@@ -336,7 +402,7 @@ def test_a_fresh_head_saves_as_the_originals_class(kind, task, suffix, write, tm
     np.testing.assert_allclose(ours[real], theirs[real], rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel"])
+@pytest.mark.parametrize("kind", ["BertModel", "DebertaV2Model", "DistilBertModel"])
 def test_a_model_built_here_loads_there(kind, tmp_path):
     from inarch.models.registry import by_model_type
 

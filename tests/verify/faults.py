@@ -17,6 +17,7 @@ from inarch.verify.report import Finding, Report
 
 from . import (
     faults_of_attention,
+    faults_of_disentangled,
     faults_of_fourier,
     faults_of_graph,
     faults_of_heads,
@@ -34,11 +35,14 @@ def faults_for(golden: Golden) -> list[Fault]:
     ends = {port.key[0] for run in golden.runs.values() for port in run.ports
             if port.key[2] == "output"}  # fmt: skip
     tanh = golden.defaults.get("hidden_act") == "gelu_new"
+    # A layer that nothing is compared at may have others within it.
+    paths = {"/".join(parts[:n]) for parts in (p.split("/") for p in layers) for n in range(1, 9)}
     found = [
-        *faults_of_weights.faults(layers),
-        *faults_of_attention.faults(layers),
-        *faults_of_fourier.faults(layers),
-        *faults_of_graph.faults(layers, tanh),
+        *faults_of_weights.faults(paths),
+        *faults_of_attention.faults(paths),
+        *faults_of_disentangled.faults(paths),
+        *faults_of_fourier.faults(paths),
+        *faults_of_graph.faults(paths, tanh),
     ]
     return found + faults_of_heads.faults(layers, ends, tanh)
 

@@ -5,11 +5,16 @@ Every encoder layer runs the same code, so every one of them is wrong.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
 from typing import Any
 
+import numpy as np
 from keras import ops
+
+from inarch.layers import DisentangledSelfAttention
+from inarch.layers.relative_position import rows_of_distances
 
 from .fault import (
     NEVER_CALLED,
@@ -34,13 +39,70 @@ def split(x: Any, heads: int) -> Any:
     return ops.reshape(x, (batch, length, heads, width // heads))
 
 
-def weigh(
-    queries: Any, keys: Any, mask: Any, scale: Any = lambda heads, d: sqrt(d), axis: int = -1
-) -> Any:
-    logits = ops.einsum("bthd,bshd->bhts", queries, keys) / scale(*queries.shape[2:])
+@dataclass(frozen=True)
+class Queries:
+    """Queries `[batch, length, heads, d]`, and what positions add to their products with keys.
+
+    `terms` counts the products of which a score is the sum.
+    """
+
+    x: Any
+    positions: Any = 0.0
+    terms: int = 1
+
+    def __rmul__(self, factor: float) -> Queries:
+        return replace(self, x=factor * self.x, positions=factor * self.positions)
+
+    def times(self, keys: Any) -> Any:
+        return ops.einsum("bthd,bshd->bhts", self.x, keys) + self.positions
+
+    @property
+    def scale(self) -> float:
+        return sqrt(self.terms * self.x.shape[-1])
+
+
+def weigh(queries: Queries, keys: Any, mask: Any, scale: Any = None, axis: int = -1) -> Any:
+    divisor = scale(*keys.shape[2:]) if scale else queries.scale
+    logits = queries.times(keys) / divisor
     if mask is not None:
         logits = ops.where(ops.expand_dims(mask, 1), logits, -1e30)
     return ops.softmax(logits, axis=axis)
+
+
+def located(
+    layer: Any,
+    queries: Any,
+    keys: Any,
+    table: Any,
+    split: Any = split,
+    rows: Any = None,
+    terms: Any = lambda c2p, p2c: c2p + p2c,
+    swapped: bool = False,
+    transposed: bool = True,
+) -> Queries:
+    """The queries with what relative positions add, if no step is replaced.
+
+    Args:
+        rows: gives the rows of the table, for each distance from a query to a key.
+    """
+    if table is None:
+        return Queries(queries, 0.0, 1 + len(layer.terms))
+    whole = ops.expand_dims(table, 0)
+    first, second = layer.position_query_dense(whole), layer.position_key_dense(whole)
+    first, second = (second, first) if swapped else (first, second)
+    first, second = (split(x, layer.num_heads)[0] for x in (first, second))
+    index = np.arange(queries.shape[1])
+    at = (rows or rows_of)(layer, index[:, None] - index)
+    at = at if isinstance(at, tuple) else (at, at)
+    c2p = ops.einsum("bthd,tshd->bhts", queries, ops.take(second, at[0], axis=0))
+    p2c = ops.einsum("bshd,tshd->bhts", keys, ops.take(first, at[1], axis=0))
+    p2c = p2c if transposed else ops.swapaxes(p2c, 2, 3)
+    return Queries(queries, terms(c2p, p2c), 1 + len(layer.terms))
+
+
+def rows_of(layer: Any, distances: Any) -> Any:
+    found = rows_of_distances(layer.bucket_size, layer.max_relative_positions)
+    return found[np.clip(distances + len(found) // 2, 0, len(found) - 1)]
 
 
 def merge(x: Any) -> Any:
@@ -58,13 +120,21 @@ def attend(
     split: Any = split,
     weigh: Any = weigh,
     merge: Any = merge,
+    locate: Any = None,
     **others: Any,
 ) -> Any:
-    """What `MultiHeadAttention` computes in self-attention, if no step is replaced."""
+    """What our attention computes of a sequence itself, if no step is replaced.
+
+    Args:
+        value: `query` once more; or a table of relative positions, which `locate` reads.
+    """
     queries = split(layer.query_dense(query), layer.num_heads)
-    keys = split(layer.key_dense(value), layer.num_heads)
-    values = split(layer.value_dense(value), layer.num_heads)
-    scores = weigh(queries, keys, attention_mask)
+    keys = split(layer.key_dense(query), layer.num_heads)
+    values = split(layer.value_dense(query), layer.num_heads)
+    asked = Queries(queries)
+    if isinstance(layer, DisentangledSelfAttention):
+        asked = (locate or located)(layer, queries, keys, value, split)
+    scores = weigh(asked, keys, attention_mask)
     output = layer.output_dense(merge(ops.einsum("bhts,bshd->bthd", scores, values)))
     return (output, scores) if return_attention_scores else output
 
@@ -89,34 +159,37 @@ def merged_interleaved(x: Any) -> Any:
 
 
 def on_the_diagonal(queries: Any, keys: Any, mask: Any) -> Any:
-    return weigh(queries, keys, mask) * 0 + ops.eye(queries.shape[1])
+    return weigh(queries, keys, mask) * 0 + ops.eye(keys.shape[1])
 
 
 def in_float16(queries: Any, keys: Any, mask: Any) -> Any:
-    logits = ops.einsum("bthd,bshd->bhts", queries, keys) / sqrt(queries.shape[-1])
+    logits = queries.times(keys) / queries.scale
     logits = ops.cast(ops.where(ops.expand_dims(mask, 1), logits, -6e4), "float16")
-    return ops.cast(ops.softmax(logits, axis=-1), queries.dtype)
+    return ops.cast(ops.softmax(logits, axis=-1), keys.dtype)
 
 
 def added(queries: Any, keys: Any, mask: Any) -> Any:
     """The mask as a term of 0 and -1, where minus infinity is meant."""
-    seen = ops.cast(ops.expand_dims(mask, 1), queries.dtype)
-    logits = ops.einsum("bthd,bshd->bhts", queries, keys) / sqrt(queries.shape[-1])
-    return ops.softmax(logits + seen - 1, axis=-1)
+    seen = ops.cast(ops.expand_dims(mask, 1), keys.dtype)
+    return ops.softmax(queries.times(keys) / queries.scale + seen - 1, axis=-1)
 
 
 def masked_afterwards(queries: Any, keys: Any, mask: Any) -> Any:
     """Hidden keys get 0 after the softmax, and the rest no longer sums to 1."""
-    return weigh(queries, keys, None) * ops.cast(ops.expand_dims(mask, 1), queries.dtype)
+    return weigh(queries, keys, None) * ops.cast(ops.expand_dims(mask, 1), keys.dtype)
 
 
 def keys_by_query_layer(layer: Any, query: Any, value: Any, **others: Any) -> Any:
     """A line copied and not changed: `key_dense` is never called."""
-    right, layer.key_dense = layer.key_dense, layer.query_dense
+    names = [n for n in ("key_dense", "position_key_dense") if hasattr(layer, n)]
+    right = {name: getattr(layer, name) for name in names}
+    for name in names:
+        setattr(layer, name, layer.query_dense)
     try:
         return attend(layer, query, value, **others)
     finally:
-        layer.key_dense = right
+        for name in names:
+            setattr(layer, name, right[name])
 
 
 def masked(change: Any) -> Injection:
@@ -215,4 +288,10 @@ PATHS = [
 
 
 def faults(layers: set[str]) -> list[Fault]:
-    return [*HEADS, *SCORES, *MASKS, *PATHS] if layers >= PLACES else []
+    if not layers >= PLACES:
+        return []
+    scores = SCORES
+    if "relative_embedding" in layers:
+        # Three products are scaled as the width of three heads is.
+        scores = [fault for fault in SCORES if "hidden size" not in fault.name]
+    return [*HEADS, *scores, *MASKS, *PATHS]

@@ -29,17 +29,17 @@ from .fault import (
 LAYER = "layer_1"
 UP, DOWN = f"{LAYER}/up", f"{LAYER}/down"
 NORM, OUTPUT_NORM = f"{LAYER}/attention_norm", f"{LAYER}/output_norm"
-TOKENS, POSITIONS = "embeddings/token_embedding", "embeddings/position_embedding"
-EMBEDDINGS_NORM = "embeddings_norm"
+TOKENS = "token_embedding"
+POSITIONS, EMBEDDINGS_NORM = "embeddings/position_embedding", "embeddings_norm"
 
 
 # --- embeddings ----------------------------------------------------------------------------------
 
 
-def later(call: Any, x: Any, start_index: Any = 0, positions: Any = None) -> Any:
+def later(call: Any, x: Any, start_index: Any = 0, positions: Any = None, **others: Any) -> Any:
     if positions is not None:
         positions = positions + 1
-    return call(x, start_index=start_index + 1, positions=positions)
+    return call(x, start_index=start_index + 1, positions=positions, **others)
 
 
 def without_positions(layer: Any, inputs: Any, **others: Any) -> Any:
@@ -47,7 +47,7 @@ def without_positions(layer: Any, inputs: Any, **others: Any) -> Any:
 
 
 def next_words(model: keras.Model) -> None:
-    table = layers_of(model)[TOKENS]
+    table = next(layer for path, layer in layers_of(model).items() if path.endswith(TOKENS))
     around(table, lambda call, ids, **others: call((ids + 1) % table.input_dim, **others))
 
 
@@ -57,8 +57,7 @@ def segments_not_added(model: keras.Model) -> None:
     around(segments._outbound_nodes[0].operation, lambda call, terms: terms[0])
 
 
-EMBEDDINGS = [
-    Fault("Token ids off by one", next_words, at(TOKENS), r"rows are \+1 off"),
+POSITION = [
     Fault("Positions start one too late", calls(at(POSITIONS), later), at(POSITIONS),
         r"rows are \+1 off", fast=True),
     # The layer that is never called, and the sum that lacks it.
@@ -69,9 +68,17 @@ EMBEDDINGS = [
     Fault("Embeddings scaled by the root of their width",
         gives("embeddings", lambda x: x * sqrt(x.shape[-1])), at(EMBEDDINGS_NORM),
         "times|scale|factor"),
-    Fault("Embeddings not normalised", calls(at(EMBEDDINGS_NORM), lambda call, x: x),
-        at(EMBEDDINGS_NORM), "ours is no normalization"),
 ]  # fmt: skip
+
+
+def embeddings(tokens: str) -> list[Fault]:
+    """Faults of the token embedding, which is at the path `tokens`, and of the norm after it."""
+    return [
+        Fault("Token ids off by one", next_words, at(tokens), r"rows are \+1 off"),
+        Fault("Embeddings not normalised", calls(at(EMBEDDINGS_NORM), lambda call, x: x),
+            at(EMBEDDINGS_NORM), "ours is no normalization"),
+    ]  # fmt: skip
+
 
 SEGMENTS = [
     Fault("Segment ids ignored", takes("segment_embedding", ops.zeros_like),
@@ -149,16 +156,22 @@ def add(x: Any, y: Any, start: Any) -> Any:
     return x + y
 
 
+def attended(layer: Any, x: Any, *table: Any, padding_mask: Any) -> Any:
+    """Attention over the sequence, and over a table of relative positions where there is one."""
+    return layer.attention(x, *(table or (x,)), attention_mask=self_attention_mask(padding_mask))
+
+
 def encode(
     layer: Any,
     inputs: Any,
+    *table: Any,
     padding_mask: Any = None,
     training: bool | None = None,
     first: Any = add,
     second: Any = add,
 ) -> Any:
-    """What `TransformerEncoder` computes, if no sum is replaced."""
-    y = layer.attention(inputs, inputs, attention_mask=self_attention_mask(padding_mask))
+    """What an encoder layer computes, if no sum is replaced."""
+    y = attended(layer, inputs, *table, padding_mask=padding_mask)
     x = layer.attention_norm(first(inputs, y, inputs))
     return layer.output_norm(second(x, layer.down(layer.up(x)), inputs))
 
@@ -168,24 +181,24 @@ def sums(**replaced: Any) -> Injection:
 
 
 def normalised_before_the_sum(
-    layer: Any, x: Any, padding_mask: Any = None, training: bool | None = None
+    layer: Any, x: Any, *table: Any, padding_mask: Any = None, training: bool | None = None
 ) -> Any:
-    y = layer.attention(x, x, attention_mask=self_attention_mask(padding_mask))
+    y = attended(layer, x, *table, padding_mask=padding_mask)
     x = x + layer.attention_norm(y)
     return x + layer.output_norm(layer.down(layer.up(x)))
 
 
 def one_norm_for_both(
-    layer: Any, x: Any, padding_mask: Any = None, training: bool | None = None
+    layer: Any, x: Any, *table: Any, padding_mask: Any = None, training: bool | None = None
 ) -> Any:
     """A line copied and not changed: `output_norm` is never called."""
-    y = layer.attention(x, x, attention_mask=self_attention_mask(padding_mask))
+    y = attended(layer, x, *table, padding_mask=padding_mask)
     x = layer.attention_norm(x + y)
     return layer.attention_norm(x + layer.down(layer.up(x)))
 
 
-def twice(call: Any, x: Any, **others: Any) -> Any:
-    return call(call(x, **others), **others)
+def twice(call: Any, x: Any, *table: Any, **others: Any) -> Any:
+    return call(call(x, *table, **others), *table, **others)
 
 
 RESIDUALS = [
@@ -207,7 +220,7 @@ RESIDUALS = [
     Fault("Norms before the sums", computes(at(LAYER), normalised_before_the_sum), at(LAYER)),
     Fault("One norm in both halves", computes(at(LAYER), one_norm_for_both), at(LAYER),
         NEVER_CALLED),
-    Fault("Last layer skipped", calls(at(LAYER), lambda call, x, **others: x), at(LAYER),
+    Fault("Last layer skipped", calls(at(LAYER), lambda call, x, *table, **others: x), at(LAYER),
         NEVER_CALLED),
     Fault("First layer applied twice", calls(at("layer_0"), twice), at("layer_0"), "runs 2 times"),
 ]  # fmt: skip
@@ -255,7 +268,9 @@ def faults(layers: set[str], tanh: bool = False) -> list[Fault]:
     Args:
         tanh: whether the right activation is GELU through tanh.
     """
-    found = [*EMBEDDINGS, *NORMS, *(ACTIVATION_AFTER_TANH if tanh else ACTIVATION), *NUMBERS]
+    (tokens,) = (layer for layer in layers if layer.endswith("token_embedding"))
+    found = [*embeddings(tokens), *POSITION, *NORMS]
+    found += [*(ACTIVATION_AFTER_TANH if tanh else ACTIVATION), *NUMBERS]
     found += RESIDUALS if f"{LAYER}/attention" in layers else []
     found += SEGMENTS if "segment_embedding" in layers else []
     return [fault for fault in found if fault.places <= layers]

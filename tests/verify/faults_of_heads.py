@@ -33,14 +33,14 @@ def reads(change: Any) -> Injection:
     return inject
 
 
-def readers(name: str, path: str, head: str, after: str) -> list[Fault]:
+def readers(name: str, path: str, head: str, after: str, right: str = "tanh") -> list[Fault]:
     """Faults of a dense layer that reads the first token.
 
     Args:
         after: the place that shows what its activation gives.
+        right: its activation.
     """
-    right = "relu" if path == "pre_classifier" else "tanh"
-    other, wrong = ("tanh", ops.tanh) if right == "relu" else ("ReLU", ops.relu)
+    other, wrong = ("ReLU", ops.relu) if right == "tanh" else ("tanh", ops.tanh)
     return [
         Fault(f"{name} takes the last token", reads(lambda x: x[:, -1]), at(path), "token",
             head, fast=True),
@@ -87,7 +87,8 @@ def untied(layer: Any, x: Any) -> Any:
 
 def without_padding_row(model: keras.Model) -> None:
     """Padding's row of the tied table is 0, as an embedding with a padding index begins with."""
-    embeddings = layers_of(model)["embeddings/token_embedding"].embeddings
+    layers = layers_of(model)
+    (embeddings,) = (v.embeddings for n, v in layers.items() if n.endswith("token_embedding"))
     value = np.array(ops.convert_to_numpy(embeddings))
     value[model.backbone.arguments.get("padding_id", 0)] = 0
     embeddings.assign(value)
@@ -139,8 +140,10 @@ def faults(layers: set[str], ends: set[str], tanh: bool = False) -> list[Fault]:
     if "pooler" in layers:
         found += readers("Pooler", "pooler", "", after="pooler")
     if "pre_classifier" in layers:
-        found += readers("Classifier's layer", "pre_classifier", CLASSIFIER, after=LOGITS)
-    if "pooled_dense" in layers:
+        found += readers("Classifier's layer", "pre_classifier", CLASSIFIER, LOGITS, "relu")
+    if "pooled_dense" in ends:  # a module around it shows what its activation gives
+        found += readers("Classifier's layer", "pooled_dense", CLASSIFIER, "pooled_dense", "gelu")
+    elif "pooled_dense" in layers:
         found += readers("Classifier's layer", "pooled_dense", CLASSIFIER, after=LOGITS)
     if LOGITS in layers:
         found += CLASSIFIERS

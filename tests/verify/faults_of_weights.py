@@ -18,7 +18,7 @@ LEAVES = (
     "attention/query", "attention/key", "attention/value", "attention/output", "attention_norm",
     "up", "down", "output_norm",
 )  # fmt: skip
-TOKENS, POSITIONS = "embeddings/token_embedding", "embeddings/position_embedding"
+POSITIONS = "embeddings/position_embedding"
 
 OTHER_WEIGHTS = r"swapped|holds"
 
@@ -114,18 +114,25 @@ LAYERS = [
         at(*(f"layer_1/{leaf}" for leaf in LEAVES)), OTHER_WEIGHTS),
 ]  # fmt: skip
 
-TABLES = [
+POSITION = [
     Fault("Position table shifted by a row",
         changed(f"{POSITIONS}/embeddings", lambda t: np.roll(t, 1, axis=0)), at(POSITIONS),
         "rows are -1 off"),
     Fault("Sines in place of trained positions", changed(f"{POSITIONS}/embeddings", sines),
         at(POSITIONS), "holds|table|rows"),
-    Fault("Token table shifted by a row",
-        changed(f"{TOKENS}/embeddings", lambda t: np.roll(t, 1, axis=0)), at(TOKENS),
-        "rows are -1 off"),
-    Fault("Token table rounded to bfloat16", changed(f"{TOKENS}/embeddings", rounded), at(TOKENS),
-        "bfloat16|precision|round|holds other values"),
 ]  # fmt: skip
+
+
+def tables(tokens: str) -> list[Fault]:
+    """Faults of the token table at the path `tokens`."""
+    return [
+        Fault("Token table shifted by a row",
+            changed(f"{tokens}/embeddings", lambda t: np.roll(t, 1, axis=0)), at(tokens),
+            "rows are -1 off"),
+        Fault("Token table rounded to bfloat16", changed(f"{tokens}/embeddings", rounded),
+            at(tokens), "bfloat16|precision|round|holds other values"),
+    ]  # fmt: skip
+
 
 SEGMENTS = [
     Fault("Segments swapped",
@@ -135,6 +142,7 @@ SEGMENTS = [
 
 
 def faults(layers: set[str]) -> list[Fault]:
-    found = [*KERNELS, *BIASES, *NORMS, *LAYERS, *TABLES]
+    (tokens,) = (layer for layer in layers if layer.endswith("token_embedding"))
+    found = [*KERNELS, *BIASES, *NORMS, *LAYERS, *tables(tokens), *POSITION]
     found += SEGMENTS if "segment_embedding" in layers else []
     return [fault for fault in found if fault.places <= layers]

@@ -55,7 +55,7 @@ REWRITTEN = {
 
 @pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
 def test_a_rewritten_layer_without_a_fault_raises_no_alarm(golden):
-    attends = {port.key[0] for port in golden.runs[""].ports} >= PLACES
+    attends = any("attention/" in port.key[0] for port in golden.runs[""].ports)
     for name in ("attention", "encoder") if attends else ("fourier",):
         model = load(golden)
         computes(*REWRITTEN[name])(model)

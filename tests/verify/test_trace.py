@@ -121,7 +121,7 @@ def test_attention_gives_its_probabilities_without_being_called_twice(golden):
             np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-5)
     attending = {layer for layer, _, port in values if port == "attention"}
     assert attending == {layer for layer, _, _ in values if layer.endswith("/attention")}
-    assert {call for _, call, _ in values} == {0}
+    assert {call for layer, call, _ in values if layer.endswith("/attention")} <= {0}
 
 
 # --- forced values -----------------------------------------------------------------------------

@@ -8,6 +8,15 @@ from inarch.checkpoints.source import Head, Source
 
 # A table to be read, and checked against the original with a finger.
 # fmt: off
+AFTER_ATTENTION = [
+    *dense("attention.output.dense", "attention/output"),
+    *norm("attention.output.LayerNorm", "attention_norm"),
+    *dense("intermediate.dense", "up"),
+    *dense("output.dense", "down"),
+    *norm("output.LayerNorm", "output_norm"),
+]
+POSITION_IDS = derived("embeddings.position_ids",
+    lambda shape: np.arange(shape[-1]).reshape(shape), "range of positions")
 HUGGING_FACE = Source(
     model_type="bert",
     architecture="BertModel",
@@ -41,13 +50,8 @@ HUGGING_FACE = Source(
             dense("attention.self.query", "attention/query"),
             dense("attention.self.key", "attention/key"),
             dense("attention.self.value", "attention/value"),
-            dense("attention.output.dense", "attention/output"),
-            norm("attention.output.LayerNorm", "attention_norm"),
-            dense("intermediate.dense", "up"),
-            dense("output.dense", "down"),
-            norm("output.LayerNorm", "output_norm")),
-        *derived("embeddings.position_ids", lambda shape: np.arange(shape[-1]).reshape(shape),
-            "range of positions"),
+            AFTER_ATTENTION),
+        *POSITION_IDS,
     ],
     parts={"pooler": dense("pooler.dense", "pooler")},
     heads={

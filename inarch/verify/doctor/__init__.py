@@ -15,7 +15,7 @@ import numpy as np
 
 from inarch.verify import trace
 from inarch.verify.compare import forced_values
-from inarch.verify.doctor import attention, fourier, linear, norm, table, wiring
+from inarch.verify.doctor import attention, disentangled, fourier, linear, norm, table, wiring
 from inarch.verify.doctor.case import Case
 from inarch.verify.reference import Reference
 from inarch.verify.report import THRESHOLD, Finding
@@ -26,6 +26,7 @@ SUSPECTS = (
     table.diagnose,
     norm.diagnose,
     linear.diagnose,
+    disentangled.diagnose,
     attention.diagnose,
     fourier.diagnose,
     wiring.precision,
@@ -81,7 +82,8 @@ class Doctor:
         ours = Counter(layer for layer, _, port in forced if port == "output")
         inner = [layer for layer in theirs if path and layer.startswith(f"{path}/")]
         if inner and all(ours[layer] > theirs[layer] for layer in inner):
-            return f"it runs {ours[inner[0]]} times and the original {theirs[inner[0]]}"
+            once = min(inner, key=lambda layer: theirs[layer])
+            return f"it runs {ours[once]} times and the original {theirs[once]}"
         return None
 
     def _second(self, key: Key) -> np.ndarray:

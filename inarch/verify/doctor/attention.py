@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from math import sqrt
@@ -42,6 +42,7 @@ class Variant:
     roles: str = "queries, keys and values"
     softmax: str = "keys"
     kind: str = "dot-product attention"
+    positions: str = "as usual"
 
 
 FIELDS = tuple(Variant.__dataclass_fields__)
@@ -51,23 +52,43 @@ FEW = 200
 ENOUGH = 16
 
 
+# What positions add to the products `[batch, heads, query, key]` of split queries and keys.
+Positions = Callable[[np.ndarray, np.ndarray, Variant], np.ndarray]
+
+
 def diagnose(case: Case) -> str | None:
     """What is wrong between queries, keys and values and the output projection."""
     path = case.finding.layer
     heads = getattr(case.layers.get(path), "num_heads", None)
     parts = [case.known("output", f"{path}/{name}") for name in ("query", "key", "value")]
     mask = case.reference.inputs.get("padding_mask")
-    theirs = case.known("input", f"{path}/output")
-    ours = case.forced.get((f"{path}/output", case.key[1], "input"))
-    if heads is None or mask is None or theirs is None or ours is None:
+    if heads is None or mask is None:
         return None
     if any(p is None or p.ndim != 3 or p.shape[-1] % heads for p in parts):
         return None
-    few = _evidence(mask)
-    query, key, value = (p[few] for p in parts if p is not None)
+    query, key, value = (p for p in parts if p is not None)
+    variants = variants_of(Variant(heads), query.shape[-1], mask.size)
+    return explained(case, (query, key, value), mask != 0, variants)
+
+
+def explained(
+    case: Case,
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    real: np.ndarray,
+    variants: Iterator[Variant],
+    positions: Positions | None = None,
+) -> str | None:
+    """How the two differ, by the variants that give what each feeds to its output projection."""
+    path = case.finding.layer
+    theirs = case.known("input", f"{path}/output")
+    ours = case.forced.get((f"{path}/output", case.key[1], "input"))
+    if theirs is None or ours is None:
+        return None
+    few = _evidence(real)
+    query, key, value = (part[few] for part in parts)
     found: dict[str, Variant] = {}
-    for variant in _variants(heads, query.shape[-1], mask.size):
-        mixed = attend(query, key, value, mask[few] != 0, variant)
+    for variant in variants:
+        mixed = attend(query, key, value, real[few], variant, positions)
         for side, values in (("theirs", theirs), ("ours", ours)):
             if side not in found and case.same(mixed, values[few].astype("float64"), few):
                 found[side] = variant
@@ -106,6 +127,8 @@ def _wording(name: str, mine: object, right: object) -> str:
         return f"the heads' order at the {name}: ours {mine}, the original {right}"
     if name == "softmax":
         return f"the softmax: ours is over the {mine}, the original's over the {right}"
+    if name == "positions":
+        return f"relative positions: ours has {mine}, the original has them {right}"
     if name == "roles":
         return (
             f"ours takes the projections as {mine}, the original as {right}, as if they were "
@@ -114,13 +137,13 @@ def _wording(name: str, mine: object, right: object) -> str:
     return f"ours gives {mine}, the original {right}"
 
 
-def _variants(heads: int, width: int, tokens: int) -> Iterator[Variant]:
+def variants_of(usual: Variant, width: int, tokens: int) -> Iterator[Variant]:
     """The usual one, and those that differ in one respect or, at last, in two."""
-    usual = Variant(heads)
+    heads = usual.heads
     masks = [*MASKS, AFTERWARDS, ADDED]
     single = [replace(usual, mask=mask) for mask in masks if mask != PADDED]
     divisors = [n for n in range(1, width + 1) if width % n == 0]
-    single += [replace(usual, scale=scale) for scale in list(SCALES)[1:]]
+    single += [replace(usual, scale=scale) for scale in SCALES if scale != usual.scale]
     single += [replace(usual, scale=f"the root of {n}") for n in divisors if n > 1]
     single += [replace(usual, softmax="queries")]
     single += [replace(usual, split=order) for order in ("(d h)", "[h t d] without transposing")]
@@ -151,23 +174,32 @@ SCALES = {
     "the root of the whole width": lambda width, heads: sqrt(width),
     "a head's width": lambda width, heads: width / heads,
     "the fourth root of a head's width": lambda width, heads: (width / heads) ** 0.25,
+    "the root of twice a head's width": lambda width, heads: sqrt(2 * width / heads),
     "the root of three times a head's width": lambda width, heads: sqrt(3 * width / heads),
     "the root of the number of heads": lambda width, heads: sqrt(heads),
 }
 
 
 def attend(
-    query: np.ndarray, key: np.ndarray, value: np.ndarray, real: np.ndarray, how: Variant
+    query: np.ndarray,
+    key: np.ndarray,
+    value: np.ndarray,
+    real: np.ndarray,
+    how: Variant,
+    positions: Positions | None = None,
 ) -> np.ndarray:
     """Mix the values `[batch, length, width]` in float64."""
     roles = {"queries": query, "keys": key, "values": value}
     order = how.roles.replace(" and ", ", ").split(", ")
-    q, k, v = (_split(roles[name], how) for name in order)
+    q, k, v = (split(roles[name], how) for name in order)
     length = query.shape[1]
     i, j = np.arange(length)[:, None], np.arange(length)[None, :]
     mask = MASKS.get(how.mask, MASKS[PADDED])(real, i, j)
     seen = np.broadcast_to(mask, (len(real), length, length))[:, None]
-    scores = np.einsum("bthd,bshd->bhts", q, k) / _divisor(how, query.shape[-1])
+    scores = np.einsum("bthd,bshd->bhts", q, k)
+    if positions is not None:
+        scores = scores + positions(q, k, how)
+    scores = scores / _divisor(how, query.shape[-1])
     if how.kind == UNIFORM:
         scores = np.zeros_like(scores)
     hidden = np.where(seen, scores, -1e30)
@@ -198,7 +230,7 @@ def _divisor(how: Variant, width: int) -> float:
     return sqrt(float(how.scale.rpartition(" ")[2]))
 
 
-def _split(x: np.ndarray, how: Variant) -> np.ndarray:
+def split(x: np.ndarray, how: Variant) -> np.ndarray:
     batch, length, width = x.shape
     if how.split == "(d h)":
         return x.reshape(batch, length, width // how.heads, how.heads).swapaxes(2, 3)

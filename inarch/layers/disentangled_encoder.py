@@ -1,0 +1,252 @@
+"""Transformer encoder layer with disentangled attention, and the convolution beside the first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from inarch.errors import InputError
+from inarch.layers.activation import Activation, get_activation, serialize_activation
+from inarch.layers.block import TransformerBlock
+from inarch.layers.disentangled_attention import DisentangledSelfAttention
+from inarch.layers.initializer import fresh_initializer
+from inarch.layers.mask import padding_mask_of, self_attention_mask
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+BIASES = {"use_bias", "query_bias", "key_bias", "value_bias", "output_bias"}
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class DisentangledAttentionEncoder(TransformerBlock):
+    """Disentangled self-attention, then a feed-forward half (He et al., 2021, arXiv:2006.03654).
+
+    Args:
+        intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon, kernel_initializer,
+            attention_dropout: as `TransformerBlock` has them.
+        max_relative_positions, bucket_size, position_terms, share_keys: as
+            `DisentangledSelfAttention` has them; `dropout` is its `position_dropout` too.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`.
+        relative_embeddings: float `[rows, dim]`, what `RelativeEmbedding` gives, or `None`.
+        padding_mask: int or bool `[batch, length]` of sequence numbers: 0 for padding, 1 for
+            tokens, 2, 3, ... for further packed sequences. `None` takes the implicit Keras mask.
+        attention_mask: bool or int `[batch, length, length]` or `[batch, 1, length, length]`,
+            true where a token may see another; narrows `padding_mask` further.
+        return_attention_scores: whether to return `(output, scores)`, with the attention
+            probabilities `[batch, num_heads, length, length]`.
+
+    Returns:
+        float `[batch, length, dim]`.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        num_heads: int,
+        dropout: float = 0,
+        activation: Activation = "gelu",
+        layer_norm_epsilon: float = 1e-7,
+        kernel_initializer: Any = "glorot_uniform",
+        *,
+        attention_dropout: float | None = None,
+        max_relative_positions: int = 512,
+        bucket_size: int = 256,
+        position_terms: str = "c2p|p2c",
+        share_keys: bool = True,
+        **kwargs: Any,
+    ):
+        if unknown := sorted(kwargs.keys() & BIASES):
+            raise InputError(f"{unknown[0]}={kwargs[unknown[0]]}: every projection has a bias here")
+        super().__init__(
+            intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon,
+            kernel_initializer, attention_dropout=attention_dropout, **kwargs,
+        )  # fmt: skip
+        self.max_relative_positions = max_relative_positions
+        self.bucket_size = bucket_size
+        self.position_terms = position_terms
+        self.share_keys = share_keys
+
+    def build(self, inputs_shape: Any, relative_embeddings_shape: Any = None) -> None:
+        self.attention = DisentangledSelfAttention(
+            self.num_heads,
+            self.max_relative_positions,
+            self.bucket_size,
+            self.dropout if self.attention_dropout is None else self.attention_dropout,
+            position_terms=self.position_terms,
+            share_keys=self.share_keys,
+            position_dropout=self.dropout,
+            kernel_initializer=self.kernel_initializer,
+            bias_initializer=self.bias_initializer,
+            dtype=self.dtype_policy,
+            name="attention",
+        )
+        self.attention.build(inputs_shape, relative_embeddings_shape)
+        self.attention_norm, self.attention_drop = self._norm_and_dropout("attention", inputs_shape)
+        self._build_feed_forward(inputs_shape)
+        self.built = True
+
+    def call(
+        self,
+        inputs: Any,
+        relative_embeddings: Any = None,
+        padding_mask: Any = None,
+        attention_mask: Any = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+    ) -> Any:
+        mask = self_attention_mask(padding_mask_of(inputs, padding_mask), attention_mask)
+
+        y = self.attention(
+            self._before(self.attention_norm, inputs),
+            relative_embeddings,
+            attention_mask=mask,
+            return_attention_scores=return_attention_scores,
+        )
+        y, *scores = y if return_attention_scores else (y,)
+        x = self._after(self.attention_norm, inputs + self.attention_drop(y))
+        x = self._feed_forward(x)
+        return (x, *scores) if scores else x
+
+    def compute_output_shape(self, inputs_shape: Any, relative_embeddings_shape: Any = None) -> Any:
+        return inputs_shape
+
+    def compute_output_spec(
+        self,
+        inputs: Any,
+        relative_embeddings: Any = None,
+        padding_mask: Any = None,
+        attention_mask: Any = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+    ) -> Any:
+        output = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+        if not return_attention_scores:
+            return output
+        batch, length = inputs.shape[:2]
+        shape = (batch, self.num_heads, length, length)
+        return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **{name: value for name, value in super().get_config().items() if name not in BIASES},
+            "max_relative_positions": self.max_relative_positions,
+            "bucket_size": self.bucket_size,
+            "position_terms": self.position_terms,
+            "share_keys": self.share_keys,
+        }
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class NeighbourConvolution(keras.layers.Layer):
+    """What a convolution over neighbouring tokens gives, added to another path and normalised.
+
+    `norm(residual + activation(dropout(convolution(inputs))))`. Neighbours are tokens of the same
+    sequence; padding and what is packed beside it count as zeros, as beyond the ends.
+
+    Source: microsoft/DeBERTa, DeBERTa/deberta/bert.py, ConvLayer.
+
+    Args:
+        kernel_size: tokens that are seen at once, an odd number.
+        activation: a name or a function (`get_activation`).
+        groups: parts of the width that are convolved each by itself.
+        dropout: rate of dropout before the activation.
+        layer_norm_epsilon: added to the variance in layer normalisation.
+        kernel_initializer: of the kernel.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`.
+        residual: float `[batch, length, dim]`, what the result is added to.
+        padding_mask: int or bool `[batch, length]` of sequence numbers, or `None`.
+
+    Returns:
+        float `[batch, length, dim]`.
+
+    Raises:
+        InputError: `kernel_size` is even, or `groups` doesn't divide the width.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int = 3,
+        activation: Activation = "tanh",
+        groups: int = 1,
+        dropout: float = 0.0,
+        layer_norm_epsilon: float = 1e-7,
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise InputError(
+                f"kernel_size={kernel_size} has no token in the middle. Pass an odd number."
+            )
+        self.kernel_size = kernel_size
+        self.groups = groups
+        self.dropout = dropout
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        # Not `activation`: the layer doesn't end with it.
+        self.function = get_activation(activation)
+
+    def build(self, inputs_shape: Any, residual_shape: Any = None) -> None:
+        width = inputs_shape[-1]
+        if self.groups < 1 or width % self.groups:
+            raise InputError(
+                f"groups={self.groups} doesn't divide the hidden size {width}. Choose a number "
+                "that does."
+            )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.kernel_size, width // self.groups, width),
+            initializer=fresh_initializer(self.kernel_initializer),
+        )
+        self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
+        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
+        )
+        self.norm.build(inputs_shape)
+        self.built = True
+
+    def call(
+        self, inputs: Any, residual: Any, padding_mask: Any = None, training: bool | None = None
+    ) -> Any:
+        numbers = padding_mask_of(inputs, padding_mask)
+        numbers = ops.ones_like(inputs[..., 0], dtype="int32") if numbers is None else numbers
+        batch, length, width = ops.shape(inputs)
+        reach, each = self.kernel_size // 2, width // self.groups
+        padded = ops.pad(inputs, ((0, 0), (reach, reach), (0, 0)))
+        others = ops.pad(numbers, ((0, 0), (reach, reach)), constant_values=-1)
+        kernel = ops.reshape(self.kernel, (self.kernel_size, each, self.groups, each))
+
+        y = ops.cast(self.bias, inputs.dtype)
+        for i in range(self.kernel_size):
+            same = ops.expand_dims(ops.equal(others[:, i : i + length], numbers), -1)
+            seen = ops.where(same, padded[:, i : i + length], 0)
+            seen = ops.reshape(seen, (batch, length, self.groups, each))
+            part = ops.einsum("blgi,igo->blgo", seen, ops.cast(kernel[i], inputs.dtype))
+            y = y + ops.reshape(part, (batch, length, width))
+        y = self.function(self.dropout_layer(y, training=training))
+        return self.norm(residual + y)
+
+    def compute_output_shape(self, inputs_shape: Any, residual_shape: Any = None) -> Any:
+        return inputs_shape
+
+    def compute_output_spec(
+        self, inputs: Any, residual: Any, padding_mask: Any = None, training: bool | None = None
+    ) -> Any:
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "kernel_size": self.kernel_size,
+            "activation": serialize_activation(self.function),
+            "groups": self.groups,
+            "dropout": self.dropout,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

@@ -1,0 +1,85 @@
+"""Which row of a table of relative positions stands for which distance between two tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inarch.errors import InputError
+
+# Distances are looked up in an array, which is never longer than this in one direction.
+FARTHEST = 2**18
+
+
+def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions: int) -> np.ndarray:
+    """Buckets of distances: exact up to half of `bucket_size`, then logarithmic.
+
+    Computed in float32 and rounded up, as the original does; ours doesn't depend on the length.
+
+    Source: He et al., 2021, arXiv:2006.03654; microsoft/DeBERTa, DeBERTa/deberta/da_utils.py,
+    make_log_bucket_dict; transformers, modeling_deberta_v2.py, make_log_bucket_position.
+
+    Args:
+        distances: int, any shape; the position of a query minus that of a key.
+
+    Returns:
+        int64 of the same shape, and of the same signs.
+    """
+    half = bucket_size // 2
+    far = np.maximum(np.abs(distances), max(half, 1)).astype("float32") / np.float32(half)
+    widest = _log(np.float32((max_relative_positions - 1) / half))
+    logarithmic = np.ceil(_log(far) / widest * np.float32(half - 1)) + half
+    return np.where(
+        np.abs(distances) <= half, distances, logarithmic.astype("int64") * np.sign(distances)
+    )
+
+
+def rows_of_distances(bucket_size: int, max_relative_positions: int) -> np.ndarray:
+    """The row of the table for each distance from `-n` to `n`; beyond, rows repeat.
+
+    Args:
+        bucket_size: buckets of each sign; below 1, a distance is its own bucket.
+        max_relative_positions: the distance that the last bucket ends at.
+
+    Returns:
+        int32 `[2 * n + 1]`, of rows of a table that has two rows for every bucket, or for every
+        relative position where there are no buckets.
+
+    Raises:
+        InputError: the two make no buckets.
+    """
+    span = table_span(bucket_size, max_relative_positions)
+    if bucket_size < 1:
+        return np.clip(np.arange(-span, span + 1) + span, 0, 2 * span - 1).astype("int32")
+    half = bucket_size // 2
+    if bucket_size < 4 or max_relative_positions - 1 == half or max_relative_positions < 2:
+        raise InputError(
+            f"bucket_size={bucket_size} with max_relative_positions={max_relative_positions} "
+            "makes no logarithmic buckets. Pass at least 4 buckets and more than half as many "
+            "relative positions, or bucket_size=0 for none."
+        )
+    farthest = span
+    while abs(_bucket(farthest, bucket_size, max_relative_positions)) < span:
+        farthest *= 2
+        if farthest > FARTHEST:
+            raise InputError(
+                f"bucket_size={bucket_size} is too large for "
+                f"max_relative_positions={max_relative_positions}: buckets go on beyond "
+                f"{FARTHEST} tokens. Pass a smaller one."
+            )
+    distances = np.arange(-farthest, farthest + 1)
+    buckets = log_buckets(distances, bucket_size, max_relative_positions)
+    return np.clip(buckets + span, 0, 2 * span - 1).astype("int32")
+
+
+def table_span(bucket_size: int, max_relative_positions: int) -> int:
+    """Half the rows of the table: those for distances from 0 on."""
+    return bucket_size if bucket_size > 0 else max_relative_positions
+
+
+def _log(values: np.ndarray | np.float32) -> np.ndarray:
+    """The float32 nearest to the logarithm, which NumPy's own in float32 isn't everywhere."""
+    return np.log(values.astype("float64")).astype("float32")
+
+
+def _bucket(distance: int, bucket_size: int, max_relative_positions: int) -> int:
+    return int(log_buckets(np.array(distance), bucket_size, max_relative_positions))

@@ -1,0 +1,90 @@
+"""DeBERTa-v2 and v3 as transformers stores them (models/deberta_v2/modeling_deberta_v2.py)."""
+
+import inarch.models.bert.checkpoint as bert
+from inarch.checkpoints.config import ACTIVATIONS, choice, inert, same
+from inarch.checkpoints.related import assuming, fallback, implied, subset
+from inarch.checkpoints.rule import dense, embedding, norm, rule, under, unless, unused, when
+from inarch.checkpoints.source import Head, Source
+
+MASKED_LM = bert.HUGGING_FACE.heads["masked_lm"]
+CLASSIFIER = [*dense("pooler.dense", "pooled_dense"), *dense("classifier", "logits")]
+
+
+def own(term):
+    """Whether positions have a projection of their own for this term of attention."""
+    return lambda m: m["relative_attention"] and not m["share_keys"] and term in m["position_terms"]
+
+
+# A table to be read, and checked against the original with a finger.
+# fmt: off
+CONFIG = [
+    *assuming(bert.HUGGING_FACE.config, vocab_size=128100, hidden_size=1536, layer_norm_eps=1e-7,
+        num_hidden_layers=24, num_attention_heads=24, intermediate_size=6144, type_vocab_size=0),
+    fallback("embedding_size", "embedding_dim", "hidden_size"),
+    same("position_biased_input", "absolute_positions", True),
+    same("relative_attention", "relative_attention", False),
+    same("position_buckets", "bucket_size", -1),
+    same("max_relative_positions", "max_relative_positions", -1),
+    subset("pos_att_type", "position_terms", "c2p", "p2c"),
+    same("share_att_key", "share_keys", False),
+    choice("norm_rel_ebd", "norm_relative", {"none": False, "layer_norm": True}, "none"),
+    same("conv_kernel_size", "conv_kernel_size", 0), same("conv_groups", "conv_groups", 1),
+    choice("conv_act", "conv_activation", ACTIVATIONS, "tanh"),
+    choice("pooler_hidden_act", "pooler_activation", ACTIVATIONS, "gelu"),
+    same("pooler_dropout", "pooler_dropout", 0.0), same("legacy", "legacy_head", True),
+    implied("pooler_hidden_size", lambda c: c.get("hidden_size", 1536)),
+    implied("attention_head_size",
+        lambda c: c.get("hidden_size", 1536) // c.get("num_attention_heads", 24)),
+    implied("pooling", lambda c: {"dropout": c.get("pooler_dropout", 0),
+        "hidden_act": c.get("pooler_hidden_act", "gelu")}),
+    inert("no gradient for a row, and steps that no version takes", "padding_idx", "z_steps"),
+]
+WEIGHTS = [
+    *embedding("embeddings.word_embeddings", "token_embedding"),
+    *when("absolute_positions", embedding("embeddings.position_embeddings", "position_embedding")),
+    *unless("absolute_positions", unused("embeddings.position_embeddings.weight", "not added")),
+    *when("num_segments", embedding("embeddings.token_type_embeddings", "segment_embedding")),
+    *when(lambda m: m["embedding_dim"] not in (None, m["hidden_dim"]),
+        dense("embeddings.embed_proj", "embeddings_projection", bias=False)),
+    *norm("embeddings.LayerNorm", "embeddings_norm"),
+    *when("relative_attention", embedding("encoder.rel_embeddings", "relative_embedding")),
+    *when(lambda m: m["norm_relative"] and m["relative_attention"],
+        norm("encoder.LayerNorm", "relative_norm")),
+    *when(lambda m: m["norm_relative"] and not m["relative_attention"],
+        *(unused(f"encoder.LayerNorm.{n}", "for no table", like=f"embeddings.LayerNorm.{n}")
+            for n in ("weight", "bias"))),
+    *when("conv_kernel_size",
+        rule("encoder.conv.conv.weight", "convolution/kernel", "o i k -> k i o"),
+        rule("encoder.conv.conv.bias", "convolution/bias", "o -> o"),
+        norm("encoder.conv.LayerNorm", "convolution/norm")),
+    *under("encoder.layer.{i}", "layer_{i}",
+        *(dense(f"attention.self.{n}_proj", f"attention/{n}") for n in ("query", "key", "value")),
+        when(own("c2p"), dense("attention.self.pos_key_proj", "attention/position_key")),
+        when(own("p2c"), dense("attention.self.pos_query_proj", "attention/position_query")),
+        bert.AFTER_ATTENTION),
+    *bert.POSITION_IDS,
+]
+HEADS = {
+    "masked_lm": Head(("DebertaV2ForMaskedLM",), [
+        *when("legacy_head", MASKED_LM.weights),
+        *unless("legacy_head", under("lm_predictions.lm_head", "masked_lm_head",
+            dense("dense", "transform"), norm("LayerNorm", "transform_norm"),
+            rule("bias", "output_bias", "v -> v"))),
+    ], when("legacy_head", MASKED_LM.tied), when("legacy_head", MASKED_LM.untied)),
+    "text_classifier": Head(("DebertaV2ForSequenceClassification",), CLASSIFIER,
+        config=[same("cls_dropout", "dropout", None)]),
+    "token_classifier": Head(("DebertaV2ForTokenClassification",), dense("classifier", "logits")),
+    "multiple_choice": Head(("DebertaV2ForMultipleChoice",), CLASSIFIER),
+    "question_answering": Head(("DebertaV2ForQuestionAnswering",), dense("qa_outputs", "logits")),
+    "replaced_tokens": Head(("ReplacedTokenDetectionModel",), under(
+        "mask_predictions", "replaced_tokens", dense("dense", "transform"),
+        norm("LayerNorm", "transform_norm"), dense("classifier", "logits"))),
+}
+HUGGING_FACE = Source(
+    model_type="deberta-v2", architecture="DebertaV2Model", prefix="deberta.",
+    published={
+        "relative_attention": True, "position_buckets": 256, "norm_rel_ebd": "layer_norm",
+        "share_att_key": True, "pos_att_type": "p2c|c2p", "position_biased_input": False,
+    },
+    config=CONFIG, weights=WEIGHTS, heads=HEADS,
+)
