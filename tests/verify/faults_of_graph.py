@@ -255,7 +255,8 @@ def faults(layers: set[str], tanh: bool = False) -> list[Fault]:
     Args:
         tanh: whether the right activation is GELU through tanh.
     """
-    found = [*EMBEDDINGS, *NORMS, *(ACTIVATION_AFTER_TANH if tanh else ACTIVATION), *NUMBERS]
+    found = [*EMBEDDINGS, *NORMS, *(ACTIVATION_AFTER_TANH if tanh else ACTIVATION)]
     found += RESIDUALS if f"{LAYER}/attention" in layers else []
+    found += NUMBERS
     found += SEGMENTS if "segment_embedding" in layers else []
     return [fault for fault in found if fault.places <= layers]
