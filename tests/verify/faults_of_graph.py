@@ -270,7 +270,8 @@ def faults(layers: set[str], tanh: bool = False) -> list[Fault]:
     """
     (tokens,) = (layer for layer in layers if layer.endswith("token_embedding"))
     found = [*embeddings(tokens), *POSITION, *NORMS]
-    found += [*(ACTIVATION_AFTER_TANH if tanh else ACTIVATION), *NUMBERS]
+    found += ACTIVATION_AFTER_TANH if tanh else ACTIVATION
     found += RESIDUALS if f"{LAYER}/attention" in layers else []
+    found += NUMBERS
     found += SEGMENTS if "segment_embedding" in layers else []
     return [fault for fault in found if fault.places <= layers]
