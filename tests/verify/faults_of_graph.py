@@ -269,7 +269,7 @@ def faults(layers: set[str], tanh: bool = False) -> list[Fault]:
         tanh: whether the right activation is GELU through tanh.
     """
     (tokens,) = (layer for layer in layers if layer.endswith("token_embedding"))
-    found = [*embeddings(tokens), *POSITION, *NORMS]
+    found = [*embeddings(tokens), *(POSITION if POSITIONS in layers else []), *NORMS]
     found += ACTIVATION_AFTER_TANH if tanh else ACTIVATION
     found += RESIDUALS if f"{LAYER}/attention" in layers else []
     found += NUMBERS
