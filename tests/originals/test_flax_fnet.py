@@ -1,21 +1,15 @@
 """FNet's Flax checkpoints give what Hugging Face's folders give, to the byte."""
 
 import json
-import os
 import re
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
 import pytest
 
-pytest.importorskip("inarch.models.f_net.backbone", reason="there is no FNet")
-
-from inarch.models.f_net.backbone import FNetBackbone
-
 from inarch.checkpoints.files import Shard, TensorInfo, open_weights, write_safetensors
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
+from inarch.models.f_net.backbone import FNetBackbone
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import MaskedLM, TextClassifier, auto
