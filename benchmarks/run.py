@@ -200,11 +200,13 @@ def deberta(setting: Setting) -> Iterator[Row]:
     if not installed("torch", "transformers"):
         yield absent(what, "torch or transformers")
         return
+    folder = str(setting.scratch / "deberta_v3_base")
+    Probe("make_deberta", (folder,)).run()
     for batch, length in (("8", "128"), ("2", "512")):
         ours, theirs = medians(
             [
-                Probe("deberta_inarch", (batch, length)),
-                Probe("deberta_transformers", (batch, length)),
+                Probe("deberta_inarch", (folder, batch, length)),
+                Probe("deberta_transformers", (folder, batch, length)),
             ],
             max(1, setting.repeats // 2),
         )

@@ -2,7 +2,7 @@
 
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
 from inarch.layers.attention import MultiHeadAttention
-from inarch.layers.disentangled_attention import DisentangledSelfAttention, RelativeEmbedding
+from inarch.layers.disentangled_attention import DisentangledSelfAttention
 from inarch.layers.disentangled_encoder import DisentangledAttentionEncoder, NeighbourConvolution
 from inarch.layers.embedding import (
     PositionEmbedding,
@@ -13,6 +13,7 @@ from inarch.layers.fnet import FNetEncoder
 from inarch.layers.head import MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.mask import self_attention_mask, sequence_positions
+from inarch.layers.relative_position import RelativeEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [

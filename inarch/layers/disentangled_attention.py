@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -12,68 +10,12 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.attention import HIDDEN
 from inarch.layers.initializer import fresh_initializer
-from inarch.layers.mask import combine_masks
+from inarch.layers.mask import combine_masks, steps
 from inarch.layers.relative_position import rows_of_distances, table_span
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 TERMS = ("c2p", "p2c")
-# Queries of a block. Their scores over all distances are twice as wide as needed where the block
-# is the whole sequence, and hardly wider than the keys where it is short.
-BLOCK = 128
-
-
-@keras.saving.register_keras_serializable(package="inarch")
-class RelativeEmbedding(keras.layers.Layer):
-    """A trained vector for every distance, or bucket of distances, between two tokens.
-
-    Source: He et al., 2021, arXiv:2006.03654, section 3.1.
-
-    Args:
-        max_relative_positions: the longest distance of either sign.
-        bucket_size: buckets of either sign, in place of distances; below 1 for none.
-        initializer: of the table.
-
-    Call arguments:
-        inputs: float `[batch, length, dim]`, read for its width alone.
-
-    Returns:
-        float `[2 * bucket_size or 2 * max_relative_positions, dim]`, whatever the batch.
-    """
-
-    def __init__(
-        self,
-        max_relative_positions: int = 512,
-        bucket_size: int = 256,
-        initializer: Any = "glorot_uniform",
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        self.max_relative_positions = max_relative_positions
-        self.bucket_size = bucket_size
-        self.initializer = keras.initializers.get(initializer)
-
-    def build(self, inputs_shape: Any) -> None:
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=self.compute_output_shape(inputs_shape),
-            initializer=self.initializer,
-        )
-        self.built = True
-
-    def call(self, inputs: Any) -> Any:
-        return ops.convert_to_tensor(self.embeddings)
-
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return 2 * table_span(self.bucket_size, self.max_relative_positions), inputs_shape[-1]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "max_relative_positions": self.max_relative_positions,
-            "bucket_size": self.bucket_size,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -86,8 +28,8 @@ class DisentangledSelfAttention(keras.layers.Layer):
     key). `keras.layers.Dense` named `query`, `key`, `value` and `output`, and `position_key` and
     `position_query` where positions have their own, so that `enable_lora` works on each.
 
-    The distances are projected once for all sequences, and of the table only what the length
-    reaches, where that is less than half.
+    The table is projected once for all sequences, and only what the length reaches of it, where
+    that is less than half.
 
     Args:
         num_heads: number of heads; must divide the width of the inputs.
@@ -199,70 +141,55 @@ class DisentangledSelfAttention(keras.layers.Layer):
         queries = self._split_heads(self.query_dense(inputs)) * self._scale
         keys = self._split_heads(self.key_dense(inputs))
         values = self._split_heads(self.value_dense(inputs))
-        length = ops.shape(inputs)[1]
-        near = self._tables(relative_embeddings, length, training)
         mask = _heads_first(combine_masks(attention_mask))
 
-        blocks = _blocks(length)
-        from_keys = None
-        if "p2c" in near:  # a block of keys at a time, so `[heads, batch, key, query]`
-            parts = [_skewed(keys[:, :, b], near["p2c"], b.start, length, -1) for b in blocks]
-            from_keys = ops.swapaxes(_joined(parts, axis=2), 2, 3) * self._scale
-        attended, kept = [], []
-        for block in blocks:
-            asking = queries[:, :, block]
-            logits = ops.einsum("hbtd,hbsd->hbts", asking, keys)
-            if "c2p" in near:
-                logits = logits + _skewed(asking, near["c2p"], block.start, length, 1)
-            if from_keys is not None:
-                logits = logits + from_keys[:, :, block]
-            weights = _softmax(logits, None if mask is None else mask[:, :, block])
-            kept += [weights] if return_attention_scores else []
-            dropped = ops.cast(self.dropout_layer(weights, training=training), values.dtype)
-            attended.append(ops.einsum("hbts,hbsd->bthd", dropped, values))
-        output = self.output_dense(ops.reshape(_joined(attended, axis=1), ops.shape(inputs)))
+        logits = ops.einsum("hbtd,hbsd->hbts", queries, keys)
+        logits = logits + self._position_terms(queries, keys, relative_embeddings, training)
+        weights = _softmax(logits, mask)
+        dropped = ops.cast(self.dropout_layer(weights, training=training), values.dtype)
+        attended = ops.einsum("hbts,hbsd->bthd", dropped, values)
+        output = self.output_dense(ops.reshape(attended, ops.shape(inputs)))
         if not return_attention_scores:
             return output
-        return output, ops.cast(ops.swapaxes(_joined(kept, axis=2), 0, 1), self.compute_dtype)
+        return output, ops.cast(ops.swapaxes(weights, 0, 1), self.compute_dtype)
 
     def _split_heads(self, x: Any) -> Any:
         """`[batch, length, heads * d]` to `[heads, batch, length, d]`."""
         x = ops.reshape(x, (*ops.shape(x)[:2], self.num_heads, x.shape[-1] // self.num_heads))
         return ops.transpose(x, (2, 0, 1, 3))
 
-    def _tables(
-        self, embeddings: Any, length: Any, training: bool | None
-    ) -> dict[str, Callable[[Any], Any]]:
-        """For each term what looks up projected vectors `[heads, n, d]` of distances `[n]`."""
+    def _position_terms(self, queries: Any, keys: Any, embeddings: Any, training: Any) -> Any:
+        """What relative positions add to the scores, `[heads, batch, query, key]`; or 0."""
         if embeddings is None or not self.terms:
-            return {}
-        embeddings = ops.expand_dims(self.position_dropout_layer(embeddings, training=training), 0)
+            return 0.0
+        length = ops.shape(queries)[2]
+        table = ops.expand_dims(self.position_dropout_layer(embeddings, training=training), 0)
         first, last = self._reach(length)
-        if 2 * (last - first) <= embeddings.shape[1]:
-            embeddings = embeddings[:, first:last]
-        else:
-            first = 0
-        rows, farthest = ops.convert_to_tensor(self._rows - first), len(self._rows) // 2
+        table = table[:, first:last]
 
-        def lookup(table: Any, distances: Any) -> Any:
-            places = ops.clip(distances, -farthest, farthest) + farthest
-            return ops.take(table, ops.take(rows, places), axis=1)
-
-        projections = {"p2c": self.position_query_dense, "c2p": self.position_key_dense}
-        return {
-            term: partial(lookup, self._split_heads(dense(embeddings))[:, 0])
-            for term, dense in projections.items()
-            if term in self.terms
-        }
+        index = steps(length)
+        asking, asked = ops.expand_dims(index, 1), ops.expand_dims(index, 0)
+        farthest = len(self._rows) // 2
+        places = ops.clip(asking - asked, -farthest, farthest) + farthest
+        rows = ops.take(ops.convert_to_tensor(self._rows - first), places)
+        added: Any = 0.0
+        if "p2c" in self.terms:
+            vectors = self._split_heads(self.position_query_dense(table))[:, 0] * self._scale
+            added = added + _looked_up(keys, vectors, asked, rows)
+        if "c2p" in self.terms:
+            vectors = self._split_heads(self.position_key_dense(table))[:, 0]
+            added = added + _looked_up(queries, vectors, asking, rows)
+        return added
 
     def _reach(self, length: Any) -> tuple[int, int]:
-        """The rows of the table that a sequence can need; all, where its length is unknown."""
+        """The rows of the table that a sequence needs, where they are known and less than half."""
         farthest = len(self._rows) // 2
+        whole = 0, 2 * table_span(self.bucket_size, self.max_relative_positions)
         if not isinstance(length, int) or length > farthest:
-            return 0, int(self._rows.max()) + 1
-        # One farther than there is any token: `_skewed` has a column more than it keeps.
-        reached = self._rows[farthest - length : farthest + length + 1]
-        return int(reached.min()), int(reached.max()) + 1
+            return whole
+        reached = self._rows[farthest - max(length - 1, 0) : farthest + max(length, 1)]
+        first, last = int(reached.min()), int(reached.max()) + 1
+        return (first, last) if 2 * (last - first) <= whole[1] else whole
 
     # --- Keras ---------------------------------------------------------------------------------
 
@@ -299,17 +226,6 @@ class DisentangledSelfAttention(keras.layers.Layer):
         }
 
 
-def _blocks(length: Any) -> list[slice]:
-    """Slices of a sequence; one, where its length is unknown."""
-    if not isinstance(length, int):
-        return [slice(0, length)]
-    return [slice(i, min(i + BLOCK, length)) for i in range(0, max(length, 1), BLOCK)]
-
-
-def _joined(parts: list[Any], axis: int) -> Any:
-    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=axis)
-
-
 def _heads_first(mask: Any) -> Any:
     """A mask of rank 2 to 4 as `[1 or heads, 1 or batch, T, S]`."""
     if mask is None:
@@ -319,31 +235,27 @@ def _heads_first(mask: Any) -> Any:
     return ops.expand_dims(mask, (0, 1) if len(mask.shape) == 2 else 0)
 
 
-def _skewed(x: Any, near: Callable[[Any], Any], start: Any, length: Any, sign: int) -> Any:
-    """The product of every token of a block with its distance to every token of the sequence.
+def _looked_up(x: Any, vectors: Any, tokens: Any, rows: Any) -> Any:
+    """For every pair of tokens, the product of one of them with the vector of their distance.
 
-    Columns are distances first, one for all sequences, so that no vector is looked up for a pair
-    of tokens. A row then is one further along than the row above; cut into rows that are one
-    shorter, the same numbers stand straight (as in Huang et al., 2018, arXiv:1809.04281).
+    Every token is multiplied with every vector first, once for all of its pairs.
 
     Args:
-        x: float `[heads, batch, n, d]`, the tokens of the block.
-        near: looks up vectors `[heads, m, d]` of distances `[m]`.
-        start: index of the first token of the block.
-        length: tokens of the sequence.
-        sign: 1 if the tokens are queries, -1 if they are keys.
+        x: float `[heads, batch, length, d]`.
+        vectors: float `[heads, rows, d]`.
+        tokens: int `[length, 1]` or `[1, length]`, which token of a pair is in `x`.
+        rows: int `[length, length]`, which vector is the pair's.
 
     Returns:
-        float `[heads, batch, n, length]`.
+        float `[heads, batch, length, length]`.
     """
-    heads, batch, size, dim = ops.shape(x)
-    width = length + size
-    distances = sign * (start + size - 1 - ops.arange(width, dtype="int32"))
-    flat = ops.reshape(x, (heads, batch * size, dim))
-    products = ops.einsum("hxd,hrd->hxr", flat, near(distances))
-    products = ops.reshape(products, (heads, batch, size * width))
-    straight = products[:, :, size - 1 : size - 1 + size * (width - 1)]
-    return ops.reshape(straight, (heads, batch, size, width - 1))[..., :length]
+    heads, batch, length, dim = ops.shape(x)
+    count = ops.shape(vectors)[1]
+    flat = ops.reshape(x, (heads, batch * length, dim))
+    products = ops.einsum("hxd,hrd->hxr", flat, vectors)
+    products = ops.reshape(products, (heads * batch, length * count))
+    chosen = ops.take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
+    return ops.reshape(chosen, (heads, batch, length, length))
 
 
 def _softmax(logits: Any, mask: Any) -> Any:

@@ -41,7 +41,7 @@ def test_every_distance_has_the_originals_row(bucket_size, longest):
 )  # fmt: skip
 @pytest.mark.parametrize("length", [129, 300])
 def test_long_sequences_are_the_originals(changes, length, write):
-    """Longer than a block of queries; most of the table, or little of it, is reached."""
+    """Most of the table is reached, or little of it."""
     changes = {"position_buckets": 32, "max_position_embeddings": 256} | changes
     written = write("DebertaV2Model", **changes)
     random = np.random.default_rng(0)
