@@ -36,10 +36,10 @@ POSITIONS, EMBEDDINGS_NORM = "embeddings/position_embedding", "embeddings_norm"
 # --- embeddings ----------------------------------------------------------------------------------
 
 
-def later(call: Any, x: Any, start_index: Any = 0, positions: Any = None) -> Any:
+def later(call: Any, x: Any, start_index: Any = 0, positions: Any = None, **others: Any) -> Any:
     if positions is not None:
         positions = positions + 1
-    return call(x, start_index=start_index + 1, positions=positions)
+    return call(x, start_index=start_index + 1, positions=positions, **others)
 
 
 def without_positions(layer: Any, inputs: Any, **others: Any) -> Any:
