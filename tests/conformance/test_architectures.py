@@ -13,7 +13,7 @@ from keras import ops
 
 from inarch.checkpoints.config import Field
 from inarch.checkpoints.files import open_weights
-from inarch.errors import PresetError
+from inarch.errors import PresetError, WeightMapError
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
@@ -136,6 +136,18 @@ def test_a_task_around_a_loaded_backbone_keeps_the_checkpoints_config(architectu
     assert json.loads((tmp_path / "three/config.json").read_text())["pad_token_id"] == 7
     again = TextClassifier.from_preset(tmp_path / "three", preprocessor=None)
     assert again.num_classes == 3
+
+
+def test_a_checkpoint_with_a_layer_too_many_or_too_few_is_refused(architecture, tmp_path):
+    tiny(architecture).save_to_preset(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    (layers,) = (e.theirs for e in architecture.sources[0].config
+                 if isinstance(e, Field) and e.ours == "num_layers")  # fmt: skip
+    for number, said in ((1, "unknown in the file"), (3, "missing from the file")):
+        path.write_text(json.dumps(config | {layers: number}))
+        with pytest.raises(WeightMapError, match=said):
+            Backbone.from_preset(tmp_path)
 
 
 def test_every_argument_is_in_the_config_map(architecture):

@@ -17,9 +17,10 @@ pytestmark = pytest.mark.reference
 BERT_BASE = [
     {},
     {"hidden_act": "gelu_new"},
+    {"hidden_act": "gelu_pytorch_tanh"},
     {"hidden_act": "relu"},
     {"hidden_act": "silu"},
-    {"layer_norm_eps": 3e-3},
+    {"layer_norm_eps": 1e-3},
     {"layer_norm_eps": 1e-5, "type_vocab_size": 1},
     {"type_vocab_size": 4},
     {"num_attention_heads": 3},
