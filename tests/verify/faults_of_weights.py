@@ -137,7 +137,7 @@ def tables(tokens: str) -> list[Fault]:
 SEGMENTS = [
     Fault("Segments swapped",
         changed("segment_embedding/embeddings", lambda t: t[::-1]), at("segment_embedding"),
-        "rows are -1 off"),
+        r"rows are -1 off|gives row \d of \S+ where the original gives row \d"),
 ]  # fmt: skip
 
 
