@@ -228,10 +228,16 @@ class TorchFile:
         code = next((code for code, dtype in DTYPES.items() if dtype.name == kind), None)
         if code is None:
             raise CheckpointFileError(f"{path}: tensor {name!r} has dtype {kind}, not supported")
+        if tensor.layout != self._torch.strided:
+            layout = str(tensor.layout).removeprefix("torch.")
+            raise CheckpointFileError(
+                f"{path}: tensor {name!r} is stored as {layout}; only plain (strided) tensors are "
+                "read. Save it again after `.to_dense()`"
+            )
         return code
 
     def read(self, name: str) -> np.ndarray:
-        tensor = self._state[name].detach().contiguous()
+        tensor = self._state[name].detach().resolve_conj().contiguous()
         dtype = DTYPES[self.shard.tensors[name].dtype]
         if dtype.type in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2):
             raw = self._torch.int16 if dtype.itemsize == 2 else self._torch.int8

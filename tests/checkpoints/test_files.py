@@ -480,6 +480,21 @@ def test_torch_float8_is_read(kind, torch, tmp_path):
 
 
 @pytest.mark.reference
+def test_a_sparse_torch_tensor_is_refused_by_name(torch, tmp_path):
+    torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointFileError, match="'w' is stored as sparse_coo"):
+        open_weights(tmp_path)
+
+
+@pytest.mark.reference
+def test_a_conjugate_torch_tensor_is_read_as_its_values(torch, tmp_path):
+    value = torch.tensor([1 + 2j, 3 - 4j])
+    torch.save({"w": value.conj()}, tmp_path / "pytorch_model.bin")
+    with open_weights(tmp_path) as weights:
+        np.testing.assert_array_equal(weights.read("w"), value.numpy().conj())
+
+
+@pytest.mark.reference
 @pytest.mark.parametrize("kind", ["complex128", "float8_e4m3fnuz"])
 def test_a_torch_dtype_that_safetensors_has_not_is_refused(kind, torch, tmp_path):
     torch.save({"w": torch.zeros(2).to(getattr(torch, kind))}, tmp_path / "pytorch_model.bin")
