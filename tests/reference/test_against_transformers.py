@@ -232,6 +232,11 @@ def test_the_pooled_output_and_left_padding_are_the_originals(kind, write):
         ("FNetForTokenClassification", None),
         ("FNetForMultipleChoice", None),
         ("FNetForQuestionAnswering", None),
+        ("RobertaForMaskedLM", None),
+        ("RobertaForSequenceClassification", None),
+        ("RobertaForTokenClassification", None),
+        ("RobertaForQuestionAnswering", None),
+        ("XLMRobertaForMultipleChoice", None),
     ],
 )
 def test_a_backbone_of_a_file_with_a_head_is_exact_and_carries_the_head(
@@ -292,6 +297,7 @@ def pickled(written):
         "BertModel",
         "DebertaV2ForMaskedLM",
         "FNetForMaskedLM",
+        "RobertaForMaskedLM",
     ],
 )
 def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tmp_path):
@@ -300,7 +306,7 @@ def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tm
     task = MaskedLM if "MaskedLM" in kind else None
     name = "logits" if task else "last_hidden_state"
     model = load(written.folder, task)
-    inputs = batch(segments_of({}, kind))
+    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
     double, single = (written.outputs(inputs, name, d) for d in (True, False))
     real = inputs["padding_mask"].astype(bool)
     assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
@@ -369,6 +375,8 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
         ("FNetModel", {"chunk_size_feed_forward": 2}),
         ("FNetModel", {"hidden_act": "quick_gelu"}),
         ("FNetModel", {"num_attention_heads": 4}),
+        ("RobertaModel", {"position_embedding_type": "relative_key"}),
+        ("RobertaModel", {"pad_token_id": 31}),
     ],
 )
 def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
@@ -380,7 +388,9 @@ def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
         Backbone.from_preset(folder)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DebertaV2Model", "DistilBertModel", "FNetModel"])
+@pytest.mark.parametrize(
+    "kind", ["BertModel", "DebertaV2Model", "DistilBertModel", "FNetModel", "RobertaModel"]
+)
 @pytest.mark.parametrize(
     ("task", "suffix"),
     [(MaskedLM, "ForMaskedLM"), (TextClassifier, "ForSequenceClassification")],
@@ -397,19 +407,22 @@ def test_a_fresh_head_saves_as_the_originals_class(kind, task, suffix, write, tm
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     written.model = back.eval()
-    inputs = batch(segments_of({}, kind))
+    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
     ours, theirs = our_outputs(model, inputs), written.outputs(inputs, "logits", True)
     real = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else slice(None)
     np.testing.assert_allclose(ours[real], theirs[real], rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DebertaV2Model", "DistilBertModel"])
+@pytest.mark.parametrize("kind", ["BertModel", "DebertaV2Model", "DistilBertModel", "RobertaModel"])
 def test_a_model_built_here_loads_there(kind, tmp_path):
     from inarch.models.registry import by_model_type
 
     cls = getattr(transformers, kind)
     architecture, _ = by_model_type(cls.config_class.model_type)
-    model = architecture.backbone(50, 2, 2, 8, 16, max_sequence_length=20, activation="relu")
+    whole = dict.fromkeys(architecture.sources[0].parts, True)
+    model = architecture.backbone(
+        50, 2, 2, 8, 16, max_sequence_length=20, activation="relu", **whole
+    )
     for variable in model.weights:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
     model.save_to_preset(tmp_path / "out")
@@ -417,7 +430,7 @@ def test_a_model_built_here_loads_there(kind, tmp_path):
         tmp_path / "out", output_loading_info=True, attn_implementation="eager"
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    inputs = batch(segments_of({}, kind), vocabulary=50)
+    inputs = batch(segments_of({}, kind), vocabulary=50, padding=padding_of({}, kind))
     from .conftest import Written
 
     theirs = Written(tmp_path, back.eval()).outputs(inputs, "last_hidden_state", True)
