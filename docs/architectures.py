@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from inarch.checkpoints.config import ConfigEntry, Field, Inert
+from inarch.checkpoints.related import Implied
 from inarch.checkpoints.rule import Derived, Entry, Rule, Tied
 from inarch.checkpoints.source import Source
 from inarch.models.registry import Architecture, architectures
@@ -136,6 +137,8 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
         return f"`{entry.theirs}`", f"`{entry.ours}`{choices}", default
     if isinstance(entry, Inert):
         return ", ".join(f"`{n}`" for n in entry.theirs), f"no part: {entry.reason}", ""
+    if isinstance(entry, Implied):
+        return f"`{entry.theirs}`", "refused unless it is what other fields imply", ""
     others = " or ".join(f"`{value!r}`" for value in entry.values)
     return f"`{entry.theirs}`", f"refused unless {others}", f"`{entry.values[0]!r}`"
 

@@ -23,10 +23,10 @@ class DisentangledAttentionEncoder(TransformerBlock):
     """Disentangled self-attention, then a feed-forward half (He et al., 2021, arXiv:2006.03654).
 
     Args:
-        intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon, kernel_initializer,
-            attention_dropout: as `TransformerBlock` has them.
-        max_relative_positions, bucket_size, position_terms, share_keys: as
-            `DisentangledSelfAttention` has them; `dropout` is its `position_dropout` too.
+        intermediate_dim, num_heads, dropout, activation: as `TransformerBlock` has them.
+        layer_norm_epsilon, kernel_initializer, attention_dropout: likewise.
+        max_relative_positions, bucket_size: as `DisentangledSelfAttention` has them.
+        position_terms, share_keys: likewise; `dropout` is its `position_dropout` too.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
