@@ -21,11 +21,12 @@ class FeedForwardBlock(keras.layers.Layer):
         layer_norm_epsilon: added to the variance in layer normalisation.
         kernel_initializer: of all kernels.
         bias_initializer: of all biases.
-        activation_dropout: rate of dropout between the feed-forward projections.
     """
 
     normalize_first = False
     use_bias = True
+    # The rate of dropout between the two projections.
+    activation_dropout: float = 0
 
     def __init__(
         self,
@@ -35,8 +36,6 @@ class FeedForwardBlock(keras.layers.Layer):
         layer_norm_epsilon: float = 1e-5,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
-        *,
-        activation_dropout: float = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -46,7 +45,6 @@ class FeedForwardBlock(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.activation_dropout = activation_dropout
         self.supports_masking = True
 
     def _norm_and_dropout(self, name: str, shape: Any) -> tuple[Any, Any]:
@@ -105,7 +103,6 @@ class FeedForwardBlock(keras.layers.Layer):
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "activation_dropout": self.activation_dropout,
         }
 
 
@@ -148,6 +145,7 @@ class TransformerBlock(FeedForwardBlock):
         key_bias: bool | None = None,
         value_bias: bool | None = None,
         output_bias: bool | None = None,
+        activation_dropout: float = 0,
         **kwargs: Any,
     ):
         super().__init__(
@@ -167,6 +165,7 @@ class TransformerBlock(FeedForwardBlock):
         self.key_bias = key_bias
         self.value_bias = value_bias
         self.output_bias = output_bias
+        self.activation_dropout = activation_dropout
 
     def _attention(self, name: str) -> MultiHeadAttention:
         rate = self.dropout if self.attention_dropout is None else self.attention_dropout
@@ -195,4 +194,5 @@ class TransformerBlock(FeedForwardBlock):
             "key_bias": self.key_bias,
             "value_bias": self.value_bias,
             "output_bias": self.output_bias,
+            "activation_dropout": self.activation_dropout,
         }

@@ -58,11 +58,12 @@ def real_tokens(array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarr
     if mask is None:
         return array.reshape(len(array), -1)
     batch, length = mask.shape
+    if array.ndim > 2 and len(array) == 1:
+        array = np.broadcast_to(array, (batch, *array.shape[1:]))
     if array.ndim == 4 and array.shape[0] == batch and array.shape[2] == length:
         array = array.swapaxes(1, 2)
-    if array.ndim < 3 or array.shape[1] != length or array.shape[0] not in (1, batch):
+    if array.ndim < 3 or array.shape[1] != length or array.shape[0] != batch:
         return array.reshape(len(array), -1)
-    array = np.broadcast_to(array, (batch, *array.shape[1:]))
     return array[mask != 0].reshape(int((mask != 0).sum()), -1)
 
 
