@@ -69,8 +69,9 @@ def test_a_flipped_bit_in_a_data_file_is_noticed_with_its_tensor(tmp_path_factor
     with open_bundle(files(tmp_path_factory.mktemp("broken"), data=bytes(broken))) as weights:
         for name in weights.header:
             refusals[name] = complaint(lambda name=name: weights.read(name), CheckpointFileError)
-            assert complaint(lambda name=name: weights.read(name), CheckpointFileError) == (
-                refusals[name]
+            assert (
+                complaint(lambda name=name: weights.read(name), CheckpointFileError)
+                == (refusals[name])
             )
     (said,) = (said for said in refusals.values() if said)
     (name,) = (name for name, said in refusals.items() if said)
