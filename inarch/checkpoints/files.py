@@ -223,7 +223,7 @@ class TorchFile:
         except Exception as e:
             first = str(e).strip().splitlines() or [type(e).__name__]
             needed = re.search(r"GLOBAL ([\w.]+)", str(e))
-            why = f"it wants {needed[1]}" if needed else first[0]
+            why = f"it wants {needed[1]}" if needed else f"{type(e).__name__}: {first[0]}"
             raise CheckpointFileError(
                 f"{path} can't be read as torch weights without running code from it: {why}"
             ) from e

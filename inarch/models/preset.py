@@ -267,7 +267,7 @@ def _write(
 ) -> None:
     for shard in shards:
         files.write_safetensors(folder / shard.filename, shard, values)
-    if len(shards) > 1:
+    if len(shards) > 1 or shards[0].filename != "model.safetensors":
         _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
     (folder / CONFIG).write_bytes(config_text.encode())
 

@@ -218,7 +218,6 @@ def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
     known = [
         *SIZES,
         *TRAINING,
-        "pooler_dropout",
         "max_positions",
         *(entry.theirs for entry in SETTLED),
     ]
