@@ -177,6 +177,10 @@ class TorchFile:
     Args:
         inside: the entry that holds the tensors, where the file holds more than them.
         allow: plain data classes that may be made beside tensors, numbers and text.
+
+    Attributes:
+        beside: what the file holds beside `inside`.
+        others: names of what lies among the tensors and is none.
     """
 
     def __init__(self, path: Path, inside: str = "state_dict", allow: Sequence[type] = ()):
@@ -197,6 +201,7 @@ class TorchFile:
         if not isinstance(state, dict):
             raise CheckpointFileError(f"{path} holds a {type(state).__name__}, not named tensors")
         self._state = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
+        self.others = [str(k) for k, v in state.items() if not isinstance(v, torch.Tensor)]
         tensors = {
             name: TensorInfo(self._code(path, name, t), tuple(t.shape))
             for name, t in self._state.items()
@@ -218,7 +223,7 @@ class TorchFile:
         except Exception as e:
             first = str(e).strip().splitlines() or [type(e).__name__]
             needed = re.search(r"GLOBAL ([\w.]+)", str(e))
-            why = f"it wants {needed[1]}" if needed else first[0]
+            why = f"it wants {needed[1]}" if needed else f"{type(e).__name__}: {first[0]}"
             raise CheckpointFileError(
                 f"{path} can't be read as torch weights without running code from it: {why}"
             ) from e

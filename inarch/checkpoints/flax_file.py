@@ -1,7 +1,8 @@
 """Flax's checkpoints (flax.serialization, `msgpack_serialize`), read without Flax.
 
 A tree of dictionaries whose leaves are arrays. A tensor's name is its path through the tree, with
-slashes between.
+slashes between. Leaves of another kind are tensors too, so that a weight map has to account for
+them: a number is one of no axes, text and all else are rows of bytes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class FlaxFile:
     def __init__(self, path: Path):
         self._file = MappedFile(path)
         self._pieces: dict[str, list[Piece]] = {}
+        self._plain: dict[str, np.ndarray] = {}
         tensors: dict[str, TensorInfo] = {}
         try:
             tree = unpack(self._file.bytes, str(path))
@@ -48,28 +50,32 @@ class FlaxFile:
             for name, leaf in self._leaves(tree, ""):
                 if name in tensors:
                     raise CheckpointError(f"{path} has two arrays of the name {name!r}")
-                tensors[name], self._pieces[name] = self._array(leaf, f"{name!r} in {path}")
+                if isinstance(leaf, Raw | dict):
+                    tensors[name], self._pieces[name] = self._array(leaf, f"{name!r} in {path}")
+                else:
+                    value = self._plain[name] = _plain(leaf)
+                    tensors[name], self._pieces[name] = _info(value), []
         except CheckpointError as e:
             raise CheckpointFileError(str(e)) from e
         order = sorted(tensors, key=lambda name: [piece.begin for piece in self._pieces[name]])
         self.shard = Shard(path.name, {name: tensors[name] for name in order})
 
     def _leaves(self, tree: Mapping[Any, Any], above: str) -> Iterator[tuple[str, Any]]:
-        """Arrays and their names; numbers and text, such as a count of steps, are passed over."""
+        """Every leaf of the tree and its name."""
         for key, value in tree.items():
             name = f"{above}{key}"
             if isinstance(value, list):
                 value = dict(enumerate(value))
             if isinstance(value, dict) and CHUNKED not in value:
                 yield from self._leaves(value, f"{name}/")
-            elif isinstance(value, dict) or (
-                isinstance(value, Raw) and value.kind in (ARRAY, SCALAR)
-            ):
+            else:
                 yield name, value
 
     def _array(self, leaf: Any, what: str) -> tuple[TensorInfo, list[Piece]]:
         if isinstance(leaf, Raw):
-            piece = self._piece(leaf, what)
+            bare = TensorInfo("U8", (leaf.end - leaf.begin,))
+            whole = leaf.kind in (ARRAY, SCALAR)
+            piece = self._piece(leaf, what) if whole else Piece(bare, leaf.begin)
             return piece.info, [piece]
         try:
             sizes, chunks = leaf["shape"], leaf["chunks"]
@@ -101,6 +107,8 @@ class FlaxFile:
         return Piece(info, data.begin)
 
     def read(self, name: str) -> np.ndarray:
+        if name in self._plain:
+            return self._plain[name]
         pieces = [
             self._file.array(DTYPES[piece.info.dtype], piece.info.shape, piece.begin)
             for piece in self._pieces[name]
@@ -117,6 +125,17 @@ class FlaxFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _plain(value: Any) -> np.ndarray:
+    """What isn't an array as one."""
+    if isinstance(value, bool | int | float):
+        return np.array(value)
+    return np.frombuffer((value or "").encode(), np.uint8)
+
+
+def _info(array: np.ndarray) -> TensorInfo:
+    return TensorInfo(CODES[array.dtype], array.shape)
 
 
 def _check_shape(shape: Any, what: str) -> None:

@@ -29,13 +29,15 @@ class Opened:
     """A folder of an original: the table for its names, its config and its weights.
 
     `source.model_type` is that of Hugging Face's format of the same model. `left` are tensors
-    that no head of that format can hold, with the reason.
+    that no head of that format can hold, with the reason; `beside` is what a file holds beside
+    the tensors and has no part in the model, likewise.
     """
 
     source: Source
     config: Mapping[str, Any]
     weights: Weights
     left: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tie(self) -> bool:
@@ -90,6 +92,9 @@ def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any
     config["architectures"] = _classes(target, held) or [target.architecture]
     config["dtype"] = DTYPES[next(iter(translation.header.values())).dtype].name
     write_fields(target.config, arguments, config, complete=True)
+    for head in target.heads.keys() & opened.source.heads.keys():
+        said = opened.source.head_arguments(head, opened.config)
+        write_fields(target.heads[head].config, said, config)
     if not opened.tie:
         config["tie_word_embeddings"] = False
     if classes != 2:  # which is what a config means that doesn't say

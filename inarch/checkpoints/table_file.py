@@ -6,11 +6,11 @@ each block with a checksum, then a block that says where the blocks lie, then a 
 
 from __future__ import annotations
 
-import functools
 import struct
 from pathlib import Path
 
 import inarch.wire as wire
+from inarch.checkpoints.crc32c import crc32c, masked
 from inarch.errors import CheckpointError, CheckpointFileError
 
 FOOTER = 48
@@ -121,27 +121,3 @@ def _parse(block: bytes, name: str) -> list[tuple[bytes, bytes]]:
         entries.append((key, block[at : at + size]))
         at += size
     return entries
-
-
-@functools.cache
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-def crc32c(data: bytes) -> int:
-    """The CRC-32C (Castagnoli) of a few bytes; RFC 3720, appendix B.4."""
-    table = _crc_table()
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
-
-
-def masked(crc: int) -> int:
-    """A checksum as it is stored, so that one of bytes that hold one stays telling."""
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import inarch.wire as wire
+from inarch.checkpoints.crc32c import crc32c, masked
 from inarch.checkpoints.files import DTYPES, Shard, TensorInfo, Weights
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.table_file import read_table
@@ -29,11 +30,12 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 @dataclass(frozen=True)
 class Place:
-    """What the index says of a tensor: its kind, and where its bytes lie."""
+    """What the index says of a tensor: its kind, where its bytes lie, and their checksum."""
 
     info: TensorInfo
     shard: int
     begin: int
+    checksum: int
 
     @property
     def end(self) -> int:
@@ -41,9 +43,14 @@ class Place:
 
 
 class TensorBundle:
-    """The tensors of a TensorFlow checkpoint, mapped for reading."""
+    """The tensors of a TensorFlow checkpoint, mapped for reading.
+
+    A tensor's bytes are held to their checksum when it is first read, so that what isn't read
+    costs nothing.
+    """
 
     def __init__(self, prefix: Path):
+        self._checked: set[str] = set()
         index = prefix.with_name(f"{prefix.name}.index")
         entries = read_table(index)
         try:
@@ -65,8 +72,16 @@ class TensorBundle:
 
     def read(self, name: str) -> np.ndarray:
         place = self._places[name]
-        dtype = DTYPES[place.info.dtype]
-        return self._files[place.shard].array(dtype, place.info.shape, place.begin)
+        file = self._files[place.shard]
+        if name not in self._checked:
+            raw = file.array(np.dtype(np.uint8), (place.info.nbytes,), place.begin)
+            if masked(crc32c(raw)) != place.checksum:
+                raise CheckpointFileError(
+                    f"{file.path} is damaged: tensor {name!r}, at bytes {place.begin:,} to "
+                    f"{place.end:,}, doesn't have its checksum; fetch it again"
+                )
+            self._checked.add(name)
+        return file.array(DTYPES[place.info.dtype], place.info.shape, place.begin)
 
     def release(self, name: str) -> None:
         """Drop the mapped pages of a tensor that has been copied out."""
@@ -119,12 +134,12 @@ def _place(entry: bytes, what: str, count: int) -> Place:
         if number == 7:
             raise CheckpointError(f"{what} is stored in slices; save it as one variable")
         found[number] = value
-    numbers = {n: wire.number_of(found.get(n, 0), what) for n in (1, 3, 4, 5)}
+    numbers = {n: wire.number_of(found.get(n, 0), what) for n in (1, 3, 4, 5, 6)}
     if numbers[1] not in CODES:
         kind = "text" if numbers[1] == STRING else f"of TensorFlow's type {numbers[1]}"
         raise CheckpointError(f"{what} is {kind}; only plain numbers are read here")
     info = TensorInfo(CODES[numbers[1]], _shape(wire.bytes_of(found.get(2, b""), what), what))
-    place = Place(info, numbers[3], numbers[4])
+    place = Place(info, numbers[3], numbers[4], numbers[6])
     if not (0 <= place.shard < count and place.begin >= 0 and numbers[5] == info.nbytes):
         raise CheckpointError(
             f"{what} ({info.dtype} {list(info.shape)}) can't be {numbers[5]:,} bytes from "

@@ -30,7 +30,7 @@ def describe(preset: str | os.PathLike) -> dict[str, Any]:
         found: dict[str, Any] = {
             "folder": str(checkpoint.folder),
             "architecture": checkpoint.architecture.name,
-            "written_by": checkpoint.config.get("architectures") or [],
+            "written_by": _written_by(checkpoint),
             "format": weights.format,
             "files": [shard.filename for shard in weights.shards],
             "bytes": sum(info.nbytes for info in header.values()),
@@ -59,6 +59,11 @@ def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
         "carried": proof.carried,
         "problem": None,
     }
+
+
+def _written_by(checkpoint: Checkpoint) -> list[str]:
+    named = checkpoint.config.get("architectures")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
 
 def _heads(checkpoint: Checkpoint) -> dict[str, str]:

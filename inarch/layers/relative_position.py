@@ -109,11 +109,16 @@ def rows_of_distances(bucket_size: int, max_relative_positions: int) -> np.ndarr
     if bucket_size < 1:
         return np.clip(np.arange(-span, span + 1) + span, 0, 2 * span - 1).astype("int32")
     half = bucket_size // 2
-    if bucket_size < 4 or max_relative_positions - 1 == half or max_relative_positions < 2:
+    if bucket_size < 4:
         raise InputError(
-            f"bucket_size={bucket_size} with max_relative_positions={max_relative_positions} "
-            "makes no logarithmic buckets. Pass at least 4 buckets and more than half as many "
-            "relative positions, or bucket_size=0 for none."
+            f"bucket_size={bucket_size} is too small: half of the buckets are of one distance "
+            "each, and the rest need two. Pass 4 or more, or 0 for a row of each distance."
+        )
+    if max_relative_positions - 1 == half or max_relative_positions < 2:
+        raise InputError(
+            f"max_relative_positions={max_relative_positions} leaves no distance to the far half "
+            f"of bucket_size={bucket_size}: the first {half} buckets are of one distance each. "
+            f"Pass more than {half + 1}, or bucket_size=0 for a row of each distance."
         )
     farthest = span
     while abs(_bucket(farthest, bucket_size, max_relative_positions)) < span:
@@ -121,8 +126,8 @@ def rows_of_distances(bucket_size: int, max_relative_positions: int) -> np.ndarr
         if farthest > FARTHEST:
             raise InputError(
                 f"bucket_size={bucket_size} is too large for "
-                f"max_relative_positions={max_relative_positions}: buckets go on beyond "
-                f"{FARTHEST} tokens. Pass a smaller one."
+                f"max_relative_positions={max_relative_positions}: the last bucket would begin "
+                f"beyond {FARTHEST:,} tokens. Pass a smaller bucket_size, or more positions."
             )
     distances = np.arange(-farthest, farthest + 1)
     buckets = log_buckets(distances, bucket_size, max_relative_positions)

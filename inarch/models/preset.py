@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,8 @@ class Checkpoint:
         if self.original is None:
             return proof
         source, header = self.original.source, self.original.weights.header
-        return prove(source, header, ours, arguments, head, self.tie, where)
+        proof = prove(source, header, ours, arguments, head, self.tie, where)
+        return replace(proof, carried={**proof.carried, **self.original.beside})
 
     def copy_to(self, folder: Path) -> None:
         """Write config and weights to an existing folder, in Hugging Face's format.
@@ -266,7 +267,7 @@ def _write(
 ) -> None:
     for shard in shards:
         files.write_safetensors(folder / shard.filename, shard, values)
-    if len(shards) > 1:
+    if len(shards) > 1 or shards[0].filename != "model.safetensors":
         _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
     (folder / CONFIG).write_bytes(config_text.encode())
 

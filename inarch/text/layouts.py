@@ -199,11 +199,7 @@ def spec_for(
     """
     if isinstance(model, bytes):
         model = read_model(model, name)
-    if model.model_type != UNIGRAM:
-        raise CheckpointError(
-            f"{model.name} is a {MODEL_TYPES[model.model_type]} model; that of {layout.title} is "
-            "a Unigram model. Give the folder a tokenizer.json."
-        )
+    check_unigram(model, layout.title)
     parts = layout.parts(model, config)
     ids = {entry[0]: index for index, entry in enumerate(parts["vocab"])}
     metaspace = {
@@ -228,6 +224,15 @@ def spec_for(
             "byte_fallback": False,
         },
     }
+
+
+def check_unigram(model: Model, title: str) -> None:
+    """Raises CheckpointError where a model is of a type that a family doesn't use."""
+    if model.model_type != UNIGRAM:
+        raise CheckpointError(
+            f"{model.name} is a {MODEL_TYPES[model.model_type]} model; that of {title} is a "
+            "Unigram model. Put a tokenizer.json beside it, which is read in its place."
+        )
 
 
 def _pieces(model: Model) -> list[list]:

@@ -3,10 +3,14 @@
 Google's BERT has a `vocab.txt`, and nowhere says whether it is for lower-cased text. fairseq has a
 `dict.txt` of what another tokenizer gives: GPT-2's byte pairs (`encoder.json`, `vocab.bpe`), or
 SentencePiece's pieces (`sentencepiece.bpe.model`). FNet's SentencePiece model has its own name.
+
+The weights of such folders are told of in `models/*/original.py`. The two halves are apart because
+a tokenizer is read with no model at hand, and this room knows of none.
 """
 
 import json
 import re
+import warnings
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from typing import Any
 from inarch.errors import CheckpointError, ConfigError
 from inarch.text.byte_level import parse_ids
 from inarch.text.files import object_of, text_of
+from inarch.text.layouts import check_unigram
 from inarch.text.sentence_piece_model import read_model
 
 GOOGLE_CONFIG = "bert_config.json"
@@ -58,6 +63,7 @@ def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
     if google and "vocab.txt" in ours:
         return _google(folder, ours)
     if FNET_PIECES in given:
+        check_unigram(read_model(given[FNET_PIECES], FNET_PIECES), "FNet")
         config = {"tokenizer_class": "FNetTokenizer"}
         return {"spiece.model": given[FNET_PIECES], "tokenizer_config.json": _json(config)} | ours
     return _fairseq(given, ours) if whole(given) else ours
@@ -87,20 +93,26 @@ def _google(folder: Path, ours: dict[str, bytes]) -> dict[str, bytes]:
     config = object_of(text_of(ours, name), name, ConfigError) if name in ours else {}
     if "do_lower_case" in config:
         return ours
-    lower = lower_case(folder, text_of(ours, "vocab.txt").split("\n"))
+    lower = CASES.get(folder.resolve().name)
+    if lower is None:
+        lower = looks_lower_case(text_of(ours, "vocab.txt").split("\n"))
+        shown = "none, so text is lower-cased" if lower else "some, so text is left as it is"
+        warnings.warn(
+            f"{folder} doesn't say whether its text is to be lower-cased. Of words with capital "
+            f"letters its vocab.txt has {shown}. To settle it, write "
+            f'{{"do_lower_case": true}} or {{"do_lower_case": false}} to {folder / name}',
+            stacklevel=2,
+        )
     config |= {"do_lower_case": lower, "tokenizer_class": "BertTokenizer"}
     return ours | {name: _json(config)}
 
 
-def lower_case(folder: Path, vocabulary: Sequence[str]) -> bool:
-    """Whether a vocabulary of Google's BERT is for text in lower case.
+def looks_lower_case(vocabulary: Sequence[str]) -> bool:
+    """Whether a vocabulary of Google's BERT seems to be made of lower-cased text.
 
-    Their programs are told on the command line and check it against the folder's name where they
-    know it. A folder of another name is told by its vocabulary: one made of lower-cased text has
-    no capital letter but in tokens in brackets, and one that has them can't be reached otherwise.
+    It then has no capital letter but in tokens in brackets; one that has them couldn't be reached
+    otherwise. Google's programs are told on the command line.
     """
-    if folder.resolve().name in CASES:
-        return CASES[folder.resolve().name]
     words = (token.strip() for token in vocabulary)
     words = (word for word in words if not re.fullmatch(r"\[.*\]", word))
     return not any(word != word.lower() for word in words)

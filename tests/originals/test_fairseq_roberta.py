@@ -208,7 +208,10 @@ def test_the_map_is_proven_on_the_names_that_are_there(kind, tmp_path):
     with Checkpoint(folder) as checkpoint:
         proof = auto.prove(checkpoint)
         names = checkpoint.original.weights.header
-        assert len(names) == proof.tensors + len(proof.tied) + len(proof.carried)
+        beside = {"extra_state", "optimizer_history"}
+        assert beside <= proof.carried.keys()
+        carried = len(proof.carried) - len(beside)
+        assert len(names) == proof.tensors + len(proof.tied) + carried
         assert proof.tied == (next(n for n in names if n.endswith("lm_head.weight")),)
     done = auto.export(folder, tmp_path / "out")
     assert done.comparison.same
@@ -281,6 +284,39 @@ def test_a_file_that_says_nothing_of_its_model_is_refused(folder, tensors):
     torch.save({"model": {"encoder.x": torch.zeros(1)}}, folder / "model.pt")
     (folder / "dict.txt").write_text("0 1\n")
     refused(folder, CheckpointFileError, "should have 'args' or 'cfg'")
+
+
+@pytest.mark.parametrize("place", ["beside", "within"])
+def test_an_entry_that_is_not_known_is_refused_by_name(place, folder):
+    state = torch.load(folder / "model.pt", weights_only=False)
+    (state if place == "beside" else state["model"])["fsdp_metadata"] = {"shards": 2}
+    torch.save(state, folder / "model.pt")
+    refused(folder, CheckpointError, r"model\.pt has entries that aren't known.*fsdp_metadata")
+
+
+def test_training_state_is_named_with_its_reason(folder):
+    state = torch.load(folder / "model.pt", weights_only=False)
+    state |= {"criterion": {}, "task_state": {}, "last_optimizer_state": {"state": {}}}
+    torch.save(state, folder / "model.pt")
+    with Checkpoint(folder) as checkpoint:
+        carried = auto.prove(checkpoint).carried
+    assert carried["last_optimizer_state"] == "the optimizer's state; not saved"
+    expected = {"criterion", "task_state", "extra_state", "optimizer_history"}
+    assert expected <= carried.keys()
+
+
+@pytest.mark.parametrize(("said", "rate"), [({"pooler_dropout": 0.3}, 0.3), ({}, 0.0)])
+@pytest.mark.parametrize("heads", [HEADS, HEADS | CLASSIFIER])
+def test_the_poolers_dropout_is_the_classifiers(said, rate, heads, tmp_path):
+    arrays = hugging_face(tmp_path / "ours", heads)
+    folder = write(tmp_path / "theirs", newest(fairseq_names(arrays)), **said)
+    model = TextClassifier.from_preset(folder, preprocessor=None)
+    assert [model.get_layer(f"{n}_dropout").rate for n in ("pooled", "classifier")] == [rate, rate]
+    model.save_to_preset(tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["classifier_dropout"] == rate
+    write(folder, newest(fairseq_names(arrays)), pooler_dropout="much")
+    refused(folder, ConfigError, "'pooler_dropout' has the unusable value 'much'")
 
 
 def test_a_dictionary_of_another_model_is_refused(folder, tensors):

@@ -43,10 +43,16 @@ def test_an_array_that_was_cut_in_pieces_is_joined(tmp_path):
         np.testing.assert_array_equal(weights.read("a/b"), array)
 
 
-def test_numbers_and_text_beside_the_arrays_are_passed_over(tmp_path):
-    tree = {"step": 7, "rate": 0.5, "name": "x", "none": None, "list": [np.ones(2, "float32")]}
+def test_numbers_and_text_beside_the_arrays_have_their_names_too(tmp_path):
+    plain = {"step": 7, "rate": 0.5, "on": True, "name": "é", "raw": b"ab", "none": None}
+    tree = plain | {"list": [np.ones(2, "float32")]}
     with open_flax(write(tmp_path, pack(tree))) as weights:
-        assert list(weights.header) == ["list/0"]
+        assert sorted(weights.header) == sorted([*plain, "list/0"])
+        found = {name: weights.read(name) for name in weights.header}
+    assert {name: found[name].item() for name in ("step", "rate", "on")} == {
+        "step": 7, "rate": 0.5, "on": True
+    }  # fmt: skip
+    assert [found[n].tobytes() for n in ("name", "raw", "none")] == ["é".encode(), b"ab", b""]
 
 
 @given(st.integers(0, len(BYTES) - 1))

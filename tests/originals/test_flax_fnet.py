@@ -141,6 +141,23 @@ def test_another_tree_is_refused(tree, kind, said, folders, tmp_path):
         Checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize("leaf", [True, 3, "hartley", None])
+def test_what_is_no_array_is_named_and_refused_but_in_the_optimizers_state(leaf, folders, tmp_path):
+    path = tmp_path / "f_net_checkpoint"
+    with open_flax_tree(folders[0]) as weights:
+        arrays = {n: weights.read(n) for n in weights.header if n.startswith("target")}
+    state = {"step": 7, "kind": "adam", "rates": [0.1]}
+    path.write_bytes(pack(nested(arrays) | {"state": state}))
+    with Checkpoint(tmp_path) as checkpoint:
+        carried = auto.prove(checkpoint).carried
+    assert {n for n, why in carried.items() if "optimizer" in why} == {
+        "state/step", "state/kind", "state/rates/0"
+    }  # fmt: skip
+    path.write_bytes(pack(nested(arrays | {"target/encoder/mixing": leaf})))
+    with pytest.raises(WeightMapError, match="unknown in the file: target/encoder/mixing"):
+        Checkpoint(tmp_path)
+
+
 def open_flax_tree(folder):
     from inarch.checkpoints.flax_file import open_flax
 

@@ -135,7 +135,9 @@ def test_both_folders_give_the_same_variables_and_the_same_numbers(folders, head
         one, two = (load(folder) for folder in folders)
         assert values(one) == values(two)
         assert not one.fresh_weights
-        assert one.arguments | {"backbone": 0} == two.arguments | {"backbone": 0}
+        told = {"dropout": 0.1} if "dropout" in two.arguments and head == "classifier" else {}
+        told = told if isinstance(one, TextClassifier) else {}  # as run_classifier.py has it
+        assert one.arguments | {"backbone": 0} == two.arguments | {"backbone": 0} | told
         tokens = np.random.default_rng(1).integers(0, 31, (2, 7)).astype("int32")
         inputs = {"token_ids": tokens, "padding_mask": np.ones_like(tokens)}
         inputs["segment_ids"] = tokens % 2

@@ -45,6 +45,19 @@ def test_the_case_is_that_of_the_published_name_or_of_the_vocabulary(
     assert found == [word if lower or vocabulary is CASED else "[UNK]"]
 
 
+@pytest.mark.parametrize(("vocabulary", "shown"), [(LOWER, "has none"), (CASED, "has some")])
+def test_a_guess_of_the_case_is_told_with_the_way_out(vocabulary, shown, tmp_path):
+    folder = google(tmp_path / "mine", vocabulary)
+    with pytest.warns(UserWarning, match=rf"mine doesn't say.*{shown}.*do_lower_case.*to .*mine"):
+        Tokenizer.from_folder(folder)
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_the_case_is_known_there_is_no_warning(tmp_path):
+    Tokenizer.from_folder(google(tmp_path / "cased_L-12_H-768_A-12", CASED))
+    Tokenizer.from_folder(google(tmp_path / "a", LOWER, tokenizer_config={"do_lower_case": True}))
+
+
 def test_what_a_config_says_of_the_case_is_kept(tmp_path):
     said = {"do_lower_case": False, "model_max_length": 9}
     folder = google(tmp_path / "a", LOWER, tokenizer_config=said)
@@ -139,14 +152,14 @@ def test_a_line_that_is_no_token_and_count_is_refused_by_its_number(line, tmp_pa
         Tokenizer.from_folder(folder)
 
 
-def pieces(*tokens):
-    """A SentencePiece model of a few words."""
+def pieces(*tokens, kind=1):
+    """A SentencePiece model of a few words; `kind` 2 is BPE."""
     kinds = {"<unk>": 2, "<s>": 3, "</s>": 3}
     made = b"".join(
         field(1, field(1, t.encode()) + b"\x15" + bytes(4) + field(3, kinds.get(t, 1)))
         for t in ("<unk>", "<s>", "</s>", *tokens)
     )
-    return made + field(2, field(3, 1)) + field(3, field(3, 1))
+    return made + field(2, field(3, kind)) + field(3, field(3, 1))
 
 
 WORDS = ["▁", "a", "b", "▁ab"]
@@ -186,3 +199,14 @@ def test_fnets_model_is_found_under_its_own_name(tmp_path):
     tokenizer = Tokenizer.from_folder(tmp_path)
     assert tokenizer.config["tokenizer_class"] == "FNetTokenizer"
     assert tokenizer.encode("ab").tokens == ["[CLS]", "▁ab", "[SEP]"]
+
+
+def test_a_model_of_another_type_is_refused_under_the_name_that_its_file_has(tmp_path):
+    path = tmp_path / "c4_bpe_sentencepiece.model"
+    path.write_bytes(pieces("[CLS]", "[SEP]", "[MASK]", "<pad>", *WORDS, kind=2))
+    said = r"^c4_bpe_sentencepiece\.model is a BPE model.*Put a tokenizer\.json beside it"
+    with pytest.raises(CheckpointError, match=said):
+        Tokenizer.from_folder(tmp_path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match=r"^c4_bpe_sentencepiece\.model"):
+        Tokenizer.from_folder(tmp_path)

@@ -68,6 +68,7 @@ GOOGLE = Source(
         "text_classifier": Head(
             ("run_classifier.create_model",),
             weights=projection("output_weights", "output_bias", "logits"),
+            config=[constant("dropout", 0.1)],
             needs=("pooler",),
         ),
         "next_sentence": Head(

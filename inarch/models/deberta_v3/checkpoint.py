@@ -34,7 +34,7 @@ CONFIG = [
     same("pooler_dropout", "pooler_dropout", 0.0), same("legacy", "legacy_head", True),
     implied("pooler_hidden_size", lambda c: c.get("hidden_size", 1536)),
     implied("attention_head_size",
-        lambda c: c.get("hidden_size", 1536) // c.get("num_attention_heads", 24)),
+        lambda c: c.get("hidden_size", 1536) // (c.get("num_attention_heads", 24) or 1)),
     implied("pooling", lambda c: {"dropout": c.get("pooler_dropout", 0),
         "hidden_act": c.get("pooler_hidden_act", "gelu")}),
     inert("no gradient for a row, and steps that no version takes", "padding_idx", "z_steps"),

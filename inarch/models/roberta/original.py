@@ -41,7 +41,21 @@ SETTLED: tuple[Only, ...] = (
     only("mha_heads_to_keep", -1),
     only("ffn_blocks_to_remove", -1),
 )
-TRAINING = ("dropout", "attention_dropout")
+# What a checkpoint holds beside its model (fairseq/checkpoint_utils.py, trainer.py, state_dict).
+TOLD = ("args", "cfg")
+BESIDE = {
+    "criterion": "the state of the loss, which training alone reads; not saved",
+    "optimizer_history": "the optimizers of training; not saved",
+    "last_optimizer_state": "the optimizer's state; not saved",
+    "task_state": "the state of the training's task; not saved",
+    "extra_state": "how far training had come; not saved",
+    # as they were until 2018
+    "epoch": "how far training had come; not saved",
+    "batch_offset": "how far training had come; not saved",
+    "val_loss": "how far training had come; not saved",
+    "best_loss": "how far training had come; not saved",
+}
+TRAINING = ("dropout", "attention_dropout", "pooler_dropout")
 SIZES = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads")
 BASE = dict(zip(SIZES, (12, 768, 3072, 12), strict=True))
 # What an architecture's name stands for where an argument doesn't say.
@@ -106,6 +120,7 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
                     *dense(f"{classifier}.dense", "pooled_dense"),
                     *dense(f"{classifier}.out_proj", "logits"),
                 ],
+                config=[same("pooler_dropout", "dropout", 0.0)],  # before each of the two
             ),
             "masked_lm": Head(
                 ("RobertaLMHead",),
@@ -141,6 +156,7 @@ def _open(folder: Path, with_pieces: bool) -> Opened:
     reader = TorchFile(path, inside="model", allow=(argparse.Namespace,))
     weights = Weights([reader.shard], [reader])
     weights.format = "fairseq checkpoint"
+    beside = _beside(path, reader)
     names = list(weights.header)
     tokens, overwriting = parse_dictionary(text_at(folder / DICTIONARY)[0])
     pieced = "camembert" if overwriting else "xlm-roberta"
@@ -165,7 +181,23 @@ def _open(folder: Path, with_pieces: bool) -> Opened:
             "different models"
         )
     config = _config(path, reader.beside) | {"vocab_size": count}
-    return Opened(source, config, weights, left)
+    return Opened(source, config, weights, left, beside)
+
+
+def _beside(path: Path, reader: TorchFile) -> dict[str, str]:
+    """What is left aside, with the reason.
+
+    Raises:
+        CheckpointError: an entry isn't known, and the model might need it.
+    """
+    unknown = [name for name in reader.beside if name not in TOLD and name not in BESIDE]
+    unknown += [f"model[{name!r}]" for name in reader.others]
+    if unknown:
+        raise CheckpointError(
+            f"{path} has entries that aren't known, and that the model might need: "
+            f"{', '.join(unknown)}. If they have no part in it, save the file without them"
+        )
+    return {name: why for name, why in BESIDE.items() if name in reader.beside}
 
 
 def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +215,12 @@ def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
             f"{path} says nothing of its model: it should have 'args' or 'cfg' beside 'model', as "
             "fairseq writes them"
         )
-    known = [*SIZES, *TRAINING, "max_positions", *(entry.theirs for entry in SETTLED)]
+    known = [
+        *SIZES,
+        *TRAINING,
+        "max_positions",
+        *(entry.theirs for entry in SETTLED),
+    ]
     arch = said.get("arch") or said.get("_name")
     config = dict(ARCHITECTURES.get(str(arch), {}))
     config |= {name: said[name] for name in known if said.get(name) is not None}
