@@ -38,6 +38,8 @@ SIZES = {
     "vocabulary_size": 29, "num_layers": 2, "num_heads": 3, "hidden_dim": 12,
     "intermediate_dim": 20, "max_sequence_length": 14, "bucket_size": 8,
 }  # fmt: skip
+# Any other number that the original has large, such as a width of the embeddings alone.
+LARGE, SMALL = 64, 10
 ROWS = (11, 7, 3)
 LABELS = 4
 
@@ -173,7 +175,9 @@ def make_golden(
     source = architecture.sources[0]
     chosen = [head for head in heads if head in source.heads]
     fields: dict[str, Any] = {
-        e.theirs: SIZES[e.ours] for e in source.config if isinstance(e, Field) and e.ours in SIZES
+        e.theirs: SIZES.get(e.ours, SMALL)
+        for e in source.config
+        if isinstance(e, Field) and (e.ours in SIZES or _large(e.default))
     }
     config: dict[str, Any] = {"model_type": source.model_type, "architectures": []}
     config |= {**source.published, **fields}
@@ -259,6 +263,10 @@ def _changed(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndar
         elif (error := np.abs(old[name].astype("float64") - new[name]).max()) > 1e-12:
             lines.append(f"{what} {name} changes by up to {error:.1e}")
     return sorted(lines)
+
+
+def _large(default: Any) -> bool:
+    return isinstance(default, int) and default >= LARGE
 
 
 def _write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
