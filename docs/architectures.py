@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from inarch.checkpoints.config import ConfigEntry, Field, Inert
+from inarch.checkpoints.config import ConfigEntry, Constant, Field, Inert
 from inarch.checkpoints.related import Implied
 from inarch.checkpoints.rule import Derived, Entry, Rule, Tied
 from inarch.checkpoints.source import Source
@@ -135,6 +135,8 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
         choices = f" (one of {len(values)} known values)" if values and renamed else ""
         default = "required" if _required(entry) else f"`{entry.default!r}`"
         return f"`{entry.theirs}`", f"`{entry.ours}`{choices}", default
+    if isinstance(entry, Constant):
+        return "no field", f"`{entry.ours}`", f"`{entry.value!r}`"
     if isinstance(entry, Inert):
         return ", ".join(f"`{n}`" for n in entry.theirs), f"no part: {entry.reason}", ""
     if isinstance(entry, Implied):

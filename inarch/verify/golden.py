@@ -41,6 +41,8 @@ SIZES = {
     "num_decoder_heads": 2, "encoder_intermediate_dim": 20, "decoder_intermediate_dim": 18,
     "num_mels": 5, "max_encoder_sequence_length": 9, "max_decoder_sequence_length": 14,
 }  # fmt: skip
+# Any other number that the original has large, such as a width of the embeddings alone.
+LARGE, SMALL = 64, 10
 ROWS = (11, 7, 3)
 LABELS = 4
 
@@ -176,14 +178,18 @@ def make_golden(
     source = architecture.sources[0]
     chosen = [head for head in heads if head in source.heads]
     fields: dict[str, Any] = {
-        e.theirs: SIZES[e.ours] for e in source.config if isinstance(e, Field) and e.ours in SIZES
+        e.theirs: SIZES.get(e.ours, SMALL)
+        for e in source.config
+        if isinstance(e, Field) and (e.ours in SIZES or _large(e.default))
     }
     config: dict[str, Any] = {"model_type": source.model_type, "architectures": []}
     config |= {**source.published, **fields}
     config["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
     try:
+        usual = transformers.AutoConfig.for_model(source.model_type)
+        config |= _small_ids(usual.to_dict())
         theirs = transformers.AutoConfig.for_model(**config)
-        defaults = transformers.AutoConfig.for_model(source.model_type).to_json_string(False)
+        defaults = usual.to_json_string(False)
     except (ValueError, KeyError) as e:
         raise OriginalError(
             f"transformers {transformers.__version__} doesn't know model_type "
@@ -205,6 +211,13 @@ def make_golden(
             runs[head or ""] = replace(run, weights={}, about=kind)
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
     return Golden(text, weights, runs, json.loads(defaults), about)
+
+
+def _small_ids(defaults: Mapping[str, Any]) -> dict[str, int]:
+    """Ids of special tokens that a small vocabulary has, in place of those that it hasn't."""
+    words = SIZES["vocabulary_size"]
+    ids = {n: i for n, i in defaults.items() if n.endswith("_token_id") and isinstance(i, int)}
+    return {name: number % words for name, number in ids.items() if number >= words}
 
 
 def _weights(
@@ -262,6 +275,10 @@ def _changed(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndar
         elif (error := np.abs(old[name].astype("float64") - new[name]).max()) > 1e-12:
             lines.append(f"{what} {name} changes by up to {error:.1e}")
     return sorted(lines)
+
+
+def _large(default: Any) -> bool:
+    return isinstance(default, int) and default >= LARGE
 
 
 def _write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:

@@ -24,6 +24,7 @@ KINDS = {
         "DebertaV2ForMaskedLM",
         "DebertaV2ForSequenceClassification",
     ),
+    "electra": ("ElectraModel", "ElectraForMaskedLM", "ElectraForSequenceClassification"),
     "f_net": ("FNetModel", "FNetForMaskedLM", "FNetForSequenceClassification"),
     "roberta": (
         "RobertaModel",

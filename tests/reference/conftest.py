@@ -32,7 +32,8 @@ DISTILBERT = {
 }  # fmt: skip
 
 FNET = {name: value for name, value in BERT.items() if name != "num_attention_heads"}
-TINY = {"Distil": DISTILBERT, "FNet": FNET, "Deberta": DEBERTA}
+ELECTRA = BERT | {"embedding_size": 10}
+TINY = {"Electra": ELECTRA, "Distil": DISTILBERT, "FNet": FNET, "Deberta": DEBERTA}
 
 
 def perturb(model: Any, seed: int) -> None:

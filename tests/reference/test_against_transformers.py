@@ -60,6 +60,20 @@ FNET_BASE = [
     {"hidden_dropout_prob": 0.3, "pad_token_id": 0},
     {"max_position_embeddings": 13},
 ]
+ELECTRA_BASE = [
+    {},
+    {"hidden_act": "relu"},
+    {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3},
+    {"hidden_act": "silu", "embedding_size": 24},
+    {"embedding_size": 40},
+    {"embedding_size": 7, "type_vocab_size": 1},
+    {"type_vocab_size": 4},
+    {"num_attention_heads": 3, "intermediate_size": 17},
+    {"num_attention_heads": 1, "num_hidden_layers": 1},
+    {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.0},
+    {"max_position_embeddings": 13, "layer_norm_eps": 1e-5},
+    {"hidden_size": 30, "num_attention_heads": 5, "num_hidden_layers": 3},
+]
 OWN = {"share_att_key": False}
 PLAIN = {"relative_attention": False, "position_biased_input": True}
 DEBERTA_BASE = [
@@ -105,6 +119,13 @@ DEBERTA_HEADS = [
 CASES = [
     *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
+    *(("ElectraModel", None, "last_hidden_state", changes) for changes in ELECTRA_BASE),
+    ("ElectraForMaskedLM", MaskedLM, "logits", {}),
+    ("ElectraForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "embedding_size": 24}),
+    ("ElectraForMaskedLM", MaskedLM, "logits", {"tie_word_embeddings": False}),
+    ("ElectraForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("ElectraForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
+    ("ElectraForSequenceClassification", TextClassifier, "logits", {"hidden_act": "relu"}),
     *(("FNetModel", None, "last_hidden_state", changes) for changes in FNET_BASE),
     ("FNetForMaskedLM", MaskedLM, "logits", {}),
     ("FNetForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
@@ -146,7 +167,9 @@ def load(folder, task, **arguments):
 def segments_of(changes, kind):
     default = {"FNet": 4, "Debe": 0}.get(kind[:4], 2)
     segments = changes.get("type_vocab_size", default)
-    none = kind.startswith("Distil") or (segments < 2 and not kind.startswith(("Bert", "FNet")))
+    none = kind.startswith("Distil") or (
+        segments < 2 and not kind.startswith(("Bert", "Electra", "FNet"))
+    )
     return None if none else segments
 
 
@@ -154,7 +177,11 @@ def padding_of(changes, kind):
     """The id of padding, which RoBERTa counts positions by."""
     if kind.startswith("FNet"):
         return changes.get("pad_token_id", 3)
-    return 0 if kind.startswith(("Bert", "Deberta", "Distil")) else changes.get("pad_token_id", 1)
+    return (
+        0
+        if kind.startswith(("Bert", "Deberta", "Distil", "Electra"))
+        else changes.get("pad_token_id", 1)
+    )
 
 
 def our_outputs(model, inputs):
@@ -201,13 +228,14 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
     ("DebertaV2Model", {}),
     ("DebertaV2Model", {"position_biased_input": True, "conv_kernel_size": 3}),
     ("DebertaV2Model", PLAIN),
+    ("ElectraModel", {}),
     ("FNetModel", {}),
 ]
 
 
 @pytest.mark.parametrize(("kind", "changes"), LEFT)
 def test_left_padded_rows_are_the_originals(kind, changes, write):
-    """As many pads as there is room for, some, none, and all but one; the original counts them."""
+    """Rows with no pads in front, with a few, with all but one; pads are counted as positions."""
     written = write(kind, **changes)
     model = Backbone.from_preset(written.folder)
     inputs = batch(segments_of(changes, kind), padding=padding_of(changes, kind))
@@ -235,8 +263,8 @@ def test_the_heads_numbers_on_left_padded_rows_are_the_originals(kind, task, wri
     inputs = {k: v[:, ::-1].copy() for k, v in inputs.items()}
     single, double = (written.outputs(inputs, "logits", d) for d in (False, True))
     ours = our_outputs(load(written.folder, task), inputs)
-    # Whatever a classifier reads at the first place is a pad's there, and no attention sees one
-    # but its own kind; what the two make of pads need not be the same.
+    # A classifier reads the first place, which is a pad where there are some; what ours and the
+    # original make of pads need not be the same.
     rows = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else [0]  # the row without pads
     assert noise_ratio(ours[rows], single[rows], double[rows]) <= 4
 
@@ -267,6 +295,12 @@ def test_the_pooled_output_is_the_originals(kind, write):
         ("DebertaV2ForTokenClassification", None),
         ("DebertaV2ForQuestionAnswering", None),
         ("DebertaV2ForMultipleChoice", None),
+        ("ElectraForMaskedLM", None),
+        ("ElectraForPreTraining", None),
+        ("ElectraForSequenceClassification", None),
+        ("ElectraForTokenClassification", None),
+        ("ElectraForMultipleChoice", None),
+        ("ElectraForQuestionAnswering", None),
         ("FNetForMaskedLM", None),
         ("FNetForPreTraining", None),
         ("FNetForNextSentencePrediction", None),
