@@ -135,9 +135,11 @@ def test_what_is_no_sound_is_refused(tmp_path):
     (tmp_path / "text.wav").write_text("These are words.\n" * 50)
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "film.mp4").write_bytes(sounds.silent_film())
-    for name in ("text.wav", "empty.wav", "film.mp4", "absent.wav", ""):
+    for name in ("text.wav", "empty.wav", "film.mp4", "absent.wav"):
         with pytest.raises(AudioFileError, match=name.replace(".", r"\.")):
             load_audio(tmp_path / name)
+    with pytest.raises(AudioFileError, match="directory"):
+        load_audio(tmp_path)
     with pytest.raises(AudioFileError, match="can't be read"):
         load_audio("https://example.invalid/a.wav")
     for source in ([0.0, 1.0], None, 3, io.StringIO("a")):
