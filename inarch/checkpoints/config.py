@@ -247,15 +247,15 @@ ACTIVATIONS: dict[str, str] = {
 }
 
 
-# What transformers' encoders can be switched to and none of ours computes.
-ENCODER_ONLY: tuple[Only, ...] = (
+# What transformers' models can be switched to and none of ours computes.
+PLAIN: tuple[Only, ...] = (
     only("is_decoder", False),
     only("add_cross_attention", False),
-    only("is_encoder_decoder", False),
     only("chunk_size_feed_forward", 0),
     only("pruned_heads", {}),
     only("cross_attention_hidden_size", None),
 )
+ENCODER_ONLY: tuple[Only, ...] = (*PLAIN, only("is_encoder_decoder", False))
 
 
 @dataclass(frozen=True)
