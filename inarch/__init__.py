@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inarch.text import BytePairTokenizer as BytePairTokenizer
     from inarch.text import SentencePieceTokenizer as SentencePieceTokenizer
     from inarch.text import Tokenizer as Tokenizer
+    from inarch.text import WhisperTokenizer as WhisperTokenizer
     from inarch.text import WordPieceTokenizer as WordPieceTokenizer
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "TextEmbedder": "inarch.tasks",
     "TextPreprocessor": "inarch.tasks",
     "Tokenizer": "inarch.text",
+    "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",
 }
 _ROOMS = ("checkpoints", "data", "errors", "layers", "models", "tasks", "text")

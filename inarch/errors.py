@@ -42,3 +42,7 @@ class MissingExtraError(InarchError, ImportError):
 
 class OriginalError(InarchError, RuntimeError):
     """The original implementation is absent, can't run the checkpoint, or gives no numbers."""
+
+
+class AudioFileError(InarchError, OSError):
+    """An audio file is absent, empty or damaged, or holds no sound."""

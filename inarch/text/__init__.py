@@ -4,6 +4,7 @@ from inarch.text.byte_pair import BytePairTokenizer
 from inarch.text.encoding import Encoding
 from inarch.text.sentence_piece_tokenizer import SentencePieceTokenizer
 from inarch.text.tokenizer import Tokenizer
+from inarch.text.whisper import WhisperTokenizer
 from inarch.text.word_piece import WordPieceTokenizer
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "Encoding",
     "SentencePieceTokenizer",
     "Tokenizer",
+    "WhisperTokenizer",
     "WordPieceTokenizer",
 ]

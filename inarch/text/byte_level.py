@@ -4,6 +4,7 @@ The encoding is that of GPT-2 (Radford et al., 2019, "Language Models are Unsupe
 Learners") and RoBERTa.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,17 @@ ROBERTA_ROLES: dict[str, Any] = {
 # What a tokenizer_config.json leaves out. RoBERTa's mask takes the space before it.
 ROBERTA = {**ROBERTA_ROLES, "mask_token": {"content": "<mask>", "lstrip": True, "special": True}}
 GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+WHISPER = {**GPT2, "tokenizer_class": "WhisperTokenizer"}
+
+
+def _letters() -> tuple[str, ...]:
+    shown = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = itertools.count(0x100)
+    return tuple(chr(byte if byte in shown else next(others)) for byte in range(256))
+
+
+# How a vocabulary writes each byte: as its own letter where it shows, else as one from U+0100 on.
+LETTERS = _letters()
 
 
 def parse_merges(text: str, name: str = "merges.txt") -> list[list[str]]:

@@ -38,6 +38,7 @@ TOKENIZER_FILES = (
     CONFIG_FILE,
     "special_tokens_map.json",
     "added_tokens.json",
+    "normalizer.json",
 )
 
 # A vocabulary line ends at Unicode white space, as the Rust reader of `vocab.txt` has it.
@@ -53,11 +54,19 @@ def source_among(names: Container[str]) -> tuple[str, ...] | None:
 
 def model_type(folder: str | os.PathLike) -> str | None:
     """What kind of model a folder's config.json says it holds; None where it says nothing."""
-    path = Path(folder) / MODEL_CONFIG_FILE
-    if not path.is_file():
-        return None
-    value = object_of(*text_at(path), ConfigError).get("model_type")
+    value = _model_config(folder).get("model_type")
     return value if isinstance(value, str) else None
+
+
+def vocabulary_size(folder: str | os.PathLike) -> int | None:
+    """How many tokens the model of a folder's config.json has; None where it says nothing."""
+    value = _model_config(folder).get("vocab_size")
+    return value if type(value) is int else None
+
+
+def _model_config(folder: str | os.PathLike) -> dict[str, Any]:
+    path = Path(folder) / MODEL_CONFIG_FILE
+    return object_of(*text_at(path), ConfigError) if path.is_file() else {}
 
 
 def text_at(path: str | os.PathLike) -> tuple[str, str]:

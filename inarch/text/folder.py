@@ -5,31 +5,42 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from inarch.errors import CheckpointFileError
-from inarch.text import originals
+from inarch.text import files as file_room
+from inarch.text import originals, tiktoken
 from inarch.text.files import MODEL_CONFIG_FILE, SOURCES, SPEC_FILE, TOKENIZER_FILES, source_among
 
+# CTranslate2's lists of tokens, which say nothing of merges.
+TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")
 
-def read_folder(folder: str | os.PathLike, extra: Iterable[str] = ()) -> dict[str, bytes]:
+
+def read_folder(
+    folder: str | os.PathLike, extra: Iterable[str] = (), vocabulary_size: int | None = None
+) -> dict[str, bytes]:
     """The tokenizer's files in `folder`, by name. CheckpointFileError when there are none.
 
-    Those of an original's folder are told in Hugging Face's files.
+    Those of an original's folder are told in Hugging Face's files. `vocabulary_size` is that of
+    the model, where its config.json doesn't say it and the files leave it open (OpenAI's Whisper).
     """
     root = Path(folder)
     if not root.is_dir():
         raise CheckpointFileError(f"{root} isn't a folder; give the folder of a checkpoint.")
     native = _native(root)
-    names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native))
+    names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native, *tiktoken.FILES))
     try:
         there = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
     except OSError as error:
         raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
     found = originals.in_our_files(root, there) if native else there
+    if source_among(found) is None and any(name in found for name in tiktoken.FILES):
+        size = vocabulary_size or file_room.vocabulary_size(root)
+        found = tiktoken.in_our_files(found, size)
+    found = {name: data for name, data in found.items() if name not in tiktoken.FILES}
     if source_among(found) is None:
         wanted = ", ".join(" with ".join(names) for names in SOURCES)
         raise CheckpointFileError(
             f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
             f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers "
-            "writes with `tokenizer.save_pretrained(folder)`." + originals.absent(there)
+            "writes with `tokenizer.save_pretrained(folder)`." + _absent(root, there)
         )
     return found
 
@@ -39,7 +50,19 @@ def has_tokenizer(folder: str | os.PathLike) -> bool:
     root = Path(folder)
     names = (*TOKENIZER_FILES, *_native(root))
     there = [name for name in names if (root / name).is_file()]
-    return source_among(there) is not None or originals.whole(there)
+    ranks = any((root / name).is_file() for name in tiktoken.FILES)
+    return source_among(there) is not None or originals.whole(there) or ranks
+
+
+def _absent(root: Path, there: Iterable[str]) -> str:
+    """What a folder's files need beside them so that they are a tokenizer, as an error's end."""
+    listed = next((name for name in TOKEN_LISTS if (root / name).is_file()), None)
+    if listed is None:
+        return originals.absent(dict.fromkeys(there))
+    return (
+        f" {listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
+        f"{SPEC_FILE} beside it that the model was converted with."
+    )
 
 
 def _native(root: Path) -> tuple[str, ...]:

@@ -8,14 +8,17 @@ from inarch.errors import ConfigError
 from inarch.text import byte_level, layouts
 from inarch.text import files as file_room
 from inarch.text.spec import word_piece_spec
+from inarch.text.whisper_spec import is_whisper
 
 ModelType = Callable[[], str | None]
-# How tokenizer_config.json and config.json name the two kinds of byte-level encoding.
+# How tokenizer_config.json and config.json name the kinds of byte-level encoding.
 BYTE_LEVEL = {
     "RobertaTokenizer": byte_level.ROBERTA,
     "GPT2Tokenizer": byte_level.GPT2,
     "roberta": byte_level.ROBERTA,
     "gpt2": byte_level.GPT2,
+    "WhisperTokenizer": byte_level.WHISPER,
+    "whisper": byte_level.WHISPER,
 }
 
 
@@ -23,6 +26,8 @@ def described(
     files: Mapping[str, bytes], config: dict[str, Any], model_type: ModelType
 ) -> tuple[str, dict[str, Any]]:
     """The text of a tokenizer.json, and the config completed by what the kind of model implies.
+
+    Of Whisper the config names the kind, whether or not the files do.
 
     Args:
         files: the tokenizer's files by name, with at least one of `files.SOURCES` whole.
@@ -32,6 +37,16 @@ def described(
     Raises:
         CheckpointError: a file is damaged, or made for a kind of tokenizer that isn't known.
     """
+    spec, config = _described(files, config, model_type)
+    if is_whisper(spec, config):
+        named = {"tokenizer_class": byte_level.WHISPER["tokenizer_class"]}
+        config = layouts.with_defaults(config | named, byte_level.WHISPER)
+    return spec, config
+
+
+def _described(
+    files: Mapping[str, bytes], config: dict[str, Any], model_type: ModelType
+) -> tuple[str, dict[str, Any]]:
     names = file_room.source_among(files)
     assert names is not None  # `read_folder` sees to it
     texts = [file_room.text_of(files, name) for name in names if not name.endswith(".model")]

@@ -23,6 +23,7 @@ from inarch.text.guard import (
 from inarch.text.sources import described
 from inarch.text.spec import complete, model_max_length
 from inarch.text.variants import Variants
+from inarch.text.whisper_spec import is_whisper
 
 
 class Tokenizer:
@@ -81,7 +82,7 @@ class Tokenizer:
         self._given_spec = spec
         name = file_room.SPEC_FILE
         parsed = file_room.object_of(spec, name, CheckpointError)
-        completed, self._roles = complete(parsed, config)
+        completed, self._roles = self._complete(parsed, config)
         side = "left" if config.get("truncation_side") == "left" else "right"
         self._variants = Variants(completed, self._roles.get("unk_token"), side)
         self._ids = self._read_vocabulary()
@@ -92,6 +93,13 @@ class Tokenizer:
             setattr(self, f"{role}_token_id", None if token is None else self._ids[token])
         self.special_ids = frozenset(self._ids[token] for token in self._variants.control)
         self.model_max_length = model_max_length(config)
+
+    @staticmethod
+    def _complete(
+        spec: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The description as it is used, and which token plays which role."""
+        return complete(spec, config)
 
     def _read_vocabulary(self) -> dict[str, int]:
         """Token to id. Also encodes once, since some faults of a description show only then."""
@@ -105,21 +113,31 @@ class Tokenizer:
     def from_folder(cls, folder: str | os.PathLike, files: Iterable[str] | None = None) -> Self:
         """Load from tokenizer.json, else vocab.txt, vocab.json and merges.txt, or SentencePiece.
 
+        A folder of Whisper's gives a WhisperTokenizer, from OpenAI's `.tiktoken` files too.
         `files` names further files to carry along to `save`.
 
         Raises:
             CheckpointFileError: there is no tokenizer in the folder.
             CheckpointError: there is one, and it can't be used.
         """
-        found = read_folder(folder, files or ())
+        return cls._from_files(folder, read_folder(folder, files or ()))
+
+    @classmethod
+    def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:
         config = file_room.merged_config(found)
         spec, config = described(found, config, partial(file_room.model_type, folder))
         return cls._assembled(spec, config, found)
 
     @classmethod
     def _assembled(cls, spec: str, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Self:
-        """An instance from the three parts, whatever signature a subclass's constructor has."""
-        self = cls.__new__(cls)
+        """An instance from the three parts, whatever signature a subclass's constructor has.
+
+        Whisper's tokenizers have a class of their own, which the config names.
+        """
+        from inarch.text.whisper import WhisperTokenizer
+
+        whisper = cls is Tokenizer and is_whisper(spec, config)
+        self: Any = WhisperTokenizer.__new__(WhisperTokenizer) if whisper else cls.__new__(cls)
         Tokenizer.__init__(self, spec, config=config, files=files)
         return self
 
@@ -127,6 +145,11 @@ class Tokenizer:
     def vocabulary_size(self) -> int:
         """One more than the largest id, added tokens included."""
         return max(self._tokens, default=-1) + 1
+
+    @property
+    def implied_tokens(self) -> frozenset[str]:
+        """Tokens that the model has and the tokenizer's files don't name."""
+        return frozenset()
 
     @property
     def special_tokens(self) -> dict[str, str]:

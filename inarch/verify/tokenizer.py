@@ -140,7 +140,11 @@ def _vocabularies(ours: Tokenizer, theirs: Any) -> Iterator[TextDifference]:
     """Differences of what the tokenizers hold, which no text need show."""
     rows = {index: token for token, index in theirs.get_vocab().items()}
     tokens = [rows.get(index, "") for index in range(max(rows, default=-1) + 1)]
-    yield from _different("", "vocabulary", _rows(ours.get_vocabulary()), _rows(tokens))
+    implied = ours.implied_tokens
+    named = ["" if token in implied else token for token in ours.get_vocabulary()]
+    while implied and named and not named[-1]:
+        named.pop()
+    yield from _different("", "vocabulary", _rows(named), _rows(tokens))
     roles = sorted(theirs.special_tokens_map.items())
     yield from _different("", "special_tokens", sorted(ours.special_tokens.items()), roles)
 
@@ -187,7 +191,7 @@ def _texts(
 def _ours(tokenizer: Tokenizer, entries: Sequence[Entry], **how: Any) -> list[Any]:
     """Our encodings of a batch; where it fails, an error in place of each text that fails."""
     try:
-        return list(tokenizer.encode_batch(entries, **how))
+        return list(tokenizer.encode_batch(entries, add_special_tokens=True, **how))
     except InarchError as error:
         if len(entries) == 1:
             return [error]

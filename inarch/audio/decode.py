@@ -1,0 +1,157 @@
+"""FFmpeg, through PyAV: decoding, mixing to one channel, resampling."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from inarch.audio.samples import SAMPLE_RATE, check_finite
+from inarch.errors import AudioFileError, MissingExtraError
+
+# A file is short if so much of the time that it states, and at least so many seconds, is missing.
+SHORT, SHORT_SECONDS = 0.05, 0.5
+# Samples that are given to the resampler at once.
+PIECE = 1 << 16
+# Playlists name further files and addresses; through no protocol none can be opened.
+OPTIONS = {"protocol_whitelist": "none"}
+
+
+def decode(file: BinaryIO, name: str) -> np.ndarray:
+    """The sound of a file of any format that FFmpeg knows, float32 `[samples]` at 16 kHz.
+
+    Raises:
+        AudioFileError: it is empty, of no known format, or holds no sound that can be decoded.
+        MissingExtraError: PyAV isn't installed.
+    """
+    av = _pyav()
+    try:
+        with av.open(file, metadata_errors="ignore", options=dict(OPTIONS)) as container:
+            return _Decoding(container, name).run()
+    except AudioFileError:
+        raise
+    except (av.FFmpegError, OSError, EOFError) as e:
+        raise AudioFileError(
+            f"{name} can't be decoded: {getattr(e, 'strerror', None) or e}. Pass a file of sound "
+            "that FFmpeg can read, whole and not a playlist"
+        ) from e
+
+
+def resample(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Mono float32 samples at `rate` per second, at 16 kHz."""
+    av = _pyav()
+    resampler = _Resampler("flt")
+    pieces = []
+    for start in range(0, len(samples), PIECE):
+        piece = np.ascontiguousarray(samples[None, start : start + PIECE])
+        frame = av.AudioFrame.from_ndarray(piece, format="flt", layout="mono")
+        frame.sample_rate = rate
+        pieces += resampler.push(frame)
+    return np.concatenate([*pieces, *resampler.rest()])
+
+
+def _pyav() -> Any:
+    try:
+        import av
+    except ImportError as e:
+        raise MissingExtraError(
+            "PyAV, which decodes and resamples sound, is not installed; only arrays of samples at "
+            "16 kHz can do without. Install it (pip install 'inarch[audio]')"
+        ) from e
+    return av
+
+
+class _Resampler:
+    """Mono at 16 kHz from frames, whose format may change on the way."""
+
+    def __init__(self, sample_format: str):
+        self._format = sample_format
+        self._resampler: Any = None
+        self._of: tuple[Any, ...] = ()
+
+    def push(self, frame: Any) -> list[np.ndarray]:
+        of = (frame.format.name, frame.layout.name, frame.sample_rate)
+        pieces = []
+        if of != self._of:
+            pieces = self.rest()
+            self._of = of
+            self._resampler = _pyav().AudioResampler(self._format, "mono", SAMPLE_RATE)
+        # Samples follow each other whatever the file's clock says, as in the original.
+        frame.pts = None
+        return pieces + [made.to_ndarray()[0] for made in self._resampler.resample(frame)]
+
+    def rest(self) -> list[np.ndarray]:
+        """What the resampler still holds."""
+        made = [] if self._resampler is None else self._resampler.resample(None)
+        self._resampler = None
+        return [frame.to_ndarray()[0] for frame in made]
+
+
+class _Decoding:
+    """One pass through the best sound stream of an open file."""
+
+    def __init__(self, container: Any, name: str):
+        streams = container.streams
+        if not streams.audio:
+            kinds = sorted({stream.type for stream in streams})
+            raise AudioFileError(
+                f"{name} ({container.format.name}) has no stream of sound, only "
+                f"{', '.join(kinds) or 'none at all'}. Pass a file with one"
+            )
+        self._container, self._name = container, name
+        self._stream = streams.best("audio") or streams.audio[0]
+        self._damaged = 0
+        self._seconds = 0.0
+        # Formats with a floating point can hold what isn't a number.
+        self._may_be_nan = self._stream.codec_context.name.startswith("pcm_f")
+
+    def run(self) -> np.ndarray:
+        resampler, found = _Resampler("s16"), bytearray()
+        for frame in self._frames():
+            self._seconds += frame.samples / frame.sample_rate
+            for piece in resampler.push(frame):
+                found += piece.data
+        for piece in resampler.rest():
+            found += piece.data
+        self._tell_damage(bool(found))
+        samples = np.frombuffer(found, np.int16).astype(np.float32)
+        samples *= np.float32(1 / 32768)
+        return samples
+
+    def _frames(self) -> Iterator[Any]:
+        for packet in self._packets():
+            self._damaged += packet.is_corrupt
+            try:
+                frames = packet.decode()
+            except _pyav().error.InvalidDataError:
+                self._damaged += 1
+                continue
+            for frame in frames:
+                if self._may_be_nan:
+                    check_finite(frame.to_ndarray(), f"a frame of {self._name}")
+                yield frame
+
+    def _packets(self) -> Iterator[Any]:
+        try:
+            yield from self._container.demux(self._stream)
+        except _pyav().error.InvalidDataError:
+            self._damaged += 1
+
+    def _tell_damage(self, heard: bool) -> None:
+        stream = self._stream
+        stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        missing = stated - self._seconds
+        short = missing > max(SHORT * stated, SHORT_SECONDS)
+        if not heard and (self._damaged or short):
+            raise AudioFileError(
+                f"{self._name} is damaged: nothing of its sound can be decoded. Fetch it again"
+            )
+        if short or self._damaged:
+            states = f"; it states {stated:.1f} s" if short else ""
+            warnings.warn(
+                f"{self._name} is damaged or truncated, and {self._seconds:.1f} s of it are taken"
+                f"{states}",
+                stacklevel=6,
+            )

@@ -1,0 +1,163 @@
+"""OpenAI's vocabularies of Whisper: the bytes of each token, by the order they were learned in.
+
+A line of a `.tiktoken` file is a token in base64 and its rank, which is its id. Merges aren't
+written, since ranks tell them. Nor are control tokens, which follow in an order of their own
+(whisper/tokenizer.py).
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+
+from inarch.errors import CheckpointError, ConfigError
+from inarch.text import files as file_room
+from inarch.text.byte_level import LETTERS
+from inarch.text.languages import LANGUAGES
+from inarch.text.whisper_spec import TIMESTAMPS, control_tokens, described_as
+
+ENGLISH, MULTILINGUAL = "gpt2.tiktoken", "multilingual.tiktoken"
+FILES = (ENGLISH, MULTILINGUAL)
+ENGLISH_SIZE, ENGLISH_LANGUAGES = 51864, 99
+
+
+def in_our_files(files: Mapping[str, bytes], vocabulary_size: int | None) -> dict[str, bytes]:
+    """The tokenizer's files with one of OpenAI's told in Hugging Face's.
+
+    Args:
+        files: the tokenizer's files by name, with at least one of `FILES`.
+        vocabulary_size: how many tokens the model has, which tells how many languages.
+
+    Raises:
+        CheckpointError: the file is damaged.
+        ConfigError: the number of languages isn't told, or can't be.
+    """
+    name = _chosen(files, vocabulary_size)
+    ranks = parse_ranks(file_room.text_of(files, name), name)
+    languages = _languages(name, len(ranks), vocabulary_size)
+    ids = {_letters(token): rank for token, rank in ranks.items()}
+    merges = [[_letters(part) for part in pair] for pair in merges_of(ranks, name)]
+    names = control_tokens(languages)
+    control = {token: len(ranks) + index for index, token in enumerate(names)}
+    spec, config = described_as(ids, merges, control)
+    dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
+    ours = {key: data for key, data in files.items() if key not in FILES}
+    return {
+        file_room.SPEC_FILE: json.dumps(spec, ensure_ascii=False).encode("utf-8"),
+        file_room.CONFIG_FILE: dumped.encode("utf-8"),
+    } | ours
+
+
+def _chosen(files: Mapping[str, bytes], size: int | None) -> str:
+    there = [name for name in FILES if name in files]
+    if len(there) == 1:
+        return there[0]
+    if size is None:
+        raise _untold("whether the model is English-only, and of how many languages")
+    return ENGLISH if size == ENGLISH_SIZE else MULTILINGUAL
+
+
+def _languages(name: str, ranks: int, size: int | None) -> int:
+    if size is None and name == ENGLISH:
+        return ENGLISH_LANGUAGES
+    if size is None:
+        raise _untold(f"how many languages there are: {name} is used with 99 and with 100")
+    others = ranks + len(control_tokens(0)) + len(TIMESTAMPS)
+    if not 1 <= size - others <= len(LANGUAGES):
+        raise ConfigError(
+            f"a model of {size} tokens would have {size - others} languages: {name} has {ranks} "
+            f"ranks, and {others - ranks} are for control and time. Give the vocabulary that the "
+            "model was trained with."
+        )
+    return size - others
+
+
+def _untold(what: str) -> ConfigError:
+    return ConfigError(
+        f"the folder doesn't say {what}. Give it a config.json with the model's vocab_size, or "
+        "say it: WhisperTokenizer.from_folder(folder, vocabulary_size=51865), or 51866 for "
+        "large-v3 and turbo."
+    )
+
+
+def parse_ranks(text: str, name: str) -> dict[bytes, int]:
+    """Token to rank; ranks run from 0, each once. CheckpointError naming the line."""
+    ranks: dict[bytes, int] = {}
+    lines: dict[int, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        token, rank = _parse(line, f"line {number} of {name}")
+        if token in ranks or rank in lines:
+            what = f"the token {token!r}" if token in ranks else f"the rank {rank}"
+            before = lines[ranks.get(token, rank)]
+            raise CheckpointError(
+                f"line {number} of {name} repeats {what} of line {before}. The file may be "
+                "damaged: fetch it again."
+            )
+        ranks[token], lines[rank] = rank, number
+    hole = next((rank for rank in range(len(lines)) if rank not in lines), None)
+    if hole is not None or not lines:
+        raise CheckpointError(
+            f"{name} has {len(lines)} ranks and none is {hole or 0}; they should run from 0 "
+            "without a hole. The file may be truncated: fetch it again."
+        )
+    return ranks
+
+
+def _parse(line: str, place: str) -> tuple[bytes, int]:
+    fields = line.split()
+    if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit()):
+        raise CheckpointError(
+            f"{place} is {line[:80]!r}, not a token in base64 and its rank. The file may be "
+            "damaged: fetch it again."
+        )
+    try:
+        # The multilingual vocabulary has an empty token, written as padding without letters.
+        token = b"" if fields[0] == "=" else base64.b64decode(fields[0], validate=True)
+    except binascii.Error as error:
+        raise CheckpointError(
+            f"{place} has {fields[0][:80]!r}, which isn't base64 ({error}). The file may be "
+            "damaged: fetch it again."
+        ) from error
+    return token, int(fields[1])
+
+
+def merges_of(ranks: Mapping[bytes, int], name: str) -> list[tuple[bytes, bytes]]:
+    """The pairs that tokens were merged of, in order.
+
+    A token's pair is what the tokens before it make of its bytes.
+
+    Raises:
+        CheckpointError: they don't make two parts of them.
+    """
+    merges = []
+    for token in sorted(ranks, key=ranks.__getitem__):
+        if len(token) < 2:
+            continue
+        parts = _parts(token, ranks)
+        if len(parts) != 2 or not all(part in ranks for part in parts):
+            raise CheckpointError(
+                f"{token!r} has the rank {ranks[token]} in {name}, and no two tokens of lower rank "
+                "make it. The file may be damaged: fetch it again."
+            )
+        merges.append((parts[0], parts[1]))
+    return merges
+
+
+def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
+    """The bytes of a token merged by the ranks before its own, down to two parts."""
+    own = ranks[token]
+    parts = [token[i : i + 1] for i in range(len(token))]
+    while len(parts) > 2:
+        pairs = [ranks.get(parts[i] + parts[i + 1], own) for i in range(len(parts) - 1)]
+        best = min(pairs)
+        if best >= own:
+            break
+        place = pairs.index(best)
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return parts
+
+
+def _letters(token: bytes) -> str:
+    return "".join(LETTERS[byte] for byte in token)

@@ -1,0 +1,201 @@
+"""Whisper's tokenizer: text, languages, tasks and times (whisper/tokenizer.py)."""
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, Self
+
+from inarch.errors import CheckpointError
+from inarch.text import files as file_room
+from inarch.text import whisper_spec as names
+from inarch.text.byte_level import parse_ids, parse_merges
+from inarch.text.encoding import Encoding
+from inarch.text.folder import read_folder
+from inarch.text.guard import checked_ids, rust_errors
+from inarch.text.languages import LANGUAGES, language_code
+from inarch.text.spec import complete
+from inarch.text.tokenizer import Tokenizer
+from inarch.text.whisper_control import ControlTokens
+from inarch.text.whisper_symbols import non_speech
+from inarch.text.whisper_words import UNSPACED, Words, split_on_characters, split_on_spaces
+
+
+class WhisperTokenizer(ControlTokens, Tokenizer):
+    """Whisper's tokenizer (Radford et al., 2022, arXiv:2212.04356), on byte pairs as GPT-2's.
+
+    Ids are those of the original (whisper/tokenizer.py). A control token or a timestamp spelled
+    out in a text, such as `<|en|>`, is ordinary text, as in every `Tokenizer`.
+
+    Args:
+        vocabulary: token to id, or the path of a vocab.json.
+        merges: pairs of tokens as `"a b"`, the first to be merged first, or the path of a
+            merges.txt.
+        special_tokens: control token to id, such as `{"<|endoftext|>": 50257, ...}`, where the
+            vocabulary doesn't hold them. The timestamps follow the last.
+        language_tokens: the same of languages, such as `{"<|en|>": 50259, ...}`.
+
+    `from_folder` loads what a model was published with. `save` writes the files of that folder
+    byte for byte; in place of OpenAI's `.tiktoken`, tokenizer.json and tokenizer_config.json.
+
+    Raises:
+        CheckpointError: ids or merges that don't make a tokenizer, or a control token is missing.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int] | str | os.PathLike,
+        merges: Sequence[str] | str | os.PathLike,
+        special_tokens: Mapping[str, int] | None = None,
+        language_tokens: Mapping[str, int] | None = None,
+    ):
+        ids = (
+            dict(vocabulary)
+            if isinstance(vocabulary, Mapping)
+            else parse_ids(*file_room.text_at(vocabulary))
+        )
+        pairs = (
+            parse_merges(*file_room.text_at(merges))
+            if isinstance(merges, str | os.PathLike)
+            else parse_merges("\n".join(merges), "merges")
+        )
+        control = {**(special_tokens or {}), **(language_tokens or {})}
+        control |= {t: i for t, i in ids.items() if t in names.control_tokens(len(LANGUAGES))}
+        spec, config = names.described_as(ids, pairs, control)
+        files = {
+            file_room.SPEC_FILE: json.dumps(spec, ensure_ascii=False),
+            file_room.CONFIG_FILE: json.dumps(config, ensure_ascii=False, indent=2) + "\n",
+        }
+        encoded = {name: value.encode("utf-8") for name, value in files.items()}
+        super().__init__(files[file_room.SPEC_FILE], config=config, files=encoded)
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | os.PathLike,
+        files: Iterable[str] | None = None,
+        vocabulary_size: int | None = None,
+    ) -> Self:
+        """Load tokenizer.json, or vocab.json and merges.txt, or OpenAI's `.tiktoken` file.
+
+        Args:
+            folder: the folder of a checkpoint.
+            files: further files to carry along to `save`.
+            vocabulary_size: how many tokens the model has, which tells how many languages where
+                there is only a `.tiktoken` file, and no config.json that says it: 51864 for an
+                English-only model, 51865, or 51866 for large-v3 and turbo.
+
+        Raises:
+            CheckpointFileError: there is no tokenizer in the folder.
+            CheckpointError: there is one, and it can't be used, or isn't Whisper's.
+        """
+        return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
+
+    @staticmethod
+    def _complete(
+        spec: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        whole, roles = complete(spec, config)
+        names.check_tokens(spec, config)
+        return names.completed(whole, config), roles
+
+    def _read_vocabulary(self) -> dict[str, int]:
+        ids = super()._read_vocabulary()
+        for token in self._variants.spec["added_tokens"]:
+            if ids[token["content"]] != token["id"]:
+                raise CheckpointError(
+                    f"{token['content']!r} should have the id {token['id']}, and the ids before "
+                    f"it end such that it gets {ids[token['content']]}. The file may be damaged: "
+                    "fetch it again."
+                )
+        return ids
+
+    @cached_property
+    def implied_tokens(self) -> frozenset[str]:
+        """The timestamps, where the files are of the time before they named them."""
+        named = self._given_spec + json.dumps(self.config)
+        first = json.dumps(names.TIMESTAMPS[0])
+        return frozenset() if first in named else frozenset(names.TIMESTAMPS)
+
+    def encode(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = False,
+        allow_special: Collection[str] | str = (),
+    ) -> Encoding:
+        """Encode one text; its `ids` are those of the text alone.
+
+        With `add_special_tokens`, which other tokenizers have by default, it is wrapped as
+        transformers wraps the labels of a training. See `Tokenizer.encode`.
+        """
+        return super().encode(
+            text,
+            pair,
+            max_length=max_length,
+            add_special_tokens=add_special_tokens,
+            allow_special=allow_special,
+        )
+
+    __call__ = encode
+
+    def encode_batch(
+        self,
+        texts: Sequence[str | tuple[str, str]],
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = False,
+        allow_special: Collection[str] | str = (),
+    ) -> list[Encoding]:
+        """Encode many texts, in order. See `encode`."""
+        return super().encode_batch(
+            texts,
+            max_length=max_length,
+            add_special_tokens=add_special_tokens,
+            allow_special=allow_special,
+        )
+
+    def decode(
+        self, ids: Iterable[int], skip_special_tokens: bool = True, timestamps: bool = False
+    ) -> str:
+        """The text of a row of ids; bytes that aren't UTF-8 become U+FFFD.
+
+        Args:
+            ids: a list or a one-dimensional array.
+            skip_special_tokens: leave out control tokens.
+            timestamps: write the times, in seconds, as `<|1.08|>`; otherwise they are left out.
+        """
+        values = checked_ids(ids, self._tokens, self.vocabulary_size)
+        times, control = self._times, self.special_ids
+        kept = [
+            value
+            for value in values
+            if (timestamps if value in times else not (skip_special_tokens and value in control))
+        ]
+        with rust_errors("the tokenizer failed to decode"):
+            return self._variants.get().decode(kept, skip_special_tokens=False)
+
+    def split_to_words(self, ids: Iterable[int], language: str | None = None) -> Words:
+        """The words of a row of ids, and the ids of each, for timestamps of words.
+
+        Words are parted at spaces and punctuation; Chinese, Japanese, Thai, Lao, Burmese and
+        Cantonese at every character. Special tokens are words of their own. Put together, the
+        ids are those given.
+        """
+        values = checked_ids(ids, self._tokens, self.vocabulary_size)
+        decode = partial(self.decode, skip_special_tokens=False, timestamps=True)
+        if language is not None and language_code(language) in UNSPACED:
+            return split_on_characters(values, decode)
+        return split_on_spaces(values, decode, self.special_ids)
+
+    @cached_property
+    def suppress_blank(self) -> tuple[int, ...]:
+        """The ids that a transcript shouldn't begin with: of a space, and the end."""
+        return (*self.encode(" ").ids, self.end_of_text)
+
+    @cached_property
+    def non_speech_tokens(self) -> tuple[int, ...]:
+        """The ids of symbols that nobody says, such as `♪` or `[`, in order."""
+        return non_speech(lambda text: self.encode(text).ids)
