@@ -8,13 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from inarch.audio import HOP, SAMPLE_RATE, WINDOW_FRAMES
 from inarch.tasks.speech.options import Decoded, DecodingOptions
 from inarch.tasks.speech.words import WordTiming
 
-SAMPLE_RATE = 16_000
-HOP = 160  # samples of a frame
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP
-WINDOW = 30 * FRAMES_PER_SECOND  # frames of a window
 FRAMES_PER_TIMESTAMP = 2  # a timestamp token is 20 ms
 SECONDS_PER_TIMESTAMP = FRAMES_PER_TIMESTAMP * HOP / SAMPLE_RATE
 
@@ -73,8 +71,8 @@ class Recording:
         return seconds(self.frames)
 
     def window(self, start: int, size: int) -> np.ndarray:
-        """Features `[mels, WINDOW]` from frame `start` on, zero after `size` frames."""
-        features = np.zeros((len(self.mel), WINDOW), np.float32)
+        """Features `[mels, WINDOW_FRAMES]` from frame `start` on, zero after `size` frames."""
+        features = np.zeros((len(self.mel), WINDOW_FRAMES), np.float32)
         features[:, :size] = self.mel[:, start : start + size]
         return features
 
@@ -85,7 +83,7 @@ class Recording:
     def first_sound(self) -> int:
         """The frame at which the first window with any sound in it begins; 0 where none does."""
         heard = np.flatnonzero(self.audible)
-        return int(heard[0]) // WINDOW * WINDOW if len(heard) else 0
+        return int(heard[0]) // WINDOW_FRAMES * WINDOW_FRAMES if len(heard) else 0
 
 
 def seconds(frame: int) -> float:

@@ -1,0 +1,1 @@
+"""Speech to text: all that stands above the decoding of one window."""
