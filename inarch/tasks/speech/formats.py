@@ -48,11 +48,11 @@ def _vtt(transcript: Transcript, layout: Layout) -> str:
 
 def _tsv(transcript: Transcript, layout: Layout) -> str:
     rows = [
-        f"{round(1000 * s.start)}\t{round(1000 * s.end)}\t{' '.join(s.text.strip().split(chr(9)))}\n"
+        (round(1000 * s.start), round(1000 * s.end), s.text.strip().replace("\t", " "))
         for s in transcript.segments
         if s.text.strip()
     ]
-    return "start\tend\ttext\n" + "".join(rows)
+    return "start\tend\ttext\n" + "".join(f"{a}\t{b}\t{text}\n" for a, b, text in rows)
 
 
 def _json(transcript: Transcript, layout: Layout) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,7 +92,7 @@ def place_words(
 
 def _shorten_at_sentence_ends(timings: Sequence[WordTiming], longest: float) -> None:
     """A word takes in the pause beside it: a mark after it, the word after a mark before it."""
-    for previous, timing in zip(timings, timings[1:], strict=False):
+    for previous, timing in itertools.pairwise(timings):
         if timing.duration > longest:
             if timing.word in SENTENCE_ENDS:
                 timing.end = timing.start + longest
