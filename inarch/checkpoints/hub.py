@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,12 +43,17 @@ class Preset:
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
-def resolve(preset: str | os.PathLike, presets: Mapping[str, Preset]) -> Path:
+def resolve(
+    preset: str | os.PathLike,
+    presets: Mapping[str, Preset],
+    single: Callable[[Path], bool] = lambda path: False,
+) -> Path:
     """A folder with the files of `preset`, fetched from the hub if need be.
 
     Args:
         preset: a folder, a built-in name, or a hub id `owner/name`, optionally `@revision`.
         presets: the built-in names.
+        single: whether a file is a checkpoint by itself, whose own path is then the answer.
 
     Raises:
         PresetError: no such folder, name or hub id; near names are offered.
@@ -60,6 +65,8 @@ def resolve(preset: str | os.PathLike, presets: Mapping[str, Preset]) -> Path:
     if text and os.path.isdir(folder):
         return folder
     if os.path.isfile(folder):
+        if single(folder):
+            return folder
         raise PresetError(
             f"{text} is a file; give the folder that holds config.json, or an original's folder"
         )

@@ -7,6 +7,7 @@ checkpoint like any other. No value is looked at or changed on the way.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from inarch.checkpoints.config import write_fields
 from inarch.checkpoints.files import DTYPES, TensorInfo, Weights, sharded
 from inarch.checkpoints.layout import SHARD_LIMIT
 from inarch.checkpoints.pattern import Pattern, Shape
-from inarch.checkpoints.rule import Rule, Zeros, expanded
+from inarch.checkpoints.rule import NOTHING, Rule, Zeros, expanded
 from inarch.checkpoints.source import Source, canonical, match
 from inarch.checkpoints.transfer import check_copy
 from inarch.errors import WeightMapError
@@ -29,13 +30,18 @@ class Opened:
     """A folder of an original: the table for its names, its config and its weights.
 
     `source.model_type` is that of Hugging Face's format of the same model. `left` are tensors
-    that no head of that format can hold, with the reason.
+    that no head of that format can hold, with the reason. `fields` are those of Hugging Face's
+    config that no argument speaks of, `beside` further JSON files of such a folder by name, and
+    `notes` what a user must know of what is loaded.
     """
 
     source: Source
     config: Mapping[str, Any]
     weights: Weights
     left: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def tie(self) -> bool:
@@ -57,16 +63,21 @@ class Original:
 
     Args:
         name: whose it is, as it is said to users.
-        files: the files by which a folder is recognised; all must be there.
-        open: reads such a folder.
+        files: the files by which a folder is recognised, or patterns of their names; all must be
+            there.
+        open: reads such a folder, and such a file where it is a single one.
+        single: whether the one file of `files` is all of it, so that its own path will do.
     """
 
     name: str
     files: tuple[str, ...]
     open: Callable[[Path], Opened]
+    single: bool = False
 
-    def found(self, folder: Path) -> bool:
-        return all((folder / name).is_file() for name in self.files)
+    def found(self, path: Path) -> bool:
+        if path.is_file():
+            return self.single and fnmatch.fnmatch(path.name, self.files[0])
+        return all(any(each.is_file() for each in path.glob(name)) for name in self.files)
 
 
 def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any], Weights]:
@@ -90,6 +101,7 @@ def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any
     config["architectures"] = _classes(target, held) or [target.architecture]
     config["dtype"] = DTYPES[next(iter(translation.header.values())).dtype].name
     write_fields(target.config, arguments, config, complete=True)
+    config |= opened.fields
     if not opened.tie:
         config["tie_word_embeddings"] = False
     if classes != 2:  # which is what a config means that doesn't say
@@ -146,6 +158,8 @@ class _Translation:
             shapes = tuple(_our_shapes(rule, header, where))
             dtype = header[rule.theirs[0]].dtype
             for index, name in enumerate(rule.ours):
+                if name == NOTHING:
+                    continue
                 found[name] = _Place(shapes[index], dtype, rule, index, shapes)
         usual = next(iter(found.values())).dtype
         for entry in expanded(source.weights, arguments):
@@ -178,8 +192,14 @@ class _Translation:
                 check_copy(self._weights, self._copies[name], name)
         arrays = [self._weights.read(name) for name in theirs]
         shapes = [self._weights.header[name].shape for name in theirs]
-        pattern = Pattern.parse(place.rule.pattern)
-        return pattern.load(arrays, shapes, place.shapes)[place.index]
+        values = Pattern.parse(place.rule.pattern).load(arrays, shapes, place.shapes)
+        for name, value in zip(place.rule.ours, values, strict=True):
+            if name == NOTHING and np.any(value):
+                raise WeightMapError(
+                    f"{' + '.join(theirs)} should hold zeros beside {place.rule.variables}, since "
+                    "the model adds nothing there, and holds other numbers"
+                )
+        return values[place.index]
 
     def release(self, name: str) -> None:
         for place in self._made[name][2]:
@@ -199,7 +219,7 @@ def _our_shapes(rule: Rule, header: Mapping[str, TensorInfo], where: str) -> lis
         raise WeightMapError(f"{where}: {' + '.join(rule.theirs)} can't be read: {e}") from e
 
 
-def recognised(folder: Path, originals: Iterable[Original]) -> Original | None:
-    """The original whose folder this is: of several, the one that is recognised by most files."""
-    found = [original for original in originals if original.found(folder)]
+def recognised(path: Path, originals: Iterable[Original]) -> Original | None:
+    """The original whose folder or file this is: of several, the one known by most files."""
+    found = [original for original in originals if original.found(path)]
     return max(found, key=lambda original: len(original.files), default=None)

@@ -56,7 +56,7 @@ def prove(
     elements = 0
     for rule in plan.rules:
         theirs = tuple(header[name].shape for name in rule.theirs)
-        mine = tuple(ours[name] for name in rule.ours)
+        mine = tuple(rule.our_shapes(theirs, ours))
         elements += sum(math.prod(shape) for shape in theirs)
         if (rule.pattern, theirs, mine) not in shown:
             shown.add((rule.pattern, theirs, mine))

@@ -20,6 +20,10 @@ from inarch.errors import WeightMapError
 # Whether an entry is there in a model of these arguments.
 Condition = Callable[[Mapping[str, Any]], bool]
 
+# In place of a variable of ours: a piece of their tensor that holds zeros, such as the bias of a
+# layer that has none where it is fused with one that has. Read in the tables of originals.
+NOTHING = "0"
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -40,6 +44,19 @@ class Rule:
         parsed = Pattern.parse(self.pattern)
         if (len(parsed.theirs), len(parsed.ours)) != (len(self.theirs), len(self.ours)):
             raise WeightMapError(f"{self.pattern!r} does not match {self.theirs} -> {self.ours}")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables among `ours`."""
+        return tuple(name for name in self.ours if name != NOTHING)
+
+    def our_shapes(self, theirs: Sequence[Shape], ours: Mapping[str, Shape]) -> list[Shape]:
+        """The shapes of `ours`; their tensors' shapes show those of pieces that hold nothing."""
+        if len(self.variables) == len(self.ours):
+            return [ours[name] for name in self.ours]
+        pattern = Pattern.parse(self.pattern)
+        shown = pattern.our_shapes(pattern.sizes(theirs, None))
+        return [ours.get(name, shape) for name, shape in zip(self.ours, shown, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -189,7 +206,7 @@ def _renamed(entry: Entry, theirs: str, ours: str, count: str | None) -> Entry:
         "count": entry.count or count,
     }
     if isinstance(entry, Rule | Zeros):
-        changed["ours"] = tuple(ours + name for name in entry.ours)
+        changed["ours"] = tuple(n if n == NOTHING else ours + n for n in entry.ours)
     if isinstance(entry, Rule):
         changed["legacy"] = tuple(tuple(theirs + n for n in names) for names in entry.legacy)
     if isinstance(entry, Tied):

@@ -168,12 +168,12 @@ def match(
     carried = {n: why for n, why in carried.items() if n in header and n not in mapped}
     known = {*mapped, *ties, *derived, *carried}
     empty = tuple(name for e in active if isinstance(e, Zeros) for name in e.ours)
-    filled = {*empty, *(name for rule in rules for name in rule.ours)}
+    filled = {*empty, *(name for rule in rules for name in rule.variables)}
     unused = [n for e in active if isinstance(e, Unused) for n in e.theirs]
     problems = {
         "mapped more than once": [
             *_repeated([*(n for rule in rules for n in rule.theirs), *ties, *derived, *unused]),
-            *_repeated([*empty, *(n for rule in rules for n in rule.ours)]),
+            *_repeated([*empty, *(n for rule in rules for n in rule.variables)]),
         ],
         "missing from the file": sorted(mapped - header.keys()),
         "unknown in the file": sorted(header.keys() - known),
@@ -268,15 +268,16 @@ def _misfits(
 ) -> list[str]:
     found = []
     for rule in rules:
-        if any(n not in header for n in rule.theirs) or any(n not in ours for n in rule.ours):
+        if any(n not in header for n in rule.theirs) or any(n not in ours for n in rule.variables):
             continue
         theirs = [header[name].shape for name in rule.theirs]
-        mine = [ours[name] for name in rule.ours]
+        mine = [ours[name] for name in rule.variables]
         try:
+            mine = rule.our_shapes(theirs, ours)
             Pattern.parse(rule.pattern).sizes(theirs, mine)
         except WeightMapError:
             found.append(
                 f"{' + '.join(rule.theirs)} {theirs[0] if len(theirs) == 1 else theirs} "
-                f"for {' + '.join(rule.ours)} {mine[0] if len(mine) == 1 else mine}"
+                f"for {' + '.join(rule.variables)} {mine[0] if len(mine) == 1 else mine}"
             )
     return found

@@ -15,7 +15,7 @@ import numpy as np
 
 from inarch.checkpoints import files, folder, hub, layout, transfer
 from inarch.checkpoints.config import write_fields
-from inarch.checkpoints.original import Opened, recognised, translate
+from inarch.checkpoints.original import Opened, Original, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, WeightMapError
@@ -38,7 +38,8 @@ class Checkpoint:
     `weights` are what such a folder would hold, and `original` is what is really there.
 
     Args:
-        preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
+        preset: a folder, a built-in name, a hub id (`owner/name`, optionally `@revision`), or an
+            original's file where that is all of it. `folder` then is the one that it is in.
 
     Raises:
         PresetError: `preset` leads nowhere.
@@ -48,33 +49,37 @@ class Checkpoint:
     """
 
     def __init__(self, preset: str | os.PathLike):
-        self.folder = hub.resolve(preset, registry.presets())
+        known = registry.originals()
+        path = hub.resolve(preset, registry.presets(), lambda p: bool(recognised(p, known)))
+        self.folder = path if path.is_dir() else path.parent
         self.original: Opened | None = None
-        if not (self.folder / CONFIG).is_file():
-            self._open_original()
+        self.config = {}
+        if path.is_dir() and (path / CONFIG).is_file():
+            self.config = files.read_json(path / CONFIG)
+        found = None if "model_type" in self.config else recognised(path, known)
+        if found or not (self.folder / CONFIG).is_file():
+            self._open_original(path, found)
             return
-        self.config = files.read_json(self.folder / CONFIG)
         raw = (self.folder / CONFIG).read_bytes()
         self.config_text = raw.decode(json.detect_encoding(raw))
         self.architecture, self.source = registry.by_model_type(self.config.get("model_type"))
         self.weights = files.open_weights(self.folder)
 
-    def _open_original(self) -> None:
-        known = registry.originals()
-        found = recognised(self.folder, known)
+    def _open_original(self, path: Path, found: Original | None) -> None:
         if found is None:
+            known = registry.originals()
             formats = "; ".join(f"{' and '.join(o.files)} ({o.name})" for o in known)
             raise CheckpointFileError(
                 f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
                 f"format either; looked for {formats}"
             )
-        self.original = found.open(self.folder)
+        self.original = found.open(path)
         model_type = self.original.source.model_type
         self.architecture, self.source = registry.by_model_type(model_type)
         try:
-            self.config, self.weights = translate(self.original, self.source, str(self.folder))
+            self.config, self.weights = translate(self.original, self.source, str(path))
         except ConfigError as e:
-            raise ConfigError(f"{self.folder}, {found.name}: {e}") from None
+            raise ConfigError(f"{path}, {found.name}: {e}") from None
         self.config_text = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
 
     def __enter__(self) -> Checkpoint:
@@ -103,6 +108,17 @@ class Checkpoint:
         except ConfigError as e:
             raise ConfigError(f"{self.folder / CONFIG}: {e}") from None
         return found | overrides
+
+    def beside(self, name: str) -> dict[str, Any]:
+        """The content of a further JSON file, such as `generation_config.json`; {} without it.
+
+        Raises:
+            CheckpointFileError: the file isn't JSON.
+        """
+        if self.original:
+            return dict(self.original.beside.get(name, {}))
+        path = self.folder / name
+        return files.read_json(path) if path.is_file() else {}
 
     def head_arguments(self, head: str) -> dict[str, Any]:
         return self.source.head_arguments(head, self.config)
@@ -140,6 +156,8 @@ class Checkpoint:
             CheckpointFileError: the folder can't be written.
         """
         _write(folder, self.config_text, self.weights.shards, self.weights.read)
+        for name, content in (self.original.beside if self.original else {}).items():
+            _write_json(folder / name, content)
 
     def restore(self, model: keras.Model, waiting: list[Any], head: str | None = None) -> None:
         """Load the weights into `model`, whose variables wait for values.
@@ -160,6 +178,8 @@ class Checkpoint:
                 + ", ".join(f"{name} ({why})" for name, why in self.original.left.items()),
                 stacklevel=4,
             )
+        for note in self.original.notes if self.original else ():
+            warnings.warn(note, stacklevel=4)
         for part, entries in self.source.parts.items():
             if arguments.get(part) and not present[part]:
                 fresh |= {name for e in entries for name in getattr(e, "ours", ())}

@@ -175,3 +175,25 @@ def nested(tensors):
             branch = branch.setdefault(part, {})
         branch[last] = array
     return tree
+
+
+# --- CTranslate2's model.bin -------------------------------------------------------------------
+
+CT2_TYPES = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
+
+
+def ct2_text(text):
+    data = text.encode() + b"\0"
+    return struct.pack("<H", len(data)) + data
+
+
+def ctranslate2(variables, aliases=None, spec="WhisperSpec", revision=3, version=6):
+    """The bytes of a CTranslate2 model, as `ModelSpec._serialize` writes it."""
+    out = struct.pack("<I", version) + ct2_text(spec) + struct.pack("<II", revision, len(variables))
+    for name, value in sorted(variables.items()):
+        array = np.asarray(value)
+        out += ct2_text(name) + struct.pack("<B", array.ndim)
+        out += b"".join(struct.pack("<I", n) for n in array.shape)
+        out += struct.pack("<BI", CT2_TYPES.index(array.dtype.name), array.nbytes) + array.tobytes()
+    out += struct.pack("<I", len(aliases or {}))
+    return out + b"".join(ct2_text(a) + ct2_text(n) for a, n in (aliases or {}).items())
