@@ -208,6 +208,28 @@ class TransformerDecoder(TransformerBlock):
         given = [shape for shape in caches if shape is not None]
         return (decoder_sequence_shape, *given) if given else decoder_sequence_shape
 
+    def with_cross_attention_scores(self, decoder_sequence: Any, encoder_sequence: Any) -> Any:
+        """`(output, scores)` of whole sequences without padding, in inference.
+
+        Args:
+            decoder_sequence: float `[batch, T, dim]`.
+            encoder_sequence: float `[batch, S, encoder dim]`.
+
+        Returns:
+            float `[batch, T, dim]`, and the cross-attention's probabilities
+            `[batch, num_heads, T, S]`.
+        """
+        mask, _ = decoder_masks(decoder_sequence, None, None, None, None, None, None, causal=True)
+        x = self._before(self.self_attention_norm, decoder_sequence)
+        x = decoder_sequence + self.self_attention(x, x, attention_mask=mask)
+        x = self._after(self.self_attention_norm, x)
+        y, scores = self.cross_attention(
+            self._before(self.cross_attention_norm, x),
+            encoder_sequence,
+            return_attention_scores=True,
+        )
+        return self._feed_forward(self._after(self.cross_attention_norm, x + y)), scores
+
 
 def _as_tuple(outputs: Any) -> tuple:
     """The outputs of an attention: the output, then scores or a cache if there are any."""

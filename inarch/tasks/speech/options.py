@@ -33,6 +33,7 @@ class DecodingOptions:
         prompt: tokens of what was said before.
         max_initial_timestamp: latest start of the first segment, in seconds.
         max_tokens: most tokens of a window; the model's limit where None.
+        seed: of what is drawn above temperature 0.
     """
 
     language: str | None = None
@@ -46,6 +47,7 @@ class DecodingOptions:
     prompt: tuple[int, ...] = ()
     max_initial_timestamp: float | None = 1.0
     max_tokens: int | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
