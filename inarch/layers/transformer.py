@@ -219,7 +219,8 @@ class TransformerDecoder(TransformerBlock):
             float `[batch, T, dim]`, and the cross-attention's probabilities
             `[batch, num_heads, T, S]`.
         """
-        mask, _ = decoder_masks(decoder_sequence, None, None, None, None, None, None, causal=True)
+        nothing = (None,) * 6
+        mask, _ = decoder_masks(decoder_sequence, *nothing, causal=True)
         x = self._before(self.self_attention_norm, decoder_sequence)
         x = decoder_sequence + self.self_attention(x, x, attention_mask=mask)
         x = self._after(self.self_attention_norm, x)

@@ -33,8 +33,8 @@ transcribing = importlib.import_module("whisper.transcribe")
 ORIGINAL = whisper.tokenizer.get_tokenizer(False)
 TIME, END = ORIGINAL.timestamp_begin, ORIGINAL.eot
 SENTENCES = [
-    " The cat sat on the mat.", " No!", " She said \"never\" (twice).", " la la la" * 20, " ", "...",
-    " Mr. Jennings, who was there", " ¿Qué? 你好。",
+    " The cat sat on the mat.", " No!", " She said \"never\" (twice).", " la la la" * 20, " ",
+    "...", " Mr. Jennings, who was there", " ¿Qué? 你好。",
 ]  # fmt: skip
 
 
@@ -201,7 +201,8 @@ VARIANTS = {
         {"initial_prompt": "Elinor said so. " * 30, "carry_initial_prompt": True},
     ) * 2,
     "clips": (
-        {"clip_timestamps": [3.21, 40.0, 41, 44.5, 90]}, {"clips": ((3.21, 40.0), (41, 44.5), (90, None))}
+        {"clip_timestamps": [3.21, 40.0, 41, 44.5, 90]},
+        {"clips": ((3.21, 40.0), (41, 44.5), (90, None))}
     ),
     "words": ({"word_timestamps": True}, {"words": True}),
     "hallucinations": (

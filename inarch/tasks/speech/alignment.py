@@ -47,9 +47,10 @@ def alignment_matrix(weights: np.ndarray, frames: int) -> np.ndarray:
 def cheapest_path(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the cheapest way from the first corner of `cost` to the last.
 
-    Dynamic time warping (Sakoe and Chiba, 1978). Sums are float32 and ties go to the left, then
-    up, as in the original, so that the ways are equal to its own. The cells of an anti-diagonal
-    don't depend on each other and are computed together.
+    Dynamic time warping (Sakoe and Chiba, 1978). Sums are float32, and where two ways to a cell
+    are equally cheap the one from the left is taken even if it is dearer: so does the original,
+    and the ways are to be equal to its own. The cells of an anti-diagonal don't depend on each
+    other and are computed together.
 
     Args:
         cost: `[rows, columns]`.

@@ -6,7 +6,7 @@ few are needed (WhisperX, arXiv:2303.00747, section 2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -102,9 +102,3 @@ def _whole(found: Cut, stretch: Stretch, model: WindowModel) -> Cut:
         pieces.append(Piece(begins, length, found.rest))
     kept = [replace(p, start=min(p.start, length), end=min(p.end, length)) for p in pieces]
     return replace(found, pieces=kept, rest=[])
-
-
-def batches(waiting: Sequence[Stretch], batch_size: int) -> Iterator[Sequence[Stretch]]:
-    """Stretches in batches, in order."""
-    for start in range(0, len(waiting), batch_size):
-        yield waiting[start : start + batch_size]

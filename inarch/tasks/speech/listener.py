@@ -74,7 +74,7 @@ class Listener:
             )
         )
         self._context = function_of_model(self._decoder, self._decoder.context_of)
-        heads = tuple(map(tuple, self._alignment_heads()))
+        heads = [(layer, head) for layer, head in self._alignment_heads()]
         self._attended = function_of_model(
             self._decoder, lambda ids, encoded: self._decoder.attended(ids, encoded, heads)
         )
@@ -128,11 +128,7 @@ class Listener:
         assert generated.watched is not None
         chances = _softmax(generated.watched[:rows, list(codes.values())])
         return [
-            dict(
-                sorted(
-                    zip(codes, map(float, row), strict=True), key=lambda x: x[1], reverse=True
-                )
-            )
+            dict(sorted(zip(codes, map(float, row), strict=True), key=lambda x: x[1], reverse=True))
             for row in chances
         ]
 

@@ -129,7 +129,7 @@ def sources_of(x: Any) -> list[Any]:
     if isinstance(x, list | tuple):
         return list(x)
     if isinstance(x, Iterable) and not isinstance(x, str | bytes) and not hasattr(x, "read"):
-        if getattr(x, "ndim", 1) == 1 and getattr(x, "dtype", None) != object:
+        if str(getattr(x, "dtype", "object")) != "object" and getattr(x, "ndim", 1) == 1:
             raise InputTypeError("got the samples of one sound; give a list of sounds: [samples]")
         return list(x)
     raise InputTypeError(f"got one {type(x).__name__}; give a list of files or arrays: [file]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,32 +13,28 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from inarch.data import bucket
+from inarch.audio import WINDOW_FRAMES
 from inarch.errors import InputError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
-from inarch.tasks.speech.batched import batches, hear_batch, stretches
-from inarch.tasks.speech.listener import Listener
-from inarch.tasks.speech.options import (
-    TEMPERATURES,
-    TIMESTAMPS,
-    DecodingOptions,
-    Settings,
-    Thresholds,
+from inarch.tasks.speech.asked import options_of
+from inarch.tasks.speech.batched import hear_batch, stretches
+from inarch.tasks.speech.configs import (
+    GENERATION,
+    PREPROCESSOR,
+    generation_config,
+    preprocessor_config,
 )
+from inarch.tasks.speech.examples import batch_maker, pairs_of
+from inarch.tasks.speech.listener import Listener
+from inarch.tasks.speech.options import TEMPERATURES, DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor, heard, sources_of
 from inarch.tasks.speech.sequential import Sequential, text_of
 from inarch.tasks.speech.transcript import Segment, Transcript
-from inarch.tasks.speech.windows import Recording, seconds
+from inarch.tasks.speech.windows import Recording
 from inarch.tasks.task import Task
 from inarch.text import WhisperTokenizer
-
-GENERATION = "generation_config.json"
-PREPROCESSOR = "preprocessor_config.json"
-SETTINGS = frozenset(f.name for f in fields(Settings)) - {"temperatures", "thresholds", "words"}
-THRESHOLDS = {f"{f.name}_threshold": f.name for f in fields(Thresholds)}
-DECODING = frozenset(f.name for f in fields(DecodingOptions)) - {"temperature", "timestamps", "prompt"}
 
 
 class SpeechToText(Task):
@@ -119,41 +115,16 @@ class SpeechToText(Task):
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
-        made = {GENERATION: self._generation_config(), PREPROCESSOR: self._preprocessor_config()}
+        sizes = self.backbone.arguments
+        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
+        generation = generation_config(tokenizer, sizes["max_decoder_sequence_length"])
+        made = {
+            GENERATION: generation | self.generation,
+            PREPROCESSOR: preprocessor_config(sizes["num_mels"]),
+        }
         for name, content in made.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (folder / name).write_text(self.files.get(name, text), "utf-8")
-
-    def _generation_config(self) -> dict[str, Any]:
-        """What transformers reads to generate as the original does."""
-        config: dict[str, Any] = {"max_length": self.backbone.arguments["max_decoder_sequence_length"]}
-        if self.preprocessor is not None:
-            names = self.preprocessor.tokenizer
-            config |= {
-                "bos_token_id": names.end_of_text, "eos_token_id": names.end_of_text,
-                "pad_token_id": names.end_of_text,
-                "decoder_start_token_id": names.start_of_transcript,
-                "prev_sot_token_id": names.start_of_prev,
-                "no_timestamps_token_id": names.no_timestamps,
-                "is_multilingual": names.is_multilingual,
-                "max_initial_timestamp_index": 50,
-                "return_timestamps": False,
-            }  # fmt: skip
-            if names.is_multilingual:
-                config["lang_to_id"] = {f"<|{c}|>": i for c, i in names.languages.items()}
-                config["task_to_id"] = {
-                    "transcribe": names.transcribe, "translate": names.translate
-                }  # fmt: skip
-        return config | self.generation
-
-    def _preprocessor_config(self) -> dict[str, Any]:
-        return {
-            "feature_extractor_type": "WhisperFeatureExtractor", "processor_class": "WhisperProcessor",
-            "feature_size": self.backbone.arguments["num_mels"], "sampling_rate": 16000,
-            "hop_length": 160, "n_fft": 400, "chunk_length": 30, "n_samples": 480000,
-            "nb_max_frames": 3000, "padding_side": "right", "padding_value": 0.0,
-            "return_attention_mask": False,
-        }  # fmt: skip
 
     # --- transcribing --------------------------------------------------------------------------
 
@@ -207,11 +178,9 @@ class SpeechToText(Task):
         sources = sources_of(x)
         bar = _bar(verbose, len(sources))
         if batched:
-            if timestamps is None:
-                decoding = replace(decoding, timestamps=False)
-            return self._in_batches(
-                sources, decoding, settings, batch_size or 8, sample_rate, bar
-            )
+            decoding = replace(decoding, timestamps=timestamps is not None)
+            sounds = [heard(source, i, sample_rate) for i, source in enumerate(sources)]
+            return self._in_batches(sounds, decoding, settings, batch_size or 8, bar)
         found = []
         for place, source in enumerate(sources):
             audio = heard(source, place, sample_rate)
@@ -269,39 +238,8 @@ class SpeechToText(Task):
         assert self._hearing is not None
         return self._hearing
 
-    def _asked(
-        self,
-        language: str | None,
-        task: str,
-        timestamps: str | None,
-        temperature: float | Sequence[float],
-        options: Mapping[str, Any],
-    ) -> tuple[DecodingOptions, Settings]:
-        """The options of one call, checked."""
-        unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING)
-        if unknown:
-            known = ", ".join(sorted(SETTINGS | THRESHOLDS.keys() | DECODING))
-            raise InputError(f"there is no option {', '.join(unknown)}; known: {known}")
-        if timestamps not in TIMESTAMPS:
-            raise InputError(f'timestamps is {timestamps!r}; give None, "segment" or "word"')
-        tokenizer = self._preprocessor().tokenizer
-        if language is not None or not tokenizer.is_multilingual:
-            language = language_of(tokenizer, language, task)
-        start = {"max_initial_timestamp": self.generation.get("max_initial_timestamp_index", 50) / 50}
-        decoding = DecodingOptions(
-            language=language,
-            task=task,
-            **start | {name: options[name] for name in DECODING & options.keys()},
-        )
-        limits = {own: options[name] for name, own in THRESHOLDS.items() if name in options}
-        several = (temperature,) if isinstance(temperature, int | float) else tuple(temperature)
-        settings = Settings(
-            temperatures=several,
-            thresholds=Thresholds(**limits),
-            words=timestamps == "word",
-            **{name: options[name] for name in SETTINGS & options.keys()},
-        )
-        return decoding, settings
+    def _asked(self, *asked: Any) -> tuple[DecodingOptions, Settings]:
+        return options_of(self._preprocessor().tokenizer, self.generation, *asked)
 
     def _one(
         self,
@@ -329,46 +267,41 @@ class SpeechToText(Task):
 
     def _languages(self, recording: Recording) -> dict[str, float]:
         start = recording.first_sound()
-        size = min(3000, recording.frames - start)
+        size = min(WINDOW_FRAMES, recording.frames - start)
         window = recording.window(start, size)[None]
         (found,) = self._listener.languages(self._listener.encode(window))
         return found
 
     def _in_batches(
         self,
-        sources: Sequence[Any],
+        sounds: Sequence[np.ndarray],
         decoding: DecodingOptions,
         settings: Settings,
         batch_size: int,
-        sample_rate: int | None,
         bar: Callable[[int, float], None],
     ) -> list[Transcript]:
-        recordings, waiting, languages = [], {}, []
-        for place, source in enumerate(sources):
-            audio = heard(source, place, sample_rate)
-            recording = self._preprocessor().recording(audio)
-            found = stretches(place, audio, settings)
-            language = decoding.language
-            if language is None:
-                language = next(iter(self._languages(recording)))
-            recordings.append(recording)
-            languages.append(language)
-            waiting.setdefault(language, []).extend(found)
-        segments: list[list[Segment]] = [[] for _ in sources]
-        for language, found in waiting.items():
+        recordings = [self._preprocessor().recording(audio) for audio in sounds]
+        waiting = [s for i, audio in enumerate(sounds) for s in stretches(i, audio, settings)]
+        languages = [
+            decoding.language or next(iter(self._languages(recording))) for recording in recordings
+        ]
+        found: list[list[Segment]] = [[] for _ in sounds]
+        for language in dict.fromkeys(languages):
             options = replace(decoding, language=language)
-            for batch in batches(found, batch_size):
-                heard_now = hear_batch(self._listener, batch, recordings, options, settings)
-                for stretch, parts in zip(batch, heard_now, strict=True):
-                    segments[stretch.recording] += parts
-                    bar(stretch.recording, seconds(stretch.start) / max(1.0, recordings[stretch.recording].seconds))
-        for place, parts in enumerate(segments):
-            bar(place, 1.0)
-            for number, segment in enumerate(parts):
+            chosen = [s for s in waiting if languages[s.recording] == language]
+            for at in range(0, len(chosen), batch_size):
+                batch = chosen[at : at + batch_size]
+                parts = hear_batch(self._listener, batch, recordings, options, settings)
+                for stretch, segments in zip(batch, parts, strict=True):
+                    found[stretch.recording] += segments
+                bar(batch[-1].recording, 1.0)
+        bar(len(sounds) - 1, 1.0)
+        for segments in found:
+            for number, segment in enumerate(segments):
                 segment.id = number
         return [
-            self._transcript(parts, language, recording)
-            for parts, language, recording in zip(segments, languages, recordings, strict=True)
+            self._transcript(segments, language, recording)
+            for segments, language, recording in zip(found, languages, recordings, strict=True)
         ]
 
     def _transcript(
@@ -381,7 +314,12 @@ class SpeechToText(Task):
     # --- training ------------------------------------------------------------------------------
 
     def compile(
-        self, optimizer: Any = "auto", loss: Any = "auto", *, weighted_metrics: Any = "auto", **kwargs: Any
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        weighted_metrics: Any = "auto",
+        **kwargs: Any,
     ) -> None:
         """As `keras.Model.compile`; `"auto"` is Adam at 1e-5 and cross entropy over tokens."""
         if optimizer == "auto":
@@ -401,7 +339,7 @@ class SpeechToText(Task):
         if not x:
             raise InputError("x holds no sounds")
         make = self.example_maker(x, y, weight)
-        return TextBatches(len(self._pairs(x, y)), make, batch_size or 8, shuffle), None
+        return TextBatches(len(x), make, batch_size or 8, shuffle), None
 
     def _prepare(self, batch: Any) -> Prepared:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -415,64 +353,8 @@ class SpeechToText(Task):
     ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
         if sample_weight is not None:
             raise InputError("speech is trained without sample weights; padding weighs nothing")
-        preprocessor = self._preprocessor()
-        pairs = self._pairs(texts, y)
-        labels = []
-        for place, (_, text) in enumerate(pairs):
-            with _named(place):
-                labels.append(preprocessor.labels(text, self.language, self.task))
-
-        def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
-            features = []
-            for i in indices:
-                with _named(i):
-                    features.append(preprocessor.features(heard(pairs[i][0], i)))
-            chosen = [labels[i] for i in indices]
-            longest = max(len(ids) - 1 for ids in chosen)
-            return preprocessor.batch(
-                features, chosen, bucket(longest, preprocessor.sequence_length)
-            )
-
-        return make
-
-    def _pairs(self, x: Sequence[Any], y: Any) -> list[tuple[Any, str]]:
-        """Sounds with their texts."""
-        pairs = list(x) if y is None else list(zip(x, y, strict=False))
-        if y is not None and len(x) != len(y):
-            raise InputError(f"there are {len(x)} sounds and {len(y)} texts")
-        for place, pair in enumerate(pairs):
-            if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], str)):
-                raise InputError(
-                    f"example {place} isn't a sound with its text: give fit(sounds, texts), or "
-                    "fit([(sound, text), ...])"
-                )
-        return [(sound, text) for sound, text in pairs]
-
-
-def language_of(tokenizer: WhisperTokenizer, language: str | None, task: str) -> str:
-    """The code of a language that the model knows; an English-only model's is "en".
-
-    Raises:
-        InputError: a language or task that isn't known, or none to this model.
-    """
-    from inarch.text.languages import language_code
-
-    tokenizer.start_sequence(language, task)
-    return "en" if language is None else language_code(language)
-
-
-class _named:
-    """Tells in an error of ours which example it is about."""
-
-    def __init__(self, place: int):
-        self._place = place
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, InputError):
-            raise InputError(f"example {self._place}: {error}") from error
+        pairs = pairs_of(texts, y)
+        return batch_maker(self._preprocessor(), pairs, self.language, self.task)
 
 
 def _bar(verbose: Any, count: int) -> Callable[[int, float], None]:
