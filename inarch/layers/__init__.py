@@ -2,6 +2,7 @@
 
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
 from inarch.layers.attention import MultiHeadAttention
+from inarch.layers.convolution import CenteredConv1D
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
 from inarch.layers.disentangled_encoder import DisentangledAttentionEncoder, NeighbourConvolution
 from inarch.layers.embedding import (
@@ -17,6 +18,7 @@ from inarch.layers.relative_position import RelativeEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
+    "CenteredConv1D",
     "DisentangledAttentionEncoder",
     "DisentangledSelfAttention",
     "FNetEncoder",

@@ -21,6 +21,7 @@ class FeedForwardBlock(keras.layers.Layer):
         layer_norm_epsilon: added to the variance in layer normalisation.
         kernel_initializer: of all kernels.
         bias_initializer: of all biases.
+        activation_dropout: rate of dropout between the feed-forward projections.
     """
 
     normalize_first = False
@@ -34,6 +35,8 @@ class FeedForwardBlock(keras.layers.Layer):
         layer_norm_epsilon: float = 1e-5,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        *,
+        activation_dropout: float = 0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -43,6 +46,7 @@ class FeedForwardBlock(keras.layers.Layer):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.activation_dropout = activation_dropout
         self.supports_masking = True
 
     def _norm_and_dropout(self, name: str, shape: Any) -> tuple[Any, Any]:
@@ -77,10 +81,13 @@ class FeedForwardBlock(keras.layers.Layer):
         self.down = self._dense("down", shape[-1])
         self.up.build(shape)
         self.down.build((*shape[:-1], self.intermediate_dim))
+        self.up_drop = keras.layers.Dropout(
+            self.activation_dropout, dtype=self.dtype_policy, name="up_dropout"
+        )
         self.output_norm, self.output_drop = self._norm_and_dropout("output", shape)
 
     def _feed_forward(self, x: Any) -> Any:
-        y = self.down(self.up(self._before(self.output_norm, x)))
+        y = self.down(self.up_drop(self.up(self._before(self.output_norm, x))))
         return self._after(self.output_norm, x + self.output_drop(y))
 
     def _before(self, norm: Any, x: Any) -> Any:
@@ -98,6 +105,7 @@ class FeedForwardBlock(keras.layers.Layer):
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "activation_dropout": self.activation_dropout,
         }
 
 
@@ -120,6 +128,7 @@ class TransformerBlock(FeedForwardBlock):
         use_bias: whether projections have biases, those of the feed-forward half included.
         query_bias, key_bias, value_bias, output_bias: overrides of `use_bias` for one projection
             of attention (Whisper has no bias on keys).
+        activation_dropout: rate of dropout between the feed-forward projections.
     """
 
     def __init__(

@@ -23,11 +23,14 @@ class SinePositions(keras.initializers.Initializer):
 
     The angle at position `p` and column `j` is `p / max_wavelength ** (2 * (j // 2) / dim)`,
     computed in float64 (Vaswani et al., 2017, arXiv:1706.03762; DistilBERT's
-    `sinusoidal_pos_embds`).
+    `sinusoidal_pos_embds`). Where not `interleaved`, the sines are the first half of the columns,
+    the cosines the other, and the last of each has the longest wavelength (openai/whisper,
+    whisper/model.py, `sinusoids`).
     """
 
-    def __init__(self, max_wavelength: float = 10000):
+    def __init__(self, max_wavelength: float = 10000, interleaved: bool = True):
         self.max_wavelength = max_wavelength
+        self.interleaved = interleaved
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         if len(shape) != 2:
@@ -35,12 +38,17 @@ class SinePositions(keras.initializers.Initializer):
                 f"shape={tuple(shape)} isn't [length, dim]. SinePositions fills tables alone."
             )
         length, dim = shape
-        angles = np.arange(length)[:, None] / wavelengths(dim, self.max_wavelength)
-        table = np.where(np.arange(dim) % 2 == 0, np.sin(angles), np.cos(angles))
+        positions = np.arange(length)[:, None]
+        if self.interleaved:
+            angles = positions / wavelengths(dim, self.max_wavelength)
+            table = np.where(np.arange(dim) % 2 == 0, np.sin(angles), np.cos(angles))
+        else:
+            angles = positions / np.geomspace(1, self.max_wavelength, dim // 2)
+            table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
         return ops.convert_to_tensor(table, dtype=dtype or keras.config.floatx())
 
     def get_config(self) -> dict[str, Any]:
-        return {"max_wavelength": self.max_wavelength}
+        return {"max_wavelength": self.max_wavelength, "interleaved": self.interleaved}
 
 
 def fresh_initializer(initializer: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import keras
 
 from inarch.checkpoints.files import read_json
+from inarch.errors import InputError, PresetError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave, save
 from inarch.models.variables import build_without_values
@@ -39,6 +40,8 @@ class Task(TextModel):
     # The name of the task's head in the architectures, or none.
     head: ClassVar[str | None] = None
     preprocessor_class: ClassVar[Any] = TextPreprocessor
+    # An input that the backbone must have.
+    reads: ClassVar[str] = "token_ids"
     backbone: Backbone
 
     def __init__(
@@ -49,6 +52,11 @@ class Task(TextModel):
         **kwargs: Any,
     ):
         inputs = backbone.input
+        if self.reads not in inputs:
+            raise InputError(
+                f"{type(self).__name__} reads {self.reads}, and {type(backbone).__name__} takes "
+                f"{', '.join(inputs)}; choose a task for what it was made for"
+            )
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(backbone.dtype_policy)
         try:
@@ -87,6 +95,11 @@ class Task(TextModel):
                 `Backbone.from_preset`.
         """
         with Checkpoint(preset) as checkpoint:
+            if cls.head and cls.head not in checkpoint.source.heads:
+                raise PresetError(
+                    f"{checkpoint.folder} holds model_type {checkpoint.source.model_type!r}, which "
+                    f"has no head for {cls.__name__}; it has {', '.join(checkpoint.source.heads)}"
+                )
             names = inspect.signature(cls).parameters
             own = {name: arguments.pop(name) for name in names if name in arguments}
             config = checkpoint.arguments(**cls._parts(checkpoint) | arguments)

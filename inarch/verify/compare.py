@@ -114,8 +114,7 @@ def _measure(port: Port, reference: Reference, free: Values, forced: Values) -> 
     error = float(np.sqrt(np.mean(np.square(difference))))
     heads: tuple[float, ...] = ()
     if name == "attention":
-        rows = difference.reshape(-1, *_heads_and_length(ours))
-        heads = tuple(float(h) for h in rows.max(axis=(0, 2)))
+        heads = _per_head(difference, ours.shape)
     return Measure(
         layer, call, name, port.original, ours.shape,
         ratio=noise_ratio(ours, port, port.noise, inputs),
@@ -126,9 +125,10 @@ def _measure(port: Port, reference: Reference, free: Values, forced: Values) -> 
     )  # fmt: skip
 
 
-def _heads_and_length(attention: np.ndarray) -> tuple[int, int]:
-    _, heads, _, length = attention.shape
-    return heads, length
+def _per_head(difference: np.ndarray, shape: tuple[int, ...]) -> tuple[float, ...]:
+    """The largest difference in each head; a row is a token's, or a whole batch element's."""
+    rows = difference.reshape(len(difference), shape[1], -1)
+    return tuple(float(h) for h in rows.max(axis=(0, 2)))
 
 
 def _agreement(ours: np.ndarray, value: np.ndarray, reference: Reference) -> HeadAgreement:

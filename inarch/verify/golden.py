@@ -37,6 +37,9 @@ LIMIT = 300_000
 SIZES = {
     "vocabulary_size": 29, "num_layers": 2, "num_heads": 3, "hidden_dim": 12,
     "intermediate_dim": 20, "max_sequence_length": 14, "bucket_size": 8,
+    "num_encoder_layers": 2, "num_decoder_layers": 2, "num_encoder_heads": 3,
+    "num_decoder_heads": 2, "encoder_intermediate_dim": 20, "decoder_intermediate_dim": 18,
+    "num_mels": 5, "max_encoder_sequence_length": 9, "max_decoder_sequence_length": 14,
 }  # fmt: skip
 ROWS = (11, 7, 3)
 LABELS = 4

@@ -18,6 +18,9 @@ INPUTS = {
     "token_ids": "input_ids",
     "padding_mask": "attention_mask",
     "segment_ids": "token_type_ids",
+    "encoder_features": "input_features",
+    "decoder_token_ids": "decoder_input_ids",
+    "decoder_padding_mask": "decoder_attention_mask",
 }
 
 # What passes at a module: (name, which call of it, input | output | next | attention | a name).
@@ -89,9 +92,11 @@ class Run:
                 holder, shown = tables.get(id(first), ("", first))
                 if holder:
                     at((holder, 0, "output"), shown)
-                fed = at((name, calls[name], "input"), shown)
-                if fed is shown:
+                seen = _shown(module, shown)
+                fed = at((name, calls[name], "input"), seen)
+                if fed is seen:
                     return None
+                fed = _shown(module, fed)
                 args = tuple(fed if a is first else a for a in args)
                 return args, {k: fed if a is first else a for k, a in kwargs.items()}
 
@@ -113,7 +118,10 @@ class Run:
                     if source is None:
                         return None
                     spot = (source[1], source[2], "next")
-                parts[0] = at(spot, parts[0])
+                seen = _shown(module, parts[0], output=True)
+                given = at(spot, seen)
+                if given is not seen:
+                    parts[0] = _shown(module, given).reshape(parts[0].shape)
                 if spot[2] == "output":
                     # Outer modules come later and win: the outermost one made the tensor.
                     made_by[id(parts[0])] = (parts[0], name, number)
@@ -131,7 +139,7 @@ class Run:
             # Some take no mask; given one, they would drop it with other unknown arguments.
             taken = inspect.signature(model.forward).parameters
             fed = {
-                INPUTS[name]: self.torch.from_numpy(value.astype("int64"))
+                INPUTS[name]: self._fed(value, dtype)
                 for name, value in self.inputs.items()
                 if INPUTS[name] in taken
             }
@@ -142,6 +150,12 @@ class Run:
                 at(("", 0, name), tensor)
         gc.collect()
 
+    def _fed(self, value: np.ndarray, dtype: str) -> Any:
+        """An input as the original takes it: ids in 64 bits, features before frames."""
+        if value.dtype.kind != "f":
+            return self.torch.from_numpy(value.astype("int64"))
+        return self.torch.from_numpy(value.swapaxes(1, 2).astype(dtype))
+
 
 def _is_float(value: Any) -> bool:
     return getattr(value, "is_floating_point", lambda: False)()
@@ -149,6 +163,18 @@ def _is_float(value: Any) -> bool:
 
 def _first_float(values: list[Any]) -> Any:
     return next((v for v in values if _is_float(v)), None)
+
+
+def _shown(module: Any, tensor: Any, output: bool = False) -> Any:
+    """A tensor in the order of our axes, and back: convolutions have features before time.
+
+    A table of positions gives no batch axis, where ours has one.
+    """
+    if type(module).__name__ == "Conv1d":
+        return tensor.transpose(1, 2)
+    if output and tensor.ndim == 2 and isinstance(getattr(module, "num_embeddings", None), int):
+        return tensor.unsqueeze(0)
+    return tensor
 
 
 def _is_dropout(module: Any) -> bool:

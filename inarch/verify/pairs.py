@@ -25,6 +25,8 @@ Names = frozenset[str]
 OUTPUTS = {
     "sequence_output": ("last_hidden_state",),
     "pooled_output": ("pooler_output",),
+    "encoder_sequence_output": ("encoder_last_hidden_state",),
+    "decoder_sequence_output": ("last_hidden_state",),
     "output": ("logits", "last_hidden_state"),
 }
 

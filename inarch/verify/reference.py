@@ -54,7 +54,7 @@ def real_tokens(array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarr
     Tokens come first in `[batch, length, ...]`, queries third in `[batch, heads, length, length]`;
     whatever has another shape has no padding.
     """
-    mask = inputs.get("padding_mask")
+    mask = inputs.get("padding_mask", inputs.get("decoder_padding_mask"))
     if mask is None:
         return array.reshape(len(array), -1)
     batch, length = mask.shape

@@ -1,0 +1,96 @@
+"""Whisper as transformers stores it (models/whisper/modeling_whisper.py)."""
+
+from inarch.checkpoints.config import ACTIVATIONS, choice, inert, only, same
+from inarch.checkpoints.related import implied
+from inarch.checkpoints.rule import dense, embedding, norm, rule, tied, under
+from inarch.checkpoints.source import Head, Source
+
+
+# A table to be read, and checked against the original with a finger.
+# fmt: off
+def attention(theirs: str, ours: str) -> list:
+    return under(theirs, ours,
+        dense("q_proj", "query"),
+        dense("k_proj", "key", bias=False),
+        dense("v_proj", "value"),
+        dense("out_proj", "output"))
+
+
+HUGGING_FACE = Source(
+    model_type="whisper",
+    architecture="WhisperModel",
+    prefix="model.",
+    config=[
+        same("vocab_size", "vocabulary_size", 51865),
+        same("encoder_layers", "num_encoder_layers", 4),
+        same("decoder_layers", "num_decoder_layers", 4),
+        same("encoder_attention_heads", "num_encoder_heads", 6),
+        same("decoder_attention_heads", "num_decoder_heads", 6),
+        same("d_model", "hidden_dim", 384),
+        same("encoder_ffn_dim", "encoder_intermediate_dim", 1536),
+        same("decoder_ffn_dim", "decoder_intermediate_dim", 1536),
+        same("num_mel_bins", "num_mels", 80),
+        same("dropout", "dropout", 0.0),
+        same("attention_dropout", "attention_dropout", 0.0),
+        same("activation_dropout", "activation_dropout", 0.0),
+        choice("activation_function", "activation", ACTIVATIONS, "gelu"),
+        same("max_source_positions", "max_encoder_sequence_length", 1500),
+        same("max_target_positions", "max_decoder_sequence_length", 448),
+        implied("num_hidden_layers", lambda config: config.get("encoder_layers", 4)),
+        only("encoder_layerdrop", 0.0, 0),
+        only("decoder_layerdrop", 0.0, 0),
+        only("is_encoder_decoder", True),
+        inert("initial weights", "init_std"),
+        inert("read by no line of the original", "scale_embedding"),
+        inert("the original's training masks what it is fed",
+            "apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks",
+            "mask_feature_prob", "mask_feature_length", "mask_feature_min_masks"),
+        inert("generation", "forced_decoder_ids", "median_filter_width", "alignment_heads"),
+    ],
+    weights=[
+        *rule("encoder.conv1.weight", "encoder_conv_1/kernel", "o i w -> w i o"),
+        *rule("encoder.conv1.bias", "encoder_conv_1/bias", "o -> o"),
+        *rule("encoder.conv2.weight", "encoder_conv_2/kernel", "o i w -> w i o"),
+        *rule("encoder.conv2.bias", "encoder_conv_2/bias", "o -> o"),
+        *embedding("encoder.embed_positions", "encoder_position_embedding"),
+        *under("encoder.layers.{i}", "encoder_layer_{i}",
+            attention("self_attn", "attention"),
+            norm("self_attn_layer_norm", "attention_norm"),
+            dense("fc1", "up"),
+            dense("fc2", "down"),
+            norm("final_layer_norm", "output_norm"),
+            count="num_encoder_layers"),
+        *norm("encoder.layer_norm", "encoder_norm"),
+        *embedding("decoder.embed_tokens", "decoder_embedding/token_embedding"),
+        *embedding("decoder.embed_positions", "decoder_embedding/position_embedding"),
+        *under("decoder.layers.{i}", "decoder_layer_{i}",
+            attention("self_attn", "self_attention"),
+            norm("self_attn_layer_norm", "self_attention_norm"),
+            attention("encoder_attn", "cross_attention"),
+            norm("encoder_attn_layer_norm", "cross_attention_norm"),
+            dense("fc1", "up"),
+            dense("fc2", "down"),
+            norm("final_layer_norm", "output_norm"),
+            count="num_decoder_layers"),
+        *norm("decoder.layer_norm", "decoder_norm"),
+    ],
+    heads={
+        "speech_to_text": Head(
+            ("WhisperForConditionalGeneration",),
+            tied=tied("proj_out.weight", ".decoder.embed_tokens.weight"),
+            untied=rule("proj_out.weight", "logits/kernel", "v d -> d v"),
+        ),
+        "audio_classifier": Head(
+            ("WhisperForAudioClassification",),
+            weights=[
+                *dense("projector", "projector"),
+                *dense("classifier", "logits"),
+                *rule("layer_weights", "layer_weights", "n -> n"),
+            ],
+            config=[
+                same("classifier_proj_size", "projection_dim", 256),
+                same("use_weighted_layer_sum", "use_weighted_layer_sum", False),
+            ],
+        ),
+    },
+)
