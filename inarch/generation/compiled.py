@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -118,7 +119,10 @@ def _traced(decoder: Decoder, program: Program, state: Any, inputs: Any) -> Run:
         found = more(list(rest[count:]), given, keras.tree.pack_sequence_as(inputs, rest[:count]))
         return tuple(keras.tree.flatten(found))
 
-    graph = torch.jit.trace(flat, (*keras.tree.flatten(state), *fixed), check_trace=False)
+    with warnings.catch_warnings():
+        # It warns of every shape that Python looks at; shapes are fixed here.
+        warnings.simplefilter("ignore")
+        graph = torch.jit.trace(flat, (*keras.tree.flatten(state), *fixed), check_trace=False)
     return lambda state: keras.tree.pack_sequence_as(
         state, graph(*keras.tree.flatten(state), *fixed)
     )

@@ -158,17 +158,20 @@ class Sample(Greedy):
         return self.samples
 
     def arrays(self, rows: int) -> State:
-        seeds = np.asarray(self.seed, np.int64)
+        seeds, temperatures = np.asarray(self.seed, np.int64), np.asarray(self.temperature)
+        for name, array in {"seed": seeds, "temperature": temperatures}.items():
+            if array.shape not in ((), (rows,)):
+                raise InputError(
+                    f"{name} has {len(array)} entries for {rows} rows. Pass one number, or one "
+                    "for each row."
+                )
         if seeds.ndim == 0:
             seeds = seeds + np.arange(rows) * 0x9E3779B1
-        # To 32 bits, wrapping around.
-        seeds = seeds.astype(np.uint32).view(np.int32)
-        temperature = np.asarray(self.temperature, np.float32)
-        given = {"temperature": np.broadcast_to(temperature, rows), "seed": seeds}
-        for name, array in given.items():
-            if array.shape != (rows,):
-                raise InputError(f"{name} has {array.shape[0]} entries for {rows} rows.")
-        return given
+        return {
+            "temperature": np.broadcast_to(temperatures.astype(np.float32), rows),
+            # To 32 bits, wrapping around.
+            "seed": seeds.astype(np.uint32).view(np.int32),
+        }
 
     def begin(self, task: Task, rows: int, arrays: State) -> State:
         state = super().begin(task, rows, arrays)
