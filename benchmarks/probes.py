@@ -286,6 +286,29 @@ def forward_fnet(batch: str, length: str) -> dict[str, float]:
     return _in_turns({"ours": lambda: jax.block_until_ready(forward(inputs)), "theirs": theirs})
 
 
+# --- sound -------------------------------------------------------------------------------------
+
+
+def log_mel(seconds: str, threads: str) -> dict[str, float]:
+    """Seconds of the log-mel spectrogram in NumPy and by openai-whisper on torch, in turns."""
+    import os
+
+    # Read when NumPy's library of matrix products is loaded.
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = threads
+    import numpy as np
+    import torch
+    from whisper.audio import log_mel_spectrogram as original
+
+    from inarch.audio import log_mel_spectrogram
+
+    torch.set_num_threads(int(threads))
+    audio = np.random.default_rng(0).normal(0, 0.1, int(seconds) * 16_000).astype("float32")
+    sound = torch.from_numpy(audio)
+    return _in_turns(
+        {"ours": lambda: log_mel_spectrogram(audio), "theirs": lambda: original(sound)}
+    )
+
+
 # --- DeBERTaV3 ---------------------------------------------------------------------------------
 
 

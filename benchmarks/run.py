@@ -223,6 +223,22 @@ def deberta(setting: Setting) -> Iterator[Row]:
         )  # fmt: skip
 
 
+def log_mel(setting: Setting) -> Iterator[Row]:
+    """The log-mel spectrogram in NumPy, against openai-whisper's on torch."""
+    what = "log-mel spectrogram over openai-whisper's, in time"
+    if not installed("torch", "whisper"):
+        yield absent(what, "torch or openai-whisper")
+        return
+    for seconds in (30, 600):
+        for threads in (1, 2):
+            # In one process and in turns: the machine is the same for both.
+            (found,) = medians([Probe("log_mel", (str(seconds), str(threads)))], 1)
+            ours, theirs = found["ours"], found["theirs"]
+            threaded = "1 thread" if threads == 1 else f"{threads} threads"
+            yield Row(f"{what}, {seconds} s of sound, {threaded}",
+                f"{ours * 1e3:.1f} ms over {theirs * 1e3:.1f} ms", ours / theirs, 1)  # fmt: skip
+
+
 def lines(setting: Setting) -> Iterator[Row]:
     """What an architecture costs to write."""
     for name in ("bert", "distil_bert", "roberta", "f_net", "deberta_v3"):
@@ -238,6 +254,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "throughput": throughput,
     "fourier": fourier,
     "deberta": deberta,
+    "log_mel": log_mel,
     "lines": lines,
 }
 

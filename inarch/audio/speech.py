@@ -73,7 +73,8 @@ def speech_spans(
     runs = runs[runs[:, 1] - runs[:, 0] >= 100 * min_speech]
     runs = runs + np.array([-1, 1]) * round(100 * margin)
     runs = _joined(runs.clip(0, len(levels)), 0)
-    cut = [part for run in runs.tolist() for part in _cut(*run, levels, int(100 * longest))]
+    limit = int(100 * longest)
+    cut = [part for start, end in runs for part in _cut(int(start), int(end), levels, limit)]
     return [(start * FRAME, min(end * FRAME, len(samples))) for start, end in cut]
 
 
