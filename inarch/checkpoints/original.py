@@ -54,7 +54,8 @@ class Opened:
     def heads(self) -> list[str]:
         """The heads in the file."""
         source, header = self.source, self.weights.header
-        return [name for name in source.heads if source.holds_head(name, {}, header)]
+        written = {"architectures": [source.architecture]}
+        return [name for name in source.heads if source.holds_head(name, written, header)]
 
 
 @dataclass(frozen=True)

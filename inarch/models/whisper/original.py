@@ -16,7 +16,7 @@ from inarch.checkpoints.ctranslate2_file import open_ctranslate2
 from inarch.checkpoints.files import TensorInfo, TorchFile, Weights, read_json
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import NOTHING, Entry, dense, embedding, norm, rule, tied, under
-from inarch.checkpoints.source import Source
+from inarch.checkpoints.source import Head, Source
 from inarch.errors import CheckpointFileError, ConfigError
 
 MODEL = "model.bin"
@@ -90,6 +90,7 @@ OPENAI_TABLE = Source(
             norm("mlp_ln", "output_norm"), count=DECODER),
         *norm("decoder.ln", "decoder_norm"),
     ],
+    heads={"speech_to_text": Head(("Whisper",))},
 )
 
 
@@ -171,8 +172,12 @@ CTRANSLATE2_TABLE = Source(
             _self_attention("self_attention"), _cross_attention("cross_attention"),
             FEED_FORWARD, count=DECODER),
         *slashed.norm("decoder/layer_norm", "decoder_norm"),
-        *tied("decoder/projection/weight", "decoder/embeddings/weight"),
     ],
+    heads={
+        "speech_to_text": Head(
+            ("WhisperSpec",), tied=tied("decoder/projection/weight", ".decoder/embeddings/weight")
+        ),
+    },
 )
 # fmt: on
 
