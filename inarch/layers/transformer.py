@@ -223,13 +223,18 @@ class TransformerDecoder(TransformerBlock):
         Returns:
             float `[batch, T, dim]`, and the cross-attention's probabilities
             `[batch, num_heads, T, S]`.
+
+        Raises:
+            InputError: it was built without cross-attention.
         """
+        self._check_call(encoder_sequence, None, None)
         nothing = (None,) * 6
         mask, _ = decoder_masks(decoder_sequence, *nothing, causal=True)
         x = self._before(self.self_attention_norm, decoder_sequence)
         x = decoder_sequence + self.self_attention(x, x, attention_mask=mask)
         x = self._after(self.self_attention_norm, x)
-        y, scores = self.cross_attention(
+        attention: Any = self.cross_attention
+        y, scores = attention(
             self._before(self.cross_attention_norm, x),
             encoder_sequence,
             return_attention_scores=True,

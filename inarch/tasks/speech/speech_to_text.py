@@ -55,6 +55,7 @@ class SpeechToText(Task):
     """
 
     head = "speech_to_text"
+    reads = "encoder_features"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     preprocessor: SpeechPreprocessor | None  # type: ignore[assignment]
 
