@@ -126,3 +126,21 @@ def test_batches_hear_nearly_the_same_words(ours, clips):
     assert sum(equal) >= 3
     for clip, found in zip(clips, many, strict=True):
         assert all(0 <= s.start < s.end <= len(clip) / 16000 + 0.01 for s in found.segments)
+
+
+def test_what_is_saved_is_loaded_and_heard_alike_by_transformers(ours, clips, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    ours.save_to_preset(tmp_path / "saved")
+    loading = transformers.WhisperForConditionalGeneration.from_pretrained(
+        tmp_path / "saved", output_loading_info=True, dtype="float32"
+    )
+    model, info = loading
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    processor = transformers.WhisperProcessor.from_pretrained(tmp_path / "saved")
+    features = processor(clips[0], sampling_rate=16000, return_tensors="pt").input_features
+    ids = model.generate(features, return_timestamps=True)
+    (text,) = processor.batch_decode(ids, skip_special_tokens=True)
+    assert text.strip() == str(ours.predict(clips[:1])[0])
+    (again,) = SpeechToText.from_preset(tmp_path / "saved").predict(clips[:1])
+    assert str(again) == text.strip()
