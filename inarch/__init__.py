@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from inarch.models.distil_bert.backbone import DistilBertBackbone as DistilBertBackbone
     from inarch.models.preset import Checkpoint as Checkpoint
     from inarch.tasks import MaskedLM as MaskedLM
+    from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
+    from inarch.tasks import SpeechToText as SpeechToText
     from inarch.tasks import TextClassifier as TextClassifier
     from inarch.tasks import TextEmbedder as TextEmbedder
     from inarch.tasks import TextPreprocessor as TextPreprocessor
@@ -32,6 +34,8 @@ _HOMES = {
     "Checkpoint": "inarch.models.preset",
     "MaskedLM": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
+    "SpeechPreprocessor": "inarch.tasks",
+    "SpeechToText": "inarch.tasks",
     "TextClassifier": "inarch.tasks",
     "TextEmbedder": "inarch.tasks",
     "TextPreprocessor": "inarch.tasks",

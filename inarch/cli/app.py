@@ -15,6 +15,7 @@ from inarch.cli import output
 from inarch.cli.backend import choose_backend
 from inarch.cli.options import BatchSize, FieldName, Input, Json, Output, Preset, Texts
 from inarch.cli.texts import read_texts
+from inarch.cli.transcribe import transcribe
 from inarch.cli.verify import verify
 from inarch.errors import CheckpointError, InarchError
 from inarch.version import __version__
@@ -91,6 +92,24 @@ def demo(
         output.print_json(room.run(sentences or [], query or [], lambda line: None))
     else:
         room.run(sentences or [], query or [], room.printer())
+
+
+@app.command()
+def demo_speech(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="Sound to hear in place of the shipped clip."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Load a published Whisper, prove it, and have it write down what is said."""
+    choose_backend()
+    from inarch.cli import demo_speech as room
+
+    if as_json:
+        output.print_json(room.run(files or [], lambda line: None))
+    else:
+        room.run(files or [], room.printer())
 
 
 @app.command()
@@ -238,6 +257,9 @@ def prove(preset: Preset, as_json: Json = False) -> None:
         typer.echo(f"derived: {name}")
     for line in reasons(proof.carried):
         typer.echo(f"carried along: {line}")
+
+
+app.command()(transcribe)
 
 
 app.command()(verify)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
+from inarch.layers.attend import attend, with_written
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.mask import combine_masks
 
@@ -39,7 +40,8 @@ class MultiHeadAttention(keras.layers.Layer):
         key: float `[batch, S, key width]`; `None` is `value`.
         attention_mask: bool or int `[T, S]`, `[batch, T, S]` or `[batch, 1, T, S]`, true where a
             query sees a key. A query that sees none averages all values.
-        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values.
+        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values. One that is used
+            as it is may be of fewer rows, `batch` over a whole number: neighbours share a row.
         cache_update_index: where in the cache the keys and values of this call go; `None` uses
             the cache as it is, and ignores `key` and `value`.
         return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.
@@ -126,6 +128,7 @@ class MultiHeadAttention(keras.layers.Layer):
         keys, values, cache = self._keys_and_values(
             value if key is None else key, value, cache, cache_update_index
         )
+        queries = _beside(queries, keys)
         mask = combine_masks(attention_mask)
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
@@ -136,16 +139,19 @@ class MultiHeadAttention(keras.layers.Layer):
             dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
         else:
-            attended = ops.dot_product_attention(
-                queries, keys, values, mask=mask, scale=self._scale
-            )
-        shape = ops.shape(attended)
-        output = self.output_dense(ops.reshape(attended, (*shape[:2], shape[2] * shape[3])))
+            attended = attend(queries, keys, values, mask, self._scale)
+        shape = (*ops.shape(query)[:2], self.num_heads * values.shape[-1])
+        output = self.output_dense(ops.reshape(attended, shape))
 
         if not return_attention_scores:
             return output if cache is None else (output, cache)
         scores = ops.cast(scores, self.compute_dtype)
         return (output, scores) if cache is None else (output, scores, cache)
+
+    def cache_of(self, value: Any, key: Any = None) -> Any:
+        """The projected keys and values, to be used as a cache: `[batch, 2, S, num_heads, d]`."""
+        keys, values, _ = self._keys_and_values(value if key is None else key, value, None, None)
+        return ops.stack((keys, values), axis=1)
 
     def _dense(self, name: str, units: int, use_bias: bool | None) -> keras.layers.Dense:
         return keras.layers.Dense(
@@ -183,10 +189,8 @@ class MultiHeadAttention(keras.layers.Layer):
         if cache is None:
             return keys, values, None
         _check_room(cache.shape[2], keys.shape[1], index)
-        start = (0, index, 0, 0)
-        keys = ops.slice_update(cache[:, 0], start, keys)
-        values = ops.slice_update(cache[:, 1], start, values)
-        return keys, values, ops.stack((keys, values), axis=1)
+        cache = with_written(cache, ops.stack((keys, values), axis=1), index)
+        return cache[:, 0], cache[:, 1], cache
 
     def compute_output_shape(
         self, query_shape: Any, value_shape: Any = None, key_shape: Any = None
@@ -229,6 +233,14 @@ class MultiHeadAttention(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }
+
+
+def _beside(queries: Any, keys: Any) -> Any:
+    """Queries of the rows that share a row of keys, side by side as if they were of one row."""
+    rows, shared = queries.shape[0], keys.shape[0]
+    if rows == shared or None in (rows, shared):
+        return queries
+    return ops.reshape(queries, (shared, -1, *queries.shape[2:]))
 
 
 def _check_room(cache_length: Any, length: Any, index: Any) -> None:

@@ -88,7 +88,8 @@ class TransformerDecoder(TransformerBlock):
 
     Call arguments:
         decoder_sequence: float `[batch, T, dim]`.
-        encoder_sequence: float `[batch, S, encoder dim]`, or `None` in a decoder-only model.
+        encoder_sequence: float `[batch, S, encoder dim]`, or `None` in a decoder-only model, and
+            where a full `cross_attention_cache` stands for it.
         decoder_padding_mask: int or bool sequence numbers, `[batch, T]`, or `[batch, length of the
             cache]` with a cache. `None` takes the implicit Keras mask.
         decoder_attention_mask: bool or int `[batch, T, T or length of the cache]`.
@@ -170,7 +171,7 @@ class TransformerDecoder(TransformerBlock):
             y, *cross_caches = _as_tuple(
                 self.cross_attention(
                     self._before(self.cross_attention_norm, x),
-                    encoder_sequence,
+                    x if encoder_sequence is None else encoder_sequence,
                     attention_mask=cross_mask,
                     cache=cross_attention_cache,
                     cache_update_index=cross_attention_cache_update_index,
@@ -182,9 +183,13 @@ class TransformerDecoder(TransformerBlock):
         x = self._feed_forward(x)
         return (x, *caches) if caches else x
 
+    def cross_attention_cache_of(self, encoder_sequence: Any) -> Any:
+        """A cross-attention cache that is full, to be used as it is in every call."""
+        return self.cross_attention.cache_of(encoder_sequence)
+
     def _check_call(self, encoder_sequence: Any, self_cache: Any, cross_cache: Any) -> None:
         built_with = self.cross_attention is not None
-        called_with = encoder_sequence is not None
+        called_with = encoder_sequence is not None or cross_cache is not None
         if built_with != called_with:
             raise InputError(
                 f"{self.name!r} was built {'with' if built_with else 'without'} cross-attention "
@@ -207,6 +212,34 @@ class TransformerDecoder(TransformerBlock):
         caches = (self_attention_cache_shape, cross_attention_cache_shape)
         given = [shape for shape in caches if shape is not None]
         return (decoder_sequence_shape, *given) if given else decoder_sequence_shape
+
+    def with_cross_attention_scores(self, decoder_sequence: Any, encoder_sequence: Any) -> Any:
+        """`(output, scores)` of whole sequences without padding, in inference.
+
+        Args:
+            decoder_sequence: float `[batch, T, dim]`.
+            encoder_sequence: float `[batch, S, encoder dim]`.
+
+        Returns:
+            float `[batch, T, dim]`, and the cross-attention's probabilities
+            `[batch, num_heads, T, S]`.
+
+        Raises:
+            InputError: it was built without cross-attention.
+        """
+        self._check_call(encoder_sequence, None, None)
+        nothing = (None,) * 6
+        mask, _ = decoder_masks(decoder_sequence, *nothing, causal=True)
+        x = self._before(self.self_attention_norm, decoder_sequence)
+        x = decoder_sequence + self.self_attention(x, x, attention_mask=mask)
+        x = self._after(self.self_attention_norm, x)
+        attention: Any = self.cross_attention
+        y, scores = attention(
+            self._before(self.cross_attention_norm, x),
+            encoder_sequence,
+            return_attention_scores=True,
+        )
+        return self._feed_forward(self._after(self.cross_attention_norm, x + y)), scores
 
 
 def _as_tuple(outputs: Any) -> tuple:

@@ -1,8 +1,16 @@
-"""Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text."""
+"""Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text or sound."""
 
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 
-__all__ = ["MaskedLM", "TextClassifier", "TextEmbedder", "TextPreprocessor"]
+__all__ = [
+    "MaskedLM",
+    "SpeechPreprocessor",
+    "SpeechToText",
+    "TextClassifier",
+    "TextEmbedder",
+    "TextPreprocessor",
+]

@@ -12,6 +12,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, save
 from inarch.tasks import sentence_transformers
 from inarch.tasks.masked_lm import MaskedLM
+from inarch.tasks.speech import SpeechToText
 from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
@@ -21,7 +22,7 @@ from inarch.text.folder import has_tokenizer
 __all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]
 
 # The tasks whose heads are in checkpoints; every other head is carried along as it is.
-HEADED: tuple[type[Task], ...] = (MaskedLM, TextClassifier)
+HEADED: tuple[type[Task], ...] = (MaskedLM, TextClassifier, SpeechToText)
 
 
 def headed_task(checkpoint: Checkpoint) -> type[Task] | None:

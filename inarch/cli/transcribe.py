@@ -1,0 +1,141 @@
+"""`inarch transcribe`: what is said in sound files, as text, subtitles, a table or JSON."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inarch.cli import output
+from inarch.cli.backend import choose_backend
+from inarch.errors import CheckpointFileError, InputError
+
+if TYPE_CHECKING:
+    from inarch.tasks.speech import Layout
+
+
+class Format(StrEnum):
+    """What a transcript is written as."""
+
+    txt = "txt"
+    srt = "srt"
+    vtt = "vtt"
+    json = "json"
+    tsv = "tsv"
+
+
+class Kind(StrEnum):
+    """What is made of speech."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+def transcribe(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Sound of any format.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="PRESET",
+            help="A folder, a name of `inarch presets`, or a hub id.",
+        ),
+    ],
+    format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.txt,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Write a file for each there, named after it."),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Code or English name; detected where not given.")
+    ] = None,
+    task: Annotated[
+        Kind, typer.Option(help="Write what is said, or translate it to English.")
+    ] = Kind.TRANSCRIBE,
+    word_timestamps: Annotated[
+        bool, typer.Option("--word-timestamps", help="Time words, too.")
+    ] = False,
+    highlight_words: Annotated[
+        bool,
+        typer.Option("--highlight-words", help="Underline words in subtitles as they are said."),
+    ] = False,
+    max_line_width: Annotated[
+        int | None, typer.Option(min=1, help="Most characters of a subtitle's line.")
+    ] = None,
+    max_line_count: Annotated[
+        int | None, typer.Option(min=1, help="Most lines of a subtitle.")
+    ] = None,
+    beam_size: Annotated[
+        int | None, typer.Option(min=1, help="Search so many beams in place of one.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Of sampling; without it, as high as it takes.")
+    ] = None,
+    initial_prompt: Annotated[
+        str | None, typer.Option(help="Text that comes before, such as names to expect.")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Hear so many windows at once: quicker, each without the others."),
+    ] = None,
+) -> None:
+    """What is said in sound files, exactly as openai-whisper would write it."""
+    if (highlight_words or max_line_width or max_line_count) and not word_timestamps:
+        raise InputError(
+            "--highlight-words, --max-line-width and --max-line-count go with --word-timestamps"
+        )
+    targets = _targets(files, format, output_dir)
+    choose_backend()
+    from inarch.tasks.speech import Layout, SpeechToText
+
+    layout = Layout(max_line_width, max_line_count, highlight_words=highlight_words)
+    asked: dict[str, Any] = {"language": language, "task": task.value, "beam_size": beam_size}
+    asked |= {} if temperature is None else {"temperature": temperature}
+    asked["initial_prompt"] = initial_prompt
+    asked["timestamps"] = "word" if word_timestamps else "segment"
+    listener = SpeechToText.from_preset(model)
+    verbose = 1 if output_dir is not None and sys.stdout.isatty() else 0
+    if batch_size:
+        found = listener.predict(files, batch_size, verbose, batched=True, **asked)
+        for transcript, target in zip(found, targets, strict=True):
+            _write(transcript, format, layout, target)
+        return
+    for file, target in zip(files, targets, strict=True):
+        (transcript,) = listener.predict([file], verbose=verbose, **asked)
+        _write(transcript, format, layout, target)
+
+
+def _write(transcript: Any, format: Format, layout: Layout, target: Path | None) -> None:
+    from inarch.tasks.speech import render
+
+    text = render(transcript, format.value, layout)
+    if target is not None:
+        output.write_text(text, target)
+    else:
+        typer.echo(text, nl=not text.endswith("\n"))
+
+
+def _targets(files: list[str], format: Format, folder: Path | None) -> list[Path | None]:
+    """Where each transcript goes; refuses before the work what would fail after it."""
+    for file in files:
+        if not Path(file).is_file():
+            raise CheckpointFileError(f"{file} can't be read: there is no such file")
+    if folder is None:
+        if len(files) > 1 and format is not Format.txt:
+            raise InputError(
+                f"{len(files)} files as {format.value} don't fit on standard output; name a folder "
+                "with --output-dir"
+            )
+        return [None] * len(files)
+    if not folder.is_dir():
+        raise CheckpointFileError(f"there is no folder {folder}; make it first")
+    targets = [folder / f"{Path(file).stem}.{format.value}" for file in files]
+    for i, target in enumerate(targets):
+        if target in targets[:i]:
+            first = files[targets.index(target)]
+            raise InputError(f"{first} and {files[i]} would both be written to {target}")
+    return list(targets)

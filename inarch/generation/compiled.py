@@ -1,0 +1,128 @@
+"""The loop over tokens as one program of the backend's own, that the weights are handed to."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from inarch.generation.decoder import Decoder
+from inarch.generation.program import Program
+
+Run = Callable[[Any], Any]
+
+
+def compiled(decoder: Decoder, program: Program) -> Run:
+    """A function from a program's inputs to what came of them; it compiles for each shape.
+
+    The weights are read at every call, never copied and never taken away from the model.
+    """
+    backend = keras.backend.backend()
+    loops = {"jax": _jax_loop, "tensorflow": _tensorflow_loop, "torch": _torch_loop}
+    return loops[backend](decoder, program)
+
+
+def pure(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of the variables' values and its own arguments."""
+    variables = list(decoder.variables)
+
+    def stateless(values: Any, *arguments: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            return function(*arguments)
+
+    return stateless
+
+
+def function_of_model(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function made of the decoder's layers, compiled where the backend compiles."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        stateless = jax.jit(pure(decoder, function))
+        return lambda *arguments: stateless([v.value for v in decoder.variables], *arguments)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)
+    return _without_gradients(function)
+
+
+def _jax_loop(decoder: Decoder, program: Program) -> Run:
+    import jax
+
+    def run(inputs: Any) -> Any:
+        state = jax.lax.while_loop(
+            lambda state: ~program.done(state, inputs),
+            lambda state: program.more(decoder, state, inputs),
+            program.begin(decoder, inputs),
+        )
+        return program.finish(state, inputs)
+
+    return function_of_model(decoder, run)
+
+
+def _tensorflow_loop(decoder: Decoder, program: Program) -> Run:
+    import tensorflow as tf
+
+    def run(inputs: Any) -> Any:
+        (state,) = tf.while_loop(
+            lambda state: tf.logical_not(program.done(state, inputs)),
+            lambda state: (program.more(decoder, state, inputs),),
+            (program.begin(decoder, inputs),),
+        )
+        return program.finish(state, inputs)
+
+    return tf.function(run)
+
+
+def _torch_loop(decoder: Decoder, program: Program) -> Run:
+    def run(inputs: Any) -> Any:
+        state = program.begin(decoder, inputs)
+        step = None
+        while not program.done(state, inputs):
+            step = step or _traced(decoder, program, state, inputs)
+            state = step(state)
+        return program.finish(state, inputs)
+
+    return _without_gradients(run)
+
+
+def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    def run(*arguments: Any) -> Any:
+        with torch.inference_mode():
+            return function(*arguments)
+
+    return run
+
+
+def _traced(decoder: Decoder, program: Program, state: Any, inputs: Any) -> Run:
+    """One more token as a graph of torch's, which Python takes no part in.
+
+    A graph takes a nest of tensors as a list: state, inputs and weights.
+    """
+    import torch
+
+    values = [v.value.detach() for v in decoder.variables]
+    fixed = [*keras.tree.flatten(inputs), *values]
+    size = len(keras.tree.flatten(state))
+    more = pure(decoder, lambda state, inputs: program.more(decoder, state, inputs))
+
+    def flat(*tensors: Any) -> Any:
+        given = keras.tree.pack_sequence_as(state, tensors[:size])
+        rest = tensors[size:]
+        count = len(rest) - len(values)
+        found = more(list(rest[count:]), given, keras.tree.pack_sequence_as(inputs, rest[:count]))
+        return tuple(keras.tree.flatten(found))
+
+    with warnings.catch_warnings():
+        # It warns of every shape that Python looks at; shapes are fixed here.
+        warnings.simplefilter("ignore")
+        graph = torch.jit.trace(flat, (*keras.tree.flatten(state), *fixed), check_trace=False)
+    return lambda state: keras.tree.pack_sequence_as(
+        state, graph(*keras.tree.flatten(state), *fixed)
+    )

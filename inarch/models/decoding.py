@@ -1,0 +1,83 @@
+"""A stack of `TransformerDecoder` layers as `inarch.generation` wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+class StackDecoder:
+    """Embeddings, decoder layers, a norm and logits, step by step with a key/value cache.
+
+    It is made of a model's own layers and holds no weights. The context is what `context_of`
+    makes of the encoder's output: the keys and values of cross-attention, computed once.
+
+    Args:
+        embedding: of tokens and positions.
+        layers: in order.
+        norm: after the last layer.
+        to_logits: from hidden states to logits; `None` multiplies with the embeddings of tokens.
+        variables: every variable that is read, those of an encoder too if it is to be called in
+            the same program.
+    """
+
+    def __init__(
+        self,
+        embedding: TokenAndPositionEmbedding,
+        layers: Sequence[TransformerDecoder],
+        norm: Callable[[Any], Any],
+        to_logits: Callable[[Any], Any] | None = None,
+        variables: Sequence[keras.Variable] = (),
+    ):
+        self.embedding = embedding
+        self.layers = layers
+        self.norm = norm
+        self.to_logits = to_logits
+        self.variables = variables
+        self.max_length = embedding.sequence_length
+        self.vocabulary_size = embedding.vocabulary_size
+
+    def context_of(self, encoder_sequence: Any) -> Any:
+        """The context of `[rows, S, dim]`: for each layer `[rows, 2, S, heads, d]`."""
+        return tuple(layer.cross_attention_cache_of(encoder_sequence) for layer in self.layers)
+
+    def start(self, rows: int, length: int) -> Any:
+        width, dtype = self.embedding.embedding_dim, self.embedding.compute_dtype
+        return tuple(
+            ops.zeros((rows, 2, length, layer.num_heads, width // layer.num_heads), dtype)
+            for layer in self.layers
+        )
+
+    def step(
+        self,
+        token_ids: Any,
+        index: Any,
+        caches: Any,
+        context: Any,
+        positions: Any,
+        padding_mask: Any = None,
+    ) -> tuple[Any, Any]:
+        x = self.embedding(token_ids, positions=positions)
+        written = []
+        for number, layer in enumerate(self.layers):
+            cross = {} if context is None else {"cross_attention_cache": context[number]}
+            x, cache, *_ = layer(
+                x,
+                decoder_padding_mask=padding_mask,
+                self_attention_cache=caches[number],
+                self_attention_cache_update_index=index,
+                **cross,
+            )
+            written.append(cache)
+        return self.norm(x), tuple(written)
+
+    def logits(self, hidden: Any) -> Any:
+        if self.to_logits is not None:
+            return self.to_logits(hidden)
+        return self.embedding.token_embedding(hidden, reverse=True)

@@ -1,0 +1,245 @@
+"""A Whisper model as transcription asks it: batches of windows, whatever the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.audio import WINDOW_FRAMES
+from inarch.errors import InputError
+from inarch.generation import (
+    Generator,
+    Greedy,
+    Only,
+    PatientBeamSearch,
+    Rule,
+    Sample,
+    Strategy,
+    Suppress,
+    SuppressAtFirst,
+    TimestampRule,
+)
+from inarch.generation.compiled import function_of_model
+from inarch.models.whisper.decoder import WhisperDecoder
+from inarch.tasks.forward import compiled, compiles_per_shape
+from inarch.tasks.speech.alignment import alignment_matrix, time_words
+from inarch.tasks.speech.options import Decoded, DecodingOptions
+from inarch.tasks.speech.windows import FRAMES_PER_TIMESTAMP, SECONDS_PER_TIMESTAMP
+from inarch.tasks.speech.words import WordTiming
+
+# Lengths of aligned sequences are rounded up to a multiple, so that few programs are compiled.
+ALIGNED_STEP = 32
+
+
+class Listener:
+    """What a Whisper model hears in windows of 30 s (see `WindowModel`).
+
+    An encoded batch is the encoder's output and the decoder's keys and values of it. Where shapes
+    are compiled, batches are filled up to a power of two.
+
+    Args:
+        backbone: a `WhisperBackbone`.
+        tokenizer: its `WhisperTokenizer`.
+        generation: the content of generation_config.json; the original's rules where it is silent.
+        head: the layer of the logits, where these aren't tied to the embeddings.
+
+    Raises:
+        InputError: the model doesn't hear windows of 30 s.
+    """
+
+    def __init__(
+        self, backbone: Any, tokenizer: Any, generation: Mapping[str, Any], head: Any = None
+    ):
+        sizes = backbone.arguments
+        positions = sizes["max_encoder_sequence_length"]
+        if positions * FRAMES_PER_TIMESTAMP != WINDOW_FRAMES:
+            raise InputError(
+                f"the encoder has {positions} positions; transcription needs the "
+                f"{WINDOW_FRAMES // FRAMES_PER_TIMESTAMP} of a window of 30 s"
+            )
+        self.tokenizer = tokenizer
+        self.generation = generation
+        self._sizes = sizes
+        self._decoder = WhisperDecoder(backbone, head)
+        self._generator = Generator(self._decoder, tokenizer.end_of_text)
+        self._encoder = compiled(
+            keras.Model(
+                {"encoder_features": backbone.input["encoder_features"]},
+                backbone.output["encoder_sequence_output"],
+            )
+        )
+        self._context = function_of_model(self._decoder, self._decoder.context_of)
+        heads = [(layer, head) for layer, head in self._alignment_heads()]
+        self._attended = function_of_model(
+            self._decoder, lambda ids, encoded: self._decoder.attended(ids, encoded, heads)
+        )
+
+    # --- windows -------------------------------------------------------------------------------
+
+    def encode(self, features: np.ndarray) -> Any:
+        rows = len(features)
+        filled = np.concatenate([features, features[-1:].repeat(_filled(rows) - rows, axis=0)])
+        output = self._encoder({"encoder_features": np.ascontiguousarray(filled.swapaxes(1, 2))})
+        return self._first({"output": output, "context": self._context(output)}, rows)
+
+    def take(self, encoded: Any, rows: Sequence[int]) -> Any:
+        chosen = np.asarray(rows, np.int32)
+        return keras.tree.map_structure(lambda x: keras.ops.take(x, chosen, axis=0), encoded)
+
+    def decode(self, encoded: Any, options: DecodingOptions) -> list[Decoded]:
+        start = self._start(options)
+        rows = len(encoded["output"])
+        filled = self._filled(encoded, rows)
+        before = self._told(options.prompt)
+        prompt = [*before, *start]
+        generated = self._generator.generate(
+            [prompt] * _filled(rows),
+            context=filled["context"],
+            strategy=self._strategy(options),
+            rules=self._rules(options),
+            max_new_tokens=options.max_tokens or self._decoder.max_length // 2,
+            watch=-len(start),
+        )
+        assert generated.watched is not None
+        silence = _softmax(generated.watched)[:, self.tokenizer.no_speech]
+        return [
+            self._decoded(tokens, float(total), float(silent), options)
+            for tokens, total, silent in zip(
+                generated.rows()[:rows], generated.log_probs, silence, strict=False
+            )
+        ]
+
+    def languages(self, encoded: Any) -> list[dict[str, float]]:
+        """How likely each language is, likeliest first, for each window."""
+        rows = len(encoded["output"])
+        codes = self.tokenizer.languages
+        generated = self._generator.generate(
+            [[self.tokenizer.start_of_transcript]] * _filled(rows),
+            context=self._filled(encoded, rows)["context"],
+            rules=(Only(tuple(codes.values())),),
+            max_new_tokens=1,
+            watch=-1,
+        )
+        assert generated.watched is not None
+        chances = _softmax(generated.watched[:rows, list(codes.values())])
+        return [
+            dict(sorted(zip(codes, map(float, row), strict=True), key=lambda x: x[1], reverse=True))
+            for row in chances
+        ]
+
+    def align(
+        self, encoded: Any, tokens: Sequence[int], frames: int, options: DecodingOptions
+    ) -> list[WordTiming]:
+        end = self.tokenizer.end_of_text
+        start = self.tokenizer.start_sequence(options.language, options.task)
+        whole = [*start, self.tokenizer.no_timestamps, *tokens, end]
+        length = min(-(-len(whole) // ALIGNED_STEP) * ALIGNED_STEP, self._decoder.max_length)
+        filled = np.full((1, length), end, np.int32)
+        filled[0, : len(whole)] = whole
+        logits, scores = self._attended(filled, encoded["output"])
+        first, last = len(start), len(whole)
+        # The token after each position is the one that its logits are about.
+        chances = _softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
+        matrix = alignment_matrix(_numpy(scores)[0, :, :last], frames)[first:-1]
+        words, parts = self.tokenizer.split_to_words([*tokens, end], options.language)
+        return time_words(matrix, words, parts, chances[np.arange(len(tokens)), tokens].tolist())
+
+    # --- what is asked of the generator --------------------------------------------------------
+
+    def _start(self, options: DecodingOptions) -> tuple[int, ...]:
+        return self.tokenizer.start_sequence(options.language, options.task, options.timestamps)
+
+    def _told(self, prompt: Sequence[int]) -> list[int]:
+        """The tokens before the start: what was said before, as much as there is room for."""
+        if not prompt:
+            return []
+        return [self.tokenizer.start_of_prev, *prompt[-self.prompt_limit :]]
+
+    @property
+    def prompt_limit(self) -> int:
+        """The most tokens that a window is told of what was said before."""
+        return self._decoder.max_length // 2 - 1
+
+    def _strategy(self, options: DecodingOptions) -> Strategy:
+        if options.temperature > 0:
+            return Sample(
+                options.temperature, options.best_of or 1, options.seed, options.length_penalty
+            )
+        if options.beam_size is not None:
+            return PatientBeamSearch(
+                options.beam_size, options.patience or 1.0, options.length_penalty
+            )
+        return Greedy()
+
+    def _rules(self, options: DecodingOptions) -> tuple[Rule, ...]:
+        rules: list[Rule] = [SuppressAtFirst(self._not_first), Suppress(self._never)]
+        if options.timestamps:
+            latest = options.max_initial_timestamp
+            rules.append(
+                TimestampRule(
+                    self.tokenizer.timestamp_begin,
+                    self.tokenizer.end_of_text,
+                    self.tokenizer.no_timestamps,
+                    None if latest is None else round(latest / SECONDS_PER_TIMESTAMP),
+                )
+            )
+        return tuple(rules)
+
+    @cached_property
+    def _never(self) -> tuple[int, ...]:
+        """Tokens that are never decoded; the tasks and the like never are, whatever is said."""
+        names = self.tokenizer
+        control = (
+            names.transcribe, names.translate, names.start_of_transcript, names.start_of_prev,
+            names.start_of_lm, names.no_speech,
+        )  # fmt: skip
+        return tuple(sorted({*self._said("suppress_tokens", names.non_speech_tokens), *control}))
+
+    @cached_property
+    def _not_first(self) -> tuple[int, ...]:
+        return self._said("begin_suppress_tokens", self.tokenizer.suppress_blank)
+
+    def _said(self, field: str, otherwise: Sequence[int]) -> tuple[int, ...]:
+        said = self.generation.get(field, otherwise)
+        return tuple(token for token in said or () if 0 <= token < self._decoder.vocabulary_size)
+
+    def _alignment_heads(self) -> Sequence[Sequence[int]]:
+        """The heads that follow the audio; the original takes those of the last half of layers."""
+        layers, heads = self._sizes["num_decoder_layers"], self._sizes["num_decoder_heads"]
+        said = self.generation.get("alignment_heads")
+        return said or list(product(range(layers // 2, layers), range(heads)))
+
+    # --- results -------------------------------------------------------------------------------
+
+    def _decoded(
+        self, tokens: Sequence[int], total: float, silent: float, options: DecodingOptions
+    ) -> Decoded:
+        text = self.tokenizer.decode(tokens).strip()
+        return Decoded(tokens, text, total / (len(tokens) + 1), silent, options.temperature)
+
+    def _filled(self, encoded: Any, rows: int) -> Any:
+        missing = _filled(rows) - rows
+        return self.take(encoded, [*range(rows), *[rows - 1] * missing]) if missing else encoded
+
+    def _first(self, encoded: Any, rows: int) -> Any:
+        return keras.tree.map_structure(lambda x: x[:rows], encoded)
+
+
+def _filled(rows: int) -> int:
+    """How many rows are computed for so many."""
+    return 1 << (rows - 1).bit_length() if compiles_per_shape() else rows
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(logits)
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -1,0 +1,174 @@
+"""How a recording is transcribed: what is asked of each window, and when an answer is refused.
+
+The defaults are those of openai-whisper's `transcribe` (whisper/transcribe.py).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from inarch.errors import InputError
+
+TASKS = ("transcribe", "translate")
+TIMESTAMPS = (None, "segment", "word")
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """How one window is decoded.
+
+    Attributes:
+        language: code of the spoken language.
+        task: "transcribe", or "translate" to English.
+        temperature: 0 for the likeliest token, above it tokens are drawn.
+        beam_size: number of beams at temperature 0; None for greedy search.
+        best_of: how many samples are drawn above temperature 0; the likeliest counts.
+        patience: beams wait for `beam_size * patience` finished ones (arXiv:2204.05424).
+        length_penalty: exponent of the length that ranks candidates (arXiv:1609.08144); None for
+            the mean log-probability.
+        timestamps: whether timestamp tokens are decoded.
+        prompt: tokens of what was said before.
+        max_initial_timestamp: latest start of the first segment, in seconds.
+        max_tokens: most tokens of a window; the model's limit where None.
+        seed: of what is drawn above temperature 0.
+    """
+
+    language: str | None = None
+    task: str = "transcribe"
+    temperature: float = 0.0
+    beam_size: int | None = None
+    best_of: int | None = None
+    patience: float | None = None
+    length_penalty: float | None = None
+    timestamps: bool = True
+    prompt: tuple[int, ...] = ()
+    max_initial_timestamp: float | None = 1.0
+    max_tokens: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise InputError(f"task is {self.task!r}; it must be one of {', '.join(TASKS)}")
+        if self.temperature < 0:
+            raise InputError(f"temperature is {self.temperature}; it must be at least 0")
+        for name in ("beam_size", "best_of", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; it must be at least 1")
+        if self.patience is not None and (self.beam_size is None or self.patience <= 0):
+            raise InputError(
+                f"patience is {self.patience}; it must be above 0, and needs a beam_size"
+            )
+        if self.length_penalty is not None and not 0 <= self.length_penalty <= 1:
+            raise InputError(f"length_penalty is {self.length_penalty}; it must be from 0 to 1")
+
+    def at(self, temperature: float) -> DecodingOptions:
+        """These options at another temperature: beams belong to 0, samples to all above."""
+        if temperature > 0:
+            return replace(self, temperature=temperature, beam_size=None, patience=None)
+        return replace(self, temperature=temperature, best_of=None)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was heard in one window.
+
+    Attributes:
+        tokens: token ids without prompt, start and end.
+        text: their text, stripped.
+        avg_logprob: mean log-probability of the tokens, the end included.
+        no_speech_prob: probability that nothing is said.
+        temperature: the one it was decoded at.
+    """
+
+    tokens: Sequence[int]
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    temperature: float
+
+    @property
+    def compression_ratio(self) -> float:
+        """Length of the text over its length once compressed by zlib, in UTF-8 bytes."""
+        data = self.text.encode("utf-8")
+        return len(data) / len(zlib.compress(data))
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a window is decoded again at a higher temperature, and when it counts as silent.
+
+    None switches a threshold off.
+
+    Attributes:
+        compression_ratio: above it a text repeats itself, and is decoded again.
+        logprob: a mean log-probability below it is too uncertain, and is decoded again.
+        no_speech: above it a window that is uncertain, too, is silent.
+    """
+
+    compression_ratio: float | None = 2.4
+    logprob: float | None = -1.0
+    no_speech: float | None = 0.6
+
+    def failed(self, result: Decoded) -> bool:
+        """Whether to decode again."""
+        uncertain = self.logprob is not None and result.avg_logprob < self.logprob
+        if uncertain and self._says_nothing(result):
+            return False
+        limit = self.compression_ratio
+        return uncertain or (limit is not None and result.compression_ratio > limit)
+
+    def silent(self, result: Decoded) -> bool:
+        """Whether nothing was said."""
+        certain = self.logprob is not None and result.avg_logprob > self.logprob
+        return self._says_nothing(result) and not certain
+
+    def _says_nothing(self, result: Decoded) -> bool:
+        return self.no_speech is not None and result.no_speech_prob > self.no_speech
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the windows of a recording are put together.
+
+    Attributes:
+        temperatures: tried in this order until an answer is good enough.
+        thresholds: when an answer isn't.
+        condition_on_previous_text: whether each window is told the text before it.
+        initial_prompt: text that the first window is told, such as names to expect.
+        carry_initial_prompt: whether every window is told it.
+        words: whether words are timed.
+        prepend_punctuations: marks that belong to the word after them.
+        append_punctuations: marks that belong to the word before them.
+        clips: stretches to transcribe, as seconds `(start, end)`; an end of None is the
+            recording's.
+        hallucination_silence_threshold: skip silence longer than this many seconds where words
+            around it look invented; needs `words`.
+    """
+
+    temperatures: tuple[float, ...] = TEMPERATURES
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    condition_on_previous_text: bool = True
+    initial_prompt: str | None = None
+    carry_initial_prompt: bool = False
+    words: bool = False
+    prepend_punctuations: str = "\"'“¿([{-"
+    append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
+    clips: tuple[tuple[float, float | None], ...] = ((0.0, None),)
+    hallucination_silence_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperatures or min(self.temperatures) < 0:
+            raise InputError(
+                f"temperature is {self.temperatures}; give one of at least 0, or several to try"
+            )
+        for start, end in self.clips:
+            if start < 0 or (end is not None and end < start):
+                raise InputError(f"the clip from {start} to {end} seconds has no length")
+        if self.hallucination_silence_threshold is not None and not self.words:
+            raise InputError(
+                'hallucination_silence_threshold needs the times of words: timestamps="word"'
+            )

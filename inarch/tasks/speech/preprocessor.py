@@ -1,0 +1,146 @@
+"""Sound and text to a Whisper model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inarch.audio import (
+    SAMPLE_RATE,
+    WINDOW_FRAMES,
+    WINDOW_SAMPLES,
+    load_audio,
+    log_mel_spectrogram,
+    pad_or_trim,
+)
+from inarch.data import pad
+from inarch.errors import CheckpointError, InputError, InputTypeError
+from inarch.tasks.speech.windows import Recording
+from inarch.text import Tokenizer, WhisperTokenizer
+
+# Zeros behind a sound, so that its last frames see silence, not a reflection; more change nothing.
+SILENCE = 400
+
+
+class SpeechPreprocessor:
+    """Loads sound, and makes log-mel features and token ids of it and of its text.
+
+    Args:
+        tokenizer: the checkpoint's tokenizer.
+        num_mels: mel bands that the model hears.
+        sequence_length: the longest sequence of tokens, the start and the end included.
+
+    Raises:
+        InputError: `sequence_length` is below 1.
+        CheckpointError: the tokenizer isn't Whisper's.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, num_mels: int = 80, sequence_length: int = 448):
+        if sequence_length < 1:
+            raise InputError(f"sequence_length is {sequence_length}; it must be at least 1")
+        if not isinstance(tokenizer, WhisperTokenizer):
+            raise CheckpointError(
+                f"the tokenizer is a {type(tokenizer).__name__}, which has no tokens of "
+                "languages, tasks and times; a Whisper needs a WhisperTokenizer"
+            )
+        self.tokenizer = tokenizer
+        self.num_mels = num_mels
+        self.sequence_length = sequence_length
+
+    def recording(self, audio: np.ndarray) -> Recording:
+        """The features of samples `[samples]` at 16 kHz."""
+        mel = (
+            log_mel_spectrogram(audio, self.num_mels, padding=SILENCE)
+            if audio.any()
+            else np.zeros((self.num_mels, len(audio) // (SAMPLE_RATE // 100)), np.float32)
+        )
+        return Recording.of(audio, mel)
+
+    def features(self, audio: np.ndarray) -> np.ndarray:
+        """float32 `[frames, mels]` of one window, as training feeds it: silence fills it up.
+
+        Raises:
+            InputError: it is longer than a window.
+        """
+        if len(audio) > WINDOW_SAMPLES:
+            raise InputError(
+                f"it is {len(audio) / SAMPLE_RATE:.1f} s long, and a model is trained on at most "
+                f"{WINDOW_SAMPLES // SAMPLE_RATE} s; cut it up, and its text with it"
+            )
+        mel = log_mel_spectrogram(pad_or_trim(audio, WINDOW_SAMPLES), self.num_mels)
+        return np.ascontiguousarray(mel[:, :WINDOW_FRAMES].T)
+
+    def labels(self, text: str, language: str | None, task: str) -> list[int]:
+        """The tokens that a text is taught as: the start, the text, the end.
+
+        Raises:
+            InputError: there are more than the model has positions for.
+        """
+        start = self.tokenizer.start_sequence(language, task, timestamps=False)
+        ids = [*start, *self.tokenizer.encode(text).ids, self.tokenizer.end_of_text]
+        if len(ids) - 1 > self.sequence_length:
+            raise InputError(
+                f"its text is {len(ids) - 1} tokens with the start, and the model has "
+                f"{self.sequence_length} positions; cut it up, and the sound with it"
+            )
+        return ids
+
+    def batch(
+        self, features: Sequence[np.ndarray], labels: Sequence[Sequence[int]], length: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """`(x, y, sample_weight)` of teacher forcing: each token is fed and the next is asked for.
+
+        Args:
+            features: of each window.
+            labels: of each window.
+            length: tokens of a row; what is padding weighs nothing.
+        """
+        rows, end = len(labels), self.tokenizer.end_of_text
+        mask = pad([[1] * (len(ids) - 1) for ids in labels], rows, length)
+        x = {
+            "encoder_features": np.stack(features),
+            "decoder_token_ids": pad([ids[:-1] for ids in labels], rows, length, end),
+            "decoder_padding_mask": mask,
+        }
+        y = pad([ids[1:] for ids in labels], rows, length, end)
+        return x, y, mask.astype(np.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "tokenizer": self.tokenizer.get_config(),
+            "num_mels": self.num_mels,
+            "sequence_length": self.sequence_length,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> SpeechPreprocessor:
+        values = dict(config)
+        return cls(WhisperTokenizer.from_config(values.pop("tokenizer")), **values)
+
+
+def sources_of(x: Any) -> list[Any]:
+    """Several sounds as a list.
+
+    Raises:
+        InputTypeError: a single one.
+    """
+    if isinstance(x, list | tuple):
+        return list(x)
+    if isinstance(x, Iterable) and not isinstance(x, str | bytes) and not hasattr(x, "read"):
+        if str(getattr(x, "dtype", "object")) != "object" and getattr(x, "ndim", 1) == 1:
+            raise InputTypeError("got the samples of one sound; give a list of sounds: [samples]")
+        return list(x)
+    raise InputTypeError(f"got one {type(x).__name__}; give a list of files or arrays: [file]")
+
+
+def heard(source: Any, place: int, sample_rate: int | None = None) -> np.ndarray:
+    """The samples of one of several sounds, which messages call by its place where it has no name.
+
+    Raises:
+        AudioFileError, InputError, InputTypeError, MissingExtraError: as `load_audio`.
+    """
+    named = isinstance(source, str) or hasattr(source, "__fspath__")
+    rate = sample_rate if hasattr(source, "__array__") else None
+    return load_audio(source, sample_rate=rate, name=None if named else f"sound {place}")

@@ -1,0 +1,193 @@
+"""Decoding: laws that hold for every strategy, on a tiny model."""
+
+import numpy as np
+import pytest
+from keras import ops
+from toy import END, POSITIONS, VOCABULARY, heard, part, toy
+
+from inarch.errors import InputError
+from inarch.generation import (
+    BeamSearch,
+    Generator,
+    Greedy,
+    MinimumLength,
+    Only,
+    PatientBeamSearch,
+    Sample,
+    Suppress,
+    SuppressAtFirst,
+)
+
+STRATEGIES = [
+    Greedy(),
+    Sample(0.8, samples=3, seed=[5, 6, 7]),
+    BeamSearch(3),
+    PatientBeamSearch(3),
+]
+PROMPTS = [[7, 8, 9], [1], [4, 2, 11, 5, 6]]
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return toy()
+
+
+@pytest.fixture(scope="module")
+def generator(decoder):
+    return Generator(decoder, END)
+
+
+@pytest.fixture(scope="module")
+def context(decoder):
+    return heard(decoder, 3)
+
+
+def array(x):
+    return ops.convert_to_numpy(x)
+
+
+def forward(decoder, token_ids, context):
+    """Logits after every token, without a cache that lasts."""
+    # Nothing that comes later is seen, so one shape serves all.
+    padded = np.array([token_ids + [0] * (POSITIONS - len(token_ids))], "int32")
+    positions = np.arange(POSITIONS, dtype="int32")[None]
+    hidden, _ = decoder.step(padded, 0, decoder.start(1, POSITIONS), context, positions)
+    return array(decoder.logits(hidden[0]))[: len(token_ids)]
+
+
+def test_a_greedy_step_with_the_cache_is_the_forward_pass_without(generator, decoder, context):
+    found = generator.generate(PROMPTS, context=context, max_new_tokens=12)
+    for row, (prompt, tokens) in enumerate(zip(PROMPTS, found.rows(), strict=True)):
+        logits = forward(decoder, prompt + tokens, part(context, slice(row, row + 1)))
+        wanted = logits[len(prompt) - 1 :].argmax(-1).tolist()
+        assert tokens == wanted[: len(tokens)]
+        assert len(tokens) == 12 or wanted[len(tokens)] == END
+        log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        ended = wanted[: len(tokens) + (len(tokens) < 12)]
+        total = sum(log_probs[len(prompt) - 1 + i, token] for i, token in enumerate(ended))
+        assert found.log_probs[row] == pytest.approx(total, abs=1e-3)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s).__name__)
+def test_a_row_is_decoded_in_a_batch_as_by_itself(generator, context, strategy):
+    limits = [9, 4, 12]
+    together = generator.generate(
+        PROMPTS, context=context, strategy=strategy, max_new_tokens=limits
+    )
+    assert (together.lengths <= limits).all()
+    for row in range(3):
+        alone = strategy
+        if isinstance(strategy, Sample):
+            alone = Sample(0.8, samples=3, seed=[5 + row])
+        found = generator.generate(
+            [PROMPTS[row]],
+            context=part(context, slice(row, row + 1)),
+            strategy=alone,
+            max_new_tokens=limits[row],
+        )
+        assert found.rows()[0] == together.rows()[row]
+        assert found.log_probs[0] == pytest.approx(together.log_probs[row], abs=1e-3)
+
+
+@pytest.mark.parametrize("strategy", [BeamSearch(1), PatientBeamSearch(1), Sample(0.0)])
+def test_one_beam_and_no_temperature_are_greedy(generator, context, strategy):
+    options = {"context": context, "max_new_tokens": 10, "rules": [SuppressAtFirst((END,))]}
+    greedy = generator.generate(PROMPTS, **options)
+    assert generator.generate(PROMPTS, strategy=strategy, **options).rows() == greedy.rows()
+
+
+def test_samples_are_repeatable_and_differ_with_the_seed(generator, context):
+    def sample(seed):
+        strategy = Sample(1.5, seed=seed)
+        return generator.generate(
+            PROMPTS, context=context, strategy=strategy, max_new_tokens=10
+        ).rows()
+
+    assert sample(1) == sample(1) != sample(2)
+
+
+def test_a_decoder_without_an_encoder_generates_too():
+    generator = Generator(toy(heard=False), END)
+    rules = [Suppress((END,))]
+    found = generator.generate([[5], [6, 7]], max_new_tokens=5, rules=rules)
+    assert found.lengths.tolist() == [5, 5]
+
+
+def test_a_change_of_weights_is_seen(decoder, context):
+    decoder = toy(seed=3)
+    generator = Generator(decoder, END)
+    options = {"max_new_tokens": 8, "rules": [Suppress((END,))]}
+    context = heard(decoder, 1)
+    before = generator.generate([[5]], context=context, **options).rows()
+    for variable in decoder.variables:
+        variable.assign(array(variable.value)[::-1].copy())
+    assert generator.generate([[5]], context=context, **options).rows() != before
+
+
+def test_rules_hold(generator, context):
+    found = generator.generate(
+        PROMPTS,
+        context=context,
+        max_new_tokens=6,
+        rules=[Only((4, 5, END)), SuppressAtFirst((4,)), MinimumLength(3, END)],
+    )
+    for row in found.rows():
+        assert set(row) <= {4, 5}
+        assert row[0] == 5
+        assert len(row) >= 3
+
+
+def test_watched_logits_are_those_after_the_prompts_token(generator, decoder, context):
+    found = generator.generate(PROMPTS[::2], context=part(context, slice(0, 3, 2)),
+        max_new_tokens=1, watch=-3)  # fmt: skip
+    for row, prompt in enumerate(PROMPTS[::2]):
+        one = part(context, slice(2 * row, 2 * row + 1))
+        wanted = forward(decoder, prompt, one)[len(prompt) - 3]
+        np.testing.assert_allclose(found.watched[row], wanted, atol=1e-4)
+
+
+def test_positions_end_generation(generator, context):
+    one = part(context, slice(0, 1))
+    prompt = [5] * (POSITIONS - 2)
+    found = generator.generate([prompt], context=one, max_new_tokens=50, rules=[Suppress((END,))])
+    # The last token has no position and needs none.
+    assert found.lengths.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompts": []}, "prompts is empty"),
+        ({"prompts": [[]]}, "prompt 0 has 0 tokens"),
+        ({"prompts": [[1] * (POSITIONS + 1)]}, "prompt 0 has 41 tokens"),
+        ({"prompts": [[VOCABULARY]]}, "token id 24"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"max_new_tokens": [3, 4]}, "max_new_tokens has shape"),
+        ({"watch": 0}, "watch=0"),
+        ({"watch": -3}, "watch=-3"),
+        ({"rules": [Suppress((VOCABULARY,))]}, "token id 24 is outside"),
+        ({"strategy": Sample([1.0, 2.0])}, "temperature has 2 entries for 1 rows"),
+    ],
+)
+def test_what_cannot_be_generated_is_refused_by_name(generator, context, options, words):
+    one = part(context, slice(0, 1))
+    given = {"prompts": [[5, 6]], "max_new_tokens": 4, "context": one} | options
+    with pytest.raises(InputError, match=words.replace("[", r"\[")):
+        generator.generate(given.pop("prompts"), **given)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Suppress((-1,)),
+        lambda: Sample(-1.0),
+        lambda: Sample(samples=0),
+        lambda: BeamSearch(0),
+        lambda: BeamSearch(early_stopping="soon"),
+        lambda: PatientBeamSearch(2, patience=0.1),
+        lambda: Generator(toy(), VOCABULARY),
+    ],
+)
+def test_impossible_settings_are_refused(make):
+    with pytest.raises(InputError):
+        make()

@@ -1,0 +1,52 @@
+"""A Whisper of a few thousand weights that hears windows of 30 s, and its tokenizer."""
+
+import numpy as np
+import pytest
+from inarch.models.whisper.backbone import WhisperBackbone
+
+from inarch.models.variables import named_variables
+from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
+from inarch.text import WhisperTokenizer
+from inarch.text.byte_level import LETTERS
+
+LANGUAGES = ("en", "zh", "de")
+CONTROL = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
+
+
+def make_tokenizer():
+    """Bytes for tokens, and the control tokens and times."""
+    vocabulary = {letter: i for i, letter in enumerate(LETTERS)}
+    size = len(vocabulary)
+    first = ("endoftext", "startoftranscript")
+    special = {f"<|{name}|>": size + i for i, name in enumerate(first)}
+    languages = {f"<|{code}|>": size + 2 + i for i, code in enumerate(LANGUAGES)}
+    special |= {f"<|{name}|>": size + 5 + i for i, name in enumerate(CONTROL)}
+    return WhisperTokenizer(vocabulary, [], special, languages)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return make_tokenizer()
+
+
+def make_task(tokenizer, seed=0, scale=0.3, **arguments):
+    backbone = WhisperBackbone(
+        tokenizer.vocabulary_size, 1, 1, 2, 2, 8, 12, 12, num_mels=4,
+        max_decoder_sequence_length=40,
+    )  # fmt: skip
+    random = np.random.default_rng(seed)
+    for name, variable in named_variables(backbone).items():
+        value = scale * random.normal(size=tuple(variable.shape))
+        variable.assign(1 + value if name.endswith("gamma") else value)
+    preprocessor = SpeechPreprocessor(tokenizer, 4, 40)
+    return SpeechToText(backbone, preprocessor, **arguments)
+
+
+@pytest.fixture(scope="session")
+def task(tokenizer):
+    return make_task(tokenizer)
+
+
+def noise(seconds, seed=0):
+    samples = 0.1 * np.random.default_rng(seed).normal(size=int(seconds * 16000))
+    return samples.astype(np.float32)

@@ -1,0 +1,188 @@
+"""`SpeechToText` as a task: sounds in, transcripts out, trained, saved and loaded."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from inarch.errors import CheckpointFileError, InarchError, InputError, InputTypeError
+from inarch.tasks.speech import SpeechToText, Transcript
+
+from .conftest import make_task, noise
+
+QUICK = {"temperature": 0.0, "max_tokens": 6, "language": "en"}
+
+
+def test_transcripts_keep_the_callers_order_and_are_repeatable(task):
+    sounds = [noise(2, 1), np.zeros(16000, np.float32), noise(1, 2)]
+    first = task.predict(sounds, **QUICK)
+    second = task.predict(sounds[::-1], **QUICK)[::-1]
+    assert [t.to_json() for t in first] == [t.to_json() for t in second]
+    assert [round(t.duration) for t in first] == [2, 1, 1]
+    assert first[1].segments == []
+
+
+def test_segments_stream_as_they_are_predicted(task):
+    (found,) = task.predict([noise(35)], **QUICK)
+    assert [s.to_json() for s in task.stream(noise(35), **QUICK)] == found.to_json()["segments"]
+    assert found.segments
+
+
+def test_a_batch_hears_what_each_window_hears_alone(task):
+    sounds = [noise(3, i) for i in range(3)]
+    alone = [task.predict([s], batched=True, timestamps="segment", **QUICK)[0] for s in sounds]
+    many = task.predict(sounds, 2, batched=True, timestamps="segment", **QUICK)
+    assert [s.tokens for t in alone for s in t.segments] == [
+        s.tokens for t in many for s in t.segments
+    ]
+
+
+def test_words_are_timed(task):
+    (found,) = task.predict([noise(3)], timestamps="word", **QUICK)
+    assert all(s.words is not None for s in found.segments)
+
+
+def test_languages_are_told_with_their_chances(task):
+    (found,) = task.detect_language([noise(2)])
+    assert set(found) == {"en", "zh", "de"}
+    assert sum(found.values()) == pytest.approx(1, abs=1e-5)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    (said,) = task.predict([noise(2)], temperature=0.0, max_tokens=4)
+    assert said.language == next(iter(found))
+
+
+def test_an_hour_of_silence_says_nothing_and_is_quick(task):
+    silence = np.zeros(3600 * 16000, np.float32)
+    for batched in (False, True):
+        (found,) = task.predict([silence], batched=batched, language="en")
+        assert str(found) == ""
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 399])
+def test_the_shortest_sounds_say_something_or_nothing_without_fault(task, length):
+    (found,) = task.predict([noise(1)[:length]], **QUICK)
+    assert isinstance(found, Transcript)
+
+
+def test_no_sounds_have_no_transcripts(task):
+    assert task.predict([]) == []
+    assert task.predict([], batched=True) == []
+    assert task.detect_language([]) == []
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "error", "said"),
+    [
+        ([np.full(160, np.nan, np.float32)], {}, InputError, "sound 0"),
+        (["/nowhere.wav"], {}, InarchError, "nowhere"),
+        ([b"not sound"], {}, InarchError, "sound 0"),
+        ([7], {}, InputTypeError, "int"),
+        ("a.wav", {}, InputTypeError, "list"),
+        (noise(1), {}, InputTypeError, "list"),
+        ([noise(1)], {"language": "klingon"}, InputError, "klingon"),
+        ([noise(1)], {"language": "fr"}, InputError, "fr"),
+        ([noise(1)], {"task": "sing"}, InputError, "sing"),
+        ([noise(1)], {"timestamps": "letter"}, InputError, "letter"),
+        ([noise(1)], {"beams": 3}, InputError, "beams"),
+        ([noise(1)], {"hallucination_silence_threshold": 1}, InputError, "word"),
+    ],
+)
+def test_what_cannot_be_heard_is_refused_by_name(task, x, options, error, said):
+    if isinstance(x[0], bytes):
+        pytest.importorskip("av")
+    with pytest.raises(error, match=said):
+        task.predict(x, **options)
+
+
+def test_without_a_preprocessor_there_are_logits_alone(task):
+    bare = SpeechToText(task.backbone)
+    inputs = {
+        "encoder_features": np.zeros((1, 3000, 4), np.float32),
+        "decoder_token_ids": np.ones((1, 5), np.int32),
+        "decoder_padding_mask": np.ones((1, 5), np.int32),
+    }
+    assert bare.predict(inputs).shape == (1, 5, task.backbone.arguments["vocabulary_size"])
+    with pytest.raises(InputError, match="preprocessor"):
+        bare.detect_language([noise(1)])
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_training_teaches_what_is_said(tokenizer):
+    task = make_task(tokenizer, language="en")
+    task.compile(optimizer=keras.optimizers.Adam(0.03))
+    sounds, texts = [noise(1, 1), noise(1, 2)], ["ab", "abba"]
+    losses = task.fit(sounds, texts, epochs=3, batch_size=2, verbose=0).history["loss"]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_labels_are_shifted_and_padding_weighs_nothing(task, tokenizer):
+    made = make_task(tokenizer, language="de").example_maker([noise(1)] * 2, ["ab", "c"], None)
+    x, y, weight = made(np.arange(2), np.random.default_rng(0))
+    start = tokenizer.start_sequence("de", timestamps=False)
+    ids = [*start, *tokenizer.encode("ab").ids, tokenizer.end_of_text]
+    assert x["decoder_token_ids"][0, : len(ids) - 1].tolist() == ids[:-1]
+    assert y[0, : len(ids) - 1].tolist() == ids[1:]
+    assert weight.sum(axis=1).tolist() == [len(ids) - 1, len(ids) - 2]
+    assert x["encoder_features"].shape == (2, 3000, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        ([noise(1)], None, "example 0"),
+        ([noise(1)], ["a", "b"], "1 sounds and 2 texts"),
+        ([noise(31)], ["a"], "31.0 s"),
+        ([noise(1)], ["a" * 100], "example 0.*40 positions"),
+        ([], [], "no sounds"),
+    ],
+)
+def test_examples_that_teach_nothing_are_refused(tokenizer, x, y, said):
+    with pytest.raises(InputError, match=said):
+        make_task(tokenizer, language="en").fit(x, y, verbose=0)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_a_saved_task_hears_the_same(task, tmp_path):
+    task.save_to_preset(tmp_path / "a")
+    loaded = SpeechToText.from_preset(tmp_path / "a")
+    sounds = [noise(2)]
+    assert [t.to_json() for t in loaded.predict(sounds, **QUICK)] == [
+        t.to_json() for t in task.predict(sounds, **QUICK)
+    ]
+    written = json.loads((tmp_path / "a" / "generation_config.json").read_text())
+    assert written["lang_to_id"] == {
+        f"<|{c}|>": i for c, i in loaded.preprocessor.tokenizer.languages.items()
+    }
+    loaded.save_to_preset(tmp_path / "b")
+    for name in ("generation_config.json", "preprocessor_config.json", "tokenizer.json"):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+
+
+def test_what_generation_config_says_is_never_decoded(task):
+    (before,) = task.predict([noise(2)], **QUICK)
+    said = {t for t in before.segments[0].tokens if t < 256}
+    changed = SpeechToText(
+        task.backbone, task.preprocessor, generation={"suppress_tokens": sorted(said)}
+    )
+    (after,) = changed.predict([noise(2)], **QUICK)
+    assert said
+    assert not said & {t for s in after.segments for t in s.tokens}
+
+
+def test_a_keras_file_keeps_the_task(task, tmp_path):
+    task.save(tmp_path / "task.keras")
+    loaded = keras.saving.load_model(tmp_path / "task.keras")
+    assert loaded.preprocessor.get_config() == task.preprocessor.get_config()
+    for ours, theirs in zip(loaded.variables, task.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_folder_without_tokenizer_is_refused(task, tmp_path):
+    task.backbone.save_to_preset(tmp_path / "a")
+    with pytest.raises(CheckpointFileError, match="tokenizer"):
+        SpeechToText.from_preset(tmp_path / "a")
