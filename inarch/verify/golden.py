@@ -39,7 +39,7 @@ SIZES = {
     "intermediate_dim": 20, "max_sequence_length": 14, "bucket_size": 8,
     "num_encoder_layers": 2, "num_decoder_layers": 2, "num_encoder_heads": 3,
     "num_decoder_heads": 2, "encoder_intermediate_dim": 20, "decoder_intermediate_dim": 18,
-    "num_mels": 5, "max_encoder_sequence_length": 9, "max_decoder_sequence_length": 14,
+    "num_mels": 5, "max_encoder_sequence_length": 5, "max_decoder_sequence_length": 14,
 }  # fmt: skip
 # Any other number that the original has large, such as a width of the embeddings alone.
 LARGE, SMALL = 64, 10

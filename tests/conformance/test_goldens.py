@@ -48,7 +48,9 @@ def test_ours_is_the_originals_function(architecture, golden):
     report = verify_golden(path_of(architecture.name))
     assert report.findings == ()
     assert report.worst < report.threshold
-    assert {m.layer for m in report.measures} >= {"layer_0", "layer_1", ""}
+    layers = {m.layer for m in report.measures}
+    assert "" in layers
+    assert {name[-7:] for name in layers if name[-7:-1] == "layer_"} == {"layer_0", "layer_1"}
     for agreement in report.outputs.values():
         assert agreement.top1 == 1
         assert agreement.max_kl < 1e-9
@@ -103,7 +105,7 @@ def test_it_notices_another_default_of_epsilon(architecture, golden, tmp_path):
             finally:
                 source.config[at] = entry
             return
-    report = examined(golden, tmp_path, all_norms(1e-5))  # it is fixed in the graph
+    report = examined(golden, tmp_path, all_norms(2e-5))  # it is fixed in the graph
     assert report.findings
     assert "norm" in report.first.measure.layer
 
@@ -128,21 +130,19 @@ def test_it_notices_the_other_gelu(architecture, golden, tmp_path):
     )
     report = examined(golden, tmp_path)
     assert path.is_file()
-    assert report.first.layer == "layer_0/up"
+    assert report.first.layer.endswith("layer_0/up")
 
 
 def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):
-    if not any("attention" in name for name in golden.weights):
-        pytest.skip(f"{architecture.name} has no attention")
+    emptied = set()
 
     def change(model):
         for name, variable in named_variables(model).items():
-            if "attention" in name and name.endswith("bias"):
+            if "attention/" in name and name.endswith("bias"):
                 variable.assign(np.zeros(variable.shape))
+                emptied.add(name.rpartition("/")[0])
 
     report = examined(golden, tmp_path, change)
-    assert {f.layer for f in report.findings} == {
-        f"layer_{i}/attention/{part}"
-        for i in range(2)
-        for part in ("query", "key", "value", "output")
-    }
+    if not emptied:
+        pytest.skip(f"{architecture.name} has no attention")
+    assert {f.layer for f in report.findings} == emptied

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.reference
 
 def check(weights, expected):
     with weights:
-        assert weights.header.keys() == expected.keys()
+        # What Flax has beside arrays is named too, for the map to say what becomes of it.
+        arrays = {n for n in weights.header if n not in ("state/name", "state/rate")}
+        assert arrays == expected.keys()
         for name, array in expected.items():
             found = weights.read(name)
             assert (found.dtype, found.shape) == (array.dtype, array.shape), name

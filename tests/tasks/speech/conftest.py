@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from inarch.models.whisper.backbone import WhisperBackbone
 
 from inarch.models.variables import named_variables
+from inarch.models.whisper.backbone import WhisperBackbone
 from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
 from inarch.text import WhisperTokenizer
 from inarch.text.byte_level import LETTERS
