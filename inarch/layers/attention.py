@@ -7,14 +7,11 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.attend import attend, with_written
+from inarch.layers.attend import HIDDEN, attend, with_written
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.mask import combine_masks
 
 ops: Any = keras.ops  # Typed, every result may be None.
-
-# Finite, so that a row that may see nothing averages over all instead of dividing 0 by 0.
-HIDDEN = -1e30
 
 
 @keras.saving.register_keras_serializable(package="inarch")
