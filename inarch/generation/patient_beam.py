@@ -133,9 +133,7 @@ def _with_found(
     taken = ops.any(goes_here, axis=2)
     source = ops.cast(ops.argmax(ops.cast(goes_here, "int32"), axis=2), "int32")
     return state | {
-        "found": ops.where(
-            ops.expand_dims(taken, 2), gathered(sequences, source), state["found"]
-        ),
+        "found": ops.where(ops.expand_dims(taken, 2), gathered(sequences, source), state["found"]),
         "found_sums": ops.where(taken, gathered(sums, source), state["found_sums"]),
         "found_lengths": ops.where(taken, lengths, state["found_lengths"]),
         "found_count": state["found_count"]

@@ -1,6 +1,5 @@
 """Decoding: laws that hold for every strategy, on a tiny model."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -150,9 +149,7 @@ def test_watched_logits_are_those_after_the_prompts_token(generator, decoder, co
 def test_positions_end_generation(generator, context):
     one = part(context, slice(0, 1))
     prompt = [5] * (POSITIONS - 2)
-    found = generator.generate(
-        [prompt], context=one, max_new_tokens=50, rules=[Suppress((END,))]
-    )
+    found = generator.generate([prompt], context=one, max_new_tokens=50, rules=[Suppress((END,))])
     # The last token has no position and needs none.
     assert found.lengths.tolist() == [3]
 
