@@ -37,8 +37,9 @@ class MultiHeadAttention(keras.layers.Layer):
         key: float `[batch, S, key width]`; `None` is `value`.
         attention_mask: bool or int `[T, S]`, `[batch, T, S]` or `[batch, 1, T, S]`, true where a
             query sees a key. A query that sees none averages all values.
-        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values. One that is used
-            as it is may be of fewer rows, `batch` over a whole number: neighbours share a row.
+        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values. One
+            that is used as it is may have fewer rows, `batch` over a whole number: neighbouring
+            rows share one, and there is no mask.
         cache_update_index: where in the cache the keys and values of this call go; `None` uses
             the cache as it is, and ignores `key` and `value`.
         return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.
