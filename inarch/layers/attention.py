@@ -7,14 +7,11 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.attend import attend, with_written
+from inarch.layers.attend import HIDDEN, attend, with_written
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.mask import combine_masks
 
 ops: Any = keras.ops  # Typed, every result may be None.
-
-# Finite, so that a row that may see nothing averages over all instead of dividing 0 by 0.
-HIDDEN = -1e30
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -40,8 +37,9 @@ class MultiHeadAttention(keras.layers.Layer):
         key: float `[batch, S, key width]`; `None` is `value`.
         attention_mask: bool or int `[T, S]`, `[batch, T, S]` or `[batch, 1, T, S]`, true where a
             query sees a key. A query that sees none averages all values.
-        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values. One that is used
-            as it is may be of fewer rows, `batch` over a whole number: neighbours share a row.
+        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values. One
+            that is used as it is may have fewer rows, `batch` over a whole number: neighbouring
+            rows share one, and there is no mask.
         cache_update_index: where in the cache the keys and values of this call go; `None` uses
             the cache as it is, and ignores `key` and `value`.
         return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.

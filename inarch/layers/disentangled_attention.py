@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.attention import HIDDEN
+from inarch.layers.attend import HIDDEN
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.mask import combine_masks, steps
 from inarch.layers.relative_position import rows_of_distances, table_span

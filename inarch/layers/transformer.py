@@ -185,7 +185,8 @@ class TransformerDecoder(TransformerBlock):
 
     def cross_attention_cache_of(self, encoder_sequence: Any) -> Any:
         """A cross-attention cache that is full, to be used as it is in every call."""
-        return self.cross_attention.cache_of(encoder_sequence)
+        attention: Any = self.cross_attention
+        return attention.cache_of(encoder_sequence)
 
     def _check_call(self, encoder_sequence: Any, self_cache: Any, cross_cache: Any) -> None:
         built_with = self.cross_attention is not None

@@ -80,4 +80,17 @@ class StackDecoder:
     def logits(self, hidden: Any) -> Any:
         if self.to_logits is not None:
             return self.to_logits(hidden)
+        if keras.backend.backend() == "torch" and self.embedding.tie_weights:
+            return _torch_logits(hidden, self.embedding.token_embedding.embeddings)
         return self.embedding.token_embedding(hidden, reverse=True)
+
+
+def _torch_logits(hidden: Any, embeddings: Any) -> Any:
+    """Products of rows with embeddings, block by block: MKL is twice as slow over the whole."""
+    table = ops.cast(ops.convert_to_tensor(embeddings), hidden.dtype)
+    size, width = table.shape
+    blocks = next(n for n in (24, 23, 11, 8, 5, 4, 3, 2, 1) if size % n == 0)
+    if blocks == 1 or len(hidden) > 8:
+        return hidden @ table.T
+    columns = hidden.T[None].expand(blocks, width, len(hidden))
+    return (table.view(blocks, -1, width) @ columns).reshape(size, len(hidden)).T
