@@ -19,8 +19,10 @@ WANTED = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.txt", "vocab.json", "merges.txt", "*.model", "modules.json",
     "config_sentence_transformers.json", "sentence_*_config.json", "*_*/config.json",
+    "generation_config.json", "preprocessor_config.json", "normalizer.json", "vocabulary.*",
 )  # fmt: skip
-PICKLED = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
+# What a checkpoint has its weights in where they aren't in safetensors: pickles, or CTranslate2's.
+OTHERWISE = ("pytorch_model*.bin", "pytorch_model.bin.index.json", "model.bin")
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _fetch(repo: str, revision: str | None) -> Path:
     try:
         folder = snapshot(WANTED)
         if not any(folder.glob("model*.safetensors")):
-            folder = snapshot((*WANTED, *PICKLED))
+            folder = snapshot((*WANTED, *OTHERWISE))
     except errors.RevisionNotFoundError as e:
         raise PresetError(f"hub repository {repo!r} has no revision {revision!r}") from e
     except errors.GatedRepoError as e:

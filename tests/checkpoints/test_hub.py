@@ -265,6 +265,24 @@ def test_a_pickle_is_fetched_only_where_there_is_nothing_else(hub):
     assert not (folder / "tf_model.h5").exists()
 
 
+def test_a_whisper_in_ctranslate2_is_fetched_whole(hub):
+    """As faster-whisper publishes them."""
+    wanted = {
+        "config.json", "generation_config.json", "model.bin", "preprocessor_config.json",
+        "tokenizer.json", "vocabulary.json", "vocabulary.txt",
+    }  # fmt: skip
+    hub.files = dict.fromkeys([*wanted, "README.md", ".gitattributes"], b"{}")
+    folder = resolve("owner/tiny", {})
+    assert {path.name for path in folder.iterdir()} == wanted
+
+
+def test_another_format_beside_safetensors_is_not_fetched(hub):
+    hub.files |= {"model.bin": b"CTranslate2's", "normalizer.json": b"{}"}
+    folder = resolve("owner/tiny", {})
+    assert (folder / "normalizer.json").is_file()
+    assert not (folder / "model.bin").exists()
+
+
 def test_a_repository_or_a_revision_that_does_not_exist_is_said_so(hub):
     with pytest.raises(PresetError, match="no hub repository 'owner/other'"):
         resolve("owner/other", {})

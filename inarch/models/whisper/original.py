@@ -227,10 +227,11 @@ def _last_half(layers: Any, heads: Any) -> list[list[int]]:
 
 def _tokens(vocabulary_size: Any) -> dict[str, Any]:
     """The ids of the special tokens, which follow from the size of the vocabulary."""
-    names = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
     if not isinstance(vocabulary_size, int) or vocabulary_size < 51864:
-        return dict.fromkeys(names)
+        # A vocabulary of another make. The start must be a number, so it is left unsaid.
+        return dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     end = 50257 if vocabulary_size > 51864 else 50256
+    names = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
     return dict(zip(names, (50257, end + 1, end, end), strict=True))
 
 
