@@ -174,8 +174,8 @@ CONVOLUTIONS = [
         at(SECOND), "no activation|sum|path|original has"),
     Fault("ReLU after a convolution", graph("encoder_gelu_1", lambda call, x: ops.relu(x)),
         at(SECOND), "ReLU"),
-    Fault("Encoder's positions not added", graph("encoder_embeddings", lambda call, terms: terms[0]),
-        at("encoder_layer_0")),
+    Fault("Encoder's positions not added",
+        graph("encoder_embeddings", lambda call, terms: terms[0]), at("encoder_layer_0")),
 ]  # fmt: skip
 
 POSITIONS = [
@@ -301,7 +301,7 @@ def normalised_residual(layer: Any, inputs: Any, training: bool | None = None) -
 
 
 def without_crossing(layer: Any) -> None:
-    around(layer.cross_attention_drop, lambda call, x: 0 * x)
+    around(layer.cross_attention_drop, lambda call, x, training=None: 0 * x)
 
 
 def as_it_is(call: Any, x: Any, *args: Any, **others: Any) -> Any:

@@ -21,7 +21,8 @@ MASKS = {
         lambda real, i, j: (real | np.roll(real, 1, 1))[:, None, :],
     "one that is off by one and hides the last token":
         lambda real, i, j: (real & np.roll(real, -1, 1))[:, None, :],
-    "a causal one that shows the next token too": lambda real, i, j: real[:, None, :] & (j <= i + 1),
+    "a causal one that shows the next token too":
+        lambda real, i, j: real[:, None, :] & (j <= i + 1),
     "one that shows what comes after": lambda real, i, j: real[:, None, :] & (j >= i),
     "one that hides a token from itself": lambda real, i, j: real[:, None, :] & (i != j),
 }  # fmt: skip
