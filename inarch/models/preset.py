@@ -232,7 +232,7 @@ def save(
     model: keras.Model,
     destination: str | os.PathLike,
     head: HeadToSave | None = None,
-    tie: bool = True,
+    tie: bool | None = None,
     extra: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Write `model` to a folder in the format it came in (Hugging Face's where it is new).
@@ -240,6 +240,8 @@ def save(
     The folder is replaced as a whole or not at all.
 
     Args:
+        tie: whether output and input embeddings are one; `None` is what the checkpoint said, whose
+            head is carried along.
         extra: writes further files, such as the tokenizer's, into the new folder.
 
     Raises:
@@ -256,6 +258,8 @@ def save(
     written_as = old.config["model_type"] if old else sources[0].model_type
     (source,) = (s for s in sources if s.model_type == written_as)
     name = head.name if head else None
+    if tie is None:
+        tie = old is None or old.config.get("tie_word_embeddings", True) is not False
     code = _code(next(iter(variables.values())))
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}

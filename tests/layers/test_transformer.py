@@ -264,6 +264,31 @@ def test_decoding_step_by_step_gives_the_full_pass(decode, normal, pads):
         np.testing.assert_allclose(array(output)[tokens, 0], full[tokens, i], atol=5e-6)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_decoding_step_by_step_gives_the_full_pass_without_a_bias_on_keys(
+    first, perturb, normal, compiled
+):
+    """As Whisper's, where nothing that is heard is padding."""
+    layer = TransformerDecoder(16, 2, activation="gelu", normalize_first=first, key_bias=False)
+    layer.build((None, None, DIM), (None, None, DIM))
+    decode = compiled(perturb(layer))
+    x, source = normal(2, 4, DIM), normal(2, 3, DIM)
+    full = array(decode(x, source))
+    own, cross = (np.zeros((2, 2, length, 2, 4), "float32") for length in (4, 3))
+    fill = 0
+    for i in range(4):
+        output, own, cross = decode(
+            x[:, i : i + 1],
+            source,
+            self_attention_cache=own,
+            self_attention_cache_update_index=np.int32(i),
+            cross_attention_cache=cross,
+            cross_attention_cache_update_index=fill,
+        )
+        fill = None
+        np.testing.assert_allclose(array(output)[:, 0], full[:, i], atol=5e-6)
+
+
 def test_a_decoder_without_an_encoder_decodes_from_a_filled_cache(perturb, normal, compiled):
     layer = TransformerDecoder(16, 2)
     layer.build((None, None, DIM))

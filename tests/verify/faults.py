@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from inarch.models.backbone import Backbone
-from inarch.tasks import MaskedLM, TextClassifier
+from inarch.tasks import MaskedLM, SpeechToText, TextClassifier
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden
@@ -21,12 +21,13 @@ from . import (
     faults_of_fourier,
     faults_of_graph,
     faults_of_heads,
+    faults_of_speech,
     faults_of_weights,
 )
 from .fault import Fault
 
 GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
-TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier}
+TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier, "speech_to_text": SpeechToText}
 
 
 def faults_for(golden: Golden) -> list[Fault]:
@@ -42,6 +43,7 @@ def faults_for(golden: Golden) -> list[Fault]:
         *faults_of_attention.faults(paths),
         *faults_of_disentangled.faults(paths),
         *faults_of_fourier.faults(paths),
+        *faults_of_speech.faults(paths),
         *faults_of_graph.faults(paths, tanh),
     ]
     found += faults_of_heads.faults(layers, ends, tanh)
@@ -50,6 +52,12 @@ def faults_for(golden: Golden) -> list[Fault]:
             if port.key[0] == "masked_lm_head/transform"]  # fmt: skip
     square = len(set(wide)) <= 1
     return [f for f in found if square or f.name != "Masked-LM transform kernel transposed"]
+
+
+def blocks(golden: Golden, number: int) -> list[str]:
+    """Paths of the layers of a number: one, or a decoder's and then an encoder's."""
+    layers = {port.key[0] for port in golden.runs[""].ports}
+    return sorted(path for path in layers if path.endswith(f"layer_{number}"))
 
 
 def load(golden: Golden, head: str = "") -> keras.Model:

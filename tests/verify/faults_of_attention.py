@@ -123,16 +123,19 @@ def attend(
     locate: Any = None,
     **others: Any,
 ) -> Any:
-    """What our attention computes of a sequence itself, if no step is replaced.
+    """What our attention computes, if no step is replaced.
 
     Args:
-        value: `query` once more; or a table of relative positions, which `locate` reads.
+        value: `query` once more, or what an encoder gives; or a table of relative positions, which
+            `locate` reads.
     """
+    disentangled = isinstance(layer, DisentangledSelfAttention)
+    source = query if disentangled else value
     queries = split(layer.query_dense(query), layer.num_heads)
-    keys = split(layer.key_dense(query), layer.num_heads)
-    values = split(layer.value_dense(query), layer.num_heads)
+    keys = split(layer.key_dense(source), layer.num_heads)
+    values = split(layer.value_dense(source), layer.num_heads)
     asked = Queries(queries)
-    if isinstance(layer, DisentangledSelfAttention):
+    if disentangled:
         asked = (locate or located)(layer, queries, keys, value, split)
     scores = weigh(asked, keys, attention_mask)
     output = layer.output_dense(merge(ops.einsum("bhts,bshd->bthd", scores, values)))
@@ -192,28 +195,28 @@ def keys_by_query_layer(layer: Any, query: Any, value: Any, **others: Any) -> An
             setattr(layer, name, right[name])
 
 
-def masked(change: Any) -> Injection:
+def masked(change: Any, places: frozenset[str] = PLACES) -> Injection:
     """Attention gets another mask `[batch, query, key]`."""
 
     def with_mask(call: Any, *args: Any, attention_mask: Any, **kwargs: Any) -> Any:
         return call(*args, attention_mask=change(attention_mask), **kwargs)
 
-    return calls(PLACES, with_mask)
+    return calls(places, with_mask)
 
 
-def steps(**replaced: Any) -> Injection:
-    return computes(PLACES, attend, **replaced)
+def steps(places: frozenset[str] = PLACES, **replaced: Any) -> Injection:
+    return computes(places, attend, **replaced)
 
 
 def below_diagonal(mask: Any) -> Any:
     return ops.logical_and(mask, ops.tril(ops.ones_like(mask)))
 
 
-def with_heads(change: Any) -> Injection:
+def with_heads(change: Any, places: frozenset[str] = PLACES) -> Injection:
     def inject(layer: Any) -> None:
         layer.num_heads = change(layer.num_heads)
 
-    return together(with_layers(PLACES, inject), steps())
+    return together(with_layers(places, inject), steps(places))
 
 
 def unscaled(heads: int, d: int) -> float:

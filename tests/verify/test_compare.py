@@ -21,7 +21,7 @@ from inarch.verify.report import Finding, Measure, Report
 from inarch.verify.tokenizer import TextDifference, TokenizerParity
 
 from .fault import changed, gives
-from .faults import GOLDENS, load
+from .faults import GOLDENS, blocks, load
 
 READ = {path.stem: Golden.read(path) for path in GOLDENS}
 SHAPE = (2, 4, 3)
@@ -140,10 +140,11 @@ def golden(request):
 
 def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
     model, reference = load(golden), golden.runs[""]
-    gives("layer_0/down", lambda x: x * 1.01)(model)
+    first, second = (blocks(golden, i)[-1] for i in range(2))
+    gives(f"{first}/down", lambda x: x * 1.01)(model)
     report = verify(model, reference)
-    assert [f.layer for f in report.findings] == ["layer_0/down"]
-    later = [m for m in report.measures if m.layer.startswith("layer_1") or not m.layer]
+    assert [f.layer for f in report.findings] == [f"{first}/down"]
+    later = [m for m in report.measures if m.layer.startswith(second) or not m.layer]
     # The second call of a projection is for relative positions, which no layer's output reaches.
     later = [m for m in later if not m.call]
     assert later
@@ -153,23 +154,25 @@ def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
 
 def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
     model = load(golden)
-    changed("layer_1/up/bias", lambda bias: np.where(np.arange(len(bias)), bias, np.nan))(model)
+    up = f"{blocks(golden, 1)[-1]}/up"
+    changed(f"{up}/bias", lambda bias: np.where(np.arange(len(bias)), bias, np.nan))(model)
     report = verify(model, golden.runs[""])
     assert not report.passed
-    assert [f.layer for f in report.findings] == ["layer_1/up"]
+    assert [f.layer for f in report.findings] == [up]
     assert report.first.measure.local_ratio == report.worst == math.inf
     json.dumps(report.to_json(), allow_nan=False)
 
 
 def test_a_tensor_of_another_shape_is_infinitely_far(golden):
     reference = golden.runs[""]
-    at = next(i for i, p in enumerate(reference.ports) if p.key == ("layer_0/up", 0, "output"))
+    up = f"{blocks(golden, 0)[-1]}/up"
+    at = next(i for i, p in enumerate(reference.ports) if p.key == (up, 0, "output"))
     cut = dataclasses.replace(reference.ports[at], value=reference.ports[at].value[..., 1:])
     ports = (*reference.ports[:at], cut, *reference.ports[at + 1 :])
     report = verify(load(golden), dataclasses.replace(reference, ports=ports))
     assert report.measures[at].worst == math.inf
     assert report.measures[at].shape == reference.ports[at].value.shape
-    assert "layer_0/up" in {f.layer for f in report.findings}
+    assert up in {f.layer for f in report.findings}
 
 
 def test_a_layer_that_is_never_called_is_a_finding_and_infinitely_far():
@@ -188,9 +191,9 @@ def test_a_layer_that_is_never_called_is_a_finding_and_infinitely_far():
 
 def test_pads_of_the_model_have_no_part_in_the_verdict(golden):
     model, reference = load(golden), golden.runs[""]
-    mask = reference.inputs["padding_mask"][..., None]
+    (mask,) = (v[..., None] for n, v in reference.inputs.items() if n.endswith("padding_mask"))
     before = verify(model, reference)
-    gives("layer_1", lambda x: keras.ops.where(mask == 0, 1e3, x))(model)
+    gives(blocks(golden, 1)[0], lambda x: keras.ops.where(mask == 0, 1e3, x))(model)
     assert verify(model, reference).measures == before.measures
 
 

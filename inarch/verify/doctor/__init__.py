@@ -15,7 +15,16 @@ import numpy as np
 
 from inarch.verify import trace
 from inarch.verify.compare import forced_values
-from inarch.verify.doctor import attention, disentangled, fourier, linear, norm, table, wiring
+from inarch.verify.doctor import (
+    attention,
+    convolution,
+    disentangled,
+    fourier,
+    linear,
+    norm,
+    table,
+    wiring,
+)
 from inarch.verify.doctor.case import Case
 from inarch.verify.reference import Reference
 from inarch.verify.report import THRESHOLD, Finding
@@ -26,6 +35,7 @@ SUSPECTS = (
     table.diagnose,
     norm.diagnose,
     linear.diagnose,
+    convolution.diagnose,
     disentangled.diagnose,
     attention.diagnose,
     fourier.diagnose,

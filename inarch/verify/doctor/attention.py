@@ -12,7 +12,7 @@ import numpy as np
 from inarch.verify.doctor.case import Case
 
 MASKS = {
-    "one that shows tokens and no padding": lambda real, i, j: real[:, :, None] == real[:, None, :],
+    "one that shows tokens and no padding": lambda real, i, j: _alike(real, i),
     "none, and shows the padding too": lambda real, i, j: np.ones_like(real[:, None, :]),
     "an inverted one": lambda real, i, j: ~real[:, None, :],
     "a causal one": lambda real, i, j: real[:, None, :] & (j <= i),
@@ -21,12 +21,17 @@ MASKS = {
         lambda real, i, j: (real | np.roll(real, 1, 1))[:, None, :],
     "one that is off by one and hides the last token":
         lambda real, i, j: (real & np.roll(real, -1, 1))[:, None, :],
+    "a causal one that shows the next token too":
+        lambda real, i, j: real[:, None, :] & (j <= i + 1),
+    "one that shows what comes after": lambda real, i, j: real[:, None, :] & (j >= i),
     "one that hides a token from itself": lambda real, i, j: real[:, None, :] & (i != j),
 }  # fmt: skip
 AFTERWARDS = "one that is applied after the softmax"
 ADDED = "one that is added as 0 and -1"
 VALUES, UNIFORM = "the values themselves, with no mixing", "the values' mean, with uniform weights"
 UNNORMALISED = "scores without a softmax"
+CAUSAL, INVERTED = "a causal one", "an inverted one"
+ROLES_OF_TWO = ("queries, keys and values", "queries, values and keys")
 PADDED = "one that shows tokens and no padding"
 
 
@@ -61,14 +66,42 @@ def diagnose(case: Case) -> str | None:
     path = case.finding.layer
     heads = getattr(case.layers.get(path), "num_heads", None)
     parts = [case.known("output", f"{path}/{name}") for name in ("query", "key", "value")]
-    mask = case.reference.inputs.get("padding_mask")
-    if heads is None or mask is None:
+    if heads is None:
         return None
     if any(p is None or p.ndim != 3 or p.shape[-1] % heads for p in parts):
         return None
     query, key, value = (p for p in parts if p is not None)
-    variants = variants_of(Variant(heads), query.shape[-1], mask.size)
-    return explained(case, (query, key, value), mask != 0, variants)
+    mask = _mask(case, key)
+    usual = [Variant(heads), Variant(heads, CAUSAL)]
+    # Each has to be tried as it is, before those that differ from either.
+    for how in usual:
+        if _gives(case, how, (query, key, value), mask):
+            usual = [how]
+    variants = (v for how in usual for v in variants_of(how, query.shape[-1], mask.size))
+    if query.shape != key.shape:  # of two lengths: what asks can't be asked
+        variants = (v for v in variants if v.roles in ROLES_OF_TWO)
+    if mask.all():  # inverted, it would show nothing
+        variants = (v for v in variants if v.mask != INVERTED)
+    return explained(case, (query, key, value), mask, variants)
+
+
+def _mask(case: Case, key: np.ndarray) -> np.ndarray:
+    """Which keys are no padding, `[batch, length]`; all, where they are of no text."""
+    inputs = case.reference.inputs
+    mask = inputs.get("padding_mask", inputs.get("decoder_padding_mask"))
+    fits = mask is not None and mask.shape == key.shape[:2]
+    return mask != 0 if mask is not None and fits else np.ones(key.shape[:2], bool)
+
+
+def _gives(
+    case: Case, how: Variant, parts: tuple[np.ndarray, np.ndarray, np.ndarray], real: np.ndarray
+) -> bool:
+    """Whether the original attends like this."""
+    theirs, few = case.known("input", f"{case.finding.layer}/output"), _evidence(real)
+    if theirs is None:
+        return False
+    query, key, value = (part[few] for part in parts)
+    return case.same(attend(query, key, value, real[few], how), theirs[few], few)
 
 
 def explained(
@@ -141,7 +174,7 @@ def variants_of(usual: Variant, width: int, tokens: int) -> Iterator[Variant]:
     """The usual one, and those that differ in one respect or, at last, in two."""
     heads = usual.heads
     masks = [*MASKS, AFTERWARDS, ADDED]
-    single = [replace(usual, mask=mask) for mask in masks if mask != PADDED]
+    single = [replace(usual, mask=mask) for mask in masks if mask != usual.mask]
     divisors = [n for n in range(1, width + 1) if width % n == 0]
     single += [replace(usual, scale=scale) for scale in SCALES if scale != usual.scale]
     single += [replace(usual, scale=f"the root of {n}") for n in divisors if n > 1]
@@ -192,10 +225,9 @@ def attend(
     roles = {"queries": query, "keys": key, "values": value}
     order = how.roles.replace(" and ", ", ").split(", ")
     q, k, v = (split(roles[name], how) for name in order)
-    length = query.shape[1]
-    i, j = np.arange(length)[:, None], np.arange(length)[None, :]
+    i, j = np.arange(query.shape[1])[:, None], np.arange(key.shape[1])[None, :]
     mask = MASKS.get(how.mask, MASKS[PADDED])(real, i, j)
-    seen = np.broadcast_to(mask, (len(real), length, length))[:, None]
+    seen = np.broadcast_to(mask, (len(real), i.size, j.size))[:, None]
     scores = np.einsum("bthd,bshd->bhts", q, k)
     if positions is not None:
         scores = scores + positions(q, k, how)
@@ -213,7 +245,7 @@ def attend(
     if how.mask == AFTERWARDS:
         weights = weights * seen
     if how.kind == VALUES:
-        weights = np.broadcast_to(np.eye(length), weights.shape)
+        weights = np.broadcast_to(np.eye(i.size, j.size), weights.shape)
     if how.kind == UNNORMALISED:
         weights = np.where(seen, scores, 0)
     mixed = np.einsum("bhts,bshd->bthd", weights, v)
@@ -221,7 +253,14 @@ def attend(
         mixed = mixed.swapaxes(2, 3)
     elif how.merge != "(h d)":
         mixed = mixed.swapaxes(1, 2)
-    return mixed.reshape(query.shape[0], length, -1)
+    return mixed.reshape(query.shape[0], i.size, -1)
+
+
+def _alike(real: np.ndarray, i: np.ndarray) -> np.ndarray:
+    """Tokens see tokens and pads see pads; of two lengths, all see what is no padding."""
+    if real.shape[1] != i.size:
+        return real[:, None, :]
+    return real[:, :, None] == real[:, None, :]
 
 
 def _divisor(how: Variant, width: int) -> float:

@@ -52,7 +52,9 @@ class Case:
     def rows(self, array: np.ndarray, of: slice = slice(None)) -> np.ndarray:
         """Real tokens (or sequences) by features, where `array` is of these sequences."""
         inputs = {name: value[of] for name, value in self.reference.inputs.items()}
-        return real_tokens(array, inputs).astype("float64")
+        rows = real_tokens(array, inputs).astype("float64")
+        # What is no text, such as frames of sound, has no padding, and a row for each place.
+        return rows.reshape(-1, array.shape[-1]) if array.ndim == 3 else rows
 
     # --- comparing -----------------------------------------------------------------------------
 
