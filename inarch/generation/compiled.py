@@ -46,7 +46,7 @@ def function_of_model(decoder: Any, function: Callable[..., Any]) -> Callable[..
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function)
+        return tf.function(function, autograph=False)
     return _without_gradients(function)
 
 
@@ -75,7 +75,7 @@ def _tensorflow_loop(decoder: Decoder, program: Program) -> Run:
         )
         return program.finish(state, inputs)
 
-    return tf.function(run)
+    return tf.function(run, autograph=False)
 
 
 def _torch_loop(decoder: Decoder, program: Program) -> Run:

@@ -54,12 +54,15 @@ def _on_cpu() -> bool:
 
 def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
     """Without the copies that make heads contiguous: in a step they take longer than the rest."""
+    import torch
     from torch.nn import functional
 
+    if mask is not None:
+        # Of a row of nothing but false torch makes zeros, where all values are to be averaged.
+        least = torch.finfo(queries.dtype).min / 2
+        mask = torch.zeros_like(mask, dtype=queries.dtype).masked_fill(~mask, least)
     attended = functional.scaled_dot_product_attention(
-        *(x.transpose(1, 2) for x in (queries, keys, values)),
-        attn_mask=None if mask is None else ops.convert_to_tensor(mask, "bool"),
-        scale=scale,
+        *(x.transpose(1, 2) for x in (queries, keys, values)), attn_mask=mask, scale=scale
     )
     return attended.transpose(1, 2)
 
