@@ -403,3 +403,5 @@ def test_the_checkpoint_proves_itself(architecture, tmp_path):
     assert names["model_type"] == architecture.sources[0].model_type
     assert len(header) == len(tiny(architecture).weights)
     assert Backbone.from_preset(tmp_path).fresh_weights == ()
+    if architecture.name in ENCODERS:
+        assert TextEmbedder.from_preset(tmp_path, preprocessor=None).fresh_weights == ()

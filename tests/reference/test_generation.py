@@ -104,10 +104,7 @@ def test_sequences_are_those_of_transformers(ours, name):
     strategy, options = STRATEGIES[name]
     generator = Generator(ours, END)
     ended = 0
-    models = 50 if name in ("greedy", "beams") else 20
-    if keras.backend.backend() == "tensorflow":  # whose loop takes many times as long
-        models = 10
-    for seed in range(models):
+    for seed in range(50):
         model = whisper(seed)
         copy_weights(model.model.decoder, ours)
         features = torch.randn(2, 4, 16)
@@ -126,7 +123,7 @@ def test_sequences_are_those_of_transformers(ours, name):
             wanted = row[: row.index(END)] if END in row else row
             assert tokens == wanted, seed
             ended += len(tokens) < LONGEST
-    assert ended >= models // 5  # the end has to be reached for the test to say anything
+    assert ended > 10  # the end has to be reached for the test to say anything
 
 
 class Table:
