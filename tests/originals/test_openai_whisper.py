@@ -5,6 +5,7 @@ import sys
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import keras
 import numpy as np
 import pytest
 
@@ -82,7 +83,7 @@ def outputs(model, fed, double):
 def ours(path, fed):
     backbone = Backbone.from_preset(path)
     found = backbone.predict(fed, verbose=0)
-    logits = np.array(backbone.speech_to_text(found))
+    logits = keras.ops.convert_to_numpy(backbone.speech_to_text(found))
     return [found["encoder_sequence_output"], logits]
 
 
