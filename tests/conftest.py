@@ -1,4 +1,4 @@
-"""Set before Keras is imported: the backend, and a quick compiler for the many tiny models."""
+"""Set before Keras is imported: the backend, and what makes many tiny models quick."""
 
 import os
 
@@ -7,3 +7,5 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# The tests run in several processes; threads of each would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
