@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inarch.checkpoints.files import Shard, TensorInfo, sharded
@@ -21,11 +21,13 @@ class Layout:
 
     Args:
         head: the head that was read from it, or none.
+        beside: texts of further files that belong to the model, by name.
     """
 
     config_text: str
     shards: tuple[Shard, ...]
     head: str | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -40,7 +42,10 @@ class Layout:
             }
             for shard in self.shards
         ]
-        return {"config_text": self.config_text, "shards": shards, "head": self.head}
+        beside = dict(self.beside)
+        return {
+            "config_text": self.config_text, "shards": shards, "head": self.head, "beside": beside
+        }  # fmt: skip
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Layout:
@@ -52,7 +57,7 @@ class Layout:
             )
             for shard in value["shards"]
         )
-        return cls(value["config_text"], shards, value["head"])
+        return cls(value["config_text"], shards, value["head"], value.get("beside", {}))
 
 
 def shards_to_write(

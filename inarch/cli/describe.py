@@ -10,7 +10,7 @@ from typing import Any
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.preset import Checkpoint
 from inarch.tasks import auto, sentence_transformers
-from inarch.text import Tokenizer
+from inarch.tasks.preprocessor import tokenizer_of
 
 # Tensors carried for one reason that are still named one by one; a head has fewer.
 FEW = 12
@@ -77,7 +77,7 @@ def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
     if not auto.has_tokenizer(checkpoint.folder):
         return None
     try:
-        tokenizer = Tokenizer.from_folder(checkpoint.folder)
+        tokenizer = tokenizer_of(checkpoint)
     except InarchError as e:
         return str(e)
     return {

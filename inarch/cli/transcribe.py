@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -34,54 +35,56 @@ class Kind(StrEnum):
     TRANSLATE = "translate"
 
 
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Sound of any format.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", metavar="PRESET", help="A folder, a name of `inarch presets`, or a hub id."
+    ),
+]
+FormatName = Annotated[Format, typer.Option("--format", "-f", help="What to write.")]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option("--output-dir", "-o", help="Write a file for each there, named after it."),
+]
+Language = Annotated[
+    str | None, typer.Option(help="Code or English name; detected where not given.")
+]
+TaskName = Annotated[Kind, typer.Option(help="Write what is said, or translate it to English.")]
+Words = Annotated[bool, typer.Option("--word-timestamps", help="Time words, too.")]
+Highlight = Annotated[
+    bool, typer.Option("--highlight-words", help="Underline words in subtitles as they are said.")
+]
+LineWidth = Annotated[int | None, typer.Option(min=1, help="Most characters of a subtitle's line.")]
+LineCount = Annotated[int | None, typer.Option(min=1, help="Most lines of a subtitle.")]
+Beams = Annotated[int | None, typer.Option(min=1, help="Search so many beams in place of one.")]
+Temperature = Annotated[
+    float | None, typer.Option(min=0, help="Of sampling; without it, as high as it takes.")
+]
+Prompt = Annotated[
+    str | None, typer.Option(help="Text that comes before, such as names to expect.")
+]
+Windows = Annotated[
+    int | None,
+    typer.Option(min=1, help="Hear so many windows at once: quicker, each without the others."),
+]
+
+
 def transcribe(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Sound of any format.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="PRESET",
-            help="A folder, a name of `inarch presets`, or a hub id.",
-        ),
-    ],
-    format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = Format.txt,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option("--output-dir", "-o", help="Write a file for each there, named after it."),
-    ] = None,
-    language: Annotated[
-        str | None, typer.Option(help="Code or English name; detected where not given.")
-    ] = None,
-    task: Annotated[
-        Kind, typer.Option(help="Write what is said, or translate it to English.")
-    ] = Kind.TRANSCRIBE,
-    word_timestamps: Annotated[
-        bool, typer.Option("--word-timestamps", help="Time words, too.")
-    ] = False,
-    highlight_words: Annotated[
-        bool,
-        typer.Option("--highlight-words", help="Underline words in subtitles as they are said."),
-    ] = False,
-    max_line_width: Annotated[
-        int | None, typer.Option(min=1, help="Most characters of a subtitle's line.")
-    ] = None,
-    max_line_count: Annotated[
-        int | None, typer.Option(min=1, help="Most lines of a subtitle.")
-    ] = None,
-    beam_size: Annotated[
-        int | None, typer.Option(min=1, help="Search so many beams in place of one.")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, help="Of sampling; without it, as high as it takes.")
-    ] = None,
-    initial_prompt: Annotated[
-        str | None, typer.Option(help="Text that comes before, such as names to expect.")
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Hear so many windows at once: quicker, each without the others."),
-    ] = None,
+    files: Files,
+    model: Model,
+    format: FormatName = Format.txt,
+    output_dir: OutputDir = None,
+    language: Language = None,
+    task: TaskName = Kind.TRANSCRIBE,
+    word_timestamps: Words = False,
+    highlight_words: Highlight = False,
+    max_line_width: LineWidth = None,
+    max_line_count: LineCount = None,
+    beam_size: Beams = None,
+    temperature: Temperature = None,
+    initial_prompt: Prompt = None,
+    batch_size: Windows = None,
 ) -> None:
     """What is said in sound files, exactly as openai-whisper would write it."""
     if (highlight_words or max_line_width or max_line_count) and not word_timestamps:
@@ -93,19 +96,18 @@ def transcribe(
     from inarch.tasks.speech import Layout, SpeechToText
 
     layout = Layout(max_line_width, max_line_count, highlight_words=highlight_words)
-    asked: dict[str, Any] = {"language": language, "task": task.value, "beam_size": beam_size}
+    asked: dict[str, Any] = {
+        "language": language, "task": task.value, "beam_size": beam_size,
+        "initial_prompt": initial_prompt, "timestamps": "word" if word_timestamps else "segment",
+    }  # fmt: skip
     asked |= {} if temperature is None else {"temperature": temperature}
-    asked["initial_prompt"] = initial_prompt
-    asked["timestamps"] = "word" if word_timestamps else "segment"
-    listener = SpeechToText.from_preset(model)
+    hear = SpeechToText.from_preset(model).predict
     verbose = 1 if output_dir is not None and sys.stdout.isatty() else 0
     if batch_size:
-        found = listener.predict(files, batch_size, verbose, batched=True, **asked)
-        for transcript, target in zip(found, targets, strict=True):
-            _write(transcript, format, layout, target)
-        return
-    for file, target in zip(files, targets, strict=True):
-        (transcript,) = listener.predict([file], verbose=verbose, **asked)
+        found = iter(hear(files, batch_size, verbose, batched=True, **asked))
+    else:
+        found = (hear([file], verbose=verbose, **asked)[0] for file in files)
+    for transcript, target in zip(found, targets, strict=True):
         _write(transcript, format, layout, target)
 
 
@@ -133,8 +135,14 @@ def _targets(files: list[str], format: Format, folder: Path | None) -> list[Path
         return [None] * len(files)
     if not folder.is_dir():
         raise CheckpointFileError(f"there is no folder {folder}; make it first")
+    if not os.access(folder, os.W_OK):
+        raise CheckpointFileError(f"{folder} can't be written to; name another folder")
     targets = [folder / f"{Path(file).stem}.{format.value}" for file in files]
     for i, target in enumerate(targets):
+        if target.is_dir():
+            raise CheckpointFileError(
+                f"{target} is a folder, so no transcript can be written there"
+            )
         if target in targets[:i]:
             first = files[targets.index(target)]
             raise InputError(f"{first} and {files[i]} would both be written to {target}")

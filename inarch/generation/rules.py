@@ -35,34 +35,38 @@ Rule = Callable[[Any, Trace], Any]
 
 
 @dataclass(frozen=True)
-class Suppress:
+class _OfTokens:
+    """A rule on some tokens.
+
+    Args:
+        token_ids: their ids.
+    """
+
+    token_ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token_ids", sorted_ids(self.token_ids))
+
+
+@dataclass(frozen=True)
+class Suppress(_OfTokens):
     """Tokens that never come.
 
     Args:
         token_ids: their ids.
     """
 
-    token_ids: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "token_ids", sorted_ids(self.token_ids))
-
     def __call__(self, logits: Any, trace: Trace) -> Any:
         return ops.where(listed(self.token_ids, logits), FORBIDDEN, logits)
 
 
 @dataclass(frozen=True)
-class SuppressAtFirst:
+class SuppressAtFirst(_OfTokens):
     """Tokens that don't come as the first one generated.
 
     Args:
         token_ids: their ids.
     """
-
-    token_ids: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "token_ids", sorted_ids(self.token_ids))
 
     def __call__(self, logits: Any, trace: Trace) -> Any:
         barred = ops.logical_and(listed(self.token_ids, logits), ops.equal(trace.count, 0))
@@ -70,17 +74,12 @@ class SuppressAtFirst:
 
 
 @dataclass(frozen=True)
-class Only:
+class Only(_OfTokens):
     """Nothing but these tokens, such as the languages where a language is to be told.
 
     Args:
         token_ids: their ids.
     """
-
-    token_ids: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "token_ids", sorted_ids(self.token_ids))
 
     def __call__(self, logits: Any, trace: Trace) -> Any:
         return ops.where(listed(self.token_ids, logits), logits, FORBIDDEN)

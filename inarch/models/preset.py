@@ -29,6 +29,8 @@ from inarch.models.variables import (
 )
 
 CONFIG = "config.json"
+# What Hugging Face's format says beside it of how a model generates, and of what it is fed.
+BESIDE = ("generation_config.json", "preprocessor_config.json")
 
 
 class Checkpoint:
@@ -51,6 +53,7 @@ class Checkpoint:
     def __init__(self, preset: str | os.PathLike):
         known = registry.originals()
         path = hub.resolve(preset, registry.presets(), lambda p: bool(recognised(p, known)))
+        self.path = path
         self.folder = path if path.is_dir() else path.parent
         self.original: Opened | None = None
         self.config = {}
@@ -120,6 +123,17 @@ class Checkpoint:
         path = self.folder / name
         return files.read_json(path) if path.is_file() else {}
 
+    def texts_beside(self) -> dict[str, str]:
+        """The texts of `BESIDE`, as far as they are there.
+
+        Raises:
+            CheckpointFileError: one can't be read.
+        """
+        if self.original:
+            return {name: _json_text(said) for name, said in self.original.beside.items()}
+        there = [self.folder / name for name in BESIDE if (self.folder / name).is_file()]
+        return {path.name: _text_at(path) for path in there}
+
     def head_arguments(self, head: str) -> dict[str, Any]:
         return self.source.head_arguments(head, self.config)
 
@@ -157,8 +171,7 @@ class Checkpoint:
             CheckpointFileError: the folder can't be written.
         """
         _write(folder, self.config_text, self.weights.shards, self.weights.read)
-        for name, content in (self.original.beside if self.original else {}).items():
-            _write_json(folder / name, content)
+        _write_texts(folder, self.texts_beside())
 
     def restore(self, model: keras.Model, waiting: list[Any], head: str | None = None) -> None:
         """Load the weights into `model`, whose variables wait for values.
@@ -193,7 +206,8 @@ class Checkpoint:
             plan, self.weights, ours, lambda name, array: set_value(variables[name], array)
         )
         initialize(waiting)
-        model.layout = layout.Layout(self.config_text, self.weights.shards, head)
+        shards, beside = self.weights.shards, self.texts_beside()
+        model.layout = layout.Layout(self.config_text, shards, head, beside)
         model.fresh_weights = tuple(sorted(fresh))
         if fresh:
             warnings.warn(
@@ -280,6 +294,7 @@ def save(
     with folder.replacing(Path(destination), layout.is_weight_file) as fresh:
         text = _config_text(source, old, arguments, head, tie, code)
         _write(fresh, text, shards, values)
+        _write_texts(fresh, old.beside if old else {})
         extra(fresh)
 
 
@@ -301,7 +316,25 @@ def _code(variable: Any) -> str:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    path.write_text(_json_text(value), "utf-8")
+
+
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _text_at(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as e:
+        raise CheckpointFileError(
+            f"{path} can't be read as text ({e}); fetch it again, or take it out of the folder"
+        ) from e
 
 
 def _config_text(
@@ -328,4 +361,4 @@ def _config_text(
         config["tie_word_embeddings"] = tie
     if old and config == old.config:
         return old.config_text
-    return json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    return _json_text(config)

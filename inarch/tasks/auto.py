@@ -12,11 +12,11 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, save
 from inarch.tasks import sentence_transformers
 from inarch.tasks.masked_lm import MaskedLM
+from inarch.tasks.preprocessor import tokenizer_of
 from inarch.tasks.speech import SpeechToText
 from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
-from inarch.text import Tokenizer
 from inarch.text.folder import has_tokenizer
 
 __all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]
@@ -70,13 +70,11 @@ def export(preset: str | os.PathLike, folder: str | os.PathLike) -> Export:
             `Backbone.from_preset`; or the folder can't be written.
     """
     with Checkpoint(preset) as checkpoint:
-        found, source = class_of(checkpoint), checkpoint.folder
-        texts = has_tokenizer(source)
+        found, texts = class_of(checkpoint), has_tokenizer(checkpoint.folder)
         if issubclass(found, Task):
-            task = found.from_preset(source, preprocessor="auto" if texts else None)
+            task = found.from_preset(checkpoint.path, preprocessor="auto" if texts else None)
             task.save_to_preset(folder)
         else:
-            model = found.from_preset(source)
-            write_tokenizer = Tokenizer.from_folder(source).save if texts else lambda _: None
-            save(model, folder, extra=write_tokenizer)
+            model = found.from_preset(checkpoint.path)
+            save(model, folder, extra=tokenizer_of(checkpoint).save if texts else lambda _: None)
         return Export(found.__name__, compare(checkpoint.weights, Path(folder)))

@@ -11,15 +11,15 @@ import numpy as np
 from inarch.data import Batch, pad
 from inarch.errors import InputError
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint, HeadToSave
+from inarch.models.preset import Checkpoint
 from inarch.tasks.feeding import Prepared
 from inarch.tasks.forward import as_float32, compiled
+from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
-from inarch.tasks.task import Task
 from inarch.text import Encoding
 
 
-class MaskedLM(Task):
+class MaskedLM(OverTokens):
     """Logits `[batch, length, vocabulary]` for every position.
 
     Training on raw text hides tokens anew in each epoch, as in the original (Devlin et al., 2018,
@@ -56,10 +56,6 @@ class MaskedLM(Task):
         self._blanks: Callable[[Mapping[str, np.ndarray]], Any] | None = None
 
     @classmethod
-    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        return {"tie_word_embeddings": checkpoint.tie} | super().arguments_of(checkpoint, given)
-
-    @classmethod
     def preprocessor_of(
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
     ) -> TextPreprocessor:
@@ -67,32 +63,6 @@ class MaskedLM(Task):
         mask = found.tokenizer.mask_token
         allowed = (mask,) if mask else ()
         return TextPreprocessor(found.tokenizer, found.sequence_length, allowed)
-
-    @property
-    def tie(self) -> bool:
-        return self.tie_word_embeddings
-
-    def head_to_save(self) -> HeadToSave:
-        return HeadToSave(self.head, {}, {})
-
-    def compile(
-        self,
-        optimizer: Any = "auto",
-        loss: Any = "auto",
-        *,
-        weighted_metrics: Any = "auto",
-        **kwargs: Any,
-    ) -> None:
-        """As `keras.Model.compile`; `"auto"` is Adam at 5e-5 and cross entropy where tokens hid."""
-        if optimizer == "auto":
-            optimizer = keras.optimizers.Adam(5e-5)
-        if loss == "auto":
-            loss = keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, reduction="mean_with_sample_weight"
-            )
-        if weighted_metrics == "auto":
-            weighted_metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-        super().compile(optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs)
 
     # --- training -----------------------------------------------------------------------------
 

@@ -16,9 +16,8 @@ from inarch.errors import InputError, PresetError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave, save
 from inarch.models.variables import build_without_values
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor, tokenizer_of
 from inarch.tasks.text_model import TextModel
-from inarch.text import Tokenizer
 from inarch.version import __version__
 
 # What a preset folder has no other place for.
@@ -147,7 +146,7 @@ class Task(TextModel):
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
     ) -> TextPreprocessor:
         """The checkpoint's preprocessor."""
-        tokenizer = Tokenizer.from_folder(checkpoint.folder)
+        tokenizer = tokenizer_of(checkpoint)
         limit = arguments["max_sequence_length"]
         note = checkpoint.folder / NOTE
         said = read_json(note).get("sequence_length") if note.is_file() else None

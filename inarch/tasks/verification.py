@@ -20,7 +20,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.tasks import auto
-from inarch.text import Tokenizer
+from inarch.tasks.preprocessor import tokenizer_of
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
@@ -70,7 +70,7 @@ def verify_checkpoint(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             given.copy_to(folder)
             if auto.has_tokenizer(given.folder):
-                Tokenizer.from_folder(given.folder).save(folder)
+                tokenizer_of(given).save(folder)
             given = checkpoint = stack.enter_context(Checkpoint(folder))
             source += ", in a copy in Hugging Face's format"
         task = auto.headed_task(given)

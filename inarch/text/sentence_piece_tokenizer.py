@@ -64,8 +64,10 @@ class SentencePieceTokenizer(Tokenizer):
         )
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike, files: Any = None) -> "SentencePieceTokenizer":
-        """Load what `save` wrote. `files` isn't used: the model is a file of its own."""
+    def from_folder(
+        cls, folder: str | os.PathLike, files: Any = None, vocabulary_size: Any = None
+    ) -> "SentencePieceTokenizer":
+        """Load what `save` wrote. The model is a file of its own, and tells everything else."""
         config = Path(folder) / file_room.CONFIG_FILE
         read = file_room.object_of(*file_room.text_at(config), CheckpointError)
         roles = {role: content(read[role], role) for role in ROLES if read.get(role)}

@@ -110,17 +110,29 @@ class Tokenizer:
             return rust.get_vocab(with_added_tokens=True)
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike, files: Iterable[str] | None = None) -> Self:
+    def from_folder(
+        cls,
+        folder: str | os.PathLike,
+        files: Iterable[str] | None = None,
+        vocabulary_size: int | None = None,
+    ) -> Self:
         """Load from tokenizer.json, else vocab.txt, vocab.json and merges.txt, or SentencePiece.
 
         A folder of Whisper's gives a WhisperTokenizer, from OpenAI's `.tiktoken` files too.
-        `files` names further files to carry along to `save`.
+
+        Args:
+            folder: the folder of a checkpoint.
+            files: further files to carry along to `save`.
+            vocabulary_size: how many tokens the model has, which tells how many languages where
+                there is only a `.tiktoken` file, and no config.json that says it: 51864 for an
+                English-only model, 51865, or 51866 for large-v3 and turbo.
 
         Raises:
             CheckpointFileError: there is no tokenizer in the folder.
-            CheckpointError: there is one, and it can't be used.
+            CheckpointError: there is one, and it can't be used; for a WhisperTokenizer, it isn't
+                Whisper's.
         """
-        return cls._from_files(folder, read_folder(folder, files or ()))
+        return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
 
     @classmethod
     def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:

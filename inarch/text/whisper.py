@@ -4,14 +4,13 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, Self
+from typing import Any
 
 from inarch.errors import CheckpointError
 from inarch.text import files as file_room
 from inarch.text import whisper_spec as names
 from inarch.text.byte_level import parse_ids, parse_merges
 from inarch.text.encoding import Encoding
-from inarch.text.folder import read_folder
 from inarch.text.guard import checked_ids, rust_errors
 from inarch.text.languages import LANGUAGES, language_code
 from inarch.text.spec import complete
@@ -68,28 +67,6 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
         }
         encoded = {name: value.encode("utf-8") for name, value in files.items()}
         super().__init__(files[file_room.SPEC_FILE], config=config, files=encoded)
-
-    @classmethod
-    def from_folder(
-        cls,
-        folder: str | os.PathLike,
-        files: Iterable[str] | None = None,
-        vocabulary_size: int | None = None,
-    ) -> Self:
-        """Load tokenizer.json, or vocab.json and merges.txt, or OpenAI's `.tiktoken` file.
-
-        Args:
-            folder: the folder of a checkpoint.
-            files: further files to carry along to `save`.
-            vocabulary_size: how many tokens the model has, which tells how many languages where
-                there is only a `.tiktoken` file, and no config.json that says it: 51864 for an
-                English-only model, 51865, or 51866 for large-v3 and turbo.
-
-        Raises:
-            CheckpointFileError: there is no tokenizer in the folder.
-            CheckpointError: there is one, and it can't be used, or isn't Whisper's.
-        """
-        return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
 
     @staticmethod
     def _complete(

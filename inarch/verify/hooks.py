@@ -6,7 +6,8 @@ import contextlib
 import gc
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -76,65 +77,10 @@ class Run:
 
     def _run(self, dtype: str, at: Callable[[Spot, Any], Any]) -> None:
         model = self.original.to(getattr(self.torch, dtype))
-        calls: Counter[str] = Counter()
-        # Tables that are read without a call of the module that holds them.
-        tables = {
-            id(table): (name.rpartition(".")[0], table.detach())
-            for name, table in model.named_parameters()
-        }
-        made_by: dict[int, tuple[Any, str, int]] = {}
-
-        def before(name: str) -> Callable:
-            def hook(module: Any, args: tuple, kwargs: dict) -> Any:
-                first = _first_float([*args, *kwargs.values()])
-                if first is None:
-                    return None
-                holder, shown = tables.get(id(first), ("", first))
-                if holder:
-                    at((holder, 0, "output"), shown)
-                seen = _shown(module, shown)
-                fed = at((name, calls[name], "input"), seen)
-                if fed is seen:
-                    return None
-                fed = _shown(module, fed)
-                args = tuple(fed if a is first else a for a in args)
-                return args, {k: fed if a is first else a for k, a in kwargs.items()}
-
-            return hook
-
-        def after(name: str) -> Callable:
-            def hook(module: Any, args: tuple, kwargs: dict, output: Any) -> Any:
-                number = calls[name]
-                calls[name] += 1
-                parts = list(output) if isinstance(output, tuple) else [output]
-                if not parts or not _is_float(parts[0]):
-                    return None
-                attention = next((p for p in parts[1:] if _is_float(p) and p.ndim == 4), None)
-                if attention is not None:
-                    at((name, number, "attention"), attention)
-                spot = (name, number, "output")
-                if name in self.weightless:
-                    source = made_by.get(id(_first_float([*args, *kwargs.values()])))
-                    if source is None:
-                        return None
-                    spot = (source[1], source[2], "next")
-                seen = _shown(module, parts[0], output=True)
-                given = at(spot, seen)
-                if given is not seen:
-                    parts[0] = _shown(module, given).reshape(parts[0].shape)
-                if spot[2] == "output":
-                    # Outer modules come later and win: the outermost one made the tensor.
-                    made_by[id(parts[0])] = (parts[0], name, number)
-                return tuple(parts) if isinstance(output, tuple) else parts[0]
-
-            return hook
-
+        watch = _Watch(model, self.weightless, at)
         with contextlib.ExitStack() as stack:
             for name, module in model.named_modules():
-                if name:
-                    handle = module.register_forward_pre_hook(before(name), with_kwargs=True)
-                    stack.callback(handle.remove)
-                    handle = module.register_forward_hook(after(name), with_kwargs=True)
+                for handle in watch.hooks(name, module) if name else ():
                     stack.callback(handle.remove)
             # Some take no mask; given one, they would drop it with other unknown arguments.
             taken = inspect.signature(model.forward).parameters
@@ -148,6 +94,7 @@ class Run:
         for name, tensor in outputs.items():
             if _is_float(tensor):
                 at(("", 0, name), tensor)
+        del watch
         gc.collect()
 
     def _fed(self, value: np.ndarray, dtype: str) -> Any:
@@ -155,6 +102,72 @@ class Run:
         if value.dtype.kind != "f":
             return self.torch.from_numpy(value.astype("int64"))
         return self.torch.from_numpy(value.swapaxes(1, 2).astype(dtype))
+
+
+class _Watch:
+    """Shows `at` what passes at every module of one run, which goes on with what `at` returns."""
+
+    def __init__(self, model: Any, weightless: Container[str], at: Callable[[Spot, Any], Any]):
+        self.at = at
+        self.weightless = weightless
+        self.calls: Counter[str] = Counter()
+        # Tables that are read without a call of the module that holds them.
+        self.tables = {
+            id(table): (name.rpartition(".")[0], table.detach())
+            for name, table in model.named_parameters()
+        }
+        # By id, with the tensor itself, so that no other gets the id: who made it at which call.
+        self.made_by: dict[int, tuple[Any, str, int]] = {}
+
+    def hooks(self, name: str, module: Any) -> tuple[Any, Any]:
+        """Watch a module; the handles end it."""
+        return (
+            module.register_forward_pre_hook(partial(self._before, name), with_kwargs=True),
+            module.register_forward_hook(partial(self._after, name), with_kwargs=True),
+        )
+
+    def _before(self, name: str, module: Any, args: tuple, kwargs: dict) -> Any:
+        first = _first_float([*args, *kwargs.values()])
+        if first is None:
+            return None
+        holder, shown = self.tables.get(id(first), ("", first))
+        if holder:
+            self.at((holder, 0, "output"), shown)
+        seen = _shown(module, shown)
+        fed = self.at((name, self.calls[name], "input"), seen)
+        if fed is seen:
+            return None
+        fed = _shown(module, fed)
+        args = tuple(fed if a is first else a for a in args)
+        return args, {k: fed if a is first else a for k, a in kwargs.items()}
+
+    def _after(self, name: str, module: Any, args: tuple, kwargs: dict, output: Any) -> Any:
+        number = self.calls[name]
+        self.calls[name] += 1
+        parts = list(output) if isinstance(output, tuple) else [output]
+        if not parts or not _is_float(parts[0]):
+            return None
+        attention = next((p for p in parts[1:] if _is_float(p) and p.ndim == 4), None)
+        if attention is not None:
+            self.at((name, number, "attention"), attention)
+        spot = self._spot(name, number, [*args, *kwargs.values()])
+        if spot is None:
+            return None
+        seen = _shown(module, parts[0], output=True)
+        given = self.at(spot, seen)
+        if given is not seen:
+            parts[0] = _shown(module, given).reshape(parts[0].shape)
+        if spot[2] == "output":
+            # Outer modules come later and win: the outermost one made the tensor.
+            self.made_by[id(parts[0])] = (parts[0], name, number)
+        return tuple(parts) if isinstance(output, tuple) else parts[0]
+
+    def _spot(self, name: str, number: int, inputs: list[Any]) -> Spot | None:
+        """What a module's output is: of one without weights, what comes `next` after another's."""
+        if name not in self.weightless:
+            return name, number, "output"
+        source = self.made_by.get(id(_first_float(inputs)))
+        return source and (source[1], source[2], "next")
 
 
 def _is_float(value: Any) -> bool:

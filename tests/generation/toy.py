@@ -5,6 +5,7 @@ import numpy as np
 
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
 from inarch.models.decoding import StackDecoder
+from inarch.models.variables import build_without_values, initialize, set_value
 
 VOCABULARY, WIDTH, POSITIONS, HEARD = 24, 8, 40, 6
 END = 3
@@ -12,6 +13,17 @@ END = 3
 
 def toy(seed=0, layers=2, heard=True, scale=0.8):
     """A `StackDecoder` whose weights are random and of order one."""
+    (embedding, blocks, norm), waiting = build_without_values(lambda: built(layers, heard))
+    variables = [v for layer in (embedding, *blocks, norm) for v in layer.variables]
+    random = np.random.default_rng(seed)
+    for variable in variables:
+        center = 1.0 if variable.name == "gamma" else 0.0
+        set_value(variable, center + scale * random.standard_normal(variable.shape))
+    initialize(waiting)
+    return StackDecoder(embedding, blocks, norm, variables=variables)
+
+
+def built(layers, heard):
     embedding = TokenAndPositionEmbedding(VOCABULARY, POSITIONS, WIDTH)
     embedding.build((None, None))
     blocks = []
@@ -22,12 +34,7 @@ def toy(seed=0, layers=2, heard=True, scale=0.8):
         blocks.append(block)
     norm = keras.layers.LayerNormalization()
     norm.build((None, None, WIDTH))
-    variables = [v for layer in (embedding, *blocks, norm) for v in layer.variables]
-    random = np.random.default_rng(seed)
-    for variable in variables:
-        center = 1.0 if variable.name == "gamma" else 0.0
-        variable.assign(center + scale * random.standard_normal(variable.shape))
-    return StackDecoder(embedding, blocks, norm, variables=variables)
+    return embedding, blocks, norm
 
 
 def heard(decoder, rows, seed=1):

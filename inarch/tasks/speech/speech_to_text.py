@@ -13,13 +13,12 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from inarch.audio import WINDOW_FRAMES
 from inarch.errors import InputError
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint, HeadToSave
+from inarch.models.preset import Checkpoint
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
+from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.speech.asked import options_of
-from inarch.tasks.speech.batched import hear_batch, stretches
 from inarch.tasks.speech.configs import (
     GENERATION,
     PREPROCESSOR,
@@ -30,14 +29,12 @@ from inarch.tasks.speech.examples import batch_maker, pairs_of
 from inarch.tasks.speech.listener import Listener
 from inarch.tasks.speech.options import TEMPERATURES, DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor, heard, sources_of
-from inarch.tasks.speech.sequential import Sequential, text_of
-from inarch.tasks.speech.transcript import Segment, Transcript
-from inarch.tasks.speech.windows import Recording
-from inarch.tasks.task import Task
+from inarch.tasks.speech.transcriber import Transcriber
+from inarch.tasks.speech.transcript import Segment
 from inarch.text import WhisperTokenizer
 
 
-class SpeechToText(Task):
+class SpeechToText(OverTokens):
     """Transcripts of sound, by a Whisper.
 
     As a Keras model it gives logits `[batch, length, vocabulary]` of the token after each of
@@ -55,6 +52,7 @@ class SpeechToText(Task):
     """
 
     head = "speech_to_text"
+    learning_rate = 1e-5
     reads = "encoder_features"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     preprocessor: SpeechPreprocessor | None  # type: ignore[assignment]
@@ -81,19 +79,16 @@ class SpeechToText(Task):
         self.files = dict(files or {})
         self.language = language
         self.task = task
-        self._hearing: Listener | None = None
+        self._hears: Transcriber | None = None
 
     # --- from a checkpoint and back ------------------------------------------------------------
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        there = {name: checkpoint.folder / name for name in (GENERATION, PREPROCESSOR)}
-        if checkpoint.original is not None:
-            there = {}
         found = {
-            "tie_word_embeddings": checkpoint.tie,
             "generation": checkpoint.beside(GENERATION),
-            "files": {n: p.read_text("utf-8") for n, p in there.items() if p.is_file()},
+            # An original says too little beside its weights for transformers to generate by.
+            "files": {} if checkpoint.original else checkpoint.texts_beside(),
         }
         return found | super().arguments_of(checkpoint, given)
 
@@ -107,13 +102,6 @@ class SpeechToText(Task):
             tokenizer, arguments["num_mels"], arguments["max_decoder_sequence_length"]
         )
 
-    @property
-    def tie(self) -> bool:
-        return self.tie_word_embeddings
-
-    def head_to_save(self) -> HeadToSave:
-        return HeadToSave("speech_to_text", {}, {})
-
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
         sizes = self.backbone.arguments
@@ -123,9 +111,12 @@ class SpeechToText(Task):
             GENERATION: generation | self.generation,
             PREPROCESSOR: preprocessor_config(sizes["num_mels"]),
         }
+        kept = dict(self.files)
+        if GENERATION in kept and json.loads(kept[GENERATION]) != self.generation:
+            del kept[GENERATION]
         for name, content in made.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (folder / name).write_text(self.files.get(name, text), "utf-8")
+            (folder / name).write_bytes(kept.get(name, text).encode())
 
     # --- transcribing --------------------------------------------------------------------------
 
@@ -181,11 +172,12 @@ class SpeechToText(Task):
         if batched:
             decoding = replace(decoding, timestamps=timestamps is not None)
             sounds = [heard(source, i, sample_rate) for i, source in enumerate(sources)]
-            return self._in_batches(sounds, decoding, settings, batch_size or 8, bar)
+            many = self._transcriber.transcribe_many
+            return many(sounds, decoding, settings, batch_size or 8, bar)
         found = []
         for place, source in enumerate(sources):
-            audio = heard(source, place, sample_rate)
-            found.append(self._one(audio, decoding, settings, partial(bar, place)))
+            audio, progress = heard(source, place, sample_rate), partial(bar, place)
+            found.append(self._transcriber.transcribe(audio, decoding, settings, progress))
         return found
 
     def stream(
@@ -201,9 +193,7 @@ class SpeechToText(Task):
     ) -> Iterator[Segment]:
         """The segments of one sound, each as soon as its window was heard; see `predict`."""
         decoding, settings = self._asked(language, task, timestamps, temperature, options)
-        recording = self._preprocessor().recording(heard(source, 0, sample_rate))
-        run = self._sequential(recording, decoding, settings)
-        return (segment for window in run.windows() for segment in window)
+        return self._transcriber.stream(heard(source, 0, sample_rate), decoding, settings)
 
     def detect_language(self, x: Any, sample_rate: int | None = None) -> list[dict[str, float]]:
         """How likely each language is, likeliest first, for each sound, by its first 30 s.
@@ -214,7 +204,7 @@ class SpeechToText(Task):
         if not self._preprocessor().tokenizer.is_multilingual:
             raise InputError("this is an English-only model, which can't tell languages")
         sounds = [heard(source, i, sample_rate) for i, source in enumerate(sources_of(x))]
-        return [self._languages(self._preprocessor().recording(audio)) for audio in sounds]
+        return [self._transcriber.languages(audio) for audio in sounds]
 
     def _preprocessor(self) -> SpeechPreprocessor:
         if self.preprocessor is None:
@@ -222,9 +212,10 @@ class SpeechToText(Task):
         return self.preprocessor
 
     @property
-    def _listener(self) -> Listener:
-        if self._hearing is None:
-            tokenizer = self._preprocessor().tokenizer
+    def _transcriber(self) -> Transcriber:
+        if self._hears is None:
+            preprocessor = self._preprocessor()
+            tokenizer = preprocessor.tokenizer
             rows = self.backbone.arguments["vocabulary_size"]
             last = tokenizer.timestamp_begin + 1500
             if last >= rows:
@@ -233,105 +224,16 @@ class SpeechToText(Task):
                     "the tokenizer belongs to another model"
                 )
             head = None if self.tie_word_embeddings else self.get_layer("logits")
+            listener = Listener(self.backbone, tokenizer, self.generation, head)
             # Past Keras's tracking: what it holds is this model's already.
-            hearing = Listener(self.backbone, tokenizer, self.generation, head)
-            object.__setattr__(self, "_hearing", hearing)
-        assert self._hearing is not None
-        return self._hearing
+            object.__setattr__(self, "_hears", Transcriber(listener, preprocessor))
+        assert self._hears is not None
+        return self._hears
 
     def _asked(self, *asked: Any) -> tuple[DecodingOptions, Settings]:
         return options_of(self._preprocessor().tokenizer, self.generation, *asked)
 
-    def _one(
-        self,
-        audio: np.ndarray,
-        decoding: DecodingOptions,
-        settings: Settings,
-        progress: Callable[[float], None],
-    ) -> Transcript:
-        recording = self._preprocessor().recording(audio)
-        run = self._sequential(recording, decoding, settings)
-        segments = []
-        for window in run.windows():
-            segments += window
-            progress(min(run.seek / max(recording.frames, 1), 1.0))
-        progress(1.0)
-        return self._transcript(segments, run.options.language, recording)
-
-    def _sequential(
-        self, recording: Recording, decoding: DecodingOptions, settings: Settings
-    ) -> Sequential:
-        listener = self._listener
-        if decoding.language is None:
-            decoding = replace(decoding, language=next(iter(self._languages(recording))))
-        return Sequential(listener, recording, decoding, settings, listener.prompt_limit)
-
-    def _languages(self, recording: Recording) -> dict[str, float]:
-        start = recording.first_sound()
-        size = min(WINDOW_FRAMES, recording.frames - start)
-        window = recording.window(start, size)[None]
-        (found,) = self._listener.languages(self._listener.encode(window))
-        return found
-
-    def _in_batches(
-        self,
-        sounds: Sequence[np.ndarray],
-        decoding: DecodingOptions,
-        settings: Settings,
-        batch_size: int,
-        bar: Callable[[int, float], None],
-    ) -> list[Transcript]:
-        recordings = [self._preprocessor().recording(audio) for audio in sounds]
-        waiting = [s for i, audio in enumerate(sounds) for s in stretches(i, audio, settings)]
-        languages = [
-            decoding.language or next(iter(self._languages(recording))) for recording in recordings
-        ]
-        found: list[list[Segment]] = [[] for _ in sounds]
-        for language in dict.fromkeys(languages):
-            options = replace(decoding, language=language)
-            chosen = [s for s in waiting if languages[s.recording] == language]
-            for at in range(0, len(chosen), batch_size):
-                batch = chosen[at : at + batch_size]
-                parts = hear_batch(self._listener, batch, recordings, options, settings)
-                for stretch, segments in zip(batch, parts, strict=True):
-                    found[stretch.recording] += segments
-                bar(batch[-1].recording, 1.0)
-        bar(len(sounds) - 1, 1.0)
-        for segments in found:
-            for number, segment in enumerate(segments):
-                segment.id = number
-        return [
-            self._transcript(segments, language, recording)
-            for segments, language, recording in zip(found, languages, recordings, strict=True)
-        ]
-
-    def _transcript(
-        self, segments: list[Segment], language: str | None, recording: Recording
-    ) -> Transcript:
-        tokenizer = self._preprocessor().tokenizer
-        said = [token for segment in segments for token in text_of(segment.tokens, tokenizer)]
-        return Transcript(tokenizer.decode(said), language or "", segments, recording.seconds)
-
     # --- training ------------------------------------------------------------------------------
-
-    def compile(
-        self,
-        optimizer: Any = "auto",
-        loss: Any = "auto",
-        *,
-        weighted_metrics: Any = "auto",
-        **kwargs: Any,
-    ) -> None:
-        """As `keras.Model.compile`; `"auto"` is Adam at 1e-5 and cross entropy over tokens."""
-        if optimizer == "auto":
-            optimizer = keras.optimizers.Adam(1e-5)
-        if loss == "auto":
-            loss = keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, reduction="mean_with_sample_weight"
-            )
-        if weighted_metrics == "auto":
-            weighted_metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
-        super().compile(optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs)
 
     def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
         """Sounds with their texts as batches; features are computed when a batch is fed."""

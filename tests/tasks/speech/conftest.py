@@ -3,25 +3,32 @@
 import numpy as np
 import pytest
 
-from inarch.models.variables import named_variables
+from inarch.models.variables import (
+    build_without_values,
+    initialize,
+    named_variables,
+    set_value,
+)
 from inarch.models.whisper.backbone import WhisperBackbone
 from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
 from inarch.text import WhisperTokenizer
 from inarch.text.byte_level import LETTERS
 
 LANGUAGES = ("en", "zh", "de")
+# An English-only model.
+ENGLISH = ()
 CONTROL = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
 
 
-def make_tokenizer():
+def make_tokenizer(languages=LANGUAGES):
     """Bytes for tokens, and the control tokens and times."""
     vocabulary = {letter: i for i, letter in enumerate(LETTERS)}
     size = len(vocabulary)
     first = ("endoftext", "startoftranscript")
     special = {f"<|{name}|>": size + i for i, name in enumerate(first)}
-    languages = {f"<|{code}|>": size + 2 + i for i, code in enumerate(LANGUAGES)}
-    special |= {f"<|{name}|>": size + 5 + i for i, name in enumerate(CONTROL)}
-    return WhisperTokenizer(vocabulary, [], special, languages)
+    named = {f"<|{code}|>": size + 2 + i for i, code in enumerate(languages)}
+    special |= {f"<|{name}|>": size + 2 + len(named) + i for i, name in enumerate(CONTROL)}
+    return WhisperTokenizer(vocabulary, [], special, named)
 
 
 @pytest.fixture(scope="session")
@@ -30,14 +37,17 @@ def tokenizer():
 
 
 def make_task(tokenizer, seed=0, scale=0.3, **arguments):
-    backbone = WhisperBackbone(
-        tokenizer.vocabulary_size, 1, 1, 2, 2, 8, 12, 12, num_mels=4,
-        max_decoder_sequence_length=40,
+    backbone, waiting = build_without_values(
+        lambda: WhisperBackbone(
+            tokenizer.vocabulary_size, 1, 1, 2, 2, 8, 12, 12, num_mels=4,
+            max_decoder_sequence_length=40,
+        )
     )  # fmt: skip
     random = np.random.default_rng(seed)
     for name, variable in named_variables(backbone).items():
         value = scale * random.normal(size=tuple(variable.shape))
-        variable.assign(1 + value if name.endswith("gamma") else value)
+        set_value(variable, 1 + value if name.endswith("gamma") else value)
+    initialize(waiting)
     preprocessor = SpeechPreprocessor(tokenizer, 4, 40)
     return SpeechToText(backbone, preprocessor, **arguments)
 

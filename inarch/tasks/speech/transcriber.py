@@ -1,0 +1,122 @@
+"""Sounds to transcripts: one window after the other, or many windows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from inarch.audio import WINDOW_FRAMES
+from inarch.tasks.speech.batched import Stretch, hear_batch, stretches
+from inarch.tasks.speech.listener import Listener
+from inarch.tasks.speech.options import DecodingOptions, Settings
+from inarch.tasks.speech.preprocessor import SpeechPreprocessor
+from inarch.tasks.speech.sequential import Sequential, text_of
+from inarch.tasks.speech.transcript import Segment, Transcript
+from inarch.tasks.speech.windows import Recording
+
+# Told which sound is at which share of its length.
+Bar = Callable[[int, float], None]
+
+
+class Transcriber:
+    """Transcripts of samples `[samples]` at 16 kHz; the language is detected where none is said.
+
+    Args:
+        listener: the model.
+        preprocessor: makes the features that it hears.
+    """
+
+    def __init__(self, listener: Listener, preprocessor: SpeechPreprocessor):
+        self.listener = listener
+        self.preprocessor = preprocessor
+
+    def languages(self, audio: np.ndarray) -> dict[str, float]:
+        """How likely each language is, likeliest first, by the first window with any sound."""
+        return self._languages(self.preprocessor.recording(audio))
+
+    def stream(
+        self, audio: np.ndarray, decoding: DecodingOptions, settings: Settings
+    ) -> Iterator[Segment]:
+        """The segments of a sound, each as soon as its window was heard."""
+        run = self._run(self.preprocessor.recording(audio), decoding, settings)
+        return (segment for window in run.windows() for segment in window)
+
+    def transcribe(
+        self,
+        audio: np.ndarray,
+        decoding: DecodingOptions,
+        settings: Settings,
+        progress: Callable[[float], None],
+    ) -> Transcript:
+        """The transcript of a sound, each window told the text before it."""
+        recording = self.preprocessor.recording(audio)
+        run = self._run(recording, decoding, settings)
+        segments = []
+        for window in run.windows():
+            segments += window
+            progress(min(run.seek / max(recording.frames, 1), 1.0))
+        progress(1.0)
+        return self._transcript(segments, run.options.language, recording)
+
+    def transcribe_many(
+        self,
+        sounds: Sequence[np.ndarray],
+        decoding: DecodingOptions,
+        settings: Settings,
+        batch_size: int,
+        bar: Bar,
+    ) -> list[Transcript]:
+        """The transcripts of several sounds, by their stretches of speech, `batch_size` at once."""
+        recordings = [self.preprocessor.recording(audio) for audio in sounds]
+        languages = [
+            decoding.language or next(iter(self._languages(recording))) for recording in recordings
+        ]
+        waiting = [s for i, audio in enumerate(sounds) for s in stretches(i, audio, settings)]
+        found: list[list[Segment]] = [[] for _ in sounds]
+        for language in dict.fromkeys(languages):
+            options = replace(decoding, language=language)
+            chosen = [s for s in waiting if languages[s.recording] == language]
+            for batch in _batches(chosen, batch_size):
+                heard = hear_batch(self.listener, batch, recordings, options, settings)
+                for stretch, segments in zip(batch, heard, strict=True):
+                    found[stretch.recording] += segments
+                bar(batch[-1].recording, 1.0)
+        bar(len(sounds) - 1, 1.0)
+        return [
+            self._transcript(_numbered(segments), language, recording)
+            for segments, language, recording in zip(found, languages, recordings, strict=True)
+        ]
+
+    def _run(
+        self, recording: Recording, decoding: DecodingOptions, settings: Settings
+    ) -> Sequential:
+        if decoding.language is None:
+            decoding = replace(decoding, language=next(iter(self._languages(recording))))
+        limit = self.listener.prompt_limit
+        return Sequential(self.listener, recording, decoding, settings, limit)
+
+    def _languages(self, recording: Recording) -> dict[str, float]:
+        start = recording.first_sound()
+        size = min(WINDOW_FRAMES, recording.frames - start)
+        window = recording.window(start, size)[None]
+        (found,) = self.listener.languages(self.listener.encode(window))
+        return found
+
+    def _transcript(
+        self, segments: list[Segment], language: str | None, recording: Recording
+    ) -> Transcript:
+        tokenizer = self.preprocessor.tokenizer
+        said = [token for segment in segments for token in text_of(segment.tokens, tokenizer)]
+        return Transcript(tokenizer.decode(said), language or "", segments, recording.seconds)
+
+
+def _batches(stretches: Sequence[Stretch], size: int) -> Iterator[Sequence[Stretch]]:
+    return (stretches[at : at + size] for at in range(0, len(stretches), size))
+
+
+def _numbered(segments: list[Segment]) -> list[Segment]:
+    for number, segment in enumerate(segments):
+        segment.id = number
+    return segments

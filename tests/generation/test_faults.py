@@ -1,0 +1,110 @@
+"""Decoding step by step with a cache says what one pass without says; what gets it wrong shows."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from toy import POSITIONS, heard, toy
+
+TOKENS = np.array([[7, 8, 9, 4, 11], [5, 2, 6, 9, 1]], "int32")
+ROWS, LENGTH = TOKENS.shape
+NOISE = 1e-4
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return toy(layers=1)
+
+
+@pytest.fixture(scope="module")
+def context(decoder):
+    return heard(decoder, ROWS)
+
+
+@pytest.fixture(scope="module")
+def whole(decoder, context):
+    """Logits after every token, all of them fed at once."""
+    return logits(decoder, TOKENS, 0, decoder.start(ROWS, LENGTH), context)[0]
+
+
+def logits(decoder, token_ids, index, caches, context):
+    positions = index + np.arange(token_ids.shape[1], dtype="int32")[None]
+    hidden, caches = decoder.step(token_ids, index, caches, context, positions)
+    return ops.convert_to_numpy(decoder.logits(hidden)), caches
+
+
+def distance(decoder, context, whole):
+    """How far decoding token by token is from one pass, at most."""
+    caches, found = decoder.start(ROWS, LENGTH), []
+    for index in range(LENGTH):
+        token_ids = TOKENS[:, index : index + 1]
+        row, caches = logits(decoder, token_ids, index, caches, context)
+        found.append(row)
+    return float(np.abs(np.concatenate(found, axis=1) - whole).max())
+
+
+def test_token_by_token_is_the_whole_at_once(decoder, context, whole):
+    assert distance(decoder, context, whole) < NOISE
+
+
+class Faulty:
+    """A decoder whose step goes wrong."""
+
+    def __init__(self, decoder, step):
+        self.decoder = decoder
+        self.start, self.logits = decoder.start, decoder.logits
+        self._step = step
+
+    def step(self, *arguments):
+        return self._step(self.decoder.step, *arguments)
+
+
+def elsewhere(offset):
+    """The token's key and value are kept at another place."""
+
+    def run(step, token_ids, index, caches, context, positions):
+        place = min(max(index + offset, 0), LENGTH - 1)
+        return step(token_ids, place, caches, context, positions)
+
+    return run
+
+
+def kept(change):
+    """Other keys and values are kept than were made."""
+
+    def run(step, token_ids, index, caches, context, positions):
+        hidden, written = step(token_ids, index, caches, context, positions)
+        return hidden, keras.tree.map_structure(change, caches, written)
+
+    return run
+
+
+def at_other_positions(change):
+    def run(step, token_ids, index, caches, context, positions):
+        changed = np.clip(change(positions), 0, POSITIONS - 1)
+        return step(token_ids, index, caches, context, changed)
+
+    return run
+
+
+def of_the_other_row(step, token_ids, index, caches, context, positions):
+    other = keras.tree.map_structure(lambda x: ops.flip(x, axis=0), context)
+    return step(token_ids, index, caches, other, positions)
+
+
+FAULTS = {
+    "kept a place too early": elsewhere(-1),
+    "kept a place too late": elsewhere(1),
+    "never kept": kept(lambda old, new: old),
+    "keys for values": kept(lambda old, new: ops.flip(new, axis=1)),
+    "heads in another order": kept(lambda old, new: ops.flip(new, axis=3)),
+    "rows in another order": kept(lambda old, new: ops.flip(new, axis=0)),
+    "positions one too late": at_other_positions(lambda positions: positions + 1),
+    "positions never counted on": at_other_positions(lambda positions: 0 * positions),
+    "what another row heard": of_the_other_row,
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_wrong_cache_is_noticed(decoder, context, whole, name):
+    assert distance(Faulty(decoder, FAULTS[name]), context, whole) > 100 * NOISE
