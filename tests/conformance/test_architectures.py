@@ -17,7 +17,12 @@ from inarch.errors import PresetError, WeightMapError
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
-from inarch.models.variables import named_variables
+from inarch.models.variables import (
+    build_without_values,
+    initialize,
+    named_variables,
+    set_value,
+)
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
@@ -50,7 +55,7 @@ def randomized(model, seed=0):
     random = np.random.default_rng(seed)
     for name, variable in named_variables(model).items():
         value = random.normal(size=tuple(variable.shape))
-        variable.assign(1 + 0.3 * value if name.endswith("gamma") else value)
+        set_value(variable, 1 + 0.3 * value if name.endswith("gamma") else value)
     return model
 
 
@@ -62,7 +67,10 @@ def tiny(architecture, **changes):
         for name, parameter in known.items()
         if name in TINY or (parameter.default is parameter.empty and name != "kwargs")
     }
-    return randomized(architecture.backbone(**arguments | changes))
+    model, waiting = build_without_values(lambda: architecture.backbone(**arguments | changes))
+    randomized(model)
+    initialize(waiting)
+    return model
 
 
 def inputs_for(model, lengths=(7, 3, 5), pads=0, seed=0):
