@@ -13,10 +13,9 @@ import inarch.layers
 from inarch.tasks.speech.options import DecodingOptions, Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
-HOMES = (inarch, inarch.layers, keras)
 CODE = re.compile(r"`([^`]+)`")
-# Strings, and a command.
-NO_NAME = re.compile(r'"|inarch ')
+# Strings, a command, a file.
+NO_NAME = re.compile(r'"|inarch |\w+\.py$')
 # The inputs and outputs of models have names that no signature shows.
 PORTS = {
     "token_ids", "segment_ids", "padding_mask", "sequence_output", "pooled_output",
@@ -38,11 +37,13 @@ def names(code):
     return [re.match(r"[\w.]*", code)[0], *re.findall(r"\b(\w+)=", code)]
 
 
-def arguments():
-    """The arguments of everything public."""
+def known_names():
+    """Methods and arguments of everything public, and the ports of models."""
     found = {field.name for cls in (DecodingOptions, Settings) for field in dataclasses.fields(cls)}
+    found |= PORTS
     for home in (inarch, inarch.layers):
         for cls in (getattr(home, name) for name in dir(home) if name[0].isupper()):
+            found |= set(dir(cls))
             for method in (cls, *(m for _, m in inspect.getmembers(cls, inspect.isroutine))):
                 if str(getattr(method, "__module__", "")).startswith("inarch"):
                     found |= set(inspect.signature(method).parameters)
@@ -50,16 +51,18 @@ def arguments():
 
 
 def exists(name, known):
-    if name[0].islower() and "." not in name and name in known:
+    if name in known:
         return True
-    found = [*HOMES]
-    for attribute in name.split("."):
-        found = [getattr(f, attribute) for f in found if hasattr(f, attribute)]
-    return bool(found)
+    first, *rest = name.split(".")
+    found = [{"inarch": inarch, "keras": keras}.get(first)]
+    found += [getattr(home, first, None) for home in (inarch, inarch.layers)]
+    for attribute in rest:
+        found = [getattr(f, attribute, None) for f in found]
+    return any(f is not None for f in found)
 
 
 def test_every_name_of_ours_exists():
-    known = arguments() | PORTS
+    known = known_names()
     found = {name for code in codes(PAGE.read_text("utf-8")) for name in names(code)}
     assert len(found) > 50
     assert [name for name in sorted(found) if not exists(name, known)] == []
@@ -69,4 +72,4 @@ def test_a_name_that_is_not_ours_is_noticed():
     page = "| `a` | `MaskedLM.fill_gaps(texts, best=3)` |\n| `dropin` | the same |\n"
     found = [name for code in codes(page) for name in names(code)]
     assert found == ["MaskedLM.fill_gaps", "best", "dropin"]
-    assert not any(exists(name, arguments() | PORTS) for name in found)
+    assert not any(exists(name, known_names()) for name in found)

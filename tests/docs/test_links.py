@@ -1,4 +1,4 @@
-"""Links between the project's own texts lead somewhere. `make docs` looks at the built pages too."""
+"""Links between the project's own texts lead somewhere; `make docs` looks at the built pages."""
 
 import re
 from pathlib import Path
