@@ -13,7 +13,7 @@ SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,checkpoints docs text)
 WEIGHED = $(if $(wildcard $(1)/.weights),,-m "not weights")
 
-.PHONY: demo demo-speech test test-all bench docs pictures faults clean help
+.PHONY: demo demo-speech test test-all bench docs pictures tables clean help
 
 help:
 	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
@@ -23,7 +23,7 @@ help:
 	@echo "make bench     the benchmarks"
 	@echo "make docs      the documentation, into docs/_build/html"
 	@echo "make pictures  the README's pictures (a minute)"
-	@echo "make faults    docs/faults.md: faults, and what verification makes of each (2 minutes)"
+	@echo "make tables    docs/faults.md, and the README's table of architectures (2 minutes)"
 	@echo "make clean     remove everything that the targets made"
 
 demo: .venv/.demo
@@ -53,8 +53,9 @@ docs: .venv-docs/.installed
 pictures: .venv-all/.installed
 	KERAS_BACKEND=jax .venv-all/bin/python docs/pictures.py docs/_static
 
-faults: .venv/.test
+tables: .venv/.test
 	KERAS_BACKEND=jax .venv/bin/python tests/verify/fault_table.py docs/faults.md
+	KERAS_BACKEND=jax .venv/bin/python docs/architectures.py README.md
 
 clean:
 	rm -rf .venv .venv-all .venv-docs docs/_build docs/architectures build dist \

@@ -1,11 +1,13 @@
 """Writes one page per architecture from its folder: config, presets, weight map, verification.
 
-`python docs/architectures.py docs/architectures`; the documentation's build runs it too.
+The documentation's build runs it. `python docs/architectures.py README.md` writes that file's
+table of architectures anew.
 """
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from inarch.checkpoints.config import ConfigEntry, Constant, Field, Inert
 from inarch.checkpoints.related import Implied
-from inarch.checkpoints.rule import Derived, Entry, Rule, Tied
+from inarch.checkpoints.rule import NOTHING, Derived, Entry, Rule, Tied, Zeros
 from inarch.checkpoints.source import Source
 from inarch.models.registry import Architecture, architectures
 from inarch.tasks.verification import verify_golden
@@ -22,6 +24,9 @@ from inarch.verify.ladder import ladder, number
 DOCS = Path(__file__).parent
 GOLDENS = DOCS.parent / "tests" / "golden"
 FAULTS = DOCS / "faults.md"
+# What was measured on a published checkpoint, with the command, where there is such a page.
+MEASURED = DOCS / "measured"
+ROWS = re.compile(r"^\| folder .*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 
 
 def write(folder: Path) -> None:
@@ -29,15 +34,31 @@ def write(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     found = architectures()
     rows = [
-        (f"[{name}]({name}.md)", f"`{a.backbone.__name__}`", _formats(a), len(a.presets))
+        (f"[{name}]({name}.md)", f"`{a.backbone.__name__}`", _formats(a), _others(a))
         for name, a in found.items()
     ]
-    table = _table(("architecture", "class", "formats", "presets"), rows)
+    table = _table(("architecture", "class", "model_type", "other formats"), rows)
     names = "\n".join(found)
     contents = f"```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     (folder / "index.md").write_text(f"# Architectures\n\n{INTRO}\n{table}\n{contents}", "utf-8")
     for name, architecture in found.items():
         (folder / f"{name}.md").write_text("\n".join(_page(architecture)), "utf-8")
+    classes = "\n".join(_class(a.backbone, a.sources[0].heads) for a in found.values())
+    (folder / "backbones.txt").write_text(f"```{{eval-rst}}\n{classes}```\n", "utf-8")
+
+
+def with_table(readme: str) -> str:
+    """The README with the rows of its table of architectures as the folders are."""
+    rows = [
+        (
+            f"`inarch/models/{name}`", f"`{a.backbone.__name__}`", _formats(a), _others(a),
+            ", ".join(f"`{head}`" for head in _heads(a.backbone, a.sources[0].heads)),
+            len(a.presets),
+        )
+        for name, a in architectures().items()
+    ]  # fmt: skip
+    names = ("folder", "backbone", "`model_type`", "other formats", "heads", "presets")
+    return ROWS.sub(lambda _: _table(names, rows).rstrip(), readme)
 
 
 INTRO = """Each page is made from the architecture's own folder: from the table that loads and
@@ -62,13 +83,36 @@ def _page(architecture: Architecture) -> Iterator[str]:
     written = architecture.sources[0]
     for source in architecture.sources:
         yield f"## Format: {source.model_type}\n"
+        yield f"Class of the bare model: `{source.architecture}`. Prefix: `{source.prefix}`.\n"
         if source is not written and source.weights == written.weights:
             yield f"The weight map is that of {written.model_type}.\n"
         yield from _format(source, source is written or source.weights != written.weights)
+    for original in architecture.originals:
+        yield f"## Format: {original.name}\n"
+        files = " and ".join(f"`{name}`" for name in original.files)
+        yield (
+            f"A folder with {files} is read in this format, and saved in the first one above: "
+            "[Folders of the original authors](../originals.md).\n"
+        )
+        yield from _format(original.table, True)
 
 
 def _formats(architecture: Architecture) -> str:
     return ", ".join(f"`{source.model_type}`" for source in architecture.sources)
+
+
+def _others(architecture: Architecture) -> str:
+    return "; ".join(original.name for original in architecture.originals)
+
+
+def _heads(cls: type, known: Iterable[str]) -> list[str]:
+    return [name for name in known if hasattr(cls, name)]
+
+
+def _class(cls: type, known: Iterable[str]) -> str:
+    """A backbone in the API reference."""
+    members = ", ".join(_heads(cls, known))
+    return f".. autoclass:: inarch.{cls.__name__}\n   :members: {members}\n"
 
 
 def _first_paragraph(cls: type) -> str:
@@ -94,38 +138,44 @@ def _verified(name: str) -> Iterator[str]:
             for r in ladder(report)
         ],
     )
-    found = re.search(rf"^## {name}\n\n(.+)\n", FAULTS.read_text("utf-8"), re.MULTILINE)
+    found = re.search(
+        rf"^## {name}\n\n(.+)\n\n((?:\|.*\n)+)", FAULTS.read_text("utf-8"), re.MULTILINE
+    )
     if found:
         yield (
             "To verify the verification, [faults](../faults.md) are put into the model: "
             f"{found[1]}\n"
         )
+        yield f"<details>\n<summary>The faults</summary>\n\n{found[2]}\n</details>\n"
+    if (MEASURED / f"{name}.md").is_file():
+        yield f"```{{include}} ../measured/{name}.md\n```\n"
 
 
 # --- a format ----------------------------------------------------------------------------------
 
 
 def _format(source: Source, whole: bool) -> Iterator[str]:
-    yield f"Class of the bare model: `{source.architecture}`. Prefix: `{source.prefix}`.\n"
     yield "### Config\n"
     yield _table(("theirs", "ours", "default"), [_field(entry) for entry in source.config])
     if not whole:
         return
     yield "### Weights\n"
-    yield _weights(source.weights)
+    yield from _weights(source.weights)
     for part, entries in source.parts.items():
         yield f"With `{part}=True`, true where the file has these:\n"
-        yield _weights(entries)
+        yield from _weights(entries)
     for name, head in source.heads.items():
         yield f"### Head: {name}\n"
         yield f"Of {', '.join(f'`{a}`' for a in head.architectures)}.\n"
-        yield _weights(head.weights) if head.weights else ""
+        if head.config:
+            yield _table(("theirs", "ours", "default"), [_field(entry) for entry in head.config])
+        yield from _weights(head.weights)
         if head.tied:
             yield "With tied embeddings:\n"
-            yield _weights(head.tied)
+            yield from _weights(head.tied)
         if head.untied:
             yield "Without:\n"
-            yield _weights(head.untied)
+            yield from _weights(head.untied)
 
 
 def _field(entry: ConfigEntry) -> tuple[str, str, str]:
@@ -149,18 +199,39 @@ def _required(entry: Field) -> bool:
     return entry.default is Field("", "").default
 
 
-def _weights(entries: Iterable[Entry]) -> str:
-    return _table(("theirs", "axes", "ours"), [_entry(entry) for entry in entries])
+def _weights(entries: Iterable[Entry]) -> Iterator[str]:
+    """A table for what is there once, and one for each stack of layers."""
+    for (theirs, ours), group in itertools.groupby(entries, _stack):
+        if theirs:
+            yield f"For each layer, below `{theirs}` and `{ours}`:\n"
+        rows = [_entry(entry, len(theirs), len(ours)) for entry in group]
+        yield _table(("theirs", "axes", "ours"), rows)
 
 
-def _entry(entry: Entry) -> tuple[str, str, str]:
-    theirs = "<br>".join(f"`{name}`" for name in entry.theirs)
+def _stack(entry: Entry) -> tuple[str, str]:
+    """What the names of an entry begin with on each side, up to the number of the layer."""
+    starts = (re.match(r".*\{i\}.", names[0]) for names in (entry.theirs, _ours(entry)) if names)
+    begun = [start[0] for start in starts if start]
+    return (begun[0], begun[1]) if len(begun) == 2 else ("", "")
+
+
+def _ours(entry: Entry) -> tuple[str, ...]:
+    return entry.ours if isinstance(entry, Rule | Zeros) else ()
+
+
+def _entry(entry: Entry, theirs_from: int, ours_from: int) -> tuple[str, str, str]:
+    theirs = "<br>".join(f"`{name[theirs_from:]}`" for name in entry.theirs) or "nothing"
+    ours = "<br>".join(
+        "nothing: zeros" if name == NOTHING else f"`{name[ours_from:]}`" for name in _ours(entry)
+    )
     if isinstance(entry, Rule):
-        return theirs, f"`{entry.pattern}`", "<br>".join(f"`{name}`" for name in entry.ours)
+        return theirs, f"`{entry.pattern}`", ours + (" (in some configs)" if entry.when else "")
     if isinstance(entry, Tied):
         return theirs, "tied", f"a copy of `{entry.to.removeprefix('.')}`"
     if isinstance(entry, Derived):
         return theirs, "derived", entry.reason
+    if isinstance(entry, Zeros):
+        return theirs, "zeros", f"{ours}: {entry.reason}"
     return theirs, "unused", entry.reason
 
 
@@ -170,4 +241,5 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+    path = Path(sys.argv[1])
+    path.write_text(with_table(path.read_text("utf-8")), "utf-8")

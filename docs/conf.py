@@ -8,10 +8,12 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+from sphinx.errors import ExtensionError
 from sphinx.util.inspect import stringify_signature
 
 sys.path.insert(0, str(Path(__file__).parent))
 from architectures import write
+from links import dead_links
 
 from inarch import __version__
 
@@ -21,7 +23,7 @@ copyright = "The inarch authors, Apache-2.0"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "measured"]
 html_theme = "furo"
 html_title = f"inarch {release}"
 html_copy_source = False
@@ -52,6 +54,12 @@ def _constructor(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str
     return stringify_signature(signature, show_annotation=False), ""
 
 
+def _check_links(app: Any, exception: Exception | None) -> None:
+    if exception is None and (dead := dead_links(Path(app.outdir))):
+        raise ExtensionError("links that lead nowhere:\n" + "\n".join(dead))
+
+
 def setup(app: Any) -> None:
     write(Path(app.srcdir, "architectures"))
     app.connect("autodoc-process-signature", _constructor)
+    app.connect("build-finished", _check_links)

@@ -69,12 +69,14 @@ class Original:
         files: the files by which a folder is recognised, or patterns of their names; all must be
             there.
         open: reads such a folder, and such a file where it is a single one.
+        table: the table of its names; of several spellings, that of the files most used.
         single: whether the one file of `files` is all of it, so that its own path will do.
     """
 
     name: str
     files: tuple[str, ...]
     open: Callable[[Path], Opened]
+    table: Source
     single: bool = False
 
     def found(self, path: Path) -> bool:

@@ -4,6 +4,7 @@ Blocks of ```python and ```console run in order, page by page. A comment `# -> v
 expression gives, and is held to it. Blocks that need a hub, or a shell, say so by their class.
 """
 
+import importlib.util
 import json
 import re
 import shlex
@@ -111,3 +112,14 @@ def test_blocks_that_do_not_run_say_why():
             else:
                 kinds = ("python", "console", "text")
                 assert block.kind in kinds or block.kind[0] == "{", f"{page.name}:{block.line}"
+
+
+# --- lists in the texts ------------------------------------------------------------------------
+
+
+def test_the_readmes_table_has_every_architecture():
+    spec = importlib.util.spec_from_file_location("architectures", DOCS / "architectures.py")
+    architectures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(architectures)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert architectures.with_table(readme) == readme, "write it anew: make tables"

@@ -13,7 +13,7 @@ from ..verify.faults import GOLDENS, faults_for
 
 PAGE = (Path(__file__).parents[2] / "docs" / "faults.md").read_text("utf-8")
 SECTION = re.compile(r"^## (.+)\n\n(.+)\n\n((?:\|.*\n)+)", re.MULTILINE)
-ANEW = "write it anew: make faults"
+ANEW = "write it anew: make tables"
 
 
 def sections(page):

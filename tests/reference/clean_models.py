@@ -10,30 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.reference.encoders import ENCODERS, classes
+
 CONFIGS, SEEDS = 20, 5
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
-KINDS = {
-    "bert": ("BertModel", "BertForMaskedLM", "BertForSequenceClassification"),
-    "distil_bert": (
-        "DistilBertModel",
-        "DistilBertForMaskedLM",
-        "DistilBertForSequenceClassification",
-    ),
-    "deberta_v3": (
-        "DebertaV2Model",
-        "DebertaV2ForMaskedLM",
-        "DebertaV2ForSequenceClassification",
-    ),
-    "electra": ("ElectraModel", "ElectraForMaskedLM", "ElectraForSequenceClassification"),
-    "f_net": ("FNetModel", "FNetForMaskedLM", "FNetForSequenceClassification"),
-    "roberta": (
-        "RobertaModel",
-        "RobertaForMaskedLM",
-        "RobertaForSequenceClassification",
-        "XLMRobertaForMaskedLM",
-        "CamembertForSequenceClassification",
-    ),
-}
+KINDS = {name: tuple(classes(found)) for name, found in ENCODERS.items()}
 
 
 def config_of(architecture, number):

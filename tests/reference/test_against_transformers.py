@@ -1,5 +1,6 @@
 """Our numbers are the original's, and what we write the original reads: against transformers."""
 
+import inspect
 import json
 
 import keras
@@ -7,13 +8,16 @@ import numpy as np
 import pytest
 
 from inarch.models.backbone import Backbone
+from inarch.models.registry import by_model_type
 from inarch.tasks import MaskedLM, TextClassifier
 
-from .conftest import batch, noise_ratio, tensors, torch, transformers
+from .conftest import Written, batch, noise_ratio, tensors, torch, transformers
+from .encoders import bare, headed, usual_cases
 
 pytestmark = pytest.mark.reference
 
-# Class that writes, task that reads, output of the original, config changes.
+# Class that writes, task that reads, output of the original, config changes. What every encoder
+# has is found (encoders.py); what is here are the fields of each.
 BERT_BASE = [
     {},
     {"hidden_act": "gelu_new"},
@@ -116,6 +120,10 @@ DEBERTA_HEADS = [
         {"pooler_hidden_act": "tanh", "pooler_hidden_size": 24, "num_labels": 1},
     ]),
 ]  # fmt: skip
+SIZES = {
+    "vocabulary_size": 50, "num_layers": 2, "num_heads": 2, "hidden_dim": 8,
+    "embedding_dim": 6, "intermediate_dim": 16, "max_sequence_length": 20,
+}  # fmt: skip
 CASES = [
     *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
@@ -156,6 +164,8 @@ CASES = [
     ("DistilBertForSequenceClassification", TextClassifier, "logits", {"num_labels": 4}),
     ("DistilBertForSequenceClassification", TextClassifier, "logits", {"seq_classif_dropout": 0}),
 ]
+LISTED = {kind for kind, *_ in CASES}
+CASES += [case for case in usual_cases() if case[0] not in LISTED]
 
 
 def load(folder, task, **arguments):
@@ -164,24 +174,12 @@ def load(folder, task, **arguments):
     return task.from_preset(folder, preprocessor=None, **arguments)
 
 
-def segments_of(changes, kind):
-    default = {"FNet": 4, "Debe": 0}.get(kind[:4], 2)
-    segments = changes.get("type_vocab_size", default)
-    none = kind.startswith("Distil") or (
-        segments < 2 and not kind.startswith(("Bert", "Electra", "FNet"))
-    )
-    return None if none else segments
-
-
-def padding_of(changes, kind):
-    """The id of padding, which RoBERTa counts positions by."""
-    if kind.startswith("FNet"):
-        return changes.get("pad_token_id", 3)
-    return (
-        0
-        if kind.startswith(("Bert", "Deberta", "Distil", "Electra"))
-        else changes.get("pad_token_id", 1)
-    )
+def inputs_of(written, model, vocabulary=61):
+    """A batch for a checkpoint's original and its model here, with the pads that it knows."""
+    config = written.model.config
+    reads_segments = "segment_ids" in getattr(model, "backbone", model).input
+    segments = config.type_vocab_size if reads_segments else None
+    return batch(segments, vocabulary, padding=config.pad_token_id or 0)
 
 
 def our_outputs(model, inputs):
@@ -196,7 +194,7 @@ def test_numbers_are_the_originals_and_come_back_byte_equal(
 ):
     written = write(kind, **changes)
     model = load(written.folder, task)
-    inputs = batch(segments_of(changes, kind), padding=padding_of(changes, kind))
+    inputs = inputs_of(written, model)
     single, double = (written.outputs(inputs, name, double) for double in (False, True))
     ours = our_outputs(model, inputs)
     real = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else slice(None)
@@ -233,12 +231,15 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
 ]
 
 
+LEFT += [(kind, {}) for kind in bare() if kind not in dict(LEFT)]
+
+
 @pytest.mark.parametrize(("kind", "changes"), LEFT)
 def test_left_padded_rows_are_the_originals(kind, changes, write):
     """Rows with no pads in front, with a few, with all but one; pads are counted as positions."""
     written = write(kind, **changes)
     model = Backbone.from_preset(written.folder)
-    inputs = batch(segments_of(changes, kind), padding=padding_of(changes, kind))
+    inputs = inputs_of(written, model)
     inputs = {k: v[:, ::-1].copy() for k, v in inputs.items()}
     assert not inputs["padding_mask"][1:, 0].any()
     single, double = (written.outputs(inputs, "last_hidden_state", d) for d in (False, True))
@@ -259,10 +260,10 @@ def test_left_padded_rows_are_the_originals(kind, changes, write):
 )
 def test_the_heads_numbers_on_left_padded_rows_are_the_originals(kind, task, write):
     written = write(kind)
-    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
-    inputs = {k: v[:, ::-1].copy() for k, v in inputs.items()}
+    model = load(written.folder, task)
+    inputs = {k: v[:, ::-1].copy() for k, v in inputs_of(written, model).items()}
     single, double = (written.outputs(inputs, "logits", d) for d in (False, True))
-    ours = our_outputs(load(written.folder, task), inputs)
+    ours = our_outputs(model, inputs)
     # A classifier reads the first place, which is a pad where there are some; what ours and the
     # original make of pads need not be the same.
     rows = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else [0]  # the row without pads
@@ -272,55 +273,19 @@ def test_the_heads_numbers_on_left_padded_rows_are_the_originals(kind, task, wri
 @pytest.mark.parametrize("kind", ["BertModel", "RobertaModel"])
 def test_the_pooled_output_is_the_originals(kind, write):
     written = write(kind)
-    inputs = batch(2, padding=padding_of({}, kind))
+    model = Backbone.from_preset(written.folder)
+    inputs = inputs_of(written, model)
     double, single = (written.outputs(inputs, "pooler_output", d) for d in (True, False))
-    outputs = Backbone.from_preset(written.folder)(inputs)["pooled_output"]
+    outputs = model(inputs)["pooled_output"]
     ours = keras.ops.convert_to_numpy(outputs).astype("float64")
     assert noise_ratio(ours, single, double) <= 4
 
 
-@pytest.mark.parametrize(
-    ("kind", "task"),
-    [
-        ("BertForMaskedLM", None),
-        ("BertForSequenceClassification", None),
-        ("BertForPreTraining", None),
-        ("DistilBertForMaskedLM", None),
-        ("BertForTokenClassification", None),
-        ("BertForQuestionAnswering", None),
-        ("BertForNextSentencePrediction", None),
-        ("DistilBertForQuestionAnswering", None),
-        ("DebertaV2ForMaskedLM", None),
-        ("DebertaV2ForSequenceClassification", None),
-        ("DebertaV2ForTokenClassification", None),
-        ("DebertaV2ForQuestionAnswering", None),
-        ("DebertaV2ForMultipleChoice", None),
-        ("ElectraForMaskedLM", None),
-        ("ElectraForPreTraining", None),
-        ("ElectraForSequenceClassification", None),
-        ("ElectraForTokenClassification", None),
-        ("ElectraForMultipleChoice", None),
-        ("ElectraForQuestionAnswering", None),
-        ("FNetForMaskedLM", None),
-        ("FNetForPreTraining", None),
-        ("FNetForNextSentencePrediction", None),
-        ("FNetForSequenceClassification", None),
-        ("FNetForTokenClassification", None),
-        ("FNetForMultipleChoice", None),
-        ("FNetForQuestionAnswering", None),
-        ("RobertaForMaskedLM", None),
-        ("RobertaForSequenceClassification", None),
-        ("RobertaForTokenClassification", None),
-        ("RobertaForQuestionAnswering", None),
-        ("XLMRobertaForMultipleChoice", None),
-    ],
-)
-def test_a_backbone_of_a_file_with_a_head_is_exact_and_carries_the_head(
-    kind, task, write, tmp_path
-):
+@pytest.mark.parametrize("kind", [*headed(), "XLMRobertaForMultipleChoice"])
+def test_a_backbone_of_a_file_with_a_head_is_exact_and_carries_the_head(kind, write, tmp_path):
     written = write(kind)
-    model = load(written.folder, task)
-    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
+    model = Backbone.from_preset(written.folder)
+    inputs = inputs_of(written, model)
     base = getattr(written.model, written.model.base_model_prefix)
     full, written.model = written.model, base
     double, single = (written.outputs(inputs, "last_hidden_state", d) for d in (True, False))
@@ -382,7 +347,7 @@ def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tm
     task = MaskedLM if "MaskedLM" in kind else None
     name = "logits" if task else "last_hidden_state"
     model = load(written.folder, task)
-    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
+    inputs = inputs_of(written, model)
     double, single = (written.outputs(inputs, name, d) for d in (True, False))
     real = inputs["padding_mask"].astype(bool)
     assert noise_ratio(our_outputs(model, inputs)[real], single[real], double[real]) <= 4
@@ -464,9 +429,7 @@ def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
         Backbone.from_preset(folder)
 
 
-@pytest.mark.parametrize(
-    "kind", ["BertModel", "DebertaV2Model", "DistilBertModel", "FNetModel", "RobertaModel"]
-)
+@pytest.mark.parametrize("kind", bare())
 @pytest.mark.parametrize(
     ("task", "suffix"),
     [(MaskedLM, "ForMaskedLM"), (TextClassifier, "ForSequenceClassification")],
@@ -483,22 +446,20 @@ def test_a_fresh_head_saves_as_the_originals_class(kind, task, suffix, write, tm
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     written.model = back.eval()
-    inputs = batch(segments_of({}, kind), padding=padding_of({}, kind))
+    inputs = inputs_of(written, model)
     ours, theirs = our_outputs(model, inputs), written.outputs(inputs, "logits", True)
     real = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else slice(None)
     np.testing.assert_allclose(ours[real], theirs[real], rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DebertaV2Model", "DistilBertModel", "RobertaModel"])
+@pytest.mark.parametrize("kind", bare())
 def test_a_model_built_here_loads_there(kind, tmp_path):
-    from inarch.models.registry import by_model_type
-
     cls = getattr(transformers, kind)
     architecture, _ = by_model_type(cls.config_class.model_type)
     whole = dict.fromkeys(architecture.sources[0].parts, True)
-    model = architecture.backbone(
-        50, 2, 2, 8, 16, max_sequence_length=20, activation="relu", **whole
-    )
+    known = inspect.signature(architecture.backbone).parameters
+    sizes = {name: size for name, size in SIZES.items() if name in known}
+    model = architecture.backbone(**sizes, activation="relu", **whole)
     for variable in model.weights:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
     model.save_to_preset(tmp_path / "out")
@@ -506,9 +467,8 @@ def test_a_model_built_here_loads_there(kind, tmp_path):
         tmp_path / "out", output_loading_info=True, attn_implementation="eager"
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    inputs = batch(segments_of({}, kind), vocabulary=50, padding=padding_of({}, kind))
-    from .conftest import Written
-
-    theirs = Written(tmp_path, back.eval()).outputs(inputs, "last_hidden_state", True)
+    written = Written(tmp_path, back.eval())
+    inputs = inputs_of(written, model, vocabulary=50)
+    theirs = written.outputs(inputs, "last_hidden_state", True)
     real = inputs["padding_mask"].astype(bool)
     np.testing.assert_allclose(our_outputs(model, inputs)[real], theirs[real], rtol=1e-3, atol=1e-3)

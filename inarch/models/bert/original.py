@@ -94,4 +94,4 @@ def _open(folder: Path) -> Opened:
     return Opened(GOOGLE, read_json(folder / CONFIG), weights)
 
 
-TENSORFLOW = Original("Google's BERT, in TensorFlow", (CONFIG,), _open)
+TENSORFLOW = Original("Google's BERT, in TensorFlow", (CONFIG,), _open, GOOGLE)

@@ -105,4 +105,4 @@ def _config(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
     return found | {"num_layers": len(layers)}
 
 
-FLAX = Original("FNet, in Flax", (MODEL,), _open)
+FLAX = Original("FNet, in Flax", (MODEL,), _open, flax(pretrained=True))

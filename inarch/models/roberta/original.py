@@ -236,11 +236,18 @@ def _named(arguments: Any) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
+# As the authors' own downloads spell it.
+PUBLISHED = table("roberta", "decoder", "emb_layer_norm", True, f"{CLASSES}NAME")
+
 FAIRSEQ = Original(
-    "RoBERTa, in fairseq", (MODEL, DICTIONARY), functools.partial(_open, with_pieces=False)
+    "RoBERTa, in fairseq",
+    (MODEL, DICTIONARY),
+    functools.partial(_open, with_pieces=False),
+    PUBLISHED,
 )
 FAIRSEQ_WITH_PIECES = Original(
     "XLM-R and CamemBERT, in fairseq",
     (MODEL, DICTIONARY, PIECES),
     functools.partial(_open, with_pieces=True),
+    PUBLISHED,
 )

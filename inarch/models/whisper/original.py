@@ -285,5 +285,7 @@ def _sizes(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
     return sizes
 
 
-OPENAI = Original("Whisper, by OpenAI", ("*.pt",), _open_openai, single=True)
-CTRANSLATE2 = Original("Whisper, in CTranslate2", (MODEL, "config.json"), _open_ctranslate2)
+OPENAI = Original("Whisper, by OpenAI", ("*.pt",), _open_openai, OPENAI_TABLE, single=True)
+CTRANSLATE2 = Original(
+    "Whisper, in CTranslate2", (MODEL, "config.json"), _open_ctranslate2, CTRANSLATE2_TABLE
+)

@@ -1,0 +1,62 @@
+"""Links between the project's own texts lead somewhere; `make docs` looks at the built pages."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from inarch.models import registry
+
+ROOT = Path(__file__).parents[2]
+GENERATED = ROOT / "docs" / "architectures"
+TEXTS = [
+    path
+    for folder in (".", ".github", ".github/ISSUE_TEMPLATE", "docs", "docs/contribute")
+    for path in sorted((ROOT / folder).glob("*.md"))
+]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+LABEL = re.compile(r"^\((.+)\)=$", re.MULTILINE)
+
+
+def dead_links(path, text):
+    """The links of a page to no file, or to no heading of one."""
+    found = []
+    for link in LINK.findall(FENCED.sub("", text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, place = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if target.parent == GENERATED:
+            there = target.stem in {"index", *registry.architectures()}
+        else:
+            there = target.exists()
+        if there and place and target.suffix == ".md" and target.parent != GENERATED:
+            there = place in places(text if target == path else target.read_text("utf-8"))
+        if not there:
+            found.append(link)
+    return found
+
+
+def places(text):
+    """What stands behind the `#` of a link to a heading, or to a label."""
+    headings = HEADING.findall(FENCED.sub("", text))
+    slugs = (re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
+    return {*slugs, *LABEL.findall(text)}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_link_is_dead(path):
+    assert dead_links(path, path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["docs/nothing.md", "docs/verify.md#nothing", "#nothing", "docs/architectures/no_bert.md"],
+)
+def test_a_dead_link_is_noticed(link):
+    path = ROOT / "README.md"
+    right = "# One heading\n[a](docs/verify.md#golden-files) [b](#one-heading) [c](https://a.b/c)\n"
+    assert dead_links(path, right) == []
+    assert dead_links(path, f"{right}[d]({link})") == [link]
