@@ -120,7 +120,10 @@ class Tokenizer:
             CheckpointFileError: there is no tokenizer in the folder.
             CheckpointError: there is one, and it can't be used.
         """
-        return cls._from_files(folder, read_folder(folder, files or ()))
+        try:
+            return cls._from_files(folder, read_folder(folder, files or ()))
+        except CheckpointError as error:
+            raise type(error)(f"{folder}: {error}") from error
 
     @classmethod
     def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:
