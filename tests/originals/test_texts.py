@@ -208,5 +208,5 @@ def test_a_model_of_another_type_is_refused_under_the_name_that_its_file_has(tmp
     with pytest.raises(CheckpointError, match=said):
         Tokenizer.from_folder(tmp_path)
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(CheckpointError, match=r"^c4_bpe_sentencepiece\.model"):
+    with pytest.raises(CheckpointError, match=r": c4_bpe_sentencepiece\.model"):
         Tokenizer.from_folder(tmp_path)
