@@ -108,9 +108,9 @@ class Field:
     """Their field `theirs` is our argument `ours`.
 
     `values` translates a choice; the first of several spellings is the one written back. `least`
-    is the smallest whole number it can be, unless its default is smaller. Where theirs counts the
-    rows of a table of which the first aren't used, up to and including the row that another field
-    `after` names, ours counts the rest.
+    is the smallest whole number it can be, unless its default is smaller, and `most` the largest
+    number. Where theirs counts the rows of a table of which the first aren't used, up to and
+    including the row that another field `after` names, ours counts the rest.
     """
 
     theirs: str
@@ -118,6 +118,7 @@ class Field:
     default: Any = _REQUIRED
     values: Mapping[Any, Any] | None = field(default=None, hash=False)
     least: int = 1
+    most: float = math.inf
     after: Field | None = None
 
     def read(self, config: Mapping[str, Any]) -> Any:
@@ -132,8 +133,11 @@ class Field:
                 raise ConfigError(
                     f"config field {self.theirs!r} is {value!r}; computed here: {known}"
                 ) from None
-        if not _fits(value, self.default, self.least):
-            raise ConfigError(f"config field {self.theirs!r} has the unusable value {value!r}")
+        if not _fits(value, self.default, self.least, self.most):
+            bound = "" if self.most == math.inf else f"; it must be from 0 to {self.most}"
+            raise ConfigError(
+                f"config field {self.theirs!r} has the unusable value {value!r}{bound}"
+            )
         if self.after is None:
             return value
         rows = value - self.after.read(config) - 1
@@ -199,6 +203,11 @@ ConfigEntry = Field | Only | Inert | Constant
 def same(theirs: str, ours: str, default: Any = _REQUIRED) -> Field:
     """The value of `theirs` is the argument `ours`; `default` is what the original assumes."""
     return Field(theirs, ours, default)
+
+
+def rate(theirs: str, ours: str, default: float | None) -> Field:
+    """A rate of dropout, from 0 to 1."""
+    return Field(theirs, ours, default, most=1)
 
 
 def token(theirs: str, ours: str, default: int) -> Field:
@@ -284,10 +293,12 @@ class ConfigMap:
                 f"the config has fields that could change the numbers and aren't mapped: {listed}. "
                 "Remove those that do nothing in the original, or add them to the config map"
             )
+        # First what is read, so that what other fields imply is told from values that are usable.
+        arguments = read_fields(self.entries, config)
         for entry in self.entries:
             if isinstance(entry, Only):
                 entry.check(config)
-        return read_fields(self.entries, config)
+        return arguments
 
     def _known(self) -> set[str]:
         known = set(GENERIC | GENERATION)
@@ -323,12 +334,12 @@ def write_fields(
             config[entry.theirs] = entry.write(value, config)
 
 
-def _fits(value: Any, default: Any, least: int = 1) -> bool:
+def _fits(value: Any, default: Any, least: int, most: float) -> bool:
     """Whether a value is one that a field with this default can have."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     if default is None or isinstance(default, float):
-        number = isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        number = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most
         return number or (default is None and value is None)
     if default is _REQUIRED or isinstance(default, int):
         least = min(least, default) if isinstance(default, int) else least

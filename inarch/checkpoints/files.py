@@ -221,12 +221,7 @@ class TorchFile:
                         raise
                     return self._torch.load(path, **options)  # files from before torch 1.6
         except Exception as e:
-            first = str(e).strip().splitlines() or [type(e).__name__]
-            needed = re.search(r"GLOBAL ([\w.]+)", str(e))
-            why = f"it wants {needed[1]}" if needed else f"{type(e).__name__}: {first[0]}"
-            raise CheckpointFileError(
-                f"{path} can't be read as torch weights without running code from it: {why}"
-            ) from e
+            raise CheckpointFileError(f"{path} {_why_not(path, str(e) or type(e).__name__)}") from e
 
     def _code(self, path: Path, name: str, tensor: Any) -> str:
         kind = str(tensor.dtype).removeprefix("torch.")
@@ -254,6 +249,22 @@ class TorchFile:
 
     def close(self) -> None:
         self._state = {}
+
+
+def _why_not(path: Path, said: str) -> str:
+    """What is wrong with a file that torch refuses with these words."""
+    needed = re.search(r"GLOBAL ([\w.]+)", said)
+    if needed:
+        return (
+            f"can't be read as torch weights without running code from it: it wants {needed[1]}. "
+            "Save its tensors alone, by the library that wrote it"
+        )
+    if path.stat().st_size == 0:
+        return "is empty; fetch the file again"
+    # After what torch says of its own settings, and before its guesses and advice.
+    told = said.rpartition("WeightsUnpickler error:")[2].strip()
+    why = re.split(r"\. |\n", told)[0]
+    return f"is no torch file, or a damaged one ({why}); fetch it again"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -357,6 +368,8 @@ def write_safetensors(path: Path, shard: Shard, values: Callable[[str], np.ndarr
                 file.write(data)
             file.flush()
             os.fsync(file.fileno())
+    except CheckpointFileError:
+        raise  # of what is read, not of what is written
     except OSError as e:
         raise CheckpointFileError(f"{path} can't be written: {e.strerror or e}") from e
     written = SafetensorsFile(path)

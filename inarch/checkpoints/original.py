@@ -54,10 +54,13 @@ class Opened:
         return self.source.arguments(self.config, self.weights.header)
 
     def heads(self) -> list[str]:
-        """The heads in the file."""
-        source, header = self.source, self.weights.header
-        written = {"architectures": [source.architecture]}
-        return [name for name in source.heads if source.holds_head(name, written, header)]
+        """The heads that every file has, and those of which a part is there, to be whole."""
+        return [
+            name
+            for name, head in self.source.heads.items()
+            if self.source.architecture in head.architectures
+            or any(n in self.weights.header for e in head.weights for n in e.theirs)
+        ]
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,11 @@ class Original:
     def found(self, path: Path) -> bool:
         if path.is_file():
             return self.single and fnmatch.fnmatch(path.name, self.files[0])
-        return all(any(each.is_file() for each in path.glob(name)) for name in self.files)
+        return not self.lacking(path)
+
+    def lacking(self, folder: Path) -> list[str]:
+        """Which of its files a folder doesn't have."""
+        return [n for n in self.files if not any(each.is_file() for each in folder.glob(n))]
 
 
 def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any], Weights]:
@@ -231,3 +238,14 @@ def recognised(path: Path, originals: Iterable[Original]) -> Original | None:
     """The original whose folder or file this is: of several, the one known by most files."""
     found = [original for original in originals if original.found(path)]
     return max(found, key=lambda original: len(original.files), default=None)
+
+
+def nearly(folder: Path, originals: Iterable[Original]) -> list[str]:
+    """What a folder has and lacks of originals of which it has a part, as the ends of an error."""
+    return [
+        f"with {' and '.join(lacking)} beside {' and '.join(present)} the folder would be "
+        f"{original.name}"
+        for original in originals
+        if (lacking := original.lacking(folder))
+        and (present := [name for name in original.files if name not in lacking])
+    ]

@@ -22,7 +22,7 @@ from inarch.checkpoints.rule import (
     holds,
     prefixed,
 )
-from inarch.errors import WeightMapError
+from inarch.errors import ConfigError, WeightMapError
 
 # So many tensors are named in each line of an error.
 MOST_NAMED = 12
@@ -88,9 +88,20 @@ class Source:
         return ConfigMap(tuple(self.config), tuple(elsewhere))
 
     def arguments(self, config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-        """Our backbone's arguments, from their config and the names in their weight file."""
+        """Our backbone's arguments, from their config and the names in their weight file.
+
+        Raises:
+            ConfigError: a field can't be computed as it stands, or the file has too few tensors
+                for the layers that there should be.
+        """
         arguments = self.config_map.arguments(config)
         names = set(names)
+        for count in {entry.count for entry in self.weights if entry.count}:
+            if 0 < len(names) < arguments[count]:
+                raise ConfigError(
+                    f"{count} is {arguments[count]:,} by the config, and the file has but "
+                    f"{len(names):,} tensors; the two are of different models"
+                )
         for part, entries in self.parts.items():
             mine = {name for entry in expanded(entries, arguments) for name in entry.theirs}
             arguments[part] = not names.isdisjoint(mine | {self.prefix + name for name in mine})

@@ -15,7 +15,8 @@ import numpy as np
 
 from inarch.checkpoints import files, folder, hub, layout, transfer
 from inarch.checkpoints.config import write_fields
-from inarch.checkpoints.original import Opened, Original, recognised, translate
+from inarch.checkpoints.files import Weights
+from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, WeightMapError
@@ -76,7 +77,14 @@ class Checkpoint:
                 f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
                 f"format either; looked for {formats}"
             )
-        self.original = found.open(path)
+        try:
+            self.original = found.open(path)
+        except CheckpointFileError as e:
+            # What is known by its own name alone may well be a part of something else.
+            hints = nearly(self.folder, registry.originals()) if found.single else []
+            if not hints:
+                raise
+            raise CheckpointFileError(f"{e}; {'; '.join(hints)}") from e
         model_type = self.original.source.model_type
         self.architecture, self.source = registry.by_model_type(model_type)
         try:
@@ -135,7 +143,10 @@ class Checkpoint:
         return {path.name: _text_at(path) for path in there}
 
     def head_arguments(self, head: str) -> dict[str, Any]:
-        return self.source.head_arguments(head, self.config)
+        try:
+            return self.source.head_arguments(head, self.config)
+        except ConfigError as e:
+            raise ConfigError(f"{self.folder / CONFIG}: {e}") from None
 
     def prove(
         self, build: Callable[[], keras.Model] | None = None, head: str | None = None
@@ -155,14 +166,17 @@ class Checkpoint:
         model, _ = build_without_values(build)
         arguments = _backbone(model).arguments
         ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
-        header = self.weights.header
-        where = str(self.folder)
-        proof = prove(self.source, header, ours, arguments, head, self.tie, where)
-        if self.original is None:
-            return proof
-        source, header = self.original.source, self.original.weights.header
-        proof = prove(source, header, ours, arguments, head, self.tie, where)
-        return replace(proof, carried={**proof.carried, **self.original.aside})
+        proof, *_ = [
+            prove(source, weights.header, ours, arguments, head, self.tie, str(self.folder))
+            for source, weights in self._formats()
+        ]
+        aside = self.original.aside if self.original else {}
+        return replace(proof, carried={**proof.carried, **aside})
+
+    def _formats(self) -> list[tuple[Source, Weights]]:
+        """The format that is there, whose names errors should have; then that it is told in."""
+        told = (self.source, self.weights)
+        return [(self.original.source, self.original.weights), told] if self.original else [told]
 
     def copy_to(self, folder: Path) -> None:
         """Write config and weights to an existing folder, in Hugging Face's format.
@@ -199,9 +213,10 @@ class Checkpoint:
                 fresh |= {name for e in entries for name in getattr(e, "ours", ())}
                 arguments[part] = False
         ours = {n: tuple(v.shape) for n, v in variables.items() if n not in fresh}
-        header = self.weights.header
-        plan = match(self.source, header, ours, arguments, head, self.tie, str(self.folder))
-        _check_dtypes(self.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
+        for source, weights in self._formats():
+            header = weights.header
+            plan = match(source, header, ours, arguments, head, self.tie, str(self.folder))
+            _check_dtypes(self.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
         model.carried = transfer.load(
             plan, self.weights, ours, lambda name, array: set_value(variables[name], array)
         )

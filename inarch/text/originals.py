@@ -154,13 +154,16 @@ def _fairseq(given: Mapping[str, bytes], ours: dict[str, bytes]) -> dict[str, by
     return made | {"tokenizer_config.json": _json(config)} | ours
 
 
-def parse_dictionary(text: str) -> tuple[list[str], bool]:
+def parse_dictionary(text: str, name: str | Path = DICTIONARY) -> tuple[list[str], bool]:
     """The tokens of a `dict.txt`, and whether one of them takes the place of a special token.
 
     Each line is a token and how often it was seen, with a space between.
 
+    Args:
+        name: what an error calls the file.
+
     Raises:
-        CheckpointError: a line isn't.
+        CheckpointError: a line isn't, or has a token that there is already.
     """
     lines = text.split("\n")
     tokens: list[str] = []
@@ -168,17 +171,19 @@ def parse_dictionary(text: str) -> tuple[list[str], bool]:
     overwriting = False
     for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, 1):
         line, _, last = line.rstrip().rpartition(" ")
-        if last == OVERWRITE:
+        replaces = last == OVERWRITE
+        if replaces:
             overwriting = True
             line, _, last = line.rpartition(" ")
         if not line or not re.fullmatch(r"\d+", last):
             raise CheckpointError(
-                f"line {number} of {DICTIONARY} isn't a token and a count with a space between; "
+                f"line {number} of {name} isn't a token and a count with a space between; "
                 "the file may be damaged: fetch it again."
             )
-        if line in seen:
+        if line in seen or (line in FIRST and not replaces):
+            kind = "of fairseq's own" if line in FIRST else "twice"
             raise CheckpointError(
-                f"{DICTIONARY} has {line!r} twice, again in line {number}; two ids would mean one "
+                f"{name} has {line!r} {kind}, again in line {number}; two ids would mean one "
                 "token. The file may be damaged: fetch it again."
             )
         seen.add(line)

@@ -132,7 +132,10 @@ class Tokenizer:
             CheckpointError: there is one, and it can't be used; for a WhisperTokenizer, it isn't
                 Whisper's.
         """
-        return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
+        try:
+            return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
+        except CheckpointError as error:
+            raise type(error)(f"{folder}: {error}") from error
 
     @classmethod
     def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:

@@ -12,6 +12,7 @@ from inarch.checkpoints.config import (
     choice,
     inert,
     only,
+    rate,
     rows_after,
     same,
     token,
@@ -23,10 +24,10 @@ from inarch.errors import ConfigError
 ENTRIES = (
     same("vocab_size", "vocabulary_size"),
     same("layers", "num_layers", 12),
-    same("rate", "dropout", 0.1),
+    rate("rate", "dropout", 0.1),
     same("eps", "epsilon", 1e-12),
     same("sinusoidal", "sinusoidal", False),
-    same("head_rate", "head_dropout", None),
+    rate("head_rate", "head_dropout", None),
     same("side", "side", "left"),
     choice("act", "activation", ACTIVATIONS, "gelu"),
     only("is_decoder", False),
@@ -95,6 +96,16 @@ def test_a_value_of_the_wrong_kind_is_refused_by_name(field, value):
 )
 def test_a_value_that_json_spells_differently_is_let_through(field, value):
     MAP.arguments(FULL | {field: value})
+
+
+@pytest.mark.parametrize("field", ["rate", "head_rate"])
+@pytest.mark.parametrize("value", [1.5, 2, -0.1, -1])
+def test_a_rate_beyond_its_bounds_is_refused_with_them(field, value):
+    said = f"'{field}' has the unusable value {value}; it must be from 0 to 1$"
+    with pytest.raises(ConfigError, match=said):
+        MAP.arguments(FULL | {field: value})
+    for bound in (0, 1, 1.0):
+        MAP.arguments(FULL | {field: bound})
 
 
 def test_what_can_be_computed_instead_is_listed():
@@ -233,6 +244,12 @@ def test_an_implied_field_must_agree():
     assert "head" not in RELATED.arguments({"width": 6, "head": 3})
     with pytest.raises(ConfigError, match="'head' is 4; only 3"):
         RELATED.arguments({"width": 6, "head": 4})
+
+
+@pytest.mark.parametrize("width", [[6], "6", 0, None])
+def test_an_unusable_field_is_blamed_before_what_it_implies(width):
+    with pytest.raises(ConfigError, match="'width' has the unusable value"):
+        RELATED.arguments({"width": width, "head": 3})
 
 
 def test_a_relative_has_the_same_fields_with_other_defaults():

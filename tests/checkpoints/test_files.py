@@ -534,6 +534,26 @@ def test_code_in_a_torch_file_is_refused_and_never_run(zipped, torch, tmp_path):
 
 
 @pytest.mark.reference
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"<html>Not found</html>", "Unsupported operand 60"),
+        (b"hello world", "101"),
+        (b"PK\x03\x04" + b"x" * 99, "PytorchStreamReader failed reading zip archive"),
+        (b"\x80\x02}q\x00", ""),
+    ],
+)
+def test_what_is_no_torch_file_is_called_so_before_anything_else(content, why, torch, tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(CheckpointFileError) as error:
+        open_weights(tmp_path)
+    begin = f"{tmp_path / 'pytorch_model.bin'} is no torch file, or a damaged one ({why}"
+    assert str(error.value).startswith(begin)
+    assert str(error.value).endswith("); fetch it again")
+    assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.reference
 @settings(parent=quick, max_examples=25)
 @given(st.data())
 def test_a_torch_file_cut_anywhere_is_refused_by_name(torch, tmp_path, data):

@@ -43,6 +43,15 @@ def test_unknown_and_missing_tensors_are_all_on_one_line(run, checkpoints, tmp_p
     assert "missing from the file: embeddings.LayerNorm.bias; unknown in the file: stray" in line
 
 
+@pytest.mark.parametrize("classes", [[["BertModel"]], {"a": 1}, [3], "BertModel", None])
+def test_strange_class_names_in_a_config_are_no_ones(classes, run, run_json, checkpoints, tmp_path):
+    folder = shutil.copytree(checkpoints["plain"], tmp_path / "odd")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": classes}))
+    assert run_json("info", folder)["written_by"] == []
+    assert "bert (unnamed)" in run("info", folder).stdout
+
+
 def test_a_head_that_is_not_in_the_checkpoint_gives_no_answers(run, checkpoints):
     for command, head, text in (
         ("classify", "text_classifier", "a cat"), ("fill-mask", "masked_lm", "a [MASK]"),

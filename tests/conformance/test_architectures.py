@@ -13,7 +13,7 @@ from keras import ops
 
 from inarch.checkpoints.config import Field
 from inarch.checkpoints.files import open_weights
-from inarch.errors import PresetError, WeightMapError
+from inarch.errors import ConfigError, PresetError, WeightMapError
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
@@ -115,7 +115,7 @@ def sequence(outputs):
 
 
 def at_once(model, inputs):
-    """The sequence by one program; for a shape of its own that is compiled sooner than its parts."""
+    """The sequence by one program: for a new shape, that is compiled sooner than its parts."""
     return sequence(compiled(model)(inputs))
 
 
@@ -220,6 +220,28 @@ def test_presets_are_complete(architecture):
         assert preset.parameters > 0
         assert preset.licence
         assert preset.description
+
+
+def test_presets_have_the_names_that_kerasnlp_has():
+    assert {
+        "roberta_base_en", "roberta_large_en", "xlm_roberta_base_multi", "xlm_roberta_large_multi",
+        "f_net_base_en", "f_net_large_en", "deberta_v3_extra_small_en", "deberta_v3_small_en",
+        "deberta_v3_base_en", "deberta_v3_large_en", "deberta_v3_base_multi",
+    } <= registry.presets().keys()  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [1.5, 2, -0.1, float("inf"), float("nan"), "0.1"])
+def test_a_rate_of_dropout_beyond_its_bounds_is_refused_by_name(architecture, value):
+    """In the backbone and in every head, of every format."""
+    tables = [s.config for s in architecture.sources]
+    tables += [head.config for s in architecture.sources for head in s.heads.values()]
+    rates = [e for table in tables for e in table if isinstance(e, Field) and "drop" in e.ours]
+    assert rates
+    for rate in rates:
+        with pytest.raises(ConfigError) as error:
+            rate.read({rate.theirs: value})
+        said = f"{rate.theirs!r} has the unusable value {value!r}; it must be from 0 to 1"
+        assert said in str(error.value)
 
 
 def test_the_folder_is_short(architecture):

@@ -119,10 +119,11 @@ def test_an_implicit_mask_passes_by(perturb):
 
 
 def test_the_signature_is_kerasnlps():
-    names = list(inspect.signature(FNetEncoder).parameters)
-    assert names == [
-        "intermediate_dim", "dropout", "activation", "layer_norm_epsilon", "kernel_initializer",
-        "bias_initializer", "kwargs",
+    (first, *others, last) = inspect.signature(FNetEncoder).parameters.values()
+    assert (first.name, first.default, last.name) == ("intermediate_dim", first.empty, "kwargs")
+    assert [(p.name, p.default) for p in others] == [
+        ("dropout", 0), ("activation", "relu"), ("layer_norm_epsilon", 1e-5),
+        ("kernel_initializer", "glorot_uniform"), ("bias_initializer", "zeros"),
     ]  # fmt: skip
 
 

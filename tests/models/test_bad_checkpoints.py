@@ -25,6 +25,7 @@ from inarch.errors import (
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
+from inarch.models.deberta_v3.checkpoint import HUGGING_FACE as DEBERTA
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.models.preset import Checkpoint
 
@@ -140,7 +141,8 @@ def test_a_field_that_is_not_computed_is_refused_by_name(field, value, folder):
         ("max_position_embeddings", (9,), "of another shape: embeddings.position_embeddings"),
         ("layer_norm_eps", (-1e-5,), "'layer_norm_eps' has the unusable value"),
         ("hidden_dropout_prob", (-0.1,), "'hidden_dropout_prob' has the unusable value"),
-        ("hidden_dropout_prob", (1.5,), "between 0 and 1"),
+        ("hidden_dropout_prob", (1.5, 2), "'hidden_dropout_prob' has the unusable value"),
+        ("num_hidden_layers", (10**6, 10**30), "the file has but 23 tensors"),
     ],
 )
 def test_sizes_that_make_no_model_or_another_one_are_refused(field, values, said, folder):
@@ -148,6 +150,26 @@ def test_sizes_that_make_no_model_or_another_one_are_refused(field, values, said
         configure(folder, **{field: value})
         with pytest.raises(ValueError, match=said):
             Backbone.from_preset(folder)
+
+
+def test_a_heads_field_that_is_not_computed_is_named_with_the_file(folder):
+    configure(folder, classifier_dropout=1.5)
+    assert Backbone.from_preset(folder).count_params() > 0
+    from inarch.tasks import TextClassifier
+
+    with pytest.raises(ConfigError, match=r"config\.json: .*'classifier_dropout' has .*1\.5"):
+        TextClassifier.from_preset(folder, preprocessor=None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("num_attention_heads", 0), ("num_attention_heads", "24"), ("hidden_size", [1536]),
+     ("hidden_size", "1536"), ("hidden_size", 0)],
+)  # fmt: skip
+def test_debertas_unusable_sizes_are_blamed_and_not_what_they_imply(field, value):
+    config = {"hidden_size": 1536, "pooler_hidden_size": 1536, "attention_head_size": 64}
+    with pytest.raises(ConfigError, match=f"'{field}' has the unusable value"):
+        DEBERTA.arguments(config | {field: value}, ())
 
 
 @pytest.mark.parametrize("value", ["BertModel", 3, [["BertModel"]], {}, None, [3]])
@@ -336,6 +358,19 @@ def test_a_save_that_fails_in_the_middle_leaves_the_old_files_whole(folder, monk
         model.save_to_preset(folder)
     assert content(folder) == before
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_lone_shard_keeps_its_name_and_its_index(folder, tmp_path):
+    shard = "model-00001-of-00001.safetensors"
+    index = {"weight_map": dict.fromkeys(tensors(folder), shard)}
+    (folder / "model.safetensors").rename(folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    Backbone.from_preset(folder).save_to_preset(tmp_path / "out")
+    assert (tmp_path / "out" / shard).read_bytes() == (folder / shard).read_bytes()
+    written = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    assert written["weight_map"] == index["weight_map"]
+    again = Backbone.from_preset(tmp_path / "out")
+    assert again.count_params() == sum(a.size for a in tensors(folder).values())
 
 
 def test_a_model_can_be_saved_over_the_folder_that_it_came_from(folder):

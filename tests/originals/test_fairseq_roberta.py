@@ -25,6 +25,8 @@ from inarch.models.roberta.backbone import RobertaBackbone
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import MaskedLM, TextClassifier, auto
 
+from .commands import PROVING, refusal
+
 torch = pytest.importorskip("torch", reason="needs torch: make test-all")
 pytestmark = pytest.mark.reference
 
@@ -384,3 +386,97 @@ def test_a_folder_with_a_sentence_piece_model_is_xlm_r_or_camembert(folder, tmp_
         with Checkpoint(copy) as checkpoint:
             assert checkpoint.config["model_type"] == kind
             assert checkpoint.architecture.name == "roberta"
+
+
+def rewritten(folder, **entries):
+    """The folder with other entries in its model.pt; None is one that isn't there."""
+    state = torch.load(folder / "model.pt", weights_only=False) | entries
+    kept = {name: value for name, value in state.items() if value is not None}
+    torch.save(kept, folder / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "model.pt is empty; fetch"),
+        (b"<html>Not found</html>", "model.pt is no torch file, or a damaged one (Unsupported"),
+        (b"hello world", "model.pt is no torch file, or a damaged one ("),
+        (b"PK\x03\x04" + b"x" * 100, "model.pt is no torch file, or a damaged one (PytorchStream"),
+        (0.5, "model.pt is no torch file, or a damaged one ("),
+    ],
+)
+def test_every_command_says_in_one_line_what_is_wrong_with_the_file(content, said, folder):
+    path = folder / "model.pt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(content * len(whole))] if isinstance(content, float) else content)
+    line = refusal(folder)
+    assert said in line
+    assert "weights_only" not in line
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (None, "; with dict.txt beside model.pt the folder would be RoBERTa, in fairseq"),
+        ("", "dict.txt makes 5 tokens"),
+        ("7 1\n7 1\n", "dict.txt has '7' twice, again in line 2"),
+        ("7 1\n<pad> 1\n", "dict.txt has '<pad>' of fairseq's own, again in line 2"),
+        ("seven\n", "dict.txt isn't a token and a count"),
+        ("0 1\n1 1\n", "dict.txt makes 7 tokens with fairseq's own 4 and <mask>"),
+    ],
+)
+def test_every_command_says_in_one_line_what_is_wrong_with_the_dictionary(lines, said, folder):
+    (folder / "dict.txt").unlink()
+    if lines is not None:
+        (folder / "dict.txt").write_text(lines)
+    assert said in refusal(folder)
+    if lines is None:
+        path = folder / "model.pt"
+        with pytest.raises(CheckpointFileError, match=r"dict\.txt beside model\.pt"):
+            Backbone.from_preset(path)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"args": 5}, "model.pt says nothing of its model"),
+        ({"args": None, "cfg": {"model": 3, "task": None}}, "model.pt says nothing of its model"),
+        ({"args": {"arch": ["x"], 3: 4}}, "the config has no 'encoder_layers'"),
+        ({"args": argparse.Namespace(arch="roberta_base")}, "the config has no 'max_positions'"),
+        ({"model": None}, "model.pt holds no tensors in 'model'"),
+        ({"model": {}}, "model.pt holds no tensors in 'model'"),
+        ({"model": [1]}, "model.pt holds no tensors in 'model'"),
+    ],
+)
+def test_every_command_says_in_one_line_what_is_wrong_with_the_entries(entries, said, folder):
+    rewritten(folder, **entries)
+    assert said in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dropout": 2}, "'dropout' has the unusable value 2; it must be from 0 to 1"),
+        ({"pooler_dropout": -0.5}, "'pooler_dropout' has the unusable value -0.5; it must be"),
+        ({"encoder_layers": "2"}, "'encoder_layers' has the unusable value '2'"),
+        ({"encoder_layers": 10**9}, "num_layers is 1,000,000,000 by the config"),
+        ({"max_positions": 17}, "encoder.sentence_encoder.embed_positions.weight (18, 8) for"),
+        ({"encoder_ffn_embed_dim": 13}, "encoder.sentence_encoder.layers.0.fc1.weight (12, 8) for"),
+    ],
+)
+def test_arguments_at_odds_with_the_tensors_are_told_of_in_fairseqs_names(
+    changes, said, folder, tensors
+):
+    write(folder, tensors, **changes)
+    assert said in refusal(folder, PROVING)
+
+
+def test_a_part_of_a_head_is_refused(folder, tensors):
+    write(folder, {n: a for n, a in tensors.items() if n != "encoder.lm_head.bias"})
+    assert "missing from the file: encoder.lm_head.bias" in refusal(folder, PROVING)
+
+
+def test_whole_numbers_are_told_of_in_fairseqs_names(folder, tensors):
+    name = "encoder.sentence_encoder.layers.1.fc1.bias"
+    write(folder, tensors | {name: np.zeros(12, "int64")})
+    refused(folder, WeightMapError, f"stores {re.escape(name)} as I64")

@@ -14,6 +14,7 @@ from inarch.models.preset import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import MaskedLM, TextClassifier, auto
 
+from .commands import PROVING, refusal
 from .writers import nested, pack
 
 SIZES = {
@@ -162,3 +163,45 @@ def open_flax_tree(folder):
     from inarch.checkpoints.flax_file import open_flax
 
     return open_flax(folder / "f_net_checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("share", "more", "said"),
+    [
+        (0, b"", "f_net_checkpoint is empty"),
+        (0.5, b"", "f_net_checkpoint isn't whole MessagePack: at byte"),
+        (0.99, b"", "bytes too soon"),
+        (1, b"x", "has 1 bytes after its end"),
+        (0, b"<html>Not found</html>", "f_net_checkpoint isn't whole MessagePack"),
+        (0, b"\x90", "f_net_checkpoint holds a list, not a tree of arrays"),
+        (0, b"\x80", "has no table target/encoder/embedder/word/embedding"),
+    ],
+)
+def test_every_command_says_in_one_line_what_is_wrong(share, more, said, folders, tmp_path):
+    content = (folders[0] / "f_net_checkpoint").read_bytes()
+    path = tmp_path / "f_net_checkpoint"
+    path.write_bytes(content[: int(share * len(content))] + more)
+    assert said in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("encoder/feed_forward_1/output/bias", (9,), "feed_forward_1/output/bias (9,) for"),
+        ("encoder/embedder/type/embedding", (4, 7), "embedder/type/embedding (4, 7) for"),
+        ("encoder/embedder/word/embedding", (31, 9), "embeddings narrower or wider"),
+        ("encoder/pooler/bias", (8, 1), "target/encoder/pooler/bias can't be read"),
+        ("encoder/encoder_7/mixing_layer_norm/scale", (8,), "encoder_2/mixing_layer_norm/bias"),
+        ("adapter", (2,), "unknown in the file: target/adapter"),
+        ("encoder/pooler/kernel", None, "missing from the file: target/encoder/pooler/kernel"),
+        ("classification/output_bias", None, "the file: target/classification/output_bias"),
+    ],
+)
+def test_what_does_not_fit_is_told_of_in_flaxs_names(name, shape, said, folders, tmp_path):
+    with open_flax_tree(folders[0]) as weights:
+        arrays = {n: weights.read(n) for n in weights.header if n.startswith("target")}
+    arrays |= {f"target/{name}": np.zeros(shape or (), "float32")}
+    if shape is None:
+        del arrays[f"target/{name}"]
+    (tmp_path / "f_net_checkpoint").write_bytes(pack(nested(arrays)))
+    assert said in refusal(tmp_path, PROVING)

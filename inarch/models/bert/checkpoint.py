@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, only, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, only, rate, same
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.source import Head, Source
 
@@ -27,8 +27,8 @@ HUGGING_FACE = Source(
         same("num_attention_heads", "num_heads", 12),
         same("hidden_size", "hidden_dim", 768),
         same("intermediate_size", "intermediate_dim", 3072),
-        same("hidden_dropout_prob", "dropout", 0.1),
-        same("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        rate("hidden_dropout_prob", "dropout", 0.1),
+        rate("attention_probs_dropout_prob", "attention_dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
         same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),
@@ -77,7 +77,7 @@ HUGGING_FACE = Source(
         "text_classifier": Head(
             ("BertForSequenceClassification",),
             weights=dense("classifier", "logits"),
-            config=[same("classifier_dropout", "dropout", None)],
+            config=[rate("classifier_dropout", "dropout", None)],
             needs=("pooler",),
         ),
         "next_sentence": Head(

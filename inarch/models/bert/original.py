@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from inarch.checkpoints.config import choice, constant, inert, same
+from inarch.checkpoints.config import choice, constant, inert, rate, same
 from inarch.checkpoints.files import read_json
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import rule
@@ -28,8 +28,8 @@ GOOGLE = Source(
         same("num_attention_heads", "num_heads", 12),
         same("hidden_size", "hidden_dim", 768),
         same("intermediate_size", "intermediate_dim", 3072),
-        same("hidden_dropout_prob", "dropout", 0.1),
-        same("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        rate("hidden_dropout_prob", "dropout", 0.1),
+        rate("attention_probs_dropout_prob", "attention_dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
         constant("layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),
@@ -68,7 +68,7 @@ GOOGLE = Source(
         "text_classifier": Head(
             ("run_classifier.create_model",),
             weights=projection("output_weights", "output_bias", "logits"),
-            config=[constant("dropout", 0.1)],
+            config=[constant("dropout", 0.1)],  # whatever the config says: `keep_prob=0.9`
             needs=("pooler",),
         ),
         "next_sentence": Head(

@@ -1,7 +1,7 @@
 """DeBERTa-v2 and v3 as transformers stores them (models/deberta_v2/modeling_deberta_v2.py)."""
 
 import inarch.models.bert.checkpoint as bert
-from inarch.checkpoints.config import ACTIVATIONS, choice, inert, same
+from inarch.checkpoints.config import ACTIVATIONS, choice, inert, rate, same
 from inarch.checkpoints.related import assuming, fallback, implied, subset
 from inarch.checkpoints.rule import dense, embedding, norm, rule, under, unless, unused, when
 from inarch.checkpoints.source import Head, Source
@@ -31,10 +31,10 @@ CONFIG = [
     same("conv_kernel_size", "conv_kernel_size", 0), same("conv_groups", "conv_groups", 1),
     choice("conv_act", "conv_activation", ACTIVATIONS, "tanh"),
     choice("pooler_hidden_act", "pooler_activation", ACTIVATIONS, "gelu"),
-    same("pooler_dropout", "pooler_dropout", 0.0), same("legacy", "legacy_head", True),
+    rate("pooler_dropout", "pooler_dropout", 0.0), same("legacy", "legacy_head", True),
     implied("pooler_hidden_size", lambda c: c.get("hidden_size", 1536)),
     implied("attention_head_size",
-        lambda c: c.get("hidden_size", 1536) // (c.get("num_attention_heads", 24) or 1)),
+        lambda c: c.get("hidden_size", 1536) // c.get("num_attention_heads", 24)),
     implied("pooling", lambda c: {"dropout": c.get("pooler_dropout", 0),
         "hidden_act": c.get("pooler_hidden_act", "gelu")}),
     inert("no gradient for a row, and steps that no version takes", "padding_idx", "z_steps"),
@@ -72,7 +72,7 @@ HEADS = {
             rule("bias", "output_bias", "v -> v"))),
     ], when("legacy_head", MASKED_LM.tied), when("legacy_head", MASKED_LM.untied)),
     "text_classifier": Head(("DebertaV2ForSequenceClassification",), CLASSIFIER,
-        config=[same("cls_dropout", "dropout", None)]),
+        config=[rate("cls_dropout", "dropout", None)]),
     "token_classifier": Head(("DebertaV2ForTokenClassification",), dense("classifier", "logits")),
     "multiple_choice": Head(("DebertaV2ForMultipleChoice",), CLASSIFIER),
     "question_answering": Head(("DebertaV2ForQuestionAnswering",), dense("qa_outputs", "logits")),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, rate, same
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
 
@@ -18,8 +18,8 @@ HUGGING_FACE = Source(
         same("n_heads", "num_heads", 12),
         same("dim", "hidden_dim", 768),
         same("hidden_dim", "intermediate_dim", 3072),
-        same("dropout", "dropout", 0.1),
-        same("attention_dropout", "attention_dropout", 0.1),
+        rate("dropout", "dropout", 0.1),
+        rate("attention_dropout", "attention_dropout", 0.1),
         choice("activation", "activation", ACTIVATIONS, "gelu"),
         same("max_position_embeddings", "max_sequence_length", 512),
         same("sinusoidal_pos_embds", "sinusoidal_positions", False),
@@ -59,7 +59,7 @@ HUGGING_FACE = Source(
                 *dense("pre_classifier", "pre_classifier"),
                 *dense("classifier", "logits"),
             ],
-            config=[same("seq_classif_dropout", "dropout", 0.2)],
+            config=[rate("seq_classif_dropout", "dropout", 0.2)],
         ),
         "token_classifier": Head(
             ("DistilBertForTokenClassification",), dense("classifier", "logits")

@@ -1,6 +1,6 @@
 """ELECTRA as transformers stores it (models/electra/modeling_electra.py)."""
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, only, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, only, rate, same
 from inarch.checkpoints.rule import dense, norm, rule, tied, when
 from inarch.checkpoints.source import Head, Source
 from inarch.models.bert import checkpoint as bert
@@ -18,8 +18,8 @@ HUGGING_FACE = Source(
         same("hidden_size", "hidden_dim", 256),
         same("embedding_size", "embedding_dim", 128),
         same("intermediate_size", "intermediate_dim", 1024),
-        same("hidden_dropout_prob", "dropout", 0.1),
-        same("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        rate("hidden_dropout_prob", "dropout", 0.1),
+        rate("attention_probs_dropout_prob", "attention_dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
         same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),
@@ -54,7 +54,7 @@ HUGGING_FACE = Source(
                 *dense("classifier.dense", "pooled_dense"),
                 *dense("classifier.out_proj", "logits"),
             ],
-            config=[same("classifier_dropout", "dropout", None)],
+            config=[rate("classifier_dropout", "dropout", None)],
         ),
         "replaced_tokens": Head(
             ("ElectraForPreTraining",),

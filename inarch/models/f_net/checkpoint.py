@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, rate, same
 from inarch.checkpoints.rule import dense, derived, embedding, norm, under, unused
 from inarch.checkpoints.source import Source
 from inarch.models.bert import checkpoint as bert
@@ -20,7 +20,7 @@ HUGGING_FACE = Source(
         same("num_hidden_layers", "num_layers", 12),
         same("hidden_size", "hidden_dim", 768),
         same("intermediate_size", "intermediate_dim", 3072),
-        same("hidden_dropout_prob", "dropout", 0.1),
+        rate("hidden_dropout_prob", "dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu_new"),
         same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from inarch.checkpoints.config import constant, same
+from inarch.checkpoints.config import constant, rate, same
 from inarch.checkpoints.files import TensorInfo
 from inarch.checkpoints.flax_file import open_flax
 from inarch.checkpoints.original import Opened, Original
@@ -33,7 +33,7 @@ def flax(pretrained: bool) -> Source:
             same("num_layers", "num_layers"),
             same("d_model", "hidden_dim"),
             same("d_ff", "intermediate_dim"),
-            same("dropout_rate", "dropout", 0.1),
+            rate("dropout_rate", "dropout", 0.1),
             constant("activation", "gelu_approximate"),  # flax.linen.gelu's default
             constant("layer_norm_epsilon", 1e-12),
             same("max_seq_length", "max_sequence_length"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.config import Only, constant, only, same
+from inarch.checkpoints.config import Only, constant, only, rate, same
 from inarch.checkpoints.files import TorchFile, Weights
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import Entry, dense, embedding, norm, rule, tied, under, unused, zeros
@@ -89,8 +89,8 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
             same("encoder_attention_heads", "num_heads"),
             same("encoder_embed_dim", "hidden_dim"),
             same("encoder_ffn_embed_dim", "intermediate_dim"),
-            same("dropout", "dropout", 0.1),
-            same("attention_dropout", "attention_dropout", 0.1),
+            rate("dropout", "dropout", 0.1),
+            rate("attention_dropout", "attention_dropout", 0.1),
             constant("activation", "gelu"),
             constant("layer_norm_epsilon", 1e-5),
             constant("padding_id", FIRST.index("<pad>")),
@@ -120,7 +120,7 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
                     *dense(f"{classifier}.dense", "pooled_dense"),
                     *dense(f"{classifier}.out_proj", "logits"),
                 ],
-                config=[same("pooler_dropout", "dropout", 0.0)],  # before each of the two
+                config=[rate("pooler_dropout", "dropout", 0.0)],  # before each of the two
             ),
             "masked_lm": Head(
                 ("RobertaLMHead",),
@@ -156,9 +156,11 @@ def _open(folder: Path, with_pieces: bool) -> Opened:
     reader = TorchFile(path, inside="model", allow=(argparse.Namespace,))
     weights = Weights([reader.shard], [reader])
     weights.format = "fairseq checkpoint"
+    if not weights.header:
+        raise CheckpointFileError(f"{path} holds no tensors in 'model', as fairseq's files do")
     beside = _beside(path, reader)
     names = list(weights.header)
-    tokens, overwriting = parse_dictionary(text_at(folder / DICTIONARY)[0])
+    tokens, overwriting = parse_dictionary(text_at(folder / DICTIONARY)[0], folder / DICTIONARY)
     pieced = "camembert" if overwriting else "xlm-roberta"
     old_norm = any(".emb_layer_norm." in name for name in names)
     classifiers = {n.rpartition(".")[0].rpartition(".")[0] for n in names if n.startswith(CLASSES)}

@@ -1,6 +1,6 @@
 """Whisper as transformers stores it (models/whisper/modeling_whisper.py)."""
 
-from inarch.checkpoints.config import ACTIVATIONS, PLAIN, choice, inert, only, same
+from inarch.checkpoints.config import ACTIVATIONS, PLAIN, choice, inert, only, rate, same
 from inarch.checkpoints.related import implied
 from inarch.checkpoints.rule import dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
@@ -30,9 +30,9 @@ HUGGING_FACE = Source(
         same("encoder_ffn_dim", "encoder_intermediate_dim", 1536),
         same("decoder_ffn_dim", "decoder_intermediate_dim", 1536),
         same("num_mel_bins", "num_mels", 80),
-        same("dropout", "dropout", 0.0),
-        same("attention_dropout", "attention_dropout", 0.0),
-        same("activation_dropout", "activation_dropout", 0.0),
+        rate("dropout", "dropout", 0.0),
+        rate("attention_dropout", "attention_dropout", 0.0),
+        rate("activation_dropout", "activation_dropout", 0.0),
         choice("activation_function", "activation", ACTIVATIONS, "gelu"),
         same("max_source_positions", "max_encoder_sequence_length", 1500),
         same("max_target_positions", "max_decoder_sequence_length", 448),

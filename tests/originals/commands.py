@@ -1,0 +1,25 @@
+"""What the command line says of a folder that can't be read."""
+
+from typer.testing import CliRunner
+
+from inarch.cli.app import app
+
+READING = ("info", "prove", "export", "verify")
+PROVING = ("prove", "export")
+
+
+def refusal(folder, commands=READING):
+    """The one line that each of the commands ends with, its status being that of a failure."""
+    said = set()
+    for command in commands:
+        more = {"export": [str(folder.parent / "unused")], "embed": ["a"]}.get(command, [])
+        result = CliRunner().invoke(app, [command, str(folder), *more])
+        assert isinstance(result.exception, SystemExit), repr(result.exception)
+        assert (result.exit_code, result.stdout) == (1, "")
+        lines = result.stderr.splitlines()
+        (line,) = (line for line in lines if not line.startswith("inarch: warning: "))
+        assert line.startswith("inarch: ")
+        said.add(line)
+    (line,) = said
+    assert str(folder) in line
+    return line
