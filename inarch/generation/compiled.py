@@ -53,15 +53,18 @@ def function_of_model(decoder: Any, function: Callable[..., Any]) -> Callable[..
 def _jax_loop(decoder: Decoder, program: Program) -> Run:
     import jax
 
-    def run(inputs: Any) -> Any:
+    def rest(state: Any, inputs: Any) -> Any:
         state = jax.lax.while_loop(
             lambda state: ~program.done(state, inputs),
             lambda state: program.more(decoder, state, inputs),
-            program.begin(decoder, inputs),
+            state,
         )
         return program.finish(state, inputs)
 
-    return function_of_model(decoder, run)
+    # Two programs, one after another: the compiler needs less memory than for both in one.
+    begin = function_of_model(decoder, lambda inputs: program.begin(decoder, inputs))
+    go_on = function_of_model(decoder, rest)
+    return lambda inputs: go_on(begin(inputs), inputs)
 
 
 def _tensorflow_loop(decoder: Decoder, program: Program) -> Run:
@@ -79,7 +82,7 @@ def _tensorflow_loop(decoder: Decoder, program: Program) -> Run:
 
 
 def _torch_loop(decoder: Decoder, program: Program) -> Run:
-    graphs: dict[Any, Run] = {}
+    graphs: dict[Any, Callable[..., Any]] = {}
 
     def run(inputs: Any) -> Any:
         state = program.begin(decoder, inputs)
@@ -104,7 +107,7 @@ def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _traced(decoder: Decoder, program: Program, *example: Any) -> Run:
+def _traced(decoder: Decoder, program: Program, *example: Any) -> Callable[..., Any]:
     """One more token as a graph of torch's, which Python takes no part in.
 
     It is a function of the state, the inputs and the values of the weights. The graph takes them

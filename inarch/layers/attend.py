@@ -32,14 +32,14 @@ def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
     backend = keras.backend.backend()
     if backend == "torch":
         return _torch(queries, keys, values, mask, scale)
-    if backend == "jax" and _is_static(queries, keys) and _on_cpu():
-        if queries.shape[1] * keys.shape[1] >= MANY_PAIRS:
-            return _head_by_head(queries, keys, values, mask, scale)
+    if backend == "jax" and _many_pairs(queries, keys) and _on_cpu():
+        return _head_by_head(queries, keys, values, mask, scale)
     return ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
 
 
-def _is_static(*tensors: Any) -> bool:
-    return all(isinstance(size, int) for tensor in tensors for size in tensor.shape)
+def _many_pairs(queries: Any, keys: Any) -> bool:
+    is_static = all(isinstance(size, int) for size in (*queries.shape, *keys.shape))
+    return is_static and queries.shape[1] * keys.shape[1] >= MANY_PAIRS
 
 
 def _on_cpu() -> bool:
