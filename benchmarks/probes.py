@@ -84,12 +84,12 @@ def _loading(work: Callable[[], Any]) -> dict[str, float]:
     import keras  # noqa: F401  so that every baseline holds the same imports
 
     jax.block_until_ready(jax.numpy.zeros(1))
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     _, seconds = timed(lambda: jax.block_until_ready(work()))
-    return {"seconds": seconds, "peak": _memory("VmHWM") - before}
+    return {"seconds": seconds, "peak": memory("VmHWM") - before}
 
 
-def _memory(field: str) -> float:
+def memory(field: str) -> float:
     """A figure of this process in MiB; not a number where the system doesn't tell.
 
     `VmHWM` is the peak since the program began; `ru_maxrss` would count the parent's too.
@@ -376,14 +376,14 @@ def _forward(work: Callable[[], Callable[[], Any]]) -> dict[str, float]:
     """
     import statistics
 
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     forward = work()
     forward()
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")
     seconds = [timed(forward)[1] for _ in range(5)]
-    return {"seconds": statistics.median(seconds), "peak": _memory("VmHWM") - before}
+    return {"seconds": statistics.median(seconds), "peak": memory("VmHWM") - before}
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Probe:
-    """A function of `probes.py` with its arguments, run under a Keras backend."""
+    """A function of a file of probes with its arguments, run under a Keras backend."""
 
     function: str
     arguments: tuple[str, ...] = ()
     backend: str = "jax"
+    file: str = "probes.py"
 
     def run(self) -> dict[str, float]:
         """The figures of one fresh process.
@@ -31,7 +32,7 @@ class Probe:
         Raises:
             RuntimeError: the process failed; the end of what it said is in the message.
         """
-        command = [sys.executable, str(HERE / "probes.py"), self.function, *self.arguments]
+        command = [sys.executable, str(HERE / self.file), self.function, *self.arguments]
         start = time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True, env=self._environment())
         if done.returncode:

@@ -19,52 +19,15 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from lines import written_lines
 from process import HERE, Probe, medians
+from speech import long_audio, whisper
+from table import Row, Setting, absent, installed
 
 MODELS = HERE.parent / "inarch" / "models"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; `limit` is the most that `value` may be, None for no promise."""
-
-    what: str
-    figures: str
-    value: float | None = None
-    limit: float | None = None
-    unit: str = "x"
-
-    @property
-    def verdict(self) -> str:
-        if self.limit is None or self.value is None:
-            return ""
-        return "pass" if self.value <= self.limit else "**miss**"
-
-    def cells(self) -> tuple[str, ...]:
-        value = "" if self.value is None else f"{self.value:.3g}{self.unit}"
-        limit = "" if self.limit is None else f"<= {self.limit:g}{self.unit}"
-        return self.what, self.figures, value, limit, self.verdict
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every group of measurements is given."""
-
-    repeats: int
-    scratch: Path
-    minilm: Path | None
-
-
-def installed(*names: str) -> bool:
-    return all(importlib.util.find_spec(name) for name in names)
-
-
-def absent(what: str, needs: str) -> Row:
-    return Row(what, f"not measured: {needs} is not here")
 
 
 def load(setting: Setting) -> Iterator[Row]:
@@ -255,6 +218,8 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "fourier": fourier,
     "deberta": deberta,
     "log_mel": log_mel,
+    "whisper": whisper,
+    "long_audio": long_audio,
     "lines": lines,
 }
 

@@ -53,15 +53,18 @@ def function_of_model(decoder: Any, function: Callable[..., Any]) -> Callable[..
 def _jax_loop(decoder: Decoder, program: Program) -> Run:
     import jax
 
-    def run(inputs: Any) -> Any:
+    def rest(state: Any, inputs: Any) -> Any:
         state = jax.lax.while_loop(
             lambda state: ~program.done(state, inputs),
             lambda state: program.more(decoder, state, inputs),
-            program.begin(decoder, inputs),
+            state,
         )
         return program.finish(state, inputs)
 
-    return function_of_model(decoder, run)
+    # Two programs, one after another: the compiler needs less memory than for both in one.
+    begin = function_of_model(decoder, lambda inputs: program.begin(decoder, inputs))
+    go_on = function_of_model(decoder, rest)
+    return lambda inputs: go_on(begin(inputs), inputs)
 
 
 def _tensorflow_loop(decoder: Decoder, program: Program) -> Run:
@@ -79,12 +82,16 @@ def _tensorflow_loop(decoder: Decoder, program: Program) -> Run:
 
 
 def _torch_loop(decoder: Decoder, program: Program) -> Run:
+    graphs: dict[Any, Callable[..., Any]] = {}
+
     def run(inputs: Any) -> Any:
         state = program.begin(decoder, inputs)
-        step = None
+        shapes = tuple((x.shape, x.dtype) for x in keras.tree.flatten((state, inputs)))
+        values = [v.value.detach() for v in decoder.variables]
         while not program.done(state, inputs):
-            step = step or _traced(decoder, program, state, inputs)
-            state = step(state)
+            if shapes not in graphs:
+                graphs[shapes] = _traced(decoder, program, state, inputs, values)
+            state = graphs[shapes](state, inputs, values)
         return program.finish(state, inputs)
 
     return _without_gradients(run)
@@ -100,29 +107,23 @@ def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _traced(decoder: Decoder, program: Program, state: Any, inputs: Any) -> Run:
+def _traced(decoder: Decoder, program: Program, *example: Any) -> Callable[..., Any]:
     """One more token as a graph of torch's, which Python takes no part in.
 
-    A graph takes a nest of tensors as a list: state, inputs and weights.
+    It is a function of the state, the inputs and the values of the weights. The graph takes them
+    as a list of tensors.
     """
     import torch
 
-    values = [v.value.detach() for v in decoder.variables]
-    fixed = [*keras.tree.flatten(inputs), *values]
-    size = len(keras.tree.flatten(state))
     more = pure(decoder, lambda state, inputs: program.more(decoder, state, inputs))
 
     def flat(*tensors: Any) -> Any:
-        given = keras.tree.pack_sequence_as(state, tensors[:size])
-        rest = tensors[size:]
-        count = len(rest) - len(values)
-        found = more(list(rest[count:]), given, keras.tree.pack_sequence_as(inputs, rest[:count]))
-        return tuple(keras.tree.flatten(found))
+        state, inputs, values = keras.tree.pack_sequence_as(example, tensors)
+        return tuple(keras.tree.flatten(more(values, state, inputs)))
 
     with warnings.catch_warnings():
         # It warns of every shape that Python looks at; shapes are fixed here.
         warnings.simplefilter("ignore")
-        graph = torch.jit.trace(flat, (*keras.tree.flatten(state), *fixed), check_trace=False)
-    return lambda state: keras.tree.pack_sequence_as(
-        state, graph(*keras.tree.flatten(state), *fixed)
-    )
+        graph = torch.jit.trace(flat, tuple(keras.tree.flatten(example)), check_trace=False)
+    state = example[0]
+    return lambda *given: keras.tree.pack_sequence_as(state, graph(*keras.tree.flatten(given)))

@@ -1,4 +1,4 @@
-"""The products of attention in the order that is quickest, and writing to a cache."""
+"""The products of attention in the order that is quickest."""
 
 from typing import Any
 
@@ -13,9 +13,8 @@ HIDDEN = -1e30
 # together as over one after another, whose probabilities fit into the cache of a core.
 MANY_PAIRS = 256 * 256
 
-# Up to this many queries of all heads, it is quicker to multiply whole vectors, with zeros for the
-# other heads, than to turn the keys so that those of a head lie together.
-FEW_QUERIES = 64
+# Up to this many queries, plain products on a CPU are quicker than torch's fused attention.
+FEW_QUERIES = 8
 
 
 def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
@@ -33,17 +32,14 @@ def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
     backend = keras.backend.backend()
     if backend == "torch":
         return _torch(queries, keys, values, mask, scale)
-    _, length, heads, _ = queries.shape
-    if backend == "jax" and _is_static(queries, keys) and _on_cpu():
-        if length * heads <= FEW_QUERIES:
-            return _whole_vectors(queries, keys, values, mask, scale)
-        if length * keys.shape[1] >= MANY_PAIRS:
-            return _head_by_head(queries, keys, values, mask, scale)
+    if backend == "jax" and _many_pairs(queries, keys) and _on_cpu():
+        return _head_by_head(queries, keys, values, mask, scale)
     return ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
 
 
-def _is_static(*tensors: Any) -> bool:
-    return all(isinstance(size, int) for tensor in tensors for size in tensor.shape)
+def _many_pairs(queries: Any, keys: Any) -> bool:
+    is_static = all(isinstance(size, int) for size in (*queries.shape, *keys.shape))
+    return is_static and queries.shape[1] * keys.shape[1] >= MANY_PAIRS
 
 
 def _on_cpu() -> bool:
@@ -61,28 +57,22 @@ def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
         # Of a row of nothing but false torch makes zeros, where all values are to be averaged.
         least = torch.finfo(queries.dtype).min / 2
         mask = torch.zeros_like(mask, dtype=queries.dtype).masked_fill(~mask, least)
-    attended = functional.scaled_dot_product_attention(
-        *(x.transpose(1, 2) for x in (queries, keys, values)), attn_mask=mask, scale=scale
-    )
+    queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
+    if _few_on_cpu(queries):
+        logits = queries @ keys.transpose(2, 3) * scale
+        attended = torch.softmax(logits if mask is None else logits + mask, -1) @ values
+    else:
+        attended = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, scale=scale
+        )
     return attended.transpose(1, 2)
 
 
-def _whole_vectors(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
-    batch, length, heads, width = queries.shape
-    keys, values = (ops.reshape(x, (batch, -1, heads * width)) for x in (keys, values))
-    own = ops.reshape(ops.eye(heads, dtype="bool"), (1, 1, heads, heads, 1))
-    spread = ops.where(own, ops.expand_dims(queries, 3), 0)
-    spread = ops.reshape(spread, (batch, length * heads, heads * width))
-    logits = ops.einsum("bqd,bsd->bqs", spread, keys)
-    logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * scale
-    logits = ops.reshape(logits, (batch, length, heads, -1))
-    if mask is not None:
-        logits = ops.where(ops.transpose(mask, (0, 2, 1, 3)), logits, HIDDEN)
-    scores = ops.cast(ops.softmax(logits, axis=-1), values.dtype)
-    scores = ops.reshape(scores, (batch, length * heads, -1))
-    attended = ops.einsum("bqs,bsd->bqd", scores, values)
-    attended = ops.reshape(attended, (batch, length, heads, heads, width))
-    return ops.sum(ops.where(own, attended, 0), axis=3)
+def _few_on_cpu(queries: Any) -> bool:
+    import torch
+
+    few = queries.shape[2] <= FEW_QUERIES and queries.dtype == torch.float32
+    return few and queries.device.type == "cpu"
 
 
 def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
@@ -107,14 +97,3 @@ def _heads_first(x: Any) -> Any:
     """`[batch, T, heads, d]` to `[batch * heads, T, d]`."""
     x = ops.transpose(x, (0, 2, 1, 3))
     return ops.reshape(x, (-1, *x.shape[2:]))
-
-
-def with_written(cache: Any, new: Any, index: Any) -> Any:
-    """A cache `[batch, 2, S, heads, d]` with the tokens of `new` from the index on."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        # keras.ops turns the index into an int, which a graph can't follow.
-        steps = torch.arange(new.shape[2], device=cache.device) + index
-        return torch.index_copy(ops.convert_to_tensor(cache), 2, steps, ops.cast(new, cache.dtype))
-    return ops.slice_update(cache, (0, 0, index, 0, 0), ops.cast(new, cache.dtype))

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.attend import HIDDEN, attend, with_written
+from inarch.layers.attend import HIDDEN, attend
+from inarch.layers.cache import cache_length, cache_of, cached, with_written
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.mask import combine_masks
 
@@ -37,9 +38,10 @@ class MultiHeadAttention(keras.layers.Layer):
         key: float `[batch, S, key width]`; `None` is `value`.
         attention_mask: bool or int `[T, S]`, `[batch, T, S]` or `[batch, 1, T, S]`, true where a
             query sees a key. A query that sees none averages all values.
-        cache: float `[batch, 2, S, num_heads, key_dim]`, projected keys and values. One
-            that is used as it is may have fewer rows, `batch` over a whole number: neighbouring
-            rows share one, and there is no mask.
+        cache: projected keys and values: a pair of float `[batch, num_heads, key_dim, S]` (see
+            `inarch.layers.cache`), or both as `[batch, 2, S, num_heads, key_dim]`, which is slower.
+            One that is used as it is may have fewer rows, `batch` over a whole number:
+            neighbouring rows share one, and there is no mask.
         cache_update_index: where in the cache the keys and values of this call go; `None` uses
             the cache as it is, and ignores `key` and `value`.
         return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.
@@ -147,9 +149,9 @@ class MultiHeadAttention(keras.layers.Layer):
         return (output, scores) if cache is None else (output, scores, cache)
 
     def cache_of(self, value: Any, key: Any = None) -> Any:
-        """The projected keys and values, to be used as a cache: `[batch, 2, S, num_heads, d]`."""
+        """The projected keys and values, to be used as a cache."""
         keys, values, _ = self._keys_and_values(value if key is None else key, value, None, None)
-        return ops.stack((keys, values), axis=1)
+        return cache_of(keys, values)
 
     def _dense(self, name: str, units: int, use_bias: bool | None) -> keras.layers.Dense:
         return keras.layers.Dense(
@@ -181,14 +183,14 @@ class MultiHeadAttention(keras.layers.Layer):
                 "[batch, 2, length, num_heads, key_dim] to begin with, or leave the index out."
             )
         if cache is not None and index is None:
-            return cache[:, 0], cache[:, 1], cache
+            return *cached(cache), cache
         keys = self._split_heads(self.key_dense(key))
         values = self._split_heads(self.value_dense(value))
         if cache is None:
             return keys, values, None
-        _check_room(cache.shape[2], keys.shape[1], index)
-        cache = with_written(cache, ops.stack((keys, values), axis=1), index)
-        return cache[:, 0], cache[:, 1], cache
+        _check_room(cache_length(cache), keys.shape[1], index)
+        cache = with_written(cache, keys, values, index)
+        return *cached(cache), cache
 
     def compute_output_shape(
         self, query_shape: Any, value_shape: Any = None, key_shape: Any = None
@@ -207,14 +209,17 @@ class MultiHeadAttention(keras.layers.Layer):
         training: bool | None = None,
     ) -> Any:
         output = keras.KerasTensor(query.shape, dtype=self.compute_dtype)
-        source_length = value.shape[1] if cache is None else cache.shape[2]
+        source_length = value.shape[1] if cache is None else cache_length(cache)
         shape = (query.shape[0], self.num_heads, query.shape[1], source_length)
         extras: tuple[Any, ...] = ()
         if return_attention_scores:
             extras += (keras.KerasTensor(shape, dtype=self.compute_dtype),)
         if cache is not None:
-            extras += (keras.KerasTensor(cache.shape, dtype=self.compute_dtype),)
+            extras += (keras.tree.map_structure(self._spec, cache),)
         return (output, *extras) if extras else output
+
+    def _spec(self, tensor: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(tensor.shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {

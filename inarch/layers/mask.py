@@ -14,6 +14,7 @@ import keras
 from keras.src.backend import get_keras_mask
 
 from inarch.errors import InputError
+from inarch.layers.cache import cache_length
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -165,7 +166,7 @@ def decoder_masks(
         attention_mask: bool or int `[batch, T, S]`, or `None`.
         encoder_numbers: int32 sequence numbers of the encoder, or `None`.
         encoder_attention_mask: bool or int `[batch, T, encoder length]`, or `None`.
-        cache: float `[batch, 2, S, heads, dim]`; `None` makes the keys those of `inputs`.
+        cache: keys and values of S tokens; `None` makes the keys those of `inputs`.
         start: index of the first of `inputs` among the keys; `None` is 0.
         causal: whether tokens see none of those after them.
 
@@ -174,10 +175,10 @@ def decoder_masks(
     """
     start = 0 if start is None else start
     length = ops.shape(inputs)[1]
-    source_length = length if cache is None else ops.shape(cache)[2]
+    source_length = length if cache is None else cache_length(cache)
     queries = keys = padding_mask_of(inputs, padding_mask)
     if cache is not None and keys is not None:
-        if padding_mask is None and keys.shape[1] != cache.shape[2]:
+        if padding_mask is None and keys.shape[1] != cache_length(cache):
             queries = keys = None  # An implicit mask of new tokens says nothing of earlier ones.
         else:
             _check_covers_cache(keys, cache)
@@ -194,7 +195,7 @@ def decoder_masks(
 
 
 def _check_covers_cache(padding_mask: Any, cache: Any) -> None:
-    lengths = (padding_mask.shape[1], cache.shape[2])
+    lengths = (padding_mask.shape[1], cache_length(cache))
     if None not in lengths and lengths[0] != lengths[1]:
         raise InputError(
             f"decoder_padding_mask of length {lengths[0]} doesn't cover the cache of length "

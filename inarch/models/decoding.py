@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
+from inarch.layers.cache import empty_cache
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -44,13 +45,13 @@ class StackDecoder:
         self.vocabulary_size = embedding.vocabulary_size
 
     def context_of(self, encoder_sequence: Any) -> Any:
-        """The context of `[rows, S, dim]`: for each layer `[rows, 2, S, heads, d]`."""
+        """The context of `[rows, S, dim]`: for each layer a cache of cross-attention."""
         return tuple(layer.cross_attention_cache_of(encoder_sequence) for layer in self.layers)
 
     def start(self, rows: int, length: int) -> Any:
         width, dtype = self.embedding.embedding_dim, self.embedding.compute_dtype
         return tuple(
-            ops.zeros((rows, 2, length, layer.num_heads, width // layer.num_heads), dtype)
+            empty_cache(rows, length, layer.num_heads, width // layer.num_heads, dtype)
             for layer in self.layers
         )
 
@@ -90,7 +91,7 @@ def _torch_logits(hidden: Any, embeddings: Any) -> Any:
     table = ops.cast(ops.convert_to_tensor(embeddings), hidden.dtype)
     size, width = table.shape
     blocks = next(n for n in (24, 23, 11, 8, 5, 4, 3, 2, 1) if size % n == 0)
-    if blocks == 1 or len(hidden) > 8:
+    if blocks == 1 or hidden.ndim > 2 or len(hidden) > 16:
         return hidden @ table.T
     columns = hidden.T[None].expand(blocks, width, len(hidden))
     return (table.view(blocks, -1, width) @ columns).reshape(size, len(hidden)).T

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from inarch.layers import MultiHeadAttention
+from inarch.layers.cache import empty_cache
 
 
 def array(x):
@@ -156,6 +157,31 @@ def test_decoding_step_by_step_gives_the_full_pass(perturb, normal, compiled, re
             return_attention_scores=return_scores,
         )
         np.testing.assert_allclose(array(output), full[:, i : i + 1], atol=2e-6)
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, length):
+    layer, x = attention(perturb), normal(2, 6, 8)
+    full = array(layer(x, x, attention_mask=causal(6)))
+    cache = empty_cache(2, 6, heads=2, width=4, dtype="float32")
+    for i in range(0, 6, length):
+        rows = slice(i, i + length)
+        mask = causal(6)[rows]
+        step = x[:, rows]
+        output, cache = layer(
+            step, step, attention_mask=mask, cache=cache, cache_update_index=np.int32(i)
+        )
+        np.testing.assert_allclose(array(output), full[:, rows], atol=2e-6)
+    assert [tuple(part.shape) for part in cache] == [(2, 2, 4, 6)] * 2
+
+
+def test_the_cache_of_a_source_serves_in_its_place(perturb, normal):
+    layer, x, source = attention(perturb), normal(4, 3, 8), normal(2, 5, 8, seed=1)
+    cache = layer.cache_of(ops.convert_to_tensor(source))
+    expected = array(layer(x, np.repeat(source, 2, axis=0)))
+    output, same = layer(x, np.zeros((4, 1, 8), "float32"), cache=cache)
+    np.testing.assert_allclose(array(output), expected, atol=2e-6)
+    assert all(a is b for a, b in zip(same, cache, strict=True))
 
 
 def test_a_cache_without_an_index_is_used_as_it_is(perturb, normal):

