@@ -10,7 +10,8 @@
   machine to machine may differ: measured times and ratios, the bars that show them, and what
   stands behind a bar. A last line `...` stands for any further ones.
 
-Exits with 1 at the first block that does something else, and says what.
+Exits with 1 at the first block that does something else, and says what. With `--files` before the
+pages, files are written and changed, and nothing runs.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def converse(block: Block) -> None:
             raise AssertionError("\n".join([f"$ {line} (exit code {code})", *shown]))
 
 
-def run(page: Path) -> None:
+def run(page: Path, files_alone: bool = False) -> None:
     names: dict[str, Any] = {}
     forget(names)
     for block in blocks(page):
@@ -109,6 +110,8 @@ def run(page: Path) -> None:
             elif block.kind.startswith("{code-block} ") and target:
                 append(Path(target), block.text)
                 forget(names)
+            elif files_alone:
+                continue
             elif block.kind == "python":
                 execute(block, str(page), names)
             elif block.kind == "console":
@@ -123,5 +126,6 @@ def run(page: Path) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path.cwd()))
-    for argument in sys.argv[1:]:
-        run(Path(argument))
+    files_alone = "--files" in sys.argv
+    for argument in sys.argv[1 + files_alone :]:
+        run(Path(argument), files_alone)

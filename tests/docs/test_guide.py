@@ -23,10 +23,11 @@ def pages():
     return [index, *(GUIDE / f"{name}.md" for name in names.split())]
 
 
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory):
+@pytest.fixture
+def scratch(tmp_path):
     """A copy of the repository without DistilBERT, with the guide's checkpoint of it."""
-    root = tmp_path_factory.mktemp("guide")
+    root = tmp_path / "guide"
+    root.mkdir()
     rest = shutil.ignore_patterns("__pycache__", "distil_bert", "distil_bert.safetensors")
     for name in ("inarch", "tests"):
         shutil.copytree(ROOT / name, root / name, ignore=rest)
@@ -47,14 +48,24 @@ def follow(root, *steps):
     )
 
 
-def test_following_the_guide_makes_the_architecture_that_is_here(scratch):
-    assert not (scratch / FOLDER).exists()
-    done = follow(scratch, *pages())
-    assert done.returncode == 0, done.stderr
+def same_as_here(scratch):
     made = {path.name: path.read_text() for path in (scratch / FOLDER).iterdir() if path.is_file()}
     right = {path.name: path.read_text() for path in (ROOT / FOLDER).iterdir() if path.is_file()}
     for name in sorted(made.keys() | right.keys()):
         assert made.get(name) == right.get(name), f"{FOLDER / name}, as the guide makes it"
+
+
+def test_the_guide_spells_out_the_files_that_are_here(scratch):
+    done = follow(scratch, "--files", *pages())
+    assert done.returncode == 0, done.stderr
+    same_as_here(scratch)
+
+
+def test_following_the_guide_makes_the_architecture_that_is_here(scratch):
+    assert not (scratch / FOLDER).exists()
+    done = follow(scratch, *pages())
+    assert done.returncode == 0, done.stderr
+    same_as_here(scratch)
 
 
 def test_every_page_of_the_guide_is_a_step_of_it():
@@ -66,7 +77,7 @@ def test_every_page_of_the_guide_is_a_step_of_it():
     [
         ("```python\n1 + 1  # -> 3\n```\n", "it is 2"),
         ("```python\nimport inarch.models.nothing\n```\n", "ModuleNotFoundError"),
-        ("```console\n$ inarch info nowhere\n```\n", "exit code 1"),
+        ("```console\n$ cp nowhere here\n```\n", "exit code 1"),
         ("```console\n$ inarch --version\ninarch 9.9\n```\n", "-inarch 9.9"),
         ("```{code-block} diff\n:caption: pyproject.toml\n-no such line\n+one\n```\n", "0 times"),
         ("```ruby\nputs 1\n```\n", "nothing is known"),

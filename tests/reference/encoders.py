@@ -16,7 +16,7 @@ def bare():
 
 
 def headed():
-    """The original's classes with a head, of each architecture."""
+    """Classes with a head, of each architecture; not all of them are transformers'."""
     heads = [head for a in ENCODERS.values() for head in a.sources[0].heads.values()]
     return list(dict.fromkeys(name for head in heads for name in head.architectures))
 

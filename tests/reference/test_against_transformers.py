@@ -281,7 +281,10 @@ def test_the_pooled_output_is_the_originals(kind, write):
     assert noise_ratio(ours, single, double) <= 4
 
 
-@pytest.mark.parametrize("kind", [*headed(), "XLMRobertaForMultipleChoice"])
+@pytest.mark.parametrize(
+    "kind",
+    [*(name for name in headed() if hasattr(transformers, name)), "XLMRobertaForMultipleChoice"],
+)
 def test_a_backbone_of_a_file_with_a_head_is_exact_and_carries_the_head(kind, write, tmp_path):
     written = write(kind)
     model = Backbone.from_preset(written.folder)
