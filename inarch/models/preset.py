@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ class Checkpoint:
 
     def holds(self, head: str) -> bool:
         """Whether the weights of `head` are in the checkpoint."""
-        return self.source.holds_head(head, self.config, self.weights.header)
+        with self._naming_the_config():
+            return self.source.holds_head(head, self.config, self.weights.header)
 
     def arguments(self, **overrides: Any) -> dict[str, Any]:
         """The backbone's arguments.
@@ -114,11 +116,8 @@ class Checkpoint:
         Raises:
             ConfigError: a field of config.json can't be computed as it stands.
         """
-        try:
-            found = self.source.arguments(self.config, self.weights.header)
-        except ConfigError as e:
-            raise ConfigError(f"{self.folder / CONFIG}: {e}") from None
-        return found | overrides
+        with self._naming_the_config():
+            return self.source.arguments(self.config, self.weights.header) | overrides
 
     def beside(self, name: str) -> dict[str, Any]:
         """The content of a further JSON file, such as `generation_config.json`; {} without it.
@@ -143,8 +142,13 @@ class Checkpoint:
         return {path.name: _text_at(path) for path in there}
 
     def head_arguments(self, head: str) -> dict[str, Any]:
-        try:
+        with self._naming_the_config():
             return self.source.head_arguments(head, self.config)
+
+    @contextmanager
+    def _naming_the_config(self) -> Iterator[None]:
+        try:
+            yield
         except ConfigError as e:
             raise ConfigError(f"{self.folder / CONFIG}: {e}") from None
 

@@ -4,6 +4,8 @@ import ast
 import inspect
 import json
 import string
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -211,6 +213,21 @@ def test_a_class_of_the_wrong_kind_says_which_to_use(architecture, tmp_path):
         if other is not architecture:
             with pytest.raises(PresetError, match=f"{architecture.backbone.__name__}.from_preset"):
                 other.backbone.from_preset(tmp_path)
+
+
+ALONE = """
+import importlib, sys
+for module in sys.argv[1:]:
+    for name in [n for n in sys.modules if n.split(".")[0] == "inarch"]:
+        del sys.modules[name]
+    importlib.import_module(module)
+"""
+
+
+@pytest.mark.reference
+def test_each_graph_can_be_the_first_thing_that_is_imported():
+    modules = [a.backbone.__module__ for a in registry.architectures().values()]
+    subprocess.run([sys.executable, "-c", ALONE, *modules], check=True)
 
 
 def test_presets_are_complete(architecture):

@@ -25,6 +25,7 @@ from inarch.errors import (
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
+from inarch.models.deberta_v3.backbone import DebertaV3Backbone
 from inarch.models.deberta_v3.checkpoint import HUGGING_FACE as DEBERTA
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.models.preset import Checkpoint
@@ -170,6 +171,15 @@ def test_debertas_unusable_sizes_are_blamed_and_not_what_they_imply(field, value
     config = {"hidden_size": 1536, "pooler_hidden_size": 1536, "attention_head_size": 64}
     with pytest.raises(ConfigError, match=f"'{field}' has the unusable value"):
         DEBERTA.arguments(config | {field: value}, ())
+
+
+def test_a_field_that_is_asked_for_a_head_is_named_with_the_file(tmp_path):
+    DebertaV3Backbone(**SIZES, bucket_size=4).save_to_preset(tmp_path)
+    configure(tmp_path, legacy="no")
+    for ask in (lambda c: c.holds("masked_lm"), Checkpoint.arguments):
+        with Checkpoint(tmp_path) as checkpoint, pytest.raises(ConfigError) as error:
+            ask(checkpoint)
+        assert f"{tmp_path / 'config.json'}: config field 'legacy'" in str(error.value)
 
 
 @pytest.mark.parametrize("value", ["BertModel", 3, [["BertModel"]], {}, None, [3]])

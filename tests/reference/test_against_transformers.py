@@ -30,6 +30,7 @@ BERT_BASE = [
     {"num_attention_heads": 3},
     {"num_attention_heads": 1, "num_hidden_layers": 1},
     {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.0},
+    {"hidden_size": 25, "num_attention_heads": 5, "intermediate_size": 17},
 ]
 DISTIL_BASE = [
     {},
@@ -50,11 +51,15 @@ ROBERTA_BASE = [
     {"num_attention_heads": 3, "num_hidden_layers": 1},
     {"pad_token_id": 0},
     {"pad_token_id": 5, "max_position_embeddings": 19},
+    {"hidden_act": "gelu_pytorch_tanh", "num_attention_heads": 1},
+    {"hidden_size": 25, "num_attention_heads": 5, "intermediate_size": 17},
+    {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": 3},
 ]
 FNET_BASE = [
     {},
     {"hidden_act": "gelu"},
     {"hidden_act": "relu"},
+    {"hidden_act": "gelu_pytorch_tanh", "num_hidden_layers": 3},
     {"hidden_act": "silu"},
     {"layer_norm_eps": 1e-3},
     {"type_vocab_size": 1},
@@ -84,6 +89,7 @@ DEBERTA_BASE = [
     {},
     {"hidden_act": "relu", "num_attention_heads": 3},
     {"layer_norm_eps": 1e-3, "num_attention_heads": 1, "num_hidden_layers": 1},
+    {"hidden_size": 25, "num_attention_heads": 5, "intermediate_size": 17},
     OWN,
     {"pos_att_type": "c2p"},
     {"pos_att_type": ["p2c"]},

@@ -5,7 +5,7 @@ from typing import Any
 from keras import initializers
 from keras.layers import Add, Dense, Dropout, Embedding, LayerNormalization, ReversibleEmbedding
 
-from inarch import layers
+import inarch.layers as layers
 from inarch.models.backbone import Backbone, text_inputs
 
 
