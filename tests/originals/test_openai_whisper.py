@@ -13,6 +13,7 @@ from inarch.checkpoints.files import open_weights
 from inarch.errors import CheckpointFileError, ConfigError, MissingExtraError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
+from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks import auto
 
 from .whispers import FRAMES, LENGTH, MELS, WORDS, inputs, perturb
@@ -97,6 +98,24 @@ def test_encoder_and_logits_are_theirs_within_rounding(dtype, openai):
     double, single = outputs(model, fed, True), outputs(model, fed, False)
     for mine, one, two in zip(ours(path, fed), single, double, strict=True):
         assert noise_ratio(mine, one, two) <= 4
+
+
+@pytest.mark.reference
+def test_every_step_with_the_cache_is_theirs_without(openai):
+    from ..reference.conftest import noise_ratio
+
+    model, path = openai()
+    fed = inputs()
+    double, single = outputs(model, fed, True)[1], outputs(model, fed, False)[1]
+    backbone, tokens = Backbone.from_preset(path), fed["decoder_token_ids"]
+    decoder = WhisperDecoder(backbone)
+    context = decoder.context_of(backbone(fed)["encoder_sequence_output"])
+    caches = decoder.start(len(tokens), tokens.shape[1])
+    for i in range(tokens.shape[1]):
+        positions = np.full((1, 1), i, "int32")
+        hidden, caches = decoder.step(tokens[:, i : i + 1], i, caches, context, positions)
+        found = keras.ops.convert_to_numpy(decoder.logits(hidden))[:, 0].astype("float64")
+        assert noise_ratio(found, single[:, i], double[:, i]) <= 4
 
 
 @pytest.mark.reference
