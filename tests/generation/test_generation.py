@@ -56,7 +56,7 @@ def forward(decoder, token_ids, context):
     """Logits after every token, without a cache that lasts."""
     # Nothing that comes later is seen, so one shape serves all.
     padded = np.array([token_ids + [0] * (POSITIONS - len(token_ids))], "int32")
-    return array(whole(decoder)(padded, context))[0, : len(token_ids)]
+    return array(whole(decoder)(padded, context))[: len(token_ids)]
 
 
 @functools.cache
@@ -66,7 +66,7 @@ def whole(decoder):
     def run(token_ids, context):
         caches = decoder.start(1, POSITIONS)
         hidden, _ = decoder.step(token_ids, 0, caches, context, positions)
-        return decoder.logits(hidden)
+        return decoder.logits(hidden[0])
 
     return function_of_model(decoder, run)
 
