@@ -194,7 +194,7 @@ def refused(path, kind, said):
 
 
 @pytest.mark.reference
-def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai):
+def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai, tmp_path):
     _, path = openai()
     other = path.with_name("base.pt")
     other.write_bytes(path.read_bytes())
@@ -202,6 +202,7 @@ def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai):
     for each in (path, other):
         with Checkpoint(each) as checkpoint:
             assert checkpoint.config["model_type"] == "whisper"
+    assert auto.export(path, tmp_path / "out").comparison.same
 
 
 @pytest.mark.reference
