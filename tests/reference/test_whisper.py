@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from inarch.models.backbone import Backbone
+from inarch.models.whisper.decoder import WhisperDecoder
+from inarch.tasks.speech import SpeechToText
 
 from .conftest import Written, noise_ratio, perturb, tensors, torch, transformers
 
@@ -162,6 +164,37 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
     check(model, written.model, batch({}))
     model.save_to_preset(tmp_path / "out")
     assert tensors(tmp_path / "out") == tensors(written.folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"tie_word_embeddings": False}, {"decoder_attention_heads": 3, "decoder_layers": 3}],
+)
+def test_every_step_with_the_cache_is_the_originals_without(changes, write):
+    written = write(GENERATOR, **changes)
+    task = SpeechToText.from_preset(written.folder, preprocessor=None)
+    inputs = batch(changes)
+    tokens = inputs["decoder_token_ids"]
+
+    def logits(dtype):
+        features = torch.tensor(inputs["encoder_features"].swapaxes(1, 2)).to(dtype)
+        with torch.no_grad():
+            found = written.model.to(dtype)(
+                input_features=features, decoder_input_ids=torch.tensor(tokens, dtype=torch.long)
+            )
+        return found.logits.double().numpy()
+
+    single, double = logits(torch.float32), logits(torch.float64)
+    decoder = WhisperDecoder(
+        task.backbone, None if task.tie_word_embeddings else task.get_layer("logits")
+    )
+    context = decoder.context_of(task.backbone(inputs)["encoder_sequence_output"])
+    caches = decoder.start(len(tokens), LONGEST)
+    for i in range(LONGEST):
+        positions = np.full((1, 1), i, "int32")
+        hidden, caches = decoder.step(tokens[:, i : i + 1], i, caches, context, positions)
+        found = keras.ops.convert_to_numpy(decoder.logits(hidden[:, 0])).astype("float64")
+        assert noise_ratio(found, single[:, i], double[:, i]) <= 4
 
 
 @pytest.mark.parametrize("changes", REFUSED, ids=lambda changes: next(iter(changes)))

@@ -65,6 +65,7 @@ SELF, ACROSS = f"{DECODER}/self_attention", f"{DECODER}/cross_attention"
 UP, DOWN = f"{ENCODER}/up", f"{ENCODER}/down"
 NORM, OUTPUT_NORM = f"{ENCODER}/attention_norm", f"{ENCODER}/output_norm"
 FIRST, SECOND = "encoder_conv_1", "encoder_conv_2"
+TABLE = "decoder_embedding/token_embedding"
 HEARD, SAID = "encoder_position_embedding", "decoder_embedding/position_embedding"
 PARTS = ("query", "key", "value", "output")
 LEAVES = {
@@ -361,7 +362,51 @@ LAYERS = [
 ]  # fmt: skip
 
 
+# --- the head, which is the table of tokens read the other way round -----------------------------
+
+
+def head(change: Any) -> Injection:
+    """Logits are `change(layer, call, hidden)`; embedding tokens is left as it is."""
+
+    def wrap(layer: Any) -> None:
+        def call(inner: Any, x: Any, reverse: bool = False) -> Any:
+            return change(layer, lambda h: inner(h, reverse=True), x) if reverse else inner(x)
+
+        around(layer, call)
+
+    return with_layers(at(TABLE), wrap)
+
+
+def of_its_own(layer: Any, logits: Any, x: Any) -> Any:
+    shape = (x.shape[-1], layer.input_dim)
+    return ops.matmul(x, np.random.default_rng(0).normal(size=shape).astype("float32"))
+
+
+def said_before(layer: Any, logits: Any, x: Any) -> Any:
+    return logits(ops.roll(x, 1, axis=1))
+
+
+def head_fault(name: str, change: Any, diagnosis: str | None) -> Fault:
+    return Fault(name, head(change), at(TABLE), diagnosis, "speech_to_text")
+
+
+HEAD = [
+    head_fault("Tied head of speech untied", of_its_own, "tied|table|embedding"),
+    head_fault("Head of speech divides by a temperature", lambda _, logits, x: logits(x) / 1.5,
+        "times|scale|factor"),
+    head_fault("Head of speech gives probabilities", lambda _, logits, x: ops.softmax(logits(x)),
+        None),
+    head_fault("Head of speech reads the token before", said_before, None),
+    head_fault("Head of speech is a row of the table off",
+        lambda _, logits, x: ops.roll(logits(x), 1, axis=-1),
+        "ours by something else"),
+    head_fault("Head of speech in bfloat16",
+        lambda _, logits, x: ops.cast(ops.cast(logits(x), "bfloat16"), "float32"),
+        "bfloat16|precision"),
+]  # fmt: skip
+
+
 def faults(layers: set[str]) -> list[Fault]:
     if "encoder_layer_0" not in layers:
         return []
-    return [*BIASES, *WEIGHTS, *CONVOLUTIONS, *POSITIONS, *ATTENTION, *LAYERS]
+    return [*BIASES, *WEIGHTS, *CONVOLUTIONS, *POSITIONS, *ATTENTION, *LAYERS, *HEAD]

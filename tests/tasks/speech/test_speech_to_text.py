@@ -163,6 +163,18 @@ def test_a_saved_task_hears_the_same(task, tmp_path):
         assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
 
 
+def test_what_is_changed_of_generating_is_saved(task, tmp_path):
+    task.save_to_preset(tmp_path / "a")
+    path = tmp_path / "a" / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"suppress_tokens": [5]}))
+    loaded = SpeechToText.from_preset(tmp_path / "a")
+    assert loaded.generation["suppress_tokens"] == [5]
+    loaded.generation["suppress_tokens"] = [7]
+    loaded.save_to_preset(tmp_path / "b")
+    written = json.loads((tmp_path / "b" / "generation_config.json").read_text())
+    assert written == loaded.generation
+
+
 def test_what_generation_config_says_is_never_decoded(task):
     (before,) = task.predict([noise(2)], **QUICK)
     said = {t for t in before.segments[0].tokens if t < 256}
