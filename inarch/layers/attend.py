@@ -71,8 +71,10 @@ def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
 def _few_on_cpu(queries: Any) -> bool:
     import torch
 
-    few = queries.shape[2] <= FEW_QUERIES and queries.dtype == torch.float32
-    return few and queries.device.type == "cpu"
+    length = queries.shape[2]
+    # A length that is left open stays so, in a graph that is exported.
+    few = not isinstance(length, torch.SymInt) and length <= FEW_QUERIES
+    return few and queries.dtype == torch.float32 and queries.device.type == "cpu"
 
 
 def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
