@@ -86,8 +86,9 @@ def _torch_loop(decoder: Decoder, program: Program) -> Run:
 
     def run(inputs: Any) -> Any:
         state = program.begin(decoder, inputs)
-        shapes = tuple((x.shape, x.dtype) for x in keras.tree.flatten((state, inputs)))
         values = [v.value.detach() for v in decoder.variables]
+        given = keras.tree.flatten((state, inputs, values))
+        shapes = tuple((x.shape, x.dtype) for x in given)
         while not program.done(state, inputs):
             if shapes not in graphs:
                 graphs[shapes] = _traced(decoder, program, state, inputs, values)
