@@ -14,6 +14,14 @@ from inarch.checkpoints.layout import Layout
 from inarch.errors import InputError
 from inarch.models.interrupt import SafeInterrupt
 
+# What Keras takes from the variables for a run on JAX, in the order it hands it out.
+_STATE = (
+    "trainable_variables",
+    "non_trainable_variables",
+    "optimizer_variables",
+    "metrics_variables",
+)
+
 
 class Model(keras.Model):
     """A functional model wrapped in a class whose signature is its config.
@@ -22,7 +30,8 @@ class Model(keras.Model):
     arguments of `__init__` are recorded, so that `get_config` need not say them again. `dtype`
     is an argument of every subclass: a dtype or dtype policy for all of its layers.
 
-    An interrupted `fit`, `evaluate` or `predict` leaves the weights where they were.
+    A `fit`, `evaluate` or `predict` that fails or is interrupted leaves the model the weights that
+    it had after the last whole step.
 
     Attributes:
         arguments: the constructor's arguments, defaults included.
@@ -123,6 +132,17 @@ class Model(keras.Model):
             # the end; after an exception they would be empty.
             if keras.backend.backend() == "jax":
                 self.jax_state_sync()
+                self._jax_state = None  # no later run shall find this one's
+
+    def _get_jax_state(self, **kwargs: Any) -> Any:
+        # Keras remembers what it takes from the variables only once a step has ended; remembered
+        # at once, it can be given back when the first step fails. A step that ends puts its own
+        # values here, so the ones that it was lent (and JAX has used up) are not held.
+        state = super()._get_jax_state(**kwargs)
+        if kwargs.get("purge_model_variables"):
+            names = [name for name in _STATE if kwargs.get(name)]
+            self._jax_state = dict(zip(names, state, strict=True))
+        return state
 
 
 def _serialized(value: Any) -> Any:
