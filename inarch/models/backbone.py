@@ -27,6 +27,11 @@ class Backbone(Model):
 
     reads_padding: ClassVar[bool] = False
 
+    @property
+    def longest(self) -> int | None:
+        """The most tokens of a row of inputs; None where there is no limit."""
+        return self.arguments.get("max_sequence_length")
+
     @classmethod
     def from_preset(
         cls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Self
 
 import keras
@@ -12,6 +13,7 @@ import numpy as np
 
 from inarch.checkpoints.layout import Layout
 from inarch.errors import InputError
+from inarch.models.arrays import check_arrays, check_names
 from inarch.models.interrupt import SafeInterrupt
 
 # What Keras takes from the variables for a run on JAX, in the order it hands it out.
@@ -96,15 +98,7 @@ class Model(keras.Model):
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
         if isinstance(inputs, Mapping):
-            wanted = set(self.input)
-            unknown, missing = sorted(inputs.keys() - wanted), sorted(wanted - inputs.keys())
-            if unknown or missing:
-                problems = [f"unknown: {', '.join(unknown)}"] if unknown else []
-                problems += [f"missing: {', '.join(missing)}"] if missing else []
-                raise InputError(
-                    f"{self.name} takes the inputs {', '.join(sorted(wanted))}; "
-                    + "; ".join(problems)
-                )
+            check_names(self, inputs)
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,6 +116,9 @@ class Model(keras.Model):
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return method(**given)  # an evaluation within fit, which holds interrupts back
+        self._check(given.get("x"))
+        validation = given.get("validation_data")
+        self._check(validation[0] if isinstance(validation, list | tuple) else None)
         try:
             with SafeInterrupt() as interrupt:
                 listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks]
@@ -133,6 +130,11 @@ class Model(keras.Model):
             if keras.backend.backend() == "jax":
                 self.jax_state_sync()
                 self._jax_state = None  # no later run shall find this one's
+
+    def _check(self, x: Any) -> None:
+        if isinstance(x, Mapping):
+            below = getattr(self, "backbone", self)
+            check_arrays(self, x, below.arguments, getattr(below, "longest", None))
 
     def _get_jax_state(self, **kwargs: Any) -> Any:
         # Keras remembers what it takes from the variables only once a step has ended; remembered
@@ -171,8 +173,9 @@ def _recording(init: Any) -> Any:
         unknown = sorted(named.keys() - {"name", "trainable"})
         if unknown and type(self).__init__ is wrapper:
             raise InputError(f"{type(self).__name__} has no argument {', '.join(unknown)}")
+        _check_rates(arguments)
         before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(keras.dtype_policies.get(dtype))
+        keras.config.set_dtype_policy(_policy(dtype))
         try:
             init(self, *args, **kwargs)
         finally:
@@ -183,6 +186,27 @@ def _recording(init: Any) -> Any:
             self.layout, self.carried = original.layout, original.carried
 
     return wrapper
+
+
+def _check_rates(arguments: Mapping[str, Any]) -> None:
+    for name, rate in arguments.items():
+        if not name.endswith("dropout") or rate is None:
+            continue
+        if not isinstance(rate, Real) or not 0 <= rate <= 1:
+            raise InputError(f"{name} is {rate!r}; it must be a number from 0 to 1")
+
+
+def _policy(dtype: Any) -> Any:
+    """The dtype policy of a name, which must be one of floating point."""
+    known = "float32, bfloat16, float16, mixed_bfloat16 or mixed_float16"
+    refusal = f"dtype is {dtype!r}; give {known}, or a keras.DTypePolicy of floating point"
+    try:
+        policy = keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError) as e:
+        raise InputError(refusal) from e
+    if not keras.backend.is_float_dtype(policy.compute_dtype):
+        raise InputError(refusal)
+    return policy
 
 
 def _clone_of(outputs: Any) -> Model | None:

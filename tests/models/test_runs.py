@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from inarch.errors import InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import TextClassifier
 
@@ -143,3 +144,61 @@ def test_a_failed_run_does_not_bring_back_older_weights():
     with pytest.raises(Exception):  # noqa: PT011 - as above
         model.predict(WRONG["too long"], verbose=0)
     assert all((w == 0.5).all() for w in model.get_weights())
+
+
+# --- arrays ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"token_ids": np.array([[1, 2], [3, 11]])}, "11 in row 1, place 1 of 'token_ids'.* 10"),
+        ({"token_ids": np.array([[1, -1], [3, 4]])}, "-1 in row 0, place 1 of 'token_ids'"),
+        ({"token_ids": np.array([[1, 2], [5.9, 4]])}, "5.9 in row 1, place 0 .* whole number"),
+        ({"token_ids": np.array([[1, np.nan], [3, 4]])}, "nan in row 0"),
+        ({"segment_ids": np.full((2, 2), 2)}, "2 in row 0, place 0 of 'segment_ids'"),
+        ({"token_ids": np.full((2, 2), "a")}, "'token_ids' holds <U1"),
+        ({"token_ids": [[1, 2], [3, 4]]}, "'token_ids' is a list"),
+        ({"token_ids": np.ones(2)}, r"'token_ids' has the shape \(2,\)"),
+        ({"token_ids": np.ones((2, 3))}, r"token_ids \(2, 3\)"),
+        ({"wings": np.ones((2, 2))}, "unknown: wings"),
+    ],
+)
+@pytest.mark.parametrize("run", ["predict", "evaluate", "fit"])
+def test_what_is_wrong_with_arrays_is_named(run, change, named, trained):
+    given = (arrays(length=2) | change,)
+    given += () if run == "predict" else (np.array([0, 1]),)
+    with pytest.raises((InputError, InputTypeError), match=named):
+        getattr(trained, run)(*given, verbose=0)
+
+
+@pytest.mark.parametrize("length", [0, 7])
+def test_an_array_too_long_or_without_tokens_is_told_in_our_words_alone(length, trained):
+    with pytest.raises(InputError) as caught:
+        trained.predict(arrays(length=length), verbose=0)
+    assert str(length) in str(caught.value)
+    assert "Exception encountered" not in str(caught.value)
+
+
+def test_whole_numbers_of_any_kind_are_read(trained):
+    expected = trained.predict(arrays(), verbose=0)
+    for kind in ("float32", "int64", "uint8"):
+        given = {name: array.astype(kind) for name, array in arrays().items()}
+        np.testing.assert_array_equal(trained.predict(given, verbose=0), expected)
+
+
+# --- what a model is built with ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [2.0, -0.1, "a", float("nan")])
+def test_a_rate_of_dropout_that_is_none_is_named(rate):
+    with pytest.raises(InputError, match="dropout is .* from 0 to 1"):
+        small(dropout=rate)
+    with pytest.raises(InputError, match="dropout is .* from 0 to 1"):
+        TextClassifier(small(), 2, dropout=rate)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "nonsense", 3, "bool"])
+def test_a_dtype_that_is_not_of_floating_point_is_named(dtype):
+    with pytest.raises(InputError, match=f"dtype is {dtype!r}; give float32"):
+        small(dtype=dtype)

@@ -106,6 +106,10 @@ class WhisperBackbone(Backbone):
             **kwargs,
         )
 
+    @property
+    def longest(self) -> int | None:
+        return self.arguments["max_decoder_sequence_length"]
+
     def speech_to_text(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
         """Logits `[batch, length, vocabulary]` of the token after each."""
         x = outputs["decoder_sequence_output"]

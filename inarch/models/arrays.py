@@ -1,0 +1,97 @@
+"""What is wrong with prepared arrays, told before a backend reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from inarch.errors import InputError, InputTypeError
+
+# Which argument of a backbone says how many rows the table has that an input is looked up in.
+TABLES = {
+    "token_ids": "vocabulary_size",
+    "decoder_token_ids": "vocabulary_size",
+    "segment_ids": "num_segments",
+}
+
+
+def check_names(model: Any, given: Mapping[str, Any]) -> None:
+    """Raise InputError unless the inputs are those that `model` takes."""
+    wanted = set(model.input)
+    unknown, missing = sorted(given.keys() - wanted), sorted(wanted - given.keys())
+    if unknown or missing:
+        problems = [f"unknown: {', '.join(unknown)}"] if unknown else []
+        problems += [f"missing: {', '.join(missing)}"] if missing else []
+        raise InputError(
+            f"{model.name} takes the inputs {', '.join(sorted(wanted))}; " + "; ".join(problems)
+        )
+
+
+def check_arrays(
+    model: Any, given: Mapping[str, Any], sizes: Mapping[str, Any], longest: int | None
+) -> None:
+    """Raise an error that names what can't be computed in prepared inputs of `model`.
+
+    Shapes are checked whatever holds the numbers, the numbers themselves in NumPy arrays alone:
+    to read them elsewhere could cost a copy from an accelerator.
+
+    Args:
+        given: `{name: array}`, all of them.
+        sizes: the backbone's arguments.
+        longest: the most tokens of a row; `None` for no limit.
+
+    Raises:
+        InputError: inputs are missing, unknown, of other shapes than each other or too long; or a
+            number isn't whole or is beyond its table.
+        InputTypeError: an input isn't an array.
+    """
+    check_names(model, given)
+    whole = {n: x for n, x in given.items() if "int" in model.input[n].dtype}
+    for name, array in given.items():
+        if not hasattr(array, "shape"):
+            raise InputTypeError(
+                f"input {name!r} is a {type(array).__name__}; give an array of whole numbers"
+                if name in whole
+                else f"input {name!r} is a {type(array).__name__}; give an array"
+            )
+    shapes = {n: tuple(x.shape) for n, x in whole.items()}
+    for name, shape in shapes.items():
+        if len(shape) != 2 or 0 in shape:
+            raise InputError(
+                f"input {name!r} has the shape {shape}; it must be [rows, length], with at least "
+                "one row of at least one token"
+            )
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{n} {shape}" for n, shape in shapes.items())
+        raise InputError(f"inputs of one run must have one shape, and have: {listed}")
+    length = next(iter(shapes.values()))[1] if shapes else 0
+    if longest is not None and length > longest:
+        raise InputError(
+            f"the inputs hold rows of {length} tokens, and {model.name} reads {longest}: truncate "
+            f"them to {longest}"
+        )
+    for name, array in whole.items():
+        if isinstance(array, np.ndarray):
+            _check_numbers(name, array, sizes.get(TABLES.get(name, "")))
+
+
+def _check_numbers(name: str, array: np.ndarray, rows: int | None) -> None:
+    """Raise InputError unless all are whole numbers, from 0 up and below `rows`."""
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"input {name!r} holds {array.dtype}; it must hold whole numbers")
+    if array.dtype.kind == "f":
+        _refuse(name, array, array != np.floor(array), "isn't a whole number")
+    if array.dtype.kind == "b" or not rows:
+        return
+    if array.min() < 0 or array.max() >= rows:
+        wrong = (array < 0) | (array >= rows)
+        _refuse(name, array, wrong, f"isn't one of the {rows}, 0 to {rows - 1}")
+
+
+def _refuse(name: str, array: np.ndarray, wrong: np.ndarray, why: str) -> None:
+    if wrong.any():
+        row, place = (int(i) for i in np.argwhere(wrong)[0])
+        value = array[row, place].item()
+        raise InputError(f"{value} in row {row}, place {place} of {name!r} {why}")
