@@ -29,8 +29,9 @@ class Backbone(Model):
 
     @property
     def longest(self) -> int | None:
-        """The most tokens of a row of inputs; None where there is no limit."""
-        return self.arguments.get("max_sequence_length")
+        """The most tokens of a row; None where positions are only relative, which have no limit."""
+        absolute = self.arguments.get("absolute_positions", True)
+        return self.arguments.get("max_sequence_length") if absolute else None
 
     @classmethod
     def from_preset(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any, Self
 
 import keras
@@ -43,6 +42,7 @@ class Model(keras.Model):
     """
 
     arguments: dict[str, Any]
+    _jax_state: Any
     layout: Layout | None
     carried: Mapping[str, np.ndarray]
     fresh_weights: tuple[str, ...]
@@ -133,7 +133,7 @@ class Model(keras.Model):
 
     def _check(self, x: Any) -> None:
         if isinstance(x, Mapping):
-            below = getattr(self, "backbone", self)
+            below: Any = getattr(self, "backbone", self)
             check_arrays(self, x, below.arguments, getattr(below, "longest", None))
 
     def _get_jax_state(self, **kwargs: Any) -> Any:
@@ -192,7 +192,7 @@ def _check_rates(arguments: Mapping[str, Any]) -> None:
     for name, rate in arguments.items():
         if not name.endswith("dropout") or rate is None:
             continue
-        if not isinstance(rate, Real) or not 0 <= rate <= 1:
+        if not isinstance(rate, int | float) or not 0 <= rate <= 1:
             raise InputError(f"{name} is {rate!r}; it must be a number from 0 to 1")
 
 

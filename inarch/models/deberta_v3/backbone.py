@@ -92,11 +92,6 @@ class DebertaV3Backbone(Backbone):
                 x = layer(embeddings, x, padding_mask=mask)
         super().__init__(inputs=inputs, outputs={"sequence_output": x}, **kwargs)
 
-    @property
-    def longest(self) -> int | None:
-        arguments = self.arguments
-        return arguments["max_sequence_length"] if arguments["absolute_positions"] else None
-
     def masked_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
         """Logits `[batch, length, vocabulary]`: a transformed token against the embeddings.
 
