@@ -10,6 +10,7 @@ import pytest
 
 from inarch.cli import backend
 from inarch.errors import InputError, MissingExtraError
+from inarch.version import __version__
 
 COMMAND = [sys.executable, "-c", "from inarch.cli import main; main()"]
 
@@ -37,6 +38,13 @@ def test_help_and_version_import_neither_keras_nor_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_package_run_as_a_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "inarch", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"inarch {__version__}\n"
 
 
 def test_vectors_of_a_pipe_come_out_of_the_pipe(checkpoints):
