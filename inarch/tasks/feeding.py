@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Number
 from typing import Any
 
 import keras
 import numpy as np
+
+from inarch.errors import InputError, InputTypeError
+from inarch.tasks.preprocessor import is_raw, is_text_group
 
 Prepared = tuple[Any, ...]
 
@@ -114,3 +118,38 @@ def prepared(batches: Any, prepare: Callable[[Any], Prepared], counted: bool = T
     if isinstance(batches, Iterator):  # can be read once only
         return (prepare(batch) for batch in batches)
     return Replayed(batches, prepare, counted)
+
+
+def as_tuple(batch: Any) -> Any:
+    """A batch of a data set as `(x, ...)`; a torch loader gives lists, and texts may stand bare."""
+    if isinstance(batch, list | tuple):
+        bare = all(isinstance(item, str | bytes) for item in batch)
+        if isinstance(batch, list) and not bare and all(map(is_text_group, batch)):
+            raise InputError(
+                "a batch that is a list of groups of strings may be pairs or columns; let the data "
+                "set yield (pairs,) with pairs a list of (text, text)"
+            )
+        return (list(batch),) if bare else tuple(batch)
+    return batch
+
+
+def is_prepared(x: Any) -> bool:
+    """Whether `x` is arrays by the names of the inputs.
+
+    Raises:
+        InputTypeError: it is columns by name, of which one holds texts.
+    """
+    if not isinstance(x, Mapping):
+        return False
+    for name, column in x.items():
+        if is_raw(column):
+            raise InputTypeError(
+                f"x has the column {name!r} of texts; give the texts themselves: x[{name!r}]"
+            )
+    return True
+
+
+def check_readable(x: Any) -> None:
+    """Raise InputTypeError where `x` can't be text nor a data set."""
+    if x is None or isinstance(x, Number):
+        raise InputTypeError(f"x is {x!r}; give texts, prepared arrays or a data set")

@@ -16,6 +16,7 @@ from inarch.tasks.feeding import Prepared
 from inarch.tasks.forward import as_float32, compiled
 from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.task import check_count
 from inarch.text import Encoding
 
 
@@ -123,8 +124,10 @@ class MaskedLM(OverTokens):
             "text"}`, where `score` is the probability and `text` has that one blank filled in.
 
         Raises:
-            InputError: a text has no mask token, or only beyond the longest sequence.
+            InputError: a text has no mask token, or only beyond the longest sequence; or `top_k`
+                isn't a whole number from 1 up.
         """
+        check_count("top_k", top_k)
         tokenizer = self._tokenizer()
         encodings = self.encode(texts_of(texts))
         places = [np.flatnonzero(np.array(e.ids) == tokenizer.mask_token_id) for e in encodings]
@@ -174,7 +177,7 @@ class MaskedLM(OverTokens):
         named = [bool(token) for token in tokenizer.get_vocabulary()[: len(scores)]]
         scores[: len(named)][~np.array(named, bool)] = -1.0
         scores[len(named) :] = -1.0
-        top_k = max(1, min(top_k, sum(named)))
+        top_k = min(top_k, sum(named))
         found = []
         for token_id in np.argsort(-scores, kind="stable")[:top_k].tolist():
             filled = [*ids[:place], token_id, *ids[place + 1 :]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -96,11 +97,14 @@ class TextPreprocessor:
 
 
 def is_raw(x: Any) -> bool:
-    """Whether `x` is text, or a batch of text, rather than prepared arrays or a data set."""
+    """Whether `x` is text, or a batch of text, rather than prepared arrays or a data set.
+
+    So is a list that begins with a bare number or None: `texts_of` says what is wrong with it.
+    """
     if isinstance(x, str | bytes):
         return True
     if isinstance(x, list | tuple):
-        return not x or (isinstance(x[0], str | bytes | list | tuple) and _first_is_text(x[0]))
+        return not x or x[0] is None or isinstance(x[0], Number) or _first_is_text(x[0])
     kind = getattr(x, "dtype", None)
     return (kind is not None and str(kind) in ("object", "string", "str")) or (
         isinstance(x, np.ndarray) and x.dtype.kind in "USO"
@@ -113,7 +117,9 @@ def is_text_group(x: Any) -> bool:
 
 
 def _first_is_text(x: Any) -> bool:
-    return isinstance(x, str | bytes) or (bool(x) and isinstance(x[0], str | bytes))
+    if isinstance(x, list | tuple):
+        return bool(x) and isinstance(x[0], str | bytes)
+    return isinstance(x, str | bytes)
 
 
 def texts_of(x: Any) -> list[Text]:
@@ -123,6 +129,7 @@ def texts_of(x: Any) -> list[Text]:
 
     Raises:
         InputTypeError: a single string, or an element that isn't text.
+        InputError: bytes that aren't UTF-8.
     """
     if isinstance(x, str | bytes):
         raise InputTypeError(f"got one string, {x[:40]!r}; give a list of strings: [text]")
@@ -130,6 +137,8 @@ def texts_of(x: Any) -> list[Text]:
         x = x.numpy()
     if hasattr(x, "tolist"):
         x = x.tolist()
+    if not isinstance(x, Iterable):
+        raise InputTypeError(f"got {x!r}; give a list of strings")
     return [_text(item, i) for i, item in enumerate(x)]
 
 
@@ -137,7 +146,7 @@ def _text(item: Any, index: int) -> Text:
     if isinstance(item, str):
         return item
     if isinstance(item, bytes):
-        return item.decode("utf-8")
+        return _decoded(item, index)
     if isinstance(item, list | tuple) and len(item) == 2:
         first, second = (_text(part, index) for part in item)
         if isinstance(first, str) and isinstance(second, str):
@@ -146,3 +155,13 @@ def _text(item: Any, index: int) -> Text:
         f"text {index} is a {type(item).__name__} ({str(item)[:40]!r}); each must be a string or "
         "a pair of strings"
     )
+
+
+def _decoded(item: bytes, index: int) -> str:
+    try:
+        return item.decode("utf-8")
+    except UnicodeDecodeError as e:
+        raise InputError(
+            f"text {index} is bytes that aren't UTF-8 ({item[:40]!r}); decode them to a string as "
+            "they were encoded, such as item.decode('latin-1')"
+        ) from e

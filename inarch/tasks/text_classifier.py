@@ -13,7 +13,7 @@ from inarch.errors import ConfigError, InputError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint, HeadToSave
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.task import Task
+from inarch.tasks.task import Task, check_count
 
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 
@@ -45,6 +45,8 @@ class TextClassifier(Task):
     ):
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be at least 1")
+        if isinstance(labels, str):
+            raise InputError(f"labels is the string {labels!r}; give a list of names")
         labels = list(labels) if labels else [f"LABEL_{i}" for i in range(num_classes)]
         if len(labels) != num_classes:
             raise InputError(f"there are {len(labels)} labels for {num_classes} classes")
@@ -69,7 +71,10 @@ class TextClassifier(Task):
         found = super().arguments_of(checkpoint, {})
         found |= {"num_classes": len(labels), "labels": labels}
         found["problem_type"] = config.get("problem_type")
-        if "labels" in given:
+        if given.get("labels") is None:
+            given.pop("labels", None)
+        else:
+            _check_labels(given["labels"])
             given.setdefault("num_classes", len(given["labels"]))
         if given.get("num_classes", len(labels)) != len(labels):
             found |= {"labels": None, "problem_type": None}
@@ -84,8 +89,19 @@ class TextClassifier(Task):
         return super().from_preset(preset, **arguments)
 
     def fits(self, checkpoint: Checkpoint) -> bool:
-        """A head of as many classes, by the same names unless its own are mere numbers."""
+        """A head of as many classes, by the same names unless its own are mere numbers.
+
+        Raises:
+            InputError: the names are the checkpoint's in another order, so that each would stand
+                for another class than it was trained to.
+        """
         theirs = _labels(checkpoint.config)
+        swapped = self.labels != theirs and sorted(map(str, self.labels)) == sorted(theirs)
+        if swapped and checkpoint.holds(self.head):
+            raise InputError(
+                f"labels are {self.labels}, and the head of {checkpoint.folder} has them in the "
+                f"order {theirs}: give them in that order, or give other names"
+            )
         numbered = [f"LABEL_{i}" for i in range(len(theirs))]
         if self.num_classes != len(theirs):
             return False
@@ -121,8 +137,7 @@ class TextClassifier(Task):
                 PROBLEMS[2]: keras.losses.MeanSquaredError(),
             }[kind]
         if metrics == "auto":
-            accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-            metrics = [accuracy] if kind == PROBLEMS[0] else None
+            metrics = ["accuracy"] if kind == PROBLEMS[0] else None
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def targets(self, y: Any, count: int) -> np.ndarray:
@@ -135,14 +150,33 @@ class TextClassifier(Task):
         if y.ndim > 1 and y.shape[-1] == 1:
             y = y[..., 0]
         if y.ndim > 1:
+            self._check_rows(y)
             return y  # one row of class probabilities each, with a loss of the user's own
-        wrong = np.flatnonzero((y < 0) | (y >= self.num_classes) | (y != np.floor(y)))
+        broken = np.flatnonzero(y != np.floor(y))
+        if len(broken):
+            raise InputError(
+                f"label {y[broken[0]]} of text {broken[0]} is neither a whole number nor the name "
+                f"of a class; there are {self.num_classes} classes, 0 to {self.num_classes - 1}"
+            )
+        wrong = np.flatnonzero((y < 0) | (y >= self.num_classes))
         if len(wrong):
             raise InputError(
                 f"label {y[wrong[0]]} of text {wrong[0]} is out of range: there are "
                 f"{self.num_classes} classes, 0 to {self.num_classes - 1}"
             )
         return y.astype(np.int32)
+
+    def _check_rows(self, y: np.ndarray) -> None:
+        """Raise InputError where the loss in force takes one number for each text."""
+        loss = getattr(self, "loss", None)
+        name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+        if str(name).startswith("sparse_categorical"):
+            raise InputError(
+                f"y has the shape {y.shape}, a row for each text; give the number or the name of "
+                "each text's class (y.argmax(-1) where the rows are one-hot), or compile with "
+                "loss=keras.losses.CategoricalCrossentropy(from_logits=True), or build with "
+                "problem_type='multi_label_classification' where a text has several classes"
+            )
 
     def _number(self, label: Any, index: int) -> int:
         if label in self.labels:
@@ -159,8 +193,13 @@ class TextClassifier(Task):
         """The `top_k` classes of each text, best first, as `{"label", "score"}`.
 
         Scores are probabilities (softmax, or sigmoid for several labels at once); for regression
-        they are the values themselves.
+        they are the values themselves. `top_k=None` is all classes.
+
+        Raises:
+            InputError: `top_k` is neither None nor a whole number from 1 up.
         """
+        if top_k is not None:
+            check_count("top_k", top_k)
         logits = self.predict(texts, batch_size=batch_size).astype(np.float64)
         read = {PROBLEMS[0]: _softmax, PROBLEMS[1]: _sigmoid}.get(self.kind, np.asarray)
         scores = read(logits)
@@ -183,6 +222,15 @@ def _labels(config: Mapping[str, Any]) -> list[str]:
             )
         return [str(names[key]) for key in sorted(names, key=int)]
     return [f"LABEL_{i}" for i in range(config.get("num_labels") or 2)]
+
+
+def _check_labels(labels: Any) -> None:
+    """Raise InputError unless the caller's names are several different strings."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise InputError(f"labels is {labels!r}; give a list of names")
+    twice = sorted({str(name) for name in labels if list(labels).count(name) > 1})
+    if twice:
+        raise InputError(f"labels has {', '.join(map(repr, twice))} more than once")
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -162,7 +162,17 @@ class TextEmbedder(Task):
         return super().predict_texts(texts, *options)
 
     def similarity(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-        """Cosine similarities `[len(one), len(two)]` of two sets of vectors."""
+        """Cosine similarities `[len(one), len(two)]` of two sets of vectors.
+
+        Raises:
+            InputError: their vectors are of different widths.
+        """
+        one, two = np.asarray(one), np.asarray(two)
+        if one.shape[-1:] != two.shape[-1:]:
+            raise InputError(
+                f"vectors of shapes {one.shape} and {two.shape} can't be compared: their last "
+                "dimensions differ; take both from one model"
+            )
         one, two = (x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12) for x in (one, two))
         return one @ two.T
 

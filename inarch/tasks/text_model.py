@@ -14,9 +14,16 @@ import numpy as np
 from inarch.data import Batch, by_length
 from inarch.errors import InputError, InputTypeError
 from inarch.models.model import Model
-from inarch.tasks.feeding import Prepared, TextBatches, prepared
+from inarch.tasks.feeding import (
+    Prepared,
+    TextBatches,
+    as_tuple,
+    check_readable,
+    is_prepared,
+    prepared,
+)
 from inarch.tasks.forward import as_float32, compiled, compiles_per_shape
-from inarch.tasks.preprocessor import TextPreprocessor, is_raw, is_text_group, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
 from inarch.text import Encoding
 
 
@@ -38,7 +45,7 @@ class TextModel(Model):
         """
         self._compiled()
         kwargs |= _named(keras.Model.fit, args)
-        if self.preprocessor is None or isinstance(x, Mapping):
+        if self.preprocessor is None or is_prepared(x):
             return super().fit(x, y, **kwargs)
         kwargs["validation_data"], x, y = self._validation(x, y, kwargs)
         options = {k: kwargs.pop(k, None) for k in ("batch_size", "shuffle", "sample_weight")}
@@ -52,11 +59,7 @@ class TextModel(Model):
         """Loss and metrics on raw text or prepared inputs, as `keras.Model.evaluate`."""
         self._compiled()
         kwargs |= _named(keras.Model.evaluate, args)
-        if (
-            self.preprocessor is None
-            or isinstance(x, Mapping)
-            or kwargs.get("_use_cached_eval_dataset")
-        ):
+        if self.preprocessor is None or is_prepared(x) or kwargs.get("_use_cached_eval_dataset"):
             return super().evaluate(x, y, **kwargs)
         weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
         x, y = self._fed(x, y, weight, batch_size, shuffle=False)
@@ -98,12 +101,13 @@ class TextModel(Model):
             steps: batches to read of a data set.
             callbacks: Keras callbacks.
         """
-        if self.preprocessor is None or isinstance(x, Mapping):
+        if self.preprocessor is None or is_prepared(x):
             return super().predict(x, batch_size, verbose, steps, callbacks)
+        check_readable(x)
         if is_raw(x):
             return self.predict_texts(texts_of(x), batch_size or 32, verbose, callbacks)
         given = list(itertools.islice(x, steps))
-        inputs = [keras.utils.unpack_x_y_sample_weight(_as_tuple(batch))[0] for batch in given]
+        inputs = [keras.utils.unpack_x_y_sample_weight(as_tuple(batch))[0] for batch in given]
         if any(isinstance(part, Mapping) for part in inputs):
             return np.concatenate([super(TextModel, self).predict(i, verbose=0) for i in inputs])
         texts = [text for part in inputs for text in texts_of(part)]
@@ -224,9 +228,13 @@ class TextModel(Model):
             self.compile()
 
     def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
-        if x is None:
-            raise InputTypeError("x is missing: give texts, prepared arrays or a data set")
+        check_readable(x)
         if not is_raw(x):
+            if y is not None:
+                raise InputTypeError(
+                    f"x is a {type(x).__name__} that isn't texts, so it is read as a data set, "
+                    "whose batches hold the targets: give a list of strings, or no y"
+                )
             return prepared(x, self._prepare), y
         texts = texts_of(x)
         if not texts:
@@ -236,14 +244,17 @@ class TextModel(Model):
 
     def _prepare(self, batch: Any) -> Prepared:
         """A batch of raw text from a data set as inputs; a prepared one as it is."""
-        batch = _as_tuple(batch)
+        batch = as_tuple(batch)
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if isinstance(x, Mapping):
+        if is_prepared(x):
             return batch
         return self._one_batch(x, y, weight, drop_none=True)
 
     def _one_batch(self, x: Any, y: Any, weight: Any, drop_none: bool = False) -> Prepared:
-        if self.preprocessor is None or (not is_raw(x) and not hasattr(x, "numpy")):
+        if self.preprocessor is None or is_prepared(x):
+            return x, y, weight
+        check_readable(x)
+        if not is_raw(x) and not hasattr(x, "numpy"):
             return x, y, weight
         texts = texts_of(x)
         y = y.numpy() if hasattr(y, "numpy") else y
@@ -273,19 +284,6 @@ class TextModel(Model):
 def _named(method: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
     """Positional arguments after `x` and `y` by their names."""
     return dict(zip(list(inspect.signature(method).parameters)[3:], args, strict=False))
-
-
-def _as_tuple(batch: Any) -> Any:
-    """A batch of a data set as `(x, ...)`; a torch loader gives lists, and texts may stand bare."""
-    if isinstance(batch, list | tuple):
-        bare = all(isinstance(item, str | bytes) for item in batch)
-        if isinstance(batch, list) and not bare and all(map(is_text_group, batch)):
-            raise InputError(
-                "a batch that is a list of groups of strings may be pairs or columns; let the data "
-                "set yield (pairs,) with pairs a list of (text, text)"
-            )
-        return (list(batch),) if bare else tuple(batch)
-    return batch
 
 
 def _callbacks(model: keras.Model, callbacks: Any, verbose: Any, steps: int) -> Any:

@@ -88,12 +88,31 @@ def test_pairs_are_two_segments(preprocessor):
         ("one string", InputTypeError, "one string"),
         (["a", 3], InputTypeError, "text 1"),
         (["a", None], InputTypeError, "text 1"),
+        ([None], InputTypeError, "text 0 is a NoneType"),
+        ([3], InputTypeError, "text 0"),
+        ([float("nan")], InputTypeError, "text 0"),
+        (None, InputTypeError, "x is None; give texts"),
+        (5, InputTypeError, "x is 5; give texts"),
+        (["a", b"\xff"], InputError, "text 1 is bytes that aren't UTF-8"),
+        ({"text": ["a"]}, InputTypeError, r"give the texts themselves: x\['text'\]"),
         (["fine", "bad \ud800"], InputError, "1"),
     ],
 )
 def test_what_is_not_text_is_named(x, error, named, preprocessor):
-    with pytest.raises(error, match=named):
-        classifier(make_backbone(), preprocessor).predict(x)
+    task = classifier(make_backbone(), preprocessor)
+    for run in (task.predict, task.classify, task.fit, task.evaluate, task.train_on_batch):
+        y = () if run in (task.predict, task.classify) else (LABELS[:1],)
+        with pytest.raises(error, match=named):
+            run(x, *y)
+
+
+def test_lists_of_numbers_are_no_texts(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    with pytest.raises(InputTypeError, match="got 1; give a list of strings"):
+        task.predict([[1, 2]])
+    for run in (task.fit, task.evaluate):
+        with pytest.raises(InputTypeError, match="x is a list that isn't texts"):
+            run([[1, 2]], [0])
 
 
 def test_a_very_long_text_is_truncated(preprocessor):
@@ -263,7 +282,8 @@ def test_train_on_batch_takes_raw_text(preprocessor):
 @pytest.mark.parametrize(
     ("labels", "named"),
     [([0, 1, 2, 0, 1, 0], "label 2 of text 2"), ([0, -1, 0, 0, 0, 0], "label -1 of text 1"),
-     ([0, 0.5, 0, 0, 0, 0], "0.5"), (["no"] * 6, "'no'"), ([0, 1], "2 targets"), (None, "give y")],
+     ([0, 0.5, 0, 0, 0, 0], "0.5 of text 1 is neither a whole number"),
+     (["no"] * 6, "'no'"), ([0, 1], "2 targets"), (None, "give y")],
 )  # fmt: skip
 def test_labels_out_of_range_are_named(labels, named, preprocessor):
     with pytest.raises(InputError, match=named):
@@ -322,6 +342,24 @@ def test_bad_arguments_are_named(preprocessor):
         TextClassifier(make_backbone(), 3, preprocessor, labels=["a", "b"])
     with pytest.raises(InputError, match="pooler"):
         TextClassifier(make_backbone(pooler=False), 2, preprocessor)
+
+
+def test_one_hot_rows_need_a_loss_that_reads_them(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    rows = np.eye(2)[LABELS]
+    for run in (task.fit, task.evaluate, task.train_on_batch):
+        with pytest.raises(InputError, match=r"\(6, 2\), a row for each text.*CategoricalCross"):
+            run(TEXTS, rows)
+    task.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    assert {"accuracy", "loss"} <= task.fit(TEXTS, rows, verbose=0).history.keys()
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 1.5, "a", True])
+def test_a_number_of_answers_that_is_none_is_named(top_k, preprocessor, masked):
+    with pytest.raises(InputError, match=f"top_k is {top_k!r}"):
+        classifier(make_backbone(), preprocessor).classify(TEXTS, top_k=top_k)
+    with pytest.raises(InputError, match=f"top_k is {top_k!r}"):
+        masked.fill_mask(["the [MASK]"], top_k=top_k)
 
 
 # --- masked language modeling ------------------------------------------------------------------
@@ -451,6 +489,11 @@ def test_pairs_draw_together(preprocessor):
     task.fit(pairs, epochs=30, batch_size=4, verbose=0)
     one, two = (task.predict([p[i] for p in pairs]) for i in (0, 1))
     np.testing.assert_array_equal(task.similarity(one, two).argmax(-1), np.arange(4))
+
+
+def test_vectors_of_other_widths_are_not_compared(preprocessor):
+    with pytest.raises(InputError, match=r"\(1, 3\) and \(1, 4\)"):
+        TextEmbedder(make_backbone(), preprocessor).similarity(np.ones((1, 3)), np.ones((1, 4)))
 
 
 def test_vectors_can_be_fitted_to_targets(preprocessor):
@@ -583,9 +626,27 @@ def test_ambiguous_batches_and_foreign_tokenizers_are_named(preprocessor):
         classifier(small, preprocessor).predict(["the cat", "xyz"])
 
 
+@pytest.mark.parametrize("labels", [None, ["no", "yes"]])
+def test_a_trained_head_is_never_given_its_names_in_another_order(labels, preprocessor, tmp_path):
+    task = TextClassifier(make_backbone(), 2, preprocessor, labels=labels)
+    task.save_to_preset(tmp_path)
+    with pytest.raises(InputError, match=f"order .'{task.labels[0]}', '{task.labels[1]}'"):
+        TextClassifier.from_preset(tmp_path, labels=task.labels[::-1])
+    assert TextClassifier.from_preset(tmp_path, labels=task.labels).fresh_weights == ()
+
+
+def test_names_of_classes_that_are_none_are_refused(preprocessor, tmp_path):
+    classifier(make_backbone(), preprocessor).save_to_preset(tmp_path)
+    for labels, named in (("ab", "'ab'"), (["a", "a"], "'a' more than once"), (5, "5")):
+        with pytest.raises(InputError, match=f"labels (is|has) {named}"):
+            TextClassifier.from_preset(tmp_path, labels=labels)
+    with pytest.raises(InputError, match="the string 'ab'"):
+        TextClassifier(make_backbone(), 2, preprocessor, labels="ab")
+
+
 def test_other_names_for_the_classes_give_a_fresh_head(preprocessor, tmp_path):
     task = TextClassifier(make_backbone(), 2, preprocessor, labels=["no", "yes"])
     task.save_to_preset(tmp_path)
     with pytest.warns(UserWarning, match="logits"):
-        TextClassifier.from_preset(tmp_path, labels=["yes", "no"])
+        TextClassifier.from_preset(tmp_path, labels=["never", "yes"])
     assert TextClassifier.from_preset(tmp_path, labels=["no", "yes"]).fresh_weights == ()
