@@ -310,7 +310,7 @@ def save(
     values = transfer.exporter(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
     )
-    with folder.replacing(Path(destination), layout.is_weight_file) as fresh:
+    with folder.replacing(destination, layout.is_weight_file) as fresh:
         text = _config_text(source, old, arguments, head, tie, code)
         _write(fresh, text, shards, values)
         _write_texts(fresh, old.beside if old else {})

@@ -400,6 +400,14 @@ def test_a_folder_that_can_not_be_made_is_refused_by_name(good, tmp_path):
         model.save_to_preset(tmp_path / "file")
 
 
+@pytest.mark.parametrize("target", ["", "."])
+def test_a_model_is_not_saved_over_the_current_directory(target, good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointFileError, match=r"is ''|is the current directory"):
+        Backbone.from_preset(good).save_to_preset(target)
+    assert not content(tmp_path)
+
+
 def test_a_refused_checkpoint_leaves_keras_as_it_was(folder):
     """Models built after a failed load still get their values, in Keras's own dtype."""
     configure(folder, num_hidden_layers=2)
