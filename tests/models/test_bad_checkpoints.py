@@ -95,6 +95,11 @@ def test_a_config_that_is_no_json_object_is_refused(text, folder):
     refused(folder, CheckpointFileError, r"config\.json.*(is not JSON|holds a JSON)")
 
 
+def test_a_config_that_git_lfs_has_not_fetched_is_called_so(folder):
+    (folder / "config.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    refused(folder, CheckpointFileError, r"config\.json is a Git LFS pointer")
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "", "BERT", None, 3, ["bert"], {}])
 def test_an_unknown_model_type_lists_the_known_ones(kind, folder):
     configure(folder, model_type=kind)
