@@ -287,6 +287,12 @@ class ConfigMap:
                 unknown ones are named at once.
         """
         unknown = {k: v for k, v in config.items() if k not in self._known()}
+        if unknown.get("quantization_config") is not None:
+            raise ConfigError(
+                "the config has 'quantization_config', and quantized checkpoints aren't read. "
+                "Load the one that it was made from, or bring it back to floats by the library "
+                "that wrote it"
+            )
         if unknown:
             listed = ", ".join(f"{k}={v!r}" for k, v in unknown.items())
             raise ConfigError(

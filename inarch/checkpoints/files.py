@@ -20,7 +20,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from inarch.checkpoints.mapped import MappedFile
+from inarch.checkpoints.mapped import POINTER, MappedFile, refuse_pointer
 from inarch.errors import CheckpointFileError, MissingExtraError
 
 DTYPES: dict[str, np.dtype] = {
@@ -175,15 +175,17 @@ class TorchFile:
     """A torch checkpoint, read with `weights_only=True`: no code in it is ever run.
 
     Args:
-        inside: the entry that holds the tensors, where the file holds more than them.
+        inside: the entry that holds the tensors, where the format has more than them.
         allow: plain data classes that may be made beside tensors, numbers and text.
 
     Attributes:
         beside: what the file holds beside `inside`.
-        others: names of what lies among the tensors and is none.
+        others: what lies among the tensors and is none, by name.
     """
 
-    def __init__(self, path: Path, inside: str = "state_dict", allow: Sequence[type] = ()):
+    def __init__(self, path: Path, inside: str | None = None, allow: Sequence[type] = ()):
+        self.path = path
+        refuse_pointer(path, _first_bytes(path, len(POINTER)))
         try:
             import torch
         except ImportError as e:
@@ -195,22 +197,58 @@ class TorchFile:
         self._allow: list[Any] = list(allow)
         state = self._load(path)
         self.beside: dict[str, Any] = {}
-        if isinstance(state, dict) and isinstance(state.get(inside), dict):
+        if inside and isinstance(state, dict) and isinstance(state.get(inside), dict):
             self.beside = {name: value for name, value in state.items() if name != inside}
             state = state[inside]
         if not isinstance(state, dict):
             raise CheckpointFileError(f"{path} holds a {type(state).__name__}, not named tensors")
         self._state = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
-        self.others = [str(k) for k, v in state.items() if not isinstance(v, torch.Tensor)]
+        self.others = {str(k): v for k, v in state.items() if not isinstance(v, torch.Tensor)}
         tensors = {
             name: TensorInfo(self._code(path, name, t), tuple(t.shape))
             for name, t in self._state.items()
         }
         self.shard = Shard(path.name, tensors)
 
+    def refuse_others(self) -> None:
+        """Refuse a file that has more among its tensors: what isn't read would be lost.
+
+        Raises:
+            CheckpointFileError: with the names of all that isn't a tensor.
+        """
+        holding = {name: n for name, v in self.others.items() if (n := self._tensors_in(v))}
+        if "state_dict" in holding:
+            beside = ", ".join(
+                name for name in (*self._state, *self.others) if name != "state_dict"
+            )
+            raise CheckpointFileError(
+                f"{self.path} is a checkpoint of training, such as PyTorch Lightning writes: the "
+                f"weights are in its entry 'state_dict'{f', beside {beside}' if beside else ''}. "
+                "Save them alone, under the names that the model has for them: "
+                "torch.save(torch.load(path)['state_dict'], path)"
+            )
+        if self.others:
+            listed = ", ".join(
+                f"{name!r} ({type(value).__name__}"
+                f"{f' that holds tensors: {holding[name]}' if name in holding else ''})"
+                for name, value in self.others.items()
+            )
+            raise CheckpointFileError(
+                f"{self.path} has entries that are no tensors, and that would be lost: {listed}. "
+                "If the model doesn't need them, save the file without them"
+            )
+
+    def _tensors_in(self, value: Any) -> int:
+        """How many tensors are anywhere in a value."""
+        if isinstance(value, self._torch.Tensor):
+            return 1
+        if isinstance(value, Mapping):
+            value = value.values()
+        elif not isinstance(value, list | tuple | set):
+            return 0
+        return sum(map(self._tensors_in, value))
+
     def _load(self, path: Path) -> Any:
-        if not path.is_file():
-            raise CheckpointFileError(f"{path} does not exist")
         options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
         try:
             with self._torch.serialization.safe_globals(self._allow):
@@ -234,6 +272,11 @@ class TorchFile:
                 f"{path}: tensor {name!r} is stored as {layout}; only plain (strided) tensors are "
                 "read. Save it again after `.to_dense()`"
             )
+        if tensor.is_meta:
+            raise CheckpointFileError(
+                f"{path}: tensor {name!r} has a shape and no values, since it was on torch's "
+                "device 'meta'. Save the model again after its weights are loaded"
+            )
         return code
 
     def read(self, name: str) -> np.ndarray:
@@ -249,6 +292,16 @@ class TorchFile:
 
     def close(self) -> None:
         self._state = {}
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except FileNotFoundError as e:
+        raise CheckpointFileError(f"{path} does not exist") from e
+    except OSError as e:
+        raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
 
 
 def _why_not(path: Path, said: str) -> str:
@@ -287,7 +340,8 @@ def open_weights(folder: Path) -> Weights:
     """The weights of a checkpoint folder.
 
     Raises:
-        CheckpointFileError: no weight file, or one that is truncated or malformed.
+        CheckpointFileError: no weight file, one that is truncated or malformed or has more than
+            tensors, or an index that has other names than its shards.
         MissingExtraError: only pickled torch files are there and torch is not installed.
     """
     for filename in WEIGHT_FILES:
@@ -298,34 +352,56 @@ def open_weights(folder: Path) -> Weights:
         raise CheckpointFileError(
             f"{folder} holds no weights; looked for {', '.join(WEIGHT_FILES)}"
         )
-    names = _shard_names(path) if path.suffix == ".json" else [path.name]
+    listed = _weight_map(path) if path.suffix == ".json" else {}
+    names = list(dict.fromkeys(listed.values())) or [path.name]
     kind = SafetensorsFile if ".safetensors" in path.name else TorchFile
     readers = [kind(folder / name) for name in names]
+    for reader in readers:
+        if isinstance(reader, TorchFile):
+            reader.refuse_others()
     weights = Weights([reader.shard for reader in readers], readers)
+    _check_listed(path, listed, weights.shards)
     weights.format = "safetensors" if kind is SafetensorsFile else "torch"
     return weights
 
 
-def _shard_names(index: Path) -> list[str]:
+def _weight_map(index: Path) -> dict[str, str]:
+    """The shard of each tensor, by an index; every shard is there."""
     listed = read_json(index).get("weight_map")
     if not isinstance(listed, dict) or not listed:
         raise CheckpointFileError(f"{index} has no 'weight_map'")
-    names: list[str] = []
+    seen: list[str] = []
     for name in listed.values():
-        if name in names:
+        if name in seen:
             continue
         if not isinstance(name, str) or Path(name).name != name:
             raise CheckpointFileError(f"{index} names a shard outside its folder: {name!r}")
         if not (index.parent / name).is_file():
             raise CheckpointFileError(f"{index} names the shard {name}, which is not there")
-        names.append(name)
-    return names
+        seen.append(name)
+    return listed
+
+
+def _check_listed(index: Path, listed: Mapping[str, str], shards: Sequence[Shard]) -> None:
+    there = {shard.filename: shard.tensors for shard in shards}
+    lacking = [f"{name!r} in {file}" for name, file in listed.items() if name not in there[file]]
+    if lacking:
+        more = f" and {len(lacking) - 12} more" if len(lacking) > 12 else ""
+        raise CheckpointFileError(
+            f"{index} names tensors that its shards don't have: {', '.join(lacking[:12])}{more}; "
+            "the index and the shards are of different checkpoints, or a shard is damaged: fetch "
+            "them again"
+        )
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file, or an error that names the file."""
     try:
-        value = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        refuse_pointer(path, data)
+        value = json.loads(data)
+    except CheckpointFileError:
+        raise
     except FileNotFoundError as e:
         raise CheckpointFileError(f"{path} does not exist") from e
     except (ValueError, RecursionError) as e:

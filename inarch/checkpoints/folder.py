@@ -14,16 +14,17 @@ from inarch.errors import CheckpointFileError
 
 
 @contextlib.contextmanager
-def replacing(folder: Path, stale: Callable[[str], bool]) -> Iterator[Path]:
+def replacing(folder: str | os.PathLike, stale: Callable[[str], bool]) -> Iterator[Path]:
     """Yield an empty folder to write to; when the block ends well it takes `folder`'s place.
 
     Files that were in `folder` and aren't written anew are kept, unless `stale(name)`. Until
     the exchange the old folder is untouched, so a full disk or a kill loses nothing.
 
     Raises:
-        CheckpointFileError: the folder can't be written to; the old one stays as it was.
+        CheckpointFileError: the folder can't be written to, or is one that the process is in; the
+            old one stays as it was.
     """
-    folder = Path(os.path.realpath(folder))
+    folder = _checked(folder)
     if folder.exists() and not folder.is_dir():
         raise CheckpointFileError(f"{folder} is a file; choose a folder to save to")
     try:
@@ -44,6 +45,31 @@ def replacing(folder: Path, stale: Callable[[str], bool]) -> Iterator[Path]:
         ) from e
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _checked(folder: str | os.PathLike) -> Path:
+    """The folder without links; none that is in use as the current directory.
+
+    A process whose directory is exchanged under it is left in the old one, which is then removed.
+    """
+    if not os.fspath(folder):
+        raise CheckpointFileError("the folder to save to is ''; give the name of one")
+    try:
+        here = Path(os.path.realpath(os.curdir))
+        folder = Path(os.path.realpath(folder))
+    except FileNotFoundError as e:
+        raise CheckpointFileError(
+            f"{folder} can't be written: the current directory is gone; change to another one"
+        ) from e
+    if folder == here or folder in here.parents:
+        what = (
+            "is the current directory" if folder == here else f"holds the current directory {here}"
+        )
+        raise CheckpointFileError(
+            f"{folder} {what}, and is replaced as a whole by saving to it; choose a folder within "
+            f"it, such as {here / 'model'}"
+        )
+    return folder
 
 
 def _keep_others(folder: Path, fresh: Path, stale: Callable[[str], bool]) -> None:

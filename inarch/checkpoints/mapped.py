@@ -11,12 +11,27 @@ import numpy as np
 
 from inarch.errors import CheckpointFileError
 
+# How a file begins that Git LFS has in the place of a large one.
+POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def refuse_pointer(path: Path, data: bytes) -> None:
+    """Refuse a file that only says where its content is.
+
+    Raises:
+        CheckpointFileError: `data`, what is in the file, is a pointer of Git LFS.
+    """
+    if data.startswith(POINTER):
+        raise CheckpointFileError(
+            f"{path} is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
+        )
+
 
 class MappedFile:
     """A file mapped for reading.
 
     Raises:
-        CheckpointFileError: it isn't there, is empty or can't be read.
+        CheckpointFileError: it isn't there, is empty, can't be read, or is a pointer of Git LFS.
     """
 
     def __init__(self, path: Path):
@@ -28,6 +43,7 @@ class MappedFile:
             raise CheckpointFileError(f"{path} is empty; fetch the file again") from e
         except OSError as e:
             raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
+        refuse_pointer(path, self.bytes[: len(POINTER)])
 
     def array(self, dtype: np.dtype, shape: tuple[int, ...], begin: int) -> np.ndarray:
         """The numbers from byte `begin` on, read-only and not copied."""

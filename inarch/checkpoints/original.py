@@ -33,7 +33,8 @@ class Opened:
     that no head of that format can hold, `aside` what a file holds beside the tensors and has no
     part in the model, each with the reason. `fields` are those of Hugging Face's config that no
     argument speaks of, `beside` further JSON files of such a folder by name, and `notes` what a
-    user must know of what is loaded.
+    user must know of what is loaded. `untie` says where the original tells that output and input
+    embeddings are two.
     """
 
     source: Source
@@ -44,6 +45,7 @@ class Opened:
     fields: Mapping[str, Any] = field(default_factory=dict)
     beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    untie: str = ""
 
     @property
     def tie(self) -> bool:
@@ -100,7 +102,7 @@ def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any
         WeightMapError: tensors that are missing, unknown or of another shape.
     """
     arguments = opened.arguments()
-    translation = _Translation(opened.weights)
+    translation = _Translation(opened.weights, opened.untie)
     held = [head for head in opened.heads() if head in target.heads]
     classes = 2
     for head in held or (None,):
@@ -155,8 +157,9 @@ class _Place:
 class _Translation:
     """Their tensors under the other format's names: a reader for `Weights`."""
 
-    def __init__(self, weights: Weights):
+    def __init__(self, weights: Weights, untie: str):
         self.header: dict[str, TensorInfo] = {}
+        self._untie = untie
         self._weights = weights
         self._made: dict[str, tuple[Rule, int, list[_Place]]] = {}
         self._copies: dict[str, str] = {}
@@ -204,7 +207,7 @@ class _Translation:
         theirs = place.rule.theirs
         for name in theirs:
             if name in self._copies:
-                check_copy(self._weights, self._copies[name], name)
+                check_copy(self._weights, self._copies[name], name, self._untie)
         arrays = [self._weights.read(name) for name in theirs]
         shapes = [self._weights.header[name].shape for name in theirs]
         values = Pattern.parse(place.rule.pattern).load(arrays, shapes, place.shapes)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inarch.checkpoints.config import ConfigEntry, ConfigMap, read_fields
 from inarch.checkpoints.files import TensorInfo
-from inarch.checkpoints.pattern import Pattern
+from inarch.checkpoints.pattern import Pattern, Shape
 from inarch.checkpoints.rule import (
     Derived,
     Entry,
@@ -282,13 +282,27 @@ def _misfits(
         if any(n not in header for n in rule.theirs) or any(n not in ours for n in rule.variables):
             continue
         theirs = [header[name].shape for name in rule.theirs]
-        mine = [ours[name] for name in rule.variables]
         try:
-            mine = rule.our_shapes(theirs, ours)
-            Pattern.parse(rule.pattern).sizes(theirs, mine)
+            Pattern.parse(rule.pattern).sizes(theirs, rule.our_shapes(theirs, ours))
         except WeightMapError:
+            wanted = _wanted(rule, theirs, ours)
             found.append(
-                f"{' + '.join(rule.theirs)} {theirs[0] if len(theirs) == 1 else theirs} "
-                f"for {' + '.join(rule.variables)} {mine[0] if len(mine) == 1 else mine}"
+                f"{' + '.join(rule.theirs)} {_alone(theirs)} for {' + '.join(rule.variables)}"
+                + (f", where the file should have {_alone(wanted)}" if wanted else "")
             )
     return found
+
+
+def _wanted(
+    rule: Rule, theirs: Sequence[Shape], ours: Mapping[str, tuple[int, ...]]
+) -> list[Shape] | None:
+    """The shapes that their tensors should have, in their own order of axes, if that is known."""
+    pattern = Pattern.parse(rule.pattern)
+    try:
+        return pattern.their_shapes(pattern.sizes(None, rule.our_shapes(theirs, ours)))
+    except WeightMapError:
+        return None
+
+
+def _alone(shapes: list[Shape]) -> Shape | list[Shape]:
+    return shapes[0] if len(shapes) == 1 else shapes

@@ -57,6 +57,10 @@ def load(
     return {name: np.array(weights.read(name)) for name in plan.carried}
 
 
+# How a user says that output and input embeddings are two.
+UNTIE = "set 'tie_word_embeddings': false in config.json"
+
+
 def _check_copies(plan: Plan, weights: Weights) -> None:
     for alias, name in plan.ties.items():
         check_copy(weights, alias, name)
@@ -70,8 +74,11 @@ def _check_copies(plan: Plan, weights: Weights) -> None:
             raise WeightMapError(f"{name!r} is not the {entry.reason} that the graph computes")
 
 
-def check_copy(weights: Weights, alias: str, name: str) -> None:
+def check_copy(weights: Weights, alias: str, name: str, untie: str = UNTIE) -> None:
     """Two tensors that are one must be equal, byte for byte.
+
+    Args:
+        untie: what says of such a checkpoint that they are two; "" where nothing can.
 
     Raises:
         WeightMapError: they aren't.
@@ -83,7 +90,7 @@ def check_copy(weights: Weights, alias: str, name: str) -> None:
     if not same:
         raise WeightMapError(
             f"{alias!r} and {name!r} are tied, and the file holds two different tensors. "
-            "If they were trained apart, set 'tie_word_embeddings': false in config.json"
+            + (f"If they were trained apart, {untie}" if untie else "Fetch it again")
         )
 
 

@@ -60,8 +60,10 @@ class Backbone(Model):
             found = cls.of(checkpoint)
             arguments = checkpoint.arguments(**overrides)
             if not load_weights:
-                return found(**arguments, dtype=dtype)
-            model, waiting = build_without_values(lambda: found(**arguments, dtype=dtype))
+                return checkpoint.backbone(found, **arguments, dtype=dtype)
+            model, waiting = build_without_values(
+                lambda: checkpoint.backbone(found, **arguments, dtype=dtype)
+            )
             checkpoint.restore(model, waiting)
         return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,18 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files, folder, hub, layout, transfer
-from inarch.checkpoints.config import write_fields
+from inarch.checkpoints.config import Field, write_fields
 from inarch.checkpoints.files import Weights
 from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
-from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, WeightMapError
+from inarch.errors import (
+    CheckpointError,
+    CheckpointFileError,
+    ConfigError,
+    InputError,
+    WeightMapError,
+)
 from inarch.models import registry
 from inarch.models.variables import (
     build_without_values,
@@ -152,6 +159,29 @@ class Checkpoint:
         except ConfigError as e:
             raise ConfigError(f"{self.folder / CONFIG}: {e}") from None
 
+    def backbone(self, cls: type[Any] | None = None, **arguments: Any) -> Any:
+        """The architecture's backbone, or one of `cls`, with initial weights.
+
+        Raises:
+            ConfigError: sizes that fit none, by the names of the fields that they are from.
+        """
+        try:
+            return (cls or self.architecture.backbone)(**arguments)
+        except InputError as e:
+            source = self.original.source if self.original else self.source
+            config = self.original.config if self.original else self.config
+            fields = {f.ours: f.theirs for f in source.config if isinstance(f, Field)}
+            said = source.arguments(config, ())
+            names = [
+                f"{ours} is {theirs!r}"
+                for ours, theirs in fields.items()
+                if re.search(rf"\b{ours}=", str(e)) and said[ours] == arguments[ours]
+            ]
+            if not names:
+                raise
+            where = self.path if self.original else self.folder / CONFIG
+            raise ConfigError(f"{where}: {e} Of these, {', '.join(names)} there") from None
+
     def prove(
         self, build: Callable[[], keras.Model] | None = None, head: str | None = None
     ) -> Proof:
@@ -166,7 +196,7 @@ class Checkpoint:
             WeightMapError: with every tensor and variable that breaks the proof.
         """
         arguments = self.arguments()
-        build = build or (lambda: self.architecture.backbone(**arguments))
+        build = build or (lambda: self.backbone(**arguments))
         model, _ = build_without_values(build)
         arguments = _backbone(model).arguments
         ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
@@ -310,7 +340,7 @@ def save(
     values = transfer.exporter(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
     )
-    with folder.replacing(Path(destination), layout.is_weight_file) as fresh:
+    with folder.replacing(destination, layout.is_weight_file) as fresh:
         text = _config_text(source, old, arguments, head, tie, code)
         _write(fresh, text, shards, values)
         _write_texts(fresh, old.beside if old else {})

@@ -114,7 +114,7 @@ class Task(TextModel):
                 preprocessor = cls.preprocessor_of(checkpoint, config)
 
             def build() -> Any:
-                backbone = checkpoint.architecture.backbone(**config, dtype=dtype)
+                backbone = checkpoint.backbone(**config, dtype=dtype)
                 return cls(backbone, preprocessor=preprocessor, **own)  # type: ignore[call-arg, arg-type]
 
             if not load_weights:
@@ -127,7 +127,7 @@ class Task(TextModel):
     def skeleton(cls, checkpoint: Checkpoint) -> Self:
         """The task of a checkpoint as its weight map sees it: the graph, without a tokenizer."""
         config = checkpoint.arguments(**cls._parts(checkpoint))
-        backbone = checkpoint.architecture.backbone(**config)
+        backbone = checkpoint.backbone(**config)
         return cls(backbone, **cls.arguments_of(checkpoint, {}))  # type: ignore[call-arg]
 
     @classmethod

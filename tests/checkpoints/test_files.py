@@ -218,6 +218,19 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path):
         open_weights(tmp_path)
 
 
+def test_an_index_that_names_what_its_shard_lacks_is_refused(tmp_path):
+    write(tmp_path, {"w": np.ones(2, "float32")}, name="a.safetensors")
+    write(tmp_path, {"v": np.ones(2, "float32")}, name="b.safetensors")
+    listed = {"w": "a.safetensors", "v": "b.safetensors"}
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": listed}))
+    open_weights(tmp_path).close()
+    for name, shard in (("gone", "a.safetensors"), ("v", "a.safetensors")):
+        index.write_text(json.dumps({"weight_map": listed | {name: shard}}))
+        with pytest.raises(CheckpointFileError, match=rf"index\.json.*: '{name}' in {shard};"):
+            open_weights(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("index", "said"),
     [
@@ -422,6 +435,21 @@ def test_a_checksum_is_the_files(tmp_path):
     assert sha256(tmp_path / "x").startswith("ba7816bf8f01cfea")
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"]
+)
+def test_a_git_lfs_pointer_is_called_so(name, tmp_path):
+    (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(CheckpointFileError, match="is a Git LFS pointer.*`git lfs pull`") as error:
+        open_weights(tmp_path)
+    assert str(tmp_path / name) in str(error.value)
+    with pytest.raises(CheckpointFileError, match="is a Git LFS pointer"):
+        read_json(tmp_path / name)
+
+
 # --- torch files -------------------------------------------------------------------------------
 
 
@@ -446,8 +474,7 @@ def torch():
 
 @pytest.mark.reference
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before torch 1.6"])
-@pytest.mark.parametrize("wrapped", [True, False])
-def test_torch_files_of_every_kind_are_read(zipped, wrapped, torch, tmp_path):
+def test_torch_files_of_every_kind_are_read(zipped, torch, tmp_path):
     state = {
         name.removeprefix("torch."): torch.arange(6).reshape(2, 3).to(dtype)
         for name, dtype in ((str(d), d) for d in (
@@ -458,8 +485,7 @@ def test_torch_files_of_every_kind_are_read(zipped, wrapped, torch, tmp_path):
     state |= {"scalar": torch.tensor(2.5), "empty": torch.zeros(0, 3)}
     state |= {"transposed": torch.arange(6.0).reshape(2, 3).T}
     state |= {"parameter": torch.nn.Parameter(torch.ones(2))}
-    saved = {"state_dict": state, "epoch": 3} if wrapped else state | {"epoch": 3}
-    torch.save(saved, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     with open_weights(tmp_path) as weights:
         assert weights.format == "torch"
         assert weights.header.keys() == state.keys()
@@ -484,6 +510,44 @@ def test_a_sparse_torch_tensor_is_refused_by_name(torch, tmp_path):
     torch.save({"w": torch.eye(3).to_sparse()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointFileError, match="'w' is stored as sparse_coo"):
         open_weights(tmp_path)
+
+
+@pytest.mark.reference
+def test_a_torch_tensor_without_values_is_refused_by_name(torch, tmp_path):
+    torch.save({"w": torch.empty(3, device="meta")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointFileError, match="'w' has a shape and no values"):
+        open_weights(tmp_path)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("ema", r"'ema' \(dict that holds tensors: 2\)"),
+        ("list", r"'ema' \(list that holds tensors: 2\)"),
+        ({}, r"'ema' \(dict\)"), (3, r"'ema' \(int\)"), ("1.0", r"'ema' \(str\)"),
+        (None, r"'ema' \(NoneType\)"),
+    ],
+)  # fmt: skip
+def test_what_is_no_tensor_in_a_torch_file_is_refused_by_name(value, said, zipped, torch, tmp_path):
+    held = {"a": torch.ones(2), "b": {"c": [torch.ones(3)]}}
+    value = held if value == "ema" else list(held.values()) if value == "list" else value
+    saved = {"w": torch.ones(2), "ema": value}
+    torch.save(saved, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointFileError, match=rf"pytorch_model\.bin has entries.*{said}"):
+        open_weights(tmp_path)
+
+
+@pytest.mark.reference
+def test_a_checkpoint_of_training_is_called_so_with_the_way_out(torch, tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"state_dict": {"w": torch.ones(2)}, "epoch": 3, "loops": {}}, path)
+    with pytest.raises(CheckpointFileError, match="checkpoint of training.*beside epoch, loops"):
+        open_weights(tmp_path)
+    torch.save(torch.load(path)["state_dict"], path)  # the way out
+    with open_weights(tmp_path) as weights:
+        assert weights.header.keys() == {"w"}
 
 
 @pytest.mark.reference

@@ -308,6 +308,46 @@ def test_a_file_in_the_folders_place_is_refused_and_kept(tmp_path):
     assert (tmp_path / "model").read_text() == "mine"
 
 
+@pytest.mark.parametrize("way_there", ["dot", "absolute", "link", "above", "above, absolute"])
+def test_the_current_directory_and_those_above_it_are_refused_and_kept(
+    way_there, tmp_path, monkeypatch
+):
+    here = tmp_path / "project" / "work"
+    here.mkdir(parents=True)
+    (here / "mine.txt").write_text("mine")
+    (tmp_path / "link").symlink_to(here)
+    monkeypatch.chdir(here)
+    before, inode = tree(tmp_path), here.stat().st_ino
+    target = {
+        "dot": ".", "absolute": here, "link": tmp_path / "link", "above": "..",
+        "above, absolute": tmp_path,
+    }[way_there]  # fmt: skip
+    with pytest.raises(CheckpointFileError, match=r"current directory.*choose a folder within"):
+        save(target, 1)
+    assert Path.cwd() == here
+    assert here.stat().st_ino == inode
+    assert tree(tmp_path) == before
+    save("model", 1)  # the way out
+    assert (here / "model" / "config.json").read_text() == "1"
+
+
+def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointFileError, match="the folder to save to is ''"):
+        save("", 1)
+    assert not tree(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a directory in use can't be removed")
+def test_a_current_directory_that_is_gone_is_said_so(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    with pytest.raises(CheckpointFileError, match="the current directory is gone"):
+        save("model", 1)
+    assert not tree(tmp_path)
+
+
 def test_a_folder_below_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointFileError, match="model can't be written"):

@@ -77,7 +77,10 @@ def test_every_problem_is_named_in_one_message():
     assert lines["unknown in the file"] == "another.surprise, surprise"
     assert lines["variables that nothing fills"] == "stranger/kernel"
     assert lines["variables that the model lacks"] == "layer_0/heads, n2/gamma"
-    assert "norm.bias (5,) for norm/beta (4,)" in lines["of another shape"]
+    assert (
+        "norm.bias (5,) for norm/beta, where the file should have (4,)"
+        in (lines["of another shape"])
+    )
     assert "layer.0.up.0 + layer.0.up.1" in lines["of another shape"]
 
 

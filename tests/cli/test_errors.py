@@ -151,3 +151,14 @@ def test_a_message_of_several_lines_becomes_one():
     assert one_line("it does not match:\n  missing: a\n  unknown: b\n") == (
         "it does not match: missing: a; unknown: b"
     )
+
+
+@pytest.mark.parametrize("target", [".", ".."])
+def test_an_export_over_the_current_directory_is_refused(
+    target, run, checkpoints, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    line = failure(run("export", checkpoints["plain"], target))
+    assert "the current directory" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]

@@ -138,7 +138,10 @@ def test_shapes_other_than_the_configs_are_all_named(run, copy):
     config["intermediate_size"] = 33
     (copy / "config.json").write_text(json.dumps(config), "utf-8")
     line = failure(run("verify", copy))
-    assert "encoder.layer.0.intermediate.dense.weight (32, 16) for layer_0/up/kernel" in line
+    assert (
+        "encoder.layer.0.intermediate.dense.weight (32, 16) for layer_0/up/kernel, where the file "
+        "should have (33, 16)"
+    ) in line
     assert "layer_1/down" in line
 
 

@@ -18,6 +18,7 @@ from inarch.errors import (
     CheckpointFileError,
     ConfigError,
     InarchError,
+    InputError,
     MissingExtraError,
     PresetError,
     WeightMapError,
@@ -95,6 +96,11 @@ def test_a_config_that_is_no_json_object_is_refused(text, folder):
     refused(folder, CheckpointFileError, r"config\.json.*(is not JSON|holds a JSON)")
 
 
+def test_a_config_that_git_lfs_has_not_fetched_is_called_so(folder):
+    (folder / "config.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    refused(folder, CheckpointFileError, r"config\.json is a Git LFS pointer")
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "", "BERT", None, 3, ["bert"], {}])
 def test_an_unknown_model_type_lists_the_known_ones(kind, folder):
     configure(folder, model_type=kind)
@@ -107,6 +113,13 @@ def test_an_unknown_model_type_lists_the_known_ones(kind, folder):
 def test_unknown_fields_are_all_named_with_the_file(folder):
     configure(folder, rope_theta=5.0, window=[3])
     said = refused(folder, ConfigError, r"rope_theta=5\.0, window=\[3\]")
+    assert str(folder / "config.json") in said
+
+
+def test_a_quantized_checkpoint_is_called_so(folder):
+    configure(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    said = refused(folder, ConfigError, "quantized checkpoints aren't read.*made from")
+    assert "Remove" not in said
     assert str(folder / "config.json") in said
 
 
@@ -171,6 +184,25 @@ def test_debertas_unusable_sizes_are_blamed_and_not_what_they_imply(field, value
     config = {"hidden_size": 1536, "pooler_hidden_size": 1536, "attention_head_size": 64}
     with pytest.raises(ConfigError, match=f"'{field}' has the unusable value"):
         DEBERTA.arguments(config | {field: value}, ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"position_buckets": 3}, "bucket_size=3 .*bucket_size is 'position_buckets' there"),
+        ({"num_attention_heads": 3}, "num_heads=3 .*num_heads is 'num_attention_heads' there"),
+    ],
+)
+def test_sizes_that_fit_no_layer_are_named_as_the_file_has_them(changes, said, tmp_path):
+    DebertaV3Backbone(**SIZES, bucket_size=4).save_to_preset(tmp_path)
+    text = json.loads((tmp_path / "config.json").read_text())
+    text.pop("attention_head_size", None)
+    (tmp_path / "config.json").write_text(json.dumps(text | changes))
+    assert str(tmp_path / "config.json") in refused(tmp_path, ConfigError, said)
+    if "position_buckets" in changes:  # what the caller gives is the caller's
+        with pytest.raises(InputError) as error:
+            Backbone.from_preset(tmp_path, bucket_size=2)
+        assert "config.json" not in str(error.value)
 
 
 def test_a_field_that_is_asked_for_a_head_is_named_with_the_file(tmp_path):
@@ -257,9 +289,18 @@ def test_everything_that_does_not_fit_is_named_in_one_message(folder):
         "encoder.layer.0.output.dense.bias",
         "unknown in the file": "encoder.layer.0.adapter.weight, encoder.layer.1.output.dense.bias",
         "of another shape": "encoder.layer.0.attention.self.query.weight (4, 5) for "
-        "layer_0/attention/query/kernel (4, 4), encoder.layer.0.intermediate.dense.bias (6, 1) "
-        "for layer_0/up/bias (6,)",
+        "layer_0/attention/query/kernel, where the file should have (4, 4), "
+        "encoder.layer.0.intermediate.dense.bias (6, 1) for layer_0/up/bias, where the file should "
+        "have (6,)",
     }
+
+
+def test_a_transposed_tensor_is_told_the_shape_that_the_file_should_have(folder):
+    arrays = tensors(folder)
+    name = "encoder.layer.0.intermediate.dense.weight"
+    rewrite(folder, arrays | {name: np.ascontiguousarray(arrays[name].T)})
+    expected = rf"{name} \(4, 6\) for layer_0/up/kernel, where the file should have \(6, 4\)"
+    refused(folder, WeightMapError, expected)
 
 
 def test_the_proof_says_the_same_without_loading(folder):
@@ -398,6 +439,14 @@ def test_a_folder_that_can_not_be_made_is_refused_by_name(good, tmp_path):
         model.save_to_preset(tmp_path / "file" / "out")
     with pytest.raises(CheckpointFileError, match="is a file"):
         model.save_to_preset(tmp_path / "file")
+
+
+@pytest.mark.parametrize("target", ["", "."])
+def test_a_model_is_not_saved_over_the_current_directory(target, good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointFileError, match=r"is ''|is the current directory"):
+        Backbone.from_preset(good).save_to_preset(target)
+    assert not content(tmp_path)
 
 
 def test_a_refused_checkpoint_leaves_keras_as_it_was(folder):

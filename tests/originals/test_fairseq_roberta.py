@@ -226,7 +226,8 @@ def test_untied_output_embeddings_are_of_their_own(tmp_path):
     one, two = (MaskedLM.from_preset(f, preprocessor=None) for f in (folder, tmp_path / "ours"))
     assert values(one) == values(two)
     write(folder, tensors)
-    with pytest.raises(WeightMapError, match="are tied, and the file holds two different"):
+    said = "are tied, and the file holds two different.*untie_weights_roberta"
+    with pytest.raises(WeightMapError, match=said):
         MaskedLM.from_preset(folder, preprocessor=None)
 
 

@@ -255,7 +255,9 @@ def test_a_size_that_is_not_the_tensors_is_refused_with_both(name, size, openai)
     saved["dims"][name] = size
     torch.save(saved, path)
     refused(
-        path.parent, WeightMapError, rf"of another shape: .*\b{DIMS[name]}\b.* for .*\b{size}\b"
+        path.parent,
+        WeightMapError,
+        rf"of another shape: .*\b{DIMS[name]}\b.* for .* should have .*\b{size}\b",
     )
 
 

@@ -55,6 +55,7 @@ BESIDE = {
     "val_loss": "how far training had come; not saved",
     "best_loss": "how far training had come; not saved",
 }
+UNTIE = f"{MODEL} should say 'untie_weights_roberta': True in its 'args', or in 'model' of 'cfg'"
 TRAINING = ("dropout", "attention_dropout", "pooler_dropout")
 SIZES = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads")
 BASE = dict(zip(SIZES, (12, 768, 3072, 12), strict=True))
@@ -183,7 +184,7 @@ def _open(folder: Path, with_pieces: bool) -> Opened:
             "different models"
         )
     config = _config(path, reader.beside) | {"vocab_size": count}
-    return Opened(source, config, weights, left, beside)
+    return Opened(source, config, weights, left, beside, untie=UNTIE)
 
 
 def _beside(path: Path, reader: TorchFile) -> dict[str, str]:

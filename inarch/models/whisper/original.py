@@ -19,6 +19,7 @@ from inarch.checkpoints.rule import NOTHING, Entry, dense, embedding, norm, rule
 from inarch.checkpoints.source import Head, Source
 from inarch.errors import CheckpointFileError, ConfigError
 
+BESIDE = "beside the model in its file, such as the state of training; not saved"
 MODEL = "model.bin"
 SPEC, REVISIONS = "WhisperSpec", 3
 GENERATION = "generation_config.json"
@@ -198,6 +199,7 @@ def _open_openai(path: Path) -> Opened:
         raise CheckpointFileError(
             f"{path} is no Whisper of OpenAI's: it should have 'dims' beside 'model_state_dict'"
         )
+    reader.refuse_others()
     weights = Weights([reader.shard], [reader])
     weights.format = "OpenAI's checkpoint"
     width = dims.get("n_audio_state")
@@ -214,6 +216,7 @@ def _open_openai(path: Path) -> Opened:
         OPENAI_TABLE,
         config,
         weights,
+        aside={name: BESIDE for name in reader.beside if name != "dims"},
         fields=_tokens(dims.get("n_vocab")),
         beside={GENERATION: {"alignment_heads": heads}},
     )
