@@ -249,7 +249,8 @@ def test_a_config_of_other_sizes_than_the_weights_is_refused(folder):
 def test_segments_are_as_many_as_googles_code_assumes(folder):
     config = {n: v for n, v in CONFIG.items() if n != "type_vocab_size"}
     (folder / "bert_config.json").write_text(json.dumps(config))
-    refused(folder, WeightMapError, r"\(2, 8\) for segment_embedding/embeddings \(16, 8\)")
+    said = r"\(2, 8\) for segment_embedding/embeddings, where the file should have \(16, 8\)"
+    refused(folder, WeightMapError, said)
 
 
 def test_a_checkpoint_under_another_name_is_found(folder):
