@@ -37,11 +37,8 @@ def load(setting: Setting) -> Iterator[Row]:
     size = (Path(folder) / "model.safetensors").stat().st_size / 2**20
     names = ["read_file", "load_inarch", *(["load_keras_hub"] if installed("keras_hub") else [])]
     floor, ours, *hub = medians([Probe(name, (folder,)) for name in names], setting.repeats)
-    ratio = ours["seconds"] / floor["seconds"]
-    yield Row(
-        f"`from_preset` of BERT base ({size:.0f} MiB) over only reading the file into JAX",
-        f"{ours['seconds']:.2f} s over {floor['seconds']:.2f} s", ratio, 3,
-    )  # fmt: skip
+    what = f"`from_preset` of BERT base ({size:.0f} MiB) over only reading the file into JAX"
+    yield Row.over(what, ours["seconds"], floor["seconds"], 3)
     yield Row(
         "its peak memory above the imports, over the weights",
         f"{ours['peak']:.0f} MiB (only reading: {floor['peak']:.0f} MiB)",
@@ -64,8 +61,7 @@ def imports(setting: Setting) -> Iterator[Row]:
     )
     yield Row("`import inarch` over `import keras`", f"{bare:.3f} s over {keras:.2f} s",
         bare / keras, 1.15)  # fmt: skip
-    yield Row("every room and architecture over `import keras`",
-        f"{rooms:.2f} s over {keras:.2f} s", rooms / keras, 1.15)  # fmt: skip
+    yield Row.over("every room and architecture over `import keras`", rooms, keras, 1.15)
 
 
 def first_vector(setting: Setting) -> Iterator[Row]:
@@ -86,8 +82,8 @@ def first_vector(setting: Setting) -> Iterator[Row]:
             setting.repeats,
         )
     )
-    yield Row(f"{what}, on JAX", f"{jax:.2f} s over {theirs:.2f} s", jax / theirs, 0.8)
-    yield Row(f"{what}, on torch", f"{torch:.2f} s over {theirs:.2f} s", torch / theirs)
+    yield Row.over(f"{what}, on JAX", jax, theirs, 0.8)
+    yield Row.over(f"{what}, on torch", torch, theirs)
 
 
 def proof(setting: Setting) -> Iterator[Row]:
@@ -153,8 +149,7 @@ def fourier(setting: Setting) -> Iterator[Row]:
         # In one process and in turns: the machine is the same for both.
         (found,) = medians([Probe("forward_fnet", tuple(map(str, shape)))], 1)
         ours, theirs = found["ours"], found["theirs"]
-        yield Row(f"{what}, {shape[0]} x {shape[1]}", f"{ours:.2f} s over {theirs:.2f} s",
-            ours / theirs, 0.83)  # fmt: skip
+        yield Row.over(f"{what}, {shape[0]} x {shape[1]}", ours, theirs, 0.83)
 
 
 def deberta(setting: Setting) -> Iterator[Row]:
@@ -174,16 +169,9 @@ def deberta(setting: Setting) -> Iterator[Row]:
             max(1, setting.repeats // 2),
         )
         shape = f"{batch} x {length} tokens, on JAX"
-        yield Row(
-            f"{what}, {shape}",
-            f"{ours['seconds']:.2f} s over {theirs['seconds']:.2f} s",
-            ours["seconds"] / theirs["seconds"], 1 / 1.3,
-        )  # fmt: skip
-        yield Row(
-            f"peak memory of it over transformers', {shape}",
-            f"{ours['peak']:.0f} MiB over {theirs['peak']:.0f} MiB",
-            ours["peak"] / theirs["peak"], 1,
-        )  # fmt: skip
+        yield Row.over(f"{what}, {shape}", ours["seconds"], theirs["seconds"], 1 / 1.3)
+        memory = f"peak memory of it over transformers', {shape}"
+        yield Row.over(memory, ours["peak"], theirs["peak"], 1, "MiB")
 
 
 def log_mel(setting: Setting) -> Iterator[Row]:

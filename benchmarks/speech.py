@@ -57,11 +57,8 @@ def _base(setting: Setting) -> Iterator[Row]:
             )  # fmt: skip
     original = others[peers.index("hear_openai")]
     for backend, ours in (("JAX", jax), ("torch", torch)):
-        yield Row(
-            f"peak memory of it over openai-whisper's, loading included, on {backend}",
-            f"{ours['peak']:.0f} MiB over {original['peak']:.0f} MiB",
-            ours["peak"] / original["peak"], 1.2,
-        )  # fmt: skip
+        memory = f"peak memory of it over openai-whisper's, loading included, on {backend}"
+        yield Row.over(memory, ours["peak"], original["peak"], 1.2, "MiB")
 
 
 def _tiny(setting: Setting) -> Iterator[Row]:
@@ -71,11 +68,8 @@ def _tiny(setting: Setting) -> Iterator[Row]:
         [Probe(name, (folder,), file=FILE) for name in ("hear_inarch", "hear_transformers")],
         setting.repeats,
     )
-    yield Row(
-        "Whisper tiny, the same: time over transformers', on JAX",
-        f"{ours['seconds']:.2f} s over {theirs['seconds']:.2f} s",
-        ours["seconds"] / theirs["seconds"], 1 / 1.3,
-    )  # fmt: skip
+    what = "Whisper tiny, the same: time over transformers', on JAX"
+    yield Row.over(what, ours["seconds"], theirs["seconds"], 1 / 1.3)
 
 
 def long_audio(setting: Setting) -> Iterator[Row]:

@@ -23,6 +23,15 @@ class Row:
             return ""
         return "pass" if self.value <= self.limit else "**miss**"
 
+    @classmethod
+    def over(
+        cls, what: str, ours: float, theirs: float, limit: float | None = None, unit: str = "s"
+    ) -> Row:
+        """Our figure over theirs: seconds, or another unit in whole numbers."""
+        digits = 2 if unit == "s" else 0
+        figures = f"{ours:.{digits}f} {unit} over {theirs:.{digits}f} {unit}"
+        return cls(what, figures, ours / theirs, limit)
+
     def cells(self) -> tuple[str, ...]:
         value = "" if self.value is None else f"{self.value:.3g}{self.unit}"
         limit = "" if self.limit is None else f"<= {self.limit:.3g}{self.unit}"

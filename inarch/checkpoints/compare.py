@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inarch.checkpoints.files import Weights, open_weights
+from inarch.checkpoints.files import open_weights
+from inarch.checkpoints.weights import Weights
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inarch.checkpoints.files import DTYPES, Shard, TensorInfo, Weights
 from inarch.checkpoints.mapped import MappedFile
+from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
 from inarch.errors import CheckpointFileError
 
 # From 4 on a tensor's dtype is stored. CTranslate2 has written 6 since its version 3.

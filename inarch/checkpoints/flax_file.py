@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.files import CODES, DTYPES, Shard, TensorInfo, Weights
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.message_pack import Raw, unpack
+from inarch.checkpoints.weights import CODES, DTYPES, Shard, TensorInfo, Weights
 from inarch.errors import CheckpointError, CheckpointFileError
 
 # Flax's extensions of MessagePack, and the key by which an array is known that was cut in pieces

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from inarch.checkpoints.files import Shard, TensorInfo, sharded
+from inarch.checkpoints.files import sharded
 from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.source import Source, canonical
+from inarch.checkpoints.weights import Shard, TensorInfo
 
 # Shards of a new export hold at most this many bytes.
 SHARD_LIMIT = 5_000_000_000

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from inarch.checkpoints.config import write_fields
-from inarch.checkpoints.files import DTYPES, TensorInfo, Weights, sharded
+from inarch.checkpoints.files import sharded
 from inarch.checkpoints.layout import SHARD_LIMIT
 from inarch.checkpoints.pattern import Pattern, Shape
 from inarch.checkpoints.rule import NOTHING, Rule, Zeros, expanded
 from inarch.checkpoints.source import Source, canonical, match
 from inarch.checkpoints.transfer import check_copy
+from inarch.checkpoints.weights import DTYPES, TensorInfo, Weights
 from inarch.errors import WeightMapError
 
 

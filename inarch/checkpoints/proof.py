@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.files import TensorInfo
 from inarch.checkpoints.pattern import Pattern, Shape
 from inarch.checkpoints.source import Source, match
+from inarch.checkpoints.weights import TensorInfo
 from inarch.errors import WeightMapError
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inarch.checkpoints.config import ConfigEntry, ConfigMap, read_fields
-from inarch.checkpoints.files import TensorInfo
 from inarch.checkpoints.pattern import Pattern, Shape
 from inarch.checkpoints.rule import (
     Derived,
@@ -22,6 +21,7 @@ from inarch.checkpoints.rule import (
     holds,
     prefixed,
 )
+from inarch.checkpoints.weights import TensorInfo
 from inarch.errors import ConfigError, WeightMapError
 
 # So many tensors are named in each line of an error.

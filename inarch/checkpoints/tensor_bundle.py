@@ -14,9 +14,9 @@ import numpy as np
 
 import inarch.wire as wire
 from inarch.checkpoints.crc32c import crc32c, masked
-from inarch.checkpoints.files import DTYPES, Shard, TensorInfo, Weights
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.table_file import read_table
+from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
 from inarch.errors import CheckpointError, CheckpointFileError
 
 # tensorflow/core/framework/types.proto; quantized, complex and string tensors aren't read.

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.files import DTYPES, TensorInfo, Weights
 from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.rule import Rule
 from inarch.checkpoints.source import Plan
+from inarch.checkpoints.weights import DTYPES, TensorInfo, Weights
 from inarch.errors import WeightMapError
 
 Shape = tuple[int, ...]

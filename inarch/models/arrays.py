@@ -51,10 +51,9 @@ def check_arrays(
     whole = {n: x for n, x in given.items() if "int" in model.input[n].dtype}
     for name, array in given.items():
         if not hasattr(array, "shape"):
+            numbers = " of whole numbers" if name in whole else ""
             raise InputTypeError(
-                f"input {name!r} is a {type(array).__name__}; give an array of whole numbers"
-                if name in whole
-                else f"input {name!r} is a {type(array).__name__}; give an array"
+                f"input {name!r} is a {type(array).__name__}; give an array{numbers}"
             )
     shapes = {n: tuple(x.shape) for n, x in whole.items()}
     for name, shape in shapes.items():

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import keras
 
 from inarch.errors import PresetError
+from inarch.models import export
 from inarch.models import preset as presets
 from inarch.models.model import Model
 from inarch.models.variables import build_without_values
@@ -88,7 +89,7 @@ class Backbone(Model):
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
-        presets.save(self, folder)
+        export.save(self, folder)
 
 
 def text_inputs(*extra: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checkpoint folders to models and back."""
+"""Checkpoint folders to models."""
 
 from __future__ import annotations
 
@@ -6,38 +6,35 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from inarch.checkpoints import files, folder, hub, layout, transfer
-from inarch.checkpoints.config import Field, write_fields
-from inarch.checkpoints.files import Weights
+from inarch.checkpoints import files, hub, layout, transfer
+from inarch.checkpoints.config import Field
 from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
+from inarch.checkpoints.weights import Weights
 from inarch.errors import (
-    CheckpointError,
     CheckpointFileError,
     ConfigError,
     InputError,
     WeightMapError,
 )
 from inarch.models import registry
+from inarch.models.export import CONFIG, backbone_of, json_text, write_checkpoint, write_texts
 from inarch.models.variables import (
     build_without_values,
-    get_value,
     initialize,
     named_variables,
     set_value,
 )
 
-CONFIG = "config.json"
 # What Hugging Face's format says beside it of how a model generates, and of what it is fed.
 BESIDE = ("generation_config.json", "preprocessor_config.json")
 
@@ -144,7 +141,7 @@ class Checkpoint:
             CheckpointFileError: one can't be read.
         """
         if self.original:
-            return {name: _json_text(said) for name, said in self.original.beside.items()}
+            return {name: json_text(said) for name, said in self.original.beside.items()}
         there = [self.folder / name for name in BESIDE if (self.folder / name).is_file()]
         return {path.name: _text_at(path) for path in there}
 
@@ -198,7 +195,7 @@ class Checkpoint:
         arguments = self.arguments()
         build = build or (lambda: self.backbone(**arguments))
         model, _ = build_without_values(build)
-        arguments = _backbone(model).arguments
+        arguments = backbone_of(model).arguments
         ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
         proof, *_ = [
             prove(source, weights.header, ours, arguments, head, self.tie, str(self.folder))
@@ -218,8 +215,8 @@ class Checkpoint:
         Raises:
             CheckpointFileError: the folder can't be written.
         """
-        _write(folder, self.config_text, self.weights.shards, self.weights.read)
-        _write_texts(folder, self.texts_beside())
+        write_checkpoint(folder, self.config_text, self.weights.shards, self.weights.read)
+        write_texts(folder, self.texts_beside())
 
     def restore(self, model: keras.Model, waiting: list[Any], head: str | None = None) -> None:
         """Load the weights into `model`, whose variables wait for values.
@@ -228,11 +225,11 @@ class Checkpoint:
         `model.fresh_weights`; a warning names them. Without `head`, a task's head is fresh.
         """
         variables = named_variables(model)
-        arguments = dict(_backbone(model).arguments)
+        arguments = dict(backbone_of(model).arguments)
         fresh: set[str] = set()
         head = head if head and self.holds(head) else None
         if head is None:
-            fresh |= variables.keys() - named_variables(_backbone(model)).keys()
+            fresh |= variables.keys() - named_variables(backbone_of(model)).keys()
         present = self.source.arguments(self.config, self.weights.header)
         if self.original and self.original.left:
             warnings.warn(
@@ -266,10 +263,6 @@ class Checkpoint:
             )
 
 
-def _backbone(model: keras.Model) -> Any:
-    return getattr(model, "backbone", model)
-
-
 def _check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str, Any]) -> None:
     """Refuse what isn't floating point, say where precision is lost."""
     whole = [name for name, code in stored.items() if not code.startswith(("F", "BF"))]
@@ -282,101 +275,6 @@ def _check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str
         warnings.warn(f"{where} stores float64, rounded to float32 on loading", stacklevel=5)
 
 
-@dataclass(frozen=True)
-class HeadToSave:
-    """The head of a task as its export needs it: name, config arguments, other config fields."""
-
-    name: str
-    arguments: Mapping[str, Any]
-    fields: Mapping[str, Any]
-
-
-def save(
-    model: keras.Model,
-    destination: str | os.PathLike,
-    head: HeadToSave | None = None,
-    tie: bool | None = None,
-    extra: Callable[[Path], None] = lambda folder: None,
-) -> None:
-    """Write `model` to a folder in the format it came in (Hugging Face's where it is new).
-
-    The folder is replaced as a whole or not at all.
-
-    Args:
-        tie: whether output and input embeddings are one; `None` is what the checkpoint said, whose
-            head is carried along.
-        extra: writes further files, such as the tokenizer's, into the new folder.
-
-    Raises:
-        CheckpointFileError: the folder can't be written.
-    """
-    backbone = _backbone(model)
-    sources = registry.of_backbone(type(backbone)).sources
-    arguments = backbone.arguments
-    variables = named_variables(model)
-    ours = {name: tuple(v.shape) for name, v in variables.items()}
-    # A task built around a loaded backbone is written as that backbone's checkpoint was.
-    origin = backbone if model.layout is None else model
-    old: layout.Layout | None = origin.layout
-    written_as = old.config["model_type"] if old else sources[0].model_type
-    (source,) = (s for s in sources if s.model_type == written_as)
-    name = head.name if head else None
-    if tie is None:
-        tie = old is None or old.config.get("tie_word_embeddings", True) is not False
-    code = _code(next(iter(variables.values())))
-    shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
-    header = {n: info for shard in shards for n, info in shard.tensors.items()}
-    plan = match(source, header, ours, arguments, name, tie, "this model")
-    carried = dict(origin.carried)
-    if old is None or old.head != name:
-        for idle in plan.carried.keys() - carried.keys():
-            carried[idle] = np.zeros(header[idle].shape, files.DTYPES[header[idle].dtype])
-    lost = sorted(plan.carried.keys() - carried.keys())
-    if lost:
-        raise CheckpointError(
-            f"the checkpoint's {', '.join(lost)} were not kept with this model; "
-            "load it with from_preset to write them back"
-        )
-    values = transfer.exporter(
-        plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
-    )
-    with folder.replacing(destination, layout.is_weight_file) as fresh:
-        text = _config_text(source, old, arguments, head, tie, code)
-        _write(fresh, text, shards, values)
-        _write_texts(fresh, old.beside if old else {})
-        extra(fresh)
-
-
-def _write(
-    folder: Path,
-    config_text: str,
-    shards: Sequence[files.Shard],
-    values: Callable[[str], np.ndarray],
-) -> None:
-    for shard in shards:
-        files.write_safetensors(folder / shard.filename, shard, values)
-    if len(shards) > 1 or shards[0].filename != "model.safetensors":
-        _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
-    (folder / CONFIG).write_bytes(config_text.encode())
-
-
-def _code(variable: Any) -> str:
-    return files.CODES[np.dtype(variable.dtype)]
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(_json_text(value), "utf-8")
-
-
-def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
-    for name, text in texts.items():
-        (folder / name).write_bytes(text.encode())
-
-
-def _json_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
 def _text_at(path: Path) -> str:
     try:
         return path.read_bytes().decode()
@@ -384,30 +282,3 @@ def _text_at(path: Path) -> str:
         raise CheckpointFileError(
             f"{path} can't be read as text ({e}); fetch it again, or take it out of the folder"
         ) from e
-
-
-def _config_text(
-    source: Source,
-    old: layout.Layout | None,
-    arguments: Mapping[str, Any],
-    head: HeadToSave | None,
-    tie: bool,
-    code: str,
-) -> str:
-    """The text of config.json; the checkpoint's own, to the byte, where nothing changed."""
-    config: dict[str, Any] = dict(old.config) if old else {"model_type": source.model_type}
-    name = head.name if head else None
-    if old is None or old.head != name:
-        written = source.heads[name].architectures[0] if name else source.architecture
-        config["architectures"] = [written]
-    if old is None:
-        config["dtype"] = np.dtype(files.DTYPES[code]).name
-    write_fields(source.config, arguments, config, complete=old is None)
-    if head:
-        write_fields(source.heads[head.name].config, head.arguments, config)
-        config |= head.fields
-    if tie != config.get("tie_word_embeddings", True):
-        config["tie_word_embeddings"] = tie
-    if old and config == old.config:
-        return old.config_text
-    return _json_text(config)

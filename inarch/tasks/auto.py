@@ -9,7 +9,8 @@ from pathlib import Path
 from inarch.checkpoints.compare import Comparison, compare
 from inarch.checkpoints.proof import Proof
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint, save
+from inarch.models.export import save
+from inarch.models.preset import Checkpoint
 from inarch.tasks import sentence_transformers
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.preprocessor import tokenizer_of

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import keras
 
-from inarch.models.preset import Checkpoint, HeadToSave
+from inarch.models.export import HeadToSave
+from inarch.models.preset import Checkpoint
 from inarch.tasks.task import Task
 
 

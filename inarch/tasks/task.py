@@ -15,7 +15,8 @@ import keras
 from inarch.checkpoints.files import read_json
 from inarch.errors import InputError, PresetError
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint, HeadToSave, save
+from inarch.models.export import HeadToSave, save
+from inarch.models.preset import Checkpoint
 from inarch.models.variables import build_without_values
 from inarch.tasks.preprocessor import TextPreprocessor, tokenizer_of
 from inarch.tasks.text_model import TextModel

@@ -11,7 +11,8 @@ import numpy as np
 
 from inarch.errors import ConfigError, InputError
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint, HeadToSave
+from inarch.models.export import HeadToSave
+from inarch.models.preset import Checkpoint
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.task import Task, check_count
 

@@ -23,7 +23,6 @@ from inarch.text.guard import (
 from inarch.text.sources import described
 from inarch.text.spec import complete, model_max_length
 from inarch.text.variants import Variants
-from inarch.text.whisper_spec import is_whisper
 
 
 class Tokenizer:
@@ -145,16 +144,17 @@ class Tokenizer:
 
     @classmethod
     def _assembled(cls, spec: str, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Self:
-        """An instance from the three parts, whatever signature a subclass's constructor has.
-
-        Whisper's tokenizers have a class of their own, which the config names.
-        """
-        from inarch.text.whisper import WhisperTokenizer
-
-        whisper = cls is Tokenizer and is_whisper(spec, config)
-        self: Any = WhisperTokenizer.__new__(WhisperTokenizer) if whisper else cls.__new__(cls)
+        """An instance from the three parts, whatever signature a subclass's constructor has."""
+        own = [kind for kind in Tokenizer.__subclasses__() if kind._is_of(spec, config)]
+        kind = own[0] if own and cls is Tokenizer else cls
+        self: Any = kind.__new__(kind)
         Tokenizer.__init__(self, spec, config=config, files=files)
         return self
+
+    @classmethod
+    def _is_of(cls, spec: str, config: Mapping[str, Any]) -> bool:
+        """Whether files are of a model whose tokenizer has this class as its own."""
+        return False
 
     @property
     def vocabulary_size(self) -> int:

@@ -16,6 +16,7 @@ from inarch.text.languages import LANGUAGES, language_code
 from inarch.text.spec import complete
 from inarch.text.tokenizer import Tokenizer
 from inarch.text.whisper_control import ControlTokens
+from inarch.text.whisper_spec import is_whisper
 from inarch.text.whisper_symbols import non_speech
 from inarch.text.whisper_words import UNSPACED, Words, split_on_characters, split_on_spaces
 
@@ -67,6 +68,10 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
         }
         encoded = {name: value.encode("utf-8") for name, value in files.items()}
         super().__init__(files[file_room.SPEC_FILE], config=config, files=encoded)
+
+    @classmethod
+    def _is_of(cls, spec: str, config: Mapping[str, Any]) -> bool:
+        return is_whisper(spec, config)
 
     @staticmethod
     def _complete(

@@ -20,8 +20,9 @@ import numpy as np
 
 from inarch.checkpoints import files
 from inarch.checkpoints.config import Field
-from inarch.checkpoints.files import CODES, SafetensorsFile, Shard, TensorInfo
+from inarch.checkpoints.files import SafetensorsFile
 from inarch.checkpoints.source import Source, canonical
+from inarch.checkpoints.weights import CODES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, OriginalError
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files
-from inarch.checkpoints.files import TensorInfo
 from inarch.checkpoints.source import Plan, Source, match
+from inarch.checkpoints.weights import TensorInfo
 from inarch.errors import InarchError, MissingExtraError, OriginalError
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import named_variables

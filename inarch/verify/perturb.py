@@ -16,9 +16,9 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files
-from inarch.checkpoints.files import Shard
 from inarch.checkpoints.rule import Rule
 from inarch.checkpoints.source import match
+from inarch.checkpoints.weights import DTYPES, Shard
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import named_variables
 
@@ -69,7 +69,7 @@ def perturb_checkpoint(
 
     def value(name: str) -> np.ndarray:
         name = plan.ties.get(name, name)
-        dtype = files.DTYPES[header[name].dtype]
+        dtype = DTYPES[header[name].dtype]
         return fresh[name].astype(dtype) if name in fresh else checkpoint.weights.read(name)
 
     shard = Shard("model.safetensors", dict(header), {"format": "pt"})

@@ -14,12 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from inarch.checkpoints.files import (
-    CODES,
-    DTYPES,
     HEADER_LIMIT,
     SafetensorsFile,
-    Shard,
-    TensorInfo,
     index_of,
     open_weights,
     read_json,
@@ -27,6 +23,7 @@ from inarch.checkpoints.files import (
     sharded,
     write_safetensors,
 )
+from inarch.checkpoints.weights import CODES, DTYPES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, MissingExtraError
 
 quick = settings(

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints import folder as folders
-from inarch.checkpoints.files import Shard, TensorInfo, write_safetensors
+from inarch.checkpoints.files import write_safetensors
 from inarch.checkpoints.folder import replacing
 from inarch.checkpoints.layout import is_weight_file
+from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError
 
 SHARD = Shard("model.safetensors", {n: TensorInfo("F32", (500,)) for n in "ab"})

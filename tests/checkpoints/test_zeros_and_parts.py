@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints.config import ConfigMap, constant, same
-from inarch.checkpoints.files import TensorInfo
 from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.proof import prove
 from inarch.checkpoints.rule import norm, under, zeros
 from inarch.checkpoints.source import Source
 from inarch.checkpoints.transfer import load
+from inarch.checkpoints.weights import TensorInfo
 from inarch.errors import ConfigError, WeightMapError
 
 from .toy import Memory

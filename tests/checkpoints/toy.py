@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from inarch.checkpoints.files import TensorInfo
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.weights import TensorInfo
 
 SOURCE = Source(
     model_type="toy",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints import files
-from inarch.checkpoints.files import CODES, Shard, TensorInfo
+from inarch.checkpoints.weights import CODES, Shard, TensorInfo
 from inarch.errors import MissingExtraError
 from inarch.models import registry
 from inarch.models.variables import named_variables

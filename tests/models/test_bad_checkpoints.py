@@ -13,7 +13,8 @@ import pytest
 
 import inarch.models
 from inarch.checkpoints import files
-from inarch.checkpoints.files import Shard, TensorInfo, open_weights, write_safetensors
+from inarch.checkpoints.files import open_weights, write_safetensors
+from inarch.checkpoints.weights import CODES, Shard, TensorInfo
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
@@ -61,7 +62,7 @@ def tensors(folder):
 
 
 def rewrite(folder, arrays):
-    infos = {n: TensorInfo(files.CODES[a.dtype], a.shape) for n, a in arrays.items()}
+    infos = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}
     shard = Shard("model.safetensors", infos, {"format": "pt"})
     write_safetensors(folder / "model.safetensors", shard, arrays.__getitem__)
 

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from inarch.checkpoints.files import Shard, TensorInfo, open_weights, write_safetensors
+from inarch.checkpoints.files import open_weights, write_safetensors
+from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.f_net.backbone import FNetBackbone

@@ -9,8 +9,8 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import numpy as np
 import pytest
 
-from inarch.checkpoints import files
-from inarch.checkpoints.files import Shard, TensorInfo, open_weights, write_safetensors
+from inarch.checkpoints.files import open_weights, write_safetensors
+from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, PresetError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
@@ -311,7 +311,7 @@ def test_half_precision_stays_what_it_was(folder, tensors, tmp_path):
 
 def test_weights_that_are_whole_numbers_are_refused(folder, tensors):
     name = "bert/encoder/layer_1/attention/self/key/kernel"
-    changed = tensors | {name: tensors[name].astype(files.DTYPES["I32"])}
+    changed = tensors | {name: tensors[name].astype(DTYPES["I32"])}
     write_bundle(folder / "bert_model.ckpt", changed)
     refused(folder, WeightMapError, "not in floating point")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints import files
+from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError
 from inarch.verify.golden import LIMIT, Golden, differences
 from inarch.verify.reference import Reference
@@ -72,7 +73,7 @@ def test_a_file_of_another_kind_is_named(content, path):
 
 @pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"format": "inarch golden 0"}])
 def test_weights_that_are_no_golden_file_are_told_from_it(metadata, path):
-    shard = files.Shard(path.name, {"a": files.TensorInfo("F32", (2,))}, metadata)
+    shard = Shard(path.name, {"a": TensorInfo("F32", (2,))}, metadata)
     files.write_safetensors(path, shard, lambda name: np.zeros(2, "float32"))
     assert "inarch verify --golden" in refused(path)
 

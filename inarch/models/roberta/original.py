@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.config import Only, constant, only, rate, same
-from inarch.checkpoints.files import TorchFile, Weights
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import Entry, dense, embedding, norm, rule, tied, under, unused, zeros
 from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.torch_file import TorchFile
+from inarch.checkpoints.weights import Weights
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.text.files import text_at
 from inarch.text.originals import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary

@@ -13,10 +13,12 @@ from typing import Any
 from inarch.checkpoints import slashed
 from inarch.checkpoints.config import constant, inert, only, same
 from inarch.checkpoints.ctranslate2_file import open_ctranslate2
-from inarch.checkpoints.files import TensorInfo, TorchFile, Weights, read_json
+from inarch.checkpoints.files import read_json
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import NOTHING, Entry, dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.torch_file import TorchFile
+from inarch.checkpoints.weights import TensorInfo, Weights
 from inarch.errors import CheckpointFileError, ConfigError
 
 BESIDE = "beside the model in its file, such as the state of training; not saved"

@@ -1,0 +1,84 @@
+"""The tensors of a checkpoint: what its files say of them, and their values one at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from inarch.errors import CheckpointFileError
+
+DTYPES: dict[str, np.dtype] = {
+    code: np.dtype(kind)
+    for code, kind in {
+        "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16,
+        "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2,
+        "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+        "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?", "C64": "<c8",
+    }.items()
+}  # fmt: skip
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of one tensor. `dtype` is the format's code, such as `"F32"`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One weight file: its name, its metadata, and its tensors in the order of their bytes."""
+
+    filename: str
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str] | None = None
+
+
+class Weights:
+    """The tensors of a checkpoint, in one file or several.
+
+    `header` maps every name to its `TensorInfo`; `read(name)` gives the values, valid until
+    the next call at least. Use as a context manager.
+    """
+
+    format = "safetensors"
+
+    def __init__(self, shards: Sequence[Shard], readers: Sequence[Any]):
+        self.shards = tuple(shards)
+        self.header: dict[str, TensorInfo] = {}
+        self._readers: dict[str, Any] = {}
+        for shard, reader in zip(shards, readers, strict=True):
+            for name, info in shard.tensors.items():
+                if name in self.header:
+                    raise CheckpointFileError(f"tensor {name!r} is in two weight files")
+                self.header[name] = info
+                self._readers[name] = reader
+
+    def read(self, name: str) -> np.ndarray:
+        """The values of a tensor, read-only, shape as in the header."""
+        return self._readers[name].read(name)
+
+    def release(self, name: str) -> None:
+        """Say that the values of a tensor are no longer needed in memory."""
+        self._readers[name].release(name)
+
+    def close(self) -> None:
+        for reader in set(self._readers.values()):
+            reader.close()
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

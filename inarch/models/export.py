@@ -1,0 +1,149 @@
+"""A model written to a folder in the format it came in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.checkpoints import files, folder, layout, transfer
+from inarch.checkpoints.config import write_fields
+from inarch.checkpoints.source import Source, match
+from inarch.checkpoints.weights import CODES, DTYPES, Shard
+from inarch.errors import CheckpointError
+from inarch.models import registry
+from inarch.models.variables import get_value, named_variables
+
+CONFIG = "config.json"
+
+
+def backbone_of(model: keras.Model) -> Any:
+    return getattr(model, "backbone", model)
+
+
+@dataclass(frozen=True)
+class HeadToSave:
+    """The head of a task as its export needs it: name, config arguments, other config fields."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+
+def save(
+    model: keras.Model,
+    destination: str | os.PathLike,
+    head: HeadToSave | None = None,
+    tie: bool | None = None,
+    extra: Callable[[Path], None] = lambda folder: None,
+) -> None:
+    """Write `model` to a folder in the format it came in (Hugging Face's where it is new).
+
+    The folder is replaced as a whole or not at all.
+
+    Args:
+        tie: whether output and input embeddings are one; `None` is what the checkpoint said, whose
+            head is carried along.
+        extra: writes further files, such as the tokenizer's, into the new folder.
+
+    Raises:
+        CheckpointFileError: the folder can't be written.
+    """
+    backbone = backbone_of(model)
+    sources = registry.of_backbone(type(backbone)).sources
+    arguments = backbone.arguments
+    variables = named_variables(model)
+    ours = {name: tuple(v.shape) for name, v in variables.items()}
+    # A task built around a loaded backbone is written as that backbone's checkpoint was.
+    origin = backbone if model.layout is None else model
+    old: layout.Layout | None = origin.layout
+    written_as = old.config["model_type"] if old else sources[0].model_type
+    (source,) = (s for s in sources if s.model_type == written_as)
+    name = head.name if head else None
+    if tie is None:
+        tie = old is None or old.config.get("tie_word_embeddings", True) is not False
+    code = _code(next(iter(variables.values())))
+    shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
+    header = {n: info for shard in shards for n, info in shard.tensors.items()}
+    plan = match(source, header, ours, arguments, name, tie, "this model")
+    carried = dict(origin.carried)
+    if old is None or old.head != name:
+        for idle in plan.carried.keys() - carried.keys():
+            carried[idle] = np.zeros(header[idle].shape, DTYPES[header[idle].dtype])
+    lost = sorted(plan.carried.keys() - carried.keys())
+    if lost:
+        raise CheckpointError(
+            f"the checkpoint's {', '.join(lost)} were not kept with this model; "
+            "load it with from_preset to write them back"
+        )
+    values = transfer.exporter(
+        plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
+    )
+    with folder.replacing(destination, layout.is_weight_file) as fresh:
+        text = _config_text(source, old, arguments, head, tie, code)
+        write_checkpoint(fresh, text, shards, values)
+        write_texts(fresh, old.beside if old else {})
+        extra(fresh)
+
+
+def write_checkpoint(
+    folder: Path,
+    config_text: str,
+    shards: Sequence[Shard],
+    values: Callable[[str], np.ndarray],
+) -> None:
+    for shard in shards:
+        files.write_safetensors(folder / shard.filename, shard, values)
+    if len(shards) > 1 or shards[0].filename != "model.safetensors":
+        _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
+    (folder / CONFIG).write_bytes(config_text.encode())
+
+
+def _code(variable: Any) -> str:
+    return CODES[np.dtype(variable.dtype)]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json_text(value), "utf-8")
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _config_text(
+    source: Source,
+    old: layout.Layout | None,
+    arguments: Mapping[str, Any],
+    head: HeadToSave | None,
+    tie: bool,
+    code: str,
+) -> str:
+    """The text of config.json; the checkpoint's own, to the byte, where nothing changed."""
+    config: dict[str, Any] = dict(old.config) if old else {"model_type": source.model_type}
+    name = head.name if head else None
+    if old is None or old.head != name:
+        written = source.heads[name].architectures[0] if name else source.architecture
+        config["architectures"] = [written]
+    if old is None:
+        config["dtype"] = np.dtype(DTYPES[code]).name
+    write_fields(source.config, arguments, config, complete=old is None)
+    if head:
+        write_fields(source.heads[head.name].config, head.arguments, config)
+        config |= head.fields
+    if tie != config.get("tie_word_embeddings", True):
+        config["tie_word_embeddings"] = tie
+    if old and config == old.config:
+        return old.config_text
+    return json_text(config)
