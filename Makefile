@@ -83,12 +83,14 @@ clean:
 	@$(call weights,.venv)
 	touch $@
 
-# torch comes first, so that what follows is resolved around this very version.
+# torch comes first, so that what follows is resolved around this very version. Whisper comes without
+# what it names: that is also triton, which crashes in a process that has imported TensorFlow.
 .venv-all/.installed: pyproject.toml requirements/demo.txt | .venv-all/bin/python
 	.venv-all/bin/python -m pip install --quiet torch==2.13.0
 	.venv-all/bin/python -m pip install --quiet --editable '.[jax,tensorflow,dev]' \
 		'transformers>=5' sentence-transformers sentencepiece flax \
-		openai-whisper==20250625 pysrt webvtt-py
+		numba tiktoken more-itertools pysrt webvtt-py
+	.venv-all/bin/python -m pip install --quiet --no-deps openai-whisper==20250625
 	-.venv-all/bin/python -m pip install --quiet $(SPEECH)
 	@$(call weights,.venv-all)
 	touch $@
