@@ -52,19 +52,14 @@ def source_among(names: Container[str]) -> tuple[str, ...] | None:
     return next((files for files in SOURCES if all(file in names for file in files)), None)
 
 
-def model_type(folder: str | os.PathLike) -> str | None:
-    """What kind of model a folder's config.json says it holds; None where it says nothing."""
-    value = _model_config(folder).get("model_type")
-    return value if isinstance(value, str) else None
-
-
 def vocabulary_size(folder: str | os.PathLike) -> int | None:
     """How many tokens the model of a folder's config.json has; None where it says nothing."""
-    value = _model_config(folder).get("vocab_size")
+    value = model_config(folder).get("vocab_size")
     return value if type(value) is int else None
 
 
-def _model_config(folder: str | os.PathLike) -> dict[str, Any]:
+def model_config(folder: str | os.PathLike) -> dict[str, Any]:
+    """What a folder's config.json says of its model; {} where there is none."""
     path = Path(folder) / MODEL_CONFIG_FILE
     return object_of(*text_at(path), ConfigError) if path.is_file() else {}
 

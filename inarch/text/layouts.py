@@ -163,15 +163,11 @@ LAYOUTS = (
 )
 
 
-def layout_of(config: Config, model_type: str | None, default: str | None) -> Layout | None:
-    """The layout that a folder's two configs name; `default` is a model type.
-
-    None where they name another.
-    """
-    name = str(config.get("tokenizer_class") or "").removesuffix("Fast")
-    if name:
-        return next((x for x in LAYOUTS if x.tokenizer_class == name), None)
-    return next((x for x in LAYOUTS if x.model_type == (model_type or default)), None)
+def layout_of(tokenizer_class: str | None, model_type: str) -> Layout | None:
+    """The layout of a class of tokenizers, else that of a kind of model; None for another's."""
+    if tokenizer_class:
+        return next((x for x in LAYOUTS if x.tokenizer_class == tokenizer_class), None)
+    return next((x for x in LAYOUTS if x.model_type == model_type), None)
 
 
 def with_defaults(config: Config, defaults: Config) -> dict[str, Any]:

@@ -10,7 +10,20 @@ from inarch.text import files as file_room
 from inarch.text.spec import word_piece_spec
 from inarch.text.whisper_spec import is_whisper
 
-ModelType = Callable[[], str | None]
+ModelConfig = Callable[[], Mapping[str, Any]]
+# Whose `vocab.txt` is WordPiece as BERT has it: the classes that are BERT's under another name, and
+# the kinds of model that come with one of them. Others have a file of that name too, such as
+# MPNet (RoBERTa's special tokens), BertJapanese (MeCab), PhoBERT (byte pairs) and ESM (residues).
+WORD_PIECE = (
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "ConvBertTokenizer",
+    "MobileBertTokenizer",
+)
+WORD_PIECE_MODELS = ("bert", "distilbert", "electra", "convbert", "mobilebert")
+# How a Japanese BERT may split words, and words into pieces, as all others do.
+SPLITS = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
 # How tokenizer_config.json and config.json name the kinds of byte-level encoding.
 BYTE_LEVEL = {
     "RobertaTokenizer": byte_level.ROBERTA,
@@ -23,7 +36,7 @@ BYTE_LEVEL = {
 
 
 def described(
-    files: Mapping[str, bytes], config: dict[str, Any], model_type: ModelType
+    files: Mapping[str, bytes], config: dict[str, Any], model: ModelConfig
 ) -> tuple[str, dict[str, Any]]:
     """The text of a tokenizer.json, and the config completed by what the kind of model implies.
 
@@ -32,12 +45,12 @@ def described(
     Args:
         files: the tokenizer's files by name, with at least one of `files.SOURCES` whole.
         config: the tokenizer_config.json.
-        model_type: says what kind of model the checkpoint's config.json is of, if it does.
+        model: gives what the checkpoint's config.json says, if there is one.
 
     Raises:
         CheckpointError: a file is damaged, or made for a kind of tokenizer that isn't known.
     """
-    spec, config = _described(files, config, model_type)
+    spec, config = _described(files, config, model)
     if is_whisper(spec, config):
         named = {"tokenizer_class": byte_level.WHISPER["tokenizer_class"]}
         config = layouts.with_defaults(config | named, byte_level.WHISPER)
@@ -45,17 +58,19 @@ def described(
 
 
 def _described(
-    files: Mapping[str, bytes], config: dict[str, Any], model_type: ModelType
+    files: Mapping[str, bytes], config: dict[str, Any], model: ModelConfig
 ) -> tuple[str, dict[str, Any]]:
     names = file_room.source_among(files)
     assert names is not None  # `read_folder` sees to it
     texts = [file_room.text_of(files, name) for name in names if not name.endswith(".model")]
     if names == (file_room.SPEC_FILE,):
         return texts[0], config
+    kind, model_type = kind_of(config, model())
     if names == (file_room.VOCABULARY_FILE,):
+        _check_word_piece(names, config, kind or model_type)
         spec = word_piece_spec(file_room.parse_vocabulary(texts[0]), config)
     elif names == (file_room.IDS_FILE, file_room.MERGES_FILE):
-        kind = str(config.get("tokenizer_class") or "").removesuffix("Fast") or model_type()
+        kind = kind or model_type
         if kind is not None and kind not in BYTE_LEVEL:
             raise unknown_kind(names, kind, BYTE_LEVEL)
         ids, merges = byte_level.parse_ids(texts[0]), byte_level.parse_merges(texts[1])
@@ -64,20 +79,39 @@ def _described(
         spec = byte_level.byte_pair_spec(ids, merges, config)
     else:
         (name,) = names
-        kind = model_type()
-        layout = layouts.layout_of(config, kind, file_room.SENTENCE_PIECE_FILES[name])
+        layout = layouts.layout_of(kind, model_type or file_room.SENTENCE_PIECE_FILES[name])
         if layout is None:
             known = [x.tokenizer_class for x in layouts.LAYOUTS]
-            raise unknown_kind(names, config.get("tokenizer_class") or kind, known)
+            raise unknown_kind(names, kind or model_type, known)
         config = layouts.with_defaults(config, layout.defaults)
         spec = layouts.spec_for(files[name], layout, config, name=name)
     return json.dumps(spec), config
 
 
+def kind_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The tokenizer's class and the model's kind, where a folder's two configs name them."""
+    named = config.get("tokenizer_class") or model.get("tokenizer_class")
+    model_type = model.get("model_type")
+    return (
+        str(named).removesuffix("Fast") if named else None,
+        model_type if isinstance(model_type, str) else None,
+    )
+
+
+def _check_word_piece(names: tuple[str, ...], config: Mapping[str, Any], kind: str | None) -> None:
+    """A `vocab.txt` is of BERT's kind, as far as the configs say."""
+    if kind is not None and kind not in WORD_PIECE + WORD_PIECE_MODELS:
+        raise unknown_kind(names, kind, WORD_PIECE)
+    for name, usual in SPLITS.items():
+        if config.get(name, usual) != usual:
+            raise unknown_kind(names, f"{name}={config[name]}", WORD_PIECE)
+
+
 def unknown_kind(names: tuple[str, ...], kind: object, known: Any) -> ConfigError:
     """The error for a vocabulary whose use isn't known."""
     return ConfigError(
-        f"{' and '.join(names)} belong to a tokenizer of kind {kind!r}; from such files only "
-        f"{', '.join(known)} can be made. Give the folder a {file_room.SPEC_FILE}, which "
-        "transformers writes with `tokenizer.save_pretrained(folder)`."
+        f"{' and '.join(names)} {'belong' if len(names) > 1 else 'belongs'} to a tokenizer of kind "
+        f"{kind!r}; from such files only {', '.join(known)} can be made. Give the folder a "
+        f"{file_room.SPEC_FILE}, which transformers writes with "
+        "`tokenizer.save_pretrained(folder)`, where its tokenizer has one."
     )

@@ -140,7 +140,7 @@ class Tokenizer:
     @classmethod
     def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:
         config = file_room.merged_config(found)
-        spec, config = described(found, config, partial(file_room.model_type, folder))
+        spec, config = described(found, config, partial(file_room.model_config, folder))
         return cls._assembled(spec, config, found)
 
     @classmethod
