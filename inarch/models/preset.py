@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files, folder, hub, layout, transfer
-from inarch.checkpoints.config import write_fields
+from inarch.checkpoints.config import tied, write_fields
 from inarch.checkpoints.files import Weights
 from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
@@ -103,7 +103,8 @@ class Checkpoint:
     @property
     def tie(self) -> bool:
         """Whether the output embeddings are the input embeddings."""
-        return self.config.get("tie_word_embeddings", True) is not False
+        with self._naming_the_config():
+            return tied(self.config)
 
     def holds(self, head: str) -> bool:
         """Whether the weights of `head` are in the checkpoint."""
@@ -292,7 +293,7 @@ def save(
     (source,) = (s for s in sources if s.model_type == written_as)
     name = head.name if head else None
     if tie is None:
-        tie = old is None or old.config.get("tie_word_embeddings", True) is not False
+        tie = old is None or tied(old.config)
     code = _code(next(iter(variables.values())))
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
