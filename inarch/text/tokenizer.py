@@ -34,7 +34,9 @@ class Tokenizer:
 
     A special token spelled out in a text, such as "[SEP]", is ordinary text, so that a text can't
     forge the model's control tokens. `allow_special=("[MASK]",)` lets exactly those through,
-    `allow_special="all"` all of them, as transformers does.
+    `allow_special="all"` all of them, as transformers does. Where the model's own vocabulary would
+    match such a token (Unigram does), its text is cut after the first character; if the model
+    knows neither side of the cut, two unknown tokens stand there in place of one.
 
     Args:
         spec: text of a tokenizer.json.
