@@ -315,6 +315,20 @@ class ConfigMap:
         return known
 
 
+def tied(config: Mapping[str, Any]) -> bool:
+    """Whether output and input embeddings are one, as they are where a config doesn't say.
+
+    Raises:
+        ConfigError: the field is neither true nor false, which transformers refuses too.
+    """
+    value = config.get("tie_word_embeddings", True)
+    if not isinstance(value, bool):
+        raise ConfigError(
+            f"config field 'tie_word_embeddings' is {value!r}; it must be true or false"
+        )
+    return value
+
+
 def read_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the mapped fields of `config` give."""
     read = (entry for entry in entries if isinstance(entry, Field | Constant))

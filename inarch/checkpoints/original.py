@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.config import write_fields
+from inarch.checkpoints.config import tied, write_fields
 from inarch.checkpoints.files import sharded
 from inarch.checkpoints.layout import SHARD_LIMIT
 from inarch.checkpoints.pattern import Pattern, Shape
@@ -50,7 +50,7 @@ class Opened:
 
     @property
     def tie(self) -> bool:
-        return self.config.get("tie_word_embeddings", True) is not False
+        return tied(self.config)
 
     def arguments(self) -> dict[str, Any]:
         """Our backbone's arguments, from their config."""

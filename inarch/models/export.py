@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files, folder, layout, transfer
-from inarch.checkpoints.config import write_fields
+from inarch.checkpoints.config import tied, write_fields
 from inarch.checkpoints.source import Source, match
 from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError
@@ -67,7 +67,7 @@ def save(
     (source,) = (s for s in sources if s.model_type == written_as)
     name = head.name if head else None
     if tie is None:
-        tie = old is None or old.config.get("tie_word_embeddings", True) is not False
+        tie = old is None or tied(old.config)
     code = _code(next(iter(variables.values())))
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
@@ -142,7 +142,7 @@ def _config_text(
     if head:
         write_fields(source.heads[head.name].config, head.arguments, config)
         config |= head.fields
-    if tie != config.get("tie_word_embeddings", True):
+    if tie != tied(config):
         config["tie_word_embeddings"] = tie
     if old and config == old.config:
         return old.config_text

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from inarch.checkpoints import files, hub, layout, transfer
-from inarch.checkpoints.config import Field
+from inarch.checkpoints.config import Field, tied
 from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
@@ -107,7 +107,8 @@ class Checkpoint:
     @property
     def tie(self) -> bool:
         """Whether the output embeddings are the input embeddings."""
-        return self.config.get("tie_word_embeddings", True) is not False
+        with self._naming_the_config():
+            return tied(self.config)
 
     def holds(self, head: str) -> bool:
         """Whether the weights of `head` are in the checkpoint."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from inarch.checkpoints.config import tied
 from inarch.checkpoints.files import read_json
 from inarch.errors import InputError, PresetError
 from inarch.models.backbone import Backbone
@@ -188,7 +189,7 @@ class Task(TextModel):
     @property
     def tie(self) -> bool:
         """Whether output and input embeddings are one variable."""
-        return self.layout.config.get("tie_word_embeddings", True) if self.layout else True
+        return tied(self.layout.config) if self.layout else True
 
     def write_files(self, folder: Path) -> None:
         """Write what belongs to the preset beside config and weights."""

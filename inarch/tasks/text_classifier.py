@@ -221,7 +221,14 @@ def _labels(config: Mapping[str, Any]) -> list[str]:
             raise ConfigError(
                 f"config field 'id2label' is {str(names)[:80]!r}; it must name the classes 0 to n"
             )
-        return [str(names[key]) for key in sorted(names, key=int)]
+        labels = [str(names[key]) for key in sorted(names, key=int)]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"config field 'id2label' gives {labels.count(twice)} classes the name {twice!r}; "
+                "an answer couldn't be told from another: give each class its own"
+            )
+        return labels
     return [f"LABEL_{i}" for i in range(config.get("num_labels") or 2)]
 
 

@@ -9,22 +9,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
+from inarch.text import roles
 from inarch.text.files import object_of
 from inarch.text.spec import content
 
-ROBERTA_ROLES: dict[str, Any] = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "sep_token": "</s>",
-    "cls_token": "<s>",
-    "unk_token": "<unk>",
-    "pad_token": "<pad>",
-    "mask_token": "<mask>",
+# What a tokenizer_config.json leaves out, by the class of the tokenizer. RoBERTa's mask takes the
+# space before it.
+MASK = {"content": "<mask>", "lstrip": True, "special": True}
+ROBERTA: dict[str, Any] = {**roles.ROBERTA, "mask_token": MASK}
+WHISPER = {**roles.GPT2, "tokenizer_class": "WhisperTokenizer"}
+KINDS: dict[str, dict[str, Any]] = {
+    "RobertaTokenizer": ROBERTA,
+    "GPT2Tokenizer": roles.GPT2,
+    "WhisperTokenizer": WHISPER,
 }
-# What a tokenizer_config.json leaves out. RoBERTa's mask takes the space before it.
-ROBERTA = {**ROBERTA_ROLES, "mask_token": {"content": "<mask>", "lstrip": True, "special": True}}
-GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
-WHISPER = {**GPT2, "tokenizer_class": "WhisperTokenizer"}
 
 
 def _letters() -> tuple[str, ...]:

@@ -18,11 +18,11 @@ MERGES_FILE = "merges.txt"
 CONFIG_FILE = "tokenizer_config.json"
 MODEL_CONFIG_FILE = "config.json"
 
-# A SentencePiece model's file, and the kind of model that names its own so.
+# A SentencePiece model's file, and the tokenizers that name their own so.
 SENTENCE_PIECE_FILES = {
-    "spm.model": "deberta-v2",
-    "sentencepiece.bpe.model": "xlm-roberta",
-    "spiece.model": "albert",
+    "spm.model": "DebertaV2Tokenizer",
+    "sentencepiece.bpe.model": "XLMRobertaTokenizer",
+    "spiece.model": "AlbertTokenizer",
 }
 # The files that make a tokenizer, the best first; of several, the first that is there is read.
 SOURCES: tuple[tuple[str, ...], ...] = (
@@ -52,19 +52,14 @@ def source_among(names: Container[str]) -> tuple[str, ...] | None:
     return next((files for files in SOURCES if all(file in names for file in files)), None)
 
 
-def model_type(folder: str | os.PathLike) -> str | None:
-    """What kind of model a folder's config.json says it holds; None where it says nothing."""
-    value = _model_config(folder).get("model_type")
-    return value if isinstance(value, str) else None
-
-
 def vocabulary_size(folder: str | os.PathLike) -> int | None:
     """How many tokens the model of a folder's config.json has; None where it says nothing."""
-    value = _model_config(folder).get("vocab_size")
+    value = model_config(folder).get("vocab_size")
     return value if type(value) is int else None
 
 
-def _model_config(folder: str | os.PathLike) -> dict[str, Any]:
+def model_config(folder: str | os.PathLike) -> dict[str, Any]:
+    """What a folder's config.json says of its model; {} where there is none."""
     path = Path(folder) / MODEL_CONFIG_FILE
     return object_of(*text_at(path), ConfigError) if path.is_file() else {}
 

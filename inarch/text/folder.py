@@ -12,6 +12,9 @@ from inarch.text.files import MODEL_CONFIG_FILE, SOURCES, SPEC_FILE, TOKENIZER_F
 # CTranslate2's lists of tokens, which say nothing of merges.
 TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")
 
+# What Git holds in place of a large file (git-lfs, docs/spec.md).
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 def read_folder(
     folder: str | os.PathLike, extra: Iterable[str] = (), vocabulary_size: int | None = None
@@ -30,6 +33,12 @@ def read_folder(
         there = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
     except OSError as error:
         raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
+    for name, data in there.items():
+        if data.startswith(LFS_POINTER):
+            raise CheckpointFileError(
+                f"{root / name} is a Git LFS pointer, not the file itself: "
+                "fetch it with `git lfs pull`."
+            )
     found = originals.in_our_files(root, there) if native else there
     if source_among(found) is None and any(name in found for name in tiktoken.FILES):
         size = vocabulary_size or file_room.vocabulary_size(root)

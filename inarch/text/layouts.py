@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.errors import CheckpointError
-from inarch.text.byte_level import ROBERTA_ROLES, flag
+from inarch.text import roles
+from inarch.text.byte_level import flag
 from inarch.text.sentence_piece import (
     CONTROL,
     MODEL_TYPES,
@@ -25,10 +26,6 @@ from inarch.text.spec import content, special
 
 Config = Mapping[str, Any]
 Part = dict[str, Any]
-BERT_NAMES = {"bos_token": "[CLS]", "eos_token": "[SEP]", "cls_token": "[CLS]"} | {
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
 # A mask takes the space before it.
 SPACED_MASK: dict[str, Any] = {"lstrip": True, "special": True}
 
@@ -110,68 +107,35 @@ class Layout:
 
     Attributes:
         title: the family.
-        tokenizer_class, model_type: how tokenizer_config.json and config.json name it.
+        tokenizer_class: how tokenizer_config.json names it.
         parts: makes the vocabulary and what goes around it.
         defaults: what a tokenizer_config.json leaves out.
     """
 
     title: str
     tokenizer_class: str
-    model_type: str
     parts: Callable[[Model, Config], Part]
     defaults: Config
 
 
 MASK = {"content": "<mask>", **SPACED_MASK}
-LAYOUTS = (
-    Layout(
-        "DeBERTa-v2",
-        "DebertaV2Tokenizer",
-        "deberta-v2",
-        deberta,
-        {**BERT_NAMES, "unk_token": "[UNK]", "pad_token": "[PAD]"},
-    ),
-    Layout("XLM-RoBERTa", "XLMRobertaTokenizer", "xlm-roberta", xlm_roberta, ROBERTA_ROLES),
-    Layout(
-        "CamemBERT",
-        "CamembertTokenizer",
-        "camembert",
-        camembert,
-        {**ROBERTA_ROLES, "mask_token": MASK},
-    ),
-    Layout(
-        "ALBERT",
-        "AlbertTokenizer",
-        "albert",
-        albert,
-        {**BERT_NAMES, "unk_token": "<unk>", "pad_token": "<pad>"},
-    ),
-    Layout(
-        "FNet",
-        "FNetTokenizer",
-        "fnet",
-        albert,
-        {
-            **BERT_NAMES,
-            "unk_token": "<unk>",
-            "pad_token": "<pad>",
-            "mask_token": {"content": "[MASK]", **SPACED_MASK},
-            "do_lower_case": False,
-            "keep_accents": True,
-        },
-    ),
-)
-
-
-def layout_of(config: Config, model_type: str | None, default: str | None) -> Layout | None:
-    """The layout that a folder's two configs name; `default` is a model type.
-
-    None where they name another.
-    """
-    name = str(config.get("tokenizer_class") or "").removesuffix("Fast")
-    if name:
-        return next((x for x in LAYOUTS if x.tokenizer_class == name), None)
-    return next((x for x in LAYOUTS if x.model_type == (model_type or default)), None)
+CAMEMBERT = {**roles.ROBERTA, "mask_token": MASK}
+FNET = {
+    **roles.ALBERT,
+    "mask_token": {"content": "[MASK]", **SPACED_MASK},
+    "do_lower_case": False,
+    "keep_accents": True,
+}
+LAYOUTS = {
+    layout.tokenizer_class: layout
+    for layout in (
+        Layout("DeBERTa-v2", "DebertaV2Tokenizer", deberta, roles.DEBERTA),
+        Layout("XLM-RoBERTa", "XLMRobertaTokenizer", xlm_roberta, roles.ROBERTA),
+        Layout("CamemBERT", "CamembertTokenizer", camembert, CAMEMBERT),
+        Layout("ALBERT", "AlbertTokenizer", albert, roles.ALBERT),
+        Layout("FNet", "FNetTokenizer", albert, FNET),
+    )
+}
 
 
 def with_defaults(config: Config, defaults: Config) -> dict[str, Any]:
@@ -242,7 +206,7 @@ def _pieces(model: Model) -> list[list]:
 def _names(config: Config) -> dict[str, str]:
     """Role to token."""
     return {
-        role: content(value, role) or "" for role, value in config.items() if role in ROBERTA_ROLES
+        role: content(value, role) or "" for role, value in config.items() if role in roles.ROLES
     }
 
 

@@ -17,9 +17,11 @@ from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
 from inarch.text.byte_level import parse_ids
-from inarch.text.files import object_of, text_of
+from inarch.text.files import SPEC_FILE, merged_config, object_of, text_of
 from inarch.text.layouts import check_unigram
 from inarch.text.sentence_piece_model import read_model
+from inarch.text.sources import described
+from inarch.text.spec import complete
 
 GOOGLE_CONFIG = "bert_config.json"
 DICTIONARY, ENCODER, MERGES = "dict.txt", "encoder.json", "vocab.bpe"
@@ -58,15 +60,16 @@ def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
     given = dict(files)
     google = given.pop(GOOGLE_CONFIG, None) is not None
     ours = {name: data for name, data in given.items() if name not in FILES}
-    if "tokenizer.json" in ours:
+    if SPEC_FILE in ours:
         return ours
     if google and "vocab.txt" in ours:
         return _google(folder, ours)
     if FNET_PIECES in given:
         check_unigram(read_model(given[FNET_PIECES], FNET_PIECES), "FNet")
         config = {"tokenizer_class": "FNetTokenizer"}
-        return {"spiece.model": given[FNET_PIECES], "tokenizer_config.json": _json(config)} | ours
-    return _fairseq(given, ours) if whole(given) else ours
+        made = {"spiece.model": given[FNET_PIECES], "tokenizer_config.json": _json(config)}
+        return _in_one_file(made | ours)
+    return _in_one_file(_fairseq(given, ours)) if whole(given) else ours
 
 
 def whole(files: Container[str]) -> bool:
@@ -83,6 +86,17 @@ def absent(files: Container[str]) -> str:
         f" {DICTIONARY} is fairseq's: put {ENCODER} and {MERGES} beside it, GPT-2's byte pair "
         f"encoding that RoBERTa is used with, or the {PIECES} that XLM-R and CamemBERT come with."
     )
+
+
+def _in_one_file(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with a tokenizer.json beside them.
+
+    Of some of the others transformers makes what the original isn't: of FNet's SentencePiece model
+    a tokenizer that adds no special tokens.
+    """
+    spec, config = described(files, merged_config(files), {})
+    completed, _ = complete(json.loads(spec), config)
+    return files | {SPEC_FILE: _json(completed)}
 
 
 # --- Google's BERT -----------------------------------------------------------------------------

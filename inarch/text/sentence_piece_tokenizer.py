@@ -12,8 +12,9 @@ from inarch.text import files as file_room
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
 from inarch.text.encoding import Encoding
 from inarch.text.guard import batch_entry, check_batch, check_text
+from inarch.text.roles import ROLES
 from inarch.text.sentence_piece import REMOVED, USER_DEFINED, Model, read_model, tokenizer_spec
-from inarch.text.spec import ROLES, content
+from inarch.text.spec import content
 from inarch.text.tokenizer import Tokenizer
 
 PROTO_FILE = "tokenizer.model"

@@ -1,29 +1,26 @@
 """The description of a tokenizer, from whichever files a checkpoint has."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from inarch.errors import ConfigError
 from inarch.text import byte_level, layouts
 from inarch.text import files as file_room
+from inarch.text.roles import BERT, ROLES_OF, kind_of
 from inarch.text.spec import word_piece_spec
 from inarch.text.whisper_spec import is_whisper
 
-ModelType = Callable[[], str | None]
-# How tokenizer_config.json and config.json name the kinds of byte-level encoding.
-BYTE_LEVEL = {
-    "RobertaTokenizer": byte_level.ROBERTA,
-    "GPT2Tokenizer": byte_level.GPT2,
-    "roberta": byte_level.ROBERTA,
-    "gpt2": byte_level.GPT2,
-    "WhisperTokenizer": byte_level.WHISPER,
-    "whisper": byte_level.WHISPER,
-}
+# Whose `vocab.txt` is WordPiece as BERT has it: the classes that are BERT's under another name.
+# Others have a file of that name too, such as MPNet (RoBERTa's special tokens), BertJapanese
+# (MeCab), PhoBERT (byte pairs) and ESM (residues).
+WORD_PIECE = tuple(kind for kind, tokens in ROLES_OF.items() if tokens is BERT)
+# How a Japanese BERT may split words, and words into pieces, as all others do.
+SPLITS = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
 
 
 def described(
-    files: Mapping[str, bytes], config: dict[str, Any], model_type: ModelType
+    files: Mapping[str, bytes], config: dict[str, Any], model: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """The text of a tokenizer.json, and the config completed by what the kind of model implies.
 
@@ -32,12 +29,12 @@ def described(
     Args:
         files: the tokenizer's files by name, with at least one of `files.SOURCES` whole.
         config: the tokenizer_config.json.
-        model_type: says what kind of model the checkpoint's config.json is of, if it does.
+        model: what the checkpoint's config.json says; {} where there is none.
 
     Raises:
         CheckpointError: a file is damaged, or made for a kind of tokenizer that isn't known.
     """
-    spec, config = _described(files, config, model_type)
+    spec, config = _described(files, config, model)
     if is_whisper(spec, config):
         named = {"tokenizer_class": byte_level.WHISPER["tokenizer_class"]}
         config = layouts.with_defaults(config | named, byte_level.WHISPER)
@@ -45,39 +42,48 @@ def described(
 
 
 def _described(
-    files: Mapping[str, bytes], config: dict[str, Any], model_type: ModelType
+    files: Mapping[str, bytes], config: dict[str, Any], model: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     names = file_room.source_among(files)
     assert names is not None  # `read_folder` sees to it
     texts = [file_room.text_of(files, name) for name in names if not name.endswith(".model")]
+    kind = kind_of(config, model)
     if names == (file_room.SPEC_FILE,):
-        return texts[0], config
+        return texts[0], config | {"tokenizer_class": kind} if kind in ROLES_OF else config
     if names == (file_room.VOCABULARY_FILE,):
+        _check_word_piece(names, config, kind)
         spec = word_piece_spec(file_room.parse_vocabulary(texts[0]), config)
     elif names == (file_room.IDS_FILE, file_room.MERGES_FILE):
-        kind = str(config.get("tokenizer_class") or "").removesuffix("Fast") or model_type()
-        if kind is not None and kind not in BYTE_LEVEL:
-            raise unknown_kind(names, kind, BYTE_LEVEL)
+        if kind is not None and kind not in byte_level.KINDS:
+            raise unknown_kind(names, kind, byte_level.KINDS)
         ids, merges = byte_level.parse_ids(texts[0]), byte_level.parse_merges(texts[1])
-        guess = byte_level.ROBERTA if {"<s>", "</s>"} <= ids.keys() else byte_level.GPT2
-        config = layouts.with_defaults(config, BYTE_LEVEL[kind] if kind else guess)
+        guess = "RobertaTokenizer" if {"<s>", "</s>"} <= ids.keys() else "GPT2Tokenizer"
+        config = layouts.with_defaults(config, byte_level.KINDS[kind or guess])
         spec = byte_level.byte_pair_spec(ids, merges, config)
     else:
         (name,) = names
-        kind = model_type()
-        layout = layouts.layout_of(config, kind, file_room.SENTENCE_PIECE_FILES[name])
+        layout = layouts.LAYOUTS.get(kind or file_room.SENTENCE_PIECE_FILES[name])
         if layout is None:
-            known = [x.tokenizer_class for x in layouts.LAYOUTS]
-            raise unknown_kind(names, config.get("tokenizer_class") or kind, known)
+            raise unknown_kind(names, kind, layouts.LAYOUTS)
         config = layouts.with_defaults(config, layout.defaults)
         spec = layouts.spec_for(files[name], layout, config, name=name)
     return json.dumps(spec), config
 
 
+def _check_word_piece(names: tuple[str, ...], config: Mapping[str, Any], kind: str | None) -> None:
+    """A `vocab.txt` is of BERT's kind, as far as the configs say."""
+    if kind is not None and kind not in WORD_PIECE:
+        raise unknown_kind(names, kind, WORD_PIECE)
+    for name, usual in SPLITS.items():
+        if config.get(name, usual) != usual:
+            raise unknown_kind(names, f"{name}={config[name]}", WORD_PIECE)
+
+
 def unknown_kind(names: tuple[str, ...], kind: object, known: Any) -> ConfigError:
     """The error for a vocabulary whose use isn't known."""
     return ConfigError(
-        f"{' and '.join(names)} belong to a tokenizer of kind {kind!r}; from such files only "
-        f"{', '.join(known)} can be made. Give the folder a {file_room.SPEC_FILE}, which "
-        "transformers writes with `tokenizer.save_pretrained(folder)`."
+        f"{' and '.join(names)} {'belong' if len(names) > 1 else 'belongs'} to a tokenizer of kind "
+        f"{kind!r}; from such files only {', '.join(known)} can be made. Give the folder a "
+        f"{file_room.SPEC_FILE}, which transformers writes with "
+        "`tokenizer.save_pretrained(folder)`, where its tokenizer has one."
     )

@@ -9,15 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
+from inarch.text.roles import BERT, ROLES, roles_of
 
-ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-BERT_ROLES = {
-    "unk_token": "[UNK]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "cls_token": "[CLS]",
-    "mask_token": "[MASK]",
-}
 # transformers writes int(1e30) for "no limit".
 NO_LIMIT = 10**20
 # A tokenizer class that takes tokenizer.json as it is; the others read the config's BERT options.
@@ -39,7 +32,7 @@ def word_piece_spec(
     `config` is a tokenizer_config.json; what it leaves out is as in BERT's uncased models.
     """
     ids = {token: index for index, token in enumerate(vocabulary)}
-    names = {role: content(config.get(role, name), role) for role, name in BERT_ROLES.items()}
+    names = {role: content(config.get(role, name), role) for role, name in BERT.items()}
     for role in ("unk_token", "cls_token", "sep_token"):
         if names[role] is not None and names[role] not in ids:
             raise CheckpointError(
@@ -113,14 +106,15 @@ def bert_options(config: Mapping[str, Any]) -> dict[str, bool | None]:
 
 
 def role_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
-    """Which token plays which role: what the config names, else BERT's names where they exist."""
+    """Which token plays which role: what the config names, else its kind's, where they exist."""
     model = spec["model"]
     ids = model_ids(model) | {token["content"]: 0 for token in spec["added_tokens"]}
+    usual = roles_of(config) or (BERT if model.get("type") == "WordPiece" else {})
     roles = {}
     for role in ROLES:
         default = model.get("unk_token") if role == "unk_token" else None
-        if default is None and model.get("type") == "WordPiece":
-            default = BERT_ROLES.get(role)
+        if default is None:
+            default = usual.get(role)
         token = content(config[role], role) if role in config else default
         if token is not None and (role in config or token in ids):
             roles[role] = token

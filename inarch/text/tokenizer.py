@@ -4,7 +4,6 @@ import copy
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Self
 
 from inarch.errors import CheckpointError, InputError
@@ -33,7 +32,9 @@ class Tokenizer:
 
     A special token spelled out in a text, such as "[SEP]", is ordinary text, so that a text can't
     forge the model's control tokens. `allow_special=("[MASK]",)` lets exactly those through,
-    `allow_special="all"` all of them, as transformers does.
+    `allow_special="all"` all of them, as transformers does. Where the model's own vocabulary would
+    match such a token (Unigram does), its text is cut after the first character; if the model
+    knows neither side of the cut, two unknown tokens stand there in place of one.
 
     Args:
         spec: text of a tokenizer.json.
@@ -139,7 +140,7 @@ class Tokenizer:
     @classmethod
     def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:
         config = file_room.merged_config(found)
-        spec, config = described(found, config, partial(file_room.model_type, folder))
+        spec, config = described(found, config, file_room.model_config(folder))
         return cls._assembled(spec, config, found)
 
     @classmethod

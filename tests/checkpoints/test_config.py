@@ -15,6 +15,7 @@ from inarch.checkpoints.config import (
     rate,
     rows_after,
     same,
+    tied,
     token,
     write_fields,
 )
@@ -256,3 +257,11 @@ def test_a_relative_has_the_same_fields_with_other_defaults():
     relative = ConfigMap(tuple(assuming(RELATED.entries, width=10)))
     assert relative.arguments({})["width"] == 10
     assert RELATED.arguments({})["width"] == 8
+
+
+@pytest.mark.parametrize("value", [0, 1, "no", None])
+def test_embeddings_are_tied_or_not_and_nothing_else(value):
+    assert tied({}) is True
+    assert tied({"tie_word_embeddings": False}) is False
+    with pytest.raises(ConfigError, match="'tie_word_embeddings' is .* true or false"):
+        tied({"tie_word_embeddings": value})

@@ -119,6 +119,19 @@ def test_every_step_with_the_cache_is_theirs_without(openai):
 
 
 @pytest.mark.reference
+@pytest.mark.parametrize(("vocabulary", "start"), [(51864, 50257), (51865, 50258), (51866, 50258)])
+def test_a_bare_backbone_is_saved_with_the_tokens_to_generate_with(
+    vocabulary, start, openai, tmp_path
+):
+    from ..reference.conftest import transformers
+
+    Backbone.from_preset(openai(n_vocab=vocabulary)[1]).save_to_preset(tmp_path / "out")
+    said = transformers.GenerationConfig.from_pretrained(tmp_path / "out")
+    found = (said.decoder_start_token_id, said.eos_token_id, said.pad_token_id, said.max_length)
+    assert found == (start, start - 1, start - 1, LENGTH)
+
+
+@pytest.mark.reference
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_copy_is_whole_to_transformers_and_computes_the_same(dtype, openai, tmp_path):
     from ..reference.conftest import noise_ratio, torch, transformers

@@ -165,8 +165,29 @@ def pieces(*tokens, kind=1):
 WORDS = ["▁", "a", "b", "▁ab"]
 
 
+def xlm_r(folder):
+    return fairseq(folder, WORDS, encoder=None, pieces=pieces(*WORDS))
+
+
+def camembert(folder):
+    again = [f"{token} 1 #fairseq:overwrite" for token in ("<unk>", "<s>", "</s>")]
+    lines = [*again, *(f"{word} 1" for word in WORDS)]
+    (xlm_r(folder) / "dict.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+def fnet(folder):
+    folder.mkdir(exist_ok=True)
+    tokens = ("[CLS]", "[SEP]", "[MASK]", "<pad>", *WORDS)
+    (folder / "c4_bpe_sentencepiece.model").write_bytes(pieces(*tokens))
+    return folder
+
+
+ORIGINALS = {"roberta": fairseq, "xlm-roberta": xlm_r, "camembert": camembert, "fnet": fnet}
+
+
 def test_xlm_rs_ids_are_fairseqs(tmp_path):
-    folder = fairseq(tmp_path / "a", WORDS, encoder=None, pieces=pieces(*WORDS))
+    folder = xlm_r(tmp_path / "a")
     assert auto.has_tokenizer(folder)
     tokenizer = Tokenizer.from_folder(folder)
     vocabulary = tokenizer.get_vocabulary()
@@ -174,15 +195,11 @@ def test_xlm_rs_ids_are_fairseqs(tmp_path):
 
 
 def test_camemberts_ids_are_fairseqs(tmp_path):
-    again = [f"{token} 1 #fairseq:overwrite" for token in ("<unk>", "<s>", "</s>")]
-    folder = fairseq(tmp_path / "a", WORDS, encoder=None, pieces=pieces(*WORDS))
-    lines = [*again, *(f"{word} 1" for word in WORDS)]
-    (folder / "dict.txt").write_text("\n".join(lines) + "\n", "utf-8")
-    tokenizer = Tokenizer.from_folder(folder)
+    tokenizer = Tokenizer.from_folder(camembert(tmp_path / "a"))
     assert tokenizer.config["tokenizer_class"] == "CamembertTokenizer"
     assert [tokenizer.token_to_id(word) for word in WORDS] == [7, 8, 9, 10]
     assert (tokenizer.cls_token_id, tokenizer.sep_token_id) == (5, 6)
-    assert tokenizer.mask_token_id == 4 + len(lines)
+    assert tokenizer.mask_token_id == 4 + 3 + len(WORDS)
 
 
 def test_pieces_in_another_order_than_the_dictionarys_are_refused(tmp_path):
@@ -193,9 +210,7 @@ def test_pieces_in_another_order_than_the_dictionarys_are_refused(tmp_path):
 
 
 def test_fnets_model_is_found_under_its_own_name(tmp_path):
-    tokens = ("[CLS]", "[SEP]", "[MASK]", "<pad>", *WORDS)
-    (tmp_path / "c4_bpe_sentencepiece.model").write_bytes(pieces(*tokens))
-    assert auto.has_tokenizer(tmp_path)
+    assert auto.has_tokenizer(fnet(tmp_path))
     tokenizer = Tokenizer.from_folder(tmp_path)
     assert tokenizer.config["tokenizer_class"] == "FNetTokenizer"
     assert tokenizer.encode("ab").tokens == ["[CLS]", "▁ab", "[SEP]"]
@@ -210,3 +225,20 @@ def test_a_model_of_another_type_is_refused_under_the_name_that_its_file_has(tmp
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match=r": c4_bpe_sentencepiece\.model"):
         Tokenizer.from_folder(tmp_path)
+
+
+# --- what is saved -------------------------------------------------------------------------------
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "camembert", "fnet"])
+def test_what_is_saved_reads_the_same_to_transformers(kind, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs transformers: make test-all")
+    folder = ORIGINALS[kind](tmp_path / "original")
+    Tokenizer.from_folder(folder).save(tmp_path / "saved")
+    ours = Tokenizer.from_folder(tmp_path / "saved")
+    (tmp_path / "saved" / "config.json").write_text(json.dumps({"model_type": kind}))
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert ours.special_tokens == dict(theirs.special_tokens_map)
+    for text in ("ab abd", "ab " + ours.mask_token + " ab", ours.cls_token, ""):
+        assert ours.encode(text, allow_special="all").ids == theirs(text).input_ids

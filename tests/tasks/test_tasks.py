@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from inarch.errors import InputError, InputTypeError
+from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
+from inarch.tasks.text_classifier import _labels
 
 from .conftest import VOCABULARY, learner, make_backbone
 
@@ -650,3 +651,8 @@ def test_other_names_for_the_classes_give_a_fresh_head(preprocessor, tmp_path):
     with pytest.warns(UserWarning, match="logits"):
         TextClassifier.from_preset(tmp_path, labels=["never", "yes"])
     assert TextClassifier.from_preset(tmp_path, labels=["no", "yes"]).fresh_weights == ()
+
+
+def test_two_classes_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match="'id2label' gives 2 classes the name 'a'"):
+        _labels({"id2label": {"0": "a", "1": "b", "2": "a"}})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inarch.errors import CheckpointError, ConfigError, InputError
 from inarch.tasks import auto
-from inarch.text import BytePairTokenizer, Tokenizer
+from inarch.text import BytePairTokenizer, Tokenizer, roles
 from inarch.verify.corpus import CORPUS
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -51,6 +51,16 @@ def test_roberta_wraps_a_text_and_a_pair(folder):
     assert pair.tokens == ["<s>", "hello", "</s>", "</s>", "hello", "</s>"]
     assert pair.segment_ids == [0] * 6
     assert found.encode("hello cat").offsets == [(0, 0), (0, 5), (6, 9), (0, 0)]
+
+
+def test_one_file_alone_has_robertas_special_tokens(folder):
+    path = folder(model_type="roberta")
+    made = Tokenizer.from_folder(path)
+    for name in ("vocab.json", "merges.txt"):
+        (path / name).unlink()
+    (path / "tokenizer.json").write_text(made._given_spec)
+    alone = Tokenizer.from_folder(path)
+    assert alone.special_tokens == made.special_tokens == roles.ROBERTA
 
 
 def test_options_of_the_config(folder):

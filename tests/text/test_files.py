@@ -214,3 +214,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, vocabulary):
 def test_a_description_that_is_not_text_is_refused():
     with pytest.raises(InputError, match="surrogate"):
         Tokenizer('{"\ud800": 1}')
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.txt", "spiece.model"])
+def test_a_git_lfs_pointer_is_named_as_what_it_is(tmp_path, name):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / name).write_text(pointer)
+    with pytest.raises(CheckpointFileError, match=f"{name} is a Git LFS pointer.*git lfs pull"):
+        Tokenizer.from_folder(tmp_path)

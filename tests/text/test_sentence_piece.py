@@ -8,7 +8,7 @@ import pytest
 
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, InputError
 from inarch.tasks import auto
-from inarch.text import SentencePieceTokenizer, Tokenizer
+from inarch.text import SentencePieceTokenizer, Tokenizer, roles
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
 from inarch.text.sentence_piece import read_model, tokenizer_spec
 
@@ -208,7 +208,6 @@ def test_a_truncated_file_is_named(tmp_path, sentence_piece, cut):
         (b"\xff" * 40, "has no end"),
         (b"\x0a\xff\xff\xff\xff\x0f", "is truncated"),
         (b'{"model": 1}', "begins no field"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "begins no field|truncated"),
     ],
 )
 def test_a_file_that_is_no_model_is_named(tmp_path, data, reason):
@@ -284,6 +283,24 @@ def test_fairseq_shifts_the_ids(tmp_path, sentence_piece):
     assert bert.get_vocabulary()[:8] == first
     assert bert.encode("hello").ids == [5, 8, 6]
     assert bert.encode("hello <mask>", allow_special="all").ids == [5, 8, bert.mask_token_id, 6]
+
+
+def test_one_file_alone_has_the_special_tokens_of_the_kind_of_model(tmp_path, sentence_piece):
+    named = folder_with(tmp_path / "a", "spiece.model", sentence_piece([*BERT, *TAIL]), "fnet")
+    spec = Tokenizer.from_folder(named)._given_spec.encode()
+    alone = Tokenizer.from_folder(folder_with(tmp_path / "b", "tokenizer.json", spec, "fnet"))
+    assert alone.special_tokens == roles.ALBERT
+    assert (alone.pad_token_id, alone.mask_token) == (0, "[MASK]")
+    # What the vocabulary lacks is no special token, and a class for any file has none of its own.
+    other = folder_with(tmp_path / "c", "tokenizer.json", spec, "roberta")
+    assert Tokenizer.from_folder(other).special_tokens == {
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+    }
+    other = folder_with(tmp_path / "d", "tokenizer.json", spec, "fnet", tokenizer_class="Any")
+    assert Tokenizer.from_folder(other).pad_token is None
+    told = folder_with(tmp_path / "e", "tokenizer.json", spec, "fnet", pad_token="hello")
+    assert Tokenizer.from_folder(told).pad_token == "hello"
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,16 @@ import json
 
 import pytest
 
-from inarch.errors import CheckpointError, CheckpointFileError, InputError, InputTypeError
+from inarch.errors import (
+    CheckpointError,
+    CheckpointFileError,
+    ConfigError,
+    InputError,
+    InputTypeError,
+)
 from inarch.text import Tokenizer, WordPieceTokenizer
+from inarch.text.roles import kind_of
+from inarch.text.sources import WORD_PIECE
 
 
 def tokens(tokenizer, text, **settings):
@@ -26,6 +34,56 @@ def test_the_config_decides_case_accents_and_cjk(bert_folder):
     together = Tokenizer.from_folder(bert_folder(name="c", tokenize_chinese_chars=False))
     assert tokens(together, "中文") == ["中", "##文"]
     assert tokens(Tokenizer.from_folder(bert_folder(name="d")), "中文") == ["中", "文"]
+
+
+SAID_BY = ("tokenizer_config.json", "config.json")
+OF_BERT = [{}, {"tokenizer_class": None}, {"model_type": "electra"}, {"hidden_size": 8}]
+OF_BERT += [{"tokenizer_class": f"{name}Fast"} for name in WORD_PIECE]
+OF_OTHERS = [
+    {"tokenizer_class": "BertJapaneseTokenizer", "model_type": "bert"},
+    {"tokenizer_class": "CanineTokenizer"},
+    {"tokenizer_class": "BertweetTokenizer"},
+    {"tokenizer_class": "MPNetTokenizerFast"},
+    {"tokenizer_class": "PreTrainedTokenizerFast"},
+]
+
+
+@pytest.mark.parametrize("file", SAID_BY)
+@pytest.mark.parametrize("said", OF_BERT)
+def test_the_kinds_that_are_berts_under_another_name_read_text_as_bert(bert_folder, file, said):
+    folder = bert_folder()
+    (folder / file).write_text(json.dumps(said))
+    assert tokens(Tokenizer.from_folder(folder), "Hello Wörld") == ["hello", "world"]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [(file, said) for file in SAID_BY for said in OF_OTHERS]
+    + [("config.json", {"model_type": kind}) for kind in ("roberta", "deberta", "mpnet", "esm")],
+)
+def test_a_vocabulary_of_another_kind_of_tokenizer_is_refused_by_name(bert_folder, file, said):
+    folder = bert_folder()
+    (folder / file).write_text(json.dumps(said))
+    kind = kind_of({}, said)
+    with pytest.raises(ConfigError, match=rf"vocab\.txt.*'{kind}'.*save_pretrained"):
+        Tokenizer.from_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("word_tokenizer_type", "mecab"), ("subword_tokenizer_type", "character")],
+)
+def test_another_way_to_split_words_is_refused_by_name(bert_folder, field, value):
+    usual = bert_folder(word_tokenizer_type="basic", subword_tokenizer_type="wordpiece")
+    assert tokens(Tokenizer.from_folder(usual), "cat") == ["cat"]
+    with pytest.raises(ConfigError, match=f"{field}={value}"):
+        Tokenizer.from_folder(bert_folder(name="other", **{field: value}))
+
+
+def test_the_tokenizers_own_config_wins_over_the_models(bert_folder):
+    folder = bert_folder(tokenizer_class="BertTokenizer")
+    (folder / "config.json").write_text('{"model_type": "mpnet", "tokenizer_class": "Other"}')
+    assert tokens(Tokenizer.from_folder(folder), "cat") == ["cat"]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -214,13 +214,14 @@ def _open_openai(path: Path) -> Opened:
     # Which heads follow the audio is not in the file. `whisper.load_model` takes for a path the
     # heads of the last half of the layers.
     heads = _last_half(dims.get("n_text_layer"), dims.get("n_text_head"))
+    tokens = _tokens(dims.get("n_vocab"))
     return Opened(
         OPENAI_TABLE,
         config,
         weights,
         aside={name: BESIDE for name in reader.beside if name != "dims"},
-        fields=_tokens(dims.get("n_vocab")),
-        beside={GENERATION: {"alignment_heads": heads}},
+        fields=tokens,
+        beside=_generation(tokens, dims.get("n_text_ctx"), {"alignment_heads": heads}),
     )
 
 
@@ -240,6 +241,12 @@ def _tokens(vocabulary_size: Any) -> dict[str, Any]:
     return dict(zip(names, (50257, end + 1, end, end), strict=True))
 
 
+def _generation(tokens: Mapping[str, Any], positions: Any, told: Mapping[str, Any]) -> dict:
+    """What is known of a generation_config.json, where transformers looks for the ids first."""
+    known = {name: token for name, token in tokens.items() if token is not None}
+    return {GENERATION: {**known, "max_length": positions, **told}}
+
+
 def _open_ctranslate2(folder: Path) -> Opened:
     path = folder / MODEL
     weights, reader = open_ctranslate2(path, SPEC, REVISIONS)
@@ -251,6 +258,7 @@ def _open_ctranslate2(folder: Path) -> Opened:
         "alignment_heads": "alignment_heads",
     }
     generation = {ours: said[name] for name, ours in names.items() if said.get(name) is not None}
+    tokens = _tokens(config["vocab_size"])
     notes = []
     if reader.quantized:
         notes.append(
@@ -262,8 +270,8 @@ def _open_ctranslate2(folder: Path) -> Opened:
         CTRANSLATE2_TABLE,
         config,
         weights,
-        fields=_tokens(config["vocab_size"]),
-        beside={GENERATION: generation},
+        fields=tokens,
+        beside=_generation(tokens, config["max_target_positions"], generation),
         notes=tuple(notes),
     )
 
