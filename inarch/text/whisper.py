@@ -9,7 +9,7 @@ from typing import Any
 from inarch.errors import CheckpointError
 from inarch.text import files as file_room
 from inarch.text import whisper_spec as names
-from inarch.text.byte_level import parse_ids, parse_merges
+from inarch.text.byte_level import ids_and_merges
 from inarch.text.encoding import Encoding
 from inarch.text.guard import checked_ids, rust_errors
 from inarch.text.languages import LANGUAGES, language_code
@@ -49,16 +49,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
         special_tokens: Mapping[str, int] | None = None,
         language_tokens: Mapping[str, int] | None = None,
     ):
-        ids = (
-            dict(vocabulary)
-            if isinstance(vocabulary, Mapping)
-            else parse_ids(*file_room.text_at(vocabulary))
-        )
-        pairs = (
-            parse_merges(*file_room.text_at(merges))
-            if isinstance(merges, str | os.PathLike)
-            else parse_merges("\n".join(merges), "merges")
-        )
+        ids, pairs = ids_and_merges(vocabulary, merges)
         control = {**(special_tokens or {}), **(language_tokens or {})}
         control |= {t: i for t, i in ids.items() if t in names.control_tokens(len(LANGUAGES))}
         spec, config = names.described_as(ids, pairs, control)
