@@ -12,9 +12,6 @@ from inarch.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
-    from inarch.models.bert.backbone import BertBackbone as BertBackbone
-    from inarch.models.deberta_v3.backbone import DebertaV3Backbone as DebertaV3Backbone
-    from inarch.models.distil_bert.backbone import DistilBertBackbone as DistilBertBackbone
     from inarch.models.preset import Checkpoint as Checkpoint
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
@@ -43,7 +40,10 @@ _HOMES = {
     "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",
 }
-_ROOMS = ("checkpoints", "data", "errors", "layers", "models", "tasks", "text")
+_ROOMS = (
+    "audio", "checkpoints", "data", "errors", "generation", "layers", "models", "tasks", "text",
+    "verify",
+)  # fmt: skip
 
 
 def _register() -> None:

@@ -119,6 +119,21 @@ def test_every_step_with_the_cache_is_theirs_without(openai):
 
 
 @pytest.mark.reference
+def test_what_stands_beside_the_model_is_named_and_not_saved(openai, tmp_path):
+    import torch
+
+    path = openai()[1]
+    held = torch.load(path, weights_only=True)
+    torch.save(held | {"step": 3, "best": {"loss": 0.5}}, path)
+    with Checkpoint(path) as checkpoint:
+        carried = auto.prove(checkpoint).carried
+    assert all("not saved" in carried[name] for name in ("step", "best"))
+    Backbone.from_preset(path).save_to_preset(tmp_path / "out")
+    with open_weights(tmp_path / "out") as weights:
+        assert len(weights.header) == len(held["model_state_dict"])
+
+
+@pytest.mark.reference
 @pytest.mark.parametrize(("vocabulary", "start"), [(51864, 50257), (51865, 50258), (51866, 50258)])
 def test_a_bare_backbone_is_saved_with_the_tokens_to_generate_with(
     vocabulary, start, openai, tmp_path
