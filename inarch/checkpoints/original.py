@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.config import tied, write_fields
+from inarch.checkpoints.config_map import tied, write_fields
 from inarch.checkpoints.files import sharded
 from inarch.checkpoints.layout import SHARD_LIMIT
 from inarch.checkpoints.pattern import Pattern, Shape

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from inarch.checkpoints.config import ConfigEntry, ConfigMap, read_fields
+from inarch.checkpoints.config import ConfigEntry
+from inarch.checkpoints.config_map import ConfigMap, read_fields
 from inarch.checkpoints.pattern import Pattern, Shape
 from inarch.checkpoints.rule import (
     Derived,

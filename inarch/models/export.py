@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files, folder, layout, transfer
-from inarch.checkpoints.config import tied, write_fields
+from inarch.checkpoints.config_map import tied, write_fields
 from inarch.checkpoints.source import Source, match
 from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError

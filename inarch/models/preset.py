@@ -15,7 +15,8 @@ from typing import Any
 import keras
 
 from inarch.checkpoints import files, hub, layout, transfer
-from inarch.checkpoints.config import Field, tied
+from inarch.checkpoints.config import Field
+from inarch.checkpoints.config_map import tied
 from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from inarch.checkpoints.config import tied
+from inarch.checkpoints.config_map import tied
 from inarch.checkpoints.files import read_json
 from inarch.errors import InputError, PresetError
 from inarch.models.backbone import Backbone

@@ -6,17 +6,19 @@ from hypothesis import strategies as st
 
 from inarch.checkpoints.config import (
     ACTIVATIONS,
-    GENERATION,
-    GENERIC,
-    ConfigMap,
     choice,
     inert,
     only,
     rate,
     rows_after,
     same,
-    tied,
     token,
+)
+from inarch.checkpoints.config_map import (
+    GENERATION,
+    GENERIC,
+    ConfigMap,
+    tied,
     write_fields,
 )
 from inarch.checkpoints.related import assuming, fallback, implied, subset

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from inarch.checkpoints.config import ConfigMap, constant, same
+from inarch.checkpoints.config import constant, same
+from inarch.checkpoints.config_map import ConfigMap
 from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.proof import prove
 from inarch.checkpoints.rule import norm, under, zeros
