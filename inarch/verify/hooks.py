@@ -24,9 +24,9 @@ INPUTS = {
     "decoder_padding_mask": "decoder_attention_mask",
 }
 
-# What passes at a module: (name, which call of it, input | output | next | attention | a name).
-# `next` is the output of a module without weights, such as an activation, that takes this one's
-# output as it is.
+# What passes at a module: (name, which call of it, input | output | next | attention | residual |
+# a name). `next` is the output of a module without weights, such as an activation, that takes this
+# one's output as it is; `residual` is a further input that has the output's shape, to be added.
 Spot = tuple[str, int, str]
 
 
@@ -150,13 +150,17 @@ class _Watch:
         attention = next((p for p in parts[1:] if _is_float(p) and p.ndim == 4), None)
         if attention is not None:
             self.at((name, number, "attention"), attention)
-        spot = self._spot(name, number, [*args, *kwargs.values()])
+        given = [v for v in (*args, *kwargs.values()) if _is_float(v)]
+        residual = next((v for v in given[1:] if v.shape == parts[0].shape), None)
+        if residual is not None:
+            self.at((name, number, "residual"), residual)
+        spot = self._spot(name, number, given)
         if spot is None:
             return None
         seen = _shown(module, parts[0], output=True)
-        given = self.at(spot, seen)
-        if given is not seen:
-            parts[0] = _shown(module, given).reshape(parts[0].shape)
+        told = self.at(spot, seen)
+        if told is not seen:
+            parts[0] = _shown(module, told).reshape(parts[0].shape)
         if spot[2] == "output":
             # Outer modules come later and win: the outermost one made the tensor.
             self.made_by[id(parts[0])] = (parts[0], name, number)

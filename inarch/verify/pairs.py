@@ -169,7 +169,12 @@ def _calls(
     """Our k-th call of a layer is the k-th call of any of the nests that hold its variables."""
     # A module that hands on something else than a tensor, such as a list of layers, shows nothing.
     showing = {name for name, _, what in calls if what == "output"}
-    shown = [[m for m in nest if m in showing] for nest in nests]
+    # One that adds a residual to what the one within gives, such as MegatronBERT's `output` around
+    # `output.dense`, shows the sum, which is no layer's of ours.
+    adding = {name for name, _, what in calls if what == "residual"}
+    shown = [
+        [m for m in nest if m in showing and (m not in adding or m == nest[-1])] for nest in nests
+    ]
     outer = {nest[0]: nest for nest in shown if nest}
     made = [(n, call) for n, call, what in calls if n in outer and what == "output"]
     # A layer of ours that is never called still has a first call there.

@@ -102,6 +102,17 @@ def test_a_module_that_gives_no_tensor_leaves_its_place_to_the_one_within():
     assert found == [(0, ["encoder.layer.0"], 0)]
 
 
+def test_a_module_that_adds_a_residual_leaves_its_place_to_the_one_within():
+    calls = {
+        ("output.dense", 0, "output"): np.zeros(1),
+        ("output", 0, "residual"): np.ones(1),
+        ("output", 0, "output"): np.ones(1),
+    }
+    nests = [["output", "output.dense"]]
+    assert pairs._calls(nests, [0], calls) == [(0, ["output.dense"], 0)]
+    assert pairs._calls([["output"]], [0], calls) == [(0, ["output"], 0)]
+
+
 def test_a_layer_that_is_never_called_stands_for_its_first_call():
     calls = {("one", 0, "output"): np.zeros(1), ("one", 1, "output"): np.zeros(1)}
     assert pairs._calls([["one"]], [], calls) == [(0, ["one"], 0)]
