@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ html_title = f"inarch {release}"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
-pygments_style = "friendly"
+# Every colour of both styles has a contrast of 4.5 or more.
+pygments_style = "a11y-light"
 pygments_dark_style = "github-dark"
 
 myst_heading_anchors = 3
@@ -45,13 +47,18 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Call arguments", "params_style")]
 
 
-def _constructor(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str, str] | None:
+# What a default prints as where it is no value that can be written down.
+NAMELESS = re.compile(r"<(factory|function <lambda>|object object)>")
+
+
+def _signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, said: str | None, gives: str | None
+) -> tuple[str | None, str | None]:
     """Keras's own `__new__` takes anything; the arguments are those of `__init__`."""
-    if what != "class" or not hasattr(obj, "from_config") or obj.__init__ is object.__init__:
-        return None
-    parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
-    signature = inspect.Signature(parameters)
-    return stringify_signature(signature, show_annotation=False), ""
+    if what == "class" and hasattr(obj, "from_config") and obj.__init__ is not object.__init__:
+        parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
+        return stringify_signature(inspect.Signature(parameters), show_annotation=False), ""
+    return said and NAMELESS.sub("...", said), gives
 
 
 def _check_links(app: Any, exception: Exception | None) -> None:
@@ -61,5 +68,5 @@ def _check_links(app: Any, exception: Exception | None) -> None:
 
 def setup(app: Any) -> None:
     write(Path(app.srcdir, "architectures"))
-    app.connect("autodoc-process-signature", _constructor)
+    app.connect("autodoc-process-signature", _signature)
     app.connect("build-finished", _check_links)
