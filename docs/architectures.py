@@ -73,9 +73,9 @@ def _page(architecture: Architecture) -> Iterator[str]:
     yield _first_paragraph(cls)
     yield "## Presets\n"
     yield _table(
-        ("name", "on the hub", "parameters", "licence", ""),
+        ("name, and on the hub", "parameters", "licence", ""),
         [
-            (f"`{p.name}`", f"`{p.hub}`", f"{p.parameters:,}", p.licence, p.description)
+            (f"`{p.name}`<br>`{p.hub}`", f"{p.parameters:,}", p.licence, p.description)
             for p in architecture.presets.values()
         ],
     )
@@ -138,15 +138,12 @@ def _verified(name: str) -> Iterator[str]:
             for r in ladder(report)
         ],
     )
-    found = re.search(
-        rf"^## {name}\n\n(.+)\n\n((?:\|.*\n)+)", FAULTS.read_text("utf-8"), re.MULTILINE
-    )
+    found = re.search(rf"^## {name}\n\n(.+)\n", FAULTS.read_text("utf-8"), re.MULTILINE)
     if found:
         yield (
-            "To verify the verification, [faults](../faults.md) are put into the model: "
+            f"To verify the verification, [faults](../faults.md#{name}) are put into the model: "
             f"{found[1]}\n"
         )
-        yield f"<details>\n<summary>The faults</summary>\n\n{found[2]}\n</details>\n"
     if (MEASURED / f"{name}.md").is_file():
         yield f"```{{include}} ../measured/{name}.md\n```\n"
 
