@@ -73,7 +73,7 @@ def _page(architecture: Architecture) -> Iterator[str]:
     yield _first_paragraph(cls)
     yield "## Presets\n"
     yield _table(
-        ("name, and on the hub", "parameters", "licence", ""),
+        ("name, id on the hub", "parameters", "licence", "what it is"),
         [
             (f"`{p.name}`<br>`{p.hub}`", f"{p.parameters:,}", p.licence, p.description)
             for p in architecture.presets.values()

@@ -31,7 +31,7 @@ html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 # Every colour of both styles has a contrast of 4.5 or more.
-pygments_style = "a11y-light"
+pygments_style = "default"
 pygments_dark_style = "github-dark"
 
 myst_heading_anchors = 3
