@@ -39,6 +39,8 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+# By name, not as the kinds of entries that they stand for.
+autodoc_type_aliases = {name: name for name in ("Entry", "ConfigEntry")}
 # What a class takes over from Keras is documented there.
 autodoc_inherit_docstrings = False
 napoleon_google_docstring = True
@@ -47,6 +49,7 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Call arguments", "params_style")]
 
 
+ALIAS = re.compile(r"~?(?:[\w.]+\.)?TypeAliasForwardRef\('(\w+)'\)")
 # What a default prints as where it is no value that can be written down.
 NAMELESS = re.compile(r"<(factory|function <lambda>|object object)>")
 
@@ -58,7 +61,11 @@ def _signature(
     if what == "class" and hasattr(obj, "from_config") and obj.__init__ is not object.__init__:
         parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
         return stringify_signature(inspect.Signature(parameters), show_annotation=False), ""
-    return said and NAMELESS.sub("...", said), gives
+    return _plain(said), _plain(gives)
+
+
+def _plain(said: str | None) -> str | None:
+    return said and ALIAS.sub(r"\1", NAMELESS.sub("...", said))
 
 
 def _check_links(app: Any, exception: Exception | None) -> None:
