@@ -28,6 +28,7 @@ exclude_patterns = ["_build", "measured"]
 html_theme = "furo"
 html_title = f"inarch {release}"
 html_copy_source = False
+html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 # Every colour of both styles has a contrast of 4.5 or more.
