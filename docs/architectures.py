@@ -64,6 +64,9 @@ def with_table(readme: str) -> str:
 INTRO = """Each page is made from the architecture's own folder: from the table that loads and
 writes its checkpoints, and from what verification says of it.
 """
+NAMES = """In the tables of the formats *theirs* is a name in the checkpoint, *ours* an argument or
+a variable of the model. [The map language](../map-language.md) explains the entries and their axes.
+"""
 
 
 def _page(architecture: Architecture) -> Iterator[str]:
@@ -73,14 +76,15 @@ def _page(architecture: Architecture) -> Iterator[str]:
     yield _first_paragraph(cls)
     yield "## Presets\n"
     yield _table(
-        ("name", "on the hub", "parameters", "licence", ""),
+        ("name, id on the hub", "parameters", "licence", "what it is"),
         [
-            (f"`{p.name}`", f"`{p.hub}`", f"{p.parameters:,}", p.licence, p.description)
+            (f"`{p.name}`<br>`{p.hub}`", f"{p.parameters:,}", p.licence, p.description)
             for p in architecture.presets.values()
         ],
     )
     yield from _verified(architecture.name)
     written = architecture.sources[0]
+    yield NAMES
     for source in architecture.sources:
         yield f"## Format: {source.model_type}\n"
         yield f"Class of the bare model: `{source.architecture}`. Prefix: `{source.prefix}`.\n"
@@ -89,9 +93,9 @@ def _page(architecture: Architecture) -> Iterator[str]:
         yield from _format(source, source is written or source.weights != written.weights)
     for original in architecture.originals:
         yield f"## Format: {original.name}\n"
-        files = " and ".join(f"`{name}`" for name in original.files)
+        files = ", ".join(f"`{name}`" for name in original.files)
         yield (
-            f"A folder with {files} is read in this format, and saved in the first one above: "
+            f"A folder with {files} is read in this format, and saved in Hugging Face's: "
             "[Folders of the original authors](../originals.md).\n"
         )
         yield from _format(original.table, True)
@@ -132,21 +136,18 @@ def _verified(name: str) -> Iterator[str]:
         f"is transformers {report.about['transformers']}.\n"
     )
     yield _table(
-        ("layer", "largest noise ratio", "the same, alone"),
+        ("layer", "largest noise ratio", "on the original's own values"),
         [
             (f"`{r.layer or 'outputs'}`", number(r.worst.ratio), number(r.local_ratio))
             for r in ladder(report)
         ],
     )
-    found = re.search(
-        rf"^## {name}\n\n(.+)\n\n((?:\|.*\n)+)", FAULTS.read_text("utf-8"), re.MULTILINE
-    )
+    found = re.search(rf"^## {name}\n\n(.+)\n", FAULTS.read_text("utf-8"), re.MULTILINE)
     if found:
         yield (
-            "To verify the verification, [faults](../faults.md) are put into the model: "
+            f"[Faults](../faults.md#{name}) are put into the model to verify the verification. "
             f"{found[1]}\n"
         )
-        yield f"<details>\n<summary>The faults</summary>\n\n{found[2]}\n</details>\n"
     if (MEASURED / f"{name}.md").is_file():
         yield f"```{{include}} ../measured/{name}.md\n```\n"
 
@@ -166,7 +167,7 @@ def _format(source: Source, whole: bool) -> Iterator[str]:
         yield from _weights(entries)
     for name, head in source.heads.items():
         yield f"### Head: {name}\n"
-        yield f"Of {', '.join(f'`{a}`' for a in head.architectures)}.\n"
+        yield f"The head of {', '.join(f'`{a}`' for a in head.architectures)}.\n"
         if head.config:
             yield _table(("theirs", "ours", "default"), [_field(entry) for entry in head.config])
         yield from _weights(head.weights)
@@ -174,7 +175,7 @@ def _format(source: Source, whole: bool) -> Iterator[str]:
             yield "With tied embeddings:\n"
             yield from _weights(head.tied)
         if head.untied:
-            yield "Without:\n"
+            yield "Without tied embeddings:\n"
             yield from _weights(head.untied)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ exclude_patterns = ["_build", "measured"]
 html_theme = "furo"
 html_title = f"inarch {release}"
 html_copy_source = False
+html_domain_indices = False
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
-pygments_style = "friendly"
+# Every colour of both styles has a contrast of 4.5 or more.
+pygments_style = "default"
 pygments_dark_style = "github-dark"
 
 myst_heading_anchors = 3
@@ -37,6 +40,8 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+# By name, not as the kinds of entries that they stand for.
+autodoc_type_aliases = {name: name for name in ("Entry", "ConfigEntry")}
 # What a class takes over from Keras is documented there.
 autodoc_inherit_docstrings = False
 napoleon_google_docstring = True
@@ -45,13 +50,23 @@ napoleon_use_ivar = True
 napoleon_custom_sections = [("Call arguments", "params_style")]
 
 
-def _constructor(app: Any, what: str, name: str, obj: Any, *_: Any) -> tuple[str, str] | None:
+ALIAS = re.compile(r"~?(?:[\w.]+\.)?TypeAliasForwardRef\('(\w+)'\)")
+# What a default prints as where it is no value that can be written down.
+NAMELESS = re.compile(r"<(factory|function <lambda>|object object)>")
+
+
+def _signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, said: str | None, gives: str | None
+) -> tuple[str | None, str | None]:
     """Keras's own `__new__` takes anything; the arguments are those of `__init__`."""
-    if what != "class" or not hasattr(obj, "from_config") or obj.__init__ is object.__init__:
-        return None
-    parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
-    signature = inspect.Signature(parameters)
-    return stringify_signature(signature, show_annotation=False), ""
+    if what == "class" and hasattr(obj, "from_config") and obj.__init__ is not object.__init__:
+        parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
+        return stringify_signature(inspect.Signature(parameters), show_annotation=False), ""
+    return _plain(said), _plain(gives)
+
+
+def _plain(said: str | None) -> str | None:
+    return said and ALIAS.sub(r"\1", NAMELESS.sub("...", said))
 
 
 def _check_links(app: Any, exception: Exception | None) -> None:
@@ -61,5 +76,5 @@ def _check_links(app: Any, exception: Exception | None) -> None:
 
 def setup(app: Any) -> None:
     write(Path(app.srcdir, "architectures"))
-    app.connect("autodoc-process-signature", _constructor)
+    app.connect("autodoc-process-signature", _signature)
     app.connect("build-finished", _check_links)

@@ -53,7 +53,7 @@ def speech_spans(
         longest: seconds; a longer span is cut at the quietest place of its second half.
 
     Returns:
-        `(start, end)` in samples: in order, apart or touching, inside the audio.
+        A list of `(start, end)` in samples, in order, apart or touching, inside the audio.
 
     Raises:
         InputTypeError, InputError: the audio isn't float `[samples]`, or not finite; a duration

@@ -165,7 +165,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
 
     @cached_property
     def suppress_blank(self) -> tuple[int, ...]:
-        """The ids that a transcript shouldn't begin with: of a space, and the end."""
+        """The ids of a space and of the end, which a transcript shouldn't begin with."""
         return (*self.encode(" ").ids, self.end_of_text)
 
     @cached_property

@@ -29,7 +29,8 @@ class TextDifference:
         what: `ids`, `offsets`, `special_tokens_mask`, `segment_ids` or `decoded`, and after it
             how the text was read where that isn't whole, such as `ids at max_length=9`. Without a
             text `vocabulary` or `special_tokens`.
-        ours, theirs: the two values, from shortly before the first difference on.
+        ours: our value, from shortly before the first difference on.
+        theirs: the original's, from the same place on.
     """
 
     text: str

@@ -41,7 +41,7 @@ def blocks(page: Path) -> Iterator[Block]:
     for found in BLOCK.finditer(whole):
         options, text, start = {}, found[2], found.start(2)
         while found[1].startswith("{") and (option := OPTION.match(text)):
-            options[option[1]] = option[2]
+            options[option[1]] = option[2].replace("\\_", "_")
             text, start = text[option.end() :], start + option.end()
         yield Block(found[1], options, text, whole.count("\n", 0, start))
 

@@ -39,7 +39,7 @@ class SpeechToText(OverTokens):
 
     As a Keras model it gives logits `[batch, length, vocabulary]` of the token after each of
     `decoder_token_ids`. `predict`, `stream` and `detect_language` take sounds: paths, bytes,
-    file objects, or arrays of samples.
+    file objects, or arrays of samples. `fit` takes pairs of such a sound and its text.
 
     Args:
         backbone: a `WhisperBackbone`.

@@ -12,7 +12,8 @@ class Word:
 
     Attributes:
         word: its text.
-        start, end: seconds from the start of the recording.
+        start: when it begins, in seconds from the start of the recording.
+        end: when it ends.
         probability: mean probability of its tokens.
     """
 
@@ -32,7 +33,8 @@ class Segment:
     Attributes:
         id: its place in the transcript.
         seek: frame (of 10 ms) at which the window begins that it was heard in.
-        start, end: seconds from the start of the recording.
+        start: when it begins, in seconds from the start of the recording.
+        end: when it ends.
         text: what was said, with the space before it.
         tokens: token ids, timestamps included.
         temperature: the one that its window was decoded at.
