@@ -40,6 +40,7 @@ _HOMES = {
     "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",
 }
+__all__ = ["__version__", *_HOMES]
 _ROOMS = (
     "audio", "checkpoints", "data", "errors", "generation", "layers", "models", "tasks", "text",
     "verify",

@@ -1,7 +1,8 @@
 """What models make of a bare SentencePiece model: their ids, special tokens and normalization.
 
-Each layout gives what transformers gives for the same folder. SentencePiece itself would
-normalize some texts otherwise: DeBERTa's layout ignores the model's table of replacements.
+Each layout gives what transformers gives for the same folder, but for FNet's, of whose special
+tokens transformers 5 adds none. SentencePiece itself would normalize some texts otherwise:
+DeBERTa's layout ignores the model's table of replacements.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -83,7 +83,8 @@ def unknown_kind(names: tuple[str, ...], kind: object, known: Any) -> ConfigErro
     """The error for a vocabulary whose use isn't known."""
     return ConfigError(
         f"{' and '.join(names)} {'belong' if len(names) > 1 else 'belongs'} to a tokenizer of kind "
-        f"{kind!r}; from such files only {', '.join(known)} can be made. Give the folder a "
+        f"{kind!r}; from such files only {', '.join(known)} can be made. If it is one of these, "
+        f"name it as 'tokenizer_class' in {file_room.CONFIG_FILE}; else give the folder a "
         f"{file_room.SPEC_FILE}, which transformers writes with "
         "`tokenizer.save_pretrained(folder)`, where its tokenizer has one."
     )

@@ -231,7 +231,7 @@ def test_each_graph_can_be_the_first_thing_that_is_imported():
 
 
 def test_presets_are_complete(architecture):
-    assert architecture.presets
+    assert architecture.presets, "presets.toml names at least one published checkpoint"
     for preset in architecture.presets.values():
         assert preset.hub.count("/") == 1
         assert preset.parameters > 0

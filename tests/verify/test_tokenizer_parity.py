@@ -58,6 +58,17 @@ def test_the_same_tokenizer_has_no_difference(folder):
 
 
 @reference
+def test_tokenizers_that_add_no_special_tokens_are_compared_too(folder):
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": None}))
+    config = folder / "tokenizer_config.json"
+    said = json.loads(config.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    config.write_text(json.dumps(said))
+    assert Tokenizer.from_folder(folder).encode("hello").tokens == ["hello"]
+    assert compare_tokenizers(folder).differences == ()
+
+
+@reference
 def test_further_texts_and_pairs_are_compared_too(folder):
     more = compare_tokenizers(folder, texts=["one more", ("and", "a pair")])
     assert more.same
