@@ -48,8 +48,6 @@ def read_folder(
         wanted = ", ".join(" with ".join(names) for names in SOURCES)
         raise CheckpointFileError(
             f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
-            f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers "
-            "writes with `tokenizer.save_pretrained(folder)`."
             + _absent(root, there, vocabulary_size)
         )
     return found
@@ -69,13 +67,18 @@ def _absent(root: Path, there: Iterable[str], vocabulary_size: int | None) -> st
     listed = next((name for name in TOKEN_LISTS if (root / name).is_file()), None)
     if listed is not None:
         return (
-            f" {listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
+            f"{listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
             f"{SPEC_FILE} beside it that the model was converted with."
         )
     said = originals.absent(dict.fromkeys(there))
-    if not said and _native(root) and any(root.glob("*.pt")):
-        said = tiktoken.absent(vocabulary_size)
-    return said
+    if said:
+        return said
+    if _native(root) and any(root.glob("*.pt")):
+        return tiktoken.absent(vocabulary_size)
+    return (
+        f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers writes "
+        "with `tokenizer.save_pretrained(folder)`."
+    )
 
 
 def _native(root: Path) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def absent(vocabulary_size: int | None) -> str:
     else:
         wanted = _of_size(vocabulary_size)
     return (
-        f" A .pt file of OpenAI's Whisper has no vocabulary in it: put {wanted} beside it, which "
+        f"A .pt file of OpenAI's Whisper has no vocabulary in it: put {wanted} beside it, which "
         "is in whisper/assets of the package openai-whisper."
     )
 

@@ -13,11 +13,9 @@ from inarch.errors import InputError
 from inarch.tasks.speech import kinds
 from inarch.tasks.speech.kinds import check_fields, optional
 
-TASKS = ("transcribe", "translate")
-TASK = kinds.one_of(TASKS)
+TASK = kinds.one_of(("transcribe", "translate"))
 TIMESTAMPS = (None, "segment", "word")
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
 
 # What each option takes.
 _DECODING = {
