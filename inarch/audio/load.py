@@ -44,7 +44,7 @@ def load_audio(
         AudioFileError: the file is absent, empty or damaged, or no sound can be decoded from it.
         InputTypeError: the source is of another kind, or the array of a dtype that isn't sound's.
         InputError: an array has another shape, a sample that isn't finite, or floats far beyond
-            full scale; or the rate is none.
+            full scale; or the rate is none; or a file object is closed.
         MissingExtraError: PyAV is needed and not installed.
     """
     if hasattr(source, "__array__"):
@@ -59,7 +59,10 @@ def load_audio(
     if isinstance(source, bytes | bytearray | memoryview):
         return decode(io.BytesIO(source), name or "the bytes")
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        return decode(source, name or str(getattr(source, "name", "the file object")))
+        name = name or str(getattr(source, "name", "the file object"))
+        if getattr(source, "closed", False):
+            raise InputError(f"{name} is a closed file; pass one that is open, or its path")
+        return decode(source, name)
     raise InputTypeError(
         f"{name or 'source'} is a {type(source).__name__}; pass a path, the bytes of a file, a "
         "file opened in binary mode, or a NumPy array of samples"

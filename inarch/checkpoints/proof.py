@@ -28,6 +28,16 @@ class Proof:
     carried: dict[str, str]
     seconds: float
 
+    def in_words(self, owner: str = "") -> str:
+        """What was proven, in a line; `owner` is what the variables are of, where it is said."""
+        variables = f"variables of {owner}" if owner else "variables"
+        # A fused tensor is several variables, so they don't pair; their numbers still do.
+        shared = "pair one to one" if self.tensors == self.variables else "hold the same numbers"
+        return (
+            f"{self.tensors} tensors ({self.elements:,} numbers) and {self.variables} {variables} "
+            f"{shared}, nothing lost either way"
+        )
+
 
 def prove(
     source: Source,

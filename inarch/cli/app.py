@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,17 +31,12 @@ class Commands(TyperGroup):
             except BrokenPipeError:
                 raise  # a reader that went away is no error of ours; typer ends quietly
             except (InarchError, OSError) as e:
-                typer.echo(f"inarch: {one_line(str(e))}", err=True)
+                output.complain(e)
                 raise typer.Exit(1) from e
 
 
-def one_line(message: str) -> str:
-    """A message on one line; an indented list after a colon stays readable."""
-    return re.sub(r"\s*\n\s*", "; ", re.sub(r":\s*\n\s*", ": ", message.strip()))
-
-
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    typer.echo(f"inarch: warning: {one_line(str(message))}", err=True)
+    output.complain(f"warning: {message}")
 
 
 app = typer.Typer(
@@ -247,10 +241,7 @@ def prove(preset: Preset, as_json: Json = False) -> None:
     if as_json:
         output.print_json({"class": through, **vars(proof)})
         return
-    typer.echo(
-        f"proven: {proof.tensors} tensors ({proof.elements:,} numbers) and {proof.variables} "
-        f"variables of {through} pair one to one, nothing lost either way ({proof.seconds:.2f} s)"
-    )
+    typer.echo(f"proven: {proof.in_words(through)} ({proof.seconds:.2f} s)")
     for name in proof.tied:
         typer.echo(f"tied: {name}")
     for name in proof.derived:

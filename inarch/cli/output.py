@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,11 @@ def write(rows: Sequence[Row], as_json: bool, path: Path | None, table: Callable
         table()
 
 
+def complain(message: object) -> None:
+    """An error or a warning, one line on standard error."""
+    typer.echo(f"inarch: {one_line(str(message))}", err=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
@@ -46,7 +52,7 @@ def print_table(rows: Sequence[Row], right: Sequence[str] = ()) -> None:
         table.add_column(name, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in rows:
         # Text objects: brackets in a user's text are no markup.
-        table.add_row(*(Text(_one_line(value)) for value in row.values()))
+        table.add_row(*(Text(_cell_text(value)) for value in row.values()))
     show(table)
 
 
@@ -77,7 +83,12 @@ def show(renderable: Any) -> None:
         typer.echo(line.rstrip())
 
 
-def _one_line(value: Any) -> str:
+def one_line(message: str) -> str:
+    """A message on one line; an indented list after a colon stays readable."""
+    return re.sub(r"\s*\n\s*", "; ", re.sub(r":\s*\n\s*", ": ", message.strip()))
+
+
+def _cell_text(value: Any) -> str:
     text = f"{value:.4f}" if isinstance(value, float) else str(value)
     return " ".join(text.split())
 

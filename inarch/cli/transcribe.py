@@ -12,7 +12,7 @@ import typer
 
 from inarch.cli import output
 from inarch.cli.backend import choose_backend
-from inarch.errors import CheckpointFileError, InputError
+from inarch.errors import AudioFileError, CheckpointFileError, InputError
 
 if TYPE_CHECKING:
     from inarch.tasks.speech import Layout
@@ -86,7 +86,10 @@ def transcribe(
     initial_prompt: Prompt = None,
     batch_size: Windows = None,
 ) -> None:
-    """What is said in sound files, exactly as openai-whisper would write it."""
+    """What is said in sound files, exactly as openai-whisper would write it.
+
+    A file that holds no sound is told of, and the others are heard.
+    """
     if (highlight_words or max_line_width or max_line_count) and not word_timestamps:
         raise InputError(
             "--highlight-words, --max-line-width and --max-line-count go with --word-timestamps"
@@ -103,12 +106,28 @@ def transcribe(
     asked |= {} if temperature is None else {"temperature": temperature}
     hear = SpeechToText.from_preset(model).predict
     verbose = 1 if output_dir is not None and sys.stdout.isatty() else 0
-    if batch_size:
-        found = iter(hear(files, batch_size, verbose, batched=True, **asked))
-    else:
-        found = (hear([file], verbose=verbose, **asked)[0] for file in files)
-    for transcript, target in zip(found, targets, strict=True):
-        _write(transcript, format, layout, target)
+    together: dict[str, Any] = {"batch_size": batch_size, "batched": True} if batch_size else {}
+    places = list(zip(files, targets, strict=True))
+    failed = False
+    for group in [places] if together else [[place] for place in places]:
+        sounds = [(sound, target) for file, target in group if (sound := _load(file)) is not None]
+        failed |= len(sounds) < len(group)
+        found = hear([sound for sound, _ in sounds], verbose=verbose, **together, **asked)
+        for transcript, (_, target) in zip(found, sounds, strict=True):
+            _write(transcript, format, layout, target)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _load(file: str) -> Any:
+    """The samples of a file; None where it holds no sound, which is told: the others go on."""
+    from inarch.audio import load_audio
+
+    try:
+        return load_audio(file)
+    except (AudioFileError, InputError) as e:
+        output.complain(e)
+        return None
 
 
 def _write(transcript: Any, format: Format, layout: Layout, target: Path | None) -> None:
@@ -124,6 +143,8 @@ def _write(transcript: Any, format: Format, layout: Layout, target: Path | None)
 def _targets(files: list[str], format: Format, folder: Path | None) -> list[Path | None]:
     """Where each transcript goes; refuses before the work what would fail after it."""
     for file in files:
+        if Path(file).is_dir():
+            raise CheckpointFileError(f"{file} is a folder; give files")
         if not Path(file).is_file():
             raise CheckpointFileError(f"{file} can't be read: there is no such file")
     if folder is None:

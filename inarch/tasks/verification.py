@@ -14,7 +14,6 @@ from typing import Any
 import keras
 
 from inarch.checkpoints.files import sha256
-from inarch.checkpoints.proof import Proof
 from inarch.errors import CheckpointError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
@@ -97,14 +96,7 @@ def verify_checkpoint(
         source += "" if perturb is None else f", perturbed with seed {perturb}"
         doctor = Doctor(model, reference)
         report = verify(model, reference, source=source, diagnose=doctor, progress=progress)
-    return replace(report, proof=_said(proof), tokenizer=tokenizer)
-
-
-def _said(proof: Proof) -> str:
-    return (
-        f"{proof.tensors} tensors ({proof.elements:,} numbers) and {proof.variables} variables "
-        "pair one to one, nothing lost either way"
-    )
+    return replace(report, proof=proof.in_words(), tokenizer=tokenizer)
 
 
 def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: None) -> Report:

@@ -48,8 +48,7 @@ def read_folder(
         wanted = ", ".join(" with ".join(names) for names in SOURCES)
         raise CheckpointFileError(
             f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
-            f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers "
-            "writes with `tokenizer.save_pretrained(folder)`." + _absent(root, there)
+            + _absent(root, there, vocabulary_size)
         )
     return found
 
@@ -63,14 +62,22 @@ def has_tokenizer(folder: str | os.PathLike) -> bool:
     return source_among(there) is not None or originals.whole(there) or ranks
 
 
-def _absent(root: Path, there: Iterable[str]) -> str:
+def _absent(root: Path, there: Iterable[str], vocabulary_size: int | None) -> str:
     """What a folder's files need beside them so that they are a tokenizer, as an error's end."""
     listed = next((name for name in TOKEN_LISTS if (root / name).is_file()), None)
-    if listed is None:
-        return originals.absent(dict.fromkeys(there))
+    if listed is not None:
+        return (
+            f"{listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
+            f"{SPEC_FILE} beside it that the model was converted with."
+        )
+    said = originals.absent(dict.fromkeys(there))
+    if said:
+        return said
+    if _native(root) and any(root.glob("*.pt")):
+        return tiktoken.absent(vocabulary_size)
     return (
-        f" {listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
-        f"{SPEC_FILE} beside it that the model was converted with."
+        f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers writes "
+        "with `tokenizer.save_pretrained(folder)`."
     )
 
 

@@ -42,7 +42,7 @@ def language_code(language: str) -> str:
     Raises:
         InputError: it isn't one of `LANGUAGES`.
     """
-    given = language.strip().lower() if isinstance(language, str) else language
+    given = language.strip().lower() if isinstance(language, str) else ""
     code = given if given in LANGUAGES else _CODES.get(given)
     if code is None:
         raise InputError(

@@ -83,7 +83,7 @@ def absent(files: Container[str]) -> str:
     if DICTIONARY not in files:
         return ""
     return (
-        f" {DICTIONARY} is fairseq's: put {ENCODER} and {MERGES} beside it, GPT-2's byte pair "
+        f"{DICTIONARY} is fairseq's: put {ENCODER} and {MERGES} beside it, GPT-2's byte pair "
         f"encoding that RoBERTa is used with, or the {PIECES} that XLM-R and CamemBERT come with."
     )
 

@@ -48,12 +48,32 @@ def in_our_files(files: Mapping[str, bytes], vocabulary_size: int | None) -> dic
     } | ours
 
 
+def absent(vocabulary_size: int | None) -> str:
+    """What to put beside OpenAI's `.pt` file so that there is a tokenizer, as an error's end.
+
+    Args:
+        vocabulary_size: how many tokens the model has, where that is known.
+    """
+    if vocabulary_size is None:
+        wanted = f"{ENGLISH}, if the model is English-only, or else {MULTILINGUAL},"
+    else:
+        wanted = _of_size(vocabulary_size)
+    return (
+        f"A .pt file of OpenAI's Whisper has no vocabulary in it: put {wanted} beside it, which "
+        "is in whisper/assets of the package openai-whisper."
+    )
+
+
 def _chosen(files: Mapping[str, bytes], size: int | None) -> str:
     there = [name for name in FILES if name in files]
     if len(there) == 1:
         return there[0]
     if size is None:
         raise _untold("whether the model is English-only, and of how many languages")
+    return _of_size(size)
+
+
+def _of_size(size: int) -> str:
     return ENGLISH if size == ENGLISH_SIZE else MULTILINGUAL
 
 

@@ -32,6 +32,17 @@ def test_a_good_map_is_proven_and_counted():
     assert found.seconds < 0.5
 
 
+def test_only_as_many_tensors_as_variables_are_said_to_pair():
+    found = replace(proof(header()), tensors=9, elements=2048)
+    assert replace(found, variables=9).in_words("Task") == (
+        "9 tensors (2,048 numbers) and 9 variables of Task pair one to one, nothing lost either way"
+    )
+    fused = replace(found, variables=11).in_words()
+    assert fused == (
+        "9 tensors (2,048 numbers) and 11 variables hold the same numbers, nothing lost either way"
+    )
+
+
 def test_a_prefix_is_taken_where_the_file_has_it():
     prefixed = {f"toy.{name}": info for name, info in header().items()}
     assert proof(prefixed).tensors == proof(header()).tensors

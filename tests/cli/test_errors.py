@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from inarch.cli.app import one_line
+from inarch.cli.output import one_line
 
 
 def failure(result):

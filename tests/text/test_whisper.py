@@ -325,6 +325,31 @@ def test_the_model_tells_how_many_languages_there_are(tmp_path):
     assert len(Tokenizer.from_folder(tmp_path).languages) == 99
 
 
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        (51864, "put gpt2.tiktoken beside it"),
+        (51866, "put multilingual.tiktoken beside it"),
+        (None, "put gpt2.tiktoken, if the model is English-only, or else multilingual.tiktoken"),
+    ],
+)
+def test_beside_openais_weights_alone_the_absent_vocabulary_is_named(size, wanted, tmp_path):
+    (tmp_path / "tiny.pt").write_bytes(b"")
+    with pytest.raises(CheckpointFileError, match="whisper/assets .* openai-whisper") as caught:
+        WhisperTokenizer.from_folder(tmp_path, vocabulary_size=size)
+    assert wanted in str(caught.value)
+
+
+def test_other_folders_are_not_told_of_openais_vocabulary(tmp_path):
+    with pytest.raises(CheckpointFileError) as caught:
+        Tokenizer.from_folder(tmp_path)
+    (tmp_path / "tiny.pt").write_bytes(b"")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointFileError) as other:
+        Tokenizer.from_folder(tmp_path)
+    assert "tiktoken" not in str(caught.value) + str(other.value)
+
+
 def line(number, text):
     lines = ranks()
     lines[number - 1 : number] = [text] if text else []

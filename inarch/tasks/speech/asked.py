@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from inarch.errors import InputError
-from inarch.tasks.speech.options import TIMESTAMPS, DecodingOptions, Settings, Thresholds
+from inarch.tasks.speech.options import TASK, TIMESTAMPS, DecodingOptions, Settings, Thresholds
 from inarch.tasks.speech.windows import SECONDS_PER_TIMESTAMP
 from inarch.text import WhisperTokenizer
 from inarch.text.languages import language_code
@@ -51,20 +51,34 @@ def options_of(
     latest = generation.get("max_initial_timestamp_index", LATEST_START)
     own = {"max_initial_timestamp": latest and latest * SECONDS_PER_TIMESTAMP}
     own |= {name: options[name] for name in DECODING & options.keys()}
-    if language is not None or not tokenizer.is_multilingual:
-        language = _code(tokenizer, language, task)
     limits = {name: options[given] for given, name in THRESHOLDS.items() if given in options}
-    several = (temperature,) if isinstance(temperature, int | float) else tuple(temperature)
     settings = Settings(
-        temperatures=several,
+        temperatures=_several(temperature),
         thresholds=Thresholds(**limits),
         words=timestamps == "word",
         **{name: options[name] for name in SETTINGS & options.keys()},
     )
-    return DecodingOptions(language=language, task=task, **own), settings
+    code = asked_language(tokenizer, language, task)
+    return DecodingOptions(language=code, task=task, **own), settings
 
 
-def _code(tokenizer: WhisperTokenizer, language: str | None, task: str) -> str:
-    """The code of a language that the model knows; an English-only model's is "en"."""
+def asked_language(tokenizer: WhisperTokenizer, language: str | None, task: str) -> str | None:
+    """The code of a language that the model knows; None where it is to be detected.
+
+    An English-only model's is "en".
+
+    Raises:
+        InputError: the model doesn't know the language, or the task.
+    """
+    TASK.check("task", task)
+    if language is None and tokenizer.is_multilingual:
+        return None
     tokenizer.start_sequence(language, task)
     return "en" if language is None else language_code(language)
+
+
+def _several(temperature: float | Iterable[float]) -> tuple[float, ...]:
+    """One temperature or more as a tuple; a text is one, which is refused whole."""
+    if isinstance(temperature, Iterable) and not isinstance(temperature, str):
+        return tuple(temperature)
+    return (temperature,)  # type: ignore[return-value]

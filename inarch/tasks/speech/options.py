@@ -10,10 +10,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from inarch.errors import InputError
+from inarch.tasks.speech import kinds
+from inarch.tasks.speech.kinds import check_fields, optional
 
-TASKS = ("transcribe", "translate")
+TASK = kinds.one_of(("transcribe", "translate"))
 TIMESTAMPS = (None, "segment", "word")
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+# What each option takes.
+_DECODING = {
+    "task": TASK,
+    "temperature": kinds.AT_LEAST_0,
+    "beam_size": optional(kinds.COUNT),
+    "best_of": optional(kinds.COUNT),
+    "patience": optional(kinds.ABOVE_0),
+    "length_penalty": optional(kinds.SHARE),
+    "timestamps": kinds.FLAG,
+    "max_initial_timestamp": optional(kinds.AT_LEAST_0),
+    "max_tokens": optional(kinds.COUNT),
+    "seed": kinds.WHOLE,
+}
+_THRESHOLDS = dict.fromkeys(("compression_ratio", "logprob", "no_speech"), optional(kinds.NUMBER))
+_SETTINGS = {
+    "condition_on_previous_text": kinds.FLAG,
+    "initial_prompt": optional(kinds.TEXT),
+    "carry_initial_prompt": kinds.FLAG,
+    "words": kinds.FLAG,
+    "prepend_punctuations": kinds.TEXT,
+    "append_punctuations": kinds.TEXT,
+    "clips": kinds.CLIPS,
+    "hallucination_silence_threshold": optional(kinds.AT_LEAST_0),
+}
 
 
 @dataclass(frozen=True)
@@ -50,20 +77,9 @@ class DecodingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise InputError(f"task is {self.task!r}; it must be one of {', '.join(TASKS)}")
-        if self.temperature < 0:
-            raise InputError(f"temperature is {self.temperature}; it must be at least 0")
-        for name in ("beam_size", "best_of", "max_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; it must be at least 1")
-        if self.patience is not None and (self.beam_size is None or self.patience <= 0):
-            raise InputError(
-                f"patience is {self.patience}; it must be above 0, and needs a beam_size"
-            )
-        if self.length_penalty is not None and not 0 <= self.length_penalty <= 1:
-            raise InputError(f"length_penalty is {self.length_penalty}; it must be from 0 to 1")
+        check_fields(self, _DECODING)
+        if self.patience is not None and self.beam_size is None:
+            raise InputError(f"patience is {self.patience}, and it needs a beam_size")
 
     def at(self, temperature: float) -> DecodingOptions:
         """These options at another temperature: beams belong to 0, samples to all above."""
@@ -113,6 +129,9 @@ class Thresholds:
     logprob: float | None = -1.0
     no_speech: float | None = 0.6
 
+    def __post_init__(self) -> None:
+        check_fields(self, _THRESHOLDS, "{}_threshold")
+
     def failed(self, result: Decoded) -> bool:
         """Whether to decode again."""
         uncertain = self.logprob is not None and result.avg_logprob < self.logprob
@@ -161,12 +180,13 @@ class Settings:
     hallucination_silence_threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.temperatures or min(self.temperatures) < 0:
-            raise InputError(
-                f"temperature is {self.temperatures}; give one of at least 0, or several to try"
-            )
+        check_fields(self, _SETTINGS)
+        if not self.temperatures:
+            raise InputError("temperature is empty; give one of at least 0, or several to try")
+        for temperature in self.temperatures:
+            kinds.AT_LEAST_0.check("temperature", temperature)
         for start, end in self.clips:
-            if start < 0 or (end is not None and end < start):
+            if end is not None and end < start:
                 raise InputError(f"the clip from {start} to {end} seconds has no length")
         if self.hallucination_silence_threshold is not None and not self.words:
             raise InputError(

@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from inarch.errors import InputError
+from inarch.errors import InputError, InputTypeError
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
 from inarch.tasks.over_tokens import OverTokens
-from inarch.tasks.speech.asked import options_of
+from inarch.tasks.speech.asked import asked_language, options_of
 from inarch.tasks.speech.configs import (
     GENERATION,
     PREPROCESSOR,
@@ -26,12 +26,15 @@ from inarch.tasks.speech.configs import (
     preprocessor_config,
 )
 from inarch.tasks.speech.examples import batch_maker, pairs_of
+from inarch.tasks.speech.kinds import COUNT, FLAG, optional
 from inarch.tasks.speech.listener import Listener
 from inarch.tasks.speech.options import TEMPERATURES, DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor, heard, sources_of
 from inarch.tasks.speech.transcriber import Transcriber
 from inarch.tasks.speech.transcript import Segment
 from inarch.text import WhisperTokenizer
+
+BATCH_SIZE = optional(COUNT)
 
 
 class SpeechToText(OverTokens):
@@ -49,6 +52,9 @@ class SpeechToText(OverTokens):
         files: further JSON files of the checkpoint, to be written back as they are.
         language: of the texts that `fit` is given; none for an English-only model.
         task: "transcribe", or "translate" where `fit` is given translations.
+
+    Raises:
+        InputError: the language or the task isn't known to the preprocessor's tokenizer.
     """
 
     head = "speech_to_text"
@@ -68,6 +74,8 @@ class SpeechToText(OverTokens):
         task: str = "transcribe",
         **kwargs: Any,
     ):
+        if preprocessor is not None:
+            asked_language(preprocessor.tokenizer, language, task)
         super().__init__(
             backbone,
             lambda outputs: backbone.speech_to_text(outputs, tie_word_embeddings),
@@ -167,6 +175,8 @@ class SpeechToText(OverTokens):
         if self.preprocessor is None or isinstance(x, Mapping):
             return keras.Model.predict(self, x, batch_size, verbose, steps, callbacks)
         decoding, settings = self._asked(language, task, timestamps, temperature, options)
+        FLAG.check("batched", batched)
+        BATCH_SIZE.check("batch_size", batch_size)
         sources = sources_of(x)
         bar = _bar(verbose, len(sources))
         if batched:
@@ -237,6 +247,11 @@ class SpeechToText(OverTokens):
 
     def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
         """Sounds with their texts as batches; features are computed when a batch is fed."""
+        BATCH_SIZE.check("batch_size", batch_size)
+        if x is None:
+            raise InputTypeError(
+                "x is None; give sounds and their texts, prepared arrays or a data set"
+            )
         if not isinstance(x, list | tuple):
             return prepared(x, self._prepare), y
         if not x:

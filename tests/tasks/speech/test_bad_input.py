@@ -1,6 +1,7 @@
 """What people feed by mistake, from Python and on the command line: one clear line, or a result."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -197,14 +198,31 @@ def test_of_several_files_a_missing_one_is_told_before_any_work(run, tmp_path):
     assert not list(out.iterdir())
 
 
-def test_a_damaged_file_leaves_those_before_it_whole_and_itself_out(run, tmp_path):
-    (tmp_path / "a.wav").write_bytes(wav(LOUD))
-    (tmp_path / "b.wav").write_bytes(b"")
+@pytest.mark.parametrize("together", [(), ("--batch-size", "4")])
+def test_each_damaged_file_is_told_on_a_line_and_the_others_are_heard(together, run, tmp_path):
+    contents = {"a.wav": wav(LOUD), "b.wav": b"", "c.wav": wav(LOUD), "d.wav": with_nan()}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
     out = tmp_path / "out"
     out.mkdir()
-    assert refused(run(tmp_path / "a.wav", tmp_path / "b.wav", "-m", "m", "-o", out), "b.wav")
-    assert [path.name for path in out.iterdir()] == ["a.txt"]
+    result = run(*(tmp_path / name for name in contents), "-m", "m", "-o", out, *together)
+    assert (result.exit_code, result.stdout) == (1, "")
+    first, second = result.stderr.splitlines()
+    assert re.match(r"inarch: .*b\.wav can't be decoded", first)
+    assert re.match(r"inarch: .*d\.wav has 1 samples that are NaN", second)
+    assert sorted(path.name for path in out.iterdir()) == ["a.txt", "c.txt"]
     assert (out / "a.txt").read_text().endswith("\n")
+
+
+def test_what_is_not_about_one_file_ends_the_run_at_once(run, tmp_path):
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(wav(LOUD))
+    given = ["transcribe", str(tmp_path / "a.wav"), str(tmp_path / "b.wav"), "-m", "m"]
+    assert refused(CliRunner().invoke(app, [*given, "--language", "klingon"]), "klingon")
+
+
+def test_a_folder_in_place_of_a_file_is_told_as_one(run, tmp_path):
+    assert refused(run(tmp_path, "-m", "m"), f"{tmp_path} is a folder; give files")
 
 
 @pytest.mark.parametrize("kind", ["file", "absent", "taken"])

@@ -1,5 +1,6 @@
 """`SpeechToText` as a task: sounds in, transcripts out, trained, saved and loaded."""
 
+import io
 import json
 
 import keras
@@ -95,6 +96,68 @@ def test_what_cannot_be_heard_is_refused_by_name(task, x, options, error, said):
         task.predict(x, **options)
 
 
+CLIPS = r"a list of stretches \(start, end\)"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"beam_size": 2.5}, InputTypeError, "beam_size is 2.5; .* a whole number, at least 1"),
+        ({"beam_size": "a"}, InputTypeError, "beam_size is 'a'"),
+        ({"beam_size": True}, InputTypeError, "beam_size is True"),
+        ({"initial_prompt": 5}, InputTypeError, "initial_prompt is 5; it must be text, or None"),
+        ({"temperature": "hot"}, InputTypeError, "temperature is 'hot'; it must be a number"),
+        ({"temperature": [0, np.nan]}, InputError, "temperature is nan; it must be a number"),
+        ({"temperature": ()}, InputError, "temperature is empty"),
+        ({"temperature": None}, InputTypeError, "temperature is None"),
+        ({"no_speech_threshold": "x"}, InputTypeError, "no_speech_threshold is 'x'"),
+        ({"clips": "0,1"}, InputTypeError, f"clips is '0,1'; it must be {CLIPS}"),
+        ({"clips": [(0, 1), (0.5,)]}, InputError, CLIPS),
+        ({"clips": [0, 20]}, InputError, CLIPS),
+        ({"clips": [(-1, 2)]}, InputError, CLIPS),
+        ({"clips": [(0, np.nan)]}, InputError, CLIPS),
+        ({"language": ["en"]}, InputError, "language is \\['en'\\]"),
+        ({"task": ["translate"]}, InputTypeError, "task is"),
+        ({"batched": "yes"}, InputTypeError, "batched is 'yes'; it must be True or False"),
+        ({"batch_size": "a"}, InputTypeError, "batch_size is 'a'"),
+        ({"batch_size": 0, "batched": True}, InputError, "batch_size is 0"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_told_with_its_value_and_what_it_takes(
+    task, options, error, said
+):
+    with pytest.raises(error, match=said):
+        task.predict([noise(1)], **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": np.float32(0), "beam_size": np.int64(1)},
+        {"temperature": 0, "no_speech_threshold": None, "logprob_threshold": -np.inf},
+        {"temperature": np.zeros(1), "clips": [[0, 0.5], (np.float32(0.5), None)]},
+    ],
+)
+def test_numbers_of_any_make_are_taken(task, options):
+    assert len(task.predict([noise(1)], language="en", max_tokens=2, **options)) == 1
+
+
+def test_a_closed_file_is_refused_by_name(task):
+    file = io.BytesIO(b"sound")
+    file.close()
+    with pytest.raises(InputError, match="sound 0 is a closed file"):
+        task.predict([file])
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [({"language": "zz"}, "language is 'zz'"), ({"task": "x"}, "task is 'x'")]
+)
+def test_what_training_could_not_use_is_refused_when_the_task_is_made(task, tmp_path, asked, said):
+    task.save_to_preset(tmp_path / "saved")
+    with pytest.raises(InputError, match=said):
+        SpeechToText.from_preset(tmp_path / "saved", **asked)
+
+
 def test_without_a_preprocessor_there_are_logits_alone(task):
     bare = SpeechToText(task.backbone)
     inputs = {
@@ -142,6 +205,13 @@ def test_labels_are_shifted_and_padding_weighs_nothing(task, tokenizer):
 def test_examples_that_teach_nothing_are_refused(tokenizer, x, y, said):
     with pytest.raises(InputError, match=said):
         make_task(tokenizer, language="en").fit(x, y, verbose=0)
+
+
+def test_nothing_to_train_on_is_refused(task):
+    with pytest.raises(InputTypeError, match="x is None; give sounds and their texts"):
+        task.fit(None)
+    with pytest.raises(InputTypeError, match="batch_size is 'a'"):
+        task.fit([noise(1)], ["a"], batch_size="a")
 
 
 # --- files ---------------------------------------------------------------------------------------
