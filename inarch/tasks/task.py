@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,12 +24,6 @@ from inarch.version import __version__
 
 # What a preset folder has no other place for.
 NOTE = "inarch.json"
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raise InputError unless the argument `name` is a whole number from 1 up."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} is {value!r}; it must be a whole number, at least 1")
 
 
 class Task(TextModel):
