@@ -1,7 +1,7 @@
 """What a caller may get wrong anywhere, each told in one way."""
 
 import os
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from inarch.errors import InputError, InputTypeError
@@ -11,6 +11,12 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     """Raise InputError unless the argument `name` is a whole number from `least` up."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise InputError(f"{name} is {shown(value)}; it must be a whole number, at least {least}")
+
+
+def check_rate(name: str, value: Any) -> None:
+    """Raise InputError unless the argument `name` is a number from 0 to 1."""
+    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InputError(f"{name} is {shown(value)}; it must be a number from 0 to 1")
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checks import check_count
+from inarch.checks import check_count, check_rate
 from inarch.data import Batch, pad
 from inarch.errors import InputError
 from inarch.models.backbone import Backbone
@@ -44,7 +44,8 @@ class MaskedLM(OverTokens):
         tie_word_embeddings: bool = True,
         **kwargs: Any,
     ):
-        if not 0 < mask_rate <= 1:
+        check_rate("mask_rate", mask_rate)
+        if not mask_rate:
             raise InputError(f"mask_rate is {mask_rate}; it must be above 0 and at most 1")
         super().__init__(
             backbone,

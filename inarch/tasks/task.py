@@ -13,7 +13,8 @@ import keras
 
 from inarch.checkpoints.config_map import tied
 from inarch.checkpoints.files import read_json
-from inarch.errors import InputError, PresetError
+from inarch.checks import shown
+from inarch.errors import InputError, InputTypeError, PresetError
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave, save
 from inarch.models.preset import Checkpoint
@@ -52,6 +53,11 @@ class Task(TextModel):
         preprocessor: TextPreprocessor | None,
         **kwargs: Any,
     ):
+        if not isinstance(backbone, Backbone):
+            raise InputTypeError(
+                f"backbone is {shown(backbone)}; give what Backbone.from_preset returns, or "
+                f"load the whole: {type(self).__name__}.from_preset(...)"
+            )
         inputs = backbone.input
         if self.reads not in inputs:
             raise InputError(

@@ -46,8 +46,8 @@ class TextClassifier(Task):
         **kwargs: Any,
     ):
         check_count("num_classes", num_classes)
-        if isinstance(labels, str):
-            raise InputError(f"labels is the string {labels!r}; give a list of names")
+        if labels is not None:
+            _check_labels(labels)
         labels = list(labels) if labels else [f"LABEL_{i}" for i in range(num_classes)]
         if len(labels) != num_classes:
             raise InputError(f"there are {len(labels)} labels for {num_classes} classes")

@@ -17,7 +17,7 @@ from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.tasks import sentence_transformers
-from inarch.tasks.feeding import Prepared
+from inarch.tasks.feeding import Prepared, array_of
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.sentence_transformers import SentenceConfig
 from inarch.tasks.task import Task
@@ -144,7 +144,7 @@ class TextEmbedder(Task):
         Raises:
             InputError: there is no prompt of that name.
         """
-        if prompt_name is not None and prompt_name not in self.prompts:
+        if prompt_name is not None and prompt_name not in list(self.prompts):
             known = ", ".join(map(repr, self.prompts)) or "none"
             raise InputError(f"there is no prompt {prompt_name!r}; known: {known}")
         name = self.default_prompt_name if prompt_name is None else prompt_name
@@ -201,9 +201,8 @@ class TextEmbedder(Task):
 
 def _vectors(name: str, given: Any) -> np.ndarray:
     """`given` as an array of numbers; of bfloat16 too, a kind of its own to NumPy."""
-    array = np.asarray(given)
-    if not array.ndim or array.dtype.kind in "USOMm":
-        raise InputTypeError(
-            f"{name} is {shown(given)}; give vectors, such as embed(texts) makes of texts"
-        )
+    way_out = "vectors, such as embed(texts) makes of texts"
+    array = array_of(name, given, way_out)
+    if array.dtype.kind in "USOMm":
+        raise InputTypeError(f"{name} is {shown(given)}; give {way_out}")
     return array

@@ -1,5 +1,7 @@
 """Laws of the tasks on text: what can't be used is told by its name and value."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,36 @@ def test_targets_and_weights_that_are_not_many_are_named(wrong, classifier):
         classifier.fit(["the", "cat"], wrong)
     with pytest.raises(InputTypeError, match=r"sample_weight is .*; give a list"):
         classifier.fit(["the", "cat"], [0, 1], sample_weight=wrong)
+
+
+def test_rows_of_several_lengths_are_named(classifier, embedder):
+    with pytest.raises(InputError, match=r"y is \[\[1\], \[1, 2\]\], rows of several lengths"):
+        classifier.fit(["the", "cat"], [[1], [1, 2]])
+    with pytest.raises(InputError, match=r"two is .*, rows of several lengths"):
+        embedder.similarity(np.ones((2, 2)), [[1.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize("wrong", ["a", -0.1, 1.5, [0.5]])
+def test_a_share_that_is_none_is_named(wrong, classifier, preprocessor):
+    with pytest.raises(InputError, match=re.escape(f"mask_rate is {wrong!r}")):
+        MaskedLM(classifier.backbone, preprocessor, mask_rate=wrong)
+    with pytest.raises(InputError, match=re.escape(f"validation_split is {wrong!r}")):
+        classifier.fit(["the", "cat"], [0, 1], validation_split=wrong)
+
+
+@pytest.mark.parametrize("cls", [TextEmbedder, MaskedLM])
+def test_a_backbone_that_is_none_is_named(cls, preprocessor):
+    for wrong in (None, "bert_base"):
+        with pytest.raises(InputTypeError, match=f"backbone is {wrong!r}; give what"):
+            cls(wrong, preprocessor)
+
+
+def test_names_of_another_kind_are_named(classifier, embedder, preprocessor):
+    for wrong in (3, "ab"):
+        with pytest.raises(InputError, match=f"labels is {wrong!r}; give a list of names"):
+            TextClassifier(classifier.backbone, 2, preprocessor, labels=wrong)
+    with pytest.raises(InputError, match=r"no prompt \['a'\]"):
+        embedder.embed(["the"], prompt_name=["a"])
 
 
 @pytest.mark.parametrize("wrong", ["a", None, 3, {"a": 1}, ["a", "b"], [None]])

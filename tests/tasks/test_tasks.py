@@ -642,7 +642,7 @@ def test_names_of_classes_that_are_none_are_refused(preprocessor, tmp_path):
     for labels, named in (("ab", "'ab'"), (["a", "a"], "'a' more than once"), (5, "5")):
         with pytest.raises(InputError, match=f"labels (is|has) {named}"):
             TextClassifier.from_preset(tmp_path, labels=labels)
-    with pytest.raises(InputError, match="the string 'ab'"):
+    with pytest.raises(InputError, match="labels is 'ab'"):
         TextClassifier(make_backbone(), 2, preprocessor, labels="ab")
 
 
