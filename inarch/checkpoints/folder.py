@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from inarch.checks import check_path
 from inarch.errors import CheckpointFileError
 
 
@@ -52,6 +53,7 @@ def _checked(folder: str | os.PathLike) -> Path:
 
     A process whose directory is exchanged under it is left in the old one, which is then removed.
     """
+    check_path("folder", folder, "the name or the path of a folder to save to")
     if not os.fspath(folder):
         raise CheckpointFileError("the folder to save to is ''; give the name of one")
     try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from inarch.checkpoints.files import sha256
+from inarch.checks import check_path
 from inarch.errors import CheckpointFileError, PresetError
 
 # What a checkpoint consists of; exports to other runtimes that share a repository stay there.
@@ -58,10 +59,12 @@ def resolve(
         single: whether a file is a checkpoint by itself, whose own path is then the answer.
 
     Raises:
+        InputTypeError: `preset` is neither a string nor a path.
         PresetError: no such folder, name or hub id; near names are offered.
         CheckpointFileError: the hub can't be reached and the files aren't in the local cache, or
             a file's checksum is not the known one.
     """
+    check_path("preset", preset, "a folder, a built-in name, or a hub id as owner/name")
     text = os.fspath(preset)
     folder = Path(os.path.expanduser(text))
     if text and os.path.isdir(folder):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from inarch.checks import check_count
 from inarch.errors import InputError
 
 BUCKETS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
@@ -47,8 +48,7 @@ def by_length(
         padded: whether sequences may be padded; if not, those of a batch have one length. Rows
             beyond them are padding all the same, where not `exact`.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    check_count("batch_size", batch_size)
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")
     groups = [order] if padded else np.split(order, np.flatnonzero(np.diff(sizes[order])) + 1)
@@ -67,8 +67,24 @@ def by_length(
 def pad(
     sequences: Sequence[Sequence[int] | np.ndarray], rows: int, length: int, value: int = 0
 ) -> np.ndarray:
-    """Sequences as one int32 array `[rows, length]`, filled up with `value` on the right."""
+    """Sequences as one int32 array `[rows, length]`, filled up with `value` on the right.
+
+    Raises:
+        InputError: there are more than `rows`, or one is longer than `length`.
+    """
+    check_count("rows", rows, 0)
+    check_count("length", length, 0)
+    if len(sequences) > rows:
+        raise InputError(
+            f"there are {len(sequences)} sequences for rows={rows}; give rows={len(sequences)} or "
+            "more"
+        )
     array = np.full((rows, length), value, np.int32)
     for row, sequence in enumerate(sequences):
+        if len(sequence) > length:
+            raise InputError(
+                f"row {row} holds {len(sequence)} numbers, and length={length}; give a length of "
+                f"{max(map(len, sequences))} or more, or truncate the row"
+            )
         array[row, : len(sequence)] = sequence
     return array

@@ -32,9 +32,21 @@ def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
     backend = keras.backend.backend()
     if backend == "torch":
         return _torch(queries, keys, values, mask, scale)
-    if backend == "jax" and _many_pairs(queries, keys) and _on_cpu():
-        return _head_by_head(queries, keys, values, mask, scale)
+    if backend == "jax" and _on_cpu():
+        return _jax_on_cpu(queries, keys, values, mask, scale)
     return ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
+
+
+def _jax_on_cpu(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
+    dtype = keras.backend.standardize_dtype(queries.dtype)
+    if dtype == "float16":
+        # XLA compiles no product of float16 on a CPU that is summed in float32, as jax asks for.
+        queries, keys, values = (ops.cast(x, "float32") for x in (queries, keys, values))
+    if _many_pairs(queries, keys):
+        attended = _head_by_head(queries, keys, values, mask, scale)
+    else:
+        attended = ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
+    return ops.cast(attended, dtype)
 
 
 def _many_pairs(queries: Any, keys: Any) -> bool:

@@ -1,14 +1,32 @@
 """From a vector per token to one per sequence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from inarch.errors import InputError
+from inarch.checks import shown
+from inarch.errors import InputError, InputTypeError
 
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
+
+def pooling_modes(modes: str | Sequence[str]) -> tuple[str, ...]:
+    """One mode or several as a tuple, each one known.
+
+    Raises:
+        InputTypeError: neither a string nor several.
+        InputError: an unknown mode, or none.
+    """
+    known = ", ".join(MODES)
+    if not isinstance(modes, Iterable):
+        raise InputTypeError(f"pooling is {shown(modes)}; give a mode or a list of modes: {known}")
+    modes = (modes,) if isinstance(modes, str) else tuple(modes)
+    unknown = [mode for mode in modes if mode not in MODES]
+    if unknown or not modes:
+        raise InputError(f"pooling mode {unknown or 'missing'}; known: {known}")
+    return modes
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -31,10 +49,7 @@ class SequencePooling(keras.layers.Layer):
 
     def __init__(self, modes: str | Sequence[str] = "mean", **kwargs: Any):
         super().__init__(**kwargs)
-        self.modes = (modes,) if isinstance(modes, str) else tuple(modes)
-        unknown = [mode for mode in self.modes if mode not in MODES]
-        if unknown or not self.modes:
-            raise InputError(f"pooling mode {unknown or 'missing'}; known: {', '.join(MODES)}")
+        self.modes = pooling_modes(modes)
         self.built = True
 
     def call(self, inputs: Any, padding_mask: Any) -> Any:

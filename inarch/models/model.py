@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from inarch.checkpoints.layout import Layout
+from inarch.checks import check_count, check_rate
 from inarch.errors import InputError
 from inarch.models.arrays import check_arrays, check_names
 from inarch.models.interrupt import SafeInterrupt
@@ -116,6 +117,8 @@ class Model(keras.Model):
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             return method(**given)  # an evaluation within fit, which holds interrupts back
+        if given.get("batch_size") is not None:
+            check_count("batch_size", given["batch_size"])
         self._check(given.get("x"))
         validation = given.get("validation_data")
         self._check(validation[0] if isinstance(validation, list | tuple) else None)
@@ -190,10 +193,8 @@ def _recording(init: Any) -> Any:
 
 def _check_rates(arguments: Mapping[str, Any]) -> None:
     for name, rate in arguments.items():
-        if not name.endswith("dropout") or rate is None:
-            continue
-        if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-            raise InputError(f"{name} is {rate!r}; it must be a number from 0 to 1")
+        if name.endswith("dropout") and rate is not None:
+            check_rate(name, rate)
 
 
 def _policy(dtype: Any) -> Any:

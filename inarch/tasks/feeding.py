@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.checks import check_count, shown
 from inarch.errors import InputError, InputTypeError
 from inarch.tasks.preprocessor import is_raw, is_text_group
 
@@ -147,6 +148,32 @@ def is_prepared(x: Any) -> bool:
                 f"x has the column {name!r} of texts; give the texts themselves: x[{name!r}]"
             )
     return True
+
+
+def rows_of(batch_size: int | None) -> int:
+    """Rows of a batch, Keras's own number where it isn't given."""
+    if batch_size is None:
+        return 32
+    check_count("batch_size", batch_size)
+    return batch_size
+
+
+def array_of(name: str, values: Any, way_out: str = "a list with one for each text") -> np.ndarray:
+    """The argument `name` as an array of rows.
+
+    Raises:
+        InputTypeError: it is a single value.
+        InputError: it has rows of several lengths.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InputError(
+            f"{name} is {shown(values)}, rows of several lengths; give {way_out}, all of one length"
+        ) from None
+    if not array.ndim:
+        raise InputTypeError(f"{name} is {shown(values)}; give {way_out}")
+    return array
 
 
 def check_readable(x: Any) -> None:

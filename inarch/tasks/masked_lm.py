@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.checks import check_count, check_rate
 from inarch.data import Batch, pad
 from inarch.errors import InputError
 from inarch.models.backbone import Backbone
@@ -16,7 +17,6 @@ from inarch.tasks.feeding import Prepared
 from inarch.tasks.forward import as_float32, compiled
 from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
-from inarch.tasks.task import check_count
 from inarch.text import Encoding
 
 
@@ -44,7 +44,8 @@ class MaskedLM(OverTokens):
         tie_word_embeddings: bool = True,
         **kwargs: Any,
     ):
-        if not 0 < mask_rate <= 1:
+        check_rate("mask_rate", mask_rate)
+        if not mask_rate:
             raise InputError(f"mask_rate is {mask_rate}; it must be above 0 and at most 1")
         super().__init__(
             backbone,
@@ -129,15 +130,16 @@ class MaskedLM(OverTokens):
         """
         check_count("top_k", top_k)
         tokenizer = self._tokenizer()
-        encodings = self.encode(texts_of(texts))
+        given = texts_of(texts)
+        encodings = self.encode(given)
         places = [np.flatnonzero(np.array(e.ids) == tokenizer.mask_token_id) for e in encodings]
         for i, found in enumerate(places):
             if not len(found):
                 raise InputError(
                     f"text {i} has no {tokenizer.mask_token} in its first {len(encodings[i].ids)} "
-                    f"tokens: {str(texts[i])[:60]!r}"
+                    f"tokens: {str(given[i])[:60]!r}"
                 )
-        results: list[Any] = [None] * len(texts)
+        results: list[Any] = [None] * len(given)
         for batch in self.batches_of(encodings, batch_size):
             logits = self._blank_logits(encodings, places, batch)
             for i, rows in zip(batch.indices, logits, strict=False):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from inarch.checks import check_count, shown
 from inarch.data import bucket, pad
 from inarch.errors import InputError, InputTypeError
 from inarch.models.preset import Checkpoint
@@ -45,8 +46,7 @@ class TextPreprocessor:
         allow_special: tuple[str, ...] = (),
         lowercase: bool = False,
     ):
-        if sequence_length < 1:
-            raise InputError(f"sequence_length is {sequence_length}; it must be at least 1")
+        check_count("sequence_length", sequence_length)
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
         self.allow_special = tuple(allow_special)
@@ -65,7 +65,11 @@ class TextPreprocessor:
     def pad(
         self, encodings: Sequence[Encoding], rows: int | None = None, length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """`token_ids`, `segment_ids`, `padding_mask`: int32 `[rows, length]`."""
+        """`token_ids`, `segment_ids`, `padding_mask`: int32 `[rows, length]`.
+
+        Raises:
+            InputError: there are more encodings than `rows`, or one is longer than `length`.
+        """
         rows = len(encodings) if rows is None else rows
         length = max((len(e.ids) for e in encodings), default=1) if length is None else length
         filler = self.tokenizer.pad_token_id or 0
@@ -137,8 +141,8 @@ def texts_of(x: Any) -> list[Text]:
         x = x.numpy()
     if hasattr(x, "tolist"):
         x = x.tolist()
-    if not isinstance(x, Iterable):
-        raise InputTypeError(f"got {x!r}; give a list of strings")
+    if isinstance(x, Mapping) or not isinstance(x, Iterable):
+        raise InputTypeError(f"got {shown(x)}; give a list of strings")
     return [_text(item, i) for i, item in enumerate(x)]
 
 

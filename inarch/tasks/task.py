@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +13,8 @@ import keras
 
 from inarch.checkpoints.config_map import tied
 from inarch.checkpoints.files import read_json
-from inarch.errors import InputError, PresetError
+from inarch.checks import shown
+from inarch.errors import InputError, InputTypeError, PresetError
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave, save
 from inarch.models.preset import Checkpoint
@@ -25,12 +25,6 @@ from inarch.version import __version__
 
 # What a preset folder has no other place for.
 NOTE = "inarch.json"
-
-
-def check_count(name: str, value: Any) -> None:
-    """Raise InputError unless the argument `name` is a whole number from 1 up."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} is {value!r}; it must be a whole number, at least 1")
 
 
 class Task(TextModel):
@@ -59,6 +53,11 @@ class Task(TextModel):
         preprocessor: TextPreprocessor | None,
         **kwargs: Any,
     ):
+        if not isinstance(backbone, Backbone):
+            raise InputTypeError(
+                f"backbone is {shown(backbone)}; give what Backbone.from_preset returns, or "
+                f"load the whole: {type(self).__name__}.from_preset(...)"
+            )
         inputs = backbone.input
         if self.reads not in inputs:
             raise InputError(

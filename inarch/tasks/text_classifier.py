@@ -9,12 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.checks import check_count
 from inarch.errors import ConfigError, InputError
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave
 from inarch.models.preset import Checkpoint
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.task import Task, check_count
+from inarch.tasks.task import Task
 
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 
@@ -44,10 +45,9 @@ class TextClassifier(Task):
         problem_type: str | None = None,
         **kwargs: Any,
     ):
-        if num_classes < 1:
-            raise InputError(f"num_classes is {num_classes}; it must be at least 1")
-        if isinstance(labels, str):
-            raise InputError(f"labels is the string {labels!r}; give a list of names")
+        check_count("num_classes", num_classes)
+        if labels is not None:
+            _check_labels(labels)
         labels = list(labels) if labels else [f"LABEL_{i}" for i in range(num_classes)]
         if len(labels) != num_classes:
             raise InputError(f"there are {len(labels)} labels for {num_classes} classes")

@@ -11,12 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from inarch.errors import InputError
-from inarch.layers.pooling import Normalize, SequencePooling
+from inarch.checks import check_flag, shown
+from inarch.errors import InputError, InputTypeError
+from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.tasks import sentence_transformers
-from inarch.tasks.feeding import Prepared
+from inarch.tasks.feeding import Prepared, array_of
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.sentence_transformers import SentenceConfig
 from inarch.tasks.task import Task
@@ -80,7 +81,8 @@ class TextEmbedder(Task):
         files: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        pooling = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+        pooling = pooling_modes(pooling)
+        check_flag("normalize", normalize)
 
         def pooled(outputs: Any) -> Any:
             tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
@@ -142,7 +144,7 @@ class TextEmbedder(Task):
         Raises:
             InputError: there is no prompt of that name.
         """
-        if prompt_name is not None and prompt_name not in self.prompts:
+        if prompt_name is not None and prompt_name not in list(self.prompts):
             known = ", ".join(map(repr, self.prompts)) or "none"
             raise InputError(f"there is no prompt {prompt_name!r}; known: {known}")
         name = self.default_prompt_name if prompt_name is None else prompt_name
@@ -165,9 +167,10 @@ class TextEmbedder(Task):
         """Cosine similarities `[len(one), len(two)]` of two sets of vectors.
 
         Raises:
+            InputTypeError: they aren't arrays of numbers.
             InputError: their vectors are of different widths.
         """
-        one, two = np.asarray(one), np.asarray(two)
+        one, two = _vectors("one", one), _vectors("two", two)
         if one.shape[-1:] != two.shape[-1:]:
             raise InputError(
                 f"vectors of shapes {one.shape} and {two.shape} can't be compared: their last "
@@ -194,3 +197,12 @@ class TextEmbedder(Task):
             return self.padded(rows), np.zeros(len(rows), np.float32)
 
         return make
+
+
+def _vectors(name: str, given: Any) -> np.ndarray:
+    """`given` as an array of numbers; of bfloat16 too, a kind of its own to NumPy."""
+    way_out = "vectors, such as embed(texts) makes of texts"
+    array = array_of(name, given, way_out)
+    if array.dtype.kind in "USOMm":
+        raise InputTypeError(f"{name} is {shown(given)}; give {way_out}")
+    return array

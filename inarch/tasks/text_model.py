@@ -11,16 +11,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.checks import check_rate
 from inarch.data import Batch, by_length
 from inarch.errors import InputError, InputTypeError
 from inarch.models.model import Model
 from inarch.tasks.feeding import (
     Prepared,
     TextBatches,
+    array_of,
     as_tuple,
     check_readable,
     is_prepared,
     prepared,
+    rows_of,
 )
 from inarch.tasks.forward import as_float32, compiled, compiles_per_shape
 from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
@@ -105,13 +108,13 @@ class TextModel(Model):
             return super().predict(x, batch_size, verbose, steps, callbacks)
         check_readable(x)
         if is_raw(x):
-            return self.predict_texts(texts_of(x), batch_size or 32, verbose, callbacks)
+            return self.predict_texts(texts_of(x), rows_of(batch_size), verbose, callbacks)
         given = list(itertools.islice(x, steps))
         inputs = [keras.utils.unpack_x_y_sample_weight(as_tuple(batch))[0] for batch in given]
         if any(isinstance(part, Mapping) for part in inputs):
             return np.concatenate([super(TextModel, self).predict(i, verbose=0) for i in inputs])
         texts = [text for part in inputs for text in texts_of(part)]
-        return self.predict_texts(texts, batch_size or 32, verbose, callbacks)
+        return self.predict_texts(texts, rows_of(batch_size), verbose, callbacks)
 
     def predict_texts(
         self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
@@ -193,7 +196,7 @@ class TextModel(Model):
     ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
         """A function from the indices of a batch to its `(x, y, sample_weight)`."""
         targets = self.targets(y, len(texts))
-        weights = None if sample_weight is None else np.asarray(sample_weight)
+        weights = None if sample_weight is None else array_of("sample_weight", sample_weight)
         if weights is not None and len(weights) != len(texts):
             raise InputError(f"there are {len(texts)} texts and {len(weights)} sample weights")
         encodings = self.encode(texts)
@@ -209,7 +212,7 @@ class TextModel(Model):
         """The targets of `count` examples as an array, checked."""
         if y is None:
             raise InputError(f"{type(self).__name__} needs a target for each text: give y")
-        y = np.asarray(y)
+        y = array_of("y", y)
         if len(y) != count:
             raise InputError(f"there are {count} texts and {len(y)} targets")
         return y
@@ -236,11 +239,11 @@ class TextModel(Model):
                     "whose batches hold the targets: give a list of strings, or no y"
                 )
             return prepared(x, self._prepare), y
-        texts = texts_of(x)
+        rows, texts = rows_of(batch_size), texts_of(x)
         if not texts:
             raise InputError("x holds no texts")
         make = self.example_maker(texts, y, weight)
-        return TextBatches(len(texts), make, batch_size or 32, shuffle), None
+        return TextBatches(len(texts), make, rows, shuffle), None
 
     def _prepare(self, batch: Any) -> Prepared:
         """A batch of raw text from a data set as inputs; a prepared one as it is."""
@@ -266,6 +269,7 @@ class TextModel(Model):
         """`validation_data` as inputs, split off the end of raw data where asked for."""
         data, share = kwargs.pop("validation_data", None), kwargs.pop("validation_split", 0.0)
         if share:
+            check_rate("validation_split", share)
             if not is_raw(x):
                 raise InputError("validation_split needs texts; give validation_data")
             texts = texts_of(x)

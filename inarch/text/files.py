@@ -9,6 +9,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
+from inarch.checks import check_path
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 
 SPEC_FILE = "tokenizer.json"
@@ -76,6 +77,7 @@ def text_at(path: str | os.PathLike) -> tuple[str, str]:
 
 def write_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
     """Write `files` into `folder`, each replaced whole, so no half file is ever left."""
+    check_path("folder", folder, "the name or the path of a folder to save to")
     root = Path(folder)
     try:
         root.mkdir(parents=True, exist_ok=True)

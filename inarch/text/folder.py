@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from inarch.checks import check_path
 from inarch.errors import CheckpointFileError
 from inarch.text import files as file_room
 from inarch.text import originals, tiktoken
@@ -24,6 +25,7 @@ def read_folder(
     Those of an original's folder are told in Hugging Face's files. `vocabulary_size` is that of
     the model, where its config.json doesn't say it and the files leave it open (OpenAI's Whisper).
     """
+    check_path("folder", folder, "the folder of a checkpoint")
     root = Path(folder)
     if not root.is_dir():
         raise CheckpointFileError(f"{root} isn't a folder; give the folder of a checkpoint.")

@@ -1,11 +1,12 @@
 """What goes into the Rust library is checked here, and what it raises becomes an error of ours."""
 
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from inarch.checks import shown
 from inarch.errors import CheckpointError, InputError, InputTypeError
 
 
@@ -61,6 +62,8 @@ def check_batch(texts: object) -> None:
     """Several texts, not one."""
     if isinstance(texts, str | bytes):
         raise InputTypeError(f"texts is one {type(texts).__name__}; give a list of strings.")
+    if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
+        raise InputTypeError(f"texts is {shown(texts)}; give a list of strings.")
 
 
 def batch_entry(entry: object, index: int) -> Any:
@@ -88,9 +91,10 @@ def check_room(rust: Any, max_length: int | None, pair: bool, add_special_tokens
 
 def checked_ids(ids: Iterable[int], known: Container[int], size: int) -> list[int]:
     """Ids as Python numbers, each one known to a vocabulary of `size` ids."""
-    values = ids.tolist() if hasattr(ids, "tolist") else list(ids)  # type: ignore[attr-defined]
-    if not isinstance(values, list):
-        raise InputTypeError(f"ids is the single value {values!r}; give a row of token ids.")
+    values: Any = ids.tolist() if hasattr(ids, "tolist") else ids
+    if not isinstance(values, Iterable):
+        raise InputTypeError(f"ids is the single value {shown(values)}; give a row of token ids.")
+    values = list(values)
     for position, value in enumerate(values):
         if not hasattr(value, "__index__") or isinstance(value, bool):
             raise InputTypeError(
@@ -103,3 +107,10 @@ def checked_ids(ids: Iterable[int], known: Container[int], size: int) -> list[in
                 f"ids[{position}] is {value}, which no token has; the ids run from 0 to {size - 1}."
             )
     return values
+
+
+def checked_rows(rows: Any) -> Iterable[Any]:
+    """Several rows of ids, not one number."""
+    if not isinstance(rows, Iterable):
+        raise InputTypeError(f"rows is {shown(rows)}; give a list of rows of token ids.")
+    return rows

@@ -6,7 +6,8 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from inarch.errors import CheckpointError, InputError
+from inarch.checks import shown
+from inarch.errors import CheckpointError, InputError, InputTypeError
 from inarch.text import files as file_room
 from inarch.text.encoding import Encoding
 from inarch.text.folder import read_folder
@@ -16,6 +17,7 @@ from inarch.text.guard import (
     check_room,
     check_text,
     checked_ids,
+    checked_rows,
     quiet_forks,
     rust_errors,
 )
@@ -178,6 +180,8 @@ class Tokenizer:
 
     def token_to_id(self, token: str) -> int:
         """The id of a token. InputError when the vocabulary hasn't got it."""
+        if not isinstance(token, str):
+            raise InputTypeError(f"token is {shown(token)}; give one token as a string")
         if token not in self._ids:
             raise InputError(f"{token!r} isn't one of the {len(self._ids)} tokens of the tokenizer")
         return self._ids[token]
@@ -249,7 +253,7 @@ class Tokenizer:
         self, rows: Iterable[Iterable[int]], skip_special_tokens: bool = True
     ) -> list[str]:
         """The texts of several rows of ids."""
-        return [self.decode(row, skip_special_tokens) for row in rows]
+        return [self.decode(row, skip_special_tokens) for row in checked_rows(rows)]
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the tokenizer's files, byte for byte as they were loaded."""

@@ -5,12 +5,16 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from inarch.errors import InputError
+from inarch.checks import shown
+from inarch.errors import InputError, InputTypeError
 from inarch.text.guard import rust_errors
 from inarch.text.spec import allowing
 
 # How many configured Rust tokenizers are kept; each costs a few megabytes.
 KEPT = 8
+
+# No text has as many tokens. The library counts to 2**64, and files have int(1e30) for no limit.
+UNLIMITED = 2**32
 
 
 class Variants:
@@ -44,6 +48,8 @@ class Variants:
         allowed = self._allowed(allow_special)
         if max_length is not None and (type(max_length) is not int or max_length < 1):
             raise InputError(f"max_length is {max_length!r}; give a whole number from 1, or None.")
+        if max_length is not None and max_length >= UNLIMITED:
+            max_length = None
         key = (allowed, max_length)
         with self._lock:
             if key not in self._made:
@@ -63,7 +69,16 @@ class Variants:
                 f'allow_special is {allow_special!r}; give "all" or a tuple of tokens, '
                 f"such as ({allow_special!r},)."
             )
-        unknown = [token for token in allow_special if token not in self.control]
+        if not isinstance(allow_special, Collection):
+            raise InputTypeError(
+                f'allow_special is {shown(allow_special)}; give "all" or a tuple of tokens, () for '
+                "none."
+            )
+        unknown = [
+            token
+            for token in allow_special
+            if not isinstance(token, str) or token not in self.control
+        ]
         if unknown:
             raise InputError(
                 f"allow_special has {unknown[0]!r}, which isn't one of the tokenizer's special "

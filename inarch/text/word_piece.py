@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from inarch.checks import shown
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.text import files as file_room
 from inarch.text.spec import word_piece_spec
@@ -92,8 +93,12 @@ def _tokens(vocabulary: Sequence[str] | Mapping[str, int] | str | os.PathLike) -
                 f"{len(vocabulary) - 1}, each once; fill gaps with tokens such as [unused0]."
             )
         tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-    else:
+    elif isinstance(vocabulary, Iterable):
         tokens = list(vocabulary)
+    else:
+        raise InputTypeError(
+            f"vocabulary is {shown(vocabulary)}; give tokens by id, token to id, or a path."
+        )
     for index, token in enumerate(tokens):
         if not isinstance(token, str):
             raise InputTypeError(

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from inarch.layers import MultiHeadAttention
+from inarch.layers import attend as attending
 from inarch.layers.cache import empty_cache
 
 
@@ -208,17 +209,28 @@ def test_what_cannot_be_done_is_refused_with_the_numbers(perturb, normal):
 
 
 @pytest.mark.parametrize("return_scores", [False, True])
-@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16", "float16", "mixed_float16"])
 def test_half_precision_is_near_single(perturb, normal, compiled, policy, return_scores):
     x = normal(2, 4, 8)
     layer = attention(perturb, dtype=policy)
-    # XLA compiles no float16 attention for CPUs.
-    call = layer if policy == "mixed_float16" else compiled(layer)
-    output = call(x, x, attention_mask=causal(4), return_attention_scores=return_scores)
+    output = compiled(layer)(x, x, attention_mask=causal(4), return_attention_scores=return_scores)
     output = output[0] if return_scores else output
     assert keras.backend.standardize_dtype(output.dtype) == layer.compute_dtype
     single = array(compiled(attention(perturb))(x, x, attention_mask=causal(4)))
     np.testing.assert_allclose(array(output), single, atol=0.05)
+
+
+@pytest.mark.parametrize("pairs", [0, 256 * 256])
+def test_float16_is_at_least_as_exact_as_its_own_rounding(normal, compiled, monkeypatch, pairs):
+    monkeypatch.setattr(attending, "MANY_PAIRS", pairs)
+    rounded = [normal(2, 5, 3, 4, seed=seed).astype("float16") for seed in range(3)]
+
+    def attended(*inputs):
+        return attending.attend(*inputs, ops.convert_to_tensor(causal(5))[None, None], 0.5)
+
+    half = array(compiled(attended)(*map(ops.convert_to_tensor, rounded)))
+    exact = array(compiled(attended)(*(ops.cast(x, "float32") for x in rounded)))
+    np.testing.assert_allclose(half, exact, atol=1e-3)
 
 
 def test_dropout_acts_in_training_alone(perturb, normal):

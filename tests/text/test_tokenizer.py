@@ -147,6 +147,13 @@ def test_a_max_length_that_is_no_length_is_refused(uncased, max_length):
         uncased.encode("the", max_length=max_length)
 
 
+@pytest.mark.parametrize("max_length", [10**30, int(1e30), 2**64, 2**32])
+def test_a_max_length_that_no_text_has_is_no_limit(uncased, max_length):
+    assert uncased.encode("the cat", max_length=max_length) == uncased.encode("the cat")
+    (one,) = uncased.encode_batch([("the", "cat")], max_length=max_length)
+    assert one == uncased.encode("the", "cat")
+
+
 def test_a_max_length_without_room_for_the_special_tokens_is_refused(uncased):
     assert uncased.encode("the cat", max_length=2).tokens == ["[CLS]", "[SEP]"]
     with pytest.raises(InputError, match="3 special tokens of a pair"):
@@ -228,6 +235,32 @@ def test_ids_outside_the_vocabulary_are_refused(uncased):
         uncased.decode([[1, 2]])
     with pytest.raises(InputTypeError, match=r"ids\[0\] is of type float"):
         uncased.decode([1.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda t: t.encode("the", allow_special=None), "allow_special is None"),
+        (lambda t: t.encode("the", allow_special=3), "allow_special is 3"),
+        (lambda t: t.encode_batch(None), "texts is None"),
+        (lambda t: t.encode_batch(3), "texts is 3"),
+        (lambda t: t.encode_batch({"the": 1}), r"texts is \{'the': 1\}"),
+        (lambda t: t.decode(None), "value None"),
+        (lambda t: t.decode(3), "value 3"),
+        (lambda t: t.decode_batch(None), "rows is None"),
+        (lambda t: t.token_to_id(["the"]), r"token is \['the'\]"),
+        (lambda t: t.token_to_id(None), "token is None"),
+        (lambda t: t.save(None), "folder is None"),
+        (lambda t: Tokenizer.from_folder(3), "folder is 3"),
+        (lambda t: WordPieceTokenizer(None), "vocabulary is None"),
+        (lambda t: WordPieceTokenizer(3), "vocabulary is 3"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_with_its_value(uncased, call, named):
+    with pytest.raises(InputTypeError, match=named):
+        call(uncased)
+    with pytest.raises(InputError, match=r"allow_special has \['the'\]"):
+        uncased.encode("the", allow_special=[["the"]])
 
 
 def test_the_vocabulary_is_listed_by_id(uncased, vocabulary):
