@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from inarch.checks import shown
 from inarch.errors import InputError, InputTypeError
 
 
@@ -38,7 +39,7 @@ class Kind:
         """
         if not self.takes(value):
             error = InputError if self._typed(value) else InputTypeError
-            raise error(f"{name} is {value!r}; it must be {self.words}")
+            raise error(f"{name} is {shown(value)}; it must be {self.words}")
 
     def takes(self, value: Any) -> bool:
         """Whether a value is of this kind."""
