@@ -2,9 +2,13 @@
 
 import os
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
-from inarch.errors import InputError, InputTypeError
+from inarch.errors import CheckpointFileError, InputError, InputTypeError
+
+# How a file begins that Git LFS has in the place of a large one.
+POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
@@ -30,6 +34,18 @@ def check_path(name: str, value: Any, way_out: str) -> None:
     text = value.__fspath__() if isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
         raise InputTypeError(f"{name} is {shown(value)}; give {way_out}")
+
+
+def refuse_pointer(path: Path, data: bytes) -> None:
+    """Refuse a file that only says where its content is.
+
+    Raises:
+        CheckpointFileError: `data`, what is in the file, is a pointer of Git LFS.
+    """
+    if data.startswith(POINTER):
+        raise CheckpointFileError(
+            f"{path} is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
+        )
 
 
 def shown(value: Any) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.mapped import MappedFile, refuse_pointer
+from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
+from inarch.checks import refuse_pointer
 from inarch.errors import CheckpointFileError
 
 # The limit that the safetensors format sets for its own header.

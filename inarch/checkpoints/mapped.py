@@ -9,22 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from inarch.checks import POINTER, refuse_pointer
 from inarch.errors import CheckpointFileError
-
-# How a file begins that Git LFS has in the place of a large one.
-POINTER = b"version https://git-lfs.github.com/spec/"
-
-
-def refuse_pointer(path: Path, data: bytes) -> None:
-    """Refuse a file that only says where its content is.
-
-    Raises:
-        CheckpointFileError: `data`, what is in the file, is a pointer of Git LFS.
-    """
-    if data.startswith(POINTER):
-        raise CheckpointFileError(
-            f"{path} is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
-        )
 
 
 class MappedFile:

@@ -10,8 +10,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from inarch.checkpoints.mapped import POINTER, refuse_pointer
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo
+from inarch.checks import POINTER, refuse_pointer
 from inarch.errors import CheckpointFileError, MissingExtraError
 
 

@@ -14,10 +14,10 @@ from inarch.text import roles
 from inarch.text.files import object_of, text_at
 from inarch.text.spec import content
 
-# What a tokenizer_config.json leaves out, by the class of the tokenizer. RoBERTa's mask takes the
-# space before it.
-MASK = {"content": "<mask>", "lstrip": True, "special": True}
-ROBERTA: dict[str, Any] = {**roles.ROBERTA, "mask_token": MASK}
+# A mask takes the space before it.
+SPACED: dict[str, Any] = {"lstrip": True, "special": True}
+# What a tokenizer_config.json leaves out, by the class of the tokenizer.
+ROBERTA: dict[str, Any] = {**roles.ROBERTA, "mask_token": {"content": "<mask>", **SPACED}}
 WHISPER = {**roles.GPT2, "tokenizer_class": "WhisperTokenizer"}
 KINDS: dict[str, dict[str, Any]] = {
     "RobertaTokenizer": ROBERTA,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from inarch.checks import check_path
+from inarch.checks import check_path, refuse_pointer
 from inarch.errors import CheckpointFileError
 from inarch.text import files as file_room
 from inarch.text import originals, tiktoken
@@ -12,9 +12,6 @@ from inarch.text.files import MODEL_CONFIG_FILE, SOURCES, SPEC_FILE, TOKENIZER_F
 
 # CTranslate2's lists of tokens, which say nothing of merges.
 TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")
-
-# What Git holds in place of a large file (git-lfs, docs/spec.md).
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def read_folder(
@@ -36,11 +33,7 @@ def read_folder(
     except OSError as error:
         raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
     for name, data in there.items():
-        if data.startswith(LFS_POINTER):
-            raise CheckpointFileError(
-                f"{root / name} is a Git LFS pointer, not the file itself: "
-                "fetch it with `git lfs pull`."
-            )
+        refuse_pointer(root / name, data)
     found = originals.in_our_files(root, there) if native else there
     if source_among(found) is None and any(name in found for name in tiktoken.FILES):
         size = vocabulary_size or file_room.vocabulary_size(root)

@@ -11,7 +11,7 @@ from typing import Any
 
 from inarch.errors import CheckpointError
 from inarch.text import roles
-from inarch.text.byte_level import flag
+from inarch.text.byte_level import ROBERTA, SPACED, flag
 from inarch.text.sentence_piece import (
     CONTROL,
     MODEL_TYPES,
@@ -27,8 +27,6 @@ from inarch.text.spec import content, special
 
 Config = Mapping[str, Any]
 Part = dict[str, Any]
-# A mask takes the space before it.
-SPACED_MASK: dict[str, Any] = {"lstrip": True, "special": True}
 
 
 def deberta(model: Model, config: Config) -> Part:
@@ -119,11 +117,9 @@ class Layout:
     defaults: Config
 
 
-MASK = {"content": "<mask>", **SPACED_MASK}
-CAMEMBERT = {**roles.ROBERTA, "mask_token": MASK}
 FNET = {
     **roles.ALBERT,
-    "mask_token": {"content": "[MASK]", **SPACED_MASK},
+    "mask_token": {"content": "[MASK]", **SPACED},
     "do_lower_case": False,
     "keep_accents": True,
 }
@@ -132,7 +128,7 @@ LAYOUTS = {
     for layout in (
         Layout("DeBERTa-v2", "DebertaV2Tokenizer", deberta, roles.DEBERTA),
         Layout("XLM-RoBERTa", "XLMRobertaTokenizer", xlm_roberta, roles.ROBERTA),
-        Layout("CamemBERT", "CamembertTokenizer", camembert, CAMEMBERT),
+        Layout("CamemBERT", "CamembertTokenizer", camembert, ROBERTA),
         Layout("ALBERT", "AlbertTokenizer", albert, roles.ALBERT),
         Layout("FNet", "FNetTokenizer", albert, FNET),
     )
