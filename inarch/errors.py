@@ -3,9 +3,37 @@
 Every message names the thing, its value and the way out.
 """
 
+# Bytes of a message; of a longer one the middle is left out, and the way out stays at its end.
+LONGEST = 2000
+ENDING = 600
+
 
 class InarchError(Exception):
-    """Base of every error that inarch raises on purpose."""
+    """Base of every error that inarch raises on purpose.
+
+    A message may quote a file, whatever is in it: as text it is printable and of at most 2,000
+    bytes.
+    """
+
+    def __str__(self) -> str:
+        return _bounded(_printable(super().__str__()))
+
+
+def _printable(text: str) -> str:
+    """The text with all that isn't shown, such as control characters, written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _bounded(text: str) -> str:
+    if 4 * len(text) <= LONGEST or len(data := text.encode()) <= LONGEST:
+        return text
+    start = data[: LONGEST - ENDING - 50].decode(errors="ignore")
+    end = data[-ENDING:].decode(errors="ignore")
+    return f"{start} [... {len(text) - len(start) - len(end):,} characters ...] {end}"
 
 
 class CheckpointError(InarchError, ValueError):

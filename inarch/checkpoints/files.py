@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from inarch import json_fields
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
-from inarch.checks import refuse_pointer
 from inarch.errors import CheckpointFileError
 
 # The limit that the safetensors format sets for its own header.
@@ -175,21 +175,7 @@ def _check_listed(index: Path, listed: Mapping[str, str], shards: Sequence[Shard
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file, or an error that names the file."""
-    try:
-        data = path.read_bytes()
-        refuse_pointer(path, data)
-        value = json.loads(data)
-    except CheckpointFileError:
-        raise
-    except FileNotFoundError as e:
-        raise CheckpointFileError(f"{path} does not exist") from e
-    except (ValueError, RecursionError) as e:
-        raise CheckpointFileError(f"{path} is not JSON: {e}") from e
-    except OSError as e:
-        raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
-    if not isinstance(value, dict):
-        raise CheckpointFileError(f"{path} holds a JSON {type(value).__name__}, not an object")
-    return value
+    return json_fields.read_object(path)
 
 
 # --- writing -----------------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 import base64
 import binascii
-import json
 import os
 import tempfile
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checks import check_path
+from inarch import json_fields
+from inarch.checks import check_path, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 
 SPEC_FILE = "tokenizer.json"
@@ -68,11 +68,7 @@ def model_config(folder: str | os.PathLike) -> dict[str, Any]:
 def text_at(path: str | os.PathLike) -> tuple[str, str]:
     """The UTF-8 text of the file at `path`, and the file's name."""
     file = Path(path)
-    try:
-        data = {file.name: file.read_bytes()}
-    except OSError as error:
-        raise CheckpointFileError(f"{file} can't be read: {error}") from error
-    return text_of(data, file.name), file.name
+    return text_of({file.name: read_file(file)}, file.name), file.name
 
 
 def write_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
@@ -122,15 +118,7 @@ def text_of(files: Mapping[str, bytes], name: str) -> str:
 
 def object_of(text: str, name: str, error_type: type[CheckpointError]) -> dict[str, Any]:
     """The JSON object in `text`; `error_type` naming the file when it is anything else."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise error_type(
-            f"{name} isn't JSON ({error}); it may be truncated: fetch it again."
-        ) from error
-    if not isinstance(value, dict):
-        raise error_type(f"{name} holds a {type(value).__name__}, not a JSON object.")
-    return value
+    return json_fields.object_in(text, name, error_type)
 
 
 def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:

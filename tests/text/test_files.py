@@ -99,7 +99,7 @@ def test_a_damaged_tokenizer_file_is_named(tmp_path, damaged):
 
 def test_a_truncated_tokenizer_file_is_named(tmp_path, spec):
     data = json.dumps(spec).encode()
-    with pytest.raises(CheckpointError, match=r"tokenizer\.json isn't JSON"):
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json is not JSON"):
         Tokenizer.from_folder(folder_of(tmp_path, tokenizer__json=data[: len(data) // 2]))
 
 

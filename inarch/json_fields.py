@@ -1,0 +1,166 @@
+"""JSON of files: bounded where it is parsed, and of a known kind where a field of it is read.
+
+What a file says is a value of no known kind until `field` has looked at it, so that a wrong one
+ends in an error that names the file, the field and the value, where it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inarch.checks import read_file, shown
+from inarch.errors import CheckpointFileError, ConfigError, InarchError
+
+# No JSON of a checkpoint is nested as deep; Python's own functions fail on much deeper values.
+DEEPEST = 100
+# Digits. transformers writes 10**30 for "no limit".
+LONGEST_NUMBER = 40
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The values that a field can have; `words` end the sentence "it must be ..."."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text that UTF-8 can write: without lone surrogates."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number, which true and false aren't."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, neither NaN nor infinite."""
+    return (isinstance(value, float) and math.isfinite(value)) or is_whole(value)
+
+
+FLAG = Kind("true or false", lambda value: isinstance(value, bool))
+TEXT = Kind("text", is_text)
+INDEX = Kind("a whole number, at least 0", lambda value: is_whole(value) and value >= 0)
+COUNT = Kind("a whole number, at least 1", lambda value: is_whole(value) and value >= 1)
+NUMBER = Kind("a number", is_number)
+OBJECT = Kind("an object, {...}", lambda value: isinstance(value, dict))
+LIST = Kind("a list, [...]", lambda value: isinstance(value, list))
+TEXTS = Kind("a list of texts", lambda value: isinstance(value, list) and all(map(is_text, value)))
+TEXT_OBJECT = Kind(
+    "an object whose values are texts",
+    lambda value: isinstance(value, dict) and all(map(is_text, (*value, *value.values()))),
+)
+
+
+def field(
+    values: Mapping[str, Any],
+    name: str,
+    kind: Kind,
+    default: Any = REQUIRED,
+    *,
+    where: str | Path,
+    error: type[InarchError] = ConfigError,
+) -> Any:
+    """The value of a field.
+
+    Args:
+        values: the object that has the field.
+        name: the field.
+        kind: what it can be.
+        default: what is meant where the field is absent or null.
+        where: the file, as an error names it.
+        error: the class of errors.
+
+    Raises:
+        ConfigError, or `error`: the field is absent and has no default, or is of another kind.
+    """
+    value = values.get(name)
+    if value is None and default is not REQUIRED:
+        return default
+    if name not in values:
+        raise error(f"{where} has no {name!r}; it must be {kind.words}")
+    if not kind.fits(value):
+        raise error(f"{where}: {name!r} is {shown(value)}; it must be {kind.words}")
+    return value
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        CheckpointFileError: the file is absent, can't be read, or holds anything else.
+    """
+    return object_in(read_file(path), path)
+
+
+def object_in(
+    data: bytes | str, where: str | Path, error: type[InarchError] = CheckpointFileError
+) -> dict[str, Any]:
+    """The JSON object in `data`; `error` naming `where` when it is anything else."""
+    value = parse(data, where, error)
+    if not isinstance(value, dict):
+        raise error(f"{where} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def parse(
+    data: bytes | str,
+    where: str | Path,
+    error: type[InarchError] = CheckpointFileError,
+    pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """The JSON value in `data`.
+
+    Args:
+        data: text, or its bytes.
+        where: what an error calls the file.
+        error: the class of errors.
+        pairs: makes an object of its fields; a `ValueError` of it says what is wrong with them.
+
+    Raises:
+        CheckpointFileError, or `error`: it isn't JSON, or has a number or a depth that none of a
+            checkpoint has.
+    """
+    try:
+        value = json.loads(data, parse_int=_whole_number, object_pairs_hook=pairs)
+        _check_depth(value)
+    except RecursionError as e:
+        raise error(f"{where} is not JSON of a checkpoint: it is nested too deep") from e
+    except ValueError as e:
+        raise error(f"{where} is not JSON: {e}; it may be truncated: fetch it again") from e
+    return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits.lstrip("-")) > LONGEST_NUMBER:
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
