@@ -14,9 +14,18 @@ from typing import Any
 from inarch.checkpoints.files import read_json
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.layers.pooling import MODES
+from inarch.tasks import sentence_fields
+from inarch.tasks.sentence_fields import POOLING_FLAGS, check_fields, keyword_arguments
 
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
+# The transformer's own file, by the names that it has had; the first that says something counts.
+TRANSFORMER_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in (
+        "bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class SentenceConfig:
         lowercase: whether text is lower-cased before the tokenizer.
         prompts: named texts to put before an input.
         default_prompt_name: the prompt that is used when none is asked for.
+        similarity_fn_name: how vectors are compared: "cosine", "dot", "euclidean", "manhattan".
+        truncate_dim: so many numbers of each vector are kept, or all.
         files: the original files' text, to write back as it was.
     """
 
@@ -39,6 +50,8 @@ class SentenceConfig:
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
+    similarity_fn_name: str = "cosine"
+    truncate_dim: int | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -46,7 +59,8 @@ def read(folder: Path) -> SentenceConfig:
     """The pooling of a checkpoint folder; mean pooling, as the library has it, where none is said.
 
     Raises:
-        ConfigError: a module, or a pooling mode, that isn't computed here; it is named.
+        ConfigError: a module, or a field of one of the files, that isn't computed here; it is
+            named.
         CheckpointFileError: a file that `modules.json` needs is absent or damaged.
     """
     if not (folder / MODULES).is_file():
@@ -64,7 +78,9 @@ def read(folder: Path) -> SentenceConfig:
             names.append(config)
         elif kind == "Normalize" and found.pooling:
             found = replace(found, normalize=True)
-            names += [config] if config and (folder / config).is_file() else []
+            if config and (folder / config).is_file():
+                _fields(folder / config, sentence_fields.NORMALIZE)
+                names.append(config)
         else:
             raise ConfigError(
                 f"{folder / MODULES}: module {place} is {module.get('type')!r}; computed here: a "
@@ -74,13 +90,33 @@ def read(folder: Path) -> SentenceConfig:
         raise ConfigError(f"{folder / MODULES} has no Pooling module, so no sentence vector")
     if (folder / SETTINGS).is_file():
         names.append(SETTINGS)
-        settings = read_json(folder / SETTINGS)
-        found = replace(
-            found,
-            prompts=settings.get("prompts") or {},
-            default_prompt_name=settings.get("default_prompt_name"),
-        )
+        found = _settings(folder / SETTINGS, found)
     return replace(found, files={name: _text(folder / name) for name in names})
+
+
+def _settings(path: Path, found: SentenceConfig) -> SentenceConfig:
+    config = read_json(path)
+    check_fields(path, config, sentence_fields.SETTINGS, strict=False)
+    prompts = {k: v for k, v in (config.get("prompts") or {}).items() if v is not None}
+    default = config.get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise ConfigError(
+            f"{path}: default_prompt_name is {default!r}, and the prompts are "
+            f"{', '.join(map(repr, prompts)) or 'none'}; name one of them"
+        )
+    return replace(
+        found,
+        prompts=prompts,
+        default_prompt_name=default,
+        similarity_fn_name=config.get("similarity_fn_name") or "cosine",
+        truncate_dim=config.get("truncate_dim"),
+    )
+
+
+def _fields(path: Path, known: Mapping[str, sentence_fields.Check]) -> dict[str, Any]:
+    config = read_json(path)
+    check_fields(path, config, known)
+    return config
 
 
 def _text(path: Path) -> str:
@@ -114,29 +150,23 @@ def _transformer(
             f"{folder / MODULES} keeps the transformer in {path!r}; give the folder "
             f"{folder / path} to load it without its pooling"
         )
-    names = sorted(p.name for p in folder.glob("sentence_*_config.json"))
-    if not names:
-        return found, None
-    config = read_json(folder / names[0])
-    limit, lowercase = config.get("max_seq_length"), config.get("do_lower_case", False)
-    return replace(found, max_seq_length=limit, lowercase=bool(lowercase)), names[0]
+    there = [name for name in TRANSFORMER_FILES if (folder / name).is_file()]
+    for name in there:
+        config = _fields(folder / name, sentence_fields.TRANSFORMER)
+        if not config:
+            continue
+        given = keyword_arguments(config, "processor_kwargs", "tokenizer_args")
+        limit = given.get("model_max_length", config.get("max_seq_length"))
+        lowercase = bool(config.get("do_lower_case"))
+        return replace(found, max_seq_length=limit, lowercase=lowercase), name
+    return found, there[0] if there else None
 
 
 def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
-    config = read_json(folder / "config.json")
-    if not config.get("include_prompt", True):
-        raise ConfigError(f"{folder / 'config.json'}: 'include_prompt' false is not computed here")
+    config = _fields(folder / "config.json", sentence_fields.POOLING)
     said = config.get("pooling_mode")
     if said is None:
-        flags = {
-            "pooling_mode_cls_token": "cls",
-            "pooling_mode_max_tokens": "max",
-            "pooling_mode_mean_tokens": "mean",
-            "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-            "pooling_mode_weightedmean_tokens": "weightedmean",
-            "pooling_mode_lasttoken": "lasttoken",
-        }
-        said = [mode for flag, mode in flags.items() if config.get(flag)] or ["mean"]
+        said = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)] or ["mean"]
     modes = (said,) if isinstance(said, str) else tuple(said)
     unknown = [mode for mode in modes if mode not in MODES]
     if unknown:
@@ -182,13 +212,8 @@ def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
         }
         for i, kind in enumerate(kinds)
     ]
-    flags = {
-        "cls": "cls_token", "max": "max_tokens", "mean": "mean_tokens",
-        "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-        "weightedmean": "weightedmean_tokens", "lasttoken": "lasttoken",
-    }  # fmt: skip
-    pooling = {"word_embedding_dimension": embedding_dim}
-    pooling |= {f"pooling_mode_{flag}": mode in config.pooling for mode, flag in flags.items()}
+    pooling: dict[str, Any] = {"word_embedding_dimension": embedding_dim}
+    pooling |= {flag: mode in config.pooling for flag, mode in POOLING_FLAGS.items()}
     values: dict[str, Any] = {
         MODULES: modules,
         "1_Pooling/config.json": pooling,
@@ -199,9 +224,14 @@ def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
     }
     if config.normalize:
         values["2_Normalize/config.json"] = {}
+    settings: dict[str, Any] = {}
     if config.prompts:
-        values[SETTINGS] = {
-            "prompts": dict(config.prompts),
-            "default_prompt_name": config.default_prompt_name,
-        }
+        settings["prompts"] = dict(config.prompts)
+        settings["default_prompt_name"] = config.default_prompt_name
+    if config.similarity_fn_name != "cosine":
+        settings["similarity_fn_name"] = config.similarity_fn_name
+    if config.truncate_dim is not None:
+        settings["truncate_dim"] = config.truncate_dim
+    if settings:
+        values[SETTINGS] = settings
     return {name: json.dumps(value, indent=2) + "\n" for name, value in values.items()}

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from inarch.checks import check_flag, shown
+from inarch.checks import check_count, check_flag, shown
 from inarch.errors import InputError, InputTypeError
 from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
 from inarch.models.backbone import Backbone
@@ -19,7 +19,9 @@ from inarch.models.preset import Checkpoint
 from inarch.tasks import sentence_transformers
 from inarch.tasks.feeding import Prepared, array_of
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.sentence_fields import SIMILARITIES
 from inarch.tasks.sentence_transformers import SentenceConfig
+from inarch.tasks.similarity import similarity
 from inarch.tasks.task import Task
 
 
@@ -52,7 +54,10 @@ class InBatchContrastive(keras.losses.Loss):
 
 
 # Arguments that a sentence-transformers folder decides.
-_SAID = ("pooling", "normalize", "prompts", "default_prompt_name", "files")
+_SAID = (
+    "pooling", "normalize", "prompts", "default_prompt_name", "similarity_fn_name",
+    "truncate_dim", "files",
+)  # fmt: skip
 
 
 class TextEmbedder(Task):
@@ -68,6 +73,13 @@ class TextEmbedder(Task):
         normalize: whether vectors have length one.
         prompts: named texts to put before an input.
         default_prompt_name: the prompt that is used when none is asked for.
+        similarity_fn_name: how `similarity` compares vectors: "cosine", "dot", "euclidean" or
+            "manhattan", as sentence-transformers calls them.
+        truncate_dim: how many numbers of a text's vector `embed` and `predict` keep, the first
+            ones; None for all. Training uses all of them.
+
+    Raises:
+        InputError: an unknown pooling mode or similarity, or `truncate_dim` below 1.
     """
 
     def __init__(
@@ -78,11 +90,20 @@ class TextEmbedder(Task):
         normalize: bool = False,
         prompts: Mapping[str, str] | None = None,
         default_prompt_name: str | None = None,
+        similarity_fn_name: str = "cosine",
+        truncate_dim: int | None = None,
         files: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         pooling = pooling_modes(pooling)
         check_flag("normalize", normalize)
+        if similarity_fn_name not in SIMILARITIES:
+            raise InputError(
+                f"similarity_fn_name is {shown(similarity_fn_name)}; known: "
+                f"{', '.join(SIMILARITIES)}"
+            )
+        if truncate_dim is not None:
+            check_count("truncate_dim", truncate_dim)
 
         def pooled(outputs: Any) -> Any:
             tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
@@ -95,6 +116,8 @@ class TextEmbedder(Task):
         self.normalize = normalize
         self.prompts = dict(prompts or {})
         self.default_prompt_name = default_prompt_name
+        self.similarity_fn_name = similarity_fn_name
+        self.truncate_dim = truncate_dim
         self.files = dict(files or {})
 
     @classmethod
@@ -118,6 +141,7 @@ class TextEmbedder(Task):
         config = SentenceConfig(
             tuple(self.pooling), self.normalize, prompts=self.prompts,
             default_prompt_name=self.default_prompt_name, files=self.files,
+            similarity_fn_name=self.similarity_fn_name, truncate_dim=self.truncate_dim,
         )  # fmt: skip
         if self.preprocessor:
             limit, lowercase = self.preprocessor.sequence_length, self.preprocessor.lowercase
@@ -161,10 +185,12 @@ class TextEmbedder(Task):
         prompt = self.prompts.get(prompt_name, "") if prompt_name else ""
         if prompt:
             texts = [prompt + text for text in texts]
-        return super().predict_texts(texts, *options)
+        return super().predict_texts(texts, *options)[:, : self.truncate_dim]
 
     def similarity(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-        """Cosine similarities `[len(one), len(two)]` of two sets of vectors.
+        """Similarities `[len(one), len(two)]` of two sets of vectors, by `similarity_fn_name`.
+
+        Cosine similarities lie in [-1, 1]; euclidean and manhattan ones are negative distances.
 
         Raises:
             InputTypeError: they aren't arrays of numbers.
@@ -176,8 +202,7 @@ class TextEmbedder(Task):
                 f"vectors of shapes {one.shape} and {two.shape} can't be compared: their last "
                 "dimensions differ; take both from one model"
             )
-        one, two = (x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12) for x in (one, two))
-        return one @ two.T
+        return similarity(self.similarity_fn_name, one, two)
 
     def example_maker(
         self, texts: Sequence[Any], y: Any, sample_weight: Any

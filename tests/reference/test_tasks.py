@@ -86,6 +86,9 @@ def test_an_untied_head_made_here_has_every_key_there(tmp_path):
         {"pooling": "weightedmean", "normalize": True},
         {"pooling": "lasttoken"},
         {"prompts": {"query": "the film "}, "default_prompt_name": "query"},
+        {"similarity_fn_name": "dot", "truncate_dim": 5},
+        {"similarity_fn_name": "euclidean", "normalize": True, "truncate_dim": 6},
+        {"similarity_fn_name": "manhattan"},
     ],
 )
 def test_sentence_transformers_loads_what_is_saved_here(options, tmp_path):
@@ -95,6 +98,9 @@ def test_sentence_transformers_loads_what_is_saved_here(options, tmp_path):
     model = library.SentenceTransformer(str(tmp_path / "ours"), device="cpu")
     np.testing.assert_allclose(task.predict(TEXTS), model.encode(TEXTS), atol=3e-6)
     assert model.max_seq_length == 24
+    vectors = model.encode(TEXTS)
+    theirs = model.similarity(vectors, vectors).numpy()
+    np.testing.assert_allclose(task.similarity(vectors, vectors), theirs, atol=2e-3)
 
     model.save(str(tmp_path / "theirs"))  # and the other way round
     again = TextEmbedder.from_preset(tmp_path / "theirs")

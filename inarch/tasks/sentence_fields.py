@@ -1,0 +1,159 @@
+"""Fields of sentence-transformers' config files: the values that are computed here.
+
+The fields are those that the library's loader reads (base/model.py and the constructors of
+`Transformer`, `Pooling` and `Normalize`); it takes no others for a module, and ignores others in
+config_sentence_transformers.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from inarch.checks import shown
+from inarch.errors import ConfigError
+
+# `similarity_fn_name` of config_sentence_transformers.json.
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+
+Check = Callable[[Any], bool]
+
+
+def _one_of(*values: Any) -> Check:
+    return lambda value: any(value == v and type(value) is type(v) for v in values)
+
+
+def _any(value: Any) -> bool:
+    return True
+
+
+def _optional_flag(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _optional_count(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+def _optional_text(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _prompts(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict) and all(_optional_text(text) for text in value.values())
+    )
+
+
+def _modes(value: Any) -> bool:
+    several = isinstance(value, list) and value and all(isinstance(v, str) for v in value)
+    return bool(several) or _optional_text(value)
+
+
+def _keywords(**known: Check) -> Check:
+    """Keyword arguments for the loader, each one with a value that changes no number."""
+    return lambda value: (
+        value is None
+        or (isinstance(value, dict) and all(known.get(k, _never)(v) for k, v in value.items()))
+    )
+
+
+def _never(value: Any) -> bool:
+    return False
+
+
+_TEXT = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+# Where files are fetched from and how the same function is computed.
+_FETCHING = dict.fromkeys(
+    ("trust_remote_code", "revision", "token", "cache_dir", "subfolder", "local_files_only"), _any
+)
+_MODEL = _keywords(
+    **_FETCHING,
+    **dict.fromkeys(
+        (
+            "attn_implementation", "add_pooling_layer", "device_map", "low_cpu_mem_usage",
+            "use_safetensors", "use_cache",
+        ),
+        _any,
+    ),
+)  # fmt: skip
+_PROCESSOR = _keywords(
+    **_FETCHING, use_fast=_any, model_max_length=_optional_count, padding_side=_one_of("right")
+)
+_CONFIG = _keywords(**_FETCHING, use_cache=_any)
+
+TRANSFORMER: dict[str, Check] = {
+    "max_seq_length": _optional_count,
+    "do_lower_case": _optional_flag,
+    "transformer_task": _one_of("feature-extraction"),
+    "modality_config": _one_of(_TEXT),
+    "module_output_name": _one_of("token_embeddings"),
+    "processing_kwargs": _one_of(None, {}),
+    # Whether rows are computed without padding, which gives the same vectors.
+    "unpad_inputs": _optional_flag,
+    "query_length": _one_of(None),
+    "document_length": _one_of(None),
+    "query_expansion": _one_of(None),
+    "tokenizer_name_or_path": _one_of(None),
+    **dict.fromkeys(("model_kwargs", "model_args"), _MODEL),
+    **dict.fromkeys(("processor_kwargs", "tokenizer_args"), _PROCESSOR),
+    **dict.fromkeys(("config_kwargs", "config_args"), _CONFIG),
+}
+# The older form of `pooling_mode`, in the order in which the modes are concatenated.
+POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+POOLING: dict[str, Check] = {
+    # The width is the transformer's, whatever a file says.
+    "embedding_dimension": _any,
+    "word_embedding_dimension": _any,
+    "pooling_mode": _modes,
+    "include_prompt": _one_of(True),
+    **dict.fromkeys(POOLING_FLAGS, _optional_flag),
+}
+NORMALIZE: dict[str, Check] = {
+    "module_input_name": _one_of("sentence_embedding"),
+    "module_output_name": _one_of("sentence_embedding", None),
+}
+SETTINGS: dict[str, Check] = {
+    "prompts": _prompts,
+    "default_prompt_name": _optional_text,
+    "similarity_fn_name": lambda value: value is None or _one_of(*SIMILARITIES)(value),
+    "truncate_dim": _optional_count,
+    "model_type": _one_of("SentenceTransformer"),
+}
+
+
+def check_fields(
+    path: Path, config: Mapping[str, Any], known: Mapping[str, Check], strict: bool = True
+) -> None:
+    """Refuse by name a field whose value isn't computed here.
+
+    Args:
+        path: the file, as errors call it.
+        strict: whether other fields than `known` are refused too.
+
+    Raises:
+        ConfigError: naming every such field, with its value.
+    """
+    refused = [
+        f"{name}={shown(value)}"
+        for name, value in config.items()
+        if not (known[name](value) if name in known else not strict)
+    ]
+    if refused:
+        raise ConfigError(
+            f"{path}: {', '.join(refused)} can't be computed here. Remove what the model doesn't "
+            "need, or take the transformer alone by Backbone.from_preset"
+        )
+
+
+def keyword_arguments(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Keyword arguments that a file gives under either of two names."""
+    return next((config[name] for name in names if config.get(name)), {})

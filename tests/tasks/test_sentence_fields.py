@@ -1,0 +1,186 @@
+"""Every field of sentence-transformers' files is honoured or refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from inarch.errors import ConfigError, InputError
+from inarch.tasks import TextEmbedder, TextPreprocessor, sentence_transformers
+from inarch.text import WordPieceTokenizer
+
+from .conftest import VOCABULARY, make_backbone
+
+PREFIX = "sentence_transformers."
+SETTINGS, TRANSFORMER = "config_sentence_transformers.json", "sentence_bert_config.json"
+# As version 6 of the library writes a folder.
+WRITTEN = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": PREFIX + "base.modules.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": PREFIX + "modules.pooling.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": PREFIX + "modules.Normalize"},
+    ],
+    "1_Pooling/config.json": {
+        "embedding_dimension": 16, "pooling_mode": ["cls", "mean"], "include_prompt": True
+    },
+    "2_Normalize/config.json": {
+        "module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"
+    },
+    TRANSFORMER: {
+        "transformer_task": "feature-extraction",
+        "modality_config": {
+            "text": {"method": "forward", "method_output_name": "last_hidden_state"}
+        },
+        "module_output_name": "token_embeddings",
+    },
+    SETTINGS: {
+        "__version__": {"sentence_transformers": "6.2.0"}, "model_type": "SentenceTransformer",
+        "prompts": {"query": "the ", "document": ""}, "default_prompt_name": None,
+        "similarity_fn_name": "cosine", "requirements": {"transformers": ">=4.40"},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, content in WRITTEN.items():
+        write(tmp_path, name, content)
+    return tmp_path
+
+
+def write(folder, name, content):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(content))
+
+
+def embedder(**options):
+    return TextEmbedder(
+        make_backbone(), TextPreprocessor(WordPieceTokenizer(VOCABULARY), 20), **options
+    )
+
+
+def test_what_the_library_writes_is_read(folder):
+    found = sentence_transformers.read(folder)
+    assert found.pooling == ("cls", "mean")
+    assert found.normalize
+    assert found.prompts == {"query": "the ", "document": ""}
+    assert (found.similarity_fn_name, found.truncate_dim) == ("cosine", None)
+    assert found.files.keys() == WRITTEN.keys()
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        (TRANSFORMER, {"modality_config": {"image": {}}}),
+        (TRANSFORMER, {"transformer_task": "text-generation"}),
+        (TRANSFORMER, {"module_output_name": "sentence_embedding"}),
+        (TRANSFORMER, {"processing_kwargs": {"text": {"padding": "max_length"}}}),
+        (TRANSFORMER, {"query_length": 8}),
+        (TRANSFORMER, {"query_expansion": {"length": 32}}),
+        (TRANSFORMER, {"tokenizer_name_or_path": "another"}),
+        (TRANSFORMER, {"model_args": {"torch_dtype": "float16"}}),
+        (TRANSFORMER, {"processor_kwargs": {"padding_side": "left"}}),
+        (TRANSFORMER, {"config_args": {"num_hidden_layers": 1}}),
+        (TRANSFORMER, {"max_seq_length": "many"}),
+        (TRANSFORMER, {"do_lower_case": "yes"}),
+        (TRANSFORMER, {"a_field_of_tomorrow": 1}),
+        ("1_Pooling/config.json", {"include_prompt": False}),
+        ("1_Pooling/config.json", {"pooling_mode": 5}),
+        ("1_Pooling/config.json", {"pooling_mode_cls_token": "yes"}),
+        ("1_Pooling/config.json", {"a_field_of_tomorrow": 1}),
+        ("2_Normalize/config.json", {"module_input_name": "token_embeddings"}),
+        (SETTINGS, {"similarity_fn_name": "maxsim"}),
+        (SETTINGS, {"truncate_dim": 0}),
+        (SETTINGS, {"prompts": ["query"]}),
+        (SETTINGS, {"prompts": {"query": 1}}),
+        (SETTINGS, {"default_prompt_name": "passage"}),
+        (SETTINGS, {"model_type": "CrossEncoder"}),
+    ],
+)
+def test_a_value_that_is_not_computed_is_refused_by_name(file, changes, folder):
+    write(folder, file, WRITTEN[file] | changes)
+    with pytest.raises(ConfigError) as error:
+        sentence_transformers.read(folder)
+    (name,) = changes
+    assert name in str(error.value)
+    assert str(folder / file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        (TRANSFORMER, {"unpad_inputs": True, "query_length": None, "query_expansion": None}),
+        (TRANSFORMER, {"model_args": {"attn_implementation": "sdpa"}, "tokenizer_args": {}}),
+        (TRANSFORMER, {"config_kwargs": {"trust_remote_code": True}, "processing_kwargs": {}}),
+        ("1_Pooling/config.json", {"word_embedding_dimension": 16}),
+        (SETTINGS, {"prompts": None, "a_field_of_tomorrow": [1]}),
+        (SETTINGS, {"similarity_fn_name": None, "truncate_dim": None}),
+    ],
+)
+def test_a_value_that_changes_no_number_is_accepted(file, changes, folder):
+    before = sentence_transformers.read(folder)
+    write(folder, file, WRITTEN[file] | changes)
+    after = sentence_transformers.read(folder)
+    assert (after.pooling, after.similarity_fn_name) == (before.pooling, before.similarity_fn_name)
+
+
+def test_the_tokenizers_own_length_goes_before_the_transformers(folder):
+    write(folder, TRANSFORMER, {"max_seq_length": 9})
+    assert sentence_transformers.read(folder).max_seq_length == 9
+    write(folder, TRANSFORMER, {"max_seq_length": 9, "processor_kwargs": {"model_max_length": 7}})
+    assert sentence_transformers.read(folder).max_seq_length == 7
+
+
+def test_of_the_transformers_file_names_the_first_that_says_something_counts(folder):
+    write(folder, "sentence_albert_config.json", {"max_seq_length": 5})
+    write(folder, "sentence_xlnet_config.json", {"max_seq_length": 6})
+    write(folder, TRANSFORMER, {})
+    assert sentence_transformers.read(folder).max_seq_length == 5
+    write(folder, TRANSFORMER, {"max_seq_length": 4})
+    assert sentence_transformers.read(folder).max_seq_length == 4
+
+
+SIMILAR = {
+    "cosine": lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b),
+    "dot": lambda a, b: a @ b,
+    "euclidean": lambda a, b: -np.linalg.norm(a - b),
+    "manhattan": lambda a, b: -np.abs(a - b).sum(),
+}
+
+
+@pytest.mark.parametrize("name", SIMILAR)
+def test_similarity_is_what_its_name_says(name):
+    random = np.random.default_rng(0)
+    one, two = (random.normal(size=(rows, 6)).astype("float32") for rows in (3, 5))
+    task = embedder(similarity_fn_name=name)
+    expected = [[SIMILAR[name](a, b) for b in two] for a in one]
+    np.testing.assert_allclose(task.similarity(one, two), expected, rtol=1e-5)
+    np.testing.assert_allclose(task.similarity(one[0], two), expected[0], rtol=1e-5)
+    assert task.similarity(one[:0], two).shape == (0, 5)
+
+
+def test_a_truncated_vector_is_the_start_of_the_whole_one():
+    texts = ["the cat sat", "a dog"]
+    whole = embedder(normalize=True).embed(texts)
+    np.testing.assert_array_equal(
+        embedder(normalize=True, truncate_dim=5).embed(texts), whole[:, :5]
+    )
+    assert embedder(truncate_dim=99).embed(texts).shape == whole.shape
+    assert embedder(truncate_dim=5).embed([]).shape == (0, 5)
+
+
+def test_similarity_and_truncation_survive_a_save(tmp_path):
+    task = embedder(similarity_fn_name="dot", truncate_dim=5)
+    task.save_to_preset(tmp_path)
+    again = TextEmbedder.from_preset(tmp_path)
+    assert (again.similarity_fn_name, again.truncate_dim) == ("dot", 5)
+    changed = TextEmbedder.from_preset(tmp_path, pooling="cls")
+    changed.save_to_preset(tmp_path)
+    found = TextEmbedder.from_preset(tmp_path)
+    assert (found.similarity_fn_name, found.truncate_dim, found.pooling) == ("dot", 5, ("cls",))
+
+
+@pytest.mark.parametrize("options", [{"similarity_fn_name": "maxsim"}, {"truncate_dim": 0}])
+def test_an_unknown_similarity_and_an_empty_vector_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        embedder(**options)
