@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch import json_fields
+import inarch.json_fields as json_fields
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights

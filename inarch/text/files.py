@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch import json_fields
+import inarch.json_fields as json_fields
 from inarch.checks import check_path, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 
