@@ -17,6 +17,16 @@ from inarch.errors import ConfigError
 REQUIRED = object()
 
 
+class _Absent:
+    """Stands for a field that isn't there, where no value of it is computed."""
+
+    def __repr__(self) -> str:
+        return "its absence"
+
+
+ABSENT = _Absent()
+
+
 @dataclass(frozen=True)
 class Field:
     """Their field `theirs` is our argument `ours`.
@@ -170,15 +180,20 @@ ACTIVATIONS: dict[str, str] = {
 }
 
 
-# What transformers' models can be switched to and none of ours computes.
+# What transformers' models can be switched to, or once could, and none of ours computes.
 PLAIN: tuple[Only, ...] = (
+    only("position_embedding_type", "absolute"),
     only("is_decoder", False),
     only("add_cross_attention", False),
     only("chunk_size_feed_forward", 0),
     only("pruned_heads", {}),
     only("cross_attention_hidden_size", None),
 )
-ENCODER_ONLY: tuple[Only, ...] = (*PLAIN, only("is_encoder_decoder", False))
+ENCODER_ONLY: tuple[Only, ...] = (
+    *PLAIN,
+    only("is_encoder_decoder", False),
+    only("is_causal", None, False),
+)
 
 
 def _fits(value: Any, default: Any, least: int, most: float) -> bool:

@@ -2,138 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from inarch.checkpoints.common_fields import COMMON, GENERATING
 from inarch.checkpoints.config import REQUIRED, ConfigEntry, Constant, Field, Inert, Only
+from inarch.checkpoints.foreign_fields import changes_numbers, is_nothing
 from inarch.errors import ConfigError
 
+# Text generation settings that older versions of transformers wrote into every config.
+GENERATION = frozenset(GENERATING.theirs)
 # Fields of transformers' configs that describe files, training or generation, and can't change
 # what a forward pass computes.
-GENERIC = frozenset(
-    [
-        "_attn_implementation",
-        "_attn_implementation_autoset",
-        "_commit_hash",
-        "_name_or_path",
-        "_num_labels",
-        "architectures",
-        "attn_implementation",
-        "auto_map",
-        "bos_token_id",
-        "cls_token_id",
-        "custom_pipelines",
-        "decoder_start_token_id",
-        "dtype",
-        "eos_token_id",
-        "experts_implementation",
-        "finetuning_task",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "gradient_checkpointing",
-        "id2label",
-        "initializer_range",
-        "keys_to_ignore_at_inference",
-        "label2id",
-        "language",
-        "license",
-        "mask_token_id",
-        "model_name",
-        "model_type",
-        "name_or_path",
-        "num_labels",
-        "output_attentions",
-        "output_hidden_states",
-        "output_past",
-        "pad_token_id",
-        "prefix",
-        "problem_type",
-        "return_dict",
-        "return_dict_in_generate",
-        "sep_token_id",
-        "task_specific_params",
-        "tie_encoder_decoder",
-        "tie_word_embeddings",
-        "tie_weights_",
-        "tokenizer_class",
-        "torch_dtype",
-        "torchscript",
-        "transformers_version",
-        "unk_token_id",
-        "use_bfloat16",
-        "use_cache",
-        "vocab_file",
-    ]
-)
-
-# Text generation settings that older versions of transformers wrote into every config.
-GENERATION = frozenset(
-    [
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "diversity_penalty",
-        "do_sample",
-        "early_stopping",
-        "encoder_no_repeat_ngram_size",
-        "exponential_decay_length_penalty",
-        "length_penalty",
-        "max_length",
-        "min_length",
-        "no_repeat_ngram_size",
-        "num_beam_groups",
-        "num_beams",
-        "num_return_sequences",
-        "output_scores",
-        "remove_invalid_values",
-        "repetition_penalty",
-        "suppress_tokens",
-        "temperature",
-        "top_k",
-        "top_p",
-        "typical_p",
-    ]
-)
+GENERIC = frozenset(name for entry in COMMON for name in entry.theirs) - GENERATION
 
 
 @dataclass(frozen=True)
 class ConfigMap:
     """A list of entries that accounts for every field of a config.
 
+    A field that no entry knows can't change the reference's numbers if the reference is the
+    model that `model_type` names, since its reads are recorded and the entries are held to them.
+    So it is accepted, unless code of another architecture reads it in a way that changes numbers
+    (`foreign_fields`). A config that names another model type or none, or code of its own
+    (`auto_map`), may mean anything by it: there every unknown field is refused.
+
     Args:
         entries: fields of the model itself.
         elsewhere: fields that a head maps; known here and left alone.
+        model_type: that a config must have for fields that nobody reads to be accepted.
     """
 
     entries: tuple[ConfigEntry, ...]
     elsewhere: tuple[ConfigEntry, ...] = ()
+    model_type: str | None = None
 
-    def arguments(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def arguments(
+        self,
+        config: Mapping[str, Any],
+        *,
+        strict: bool | None = None,
+        ignored: Collection[str] = (),
+    ) -> dict[str, Any]:
         """Our constructor's arguments from their config.
+
+        Args:
+            strict: whether every unknown field is refused; by default as `is_strict` says.
+            ignored: names of fields that are taken as absent.
 
         Raises:
             ConfigError: fields that are unknown, missing or of a value not computed here; all
                 unknown ones are named at once.
         """
-        unknown = {k: v for k, v in config.items() if k not in self._known()}
-        if unknown.get("quantization_config") is not None:
-            raise ConfigError(
-                "the config has 'quantization_config', and quantized checkpoints aren't read. "
-                "Load the one that it was made from, or bring it back to floats by the library "
-                "that wrote it"
-            )
-        if unknown:
-            listed = ", ".join(f"{k}={v!r}" for k, v in unknown.items())
-            raise ConfigError(
-                f"the config has fields that could change the numbers and aren't mapped: {listed}. "
-                "Remove those that do nothing in the original, or add them to the config map"
-            )
+        config = {name: value for name, value in config.items() if name not in ignored}
+        self._check_unknown(config, self.is_strict(config) if strict is None else strict)
         # First what is read, so that what other fields imply is told from values that are usable.
         arguments = read_fields(self.entries, config)
         for entry in self.entries:
             if isinstance(entry, Only):
                 entry.check(config)
         return arguments
+
+    def is_strict(self, config: Mapping[str, Any]) -> bool:
+        """Whether every field must be known: the config names code of its own or another type."""
+        return (
+            self.model_type is None
+            or config.get("model_type") != self.model_type
+            or names_own_code(config)
+        )
+
+    def ignored_fields(
+        self,
+        config: Mapping[str, Any],
+        *,
+        strict: bool | None = None,
+        ignored: Collection[str] = (),
+    ) -> dict[str, Any]:
+        """The fields that nothing computed here depends on and no entry knows, with their values.
+
+        Those that `arguments` refuses are not among them, those of `ignored` are. Fields that all
+        configs of transformers may have, such as `transformers_version`, are known.
+        """
+        strict = self.is_strict(config) if strict is None else strict
+        refused = self._refused(config, strict)
+        return {
+            name: value
+            for name, value in config.items()
+            if name in ignored or (name not in self._known() and name not in refused)
+        }
+
+    def _check_unknown(self, config: Mapping[str, Any], strict: bool) -> None:
+        refused = self._refused(config, strict)
+        for name, way_out in FILLED.items():
+            if name in refused:
+                raise ConfigError(f"the config has {name!r}, {way_out}")
+        if not refused:
+            return
+        listed = ", ".join(f"{k}={v!r}" for k, v in refused.items())
+        if names_own_code(config):
+            raise ConfigError(
+                "the config names code of the repository's own (auto_map), which isn't run here, "
+                f"and has fields that this code may read: {listed}. Ignore those that do nothing "
+                f"in it (ignore_fields={[*refused]}), or remove them"
+            )
+        raise ConfigError(
+            f"the config has fields that could change the numbers and aren't mapped: {listed}. "
+            f"Ignore those that do nothing in the original (ignore_fields={[*refused]}), remove "
+            "them, or add them to the config map"
+        )
+
+    def _refused(self, config: Mapping[str, Any], strict: bool) -> dict[str, Any]:
+        """The unknown fields that aren't accepted."""
+        unknown = {k: v for k, v in config.items() if k not in self._known()}
+        own = (*self.entries, *self.elsewhere)
+        return {
+            name: value
+            for name, value in unknown.items()
+            if (
+                not is_nothing(value)
+                if name in FILLED
+                else strict or changes_numbers(name, value, own, config)
+            )
+        }
 
     def _known(self) -> set[str]:
         known = set(GENERIC | GENERATION)
@@ -142,6 +133,20 @@ class ConfigMap:
                 continue
             known.update(entry.theirs if isinstance(entry, Inert) else (entry.theirs,))
         return known
+
+
+# Fields that are nothing where they are empty, and else mean other tensors, with the way out.
+FILLED = {
+    "quantization_config": "and quantized checkpoints aren't read. Load the one that it was made "
+    "from, or bring it back to floats by the library that wrote it",
+    "adapters": "and adapters aren't read. Merge them into the weights first, by the library that "
+    "wrote them, or remove them and the field",
+}
+
+
+def names_own_code(config: Mapping[str, Any]) -> bool:
+    """Whether a config names classes of the repository's own code, by a filled `auto_map`."""
+    return not is_nothing(config.get("auto_map"))
 
 
 def tied(config: Mapping[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -86,16 +86,21 @@ class Source:
     @property
     def config_map(self) -> ConfigMap:
         elsewhere = (entry for head in self.heads.values() for entry in head.config)
-        return ConfigMap(tuple(self.config), tuple(elsewhere))
+        return ConfigMap(tuple(self.config), tuple(elsewhere), self.model_type)
 
-    def arguments(self, config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    def arguments(
+        self, config: Mapping[str, Any], names: Iterable[str], ignored: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Our backbone's arguments, from their config and the names in their weight file.
+
+        Args:
+            ignored: fields that are taken as absent from the config.
 
         Raises:
             ConfigError: a field can't be computed as it stands, or the file has too few tensors
                 for the layers that there should be.
         """
-        arguments = self.config_map.arguments(config)
+        arguments = self.config_map.arguments(config, ignored=ignored)
         names = set(names)
         for count in {entry.count for entry in self.weights if entry.count}:
             if 0 < len(names) < arguments[count]:

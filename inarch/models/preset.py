@@ -16,7 +16,7 @@ import keras
 
 from inarch.checkpoints import files, hub, layout, transfer
 from inarch.checkpoints.config import Field
-from inarch.checkpoints.config_map import tied
+from inarch.checkpoints.config_map import names_own_code, tied
 from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source, match
@@ -233,6 +233,12 @@ class Checkpoint:
         if head is None:
             fresh |= variables.keys() - named_variables(backbone_of(model)).keys()
         present = self.source.arguments(self.config, self.weights.header)
+        if names_own_code(self.config):
+            warnings.warn(
+                f"{self.folder / CONFIG} names code of the repository's own (auto_map), which "
+                f"isn't run; the model is computed as {self.source.model_type}",
+                stacklevel=4,
+            )
         if self.original and self.original.left:
             warnings.warn(
                 f"{self.folder}: left out, since Hugging Face's format has no place for them: "

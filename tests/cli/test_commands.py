@@ -105,9 +105,9 @@ def test_info_names_what_keeps_a_checkpoint_from_loading(run_json, run, checkpoi
     folder = tmp_path / "odd"
     shutil.copytree(checkpoints["plain"], folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    (folder / "config.json").write_text(json.dumps({**config, "rotary_base": 500}), "utf-8")
-    assert "rotary_base=500" in run_json("info", folder)["problem"]
-    assert "rotary_base=500" in run("info", folder).stdout
+    (folder / "config.json").write_text(json.dumps({**config, "rope_theta": 500}), "utf-8")
+    assert "rope_theta=500" in run_json("info", folder)["problem"]
+    assert "rope_theta=500" in run("info", folder).stdout
 
 
 def test_info_reads_as_names_and_values(run, checkpoints):

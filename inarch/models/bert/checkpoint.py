@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, only, rate, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, rate, same
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.source import Head, Source
 
@@ -33,7 +33,6 @@ HUGGING_FACE = Source(
         same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 2),
-        only("position_embedding_type", "absolute"),
         *ENCODER_ONLY,
         inert(
             "settings of Google's TensorFlow code that no version reads",

@@ -1,6 +1,6 @@
 """ELECTRA as transformers stores it (models/electra/modeling_electra.py)."""
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, only, rate, same
+from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, rate, same
 from inarch.checkpoints.rule import dense, norm, rule, tied, when
 from inarch.checkpoints.source import Head, Source
 from inarch.models.bert import checkpoint as bert
@@ -24,7 +24,6 @@ HUGGING_FACE = Source(
         same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 2),
-        only("position_embedding_type", "absolute"),
         *ENCODER_ONLY,
         inert(
             "settings of the multiple choice head, for which there is no task",

@@ -6,7 +6,6 @@ from inarch.checkpoints.config import (
     ACTIVATIONS,
     ENCODER_ONLY,
     choice,
-    only,
     rate,
     rows_after,
     same,
@@ -37,7 +36,6 @@ ROBERTA = Source(
         PADDING,
         rows_after("max_position_embeddings", PADDING, "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 2),
-        only("position_embedding_type", "absolute"),
         *ENCODER_ONLY,
     ],
     weights=bert.HUGGING_FACE.weights,  # the encoder's tensors have BERT's names

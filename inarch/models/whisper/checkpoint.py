@@ -1,6 +1,6 @@
 """Whisper as transformers stores it (models/whisper/modeling_whisper.py)."""
 
-from inarch.checkpoints.config import ACTIVATIONS, PLAIN, choice, inert, only, rate, same
+from inarch.checkpoints.config import ABSENT, ACTIVATIONS, PLAIN, choice, inert, only, rate, same
 from inarch.checkpoints.related import implied
 from inarch.checkpoints.rule import dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
@@ -40,6 +40,7 @@ HUGGING_FACE = Source(
         only("encoder_layerdrop", 0.0, 0),
         only("decoder_layerdrop", 0.0, 0),
         only("is_encoder_decoder", True),
+        only("is_causal", ABSENT),  # any value switches the mask of one of the two stacks
         *PLAIN,
         inert("initial weights", "init_std"),
         inert("read by no line of the original", "scale_embedding"),
