@@ -160,7 +160,7 @@ def field_read(node: ast.AST) -> str | None:
 
 
 def _is_config(node: ast.AST) -> bool:
-    name = getattr(node, "attr", None) or getattr(node, "id", "")
+    name = str(getattr(node, "attr", None) or getattr(node, "id", ""))
     return name == "config" or (name.endswith("_config") and name not in OTHER_CONFIGS)
 
 
@@ -209,21 +209,20 @@ class Found:
     def add_configuration(self, path: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name != "from_pretrained":
-                for taken in filter(_takes, ast.walk(node)):
-                    if not DROPOUT.search(taken.args[0].value):
-                        self.kinds[taken.args[0].value].add("switch")
+                for name in filter(None, map(_taken, ast.walk(node))):
+                    if not DROPOUT.search(name):
+                        self.kinds[name].add("switch")
             elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "attribute_map":
                 for usual, theirs in ast.literal_eval(node.value).items():
                     self.aliases[theirs].add(usual)
 
 
-def _takes(node: ast.AST) -> bool:
-    """Whether a call takes a field by its name out of `kwargs`."""
-    return (
-        isinstance(node, ast.Call)
-        and ast.unparse(node.func) in ("kwargs.pop", "kwargs.get")
-        and isinstance(node.args[0], ast.Constant)
-    )
+def _taken(node: ast.AST) -> str | None:
+    """The field that a call takes by its name out of `kwargs`."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("kwargs.pop", "kwargs.get"):
+        name = node.args[0]
+        return str(name.value) if isinstance(name, ast.Constant) else None
+    return None
 
 
 def scan(folder: Path) -> Found:
