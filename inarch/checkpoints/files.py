@@ -21,6 +21,7 @@ from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
 from inarch.errors import CheckpointFileError
+from inarch.paths import resolve_inside
 
 # The limit that the safetensors format sets for its own header.
 HEADER_LIMIT = 100_000_000
@@ -124,7 +125,7 @@ def open_weights(folder: Path) -> Weights:
         MissingExtraError: only pickled torch files are there and torch is not installed.
     """
     for filename in WEIGHT_FILES:
-        path = folder / filename
+        path = resolve_inside(folder, filename)
         if path.is_file():
             break
     else:
@@ -153,9 +154,8 @@ def _weight_map(index: Path) -> dict[str, str]:
     for name in listed.values():
         if name in seen:
             continue
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CheckpointFileError(f"{index} names a shard outside its folder: {name!r}")
-        if not (index.parent / name).is_file():
+        where = f"{index}: a shard in 'weight_map'"
+        if not resolve_inside(index.parent, name, where, plain=True).is_file():
             raise CheckpointFileError(f"{index} names the shard {name}, which is not there")
         seen.append(name)
     return listed

@@ -11,6 +11,7 @@ from inarch.checkpoints.files import sharded
 from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.source import Source, canonical
 from inarch.checkpoints.weights import Shard, TensorInfo
+from inarch.paths import check_file_name
 
 # Shards of a new export hold at most this many bytes.
 SHARD_LIMIT = 5_000_000_000
@@ -52,13 +53,16 @@ class Layout:
     def from_json(cls, value: Mapping[str, Any]) -> Layout:
         shards = tuple(
             Shard(
-                shard["filename"],
+                check_file_name(shard["filename"], "the layout's name of a shard", plain=True),
                 {n: TensorInfo(dtype, tuple(shape)) for n, dtype, shape in shard["tensors"]},
                 shard["metadata"],
             )
             for shard in value["shards"]
         )
-        return cls(value["config_text"], shards, value["head"], value.get("beside", {}))
+        beside = dict(value.get("beside", {}))
+        for name in beside:
+            check_file_name(name, "the layout's name of a file", plain=True)
+        return cls(value["config_text"], shards, value["head"], beside)
 
 
 def shards_to_write(

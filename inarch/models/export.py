@@ -19,6 +19,7 @@ from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError
 from inarch.models import registry
 from inarch.models.variables import get_value, named_variables
+from inarch.paths import resolve_inside
 
 CONFIG = "config.json"
 
@@ -99,7 +100,8 @@ def write_checkpoint(
     values: Callable[[str], np.ndarray],
 ) -> None:
     for shard in shards:
-        files.write_safetensors(folder / shard.filename, shard, values)
+        path = resolve_inside(folder, shard.filename, plain=True)
+        files.write_safetensors(path, shard, values)
     if len(shards) > 1 or shards[0].filename != "model.safetensors":
         _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
     (folder / CONFIG).write_bytes(config_text.encode())
@@ -115,7 +117,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
-        (folder / name).write_bytes(text.encode())
+        resolve_inside(folder, name, plain=True).write_bytes(text.encode())
 
 
 def json_text(value: Any) -> str:

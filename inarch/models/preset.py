@@ -35,6 +35,7 @@ from inarch.models.variables import (
     named_variables,
     set_value,
 )
+from inarch.paths import refuse_links_outside, resolve_inside
 
 # What Hugging Face's format says beside it of how a model generates, and of what it is fed.
 BESIDE = ("generation_config.json", "preprocessor_config.json")
@@ -64,7 +65,7 @@ class Checkpoint:
         self.folder = path if path.is_dir() else path.parent
         self.original: Opened | None = None
         self.config = {}
-        if path.is_dir() and (path / CONFIG).is_file():
+        if path.is_dir() and resolve_inside(path, CONFIG).is_file():
             self.config = files.read_json(path / CONFIG)
         found = None if "model_type" in self.config else recognised(path, known)
         if found or not (self.folder / CONFIG).is_file():
@@ -83,6 +84,8 @@ class Checkpoint:
                 f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
                 f"format either; looked for {formats}"
             )
+        if path.is_dir():
+            refuse_links_outside(path)
         try:
             self.original = found.open(path)
         except CheckpointFileError as e:
@@ -133,7 +136,7 @@ class Checkpoint:
         """
         if self.original:
             return dict(self.original.beside.get(name, {}))
-        path = self.folder / name
+        path = resolve_inside(self.folder, name, plain=True)
         return files.read_json(path) if path.is_file() else {}
 
     def texts_beside(self) -> dict[str, str]:
@@ -144,8 +147,8 @@ class Checkpoint:
         """
         if self.original:
             return {name: json_text(said) for name, said in self.original.beside.items()}
-        there = [self.folder / name for name in BESIDE if (self.folder / name).is_file()]
-        return {path.name: _text_at(path) for path in there}
+        paths = [resolve_inside(self.folder, name) for name in BESIDE]
+        return {path.name: _text_at(path) for path in paths if path.is_file()}
 
     def head_arguments(self, head: str) -> dict[str, Any]:
         with self._naming_the_config():

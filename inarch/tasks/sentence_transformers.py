@@ -14,6 +14,7 @@ from typing import Any
 from inarch.checkpoints.files import read_json
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.layers.pooling import MODES
+from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
 from inarch.tasks.sentence_fields import POOLING_FLAGS, check_fields, keyword_arguments
 
@@ -68,7 +69,8 @@ def read(folder: Path) -> SentenceConfig:
     names = [MODULES]
     found = SentenceConfig(pooling=(), files={})
     for place, module in enumerate(_modules(folder)):
-        kind, path = _kind(module), str(module.get("path", ""))
+        kind, path = _kind(module), module.get("path", "")
+        resolve_inside(folder, path, f"{folder / MODULES}: 'path' of module {place}")
         config = f"{path}/config.json" if path else ""
         if kind == "Transformer" and place == 0:
             found, name = _transformer(folder, path, found)
@@ -91,7 +93,7 @@ def read(folder: Path) -> SentenceConfig:
     if (folder / SETTINGS).is_file():
         names.append(SETTINGS)
         found = _settings(folder / SETTINGS, found)
-    return replace(found, files={name: _text(folder / name) for name in names})
+    return replace(found, files={name: _text(resolve_inside(folder, name)) for name in names})
 
 
 def _settings(path: Path, found: SentenceConfig) -> SentenceConfig:
@@ -185,8 +187,9 @@ def write(
     """
     files = _with_length(config, usual_length) if config.files else _files(config, embedding_dim)
     for name, content in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(content, "utf-8", newline="")
+        path = resolve_inside(folder, name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, "utf-8", newline="")
 
 
 def _with_length(config: SentenceConfig, usual: int | None) -> dict[str, str]:

@@ -19,6 +19,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave, save
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import build_without_values
+from inarch.paths import resolve_inside
 from inarch.tasks.preprocessor import TextPreprocessor, tokenizer_of
 from inarch.tasks.text_model import TextModel
 from inarch.version import __version__
@@ -156,7 +157,7 @@ class Task(TextModel):
         """The checkpoint's preprocessor."""
         tokenizer = tokenizer_of(checkpoint)
         limit = arguments["max_sequence_length"]
-        note = checkpoint.folder / NOTE
+        note = resolve_inside(checkpoint.folder, NOTE)
         said = read_json(note).get("sequence_length") if note.is_file() else None
         said = said if isinstance(said, int) and said > 0 else tokenizer.model_max_length
         return TextPreprocessor(tokenizer, min(said or limit, limit))

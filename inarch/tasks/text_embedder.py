@@ -16,6 +16,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
+from inarch.paths import check_file_name
 from inarch.tasks import sentence_transformers
 from inarch.tasks.feeding import Prepared, array_of
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
@@ -118,7 +119,7 @@ class TextEmbedder(Task):
         self.default_prompt_name = default_prompt_name
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
-        self.files = dict(files or {})
+        self.files = {check_file_name(n, "a name in files"): t for n, t in (files or {}).items()}
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import inarch.json_fields as json_fields
 from inarch.checks import check_path, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
+from inarch.paths import check_file_name, resolve_inside
 
 SPEC_FILE = "tokenizer.json"
 VOCABULARY_FILE = "vocab.txt"
@@ -61,7 +62,7 @@ def vocabulary_size(folder: str | os.PathLike) -> int | None:
 
 def model_config(folder: str | os.PathLike) -> dict[str, Any]:
     """What a folder's config.json says of its model; {} where there is none."""
-    path = Path(folder) / MODEL_CONFIG_FILE
+    path = resolve_inside(Path(folder), MODEL_CONFIG_FILE)
     return object_of(*text_at(path), ConfigError) if path.is_file() else {}
 
 
@@ -74,6 +75,7 @@ def text_at(path: str | os.PathLike) -> tuple[str, str]:
 def write_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
     """Write `files` into `folder`, each replaced whole, so no half file is ever left."""
     check_path("folder", folder, "the name or the path of a folder to save to")
+    check_names(files)
     root = Path(folder)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -96,8 +98,7 @@ def write_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
 def check_names(files: Mapping[str, bytes]) -> None:
     """A file name must be a bare name: a stored config must not write outside its folder."""
     for name in files:
-        if name != os.path.basename(name) or name in ("", ".", "..") or "\\" in name:
-            raise CheckpointError(f"{name!r} isn't a plain file name; leave folders out of it.")
+        check_file_name(name, "the name of a tokenizer's file", plain=True)
 
 
 def text_of(files: Mapping[str, bytes], name: str) -> str:

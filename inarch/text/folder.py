@@ -6,6 +6,7 @@ from pathlib import Path
 
 from inarch.checks import check_path, refuse_pointer
 from inarch.errors import CheckpointFileError
+from inarch.paths import resolve_inside
 from inarch.text import files as file_room
 from inarch.text import originals, tiktoken
 from inarch.text.files import MODEL_CONFIG_FILE, SOURCES, SPEC_FILE, TOKENIZER_FILES, source_among
@@ -29,7 +30,8 @@ def read_folder(
     native = _native(root)
     names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native, *tiktoken.FILES))
     try:
-        there = {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
+        paths = {name: resolve_inside(root, name, plain=True) for name in names}
+        there = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
     except OSError as error:
         raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
     for name, data in there.items():
