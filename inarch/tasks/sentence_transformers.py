@@ -64,6 +64,8 @@ def read(folder: Path) -> SentenceConfig:
             named.
         CheckpointFileError: a file that `modules.json` needs is absent or damaged.
     """
+    for name in (MODULES, SETTINGS, *TRANSFORMER_FILES):
+        resolve_inside(folder, name)
     if not (folder / MODULES).is_file():
         return SentenceConfig()
     names = [MODULES]
@@ -71,6 +73,7 @@ def read(folder: Path) -> SentenceConfig:
     for place, module in enumerate(_modules(folder)):
         kind, path = _kind(module), module.get("path", "")
         resolve_inside(folder, path, f"{folder / MODULES}: 'path' of module {place}")
+        resolve_inside(folder, f"{path}/config.json" if path else "config.json")
         config = f"{path}/config.json" if path else ""
         if kind == "Transformer" and place == 0:
             found, name = _transformer(folder, path, found)
@@ -93,7 +96,7 @@ def read(folder: Path) -> SentenceConfig:
     if (folder / SETTINGS).is_file():
         names.append(SETTINGS)
         found = _settings(folder / SETTINGS, found)
-    return replace(found, files={name: _text(resolve_inside(folder, name)) for name in names})
+    return replace(found, files={name: _text(folder / name) for name in names})
 
 
 def _settings(path: Path, found: SentenceConfig) -> SentenceConfig:

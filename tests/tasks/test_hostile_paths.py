@@ -34,18 +34,18 @@ def test_a_module_of_another_folder_is_not_read(path, saved, tmp_path):
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["path"] = str(tmp_path / "secret") if path == "/secret" else path
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(CheckpointFileError, match=r"modules.json: 'path' of module 1 is .*secret"):
+    with pytest.raises(CheckpointFileError, match=r"modules.json: 'path' of module 1 is "):
         TextEmbedder.from_preset(folder, preprocessor=None)
 
 
 def test_a_file_that_is_a_link_out_of_the_folder_is_not_read(saved, tmp_path):
-    for name in ("config.json", "model.safetensors", "1_Pooling/config.json", "inarch.json"):
+    for name in ("config.json", "model.safetensors", "1_Pooling/config.json", "modules.json"):
         folder = tmp_path / name.replace("/", "_")
         TextEmbedder.from_preset(saved / "folder", preprocessor=None).save_to_preset(folder)
         (folder / name).rename(tmp_path / "moved")
         (folder / name).symlink_to(tmp_path / "moved")
         with pytest.raises(CheckpointFileError, match="is a link that leads outside its folder"):
-            TextEmbedder.from_preset(folder)
+            TextEmbedder.from_preset(folder, preprocessor=None)
 
 
 def edited(path, change):
