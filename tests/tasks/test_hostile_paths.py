@@ -1,4 +1,4 @@
-"""Where a checkpoint's or a `.keras` file's names lead outside, nothing is read or written there."""
+"""Where the names in a checkpoint or a `.keras` file lead outside, nothing is read or written."""
 
 import json
 import zipfile
