@@ -64,8 +64,8 @@ def read(folder: Path) -> SentenceConfig:
             named.
         CheckpointFileError: a file that `modules.json` needs is absent or damaged.
     """
-    for name in (MODULES, SETTINGS, *TRANSFORMER_FILES):
-        resolve_inside(folder, name)
+    for usual in (MODULES, SETTINGS, *TRANSFORMER_FILES):
+        resolve_inside(folder, usual)
     if not (folder / MODULES).is_file():
         return SentenceConfig()
     names = [MODULES]
