@@ -304,7 +304,7 @@ def write_original(path: str) -> dict[str, float]:
 
     from inarch import SpeechToText
     from inarch.checkpoints import transfer
-    from inarch.checkpoints.source import match
+    from inarch.checkpoints.plan import match
     from inarch.checkpoints.weights import TensorInfo
     from inarch.models.variables import get_value, named_variables
     from inarch.models.whisper.original import OPENAI_TABLE

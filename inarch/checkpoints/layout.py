@@ -9,7 +9,8 @@ from typing import Any
 
 from inarch.checkpoints.files import sharded
 from inarch.checkpoints.pattern import Pattern
-from inarch.checkpoints.source import Source, canonical
+from inarch.checkpoints.plan import canonical
+from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.paths import check_file_name
 

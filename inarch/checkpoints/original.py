@@ -19,8 +19,9 @@ from inarch.checkpoints.config_map import tied, write_fields
 from inarch.checkpoints.files import sharded
 from inarch.checkpoints.layout import SHARD_LIMIT
 from inarch.checkpoints.pattern import Pattern, Shape
+from inarch.checkpoints.plan import canonical, match
 from inarch.checkpoints.rule import NOTHING, Rule, Zeros, expanded
-from inarch.checkpoints.source import Source, canonical, match
+from inarch.checkpoints.source import Source
 from inarch.checkpoints.transfer import check_copy
 from inarch.checkpoints.weights import DTYPES, TensorInfo, Weights
 from inarch.errors import WeightMapError

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from inarch.checkpoints.pattern import Pattern, Shape
-from inarch.checkpoints.source import Source, match
+from inarch.checkpoints.plan import match
+from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import TensorInfo
 from inarch.errors import WeightMapError
 

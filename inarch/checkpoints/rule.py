@@ -195,6 +195,12 @@ def holds(entry: Entry, arguments: Mapping[str, Any]) -> bool:
     return entry.when is None or entry.when(arguments)
 
 
+def spellings(entry: Entry) -> list[str]:
+    """Every name that a file may have for the tensors of an entry."""
+    older = entry.legacy if isinstance(entry, Rule) else ()
+    return [*entry.theirs, *(name for names in older for name in names)]
+
+
 def prefixed(entry: Entry, prefix: str) -> Entry:
     """The entry with `prefix` before each of their names."""
     return _renamed(entry, prefix, "", entry.count)

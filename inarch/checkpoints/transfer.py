@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from inarch.checkpoints.pattern import Pattern
+from inarch.checkpoints.plan import Plan
 from inarch.checkpoints.rule import Rule
-from inarch.checkpoints.source import Plan
 from inarch.checkpoints.weights import DTYPES, TensorInfo, Weights
 from inarch.errors import WeightMapError
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from inarch.checkpoints.plan import UNKNOWN_HEAD, listed
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.preset import Checkpoint
 from inarch.tasks import auto, sentence_transformers
@@ -121,7 +122,8 @@ def facts(found: dict[str, Any]) -> dict[str, str]:
         lines["tied"] = _listed(found["tied"]) or "none"
         lines["derived"] = _listed(found["derived"]) or "none"
         lines["carried"] = _listed(reasons(found["carried"])) or "none"
-        lines["unknown"] = "none"
+        unknown = [name for name, why in found["carried"].items() if why == UNKNOWN_HEAD]
+        lines["unknown"] = listed(unknown) or "none"
     lines["heads"] = _listed(f"{name} ({use})" for name, use in found["heads"].items()) or "none"
     for name in ("tokenizer", "pooling"):
         value = found[name]

@@ -14,7 +14,8 @@ import numpy as np
 
 from inarch.checkpoints import files, folder, layout, transfer
 from inarch.checkpoints.config_map import tied, write_fields
-from inarch.checkpoints.source import Source, match
+from inarch.checkpoints.plan import match
+from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError
 from inarch.models import registry

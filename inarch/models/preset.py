@@ -18,8 +18,9 @@ from inarch.checkpoints import files, hub, layout, transfer
 from inarch.checkpoints.config import Field
 from inarch.checkpoints.config_map import names_own_code, tied
 from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
+from inarch.checkpoints.plan import listed, match
 from inarch.checkpoints.proof import Proof, prove
-from inarch.checkpoints.source import Source, match
+from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import Weights
 from inarch.errors import (
     CheckpointFileError,
@@ -266,12 +267,18 @@ class Checkpoint:
         shards, beside = self.weights.shards, self.texts_beside()
         model.layout = layout.Layout(self.config_text, shards, head, beside)
         model.fresh_weights = tuple(sorted(fresh))
+        said = []
         if fresh:
-            warnings.warn(
-                f"{self.folder} has no values for {', '.join(sorted(fresh))}: freshly "
-                "initialized, to be trained",
-                stacklevel=4,
+            said.append(
+                f"has no values for {', '.join(sorted(fresh))}: freshly initialized, to be trained"
             )
+        if plan.unknown:
+            said.append(
+                f"has tensors of a head that isn't known: {listed(plan.unknown)}; they are kept to "
+                "be written back, and play no part"
+            )
+        if said:
+            warnings.warn(f"{self.folder} {'; and it '.join(said)}", stacklevel=4)
 
 
 def _check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str, Any]) -> None:

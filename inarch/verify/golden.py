@@ -21,7 +21,8 @@ import numpy as np
 from inarch.checkpoints import files
 from inarch.checkpoints.config import Field
 from inarch.checkpoints.files import SafetensorsFile
-from inarch.checkpoints.source import Source, canonical
+from inarch.checkpoints.plan import canonical
+from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, OriginalError
 from inarch.models.preset import Checkpoint

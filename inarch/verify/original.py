@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files
-from inarch.checkpoints.source import Plan, Source, match
+from inarch.checkpoints.plan import Plan, match
+from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import TensorInfo
 from inarch.errors import InarchError, MissingExtraError, OriginalError
 from inarch.models.preset import Checkpoint

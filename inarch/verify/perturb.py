@@ -16,8 +16,8 @@ import keras
 import numpy as np
 
 from inarch.checkpoints import files
+from inarch.checkpoints.plan import match
 from inarch.checkpoints.rule import Rule
-from inarch.checkpoints.source import match
 from inarch.checkpoints.weights import DTYPES, Shard
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import named_variables

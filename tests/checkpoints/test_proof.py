@@ -8,9 +8,9 @@ import pytest
 
 from inarch.checkpoints import transfer
 from inarch.checkpoints.pattern import Pattern
+from inarch.checkpoints.plan import match
 from inarch.checkpoints.proof import prove
 from inarch.checkpoints.rule import dense, embedding, rule, unused
-from inarch.checkpoints.source import match
 from inarch.errors import WeightMapError
 
 from .toy import ARGUMENTS, OURS, SOURCE, Memory, arrays, header
@@ -112,7 +112,7 @@ def test_a_name_mapped_twice_is_refused_on_loading_too(again):
 
 
 def test_of_many_strangers_the_first_are_named_and_the_rest_counted():
-    strangers = {f"stranger{i:03}": (1,) for i in range(100)}
+    strangers = {f"norm__stranger{i:03}": (1,) for i in range(100)}
     with pytest.raises(WeightMapError, match=r"stranger000, .*stranger011 and 88 more") as error:
         proof(header(**strangers))
     assert "stranger012" not in str(error.value)

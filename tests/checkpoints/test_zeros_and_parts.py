@@ -1,5 +1,7 @@
 """What an original's table needs beside the rules: equal parts, zeros, constants, what is aside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_a_variable_that_the_original_has_nothing_of_is_zero():
     proof = prove(SOURCE, HEADER, OURS, ARGUMENTS)
     assert (proof.tensors, proof.variables) == (2, 4)
     found = {}
-    from inarch.checkpoints.source import match
+    from inarch.checkpoints.plan import match
 
     arrays = {name: np.ones(4, "float32") for name in HEADER}
     load(match(SOURCE, HEADER, OURS, ARGUMENTS), Memory(arrays), OURS, found.__setitem__)
@@ -64,7 +66,7 @@ def test_a_variable_that_the_original_has_nothing_of_is_zero():
 def test_what_is_aside_is_listed_with_its_reason_and_nothing_else_is():
     assert prove(SOURCE, HEADER, OURS, ARGUMENTS).carried == {"step": "steps", "a/slot": "state"}
     with pytest.raises(WeightMapError, match="unknown in the file: steps"):
-        prove(SOURCE, HEADER | {"steps": HEADER["step"]}, OURS, ARGUMENTS)
+        prove(replace(SOURCE, strict=True), HEADER | {"steps": HEADER["step"]}, OURS, ARGUMENTS)
 
 
 def test_a_constant_is_an_argument_that_no_field_sets():

@@ -87,4 +87,6 @@ def arrays(of, seed=0):
     """Random values for a header."""
     random = np.random.default_rng(seed)
     made = {n: random.normal(size=i.shape).astype("float32") for n, i in of.items()}
-    return made | {n: np.arange(a.size).reshape(a.shape) for n, a in made.items() if n == "ids"}
+    return made | {
+        n: np.arange(a.size).reshape(a.shape) for n, a in made.items() if n.endswith("ids")
+    }

@@ -186,7 +186,7 @@ def tensors():
     random = np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(random.normal(size=variable.shape))
-    from inarch.checkpoints.source import canonical
+    from inarch.checkpoints.plan import canonical
     from inarch.models.bert.checkpoint import HUGGING_FACE
 
     found = {}

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="needs torch: make test-all")
 whisper = pytest.importorskip("whisper", reason="needs openai-whisper: make test-all")
 
 from inarch.checkpoints import transfer  # noqa: E402
-from inarch.checkpoints.source import match  # noqa: E402
+from inarch.checkpoints.plan import match  # noqa: E402
 from inarch.checkpoints.weights import TensorInfo  # noqa: E402
 from inarch.models.variables import get_value, named_variables  # noqa: E402
 from inarch.models.whisper.original import OPENAI_TABLE  # noqa: E402

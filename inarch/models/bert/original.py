@@ -21,6 +21,7 @@ ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear
 GOOGLE = Source(
     model_type="bert",
     architecture="BertModel",
+    strict=True,
     prefix="bert/",
     config=[
         same("vocab_size", "vocabulary_size"),

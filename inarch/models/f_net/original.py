@@ -27,6 +27,7 @@ def flax(pretrained: bool) -> Source:
     return Source(
         model_type="fnet",
         architecture="EncoderModel",
+        strict=True,
         prefix=f"{ROOT}/",
         config=[
             same("vocab_size", "vocabulary_size"),

@@ -84,6 +84,7 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
     return Source(
         model_type=model_type,
         architecture="RobertaModel",
+        strict=True,
         prefix=f"{encoder}.",
         config=[
             same("vocab_size", "vocabulary_size"),

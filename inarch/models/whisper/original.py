@@ -50,6 +50,7 @@ def _attention(theirs: str, ours: str) -> list[Entry]:
 OPENAI_TABLE = Source(
     model_type="whisper",
     architecture="Whisper",
+    strict=True,
     prefix="",
     config=[
         same("n_vocab", "vocabulary_size"),
@@ -135,6 +136,7 @@ FEED_FORWARD = [
 CTRANSLATE2_TABLE = Source(
     model_type="whisper",
     architecture="WhisperSpec",
+    strict=True,
     prefix="",
     config=[
         same("vocab_size", "vocabulary_size"),

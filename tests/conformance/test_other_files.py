@@ -1,0 +1,102 @@
+"""Files as other tools leave them: tied tensors under one name, and heads that no map knows."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+from inarch.checkpoints.files import SafetensorsFile, write_safetensors
+from inarch.checkpoints.rule import Tied
+from inarch.checkpoints.weights import Shard, TensorInfo
+from inarch.models import registry
+from inarch.models.backbone import Backbone
+from inarch.models.preset import Checkpoint
+from inarch.models.variables import named_variables
+from inarch.tasks import MaskedLM, SpeechToText, TextClassifier
+
+from .test_architectures import randomized, stored, tiny
+
+TASKS = {"masked_lm": MaskedLM, "speech_to_text": SpeechToText}
+
+
+def tied_heads():
+    for name, architecture in registry.architectures().items():
+        for head, task in TASKS.items():
+            found = architecture.sources[0].heads.get(head)
+            if found and any(isinstance(e, Tied) for e in found.tied):
+                yield pytest.param(architecture, head, task, id=f"{name}-{head}")
+
+
+def rewrite(folder, change):
+    """Change the tensors of a folder's file by `change(arrays by name)`."""
+    path = folder / "model.safetensors"
+    file = SafetensorsFile(path)
+    arrays = {name: np.array(file.read(name)) for name in file.shard.tensors}
+    file.close()
+    arrays = change(arrays)
+    infos = {name: TensorInfo("F32", a.shape) for name, a in arrays.items()}
+    write_safetensors(path, Shard(path.name, infos, {"format": "pt"}), arrays.__getitem__)
+
+
+@pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
+def test_a_tied_tensor_is_read_and_written_under_its_other_name(architecture, head, task, tmp_path):
+    source = architecture.sources[0]
+    part = {"pooler": False} if source.parts else {}
+    made = randomized(task(tiny(architecture, **part)))
+    made.save_to_preset(tmp_path / "one")
+    ties = [e for e in source.heads[head].tied if isinstance(e, Tied) and e.when is None]
+    ties = ties or [e for e in source.heads[head].tied if isinstance(e, Tied)]
+    other = {source.prefix + t.to[1:] if t.to[0] == "." else t.to: t.theirs[0] for t in ties}
+    rewrite(tmp_path / "one", lambda arrays: {other.get(n, n): a for n, a in arrays.items()})
+    assert set(other.values()) <= stored(tmp_path / "one").keys()
+    assert stored(tmp_path / "one").keys().isdisjoint(other)
+    again = task.from_preset(tmp_path / "one", preprocessor=None)
+    values = {name: v.numpy() for name, v in named_variables(again).items()}
+    for name, variable in named_variables(made).items():
+        np.testing.assert_array_equal(values.pop(name), variable.numpy())
+    assert not values
+    for number, model in enumerate((again, Backbone.from_preset(tmp_path / "one"))):
+        model.save_to_preset(tmp_path / f"out{number}")
+        assert stored(tmp_path / f"out{number}") == stored(tmp_path / "one")
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """A BERT with a head of someone's own, and that head's tensors."""
+    own = {
+        "my_head.weight": np.arange(6, dtype="float32"),
+        "my_head.norm.bias": np.arange(3, dtype="float32"),
+    }
+    randomized(MaskedLM(tiny(registry.architectures()["bert"], pooler=False))).save_to_preset(
+        tmp_path / "one"
+    )
+    rewrite(tmp_path / "one", lambda arrays: arrays | own)
+    return tmp_path / "one", own
+
+
+@pytest.mark.parametrize("cls", [Backbone, MaskedLM])
+def test_tensors_of_an_unknown_head_are_kept_with_a_warning(cls, strange, tmp_path):
+    folder, own = strange
+    options = {} if cls is Backbone else {"preprocessor": None}
+    with pytest.warns(UserWarning, match=r"head that isn't known: my_head\.norm\.bias, my_head\.w"):
+        model = cls.from_preset(folder, **options)
+    assert own.keys() <= model.carried.keys()
+    model.save_to_preset(tmp_path / "two")
+    assert stored(tmp_path / "two") == stored(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Checkpoint(folder) as checkpoint:
+            assert own.keys() <= checkpoint.prove().carried.keys()
+
+
+def test_a_missing_head_and_an_unknown_one_are_named_in_one_warning(strange):
+    folder, _ = strange
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for named in ("BertForSequenceClassification", "BertForMine"):
+        path.write_text(json.dumps(config | {"architectures": [named]}))
+        with pytest.warns(UserWarning, match=r"logits/kernel.*my_head\.weight") as caught:
+            task = TextClassifier.from_preset(folder, preprocessor=None)
+        assert len(caught) == 1
+        assert "logits/kernel" in task.fresh_weights
