@@ -12,7 +12,16 @@ from typer.core import TyperGroup
 
 from inarch.cli import output
 from inarch.cli.backend import choose_backend
-from inarch.cli.options import BatchSize, FieldName, Input, Json, Output, Preset, Texts
+from inarch.cli.options import (
+    BatchSize,
+    FieldName,
+    Input,
+    Json,
+    Output,
+    Preset,
+    Texts,
+    TokenizerFrom,
+)
 from inarch.cli.texts import read_texts
 from inarch.cli.transcribe import transcribe
 from inarch.cli.verify import verify
@@ -114,6 +123,7 @@ def embed(
     field: FieldName = "text",
     prompt: Annotated[str | None, typer.Option(help="Put this prompt of the model first.")] = None,
     batch_size: BatchSize = 32,
+    tokenizer: TokenizerFrom = None,
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -122,7 +132,7 @@ def embed(
     choose_backend()
     from inarch.tasks import TextEmbedder
 
-    embedder = TextEmbedder.from_preset(preset)
+    embedder = TextEmbedder.from_preset(preset, tokenizer=tokenizer)
     vectors = embedder.embed(given, prompt, batch_size)  # type: ignore[arg-type]
     rows = [{"text": t, "vector": v} for t, v in zip(given, vectors, strict=True)]
 
@@ -146,6 +156,7 @@ def fill_mask(
     field: FieldName = "text",
     top_k: Annotated[int, typer.Option(min=1, help="Answers per blank.")] = 5,
     batch_size: BatchSize = 32,
+    tokenizer: TokenizerFrom = None,
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -154,7 +165,7 @@ def fill_mask(
     choose_backend()
     from inarch.tasks import MaskedLM
 
-    model = MaskedLM.from_preset(preset)
+    model = MaskedLM.from_preset(preset, tokenizer=tokenizer)
     _refuse_fresh(model, preset)
     found = model.fill_mask(given, top_k, batch_size)  # type: ignore[arg-type]
     rows = [
@@ -182,6 +193,7 @@ def classify(
     field: FieldName = "text",
     top_k: Annotated[int, typer.Option(min=1, help="Classes per text, best first.")] = 1,
     batch_size: BatchSize = 32,
+    tokenizer: TokenizerFrom = None,
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -190,7 +202,7 @@ def classify(
     choose_backend()
     from inarch.tasks import TextClassifier
 
-    model = TextClassifier.from_preset(preset)
+    model = TextClassifier.from_preset(preset, tokenizer=tokenizer)
     _refuse_fresh(model, preset)
     rows = [
         {"text": text, "label": answer["label"], "score": answer["score"]}

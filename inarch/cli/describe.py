@@ -11,7 +11,7 @@ from inarch.checkpoints.plan import UNKNOWN_HEAD, listed
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.preset import Checkpoint
 from inarch.tasks import auto, sentence_transformers
-from inarch.tasks.preprocessor import tokenizer_of
+from inarch.tasks.text_source import tokenizer_of, way_out
 
 # Tensors carried for one reason that are still named one by one; a head has fewer.
 FEW = 12
@@ -39,6 +39,7 @@ def describe(preset: str | os.PathLike) -> dict[str, Any]:
             "dtypes": dict(Counter(info.dtype for info in header.values())),
             "heads": _heads(checkpoint),
             "tokenizer": _tokenizer(checkpoint),
+            "tokenizer_advice": _tokenizer_advice(checkpoint),
             "pooling": _pooling(checkpoint),
         }
         return found | _loading(checkpoint)
@@ -88,6 +89,13 @@ def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
     }
 
 
+def _tokenizer_advice(checkpoint: Checkpoint) -> str | None:
+    """What to do where there is no tokenizer."""
+    if auto.has_tokenizer(checkpoint.folder):
+        return None
+    return way_out(checkpoint.folder, checkpoint)
+
+
 def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
     if not (checkpoint.folder / sentence_transformers.MODULES).is_file():
         return None
@@ -130,6 +138,8 @@ def facts(found: dict[str, Any]) -> dict[str, str]:
         if isinstance(value, dict):
             value = ", ".join(f"{k}={_short(v)}" for k, v in value.items())
         lines[name] = value or "none"
+    if found["tokenizer_advice"]:
+        lines["tokenizer"] = f"none. {found['tokenizer_advice']}"
     return lines
 
 

@@ -35,3 +35,10 @@ Output = Annotated[
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts of a batch.")]
+TokenizerFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer", metavar="FOLDER",
+        help="Take the tokenizer from this folder, or the checkpoint of this name.",
+    ),
+]  # fmt: skip

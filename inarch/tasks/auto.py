@@ -13,11 +13,11 @@ from inarch.models.export import save
 from inarch.models.preset import Checkpoint
 from inarch.tasks import sentence_transformers
 from inarch.tasks.masked_lm import MaskedLM
-from inarch.tasks.preprocessor import tokenizer_of
 from inarch.tasks.speech import SpeechToText
 from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
+from inarch.tasks.text_source import tokenizer_of
 from inarch.text.folder import has_tokenizer
 
 __all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]

@@ -17,6 +17,7 @@ from inarch.tasks.feeding import Prepared
 from inarch.tasks.forward import as_float32, compiled
 from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.text_source import TextSource
 from inarch.text import Encoding
 
 
@@ -59,9 +60,9 @@ class MaskedLM(OverTokens):
 
     @classmethod
     def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
-        found = super().preprocessor_of(checkpoint, arguments)
+        found = super().preprocessor_of(checkpoint, arguments, source)
         mask = found.tokenizer.mask_token
         allowed = (mask,) if mask else ()
         return TextPreprocessor(found.tokenizer, found.sequence_length, allowed)

@@ -11,20 +11,9 @@ import numpy as np
 from inarch.checks import check_count, shown
 from inarch.data import bucket, pad
 from inarch.errors import InputError, InputTypeError
-from inarch.models.preset import Checkpoint
 from inarch.text import Encoding, Tokenizer
 
 Text = str | tuple[str, str]
-
-
-def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
-    """The tokenizer of an opened checkpoint.
-
-    Raises:
-        CheckpointFileError, CheckpointError: as `Tokenizer.from_folder`.
-    """
-    size = checkpoint.arguments().get("vocabulary_size")
-    return Tokenizer.from_folder(checkpoint.folder, vocabulary_size=size)
 
 
 class TextPreprocessor:

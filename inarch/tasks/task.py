@@ -20,8 +20,10 @@ from inarch.models.export import HeadToSave, save
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import build_without_values
 from inarch.paths import resolve_inside
-from inarch.tasks.preprocessor import TextPreprocessor, tokenizer_of
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.text_model import TextModel
+from inarch.tasks.text_source import AUTO, TextSource, check_choice
+from inarch.text import Tokenizer
 from inarch.version import __version__
 
 # What a preset folder has no other place for.
@@ -43,6 +45,7 @@ class Task(TextModel):
     # The name of the task's head in the architectures, or none.
     head: ClassVar[str | None] = None
     preprocessor_class: ClassVar[Any] = TextPreprocessor
+    tokenizer_class: ClassVar[type[Tokenizer]] = Tokenizer
     # An input that the backbone must have.
     reads: ClassVar[str] = "token_ids"
     backbone: Backbone
@@ -83,7 +86,8 @@ class Task(TextModel):
         *,
         load_weights: bool = True,
         dtype: Any = None,
-        preprocessor: TextPreprocessor | str | None = "auto",
+        preprocessor: TextPreprocessor | str | os.PathLike | None = AUTO,
+        tokenizer: Tokenizer | str | os.PathLike | None = None,
         **arguments: Any,
     ) -> Self:
         """The task of a checkpoint, with its tokenizer.
@@ -94,14 +98,19 @@ class Task(TextModel):
             preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
             load_weights: False for the same architecture with initial weights.
             dtype: dtype or dtype policy; Keras's default where not given.
-            preprocessor: one to use in place of the checkpoint's; None to feed prepared arrays.
+            preprocessor: one to use in place of the checkpoint's, or the folder or name of a
+                checkpoint to take it from; None to feed prepared arrays.
+            tokenizer: one to use in place of the checkpoint's, or the folder or name of a
+                checkpoint to take it from.
             arguments: constructor arguments of the task and of the backbone, in place of those
                 that the config gives.
 
         Raises:
             PresetError, CheckpointFileError, ConfigError, WeightMapError: as
                 `Backbone.from_preset`.
+            InputTypeError, InputError: `preprocessor` and `tokenizer` are none, or both are given.
         """
+        choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
         with Checkpoint(preset) as checkpoint:
             if cls.head and cls.head not in checkpoint.source.heads:
                 raise PresetError(
@@ -112,8 +121,9 @@ class Task(TextModel):
             own = {name: arguments.pop(name) for name in names if name in arguments}
             config = checkpoint.arguments(**cls._parts(checkpoint) | arguments)
             own = cls.arguments_of(checkpoint, own)
-            if preprocessor == "auto":
-                preprocessor = cls.preprocessor_of(checkpoint, config)
+            if isinstance(preprocessor, str | os.PathLike):
+                source = choice.open(checkpoint, cls.tokenizer_class)
+                preprocessor = cls.preprocessor_of(checkpoint, config, source)
 
             def build() -> Any:
                 backbone = checkpoint.backbone(**config, dtype=dtype)
@@ -152,12 +162,12 @@ class Task(TextModel):
 
     @classmethod
     def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
-        """The checkpoint's preprocessor."""
-        tokenizer = tokenizer_of(checkpoint)
+        """The preprocessor for a checkpoint, with the tokenizer and the settings of `source`."""
+        tokenizer = source.tokenizer
         limit = arguments["max_sequence_length"]
-        note = resolve_inside(checkpoint.folder, NOTE)
+        note = resolve_inside(source.folder, NOTE)
         said = read_json(note).get("sequence_length") if note.is_file() else None
         said = said if isinstance(said, int) and said > 0 else tokenizer.model_max_length
         return TextPreprocessor(tokenizer, min(said or limit, limit))

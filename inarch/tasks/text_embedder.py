@@ -24,6 +24,7 @@ from inarch.tasks.sentence_fields import SIMILARITIES
 from inarch.tasks.sentence_transformers import SentenceConfig
 from inarch.tasks.similarity import similarity
 from inarch.tasks.task import Task
+from inarch.tasks.text_source import TextSource
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -130,10 +131,10 @@ class TextEmbedder(Task):
 
     @classmethod
     def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
-        found = super().preprocessor_of(checkpoint, arguments)
-        said = sentence_transformers.read(checkpoint.folder)
+        found = super().preprocessor_of(checkpoint, arguments, source)
+        said = sentence_transformers.read(source.folder)
         limit = min(said.max_seq_length or found.sequence_length, arguments["max_sequence_length"])
         return TextPreprocessor(found.tokenizer, limit, lowercase=said.lowercase)
 

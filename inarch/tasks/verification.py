@@ -19,7 +19,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.tasks import auto
-from inarch.tasks.preprocessor import tokenizer_of
+from inarch.tasks.text_source import tokenizer_of
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from inarch.checks import check_path, refuse_pointer
-from inarch.errors import CheckpointFileError
+from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.paths import resolve_inside
 from inarch.text import files as file_room
 from inarch.text import originals, tiktoken
@@ -13,6 +13,9 @@ from inarch.text.files import MODEL_CONFIG_FILE, SOURCES, SPEC_FILE, TOKENIZER_F
 
 # CTranslate2's lists of tokens, which say nothing of merges.
 TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")
+
+# Entries of a folder that are looked at in search of a tokenizer.
+MOST_SEARCHED = 200
 
 
 def read_folder(
@@ -57,6 +60,29 @@ def has_tokenizer(folder: str | os.PathLike) -> bool:
     there = [name for name in names if (root / name).is_file()]
     ranks = any((root / name).is_file() for name in tiktoken.FILES)
     return source_among(there) is not None or originals.whole(there) or ranks
+
+
+def tokenizers_near(folder: str | os.PathLike, most: int = 3) -> list[Path]:
+    """Folders beside, above and within a folder that hold a tokenizer, the nearest first."""
+    root = Path(folder).resolve()
+    found: list[Path] = []
+    for place in (_folders_in(root), [root.parent], _folders_in(root.parent)):
+        found += [path for path in place if path != root and path not in found and _has(path)]
+    return found[:most]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.iterdir())[:MOST_SEARCHED] if path.is_dir()]
+    except OSError:
+        return []
+
+
+def _has(folder: Path) -> bool:
+    try:
+        return has_tokenizer(folder)
+    except (OSError, CheckpointError):
+        return False
 
 
 def _absent(root: Path, there: Iterable[str], vocabulary_size: int | None) -> str:

@@ -26,7 +26,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import auto
-from inarch.tasks.preprocessor import tokenizer_of
+from inarch.tasks.text_source import tokenizer_of
 from inarch.text import Tokenizer
 from inarch.text.whisper_spec import control_tokens
 

@@ -32,6 +32,7 @@ from inarch.tasks.speech.options import TEMPERATURES, DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor, heard, sources_of
 from inarch.tasks.speech.transcriber import Transcriber
 from inarch.tasks.speech.transcript import Segment
+from inarch.tasks.text_source import TextSource
 from inarch.text import WhisperTokenizer
 
 BATCH_SIZE = optional(COUNT)
@@ -61,6 +62,7 @@ class SpeechToText(OverTokens):
     learning_rate = 1e-5
     reads = "encoder_features"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
+    tokenizer_class = WhisperTokenizer
     preprocessor: SpeechPreprocessor | None  # type: ignore[assignment]
 
     def __init__(
@@ -102,12 +104,10 @@ class SpeechToText(OverTokens):
 
     @classmethod
     def preprocessor_of(  # type: ignore[override]
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any]
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> SpeechPreprocessor:
-        size = arguments["vocabulary_size"]
-        tokenizer = WhisperTokenizer.from_folder(checkpoint.folder, vocabulary_size=size)
         return SpeechPreprocessor(
-            tokenizer, arguments["num_mels"], arguments["max_decoder_sequence_length"]
+            source.tokenizer, arguments["num_mels"], arguments["max_decoder_sequence_length"]
         )
 
     def write_files(self, folder: Path) -> None:

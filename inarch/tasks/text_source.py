@@ -1,0 +1,127 @@
+"""Where the tokenizer and the preprocessor's settings of a task come from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inarch.checkpoints import hub
+from inarch.checks import shown
+from inarch.errors import CheckpointFileError, InputError, InputTypeError
+from inarch.models import registry
+from inarch.models.preset import Checkpoint
+from inarch.text import Tokenizer
+from inarch.text.folder import has_tokenizer, tokenizers_near
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """The folder whose settings a preprocessor gets, and the tokenizer that it gets."""
+
+    folder: Path
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True)
+class TextChoice:
+    """What a caller of `from_preset` chose in place of the checkpoint's own text files.
+
+    Args:
+        settings: the folder of the preprocessor's tokenizer and settings; None for the
+            checkpoint's.
+        tokenizer: a tokenizer, or the folder of one; None for that of `settings`.
+    """
+
+    settings: Path | None = None
+    tokenizer: Tokenizer | Path | None = None
+
+    def open(self, checkpoint: Checkpoint, kind: type[Tokenizer] = Tokenizer) -> TextSource:
+        """The source for a checkpoint, whose tokenizer is of a `kind`.
+
+        Raises:
+            CheckpointFileError: there is no tokenizer; the error says where one may be.
+            CheckpointError: there is one, and it can't be used.
+        """
+        folder = self.settings or checkpoint.folder
+        if isinstance(self.tokenizer, Tokenizer):
+            return TextSource(folder, self.tokenizer)
+        return TextSource(folder, _read(self.tokenizer or folder, checkpoint, kind))
+
+
+def check_choice(preprocessor_class: type, preprocessor: Any, tokenizer: Any) -> TextChoice:
+    """What the arguments `preprocessor` and `tokenizer` of `from_preset` mean.
+
+    Raises:
+        InputTypeError: one is of a kind that it can't be.
+        InputError: both are given.
+        PresetError: a folder or name that leads nowhere.
+    """
+    own = isinstance(preprocessor, preprocessor_class)
+    named = isinstance(preprocessor, str | os.PathLike)
+    if not (preprocessor is None or own or named):
+        raise InputTypeError(
+            f"preprocessor is {shown(preprocessor)}; give a {preprocessor_class.__name__}, the "
+            "folder or name of a checkpoint to take it from, or None to feed prepared arrays"
+            + (
+                "; a tokenizer is given as tokenizer="
+                if isinstance(preprocessor, Tokenizer)
+                else ""
+            )
+        )
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer | str | os.PathLike):
+        raise InputTypeError(
+            f"tokenizer is {shown(tokenizer)}; give a Tokenizer, or the folder or name of a "
+            "checkpoint to take it from"
+        )
+    if tokenizer is not None and preprocessor != AUTO:
+        raise InputError(
+            f"preprocessor is {shown(preprocessor)} and tokenizer {shown(tokenizer)}; give one of "
+            "them: a preprocessor has a tokenizer"
+        )
+    settings = _folder(preprocessor) if named and preprocessor != AUTO else None
+    if isinstance(tokenizer, str | os.PathLike):
+        tokenizer = _folder(tokenizer)
+    return TextChoice(settings, tokenizer)
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
+    """The tokenizer of an opened checkpoint.
+
+    Raises:
+        CheckpointFileError, CheckpointError: as `TextChoice.open`.
+    """
+    return TextChoice().open(checkpoint).tokenizer
+
+
+def _folder(preset: str | os.PathLike) -> Path:
+    return hub.resolve(preset, registry.presets())
+
+
+def _read(folder: Path, checkpoint: Checkpoint, kind: type[Tokenizer]) -> Tokenizer:
+    size = checkpoint.arguments().get("vocabulary_size")
+    try:
+        return kind.from_folder(folder, vocabulary_size=size)
+    except CheckpointFileError as error:
+        if has_tokenizer(folder):
+            raise
+        raise CheckpointFileError(f"{error} {way_out(folder, checkpoint)}") from error
+
+
+def way_out(folder: Path, checkpoint: Checkpoint) -> str:
+    """What to do where a folder holds no tokenizer."""
+    near = tokenizers_near(folder)
+    made_from = checkpoint.config.get("_name_or_path")
+    if near:
+        found = f"There is one in {' and in '.join(map(str, near))}. "
+    elif isinstance(made_from, str) and made_from and not os.path.isabs(made_from):
+        found = f"config.json says that the model was made from {shown(made_from)}. "
+    else:
+        found = ""
+    return (
+        f"{found}Give the folder or name that the tokenizer is in as tokenizer=..., or "
+        "preprocessor=None to feed token ids."
+    )
