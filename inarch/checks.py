@@ -3,6 +3,7 @@
 import itertools
 import os
 import reprlib
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,9 @@ def shown(value: Any) -> str:
     """A value as an error names it, however long or deep it is."""
     text = _SHOWN.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names for a reader, who sees from the first few what all are about."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -11,6 +11,9 @@ from inarch.checkpoints.config_map import ConfigMap, read_fields
 from inarch.checkpoints.rule import Entry, Rule, expanded, holds, spellings
 from inarch.errors import ConfigError
 
+# A few layers too many are told by the names of their tensors, once they are built.
+LAYERS_TOO_MANY = 64
+
 
 @dataclass(frozen=True)
 class Head:
@@ -88,8 +91,9 @@ class Source:
         """
         arguments = self.config_map.arguments(config, ignored=ignored)
         names = set(names)
-        for count in {entry.count for entry in self.weights if entry.count}:
-            if 0 < len(names) < arguments[count]:
+        always = (e.count for e in self.weights if isinstance(e, Rule) and e.count and not e.when)
+        for count, rules in Counter(always).items():
+            if names and (arguments[count] - LAYERS_TOO_MANY) * rules > len(names):
                 raise ConfigError(
                     f"{count} is {arguments[count]:,} by the config, and the file has but "
                     f"{len(names):,} tensors; the two are of different models"

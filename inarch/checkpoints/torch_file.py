@@ -1,57 +1,64 @@
-"""Torch's `.bin` and `.pt` files, for reading."""
+"""Torch's `.bin` and `.pt` files, read without torch."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo
-from inarch.checks import POINTER, refuse_pointer
-from inarch.errors import CheckpointFileError, MissingExtraError
+from inarch.checkpoints.mapped import MappedFile
+from inarch.checkpoints.torch_archive import TorchArchive
+from inarch.checkpoints.torch_parts import Tensor
+from inarch.checkpoints.torch_pickle import tensors_in
+from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, check_sharing
+from inarch.checks import listed, shown
+from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.json_fields import is_text
 
 
 class TorchFile:
-    """A torch checkpoint, read with `weights_only=True`: no code in it is ever run.
+    """A torch checkpoint, mapped for reading: its pickle is read as data, and never run.
+
+    The bytes of a tensor are held to the file's checksum of them when they are first read.
 
     Args:
         inside: the entry that holds the tensors, where the format has more than them.
-        allow: plain data classes that may be made beside tensors, numbers and text.
+        allow: names of plain data classes that may be made beside tensors, numbers and text.
 
     Attributes:
         beside: what the file holds beside `inside`.
         others: what lies among the tensors and is none, by name.
+
+    Raises:
+        CheckpointFileError: the file is absent, damaged, of another kind, or wants code run.
     """
 
-    def __init__(self, path: Path, inside: str | None = None, allow: Sequence[type] = ()):
+    def __init__(self, path: Path, inside: str | None = None, allow: Collection[str] = ()):
         self.path = path
-        refuse_pointer(path, _first_bytes(path, len(POINTER)))
+        self._file = MappedFile(path)
         try:
-            import torch
-        except ImportError as e:
-            raise MissingExtraError(
-                f"{path} is a pickled torch file and torch is not installed. Install it "
-                "(pip install 'inarch[torch]'), or convert the checkpoint to safetensors"
-            ) from e
-        self._torch = torch
-        self._allow: list[Any] = list(allow)
-        state = self._load(path)
+            self._archive = TorchArchive(path, self._file, allow)
+        except CheckpointError as e:
+            raise CheckpointFileError(str(e)) from e
+        state = self._archive.value
         self.beside: dict[str, Any] = {}
         if inside and isinstance(state, dict) and isinstance(state.get(inside), dict):
-            self.beside = {name: value for name, value in state.items() if name != inside}
+            self.beside = {str(name): value for name, value in state.items() if name != inside}
             state = state[inside]
         if not isinstance(state, dict):
-            raise CheckpointFileError(f"{path} holds a {type(state).__name__}, not named tensors")
-        self._state = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
-        self.others = {str(k): v for k, v in state.items() if not isinstance(v, torch.Tensor)}
+            kind = "tensor" if isinstance(state, Tensor) else type(state).__name__
+            raise CheckpointFileError(f"{path} holds a {kind}, not named tensors")
+        if unnamed := [name for name in state if not is_text(name)]:
+            raise CheckpointFileError(f"{path} has an entry with the name {shown(unnamed[0])}")
+        self._tensors = {n: v for n, v in state.items() if isinstance(v, Tensor)}
+        self.others = {n: v for n, v in state.items() if not isinstance(v, Tensor)}
         tensors = {
-            name: TensorInfo(self._code(path, name, t), tuple(t.shape))
-            for name, t in self._state.items()
+            name: TensorInfo(self._code(name, t), t.shape) for name, t in self._tensors.items()
         }
+        self._begins = {name: self._begin(name, t) for name, t in self._tensors.items()}
+        check_sharing(path, tensors.values(), self._archive.stored)
         self.shard = Shard(path.name, tensors)
 
     def refuse_others(self) -> None:
@@ -60,11 +67,9 @@ class TorchFile:
         Raises:
             CheckpointFileError: with the names of all that isn't a tensor.
         """
-        holding = {name: n for name, v in self.others.items() if (n := self._tensors_in(v))}
+        holding = {name: n for name, v in self.others.items() if (n := tensors_in(v))}
         if "state_dict" in holding:
-            beside = ", ".join(
-                name for name in (*self._state, *self.others) if name != "state_dict"
-            )
+            beside = listed([n for n in (*self._tensors, *self.others) if n != "state_dict"])
             raise CheckpointFileError(
                 f"{self.path} is a checkpoint of training, such as PyTorch Lightning writes: the "
                 f"weights are in its entry 'state_dict'{f', beside {beside}' if beside else ''}. "
@@ -72,93 +77,78 @@ class TorchFile:
                 "torch.save(torch.load(path)['state_dict'], path)"
             )
         if self.others:
-            listed = ", ".join(
+            named = [
                 f"{name!r} ({type(value).__name__}"
                 f"{f' that holds tensors: {holding[name]}' if name in holding else ''})"
                 for name, value in self.others.items()
-            )
+            ]
             raise CheckpointFileError(
-                f"{self.path} has entries that are no tensors, and that would be lost: {listed}. "
-                "If the model doesn't need them, save the file without them"
+                f"{self.path} has entries that are no tensors, and that would be lost: "
+                f"{listed(named)}. If the model doesn't need them, save the file without them"
             )
 
-    def _tensors_in(self, value: Any) -> int:
-        """How many tensors are anywhere in a value."""
-        if isinstance(value, self._torch.Tensor):
-            return 1
-        if isinstance(value, Mapping):
-            value = value.values()
-        elif not isinstance(value, list | tuple | set):
-            return 0
-        return sum(map(self._tensors_in, value))
-
-    def _load(self, path: Path) -> Any:
-        options: dict[str, Any] = {"map_location": "cpu", "weights_only": True}
-        try:
-            with self._torch.serialization.safe_globals(self._allow):
-                try:
-                    return self._torch.load(path, mmap=True, **options)
-                except RuntimeError as e:
-                    if "mmap" not in str(e):
-                        raise
-                    return self._torch.load(path, **options)  # files from before torch 1.6
-        except Exception as e:
-            raise CheckpointFileError(f"{path} {_why_not(path, str(e) or type(e).__name__)}") from e
-
-    def _code(self, path: Path, name: str, tensor: Any) -> str:
-        kind = str(tensor.dtype).removeprefix("torch.")
-        code = next((code for code, dtype in DTYPES.items() if dtype.name == kind), None)
-        if code is None:
-            raise CheckpointFileError(f"{path}: tensor {name!r} has dtype {kind}, not supported")
-        if tensor.layout != self._torch.strided:
-            layout = str(tensor.layout).removeprefix("torch.")
+    def _code(self, name: str, tensor: Tensor) -> str:
+        if tensor.layout == "meta":
             raise CheckpointFileError(
-                f"{path}: tensor {name!r} is stored as {layout}; only plain (strided) tensors are "
-                "read. Save it again after `.to_dense()`"
-            )
-        if tensor.is_meta:
-            raise CheckpointFileError(
-                f"{path}: tensor {name!r} has a shape and no values, since it was on torch's "
+                f"{self.path}: tensor {name!r} has a shape and no values, since it was on torch's "
                 "device 'meta'. Save the model again after its weights are loaded"
+            )
+        if tensor.layout:
+            raise CheckpointFileError(
+                f"{self.path}: tensor {name!r} is stored as {tensor.layout}; only plain (strided) "
+                "tensors are read. Save it again after `.to_dense()`"
+            )
+        code = next((code for code, d in DTYPES.items() if d.name == tensor.dtype), None)
+        if code is None or tensor.storage is None:
+            raise CheckpointFileError(
+                f"{self.path}: tensor {name!r} has dtype {tensor.dtype}, not supported"
             )
         return code
 
+    def _begin(self, name: str, tensor: Tensor) -> int:
+        """The byte of the file at which a tensor begins, all of which is there."""
+        size = DTYPES[self._code(name, tensor)].itemsize
+        assert tensor.storage is not None  # `_code` sees to it
+        if 0 in tensor.shape:
+            return 0
+        try:
+            place = self._archive.place(tensor.storage)
+        except CheckpointError as e:
+            raise CheckpointFileError(str(e)) from e
+        if tensor.extent * size > place.size:
+            raise CheckpointFileError(
+                f"{self.path}: tensor {name!r} {shown(list(tensor.shape))} reaches beyond the "
+                f"{place.size:,} bytes that it is in; fetch the file again"
+            )
+        return place.begin + tensor.offset * size
+
     def read(self, name: str) -> np.ndarray:
-        tensor = self._state[name].detach().resolve_conj().contiguous()
-        dtype = DTYPES[self.shard.tensors[name].dtype]
-        if dtype.type in (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2):
-            raw = self._torch.int16 if dtype.itemsize == 2 else self._torch.int8
-            return tensor.view(raw).numpy().view(dtype)
-        return tensor.numpy()
+        tensor, info = self._tensors[name], self.shard.tensors[name]
+        dtype = DTYPES[info.dtype]
+        if 0 in tensor.shape or tensor.storage is None:
+            return np.zeros(tensor.shape, dtype)
+        try:
+            self._archive.check(tensor.storage.key)
+        except CheckpointError as e:
+            raise CheckpointFileError(f"{e} (tensor {name!r})") from e
+        strides = [step * dtype.itemsize for step in tensor.strides]
+        array: np.ndarray = np.ndarray(
+            tensor.shape, dtype, self._file.bytes, self._begins[name], strides
+        )
+        return array.conj() if tensor.conjugate else array
 
     def release(self, name: str) -> None:
-        """Nothing to do: torch maps the file and the system reclaims its pages."""
+        """Drop the mapped pages of a tensor that has been copied out."""
+        begin = self._begins[name]
+        tensor = self._tensors[name]
+        size = DTYPES[self.shard.tensors[name].dtype].itemsize
+        self._file.release(begin, begin + (tensor.extent - tensor.offset) * size)
 
     def close(self) -> None:
-        self._state = {}
+        self._file.close()
 
 
-def _first_bytes(path: Path, count: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(count)
-    except FileNotFoundError as e:
-        raise CheckpointFileError(f"{path} does not exist") from e
-    except OSError as e:
-        raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
-
-
-def _why_not(path: Path, said: str) -> str:
-    """What is wrong with a file that torch refuses with these words."""
-    needed = re.search(r"GLOBAL ([\w.]+)", said)
-    if needed:
-        return (
-            f"can't be read as torch weights without running code from it: it wants {needed[1]}. "
-            "Save its tensors alone, by the library that wrote it"
-        )
-    if path.stat().st_size == 0:
-        return "is empty; fetch the file again"
-    # After what torch says of its own settings, and before its guesses and advice.
-    told = said.rpartition("WeightsUnpickler error:")[2].strip()
-    why = re.split(r"\. |\n", told)[0]
-    return f"is no torch file, or a damaged one ({why}); fetch it again"
+def plain(value: Any) -> Mapping[str, Any]:
+    """The fields of a dictionary that have names; {} for anything else."""
+    found = value if isinstance(value, Mapping) else {}
+    return {name: inner for name, inner in found.items() if is_text(name)}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -21,6 +22,9 @@ DTYPES: dict[str, np.dtype] = {
         "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?", "C64": "<c8",
     }.items()
 }  # fmt: skip
+# How many times over tensors may share the numbers of a file, and the bytes that always may be.
+# Layers that are one are stored once; none of the published models has so many.
+MOST_SHARED, LITTLE = 64, 64_000_000
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
@@ -43,6 +47,25 @@ class Shard:
     filename: str
     tensors: dict[str, TensorInfo]
     metadata: dict[str, str] | None = None
+
+
+def check_sharing(path: Path, tensors: Iterable[TensorInfo], stored: int) -> None:
+    """Refuse a file of few bytes whose tensors, which share them, would have very many.
+
+    Args:
+        path: the file.
+        tensors: all of its tensors.
+        stored: the bytes that they are in.
+
+    Raises:
+        CheckpointFileError: they add up to more than `MOST_SHARED` times as many.
+    """
+    total = sum(info.nbytes for info in tensors)
+    if total > MOST_SHARED * stored + LITTLE:
+        raise CheckpointFileError(
+            f"{path} has {stored:,} bytes of numbers, and its tensors would have {total:,}: they "
+            "are views of each other, or damaged. Save them whole, such as after `.contiguous()`"
+        )
 
 
 class Weights:

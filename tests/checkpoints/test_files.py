@@ -2,7 +2,6 @@
 
 import json
 import struct
-import sys
 
 import ml_dtypes
 import numpy as np
@@ -24,7 +23,7 @@ from inarch.checkpoints.files import (
     write_safetensors,
 )
 from inarch.checkpoints.weights import CODES, DTYPES, Shard, TensorInfo
-from inarch.errors import CheckpointFileError, MissingExtraError
+from inarch.errors import CheckpointFileError
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -450,13 +449,6 @@ def test_a_git_lfs_pointer_is_called_so(name, tmp_path):
 # --- torch files -------------------------------------------------------------------------------
 
 
-def test_a_pickled_file_without_torch_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
-    with pytest.raises(MissingExtraError, match=r"pytorch_model\.bin.*inarch\[torch\]"):
-        open_weights(tmp_path)
-
-
 def test_safetensors_are_preferred_to_pickles(tmp_path):
     (tmp_path / "pytorch_model.bin").write_bytes(b"never opened")
     write(tmp_path, WHOLE)
@@ -598,9 +590,9 @@ def test_code_in_a_torch_file_is_refused_and_never_run(zipped, torch, tmp_path):
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"<html>Not found</html>", "Unsupported operand 60"),
-        (b"hello world", "101"),
-        (b"PK\x03\x04" + b"x" * 99, "PytorchStreamReader failed reading zip archive"),
+        (b"<html>Not found</html>", "it has no whole pickle"),
+        (b"hello world", "it has "),
+        (b"PK\x03\x04" + b"x" * 99, "no whole zip archive"),
         (b"\x80\x02}q\x00", ""),
     ],
 )

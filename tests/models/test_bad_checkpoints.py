@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -20,7 +19,6 @@ from inarch.errors import (
     ConfigError,
     InarchError,
     InputError,
-    MissingExtraError,
     PresetError,
     WeightMapError,
 )
@@ -265,12 +263,6 @@ def test_a_shard_that_is_not_there_is_refused_by_name(folder):
     names = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
     refused(folder, CheckpointFileError, "model-00002-of-00002.safetensors, which is not there")
-
-
-def test_pickled_weights_without_torch_say_what_to_install(folder, monkeypatch):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    refused(folder, MissingExtraError, r"inarch\[torch\]")
 
 
 def test_everything_that_does_not_fit_is_named_in_one_message(folder):

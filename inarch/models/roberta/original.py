@@ -13,7 +13,8 @@ from inarch.checkpoints.config import Only, constant, only, rate, same
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import Entry, dense, embedding, norm, rule, tied, under, unused, zeros
 from inarch.checkpoints.source import Head, Source
-from inarch.checkpoints.torch_file import TorchFile
+from inarch.checkpoints.torch_file import TorchFile, plain
+from inarch.checkpoints.torch_parts import NAMESPACE
 from inarch.checkpoints.weights import Weights
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.text.files import text_at
@@ -156,7 +157,7 @@ def _query_key_value(fused: bool) -> list[Entry]:
 
 def _open(folder: Path, with_pieces: bool) -> Opened:
     path = folder / MODEL
-    reader = TorchFile(path, inside="model", allow=(argparse.Namespace,))
+    reader = TorchFile(path, inside="model", allow=(NAMESPACE,))
     weights = Weights([reader.shard], [reader])
     weights.format = "fairseq checkpoint"
     if not weights.header:
@@ -227,7 +228,7 @@ def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
         *(entry.theirs for entry in SETTLED),
     ]
     arch = said.get("arch") or said.get("_name")
-    config = dict(ARCHITECTURES.get(str(arch), {}))
+    config = dict(ARCHITECTURES.get(arch, {}) if isinstance(arch, str) else {})
     config |= {name: said[name] for name in known if said.get(name) is not None}
     if "max_positions" not in config and isinstance(said.get("tokens_per_sample"), int):
         config["max_positions"] = said["tokens_per_sample"]
@@ -237,8 +238,7 @@ def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _named(arguments: Any) -> dict[str, Any]:
-    found = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
-    return dict(found) if isinstance(found, Mapping) else {}
+    return dict(plain(vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments))
 
 
 # As the authors' own downloads spell it.

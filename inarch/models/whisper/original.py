@@ -17,7 +17,7 @@ from inarch.checkpoints.files import read_json
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import NOTHING, Entry, dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
-from inarch.checkpoints.torch_file import TorchFile
+from inarch.checkpoints.torch_file import TorchFile, plain
 from inarch.checkpoints.weights import TensorInfo, Weights
 from inarch.errors import CheckpointFileError, ConfigError
 
@@ -26,6 +26,8 @@ MODEL = "model.bin"
 SPEC, REVISIONS = "WhisperSpec", 3
 GENERATION = "generation_config.json"
 ENCODER, DECODER = "num_encoder_layers", "num_decoder_layers"
+# Heads of all layers; large has 640. The numbers are in a file, and aren't checked at first.
+MOST_HEADS = 100_000
 # Constants of both codes. CTranslate2's activations: include/ctranslate2/ops/activation.h.
 GELU = 3
 SETTLED = (
@@ -212,7 +214,7 @@ def _open_openai(path: Path) -> Opened:
             f"{path} has an encoder {width!r} and a decoder {dims.get('n_text_state')!r} wide; "
             "Hugging Face's format has one width for both"
         )
-    config = {**dims, "encoder_mlp": 4 * width, "decoder_mlp": 4 * width}
+    config = {**plain(dims), "encoder_mlp": 4 * width, "decoder_mlp": 4 * width}
     # Which heads follow the audio is not in the file. `whisper.load_model` takes for a path the
     # heads of the last half of the layers.
     heads = _last_half(dims.get("n_text_layer"), dims.get("n_text_head"))
@@ -228,7 +230,8 @@ def _open_openai(path: Path) -> Opened:
 
 
 def _last_half(layers: Any, heads: Any) -> list[list[int]]:
-    if not isinstance(layers, int) or not isinstance(heads, int):
+    """Every head of the last half of the layers; none where no model has as many."""
+    if not isinstance(layers, int) or not isinstance(heads, int) or layers * heads > MOST_HEADS:
         return []
     return [list(pair) for pair in product(range(layers // 2, layers), range(heads))]
 
