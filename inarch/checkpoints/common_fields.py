@@ -31,6 +31,10 @@ ANYWHERE: tuple[Inert, ...] = (
         "labels and losses, which the tasks read",
         "_num_labels", "id2label", "label2id", "num_labels", "problem_type",
     ),
+    inert(
+        "how sentence-transformers makes scores of logits, which the classifier reads",
+        "sbert_ce_default_activation_function", "sentence_transformers",
+    ),
     inert("ties, which the weight map reads",
         "tie_encoder_decoder", "tie_weights_", "tie_word_embeddings"),
     inert(

@@ -31,7 +31,7 @@ def describe(preset: str | os.PathLike) -> dict[str, Any]:
         found: dict[str, Any] = {
             "folder": str(checkpoint.folder),
             "architecture": checkpoint.architecture.name,
-            "written_by": _written_by(checkpoint),
+            "written_by": checkpoint.written_by,
             "format": weights.format,
             "files": [shard.filename for shard in weights.shards],
             "bytes": sum(info.nbytes for info in header.values()),
@@ -63,16 +63,10 @@ def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _written_by(checkpoint: Checkpoint) -> list[str]:
-    named = checkpoint.config.get("architectures")
-    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
-
-
 def _heads(checkpoint: Checkpoint) -> dict[str, str]:
     """Each head in the file, and the task that uses it; the others are kept for export."""
     tasks = {task.head: task.__name__ for task in auto.HEADED}
-    held = [name for name in checkpoint.source.heads if checkpoint.holds(name)]
-    return {name: tasks.get(name, "carried along") for name in held}
+    return {name: tasks.get(name, "carried along") for name in checkpoint.held_heads()}
 
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | str | None:

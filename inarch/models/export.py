@@ -19,6 +19,7 @@ from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError
 from inarch.models import registry
+from inarch.models.sidecar import kept_with
 from inarch.models.variables import get_value, named_variables
 from inarch.paths import resolve_inside
 
@@ -90,7 +91,7 @@ def save(
     with folder.replacing(destination, layout.is_weight_file) as fresh:
         text = _config_text(source, old, arguments, head, tie, code)
         write_checkpoint(fresh, text, shards, values)
-        write_texts(fresh, old.beside if old else {})
+        write_texts(fresh, kept_with(old.beside, old.head == name) if old else {})
         extra(fresh)
 
 

@@ -30,6 +30,7 @@ from inarch.errors import (
 )
 from inarch.models import registry
 from inarch.models.export import CONFIG, backbone_of, json_text, write_checkpoint, write_texts
+from inarch.models.sidecar import sidecar_names
 from inarch.models.variables import (
     build_without_values,
     initialize,
@@ -37,9 +38,6 @@ from inarch.models.variables import (
     set_value,
 )
 from inarch.paths import refuse_links_outside, resolve_inside
-
-# What Hugging Face's format says beside it of how a model generates, and of what it is fed.
-BESIDE = ("generation_config.json", "preprocessor_config.json")
 
 
 class Checkpoint:
@@ -112,13 +110,23 @@ class Checkpoint:
     @property
     def tie(self) -> bool:
         """Whether the output embeddings are the input embeddings."""
-        with self._naming_the_config():
+        with self.naming_config():
             return tied(self.config)
+
+    @property
+    def written_by(self) -> list[str]:
+        """The classes that `architectures` of the config names."""
+        named = self.config.get("architectures")
+        return [n for n in named if isinstance(n, str)] if isinstance(named, list) else []
 
     def holds(self, head: str) -> bool:
         """Whether the weights of `head` are in the checkpoint."""
-        with self._naming_the_config():
+        with self.naming_config():
             return self.source.holds_head(head, self.config, self.weights.header)
+
+    def held_heads(self) -> list[str]:
+        """The heads whose weights are in the checkpoint."""
+        return [name for name in self.source.heads if self.holds(name)]
 
     def arguments(self, **overrides: Any) -> dict[str, Any]:
         """The backbone's arguments.
@@ -126,7 +134,7 @@ class Checkpoint:
         Raises:
             ConfigError: a field of config.json can't be computed as it stands.
         """
-        with self._naming_the_config():
+        with self.naming_config():
             return self.source.arguments(self.config, self.weights.header) | overrides
 
     def beside(self, name: str) -> dict[str, Any]:
@@ -141,22 +149,23 @@ class Checkpoint:
         return files.read_json(path) if path.is_file() else {}
 
     def texts_beside(self) -> dict[str, str]:
-        """The texts of `BESIDE`, as far as they are there.
+        """The texts of the files of `sidecar_names`.
 
         Raises:
             CheckpointFileError: one can't be read.
         """
         if self.original:
             return {name: json_text(said) for name, said in self.original.beside.items()}
-        paths = [resolve_inside(self.folder, name) for name in BESIDE]
-        return {path.name: _text_at(path) for path in paths if path.is_file()}
+        paths = [resolve_inside(self.folder, name) for name in sidecar_names(self.folder)]
+        return {path.name: _text_at(path) for path in paths}
 
     def head_arguments(self, head: str) -> dict[str, Any]:
-        with self._naming_the_config():
+        with self.naming_config():
             return self.source.head_arguments(head, self.config)
 
     @contextmanager
-    def _naming_the_config(self) -> Iterator[None]:
+    def naming_config(self) -> Iterator[None]:
+        """Say in every ConfigError which file it is about."""
         try:
             yield
         except ConfigError as e:
@@ -224,11 +233,14 @@ class Checkpoint:
         write_checkpoint(folder, self.config_text, self.weights.shards, self.weights.read)
         write_texts(folder, self.texts_beside())
 
-    def restore(self, model: keras.Model, waiting: list[Any], head: str | None = None) -> None:
+    def restore(
+        self, model: keras.Model, waiting: list[Any], head: str | None = None, reason: str = ""
+    ) -> None:
         """Load the weights into `model`, whose variables wait for values.
 
         Pieces that the file doesn't have get initial values and are listed in
-        `model.fresh_weights`; a warning names them. Without `head`, a task's head is fresh.
+        `model.fresh_weights`; a warning names them. Without `head`, a task's head is fresh, for
+        the `reason` that the warning gives.
         """
         variables = named_variables(model)
         arguments = dict(backbone_of(model).arguments)
@@ -271,6 +283,7 @@ class Checkpoint:
         if fresh:
             said.append(
                 f"has no values for {', '.join(sorted(fresh))}: freshly initialized, to be trained"
+                + (f" ({reason})" if reason else "")
             )
         if plan.unknown:
             said.append(

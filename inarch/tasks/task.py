@@ -132,7 +132,8 @@ class Task(TextModel):
             if not load_weights:
                 return build()
             task, waiting = build_without_values(build)
-            checkpoint.restore(task, waiting, cls.head if task.fits(checkpoint) else None)
+            misfit = task.head_misfit(checkpoint)
+            checkpoint.restore(task, waiting, None if misfit else cls.head, misfit or "")
         return task
 
     @classmethod
@@ -172,9 +173,20 @@ class Task(TextModel):
         said = said if isinstance(said, int) and said > 0 else tokenizer.model_max_length
         return TextPreprocessor(tokenizer, min(said or limit, limit))
 
-    def fits(self, checkpoint: Checkpoint) -> bool:
-        """Whether the checkpoint's head, if it has one, has the size of this task's."""
-        return True
+    def head_misfit(self, checkpoint: Checkpoint) -> str | None:
+        """Why this task can't have the head of the checkpoint; None where it can, or has no head.
+
+        Of a checkpoint whose head is of another task, it names that head and the class that
+        `architectures` says it was written by.
+        """
+        held = checkpoint.held_heads()
+        if self.head is None or self.head in held or not held:
+            return None
+        by = ", ".join(checkpoint.written_by)
+        return (
+            f"it holds a {' and a '.join(held)} head{f' ({by})' if by else ''}, which "
+            f"{type(self).__name__} doesn't use"
+        )
 
     def save_to_preset(self, folder: str | os.PathLike) -> None:
         """Write model, tokenizer and whatever the task reads from `folder` in its own format.

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from inarch.checks import check_count
+from inarch.checks import check_count, shown
 from inarch.errors import ConfigError, InputError
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave
 from inarch.models.preset import Checkpoint
+from inarch.tasks import cross_encoder
+from inarch.tasks.activation import ACTIVATIONS, check_activation
+from inarch.tasks.labels import (
+    check_labels,
+    check_order,
+    label_fields,
+    numbered,
+    recorded_names,
+    trained_classes,
+)
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.task import Task
 
+# Arguments that count the classes; None is as good as absent.
+_COUNTED = ("labels", "num_classes")
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 
 
@@ -31,6 +44,9 @@ class TextClassifier(Task):
         dropout: rate before the last layer; the architecture's own where not given.
         problem_type: `"single_label_classification"`, `"multi_label_classification"` or
             `"regression"`; by default the last for one class and the first for several.
+        activation_fn: what `classify` applies to the logits, such as `"identity"`, `"sigmoid"` or
+            `"tanh"`: for a reranker what sentence-transformers' CrossEncoder recorded. Where not
+            given, what transformers' pipeline applies, see `classify`.
     """
 
     head = "text_classifier"
@@ -43,16 +59,23 @@ class TextClassifier(Task):
         labels: Sequence[str] | None = None,
         dropout: float | None = None,
         problem_type: str | None = None,
+        activation_fn: str | None = None,
         **kwargs: Any,
     ):
         check_count("num_classes", num_classes)
         if labels is not None:
-            _check_labels(labels)
-        labels = list(labels) if labels else [f"LABEL_{i}" for i in range(num_classes)]
+            check_labels(labels)
+        labels = list(labels) if labels else numbered(num_classes)
         if len(labels) != num_classes:
             raise InputError(f"there are {len(labels)} labels for {num_classes} classes")
         if problem_type not in (None, *PROBLEMS):
             raise InputError(f"problem_type is {problem_type!r}; known: {', '.join(PROBLEMS)}")
+        if problem_type == PROBLEMS[0] and num_classes == 1:
+            raise InputError(
+                f"problem_type is {problem_type!r} for one class, which is every text's; give "
+                "'regression' for a number, or num_classes=2"
+            )
+        check_activation(activation_fn)
         rate = {} if dropout is None else {"dropout": dropout}
         super().__init__(
             backbone,
@@ -64,74 +87,113 @@ class TextClassifier(Task):
         self.labels = labels
         self.dropout = dropout
         self.problem_type = problem_type
+        self.activation_fn = activation_fn
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        config = checkpoint.config
-        labels = _labels(config)
-        found = super().arguments_of(checkpoint, {})
-        found |= {"num_classes": len(labels), "labels": labels}
-        found["problem_type"] = config.get("problem_type")
-        if given.get("labels") is None:
-            given.pop("labels", None)
-        else:
-            _check_labels(given["labels"])
+        given = {n: v for n, v in given.items() if v is not None or n not in _COUNTED}
+        if "labels" in given:
+            check_labels(given["labels"])
             given.setdefault("num_classes", len(given["labels"]))
-        if given.get("num_classes", len(labels)) != len(labels):
-            found |= {"labels": None, "problem_type": None}
+        wanted = given.get("num_classes")
+        found = super().arguments_of(checkpoint, {})
+        trained = trained_classes(checkpoint, TextClassifier.head)
+        names = recorded_names(checkpoint, trained, required=wanted is None)
+        if wanted is None or ("labels" not in given and wanted == len(names)):
+            found |= {"num_classes": len(names), "labels": names}
+        if wanted in (None, len(names) if trained is None else trained):
+            found |= cls._recorded(checkpoint, given)
         return found | given
+
+    @classmethod
+    def _recorded(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of a checkpoint's classifier that the caller doesn't give."""
+        found: dict[str, Any] = {}
+        problem = checkpoint.config.get("problem_type")
+        with checkpoint.naming_config():
+            if "problem_type" not in given:
+                if problem not in (None, *PROBLEMS):
+                    raise ConfigError(
+                        f"config field 'problem_type' is {shown(problem)}; known: "
+                        f"{', '.join(PROBLEMS)}. Give one: problem_type=..."
+                    )
+                found["problem_type"] = problem
+            if "activation_fn" not in given:
+                found["activation_fn"] = cross_encoder.recorded_activation(checkpoint)
+        cross_encoder.warn_of_prompt(checkpoint)
+        return found
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike, **arguments: Any) -> Any:
         """The classifier of a checkpoint; see `Task.from_preset`.
 
-        `num_classes` (or `labels`) other than the checkpoint's gives a fresh head, and says so.
+        Other `labels` than the checkpoint's, as many, rename the classes of its trained head.
+        Another number (`labels` or `num_classes`) gives a fresh head, and a warning says so.
+
+        Raises:
+            InputError: `labels` are the checkpoint's in another order, so that each would stand
+                for another class than it was trained to.
+            ConfigError: `num_labels` or `id2label` of the config name no classes, or another
+                number than the trained head has; with `labels` given they don't count.
         """
         return super().from_preset(preset, **arguments)
 
-    def fits(self, checkpoint: Checkpoint) -> bool:
-        """A head of as many classes, by the same names unless its own are mere numbers.
-
-        Raises:
-            InputError: the names are the checkpoint's in another order, so that each would stand
-                for another class than it was trained to.
-        """
-        theirs = _labels(checkpoint.config)
-        swapped = self.labels != theirs and sorted(map(str, self.labels)) == sorted(theirs)
-        if swapped and checkpoint.holds(self.head):
-            raise InputError(
-                f"labels are {self.labels}, and the head of {checkpoint.folder} has them in the "
-                f"order {theirs}: give them in that order, or give other names"
-            )
-        numbered = [f"LABEL_{i}" for i in range(len(theirs))]
-        if self.num_classes != len(theirs):
-            return False
-        return theirs == numbered or list(self.labels) in (theirs, numbered)
+    def head_misfit(self, checkpoint: Checkpoint) -> str | None:
+        trained = trained_classes(checkpoint, TextClassifier.head)
+        if trained is None:
+            return super().head_misfit(checkpoint)
+        if self.num_classes != trained:
+            return f"its {self.head} head has {trained} classes, not {self.num_classes}"
+        names = recorded_names(checkpoint, trained, required=False)
+        check_order(self.labels, names, str(checkpoint.folder))
+        return None
 
     @property
     def kind(self) -> str:
-        """The problem type in force."""
-        return self.problem_type or (PROBLEMS[2] if self.num_classes == 1 else PROBLEMS[0])
+        """The problem type in force, by which the loss is chosen."""
+        if self.problem_type or self.num_classes > 1:
+            return self.problem_type or PROBLEMS[0]
+        # One class with a recorded activation is a reranker, which CrossEncoder trains to tell
+        # relevant from irrelevant; transformers trains one class to be a number.
+        return PROBLEMS[2] if self.activation_fn is None else PROBLEMS[1]
+
+    @property
+    def score_activation(self) -> str:
+        """The activation by which `classify` makes scores of logits."""
+        if self.activation_fn is not None:
+            return self.activation_fn
+        if self.problem_type == PROBLEMS[2]:
+            return "identity"
+        return "sigmoid" if self.problem_type == PROBLEMS[1] or self.num_classes == 1 else "softmax"
 
     def head_to_save(self) -> HeadToSave:
-        fields: dict[str, Any] = {}
         old = self.layout.config if self.layout else {}
-        if self.labels != _labels(old):
-            fields["id2label"] = {str(i): label for i, label in enumerate(self.labels)}
-            fields["label2id"] = {label: i for i, label in enumerate(self.labels)}
+        fields: dict[str, Any] = label_fields(old, self.labels)
         if self.problem_type != old.get("problem_type"):
             fields["problem_type"] = self.problem_type
+        if not cross_encoder.has_settings(self.layout, self.head) or cross_encoder.records(old):
+            fields |= cross_encoder.config_fields(old, self.activation_fn)
         arguments = {} if self.dropout is None else {"dropout": self.dropout}
         return HeadToSave(self.head, arguments, fields)
+
+    def write_files(self, folder: Path) -> None:
+        super().write_files(folder)
+        cross_encoder.write_settings(folder, self.activation_fn)
 
     def compile(
         self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any
     ) -> None:
-        """As `keras.Model.compile`; `"auto"` is Adam at 5e-5 and the loss of the problem type."""
+        """As `keras.Model.compile`; `"auto"` is Adam at 5e-5 and the loss of the problem type.
+
+        As in transformers, one class that is trained by this default is a number from then on:
+        `problem_type` becomes `"regression"`, unless it or `activation_fn` is given.
+        """
         kind = self.kind
         if optimizer == "auto":
             optimizer = keras.optimizers.Adam(5e-5)
         if loss == "auto":
+            if kind == PROBLEMS[2]:
+                self.problem_type = kind
             loss = {
                 PROBLEMS[0]: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
                 PROBLEMS[1]: keras.losses.BinaryCrossentropy(from_logits=True),
@@ -193,8 +255,11 @@ class TextClassifier(Task):
     ) -> list[list[dict[str, Any]]]:
         """The `top_k` classes of each text, best first, as `{"label", "score"}`.
 
-        Scores are probabilities (softmax, or sigmoid for several labels at once); for regression
-        they are the values themselves. `top_k=None` is all classes.
+        A score is what transformers' text-classification pipeline gives: the softmax over the
+        classes; the sigmoid of each for several labels at once, and of the only one for
+        `num_classes=1`; for `problem_type="regression"` the value itself. Where `activation_fn` is
+        given, as rerankers record it, it is that, as of sentence-transformers'
+        `CrossEncoder.predict`. `predict` gives the logits. `top_k=None` is all classes.
 
         Raises:
             InputError: `top_k` is neither None nor a whole number from 1 up.
@@ -202,49 +267,9 @@ class TextClassifier(Task):
         if top_k is not None:
             check_count("top_k", top_k)
         logits = self.predict(texts, batch_size=batch_size).astype(np.float64)
-        read = {PROBLEMS[0]: _softmax, PROBLEMS[1]: _sigmoid}.get(self.kind, np.asarray)
-        scores = read(logits)
+        scores = ACTIVATIONS[self.score_activation][1](logits)
         best = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k]
         return [
             [{"label": self.labels[i], "score": float(row[i])} for i in order]
             for row, order in zip(scores, best, strict=True)
         ]
-
-
-def _labels(config: Mapping[str, Any]) -> list[str]:
-    """The class names of a config, in order; two when it says nothing, as the original has it."""
-    names = config.get("id2label")
-    if names:
-        if not isinstance(names, dict) or sorted(map(str, names)) != sorted(
-            map(str, range(len(names)))
-        ):
-            raise ConfigError(
-                f"config field 'id2label' is {str(names)[:80]!r}; it must name the classes 0 to n"
-            )
-        labels = [str(names[key]) for key in sorted(names, key=int)]
-        twice = next((label for label in labels if labels.count(label) > 1), None)
-        if twice is not None:
-            raise ConfigError(
-                f"config field 'id2label' gives {labels.count(twice)} classes the name {twice!r}; "
-                "an answer couldn't be told from another: give each class its own"
-            )
-        return labels
-    return [f"LABEL_{i}" for i in range(config.get("num_labels") or 2)]
-
-
-def _check_labels(labels: Any) -> None:
-    """Raise InputError unless the caller's names are several different strings."""
-    if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"labels is {labels!r}; give a list of names")
-    twice = sorted({str(name) for name in labels if list(labels).count(name) > 1})
-    if twice:
-        raise InputError(f"labels has {', '.join(map(repr, twice))} more than once")
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(0.5 * logits))

@@ -13,11 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from inarch.errors import ConfigError, InputError, InputTypeError
+from inarch.errors import InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
-from inarch.tasks.text_classifier import _labels
 
 from .conftest import VOCABULARY, learner, make_backbone
 
@@ -626,34 +625,3 @@ def test_ambiguous_batches_and_foreign_tokenizers_are_named(preprocessor):
     small = BertBackbone(30, 1, 2, 16, 24, max_sequence_length=20)
     with pytest.raises(InputError, match="text 1 has token id"):
         classifier(small, preprocessor).predict(["the cat", "xyz"])
-
-
-@pytest.mark.parametrize("labels", [None, ["no", "yes"]])
-def test_a_trained_head_is_never_given_its_names_in_another_order(labels, preprocessor, tmp_path):
-    task = TextClassifier(make_backbone(), 2, preprocessor, labels=labels)
-    task.save_to_preset(tmp_path)
-    with pytest.raises(InputError, match=f"order .'{task.labels[0]}', '{task.labels[1]}'"):
-        TextClassifier.from_preset(tmp_path, labels=task.labels[::-1])
-    assert TextClassifier.from_preset(tmp_path, labels=task.labels).fresh_weights == ()
-
-
-def test_names_of_classes_that_are_none_are_refused(preprocessor, tmp_path):
-    classifier(make_backbone(), preprocessor).save_to_preset(tmp_path)
-    for labels, named in (("ab", "'ab'"), (["a", "a"], "'a' more than once"), (5, "5")):
-        with pytest.raises(InputError, match=f"labels (is|has) {named}"):
-            TextClassifier.from_preset(tmp_path, labels=labels)
-    with pytest.raises(InputError, match="labels is 'ab'"):
-        TextClassifier(make_backbone(), 2, preprocessor, labels="ab")
-
-
-def test_other_names_for_the_classes_give_a_fresh_head(preprocessor, tmp_path):
-    task = TextClassifier(make_backbone(), 2, preprocessor, labels=["no", "yes"])
-    task.save_to_preset(tmp_path)
-    with pytest.warns(UserWarning, match="logits"):
-        TextClassifier.from_preset(tmp_path, labels=["never", "yes"])
-    assert TextClassifier.from_preset(tmp_path, labels=["no", "yes"]).fresh_weights == ()
-
-
-def test_two_classes_of_one_name_are_refused():
-    with pytest.raises(ConfigError, match="'id2label' gives 2 classes the name 'a'"):
-        _labels({"id2label": {"0": "a", "1": "b", "2": "a"}})

@@ -1,0 +1,39 @@
+"""JSON files beside config and weights that belong to the model and are written back with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from inarch.checkpoints.files import read_json
+from inarch.errors import CheckpointFileError
+from inarch.paths import resolve_inside
+
+# How a model generates, and what it is fed.
+GENERAL = ("generation_config.json", "preprocessor_config.json")
+
+# What sentence-transformers' CrossEncoder writes from release 6 on, around a classifier.
+CROSS_ENCODER_SETTINGS = "config_sentence_transformers.json"
+CROSS_ENCODER = ("modules.json", CROSS_ENCODER_SETTINGS, "sentence_bert_config.json")
+
+
+def sidecar_names(folder: Path) -> list[str]:
+    """Return the names of the files of a checkpoint folder that go with its model."""
+    names = (*GENERAL, *(CROSS_ENCODER if _is_cross_encoder(folder) else ()))
+    return [name for name in names if resolve_inside(folder, name).is_file()]
+
+
+def _is_cross_encoder(folder: Path) -> bool:
+    """Whether CrossEncoder would read its own files here, as it does where `modules.json` is."""
+    modules, settings = (resolve_inside(folder, name) for name in CROSS_ENCODER[:2])
+    if not modules.is_file() or not settings.is_file():
+        return False
+    try:
+        return read_json(settings).get("model_type") == "CrossEncoder"
+    except CheckpointFileError:
+        return False  # what no reader of this folder can use is nobody's setting
+
+
+def kept_with(texts: Mapping[str, str], same_head: bool) -> dict[str, str]:
+    """Return the files of a checkpoint that still hold after a head of it may be another."""
+    return {name: text for name, text in texts.items() if same_head or name not in CROSS_ENCODER}

@@ -1,0 +1,190 @@
+"""Class names of a classifier, as a checkpoint's config gives them.
+
+Source: transformers, configuration_utils.py, `PreTrainedConfig.__post_init__` and `num_labels`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inarch.checkpoints.rule import Rule
+from inarch.checks import shown
+from inarch.errors import ConfigError, InputError
+from inarch.models.preset import Checkpoint
+
+WAY_OUT = "give the names yourself: labels=[...]"
+
+
+def numbered(count: int) -> list[str]:
+    """Return the names of classes that nobody named."""
+    return [f"LABEL_{i}" for i in range(count)]
+
+
+def class_names(config: Mapping[str, Any], trained: int | None = None) -> list[str]:
+    """Return the class names of a config in the order of the logits.
+
+    Where `num_labels` and `id2label` give different counts, transformers 5 takes `num_labels`, with
+    numbered names; transformers 4 takes `id2label`. So does this function if only that fits the
+    trained head, which transformers 5 can't load.
+
+    Args:
+        config: the content of `config.json`.
+        trained: number of classes of the checkpoint's trained head; None where there is none.
+
+    Raises:
+        ConfigError: a field that names or counts no classes.
+    """
+    count, names = _count(config), _names(config)
+    if names is None:
+        return numbered(2 if count is None else count)
+    if count is None or count == len(names) or (trained == len(names) != count):
+        _check_distinct(names)
+        return names
+    return numbered(count)
+
+
+def _count(config: Mapping[str, Any]) -> int | None:
+    count = config.get("num_labels")
+    if count is None:
+        return None
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ConfigError(
+            f"config field 'num_labels' is {shown(count)}; it must be a whole number from 1 up. "
+            "Give the number yourself: num_classes=..."
+        )
+    return count
+
+
+def _names(config: Mapping[str, Any]) -> list[str] | None:
+    """The values of `id2label`, a mapping from class numbers or a list; None without it."""
+    named = config.get("id2label")
+    if named is None:
+        return None
+    if isinstance(named, list):
+        named = dict(enumerate(named))
+    try:
+        by_number = {int(key): str(name) for key, name in named.items()}
+    except (AttributeError, TypeError, ValueError):
+        by_number = {}
+    if not by_number or sorted(by_number) != list(range(len(named))):
+        raise ConfigError(
+            f"config field 'id2label' is {shown(config['id2label'])}; it must name the classes 0 "
+            f"to n. Or {WAY_OUT}"
+        )
+    return [by_number[number] for number in sorted(by_number)]
+
+
+def _check_distinct(names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"config field 'id2label' gives {names.count(twice)} classes the name {twice!r}; an "
+            f"answer couldn't be told from another. Or {WAY_OUT}"
+        )
+
+
+def recorded_names(checkpoint: Checkpoint, trained: int | None, required: bool) -> list[str]:
+    """Return the class names of a checkpoint; where they aren't `required`, [] if it has none.
+
+    The names of another trained head are those of tokens, not of texts; only their number counts.
+
+    Raises:
+        ConfigError: the config names no classes, or another number than the trained head has.
+    """
+    try:
+        with checkpoint.naming_config():
+            names = class_names(checkpoint.config, trained)
+            if trained is not None and required and len(names) != trained:
+                raise ConfigError(
+                    f"the config has {len(names)} classes, and the trained head has {trained}; "
+                    f"{WAY_OUT}"
+                )
+    except ConfigError:
+        if required:
+            raise
+        return []
+    if "token_classifier" in checkpoint.source.heads and checkpoint.holds("token_classifier"):
+        return numbered(len(names))
+    if required:
+        _warn_of_contradictions(checkpoint.config, names)
+    return names
+
+
+def _warn_of_contradictions(config: Mapping[str, Any], taken: Sequence[str]) -> None:
+    """Warn where fields of a config contradict the class names that are taken."""
+    count, names = config.get("num_labels"), _names(config)
+    if names is None:
+        return
+    if count is not None and count != len(names):
+        warnings.warn(
+            f"config.json has num_labels={count} and {len(names)} names in id2label; the "
+            f"{len(taken)} classes are called {', '.join(taken[:3])}{', ...' * (len(taken) > 3)}. "
+            "For other names give labels=[...]",
+            stacklevel=5,
+        )
+    numbers = config.get("label2id")
+    if not isinstance(numbers, Mapping) or {*map(str, numbers)} != {*taken}:
+        return  # names of another set are left over from a checkpoint that this was made from
+    wrong = [name for i, name in enumerate(taken) if str(numbers.get(name)) != str(i)]
+    if wrong:
+        warnings.warn(
+            f"config.json has label2id {wrong[0]!r}: {numbers[wrong[0]]!r}, and id2label calls "
+            f"class {taken.index(wrong[0])} so, which counts",
+            stacklevel=5,
+        )
+
+
+def trained_classes(checkpoint: Checkpoint, head: str) -> int | None:
+    """Return the number of classes of a checkpoint's trained head; None where it has none."""
+    if not checkpoint.holds(head):
+        return None
+    header = checkpoint.weights.header
+    for entry in checkpoint.source.heads[head].weights:
+        if isinstance(entry, Rule) and "logits/bias" in entry.variables:
+            shapes = [header[name].shape for name in entry.theirs if name in header]
+            return shapes[0][0] if shapes and shapes[0] else None
+    return None
+
+
+def label_fields(config: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """Return the fields to write so that `config` names the classes so; {} if it does already."""
+    try:
+        if class_names(config, len(labels)) == list(labels):
+            return {}
+    except ConfigError:
+        pass  # the caller named what the config doesn't
+    fields: dict[str, Any] = {"id2label": {str(i): label for i, label in enumerate(labels)}}
+    fields["label2id"] = {label: i for i, label in enumerate(labels)}
+    # Where a file has the number too, it would count before the names.
+    return fields | {n: len(labels) for n in ("num_labels", "_num_labels") if n in config}
+
+
+def check_labels(labels: Any) -> None:
+    """Raise InputError unless the caller's names are several different strings."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise InputError(f"labels is {labels!r}; give a list of names")
+    twice = sorted({str(name) for name in labels if list(labels).count(name) > 1})
+    if twice:
+        raise InputError(f"labels has {', '.join(map(repr, twice))} more than once")
+
+
+def check_order(labels: Sequence[Any], trained: Sequence[str], where: str) -> None:
+    """Refuse names that a trained head has for other classes.
+
+    Each would stand for another class than it was trained to. Case doesn't tell names apart here:
+    ["pos", "neg"] is no new name for ["NEG", "POS"].
+
+    Raises:
+        InputError: a name is that of another class in `trained`.
+    """
+    known = {name.casefold(): i for i, name in enumerate(trained)}
+    if list(labels) == list(trained) or len(known) < len(trained):
+        return
+    for i, label in enumerate(labels):
+        if known.get(str(label).casefold(), i) != i:
+            raise InputError(
+                f"labels are {list(labels)}, and the head of {where} has them in the order "
+                f"{list(trained)}: give them in that order, or give other names"
+            )
