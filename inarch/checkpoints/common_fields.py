@@ -17,8 +17,7 @@ ANYWHERE: tuple[Inert, ...] = (
     inert(
         "another way to the same numbers",
         "_attn_implementation", "_attn_implementation_autoset", "attn_implementation",
-        "experts_implementation", "base_model_ep_plan", "base_model_fsdp_plan",
-        "base_model_pp_plan", "base_model_tp_plan",
+        "chunk_size_feed_forward", "experts_implementation",
     ),
     inert(
         "what a call returns, not its values",
@@ -54,11 +53,14 @@ TOKENS = inert(
 # Text generation settings that older versions of transformers wrote into every config.
 GENERATING = inert(
     "text generation",
-    "bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
-    "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "length_penalty",
-    "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
-    "num_return_sequences", "output_scores", "remove_invalid_values", "repetition_penalty",
-    "return_dict_in_generate", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
+    "assistant_confidence_threshold", "assistant_lookbehind", "bad_words_ids",
+    "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
+    "encoder_no_repeat_ngram_size", "encoder_repetition_penalty", "epsilon_cutoff", "eta_cutoff",
+    "exponential_decay_length_penalty", "length_penalty", "max_length", "min_length",
+    "no_repeat_ngram_size", "num_assistant_tokens", "num_assistant_tokens_schedule",
+    "num_beam_groups", "num_beams", "num_return_sequences", "output_scores",
+    "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "suppress_tokens",
+    "target_lookbehind", "temperature", "top_k", "top_p", "typical_p",
 )  # fmt: skip
 
 COMMON: tuple[Inert, ...] = (*ANYWHERE, TOKENS, GENERATING)

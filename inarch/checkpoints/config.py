@@ -34,7 +34,9 @@ class Field:
     `values` translates a choice; the first of several spellings is the one written back. `least`
     is the smallest whole number it can be, unless its default is smaller, and `most` the largest
     number. Where theirs counts the rows of a table of which the first aren't used, up to and
-    including the row that another field `after` names, ours counts the rest.
+    including the row that another field `after` names, ours counts the rest. `aliases` are other
+    names that transformers takes it under (`attribute_map`): the last one in the file wins, over
+    `theirs` too.
     """
 
     theirs: str
@@ -44,9 +46,16 @@ class Field:
     least: int = 1
     most: float = math.inf
     after: Field | None = None
+    aliases: tuple[str, ...] = ()
+
+    def names_in(self, config: Mapping[str, Any]) -> list[str]:
+        """The names that a config has it under; the last one counts."""
+        own = [self.theirs] if self.theirs in config else []
+        return own + [name for name in config if name in self.aliases]
 
     def read(self, config: Mapping[str, Any]) -> Any:
-        value = config.get(self.theirs, self.default)
+        name = [self.theirs, *self.names_in(config)][-1]
+        value = config.get(name, self.default)
         if value is REQUIRED:
             raise ConfigError(f"the config has no {self.theirs!r}")
         if self.values is not None:
@@ -55,19 +64,17 @@ class Field:
             except (KeyError, TypeError):
                 known = ", ".join(map(repr, self.values))
                 raise ConfigError(
-                    f"config field {self.theirs!r} is {value!r}; computed here: {known}"
+                    f"config field {name!r} is {value!r}; computed here: {known}"
                 ) from None
         if not _fits(value, self.default, self.least, self.most):
             bound = "" if self.most == math.inf else f"; it must be from 0 to {self.most}"
-            raise ConfigError(
-                f"config field {self.theirs!r} has the unusable value {value!r}{bound}"
-            )
+            raise ConfigError(f"config field {name!r} has the unusable value {value!r}{bound}")
         if self.after is None:
             return value
         rows = value - self.after.read(config) - 1
         if rows < 1:
             raise ConfigError(
-                f"config field {self.theirs!r} is {value!r}, of which {self.after.theirs!r} "
+                f"config field {name!r} is {value!r}, of which {self.after.theirs!r} "
                 "leaves no row to be used"
             )
         return rows
@@ -88,10 +95,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Only:
-    """A field that must have a value of `values` (the default when absent) to be computed here."""
+    """A field that must have a value of `values` (the default when absent) to be computed here.
+
+    `reason` says why, where the original as it is today doesn't read the field.
+    """
 
     theirs: str
     values: tuple[Any, ...]
+    reason: str = ""
 
     def check(self, config: Mapping[str, Any]) -> None:
         value = config.get(self.theirs, self.values[0])
@@ -124,9 +135,14 @@ class Constant:
 ConfigEntry = Field | Only | Inert | Constant
 
 
-def same(theirs: str, ours: str, default: Any = REQUIRED) -> Field:
-    """The value of `theirs` is the argument `ours`; `default` is what the original assumes."""
-    return Field(theirs, ours, default)
+def same(
+    theirs: str, ours: str, default: Any = REQUIRED, *, aliases: tuple[str, ...] = ()
+) -> Field:
+    """The value of `theirs` is the argument `ours`; `default` is what the original assumes.
+
+    `aliases` are other names under which transformers takes it.
+    """
+    return Field(theirs, ours, default, aliases=aliases)
 
 
 def rate(theirs: str, ours: str, default: float | None) -> Field:
@@ -154,9 +170,12 @@ def choice(theirs: str, ours: str, values: Mapping[Any, Any], default: Any = REQ
     return Field(theirs, ours, default, values)
 
 
-def only(theirs: str, *values: Any) -> Only:
-    """A field refused by name unless it has one of `values`; the first is assumed when absent."""
-    return Only(theirs, values)
+def only(theirs: str, *values: Any, reason: str = "") -> Only:
+    """A field refused by name unless it has one of `values`; the first is assumed when absent.
+
+    Where the original doesn't read the field, `reason` says why it is refused all the same.
+    """
+    return Only(theirs, values, reason)
 
 
 def inert(reason: str, *theirs: str) -> Inert:
@@ -180,20 +199,22 @@ ACTIVATIONS: dict[str, str] = {
 }
 
 
-# What transformers' models can be switched to, or once could, and none of ours computes.
+# What some models of transformers can be switched to, or once could, and none of ours computes.
+_OTHERS = "models of other types read it"
+_OLDER = "versions of transformers before 5 read it"
 PLAIN: tuple[Only, ...] = (
-    only("position_embedding_type", "absolute"),
-    only("is_decoder", False),
-    only("add_cross_attention", False),
-    only("chunk_size_feed_forward", 0),
-    only("pruned_heads", {}),
-    only("cross_attention_hidden_size", None),
+    only("is_decoder", False, reason=_OTHERS),
+    only("add_cross_attention", False, reason=_OTHERS),
+    only("position_embedding_type", "absolute", reason=_OLDER),
+    only("pruned_heads", {}, reason=_OLDER),
 )
 ENCODER_ONLY: tuple[Only, ...] = (
     *PLAIN,
-    only("is_encoder_decoder", False),
-    only("is_causal", None, False),
+    only("is_encoder_decoder", False, reason=_OTHERS),
+    only("is_causal", None, False, reason=_OTHERS),
 )
+# Of every table of tokens.
+PADDING_ROW = inert("the padding token's row, which gets no gradient", "pad_token_id")
 
 
 def _fits(value: Any, default: Any, least: int, most: float) -> bool:

@@ -132,6 +132,7 @@ class ConfigMap:
             if isinstance(entry, Constant):
                 continue
             known.update(entry.theirs if isinstance(entry, Inert) else (entry.theirs,))
+            known.update(entry.aliases if isinstance(entry, Field) else ())
         return known
 
 
@@ -183,6 +184,7 @@ def write_fields(
         if not isinstance(entry, Field) or entry.ours not in arguments:
             continue
         value = arguments[entry.ours]
-        implied = entry.theirs in config or (not complete and entry.default is not REQUIRED)
+        there = entry.names_in(config)
+        implied = there or (not complete and entry.default is not REQUIRED)
         if not implied or entry.read(config) != value:
-            config[entry.theirs] = entry.write(value, config)
+            config |= dict.fromkeys(there or [entry.theirs], entry.write(value, config))

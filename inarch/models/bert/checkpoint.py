@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, rate, same
+from inarch.checkpoints.config import (
+    ACTIVATIONS,
+    ENCODER_ONLY,
+    PADDING_ROW,
+    choice,
+    inert,
+    rate,
+    same,
+)
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.source import Head, Source
 
@@ -34,6 +42,7 @@ HUGGING_FACE = Source(
         same("max_position_embeddings", "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 2),
         *ENCODER_ONLY,
+        PADDING_ROW,
         inert(
             "settings of Google's TensorFlow code that no version reads",
             "directionality", "pooler_fc_size", "pooler_num_attention_heads",

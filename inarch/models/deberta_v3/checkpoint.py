@@ -35,8 +35,7 @@ CONFIG = [
     implied("pooler_hidden_size", lambda c: c.get("hidden_size", 1536)),
     implied("attention_head_size",
         lambda c: c.get("hidden_size", 1536) // c.get("num_attention_heads", 24)),
-    implied("pooling", lambda c: {"dropout": c.get("pooler_dropout", 0),
-        "hidden_act": c.get("pooler_hidden_act", "gelu")}),
+    inert("what pooler_dropout and pooler_hidden_act say, which alone are read", "pooling"),
     inert("no gradient for a row, and steps that no version takes", "padding_idx", "z_steps"),
 ]
 WEIGHTS = [

@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, rate, same
+from inarch.checkpoints.config import (
+    ACTIVATIONS,
+    ENCODER_ONLY,
+    PADDING_ROW,
+    choice,
+    inert,
+    rate,
+    same,
+)
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
 
@@ -14,9 +22,9 @@ HUGGING_FACE = Source(
     prefix="distilbert.",
     config=[
         same("vocab_size", "vocabulary_size", 30522),
-        same("n_layers", "num_layers", 6),
-        same("n_heads", "num_heads", 12),
-        same("dim", "hidden_dim", 768),
+        same("n_layers", "num_layers", 6, aliases=("num_hidden_layers",)),
+        same("n_heads", "num_heads", 12, aliases=("num_attention_heads",)),
+        same("dim", "hidden_dim", 768, aliases=("hidden_size",)),
         same("hidden_dim", "intermediate_dim", 3072),
         rate("dropout", "dropout", 0.1),
         rate("attention_dropout", "attention_dropout", 0.1),
@@ -24,6 +32,7 @@ HUGGING_FACE = Source(
         same("max_position_embeddings", "max_sequence_length", 512),
         same("sinusoidal_pos_embds", "sinusoidal_positions", False),
         *ENCODER_ONLY,
+        PADDING_ROW,
         inert("dropout of the question answering head, for training", "qa_dropout"),
     ],
     weights=[

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, ENCODER_ONLY, choice, inert, rate, same
+from inarch.checkpoints.config import (
+    ACTIVATIONS,
+    ENCODER_ONLY,
+    PADDING_ROW,
+    choice,
+    inert,
+    rate,
+    same,
+)
 from inarch.checkpoints.rule import dense, derived, embedding, norm, under, unused
 from inarch.checkpoints.source import Source
 from inarch.models.bert import checkpoint as bert
@@ -26,6 +34,7 @@ HUGGING_FACE = Source(
         same("max_position_embeddings", "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 4),
         *ENCODER_ONLY,
+        PADDING_ROW,
         inert(
             "another way to the same numbers, which runs on sequences of one length alone",
             "use_tpu_fourier_optimizations", "tpu_short_seq_length",

@@ -1,7 +1,16 @@
 """Whisper as transformers stores it (models/whisper/modeling_whisper.py)."""
 
-from inarch.checkpoints.config import ABSENT, ACTIVATIONS, PLAIN, choice, inert, only, rate, same
-from inarch.checkpoints.related import implied
+from inarch.checkpoints.config import (
+    ABSENT,
+    ACTIVATIONS,
+    PADDING_ROW,
+    PLAIN,
+    choice,
+    inert,
+    only,
+    rate,
+    same,
+)
 from inarch.checkpoints.rule import dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
 
@@ -22,11 +31,12 @@ HUGGING_FACE = Source(
     prefix="model.",
     config=[
         same("vocab_size", "vocabulary_size", 51865),
-        same("encoder_layers", "num_encoder_layers", 4),
+        same("encoder_layers", "num_encoder_layers", 4, aliases=("num_hidden_layers",)),
         same("decoder_layers", "num_decoder_layers", 4),
-        same("encoder_attention_heads", "num_encoder_heads", 6),
+        same("encoder_attention_heads", "num_encoder_heads", 6,
+            aliases=("num_attention_heads", "num_key_value_heads")),
         same("decoder_attention_heads", "num_decoder_heads", 6),
-        same("d_model", "hidden_dim", 384),
+        same("d_model", "hidden_dim", 384, aliases=("hidden_size",)),
         same("encoder_ffn_dim", "encoder_intermediate_dim", 1536),
         same("decoder_ffn_dim", "decoder_intermediate_dim", 1536),
         same("num_mel_bins", "num_mels", 80),
@@ -36,12 +46,14 @@ HUGGING_FACE = Source(
         choice("activation_function", "activation", ACTIVATIONS, "gelu"),
         same("max_source_positions", "max_encoder_sequence_length", 1500),
         same("max_target_positions", "max_decoder_sequence_length", 448),
-        implied("num_hidden_layers", lambda config: config.get("encoder_layers", 4)),
         only("encoder_layerdrop", 0.0, 0),
         only("decoder_layerdrop", 0.0, 0),
         only("is_encoder_decoder", True),
+        *(only(name, None) for name in ("attention_chunk_size", "kv_sharing_modes",
+            "layer_types", "per_layer_config", "sliding_window")),
         only("is_causal", ABSENT),  # any value switches the mask of one of the two stacks
         *PLAIN,
+        PADDING_ROW,
         inert("initial weights", "init_std"),
         inert("read by no line of the original", "scale_embedding"),
         inert("the original's training masks what it is fed",
