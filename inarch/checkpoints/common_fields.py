@@ -22,7 +22,8 @@ ANYWHERE: tuple[Inert, ...] = (
     inert(
         "what a call returns, not its values",
         "keys_to_ignore_at_inference", "output_attentions", "output_cross_attentions",
-        "output_hidden_states", "output_past", "return_dict", "use_cache",
+        "output_hidden_states", "output_past", "return_dict", "tie_last_hidden_states",
+        "use_cache",
     ),
     inert("initial weights and the memory of training",
         "gradient_checkpointing", "initializer_range"),

@@ -18,6 +18,7 @@ from inarch.cli.options import Json
 from inarch.errors import CheckpointFileError, InputError
 
 if TYPE_CHECKING:
+    from inarch.models.registry import Architecture
     from inarch.verify.golden import Golden
 
 GOLDEN = Path("tests/golden")
@@ -143,6 +144,7 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
         with _steps() as progress:
             progress(f"the golden file of {architecture}")
             fresh = golden_of(known[architecture])
+        _report_config_map(known[architecture], fresh)
         lines = _changes(path, fresh)
         for line in lines:
             typer.echo(f"{path}: {line}")
@@ -160,9 +162,21 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
         )
 
 
+def _report_config_map(architecture: Architecture, fresh: Golden) -> None:
+    """Name what the original reads and the config map doesn't account for, and the other way."""
+    from inarch.verify.config_account import unaccounted, unread
+
+    for source in architecture.sources:
+        for line in unaccounted(source, fresh.reads):
+            typer.echo(f"{source.model_type}: {line}; the config map has no entry for it")
+        for name in unread(source, fresh.reads):
+            typer.echo(f"{source.model_type}: the config map has {name!r}, which is never read")
+
+
 def _changes(path: Path, fresh: Golden) -> list[str]:
     """What writing a golden file would change, in lines; one that can't be read changes whole."""
-    from inarch.verify.golden import Golden, differences
+    from inarch.verify.golden import Golden
+    from inarch.verify.golden_changes import differences
 
     if not path.is_file():
         return ["it is new"]

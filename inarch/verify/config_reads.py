@@ -22,7 +22,7 @@ import inspect
 import linecache
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -55,15 +55,20 @@ class ConfigReads:
         modeling: those that modeling code reads, by head; `""` has those of the base model, and a
             head those that the base model doesn't read.
         elsewhere: those that only other code of transformers reads.
-        absent: fields that the config lacks, with the default that is taken instead.
+        absent: fields that the config lacks, with the default that is taken instead, where
+            modeling code reads them or the default is something.
+        aliases: other names that the config takes a field under, with the name that it stores.
+        version: of transformers.
     """
 
     modeling: dict[str, list[str]] = field(default_factory=dict)
     elsewhere: list[str] = field(default_factory=list)
     absent: dict[str, Any] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    version: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"modeling": self.modeling, "elsewhere": self.elsewhere, "absent": self.absent}
+        return dict(vars(self))
 
 
 class Recorder:
@@ -78,7 +83,8 @@ class Recorder:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
-        read, own = self.cls.__getattribute__, "__getattribute__" in vars(self.cls)
+        cls: Any = self.cls
+        read, own = cls.__getattribute__, "__getattribute__" in vars(cls)
 
         def recording(config: Any, name: str) -> Any:
             try:
@@ -86,24 +92,25 @@ class Recorder:
             except AttributeError:
                 self._note(config, name, sys._getframe(1), missing=True)
                 raise
-            if not callable(value):
-                self._note(config, name, sys._getframe(1), missing=False)
+            self._note(config, name, sys._getframe(1), missing=False)
             return value
 
-        self.cls.__getattribute__ = recording  # type: ignore[method-assign]
+        cls.__getattribute__ = recording
         try:
             yield
         finally:
             if own:
-                self.cls.__getattribute__ = read  # type: ignore[method-assign]
+                cls.__getattribute__ = read
             else:
-                del self.cls.__getattribute__
+                del cls.__getattribute__
 
     def _note(self, config: Any, name: str, frame: FrameType, missing: bool) -> None:
         path = Path(frame.f_code.co_filename)
         if name.startswith("_") or not path.is_relative_to(self.package):
             return
         name = type(config).attribute_map.get(name, name)
+        if not missing and not self._is_field(config, name):
+            return
         if missing:
             self.absent.setdefault(name, _default(frame))
         parts = path.relative_to(self.package).parts
@@ -111,6 +118,12 @@ class Recorder:
             parts[0] == "models" and not parts[-1].startswith(("configuration_", "auto"))
         )
         (self.modeling if computing else self.elsewhere).add(name)
+
+    def _is_field(self, config: Any, name: str) -> bool:
+        """Whether a file can set what is read: no method, and no constant of the class."""
+        known = inspect.getattr_static(self.cls, name, None)
+        stored = name in vars(config) or name in {f.name for f in fields(self.cls)}
+        return stored or (isinstance(known, property) and known.fset is not None)
 
 
 def _default(frame: FrameType) -> Any:
@@ -143,12 +156,7 @@ def record_reads(
     """
     package = Path(transformers.__file__).parent
     recorder = Recorder(type(config), package)
-    fed = {
-        INPUTS[name]: torch.from_numpy(
-            array.swapaxes(1, 2) if array.dtype.kind == "f" else array.astype("int64")
-        )
-        for name, array in inputs.items()
-    }
+    fed = {INPUTS[name]: torch.from_numpy(_as_theirs(array)) for name, array in inputs.items()}
     found = ConfigReads()
     seen: set[str] = set()
     for head, classes in _classes(source, transformers, config).items():
@@ -160,8 +168,19 @@ def record_reads(
             seen = recorder.modeling
     everywhere = {name for names in found.modeling.values() for name in names}
     found.elsewhere = sorted(recorder.elsewhere - everywhere)
-    found.absent = dict(sorted(recorder.absent.items()))
+    found.absent = {
+        name: default
+        for name, default in sorted(recorder.absent.items())
+        if name in everywhere or default is not None
+    }
+    found.version = transformers.__version__
+    found.aliases = dict(sorted(type(config).attribute_map.items()))
     return found
+
+
+def _as_theirs(array: np.ndarray) -> np.ndarray:
+    """A copy, since training masks its input in place: ids in 64 bits, features before frames."""
+    return array.swapaxes(1, 2).copy() if array.dtype.kind == "f" else array.astype("int64")
 
 
 def _classes(source: Source, transformers: Any, config: Any) -> dict[str, list[type]]:
@@ -176,25 +195,29 @@ def _classes(source: Source, transformers: Any, config: Any) -> dict[str, list[t
 def _record_class(
     cls: Any, config: Any, fed: Mapping[str, Any], recorder: Recorder, torch: Any, source: Source
 ) -> None:
-    """Run a class with the config as it is, which must work, and with each switch turned over."""
+    """Run a class with the config as it is, which must work, and with each switch turned over.
+
+    A changed config with which more is read is where further changes begin.
+    """
     _exercise(cls, config, fed, recorder, torch)
     must_be = [entry for entry in source.config if isinstance(entry, Only)]
     tried: set[tuple[str, str]] = set()
-    while todo := [
-        (name, value)
-        for name in sorted(recorder.modeling)
-        for value in _alternatives(name, getattr(config, name, None))
-        if (name, repr(value)) not in tried
-    ]:
-        for name, value in todo:
-            tried.add((name, repr(value)))
-            if _is_refused(must_be, name, value):
-                continue
-            changed = copy.deepcopy(config)
-            # A value that transformers refuses reads nothing more.
-            with contextlib.suppress(Exception):
-                setattr(changed, name, value)
-                _exercise(cls, changed, fed, recorder, torch, ATTENTIONS[:1])
+    bases = [config]
+    for base in bases:
+        for name in sorted(recorder.modeling):
+            for value in _alternatives(name, getattr(base, name, None)):
+                if (name, repr(value)) in tried or _is_refused(must_be, name, value):
+                    continue
+                tried.add((name, repr(value)))
+                before = len(recorder.modeling)
+                changed = copy.deepcopy(base)
+                # A value that transformers refuses reads nothing more.
+                with contextlib.suppress(Exception):
+                    setattr(changed, name, value)
+                    _exercise(cls, changed, fed, recorder, torch, ATTENTIONS[:1])
+                if len(recorder.modeling) > before:
+                    bases.append(changed)
+                    tried -= {key for key in tried if key[0] != name}
 
 
 def _is_refused(must_be: Iterable[Only], name: str, value: Any) -> bool:

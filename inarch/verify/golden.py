@@ -28,6 +28,7 @@ from inarch.errors import CheckpointFileError, OriginalError
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.verify import original
+from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.inputs import make_inputs
 from inarch.verify.perturb import perturbed
 from inarch.verify.reference import Port, Reference
@@ -60,6 +61,7 @@ class Golden:
         runs: what the original computes, by the name of its head; `""` is the bare backbone.
         defaults: the original's own default for every field of its config.
         about: versions of what computed it.
+        reads: the fields of its config that the original's code reads.
     """
 
     config_text: str
@@ -67,6 +69,7 @@ class Golden:
     runs: Mapping[str, Reference]
     defaults: Mapping[str, Any]
     about: Mapping[str, str]
+    reads: ConfigReads
 
     def unpack(self, folder: Path) -> None:
         """Write the checkpoint into an existing folder, as the original would have saved it."""
@@ -96,6 +99,7 @@ class Golden:
             "defaults": json.dumps(self.defaults),
             "runs": json.dumps(described),
             "about": json.dumps(self.about),
+            "reads": json.dumps(self.reads.to_json(), separators=(",", ":")),
         }
         header = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}
         shard = Shard(path.name, header, metadata)
@@ -158,7 +162,8 @@ class Golden:
             raise ValueError("no run of the backbone")
         _object(metadata["config"])
         defaults, about = _object(metadata["defaults"]), _object(metadata["about"])
-        return cls(metadata["config"], weights, runs, defaults, about)
+        reads = ConfigReads(**_object(metadata["reads"]))
+        return cls(metadata["config"], weights, runs, defaults, about, reads)
 
 
 def make_golden(
@@ -212,7 +217,8 @@ def make_golden(
             kind = {"original class": run.about["original class"]}
             runs[head or ""] = replace(run, weights={}, about=kind)
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
-    return Golden(text, weights, runs, json.loads(defaults), about)
+    reads = record_reads(source, theirs, runs[""].inputs, torch, transformers)
+    return Golden(text, weights, runs, json.loads(defaults), about, reads)
 
 
 def _small_ids(defaults: Mapping[str, Any]) -> dict[str, int]:
@@ -238,45 +244,6 @@ def _weights(
         rules, _ = canonical(source, arguments, head or None, tie=True)
         found |= perturbed(rules, shapes, seed)
     return found
-
-
-def differences(old: Golden, new: Golden) -> list[str]:
-    """What rewriting a golden file would change, in lines for a reader."""
-    lines = []
-    if old.config_text != new.config_text:
-        lines.append("the config changes")
-    for name in sorted(old.defaults.keys() | new.defaults.keys()):
-        before, after = (g.defaults.get(name, "absent") for g in (old, new))
-        if before != after and name != "transformers_version":
-            lines.append(f"the original's default of {name}: {before!r} becomes {after!r}")
-    lines += _changed("weight", old.weights, new.weights)
-    for head in sorted(old.runs.keys() | new.runs.keys()):
-        what = head or "backbone"
-        if head not in old.runs or head not in new.runs:
-            lines.append(f"{what}: {'added' if head in new.runs else 'removed'}")
-            continue
-        before, after = (
-            {f"{what} {' '.join(map(str, p.key))}": p.value for p in g.runs[head].ports}
-            for g in (old, new)
-        )
-        lines += _changed("value", before, after)
-        lines += _changed(f"{what} input", old.runs[head].inputs, new.runs[head].inputs)
-    for name in sorted(old.about.keys() | new.about.keys()):
-        before, after = old.about.get(name), new.about.get(name)
-        if before != after:
-            lines.append(f"{name}: {before} becomes {after}")
-    return lines
-
-
-def _changed(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> list[str]:
-    lines = [f"{what} {name} is added" for name in new.keys() - old.keys()]
-    lines += [f"{what} {name} is removed" for name in old.keys() - new.keys()]
-    for name in old.keys() & new.keys():
-        if old[name].shape != new[name].shape:
-            lines.append(f"{what} {name}: shape {old[name].shape} becomes {new[name].shape}")
-        elif (error := np.abs(old[name].astype("float64") - new[name]).max()) > 1e-12:
-            lines.append(f"{what} {name} changes by up to {error:.1e}")
-    return sorted(lines)
 
 
 def _large(default: Any) -> bool:

@@ -267,3 +267,29 @@ def test_embeddings_are_tied_or_not_and_nothing_else(value):
     assert tied({"tie_word_embeddings": False}) is False
     with pytest.raises(ConfigError, match="'tie_word_embeddings' is .* true or false"):
         tied({"tie_word_embeddings": value})
+
+
+ALIASED = ConfigMap(
+    (same("dim", "width", 8, aliases=("hidden_size", "d")), same("eps", "eps", 0.1))
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "width"),
+    [
+        ({"dim": 4}, 4), ({"hidden_size": 3}, 3), ({"dim": 4, "hidden_size": 3}, 3),
+        ({"hidden_size": 3, "dim": 4}, 3), ({"d": 5, "hidden_size": 3}, 3), ({}, 8),
+    ],
+)  # fmt: skip
+def test_an_alias_counts_before_the_fields_own_name_and_all_are_written(config, width):
+    assert ALIASED.arguments(config) == {"width": width, "eps": 0.1}
+    written = dict(config)
+    write_fields(ALIASED.entries, {"width": width}, written)
+    assert written == config
+    write_fields(ALIASED.entries, {"width": 9}, written)
+    assert written == dict.fromkeys(config or ["dim"], 9)
+
+
+def test_an_unusable_alias_is_blamed_by_its_name():
+    with pytest.raises(ConfigError, match="'hidden_size' has the unusable value 'x'"):
+        ALIASED.arguments({"dim": 4, "hidden_size": "x"})

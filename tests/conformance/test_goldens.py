@@ -9,13 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints.config import Field
+from inarch.checkpoints.config import Field, only, same
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.variables import named_variables
 from inarch.tasks import auto
 from inarch.tasks.verification import verify_golden
 from inarch.verify.compare import verify
+from inarch.verify.config_account import unaccounted, unread
 from inarch.verify.golden import LIMIT, Golden
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -92,6 +93,16 @@ def test_our_defaults_are_the_originals(architecture, golden):
         assert default in (value, inspect.Parameter.empty), name
 
 
+def test_every_field_that_the_original_reads_is_accounted_for(architecture, golden):
+    for source in architecture.sources:
+        assert unaccounted(source, golden.reads) == []
+
+
+def test_every_field_of_the_map_is_read_or_has_its_reason(architecture, golden):
+    for source in architecture.sources:
+        assert unread(source, golden.reads) == []
+
+
 # --- what it must notice -----------------------------------------------------------------------
 
 
@@ -146,3 +157,35 @@ def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):
     if not emptied:
         pytest.skip(f"{architecture.name} has no attention")
     assert {f.layer for f in report.findings} == emptied
+
+
+def test_it_notices_a_field_that_the_map_leaves_out(architecture, golden):
+    source = architecture.sources[0]
+    heads = {entry.theirs for head in source.heads.values() for entry in head.config}
+    for at, entry in enumerate(source.config):
+        if isinstance(entry, Field) and entry.theirs not in heads:
+            less = dataclasses.replace(
+                source, config=[*source.config[:at], *source.config[at + 1 :]]
+            )
+            lines = unaccounted(less, golden.reads)
+            assert lines
+            assert all(f"reads {entry.theirs!r}" in line for line in lines)
+
+
+def test_it_notices_a_heads_field_that_the_map_leaves_out(golden):
+    for head, fields in golden.reads.modeling.items():
+        reads = dataclasses.replace(golden.reads, modeling={head: [*fields, "quirk"]})
+        source = registry.by_model_type(json.loads(golden.config_text)["model_type"])[1]
+        (line,) = unaccounted(source, reads)
+        assert line == f"{f'head {head}' if head else 'the base model'} reads 'quirk'"
+
+
+def test_it_notices_a_field_that_nobody_reads_and_one_without_its_alias(architecture, golden):
+    source = architecture.sources[0]
+    more = [*source.config, same("quirk", "quirk", 1), only("odd", 1), only("old", 1, reason="x")]
+    assert unread(dataclasses.replace(source, config=more), golden.reads) == ["quirk", "odd"]
+    bare = [
+        dataclasses.replace(e, aliases=()) if isinstance(e, Field) else e for e in source.config
+    ]
+    lines = unaccounted(dataclasses.replace(source, config=bare), golden.reads)
+    assert len(lines) == len(golden.reads.aliases)

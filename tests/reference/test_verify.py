@@ -11,7 +11,8 @@ import pytest
 from inarch.checkpoints.rule import Rule
 from inarch.models import registry
 from inarch.tasks.verification import golden_of, verify_checkpoint
-from inarch.verify.golden import Golden, differences
+from inarch.verify.golden import Golden
+from inarch.verify.golden_changes import differences
 
 from .conftest import torch
 

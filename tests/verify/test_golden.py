@@ -10,7 +10,8 @@ import pytest
 from inarch.checkpoints import files
 from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError
-from inarch.verify.golden import LIMIT, Golden, differences
+from inarch.verify.golden import LIMIT, Golden
+from inarch.verify.golden_changes import differences
 from inarch.verify.reference import Reference
 
 from .faults import GOLDENS
@@ -96,9 +97,14 @@ def change_run(change):
 
 
 DAMAGE = {
-    **{f"no {key}": lose(key) for key in ("config", "defaults", "runs", "about")},
-    **{f"half of {key}": put(key, '{"a": ') for key in ("config", "defaults", "runs", "about")},
-    **{f"{key} a list": put(key, "[1]") for key in ("config", "defaults", "runs", "about")},
+    **{f"no {key}": lose(key) for key in ("config", "defaults", "runs", "about", "reads")},
+    **{
+        f"half of {key}": put(key, '{"a": ')
+        for key in ("config", "defaults", "runs", "about", "reads")
+    },
+    **{
+        f"{key} a list": put(key, "[1]") for key in ("config", "defaults", "runs", "about", "reads")
+    },
     "a run a list": put("runs", '{"": []}'),
     "no run of the backbone": change_run(lambda runs: runs.pop("")),
     "no ports": change_run(lambda runs: runs[""].pop("ports")),

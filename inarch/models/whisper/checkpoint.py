@@ -59,7 +59,8 @@ HUGGING_FACE = Source(
         inert("the original's training masks what it is fed",
             "apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks",
             "mask_feature_prob", "mask_feature_length", "mask_feature_min_masks"),
-        inert("generation", "forced_decoder_ids", "median_filter_width", "alignment_heads"),
+        inert("generation", "max_position_embeddings", "forced_decoder_ids",
+            "median_filter_width", "alignment_heads"),
     ],
     weights=[
         *rule("encoder.conv1.weight", "encoder_conv_1/kernel", "o i w -> w i o"),

@@ -1,0 +1,63 @@
+"""What writing a golden file anew would change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from inarch.verify.golden import Golden
+
+
+def differences(old: Golden, new: Golden) -> list[str]:
+    """What rewriting a golden file would change, in lines for a reader."""
+    lines = []
+    if old.config_text != new.config_text:
+        lines.append("the config changes")
+    for name in sorted(old.defaults.keys() | new.defaults.keys()):
+        before, after = (g.defaults.get(name, "absent") for g in (old, new))
+        if before != after and name != "transformers_version":
+            lines.append(f"the original's default of {name}: {before!r} becomes {after!r}")
+    for what, before, after in _reads(old, new):
+        lines += [f"{what} {name!r}" for name in sorted(after - before)]
+        lines += [f"{what} {name!r} no longer" for name in sorted(before - after)]
+    lines += _changed("weight", old.weights, new.weights)
+    for head in sorted(old.runs.keys() | new.runs.keys()):
+        what = head or "backbone"
+        if head not in old.runs or head not in new.runs:
+            lines.append(f"{what}: {'added' if head in new.runs else 'removed'}")
+            continue
+        before, after = (
+            {f"{what} {' '.join(map(str, p.key))}": p.value for p in g.runs[head].ports}
+            for g in (old, new)
+        )
+        lines += _changed("value", before, after)
+        lines += _changed(f"{what} input", old.runs[head].inputs, new.runs[head].inputs)
+    for name in sorted(old.about.keys() | new.about.keys()):
+        before, after = old.about.get(name), new.about.get(name)
+        if before != after:
+            lines.append(f"{name}: {before} becomes {after}")
+    return lines
+
+
+def _changed(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> list[str]:
+    lines = [f"{what} {name} is added" for name in new.keys() - old.keys()]
+    lines += [f"{what} {name} is removed" for name in old.keys() - new.keys()]
+    for name in old.keys() & new.keys():
+        if old[name].shape != new[name].shape:
+            lines.append(f"{what} {name}: shape {old[name].shape} becomes {new[name].shape}")
+        elif (error := np.abs(old[name].astype("float64") - new[name]).max()) > 1e-12:
+            lines.append(f"{what} {name} changes by up to {error:.1e}")
+    return sorted(lines)
+
+
+def _reads(old: Golden, new: Golden) -> list[tuple[str, set[str], set[str]]]:
+    """Fields that modeling code and other code reads, before and after."""
+    modeling, elsewhere = (
+        [{n for names in g.reads.modeling.values() for n in names} for g in (old, new)],
+        [{*g.reads.elsewhere} for g in (old, new)],
+    )
+    return [
+        ("the original reads", modeling[0], modeling[1]),
+        ("code for all models reads", elsewhere[0], elsewhere[1]),
+    ]
