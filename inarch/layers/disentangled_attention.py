@@ -171,7 +171,7 @@ class DisentangledSelfAttention(keras.layers.Layer):
         asking, asked = ops.expand_dims(index, 1), ops.expand_dims(index, 0)
         farthest = len(self._rows) // 2
         places = ops.clip(asking - asked, -farthest, farthest) + farthest
-        rows = ops.take(ops.convert_to_tensor(self._rows - first), places)
+        rows = _take(ops.convert_to_tensor(self._rows - first), places, axis=0)
         added: Any = 0.0
         if "p2c" in self.terms:
             vectors = self._split_heads(self.position_query_dense(table))[:, 0] * self._scale
@@ -254,8 +254,18 @@ def _looked_up(x: Any, vectors: Any, tokens: Any, rows: Any) -> Any:
     flat = ops.reshape(x, (heads, batch * length, dim))
     products = ops.einsum("hxd,hrd->hxr", flat, vectors)
     products = ops.reshape(products, (heads * batch, length * count))
-    chosen = ops.take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
+    chosen = _take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
     return ops.reshape(chosen, (heads, batch, length, length))
+
+
+def _take(x: Any, indices: Any, axis: int) -> Any:
+    """`ops.take`; on torch without a squeeze that Keras adds, which ONNX runtimes refuse."""
+    if keras.backend.backend() != "torch":
+        return ops.take(x, indices, axis=axis)
+    import torch
+
+    taken = torch.index_select(x, axis, indices.reshape(-1))
+    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
 
 
 def _softmax(logits: Any, mask: Any) -> Any:

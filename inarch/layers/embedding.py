@@ -69,9 +69,10 @@ class PositionEmbedding(keras.layers.Layer):
 
     def check_length(self, length: int | None, start_index: Any = 0) -> None:
         """Raise InputError if tokens of a known `length` from `start_index` on leave the table."""
-        # A traced start can't be read; the length alone can still be too large.
+        # A traced start can't be read; the length alone can still be too large. Nor can the open
+        # length of a graph that is exported, which the exporter bounds.
         start = int(start_index) if isinstance(start_index, Integral) else 0
-        if length is not None and start + length > self.sequence_length:
+        if isinstance(length, Integral) and start + length > self.sequence_length:
             raise InputError(
                 f"a sequence of length {length} from position {start} on exceeds the "
                 f"{self.sequence_length} positions of {self.name!r}. Truncate the input to "

@@ -71,16 +71,15 @@ def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
         int32 `[batch, length]`.
     """
     counted = ops.cast(ops.not_equal(token_ids, padding_id), "int32")
-    numbers = ops.cast(padding_mask, "int32")
     # Tokens numbered 0 or 1 are one row, as the original sees it; 2 and up begin anew.
-    numbers = ops.maximum(numbers, 1)
-    index = ops.arange(ops.shape(numbers)[1], dtype="int32")
-    first = ops.cast(
-        ops.argmax(ops.cast(same_sequence(numbers, numbers), "int32"), axis=-1), "int32"
+    numbers = ops.maximum(ops.cast(padding_mask, "int32"), 1)
+    index = steps(ops.shape(numbers)[1])
+    # As a sum over pairs, and not by a lookup: that would fix the length of an exported graph.
+    earlier = ops.logical_and(
+        same_sequence(numbers, numbers), ops.expand_dims(index, 1) >= ops.expand_dims(index, 0)
     )
-    total = ops.cumsum(counted, axis=1)
-    before = ops.take_along_axis(total - counted, ops.where(numbers > 1, first, 0 * index), axis=1)
-    return (total - before) * counted + padding_id
+    place = ops.sum(ops.cast(earlier, "int32") * ops.expand_dims(counted, 1), axis=-1)
+    return ops.cast(place, "int32") * counted + padding_id
 
 
 def same_sequence(queries: Any, keys: Any) -> Any:

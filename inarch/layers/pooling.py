@@ -111,4 +111,7 @@ def _count(weights: Any) -> Any:
 
 
 def _token(x: Any, index: Any) -> Any:
-    return ops.squeeze(ops.take_along_axis(x, index[:, None, None], axis=1), axis=1)
+    # By comparison, and not by a lookup: that would fix the length of an exported graph.
+    places = ops.arange(ops.shape(x)[1], dtype="int32")
+    chosen = ops.equal(ops.expand_dims(places, 0), ops.expand_dims(ops.cast(index, "int32"), 1))
+    return ops.sum(ops.where(ops.expand_dims(chosen, -1), x, 0.0), axis=1)

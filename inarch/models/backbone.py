@@ -34,6 +34,11 @@ class Backbone(Model):
         absolute = self.arguments.get("absolute_positions", True)
         return self.arguments.get("max_sequence_length") if absolute else None
 
+    @property
+    def axis_limits(self) -> dict[str, int]:
+        """The largest sizes of open axes of the inputs, by name (see `models.serving`)."""
+        return {} if self.longest is None else {"length": self.longest}
+
     @classmethod
     def from_preset(
         cls,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ import numpy as np
 from inarch.checkpoints.layout import Layout
 from inarch.checks import check_count, check_rate
 from inarch.errors import InputError
+from inarch.models import serving
 from inarch.models.arrays import check_arrays, check_names
 from inarch.models.interrupt import SafeInterrupt
 
@@ -110,6 +112,41 @@ class Model(keras.Model):
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         return self._run(super().predict, *args, **kwargs)
+
+    def export(
+        self, filepath: str | os.PathLike, format: str = "tf_saved_model", **kwargs: Any
+    ) -> None:
+        """As `keras.Model.export`, with batch and length open and the inputs' names kept.
+
+        On JAX a SavedModel then takes any batch and length, and on torch so does an ONNX graph
+        (needs the `onnx` extra); its inputs come in the model's order. `input_signature` or
+        `jax2tf_kwargs` given, Keras's own exporter is used as it is.
+
+        Args:
+            filepath: file or folder to write.
+            format: one of Keras's.
+
+        Raises:
+            InputError: a package that the format needs isn't installed, or the backend can't
+                export an operation of the model with an open length.
+        """
+        backend = keras.backend.backend()
+        below: Any = getattr(self, "backbone", self)
+        limits: Mapping[str, int] = below.axis_limits
+        as_keras_does = {"input_signature", "jax2tf_kwargs"} & kwargs.keys()
+        if (format, backend) == ("onnx", "torch") and not as_keras_does:
+            kwargs.pop("verbose", None)
+            serving.export_onnx_from_torch(self, filepath, limits, **kwargs)
+            return
+        if (format, backend) == ("tf_saved_model", "jax") and not as_keras_does:
+            kwargs["jax2tf_kwargs"] = serving.saved_model_options(self, limits)
+        try:
+            super().export(filepath, format=format, **kwargs)
+        except NotImplementedError as e:
+            raise InputError(
+                f"{type(self).__name__} can't be exported as {format} on {backend}: {e}. Give "
+                "input_signature= with fixed sizes, or export it on another backend"
+            ) from e
 
     def _run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(method).bind(*args, **kwargs).arguments

@@ -110,6 +110,11 @@ class WhisperBackbone(Backbone):
     def longest(self) -> int | None:
         return self.arguments["max_decoder_sequence_length"]
 
+    @property
+    def axis_limits(self) -> dict[str, int]:
+        frames = 2 * self.arguments["max_encoder_sequence_length"]
+        return {**super().axis_limits, "encoder_features_1": frames}
+
     def speech_to_text(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
         """Logits `[batch, length, vocabulary]` of the token after each."""
         x = outputs["decoder_sequence_output"]

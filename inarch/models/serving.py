@@ -1,0 +1,124 @@
+"""Exported graphs: Keras's `Model.export` with batch and length left open, and names kept."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from inarch.errors import InputError
+
+# What torch says of two inputs that share an axis, which is meant here.
+_SHARED_AXIS = ".*The axis name: .* will not be used, since it shares the same shape constraints.*"
+
+
+def axis_names(model: keras.Model) -> dict[str, tuple[str | int, ...]]:
+    """The shape of each input, with a name for each axis that is open.
+
+    Inputs share `batch`, and the rows of tokens `[batch, length]` share `length`: they are used
+    together, so an exporter that took each open axis for one of its own couldn't add them.
+    """
+    return {
+        name: tuple(
+            size if size is not None else _axis_name(name, axis, len(tensor.shape))
+            for axis, size in enumerate(tensor.shape)
+        )
+        for name, tensor in model.input.items()
+    }
+
+
+def _axis_name(name: str, axis: int, rank: int) -> str:
+    if axis == 0:
+        return "batch"
+    return "length" if rank == 2 else f"{name}_{axis}"
+
+
+def saved_model_options(model: keras.Model, limits: Mapping[str, int]) -> dict[str, Any]:
+    """Options of `jax2tf.convert` that leave batch and length open.
+
+    Args:
+        limits: the largest size of an open axis, by its name, where it has one.
+    """
+    shapes = axis_names(model)
+    named = {axis for shape in shapes.values() for axis in shape}
+    return {
+        "polymorphic_shapes": [{n: f"({', '.join(map(str, s))})" for n, s in shapes.items()}],
+        "polymorphic_constraints": [f"{a} <= {limits[a]}" for a in limits if a in named],
+        "with_gradient": False,  # the graph is for inference
+    }
+
+
+def export_onnx_from_torch(
+    model: keras.Model,
+    path: str | os.PathLike,
+    limits: Mapping[str, int],
+    opset_version: int | None = None,
+) -> None:
+    """Write an ONNX graph whose inputs have the model's names, order and open axes.
+
+    Args:
+        path: the file to write.
+        limits: the largest size of an open axis, by its name, where it has one.
+        opset_version: ONNX's; torch's default where not given.
+
+    Raises:
+        InputError: onnx or onnxscript isn't installed, or the file can't be written.
+    """
+    import torch
+
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as e:
+        raise InputError(f"ONNX needs {e.name}: pip install 'inarch[onnx]'") from e
+
+    shapes = axis_names(model)
+    dims = {
+        axis: torch.export.Dim(axis, max=limits.get(axis))
+        for axis in dict.fromkeys(a for shape in shapes.values() for a in shape)
+        if isinstance(axis, str)
+    }
+    dynamic = tuple({i: dims.get(str(axis)) for i, axis in enumerate(s)} for s in shapes.values())
+    outputs = model.output
+    names = sorted(outputs) if isinstance(outputs, Mapping) else ["output"]
+    samples = tuple(_sample(torch, model.input[name], shapes[name]) for name in shapes)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_SHARED_AXIS)
+        program = torch.onnx.export(
+            _flat_module(torch, model, list(shapes)),
+            samples,
+            input_names=list(shapes),
+            output_names=names,
+            dynamic_shapes=(dynamic,),
+            opset_version=opset_version,
+            dynamo=True,
+            verbose=False,
+        )
+        try:
+            program.save(os.fspath(path))
+        except OSError as e:
+            raise InputError(f"{path} can't be written: {e.strerror or e}") from e
+
+
+def _flat_module(torch: Any, model: keras.Model, names: list[str]) -> Any:
+    """The model as a torch module of positional inputs and of a tuple of outputs."""
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *tensors: Any) -> tuple[Any, ...]:
+            outputs = self.model(dict(zip(names, tensors, strict=True)), training=False)
+            return tuple(keras.tree.flatten(outputs))
+
+    return Flat().eval()
+
+
+def _sample(torch: Any, tensor: Any, shape: tuple[str | int, ...]) -> Any:
+    """A tensor to trace with; a batch or length of 1 would be taken for a constant."""
+    sizes = [axis if isinstance(axis, int) else {"batch": 2}.get(axis, 7) for axis in shape]
+    return torch.ones(sizes, dtype=getattr(torch, tensor.dtype))

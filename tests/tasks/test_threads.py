@@ -1,0 +1,20 @@
+"""Threads share a task."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from inarch.tasks import TextEmbedder
+
+from .conftest import make_backbone
+
+REQUESTS = [["the cat sat", "a dog ran"], ["bad"], ["the film was not very good!", "mat", ""]] * 8
+
+
+def test_threads_get_the_answers_that_each_request_has_alone(preprocessor):
+    task = TextEmbedder(make_backbone(), preprocessor)
+    alone = [task.embed(texts) for texts in REQUESTS]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(task.embed, REQUESTS))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
