@@ -25,12 +25,16 @@ class Layout:
     Args:
         head: the head that was read from it, or none.
         beside: texts of further files that belong to the model, by name.
+        model_type: of the format, which the config need not state.
+        ignored: names of fields of the config that are taken as absent.
     """
 
     config_text: str
     shards: tuple[Shard, ...]
     head: str | None = None
     beside: Mapping[str, str] = field(default_factory=dict)
+    model_type: str | None = None
+    ignored: tuple[str, ...] = ()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -47,7 +51,8 @@ class Layout:
         ]
         beside = dict(self.beside)
         return {
-            "config_text": self.config_text, "shards": shards, "head": self.head, "beside": beside
+            "config_text": self.config_text, "shards": shards, "head": self.head, "beside": beside,
+            "model_type": self.model_type, "ignored": list(self.ignored),
         }  # fmt: skip
 
     @classmethod
@@ -63,7 +68,14 @@ class Layout:
         beside = dict(value.get("beside", {}))
         for name in beside:
             check_file_name(name, "the layout's name of a file", plain=True)
-        return cls(value["config_text"], shards, value["head"], beside)
+        return cls(
+            value["config_text"],
+            shards,
+            value["head"],
+            beside,
+            value.get("model_type"),
+            tuple(value.get("ignored", ())),
+        )
 
 
 def shards_to_write(

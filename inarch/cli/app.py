@@ -15,6 +15,7 @@ from inarch.cli.backend import choose_backend
 from inarch.cli.options import (
     BatchSize,
     FieldName,
+    IgnoreField,
     Input,
     Json,
     Output,
@@ -124,6 +125,7 @@ def embed(
     prompt: Annotated[str | None, typer.Option(help="Put this prompt of the model first.")] = None,
     batch_size: BatchSize = 32,
     tokenizer: TokenizerFrom = None,
+    ignore_field: IgnoreField = None,
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -157,6 +159,7 @@ def fill_mask(
     top_k: Annotated[int, typer.Option(min=1, help="Answers per blank.")] = 5,
     batch_size: BatchSize = 32,
     tokenizer: TokenizerFrom = None,
+    ignore_field: IgnoreField = None,
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -194,6 +197,7 @@ def classify(
     top_k: Annotated[int, typer.Option(min=1, help="Classes per text, best first.")] = 1,
     batch_size: BatchSize = 32,
     tokenizer: TokenizerFrom = None,
+    ignore_field: IgnoreField = None,
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
@@ -227,12 +231,12 @@ def _refuse_fresh(model: Any, preset: str) -> None:
 
 
 @app.command()
-def info(preset: Preset, as_json: Json = False) -> None:
+def info(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False) -> None:
     """What a checkpoint holds and what would be made of it; no weight is loaded."""
     choose_backend()
     from inarch.cli.describe import describe, facts
 
-    found = describe(preset)
+    found = describe(preset, ignore_field or ())
     if as_json:
         output.print_json(found)
     else:
@@ -240,14 +244,14 @@ def info(preset: Preset, as_json: Json = False) -> None:
 
 
 @app.command()
-def prove(preset: Preset, as_json: Json = False) -> None:
+def prove(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False) -> None:
     """Prove that loading a checkpoint loses nothing: each number has one place, both ways."""
     choose_backend()
     from inarch.cli.describe import reasons
     from inarch.models.preset import Checkpoint
     from inarch.tasks import auto
 
-    with Checkpoint(preset) as checkpoint:
+    with Checkpoint(preset, ignore_fields=ignore_field or ()) as checkpoint:
         proof = auto.prove(checkpoint)
         through = auto.class_of(checkpoint).__name__
     if as_json:
@@ -272,13 +276,14 @@ app.command()(verify)
 def export(
     preset: Preset,
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
+    ignore_field: IgnoreField = None,
     as_json: Json = False,
 ) -> None:
     """Load a checkpoint, write it back, and compare the two tensor by tensor."""
     choose_backend()
     from inarch.tasks import auto
 
-    done = auto.export(preset, folder)
+    done = auto.export(preset, folder, ignore_field or ())
     found = done.comparison
     total = len(found.equal) + len(found.different) + len(found.missing)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from inarch.checkpoints.plan import UNKNOWN_HEAD, listed
@@ -17,14 +17,14 @@ from inarch.tasks.text_source import tokenizer_of, way_out
 FEW = 12
 
 
-def describe(preset: str | os.PathLike) -> dict[str, Any]:
+def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> dict[str, Any]:
     """Facts on a checkpoint; what keeps it from loading is under `problem`, None if nothing does.
 
     Raises:
         PresetError, CheckpointFileError, ConfigError: it leads nowhere, can't be read, or is of
             an architecture that isn't here.
     """
-    with Checkpoint(preset) as checkpoint:
+    with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
         original = checkpoint.original
         weights = original.weights if original else checkpoint.weights
         header = weights.header

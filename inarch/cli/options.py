@@ -33,6 +33,13 @@ Output = Annotated[
         help="Write to a .parquet, .npy, .jsonl or .json file.",
     ),
 ]  # fmt: skip
+IgnoreField = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore-field", metavar="NAME",
+        help="A field of config.json that does nothing: take it as absent; may be repeated.",
+    ),
+]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Texts of a batch.")]
 TokenizerFrom = Annotated[

@@ -12,6 +12,7 @@ import typer
 
 from inarch.cli import output
 from inarch.cli.backend import choose_backend
+from inarch.cli.options import IgnoreField
 from inarch.errors import AudioFileError, CheckpointFileError, InputError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def transcribe(
     temperature: Temperature = None,
     initial_prompt: Prompt = None,
     batch_size: Windows = None,
+    ignore_field: IgnoreField = None,
 ) -> None:
     """What is said in sound files, exactly as openai-whisper would write it.
 
@@ -104,7 +106,7 @@ def transcribe(
         "initial_prompt": initial_prompt, "timestamps": "word" if word_timestamps else "segment",
     }  # fmt: skip
     asked |= {} if temperature is None else {"temperature": temperature}
-    hear = SpeechToText.from_preset(model).predict
+    hear = SpeechToText.from_preset(model, ignore_fields=ignore_field or ()).predict
     verbose = 1 if output_dir is not None and sys.stdout.isatty() else 0
     together: dict[str, Any] = {"batch_size": batch_size, "batched": True} if batch_size else {}
     places = list(zip(files, targets, strict=True))

@@ -14,7 +14,7 @@ import typer
 
 from inarch.cli import output
 from inarch.cli.backend import choose_backend
-from inarch.cli.options import Json
+from inarch.cli.options import IgnoreField, Json
 from inarch.errors import CheckpointFileError, InputError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def verify(
         bool, typer.Option("--overwrite", help="With --golden: replace a file that differs.")
     ] = False,
     folder: Annotated[Path, typer.Option(help="Where golden files are.")] = GOLDEN,
+    ignore_field: IgnoreField = None,
     as_json: Json = False,
 ) -> None:
     """Check layer by layer that ours computes what the original computes; say where it doesn't."""
@@ -89,7 +90,9 @@ def verify(
         elif against is Against.golden:
             report = verify_golden(_golden_for(preset, folder), progress)
         else:
-            report = verify_checkpoint(preset, perturb=perturb, progress=progress)
+            report = verify_checkpoint(
+                preset, perturb=perturb, ignore_fields=ignore_field or (), progress=progress
+            )
     if as_json:
         output.print_json(report.to_json())
     else:

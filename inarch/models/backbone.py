@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any, ClassVar, Self
 
 import keras
@@ -46,6 +47,7 @@ class Backbone(Model):
         *,
         load_weights: bool = True,
         dtype: Any = None,
+        ignore_fields: Collection[str] = (),
         **overrides: Any,
     ) -> Self:
         """The model of a checkpoint.
@@ -54,6 +56,8 @@ class Backbone(Model):
             preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
             load_weights: False for the same architecture with initial weights.
             dtype: dtype or dtype policy; Keras's default where not given.
+            ignore_fields: fields of `config.json` that are unknown or refused here and that you
+                know to do nothing; taken as absent, and named again in the folder that is saved.
             overrides: constructor arguments that replace those of the config, such as `dropout`.
 
         Raises:
@@ -62,7 +66,7 @@ class Backbone(Model):
             ConfigError: a field of the config can't be computed as it stands.
             WeightMapError: tensors are missing, unknown or of another shape.
         """
-        with presets.Checkpoint(preset) as checkpoint:
+        with presets.Checkpoint(preset, cls, ignore_fields) as checkpoint:
             found = cls.of(checkpoint)
             arguments = checkpoint.arguments(**overrides)
             if not load_weights:
@@ -82,7 +86,7 @@ class Backbone(Model):
         if issubclass(right, cls):
             return right
         raise PresetError(
-            f"{checkpoint.folder} holds model_type {checkpoint.config['model_type']!r}: "
+            f"{checkpoint.folder} holds model_type {checkpoint.source.model_type!r}: "
             f"use {right.__name__}.from_preset (or Backbone.from_preset), not {cls.__name__}"
         )
 

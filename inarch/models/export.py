@@ -19,6 +19,7 @@ from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError
 from inarch.models import registry
+from inarch.models.ignored import without, write_ignore_fields
 from inarch.models.sidecar import kept_with
 from inarch.models.variables import get_value, named_variables
 from inarch.paths import resolve_inside
@@ -66,7 +67,7 @@ def save(
     # A task built around a loaded backbone is written as that backbone's checkpoint was.
     origin = backbone if model.layout is None else model
     old: layout.Layout | None = origin.layout
-    written_as = old.config["model_type"] if old else sources[0].model_type
+    written_as = (old.model_type or old.config["model_type"]) if old else sources[0].model_type
     (source,) = (s for s in sources if s.model_type == written_as)
     name = head.name if head else None
     if tie is None:
@@ -93,6 +94,7 @@ def save(
         write_checkpoint(fresh, text, shards, values)
         write_texts(fresh, kept_with(old.beside, old.head == name) if old else {})
         extra(fresh)
+        write_ignore_fields(fresh, old.ignored if old else ())
 
 
 def write_checkpoint(
@@ -136,6 +138,8 @@ def _config_text(
 ) -> str:
     """The text of config.json; the checkpoint's own, to the byte, where nothing changed."""
     config: dict[str, Any] = dict(old.config) if old else {"model_type": source.model_type}
+    if config.get("model_type") is None:
+        config = {"model_type": source.model_type} | without(config, ["model_type"])
     name = head.name if head else None
     if old is None or old.head != name:
         written = source.heads[name].architectures[0] if name else source.architecture

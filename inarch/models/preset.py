@@ -6,7 +6,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import keras
 from inarch.checkpoints import files, hub, layout, transfer
 from inarch.checkpoints.config import Field
 from inarch.checkpoints.config_map import names_own_code, tied
-from inarch.checkpoints.original import Opened, Original, nearly, recognised, translate
+from inarch.checkpoints.original import Opened, recognised, translate
 from inarch.checkpoints.plan import listed, match
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source
@@ -26,18 +26,26 @@ from inarch.errors import (
     CheckpointFileError,
     ConfigError,
     InputError,
-    WeightMapError,
 )
 from inarch.models import registry
+from inarch.models.author_format import author_formats, open_author_format
+from inarch.models.dtype_check import check_dtypes
 from inarch.models.export import CONFIG, backbone_of, json_text, write_checkpoint, write_texts
-from inarch.models.sidecar import sidecar_names
+from inarch.models.identify import identify, line_of
+from inarch.models.ignored import (
+    check_ignore_fields,
+    saved_ignore_fields,
+    select_ignored,
+    without,
+)
+from inarch.models.sidecar import sidecar_texts
 from inarch.models.variables import (
     build_without_values,
     initialize,
     named_variables,
     set_value,
 )
-from inarch.paths import refuse_links_outside, resolve_inside
+from inarch.paths import resolve_inside
 
 
 class Checkpoint:
@@ -49,57 +57,66 @@ class Checkpoint:
     Args:
         preset: a folder, a built-in name, a hub id (`owner/name`, optionally `@revision`), or an
             original's file where that is all of it. `folder` then is the one that it is in.
+        cls: the backbone class that is called, which decides where the config has no `model_type`.
+        ignore_fields: unknown or refused fields of the config that are taken as absent, beside
+            those that `inarch.json` in the folder names.
+
+    Attributes:
+        config: the content of `config.json` without the ignored fields.
+        ignored: the ignored fields, with their values.
 
     Raises:
         PresetError: `preset` leads nowhere.
         CheckpointFileError: a file is absent or damaged, or the folder holds no checkpoint.
-        ConfigError: `model_type` is unknown.
+        ConfigError: `model_type` is unknown, or absent and nothing else tells it.
+        InputError: an ignored field is one that the model is built by.
         WeightMapError: an original's tensors are missing, unknown or of another shape.
     """
 
-    def __init__(self, preset: str | os.PathLike):
+    def __init__(
+        self,
+        preset: str | os.PathLike,
+        cls: type[Any] | None = None,
+        ignore_fields: Collection[str] = (),
+    ):
+        given = check_ignore_fields(ignore_fields)
         known = registry.originals()
         path = hub.resolve(preset, registry.presets(), lambda p: bool(recognised(p, known)))
         self.path = path
         self.folder = path if path.is_dir() else path.parent
         self.original: Opened | None = None
-        self.config = {}
+        self.config: dict[str, Any] = {}
+        self.ignored: dict[str, Any] = {}
         if path.is_dir() and resolve_inside(path, CONFIG).is_file():
             self.config = files.read_json(path / CONFIG)
-        found = None if "model_type" in self.config else recognised(path, known)
+        stated = self.config.get("model_type")
+        found = None if stated is not None else recognised(path, known)
         if found or not (self.folder / CONFIG).is_file():
-            self._open_original(path, found)
+            if found is None:
+                raise CheckpointFileError(
+                    f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
+                    f"format either; looked for {author_formats()}"
+                )
+            self.original, self.ignored = open_author_format(path, found, given)
+            model_type = self.original.source.model_type
+            self.architecture, self.source = registry.by_model_type(model_type)
+            try:
+                self.config, self.weights = translate(self.original, self.source, str(path))
+            except ConfigError as e:
+                raise ConfigError(f"{path}, {found.name}: {e}") from None
+            self.config_text = json_text(self.config)
             return
         raw = (self.folder / CONFIG).read_bytes()
         self.config_text = raw.decode(json.detect_encoding(raw))
-        self.architecture, self.source = registry.by_model_type(self.config.get("model_type"))
+        saved, where = saved_ignore_fields(self.folder), str(self.folder / CONFIG)
+        if stated is not None:
+            self.architecture, self.source = registry.by_model_type(stated)
         self.weights = files.open_weights(self.folder)
-
-    def _open_original(self, path: Path, found: Original | None) -> None:
-        if found is None:
-            known = registry.originals()
-            formats = "; ".join(f"{' and '.join(o.files)} ({o.name})" for o in known)
-            raise CheckpointFileError(
-                f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
-                f"format either; looked for {formats}"
-            )
-        if path.is_dir():
-            refuse_links_outside(path)
-        try:
-            self.original = found.open(path)
-        except CheckpointFileError as e:
-            # What is known by its own name alone may well be a part of something else.
-            hints = nearly(self.folder, registry.originals()) if found.single else []
-            if not hints:
-                raise
-            raise CheckpointFileError(f"{e}; {'; '.join(hints)}") from e
-        model_type = self.original.source.model_type
-        self.architecture, self.source = registry.by_model_type(model_type)
-        try:
-            self.config, self.weights = translate(self.original, self.source, str(path))
-        except ConfigError as e:
-            raise ConfigError(f"{path}, {found.name}: {e}") from None
-        self.config_text = json.dumps(self.config, indent=2, ensure_ascii=False) + "\n"
+        if stated is None:
+            rest = without(self.config, (*given, *saved))
+            self.architecture, self.source = identify(rest, self.weights.header, cls, where)
+        self.ignored = select_ignored(self.config, given, saved, self.source, where)
+        self.config = without(self.config, self.ignored)
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -135,7 +152,16 @@ class Checkpoint:
             ConfigError: a field of config.json can't be computed as it stands.
         """
         with self.naming_config():
-            return self.source.arguments(self.config, self.weights.header) | overrides
+            try:
+                return self.source.arguments(self.config, self.weights.header) | overrides
+            except ConfigError as e:
+                if self.config.get("model_type") is not None:
+                    raise
+                raise ConfigError(
+                    f"{e}. It has no model_type, so every field must be known: with the line "
+                    f"{line_of(self.source.model_type)} those that {self.source.model_type} never "
+                    "reads are accepted"
+                ) from None
 
     def beside(self, name: str) -> dict[str, Any]:
         """The content of a further JSON file, such as `generation_config.json`; {} without it.
@@ -156,8 +182,7 @@ class Checkpoint:
         """
         if self.original:
             return {name: json_text(said) for name, said in self.original.beside.items()}
-        paths = [resolve_inside(self.folder, name) for name in sidecar_names(self.folder)]
-        return {path.name: _text_at(path) for path in paths}
+        return sidecar_texts(self.folder)
 
     def head_arguments(self, head: str) -> dict[str, Any]:
         with self.naming_config():
@@ -271,13 +296,15 @@ class Checkpoint:
         for source, weights in self._formats():
             header = weights.header
             plan = match(source, header, ours, arguments, head, self.tie, str(self.folder))
-            _check_dtypes(self.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
+            check_dtypes(self.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
         model.carried = transfer.load(
             plan, self.weights, ours, lambda name, array: set_value(variables[name], array)
         )
         initialize(waiting)
         shards, beside = self.weights.shards, self.texts_beside()
-        model.layout = layout.Layout(self.config_text, shards, head, beside)
+        model.layout = layout.Layout(
+            self.config_text, shards, head, beside, self.source.model_type, tuple(self.ignored)
+        )
         model.fresh_weights = tuple(sorted(fresh))
         said = []
         if fresh:
@@ -292,24 +319,3 @@ class Checkpoint:
             )
         if said:
             warnings.warn(f"{self.folder} {'; and it '.join(said)}", stacklevel=4)
-
-
-def _check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str, Any]) -> None:
-    """Refuse what isn't floating point, say where precision is lost."""
-    whole = [name for name, code in stored.items() if not code.startswith(("F", "BF"))]
-    if whole:
-        raise WeightMapError(
-            f"{where} stores {', '.join(whole)} as {stored[whole[0]]}, not in floating point; a "
-            "quantized checkpoint must be brought back to floats by the library that wrote it"
-        )
-    if "F64" in stored.values() and not any(v.dtype == "float64" for v in variables.values()):
-        warnings.warn(f"{where} stores float64, rounded to float32 on loading", stacklevel=5)
-
-
-def _text_at(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as e:
-        raise CheckpointFileError(
-            f"{path} can't be read as text ({e}); fetch it again, or take it out of the folder"
-        ) from e

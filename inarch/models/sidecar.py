@@ -23,6 +23,15 @@ def sidecar_names(folder: Path) -> list[str]:
     return [name for name in names if resolve_inside(folder, name).is_file()]
 
 
+def sidecar_texts(folder: Path) -> dict[str, str]:
+    """Return the texts of the files of `sidecar_names`, by name.
+
+    Raises:
+        CheckpointFileError: one can't be read.
+    """
+    return {name: _text_at(resolve_inside(folder, name)) for name in sidecar_names(folder)}
+
+
 def _is_cross_encoder(folder: Path) -> bool:
     """Whether CrossEncoder would read its own files here, as it does where `modules.json` is."""
     modules, settings = (resolve_inside(folder, name) for name in CROSS_ENCODER[:2])
@@ -37,3 +46,12 @@ def _is_cross_encoder(folder: Path) -> bool:
 def kept_with(texts: Mapping[str, str], same_head: bool) -> dict[str, str]:
     """Return the files of a checkpoint that still hold after a head of it may be another."""
     return {name: text for name, text in texts.items() if same_head or name not in CROSS_ENCODER}
+
+
+def _text_at(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as e:
+        raise CheckpointFileError(
+            f"{path} can't be read as text ({e}); fetch it again, or take it out of the folder"
+        ) from e

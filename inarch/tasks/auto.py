@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,19 +64,23 @@ class Export:
     comparison: Comparison
 
 
-def export(preset: str | os.PathLike, folder: str | os.PathLike) -> Export:
+def export(
+    preset: str | os.PathLike, folder: str | os.PathLike, ignore_fields: Collection[str] = ()
+) -> Export:
     """Load a checkpoint and write it to `folder`, tokenizer included; then compare the two.
 
     Raises:
         PresetError, CheckpointFileError, ConfigError, WeightMapError: as
             `Backbone.from_preset`; or the folder can't be written.
     """
-    with Checkpoint(preset) as checkpoint:
+    with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
         found, texts = class_of(checkpoint), has_tokenizer(checkpoint.folder)
         if issubclass(found, Task):
-            task = found.from_preset(checkpoint.path, preprocessor="auto" if texts else None)
+            task = found.from_preset(
+                checkpoint.path, ignore_fields=ignore_fields, preprocessor="auto" if texts else None
+            )
             task.save_to_preset(folder)
         else:
-            model = found.from_preset(checkpoint.path)
+            model = found.from_preset(checkpoint.path, ignore_fields=ignore_fields)
             save(model, folder, extra=tokenizer_of(checkpoint).save if texts else lambda _: None)
         return Export(found.__name__, compare(checkpoint.weights, Path(folder)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -88,6 +88,7 @@ class Task(TextModel):
         dtype: Any = None,
         preprocessor: TextPreprocessor | str | os.PathLike | None = AUTO,
         tokenizer: Tokenizer | str | os.PathLike | None = None,
+        ignore_fields: Collection[str] = (),
         **arguments: Any,
     ) -> Self:
         """The task of a checkpoint, with its tokenizer.
@@ -102,6 +103,7 @@ class Task(TextModel):
                 checkpoint to take it from; None to feed prepared arrays.
             tokenizer: one to use in place of the checkpoint's, or the folder or name of a
                 checkpoint to take it from.
+            ignore_fields: as of `Backbone.from_preset`.
             arguments: constructor arguments of the task and of the backbone, in place of those
                 that the config gives.
 
@@ -111,7 +113,7 @@ class Task(TextModel):
             InputTypeError, InputError: `preprocessor` and `tokenizer` are none, or both are given.
         """
         choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
-        with Checkpoint(preset) as checkpoint:
+        with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
             if cls.head and cls.head not in checkpoint.source.heads:
                 raise PresetError(
                     f"{checkpoint.folder} holds model_type {checkpoint.source.model_type!r}, which "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,6 @@ import keras
 
 from inarch.checkpoints.files import sha256
 from inarch.errors import CheckpointError
-from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.tasks import auto
@@ -34,16 +33,20 @@ Progress = Callable[[str], Any]
 
 def build(checkpoint: Checkpoint, head: str | None) -> keras.Model:
     """Our model for an opened checkpoint: the task of `head`, or the bare backbone."""
+    ignored = [*checkpoint.ignored]
     if head is None:
-        return Backbone.from_preset(checkpoint.folder)
+        return checkpoint.architecture.backbone.from_preset(
+            checkpoint.folder, ignore_fields=ignored
+        )
     task = next(task for task in auto.HEADED if task.head == head)
-    return task.from_preset(checkpoint.folder, preprocessor=None)
+    return task.from_preset(checkpoint.folder, preprocessor=None, ignore_fields=ignored)
 
 
 def verify_checkpoint(
     preset: str | os.PathLike,
     *,
     perturb: int | None = None,
+    ignore_fields: Collection[str] = (),
     progress: Progress = lambda step: None,
 ) -> Report:
     """Verify our model for a checkpoint against transformers, its tokenizer included.
@@ -54,6 +57,7 @@ def verify_checkpoint(
         preset: a folder, a built-in name, or a hub id.
         perturb: seed for random weights of order one in place of the checkpoint's, for those that
             were never trained and so hide what is wrong.
+        ignore_fields: as of `Backbone.from_preset`.
         progress: told each step before it begins.
 
     Raises:
@@ -61,7 +65,7 @@ def verify_checkpoint(
         MissingExtraError, OriginalError: the original isn't installed or can't run.
     """
     with ExitStack() as stack:
-        given = checkpoint = stack.enter_context(Checkpoint(preset))
+        given = checkpoint = stack.enter_context(Checkpoint(preset, ignore_fields=ignore_fields))
         progress("the proof")
         proof, source = auto.prove(given), str(given.folder)
         if given.original is not None:
@@ -79,7 +83,7 @@ def verify_checkpoint(
         if perturb is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             perturb_checkpoint(given, model, head, folder, perturb)
-            checkpoint = stack.enter_context(Checkpoint(folder))
+            checkpoint = stack.enter_context(Checkpoint(folder, ignore_fields=[*given.ignored]))
             model = build(checkpoint, head)
         elif untrained(model):
             warnings.warn(

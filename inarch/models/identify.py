@@ -1,0 +1,102 @@
+"""Which architecture and format a checkpoint without `model_type` is of.
+
+The class that is called decides; without one the classes that `architectures` names; without those
+the names of the tensors, where only one format explains them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from inarch.checkpoints.plan import match
+from inarch.checkpoints.source import Source
+from inarch.checkpoints.weights import TensorInfo
+from inarch.errors import CheckpointError, ConfigError
+from inarch.models import registry
+from inarch.models.registry import Architecture
+
+Found = tuple[Architecture, Source]
+
+
+def identify(
+    config: Mapping[str, Any],
+    header: Mapping[str, TensorInfo],
+    cls: type[Any] | None,
+    where: str,
+) -> Found:
+    """Return the architecture and format of a checkpoint whose config has no `model_type`.
+
+    Args:
+        config: the content of `config.json`.
+        header: names, dtypes and shapes of the tensors.
+        cls: the backbone class that is called; None where any will do.
+        where: the file of the config, for errors.
+
+    Raises:
+        ConfigError: none of them tells, or several formats are possible; it says which line to
+            add to the config.
+    """
+    every = [(a, s) for a in registry.architectures().values() for s in a.sources]
+    called = [(a, s) for a, s in every if cls and issubclass(cls, a.backbone)]
+    classes = _classes(config)
+    written = [found for found in called or every if _wrote(found[1], classes)]
+    if called:
+        return (written or called)[0]
+    if len(written) == 1:
+        return written[0]
+    if classes and not written:
+        raise ConfigError(
+            f"{where} has no model_type, and architectures names {', '.join(classes)}, which is "
+            f"none that is known here. {_way_out(every)}"
+        )
+    explained = [found for found in every if _explains(found[1], config, header, where)]
+    if len({a.name for a, _ in explained}) == 1:
+        return explained[0]
+    told = (
+        f"the tensors are those of {' and '.join(s.model_type for _, s in explained)} alike"
+        if explained
+        else "neither architectures nor the tensors tell what it is of"
+    )
+    raise ConfigError(f"{where} has no model_type, and {told}. {_way_out(explained or every)}")
+
+
+def line_of(model_type: str) -> str:
+    """Return the line of `config.json` that states a model type."""
+    return f'"model_type": "{model_type}",'
+
+
+def _way_out(found: Iterable[Found]) -> str:
+    found = list(found)
+    types = [s.model_type for _, s in found]
+    classes = ", ".join(dict.fromkeys(f"{a.backbone.__name__}.from_preset" for a, _ in found))
+    return (
+        f"Add the line {line_of(types[0])} (or {', '.join(types[1:])}) to it, "
+        f"or load it by a class of an architecture: {classes}"
+    )
+
+
+def _classes(config: Mapping[str, Any]) -> list[str]:
+    named = config.get("architectures")
+    return [n for n in named if isinstance(n, str)] if isinstance(named, list) else []
+
+
+def _wrote(source: Source, classes: Iterable[str]) -> bool:
+    """Whether one of the classes is transformers' for this format, with a known head or another."""
+    family = re.escape(source.architecture.removesuffix("Model"))
+    known = {name for head in source.heads.values() for name in head.architectures}
+    pattern = re.compile(rf"(TF|Flax)?{family}(Model|For\w+|LMHeadModel)")
+    return any(name in known or pattern.fullmatch(name) for name in classes)
+
+
+def _explains(
+    source: Source, config: Mapping[str, Any], header: Mapping[str, TensorInfo], where: str
+) -> bool:
+    """Whether a format reads every field of the config and has a place for every tensor."""
+    try:
+        arguments = source.arguments(config, header)
+        match(source, header, None, arguments, where=where)
+    except CheckpointError:
+        return False
+    return True

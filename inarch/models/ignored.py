@@ -1,0 +1,100 @@
+"""Fields of `config.json` that a user has ignored: chosen on loading, repeated in what is saved."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inarch.checkpoints.config import Constant, Inert, Only
+from inarch.checkpoints.files import read_json
+from inarch.checkpoints.source import Source
+from inarch.checks import shown
+from inarch.errors import CheckpointFileError, InputError, InputTypeError
+from inarch.paths import resolve_inside
+
+NOTE, KEY = "inarch.json", "ignore_fields"
+# Read by this library whatever the architecture; each has an argument of its own or none.
+READ = frozenset(
+    [
+        "model_type", "architectures", "tie_word_embeddings", "id2label", "num_labels",
+        "problem_type", "sentence_transformers", "sbert_ce_default_activation_function",
+    ]
+)  # fmt: skip
+
+
+def check_ignore_fields(names: Any) -> tuple[str, ...]:
+    """Return the names of fields that a caller ignores.
+
+    Raises:
+        InputTypeError: it is no list of names.
+    """
+    strings = isinstance(names, Sequence | set | frozenset) and not isinstance(names, str | bytes)
+    if not strings or not all(isinstance(name, str) for name in names):
+        raise InputTypeError(
+            f"ignore_fields is {shown(names)}; give a list of names of fields of config.json"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def saved_ignore_fields(folder: Path) -> tuple[str, ...]:
+    """Return the fields that were ignored when the model that `folder` holds was loaded.
+
+    Raises:
+        CheckpointFileError: `inarch.json` is damaged.
+    """
+    path = resolve_inside(folder, NOTE)
+    names = read_json(path).get(KEY, []) if path.is_file() else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointFileError(f"{path}: {KEY} is {shown(names)}; it must be a list of names")
+    return tuple(names)
+
+
+def write_ignore_fields(folder: Path, names: Sequence[str]) -> None:
+    """Repeat the ignored fields in the note of a saved folder, which may have one already."""
+    if names:
+        path = folder / NOTE
+        note = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        text = json.dumps(note | {KEY: list(names)}, indent=2, ensure_ascii=False)
+        path.write_text(text + "\n", "utf-8")
+
+
+def select_ignored(
+    config: Mapping[str, Any],
+    given: Iterable[str],
+    saved: Iterable[str],
+    source: Source,
+    where: str,
+) -> dict[str, Any]:
+    """Return the fields of `config` that are ignored, with their values.
+
+    A name that the caller gives and the config doesn't have is warned of.
+
+    Raises:
+        InputError: a field is mapped, so that ignoring it would change the model.
+    """
+    entries = [*source.config, *(e for head in source.heads.values() for e in head.config)]
+    mapped = {e.theirs for e in entries if not isinstance(e, Constant | Inert | Only)}
+    given = list(given)
+    for name in (*given, *saved):
+        if name in mapped or name in READ:
+            raise InputError(
+                f"ignore_fields names {name!r}, which {where} is read for: only fields that are "
+                "unknown or refused can be ignored. Change the field itself, or give the argument "
+                "that it stands for"
+            )
+    absent = [name for name in given if name not in config]
+    if absent:
+        warnings.warn(
+            f"ignore_fields names {', '.join(map(repr, absent))}, which {where} doesn't have",
+            stacklevel=5,
+        )
+    return {name: config[name] for name in (*given, *saved) if name in config}
+
+
+def without(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return a config without the fields named."""
+    dropped = set(names)
+    return {name: value for name, value in config.items() if name not in dropped}

@@ -1,0 +1,170 @@
+"""Laws of opening a checkpoint: whose format it is, and which fields of its config are ignored."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from inarch.errors import CheckpointFileError, ConfigError, InputError, InputTypeError
+from inarch.models.backbone import Backbone
+from inarch.models.bert.backbone import BertBackbone
+from inarch.models.electra.backbone import ElectraBackbone
+from inarch.models.roberta.backbone import RobertaBackbone
+from inarch.tasks import MaskedLM, TextEmbedder
+
+INPUTS = {"token_ids": [[3, 4, 5]], "padding_mask": [[1, 1, 1]], "segment_ids": [[0, 0, 0]]}
+ODD = {"pre_trained": "", "cell": {}}
+
+
+def make(cls, folder, task=None):
+    keras.utils.set_random_seed(1)
+    extra = {"embedding_dim": 8} if cls is ElectraBackbone else {}
+    model = cls(
+        30, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=12, max_sequence_length=16,
+        **extra,
+    )  # fmt: skip
+    model = task(model) if task else model
+    model.save_to_preset(folder)
+    return model
+
+
+def configure(folder, **fields):
+    """Change fields of config.json; `...` removes one."""
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), **fields}
+    path.write_text(json.dumps({k: v for k, v in config.items() if v is not ...}, indent=1))
+
+
+def numbers(model):
+    inputs = {name: np.array(INPUTS[name], "int32") for name in model.input}
+    outputs = model(inputs)
+    return np.asarray(outputs["sequence_output"] if isinstance(outputs, dict) else outputs)
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder of BERT without a head, whose config names neither type nor class."""
+    make(BertBackbone, tmp_path / "bare")
+    configure(tmp_path / "bare", model_type=..., architectures=...)
+    return tmp_path / "bare"
+
+
+# --- no model_type -----------------------------------------------------------------------------
+
+
+def test_without_a_model_type_the_class_that_is_called_decides(bare, tmp_path):
+    model = BertBackbone.from_preset(bare)
+    other = RobertaBackbone.from_preset(bare, load_weights=False)
+    assert (type(model), type(other)) == (BertBackbone, RobertaBackbone)
+    model.save_to_preset(tmp_path / "again")  # which then says what it is
+    np.testing.assert_array_equal(numbers(Backbone.from_preset(tmp_path / "again")), numbers(model))
+    through = BertBackbone.from_config(model.get_config())
+    assert through.layout.model_type == "bert"
+
+
+@pytest.mark.parametrize(
+    ("written", "model_type"),
+    [
+        ("BertForMaskedLM", "bert"), ("BertModel", "bert"), ("TFBertModel", "bert"),
+        ("BertLMHeadModel", "bert"), ("BertForSomethingOfTheirOwn", "bert"),
+    ],
+)  # fmt: skip
+def test_without_a_model_type_the_class_that_wrote_it_tells(written, model_type, bare, tmp_path):
+    configure(bare, architectures=[written])
+    for model in (Backbone.from_preset(bare), TextEmbedder.from_preset(bare, preprocessor=None)):
+        assert model.save_to_preset(tmp_path / "again") is None
+        config = json.loads((tmp_path / "again/config.json").read_text())
+        assert config["model_type"] == model_type
+
+
+def test_among_the_formats_of_a_class_the_one_that_wrote_it_is_taken(tmp_path):
+    make(RobertaBackbone, tmp_path)
+    configure(tmp_path, model_type=..., architectures=["CamembertForMaskedLM"])
+    assert RobertaBackbone.from_preset(tmp_path).layout.model_type == "camembert"
+    configure(tmp_path, architectures=...)
+    assert RobertaBackbone.from_preset(tmp_path).layout.model_type == "roberta"
+
+
+@pytest.mark.parametrize("cls", [BertBackbone, ElectraBackbone, RobertaBackbone])
+def test_names_of_tensors_tell_where_one_architecture_alone_has_them(cls, tmp_path):
+    make(cls, tmp_path, MaskedLM)
+    named = numbers(Backbone.from_preset(tmp_path))
+    configure(tmp_path, model_type=..., architectures=...)
+    model = Backbone.from_preset(tmp_path)
+    assert type(model) is cls
+    np.testing.assert_array_equal(numbers(model), named)
+
+
+def test_several_possible_types_are_listed_with_the_line_to_add(bare):
+    with pytest.raises(ConfigError, match="bert and roberta and xlm-roberta") as refused:
+        Backbone.from_preset(bare)
+    for part in ('"model_type": "bert",', "RobertaBackbone.from_preset", "config.json"):
+        assert part in str(refused.value)
+
+
+def test_a_class_of_another_architecture_is_named(bare):
+    configure(bare, architectures=["LlamaForCausalLM"])
+    with pytest.raises(ConfigError, match='LlamaForCausalLM.*"model_type": "bert",'):
+        Backbone.from_preset(bare)
+
+
+def test_a_file_that_no_format_explains_is_refused_with_the_known_types(bare):
+    configure(bare, num_hidden_groups=1)
+    with pytest.raises(ConfigError, match="neither architectures nor the tensors.*distilbert"):
+        Backbone.from_preset(bare)
+
+
+def test_without_a_model_type_every_field_must_be_known(bare):
+    configure(bare, **ODD)
+    with pytest.raises(ConfigError, match="pre_trained=''.*ignore_fields") as refused:
+        BertBackbone.from_preset(bare)
+    assert '"model_type": "bert",' in str(refused.value)
+    configure(bare, model_type="bert")
+    BertBackbone.from_preset(bare)
+
+
+# --- ignored fields ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", [None, TextEmbedder])
+def test_ignored_fields_are_ignored_again_in_what_is_saved(task, bare, tmp_path):
+    configure(bare, model_type="bert", is_decoder=True, rope_theta=5.0)
+    cls, options = (task, {"preprocessor": None}) if task else (BertBackbone, {})
+    with pytest.raises(ConfigError):
+        cls.from_preset(bare, **options)
+    model = cls.from_preset(bare, ignore_fields=["is_decoder", "rope_theta"], **options)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for name, each in (("a", model), ("b", loaded), ("c", keras.models.clone_model(model))):
+        each.save_to_preset(tmp_path / name)
+        again = cls.from_preset(tmp_path / name, **options)
+        assert again.layout.ignored == ("is_decoder", "rope_theta")
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert (config["is_decoder"], config["rope_theta"]) == (True, 5.0)
+    np.testing.assert_array_equal(numbers(loaded), numbers(model))
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "hidden_act", "id2label", "model_type"])
+def test_a_field_that_is_read_cannot_be_ignored(name, bare):
+    configure(bare, model_type="bert")
+    with pytest.raises(InputError, match=f"ignore_fields names '{name}'"):
+        BertBackbone.from_preset(bare, ignore_fields=[name])
+
+
+def test_an_ignored_field_that_is_not_there_is_told(bare):
+    with pytest.warns(UserWarning, match="ignore_fields names 'cel', which .*config.json"):
+        BertBackbone.from_preset(bare, ignore_fields=["cel"])
+
+
+@pytest.mark.parametrize("wrong", ["cell", 5, [5], None])
+def test_ignored_fields_that_are_no_names_are_refused(wrong, bare):
+    with pytest.raises(InputTypeError, match="ignore_fields is"):
+        BertBackbone.from_preset(bare, ignore_fields=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["cell", [5], {"a": 1}])
+def test_a_note_that_names_no_fields_is_refused_by_name(wrong, bare):
+    (bare / "inarch.json").write_text(json.dumps({"ignore_fields": wrong}))
+    with pytest.raises(CheckpointFileError, match="inarch.json: ignore_fields is"):
+        BertBackbone.from_preset(bare)
