@@ -112,7 +112,8 @@ class Source:
         """Whether a checkpoint holds the weights of `head`.
 
         The class that wrote it decides where it is one of ours, since several heads share names,
-        and as long as a part of the head is there.
+        and as long as a part of the head is there. So does a class of another family with a name
+        that ends alike; without any, all of the head and what it needs must be there.
         """
         named = config.get("architectures")
         written = {a for a in named if isinstance(a, str)} if isinstance(named, list) else set()
@@ -127,4 +128,19 @@ class Source:
         if written & known:
             mine = not written.isdisjoint(self.heads[head].architectures)
             return mine and (not wanted or any(there))
-        return bool(wanted) and all(there)
+        purposes = {p for a in written if (p := _purpose(a))}
+        alike = {n for n, h in self.heads.items() if purposes & {*map(_purpose, h.architectures)}}
+        if alike and head not in alike:
+            return False
+        parts = all(self._has_part(part, names) for part in self.heads[head].needs)
+        return parts and bool(wanted) and all(there)
+
+    def _has_part(self, part: str, names: set[str]) -> bool:
+        mine = {name for entry in self.parts.get(part, ()) for name in entry.theirs}
+        return not names.isdisjoint(mine | {self.prefix + name for name in mine})
+
+
+def _purpose(architecture: str) -> str | None:
+    """What a class is for, by the end of its name: `ForTokenClassification`; None of a backbone."""
+    _, found, purpose = architecture.partition("For")
+    return found + purpose if purpose else None

@@ -134,7 +134,9 @@ def embed(
     choose_backend()
     from inarch.tasks import TextEmbedder
 
-    embedder = TextEmbedder.from_preset(preset, tokenizer=tokenizer)
+    embedder = TextEmbedder.from_preset(
+        preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
+    )
     vectors = embedder.embed(given, prompt, batch_size)  # type: ignore[arg-type]
     rows = [{"text": t, "vector": v} for t, v in zip(given, vectors, strict=True)]
 
@@ -168,7 +170,7 @@ def fill_mask(
     choose_backend()
     from inarch.tasks import MaskedLM
 
-    model = MaskedLM.from_preset(preset, tokenizer=tokenizer)
+    model = MaskedLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
     _refuse_fresh(model, preset)
     found = model.fill_mask(given, top_k, batch_size)  # type: ignore[arg-type]
     rows = [
@@ -206,7 +208,9 @@ def classify(
     choose_backend()
     from inarch.tasks import TextClassifier
 
-    model = TextClassifier.from_preset(preset, tokenizer=tokenizer)
+    model = TextClassifier.from_preset(
+        preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
+    )
     _refuse_fresh(model, preset)
     rows = [
         {"text": text, "label": answer["label"], "score": answer["score"]}

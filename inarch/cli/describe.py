@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from inarch.checkpoints import files
 from inarch.checkpoints.plan import UNKNOWN_HEAD, listed
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
+from inarch.models.identify import UnknownTypeError, line_of
 from inarch.models.preset import Checkpoint
+from inarch.models.sidecar import sidecar_names
 from inarch.tasks import auto, sentence_transformers
+from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_source import tokenizer_of, way_out
 
 # Tensors carried for one reason that are still named one by one; a head has fewer.
 FEW = 12
+# So many names are listed on a line for a reader, who has one screen; JSON has all.
+LISTED = 4
+CARRIED = "carried along"
 
 
 def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> dict[str, Any]:
@@ -24,20 +31,29 @@ def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> 
         PresetError, CheckpointFileError, ConfigError: it leads nowhere, can't be read, or is of
             an architecture that isn't here.
     """
-    with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
+    try:
+        opened = Checkpoint(preset, ignore_fields=ignore_fields)
+    except UnknownTypeError as e:
+        return _describe_unknown(e)
+    with opened as checkpoint:
         original = checkpoint.original
         weights = original.weights if original else checkpoint.weights
         header = weights.header
         found: dict[str, Any] = {
             "folder": str(checkpoint.folder),
             "architecture": checkpoint.architecture.name,
+            "model_type": checkpoint.source.model_type,
+            "add_line": _line_to_add(checkpoint),
             "written_by": checkpoint.written_by,
             "format": weights.format,
             "files": [shard.filename for shard in weights.shards],
             "bytes": sum(info.nbytes for info in header.values()),
             "tensors": len(header),
             "dtypes": dict(Counter(info.dtype for info in header.values())),
+            "ignored_fields": [*checkpoint.ignored],
+            "unread_fields": checkpoint.unread_fields(),
             "heads": _heads(checkpoint),
+            "labels": _labels(checkpoint),
             "tokenizer": _tokenizer(checkpoint),
             "tokenizer_advice": _tokenizer_advice(checkpoint),
             "pooling": _pooling(checkpoint),
@@ -63,10 +79,52 @@ def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
+def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
+    """What can be said of a folder whose architecture isn't told: its tensors and its texts."""
+    with files.open_weights(error.folder) as weights:
+        header = weights.header
+        return {
+            "folder": str(error.folder),
+            "architecture": None,
+            "model_type": None,
+            "written_by": error.written_by,
+            "format": weights.format,
+            "files": [shard.filename for shard in weights.shards],
+            "bytes": sum(info.nbytes for info in header.values()),
+            "tensors": len(header),
+            "dtypes": dict(Counter(info.dtype for info in header.values())),
+            "heads": {},
+            "tokenizer": "there" if auto.has_tokenizer(error.folder) else None,
+            "tokenizer_advice": None,
+            "pooling": None,
+            "class": None,
+            "problem": str(error),
+        }
+
+
+def _line_to_add(checkpoint: Checkpoint) -> str | None:
+    """The line that a config without a model type lacks."""
+    if checkpoint.config.get("model_type") is not None:
+        return None
+    return line_of(checkpoint.source.model_type)
+
+
+def _labels(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
+    """The classes of a trained classifier, and the activation that its scores are made by."""
+    head = TextClassifier.head
+    if head not in checkpoint.held_heads():
+        return None
+    try:
+        found = TextClassifier.arguments_of(checkpoint, {})
+    except InarchError as e:
+        return str(e)
+    return {"names": found["labels"], "activation_fn": found["activation_fn"]}
+
+
 def _heads(checkpoint: Checkpoint) -> dict[str, str]:
     """Each head in the file, and the task that uses it; the others are kept for export."""
     tasks = {task.head: task.__name__ for task in auto.HEADED}
-    return {name: tasks.get(name, "carried along") for name in checkpoint.held_heads()}
+    return {name: tasks.get(name, CARRIED) for name in checkpoint.held_heads()}
 
 
 def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
@@ -91,7 +149,8 @@ def _tokenizer_advice(checkpoint: Checkpoint) -> str | None:
 
 
 def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
-    if not (checkpoint.folder / sentence_transformers.MODULES).is_file():
+    modules = sentence_transformers.MODULES
+    if not (checkpoint.folder / modules).is_file() or modules in sidecar_names(checkpoint.folder):
         return None
     try:
         said = sentence_transformers.read(checkpoint.folder)
@@ -107,26 +166,32 @@ def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
 def facts(found: dict[str, Any]) -> dict[str, str]:
     """`describe`'s result as lines for a reader."""
     dtypes = ", ".join(f"{count} {name}" for name, count in found["dtypes"].items())
+    kind = found["architecture"] or "unknown"
     lines = {
         "folder": found["folder"],
-        "architecture": f"{found['architecture']} ({_listed(found['written_by']) or 'unnamed'})",
+        "architecture": f"{kind} ({_listed(found['written_by']) or 'unnamed'})",
         "weights": f"{found['tensors']} tensors ({dtypes}), {found['bytes']:,} bytes, "
-        f"{found['format']}: {_listed(found['files'])}",
+        f"{found['format']}: {_shortened(found['files'])}",
     }
+    if found.get("add_line"):
+        lines["model type"] = (
+            f"{found['model_type']}, which config.json doesn't state: add {found['add_line']}"
+        )
     if found["problem"]:
         lines["loads"] = "no"
         lines["problem"] = found["problem"]
     else:
-        lines["loads as"] = f"{found['class']}, {found['parameters']:,} parameters"
-        shown = found["arguments"].items()
-        lines["config"] = ", ".join(f"{name}={value}" for name, value in shown)
-        lines["loaded"] = f"{found['loaded']} tensors"
-        lines["tied"] = _listed(found["tied"]) or "none"
-        lines["derived"] = _listed(found["derived"]) or "none"
-        lines["carried"] = _listed(reasons(found["carried"])) or "none"
-        unknown = [name for name, why in found["carried"].items() if why == UNKNOWN_HEAD]
-        lines["unknown"] = listed(unknown) or "none"
-    lines["heads"] = _listed(f"{name} ({use})" for name, use in found["heads"].items()) or "none"
+        lines |= _loaded_lines(found)
+    lines["heads"] = _shortened([f"{n} ({use})" for n, use in found["heads"].items()]) or "none"
+    if found["heads"] and not {*found["heads"].values()} - {CARRIED}:
+        lines["task"] = "none here for this head; the backbone loads, and the head is kept"
+    if labels := found.get("labels"):
+        lines["labels"] = labels if isinstance(labels, str) else _shortened(labels["names"])
+        if not isinstance(labels, str) and labels["activation_fn"]:
+            lines["scores"] = f"{labels['activation_fn']}, as the folder records"
+    for key, name in (("ignored_fields", "ignored"), ("unread_fields", "unread fields")):
+        if found.get(key):
+            lines[name] = _shortened([*found[key]])
     for name in ("tokenizer", "pooling"):
         value = found[name]
         if isinstance(value, dict):
@@ -134,6 +199,21 @@ def facts(found: dict[str, Any]) -> dict[str, str]:
         lines[name] = value or "none"
     if found["tokenizer_advice"]:
         lines["tokenizer"] = f"none. {found['tokenizer_advice']}"
+    return lines
+
+
+def _loaded_lines(found: dict[str, Any]) -> dict[str, str]:
+    """What becomes of the tensors; a line that would say none is left out, but for `unknown`."""
+    lines = {"loads as": f"{found['class']}, {found['parameters']:,} parameters"}
+    lines["config"] = ", ".join(f"{name}={value}" for name, value in found["arguments"].items())
+    lines["loaded"] = f"{found['loaded']} tensors"
+    for name in ("tied", "derived"):
+        if found[name]:
+            lines[name] = _shortened(found[name])
+    if found["carried"]:
+        lines["carried"] = _shortened(reasons(found["carried"]))
+    unknown = [name for name, why in found["carried"].items() if why == UNKNOWN_HEAD]
+    lines["unknown"] = listed(unknown[:LISTED]) + _more(len(unknown) - LISTED) or "none"
     return lines
 
 
@@ -152,6 +232,15 @@ def _short(value: Any) -> str:
     if isinstance(value, dict):
         value = list(value.values())
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return _listed(names[:LISTED]) + _more(len(names) - LISTED)
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
 
 
 def _listed(names: Any) -> str:

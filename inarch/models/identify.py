@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.plan import match
@@ -17,6 +18,21 @@ from inarch.errors import CheckpointError, ConfigError
 from inarch.models import registry
 from inarch.models.registry import Architecture
 
+
+class UnknownTypeError(ConfigError):
+    """A config has no `model_type`, and nothing else tells one.
+
+    Attributes:
+        folder: the folder of the checkpoint.
+        written_by: the classes that `architectures` names.
+    """
+
+    def __init__(self, message: str, folder: Path, written_by: list[str]):
+        super().__init__(message)
+        self.folder = folder
+        self.written_by = written_by
+
+
 Found = tuple[Architecture, Source]
 
 
@@ -24,7 +40,7 @@ def identify(
     config: Mapping[str, Any],
     header: Mapping[str, TensorInfo],
     cls: type[Any] | None,
-    where: str,
+    folder: Path,
 ) -> Found:
     """Return the architecture and format of a checkpoint whose config has no `model_type`.
 
@@ -32,12 +48,13 @@ def identify(
         config: the content of `config.json`.
         header: names, dtypes and shapes of the tensors.
         cls: the backbone class that is called; None where any will do.
-        where: the file of the config, for errors.
+        folder: where the config is.
 
     Raises:
-        ConfigError: none of them tells, or several formats are possible; it says which line to
+        UnknownTypeError: none of them tells, or several formats are possible; it says which line to
             add to the config.
     """
+    where = folder / "config.json"
     every = [(a, s) for a in registry.architectures().values() for s in a.sources]
     called = [(a, s) for a, s in every if cls and issubclass(cls, a.backbone)]
     classes = _classes(config)
@@ -47,11 +64,13 @@ def identify(
     if len(written) == 1:
         return written[0]
     if classes and not written:
-        raise ConfigError(
+        raise UnknownTypeError(
             f"{where} has no model_type, and architectures names {', '.join(classes)}, which is "
-            f"none that is known here. {_way_out(every)}"
+            f"none that is known here. {_way_out(every)}",
+            folder,
+            classes,
         )
-    explained = [found for found in every if _explains(found[1], config, header, where)]
+    explained = [found for found in every if _explains(found[1], config, header)]
     if len({a.name for a, _ in explained}) == 1:
         return explained[0]
     told = (
@@ -59,7 +78,8 @@ def identify(
         if explained
         else "neither architectures nor the tensors tell what it is of"
     )
-    raise ConfigError(f"{where} has no model_type, and {told}. {_way_out(explained or every)}")
+    message = f"{where} has no model_type, and {told}. {_way_out(explained or every)}"
+    raise UnknownTypeError(message, folder, classes)
 
 
 def line_of(model_type: str) -> str:
@@ -90,13 +110,11 @@ def _wrote(source: Source, classes: Iterable[str]) -> bool:
     return any(name in known or pattern.fullmatch(name) for name in classes)
 
 
-def _explains(
-    source: Source, config: Mapping[str, Any], header: Mapping[str, TensorInfo], where: str
-) -> bool:
+def _explains(source: Source, config: Mapping[str, Any], header: Mapping[str, TensorInfo]) -> bool:
     """Whether a format reads every field of the config and has a place for every tensor."""
     try:
         arguments = source.arguments(config, header)
-        match(source, header, None, arguments, where=where)
+        match(source, header, None, arguments)
     except CheckpointError:
         return False
     return True

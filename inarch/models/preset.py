@@ -114,7 +114,7 @@ class Checkpoint:
         self.weights = files.open_weights(self.folder)
         if stated is None:
             rest = without(self.config, (*given, *saved))
-            self.architecture, self.source = identify(rest, self.weights.header, cls, where)
+            self.architecture, self.source = identify(rest, self.weights.header, cls, self.folder)
         self.ignored = select_ignored(self.config, given, saved, self.source, where)
         self.config = without(self.config, self.ignored)
 
@@ -183,6 +183,12 @@ class Checkpoint:
         if self.original:
             return {name: json_text(said) for name, said in self.original.beside.items()}
         return sidecar_texts(self.folder)
+
+    def unread_fields(self) -> list[str]:
+        """The fields of the config that no code of the reference for this model reads."""
+        config = self.original.config if self.original else self.config
+        source = self.original.source if self.original else self.source
+        return list(source.config_map.ignored_fields(config))
 
     def head_arguments(self, head: str) -> dict[str, Any]:
         with self.naming_config():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inarch.checkpoints.compare import Comparison, compare
 from inarch.checkpoints.proof import Proof
+from inarch.checkpoints.rule import spellings
 from inarch.models.backbone import Backbone
 from inarch.models.export import save
 from inarch.models.preset import Checkpoint
@@ -51,9 +52,16 @@ def prove(checkpoint: Checkpoint) -> Proof:
         ConfigError: a field of the config can't be computed as it stands.
         WeightMapError: with every tensor and variable that breaks the proof.
     """
-    if task := headed_task(checkpoint):
-        return checkpoint.prove(lambda: task.skeleton(checkpoint), task.head)
-    return checkpoint.prove()
+    task = headed_task(checkpoint)
+    if task:
+        proof = checkpoint.prove(lambda: task.skeleton(checkpoint), task.head)
+    else:
+        proof = checkpoint.prove()
+    # Several heads share names of tensors; the checkpoint's own is the one that they are of.
+    heads = {name: checkpoint.source.heads[name] for name in checkpoint.held_heads()}
+    own = {n: f"head {name}" for name, h in heads.items() for e in h.weights for n in spellings(e)}
+    named = {n: own.get(n, why) for n, why in proof.carried.items() if why.startswith("head ")}
+    return replace(proof, carried={**proof.carried, **named})
 
 
 @dataclass(frozen=True)

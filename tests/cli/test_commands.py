@@ -160,3 +160,62 @@ def test_presets_lists_every_built_in_name(run_json, run):
     lines = run("presets").stdout.splitlines()
     assert {line.split()[0] for line in lines[1:]} == names
     assert all(registry.presets()[line.split()[0]].hub in line for line in lines[1:])
+
+
+def variant(folder, target, **fields):
+    """A copy of a checkpoint with fields of its config changed; `...` removes one."""
+    shutil.copytree(folder, target)
+    config = {**json.loads((target / "config.json").read_text("utf-8")), **fields}
+    kept = {name: value for name, value in config.items() if value is not ...}
+    (target / "config.json").write_text(json.dumps(kept), "utf-8")
+    return target
+
+
+def test_info_says_what_to_do_without_a_model_type(run, run_json, checkpoints, tmp_path):
+    told = variant(checkpoints["masked_lm"], tmp_path / "told", model_type=...)
+    found = run_json("info", told)
+    assert (found["class"], found["add_line"]) == ("MaskedLM", '"model_type": "bert",')
+    assert 'add "model_type": "bert",' in run("info", told).stdout
+    bare = variant(checkpoints["plain"], tmp_path / "bare", model_type=..., architectures=...)
+    found = run_json("info", bare)
+    assert (found["class"], found["tensors"]) == (None, run_json("prove", told)["tensors"] - 5)
+    assert 'Add the line "model_type": "bert",' in found["problem"]
+
+
+def test_info_lists_unread_fields_and_ignores_what_is_named(run, run_json, checkpoints, tmp_path):
+    odd = {f"odd_{i}": i for i in range(9)}
+    folder = variant(checkpoints["classifier"], tmp_path / "odd", rope_theta=5, **odd)
+    assert run_json("info", folder)["class"] is None
+    found = run_json("info", folder, "--ignore-field", "rope_theta")
+    assert (found["class"], found["ignored_fields"]) == ("TextClassifier", ["rope_theta"])
+    assert found["unread_fields"] == list(odd)
+    text = run("info", folder, "--ignore-field", "rope_theta").stdout
+    assert "odd_3 and 5 more" in text
+    assert "calm, loud, mixed" in text
+    assert len(text.splitlines()) < 24
+    rows = run_json("classify", folder, "--ignore-field", "rope_theta", "a dog ran")
+    assert rows == run_json("classify", checkpoints["classifier"], "a dog ran")
+
+
+@pytest.mark.parametrize("named", [["BertForTokenClassification"], ["OursForTokenClassification"]])
+def test_a_head_of_another_task_is_named(named, run, run_json, checkpoints, tmp_path):
+    folder = variant(checkpoints["classifier"], tmp_path / "tagger", architectures=named)
+    found = run_json("info", folder)
+    assert (found["class"], found["heads"]) == (
+        "BertBackbone", {"token_classifier": "carried along"}
+    )  # fmt: skip
+    assert set(found["carried"].values()) == {"head token_classifier"}
+    assert "none here for this head" in run("info", folder).stdout
+    result = run("classify", folder, "a dog ran")
+    assert result.exit_code == 1
+    assert f"token_classifier head ({named[0]})" in result.stderr
+
+
+def test_every_command_that_loads_a_checkpoint_ignores_fields(run, checkpoints, tmp_path):
+    models = {"embed": "embedder", "fill-mask": "masked_lm", "prove": "plain", "export": "plain"}
+    for command, name in models.items():
+        folder = variant(checkpoints[name], tmp_path / command, rope_theta=5)
+        rest = {"prove": [], "export": [tmp_path / "out"]}.get(command, ["a [MASK]"])
+        assert run(command, folder, *rest).exit_code == 1
+        assert run(command, folder, *rest, "--ignore-field", "rope_theta").exit_code == 0
+    assert json.loads((tmp_path / "out/inarch.json").read_text())["ignore_fields"] == ["rope_theta"]
