@@ -255,6 +255,15 @@ def test_a_golden_file_that_nothing_changes_in_is_not_written(run, fresh, golden
     assert path.stat().st_ino == before.st_ino
 
 
+def test_writing_names_what_the_config_map_leaves_out(run, fresh, golden, tmp_path):
+    modeling = golden.reads.modeling | {"text_classifier": ["classifier_dropout", "quirk"]}
+    modeling[""] = [name for name in modeling[""] if name != "vocab_size"]
+    fresh(dataclasses.replace(golden, reads=dataclasses.replace(golden.reads, modeling=modeling)))
+    out = run("verify", "--golden", "bert", "--folder", tmp_path).stdout
+    assert "bert: head text_classifier reads 'quirk'; the config map has no entry for it" in out
+    assert "bert: the config map has 'vocab_size', which is never read" in out
+
+
 def test_a_golden_file_that_differs_stays_unless_it_is_to_be_overwritten(
     run, fresh, golden, tmp_path
 ):
