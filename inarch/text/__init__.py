@@ -2,6 +2,7 @@
 
 from inarch.text.byte_pair import BytePairTokenizer
 from inarch.text.encoding import Encoding
+from inarch.text.fast_bpe_tokenizer import FastBpeTokenizer
 from inarch.text.sentence_piece_tokenizer import SentencePieceTokenizer
 from inarch.text.tokenizer import Tokenizer
 from inarch.text.whisper import WhisperTokenizer
@@ -10,6 +11,7 @@ from inarch.text.word_piece import WordPieceTokenizer
 __all__ = [
     "BytePairTokenizer",
     "Encoding",
+    "FastBpeTokenizer",
     "SentencePieceTokenizer",
     "Tokenizer",
     "WhisperTokenizer",

@@ -4,6 +4,7 @@ import base64
 import binascii
 import os
 import tempfile
+import warnings
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import inarch.json_fields as json_fields
 from inarch.checks import check_path, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 from inarch.paths import check_file_name, resolve_inside
+from inarch.text.roles import WORD_PIECE
 
 SPEC_FILE = "tokenizer.json"
 VOCABULARY_FILE = "vocab.txt"
+CODES_FILE = "bpe.codes"
 IDS_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
 CONFIG_FILE = "tokenizer_config.json"
@@ -29,14 +32,27 @@ SENTENCE_PIECE_FILES = {
 # The files that make a tokenizer, the best first; of several, the first that is there is read.
 SOURCES: tuple[tuple[str, ...], ...] = (
     (SPEC_FILE,),
+    (VOCABULARY_FILE, CODES_FILE),
     (VOCABULARY_FILE,),
     (IDS_FILE, MERGES_FILE),
     *((name,) for name in SENTENCE_PIECE_FILES),
 )
+# Those of a class of tokenizers, which are read before others: before tokenizer.json for the
+# classes that take none.
+_WORD_PIECE = ((SPEC_FILE,), (VOCABULARY_FILE,))
+_BYTE_PAIR = ((SPEC_FILE,), (IDS_FILE, MERGES_FILE))
+SOURCES_OF: dict[str, tuple[tuple[str, ...], ...]] = {
+    **dict.fromkeys(("PhobertTokenizer", "BertweetTokenizer"), ((VOCABULARY_FILE, CODES_FILE),)),
+    **dict.fromkeys(("RobertaTokenizer", "GPT2Tokenizer", "WhisperTokenizer"), _BYTE_PAIR),
+    **dict.fromkeys(WORD_PIECE, _WORD_PIECE),
+    **{kind: ((SPEC_FILE,), (name,)) for name, kind in SENTENCE_PIECE_FILES.items()},
+    "CamembertTokenizer": ((SPEC_FILE,), ("sentencepiece.bpe.model",)),
+    "FNetTokenizer": ((SPEC_FILE,), ("spiece.model",)),
+}
 
 # Everything a tokenizer may come with: what isn't read here is still handed back on save.
 TOKENIZER_FILES = (
-    *(name for names in SOURCES for name in names),
+    *dict.fromkeys(name for names in SOURCES for name in names),
     CONFIG_FILE,
     "special_tokens_map.json",
     "added_tokens.json",
@@ -49,9 +65,10 @@ WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".joi
 )
 
 
-def source_among(names: Container[str]) -> tuple[str, ...] | None:
-    """The files among `names` that the tokenizer is read from."""
-    return next((files for files in SOURCES if all(file in names for file in files)), None)
+def source_among(names: Container[str], kind: str | None = None) -> tuple[str, ...] | None:
+    """The files among `names` that the tokenizer, of a class where that is known, is read from."""
+    ordered = (*SOURCES_OF.get(kind or "", ()), *SOURCES)
+    return next((files for files in ordered if all(file in names for file in files)), None)
 
 
 def vocabulary_size(folder: str | os.PathLike) -> int | None:
@@ -141,15 +158,35 @@ def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
     return {**config, **special, **({"added_tokens_decoder": decoder} if decoder else {})}
 
 
-def parse_vocabulary(text: str, name: str = VOCABULARY_FILE) -> list[str]:
-    """One token per line, `\\n` or `\\r\\n`; the line number is the id."""
+def parse_vocabulary(text: str, name: str = VOCABULARY_FILE, lenient: bool = False) -> list[str]:
+    """One token per line, `\\n` or `\\r\\n`; the line number is the id.
+
+    Args:
+        lenient: whether repeated tokens, of which the last counts, and blank lines are a warning.
+    """
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
     # A token made of rare white space alone is kept: it never matches, but its row exists.
     tokens = [line.rstrip(WHITE_SPACE) or line.strip("\t\v\f\r ") for line in lines]
-    check_vocabulary(tokens, lambda index: f"line {index + 1} of {name}")
+    if lenient and any(tokens):
+        _warn_of_repeated(tokens, name)
+    else:
+        check_vocabulary(tokens, lambda index: f"line {index + 1} of {name}")
     return tokens
+
+
+def _warn_of_repeated(tokens: list[str], name: str) -> None:
+    last = {token: index for index, token in enumerate(tokens)}
+    odd = [i for i, token in enumerate(tokens) if not token or last[token] != i]
+    if odd:
+        shown = ", ".join(f"{tokens[i]!r} in line {i + 1}" for i in odd[:6])
+        more = f" and {len(odd) - 6} more" if len(odd) > 6 else ""
+        warnings.warn(
+            f"{name} has blank lines, or tokens that a later line has again: {shown}{more}. A "
+            "token's last line counts, as in transformers; the ids of the others are never used",
+            stacklevel=2,
+        )
 
 
 def check_vocabulary(tokens: list[str], place: Any) -> None:

@@ -38,11 +38,17 @@ ROLES_OF: dict[str, Mapping[str, str]] = {
     "AlbertTokenizer": ALBERT,
     "FNetTokenizer": ALBERT,
     "RobertaTokenizer": ROBERTA,
+    "PhobertTokenizer": ROBERTA,
+    "BertweetTokenizer": ROBERTA,
     "XLMRobertaTokenizer": ROBERTA,
     "CamembertTokenizer": ROBERTA,
     "GPT2Tokenizer": GPT2,
     "WhisperTokenizer": GPT2,
 }
+# Whose `vocab.txt` is WordPiece as BERT has it: the classes that are BERT's under another name.
+# Others have a file of that name too, such as MPNet (RoBERTa's special tokens), BertJapanese
+# (MeCab), PhoBERT (byte pairs) and ESM (residues).
+WORD_PIECE = tuple(kind for kind, tokens in ROLES_OF.items() if tokens is BERT)
 CLASS_OF = {
     "bert": "BertTokenizer",
     "distilbert": "DistilBertTokenizer",

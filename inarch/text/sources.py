@@ -5,16 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from inarch.errors import ConfigError
-from inarch.text import byte_level, layouts
+from inarch.text import byte_level, fast_bpe, layouts
 from inarch.text import files as file_room
-from inarch.text.roles import BERT, ROLES_OF, kind_of
+from inarch.text.roles import BERT, ROBERTA, ROLES_OF, WORD_PIECE, kind_of
 from inarch.text.spec import word_piece_spec
 from inarch.text.whisper_spec import is_whisper
 
-# Whose `vocab.txt` is WordPiece as BERT has it: the classes that are BERT's under another name.
-# Others have a file of that name too, such as MPNet (RoBERTa's special tokens), BertJapanese
-# (MeCab), PhoBERT (byte pairs) and ESM (residues).
-WORD_PIECE = tuple(kind for kind, tokens in ROLES_OF.items() if tokens is BERT)
 # How a Japanese BERT may split words, and words into pieces, as all others do.
 SPLITS = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}
 
@@ -44,15 +40,23 @@ def described(
 def _described(
     files: Mapping[str, bytes], config: dict[str, Any], model: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    names = file_room.source_among(files)
+    kind = kind_of(config, model)
+    names = file_room.source_among(files, kind)
     assert names is not None  # `read_folder` sees to it
     texts = [file_room.text_of(files, name) for name in names if not name.endswith(".model")]
-    kind = kind_of(config, model)
     if names == (file_room.SPEC_FILE,):
         return texts[0], config | {"tokenizer_class": kind} if kind in ROLES_OF else config
-    if names == (file_room.VOCABULARY_FILE,):
+    if names == (file_room.VOCABULARY_FILE, file_room.CODES_FILE):
+        if kind is not None and kind not in fast_bpe.KINDS:
+            raise unknown_kind(names, kind, fast_bpe.KINDS)
+        named = {"tokenizer_class": kind or fast_bpe.KINDS[0]}
+        config = layouts.with_defaults(config, ROBERTA) | named
+        spec, config = fast_bpe.fast_bpe_spec(texts[0], texts[1], config)
+    elif names == (file_room.VOCABULARY_FILE,):
         _check_word_piece(names, config, kind)
-        spec = word_piece_spec(file_room.parse_vocabulary(texts[0]), config)
+        roles = {role: BERT[role] for role in ("unk_token", "cls_token", "sep_token")}
+        config = {**roles, **config, "tokenizer_class": kind or "BertTokenizer"}
+        spec = word_piece_spec(file_room.parse_vocabulary(texts[0], lenient=True), config)
     elif names == (file_room.IDS_FILE, file_room.MERGES_FILE):
         if kind is not None and kind not in byte_level.KINDS:
             raise unknown_kind(names, kind, byte_level.KINDS)

@@ -5,16 +5,19 @@ The format is that of the Rust `tokenizers` library.
 
 import json
 import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
-from inarch.text.roles import BERT, ROLES, roles_of
+from inarch.text.roles import BERT, ROLES, kind_of, roles_of
+from inarch.text.template import class_template
 
 # transformers writes int(1e30) for "no limit".
 NO_LIMIT = 10**20
 # A tokenizer class that takes tokenizer.json as it is; the others read the config's BERT options.
 GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+PREFIX_CLASSES = ("RobertaTokenizer", "GPT2Tokenizer")
 BERT_OPTIONS = {
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
@@ -33,14 +36,9 @@ def word_piece_spec(
     """
     ids = {token: index for index, token in enumerate(vocabulary)}
     names = {role: content(config.get(role, name), role) for role, name in BERT.items()}
-    for role in ("unk_token", "cls_token", "sep_token"):
-        if names[role] is not None and names[role] not in ids:
-            raise CheckpointError(
-                f"the vocabulary of {len(ids)} tokens has no {names[role]!r}, which is the "
-                f"{role}. Add it, or name the right token as {role!r} in tokenizer_config.json."
-            )
     if names["unk_token"] is None:
         raise ConfigError("unk_token is None; WordPiece needs a token for unknown words.")
+    _add_unknown(ids, names)
     cls, sep = names["cls_token"], names["sep_token"]
     single = [special(cls, 0), {"Sequence": {"id": "A", "type_id": 0}}, special(sep, 0)]
     second = [{"Sequence": {"id": "B", "type_id": 1}}, special(sep, 1)]
@@ -67,7 +65,9 @@ def word_piece_spec(
                 for token in (cls, sep)
                 if token
             },
-        },
+        }
+        if all(token is None or token in ids for token in (cls, sep))
+        else None,  # which `complete` makes when they have ids
         "decoder": {"type": "WordPiece", "prefix": suffix_indicator, "cleanup": True},
         "model": {
             "type": "WordPiece",
@@ -77,6 +77,23 @@ def word_piece_spec(
             "vocab": ids,
         },
     }
+
+
+def _add_unknown(ids: dict[str, int], names: Mapping[str, str | None]) -> None:
+    """Give the unknown token an id where the vocabulary has none, and say what it lacks."""
+    roles = ("unk_token", "cls_token", "sep_token")
+    lacking = {role: token for role in roles if (token := names[role]) and token not in ids}
+    if not lacking:
+        return
+    warnings.warn(
+        f"the vocabulary of {len(ids)} tokens has no "
+        + ", ".join(f"{token!r}, which is the {role}" for role, token in lacking.items())
+        + ": its id comes after those of the vocabulary. If the model has no such row, add the "
+        "token, or name the right one in tokenizer_config.json",
+        stacklevel=2,
+    )
+    if "unk_token" in lacking:
+        ids[lacking["unk_token"]] = max(ids.values()) + 1
 
 
 def special(token: str | None, segment: int) -> dict[str, Any] | None:
@@ -135,13 +152,19 @@ def complete(
     """The description as it is used, and which token plays which role.
 
     Padding and truncation left over from training are dropped, and BERT's options in the config
-    win over the description's, as they do in transformers.
+    win over the description's, as they do in transformers. So do the special tokens that the
+    config's class puts around a text, where the description has none.
     """
     try:
         added = [dict(token) for token in spec.get("added_tokens") or []]
         spec = {**spec, "padding": None, "truncation": None, "added_tokens": added}
         roles = role_tokens(spec, config)
-        add_missing(added, dict(model_ids(spec["model"])), roles, config)
+        ids = dict(model_ids(spec["model"]))
+        add_missing(added, ids, roles, config)
+        ids |= {token["content"]: token["id"] for token in added}
+        if (spec.get("post_processor") or {}).get("type") in (None, "ByteLevel"):
+            made = class_template(spec, config, roles, ids)
+            spec["post_processor"] = made or spec.get("post_processor")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -153,6 +176,11 @@ def complete(
     generic = config.get("tokenizer_class") in GENERIC_CLASSES
     if normalizer.get("type") == "BertNormalizer" and not generic:
         spec["normalizer"] = {**normalizer, **bert_options(config)}
+    # The classes that take the config's word on it, whatever the description says.
+    level = spec.get("pre_tokenizer") or {}
+    if level.get("type") == "ByteLevel" and kind_of(config, {}) in PREFIX_CLASSES:
+        prefix = config.get("add_prefix_space") or False
+        spec["pre_tokenizer"] = {**level, "add_prefix_space": prefix}
     return spec, roles
 
 

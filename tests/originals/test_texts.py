@@ -61,7 +61,7 @@ def test_where_the_case_is_known_there_is_no_warning(tmp_path):
 def test_what_a_config_says_of_the_case_is_kept(tmp_path):
     said = {"do_lower_case": False, "model_max_length": 9}
     folder = google(tmp_path / "a", LOWER, tokenizer_config=said)
-    assert Tokenizer.from_folder(folder).config == said
+    assert said.items() <= Tokenizer.from_folder(folder).config.items()
     told = google(tmp_path / "b", CASED, tokenizer_config={"model_max_length": 9})
     config = Tokenizer.from_folder(told).config
     assert (config["do_lower_case"], config["model_max_length"]) == (False, 9)

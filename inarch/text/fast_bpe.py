@@ -1,0 +1,134 @@
+"""Byte pairs of words, with a dictionary of counts: PhoBERT's and BERTweet's tokenizers.
+
+Both come from fairseq with fastBPE: `bpe.codes` are merges, of which the last piece of a word ends
+in `</w>`, and `vocab.txt` is a dictionary in which all other pieces end in `@@`. What isn't in the
+dictionary is unknown, also where it is a piece of the merges. Source: transformers,
+models/phobert/tokenization_phobert.py and models/bertweet/tokenization_bertweet.py.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from inarch.errors import CheckpointError, ConfigError
+from inarch.text import roles
+from inarch.text.files import CODES_FILE, VOCABULARY_FILE
+from inarch.text.spec import content, extra_content
+
+KINDS = ("PhobertTokenizer", "BertweetTokenizer")
+END, WITHIN = "</w>", "@@"
+# What Python's `\s` matches, which Rust's doesn't quite.
+SPACES = "\t\n\v\f\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# Where the config of such a tokenizer keeps the dictionary, and the dictionary's id of each piece.
+DICTIONARY, PIECE_IDS = "fairseq_dictionary", "fairseq_piece_ids"
+
+
+def fast_bpe_spec(
+    vocabulary: str, codes: str, config: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content of a tokenizer.json, and the config with the dictionary's ids.
+
+    Args:
+        vocabulary: the text of vocab.txt.
+        codes: the text of bpe.codes.
+        config: the tokenizer_config.json, completed by `roles.ROBERTA`.
+
+    Raises:
+        CheckpointError: a line of the dictionary has no count.
+        ConfigError: BERTweet's normalization of tweets is asked for.
+    """
+    if config.get("normalization"):
+        raise ConfigError(
+            f"normalization is {config['normalization']!r} in tokenizer_config.json: BERTweet's "
+            "rewriting of tweets isn't done here. Normalize texts before they are given, and set "
+            "it to false"
+        )
+    merges = _merges(codes)
+    ids = _dictionary(vocabulary, config)
+    unknown = ids[content(config["unk_token"], "unk_token") or ""]
+    letters = [
+        piece
+        for token in ids
+        for piece in (token.removesuffix(WITHIN), token + END)
+        if len(piece.removesuffix(END)) == 1
+    ]
+    special = _special(config)
+    merged = (piece for a, b in merges for piece in (a, b, a + b))
+    pieces = dict.fromkeys([*special, *letters, *merged])
+    found = [
+        ids[piece] if piece in special else ids.get(_as_listed(piece), unknown) for piece in pieces
+    ]
+    spec: dict[str, Any] = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": {
+            "type": "Split",
+            "pattern": {"Regex": f"[^{SPACES}]+\n?"},
+            "behavior": "Removed",
+            "invert": True,
+        },
+        "post_processor": None,
+        "decoder": None,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": content(config["unk_token"], "unk_token"),
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": END,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {piece: index for index, piece in enumerate(pieces)},
+            "merges": [list(pair) for pair in merges],
+        },
+    }
+    return spec, {**config, DICTIONARY: ids, PIECE_IDS: found}
+
+
+def _as_listed(piece: str) -> str:
+    """A piece as the dictionary writes it."""
+    return piece.removesuffix(END) if piece.endswith(END) else piece + WITHIN
+
+
+def _merges(codes: str) -> list[tuple[str, str]]:
+    """The pairs of bpe.codes, whose lines end in a count; the last line must end."""
+    pairs = [tuple(line.split()[:-1]) for line in codes.split("\n")[:-1]]
+    # Of a pair that occurs twice the last place counts, as in a dict.
+    ranks = {pair: rank for rank, pair in enumerate(pairs) if len(pair) == 2}
+    return sorted(ranks, key=ranks.__getitem__)  # type: ignore[arg-type]
+
+
+def _special(config: Mapping[str, Any]) -> list[str]:
+    """The tokens that are none of the dictionary's pieces, in the order in which they get ids."""
+    extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    named = [*_declared(config), *(content(config.get(role), role) for role in roles.ROLES)]
+    named += map(extra_content, extra.values() if isinstance(extra, Mapping) else extra)
+    return list(dict.fromkeys(token for token in named if token))
+
+
+def _declared(config: Mapping[str, Any]) -> dict[str, int]:
+    declared = config.get("added_tokens_decoder") or {}
+    return {extra_content(token) or "": int(index) for index, token in declared.items()}
+
+
+def _dictionary(text: str, config: Mapping[str, Any]) -> dict[str, int]:
+    """Token to id: four special tokens, the lines of vocab.txt, and the tokens that are added."""
+    ids: dict[str, int] = {}
+    for role in ("bos_token", "pad_token", "eos_token", "unk_token"):
+        ids[content(config[role], role) or ""] = len(ids)
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+        token, space, _ = line.strip().rpartition(" ")
+        if not space:
+            raise CheckpointError(
+                f"line {number} of {VOCABULARY_FILE} isn't a token and a count with a space "
+                f"between, as beside {CODES_FILE}; the file may be damaged: fetch it again."
+            )
+        ids[token] = len(ids)
+    for token, index in _declared(config).items():
+        ids.setdefault(token, index)
+    for token in _special(config):
+        ids.setdefault(token, max(ids.values()) + 1)
+    return ids

@@ -1,0 +1,104 @@
+"""PhoBERT's and BERTweet's tokenizers, whose ids are those of fairseq's dictionary."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from inarch.errors import CheckpointError
+from inarch.text.encoding import Encoding
+from inarch.text.fast_bpe import DICTIONARY, PIECE_IDS, WITHIN
+from inarch.text.guard import checked_ids
+from inarch.text.tokenizer import Tokenizer
+
+
+class FastBpeTokenizer(Tokenizer):
+    """PhoBERT's or BERTweet's tokenizer (Nguyen and Nguyen, 2020, arXiv:2003.00744).
+
+    Loaded by `Tokenizer.from_folder` from `vocab.txt` and `bpe.codes`.
+    """
+
+    @classmethod
+    def _is_of(cls, spec: str, config: Mapping[str, Any]) -> bool:
+        return PIECE_IDS in config and DICTIONARY in config
+
+    def _read_vocabulary(self) -> dict[str, int]:
+        pieces = super()._read_vocabulary()
+        ids, table = self.config.get(DICTIONARY), self.config.get(PIECE_IDS)
+        if (
+            not isinstance(ids, dict)
+            or not isinstance(table, list)
+            or not all(type(index) is int and index >= 0 for index in (*ids.values(), *table))
+            or max(pieces.values()) >= len(table)
+            or not self._roles.items()
+            or not ids.keys() >= {*self._roles.values(), *self._variants.control}
+        ):
+            raise CheckpointError(
+                f"{DICTIONARY} and {PIECE_IDS} aren't the ids of the tokenizer's pieces; load it "
+                "from its files again."
+            )
+        self._table = table
+        return dict(ids)
+
+    def encode(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+        allow_special: Collection[str] | str = (),
+    ) -> Encoding:
+        """Encode one text, or a text and its `pair`. See `Tokenizer.encode`."""
+        found = super().encode(
+            text,
+            pair,
+            max_length=max_length,
+            add_special_tokens=add_special_tokens,
+            allow_special=allow_special,
+        )
+        return DictionaryEncoding(found, self._table, self._tokens)
+
+    __call__ = encode
+
+    def encode_batch(
+        self,
+        texts: Sequence[str | tuple[str, str]],
+        *,
+        max_length: int | None = None,
+        add_special_tokens: bool = True,
+        allow_special: Collection[str] | str = (),
+    ) -> list[Encoding]:
+        """Encode many texts or `(text, pair)` tuples, in order. See `Tokenizer.encode`."""
+        found = super().encode_batch(
+            texts,
+            max_length=max_length,
+            add_special_tokens=add_special_tokens,
+            allow_special=allow_special,
+        )
+        return [DictionaryEncoding(each, self._table, self._tokens) for each in found]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
+        """The text of a row of ids (a list or a one-dimensional array)."""
+        values = checked_ids(ids, self._tokens, self.vocabulary_size)
+        kept = [i for i in values if not (skip_special_tokens and i in self.special_ids)]
+        return " ".join(self._tokens[i] for i in kept).replace(f"{WITHIN} ", "").strip()
+
+
+class DictionaryEncoding(Encoding):
+    """An encoding whose ids and tokens are those of a dictionary, not of the merges."""
+
+    __slots__ = ("_table", "_words")
+
+    def __init__(self, encoding: Encoding, table: Sequence[int], words: Mapping[int, str]):
+        super().__init__(encoding._raw)
+        self._table = table
+        self._words = words
+
+    @property
+    def ids(self) -> list[int]:
+        """Token ids."""
+        return [self._table[piece] for piece in self._raw.ids]
+
+    @property
+    def tokens(self) -> list[str]:
+        """Tokens as the dictionary writes them."""
+        return [self._words[index] for index in self.ids]
