@@ -18,6 +18,8 @@ import numpy as np
 
 import inarch.json_fields as json_fields
 from inarch.checkpoints.mapped import MappedFile
+from inarch.checkpoints.other_formats import others_in
+from inarch.checkpoints.tf_h5_file import TensorFlowH5File
 from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
 from inarch.errors import CheckpointFileError
@@ -113,7 +115,16 @@ WEIGHT_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
+    "tf_model.h5",
 )
+_FORMATS = {".safetensors": "safetensors", ".bin": "torch", ".h5": "tensorflow"}
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    "safetensors": SafetensorsFile,
+    "torch": TorchFile,
+    "tensorflow": TensorFlowH5File,
+}
 
 
 def open_weights(folder: Path) -> Weights:
@@ -129,19 +140,21 @@ def open_weights(folder: Path) -> Weights:
         if path.is_file():
             break
     else:
+        found = others_in(folder)
         raise CheckpointFileError(
-            f"{folder} holds no weights; looked for {', '.join(WEIGHT_FILES)}"
+            f"{folder} holds no weights that are read here; looked for {', '.join(WEIGHT_FILES)}"
+            + (f"; found {'; '.join(found)}" if found else "")
         )
     listed = _weight_map(path) if path.suffix == ".json" else {}
     names = list(dict.fromkeys(listed.values())) or [path.name]
-    kind = SafetensorsFile if ".safetensors" in path.name else TorchFile
-    readers = [kind(folder / name) for name in names]
+    form = next(form for suffix, form in _FORMATS.items() if suffix in path.name)
+    readers = [_READERS[form](folder / name) for name in names]
     for reader in readers:
         if isinstance(reader, TorchFile):
             reader.refuse_others()
     weights = Weights([reader.shard for reader in readers], readers)
     _check_listed(path, listed, weights.shards)
-    weights.format = "safetensors" if kind is SafetensorsFile else "torch"
+    weights.format = form
     return weights
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,13 +122,14 @@ def _as_safetensors(shard: Shard) -> Shard:
     """The same shard under the name that a safetensors file has; torch's aren't written."""
     name = shard.filename
     if not name.endswith(".safetensors"):
-        name = name.replace("pytorch_model", "model").removesuffix(".bin") + ".safetensors"
+        stem = name.removesuffix(".bin").removesuffix(".h5")
+        name = re.sub(r"^(pytorch|tf)_model", "model", stem) + ".safetensors"
         return Shard(name, shard.tensors, {"format": "pt"})
     return shard
 
 
 def is_weight_file(name: str) -> bool:
     """Whether a file of a preset folder holds weights, so that a new save makes it stale."""
-    stem = ("model", "pytorch_model")
-    kinds = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
+    stem = ("model", "pytorch_model", "tf_model")
+    kinds = (".safetensors", ".bin", ".h5", ".safetensors.index.json", ".bin.index.json")
     return name.startswith(stem) and name.endswith(kinds)

@@ -61,6 +61,51 @@ def test_a_tied_tensor_is_read_and_written_under_its_other_name(architecture, he
         assert stored(tmp_path / f"out{number}") == stored(tmp_path / "one")
 
 
+def tensorflow_name(name, ndim):
+    """The name of transformers' TensorFlow variable for the PyTorch class's tensor."""
+    *parts, last = name.replace("cls.", "mlm___cls.").split(".")
+    parts = "/".join(parts).replace("layer/", "layer_._")
+    if "norm" in parts.lower().rpartition("/")[2]:
+        last = {"weight": "gamma", "bias": "beta"}[last]
+    elif parts.endswith("rel_embeddings"):
+        return f"tf_model/{parts}.weight:0"
+    elif last == "weight" and "_embeddings" in parts and not parts.endswith("word_embeddings"):
+        last = "embeddings"
+    elif last == "weight" and ndim > 1 and "embeddings" not in parts and "embed_" not in parts:
+        last = "kernel"
+    return f"tf_model/{parts}/{last}:0"
+
+
+@pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
+def test_a_tensorflow_file_is_read_as_the_pytorch_one(architecture, head, task, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    part = {"pooler": False} if architecture.sources[0].parts else {}
+    made = randomized(task(tiny(architecture, **part)))
+    made.save_to_preset(tmp_path / "one")
+    expected = stored(tmp_path / "one")
+    path = tmp_path / "one/model.safetensors"
+    file = SafetensorsFile(path)
+    with h5py.File(tmp_path / "one/tf_model.h5", "w") as h5:
+        h5.attrs["layer_names"] = [b"all"]
+        group = h5.create_group("all")
+        arrays = {}
+        for name in file.shard.tensors:
+            array = file.read(name)
+            key = tensorflow_name(name, array.ndim)
+            arrays[key] = array.T if key.endswith("/kernel:0") else array
+        group.attrs["weight_names"] = [key.encode() for key in arrays]
+        for key, array in arrays.items():
+            group[key] = array
+    file.close()
+    path.unlink()
+    again = task.from_preset(tmp_path / "one", preprocessor=None)
+    again.save_to_preset(tmp_path / "two")
+    assert stored(tmp_path / "two") == expected
+    assert (tmp_path / "two/model.safetensors").is_file()
+    again.save_to_preset(tmp_path / "one")
+    assert not (tmp_path / "one/tf_model.h5").exists()
+
+
 @pytest.fixture
 def strange(tmp_path):
     """A BERT with a head of someone's own, and that head's tensors."""

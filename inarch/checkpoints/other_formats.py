@@ -1,0 +1,42 @@
+"""Weight files that aren't read here, and what to do with each."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+
+_BY_TRANSFORMERS = "load it with transformers before version 5 ({}) and save it"
+# Patterns of names, what writes such a file, and the way on.
+FORMATS = (
+    ("flax_model*.msgpack*", "Flax", _BY_TRANSFORMERS.format("from_flax=True")),
+    ("tf_model*.h5*", "TensorFlow, in shards", _BY_TRANSFORMERS.format("from_tf=True")),
+    ("rust_model.ot", "Rust", "take the model's safetensors or torch files"),
+    ("*.onnx", "ONNX", "take the model that it was exported from"),
+    ("*.gguf", "GGUF", "take the model that it was quantized from"),
+    ("openvino_model.*", "OpenVINO", "take the model that it was exported from"),
+    ("*.tflite", "TensorFlow Lite", "take the model that it was exported from"),
+    ("saved_model.pb", "SavedModel", "take the model that it was exported from"),
+    ("adapter_model.*", "an adapter alone", "merge it into its model by peft (merge_and_unload)"),
+    ("*.safetensors", "safetensors", "rename it to model.safetensors if it is the whole model"),
+    ("*.bin", "torch", "rename it to pytorch_model.bin if it is the whole model"),
+    ("*.pt", "torch", "save its tensors as model.safetensors"),
+    ("*.pth", "torch", "save its tensors as model.safetensors"),
+    ("*.ckpt", "a training's state", "save its tensors as model.safetensors"),
+)
+# Entries of a folder that are looked at, and files that are named.
+MOST_SEARCHED, MOST_NAMED = 1000, 4
+
+
+def others_in(folder: Path) -> list[str]:
+    """Weight files of other formats in a folder, each with what to do, as parts of an error."""
+    files = [path for path in sorted(folder.iterdir())[:MOST_SEARCHED] if path.is_file()]
+    below = folder / "onnx"
+    if below.is_dir():
+        files += sorted(below.iterdir())[:MOST_SEARCHED]
+    found = []
+    for path in files:
+        for pattern, kind, way_on in FORMATS:
+            if fnmatch.fnmatchcase(path.name, pattern):
+                found.append(f"{path.relative_to(folder).as_posix()} ({kind}): {way_on}")
+                break
+    return found[:MOST_NAMED]
