@@ -128,6 +128,22 @@ def test_batches_hear_nearly_the_same_words(ours, clips):
         assert all(0 <= s.start < s.end <= len(clip) / 16000 + 0.01 for s in found.segments)
 
 
+def test_batches_with_times_lose_no_words(ours, clips):
+    """Pauses between clips have the model close a window before its speech ends."""
+    rest = np.zeros(40000, np.float32)
+    whole = np.concatenate([part for clip in clips for part in (clip, rest)])
+    (single,) = ours.predict([whole], temperature=0)
+    (found,) = ours.predict([whole], batched=True, timestamps="segment", temperature=0)
+    expected = str(single).split()
+    assert abs(len(str(found).split()) - len(expected)) <= 2
+    at = 0.0
+    for clip in clips:
+        end = at + len(clip) / 16000
+        told = [s for s in found.segments if s.start < end and s.end > at]
+        assert sum(min(s.end, end) - max(s.start, at) for s in told) > end - at - 1.0
+        at = end + 2.5
+
+
 def test_what_is_saved_is_loaded_and_heard_alike_by_transformers(ours, clips, tmp_path):
     transformers = pytest.importorskip("transformers")
     ours.save_to_preset(tmp_path / "saved")

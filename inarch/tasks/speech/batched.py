@@ -1,7 +1,8 @@
 """Many windows of many recordings at once: quick, and each window hears itself alone.
 
 Silence between spans of speech isn't heard. Windows are filled with neighbouring spans, so that
-few are needed (WhisperX, arXiv:2303.00747, section 2).
+few are needed (WhisperX, arXiv:2303.00747, section 2). Where a model stops before the speech of a
+window does, the rest is a window of a later batch.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from inarch.audio import HOP, WINDOW_FRAMES, merge_spans, speech_spans
 from inarch.tasks.speech.decoding import decode_with_fallback
 from inarch.tasks.speech.options import Decoded, DecodingOptions, Settings
-from inarch.tasks.speech.sequential import segments_of, time_segments
+from inarch.tasks.speech.sequential import segments_of, text_of, time_segments
 from inarch.tasks.speech.transcript import Segment
 from inarch.tasks.speech.windows import (
     FRAMES_PER_SECOND,
@@ -26,29 +27,65 @@ from inarch.tasks.speech.windows import (
     seconds,
 )
 
+# A window that ends early goes on where so much speech, in seconds, is left after its last time.
+UNSPOKEN = 1.0
+# Fewer tokens than this for each second of speech are too few: some of it was left out.
+FEWEST_TOKENS = 1.0
+
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of one of several recordings, in frames; at most a window long."""
+    """A stretch of one of several recordings, in frames; at most a window long.
+
+    Attributes:
+        recording: index of the recording.
+        start: first frame.
+        size: number of frames.
+        speech: spans of frames that may hold speech, in order; parts outside don't count.
+        timed: whether it is decoded with timestamps even where none are asked for.
+    """
 
     recording: int
     start: int
     size: int
+    speech: tuple[tuple[int, int], ...] = ()
+    timed: bool = False
+
+    def after(self, frames: int) -> Stretch:
+        """The stretch without its first frames."""
+        return replace(self, start=self.start + frames, size=self.size - frames)
+
+    @property
+    def spoken(self) -> float:
+        """Seconds of it that may be speech."""
+        end = self.start + self.size
+        inside = (min(b, end) - max(a, self.start) for a, b in self.speech)
+        return seconds(sum(max(0, frames) for frames in inside))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The segments of a stretch, and the stretch that is still to be decoded, or None."""
+
+    segments: list[Segment]
+    rest: Stretch | None = None
 
 
 def stretches(index: int, audio: np.ndarray, settings: Settings) -> list[Stretch]:
     """The stretches of recording `index`, samples at 16 kHz, that hold speech."""
     frames = len(audio) // HOP
+    spans = speech_spans(audio)
+    speech = tuple((start // HOP, -(-end // HOP)) for start, end in spans)
     found = []
-    for start, end in merge_spans(speech_spans(audio)):
+    for start, end in merge_spans(spans):
         for first, last in settings.clips:
             low = max(start // HOP, round(first * FRAMES_PER_SECOND))
             high = min(-(-end // HOP), frames)
             high = high if last is None else min(high, round(last * FRAMES_PER_SECOND))
-            found += [
-                Stretch(index, at, min(WINDOW_FRAMES, high - at))
-                for at in range(low, high, WINDOW_FRAMES)
-            ]
+            for at in range(low, high, WINDOW_FRAMES):
+                size = min(WINDOW_FRAMES, high - at)
+                inside = tuple((a, b) for a, b in speech if a < at + size and b > at)
+                found.append(Stretch(index, at, size, inside))
     return found
 
 
@@ -58,18 +95,23 @@ def hear_batch(
     recordings: Sequence[Recording],
     options: DecodingOptions,
     settings: Settings,
-) -> list[list[Segment]]:
-    """The segments of each stretch of a batch, numbered later."""
+) -> list[Heard]:
+    """What is heard in each stretch of a batch, segments numbered later.
+
+    All stretches of a batch are `timed`, or none is.
+    """
     features = np.stack([recordings[s.recording].window(s.start, s.size) for s in batch])
     encoded = model.encode(features)
     prompt = settings.initial_prompt
     if prompt is not None:
         tokens = tuple(model.tokenizer.encode(" " + prompt.strip()).ids)
         options = replace(options, prompt=tokens)
+    options = replace(options, timestamps=options.timestamps or batch[0].timed)
     results = decode_with_fallback(model, encoded, len(batch), options, settings)
     heard = []
     for row, (stretch, result) in enumerate(zip(batch, results, strict=True)):
-        segments = _segments(model, stretch, result, settings)
+        found, rest = _read(stretch, result, options, settings, model)
+        segments = segments_of(found, result, stretch.start, model.tokenizer) if found else []
         if settings.words and segments:
             time_segments(
                 model, model.take(encoded, [row]), segments, stretch.size, options,
@@ -77,17 +119,38 @@ def hear_batch(
             )  # fmt: skip
         for segment in segments:
             segment.clear_if_empty()
-        heard.append([segment for segment in segments if segment.text])
+        heard.append(Heard([segment for segment in segments if segment.text], rest))
     return heard
 
 
-def _segments(
-    model: WindowModel, stretch: Stretch, result: Decoded, settings: Settings
-) -> list[Segment]:
+def _read(
+    stretch: Stretch,
+    result: Decoded,
+    options: DecodingOptions,
+    settings: Settings,
+    model: WindowModel,
+) -> tuple[Cut | None, Stretch | None]:
+    """The pieces of a stretch, None where nothing is said, and what is left of it to decode."""
     if settings.thresholds.silent(result):
-        return []
+        return None, None
+    if not options.timestamps:
+        text = text_of(result.tokens, model.tokenizer)
+        if len(text) < FEWEST_TOKENS * stretch.spoken:
+            return None, replace(stretch, timed=True)
+        return _whole(cut(result.tokens, model.tokenizer.timestamp_begin, stretch.size),
+                      stretch, model), None  # fmt: skip
     found = cut(result.tokens, model.tokenizer.timestamp_begin, stretch.size)
-    return segments_of(_whole(found, stretch, model), result, stretch.start, model.tokenizer)
+    told = _told(found)
+    if 0 < told < stretch.size:
+        rest = stretch.after(told)
+        if rest.spoken > (0 if found.rest else UNSPOKEN):
+            return replace(found, rest=[]), rest
+    return _whole(found, stretch, model), None
+
+
+def _told(found: Cut) -> int:
+    """How many frames of a window its finished pieces tell of, up to the last timestamp."""
+    return round(max((piece.end for piece in found.pieces), default=0.0) * FRAMES_PER_SECOND)
 
 
 def _whole(found: Cut, stretch: Stretch, model: WindowModel) -> Cut:

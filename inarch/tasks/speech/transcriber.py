@@ -78,10 +78,12 @@ class Transcriber:
         for language in dict.fromkeys(languages):
             options = replace(decoding, language=language)
             chosen = [s for s in waiting if languages[s.recording] == language]
-            for batch in _batches(chosen, batch_size):
+            while chosen:
+                batch, chosen = _next_batch(chosen, batch_size)
                 heard = hear_batch(self.listener, batch, recordings, options, settings)
-                for stretch, segments in zip(batch, heard, strict=True):
-                    found[stretch.recording] += segments
+                for stretch, part in zip(batch, heard, strict=True):
+                    found[stretch.recording] += part.segments
+                    chosen += [] if part.rest is None else [part.rest]
                 bar(batch[-1].recording, 1.0)
         bar(len(sounds) - 1, 1.0)
         return [
@@ -112,11 +114,16 @@ class Transcriber:
         return Transcript(tokenizer.decode(said), language or "", segments, recording.seconds)
 
 
-def _batches(stretches: Sequence[Stretch], size: int) -> Iterator[Sequence[Stretch]]:
-    return (stretches[at : at + size] for at in range(0, len(stretches), size))
+def _next_batch(waiting: list[Stretch], size: int) -> tuple[list[Stretch], list[Stretch]]:
+    """A batch of stretches that are decoded alike, and all others in their order."""
+    batch = [s for s in waiting if s.timed == waiting[0].timed][:size]
+    chosen = set(map(id, batch))
+    return batch, [s for s in waiting if id(s) not in chosen]
 
 
 def _numbered(segments: list[Segment]) -> list[Segment]:
+    """Segments in the order of time; what was left of a window was decoded after later ones."""
+    segments = sorted(segments, key=lambda segment: (segment.seek, segment.start))
     for number, segment in enumerate(segments):
         segment.id = number
     return segments

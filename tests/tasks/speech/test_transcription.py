@@ -12,7 +12,7 @@ from inarch.audio import WINDOW_FRAMES
 from inarch.errors import InputError
 from inarch.tasks.speech import FORMATS, Layout, Segment, Transcript, Word, render
 from inarch.tasks.speech.alignment import cheapest_path, median_filter
-from inarch.tasks.speech.batched import hear_batch, stretches
+from inarch.tasks.speech.batched import Stretch, hear_batch, stretches
 from inarch.tasks.speech.options import Decoded, DecodingOptions, Settings, Thresholds
 from inarch.tasks.speech.sequential import Sequential
 from inarch.tasks.speech.windows import Recording, cut
@@ -203,11 +203,12 @@ def test_batches_move_times_to_where_the_stretch_is_and_leave_nothing_out():
     options = DecodingOptions("en")
     (found,) = hear_batch(model, [stretch], [recording(60)], options, Settings())
     at = stretch.start / 100
-    assert times(found)[:2] == [
+    assert times(found.segments) == [
         (round(at, 2), round(at + 4, 2), " one"), (round(at + 4, 2), round(at + 9, 2), " two")
     ]  # fmt: skip
-    assert found[2].text == " cut off"
-    assert found[2].end == pytest.approx(at + stretch.size / 100)
+    # What is said after the last pair is decoded anew, from there.
+    assert found.rest == stretch.after(900)
+    assert found.rest.start + found.rest.size == stretch.start + stretch.size
 
 
 def test_rows_that_fail_are_decoded_again_by_themselves():
@@ -215,7 +216,59 @@ def test_rows_that_fail_are_decoded_again_by_themselves():
     batch = stretches(0, np.sin(np.arange(16000 * 70)).astype(np.float32), Settings())
     found = hear_batch(model, batch, [recording(70)], DecodingOptions("en"), Settings())
     assert [o.temperature for o in model.asked] == [0.0, 0.2]
-    assert [s.text for segments in found for s in segments] == [" better", " fine", " fine"]
+    assert [s.text for part in found for s in part.segments] == [" better", " fine", " fine"]
+
+
+def spoken_stretch(seconds, *speech):
+    spans = tuple((round(100 * a), round(100 * b)) for a, b in speech)
+    return Stretch(0, 0, round(100 * seconds), spans)
+
+
+def read(line, stretch, **options):
+    options = DecodingOptions("en", **options)
+    (found,) = hear_batch(Scripted(line), [stretch], [recording(30)], options, Settings())
+    return found
+
+
+@pytest.mark.parametrize("line", ["|0.0| one|4.0|", "|0.0| a|2.0||2.0| b|4.0|"])
+def test_a_window_closed_before_its_speech_ends_goes_on_at_its_last_time(line):
+    found = read(line, spoken_stretch(30, (0, 4), (9, 20)))
+    assert found.rest == spoken_stretch(30, (0, 4), (9, 20)).after(400)
+    assert read(line, spoken_stretch(30, (0, 4.5))).rest is None
+    assert found.segments
+
+
+def test_an_unfinished_text_without_speech_after_it_is_kept():
+    found = read("|0.0| one|4.0||4.0| two", spoken_stretch(10, (0, 4)))
+    assert [s.text for s in found.segments] == [" one", " two"]
+    assert found.rest is None
+
+
+def test_without_times_a_text_too_short_for_its_speech_is_decoded_again_with_times():
+    stretch = spoken_stretch(30, (0, 25))
+    found = read(" hm", stretch, timestamps=False)
+    assert (found.segments, found.rest.timed) == ([], True)
+    model = Scripted("|0.0| all|25.0|")
+    (again,) = hear_batch(
+        model, [found.rest], [recording(30)], DecodingOptions("en", timestamps=False), Settings()
+    )
+    assert model.asked[0].timestamps
+    assert times(again.segments) == [(0, 25, " all")]
+    assert again.rest is None
+    assert read(" a text that is long enough", stretch, timestamps=False).rest is None
+
+
+@given(st.lists(st.sampled_from(["|0.0||0.0|", "", "|3.0| a|2.0||2.0|", " b"]), min_size=1))
+def test_every_stretch_comes_to_an_end(lines):
+    model, stretch = Scripted(*lines), spoken_stretch(30, (0, 30))
+    for _ in range(16):
+        options = DecodingOptions("en")
+        (found,) = hear_batch(model, [stretch], [recording(30)], options, Settings())
+        if found.rest is None:
+            return
+        assert found.rest.start > stretch.start
+        stretch = found.rest
+    raise AssertionError(f"still {stretch}")
 
 
 # --- alignment -----------------------------------------------------------------------------------
