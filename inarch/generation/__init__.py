@@ -4,6 +4,7 @@ from inarch.generation.beam import BeamSearch
 from inarch.generation.decoder import Decoder
 from inarch.generation.generator import Generated, Generator
 from inarch.generation.patient_beam import PatientBeamSearch
+from inarch.generation.repetition import NoRepeatNgrams, RepetitionPenalty
 from inarch.generation.rules import (
     FORBIDDEN,
     MinimumLength,
@@ -24,8 +25,10 @@ __all__ = [
     "Generator",
     "Greedy",
     "MinimumLength",
+    "NoRepeatNgrams",
     "Only",
     "PatientBeamSearch",
+    "RepetitionPenalty",
     "Rule",
     "Sample",
     "Strategy",

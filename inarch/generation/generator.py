@@ -13,7 +13,7 @@ from inarch.errors import InputError
 from inarch.generation.compiled import Run, compiled
 from inarch.generation.decoder import Decoder
 from inarch.generation.program import Program
-from inarch.generation.rules import Rule
+from inarch.generation.rules import Rule, arrays_of
 from inarch.generation.strategy import Greedy, Strategy
 
 # Lengths are rounded up to these, so that few programs are compiled.
@@ -105,6 +105,7 @@ class Generator:
         inputs = self._inputs(prompts) | {
             "limits": limits,
             "arrays": strategy.arrays(len(prompts)),
+            "rules": arrays_of(program.rules, self.decoder.vocabulary_size),
         }
         tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
         if context is not None:

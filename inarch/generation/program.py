@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from inarch.generation.decoder import Decoder
-from inarch.generation.rules import Rule
+from inarch.generation.rules import Rule, bound
 from inarch.generation.strategy import State, Strategy, Task, repeated
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -24,6 +24,7 @@ class Program:
     - `padding`: int32 `[rows]`, how much padding there is; absent if there is none.
     - `limits`: int32 `[rows]`, the most tokens that each row may get.
     - `arrays`: what the strategy takes.
+    - `rules`: what each rule is fed with.
     - `context`: what the encoder gave, absent if there is none.
 
     Args:
@@ -97,7 +98,8 @@ class Program:
         }
 
     def _task(self, inputs: State) -> Task:
-        return Task(self.rules, self.end_id, self.length, inputs["limits"])
+        rules = bound(self.rules, inputs["rules"])
+        return Task(rules, self.end_id, self.length, inputs["limits"])
 
     def _places(self, decoder: Decoder, inputs: State, steps: Any, width: int) -> State:
         """Positions of the tokens at the indices `steps`, and the mask of padding if there is."""

@@ -2,10 +2,13 @@
 
 A rule is called with float32 logits `[rows, vocabulary]` and the `Trace` of what was generated
 before, and returns logits of the same shape, `FORBIDDEN` where a token may not come.
+
+A rule with numbers that may change from call to call (a `FedRule`) hands them over as arrays, and
+is equal to others of its class, so that one compiled program serves all of them.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -35,8 +38,62 @@ Rule = Callable[[Any, Trace], Any]
 
 
 @dataclass(frozen=True)
-class _OfTokens:
-    """A rule on some tokens.
+class FedRule:
+    """A rule whose numbers are arrays that a compiled program takes at each call."""
+
+    def arrays(self, size: int) -> dict[str, np.ndarray]:
+        """The rule's numbers for a vocabulary of `size` tokens.
+
+        Raises:
+            InputError: a token id is outside the vocabulary.
+        """
+        raise NotImplementedError
+
+    def apply(self, logits: Any, trace: Trace, arrays: Mapping[str, Any]) -> Any:
+        """The logits after the rule; `arrays` are tensors."""
+        raise NotImplementedError
+
+    def __call__(self, logits: Any, trace: Trace) -> Any:
+        arrays = self.arrays(logits.shape[-1])
+        return self.apply(logits, trace, {n: ops.convert_to_tensor(a) for n, a in arrays.items()})
+
+
+@dataclass(frozen=True)
+class Suppress(FedRule):
+    """Tokens that never come.
+
+    Args:
+        token_ids: their ids.
+    """
+
+    token_ids: tuple[int, ...] = field(compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token_ids", sorted_ids(self.token_ids))
+
+    def arrays(self, size: int) -> dict[str, np.ndarray]:
+        return {"barred": mask_of(self.token_ids, size)}
+
+    def apply(self, logits: Any, trace: Trace, arrays: Mapping[str, Any]) -> Any:
+        return ops.where(arrays["barred"], FORBIDDEN, logits)
+
+
+@dataclass(frozen=True)
+class SuppressAtFirst(Suppress):
+    """Tokens that don't come as the first one generated.
+
+    Args:
+        token_ids: their ids.
+    """
+
+    def apply(self, logits: Any, trace: Trace, arrays: Mapping[str, Any]) -> Any:
+        barred = ops.logical_and(arrays["barred"], ops.equal(trace.count, 0))
+        return ops.where(barred, FORBIDDEN, logits)
+
+
+@dataclass(frozen=True)
+class Only:
+    """Nothing but these tokens, such as the languages where a language is to be told.
 
     Args:
         token_ids: their ids.
@@ -46,40 +103,6 @@ class _OfTokens:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "token_ids", sorted_ids(self.token_ids))
-
-
-@dataclass(frozen=True)
-class Suppress(_OfTokens):
-    """Tokens that never come.
-
-    Args:
-        token_ids: their ids.
-    """
-
-    def __call__(self, logits: Any, trace: Trace) -> Any:
-        return ops.where(listed(self.token_ids, logits), FORBIDDEN, logits)
-
-
-@dataclass(frozen=True)
-class SuppressAtFirst(_OfTokens):
-    """Tokens that don't come as the first one generated.
-
-    Args:
-        token_ids: their ids.
-    """
-
-    def __call__(self, logits: Any, trace: Trace) -> Any:
-        barred = ops.logical_and(listed(self.token_ids, logits), ops.equal(trace.count, 0))
-        return ops.where(barred, FORBIDDEN, logits)
-
-
-@dataclass(frozen=True)
-class Only(_OfTokens):
-    """Nothing but these tokens, such as the languages where a language is to be told.
-
-    Args:
-        token_ids: their ids.
-    """
 
     def __call__(self, logits: Any, trace: Trace) -> Any:
         return ops.where(listed(self.token_ids, logits), logits, FORBIDDEN)
@@ -101,6 +124,21 @@ class MinimumLength:
         early = ops.less(trace.count, self.length)
         barred = ops.logical_and(listed((self.end_id,), logits), early)
         return ops.where(barred, FORBIDDEN, logits)
+
+
+def arrays_of(rules: Sequence[Rule], size: int) -> list[dict[str, np.ndarray]]:
+    """The numbers that each rule is fed with; none for a rule that isn't fed."""
+    return [rule.arrays(size) if isinstance(rule, FedRule) else {} for rule in rules]
+
+
+def bound(rules: Sequence[Rule], arrays: Sequence[Mapping[str, Any]]) -> list[Rule]:
+    """Rules with the tensors that they are fed with, in the order of `arrays_of`."""
+    return [
+        (lambda logits, trace, rule=rule, fed=fed: rule.apply(logits, trace, fed))
+        if isinstance(rule, FedRule)
+        else rule
+        for rule, fed in zip(rules, arrays, strict=True)
+    ]
 
 
 def applied(rules: Iterable[Rule], logits: Any, trace: Trace) -> Any:
@@ -128,7 +166,15 @@ def listed(token_ids: tuple[int, ...], logits: Any) -> Any:
     Raises:
         InputError: an id is outside the vocabulary.
     """
-    size = logits.shape[-1]
+    return ops.convert_to_tensor(mask_of(token_ids, logits.shape[-1]))
+
+
+def mask_of(token_ids: tuple[int, ...], size: int) -> np.ndarray:
+    """bool `[1, size]`: which tokens of a vocabulary are among these sorted ones.
+
+    Raises:
+        InputError: an id is outside the vocabulary.
+    """
     if token_ids and token_ids[-1] >= size:
         raise InputError(
             f"token id {token_ids[-1]} is outside the vocabulary of {size} tokens. Pass rules "
@@ -136,4 +182,4 @@ def listed(token_ids: tuple[int, ...], logits: Any) -> Any:
         )
     mask = np.zeros((1, size), bool)
     mask[:, list(token_ids)] = True
-    return ops.convert_to_tensor(mask)
+    return mask

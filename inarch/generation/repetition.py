@@ -1,0 +1,95 @@
+"""Rules against repetition: penalties on tokens that came before, and n-grams that come but once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.generation.rules import FORBIDDEN, FedRule, Trace
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty(FedRule):
+    """Tokens that were generated before are less likely to come again.
+
+    A positive logit is divided by the penalty, a negative one multiplied, once for each token
+    however often it came. Prompts don't count. Source: Keskar et al., 2019, arXiv:1909.05858,
+    section 4.1, as CTranslate2 applies it.
+
+    Args:
+        penalty: above 1 discourages repetition, below 1 encourages it.
+
+    Raises:
+        InputError: the penalty isn't above 0.
+    """
+
+    penalty: float = field(compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.penalty > 0:
+            raise InputError(f"penalty={self.penalty}. Pass a number above 0; 1 changes nothing.")
+
+    def arrays(self, size: int) -> dict[str, np.ndarray]:
+        return {"penalty": np.asarray(self.penalty, np.float32)}
+
+    def apply(self, logits: Any, trace: Trace, arrays: Mapping[str, Any]) -> Any:
+        penalty = arrays["penalty"]
+        lengths = ops.arange(trace.token_ids.shape[1], dtype="int32")[None]
+        came = ops.broadcast_to(lengths < trace.count, trace.token_ids.shape)
+        penalized = ops.where(logits < 0, logits * penalty, logits / penalty)
+        return ops.where(_tokens_where(came, trace.token_ids, logits), penalized, logits)
+
+
+@dataclass(frozen=True)
+class NoRepeatNgrams:
+    """No sequence of `size` tokens is generated twice; prompts don't count.
+
+    Source: CTranslate2's `no_repeat_ngram_size`; transformers counts the prompt, too.
+
+    Args:
+        size: number of tokens of a sequence.
+
+    Raises:
+        InputError: the size is below 1.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"size={self.size}. Pass a positive int.")
+
+    def __call__(self, logits: Any, trace: Trace) -> Any:
+        token_ids = trace.token_ids
+        length = token_ids.shape[1]
+        count = length - self.size + 1
+        if count < 1:
+            return logits
+        places = ops.arange(length, dtype="int32")[None]
+        # Sequences that are complete, by the places of their first tokens.
+        same = places[:, :count] + (self.size - 1) < trace.count
+        same = ops.broadcast_to(same, (token_ids.shape[0], count))
+        for i in range(self.size - 1):
+            here = ops.equal(places, trace.count - (self.size - 1) + i)
+            latest = ops.sum(ops.where(here, token_ids, 0), axis=1, keepdims=True)
+            same = ops.logical_and(same, ops.equal(token_ids[:, i : i + count], latest))
+        barred = _tokens_where(same, token_ids[:, self.size - 1 :], logits)
+        return ops.where(barred, FORBIDDEN, logits)
+
+
+def _tokens_where(mask: Any, token_ids: Any, logits: Any) -> Any:
+    """bool `[rows, vocabulary]`: the tokens `[rows, n]` at which a mask `[rows, n]` is true."""
+    rows, size = logits.shape
+    number = token_ids.shape[1]
+    row = ops.repeat(ops.arange(rows, dtype="int32"), number)
+    # One index for both axes: backends agree on how a flat tensor is scattered into.
+    index = ops.expand_dims(row * size + ops.reshape(ops.cast(token_ids, "int32"), (-1,)), 1)
+    found = ops.scatter(index, ops.reshape(ops.cast(mask, "float32"), (-1,)), (rows * size,))
+    return ops.reshape(found, (rows, size)) > 0

@@ -1,0 +1,99 @@
+"""Rules against repetition, held to what a plain loop over each row gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+from toy import END, VOCABULARY, heard, toy
+
+from inarch.errors import InputError
+from inarch.generation import (
+    Generator,
+    Greedy,
+    NoRepeatNgrams,
+    PatientBeamSearch,
+    RepetitionPenalty,
+    Suppress,
+    Trace,
+)
+from inarch.generation.program import Program
+
+LENGTH = 12
+ROWS = st.lists(
+    st.lists(st.integers(0, 4), min_size=LENGTH, max_size=LENGTH), min_size=2, max_size=2
+)
+
+
+def apply(rule, rows, count, logits):
+    trace = Trace(ops.convert_to_tensor(np.array(rows, "int32")), ops.convert_to_tensor(count))
+    return ops.convert_to_numpy(rule(ops.convert_to_tensor(logits), trace))
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=ROWS, count=st.integers(0, LENGTH), size=st.integers(1, 5))
+def test_no_ngram_comes_twice_and_nothing_else_is_barred(rows, count, size):
+    logits = np.zeros((2, 6), np.float32)
+    found = apply(NoRepeatNgrams(size), rows, count, logits)
+    for row, values in zip(rows, found, strict=True):
+        said = row[:count]
+        grams = {tuple(said[i : i + size]) for i in range(count - size + 1)}
+        last = tuple(said[count - size + 1 :]) if count >= size - 1 else None
+        barred = [last is not None and (*last, token) in grams for token in range(6)]
+        assert np.isneginf(values).tolist() == barred
+
+
+@settings(max_examples=15, deadline=None)
+@given(rows=ROWS, count=st.integers(0, LENGTH), penalty=st.floats(0.5, 3.0))
+def test_each_token_that_came_is_penalized_once(rows, count, penalty):
+    logits = np.linspace(-3, 3, 12).reshape(2, 6).astype(np.float32)
+    found = apply(RepetitionPenalty(penalty), rows, count, logits)
+    expected = logits.copy()
+    for row, values in zip(rows, expected, strict=True):
+        for token in set(row[:count]):
+            values[token] = (
+                values[token] * penalty if values[token] < 0 else values[token] / penalty
+            )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return Generator(toy(layers=1), END)
+
+
+@pytest.mark.parametrize("strategy", [Greedy(), PatientBeamSearch(2)])
+def test_generated_rows_hold_no_ngram_twice(generator, strategy):
+    found = generator.generate(
+        [[5], [6, 7]], context=heard(generator.decoder, 2), strategy=strategy,
+        rules=[NoRepeatNgrams(2), Suppress((END,))], max_new_tokens=20,
+    )  # fmt: skip
+    for row in found.rows():
+        pairs = list(zip(row, row[1:], strict=False))
+        assert len(row) == 20
+        assert len(set(pairs)) == len(pairs)
+
+
+def test_one_program_serves_all_penalties_and_lists_of_tokens(generator):
+    def program(penalty, tokens):
+        return Program(Greedy(), (RepetitionPenalty(penalty), Suppress(tokens)), 64, END)
+
+    assert program(1.5, (1, END)) == program(2.0, (2,))
+    assert hash(program(1.5, (1, END))) == hash(program(2.0, (2,)))
+    context, found = heard(generator.decoder, 1), set()
+    for penalty in (1.0, 1e6):
+        for barred in (END, *range(6, VOCABULARY)):
+            rules = [RepetitionPenalty(penalty), Suppress((END, barred))]
+            row, = generator.generate(
+                [[5]], context=context, rules=rules, max_new_tokens=6
+            ).rows()  # fmt: skip
+            assert barred not in row
+            assert penalty == 1.0 or len(set(row)) > 1
+            found.add(tuple(row))
+    assert len(found) > 2
+
+
+@pytest.mark.parametrize("make", [lambda: RepetitionPenalty(0.0), lambda: NoRepeatNgrams(0)])
+def test_impossible_settings_are_refused(make):
+    with pytest.raises(InputError):
+        make()
