@@ -5,6 +5,7 @@ from inarch.audio.load import load_audio
 from inarch.audio.mel import HOP, log_mel_spectrogram, mel_filters
 from inarch.audio.samples import SAMPLE_RATE
 from inarch.audio.speech import merge_spans, speech_spans
+from inarch.audio.voice import voice_spans
 from inarch.audio.window import WINDOW_FRAMES, WINDOW_SAMPLES, cut_window, pad_or_trim
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "merge_spans",
     "pad_or_trim",
     "speech_spans",
+    "voice_spans",
 ]

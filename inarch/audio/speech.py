@@ -73,9 +73,28 @@ def speech_spans(
     runs = runs[runs[:, 1] - runs[:, 0] >= 100 * min_speech]
     runs = runs + np.array([-1, 1]) * round(100 * margin)
     runs = _joined(runs.clip(0, len(levels)), 0)
-    limit = int(100 * longest)
-    cut = [part for start, end in runs for part in _cut(int(start), int(end), levels, limit)]
-    return [(start * FRAME, min(end * FRAME, len(samples))) for start, end in cut]
+    spans = [(int(start) * FRAME, min(int(end) * FRAME, len(samples))) for start, end in runs]
+    return _cut_spans(spans, levels, longest)
+
+
+def cut_spans(spans: Iterable[Span], audio: Any, longest: float = LONGEST) -> list[Span]:
+    """Spans of at most `longest` seconds: longer ones are cut where it is quietest.
+
+    Args:
+        spans: of the audio, in samples.
+        audio: float `[samples]` at 16 kHz.
+        longest: seconds, at least 1.
+    """
+    return _cut_spans(spans, _levels(check_waveform(audio)), longest)
+
+
+def _cut_spans(spans: Iterable[Span], levels: np.ndarray, longest: float) -> list[Span]:
+    found: list[Span] = []
+    for start, end in spans:
+        first, last = start // FRAME, -(-end // FRAME)
+        edges = [part[1] * FRAME for part in _cut(first, last, levels, int(100 * longest))]
+        found += zip([start, *edges[:-1]], [*edges[:-1], end], strict=True)
+    return found
 
 
 def merge_spans(spans: Iterable[Span], longest: float = LONGEST) -> list[Span]:

@@ -1,4 +1,4 @@
-"""Rules against repetition: penalties on tokens that came before, and n-grams that come but once."""
+"""Rules against repetition: penalties on tokens that came before, n-grams that come once."""
 
 from __future__ import annotations
 

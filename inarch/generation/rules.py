@@ -9,6 +9,7 @@ is equal to others of its class, so that one compiled program serves all of them
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -134,9 +135,7 @@ def arrays_of(rules: Sequence[Rule], size: int) -> list[dict[str, np.ndarray]]:
 def bound(rules: Sequence[Rule], arrays: Sequence[Mapping[str, Any]]) -> list[Rule]:
     """Rules with the tensors that they are fed with, in the order of `arrays_of`."""
     return [
-        (lambda logits, trace, rule=rule, fed=fed: rule.apply(logits, trace, fed))
-        if isinstance(rule, FedRule)
-        else rule
+        partial(rule.apply, arrays=fed) if isinstance(rule, FedRule) else rule
         for rule, fed in zip(rules, arrays, strict=True)
     ]
 

@@ -7,6 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from inarch.errors import InputError
+from inarch.tasks.speech import kinds
+from inarch.tasks.speech.configs import declared_prompt
 from inarch.tasks.speech.options import TASK, TIMESTAMPS, DecodingOptions, Settings, Thresholds
 from inarch.tasks.speech.windows import SECONDS_PER_TIMESTAMP
 from inarch.text import WhisperTokenizer
@@ -15,8 +17,13 @@ from inarch.text.languages import language_code
 SETTINGS = frozenset(f.name for f in fields(Settings)) - {"temperatures", "thresholds", "words"}
 THRESHOLDS = {f"{f.name}_threshold": f.name for f in fields(Thresholds)}
 DECODING = frozenset(f.name for f in fields(DecodingOptions)) - {
-    "language", "task", "temperature", "timestamps", "prompt"
-}  # fmt: skip
+    "language",
+    "task",
+    "temperature",
+    "timestamps",
+    "prompt",
+}
+FURTHER = frozenset({"without_timestamps"})  # fmt: skip
 # Where generation_config.json doesn't say it: a second.
 LATEST_START = 50
 
@@ -25,14 +32,16 @@ def options_of(
     tokenizer: WhisperTokenizer,
     generation: Mapping[str, Any],
     language: str | None,
-    task: str,
+    task: str | None,
     timestamps: str | None,
     temperature: float | Sequence[float],
     options: Mapping[str, Any],
+    batched: bool = False,
 ) -> tuple[DecodingOptions, Settings]:
     """How windows are decoded and put together.
 
-    The language stays None where it is to be detected.
+    The language stays None where it is to be detected. A language or task that isn't given is the
+    checkpoint's own.
 
     Args:
         tokenizer: the model's.
@@ -42,15 +51,17 @@ def options_of(
     Raises:
         InputError: an option is unknown, or has a value that can't be used with this model.
     """
-    unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING)
+    unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING - FURTHER)
     if unknown:
-        known = ", ".join(sorted(SETTINGS | THRESHOLDS.keys() | DECODING))
+        known = ", ".join(sorted(SETTINGS | THRESHOLDS.keys() | DECODING | FURTHER))
         raise InputError(f"there is no option {', '.join(unknown)}; known: {known}")
     if timestamps not in TIMESTAMPS:
         raise InputError(f'timestamps is {timestamps!r}; give None, "segment" or "word"')
+    with_times = _with_timestamps(timestamps, options.get("without_timestamps"), batched)
     latest = generation.get("max_initial_timestamp_index", LATEST_START)
     own = {"max_initial_timestamp": latest and latest * SECONDS_PER_TIMESTAMP}
     own |= {name: options[name] for name in DECODING & options.keys()}
+    own |= _as_tokens(tokenizer, own)
     limits = {name: options[given] for given, name in THRESHOLDS.items() if given in options}
     settings = Settings(
         temperatures=_several(temperature),
@@ -58,8 +69,51 @@ def options_of(
         words=timestamps == "word",
         **{name: options[name] for name in SETTINGS & options.keys()},
     )
+    if settings.multilingual:
+        _check_multilingual(tokenizer, language, batched)
+    declared_language, declared_task = declared_prompt(generation, tokenizer)
+    task = declared_task if task is None else task
+    if language is None and not settings.multilingual:
+        language = declared_language
     code = asked_language(tokenizer, language, task)
-    return DecodingOptions(language=code, task=task, **own), settings
+    return DecodingOptions(language=code, task=task, timestamps=with_times, **own), settings
+
+
+def _with_timestamps(timestamps: str | None, without: Any, batched: bool) -> bool:
+    """Whether timestamp tokens are decoded; a batched window needs to be asked for them."""
+    kinds.optional(kinds.FLAG).check("without_timestamps", without)
+    if without is not None:
+        return not without
+    return timestamps is not None or not batched
+
+
+def _as_tokens(tokenizer: WhisperTokenizer, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are lists of tokens, as tuples; text is encoded as the original does."""
+    found: dict[str, Any] = {}
+    for name in ("prefix", "hotwords"):
+        value = own.get(name)
+        if value is None:
+            found[name] = ()
+        else:
+            kinds.PREFIX.check(name, value)
+            text = tokenizer.encode(" " + value.strip()).ids if isinstance(value, str) else value
+            found[name] = tuple(text) if len(value) else ()
+    if own.get("suppress_tokens") is not None:
+        kinds.optional(kinds.TOKENS).check("suppress_tokens", own["suppress_tokens"])
+        found["suppress_tokens"] = kinds.token_ids(own["suppress_tokens"])
+    return found
+
+
+def _check_multilingual(tokenizer: WhisperTokenizer, language: str | None, batched: bool) -> None:
+    if not tokenizer.is_multilingual:
+        raise InputError("multilingual is True, and this is an English-only model; leave it out")
+    if language is not None:
+        raise InputError(
+            f"language is {language!r}, and multilingual detects it for each window; give one of "
+            "the two"
+        )
+    if batched:
+        raise InputError("multilingual goes with batched=False: a batch has one language")
 
 
 def asked_language(tokenizer: WhisperTokenizer, language: str | None, task: str) -> str | None:

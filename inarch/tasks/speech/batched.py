@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inarch.audio import HOP, WINDOW_FRAMES, merge_spans, speech_spans
+from inarch.audio import HOP, WINDOW_FRAMES, merge_spans, speech_spans, voice_spans
+from inarch.audio.speech import Span, cut_spans
 from inarch.tasks.speech.decoding import decode_with_fallback
 from inarch.tasks.speech.options import Decoded, DecodingOptions, Settings
 from inarch.tasks.speech.sequential import segments_of, text_of, time_segments
@@ -74,8 +75,10 @@ class Heard:
 def stretches(index: int, audio: np.ndarray, settings: Settings) -> list[Stretch]:
     """The stretches of recording `index`, samples at 16 kHz, that hold speech."""
     frames = len(audio) // HOP
-    spans = speech_spans(audio)
-    speech = tuple((start // HOP, -(-end // HOP)) for start, end in spans)
+    spans = _to_hear(audio, settings)
+    # Silence that is decoded on demand isn't speech that a window may leave out.
+    spoken = spans if settings.skip_silence or settings.vad_filter else speech_spans(audio)
+    speech = tuple((start // HOP, -(-end // HOP)) for start, end in spoken)
     found = []
     for start, end in merge_spans(spans):
         for first, last in settings.clips:
@@ -87,6 +90,14 @@ def stretches(index: int, audio: np.ndarray, settings: Settings) -> list[Stretch
                 inside = tuple((a, b) for a, b in speech if a < at + size and b > at)
                 found.append(Stretch(index, at, size, inside))
     return found
+
+
+def _to_hear(audio: np.ndarray, settings: Settings) -> list[Span]:
+    """Spans of samples at 16 kHz, short enough for a window."""
+    if settings.vad_filter:
+        return cut_spans(voice_spans(audio, settings.vad_filter), audio)
+    whole = [(0, len(audio))] if len(audio) else []
+    return speech_spans(audio) if settings.skip_silence else cut_spans(whole, audio)
 
 
 def hear_batch(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from inarch.audio import HOP, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SAMPLES
+from inarch.checks import shown
+from inarch.errors import ConfigError
 from inarch.text import WhisperTokenizer
 
 GENERATION = "generation_config.json"
 PREPROCESSOR = "preprocessor_config.json"
+# Where there is no generation_config.json, these of config.json count.
+IN_CONFIG = ("forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens")
 
 
 def generation_config(tokenizer: WhisperTokenizer | None, max_length: int) -> dict[str, Any]:
@@ -59,3 +64,64 @@ def preprocessor_config(num_mels: int) -> dict[str, Any]:
         "padding_value": 0.0,
         "return_attention_mask": False,
     }
+
+
+def declared_generation(generation: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of generation_config.json; without it, what config.json holds of it.
+
+    Args:
+        generation: the content of generation_config.json, empty where there is no such file.
+        config: the content of config.json.
+    """
+    found = generation or {n: config[n] for n in IN_CONFIG if config.get(n) is not None}
+    return dict(found)
+
+
+def declared_prompt(
+    generation: Mapping[str, Any], tokenizer: WhisperTokenizer
+) -> tuple[str | None, str]:
+    """The language, None where it is to be detected, and the task of a checkpoint's configuration.
+
+    As in transformers, `forced_decoder_ids` count where neither `language` nor `task` is there.
+
+    Raises:
+        ConfigError: a value isn't of its kind.
+    """
+    language, task = generation.get("language"), generation.get("task")
+    for name, value in {"language": language, "task": task}.items():
+        if not isinstance(value, str | None):
+            raise ConfigError(f"{GENERATION} has {name}={shown(value)}; it must be a string")
+    if language is None and task is None:
+        language, task = _forced_prompt(generation.get("forced_decoder_ids"), tokenizer)
+    if not tokenizer.is_multilingual:
+        # Some English-only checkpoints name a task, which is the only one they have.
+        return None, task or "transcribe"
+    if language is not None:
+        language = language.removeprefix("<|").removesuffix("|>")
+    return language, task or "transcribe"
+
+
+def _forced_prompt(forced: Any, tokenizer: WhisperTokenizer) -> tuple[str | None, str | None]:
+    """Language and task among forced tokens, `[[1, 50259], [2, 50359], [3, 50363]]`."""
+    if forced is None:
+        return None, None
+    if not isinstance(forced, list) or not all(map(_is_forced, forced)):
+        raise ConfigError(
+            f"forced_decoder_ids is {shown(forced)}; it must be a list of [position, token id]"
+        )
+    token_ids = {token_id for _, token_id in forced}
+    codes = [code for code, token_id in tokenizer.languages.items() if token_id in token_ids]
+    tasks = {tokenizer.transcribe: "transcribe", tokenizer.translate: "translate"}
+    named = [task for token_id, task in tasks.items() if token_id in token_ids]
+    if not tokenizer.is_multilingual:
+        return None, None
+    return next(iter(codes), None), next(iter(named), None)
+
+
+def _is_forced(pair: Any) -> bool:
+    return (
+        isinstance(pair, list)
+        and len(pair) == 2
+        and type(pair[0]) is int
+        and (pair[1] is None or type(pair[1]) is int)
+    )

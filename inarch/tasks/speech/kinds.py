@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
@@ -75,15 +76,38 @@ def _is_clip(value: Any) -> bool:
     return AT_LEAST_0.takes(start) and (end is None or AT_LEAST_0.takes(end))
 
 
+def token_ids(value: Any, least: int = -1) -> tuple[int, ...] | None:
+    """Token ids from a list or from text such as "1,2"; None where it holds anything else."""
+    try:
+        ids = [int(v) for v in value.split(",") if v.strip()] if isinstance(value, str) else value
+    except ValueError:
+        return None
+    whole = all(isinstance(i, Integral) and not isinstance(i, bool) for i in ids)
+    found = tuple(int(i) for i in ids) if whole else (least - 1,)
+    return found if min(found, default=least) >= least else None
+
+
 FLAG = Kind("True or False", (bool, np.bool_))
 TEXT = Kind("text", (str,))
 WHOLE = Kind("a whole number", (Integral,))
+NATURAL = Kind("a whole number, at least 0", (Integral,), lambda value: value >= 0)
 COUNT = Kind("a whole number, at least 1", (Integral,), lambda value: value >= 1)
 # NaN isn't equal to itself, nor above or below anything.
 NUMBER = Kind("a number", (Real,), lambda value: value == value)
 AT_LEAST_0 = Kind("a number, at least 0", (Real,), lambda value: 0 <= value < math.inf)
 ABOVE_0 = Kind("a number above 0", (Real,), lambda value: 0 < value < math.inf)
 SHARE = Kind("a number from 0 to 1", (Real,), lambda value: 0 <= value <= 1)
+VAD = Kind("True, False or the path of Silero's ONNX model", (bool, np.bool_, str, os.PathLike))
+TOKENS = Kind(
+    "a list of token ids, or text of ids with commas between them; -1 stands for the model's own",
+    (str, list, tuple, np.ndarray),
+    lambda value: token_ids(value) is not None,
+)
+PREFIX = Kind(
+    "text, or a list of token ids",
+    (str, list, tuple, np.ndarray),
+    lambda value: isinstance(value, str) or token_ids(value, least=0) is not None,
+)
 CLIPS = Kind(
     "a list of stretches (start, end) in seconds; an end of None is the recording's",
     (list, tuple, np.ndarray),

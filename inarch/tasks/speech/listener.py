@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -17,19 +16,16 @@ from inarch.generation import (
     Greedy,
     Only,
     PatientBeamSearch,
-    Rule,
     Sample,
     Strategy,
-    Suppress,
-    SuppressAtFirst,
-    TimestampRule,
 )
 from inarch.generation.compiled import function_of_model
 from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks.forward import compiled, compiles_per_shape
 from inarch.tasks.speech.alignment import alignment_matrix, time_words
 from inarch.tasks.speech.options import Decoded, DecodingOptions
-from inarch.tasks.speech.windows import FRAMES_PER_TIMESTAMP, SECONDS_PER_TIMESTAMP
+from inarch.tasks.speech.rules import rules_of
+from inarch.tasks.speech.windows import FRAMES_PER_TIMESTAMP
 from inarch.tasks.speech.words import WordTiming
 
 # Lengths of aligned sequences are rounded up to a multiple, so that few programs are compiled.
@@ -95,15 +91,15 @@ class Listener:
         start = self._start(options)
         rows = len(encoded["output"])
         filled = self._filled(encoded, rows)
-        before = self._told(options.prompt)
-        prompt = [*before, *start]
+        prefix = self._prefix(options, len(start))
+        prompt = [*self._told(options), *start, *prefix]
         generated = self._generator.generate(
             [prompt] * _filled(rows),
             context=filled["context"],
             strategy=self._strategy(options),
-            rules=self._rules(options),
+            rules=rules_of(options, self.tokenizer, self.generation, self._decoder.vocabulary_size),
             max_new_tokens=options.max_tokens or self._decoder.max_length // 2,
-            watch=-len(start),
+            watch=-len(start) - len(prefix),
         )
         assert generated.watched is not None
         silence = _softmax(generated.watched)[:, self.tokenizer.no_speech]
@@ -154,11 +150,27 @@ class Listener:
     def _start(self, options: DecodingOptions) -> tuple[int, ...]:
         return self.tokenizer.start_sequence(options.language, options.task, options.timestamps)
 
-    def _told(self, prompt: Sequence[int]) -> list[int]:
-        """The tokens before the start: what was said before, as much as there is room for."""
-        if not prompt:
+    def _told(self, options: DecodingOptions) -> list[int]:
+        """The tokens before the start: hotwords, and what was said before; as many as fit."""
+        hotwords, limit = options.hotwords[: self.prompt_limit], self.prompt_limit
+        if not hotwords and not options.prompt:
             return []
-        return [self.tokenizer.start_of_prev, *prompt[-self.prompt_limit :]]
+        # Beside hotwords a quarter of the positions is kept for what is said.
+        room = 3 * self._decoder.max_length // 4 - len(hotwords) - len(self._start(options)) - 1
+        limit = min(limit, max(room, 0)) if hotwords else limit
+        before = options.prompt[-limit:] if limit else ()
+        return [self.tokenizer.start_of_prev, *hotwords, *before]
+
+    def _prefix(self, options: DecodingOptions, start: int) -> tuple[int, ...]:
+        """The tokens after the start of `start` tokens; with a most of new tokens, what fits."""
+        half = self._decoder.max_length // 2
+        room = half - options.max_tokens if options.max_tokens is not None else 0
+        prefix = options.prefix[-room:] if room > 0 else options.prefix
+        if len(prefix) > half - start:
+            raise InputError(
+                f"prefix has {len(prefix)} tokens, and there is room for {half - start}; shorten it"
+            )
+        return prefix
 
     @property
     def prompt_limit(self) -> int:
@@ -175,38 +187,6 @@ class Listener:
                 options.beam_size, options.patience or 1.0, options.length_penalty
             )
         return Greedy()
-
-    def _rules(self, options: DecodingOptions) -> tuple[Rule, ...]:
-        rules: list[Rule] = [SuppressAtFirst(self._not_first), Suppress(self._never)]
-        if options.timestamps:
-            latest = options.max_initial_timestamp
-            rules.append(
-                TimestampRule(
-                    self.tokenizer.timestamp_begin,
-                    self.tokenizer.end_of_text,
-                    self.tokenizer.no_timestamps,
-                    None if latest is None else round(latest / SECONDS_PER_TIMESTAMP),
-                )
-            )
-        return tuple(rules)
-
-    @cached_property
-    def _never(self) -> tuple[int, ...]:
-        """Tokens that are never decoded; the tasks and the like never are, whatever is said."""
-        names = self.tokenizer
-        control = (
-            names.transcribe, names.translate, names.start_of_transcript, names.start_of_prev,
-            names.start_of_lm, names.no_speech,
-        )  # fmt: skip
-        return tuple(sorted({*self._said("suppress_tokens", names.non_speech_tokens), *control}))
-
-    @cached_property
-    def _not_first(self) -> tuple[int, ...]:
-        return self._said("begin_suppress_tokens", self.tokenizer.suppress_blank)
-
-    def _said(self, field: str, otherwise: Sequence[int]) -> tuple[int, ...]:
-        said = self.generation.get(field, otherwise)
-        return tuple(token for token in said or () if 0 <= token < self._decoder.vocabulary_size)
 
     def _alignment_heads(self) -> Sequence[Sequence[int]]:
         """The heads that follow the audio; the original takes those of the last half of layers."""

@@ -5,6 +5,7 @@ The defaults are those of openai-whisper's `transcribe` (whisper/transcribe.py).
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,12 @@ _DECODING = {
     "timestamps": kinds.FLAG,
     "max_initial_timestamp": optional(kinds.AT_LEAST_0),
     "max_tokens": optional(kinds.COUNT),
+    "suppress_tokens": optional(kinds.TOKENS),
+    "suppress_blank": kinds.FLAG,
+    "prefix": kinds.PREFIX,
+    "hotwords": kinds.PREFIX,
+    "repetition_penalty": kinds.ABOVE_0,
+    "no_repeat_ngram_size": kinds.NATURAL,
     "seed": kinds.WHOLE,
 }
 _THRESHOLDS = dict.fromkeys(("compression_ratio", "logprob", "no_speech"), optional(kinds.NUMBER))
@@ -40,6 +47,9 @@ _SETTINGS = {
     "append_punctuations": kinds.TEXT,
     "clips": kinds.CLIPS,
     "hallucination_silence_threshold": optional(kinds.AT_LEAST_0),
+    "skip_silence": kinds.FLAG,
+    "vad_filter": kinds.VAD,
+    "multilingual": kinds.FLAG,
 }
 
 
@@ -60,6 +70,16 @@ class DecodingOptions:
         prompt: tokens of what was said before.
         max_initial_timestamp: latest start of the first segment, in seconds.
         max_tokens: most tokens of a window; the model's limit where None.
+        suppress_tokens: token ids that are never decoded; -1 stands for those of the model's own
+            configuration, by default the symbols that nobody says. Tokens of tasks and the like
+            are added, unless it is empty or None, which suppresses nothing.
+        suppress_blank: whether a window must not begin with a space or with the end.
+        prefix: tokens that the window's text begins with; they aren't in the result. With
+            `max_tokens` as many of the last count as leave room for these.
+        hotwords: tokens that every window's prompt begins with, before `prompt`.
+        repetition_penalty: above 1 tokens of the window are less likely to come again
+            (arXiv:1909.05858).
+        no_repeat_ngram_size: sequences of so many tokens come but once in a window; 0 for no rule.
         seed: of what is drawn above temperature 0.
     """
 
@@ -74,12 +94,20 @@ class DecodingOptions:
     prompt: tuple[int, ...] = ()
     max_initial_timestamp: float | None = 1.0
     max_tokens: int | None = None
+    suppress_tokens: tuple[int, ...] | None = (-1,)
+    suppress_blank: bool = True
+    prefix: tuple[int, ...] = ()
+    hotwords: tuple[int, ...] = ()
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self, _DECODING)
         if self.patience is not None and self.beam_size is None:
             raise InputError(f"patience is {self.patience}, and it needs a beam_size")
+        if self.prefix and self.hotwords:
+            raise InputError("prefix and hotwords are both given; hotwords need a free beginning")
 
     def at(self, temperature: float) -> DecodingOptions:
         """These options at another temperature: beams belong to 0, samples to all above."""
@@ -166,6 +194,10 @@ class Settings:
             recording's.
         hallucination_silence_threshold: skip silence longer than this many seconds where words
             around it look invented; needs `words`.
+        skip_silence: whether windows without any sound are passed over undecoded.
+        vad_filter: whether only spans of speech are heard; or the path of Silero's ONNX model,
+            which finds them (see `inarch.audio.voice`).
+        multilingual: whether the language is detected for each window.
     """
 
     temperatures: tuple[float, ...] = TEMPERATURES
@@ -178,6 +210,9 @@ class Settings:
     append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
     clips: tuple[tuple[float, float | None], ...] = ((0.0, None),)
     hallucination_silence_threshold: float | None = None
+    skip_silence: bool = True
+    vad_filter: bool | str | os.PathLike[str] = False
+    multilingual: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self, _SETTINGS)

@@ -1,7 +1,8 @@
 """A recording from beginning to end, each window where the last one stopped to make sense.
 
-The rules are openai-whisper's (whisper/transcribe.py), and so are the segments. What differs: a
-window without any sound is passed over unheard, and a window always takes the transcript on.
+The rules are openai-whisper's (whisper/transcribe.py), and so are the segments. What differs: with
+`skip_silence` a window without any sound is passed over, no segment ends after the recording, and
+a window always takes the transcript on.
 """
 
 from __future__ import annotations
@@ -96,10 +97,12 @@ class Sequential:
     def _hear(self, seek: int, size: int) -> list[Segment]:
         """The segments of one window; moves on to the next."""
         self.seek = seek + size
-        if self.recording.silent(seek, size):
+        if self.settings.skip_silence and self.recording.silent(seek, size):
             return []
         encoded = self.model.encode(self.recording.window(seek, size)[None])
         options = replace(self.options, prompt=self.memory.prompt())
+        if self.settings.multilingual:
+            options = replace(options, language=next(iter(self.model.languages(encoded)[0])))
         (result,) = decode_with_fallback(self.model, encoded, 1, options, self.settings)
         if self.settings.thresholds.silent(result):
             return []
@@ -115,6 +118,8 @@ class Sequential:
                 return []
         for segment in segments:
             segment.clear_if_empty()
+            segment.end_by(self.recording.seconds)
+            segment.language = options.language
             segment.id = self.count
             self.count += 1
         forget = not self.settings.condition_on_previous_text or result.temperature > 0.5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +21,7 @@ from inarch.tasks.speech.asked import asked_language, options_of
 from inarch.tasks.speech.configs import (
     GENERATION,
     PREPROCESSOR,
+    declared_generation,
     generation_config,
     preprocessor_config,
 )
@@ -96,7 +96,7 @@ class SpeechToText(OverTokens):
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         found = {
-            "generation": checkpoint.beside(GENERATION),
+            "generation": declared_generation(checkpoint.beside(GENERATION), checkpoint.config),
             # An original says too little beside its weights for transformers to generate by.
             "files": {} if checkpoint.original else checkpoint.texts_beside(),
         }
@@ -137,11 +137,12 @@ class SpeechToText(OverTokens):
         callbacks: Any = None,
         *,
         language: str | None = None,
-        task: str = "transcribe",
+        task: str | None = None,
         timestamps: str | None = None,
         temperature: float | Sequence[float] = TEMPERATURES,
         batched: bool = False,
         sample_rate: int | None = None,
+        on_segment: Callable[[Segment], None] | None = None,
         **options: Any,
     ) -> Any:
         """The transcript of each sound, in the caller's order.
@@ -156,17 +157,21 @@ class SpeechToText(OverTokens):
             batch_size: windows that are heard at once, 8 where not given; where `batched`.
             verbose: progress bar; by default on a terminal only.
             steps, callbacks: of prepared inputs alone.
-            language: code or English name; it is detected where not given.
-            task: "transcribe", or "translate" into English.
+            language: code or English name; where not given, that of generation_config.json; where
+                there is none, it is detected.
+            task: "transcribe", or "translate" into English; where not given, that of
+                generation_config.json, else "transcribe".
             timestamps: "word" times words; "segment" has every batched window tell times, which
                 None leaves out. Without `batched` there are always times of segments.
             temperature: 0 for the likeliest tokens; of several, the next is tried when a text
                 repeats itself or is improbable.
             batched: whether windows are heard in batches.
             sample_rate: samples per second of arrays, 16,000 by default.
+            on_segment: called with each segment as soon as its window was heard; where `batched`,
+                once its sound is finished.
             options: `beam_size`, `initial_prompt`, and all else of `Settings` and
-                `DecodingOptions`; `compression_ratio_threshold`, `logprob_threshold` and
-                `no_speech_threshold`.
+                `DecodingOptions`, whose lists of tokens may be texts; `without_timestamps`;
+                `compression_ratio_threshold`, `logprob_threshold` and `no_speech_threshold`.
 
         Raises:
             AudioFileError: a file is absent, or no sound.
@@ -174,20 +179,25 @@ class SpeechToText(OverTokens):
         """
         if self.preprocessor is None or isinstance(x, Mapping):
             return keras.Model.predict(self, x, batch_size, verbose, steps, callbacks)
-        decoding, settings = self._asked(language, task, timestamps, temperature, options)
         FLAG.check("batched", batched)
+        asked = (language, task, timestamps, temperature, options, batched)
+        decoding, settings = self._asked(*asked)
+        tell = on_segment or (lambda segment: None)
         BATCH_SIZE.check("batch_size", batch_size)
         sources = sources_of(x)
         bar = _bar(verbose, len(sources))
         if batched:
-            decoding = replace(decoding, timestamps=timestamps is not None)
             sounds = [heard(source, i, sample_rate) for i, source in enumerate(sources)]
             many = self._transcriber.transcribe_many
-            return many(sounds, decoding, settings, batch_size or 8, bar)
+            transcripts = many(sounds, decoding, settings, batch_size or 8, bar)
+            for transcript in transcripts:
+                for segment in transcript.segments:
+                    tell(segment)
+            return transcripts
         found = []
         for place, source in enumerate(sources):
             audio, progress = heard(source, place, sample_rate), partial(bar, place)
-            found.append(self._transcriber.transcribe(audio, decoding, settings, progress))
+            found.append(self._transcriber.transcribe(audio, decoding, settings, progress, tell))
         return found
 
     def stream(
@@ -195,7 +205,7 @@ class SpeechToText(OverTokens):
         source: Any,
         *,
         language: str | None = None,
-        task: str = "transcribe",
+        task: str | None = None,
         timestamps: str | None = None,
         temperature: float | Sequence[float] = TEMPERATURES,
         sample_rate: int | None = None,

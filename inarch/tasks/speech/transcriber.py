@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from inarch.audio import WINDOW_FRAMES
+from inarch.audio import HOP, WINDOW_FRAMES
 from inarch.tasks.speech.batched import Stretch, hear_batch, stretches
 from inarch.tasks.speech.listener import Listener
 from inarch.tasks.speech.options import DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor
 from inarch.tasks.speech.sequential import Sequential, text_of
+from inarch.tasks.speech.timeline import Timeline
 from inarch.tasks.speech.transcript import Segment, Transcript
-from inarch.tasks.speech.windows import Recording
+from inarch.tasks.speech.windows import Recording, seconds
 
 # Told which sound is at which share of its length.
 Bar = Callable[[int, float], None]
@@ -40,8 +41,9 @@ class Transcriber:
         self, audio: np.ndarray, decoding: DecodingOptions, settings: Settings
     ) -> Iterator[Segment]:
         """The segments of a sound, each as soon as its window was heard."""
-        run = self._run(self.preprocessor.recording(audio), decoding, settings)
-        return (segment for window in run.windows() for segment in window)
+        timeline, run = self._prepared(audio, decoding, settings)
+        put_back = timeline.put_back if timeline else lambda segment: segment
+        return (put_back(segment) for window in run.windows() for segment in window)
 
     def transcribe(
         self,
@@ -49,16 +51,19 @@ class Transcriber:
         decoding: DecodingOptions,
         settings: Settings,
         progress: Callable[[float], None],
+        on_segment: Callable[[Segment], None] = lambda segment: None,
     ) -> Transcript:
         """The transcript of a sound, each window told the text before it."""
-        recording = self.preprocessor.recording(audio)
-        run = self._run(recording, decoding, settings)
+        timeline, run = self._prepared(audio, decoding, settings)
         segments = []
         for window in run.windows():
-            segments += window
-            progress(min(run.seek / max(recording.frames, 1), 1.0))
+            for segment in window:
+                segments.append(timeline.put_back(segment) if timeline else segment)
+                on_segment(segment)
+            progress(min(run.seek / max(run.recording.frames, 1), 1.0))
         progress(1.0)
-        return self._transcript(segments, run.options.language, recording)
+        duration = seconds(len(audio) // HOP)
+        return self._transcript(segments, run.options.language, duration)
 
     def transcribe_many(
         self,
@@ -87,17 +92,24 @@ class Transcriber:
                 bar(batch[-1].recording, 1.0)
         bar(len(sounds) - 1, 1.0)
         return [
-            self._transcript(_numbered(segments), language, recording)
+            self._transcript(_numbered(segments), language, recording.seconds)
             for segments, language, recording in zip(found, languages, recordings, strict=True)
         ]
 
-    def _run(
-        self, recording: Recording, decoding: DecodingOptions, settings: Settings
-    ) -> Sequential:
+    def _prepared(
+        self, audio: np.ndarray, decoding: DecodingOptions, settings: Settings
+    ) -> tuple[Timeline | None, Sequential]:
+        """A run over a sound, and with a filter the times of what is left to be heard."""
+        timeline = None
+        if settings.vad_filter:
+            timeline = Timeline.of_speech(audio, settings)
+            audio = timeline.joined(audio)
+            settings = replace(settings, clips=((0.0, None),))
+        recording = self.preprocessor.recording(audio)
         if decoding.language is None:
             decoding = replace(decoding, language=next(iter(self._languages(recording))))
         limit = self.listener.prompt_limit
-        return Sequential(self.listener, recording, decoding, settings, limit)
+        return timeline, Sequential(self.listener, recording, decoding, settings, limit)
 
     def _languages(self, recording: Recording) -> dict[str, float]:
         start = recording.first_sound()
@@ -107,11 +119,14 @@ class Transcriber:
         return found
 
     def _transcript(
-        self, segments: list[Segment], language: str | None, recording: Recording
+        self, segments: list[Segment], language: str | None, duration: float
     ) -> Transcript:
+        for segment in segments:
+            segment.end_by(duration)
+            segment.language = segment.language or language
         tokenizer = self.preprocessor.tokenizer
         said = [token for segment in segments for token in text_of(segment.tokens, tokenizer)]
-        return Transcript(tokenizer.decode(said), language or "", segments, recording.seconds)
+        return Transcript(tokenizer.decode(said), language or "", segments, duration)
 
 
 def _next_batch(waiting: list[Stretch], size: int) -> tuple[list[Stretch], list[Stretch]]:

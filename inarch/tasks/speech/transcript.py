@@ -42,6 +42,7 @@ class Segment:
         compression_ratio: how well the text of its window compresses; repetition does very well.
         no_speech_prob: probability that nothing is said in its window.
         words: its words, where they were asked for.
+        language: code of the language that it was decoded as.
     """
 
     id: int
@@ -55,6 +56,12 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: list[Word] | None = None
+    language: str | None = None
+
+    def end_by(self, seconds: float) -> None:
+        """Let nothing begin or end after the recording of so many seconds."""
+        for part in (self, *(self.words or ())):
+            part.start, part.end = min(part.start, seconds), min(part.end, seconds)
 
     def clear_if_empty(self) -> None:
         """A segment without text or without duration holds nothing."""
@@ -62,9 +69,12 @@ class Segment:
             self.text, self.tokens = "", []
             self.words = None if self.words is None else []
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, language: bool = False) -> dict[str, Any]:
+        """The fields in openai-whisper's layout, with `language` also that of the segment."""
         found = dict(vars(self))
         words = found.pop("words")
+        if not language:
+            del found["language"]
         return found if words is None else {**found, "words": [w.to_json() for w in words]}
 
 
@@ -88,8 +98,12 @@ class Transcript:
         return self.text.strip()
 
     def to_json(self) -> dict[str, Any]:
-        """Text, segments and language, in openai-whisper's layout."""
-        segments = [segment.to_json() for segment in self.segments]
+        """Text, segments and language, in openai-whisper's layout.
+
+        Where segments differ in language, each has its own.
+        """
+        several = any(s.language not in (None, self.language) for s in self.segments)
+        segments = [segment.to_json(several) for segment in self.segments]
         return {"text": self.text, "segments": segments, "language": self.language}
 
 

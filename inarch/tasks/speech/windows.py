@@ -34,6 +34,9 @@ class WindowModel(Protocol):
     def decode(self, encoded: Any, options: DecodingOptions) -> list[Decoded]:
         """What is said in each window."""
 
+    def languages(self, encoded: Any) -> list[dict[str, float]]:
+        """How likely each language is, likeliest first, for each window."""
+
     def align(
         self, encoded: Any, tokens: Sequence[int], frames: int, options: DecodingOptions
     ) -> list[WordTiming]:
