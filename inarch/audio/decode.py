@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from inarch.audio.pipes import HEAD, states_no_length
 from inarch.audio.samples import SAMPLE_RATE, check_finite
 from inarch.errors import AudioFileError, MissingExtraError
 
@@ -28,8 +29,9 @@ def decode(file: BinaryIO, name: str) -> np.ndarray:
     """
     av = _pyav()
     try:
+        endless = states_no_length(_head(file))
         with av.open(file, metadata_errors="ignore", options=dict(OPTIONS)) as container:
-            return _Decoding(container, name).run()
+            return _Decoding(container, name, endless).run()
     except AudioFileError:
         raise
     except (av.FFmpegError, OSError, EOFError) as e:
@@ -37,6 +39,16 @@ def decode(file: BinaryIO, name: str) -> np.ndarray:
             f"{name} can't be decoded: {getattr(e, 'strerror', None) or e}. Pass a file of sound "
             "that FFmpeg can read, whole and not a playlist"
         ) from e
+
+
+def _head(file: BinaryIO) -> bytes:
+    """The first bytes of a file, which stay to be read; none where it can't go back."""
+    if getattr(file, "seekable", lambda: False)():
+        start = file.tell()
+        head = file.read(HEAD)
+        file.seek(start)
+        return head
+    return file.peek(HEAD)[:HEAD] if hasattr(file, "peek") else b""
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -92,7 +104,7 @@ class _Resampler:
 class _Decoding:
     """One pass through the best sound stream of an open file."""
 
-    def __init__(self, container: Any, name: str):
+    def __init__(self, container: Any, name: str, endless: bool = False):
         streams = container.streams
         if not streams.audio:
             kinds = sorted({stream.type for stream in streams})
@@ -100,7 +112,7 @@ class _Decoding:
                 f"{name} ({container.format.name}) has no stream of sound, only "
                 f"{', '.join(kinds) or 'none at all'}. Pass a file with one"
             )
-        self._container, self._name = container, name
+        self._container, self._name, self._endless = container, name, endless
         self._stream = streams.best("audio") or streams.audio[0]
         self._damaged = 0
         self._seconds = 0.0
@@ -122,7 +134,8 @@ class _Decoding:
 
     def _frames(self) -> Iterator[Any]:
         for packet in self._packets():
-            self._damaged += packet.is_corrupt
+            # FFmpeg calls the last packet corrupt where a file ends before its stated length.
+            self._damaged += packet.is_corrupt and not self._endless
             try:
                 frames = packet.decode()
             except _pyav().error.InvalidDataError:
@@ -142,7 +155,7 @@ class _Decoding:
     def _tell_damage(self, heard: bool) -> None:
         stream = self._stream
         stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
-        missing = stated - self._seconds
+        missing = 0.0 if self._endless else stated - self._seconds
         short = missing > max(SHORT * stated, SHORT_SECONDS)
         if not heard and (self._damaged or short):
             raise AudioFileError(

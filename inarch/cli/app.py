@@ -26,6 +26,7 @@ from inarch.cli.options import (
 from inarch.cli.texts import read_texts
 from inarch.cli.transcribe import transcribe
 from inarch.cli.verify import verify
+from inarch.cli.whisper_spelling import WhisperCommand
 from inarch.errors import CheckpointError, InarchError
 from inarch.version import __version__
 
@@ -270,7 +271,7 @@ def prove(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = Fals
         typer.echo(f"carried along: {line}")
 
 
-app.command()(transcribe)
+app.command(cls=WhisperCommand)(transcribe)
 
 
 app.command()(verify)

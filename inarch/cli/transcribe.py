@@ -2,171 +2,215 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from enum import StrEnum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from inarch.cli import output
+from inarch.cli import output, sound_files
+from inarch.cli import transcribe_options as o
 from inarch.cli.backend import choose_backend
 from inarch.cli.options import IgnoreField
-from inarch.errors import AudioFileError, CheckpointFileError, InputError
+from inarch.cli.whisper_spelling import clips_of, limit_threads, temperatures
+from inarch.errors import InarchError, InputError
 
 if TYPE_CHECKING:
-    from inarch.tasks.speech import Layout
+    from inarch.tasks.speech import Layout, Segment, Transcript
 
-
-class Format(StrEnum):
-    """What a transcript is written as."""
-
-    txt = "txt"
-    srt = "srt"
-    vtt = "vtt"
-    json = "json"
-    tsv = "tsv"
-
-
-class Kind(StrEnum):
-    """What is made of speech."""
-
-    TRANSCRIBE = "transcribe"
-    TRANSLATE = "translate"
-
-
-Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Sound of any format.")]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", metavar="PRESET", help="A folder, a name of `inarch presets`, or a hub id."
-    ),
-]
-FormatName = Annotated[Format, typer.Option("--format", "-f", help="What to write.")]
-OutputDir = Annotated[
-    Path | None,
-    typer.Option("--output-dir", "-o", help="Write a file for each there, named after it."),
-]
-Language = Annotated[
-    str | None, typer.Option(help="Code or English name; detected where not given.")
-]
-TaskName = Annotated[Kind, typer.Option(help="Write what is said, or translate it to English.")]
-Words = Annotated[bool, typer.Option("--word-timestamps", help="Time words, too.")]
-Highlight = Annotated[
-    bool, typer.Option("--highlight-words", help="Underline words in subtitles as they are said.")
-]
-LineWidth = Annotated[int | None, typer.Option(min=1, help="Most characters of a subtitle's line.")]
-LineCount = Annotated[int | None, typer.Option(min=1, help="Most lines of a subtitle.")]
-Beams = Annotated[int | None, typer.Option(min=1, help="Search so many beams in place of one.")]
-Temperature = Annotated[
-    float | None, typer.Option(min=0, help="Of sampling; without it, as high as it takes.")
-]
-Prompt = Annotated[
-    str | None, typer.Option(help="Text that comes before, such as names to expect.")
-]
-Windows = Annotated[
-    int | None,
-    typer.Option(min=1, help="Hear so many windows at once: quicker, each without the others."),
-]
+# Parameters of the command that go to the model as they are.
+TO_MODEL = (
+    "language", "best_of", "beam_size", "patience", "length_penalty", "suppress_tokens",
+    "suppress_blank", "prefix", "hotwords", "repetition_penalty", "no_repeat_ngram_size",
+    "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "initial_prompt",
+    "carry_initial_prompt", "condition_on_previous_text", "skip_silence", "multilingual",
+    "prepend_punctuations", "append_punctuations", "hallucination_silence_threshold",
+)  # fmt: skip
+TO_LAYOUT = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words")
 
 
 def transcribe(
-    files: Files,
-    model: Model,
-    format: FormatName = Format.txt,
-    output_dir: OutputDir = None,
-    language: Language = None,
-    task: TaskName = Kind.TRANSCRIBE,
-    word_timestamps: Words = False,
-    highlight_words: Highlight = False,
-    max_line_width: LineWidth = None,
-    max_line_count: LineCount = None,
-    beam_size: Beams = None,
-    temperature: Temperature = None,
-    initial_prompt: Prompt = None,
-    batch_size: Windows = None,
+    files: o.Files,
+    model: o.Model,
+    language: o.Language = None,
+    task: o.TaskName = None,
+    batch_size: o.Batch = None,
+    threads: o.Threads = 0,
+    format: o.FormatName = o.Format.txt,
+    output_dir: o.OutputDir = None,
+    verbose: o.Verbose = None,
+    temperature: o.Temperature = 0.0,
+    temperature_increment_on_fallback: o.Increment = 0.2,
+    best_of: o.BestOf = 5,
+    beam_size: o.Beams = 5,
+    patience: o.Patience = None,
+    length_penalty: o.LengthPenalty = None,
+    suppress_tokens: o.SuppressTokens = "-1",
+    suppress_blank: o.SuppressBlank = True,
+    without_timestamps: o.WithoutTimestamps = False,
+    prefix: o.Prefix = None,
+    hotwords: o.Hotwords = None,
+    repetition_penalty: o.Penalty = 1.0,
+    no_repeat_ngram_size: o.Ngrams = 0,
+    compression_ratio_threshold: o.CompressionThreshold = 2.4,
+    logprob_threshold: o.LogprobThreshold = -1.0,
+    no_speech_threshold: o.NoSpeechThreshold = 0.6,
+    initial_prompt: o.Prompt = None,
+    carry_initial_prompt: o.CarryPrompt = False,
+    condition_on_previous_text: o.Condition = True,
+    clip_timestamps: o.Clips = "0",
+    skip_silence: o.SkipSilence = True,
+    vad_filter: o.VadFilter = False,
+    vad_model: o.VadModel = None,
+    multilingual: o.Multilingual = False,
+    word_timestamps: o.Words = False,
+    prepend_punctuations: o.Prepended = o.PREPENDED,
+    append_punctuations: o.Appended = o.APPENDED,
+    hallucination_silence_threshold: o.SilenceThreshold = None,
+    highlight_words: o.Highlight = False,
+    max_line_width: o.LineWidth = None,
+    max_line_count: o.LineCount = None,
+    max_words_per_line: o.WordsPerLine = None,
     ignore_field: IgnoreField = None,
 ) -> None:
-    """What is said in sound files, exactly as openai-whisper would write it.
+    """What is said in sound files, with the options and defaults of openai-whisper's command.
 
-    A file that holds no sound is told of, and the others are heard.
+    Its spelling serves, too: --beam_size 5, --word_timestamps True. What differs: transcripts go
+    to standard output, as txt, without --output-dir. Windows without any sound are passed over
+    (--no-skip-silence decodes them), and no segment ends after the sound. --model is needed;
+    --model_dir, --device and --fp16 aren't there: the model's folder, the backend and the
+    model's dtype say it.
+
+    A file that can't be heard is named, the others are heard, and the exit code is 1.
     """
-    if (highlight_words or max_line_width or max_line_count) and not word_timestamps:
-        raise InputError(
-            "--highlight-words, --max-line-width and --max-line-count go with --word-timestamps"
-        )
-    targets = _targets(files, format, output_dir)
-    choose_backend()
-    from inarch.tasks.speech import Layout, SpeechToText
+    _run(locals())
 
-    layout = Layout(max_line_width, max_line_count, highlight_words=highlight_words)
-    asked: dict[str, Any] = {
-        "language": language, "task": task.value, "beam_size": beam_size,
-        "initial_prompt": initial_prompt, "timestamps": "word" if word_timestamps else "segment",
-    }  # fmt: skip
-    asked |= {} if temperature is None else {"temperature": temperature}
-    hear = SpeechToText.from_preset(model, ignore_fields=ignore_field or ()).predict
-    verbose = 1 if output_dir is not None and sys.stdout.isatty() else 0
-    together: dict[str, Any] = {"batch_size": batch_size, "batched": True} if batch_size else {}
-    places = list(zip(files, targets, strict=True))
-    failed = False
-    for group in [places] if together else [[place] for place in places]:
-        sounds = [(sound, target) for file, target in group if (sound := _load(file)) is not None]
-        failed |= len(sounds) < len(group)
-        found = hear([sound for sound, _ in sounds], verbose=verbose, **together, **asked)
-        for transcript, (_, target) in zip(found, sounds, strict=True):
-            _write(transcript, format, layout, target)
-    if failed:
+
+def _run(given: Mapping[str, Any]) -> None:
+    """Transcribe, as the parameters of the command say."""
+    _check(given)
+    files, folder = given["files"], given["output_dir"]
+    places = list(zip(files, sound_files.output_stems(files), strict=True))
+    there = [place for place in places if _told_of(sound_files.check_sound, place[0])]
+    if folder is not None and there:
+        sound_files.make_folder(folder)
+    if given["threads"]:
+        limit_threads(given["threads"])
+    choose_backend()
+    done = _Command(given).run(there) if there else set()
+    missing = [file for file, stem in places if stem not in done]
+    if missing and len(files) > 1:
+        output.complain(f"{len(missing)} of {len(files)} not transcribed: {', '.join(missing)}")
+    if missing:
         raise typer.Exit(1)
 
 
-def _load(file: str) -> Any:
-    """The samples of a file; None where it holds no sound, which is told: the others go on."""
-    from inarch.audio import load_audio
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse what doesn't go together."""
+    if any(given[name] for name in TO_LAYOUT) and not given["word_timestamps"]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in TO_LAYOUT)
+        raise InputError(f"{names} go with --word-timestamps")
+    if given["max_line_count"] and not given["max_line_width"]:
+        output.complain("warning: --max-line-count has no effect without --max-line-width")
+    if given["max_words_per_line"] and given["max_line_width"]:
+        output.complain("warning: --max-words-per-line has no effect with --max-line-width")
+    files, format = given["files"], given["format"]
+    sound_files.check_standard_input(files)
+    if given["output_dir"] is None and format is o.Format.all:
+        raise InputError("all formats don't fit on standard output; name a folder by --output-dir")
+    if given["output_dir"] is None and len(files) > 1 and format is not o.Format.txt:
+        raise InputError(
+            f"{len(files)} files as {format.value} don't fit on standard output; name a folder "
+            "with --output-dir"
+        )
 
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `SpeechToText.predict`."""
+    found = {name: given[name] for name in TO_MODEL}
+    first, increment = given["temperature"], given["temperature_increment_on_fallback"]
+    found |= {
+        "task": given["task"] and given["task"].value,
+        "timestamps": "word" if given["word_timestamps"] else "segment",
+        "temperature": temperatures(first, increment),
+        "clips": clips_of(given["clip_timestamps"]),
+        "vad_filter": str(given["vad_model"]) if given["vad_model"] else given["vad_filter"],
+    }
+    if given["without_timestamps"]:
+        found["without_timestamps"] = True
+    if given["batch_size"]:
+        found |= {"batched": True, "batch_size": given["batch_size"]}
+    return found
+
+
+@dataclass
+class _Command:
+    """One run of the command over files that are there."""
+
+    given: Mapping[str, Any]
+
+    def run(self, places: Sequence[tuple[str, str]]) -> set[str]:
+        """Transcribe files, each with the stem of what is written, and return the stems done."""
+        from inarch.tasks.speech import Layout, SpeechToText
+
+        options = _options(self.given)
+        layout = Layout(**{name: self.given[name] for name in TO_LAYOUT})
+        ignored = self.given["ignore_field"] or ()
+        hear = SpeechToText.from_preset(self.given["model"], ignore_fields=ignored).predict
+        folder, live = self.given["output_dir"], self._live()
+        if live:
+            options["on_segment"] = self._print
+        bar = 1 if folder is not None and not live and sys.stdout.isatty() else 0
+        done = set()
+        for group in [places] if self.given["batch_size"] else [[place] for place in places]:
+            sounds = list(_read(group))
+            found = hear([sound for sound, _, _ in sounds], verbose=bar, **options)
+            for transcript, (_, file, stem) in zip(found, sounds, strict=True):
+                if _told_of(self._write, file, transcript, stem, layout):
+                    done.add(stem)
+        return done
+
+    def _live(self) -> bool:
+        verbose = self.given["verbose"]
+        return self.given["output_dir"] is not None if verbose is None else verbose
+
+    def _print(self, segment: Segment) -> None:
+        """One segment as it comes: to standard error where transcripts go to standard output."""
+        from inarch.tasks.speech.formats import timestamp
+
+        start, end = (timestamp(t, False, ".") for t in (segment.start, segment.end))
+        line = f"[{start} --> {end}] {segment.text}"
+        typer.echo(line, err=self.given["output_dir"] is None)
+
+    def _write(self, file: str, transcript: Transcript, stem: str, layout: Layout) -> None:
+        from inarch.tasks.speech import FORMATS, render
+
+        format, folder = self.given["format"].value, self.given["output_dir"]
+        if folder is None:
+            text = render(transcript, format, layout)
+            typer.echo(text, nl=not text.endswith("\n"))
+            return
+        if stem != sound_files.own_stem(file):
+            output.complain(f"{file} is written as {stem}, since another has its name")
+        for suffix in FORMATS if format == "all" else [format]:
+            output.write_text(render(transcript, suffix, layout), Path(folder) / f"{stem}.{suffix}")
+
+
+def _read(places: Sequence[tuple[str, str]]) -> Iterator[tuple[Any, str, str]]:
+    """The samples of each file with its name and stem; one that holds no sound is told of."""
+    for file, stem in places:
+        sounds: list[Any] = []
+        if _told_of(lambda file=file, to=sounds: to.append(sound_files.read_sound(file))):
+            yield sounds[0], file, stem
+
+
+def _told_of(work: Any, *arguments: Any) -> bool:
+    """Do some work on one file; whether it succeeded. An error of ours is told, on one line."""
     try:
-        return load_audio(file)
-    except (AudioFileError, InputError) as e:
+        work(*arguments)
+    except InarchError as e:
         output.complain(e)
-        return None
-
-
-def _write(transcript: Any, format: Format, layout: Layout, target: Path | None) -> None:
-    from inarch.tasks.speech import render
-
-    text = render(transcript, format.value, layout)
-    if target is not None:
-        output.write_text(text, target)
-    else:
-        typer.echo(text, nl=not text.endswith("\n"))
-
-
-def _targets(files: list[str], format: Format, folder: Path | None) -> list[Path | None]:
-    """Where each transcript goes; refuses before the work what would fail after it."""
-    for file in files:
-        if Path(file).is_dir():
-            raise CheckpointFileError(f"{file} is a folder; give files")
-        if not Path(file).is_file():
-            raise CheckpointFileError(f"{file} can't be read: there is no such file")
-    if folder is None:
-        if len(files) > 1 and format is not Format.txt:
-            raise InputError(
-                f"{len(files)} files as {format.value} don't fit on standard output; name a folder "
-                "with --output-dir"
-            )
-        return [None] * len(files)
-    if not folder.is_dir():
-        raise CheckpointFileError(f"there is no folder {folder}; make it first")
-    if not os.access(folder, os.W_OK):
-        raise CheckpointFileError(f"{folder} can't be written to; name another folder")
-    targets = [folder / f"{Path(file).stem}.{format.value}" for file in files]
-    for i, target in enumerate(targets):
-        if target.is_dir():
-            raise CheckpointFileError(
-                f"{target} is a folder, so no transcript can be written there"
-            )
-        if target in targets[:i]:
-            first = files[targets.index(target)]
-            raise InputError(f"{first} and {files[i]} would both be written to {target}")
-    return list(targets)
+        return False
+    return True

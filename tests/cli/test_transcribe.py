@@ -1,12 +1,18 @@
 """`inarch transcribe` and `inarch demo-speech`: files in, transcripts out, errors on one line."""
 
 import importlib.util
+import os
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from inarch.cli.sound_files import output_stems
 from inarch.tasks.speech import Segment, SpeechToText, Transcript
+from inarch.tasks.speech.options import Settings
 
 
 @pytest.fixture
@@ -29,6 +35,8 @@ def asked(monkeypatch):
         def predict(self, files, *args, **options):
             calls.append((files, args, options))
             part = Segment(0, 0, 0.0, 1.5, " Hello.", [1], 0.0, -0.1, 1.0, 0.0)
+            for _ in files:
+                options.get("on_segment", lambda segment: None)(part)
             return [Transcript(" Hello.", "en", [part]) for _ in files]
 
     monkeypatch.setattr(SpeechToText, "from_preset", lambda preset: Fake())
@@ -62,27 +70,89 @@ def test_each_file_gets_its_own_in_a_folder(run, asked, sound, tmp_path):
     assert (folder / "talk.vtt").read_text().startswith("WEBVTT")
 
 
-def test_options_reach_the_task(run, asked, sound):
-    run(
-        "transcribe", str(sound), "-m", "m", "--language", "german", "--task", "translate",
-        "--word-timestamps", "--beam-size", "5", "--temperature", "0.2", "--initial-prompt", "x",
-    )  # fmt: skip
-    ((_, _, options),) = asked
-    options.pop("verbose")
-    assert options == {
-        "language": "german", "task": "translate", "timestamps": "word", "beam_size": 5,
-        "temperature": 0.2, "initial_prompt": "x",
-    }  # fmt: skip
+ORIGINAL = {
+    "language": None, "task": None, "timestamps": "segment", "best_of": 5, "beam_size": 5,
+    "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], "patience": None, "length_penalty": None,
+    "suppress_tokens": "-1", "suppress_blank": True, "prefix": None, "hotwords": None,
+    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "compression_ratio_threshold": 2.4,
+    "logprob_threshold": -1.0, "no_speech_threshold": 0.6, "initial_prompt": None,
+    "carry_initial_prompt": False, "condition_on_previous_text": True, "clips": [(0.0, None)],
+    "skip_silence": True, "vad_filter": False, "multilingual": False,
+    "prepend_punctuations": Settings().prepend_punctuations,
+    "append_punctuations": Settings().append_punctuations,
+    "hallucination_silence_threshold": None,
+}  # fmt: skip
+
+
+def options(asked):
+    """What the task was asked in the last call, but for the printing."""
+    found = {n: v for n, v in asked[-1][2].items() if n not in ("verbose", "on_segment")}
+    return found | {"temperature": pytest.approx(found["temperature"])}
+
+
+def test_defaults_are_those_of_the_originals_command(run, asked, sound):
+    assert run("transcribe", str(sound), "-m", "m").exit_code == 0
+    assert options(asked) == ORIGINAL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        ("--language german --task translate", {"language": "german", "task": "translate"}),
+        ("--word-timestamps --beam-size 3", {"timestamps": "word", "beam_size": 3}),
+        ("--word_timestamps True --beam_size None", {"timestamps": "word", "beam_size": None}),
+        ("--word_timestamps False --carry_initial_prompt=True", {"carry_initial_prompt": True}),
+        ("--condition_on_previous_text False", {"condition_on_previous_text": False}),
+        ("--condition_on_previous_text True", {}),
+        ("--no-condition-on-previous-text", {"condition_on_previous_text": False}),
+        ("--temperature 0.5", {"temperature": [0.5, 0.7, 0.9]}),
+        ("--temperature_increment_on_fallback None", {"temperature": [0.0]}),
+        ("--temperature 0.4 --temperature-increment-on-fallback 0.3",
+         {"temperature": [0.4, 0.7, 1]}),
+        ("--logprob_threshold None --no_speech_threshold 0.5",
+         {"logprob_threshold": None, "no_speech_threshold": 0.5}),
+        ("--clip_timestamps 1,2.5,4", {"clips": [(1.0, 2.5), (4.0, None)]}),
+        ("--clip_timestamps 0,5", {"clips": [(0.0, 5.0)]}),
+        ("--vad-filter --no-skip-silence", {"vad_filter": True, "skip_silence": False}),
+        ("--vad-model a/b.onnx", {"vad_filter": "a/b.onnx"}),
+        ("--without-timestamps --prefix Oh", {"without_timestamps": True, "prefix": "Oh"}),
+        ("--batch_size 4", {"batched": True, "batch_size": 4}),
+        ("--no-suppress-blank --suppress_tokens 1,2",
+         {"suppress_blank": False, "suppress_tokens": "1,2"}),
+        ("--hotwords Elinor --repetition-penalty 1.2 --no-repeat-ngram-size 3",
+         {"hotwords": "Elinor", "repetition_penalty": 1.2, "no_repeat_ngram_size": 3}),
+        ("--patience 2 --length_penalty 0.5 --best_of 3",
+         {"patience": 2.0, "length_penalty": 0.5, "best_of": 3}),
+    ],
+)  # fmt: skip
+def test_options_reach_the_task_in_either_spelling(run, asked, sound, arguments, changed):
+    result = run("transcribe", *arguments.split(), str(sound), "-m", "m")
+    assert result.exit_code == 0, result.stderr
+    assert options(asked) == ORIGINAL | changed
+
+
+def test_threads_limit_the_processors(run, asked, sound, monkeypatch):
+    given = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 1, 2}, raising=False)
+    monkeypatch.setattr(
+        os, "sched_setaffinity", lambda pid, chosen: given.append(list(chosen)), raising=False
+    )
+    assert run("transcribe", str(sound), "-m", "m", "--threads", "2").exit_code == 0
+    assert given == [[1, 2]]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["missing.wav"], "missing.wav"),
-        (["{sound}", "-o", "nowhere"], "nowhere"),
+        (["{folder}"], "is a folder"),
+        (["{sound}", "-o", "{sound}/out"], "can't be made"),
         (["{sound}", "{sound}", "-f", "srt"], "--output-dir"),
-        (["{sound}", "{sound}", "-f", "srt", "-o", "{folder}"], "talk.srt"),
+        (["{sound}", "-f", "all"], "--output-dir"),
+        (["-", "-"], "twice"),
         (["{sound}", "--highlight-words"], "--word-timestamps"),
+        (["{sound}", "--clip-timestamps", "a,b"], "clip_timestamps is 'a,b'"),
+        (["{sound}", "--temperature-increment-on-fallback", "0"], "must be above 0"),
     ],
 )
 def test_what_would_fail_is_refused_on_one_line_before_the_work(run, asked, sound, arguments, said):
@@ -92,6 +162,66 @@ def test_what_would_fail_is_refused_on_one_line_before_the_work(run, asked, soun
     assert len(result.stderr.splitlines()) == 1
     assert said in result.stderr
     assert asked == []
+
+
+@pytest.mark.parametrize("more", [[], ["--batch-size", "2"]])
+def test_the_others_go_on_where_files_are_missing_or_broken(run, asked, sound, tmp_path, more):
+    pytest.importorskip("av")
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"These are words.")
+    folder = tmp_path / "new" / "out"
+    result = run("transcribe", "gone.wav", broken, sound, "-m", "m", "-o", folder, *more)
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert "gone.wav can't be read" in lines[0]
+    assert f"{broken} can't be decoded" in lines[1]
+    assert f"2 of 3 not transcribed: gone.wav, {broken}" in lines[2]
+    assert [path.name for path in folder.iterdir()] == ["talk.txt"]
+
+
+def test_standard_input_is_a_sound(run, asked, sound, tmp_path):
+    pytest.importorskip("av")
+    result = run("transcribe", "-", "-m", "m", "-o", tmp_path, stdin=sound.read_bytes())
+    assert result.exit_code == 0, result.stderr
+    assert len(asked[0][0][0]) == 1600
+    assert (tmp_path / "stdin.txt").read_text() == "Hello.\n"
+
+
+def test_files_of_one_name_are_written_apart(run, asked, sound, tmp_path):
+    others = [tmp_path / name for name in ("a/talk.wav", "b/Talk.mp3", "b/talk-2.wav")]
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(sound.read_bytes())
+    folder = tmp_path / "out"
+    result = run("transcribe", sound, *others, "-m", "m", "-f", "srt", "-o", folder)
+    assert result.exit_code == 0, result.stderr
+    assert len(list(folder.iterdir())) == 4
+    assert (folder / "talk-2.srt").is_file()  # the one of that very name
+    assert len(result.stderr.splitlines()) == 2
+
+
+@given(st.lists(st.sampled_from(["a.wav", "b/a.wav", "A.mp3", "a-2.wav", "c/a-2.mp3", "-"])))
+def test_no_two_transcripts_have_one_name(files):
+    stems = output_stems(files)
+    assert len({stem.casefold() for stem in stems}) == len(files)
+    own = [Path(file).stem if file != "-" else "stdin" for file in files]
+    for i, stem in enumerate(own):
+        if stem.casefold() not in [o.casefold() for o in own[:i]]:
+            assert stems[i] == stem
+
+
+def test_all_formats_are_written_and_segments_printed_as_they_come(run, asked, sound, tmp_path):
+    result = run("transcribe", sound, "-m", "m", "--output_format", "all", "--output_dir", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert {p.suffix for p in tmp_path.glob("talk.*")} >= {".txt", ".srt", ".vtt", ".tsv", ".json"}
+    assert result.stdout == "[00:00.000 --> 00:01.500]  Hello.\n"
+    quiet = run("transcribe", sound, "-m", "m", "-o", tmp_path, "--verbose", "False")
+    assert quiet.exit_code == 0, quiet.stderr
+    assert "on_segment" not in asked[1][2]
+    aloud = run("transcribe", sound, "-m", "m", "--verbose")
+    assert aloud.stdout == "Hello.\n"
+    assert aloud.stderr == "[00:00.000 --> 00:01.500]  Hello.\n"
 
 
 def test_no_file_is_an_error_of_usage(run):

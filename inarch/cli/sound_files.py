@@ -1,0 +1,90 @@
+"""The sounds that `inarch transcribe` hears, and the files that it writes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import AudioFileError, CheckpointFileError, InputError
+
+STDIN = "-"
+STDIN_NAME = "stdin"
+
+
+def check_sound(file: str) -> None:
+    """Refuse before the work what can't be heard.
+
+    Raises:
+        AudioFileError: there is no such file, or it is a folder.
+    """
+    if file == STDIN:
+        return
+    if Path(file).is_dir():
+        raise AudioFileError(f"{file} is a folder; give files")
+    if not Path(file).exists():
+        raise AudioFileError(f"{file} can't be read: there is no such file")
+
+
+def read_sound(file: str) -> Any:
+    """The samples of a file, or of standard input.
+
+    Raises:
+        AudioFileError, InputError: it holds no sound.
+    """
+    from inarch.audio import load_audio
+
+    if file == STDIN:
+        return load_audio(sys.stdin.buffer.read(), name="standard input")
+    return load_audio(file)
+
+
+def own_stem(file: str) -> str:
+    """The name of a file without its suffix."""
+    return STDIN_NAME if file == STDIN else Path(file).stem
+
+
+def output_stems(files: Sequence[str]) -> list[str]:
+    """A name for the transcript of each file, without suffix; no two are the same.
+
+    A file's own name comes first; where another has it, in any case of letters, a number follows.
+    """
+    wanted = [own_stem(file) for file in files]
+    taken: set[str] = set()
+    firsts = {stem.casefold() for stem in wanted}
+    stems = []
+    for stem in wanted:
+        name, number = stem, 2
+        while name.casefold() in taken or (number > 2 and name.casefold() in firsts):
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
+        stems.append(name)
+    return stems
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, and those that it lies in.
+
+    Raises:
+        CheckpointFileError: it can't be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise CheckpointFileError(f"{folder} can't be made: {e.strerror or e}") from e
+    if not os.access(folder, os.W_OK):
+        raise CheckpointFileError(f"{folder} can't be written to; name another folder")
+
+
+def check_standard_input(files: Sequence[str]) -> None:
+    """Standard input can be read once, and isn't a terminal.
+
+    Raises:
+        InputError: it is named twice, or nothing is piped into it.
+    """
+    if files.count(STDIN) > 1:
+        raise InputError("- is given twice, and standard input can be read but once")
+    if STDIN in files and sys.stdin.isatty():
+        raise InputError("- reads a sound from standard input, and nothing is piped into it")
