@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,11 @@ def output_stems(files: Sequence[str]) -> list[str]:
     return stems
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder to write to, and those that it lies in.
+def make_folder(folder: Path, names: Iterable[str]) -> None:
+    """Make a folder for files of these names, and those that it lies in.
 
     Raises:
-        CheckpointFileError: it can't be made or written to.
+        CheckpointFileError: it can't be made or written to, or a name is taken by a folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +76,11 @@ def make_folder(folder: Path) -> None:
         raise CheckpointFileError(f"{folder} can't be made: {e.strerror or e}") from e
     if not os.access(folder, os.W_OK):
         raise CheckpointFileError(f"{folder} can't be written to; name another folder")
+    for target in (folder / name for name in names):
+        if target.is_dir():
+            raise CheckpointFileError(
+                f"{target} is a folder, so no transcript can be written there"
+            )
 
 
 def check_standard_input(files: Sequence[str]) -> None:

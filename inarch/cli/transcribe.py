@@ -95,7 +95,9 @@ def _run(given: Mapping[str, Any]) -> None:
     places = list(zip(files, sound_files.output_stems(files), strict=True))
     there = [place for place in places if _told_of(sound_files.check_sound, place[0])]
     if folder is not None and there:
-        sound_files.make_folder(folder)
+        suffixes = _suffixes(given["format"])
+        names = [f"{stem}.{suffix}" for _, stem in there for suffix in suffixes]
+        sound_files.make_folder(folder, names)
     if given["threads"]:
         limit_threads(given["threads"])
     choose_backend()
@@ -125,6 +127,12 @@ def _check(given: Mapping[str, Any]) -> None:
             f"{len(files)} files as {format.value} don't fit on standard output; name a folder "
             "with --output-dir"
         )
+
+
+def _suffixes(format: o.Format) -> list[str]:
+    """The formats that are written of each sound."""
+    every = [each.value for each in o.Format if each is not o.Format.all]
+    return every if format is o.Format.all else [format.value]
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,11 +189,12 @@ class _Command:
         from inarch.tasks.speech.formats import timestamp
 
         start, end = (timestamp(t, False, ".") for t in (segment.start, segment.end))
-        line = f"[{start} --> {end}] {segment.text}"
-        typer.echo(line, err=self.given["output_dir"] is None)
+        if segment.text.strip():
+            line = f"[{start} --> {end}] {segment.text}"
+            typer.echo(line, err=self.given["output_dir"] is None)
 
     def _write(self, file: str, transcript: Transcript, stem: str, layout: Layout) -> None:
-        from inarch.tasks.speech import FORMATS, render
+        from inarch.tasks.speech import render
 
         format, folder = self.given["format"].value, self.given["output_dir"]
         if folder is None:
@@ -194,7 +203,7 @@ class _Command:
             return
         if stem != sound_files.own_stem(file):
             output.complain(f"{file} is written as {stem}, since another has its name")
-        for suffix in FORMATS if format == "all" else [format]:
+        for suffix in _suffixes(self.given["format"]):
             output.write_text(render(transcript, suffix, layout), Path(folder) / f"{stem}.{suffix}")
 
 
