@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: make test-all")
 whisper = pytest.importorskip("whisper", reason="needs openai-whisper: make test-all")
 
+from inarch.audio import voice  # noqa: E402
 from inarch.checkpoints import transfer  # noqa: E402
 from inarch.checkpoints.plan import match  # noqa: E402
 from inarch.checkpoints.weights import TensorInfo  # noqa: E402
@@ -36,6 +37,11 @@ def clips():
     if not files:
         pytest.skip(f"needs the speech of Debian's package pocketsphinx-testdata in {CLIPS}")
     return [samples(path) for path in files]
+
+
+def silero():
+    (folder,) = importlib.util.find_spec("faster_whisper").submodule_search_locations
+    return next(Path(folder).glob("assets/silero_vad*.onnx"))
 
 
 def samples(path):
@@ -81,8 +87,14 @@ def without_noise(segment):
     return segment, np.array([*floats.values(), *chances])
 
 
-def check_equal(found, expected):
+def check_equal(found, expected, seconds):
+    """Equal but for times after the sound, of so many seconds, which are its end here."""
     assert found["text"] == expected["text"]
+    for segment in (*expected["segments"], *found["segments"]):
+        if not segment["text"]:
+            segment.pop("words", None)  # an empty segment of the original has them even so
+        for part in (segment, *segment.get("words", ())):
+            part |= {name: min(part[name], seconds) for name in ("start", "end")}
     assert len(found["segments"]) == len(expected["segments"])
     for mine, other in zip(found["segments"], expected["segments"], strict=True):
         (mine, numbers), (other, original) = without_noise(mine), without_noise(other)
@@ -95,19 +107,96 @@ def test_five_clips_are_heard_as_by_the_original(ours, theirs, clips):
     assert len(clips) == 5
     for clip, found in zip(clips, ours.predict(clips), strict=True):
         expected = whisper.transcribe(theirs, clip, fp16=False)
-        check_equal(found.to_json(), expected)
+        check_equal(found.to_json(), expected, found.duration)
         assert len(str(found)) > 20
 
 
 def test_beams_hear_what_the_originals_hear(ours, theirs, clips):
     for clip, found in zip(clips[:2], ours.predict(clips[:2], beam_size=5), strict=True):
-        check_equal(found.to_json(), whisper.transcribe(theirs, clip, fp16=False, beam_size=5))
+        expected = whisper.transcribe(theirs, clip, fp16=False, beam_size=5)
+        check_equal(found.to_json(), expected, found.duration)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"suppress_tokens": "-1,11,13"},
+        {"suppress_tokens": [290, 262, 11]},
+        {"suppress_tokens": ""},
+        {"suppress_blank": False},
+        {"without_timestamps": True},
+        {"prefix": "And Mr. John"},
+        {"prefix": [843, 1770], "initial_prompt": "Elinor, Marianne."},
+        {"prefix": "one two three four five six And Mr", "sample_len": 222},
+        {"prefix": "And Mr.", "without_timestamps": True, "beam_size": 3},
+    ],
+    ids=str,
+)
+def test_options_of_decoding_are_the_originals(ours, theirs, clips, options):
+    clip = clips[0]
+    expected = whisper.transcribe(theirs, clip, fp16=False, temperature=0.0, **options)
+    named = {"sample_len": "max_tokens"}
+    given = {named.get(name, name): value for name, value in options.items()}
+    (found,) = ours.predict([clip], temperature=0.0, **given)
+    check_equal(found.to_json(), expected, found.duration)
+    assert found.segments
+
+
+@pytest.fixture(scope="module")
+def faster(folder):
+    """CTranslate2's model of the same files, in float32."""
+    faster_whisper = pytest.importorskip("faster_whisper", reason="needs faster-whisper")
+    return faster_whisper.WhisperModel(str(folder), device="cpu", compute_type="float32")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"repetition_penalty": 1.3},
+        {"repetition_penalty": 3.0},
+        {"no_repeat_ngram_size": 1},
+        {"no_repeat_ngram_size": 3},
+        {"beam_size": 3, "repetition_penalty": 1.5, "no_repeat_ngram_size": 2},
+        {"hotwords": "Elinor, Marianne, Dashwood"},
+        {"hotwords": "Dashwood", "initial_prompt": "It is said that"},
+    ],
+    ids=str,
+)
+def test_options_of_faster_whisper_give_its_tokens(ours, faster, clips, options):
+    for clip in (clips[1], clips[4]):
+        named = {"language": "en", "temperature": 0.0, "beam_size": 1} | options
+        expected = [t for s in faster.transcribe(clip, **named)[0] for t in s.tokens]
+        (found,) = ours.predict([clip], temperature=0.0, **options)
+        assert [t for s in found.segments for t in s.tokens] == expected
+
+
+def test_speech_is_found_as_by_faster_whisper(clips):
+    vad = pytest.importorskip("faster_whisper.vad", reason="needs faster-whisper")
+    gap = np.zeros(3 * 16000, np.float32)
+    whole = np.concatenate([part for clip in clips for part in (gap, clip)])
+    expected = [(s["start"], s["end"]) for s in vad.get_speech_timestamps(whole)]
+    assert len(expected) > 3
+    found = voice.voice_spans(whole, model=silero())
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+def test_the_filter_hears_what_faster_whisper_hears(ours, faster, clips):
+    gap = np.zeros(4 * 16000, np.float32)
+    whole = np.concatenate([gap, clips[1], gap, clips[4], gap])
+    segments, _ = faster.transcribe(
+        whole, language="en", temperature=0.0, beam_size=1, vad_filter=True
+    )
+    expected = list(segments)
+    (found,) = ours.predict([whole], temperature=0.0, vad_filter=silero())
+    assert [s.tokens for s in found.segments] == [s.tokens for s in expected]
+    times = [(s.start, s.end) for s in expected]
+    np.testing.assert_allclose([(s.start, s.end) for s in found.segments], times, atol=0.02)
 
 
 def test_words_are_timed_as_by_the_original(ours, theirs, clips):
     for clip, found in zip(clips, ours.predict(clips, timestamps="word"), strict=True):
         expected = whisper.transcribe(theirs, clip, fp16=False, word_timestamps=True)
-        check_equal(found.to_json(), expected)
+        check_equal(found.to_json(), expected, found.duration)
 
 
 def test_long_audio_is_heard_window_by_window_as_by_the_original(ours, theirs, clips):
@@ -116,7 +205,8 @@ def test_long_audio_is_heard_window_by_window_as_by_the_original(ours, theirs, c
     whole = np.concatenate([part for clip in (*clips, *clips[:3]) for part in (clip, rest)])
     assert len(whole) > 40 * 16000
     (found,) = ours.predict([whole], temperature=0)
-    check_equal(found.to_json(), whisper.transcribe(theirs, whole, fp16=False, temperature=0))
+    expected = whisper.transcribe(theirs, whole, fp16=False, temperature=0)
+    check_equal(found.to_json(), expected, found.duration)
 
 
 def test_batches_hear_nearly_the_same_words(ours, clips):
