@@ -10,6 +10,7 @@ import keras
 import inarch.audio
 import inarch.generation
 import inarch.layers
+from inarch.tasks.speech.asked import FURTHER
 from inarch.tasks.speech.options import DecodingOptions, Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
@@ -40,7 +41,7 @@ def names(code):
 def known_names():
     """Methods and arguments of everything public, and the ports of models."""
     found = {field.name for cls in (DecodingOptions, Settings) for field in dataclasses.fields(cls)}
-    found |= PORTS
+    found |= PORTS | FURTHER
     for home in (inarch, inarch.layers):
         for cls in (getattr(home, name) for name in dir(home) if name[0].isupper()):
             found |= set(dir(cls))
