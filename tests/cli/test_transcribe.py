@@ -39,7 +39,7 @@ def asked(monkeypatch):
                 options.get("on_segment", lambda segment: None)(part)
             return [Transcript(" Hello.", "en", [part]) for _ in files]
 
-    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset: Fake())
+    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset, **_: Fake())
     return calls
 
 

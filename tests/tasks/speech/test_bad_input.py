@@ -55,7 +55,7 @@ HEARD = {
 @pytest.fixture
 def run(task, monkeypatch):
     """Run `inarch transcribe`; any preset is the tiny task's."""
-    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset: task)
+    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset, **_: task)
     return transcribe
 
 
@@ -159,7 +159,7 @@ def test_an_english_only_model_neither_translates_nor_knows_languages(asked, tmp
         english.predict([LOUD], temperature=0.0, **asked)
     with pytest.raises(InputError, match="English-only"):
         english.detect_language([LOUD])
-    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset: english)
+    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset, **_: english)
     (tmp_path / "a.wav").write_bytes(wav(LOUD))
     ((name, value),) = asked.items()
     given = ["transcribe", str(tmp_path / "a.wav"), "-m", "m", f"--{name}", value]
@@ -234,7 +234,9 @@ def test_a_folder_in_place_of_a_file_is_told_as_one(run, tmp_path):
 
 @pytest.mark.parametrize("kind", ["file", "taken"])
 def test_an_output_that_cannot_be_written_is_told_before_any_work(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset: pytest.fail("it was loaded"))
+    monkeypatch.setattr(
+        SpeechToText, "from_preset", lambda preset, **_: pytest.fail("it was loaded")
+    )
     (tmp_path / "a.wav").write_bytes(wav(LOUD))
     out = tmp_path / "out"
     if kind == "file":
