@@ -64,6 +64,10 @@ class InputTypeError(InarchError, TypeError):
     """An argument or an input is of a kind that can't be used."""
 
 
+class ReadOnlyError(InarchError, AttributeError):
+    """An attribute that is fixed when an object is built was to be set."""
+
+
 class MissingExtraError(InarchError, ImportError):
     """An optional dependency is needed and not installed."""
 

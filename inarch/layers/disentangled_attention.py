@@ -115,8 +115,10 @@ class DisentangledSelfAttention(keras.layers.Layer):
             if not self.share_keys and "p2c" in self.terms:
                 self.position_query_dense = self._dense("position_query", inputs_shape)
         policy = {"dtype": self.dtype_policy}
-        self.dropout_layer = keras.layers.Dropout(self.dropout, **policy)
-        self.position_dropout_layer = keras.layers.Dropout(self.position_dropout, **policy)
+        self.dropout_layer = keras.layers.Dropout(self.dropout, name="dropout", **policy)
+        self.position_dropout_layer = keras.layers.Dropout(
+            self.position_dropout, name="position_dropout", **policy
+        )
         self.built = True
 
     def _dense(self, name: str, inputs_shape: Any) -> keras.layers.Dense:

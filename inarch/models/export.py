@@ -20,6 +20,7 @@ from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError
 from inarch.models import registry
 from inarch.models.ignored import without, write_ignore_fields
+from inarch.models.layer_settings import check_not_quantized
 from inarch.models.sidecar import kept_with
 from inarch.models.variables import get_value, named_variables
 from inarch.paths import resolve_inside
@@ -58,7 +59,9 @@ def save(
 
     Raises:
         CheckpointFileError: the folder can't be written.
+        InputError: the model is quantized.
     """
+    check_not_quantized(model)
     backbone = backbone_of(model)
     sources = registry.of_backbone(type(backbone)).sources
     arguments = backbone.arguments

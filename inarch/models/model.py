@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import os
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import keras
@@ -15,8 +17,14 @@ from inarch.checkpoints.layout import Layout
 from inarch.checks import check_count, check_rate
 from inarch.errors import InputError
 from inarch.models import serving
+from inarch.models.arguments import check_settable, checked_values, mutable_arguments
 from inarch.models.arrays import check_arrays, check_names
 from inarch.models.interrupt import SafeInterrupt
+from inarch.models.layer_settings import (
+    apply_layer_settings,
+    check_quantization,
+    read_layer_settings,
+)
 
 # What Keras takes from the variables for a run on JAX, in the order it hands it out.
 _STATE = (
@@ -34,17 +42,21 @@ class Model(keras.Model):
     arguments of `__init__` are recorded, so that `get_config` need not say them again. `dtype`
     is an argument of every subclass: a dtype or dtype policy for all of its layers.
 
+    Attributes that are arguments are read-only, since the graph was built by them, but for those
+    that the class declares to be a `MutableArgument`. What is changed on the layers themselves
+    (frozen, low-rank updates, quantization) is part of the config too.
+
     A `fit`, `evaluate` or `predict` that fails or is interrupted leaves the model the weights that
     it had after the last whole step.
 
     Attributes:
-        arguments: the constructor's arguments, defaults included.
+        arguments: the constructor's arguments as they are now, defaults included; read-only.
         layout: what the checkpoint looked like that the weights came from, or None.
         carried: tensors of that checkpoint that this model doesn't use, kept for export.
         fresh_weights: names of weights that the checkpoint had no values for.
     """
 
-    arguments: dict[str, Any]
+    _arguments: dict[str, Any]
     _jax_state: Any
     layout: Layout | None
     carried: Mapping[str, np.ndarray]
@@ -62,22 +74,53 @@ class Model(keras.Model):
         self.carried = {}
         self.fresh_weights = ()
 
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        mutable = mutable_arguments(type(self))
+        given = self._arguments.items()
+        return MappingProxyType({n: getattr(self, n) if n in mutable else v for n, v in given})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_arguments" in vars(self) and not name.startswith("_"):
+            check_settable(self, name, self._arguments)
+        if name not in mutable_arguments(type(self)):
+            super().__setattr__(name, value)
+            return
+        object.__setattr__(self, name, value)
+        if "_arguments" in vars(self):
+            self.argument_changed(name)
+
+    def argument_changed(self, name: str) -> None:
+        """Drop what was made from a mutable argument's value before it was set anew."""
+
     # --- config and Keras files ----------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        config = {name: _serialized(value) for name, value in self.arguments.items()}
+        settings = checked_values(self)
+        values = {name: settings.get(name, value) for name, value in self._arguments.items()}
+        config = {name: _serialized(value) for name, value in values.items()}
         config |= {"name": self.name, "trainable": self.trainable}
         config["dtype"] = keras.dtype_policies.serialize(self.dtype_policy)
         if self.layout:
             config["layout"] = self.layout.to_json()
+        config["layer_settings"] = read_layer_settings(self)
+        # Of a subclass whose own constructor doesn't take them.
+        rest = {name: v for name, v in settings.items() if name not in self._arguments}
+        if rest:
+            config["settings"] = {name: _serialized(value) for name, value in rest.items()}
         return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         config = dict(config)
         layout = config.pop("layout", None)
+        layers, settings = config.pop("layer_settings", None), config.pop("settings", {})
         model = cls(**config)
         model.layout = Layout.from_json(layout) if layout else None
+        for name, value in settings.items():
+            setattr(model, name, value)
+        if layers is not None:
+            apply_layer_settings(model, layers)
         return model
 
     def save_own_variables(self, store: Any) -> None:
@@ -96,6 +139,18 @@ class Model(keras.Model):
             if isinstance(tensor, keras.KerasTensor):
                 tensor.cloned_model = self
         return outputs
+
+    def quantize(self, mode: Any = None, config: Any = None, **kwargs: Any) -> None:
+        """Quantize as `keras.Model.quantize` does, in a mode that needs no calibration.
+
+        Files of Keras and clones keep it; `save_to_preset` refuses, since the format that it
+        writes holds floating point.
+
+        Raises:
+            InputError: the mode is "gptq" or "awq".
+        """
+        check_quantization(mode, config)
+        super().quantize(mode, config=config, **kwargs)
 
     # --- running -------------------------------------------------------------------------------
 
@@ -208,10 +263,11 @@ def _recording(init: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
+        outermost = type(self).__init__ is wrapper
         named = arguments.pop("kwargs", {})
         del arguments[next(iter(arguments))]
         unknown = sorted(named.keys() - {"name", "trainable"})
-        if unknown and type(self).__init__ is wrapper:
+        if unknown and outermost:
             raise InputError(f"{type(self).__name__} has no argument {', '.join(unknown)}")
         _check_rates(arguments)
         before = keras.config.dtype_policy()
@@ -221,11 +277,20 @@ def _recording(init: Any) -> Any:
         finally:
             keras.config.set_dtype_policy(before)
         # Past Keras's tracking: an argument may be a model, which is a layer already.
-        object.__setattr__(self, "arguments", arguments)
+        if outermost:
+            object.__setattr__(self, "_arguments", arguments)
         if original is not None:
-            self.layout, self.carried = original.layout, original.carried
+            _continue_clone(self, original)
 
     return wrapper
+
+
+def _continue_clone(clone: Model, original: Model) -> None:
+    """Give a clone what its original's constructor wasn't given."""
+    clone.layout, clone.carried = original.layout, original.carried
+    for name in mutable_arguments(type(original)).keys() - original.arguments.keys():
+        setattr(clone, name, _fresh(getattr(original, name)))
+    apply_layer_settings(clone, read_layer_settings(original))
 
 
 def _check_rates(arguments: Mapping[str, Any]) -> None:
@@ -253,5 +318,7 @@ def _clone_of(outputs: Any) -> Model | None:
 
 
 def _fresh(value: Any) -> Any:
-    """An argument for a clone: a model is built anew, anything else can be shared."""
-    return type(value).from_config(value.get_config()) if isinstance(value, Model) else value
+    """An argument for a clone: a model is built anew, what can change in place is copied."""
+    if isinstance(value, Model):
+        return type(value).from_config(value.get_config())
+    return copy.copy(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,15 +14,15 @@ def compiled(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
     """`model` in inference mode, as a function of its inputs that returns backend tensors.
 
     Keras's own `predict` on JAX donates the weights' buffers to each step; here they stay with
-    the model, so an interrupt at any moment harms nothing.
+    the model, so an interrupt at any moment harms nothing. A program is compiled anew where the
+    model has come to have other variables, or in another order, since then: a layer was frozen,
+    quantized or given a low-rank update.
     """
     backend = keras.backend.backend()
     if backend == "jax":
         return _jax(model)
     if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(lambda inputs: model(inputs, training=False))
+        return _tensorflow(model)
     if backend == "torch":
         return _torch(model)
     return lambda inputs: model(inputs, training=False)
@@ -30,17 +31,31 @@ def compiled(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
 def _jax(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
     import jax
 
-    @jax.jit
     def step(trainable: list, fixed: list, inputs: Mapping) -> Any:
         outputs, _ = model.stateless_call(trainable, fixed, inputs, training=False)
         return outputs
 
+    @functools.lru_cache(maxsize=1)
+    def program(variables: tuple[int, ...], count: int) -> Any:
+        # A function of its own, whose traces are of these variables alone.
+        return jax.jit(lambda *arguments: step(*arguments))
+
     def run(inputs: Mapping[str, np.ndarray]) -> Any:
-        trainable = [v.value for v in model.trainable_variables]
-        fixed = [v.value for v in model.non_trainable_variables]
-        return step(trainable, fixed, dict(inputs))
+        trainable, fixed = model.trainable_variables, model.non_trainable_variables
+        compiled_step = program((*map(id, trainable), *map(id, fixed)), len(trainable))
+        return compiled_step([v.value for v in trainable], [v.value for v in fixed], dict(inputs))
 
     return run
+
+
+def _tensorflow(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+    import tensorflow as tf
+
+    @functools.lru_cache(maxsize=1)
+    def program(variables: tuple[int, ...]) -> Any:
+        return tf.function(lambda inputs: model(inputs, training=False))
+
+    return lambda inputs: program(tuple(map(id, model.variables)))(inputs)
 
 
 def _torch(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:

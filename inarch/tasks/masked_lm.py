@@ -11,14 +11,20 @@ import numpy as np
 from inarch.checks import check_count, check_rate
 from inarch.data import Batch, pad
 from inarch.errors import InputError
+from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
 from inarch.tasks.feeding import Prepared
 from inarch.tasks.forward import as_float32, compiled
 from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
-from inarch.tasks.text_source import TextSource
-from inarch.text import Encoding
+from inarch.text import Encoding, Tokenizer
+
+
+def _checked_mask_rate(task: Any, rate: Any) -> float:
+    check_rate("mask_rate", rate)
+    if not rate:
+        raise InputError(f"mask_rate is {rate}; it must be above 0 and at most 1")
+    return float(rate)
 
 
 class MaskedLM(OverTokens):
@@ -36,6 +42,8 @@ class MaskedLM(OverTokens):
     """
 
     head = "masked_lm"
+    saved_settings = ("mask_rate",)
+    mask_rate = MutableArgument(_checked_mask_rate)
 
     def __init__(
         self,
@@ -45,9 +53,7 @@ class MaskedLM(OverTokens):
         tie_word_embeddings: bool = True,
         **kwargs: Any,
     ):
-        check_rate("mask_rate", mask_rate)
-        if not mask_rate:
-            raise InputError(f"mask_rate is {mask_rate}; it must be above 0 and at most 1")
+        _checked_mask_rate(None, mask_rate)  # before the graph is built
         super().__init__(
             backbone,
             lambda outputs: backbone.masked_lm(outputs, tie_word_embeddings),
@@ -59,13 +65,8 @@ class MaskedLM(OverTokens):
         self._blanks: Callable[[Mapping[str, np.ndarray]], Any] | None = None
 
     @classmethod
-    def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
-    ) -> TextPreprocessor:
-        found = super().preprocessor_of(checkpoint, arguments, source)
-        mask = found.tokenizer.mask_token
-        allowed = (mask,) if mask else ()
-        return TextPreprocessor(found.tokenizer, found.sequence_length, allowed)
+    def default_special(cls, tokenizer: Tokenizer) -> tuple[str, ...]:
+        return (tokenizer.mask_token,) if tokenizer.mask_token else ()
 
     # --- training -----------------------------------------------------------------------------
 

@@ -8,16 +8,39 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checks import check_count, shown
+from inarch.checks import check_count, check_flag, shown
 from inarch.data import bucket, pad
 from inarch.errors import InputError, InputTypeError
+from inarch.models.arguments import MutableArgument, ReadOnlyArguments, checked_values
 from inarch.text import Encoding, Tokenizer
 
 Text = str | tuple[str, str]
 
 
-class TextPreprocessor:
+def checked_length(owner: Any, length: Any) -> int:
+    """The argument `sequence_length`, a whole number from 1 up."""
+    check_count("sequence_length", length)
+    return int(length)
+
+
+def _checked_special(owner: Any, tokens: Any) -> tuple[str, ...]:
+    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
+        raise InputTypeError(f"allow_special is {shown(tokens)}; give a list of special tokens")
+    for token in (tokens := tuple(tokens)):
+        if not isinstance(token, str):
+            raise InputTypeError(f"allow_special holds {shown(token)}; give special tokens by name")
+    return tokens
+
+
+def _checked_lowercase(owner: Any, flag: Any) -> bool:
+    check_flag("lowercase", flag)
+    return flag
+
+
+class TextPreprocessor(ReadOnlyArguments):
     """Tokenizes, truncates and pads; never to a fixed length.
+
+    All arguments are attributes, which can be set anew, but for `tokenizer`.
 
     Args:
         tokenizer: the checkpoint's tokenizer.
@@ -28,6 +51,10 @@ class TextPreprocessor:
         lowercase: whether text is lower-cased before the tokenizer sees it.
     """
 
+    sequence_length = MutableArgument(checked_length)
+    allow_special = MutableArgument(_checked_special)
+    lowercase = MutableArgument(_checked_lowercase)
+
     def __init__(
         self,
         tokenizer: Tokenizer,
@@ -35,10 +62,9 @@ class TextPreprocessor:
         allow_special: tuple[str, ...] = (),
         lowercase: bool = False,
     ):
-        check_count("sequence_length", sequence_length)
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
-        self.allow_special = tuple(allow_special)
+        self.allow_special = allow_special
         self.lowercase = lowercase
 
     def encode(self, texts: Sequence[Text]) -> list[Encoding]:
@@ -75,12 +101,9 @@ class TextPreprocessor:
         return self.pad(encodings, length=bucket(longest, self.sequence_length))
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "tokenizer": self.tokenizer.get_config(),
-            "sequence_length": self.sequence_length,
-            "allow_special": list(self.allow_special),
-            "lowercase": self.lowercase,
-        }
+        values = checked_values(self)
+        values["allow_special"] = list(values["allow_special"])
+        return {"tokenizer": self.tokenizer.get_config(), **values}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TextPreprocessor:

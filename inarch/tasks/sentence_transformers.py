@@ -27,6 +27,9 @@ TRANSFORMER_FILES = tuple(
         "bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet",
     )
 )  # fmt: skip
+# Where newer versions have the longest sequence, before `max_seq_length` beside it.
+PROCESSOR_ARGUMENTS = ("processor_kwargs", "tokenizer_args")
+LENGTH = "model_max_length"
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,8 @@ def _transformer(
         config = _fields(folder / name, sentence_fields.TRANSFORMER)
         if not config:
             continue
-        given = keyword_arguments(config, "processor_kwargs", "tokenizer_args")
-        limit = given.get("model_max_length", config.get("max_seq_length"))
+        given = keyword_arguments(config, *PROCESSOR_ARGUMENTS)
+        limit = given.get(LENGTH, config.get("max_seq_length"))
         lowercase = bool(config.get("do_lower_case"))
         return replace(found, max_seq_length=limit, lowercase=lowercase), name
     return found, there[0] if there else None
@@ -188,23 +191,46 @@ def write(
 
     `usual_length` is the longest sequence where the files don't say one: the tokenizer's.
     """
-    files = _with_length(config, usual_length) if config.files else _files(config, embedding_dim)
+    files = _brought_up(config, usual_length) if config.files else _files(config, embedding_dim)
     for name, content in files.items():
         path = resolve_inside(folder, name)
         path.parent.mkdir(exist_ok=True)
         path.write_text(content, "utf-8", newline="")
 
 
-def _with_length(config: SentenceConfig, usual: int | None) -> dict[str, str]:
-    """The original files; where they say another longest sequence than now, that is brought up."""
+def _brought_up(config: SentenceConfig, usual: int | None) -> dict[str, str]:
+    """The original files, brought up where they say other than the settings are now."""
     files = dict(config.files)
-    length = config.max_seq_length
-    for name, text in config.files.items():
-        if name.startswith("sentence_") and length is not None:
-            said = json.loads(text)
-            if (said.get("max_seq_length") or usual) != length:
-                files[name] = json.dumps(said | {"max_seq_length": length}, indent=2) + "\n"
+    name = next((name for name in files if name in TRANSFORMER_FILES), TRANSFORMER_FILES[0])
+    said = json.loads(files.get(name, "{}"))
+    now: dict[str, Any] = {}
+    limit = keyword_arguments(said, *PROCESSOR_ARGUMENTS).get(LENGTH, said.get("max_seq_length"))
+    if (limit or usual) != config.max_seq_length:
+        now["max_seq_length"] = config.max_seq_length
+        # What the tokenizer is given goes before it.
+        for key in PROCESSOR_ARGUMENTS:
+            if LENGTH in (said.get(key) or {}):
+                now[key] = said[key] | {LENGTH: config.max_seq_length}
+    if bool(said.get("do_lower_case")) != config.lowercase:
+        now["do_lower_case"] = config.lowercase
+    if now:
+        files[name] = _json(said | now)
+    said = json.loads(files.get(SETTINGS, "{}"))
+    prompts = {k: v for k, v in (said.get("prompts") or {}).items() if v is not None}
+    before = {
+        "prompts": prompts,
+        "default_prompt_name": said.get("default_prompt_name"),
+        "similarity_fn_name": said.get("similarity_fn_name") or "cosine",
+        "truncate_dim": said.get("truncate_dim"),
+    }
+    after = {name: getattr(config, name) for name in before}
+    if changed := {name: value for name, value in after.items() if value != before[name]}:
+        files[SETTINGS] = _json(said | changed)
     return files
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
@@ -223,7 +249,7 @@ def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
     values: dict[str, Any] = {
         MODULES: modules,
         "1_Pooling/config.json": pooling,
-        "sentence_bert_config.json": {
+        TRANSFORMER_FILES[0]: {
             "max_seq_length": config.max_seq_length,
             "do_lower_case": config.lowercase,
         },
@@ -240,4 +266,4 @@ def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
         settings["truncate_dim"] = config.truncate_dim
     if settings:
         values[SETTINGS] = settings
-    return {name: json.dumps(value, indent=2) + "\n" for name, value in values.items()}
+    return {name: _json(value) for name, value in values.items()}

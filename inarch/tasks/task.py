@@ -12,22 +12,30 @@ from typing import Any, ClassVar, Self
 import keras
 
 from inarch.checkpoints.config_map import tied
-from inarch.checkpoints.files import read_json
 from inarch.checks import shown
 from inarch.errors import InputError, InputTypeError, PresetError
+from inarch.models.arguments import MutableArgument, checked_values
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave, save
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import build_without_values
 from inarch.paths import resolve_inside
 from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.settings_file import NOTE, read_settings
 from inarch.tasks.text_model import TextModel
 from inarch.tasks.text_source import AUTO, TextSource, check_choice
 from inarch.text import Tokenizer
 from inarch.version import __version__
 
-# What a preset folder has no other place for.
-NOTE = "inarch.json"
+
+def _checked_preprocessor(task: Task, preprocessor: Any) -> Any:
+    kind = task.preprocessor_class
+    if preprocessor is not None and not isinstance(preprocessor, kind):
+        raise InputTypeError(
+            f"preprocessor is {shown(preprocessor)}; give a {kind.__name__}, or None to feed "
+            "prepared arrays"
+        )
+    return preprocessor
 
 
 class Task(TextModel):
@@ -35,6 +43,9 @@ class Task(TextModel):
 
     A task is called like any Keras model on `{"token_ids", "padding_mask"[, "segment_ids"]}`;
     `fit`, `evaluate` and `predict` also take raw text where it has a preprocessor.
+
+    What a task is configured by are attributes: those that are `MutableArgument`s may be set anew
+    and are in every file that is saved, all others are read-only.
 
     Attributes:
         backbone: the model below the head.
@@ -48,7 +59,10 @@ class Task(TextModel):
     tokenizer_class: ClassVar[type[Tokenizer]] = Tokenizer
     # An input that the backbone must have.
     reads: ClassVar[str] = "token_ids"
+    # Arguments for which the original's format has no place.
+    saved_settings: ClassVar[tuple[str, ...]] = ()
     backbone: Backbone
+    preprocessor = MutableArgument(_checked_preprocessor)  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -122,7 +136,8 @@ class Task(TextModel):
             names = inspect.signature(cls).parameters
             own = {name: arguments.pop(name) for name in names if name in arguments}
             config = checkpoint.arguments(**cls._parts(checkpoint) | arguments)
-            own = cls.arguments_of(checkpoint, own)
+            saved = read_settings(checkpoint.folder).arguments_of(cls, cls.saved_settings)
+            own = saved | cls.arguments_of(checkpoint, own)
             if isinstance(preprocessor, str | os.PathLike):
                 source = choice.open(checkpoint, cls.tokenizer_class)
                 preprocessor = cls.preprocessor_of(checkpoint, config, source)
@@ -170,10 +185,17 @@ class Task(TextModel):
         """The preprocessor for a checkpoint, with the tokenizer and the settings of `source`."""
         tokenizer = source.tokenizer
         limit = arguments["max_sequence_length"]
-        note = resolve_inside(source.folder, NOTE)
-        said = read_json(note).get("sequence_length") if note.is_file() else None
-        said = said if isinstance(said, int) and said > 0 else tokenizer.model_max_length
-        return TextPreprocessor(tokenizer, min(said or limit, limit))
+        saved = read_settings(source.folder)
+        length = saved.sequence_length or tokenizer.model_max_length or limit
+        special = cls.default_special(tokenizer)
+        if saved.task == cls.__name__ and saved.allow_special is not None:
+            special = saved.allow_special
+        return TextPreprocessor(tokenizer, min(length, limit), special, bool(saved.lowercase))
+
+    @classmethod
+    def default_special(cls, tokenizer: Tokenizer) -> tuple[str, ...]:
+        """Special tokens that count as such in the task's texts."""
+        return ()
 
     def head_misfit(self, checkpoint: Checkpoint) -> str | None:
         """Why this task can't have the head of the checkpoint; None where it can, or has no head.
@@ -220,8 +242,11 @@ class Task(TextModel):
         if self.preprocessor:
             self.preprocessor.tokenizer.save(folder)
         note: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}
+        values = checked_values(self)
+        if self.saved_settings:
+            note["settings"] = {name: values[name] for name in self.saved_settings}
         if self.preprocessor:
-            note["sequence_length"] = self.preprocessor.sequence_length
+            note |= checked_values(self.preprocessor)
         (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n", "utf-8")
 
     def get_config(self) -> dict[str, Any]:

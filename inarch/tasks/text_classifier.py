@@ -12,6 +12,7 @@ import numpy as np
 
 from inarch.checks import check_count, shown
 from inarch.errors import ConfigError, InputError
+from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave
 from inarch.models.preset import Checkpoint
@@ -33,6 +34,40 @@ _COUNTED = ("labels", "num_classes")
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 
 
+def _checked_labels(task: Any, labels: Any) -> list[str]:
+    return _labels_for(task.num_classes, labels)
+
+
+def _labels_for(num_classes: int, labels: Any) -> list[str]:
+    """The names of so many classes, `LABEL_0` and so on where none are given."""
+    if labels is None:
+        return numbered(num_classes)
+    check_labels(labels)
+    if len(labels) != num_classes:
+        raise InputError(f"there are {len(labels)} labels for {num_classes} classes")
+    return list(labels)
+
+
+def _check_problem(num_classes: int, problem_type: Any) -> None:
+    if problem_type not in (None, *PROBLEMS):
+        raise InputError(f"problem_type is {problem_type!r}; known: {', '.join(PROBLEMS)}")
+    if problem_type == PROBLEMS[0] and num_classes == 1:
+        raise InputError(
+            f"problem_type is {problem_type!r} for one class, which is every text's; give "
+            "'regression' for a number, or num_classes=2"
+        )
+
+
+def _checked_problem(task: Any, problem_type: Any) -> str | None:
+    _check_problem(task.num_classes, problem_type)
+    return problem_type
+
+
+def _checked_activation(task: Any, name: Any) -> str | None:
+    check_activation(name)
+    return name
+
+
 class TextClassifier(Task):
     """Logits `[batch, num_classes]` for texts or pairs of texts.
 
@@ -50,6 +85,9 @@ class TextClassifier(Task):
     """
 
     head = "text_classifier"
+    labels = MutableArgument(_checked_labels)
+    problem_type = MutableArgument(_checked_problem)
+    activation_fn = MutableArgument(_checked_activation)
 
     def __init__(
         self,
@@ -63,18 +101,9 @@ class TextClassifier(Task):
         **kwargs: Any,
     ):
         check_count("num_classes", num_classes)
-        if labels is not None:
-            check_labels(labels)
-        labels = list(labels) if labels else numbered(num_classes)
-        if len(labels) != num_classes:
-            raise InputError(f"there are {len(labels)} labels for {num_classes} classes")
-        if problem_type not in (None, *PROBLEMS):
-            raise InputError(f"problem_type is {problem_type!r}; known: {', '.join(PROBLEMS)}")
-        if problem_type == PROBLEMS[0] and num_classes == 1:
-            raise InputError(
-                f"problem_type is {problem_type!r} for one class, which is every text's; give "
-                "'regression' for a number, or num_classes=2"
-            )
+        # Before the graph is built, and once more where the attributes are set.
+        labels = _labels_for(num_classes, labels or None)
+        _check_problem(num_classes, problem_type)
         check_activation(activation_fn)
         rate = {} if dropout is None else {"dropout": dropout}
         super().__init__(

@@ -14,6 +14,7 @@ from keras import ops
 from inarch.checks import check_count, check_flag, shown
 from inarch.errors import InputError, InputTypeError
 from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
+from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.paths import check_file_name
@@ -62,6 +63,43 @@ _SAID = (
 )  # fmt: skip
 
 
+def _checked_prompts(task: Any, prompts: Any) -> dict[str, str]:
+    if prompts is None:
+        return {}
+    if not isinstance(prompts, Mapping):
+        raise InputTypeError(f"prompts is {shown(prompts)}; give a text for each name, by name")
+    for name, text in prompts.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InputTypeError(
+                f"prompts has {shown(text)} for {shown(name)}; give a text for each name"
+            )
+    return dict(prompts)
+
+
+def _checked_prompt_name(task: Any, name: Any) -> str | None:
+    if name is not None and name not in list(task.prompts):
+        known = ", ".join(map(repr, task.prompts)) or "none"
+        raise InputError(
+            f"default_prompt_name is {shown(name)}, and there is no such prompt; known: {known}. "
+            "Set prompts first"
+        )
+    return name
+
+
+def _checked_similarity(task: Any, name: Any) -> str:
+    if not isinstance(name, str) or name not in SIMILARITIES:
+        raise InputError(
+            f"similarity_fn_name is {shown(name)}; known: {', '.join(SIMILARITIES)}"
+        )
+    return name
+
+
+def _checked_truncation(task: Any, count: Any) -> int | None:
+    if count is not None:
+        check_count("truncate_dim", count)
+    return count
+
+
 class TextEmbedder(Task):
     """One vector per text, float `[batch, dim]`.
 
@@ -84,6 +122,11 @@ class TextEmbedder(Task):
         InputError: an unknown pooling mode or similarity, or `truncate_dim` below 1.
     """
 
+    prompts = MutableArgument(_checked_prompts)
+    default_prompt_name = MutableArgument(_checked_prompt_name)
+    similarity_fn_name = MutableArgument(_checked_similarity)
+    truncate_dim = MutableArgument(_checked_truncation)
+
     def __init__(
         self,
         backbone: Backbone,
@@ -99,13 +142,8 @@ class TextEmbedder(Task):
     ):
         pooling = pooling_modes(pooling)
         check_flag("normalize", normalize)
-        if similarity_fn_name not in SIMILARITIES:
-            raise InputError(
-                f"similarity_fn_name is {shown(similarity_fn_name)}; known: "
-                f"{', '.join(SIMILARITIES)}"
-            )
-        if truncate_dim is not None:
-            check_count("truncate_dim", truncate_dim)
+        _checked_similarity(self, similarity_fn_name)  # before the graph is built
+        _checked_truncation(self, truncate_dim)
 
         def pooled(outputs: Any) -> Any:
             tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
@@ -116,7 +154,7 @@ class TextEmbedder(Task):
         super().__init__(backbone, pooled, preprocessor, **kwargs)
         self.pooling = pooling
         self.normalize = normalize
-        self.prompts = dict(prompts or {})
+        self.prompts = prompts
         self.default_prompt_name = default_prompt_name
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
@@ -136,7 +174,9 @@ class TextEmbedder(Task):
         found = super().preprocessor_of(checkpoint, arguments, source)
         said = sentence_transformers.read(source.folder)
         limit = min(said.max_seq_length or found.sequence_length, arguments["max_sequence_length"])
-        return TextPreprocessor(found.tokenizer, limit, lowercase=said.lowercase)
+        found.sequence_length = limit
+        found.lowercase = said.lowercase or found.lowercase
+        return found
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)

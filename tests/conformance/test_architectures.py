@@ -348,17 +348,23 @@ def test_a_row_of_padding_is_finite(architecture):
 
 
 def test_keras_files_weights_and_clones(architecture, tmp_path):
+    """They are of the same class, with the same arguments, frozen layers and low-rank updates."""
     model = tiny(architecture)
+    last_block(model, 0).trainable = False
+    for layer in last_block(model, 1)._flatten_layers():
+        if isinstance(layer, keras.layers.Dense):
+            layer.enable_lora(2)
     x = inputs_for(model)
     expected = sequence(model(x))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(sequence(loaded(x)), expected)
-    assert loaded.arguments == model.arguments
-
     clone = keras.models.clone_model(model)
-    assert type(clone) is type(model)
-    assert clone.arguments == model.arguments
+    for other in (loaded, clone):
+        assert type(other) is type(model)
+        assert other.arguments == model.arguments
+        assert [v.path for v in other.variables] == [v.path for v in model.variables]
+        assert [v.trainable for v in other.variables] == [v.trainable for v in model.variables]
     model.save_weights(tmp_path / "model.weights.h5")
     clone.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(sequence(clone(x)), expected)

@@ -17,6 +17,8 @@ from inarch.audio import (
 )
 from inarch.data import pad
 from inarch.errors import CheckpointError, InputError, InputTypeError
+from inarch.models.arguments import MutableArgument, ReadOnlyArguments
+from inarch.tasks.preprocessor import checked_length
 from inarch.tasks.speech.windows import Recording
 from inarch.text import Tokenizer, WhisperTokenizer
 
@@ -24,7 +26,7 @@ from inarch.text import Tokenizer, WhisperTokenizer
 SILENCE = 400
 
 
-class SpeechPreprocessor:
+class SpeechPreprocessor(ReadOnlyArguments):
     """Loads sound, and makes log-mel features and token ids of it and of its text.
 
     Args:
@@ -37,9 +39,9 @@ class SpeechPreprocessor:
         CheckpointError: the tokenizer isn't Whisper's.
     """
 
+    sequence_length = MutableArgument(checked_length)
+
     def __init__(self, tokenizer: Tokenizer, num_mels: int = 80, sequence_length: int = 448):
-        if sequence_length < 1:
-            raise InputError(f"sequence_length is {sequence_length}; it must be at least 1")
         if not isinstance(tokenizer, WhisperTokenizer):
             raise CheckpointError(
                 f"the tokenizer is a {type(tokenizer).__name__}, which has no tokens of "

@@ -13,10 +13,13 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError, InputTypeError
+from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
 from inarch.tasks.over_tokens import OverTokens
+from inarch.tasks.settings_file import read_settings
+from inarch.tasks.speech.arguments import checked_generation, checked_language, checked_task
 from inarch.tasks.speech.asked import asked_language, options_of
 from inarch.tasks.speech.configs import (
     GENERATION,
@@ -63,7 +66,10 @@ class SpeechToText(OverTokens):
     reads = "encoder_features"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     tokenizer_class = WhisperTokenizer
-    preprocessor: SpeechPreprocessor | None  # type: ignore[assignment]
+    saved_settings = ("language", "task")
+    generation = MutableArgument(checked_generation)
+    language = MutableArgument(checked_language)
+    task = MutableArgument(checked_task)
 
     def __init__(
         self,
@@ -85,7 +91,7 @@ class SpeechToText(OverTokens):
             **kwargs,
         )
         self.tie_word_embeddings = tie_word_embeddings
-        self.generation = dict(generation or {})
+        self.generation = generation
         self.files = dict(files or {})
         self.language = language
         self.task = task
@@ -106,9 +112,14 @@ class SpeechToText(OverTokens):
     def preprocessor_of(  # type: ignore[override]
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> SpeechPreprocessor:
-        return SpeechPreprocessor(
-            source.tokenizer, arguments["num_mels"], arguments["max_decoder_sequence_length"]
-        )
+        limit = arguments["max_decoder_sequence_length"]
+        length = read_settings(source.folder).sequence_length or limit
+        return SpeechPreprocessor(source.tokenizer, arguments["num_mels"], min(length, limit))
+
+    def argument_changed(self, name: str) -> None:
+        super().argument_changed(name)
+        if name in ("generation", "preprocessor"):
+            self._hears = None
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)

@@ -1,0 +1,110 @@
+"""Constructor arguments as attributes: some may be set anew, all others are read-only."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from inarch.errors import ReadOnlyError
+
+# Arguments of every Keras model, which Keras itself lets a user set.
+KERAS_ARGUMENTS = frozenset({"name", "trainable", "dtype"})
+
+
+class MutableArgument:
+    """A constructor argument whose attribute may be set anew.
+
+    What is set is checked as the constructor checks it, and is what `get_config` and every way of
+    saving see. A value that can be changed in place (a list, a dictionary) is checked once more
+    when it is saved.
+
+    Args:
+        check: from the object and a value to the value to keep; raises InputError or
+            InputTypeError where it can't be used.
+    """
+
+    def __init__(self, check: Callable[[Any, Any], Any] = lambda owner, value: value):
+        self._check = check
+        self._name = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        try:
+            return vars(owner)[self._name]
+        except KeyError:
+            raise AttributeError(f"{type(owner).__name__} has no {self._name} yet") from None
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        # Past Keras's tracking, which would wrap lists and dictionaries.
+        vars(owner)[self._name] = self._check(owner, value)
+
+    def checked(self, owner: Any) -> Any:
+        """The value, checked again, since it may have been changed in place."""
+        return self._check(owner, self.__get__(owner))
+
+
+@functools.cache
+def mutable_arguments(cls: type) -> dict[str, MutableArgument]:
+    """The arguments of a class that may be set anew, by name."""
+    found = {name: getattr(cls, name, None) for name in dir(cls) if not name.startswith("_")}
+    return {name: value for name, value in found.items() if isinstance(value, MutableArgument)}
+
+
+def checked_values(owner: Any) -> dict[str, Any]:
+    """The values of an object's mutable arguments, checked, by name."""
+    return {name: a.checked(owner) for name, a in mutable_arguments(type(owner)).items()}
+
+
+class ReadOnlyArguments:
+    """Base of plain classes whose attributes are their constructor's arguments.
+
+    They are read-only once they are set, but for those that the class declares to be a
+    `MutableArgument`.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self):
+            check_settable(self, name, inspect.signature(type(self)).parameters)
+        super().__setattr__(name, value)
+
+
+def check_settable(owner: Any, name: str, arguments: Mapping[str, Any]) -> None:
+    """Raise ReadOnlyError where setting an attribute would change nothing, or not be saved.
+
+    Args:
+        owner: the object whose attribute is to be set, built already.
+        name: of the attribute.
+        arguments: the constructor's arguments of the object.
+    """
+    cls = type(owner)
+    if name in KERAS_ARGUMENTS or name in mutable_arguments(cls):
+        return
+    if name in arguments:
+        raise ReadOnlyError(
+            f"{name} of a {cls.__name__} is fixed when it is built; build another: give {name}= to "
+            f"{cls.__name__}(...){' or from_preset' if hasattr(cls, 'from_preset') else ''}"
+        )
+    if name in _class_constants(cls):
+        raise ReadOnlyError(
+            f"{name} belongs to the class {cls.__name__}, so it isn't saved with one object; set "
+            "it in a subclass"
+        )
+    if isinstance(found := inspect.getattr_static(cls, name, None), property) and not found.fset:
+        raise ReadOnlyError(f"{name} of a {cls.__name__} is computed from it and can't be set")
+
+
+@functools.cache
+def _class_constants(cls: type) -> frozenset[str]:
+    """Names that a class of this library declares to be its own, by `ClassVar`."""
+    found: set[str] = set()
+    for base in cls.__mro__:
+        if base.__module__.split(".")[0] == "inarch":
+            declared = base.__dict__.get("__annotations__", {})
+            found |= {n for n, hint in declared.items() if "ClassVar" in str(hint)}
+    return frozenset(found)

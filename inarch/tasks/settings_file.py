@@ -1,0 +1,62 @@
+"""`inarch.json`: what a preset folder has no other place for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import CheckpointFileError
+from inarch.json_fields import COUNT, FLAG, OBJECT, TEXT, TEXTS, field, read_object
+from inarch.paths import resolve_inside
+
+NOTE = "inarch.json"
+
+
+@dataclass(frozen=True)
+class SavedSettings:
+    """Settings of a task and its preprocessor, as they were when the folder was written.
+
+    Args:
+        task: the class that wrote it, or none.
+        arguments: of the task, by name.
+        sequence_length: longest sequence in tokens, or none.
+        lowercase: whether text is lower-cased, or none.
+        allow_special: special tokens that count as such in text, or none.
+    """
+
+    task: str | None = None
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sequence_length: int | None = None
+    lowercase: bool | None = None
+    allow_special: tuple[str, ...] | None = None
+
+    def arguments_of(self, task: type, names: tuple[str, ...]) -> dict[str, Any]:
+        """The arguments named, where a task of this class wrote them."""
+        if self.task != task.__name__:
+            return {}
+        return {name: self.arguments[name] for name in names if name in self.arguments}
+
+
+def read_settings(folder: Path) -> SavedSettings:
+    """The settings in a folder; none where it has no such file.
+
+    Raises:
+        CheckpointFileError: the file is damaged, or a setting is of another kind.
+    """
+    path = resolve_inside(folder, NOTE)
+    if not path.is_file():
+        return SavedSettings()
+    content = read_object(path)
+    read = partial(field, content, where=path, error=CheckpointFileError)
+    special = read("allow_special", kind=TEXTS, default=None)
+    return SavedSettings(
+        task=read("task", kind=TEXT, default=None),
+        arguments=read("settings", kind=OBJECT, default={}),
+        sequence_length=read("sequence_length", kind=COUNT, default=None),
+        lowercase=read("lowercase", kind=FLAG, default=None),
+        allow_special=None if special is None else tuple(special),
+    )

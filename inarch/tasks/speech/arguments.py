@@ -1,0 +1,30 @@
+"""Checks of the arguments of `SpeechToText` that may be set anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from inarch.checks import shown
+from inarch.errors import InputTypeError
+from inarch.tasks.speech.asked import asked_language
+
+
+def checked_generation(model: Any, generation: Any) -> dict[str, Any]:
+    if generation is not None and not isinstance(generation, Mapping):
+        raise InputTypeError(
+            f"generation is {shown(generation)}; give the content of generation_config.json"
+        )
+    return dict(generation or {})
+
+
+def checked_language(model: Any, language: Any) -> str | None:
+    if model.preprocessor is not None:
+        asked_language(model.preprocessor.tokenizer, language, "transcribe")
+    return language
+
+
+def checked_task(model: Any, task: Any) -> str:
+    if model.preprocessor is not None:
+        asked_language(model.preprocessor.tokenizer, model.language, task)
+    return task
