@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from inarch.errors import ReadOnlyError
 
@@ -49,11 +49,16 @@ class MutableArgument:
         return self._check(owner, self.__get__(owner))
 
 
-@functools.cache
+# By class: its mutable arguments, looked up at every attribute that is set.
+_MUTABLE: WeakKeyDictionary[type, dict[str, MutableArgument]] = WeakKeyDictionary()
+
+
 def mutable_arguments(cls: type) -> dict[str, MutableArgument]:
     """The arguments of a class that may be set anew, by name."""
-    found = {name: getattr(cls, name, None) for name in dir(cls) if not name.startswith("_")}
-    return {name: value for name, value in found.items() if isinstance(value, MutableArgument)}
+    if cls not in _MUTABLE:
+        found = {name: inspect.getattr_static(cls, name, None) for name in dir(cls)}
+        _MUTABLE[cls] = {n: v for n, v in found.items() if isinstance(v, MutableArgument)}
+    return _MUTABLE[cls]
 
 
 def checked_values(owner: Any) -> dict[str, Any]:
@@ -99,12 +104,11 @@ def check_settable(owner: Any, name: str, arguments: Mapping[str, Any]) -> None:
         raise ReadOnlyError(f"{name} of a {cls.__name__} is computed from it and can't be set")
 
 
-@functools.cache
 def _class_constants(cls: type) -> frozenset[str]:
     """Names that a class of this library declares to be its own, by `ClassVar`."""
     found: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.split(".")[0] == "inarch":
-            declared = base.__dict__.get("__annotations__", {})
+            declared = inspect.get_annotations(base)
             found |= {n for n, hint in declared.items() if "ClassVar" in str(hint)}
     return frozenset(found)

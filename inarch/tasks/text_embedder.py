@@ -88,9 +88,7 @@ def _checked_prompt_name(task: Any, name: Any) -> str | None:
 
 def _checked_similarity(task: Any, name: Any) -> str:
     if not isinstance(name, str) or name not in SIMILARITIES:
-        raise InputError(
-            f"similarity_fn_name is {shown(name)}; known: {', '.join(SIMILARITIES)}"
-        )
+        raise InputError(f"similarity_fn_name is {shown(name)}; known: {', '.join(SIMILARITIES)}")
     return name
 
 
