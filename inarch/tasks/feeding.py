@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Number
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checks import check_count, shown
+from inarch.checks import check_count, check_rate, shown
+from inarch.data.columns import column_names, refuse_table, text_column, values_of
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.preprocessor import is_raw, is_text_group
+from inarch.tasks.preprocessor import is_raw, is_text_group, texts_of
 
 Prepared = tuple[Any, ...]
 
@@ -142,12 +144,58 @@ def is_prepared(x: Any) -> bool:
     """
     if not isinstance(x, Mapping):
         return False
-    for name, column in x.items():
-        if is_raw(column):
-            raise InputTypeError(
-                f"x has the column {name!r} of texts; give the texts themselves: x[{name!r}]"
-            )
+    if raw := [name for name, column in x.items() if is_raw(column)]:
+        name = text_column(raw)
+        raise InputTypeError(
+            f"x has the column {name!r} of texts; give the texts themselves: x[{name!r}]"
+        )
     return True
+
+
+def split_off(
+    share: Any, x: Any, y: Any, weight: Any
+) -> tuple[tuple[Any, Any, Any], tuple[Any, ...]]:
+    """The examples `(x, y, sample_weight)` without the last ones, and the last ones.
+
+    Args:
+        share: of the examples, to be the last ones.
+        x: texts.
+        y: their targets, or None.
+        weight: their weights, or None.
+
+    Raises:
+        InputError: `x` isn't texts, there are other numbers of targets or weights, or one of the
+            two parts would be empty.
+    """
+    check_rate("validation_split", share)
+    if not is_raw(x):
+        raise InputError("validation_split needs texts; give validation_data")
+    texts = texts_of(x)
+    given = {"targets": y, "sample weights": weight}
+    rows = {n: _rows(v) for n, v in given.items() if v is not None}
+    for name, values in rows.items():
+        if len(values) != len(texts):
+            raise InputError(f"there are {len(texts)} texts and {len(values)} {name}")
+    cut = int(len(texts) * (1 - share))
+    if not 0 < cut < len(texts):
+        raise InputError(
+            f"validation_split={share} of {len(texts)} texts leaves none to train on; give a "
+            "smaller share, or validation_data"
+        )
+
+    def part(where: slice) -> tuple[Any, Any, Any]:
+        y, weight = (rows[name][where] if name in rows else None for name in given)
+        return texts[where], y, weight
+
+    return part(slice(cut)), part(slice(cut, None))
+
+
+def _rows(values: Any) -> Any:
+    """Targets or weights by their place, whatever labels a data frame gives its rows."""
+    values = values_of(values)
+    if hasattr(values, "numpy") or hasattr(values, "to_numpy"):
+        values = np.asarray(values)
+    return values
 
 
 def rows_of(batch_size: int | None) -> int:
@@ -165,8 +213,10 @@ def array_of(name: str, values: Any, way_out: str = "a list with one for each te
         InputTypeError: it is a single value.
         InputError: it has rows of several lengths.
     """
+    if column_names(values) is not None and not hasattr(values, "to_numpy"):
+        refuse_table(name, values)
     try:
-        array = np.asarray(values)
+        array = np.asarray(values_of(values))
     except ValueError:
         raise InputError(
             f"{name} is {shown(values)}, rows of several lengths; give {way_out}, all of one length"
@@ -178,5 +228,11 @@ def array_of(name: str, values: Any, way_out: str = "a list with one for each te
 
 def check_readable(x: Any) -> None:
     """Raise InputTypeError where `x` can't be text nor a data set."""
+    refuse_table("x", x)
     if x is None or isinstance(x, Number):
         raise InputTypeError(f"x is {x!r}; give texts, prepared arrays or a data set")
+
+
+def named_arguments(method: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
+    """Positional arguments after `x` and `y` by their names."""
+    return dict(zip(list(inspect.signature(method).parameters)[3:], args, strict=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,3 +77,14 @@ def compiles_per_shape() -> bool:
 def as_float32(tensor: Any) -> np.ndarray:
     """A tensor as a float32 array, whatever the compute dtype was."""
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+
+
+def callback_list(model: keras.Model, callbacks: Any, verbose: Any, steps: int) -> Any:
+    """The callbacks of a run of `predict`, with a progress bar where asked for."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() and steps > 1 else 0
+    return keras.callbacks.CallbackList(
+        callbacks, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps, model=model
+    )

@@ -6,6 +6,7 @@ Source: transformers, configuration_utils.py, `PreTrainedConfig.__post_init__` a
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -164,8 +165,11 @@ def label_fields(config: Mapping[str, Any], labels: Sequence[str]) -> dict[str, 
 def check_labels(labels: Any) -> None:
     """Raise InputError unless the caller's names are several different strings."""
     if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"labels is {labels!r}; give a list of names")
-    twice = sorted({str(name) for name in labels if list(labels).count(name) > 1})
+        raise InputError(f"labels is {shown(labels)}; give a list of names")
+    wrong = next((name for name in labels if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise InputError(f"labels has {shown(wrong)}; give a name, a string, for each class")
+    twice = sorted({name for name, count in Counter(labels).items() if count > 1})
     if twice:
         raise InputError(f"labels has {', '.join(map(repr, twice))} more than once")
 

@@ -8,6 +8,7 @@ import keras
 
 from inarch.models.export import HeadToSave
 from inarch.models.preset import Checkpoint
+from inarch.tasks.logits import loss_of_logits, metrics_of_logits
 from inarch.tasks.task import Task
 
 
@@ -43,7 +44,13 @@ class OverTokens(Task):
         **kwargs: Any,
     ) -> None:
         """As `keras.Model.compile`; `"auto"` is Adam at `learning_rate` and cross entropy over
-        the tokens that weigh anything."""
+        the tokens that weigh anything.
+
+        A cross entropy, or a metric, that is given by name reads the logits as what they are.
+
+        Raises:
+            InputError: a loss or a metric reads probabilities.
+        """
         if optimizer == "auto":
             optimizer = keras.optimizers.Adam(self.learning_rate)
         if loss == "auto":
@@ -52,4 +59,7 @@ class OverTokens(Task):
             )
         if weighted_metrics == "auto":
             weighted_metrics = [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+        loss = loss_of_logits(loss)
+        weighted_metrics = metrics_of_logits(weighted_metrics, several=False)
+        kwargs["metrics"] = metrics_of_logits(kwargs.pop("metrics", None), several=False)
         super().compile(optimizer=optimizer, loss=loss, weighted_metrics=weighted_metrics, **kwargs)

@@ -10,6 +10,7 @@ import numpy as np
 
 from inarch.checks import check_count, check_flag, shown
 from inarch.data import bucket, pad
+from inarch.data.columns import is_column, is_missing, refuse_table, values_of
 from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument, ReadOnlyArguments, checked_values
 from inarch.text import Encoding, Tokenizer
@@ -121,6 +122,8 @@ def is_raw(x: Any) -> bool:
         return True
     if isinstance(x, list | tuple):
         return not x or x[0] is None or isinstance(x[0], Number) or _first_is_text(x[0])
+    if is_column(x):
+        return True
     kind = getattr(x, "dtype", None)
     return (kind is not None and str(kind) in ("object", "string", "str")) or (
         isinstance(x, np.ndarray) and x.dtype.kind in "USO"
@@ -129,24 +132,32 @@ def is_raw(x: Any) -> bool:
 
 def is_text_group(x: Any) -> bool:
     """Whether `x` is several strings in one list or tuple."""
-    return isinstance(x, list | tuple) and all(isinstance(part, str | bytes) for part in x)
+    return isinstance(x, list | tuple) and all(map(_is_text, x))
 
 
 def _first_is_text(x: Any) -> bool:
     if isinstance(x, list | tuple):
-        return bool(x) and isinstance(x[0], str | bytes)
-    return isinstance(x, str | bytes)
+        return bool(x) and _is_text(x[0])
+    return _is_text(x)
 
 
-def texts_of(x: Any) -> list[Text]:
+def _is_text(x: Any) -> bool:
+    """Whether `x` is a text; an element of an Arrow column may be one."""
+    return isinstance(x, str | bytes) or hasattr(x, "as_py")
+
+
+def texts_of(x: Any, name: str = "x") -> list[Text]:
     """A batch of text as a list of strings, or of pairs of strings.
 
-    Takes lists, NumPy arrays, pandas series and string tensors.
+    Takes lists, NumPy arrays, string tensors, and columns of pandas, polars, Arrow and datasets;
+    `name` is the argument's, for errors.
 
     Raises:
-        InputTypeError: a single string, or an element that isn't text.
+        InputTypeError: a single string, a table, or an element that isn't text.
         InputError: bytes that aren't UTF-8.
     """
+    refuse_table(name, x)
+    x = values_of(x)
     if isinstance(x, str | bytes):
         raise InputTypeError(f"got one string, {x[:40]!r}; give a list of strings: [text]")
     if hasattr(x, "numpy"):
@@ -167,6 +178,13 @@ def _text(item: Any, index: int) -> Text:
         first, second = (_text(part, index) for part in item)
         if isinstance(first, str) and isinstance(second, str):
             return first, second
+    if hasattr(item, "as_py"):  # of an Arrow column, one by one
+        return _text(item.as_py(), index)
+    if is_missing(item):
+        raise InputTypeError(
+            f"text {index} is a {type(item).__name__} ({item}), a missing value; leave the row "
+            "out, or give '' for it"
+        )
     raise InputTypeError(
         f"text {index} is a {type(item).__name__} ({str(item)[:40]!r}); each must be a string or "
         "a pair of strings"

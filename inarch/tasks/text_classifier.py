@@ -18,6 +18,8 @@ from inarch.models.export import HeadToSave
 from inarch.models.preset import Checkpoint
 from inarch.tasks import cross_encoder
 from inarch.tasks.activation import ACTIVATIONS, check_activation
+from inarch.tasks.class_targets import class_numbers, label_rows
+from inarch.tasks.class_weights import resolve_class_weight
 from inarch.tasks.labels import (
     check_labels,
     check_order,
@@ -26,6 +28,7 @@ from inarch.tasks.labels import (
     recorded_names,
     trained_classes,
 )
+from inarch.tasks.logits import loss_of_logits, metrics_of_logits
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.task import Task
 
@@ -216,6 +219,11 @@ class TextClassifier(Task):
 
         As in transformers, one class that is trained by this default is a number from then on:
         `problem_type` becomes `"regression"`, unless it or `activation_fn` is given.
+
+        A cross entropy, or a metric, that is given by name reads the logits as what they are.
+
+        Raises:
+            InputError: a loss or a metric reads probabilities.
         """
         kind = self.kind
         if optimizer == "auto":
@@ -230,33 +238,40 @@ class TextClassifier(Task):
             }[kind]
         if metrics == "auto":
             metrics = ["accuracy"] if kind == PROBLEMS[0] else None
+        if kind != PROBLEMS[2] or self.num_classes == 1:
+            several = kind != PROBLEMS[0]
+            loss = loss_of_logits(loss)
+            metrics = metrics_of_logits(metrics, several)
+            weighted = kwargs.pop("weighted_metrics", None)
+            kwargs["weighted_metrics"] = metrics_of_logits(weighted, several)
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def targets(self, y: Any, count: int) -> np.ndarray:
-        """Class numbers or label names as numbers; for the other problem types, float rows."""
+        """Class numbers, from numbers or names; for the other problem types, float rows.
+
+        With several labels at once a text's target is a list of names, or a row of 0 and 1.
+        """
+        if y is not None and self.kind == PROBLEMS[1]:
+            y = label_rows(y, self.labels)
         y = super().targets(y, count)
         if self.kind != PROBLEMS[0]:
             return y.astype(np.float32).reshape(count, -1)
-        if y.dtype.kind in "USO":
-            return np.array([self._number(label, i) for i, label in enumerate(y.tolist())])
         if y.ndim > 1 and y.shape[-1] == 1:
             y = y[..., 0]
         if y.ndim > 1:
             self._check_rows(y)
             return y  # one row of class probabilities each, with a loss of the user's own
-        broken = np.flatnonzero(y != np.floor(y))
-        if len(broken):
+        return class_numbers(y, self.labels)
+
+    def weigh_classes(self, class_weight: Any) -> dict[int, float] | None:
+        if class_weight is None:
+            return None
+        if self.kind != PROBLEMS[0]:
             raise InputError(
-                f"label {y[broken[0]]} of text {broken[0]} is neither a whole number nor the name "
-                f"of a class; there are {self.num_classes} classes, 0 to {self.num_classes - 1}"
+                f"class_weight is given, and problem_type is {self.kind!r}, where a text has no "
+                "single class; give sample_weight"
             )
-        wrong = np.flatnonzero((y < 0) | (y >= self.num_classes))
-        if len(wrong):
-            raise InputError(
-                f"label {y[wrong[0]]} of text {wrong[0]} is out of range: there are "
-                f"{self.num_classes} classes, 0 to {self.num_classes - 1}"
-            )
-        return y.astype(np.int32)
+        return resolve_class_weight(class_weight, self.labels)
 
     def _check_rows(self, y: np.ndarray) -> None:
         """Raise InputError where the loss in force takes one number for each text."""
@@ -269,15 +284,6 @@ class TextClassifier(Task):
                 "loss=keras.losses.CategoricalCrossentropy(from_logits=True), or build with "
                 "problem_type='multi_label_classification' where a text has several classes"
             )
-
-    def _number(self, label: Any, index: int) -> int:
-        if label in self.labels:
-            return self.labels.index(label)
-        if isinstance(label, int) and 0 <= label < self.num_classes:
-            return label
-        raise InputError(
-            f"label {label!r} of text {index} is none of {', '.join(map(repr, self.labels))}"
-        )
 
     def classify(
         self, texts: Sequence[Any], top_k: int | None = 1, batch_size: int = 32

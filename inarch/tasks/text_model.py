@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from inarch.checks import check_rate
 from inarch.data import Batch, by_length
 from inarch.errors import InputError, InputTypeError
 from inarch.models.model import Model
+from inarch.tasks.class_weights import weigh_batch
 from inarch.tasks.feeding import (
     Prepared,
     TextBatches,
@@ -22,10 +21,12 @@ from inarch.tasks.feeding import (
     as_tuple,
     check_readable,
     is_prepared,
+    named_arguments,
     prepared,
     rows_of,
+    split_off,
 )
-from inarch.tasks.forward import as_float32, compiled, compiles_per_shape
+from inarch.tasks.forward import as_float32, callback_list, compiled, compiles_per_shape
 from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
 from inarch.text import Encoding
 
@@ -47,21 +48,31 @@ class TextModel(Model):
         batches hold either: a `PyDataset`, `tf.data`, grain, a torch loader, a generator.
         """
         self._compiled()
-        kwargs |= _named(keras.Model.fit, args)
+        kwargs |= named_arguments(keras.Model.fit, args)
+        weigh = self.weigh_classes(kwargs.get("class_weight"))
         if self.preprocessor is None or is_prepared(x):
+            if weigh is not None:
+                kwargs["class_weight"] = weigh
             return super().fit(x, y, **kwargs)
-        kwargs["validation_data"], x, y = self._validation(x, y, kwargs)
-        options = {k: kwargs.pop(k, None) for k in ("batch_size", "shuffle", "sample_weight")}
+        check_readable(x)
+        kwargs.pop("class_weight", None)
+        weighed = partial(weigh_batch, weigh, self.output_shape[-1])
+        weight = kwargs.pop("sample_weight", None)
+        kwargs["validation_data"], x, y, weight = self._validation(x, y, weight, kwargs)
+        options = {k: kwargs.pop(k, None) for k in ("batch_size", "shuffle")}
         shuffle = options["shuffle"] is not False
         if not is_raw(x) and kwargs.get("steps_per_epoch"):
-            return super().fit(prepared(x, self._prepare, counted=False), shuffle=False, **kwargs)
-        x, y = self._fed(x, y, options["sample_weight"], options["batch_size"], shuffle)
+            x = prepared(x, lambda batch: weighed(self._prepare(batch)), counted=False)
+            return super().fit(x, shuffle=False, **kwargs)
+        x, y = self._fed(x, y, weight, options["batch_size"], shuffle)
+        if weigh is not None:
+            x = prepared(x, weighed)
         return super().fit(x, y, shuffle=False, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Loss and metrics on raw text or prepared inputs, as `keras.Model.evaluate`."""
         self._compiled()
-        kwargs |= _named(keras.Model.evaluate, args)
+        kwargs |= named_arguments(keras.Model.evaluate, args)
         if self.preprocessor is None or is_prepared(x) or kwargs.get("_use_cached_eval_dataset"):
             return super().evaluate(x, y, **kwargs)
         weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
@@ -125,7 +136,8 @@ class TextModel(Model):
         for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
             for row, index in enumerate(batch.indices):
                 rows[index] = output[row]
-        return np.stack(rows) if rows else np.zeros(self._empty_shape(), np.float32)
+        empty = (0, *(n or 0 for n in self.output_shape[1:]))
+        return np.stack(rows) if rows else np.zeros(empty, np.float32)
 
     def encode(self, texts: Sequence[Any]) -> list[Encoding]:
         if self.preprocessor is None:
@@ -159,7 +171,7 @@ class TextModel(Model):
         if self._forward is None:
             self._forward = compiled(self)
         batches = self.batches_of(encodings, batch_size)
-        bar = _callbacks(self, callbacks, verbose, len(batches))
+        bar = callback_list(self, callbacks, verbose, len(batches))
         bar.on_predict_begin()
         for step, batch in enumerate(batches):
             bar.on_predict_batch_begin(step)
@@ -185,9 +197,6 @@ class TextModel(Model):
     def only_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays that this architecture takes."""
         return {name: arrays[name] for name in self.input}
-
-    def _empty_shape(self) -> tuple[int, ...]:
-        return (0, *(n or 0 for n in self.output_shape[1:]))
 
     # --- training batches ---------------------------------------------------------------------
 
@@ -230,6 +239,15 @@ class TextModel(Model):
         if not self.compiled:
             self.compile()
 
+    def weigh_classes(self, class_weight: Any) -> dict[int, float] | None:
+        """The weights of classes by their numbers; InputError for a task without classes."""
+        if class_weight is not None:
+            raise InputError(
+                f"class_weight is given, and a {type(self).__name__} has no classes; give "
+                "sample_weight"
+            )
+        return None
+
     def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
         check_readable(x)
         if not is_raw(x):
@@ -265,36 +283,15 @@ class TextModel(Model):
         batch = make(np.arange(len(texts)), np.random.default_rng(np.random.randint(2**31)))
         return batch if drop_none else (*batch, None, None)[:3]
 
-    def _validation(self, x: Any, y: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """`validation_data` as inputs, split off the end of raw data where asked for."""
+    def _validation(self, x: Any, y: Any, weight: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """`validation_data` as inputs, split off the end where asked for; and the other data."""
         data, share = kwargs.pop("validation_data", None), kwargs.pop("validation_split", 0.0)
         if share:
-            check_rate("validation_split", share)
-            if not is_raw(x):
-                raise InputError("validation_split needs texts; give validation_data")
-            texts = texts_of(x)
-            cut = int(len(texts) * (1 - share))
-            data = (texts[cut:], y[cut:]) if y is not None else (texts[cut:],)
-            x, y = texts[:cut], None if y is None else y[:cut]
+            (x, y, weight), data = split_off(share, x, y, weight)
         if isinstance(data, tuple | list):
-            vx, vy, weight = keras.utils.unpack_x_y_sample_weight(tuple(data))
+            vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(data))
             if not isinstance(vx, Mapping):
-                data = self._fed(vx, vy, weight, kwargs.get("validation_batch_size"), False)[0]
+                data = self._fed(vx, vy, vweight, kwargs.get("validation_batch_size"), False)[0]
         elif data is not None:
             data = prepared(data, self._prepare)
-        return data, x, y
-
-
-def _named(method: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
-    """Positional arguments after `x` and `y` by their names."""
-    return dict(zip(list(inspect.signature(method).parameters)[3:], args, strict=False))
-
-
-def _callbacks(model: keras.Model, callbacks: Any, verbose: Any, steps: int) -> Any:
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return callbacks
-    if verbose == "auto":
-        verbose = 1 if sys.stdout.isatty() and steps > 1 else 0
-    return keras.callbacks.CallbackList(
-        callbacks, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps, model=model
-    )
+        return data, x, y, weight

@@ -16,6 +16,7 @@ from inarch.audio import (
     pad_or_trim,
 )
 from inarch.data import pad
+from inarch.data.columns import refuse_table, values_of
 from inarch.errors import CheckpointError, InputError, InputTypeError
 from inarch.models.arguments import MutableArgument, ReadOnlyArguments
 from inarch.tasks.preprocessor import checked_length
@@ -123,11 +124,13 @@ class SpeechPreprocessor(ReadOnlyArguments):
 
 
 def sources_of(x: Any) -> list[Any]:
-    """Several sounds as a list.
+    """Several sounds as a list, of a list or a column of them.
 
     Raises:
-        InputTypeError: a single one.
+        InputTypeError: a single one, or a table.
     """
+    refuse_table("x", x)
+    x = values_of(x)
     if isinstance(x, list | tuple):
         return list(x)
     if isinstance(x, Iterable) and not isinstance(x, str | bytes) and not hasattr(x, "read"):

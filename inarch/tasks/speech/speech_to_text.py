@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from inarch.data.columns import refuse_table, values_of
 from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
@@ -273,6 +274,8 @@ class SpeechToText(OverTokens):
             raise InputTypeError(
                 "x is None; give sounds and their texts, prepared arrays or a data set"
             )
+        refuse_table("x", x)
+        x, y = values_of(x), values_of(y)
         if not isinstance(x, list | tuple):
             return prepared(x, self._prepare), y
         if not x:

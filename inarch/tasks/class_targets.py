@@ -1,0 +1,121 @@
+"""Targets of a classifier: class numbers, names of classes, or rows of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from inarch.checks import shown
+from inarch.data.columns import is_missing, values_of
+from inarch.errors import InputError
+
+
+def class_numbers(y: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """Class numbers int32 `[texts]`, from numbers or from names of classes.
+
+    Raises:
+        InputError: one is no class; it is named with its text.
+    """
+    count = len(labels)
+    if y.dtype.kind in "USO":
+        numbers = {label: i for i, label in enumerate(labels)}
+        return np.array([_number(label, i, numbers) for i, label in enumerate(y.tolist())])
+    broken = np.flatnonzero(y != np.floor(y))
+    if len(broken):
+        raise InputError(
+            f"label {y[broken[0]]} of text {broken[0]} is neither a whole number nor the name "
+            f"of a class; there are {count} classes, 0 to {count - 1}"
+        )
+    wrong = np.flatnonzero((y < 0) | (y >= count))
+    if len(wrong):
+        raise InputError(
+            f"label {y[wrong[0]]} of text {wrong[0]} is out of range: there are "
+            f"{count} classes, 0 to {count - 1}"
+        )
+    return y.astype(np.int32)
+
+
+def _number(label: Any, index: int, numbers: dict[str, int]) -> int:
+    if isinstance(label, str) and label in numbers:
+        return numbers[label]
+    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(numbers):
+        return label
+    listed = ", ".join(map(repr, list(numbers)[:20]))
+    raise InputError(f"label {label!r} of text {index} is none of {listed}")
+
+
+def label_rows(y: Any, labels: Sequence[str]) -> np.ndarray:
+    """Rows float32 `[texts, classes]`, 1 where a text has a class, for several labels at once.
+
+    Takes such rows as they are, or for each text a list of the names of its classes.
+
+    Raises:
+        InputError: a target is neither; or it is one class number, or one name, which could be
+            meant otherwise.
+    """
+    y = values_of(y)
+    if hasattr(y, "to_numpy"):
+        y = y.to_numpy()
+    rows = y if isinstance(y, np.ndarray) and y.dtype.kind in "biuf" else _listed(y, labels)
+    if rows.ndim == 1 and len(labels) == 1:
+        rows = rows[:, None]
+    if rows.ndim != 2:
+        raise InputError(
+            f"y has {shown(rows.flat[0].item() if rows.size else None)} for text 0, a number; in "
+            f"{_advice(labels)}"
+        )
+    if rows.shape[-1] != len(labels):
+        raise InputError(
+            f"y has rows of {rows.shape[-1]} numbers, and there are {len(labels)} classes; in "
+            f"{_advice(labels)}"
+        )
+    outside = np.argwhere(~((rows >= 0) & (rows <= 1)))
+    if len(outside):
+        text, place = outside[0].tolist()
+        raise InputError(
+            f"y has {shown(rows[text, place].item())} for text {text}, which is not from 0 to 1; "
+            f"in {_advice(labels)}"
+        )
+    return rows.astype(np.float32)
+
+
+def _advice(labels: Sequence[str]) -> str:
+    few = list(labels[:2])
+    return (
+        "multi-label classification a text has any number of classes, so give a list of names for "
+        f"each text, such as {few}, or a row with 0 or 1 for each of the {len(labels)} classes; "
+        "where each has one, set problem_type='single_label_classification'"
+    )
+
+
+def _listed(y: Any, labels: Sequence[str]) -> np.ndarray:
+    numbers = {label: i for i, label in enumerate(labels)}
+    targets = list(y)
+    if not any(_has_names(target) for target in targets):
+        try:
+            return np.asarray(targets, np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"y is {shown(y)}, which is no row of {len(labels)} numbers for each text; in "
+                f"{_advice(labels)}"
+            ) from None
+    rows = np.zeros((len(targets), len(labels)), np.float32)
+    for text, target in enumerate(targets):
+        if isinstance(target, str) or is_missing(target) or not hasattr(target, "__iter__"):
+            raise InputError(f"y has {shown(target)} for text {text}; in {_advice(labels)}")
+        for name in target:
+            if not isinstance(name, str) or name not in numbers:
+                known = ", ".join(map(repr, labels[:20]))
+                raise InputError(f"label {name!r} of text {text} is none of {known}")
+            rows[text, numbers[name]] = 1
+    return rows
+
+
+def _has_names(target: Any) -> bool:
+    if isinstance(target, str):
+        return True
+    return not isinstance(target, np.ndarray | float | int) and (
+        hasattr(target, "__iter__") and (not len(target) or any(isinstance(n, str) for n in target))
+    )

@@ -1,0 +1,83 @@
+"""`class_weight` of `fit`: weights of examples by their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inarch.checks import shown
+from inarch.errors import InputError, InputTypeError
+
+
+def resolve_class_weight(class_weight: Any, labels: Sequence[str]) -> dict[int, float]:
+    """Weights by class number, from weights by the number or the name of a class.
+
+    Raises:
+        InputTypeError: `class_weight` isn't a mapping.
+        InputError: a key is no class, or two are the same; or a weight is no number from 0 up.
+    """
+    if not isinstance(class_weight, Mapping):
+        raise InputTypeError(
+            f"class_weight is {shown(class_weight)}; give a weight for each class, by its name or "
+            "its number: {label: weight}"
+        )
+    found: dict[int, float] = {}
+    for key, weight in class_weight.items():
+        if isinstance(key, str) and key in labels:
+            number = labels.index(key)
+        elif _is_class(key, len(labels)):
+            number = int(key)
+        else:
+            known = ", ".join(map(repr, labels[:20]))
+            raise InputError(
+                f"class_weight has the key {shown(key)}, which is no class; the classes are "
+                f"{known}, or 0 to {len(labels) - 1}"
+            )
+        if number in found:
+            raise InputError(
+                f"class_weight has the class {labels[number]!r} twice, by its name and its number"
+            )
+        if not isinstance(weight, int | float | np.number) or not 0 <= weight < np.inf:
+            raise InputError(
+                f"class_weight has {shown(weight)} for {shown(key)}; give a number from 0 up"
+            )
+        found[number] = float(weight)
+    return found
+
+
+def _is_class(key: Any, count: int) -> bool:
+    whole = isinstance(key, int | np.integer) and not isinstance(key, bool)
+    return whole and 0 <= key < count
+
+
+def weigh_batch(
+    class_weight: Mapping[int, float] | None, count: int, batch: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """A batch `(x, y)` with the weights of its classes.
+
+    A class without a weight weighs 1, as Keras has it.
+
+    Args:
+        class_weight: weights by class number; the batch stays as it is without them.
+        count: the number of classes.
+        batch: inputs, and class numbers `[rows]` or rows of probabilities `[rows, classes]`.
+
+    Raises:
+        InputError: the batch has weights of its own.
+    """
+    if class_weight is None:
+        return batch
+    x, y, *own = batch
+    if own and own[0] is not None:
+        raise InputError(
+            "class_weight and sample_weight are given at once; give sample_weight alone, "
+            "multiplied by the weight of each text's class"
+        )
+    weights = np.ones(count, np.float32)
+    for number, weight in class_weight.items():
+        weights[number] = weight
+    numbers = np.asarray(y)
+    numbers = numbers.argmax(-1) if numbers.ndim > 1 else numbers
+    return x, y, weights[numbers]

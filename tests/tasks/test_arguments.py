@@ -1,0 +1,168 @@
+"""Laws of a task's public attributes: what can be set is in every file, all else can't be set."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+from inarch.errors import CheckpointFileError, InarchError, InputError, ReadOnlyError
+from inarch.models.arguments import KERAS_ARGUMENTS, mutable_arguments
+from inarch.models.bert.backbone import BertBackbone
+from inarch.tasks import MaskedLM, SpeechToText, TextClassifier, TextEmbedder, TextPreprocessor
+from inarch.text import WordPieceTokenizer
+
+from .conftest import VOCABULARY, learner
+from .speech.conftest import make_task, make_tokenizer
+
+# By attribute: another value than `make` gives, and one that can't be used.
+VALUES = {
+    "labels": (["no", "yes"], ["no"]),
+    "problem_type": ("multi_label_classification", "guessing"),
+    "prompts": ({"query": "the ", "passage": "cat "}, {"query": 3}),
+    "default_prompt_name": ("query", "wings"),
+    "similarity_fn_name": ("dot", "wings"),
+    "truncate_dim": (3, 0),
+    "mask_rate": (0.5, 2.0),
+    "generation": ({"suppress_tokens": [1]}, [1]),
+    "language": ("de", "klingon"),
+    "task": ("translate", "sing"),
+    "sequence_length": (7, 0),
+    "lowercase": (True, "yes"),
+    "allow_special": (("[MASK]", "[UNK]"), "[MASK]"),
+}
+TASKS = (TextClassifier, TextEmbedder, MaskedLM, SpeechToText)
+
+
+@pytest.fixture(scope="module", params=TASKS, ids=lambda cls: cls.__name__)
+def cls(request):
+    return request.param
+
+
+def make(cls):
+    if cls is SpeechToText:
+        return make_task(make_tokenizer())
+    own = {"num_classes": 2} if cls is TextClassifier else {}
+    prompts = {"prompts": {"query": "the "}} if cls is TextEmbedder else {}
+    preprocessor = TextPreprocessor(WordPieceTokenizer(VOCABULARY), 20)
+    return cls(learner(BertBackbone), preprocessor=preprocessor, **own, **prompts)
+
+
+def settings_of(model):
+    """Every value that can be set on a task and on its preprocessor, by owner and name."""
+    return {
+        (owner, name): getattr(part, name)
+        for owner, part in (("task", model), ("preprocessor", model.preprocessor))
+        for name in mutable_arguments(type(part))
+        if name != "preprocessor"
+    }
+
+
+def change(model):
+    for part in (model, model.preprocessor):
+        for name in mutable_arguments(type(part)):
+            if name != "preprocessor":
+                setattr(part, name, VALUES[name][0])
+
+
+def test_every_value_that_can_be_set_is_in_the_folder_the_file_and_the_clone(cls, tmp_path):
+    model = make(cls)
+    before = settings_of(model)
+    change(model)
+    after = settings_of(model)
+    assert all(after[key] != before[key] for key in before)
+    clone = keras.models.clone_model(model)
+    model.save(tmp_path / "model.keras")
+    model.save_to_preset(tmp_path / "folder")
+    for again in (
+        clone, cls.from_config(model.get_config()),
+        keras.saving.load_model(tmp_path / "model.keras"),
+    ):  # fmt: skip
+        assert settings_of(again) == after
+    found = settings_of(cls.from_preset(tmp_path / "folder"))
+    if cls is SpeechToText:  # of which a folder says all, not only what was set
+        said = found["task", "generation"]
+        found["task", "generation"] = {name: said[name] for name in after["task", "generation"]}
+    assert found == after
+    # And none of them is another's.
+    clone.preprocessor.sequence_length = 5
+    assert settings_of(model) == after
+
+
+def test_an_argument_is_given_before_the_folders(tmp_path):
+    model = make(MaskedLM)
+    model.mask_rate = 0.5
+    model.save_to_preset(tmp_path)
+    assert MaskedLM.from_preset(tmp_path).mask_rate == 0.5
+    assert MaskedLM.from_preset(tmp_path, mask_rate=0.25).mask_rate == 0.25
+    assert TextEmbedder.from_preset(tmp_path).preprocessor.allow_special == ()
+
+
+def test_what_cannot_be_used_is_refused_when_it_is_set_and_changes_nothing(cls):
+    model = make(cls)
+    before = settings_of(model)
+    for part in (model, model.preprocessor):
+        for name in mutable_arguments(type(part)):
+            wrong = 3 if name == "preprocessor" else VALUES[name][1]
+            with pytest.raises(InarchError):
+                setattr(part, name, wrong)
+    assert settings_of(model) == before
+
+
+def test_all_other_public_attributes_are_read_only(cls):
+    model = make(cls)
+    for part in (model, model.backbone, model.preprocessor):
+        fixed = inspect.signature(type(part)).parameters.keys() - mutable_arguments(type(part))
+        for name in fixed - KERAS_ARGUMENTS - {"kwargs"}:
+            with pytest.raises(ReadOnlyError, match=f"{name} of a .* is fixed"):
+                setattr(part, name, getattr(part, name, None))
+    with pytest.raises(AttributeError, match="head belongs to the class"):
+        model.head = None
+    with pytest.raises(AttributeError, match="arguments .* can't be set"):
+        model.arguments = {}
+    with pytest.raises(TypeError):
+        model.arguments["dropout"] = 0.5
+
+
+@pytest.mark.parametrize("in_place", ["labels", "prompts"])
+def test_a_value_spoilt_in_place_is_refused_when_it_is_saved(in_place, tmp_path):
+    model = make(TextClassifier if in_place == "labels" else TextEmbedder)
+    if in_place == "labels":
+        model.labels.append("LABEL_0")
+    else:
+        model.prompts["query"] = 3
+    with pytest.raises(InarchError, match=in_place):
+        model.save(tmp_path / "model.keras")
+    with pytest.raises(InarchError, match=in_place):
+        model.save_to_preset(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_default_prompt_must_be_one(tmp_path):
+    model = make(TextEmbedder)
+    with pytest.raises(InputError, match="default_prompt_name is 'passage'.*known: 'query'"):
+        model.default_prompt_name = "passage"
+    model.prompts["passage"] = "cat "
+    model.default_prompt_name = "passage"
+    alone = model.embed(["dog"])
+    model.save_to_preset(tmp_path)
+    np.testing.assert_array_equal(TextEmbedder.from_preset(tmp_path).embed(["dog"]), alone)
+
+
+def test_a_subclass_that_fixes_an_argument_keeps_what_is_set():
+    class Sentiment(TextClassifier):
+        def __init__(self, backbone, preprocessor=None, **kwargs):
+            super().__init__(backbone, 2, preprocessor, labels=["bad", "good"], **kwargs)
+
+    model = Sentiment(learner())
+    model.labels = ["dislike", "like"]
+    assert Sentiment.from_config(model.get_config()).labels == ["dislike", "like"]
+    assert keras.models.clone_model(model).labels == ["dislike", "like"]
+
+
+@pytest.mark.parametrize("text", ['{"lowercase": 1}', '{"settings": []}', '{"allow_special": "a"}'])
+def test_settings_of_another_kind_are_named_with_their_file(text, tmp_path):
+    make(MaskedLM).save_to_preset(tmp_path)
+    (tmp_path / "inarch.json").write_text(text)
+    with pytest.raises(CheckpointFileError, match=r"inarch\.json.*must be"):
+        MaskedLM.from_preset(tmp_path)
