@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from inarch.data import Batch, by_length
+from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
 from inarch.models.model import Model
 from inarch.tasks.class_weights import weigh_batch
@@ -54,7 +55,7 @@ class TextModel(Model):
             if weigh is not None:
                 kwargs["class_weight"] = weigh
             return super().fit(x, y, **kwargs)
-        check_readable(x)
+        refuse_table("x", x)
         kwargs.pop("class_weight", None)
         weighed = partial(weigh_batch, weigh, self.output_shape[-1])
         weight = kwargs.pop("sample_weight", None)
