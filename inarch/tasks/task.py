@@ -19,7 +19,6 @@ from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave, save
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import build_without_values
-from inarch.paths import resolve_inside
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import NOTE, read_settings
 from inarch.tasks.text_model import TextModel
