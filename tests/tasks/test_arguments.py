@@ -19,6 +19,7 @@ from .speech.conftest import make_task, make_tokenizer
 VALUES = {
     "labels": (["no", "yes"], ["no"]),
     "problem_type": ("multi_label_classification", "guessing"),
+    "activation_fn": ("tanh", "wings"),
     "prompts": ({"query": "the ", "passage": "cat "}, {"query": 3}),
     "default_prompt_name": ("query", "wings"),
     "similarity_fn_name": ("dot", "wings"),
