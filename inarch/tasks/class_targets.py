@@ -81,6 +81,18 @@ def label_rows(y: Any, labels: Sequence[str]) -> np.ndarray:
     return rows.astype(np.float32)
 
 
+def check_loss_reads_rows(loss: Any, y: np.ndarray) -> None:
+    """Raise InputError where the loss in force takes one number for each text."""
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+    if str(name).startswith("sparse_categorical"):
+        raise InputError(
+            f"y has the shape {y.shape}, a row for each text; give the number or the name of "
+            "each text's class (y.argmax(-1) where the rows are one-hot), or compile with "
+            "loss=keras.losses.CategoricalCrossentropy(from_logits=True), or build with "
+            "problem_type='multi_label_classification' where a text has several classes"
+        )
+
+
 def _advice(labels: Sequence[str]) -> str:
     few = list(labels[:2])
     return (

@@ -18,7 +18,7 @@ from inarch.models.export import HeadToSave
 from inarch.models.preset import Checkpoint
 from inarch.tasks import cross_encoder
 from inarch.tasks.activation import ACTIVATIONS, check_activation
-from inarch.tasks.class_targets import class_numbers, label_rows
+from inarch.tasks.class_targets import check_loss_reads_rows, class_numbers, label_rows
 from inarch.tasks.class_weights import resolve_class_weight
 from inarch.tasks.labels import (
     check_labels,
@@ -259,7 +259,7 @@ class TextClassifier(Task):
         if y.ndim > 1 and y.shape[-1] == 1:
             y = y[..., 0]
         if y.ndim > 1:
-            self._check_rows(y)
+            check_loss_reads_rows(getattr(self, "loss", None), y)
             return y  # one row of class probabilities each, with a loss of the user's own
         return class_numbers(y, self.labels)
 
@@ -272,18 +272,6 @@ class TextClassifier(Task):
                 "single class; give sample_weight"
             )
         return resolve_class_weight(class_weight, self.labels)
-
-    def _check_rows(self, y: np.ndarray) -> None:
-        """Raise InputError where the loss in force takes one number for each text."""
-        loss = getattr(self, "loss", None)
-        name = loss if isinstance(loss, str) else getattr(loss, "name", "")
-        if str(name).startswith("sparse_categorical"):
-            raise InputError(
-                f"y has the shape {y.shape}, a row for each text; give the number or the name of "
-                "each text's class (y.argmax(-1) where the rows are one-hot), or compile with "
-                "loss=keras.losses.CategoricalCrossentropy(from_logits=True), or build with "
-                "problem_type='multi_label_classification' where a text has several classes"
-            )
 
     def classify(
         self, texts: Sequence[Any], top_k: int | None = 1, batch_size: int = 32
