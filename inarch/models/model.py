@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import inspect
 import os
 from collections.abc import Mapping
@@ -14,7 +12,7 @@ import keras
 import numpy as np
 
 from inarch.checkpoints.layout import Layout
-from inarch.checks import check_count, check_rate
+from inarch.checks import check_count
 from inarch.errors import InputError
 from inarch.models import serving
 from inarch.models.arguments import check_settable, checked_values, mutable_arguments
@@ -25,6 +23,7 @@ from inarch.models.layer_settings import (
     check_quantization,
     read_layer_settings,
 )
+from inarch.models.recording import recording
 
 # What Keras takes from the variables for a run on JAX, in the order it hands it out.
 _STATE = (
@@ -65,7 +64,7 @@ class Model(keras.Model):
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
-            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = recording(cls.__init__)  # type: ignore[method-assign]
         keras.saving.register_keras_serializable(package="inarch")(cls)
 
     def __init__(self, inputs: Any, outputs: Any, **kwargs: Any):
@@ -248,77 +247,3 @@ def _serialized(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return list(value)
     return keras.saving.serialize_keras_object(value) if callable(value) else value
-
-
-def _recording(init: Any) -> Any:
-    """Wrap an `__init__` to record its arguments and to build under its dtype."""
-    signature = inspect.signature(init)
-
-    @functools.wraps(init)
-    def wrapper(self: Model, *args: Any, dtype: Any = None, **kwargs: Any) -> None:
-        original = _clone_of(args[1]) if len(args) == 2 else None
-        if original is not None:
-            args, dtype = (), original.dtype_policy
-            kwargs |= {name: _fresh(value) for name, value in original.arguments.items()}
-        bound = signature.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        outermost = type(self).__init__ is wrapper
-        named = arguments.pop("kwargs", {})
-        del arguments[next(iter(arguments))]
-        unknown = sorted(named.keys() - {"name", "trainable"})
-        if unknown and outermost:
-            raise InputError(f"{type(self).__name__} has no argument {', '.join(unknown)}")
-        _check_rates(arguments)
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(_policy(dtype))
-        try:
-            init(self, *args, **kwargs)
-        finally:
-            keras.config.set_dtype_policy(before)
-        # Past Keras's tracking: an argument may be a model, which is a layer already.
-        if outermost:
-            object.__setattr__(self, "_arguments", arguments)
-        if original is not None:
-            _continue_clone(self, original)
-
-    return wrapper
-
-
-def _continue_clone(clone: Model, original: Model) -> None:
-    """Give a clone what its original's constructor wasn't given."""
-    clone.layout, clone.carried = original.layout, original.carried
-    for name in mutable_arguments(type(original)).keys() - original.arguments.keys():
-        setattr(clone, name, _fresh(getattr(original, name)))
-    apply_layer_settings(clone, read_layer_settings(original))
-
-
-def _check_rates(arguments: Mapping[str, Any]) -> None:
-    for name, rate in arguments.items():
-        if name.endswith("dropout") and rate is not None:
-            check_rate(name, rate)
-
-
-def _policy(dtype: Any) -> Any:
-    """The dtype policy of a name, which must be one of floating point."""
-    known = "float32, bfloat16, float16, mixed_bfloat16 or mixed_float16"
-    refusal = f"dtype is {dtype!r}; give {known}, or a keras.DTypePolicy of floating point"
-    try:
-        policy = keras.dtype_policies.get(dtype)
-    except (TypeError, ValueError) as e:
-        raise InputError(refusal) from e
-    if not keras.backend.is_float_dtype(policy.compute_dtype):
-        raise InputError(refusal)
-    return policy
-
-
-def _clone_of(outputs: Any) -> Model | None:
-    tensors = keras.tree.flatten(outputs)
-    return getattr(tensors[0], "cloned_model", None) if tensors else None
-
-
-def _fresh(value: Any) -> Any:
-    """An argument for a clone: a model is built anew, what can change in place is copied."""
-    if isinstance(value, Model):
-        return type(value).from_config(value.get_config())
-    return copy.copy(value)

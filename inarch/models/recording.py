@@ -1,0 +1,90 @@
+"""Constructors that record their arguments, build under a dtype, and continue clones."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from inarch.checks import check_rate
+from inarch.errors import InputError
+from inarch.models.arguments import mutable_arguments
+from inarch.models.layer_settings import apply_layer_settings, read_layer_settings
+
+
+def recording(init: Any) -> Any:
+    """Wrap an `__init__` to record its arguments and to build under its dtype."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(self: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> None:
+        original = _clone_of(args[1]) if len(args) == 2 else None
+        if original is not None:
+            args, dtype = (), original.dtype_policy
+            kwargs |= {name: _fresh(value) for name, value in original.arguments.items()}
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        outermost = type(self).__init__ is wrapper
+        named = arguments.pop("kwargs", {})
+        del arguments[next(iter(arguments))]
+        unknown = sorted(named.keys() - {"name", "trainable"})
+        if unknown and outermost:
+            raise InputError(f"{type(self).__name__} has no argument {', '.join(unknown)}")
+        _check_rates(arguments)
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(_policy(dtype))
+        try:
+            init(self, *args, **kwargs)
+        finally:
+            keras.config.set_dtype_policy(before)
+        # Past Keras's tracking: an argument may be a model, which is a layer already.
+        if outermost:
+            object.__setattr__(self, "_arguments", arguments)
+        if original is not None:
+            _continue_clone(self, original)
+
+    return wrapper
+
+
+def _continue_clone(clone: Any, original: Any) -> None:
+    """Give a clone what its original's constructor wasn't given."""
+    clone.layout, clone.carried = original.layout, original.carried
+    for name in mutable_arguments(type(original)).keys() - original.arguments.keys():
+        setattr(clone, name, _fresh(getattr(original, name)))
+    apply_layer_settings(clone, read_layer_settings(original))
+
+
+def _check_rates(arguments: Mapping[str, Any]) -> None:
+    for name, rate in arguments.items():
+        if name.endswith("dropout") and rate is not None:
+            check_rate(name, rate)
+
+
+def _policy(dtype: Any) -> Any:
+    """The dtype policy of a name, which must be one of floating point."""
+    known = "float32, bfloat16, float16, mixed_bfloat16 or mixed_float16"
+    refusal = f"dtype is {dtype!r}; give {known}, or a keras.DTypePolicy of floating point"
+    try:
+        policy = keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError) as e:
+        raise InputError(refusal) from e
+    if not keras.backend.is_float_dtype(policy.compute_dtype):
+        raise InputError(refusal)
+    return policy
+
+
+def _clone_of(outputs: Any) -> Any:
+    tensors = keras.tree.flatten(outputs)
+    return getattr(tensors[0], "cloned_model", None) if tensors else None
+
+
+def _fresh(value: Any) -> Any:
+    """An argument for a clone: a model is built anew, what can change in place is copied."""
+    if isinstance(value, keras.Model):
+        return type(value).from_config(value.get_config())
+    return copy.copy(value)
