@@ -43,7 +43,8 @@ COMPUTING = frozenset(
 )  # fmt: skip
 # The base model among the classes of heads.
 BASE = ""
-PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+PROBLEMS = ["regression", "single_label_classification", "multi_label_classification"]
+LABELS: dict[str, list[Any]] = {"problem_type": PROBLEMS, "num_labels": [1]}
 ATTENTIONS = ("eager", "sdpa")
 
 
@@ -66,9 +67,6 @@ class ConfigReads:
     absent: dict[str, Any] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     version: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
 
 
 class Recorder:
@@ -109,10 +107,10 @@ class Recorder:
         if name.startswith("_") or not path.is_relative_to(self.package):
             return
         name = type(config).attribute_map.get(name, name)
-        if not missing and not self._is_field(config, name):
-            return
         if missing:
             self.absent.setdefault(name, _default(frame))
+        elif not self._is_field(config, name):
+            return
         parts = path.relative_to(self.package).parts
         computing = parts[0] in COMPUTING or (
             parts[0] == "models" and not parts[-1].startswith(("configuration_", "auto"))
@@ -142,11 +140,7 @@ def _default(frame: FrameType) -> Any:
 
 
 def record_reads(
-    source: Source,
-    config: Any,
-    inputs: Mapping[str, np.ndarray],
-    torch: Any,
-    transformers: Any,
+    source: Source, config: Any, inputs: Mapping[str, np.ndarray], torch: Any, transformers: Any
 ) -> ConfigReads:
     """Record the reads of the base model and of every head of `source`.
 
@@ -154,8 +148,7 @@ def record_reads(
         config: transformers' config of a tiny model.
         inputs: of our model of that size, by our names.
     """
-    package = Path(transformers.__file__).parent
-    recorder = Recorder(type(config), package)
+    recorder = Recorder(type(config), Path(transformers.__file__).parent)
     fed = {INPUTS[name]: torch.from_numpy(_as_theirs(array)) for name, array in inputs.items()}
     found = ConfigReads()
     seen: set[str] = set()
@@ -232,10 +225,8 @@ def _is_refused(must_be: Iterable[Only], name: str, value: Any) -> bool:
 
 def _alternatives(name: str, value: Any) -> list[Any]:
     """Other values of a field, of which one may switch on what the config has switched off."""
-    if name == "problem_type":
-        return [*PROBLEMS]
-    if name == "num_labels":
-        return [1]
+    if name in LABELS:
+        return LABELS[name]
     if isinstance(value, bool):
         return [not value]
     if value is None:

@@ -99,7 +99,7 @@ class Golden:
             "defaults": json.dumps(self.defaults),
             "runs": json.dumps(described),
             "about": json.dumps(self.about),
-            "reads": json.dumps(self.reads.to_json(), separators=(",", ":")),
+            "reads": json.dumps(vars(self.reads), separators=(",", ":")),
         }
         header = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}
         shard = Shard(path.name, header, metadata)
