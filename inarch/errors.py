@@ -52,6 +52,10 @@ class CheckpointFileError(InarchError, OSError):
     """A file is absent, truncated or malformed, or can't be written."""
 
 
+class FolderChangedError(CheckpointFileError):
+    """Another process has changed a folder while it was read."""
+
+
 class PresetError(InarchError, ValueError):
     """A preset name, hub id or folder leads nowhere."""
 

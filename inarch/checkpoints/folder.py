@@ -1,43 +1,54 @@
-"""A preset folder is replaced as a whole or not at all."""
+"""A save takes its place as a whole or not at all, and touches nothing but its own files."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from inarch.checks import check_path
+from inarch.checkpoints.contents import is_checkpoint_file, may_be_saved_to
+from inarch.checkpoints.publish import (
+    NEW,
+    OLD,
+    files_below,
+    is_at,
+    open_folder,
+    publish,
+    sweep,
+    sync,
+    try_lock,
+    try_locked,
+)
+from inarch.checks import check_flag, check_path
 from inarch.errors import CheckpointFileError
 
 
 @contextlib.contextmanager
-def replacing(folder: str | os.PathLike, stale: Callable[[str], bool]) -> Iterator[Path]:
-    """Yield an empty folder to write to; when the block ends well it takes `folder`'s place.
+def replacing(folder: str | os.PathLike, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder to write to; when the block ends well its files are those of `folder`.
 
-    Files that were in `folder` and aren't written anew are kept, unless `stale(name)`. Until
-    the exchange the old folder is untouched, so a full disk or a kill loses nothing.
+    Files of the checkpoint that was there before and that the new ones make stale are removed, such
+    as its weights; all others stay as they are. Until the block has ended nothing of `folder` is
+    touched, so a full disk or a kill loses nothing.
 
     Raises:
-        CheckpointFileError: the folder can't be written to, or is one that the process is in; the
-            old one stays as it was.
+        CheckpointFileError: as `check_destination`, or the folder can't be written to; what was
+            there stays as it was.
     """
-    folder = _checked(folder)
-    if folder.exists() and not folder.is_dir():
-        raise CheckpointFileError(f"{folder} is a file; choose a folder to save to")
+    folder = check_destination(folder, overwrite)
+    remove_leftovers(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        fresh, handle = _stage(folder)
     except OSError as e:
         raise CheckpointFileError(f"{folder} can't be written: {e.strerror or e}") from e
     try:
         yield fresh
-        _keep_others(folder, fresh, stale)
-        _sync(fresh)
-        _exchange(fresh, folder)
+        sync(fresh)
+        publish(fresh, folder)
     except OSError as e:
         if isinstance(e, CheckpointFileError):
             raise
@@ -46,14 +57,23 @@ def replacing(folder: str | os.PathLike, stale: Callable[[str], bool]) -> Iterat
         ) from e
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
 
 
-def _checked(folder: str | os.PathLike) -> Path:
-    """The folder without links; none that is in use as the current directory.
+def check_destination(folder: str | os.PathLike, overwrite: bool = False) -> Path:
+    """The folder to save to, without links.
 
-    A process whose directory is exchanged under it is left in the old one, which is then removed.
+    Args:
+        folder: where to save; it need not exist.
+        overwrite: whether it may hold other things and no checkpoint.
+
+    Raises:
+        CheckpointFileError: it is a file, the current directory, the home folder, the root, or one
+            that holds one of these; or it isn't empty and holds no checkpoint.
     """
     check_path("folder", folder, "the name or the path of a folder to save to")
+    check_flag("overwrite", overwrite)
     if not os.fspath(folder):
         raise CheckpointFileError("the folder to save to is ''; give the name of one")
     try:
@@ -63,84 +83,82 @@ def _checked(folder: str | os.PathLike) -> Path:
         raise CheckpointFileError(
             f"{folder} can't be written: the current directory is gone; change to another one"
         ) from e
-    if folder == here or folder in here.parents:
-        what = (
-            "is the current directory" if folder == here else f"holds the current directory {here}"
-        )
+    home = Path(os.path.realpath(os.path.expanduser("~")))
+    for place, name in ((here, "the current directory"), (home, "the home folder")):
+        if folder == place or folder in place.parents:
+            what = f"is {name}" if folder == place else f"holds {name} {place}"
+            raise CheckpointFileError(
+                f"{folder} {what}, in which a checkpoint's files would lie among all others; choose "
+                f"a folder within it, such as {place / 'model'}"
+            )
+    if folder == folder.parent:
+        raise CheckpointFileError(f"{folder} is the root of the file system; choose a folder in it")
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointFileError(f"{folder} is a file; choose a folder to save to")
+    try:
+        refused = not overwrite and folder.is_dir() and not may_be_saved_to(folder)
+    except OSError as e:
+        raise CheckpointFileError(f"{folder} can't be read: {e.strerror or e}") from e
+    if refused:
         raise CheckpointFileError(
-            f"{folder} {what}, and is replaced as a whole by saving to it; choose a folder within "
-            f"it, such as {here / 'model'}"
+            f"{folder} isn't empty and holds no checkpoint; choose another folder, or save with "
+            "overwrite=True (--overwrite) to write the checkpoint's files beside what is there"
         )
     return folder
 
 
-def _keep_others(folder: Path, fresh: Path, stale: Callable[[str], bool]) -> None:
-    """Link the files that a save doesn't concern, such as a README, into the new folder."""
-    mode = 0o777 & ~_umask()
-    if folder.is_dir():
-        mode = folder.stat().st_mode & 0o7777
-        for root, folders, names in os.walk(folder):
-            below = Path(root).relative_to(folder)
-            (fresh / below).mkdir(exist_ok=True)
-            links = [name for name in folders if (Path(root) / name).is_symlink()]
-            for name in names + links:
-                target = fresh / below / name
-                if os.path.lexists(target) or (below == Path() and stale(name)):
-                    continue
-                try:
-                    os.link(Path(root) / name, target, follow_symlinks=False)
-                except OSError:  # another file system, or one without hard links
-                    shutil.copy2(Path(root) / name, target, follow_symlinks=False)
-    fresh.chmod(mode)
+def _stage(folder: Path) -> tuple[Path, int | None]:
+    """An empty hidden folder on the disk of `folder`, locked as long as its handle is open."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    exists = folder.exists()
+    if not exists or folder.stat().st_dev == folder.parent.stat().st_dev:
+        try:
+            return _locked_folder(folder.parent, _prefix(folder))
+        except OSError as e:
+            if not exists or e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+    return _locked_folder(folder, NEW)  # its parent is another disk, or can't be written to
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync(folder: Path) -> None:
-    """Have every file and folder below `folder` on disk before it gets its name."""
-    for root, _, names in os.walk(folder):
-        for path in (*(Path(root) / name for name in names), Path(root)):
-            if not path.is_symlink() and (path.is_file() or path.is_dir()):
-                _flush(path)
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt":  # which opens no folder and flushes only what is open for writing
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
+    while True:
+        fresh = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            handle = open_folder(fresh)
+        except FileNotFoundError:
+            continue  # another save has taken it for a leftover, before it was locked
+        if handle is None or (try_lock(handle) and is_at(handle, fresh)):
+            return fresh, handle
         os.close(handle)
 
 
-def _exchange(fresh: Path, folder: Path) -> None:
-    """Give `fresh` the name `folder`; what had it is left under the name `fresh`, or removed."""
-    if not folder.exists():
-        fresh.rename(folder)
-    elif not _swap(fresh, folder):
-        aside = fresh.with_name(fresh.name + ".old")
-        folder.rename(aside)
-        try:
-            fresh.rename(folder)
-        except BaseException:
-            aside.rename(folder)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)
-    # The new folder is whole and in place; that its name outlives a power cut is the disk's part.
-    with contextlib.suppress(OSError):
-        _flush(folder.parent)
+def _prefix(folder: Path, kind: str = NEW) -> str:
+    """How the names of the hidden folders begin that saves to `folder` make beside it."""
+    return f".{folder.name[:100]}{kind}"
 
 
-def _swap(one: Path, two: Path) -> bool:
-    """Exchange two names in one step where the system can (Linux's renameat2)."""
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+def remove_leftovers(folder: Path) -> None:
+    """Remove what saves to `folder` have left that were killed; live ones hold a lock on theirs."""
+    for parent, new in ((folder.parent, _prefix(folder)), (folder, NEW)):
+        with contextlib.suppress(OSError):
+            for entry in list(os.scandir(parent)):
+                is_old = parent != folder and entry.name.startswith(_prefix(folder, OLD))
+                if entry.name.startswith(new) or is_old:
+                    _remove_leftover(Path(entry.path), folder, is_old)
+
+
+def _remove_leftover(left: Path, folder: Path, is_old: bool) -> None:
+    if left.is_symlink() or not left.is_dir():
+        return
+    handle = open_folder(left)
+    if handle is None:
+        return
     try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, TypeError, AttributeError):  # Windows and macOS have no such function
-        return False
-    return renameat2(here, os.fsencode(one), here, os.fsencode(two), exchange) == 0
+        if not try_locked(handle):
+            return
+        if not is_old:
+            shutil.rmtree(left)
+        elif folder.is_dir():
+            sweep(left, folder, [name for name in files_below(left) if is_checkpoint_file(name)])
+    finally:
+        os.close(handle)

@@ -126,10 +126,3 @@ def _as_safetensors(shard: Shard) -> Shard:
         name = re.sub(r"^(pytorch|tf)_model", "model", stem) + ".safetensors"
         return Shard(name, shard.tensors, {"format": "pt"})
     return shard
-
-
-def is_weight_file(name: str) -> bool:
-    """Whether a file of a preset folder holds weights, so that a new save makes it stale."""
-    stem = ("model", "pytorch_model", "tf_model")
-    kinds = (".safetensors", ".bin", ".h5", ".safetensors.index.json", ".bin.index.json")
-    return name.startswith(stem) and name.endswith(kinds)

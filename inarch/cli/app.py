@@ -282,13 +282,17 @@ def export(
     preset: Preset,
     folder: Annotated[Path, typer.Argument(help="The folder to write.")],
     ignore_field: IgnoreField = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Write beside other files, without a checkpoint there."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Load a checkpoint, write it back, and compare the two tensor by tensor."""
     choose_backend()
     from inarch.tasks import auto
 
-    done = auto.export(preset, folder, ignore_field or ())
+    done = auto.export(preset, folder, ignore_field or (), overwrite=overwrite)
     found = done.comparison
     total = len(found.equal) + len(found.different) + len(found.missing)
     if as_json:

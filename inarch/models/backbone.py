@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
+from inarch.checkpoints.steady import retry_when_changed
 from inarch.errors import PresetError
 from inarch.models import export
 from inarch.models import preset as presets
@@ -41,6 +42,7 @@ class Backbone(Model):
         return {} if self.longest is None else {"length": self.longest}
 
     @classmethod
+    @retry_when_changed
     def from_preset(
         cls,
         preset: str | os.PathLike,
@@ -70,11 +72,13 @@ class Backbone(Model):
             found = cls.of(checkpoint)
             arguments = checkpoint.arguments(**overrides)
             if not load_weights:
+                checkpoint.check_unchanged()
                 return checkpoint.backbone(found, **arguments, dtype=dtype)
             model, waiting = build_without_values(
                 lambda: checkpoint.backbone(found, **arguments, dtype=dtype)
             )
             checkpoint.restore(model, waiting)
+            checkpoint.check_unchanged()
         return model
 
     @classmethod
@@ -90,15 +94,20 @@ class Backbone(Model):
             f"use {right.__name__}.from_preset (or Backbone.from_preset), not {cls.__name__}"
         )
 
-    def save_to_preset(self, folder: str | os.PathLike) -> None:
+    def save_to_preset(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Write config and weights to `folder` in the original's format.
 
-        A model from a checkpoint that nothing has changed is written back tensor for tensor.
+        A model from a checkpoint that nothing has changed is written back tensor for tensor. Files
+        of the folder that aren't a checkpoint's stay as they are.
+
+        Args:
+            folder: a new folder, an empty one, or one that holds a checkpoint.
+            overwrite: whether it may also hold other things and no checkpoint.
 
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
-        export.save(self, folder)
+        export.save(self, folder, overwrite=overwrite)
 
 
 def text_inputs(*extra: str) -> dict[str, Any]:

@@ -47,15 +47,17 @@ def save(
     head: HeadToSave | None = None,
     tie: bool | None = None,
     extra: Callable[[Path], None] = lambda folder: None,
+    overwrite: bool = False,
 ) -> None:
     """Write `model` to a folder in the format it came in (Hugging Face's where it is new).
 
-    The folder is replaced as a whole or not at all.
+    The checkpoint that is there is replaced as a whole or not at all.
 
     Args:
         tie: whether output and input embeddings are one; `None` is what the checkpoint said, whose
             head is carried along.
         extra: writes further files, such as the tokenizer's, into the new folder.
+        overwrite: whether the folder may hold other things and no checkpoint.
 
     Raises:
         CheckpointFileError: the folder can't be written.
@@ -92,7 +94,7 @@ def save(
     values = transfer.exporter(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
     )
-    with folder.replacing(destination, layout.is_weight_file) as fresh:
+    with folder.replacing(destination, overwrite) as fresh:
         text = _config_text(source, old, arguments, head, tie, code)
         write_checkpoint(fresh, text, shards, values)
         write_texts(fresh, kept_with(old.beside, old.head == name) if old else {})

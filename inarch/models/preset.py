@@ -21,10 +21,12 @@ from inarch.checkpoints.original import Opened, recognised, translate
 from inarch.checkpoints.plan import listed, match
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source
+from inarch.checkpoints.steady import FolderState
 from inarch.checkpoints.weights import Weights
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
+    InarchError,
     InputError,
 )
 from inarch.models import registry
@@ -84,6 +86,7 @@ class Checkpoint:
         path = hub.resolve(preset, registry.presets(), lambda p: bool(recognised(p, known)))
         self.path = path
         self.folder = path if path.is_dir() else path.parent
+        self._state = FolderState(self.folder)
         self.original: Opened | None = None
         self.config: dict[str, Any] = {}
         self.ignored: dict[str, Any] = {}
@@ -121,8 +124,22 @@ class Checkpoint:
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.weights.close()
+        try:
+            # What is read of two saves may well be faulty; the reason is then that there were two.
+            if isinstance(error, InarchError | OSError):
+                self._state.check()
+        finally:
+            self._state.close()
+
+    def check_unchanged(self) -> None:
+        """Make sure that all that was read is of one save.
+
+        Raises:
+            FolderChangedError: the folder or a file of it has been replaced since it was opened.
+        """
+        self._state.check()
 
     @property
     def tie(self) -> bool:
@@ -284,16 +301,16 @@ class Checkpoint:
             warnings.warn(
                 f"{self.folder / CONFIG} names code of the repository's own (auto_map), which "
                 f"isn't run; the model is computed as {self.source.model_type}",
-                stacklevel=4,
+                stacklevel=5,
             )
         if self.original and self.original.left:
             warnings.warn(
                 f"{self.folder}: left out, since Hugging Face's format has no place for them: "
                 + ", ".join(f"{name} ({why})" for name, why in self.original.left.items()),
-                stacklevel=4,
+                stacklevel=5,
             )
         for note in self.original.notes if self.original else ():
-            warnings.warn(note, stacklevel=4)
+            warnings.warn(note, stacklevel=5)
         for part, entries in self.source.parts.items():
             if arguments.get(part) and not present[part]:
                 fresh |= {name for e in entries for name in getattr(e, "ours", ())}
@@ -324,4 +341,4 @@ class Checkpoint:
                 "be written back, and play no part"
             )
         if said:
-            warnings.warn(f"{self.folder} {'; and it '.join(said)}", stacklevel=4)
+            warnings.warn(f"{self.folder} {'; and it '.join(said)}", stacklevel=5)

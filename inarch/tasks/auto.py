@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inarch.checkpoints.compare import Comparison, compare
+from inarch.checkpoints.folder import check_destination
 from inarch.checkpoints.proof import Proof
 from inarch.checkpoints.rule import spellings
 from inarch.models.backbone import Backbone
@@ -73,22 +74,33 @@ class Export:
 
 
 def export(
-    preset: str | os.PathLike, folder: str | os.PathLike, ignore_fields: Collection[str] = ()
+    preset: str | os.PathLike,
+    folder: str | os.PathLike,
+    ignore_fields: Collection[str] = (),
+    *,
+    overwrite: bool = False,
 ) -> Export:
     """Load a checkpoint and write it to `folder`, tokenizer included; then compare the two.
+
+    Args:
+        preset: as `Backbone.from_preset` takes it.
+        folder: as `Backbone.save_to_preset` takes it.
+        overwrite: whether the folder may hold other things and no checkpoint.
 
     Raises:
         PresetError, CheckpointFileError, ConfigError, WeightMapError: as
             `Backbone.from_preset`; or the folder can't be written.
     """
+    check_destination(folder, overwrite)
     with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
         found, texts = class_of(checkpoint), has_tokenizer(checkpoint.folder)
         if issubclass(found, Task):
             task = found.from_preset(
                 checkpoint.path, ignore_fields=ignore_fields, preprocessor="auto" if texts else None
             )
-            task.save_to_preset(folder)
+            task.save_to_preset(folder, overwrite=overwrite)
         else:
             model = found.from_preset(checkpoint.path, ignore_fields=ignore_fields)
-            save(model, folder, extra=tokenizer_of(checkpoint).save if texts else lambda _: None)
+            extra = tokenizer_of(checkpoint).save if texts else lambda _: None
+            save(model, folder, extra=extra, overwrite=overwrite)
         return Export(found.__name__, compare(checkpoint.weights, Path(folder)))

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import keras
 
 from inarch.checkpoints.config_map import tied
+from inarch.checkpoints.steady import retry_when_changed
 from inarch.checks import shown
 from inarch.errors import InputError, InputTypeError, PresetError
 from inarch.models.arguments import MutableArgument, checked_values
@@ -93,6 +94,7 @@ class Task(TextModel):
     # --- from a checkpoint and back ------------------------------------------------------------
 
     @classmethod
+    @retry_when_changed
     def from_preset(
         cls,
         preset: str | os.PathLike,
@@ -146,10 +148,12 @@ class Task(TextModel):
                 return cls(backbone, preprocessor=preprocessor, **own)  # type: ignore[call-arg, arg-type]
 
             if not load_weights:
+                checkpoint.check_unchanged()
                 return build()
             task, waiting = build_without_values(build)
             misfit = task.head_misfit(checkpoint)
             checkpoint.restore(task, waiting, None if misfit else cls.head, misfit or "")
+            checkpoint.check_unchanged()
         return task
 
     @classmethod
@@ -211,13 +215,19 @@ class Task(TextModel):
             f"{type(self).__name__} doesn't use"
         )
 
-    def save_to_preset(self, folder: str | os.PathLike) -> None:
+    def save_to_preset(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
         """Write model, tokenizer and whatever the task reads from `folder` in its own format.
+
+        Files of the folder that aren't a checkpoint's stay as they are.
+
+        Args:
+            folder: a new folder, an empty one, or one that holds a checkpoint.
+            overwrite: whether it may also hold other things and no checkpoint.
 
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
-        save(self, folder, self.head_to_save(), self.tie, self.write_files)
+        save(self, folder, self.head_to_save(), self.tie, self.write_files, overwrite)
 
     def head_to_save(self) -> HeadToSave | None:
         """What the export of the head needs beside its weights."""

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inarch.checkpoints import folder as folders
+from inarch.checkpoints import publish as folders
 from inarch.checkpoints.files import write_safetensors
 from inarch.checkpoints.folder import replacing
-from inarch.checkpoints.layout import is_weight_file
+from inarch.checkpoints.steady import settle
 from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError
 
 SHARD = Shard("model.safetensors", {n: TensorInfo("F32", (500,)) for n in "ab"})
 
 
-def save(folder, generation, below=True):
+def save(folder, generation, below=True, overwrite=False):
     """A save like a model's: weights, a config, a file in a folder below; all of one generation."""
-    with replacing(folder, is_weight_file) as fresh:
+    with replacing(folder, overwrite) as fresh:
         write_safetensors(
             fresh / "model.safetensors", SHARD, lambda n: np.full(500, generation, "float32")
         )
@@ -42,10 +42,10 @@ def tree(folder):
     }
 
 
-@pytest.fixture(params=["exchange", "two renames"])
+@pytest.fixture(params=["exchange", "one by one"])
 def way(request, monkeypatch):
     """With the system's exchange of two names, and without it, as on Windows and macOS."""
-    if request.param == "two renames":
+    if request.param == "one by one":
         monkeypatch.setattr(folders, "_swap", lambda one, two: False)
 
 
@@ -116,13 +116,35 @@ def test_old_weights_do_not_survive_beside_new_ones(target, way):
     assert all(found[name] == b"old" for name in others)
 
 
-def test_without_hard_links_other_files_are_copied(target, way, monkeypatch):
+def test_of_a_tokenizer_and_of_modules_all_files_of_the_last_save_count(target, way):
+    old = ["vocab.txt", "tokenizer_config.json", "sentence_bert_config.json", "2_Normalize"]
+    for name in old[:3]:
+        (target / name).write_text("old")
+    (target / "2_Normalize").mkdir()
+    (target / "2_Normalize/config.json").write_text("old")
+    save(target, 2, below=False)  # of neither: all of the old ones stay
+    assert set(old) < tree(target).keys()
+    with replacing(target) as fresh:
+        (fresh / "tokenizer.json").write_text("new")
+    assert set(old[:2]).isdisjoint(tree(target))
+    with replacing(target) as fresh:
+        (fresh / "modules.json").write_text("new")
+    assert {"tokenizer.json", "modules.json"} < tree(target).keys()
+    assert "sentence_bert_config.json" not in tree(target)
+    assert "2_Normalize/config.json" not in tree(target)
+    assert "model.safetensors" in tree(target)
+
+
+def test_without_hard_links_kept_files_stay(tmp_path, way, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(errno.EPERM, "no links here")
 
+    save(tmp_path / "model", 1)
+    (tmp_path / "model/tokenizer.json").write_text("kept")
     monkeypatch.setattr(os, "link", refuse)
-    save(target, 2)
-    assert (target / "README.md").read_text() == "mine"
+    save(tmp_path / "model", 2)
+    assert (tmp_path / "model/tokenizer.json").read_text() == "kept"
+    assert (tmp_path / "model/config.json").read_text() == "2"
 
 
 def test_saving_through_a_link_replaces_what_it_points_to(target, tmp_path, way):
@@ -145,7 +167,7 @@ def test_a_block_that_fails_leaves_no_trace(error, target, way):
     before = tree(target.parent)
 
     def fail():
-        with replacing(target, is_weight_file) as fresh:
+        with replacing(target) as fresh:
             (fresh / "config.json").write_text("2")
             raise error
 
@@ -214,17 +236,18 @@ class FailingFile:
         self.handle.close()
 
 
-@pytest.mark.parametrize("way_", ["exchange", "two renames"])
-@pytest.mark.parametrize("first", [True, False], ids=["new folder", "old folder"])
-def test_a_disk_full_at_any_step_leaves_the_old_files_whole(way_, first, tmp_path):
+@pytest.mark.parametrize("way_", ["exchange", "one by one"])
+@pytest.mark.parametrize("kind", ["new folder", "checkpoint alone", "among other files"])
+def test_a_disk_full_at_any_step_leaves_the_old_files_whole(way_, kind, tmp_path):
     folder = tmp_path / "model"
-    if not first:
+    if kind != "new folder":
         save(folder, 1)
+    if kind == "among other files":
         (folder / "README.md").write_text("mine")
     before = tree(tmp_path)
     for step in range(1, 200):
         with pytest.MonkeyPatch.context() as patch:
-            if way_ == "two renames":
+            if way_ == "one by one":
                 patch.setattr(folders, "_swap", lambda one, two: False)
             disk = FullDisk(step, patch)
             try:
@@ -237,10 +260,17 @@ def test_a_disk_full_at_any_step_leaves_the_old_files_whole(way_, first, tmp_pat
         assert tree(tmp_path) == before
     else:
         pytest.fail("the save never ran to its end")
-    # Only the flush after the new folder is in place may fail unseen.
-    assert disk.step == step > 12
-    assert (folder / "config.json").read_text() == "2"
+    # Only what comes after the save is made may fail unseen: that its names are on the disk.
+    assert disk.step >= step > 12
+    found = tree(folder)
+    assert found["config.json"] == found["1_Pooling/config.json"] == b"2"
+    assert found.keys() == set(before_names(kind))
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def before_names(kind):
+    names = ["model.safetensors", "config.json", "1_Pooling", "1_Pooling/config.json"]
+    return [*names, "README.md"] if kind == "among other files" else names
 
 
 CHILD = """
@@ -251,11 +281,12 @@ from test_folder import save
 TESTS = Path(__file__).parent
 
 
-def child(code, *arguments):
+def child(code, *arguments, **options):
     code = CHILD.format(tests=str(TESTS), root=str(TESTS.parent.parent)) + code
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE, text=True, **options,
+    )  # fmt: skip
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no file size limits")
@@ -274,24 +305,29 @@ def test_a_real_write_error_in_the_middle_of_a_file_leaves_the_old_files_whole(t
     assert tree(target.parent) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs an exchange of two names in one step")
-def test_a_kill_at_any_moment_leaves_one_whole_save(tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="no locks that end with a process")
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_kill_at_any_moment_leaves_one_whole_save(alone, tmp_path):
     folder = tmp_path / "model"
     save(folder, 0)
-    (folder / "README.md").write_text("mine")
+    if not alone:
+        (folder / "README.md").write_text("mine")
     names = tree(folder).keys()
     moments = random.Random(0)
     generations = set()
-    for _ in range(8):
+    for start in range(0, 5000, 1000):
         run = child(
-            "print('ready', flush=True)\nfor n in range(1, 100_000):\n    save(sys.argv[1], n)",
+            "print('ready', flush=True)\n"
+            "for n in range(int(sys.argv[2]), 100_000):\n    save(sys.argv[1], n)",
             folder,
+            start,
         )
         assert run.stdout is not None
         assert run.stdout.readline() == "ready\n"
         time.sleep(moments.uniform(0, 0.25))
         run.kill()
         run.communicate(timeout=60)
+        settle(folder)
         found = tree(folder)
         assert found.keys() == names
         generation = int(found["config.json"])
@@ -300,6 +336,8 @@ def test_a_kill_at_any_moment_leaves_one_whole_save(tmp_path):
         weights = np.frombuffer(found["model.safetensors"][-4000:], "<f4")
         assert set(weights) == {generation}
     assert len(generations) > 1
+    save(folder, -1)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]  # what the killed ones left is gone
 
 
 def test_a_file_in_the_folders_place_is_refused_and_kept(tmp_path):
@@ -387,3 +425,183 @@ def test_a_system_without_an_exchange_is_noticed(tmp_path, monkeypatch):
     save(tmp_path / "model", 1)
     save(tmp_path / "model", 2)
     assert (tmp_path / "model" / "config.json").read_text() == "2"
+
+
+# --- what is somebody else's ----------------------------------------------------------------------
+
+
+def facts(folder):
+    """Number, rights, times, target and content of all that isn't a checkpoint's."""
+    found = {}
+    for path in [folder, *folder.rglob("*")]:
+        name = path.relative_to(folder).as_posix()
+        if name in ("model.safetensors", "config.json", "1_Pooling", "1_Pooling/config.json", "."):
+            continue
+        stat = path.lstat()
+        content = os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes()
+        found[name] = (stat.st_ino, stat.st_mode, stat.st_mtime_ns, stat.st_ctime_ns, content)
+    return found
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights and links of POSIX")
+def test_a_save_touches_only_its_own_files(target, way):
+    (target / "notes").chmod(0o700)
+    (target / "README.md").chmod(0o600)
+    (target / "link").symlink_to("notes")
+    os.utime(target / "README.md", (1, 1))
+    os.link(target / "README.md", target / "second name")
+    (target / "config.json").chmod(0o640)
+    before, inode = facts(target), target.stat().st_ino
+    save(target, 2)
+    assert facts(target) == before
+    assert target.stat().st_ino == inode
+    assert (target / "config.json").read_text() == "2"
+    assert (target / "config.json").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs an exchange of two names in one step")
+def test_a_folder_that_holds_a_checkpoint_alone_is_exchanged_as_a_whole(tmp_path):
+    save(tmp_path / "model", 1)
+    inode = (tmp_path / "model").stat().st_ino
+    save(tmp_path / "model", 2)
+    assert (tmp_path / "model").stat().st_ino != inode
+
+
+@pytest.mark.parametrize("moment", ["while it is written", "at the exchange"])
+def test_a_file_that_somebody_makes_during_a_save_is_kept(moment, tmp_path, way, monkeypatch):
+    folder = tmp_path / "model"
+    save(folder, 1)
+    swap = folders._swap
+
+    def make():
+        (folder / "notes").mkdir()
+        (folder / "notes" / "a.txt").write_text("mine")
+        (folder / "log.txt").write_text("mine")
+
+    def late(one, two):
+        make()
+        return swap(one, two)
+
+    if moment == "at the exchange":
+        monkeypatch.setattr(folders, "_swap", late)
+        save(folder, 2)
+    else:
+        with replacing(folder) as fresh:
+            make()
+            (fresh / "config.json").write_text("2")
+    found = tree(folder)
+    assert found["config.json"] == b"2"
+    assert found["log.txt"] == found["notes/a.txt"] == b"mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("place", ["home", "above the home", "the root"])
+def test_the_home_folder_and_the_root_are_refused(place, tmp_path, monkeypatch):
+    home = tmp_path / "homes" / "me"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    target = {"home": home, "above the home": home.parent, "the root": Path(tmp_path.anchor)}[place]
+    for overwrite in (False, True):
+        with pytest.raises(CheckpointFileError, match="choose a folder within it"):
+            save(target, 1, overwrite=overwrite)
+    assert tree(tmp_path / "homes").keys() == {"me"}
+    save(home / "model", 1)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["thesis.tex"], ["config.json"], ["README.md", "tokenizer.json"], [".git/HEAD"], ["a/b/c"]],
+)
+def test_a_folder_of_other_things_is_refused_unless_told(names, tmp_path):
+    folder = tmp_path / "work"
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('{"port": 80}')
+    before = facts(tmp_path)
+    with pytest.raises(CheckpointFileError, match="holds no checkpoint; choose another.*overwrite"):
+        save(folder, 1)
+    assert facts(tmp_path) == before
+    save(folder, 1, overwrite=True)
+    assert (folder / "config.json").read_text() == "1"
+    assert {*names, "model.safetensors"} < tree(folder).keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.json", '{"model_type": "bert"}'), ("pytorch_model.bin", ""), ("inarch.json", "{}"),
+        ("model-00001-of-00002.safetensors", ""), ("tokenizer.json", "{}"),
+    ],
+)  # fmt: skip
+def test_a_folder_with_a_checkpoint_or_a_part_of_one_is_saved_to(name, text, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / name).write_text(text)
+    save(tmp_path / "model", 1)
+    assert (tmp_path / "model" / "config.json").read_text() == "1"
+
+
+def test_a_folder_in_a_files_place_is_refused_before_anything_moves(target, way):
+    (target / "config.json").unlink()
+    (target / "config.json").mkdir()
+    before = tree(target.parent)
+    with pytest.raises(CheckpointFileError, match="config.json is a folder, where a file is"):
+        save(target, 2)
+    assert tree(target.parent) == before
+
+
+# --- saves that were cut off ----------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """A process that ends in the middle of a save."""
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_save_that_is_cut_off_while_its_files_are_moved_is_finished(moves, target, monkeypatch):
+    (target / "model-00001-of-00002.safetensors").write_bytes(b"old")
+    replace, done = os.replace, []
+
+    def dying(one, two):
+        if len(done) == moves:
+            raise Killed
+        done.append(two)
+        replace(one, two)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying)
+        if moves < 3:
+            with pytest.raises(Killed):
+                save(target, 2)
+            assert (target / ".inarch-save").is_dir()
+        else:
+            save(target, 2)
+    assert [Path(path).name for path in done[:1]] == ["model.safetensors"] * bool(moves)
+    settle(target)
+    found = tree(target)
+    assert found["config.json"] == found["1_Pooling/config.json"] == b"2"
+    assert set(np.frombuffer(found["model.safetensors"][-4000:], "<f4")) == {2}
+    assert not {".inarch-save", "model-00001-of-00002.safetensors"} & found.keys()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks that end with a process")
+def test_leftovers_of_killed_saves_are_removed_and_those_of_live_ones_are_not(tmp_path):
+    folder = tmp_path / "model"
+    save(folder, 1)
+    code = (
+        "from inarch.checkpoints.folder import replacing\n"
+        "with replacing(sys.argv[1]) as fresh:\n"
+        "    (fresh / 'config.json').write_text('x')\n"
+        "    print('ready', flush=True)\n    sys.stdin.read()"
+    )
+    run = child(code, folder, stdin=subprocess.PIPE)
+    assert run.stdout.readline() == "ready\n"
+    (left,) = [path for path in tmp_path.iterdir() if path != folder]
+    mine = tmp_path / ".model.mine"
+    mine.mkdir()
+    save(folder, 2)
+    assert left.is_dir()
+    run.kill()
+    run.communicate(timeout=60)
+    save(folder, 3)
+    assert {path.name for path in tmp_path.iterdir()} == {"model", ".model.mine"}
