@@ -26,7 +26,8 @@ _TOKENIZER = (
     "sentencepiece.bpe.model", "spiece.model",
 )  # fmt: skip
 _SENTENCE = (
-    "modules.json", "config_sentence_transformers.json", "sentence_*_config.json", "[0-9]*_*/config.json",
+    "modules.json", "config_sentence_transformers.json", "sentence_*_config.json",
+    "[0-9]*_*/config.json",
 )  # fmt: skip
 
 

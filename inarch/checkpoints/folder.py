@@ -88,8 +88,8 @@ def check_destination(folder: str | os.PathLike, overwrite: bool = False) -> Pat
         if folder == place or folder in place.parents:
             what = f"is {name}" if folder == place else f"holds {name} {place}"
             raise CheckpointFileError(
-                f"{folder} {what}, in which a checkpoint's files would lie among all others; choose "
-                f"a folder within it, such as {place / 'model'}"
+                f"{folder} {what}, where a checkpoint's files would lie among all others; choose a "
+                f"folder within it, such as {place / 'model'}"
             )
     if folder == folder.parent:
         raise CheckpointFileError(f"{folder} is the root of the file system; choose a folder in it")

@@ -45,6 +45,8 @@ _STALE = ".stale.json"
 _LAST = (CONFIG, "inarch.json")
 # Seconds to wait for another process that saves to the same folder: it moves files meanwhile.
 PATIENCE = 30.0
+# Seconds to wait for loads of the folder.
+READERS_PATIENCE = 2.0
 _ATTEMPTS = 100
 
 
@@ -68,32 +70,76 @@ def publish(fresh: Path, folder: Path) -> None:
                 continue  # what was locked has another name by now
             finish(folder)
             _take_modes(fresh, folder, written)
-            stale = stale_files(checkpoint_files(folder), written)
-            if not _exchange(fresh, folder, written, stale):
-                _commit(fresh, folder, stale)
-                finish(folder)
+            with readers_gone(folder):
+                _put(fresh, folder, written)
             return
     raise CheckpointFileError(
         f"{folder} can't be written: other processes keep exchanging it; save again later"
     )
 
 
+def _put(fresh: Path, folder: Path, written: list[str]) -> None:
+    stale = stale_files(checkpoint_files(folder), written)
+    if not _exchange(fresh, folder, written, stale):
+        _commit(fresh, folder, stale)
+        finish(folder)
+
+
 @contextlib.contextmanager
-def locked(folder: Path, patience: float = PATIENCE) -> Iterator[bool]:
+def readers_gone(folder: Path) -> Iterator[None]:
+    """Let loads of the folder come to their end, as far as they do within a while.
+
+    One that goes on notices that the folder has changed, and begins anew.
+    """
+    handle = open_config(folder)
+    if handle is None:
+        yield
+        return
+    try:
+        until = time.monotonic() + READERS_PATIENCE
+        while not try_lock(handle) and time.monotonic() < until:
+            time.sleep(0.005)
+        yield
+    finally:
+        os.close(handle)
+
+
+def open_config(folder: Path) -> int | None:
+    """A handle of config.json, to lock it; None where it isn't a file of the folder."""
+    try:
+        return os.open(folder / CONFIG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except (OSError, AttributeError):  # Windows has none of these flags, and locks what is open
+        return None
+
+
+def lock_for_reading(handle: int) -> bool:
+    """Keep saves waiting until a load is done; False while one is putting its files in place."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[bool]:
     """Keep other saves out of `folder`; yields False where it is no longer the folder by its name.
 
     A lock ends with its process. Where there are none (Windows, some network file systems) saves
     at one time aren't kept apart.
 
     Raises:
-        CheckpointFileError: another process has the folder locked for all of `patience` seconds.
+        CheckpointFileError: another process has the folder locked and doesn't end.
     """
     handle = open_folder(folder)
     if handle is None:
         yield True
         return
     try:
-        until = time.monotonic() + patience
+        until = time.monotonic() + PATIENCE
         while not try_lock(handle):
             if time.monotonic() > until:
                 raise CheckpointFileError(

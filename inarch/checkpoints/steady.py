@@ -10,8 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from inarch.checkpoints.contents import COMMITTED, CONFIG, checkpoint_files
-from inarch.checkpoints.publish import finish, is_at, open_folder, try_locked
+from inarch.checkpoints.contents import COMMITTED, checkpoint_files
+from inarch.checkpoints.publish import (
+    finish,
+    is_at,
+    lock_for_reading,
+    open_config,
+    open_folder,
+    try_locked,
+)
 from inarch.errors import CheckpointFileError, FolderChangedError
 
 P = ParamSpec("P")
@@ -19,6 +26,8 @@ R = TypeVar("R")
 
 # So often a load begins anew.
 ATTEMPTS = 8
+# So often a load looks whether config.json may be read, 5 ms apart.
+_TRIES = 200
 # Seconds for which another process may be about to move a save's files into their places.
 PATIENCE = 10.0
 
@@ -46,13 +55,24 @@ class FolderState:
             self._folder = open_folder(folder)
             if self._folder is not None:
                 self._handles.append(self._folder)
-            if os.name != "nt" and (folder / CONFIG).is_file():
-                self._handles.append(os.open(folder / CONFIG, os.O_RDONLY | os.O_CLOEXEC))
+            self._hold_config()
             self._files = self._read()
         except CheckpointFileError:
             raise
         except OSError as e:
             raise CheckpointFileError(f"{folder} can't be read: {e.strerror or e}") from e
+
+    def _hold_config(self) -> None:
+        """Open config.json, which keeps saves from replacing it for a while."""
+        for _ in range(_TRIES):
+            handle = open_config(self.folder)
+            if handle is None:
+                return
+            self._handles.append(handle)
+            if lock_for_reading(handle):
+                return
+            time.sleep(0.005)  # until a save that goes on has put its own in place
+            os.close(self._handles.pop())
 
     def _read(self) -> dict[str, tuple[int, ...]]:
         """What the system says of the checkpoint's files: their numbers, sizes and times."""
