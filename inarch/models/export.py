@@ -14,6 +14,7 @@ import numpy as np
 
 from inarch.checkpoints import files, folder, layout, transfer
 from inarch.checkpoints.config_map import tied, write_fields
+from inarch.checkpoints.original import recognised
 from inarch.checkpoints.plan import match
 from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, DTYPES, Shard
@@ -94,12 +95,19 @@ def save(
     values = transfer.exporter(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
     )
+    overwrite = overwrite or holds_author_format(destination)
     with folder.replacing(destination, overwrite) as fresh:
         text = _config_text(source, old, arguments, head, tie, code)
         write_checkpoint(fresh, text, shards, values)
         write_texts(fresh, kept_with(old.beside, old.head == name) if old else {})
         extra(fresh)
         write_ignore_fields(fresh, old.ignored if old else ())
+
+
+def holds_author_format(destination: str | os.PathLike) -> bool:
+    """Whether a folder holds a checkpoint as its authors publish it, beside which one may save."""
+    known = isinstance(destination, str | os.PathLike) and os.path.isdir(destination)
+    return known and bool(recognised(Path(destination), registry.originals()))
 
 
 def write_checkpoint(

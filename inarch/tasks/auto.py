@@ -12,7 +12,7 @@ from inarch.checkpoints.folder import check_destination
 from inarch.checkpoints.proof import Proof
 from inarch.checkpoints.rule import spellings
 from inarch.models.backbone import Backbone
-from inarch.models.export import save
+from inarch.models.export import holds_author_format, save
 from inarch.models.preset import Checkpoint
 from inarch.tasks import sentence_transformers
 from inarch.tasks.masked_lm import MaskedLM
@@ -91,7 +91,7 @@ def export(
         PresetError, CheckpointFileError, ConfigError, WeightMapError: as
             `Backbone.from_preset`; or the folder can't be written.
     """
-    check_destination(folder, overwrite)
+    check_destination(folder, overwrite or holds_author_format(folder))
     with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
         found, texts = class_of(checkpoint), has_tokenizer(checkpoint.folder)
         if issubclass(found, Task):
