@@ -14,13 +14,14 @@ SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,checkpoints docs text)
 WEIGHED = $(if $(wildcard $(1)/.weights),,-m "not weights")
 
-.PHONY: demo demo-speech test test-all bench docs pictures tables clean help
+.PHONY: demo demo-speech test test-all fuzz bench docs pictures tables clean help
 
 help:
 	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
 	@echo "make demo-speech  a published Whisper hears and writes down a few seconds of speech"
 	@echo "make test      lint, types and tests on JAX"
 	@echo "make test-all  tests on torch and TensorFlow, and against the original implementations"
+	@echo "make fuzz      INPUTS=100000 damaged and hostile files of every format"
 	@echo "make bench     the benchmarks"
 	@echo "make docs      the documentation, into docs/_build/html"
 	@echo "make pictures  the README's pictures (a minute)"
@@ -44,6 +45,10 @@ test-all: .venv-all/.installed
 	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) $(call WEIGHED,.venv-all)
 	KERAS_BACKEND=tensorflow .venv-all/bin/python $(BACKEND) $(call WEIGHED,.venv-all)
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv-all/bin/python $(PYTEST) -m reference
+
+INPUTS ?= 100000
+fuzz: .venv/.test
+	KERAS_BACKEND=jax .venv/bin/python -m tests.fuzz --inputs $(INPUTS)
 
 bench: .venv-all/.installed
 	.venv-all/bin/python benchmarks/run.py

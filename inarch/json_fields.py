@@ -47,6 +47,11 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_size(value: Any) -> bool:
+    """Whether a value is a size or a place: a whole number from 0 on that 63 bits hold."""
+    return is_whole(value) and 0 <= value < 1 << 63
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a number, neither NaN nor infinite."""
     return (isinstance(value, float) and math.isfinite(value)) or is_whole(value)

@@ -16,22 +16,35 @@ from inarch.errors import AudioFileError, MissingExtraError
 SHORT, SHORT_SECONDS = 0.05, 0.5
 # Samples that are given to the resampler at once.
 PIECE = 1 << 16
+# Frames of FLAC have checksums, which FFmpeg holds them to where it is asked to. The format states
+# the number of its samples exactly.
+CHECKED = {"flac": {"err_detect": "crccheck+explode"}}
+# Samples per second. Beyond these a file is damaged, and resampling would take all memory.
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
+# Bytes per second below which no codec has speech; long sound of fewer is next to nothing.
+SPARSE = 500
 # Playlists name further files and addresses; through no protocol none can be opened.
 OPTIONS = {"protocol_whitelist": "none"}
 
 
-def decode(file: BinaryIO, name: str) -> np.ndarray:
+def decode(file: BinaryIO, name: str, max_seconds: float = 1800) -> np.ndarray:
     """The sound of a file of any format that FFmpeg knows, float32 `[samples]` at 16 kHz.
 
+    Args:
+        file: the file.
+        name: what messages call it.
+        max_seconds: the longest sound that is taken from fewer than `SPARSE` bytes per second.
+
     Raises:
-        AudioFileError: it is empty, of no known format, or holds no sound that can be decoded.
+        AudioFileError: it is empty, of no known format, or holds no sound that can be decoded, or
+            far more than its bytes can hold but silence.
         MissingExtraError: PyAV isn't installed.
     """
     av = _pyav()
     try:
         endless = states_no_length(_head(file))
         with av.open(file, metadata_errors="ignore", options=dict(OPTIONS)) as container:
-            return _Decoding(container, name, endless).run()
+            return _Decoding(container, name, max_seconds, endless).run()
     except AudioFileError:
         raise
     except (av.FFmpegError, OSError, EOFError) as e:
@@ -104,7 +117,7 @@ class _Resampler:
 class _Decoding:
     """One pass through the best sound stream of an open file."""
 
-    def __init__(self, container: Any, name: str, endless: bool = False):
+    def __init__(self, container: Any, name: str, max_seconds: float, endless: bool = False):
         streams = container.streams
         if not streams.audio:
             kinds = sorted({stream.type for stream in streams})
@@ -116,12 +129,24 @@ class _Decoding:
         self._stream = streams.best("audio") or streams.audio[0]
         self._damaged = 0
         self._seconds = 0.0
+        self._bytes = 0
+        self._max_seconds = max_seconds
+        codec = self._stream.codec_context
+        if codec is None:
+            raise AudioFileError(
+                f"{name} ({container.format.name}) is of a codec that FFmpeg doesn't know, or "
+                "damaged. Pass a file of another"
+            )
+        self._exact = codec.name in CHECKED
+        if self._exact:
+            codec.options = dict(CHECKED[codec.name])
         # Formats with a floating point can hold what isn't a number.
-        self._may_be_nan = self._stream.codec_context.name.startswith("pcm_f")
+        self._may_be_nan = codec.name.startswith("pcm_f")
 
     def run(self) -> np.ndarray:
         resampler, found = _Resampler("s16"), bytearray()
         for frame in self._frames():
+            self._check(frame)
             self._seconds += frame.samples / frame.sample_rate
             for piece in resampler.push(frame):
                 found += piece.data
@@ -136,6 +161,7 @@ class _Decoding:
         for packet in self._packets():
             # FFmpeg calls the last packet corrupt where a file ends before its stated length.
             self._damaged += packet.is_corrupt and not self._endless
+            self._bytes += packet.size
             try:
                 frames = packet.decode()
             except _pyav().error.InvalidDataError:
@@ -146,17 +172,36 @@ class _Decoding:
                     check_finite(frame.to_ndarray(), f"a frame of {self._name}")
                 yield frame
 
+    def _check(self, frame: Any) -> None:
+        """Refuse what would take memory out of all proportion to the file."""
+        if not LOWEST_RATE <= frame.sample_rate <= HIGHEST_RATE:
+            raise AudioFileError(
+                f"{self._name} has {frame.sample_rate:,} samples per second; it is damaged, or not "
+                f"sound: from {LOWEST_RATE:,} to {HIGHEST_RATE:,} are read"
+            )
+        if self._seconds > self._max_seconds and self._bytes < SPARSE * self._seconds:
+            raise AudioFileError(
+                f"{self._name} has more than {self._max_seconds:,} s of sound in {self._bytes:,} "
+                "bytes, which can be little but silence. To take it all the same, give its "
+                "samples: load_audio(file, max_seconds=...)"
+            )
+
     def _packets(self) -> Iterator[Any]:
         try:
             yield from self._container.demux(self._stream)
         except _pyav().error.InvalidDataError:
             self._damaged += 1
 
-    def _tell_damage(self, heard: bool) -> None:
+    @property
+    def _stated(self) -> float:
+        """Seconds that the file states; 0 where it doesn't."""
         stream = self._stream
-        stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        return float(stream.duration * stream.time_base) if stream.duration else 0.0
+
+    def _tell_damage(self, heard: bool) -> None:
+        stated = self._stated
         missing = 0.0 if self._endless else stated - self._seconds
-        short = missing > max(SHORT * stated, SHORT_SECONDS)
+        short = missing > (1e-3 if self._exact else max(SHORT * stated, SHORT_SECONDS))
         if not heard and (self._damaged or short):
             raise AudioFileError(
                 f"{self._name} is damaged: nothing of its sound can be decoded. Fetch it again"

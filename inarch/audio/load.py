@@ -9,18 +9,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from inarch.audio.decode import decode, resample
+from inarch.audio.decode import HIGHEST_RATE, LOWEST_RATE, decode, resample
 from inarch.audio.samples import SAMPLE_RATE, mono
 from inarch.errors import AudioFileError, InputError, InputTypeError
-
-# Beyond these a rate is surely of another unit.
-LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
 
 AudioSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Any
 
 
 def load_audio(
-    source: AudioSource, *, sample_rate: int | None = None, name: str | None = None
+    source: AudioSource,
+    *,
+    sample_rate: int | None = None,
+    name: str | None = None,
+    max_seconds: float = 1800,
 ) -> np.ndarray:
     """Sound as Whisper hears it: one channel, 16,000 samples a second, full scale at 1.
 
@@ -36,6 +37,8 @@ def load_audio(
         source: a path, the bytes of a file, a binary file object, or an array.
         sample_rate: samples per second of an array, 16,000 by default. A file tells its own.
         name: what messages call the source; its path by default.
+        max_seconds: the longest sound that is taken from a file of fewer than 500 bytes per
+            second, which can be little but silence.
 
     Returns:
         float32 `[samples]`; empty where the source holds no samples.
@@ -55,14 +58,14 @@ def load_audio(
             "Leave it out"
         )
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), name or os.fspath(source))
+        return _from_path(Path(source), name or os.fspath(source), max_seconds)
     if isinstance(source, bytes | bytearray | memoryview):
-        return decode(io.BytesIO(source), name or "the bytes")
+        return decode(io.BytesIO(source), name or "the bytes", max_seconds)
     if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
         name = name or str(getattr(source, "name", "the file object"))
         if getattr(source, "closed", False):
             raise InputError(f"{name} is a closed file; pass one that is open, or its path")
-        return decode(source, name)
+        return decode(source, name, max_seconds)
     raise InputTypeError(
         f"{name or 'source'} is a {type(source).__name__}; pass a path, the bytes of a file, a "
         "file opened in binary mode, or a NumPy array of samples"
@@ -86,11 +89,11 @@ def _rate(value: Any) -> int:
     return int(value)
 
 
-def _from_path(path: Path, name: str) -> np.ndarray:
+def _from_path(path: Path, name: str, max_seconds: float) -> np.ndarray:
     # Opened here, and not by FFmpeg, to which some names are addresses or commands.
     try:
         file = path.open("rb")
     except (OSError, ValueError) as e:
         raise AudioFileError(f"{name} can't be read: {getattr(e, 'strerror', None) or e}") from e
     with file:
-        return decode(file, name)
+        return decode(file, name, max_seconds)

@@ -22,11 +22,21 @@ from inarch.checkpoints.other_formats import others_in
 from inarch.checkpoints.tf_h5_file import TensorFlowH5File
 from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
+from inarch.checks import shown
 from inarch.errors import CheckpointFileError
+from inarch.json_fields import TEXT_OBJECT, Kind, field, is_size, is_text
 from inarch.paths import resolve_inside
 
 # The limit that the safetensors format sets for its own header.
 HEADER_LIMIT = 100_000_000
+DTYPE = Kind(f"one of {', '.join(DTYPES)}", lambda v: isinstance(v, str) and v in DTYPES)
+SHAPE = Kind(
+    "a list of sizes", lambda v: isinstance(v, list) and len(v) <= 64 and all(map(is_size, v))
+)
+OFFSETS = Kind(
+    "two places in the file",
+    lambda v: isinstance(v, list) and len(v) == 2 and all(map(is_size, v)),
+)
 
 
 class SafetensorsFile:
@@ -54,25 +64,26 @@ class SafetensorsFile:
                 f"{self.path} announces a header of {length:,} bytes, the file has {size:,}; "
                 "it is truncated or not safetensors: fetch it again"
             )
-        try:
-            header = json.loads(data[8 : 8 + length], object_pairs_hook=_unique)
-            metadata = header.pop("__metadata__", None)
-            tensors = {name: self._entry(name, entry) for name, entry in header.items()}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
-            raise CheckpointFileError(f"{self.path} has a malformed header: {e}") from e
+        where = f"the header of {self.path}"
+        header = json_fields.parse(data[8 : 8 + length], where, pairs=_unique)
+        if not isinstance(header, dict):
+            raise CheckpointFileError(f"{where} is {shown(header)}; it must be an object, {{...}}")
+        metadata = field(header, "__metadata__", TEXT_OBJECT, None, **_at(where))
+        header.pop("__metadata__", None)
+        tensors = {name: self._entry(name, entry) for name, entry in header.items()}
         self._check_places(tensors, 8 + length, size)
         order = sorted(tensors, key=lambda name: self._places[name])
         return Shard(self.path.name, {name: tensors[name] for name in order}, metadata)
 
-    def _entry(self, name: str, entry: dict) -> TensorInfo:
-        begin, end = entry["data_offsets"]
-        if entry["dtype"] not in DTYPES:
-            raise ValueError(f"tensor {name!r} has dtype {entry['dtype']!r}, known: {list(DTYPES)}")
-        shape = tuple(entry["shape"])
-        if not all(type(n) is int and n >= 0 for n in (begin, end, *shape)):
-            raise ValueError(f"tensor {name!r} has sizes that aren't whole numbers")
+    def _entry(self, name: str, entry: Any) -> TensorInfo:
+        where = f"{self.path}: tensor {shown(name)}"
+        if not is_text(name) or not isinstance(entry, dict):
+            raise CheckpointFileError(f"{where} is {shown(entry)}; it must be an object, {{...}}")
+        dtype = field(entry, "dtype", DTYPE, **_at(where))
+        shape = field(entry, "shape", SHAPE, **_at(where))
+        begin, end = field(entry, "data_offsets", OFFSETS, **_at(where))
         self._places[name] = (begin, end)
-        return TensorInfo(entry["dtype"], shape)
+        return TensorInfo(dtype, tuple(shape))
 
     def _check_places(self, tensors: Mapping[str, TensorInfo], start: int, size: int) -> None:
         at = 0
@@ -107,6 +118,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a name occurs twice")
     return result
+
+
+def _at(where: str) -> dict[str, Any]:
+    return {"where": where, "error": CheckpointFileError}
 
 
 # Looked for in this order; an index names the shards beside it.

@@ -18,7 +18,9 @@ import numpy as np
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.message_pack import Raw, unpack
 from inarch.checkpoints.weights import CODES, DTYPES, Shard, TensorInfo, Weights
+from inarch.checks import shown
 from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.json_fields import is_size
 
 # Flax's extensions of MessagePack, and the key by which an array is known that was cut in pieces
 # because MessagePack's strings end at 4 GB.
@@ -98,7 +100,7 @@ class FlaxFile:
         shape, dtype, data = value
         _check_shape(shape, what)
         if not isinstance(dtype, str) or dtype not in NAMES:
-            raise CheckpointError(f"{what} has dtype {dtype!r}, not supported")
+            raise CheckpointError(f"{what} has dtype {shown(dtype)}, not supported")
         info = TensorInfo(NAMES[dtype], tuple(shape))
         if info.nbytes != data.end - data.begin:
             raise CheckpointError(
@@ -139,9 +141,9 @@ def _info(array: np.ndarray) -> TensorInfo:
 
 
 def _check_shape(shape: Any, what: str) -> None:
-    whole = isinstance(shape, list | tuple) and all(type(n) is int and n >= 0 for n in shape)
-    if not whole:
-        raise CheckpointError(f"{what} has the shape {shape!r}; fetch the file again")
+    whole = isinstance(shape, list | tuple) and len(shape) <= 64
+    if not whole or not all(map(is_size, shape)):
+        raise CheckpointError(f"{what} has the shape {shown(shape)}; fetch the file again")
 
 
 def open_flax(path: Path) -> Weights:

@@ -8,15 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import inarch.json_fields as fields
 from inarch.checkpoints.files import sharded
 from inarch.checkpoints.pattern import Pattern
 from inarch.checkpoints.plan import canonical
 from inarch.checkpoints.source import Source
-from inarch.checkpoints.weights import Shard, TensorInfo
+from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo
+from inarch.checks import shown
+from inarch.errors import ConfigError
 from inarch.paths import check_file_name
 
 # Shards of a new export hold at most this many bytes.
 SHARD_LIMIT = 5_000_000_000
+WHERE = "the layout of a model"
 
 
 @dataclass(frozen=True)
@@ -58,25 +62,47 @@ class Layout:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Layout:
-        shards = tuple(
-            Shard(
-                check_file_name(shard["filename"], "the layout's name of a shard", plain=True),
-                {n: TensorInfo(dtype, tuple(shape)) for n, dtype, shape in shard["tensors"]},
-                shard["metadata"],
-            )
-            for shard in value["shards"]
-        )
-        beside = dict(value.get("beside", {}))
+        """The layout that `to_json` told.
+
+        Raises:
+            ConfigError: it is of another form; a `.keras` file may hold anything.
+        """
+        listed = fields.field(value, "shards", fields.LIST, where=WHERE)
+        beside = fields.field(value, "beside", fields.TEXT_OBJECT, {}, where=WHERE)
         for name in beside:
             check_file_name(name, "the layout's name of a file", plain=True)
-        return cls(
-            value["config_text"],
-            shards,
-            value["head"],
-            beside,
-            value.get("model_type"),
-            tuple(value.get("ignored", ())),
-        )
+        text = fields.field(value, "config_text", fields.TEXT, where=WHERE)
+        fields.object_in(text, f"{WHERE}: 'config_text'", ConfigError)
+        head = fields.field(value, "head", fields.TEXT, None, where=WHERE)
+        kind = fields.field(value, "model_type", fields.TEXT, None, where=WHERE)
+        ignored = fields.field(value, "ignored", fields.TEXTS, [], where=WHERE)
+        return cls(text, tuple(map(_shard, listed)), head, dict(beside), kind, tuple(ignored))
+
+
+def _shard(value: Any) -> Shard:
+    where = f"{WHERE}, a shard"
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} is {shown(value)}; it must be an object, {{...}}")
+    tensors = fields.field(value, "tensors", TENSORS, where=where)
+    return Shard(
+        check_file_name(value.get("filename"), "the layout's name of a shard", plain=True),
+        {name: TensorInfo(dtype, tuple(shape)) for name, dtype, shape in tensors},
+        fields.field(value, "metadata", fields.TEXT_OBJECT, None, where=where),
+    )
+
+
+def _is_tensor(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return False
+    name, dtype, shape = value
+    sizes = isinstance(shape, list | tuple) and len(shape) <= 64 and all(map(fields.is_size, shape))
+    return fields.is_text(name) and isinstance(dtype, str) and dtype in DTYPES and sizes
+
+
+TENSORS = fields.Kind(
+    "a list of names, dtypes and shapes",
+    lambda value: isinstance(value, list) and all(map(_is_tensor, value)),
+)
 
 
 def shards_to_write(

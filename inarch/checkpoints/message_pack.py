@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from inarch.checks import shown
 from inarch.errors import CheckpointError
 
 # As deep as a tree of parameters may be.
 DEEPEST = 100
+# Values of a tree; the largest model's parameters are far fewer.
+MOST_VALUES = 200_000
 # First bytes that a size of 1, 2 or 4 bytes follows, and those of numbers.
 SIZES = {0: ">B", 1: ">H", 2: ">I"}
 NUMBERS = {
@@ -53,6 +56,7 @@ def unpack(data: Any, name: str, begin: int = 0, end: int | None = None) -> Any:
 class _Reader:
     def __init__(self, data: Any, name: str, begin: int, end: int):
         self.data, self.name, self.at, self.end = data, name, begin, end
+        self.left = MOST_VALUES
 
     def error(self, what: str) -> CheckpointError:
         return CheckpointError(
@@ -118,6 +122,9 @@ class _Reader:
     def several(self, count: int, one: Callable[[], Any]) -> list[Any]:
         if count > self.end - self.at:  # each takes a byte at least
             raise self.error(f"should have {count:,} values more and is too short for them")
+        self.left -= count
+        if self.left < 0:
+            raise self.error(f"has more than {MOST_VALUES:,} values")
         return [one() for _ in range(count)]
 
     def array(self, count: int, depth: int) -> list[Any]:
@@ -129,7 +136,7 @@ class _Reader:
         def entry() -> None:
             key = self.value(depth + 1)
             if not isinstance(key, str | int) or key in found:
-                raise self.error(f"has the key {key!r} twice, or no key of text")
+                raise self.error(f"has the key {shown(key)} twice, or no key of text")
             found[key] = self.value(depth + 1)
 
         self.several(count, entry)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.checks import shown
-from inarch.json_fields import is_text, is_whole
+from inarch.json_fields import is_size, is_text
 
 MOST_AXES = 64
 NAMESPACE = "argparse.Namespace"
@@ -84,10 +84,6 @@ def _sizes(value: Any, what: str) -> tuple[int, ...]:
     if sizes is not value or len(sizes) > MOST_AXES or not all(map(is_size, sizes)):
         raise Refused(f"a tensor with the {what} {shown(value)}")
     return tuple(sizes)
-
-
-def is_size(value: Any) -> bool:
-    return is_whole(value) and 0 <= value < 1 << 63
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor:

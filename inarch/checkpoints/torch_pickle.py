@@ -23,13 +23,12 @@ from inarch.checkpoints.torch_parts import (
     Tensor,
     called,
     is_list,
-    is_size,
     key_of,
     storage_dtype,
 )
 from inarch.checks import shown
 from inarch.errors import CheckpointError
-from inarch.json_fields import is_text, is_whole
+from inarch.json_fields import is_size, is_text, is_whole
 
 # Instructions of one pickle: those of 25,000 tensors.
 MOST_STEPS = 1_000_000

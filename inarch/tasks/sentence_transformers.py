@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.files import read_json
+from inarch.checks import read_file
 from inarch.errors import CheckpointFileError, ConfigError
+from inarch.json_fields import parse
 from inarch.layers.pooling import MODES
 from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
@@ -129,16 +131,15 @@ def _fields(path: Path, known: Mapping[str, sentence_fields.Check]) -> dict[str,
 
 def _text(path: Path) -> str:
     # Line ends as they are, so that the file is written back byte for byte.
-    with path.open(encoding="utf-8", newline="") as file:
-        return file.read()
+    try:
+        return read_file(path).decode()
+    except UnicodeDecodeError as e:
+        raise CheckpointFileError(f"{path} isn't UTF-8 text: {e.reason}; fetch it again") from e
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
     path = folder / MODULES
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as e:
-        raise CheckpointFileError(f"{path} is not JSON: {e}") from e
+    value = parse(read_file(path), path)
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise CheckpointFileError(f"{path} holds no list of modules")
     return value

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from inarch.errors import CheckpointError
+from inarch.text.spec_checks import check_charsmap
 
 Change = tuple[int, int, str]
 WINDOW = 64
@@ -25,12 +26,8 @@ class Charsmap:
     """
 
     def __init__(self, data: bytes, name: str = "precompiled_charsmap"):
-        size = int.from_bytes(data[:4], "little") if data else 0
-        if data and (size % 4 or not 4 <= size < len(data) - 4):
-            raise CheckpointError(
-                f"{name} is damaged: it says that {size} of its {len(data)} bytes are rules. "
-                "Fetch the file again."
-            )
+        check_charsmap(data, name)
+        size = int.from_bytes(data[:4], "little")
         self._units = struct.unpack_from(f"<{size // 4}I", data, 4) if data else ()
         self._texts = data[4 + size :]
         last = max((unit & 0x7FFFFFFF for unit in self._units if unit >> 31), default=-1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import inarch.wire as wire
 from inarch.errors import CheckpointError
+from inarch.text.spec_checks import check_charsmap
 
 KIND = "SentencePiece model"
 SPACE = "▁"
@@ -115,6 +116,7 @@ def _settings(message: dict[int, wire.Value], names: dict[int, str], file: str) 
         value, what = message[number], f"{name} of {file}"
         if name == "precompiled_charsmap":
             found[name] = wire.bytes_of(value, what)
+            check_charsmap(found[name], what)
         elif name == "unk_surface":
             found[name] = wire.text_of(value, what)
         elif name == "model_type":

@@ -11,6 +11,7 @@ from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
 from inarch.text.roles import BERT, ROLES, kind_of, roles_of
+from inarch.text.spec_checks import check_spec
 from inarch.text.template import class_template
 
 # transformers writes int(1e30) for "no limit".
@@ -155,6 +156,7 @@ def complete(
     win over the description's, as they do in transformers. So do the special tokens that the
     config's class puts around a text, where the description has none.
     """
+    check_spec(spec)
     try:
         added = [dict(token) for token in spec.get("added_tokens") or []]
         spec = {**spec, "padding": None, "truncation": None, "added_tokens": added}

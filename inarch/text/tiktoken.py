@@ -8,6 +8,7 @@ written, since ranks tell them. Nor are control tokens, which follow in an order
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 
 from inarch.errors import CheckpointError, ConfigError
@@ -127,7 +128,7 @@ def parse_ranks(text: str, name: str) -> dict[bytes, int]:
 
 def _parse(line: str, place: str) -> tuple[bytes, int]:
     fields = line.split()
-    if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit()):
+    if len(fields) != 2 or not (re.fullmatch(r"[0-9]{1,9}", fields[1])):
         raise CheckpointError(
             f"{place} is {line[:80]!r}, not a token in base64 and its rank. The file may be "
             "damaged: fetch it again."

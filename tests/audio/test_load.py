@@ -170,3 +170,44 @@ def test_without_pyav_arrays_at_16_khz_still_load(monkeypatch):
     assert len(load_audio(tone())) == SAMPLE_RATE
     with pytest.raises(MissingExtraError, match=r"inarch\[audio\]"):
         load_audio(wav(tone()))
+
+
+# --- out of proportion, and checksums ----------------------------------------------------------
+
+
+def test_hours_of_silence_in_few_bytes_are_taken_on_demand_alone():
+    silence = sounds.encoded(np.zeros(16_000 * 60, "float32"), "flac", "flac")
+    assert len(silence) < 20_000
+    with pytest.raises(
+        AudioFileError, match=r"more than 30 s of sound in [\d,]+ bytes.*max_seconds"
+    ):
+        load_audio(silence, max_seconds=30)
+    assert len(load_audio(silence, max_seconds=61)) == 16_000 * 60
+    assert len(load_audio(silence)) == 16_000 * 60  # a minute is none too many
+    noise = np.random.default_rng(0).normal(size=16_000 * 5).astype("float32") / 8
+    assert len(load_audio(sounds.encoded(noise, "flac", "flac"), max_seconds=1)) == 16_000 * 5
+
+
+@pytest.mark.parametrize("rate", [0, 1, 999, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused(rate):
+    data = bytearray(sounds.wav(np.zeros(40_000, "float32")))
+    data[24:28] = rate.to_bytes(4, "little")
+    with pytest.raises(AudioFileError):
+        load_audio(bytes(data))
+
+
+def test_a_codec_that_is_unknown_is_refused_by_name():
+    data = bytearray(sounds.wav(sounds.tone(seconds=0.1)))
+    data[20:22] = b"\x77\x77"
+    with pytest.raises(AudioFileError, match="codec"):
+        load_audio(bytes(data), name="x.wav")
+
+
+def test_a_flipped_bit_in_flac_is_noticed():
+    noise = np.random.default_rng(0).normal(size=16_000).astype("float32") / 8
+    data = sounds.encoded(noise, "flac", "flac")
+    for at in range(len(data) - 20_000, len(data), 1_501):
+        damaged = bytearray(data)
+        damaged[at] ^= 4
+        with pytest.warns(UserWarning, match="is damaged or truncated"):
+            load_audio(bytes(damaged))

@@ -1,0 +1,116 @@
+"""A tokenizer.json from a stranger, held to its form before the Rust library gets it.
+
+What the library finds wrong it says itself. Held to here is what it would take memory or end the
+process for, and what is read of a description beside it.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from inarch.checks import shown
+from inarch.errors import CheckpointError
+from inarch.json_fields import LIST, OBJECT, TEXT, Kind, field, is_text, is_whole
+
+NAME = "tokenizer.json"
+PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+# Ids are 32 bits wide in the library.
+TOKEN_ID = Kind("a token id", lambda value: is_whole(value) and 0 <= value < 1 << 32)
+TOKEN_TEXT = Kind("text, and not empty", lambda value: is_text(value) and value != "")
+# How much longer the replacements of a normalizer may make a text, all of them together.
+LARGEST_GROWTH = 10_000
+
+
+def check_spec(spec: Mapping[str, Any]) -> None:
+    """Hold a description to its form.
+
+    Raises:
+        CheckpointError: naming what isn't.
+    """
+    _check_vocabulary(_read(spec, "model", OBJECT))
+    for place, token in enumerate(_read(spec, "added_tokens", LIST, [])):
+        where = f"{NAME}, added token {place}"
+        if not isinstance(token, dict):
+            raise CheckpointError(f"{where} is {shown(token)}; it must be an object, {{...}}")
+        field(token, "content", TOKEN_TEXT, where=where, error=CheckpointError)
+        field(token, "id", TOKEN_ID, where=where, error=CheckpointError)
+    for part in PARTS:
+        steps = list(_steps(_read(spec, part, OBJECT, {})))
+        for step in steps:
+            if step.get("type") == "Precompiled":
+                table = field(
+                    step, "precompiled_charsmap", TEXT, "", where=NAME, error=CheckpointError
+                )
+                check_charsmap(_bytes(table), f"precompiled_charsmap in {NAME}")
+        _check_growth(steps, part)
+
+
+def _read(spec: Mapping[str, Any], name: str, kind: Kind, *default: Any) -> Any:
+    return field(spec, name, kind, *default, where=NAME, error=CheckpointError)
+
+
+def _check_vocabulary(model: Mapping[str, Any]) -> None:
+    vocabulary = model.get("vocab", {})
+    if isinstance(vocabulary, dict):
+        wrong = next((t for t, i in vocabulary.items() if not TOKEN_ID.fits(i)), None)
+        if wrong is not None:
+            raise CheckpointError(
+                f"{NAME} gives {shown(wrong)} the id {shown(vocabulary[wrong])}; it must be "
+                f"{TOKEN_ID.words}"
+            )
+        return
+    entries = vocabulary if isinstance(vocabulary, list) else [vocabulary]
+    for entry in entries:
+        if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise CheckpointError(
+                f"{NAME} has {shown(entry)} in its vocabulary; it must be a token and its score"
+            )
+
+
+def _steps(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A normalizer, decoder or the like, and all that it is a sequence of."""
+    waiting: list[Any] = [part]
+    while waiting:
+        step = waiting.pop()
+        if isinstance(step, dict):
+            yield step
+            waiting.extend(value for value in step.values() if isinstance(value, list))
+        elif isinstance(step, list):
+            waiting.extend(inner for inner in step if isinstance(inner, dict))
+
+
+def _check_growth(steps: list[Mapping[str, Any]], part: str) -> None:
+    growth = 1
+    for step in steps:
+        added = [step.get("content")] if step.get("type") == "Replace" else []
+        for text in added:
+            growth *= max(1, len(text)) if isinstance(text, str) else 1
+        if growth > LARGEST_GROWTH:
+            raise CheckpointError(
+                f"the {part} in {NAME} would make a text more than {LARGEST_GROWTH:,} times as "
+                "long, by one replacement after the other; no model needs that"
+            )
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as e:
+        raise CheckpointError(f"precompiled_charsmap in {NAME} isn't base64 ({e})") from e
+
+
+def check_charsmap(data: bytes, name: str) -> None:
+    """Hold the size that a table of replacements states to its own.
+
+    The library takes memory for as many rules as the first four bytes say.
+
+    Raises:
+        CheckpointError: the table, called `name`, is damaged.
+    """
+    size = int.from_bytes(data[:4], "little")
+    if data and (size % 4 or not 4 <= size < len(data) - 4):
+        raise CheckpointError(
+            f"{name} is damaged: it says that {size} of its {len(data)} bytes are rules. "
+            "Fetch the file again."
+        )

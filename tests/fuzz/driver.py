@@ -1,0 +1,181 @@
+"""Runs a reader on files and says which of its properties doesn't hold.
+
+Of a folder with anything in it, every reader ends well or in one of our errors, whose message is
+printable and below 2 kB; nothing outside the folder is opened, nothing imported, run or connected
+to, and neither time nor memory goes beyond a bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from inarch.audio import load_audio
+from inarch.checkpoints.layout import Layout
+from inarch.checkpoints.plan import match
+from inarch.errors import InarchError
+from inarch.json_fields import read_object
+from inarch.models.preset import Checkpoint
+from inarch.tasks import auto, sentence_transformers
+from inarch.text import Tokenizer
+from inarch.verify.golden import Golden
+
+SECONDS, MEMORY, MESSAGE = 2.0, 1 << 30, 2048
+# What no reader does. Modules that are imported late are so by the sound seeds, before all else.
+FORBIDDEN = (
+    "exec", "compile", "import", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn",
+    "subprocess.Popen", "socket.connect", "socket.getaddrinfo", "socket.bind", "pickle.find_class",
+    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "shutil.rmtree",
+)  # fmt: skip
+# Python's own codecs, parts of PyAV, and how Cython finds where a warning comes from.
+HARMLESS = ("'encodings.", "'av.", "b'_getframe()'")
+
+
+def checkpoint(folder: Path) -> None:
+    """All that is read of a checkpoint before a model is built, and every tensor."""
+    files = [path for path in folder.iterdir() if path.suffix == ".pt"]
+    with Checkpoint(files[0] if len(files) == 1 else folder) as opened:
+        opened.beside("generation_config.json")
+        opened.texts_beside()
+        sentence_transformers.read(opened.folder)
+        task = auto.headed_task(opened)
+        head = task.head if task else None
+        arguments = opened.arguments()
+        if head:
+            opened.head_arguments(head)
+        source, weights = opened.source, opened.weights
+        match(source, weights.header, None, arguments, head, opened.tie, str(folder))
+        for name in weights.header:
+            weights.read(name)
+            weights.release(name)
+
+
+def tokenizer(folder: Path) -> None:
+    made = Tokenizer.from_folder(folder)
+    made.encode("a the b", "ab")
+    made.decode([0])
+    made.get_config()
+
+
+def sound(folder: Path) -> None:
+    load_audio(folder / "sound")
+
+
+def golden(folder: Path) -> None:
+    Golden.read(folder / "golden.safetensors")
+
+
+def layout(folder: Path) -> None:
+    made = Layout.from_json(read_object(folder / "layout.json"))
+    made.to_json()
+
+
+READERS: dict[str, Callable[[Path], None]] = {
+    f.__name__: f for f in (checkpoint, tokenizer, sound, golden, layout)
+}
+
+
+class TooSlow(BaseException):
+    """The alarm of an input that would take forever."""
+
+
+class Watch:
+    """Notes what Python does that no reader does, while it is on."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.seen: list[str] = []
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, args: tuple) -> None:
+        if self.folder is None:
+            return
+        if event == "open" and isinstance(args[0], str | bytes):
+            path = Path(args[0].decode() if isinstance(args[0], bytes) else args[0])
+            if not path.resolve().is_relative_to(self.folder) and "site-packages" not in path.parts:
+                self.seen.append(f"opens {path}")
+        elif event in FORBIDDEN and not any(word in str(args) for word in HARMLESS):
+            self.seen.append(f"{event} {str(args)[:80]}")
+
+    @contextlib.contextmanager
+    def on(self, folder: Path):
+        self.seen, self.folder = [], folder.resolve()
+        try:
+            yield
+        finally:
+            self.folder = None
+
+
+def _alarm(*_: object) -> None:
+    raise TooSlow
+
+
+class Driver:
+    """Tries inputs, each in a folder of its own."""
+
+    def __init__(self) -> None:
+        self._watch = Watch()
+        self._root = Path(tempfile.mkdtemp(prefix="inarch-fuzz-"))
+        self._count = 0
+        signal.signal(signal.SIGALRM, _alarm)
+
+    def close(self) -> None:
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def problem(self, reader: str, files: dict[str, bytes], watched: bool = True) -> str | None:
+        """The property that doesn't hold, or None."""
+        self._count += 1
+        folder = self._root / str(self._count)
+        for name, data in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begin = time.process_time()
+        signal.setitimer(signal.ITIMER_REAL, 60)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with self._watch.on(folder):
+                    READERS[reader](folder)
+            found = None
+        except InarchError as e:
+            found = _message(str(e))
+        except TooSlow:
+            found = "takes more than a minute"
+        except BaseException as e:
+            if isinstance(e, KeyboardInterrupt | SystemExit):
+                raise
+            where = traceback.extract_tb(e.__traceback__)
+            ours = [frame for frame in where if "/inarch/" in frame.filename]
+            place = ours[-1] if ours else where[-1]
+            name = Path(place.filename).name
+            found = f"{type(e).__name__} at {name}:{place.lineno}: {str(e)[:200]!r}"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        seconds = time.process_time() - begin
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        shutil.rmtree(folder, ignore_errors=True)
+        if watched and self._watch.seen:
+            return self._watch.seen[0]
+        if found is None and seconds > SECONDS:
+            found = f"takes {seconds:.1f} s"
+        if found is None and grown > MEMORY:
+            found = f"takes {grown:,} bytes"
+        return found
+
+
+def _message(said: str) -> str | None:
+    if len(said.encode("utf-8", "surrogatepass")) >= MESSAGE:
+        return f"a message of {len(said.encode()):,} bytes"
+    odd = [c for c in said if not c.isprintable() and c != "\n"]
+    return f"a message with {odd[0]!r}" if odd else None

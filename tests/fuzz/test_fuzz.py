@@ -1,0 +1,49 @@
+"""Damaged and hostile files of every format end in our errors, in bounded time and memory."""
+
+import pytest
+
+from . import campaign, seeds
+from .driver import Driver
+
+
+@pytest.fixture(scope="module")
+def every():
+    return seeds.every()
+
+
+@pytest.fixture(scope="module")
+def driver(every):
+    made = Driver()
+    for reader, files in every.values():
+        made.problem(reader, files, watched=False)
+    yield made
+    made.close()
+
+
+def test_every_seed_ends_well_or_in_an_error_of_ours(every, driver):
+    found = {name: driver.problem(*seed) for name, seed in every.items()}
+    assert {name: problem for name, problem in found.items() if problem} == {}
+
+
+def test_the_driver_finds_what_it_looks_for(driver, monkeypatch):
+    from . import driver as room
+
+    def opens(folder):
+        open("/etc/hostname").close()
+
+    def fails(folder):
+        raise KeyError("x")
+
+    def says(folder):
+        raise room.InarchError("fine")
+
+    for reader, said in ((opens, "opens /etc/hostname"), (fails, "KeyError"), (says, None)):
+        monkeypatch.setitem(room.READERS, "reader", reader)
+        problem = driver.problem("reader", {})
+        assert said is problem is None or said in problem
+
+
+@pytest.mark.reference
+def test_a_minute_of_mutated_files_finds_nothing():
+    problems = [(n, name, p) for _, n, name, p in campaign.run(10**6, seconds=60) if p]
+    assert problems == []
