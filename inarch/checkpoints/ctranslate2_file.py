@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from inarch.checkpoints.mapped import MappedFile
-from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
+from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights, check_sharing
 from inarch.errors import CheckpointFileError
 
 # From 4 on a tensor's dtype is stored. CTranslate2 has written 6 since its version 3.
@@ -91,6 +91,7 @@ class CTranslate2File:
                 if place.info.shape and name not in scales
             },
         )
+        check_sharing(path, self.shard.tensors.values(), len(self._file.bytes))
 
     def _names(self) -> list[str]:
         return [*self._places, *self._stands_for]

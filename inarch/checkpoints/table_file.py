@@ -17,6 +17,8 @@ FOOTER = 48
 MAGIC = 0xDB4775248B80FB57
 # What follows a block: how it is compressed, and the checksum of both.
 TRAILER = 5
+# Bytes of the keys of a block, each of which may be the one before it and a byte more.
+MOST_KEYS = 1_000_000
 COMPRESSIONS = {1: "Snappy", 2: "Zlib", 4: "Zstandard"}
 KIND = "TensorFlow index"
 
@@ -109,7 +111,7 @@ def _parse(block: bytes, name: str) -> list[tuple[bytes, bytes]]:
     if end < 0:
         raise CheckpointError(f"{name} has a block of {len(block)} bytes, too few; fetch it again")
     entries = []
-    at, key = 0, b""
+    at, key, keys = 0, b"", 0
     while at < end:
         shared, at = wire.varint(block, at, name, KIND)
         added, at = wire.varint(block, at, name, KIND)
@@ -117,6 +119,9 @@ def _parse(block: bytes, name: str) -> list[tuple[bytes, bytes]]:
         if shared > len(key) or at + added + size > end:
             raise CheckpointError(f"{name} has a malformed block; fetch it again")
         key = key[:shared] + block[at : at + added]
+        keys += len(key)
+        if keys > MOST_KEYS + 100 * len(block):
+            raise CheckpointError(f"{name} has names that no model has; fetch it again")
         at += added
         entries.append((key, block[at : at + size]))
         at += size

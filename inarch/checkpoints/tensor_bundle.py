@@ -16,7 +16,7 @@ import inarch.wire as wire
 from inarch.checkpoints.crc32c import crc32c, masked
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.table_file import read_table
-from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
+from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights, check_sharing
 from inarch.errors import CheckpointError, CheckpointFileError
 
 # tensorflow/core/framework/types.proto; quantized, complex and string tensors aren't read.
@@ -67,6 +67,8 @@ class TensorBundle:
                     f"tensor {name!r} lies at {place.begin:,} to {place.end:,}; it is truncated: "
                     "fetch it again"
                 )
+        stored = sum(len(file.bytes) for file in self._files)
+        check_sharing(index, [place.info for place in self._places.values()], stored)
         order = sorted(self._places, key=lambda n: (self._places[n].shard, self._places[n].begin))
         self.shard = Shard(prefix.name, {name: self._places[name].info for name in order})
 

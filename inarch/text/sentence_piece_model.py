@@ -14,6 +14,8 @@ KIND = "SentencePiece model"
 SPACE = "▁"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE = 1, 2
+# Characters of a piece; SentencePiece makes none of more than 16 unless it is told to.
+LONGEST = 1_000
 MODEL_TYPES = {UNIGRAM: "Unigram", BPE: "BPE", 3: "word", 4: "character"}
 
 
@@ -142,6 +144,11 @@ def _check(model: Model) -> None:
         place = f"piece {index} of {model.name}"
         if not piece.text:
             raise CheckpointError(f"{place} is empty; the file may be damaged: fetch it again.")
+        if len(piece.text) > LONGEST:
+            raise CheckpointError(
+                f"{place} has {len(piece.text):,} characters, of at most {LONGEST:,}; the file may "
+                "be damaged: fetch it again."
+            )
         if piece.text in first:
             raise CheckpointError(
                 f"{place} repeats {piece.text!r} of piece {first[piece.text]}, so two ids would "

@@ -19,6 +19,8 @@ from inarch.text.whisper_spec import TIMESTAMPS, control_tokens, described_as
 
 ENGLISH, MULTILINGUAL = "gpt2.tiktoken", "multilingual.tiktoken"
 FILES = (ENGLISH, MULTILINGUAL)
+# Bytes of a token; of those of Whisper the longest has 128.
+LONGEST = 1_000
 ENGLISH_SIZE, ENGLISH_LANGUAGES = 51864, 99
 
 
@@ -141,6 +143,11 @@ def _parse(line: str, place: str) -> tuple[bytes, int]:
             f"{place} has {fields[0][:80]!r}, which isn't base64 ({error}). The file may be "
             "damaged: fetch it again."
         ) from error
+    if len(token) > LONGEST:
+        raise CheckpointError(
+            f"{place} has a token of {len(token):,} bytes, of at most {LONGEST:,}. The file may be "
+            "damaged: fetch it again."
+        )
     return token, int(fields[1])
 
 

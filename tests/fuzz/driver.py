@@ -26,6 +26,7 @@ from inarch.errors import InarchError
 from inarch.json_fields import read_object
 from inarch.models.preset import Checkpoint
 from inarch.tasks import auto, sentence_transformers
+from inarch.tasks.task import Task
 from inarch.text import Tokenizer
 from inarch.verify.golden import Golden
 
@@ -47,16 +48,26 @@ def checkpoint(folder: Path) -> None:
         opened.beside("generation_config.json")
         opened.texts_beside()
         sentence_transformers.read(opened.folder)
-        task = auto.headed_task(opened)
-        head = task.head if task else None
+        found = auto.class_of(opened)
+        head = getattr(found, "head", None)
         arguments = opened.arguments()
-        if head:
-            opened.head_arguments(head)
+        if issubclass(found, Task):
+            found.arguments_of(opened, {})
         source, weights = opened.source, opened.weights
         match(source, weights.header, None, arguments, head, opened.tie, str(folder))
         for name in weights.header:
             weights.read(name)
             weights.release(name)
+
+
+def model(folder: Path) -> None:
+    """A whole model, its graph included."""
+    with Checkpoint(folder) as opened:
+        found = auto.class_of(opened)
+    if issubclass(found, Task):
+        found.from_preset(folder, preprocessor=None)
+    else:
+        found.from_preset(folder)
 
 
 def tokenizer(folder: Path) -> None:
@@ -80,7 +91,7 @@ def layout(folder: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], None]] = {
-    f.__name__: f for f in (checkpoint, tokenizer, sound, golden, layout)
+    f.__name__: f for f in (checkpoint, model, tokenizer, sound, golden, layout)
 }
 
 

@@ -99,6 +99,18 @@ def checkpoints() -> Seeds:
         index = dumped({"weight_map": {"w": shard}})
         both = {"model.safetensors.index.json": index, "part.safetensors": weights}
         seeds[f"index {name}"] = ("checkpoint", {**sharded, **both})
+    classes = {"architectures": ["BertForSequenceClassification"]}
+    for name, changed in {
+        "count": {"num_labels": BIG}, "names": {"id2label": {"a": 1}}, "list": {"id2label": [[1]]},
+        "far": {"id2label": {str(BIG): "x"}}, "numbers": {"label2id": {"x": "y"}},
+        "surrogate": {"id2label": {"0": "\ud800", "1": "b"}}, "kind": {"problem_type": [5]},
+        "digits": {"id2label": {"9" * 5000: "x"}},
+    }.items():  # fmt: skip
+        add(f"labels {name}", config__json=with_field(config, **classes, **changed))
+    seeds["model"] = ("model", bert)
+    seeds["model of classes"] = (
+        "model", {**bert, "config.json": with_field(config, **classes, num_labels=3)}
+    )  # fmt: skip
     return seeds | sentences(bert) | torches(sharded) | originals()
 
 

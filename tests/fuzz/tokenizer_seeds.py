@@ -96,6 +96,8 @@ def tokenizers() -> Seeds:
     ):
         for file in ("spiece.model", "spm.model", "sentencepiece.bpe.model"):
             seeds[f"{file} {name}"] = ("tokenizer", {file: data})
+    long = part(1, part(1, "x" * 50_000) + part(2, -1.0) + part(3, 1))
+    seeds["spiece.model long piece"] = ("tokenizer", {"spiece.model": long + pieces(kind=2)})
     ids = {"<s>": 0, "</s>": 1, "<unk>": 2, "<pad>": 3, "<mask>": 4, "a": 5, "b": 6, "ab": 7}
     pairs = {"vocab.json": dumped(ids), "merges.txt": b"#version: 0.2\na b\n"}
     seeds["byte pairs"] = ("tokenizer", pairs)
@@ -107,6 +109,8 @@ def tokenizers() -> Seeds:
         seeds[f"byte pairs {name}"] = ("tokenizer", {**pairs, file: data})
     ranks = b"".join(base64.b64encode(bytes([i])) + f" {i}\n".encode() for i in range(256))
     seeds["tiktoken"] = ("tokenizer", {"gpt2.tiktoken": ranks})
+    long = ranks + base64.b64encode(bytes(20_000)) + b" 256\n"
+    seeds["tiktoken long token"] = ("tokenizer", {"gpt2.tiktoken": long})
     far = ranks + base64.b64encode(b"xy") + b" " + b"9" * 5000
     seeds["tiktoken far rank"] = ("tokenizer", {"gpt2.tiktoken": far})
     return seeds
