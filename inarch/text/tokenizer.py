@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import inarch.json_fields as fields
 from inarch.checks import shown
 from inarch.errors import CheckpointError, InputError, InputTypeError
 from inarch.text import files as file_room
@@ -268,12 +269,19 @@ class Tokenizer:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The tokenizer that `get_config` described."""
-        files = file_room.from_text(config["files"])
-        spec = config.get("spec")
-        if spec is None:
-            spec = file_room.text_of(files, file_room.SPEC_FILE)
-        return cls._assembled(spec, config["config"], files)
+        """The tokenizer that `get_config` described.
+
+        Raises:
+            CheckpointError: it is of another form, or describes none.
+        """
+        where = "the config of a tokenizer"
+        files = file_room.from_text(fields.field(config, "files", fields.OBJECT, where=where))
+        settings = fields.field(config, "config", fields.OBJECT, where=where)
+        spec = fields.field(config, "spec", fields.TEXT, None, where=where)
+        if spec is None and file_room.SPEC_FILE not in files:
+            raise CheckpointError(f"{where} has no 'spec', and no {file_room.SPEC_FILE} in 'files'")
+        spec = file_room.text_of(files, file_room.SPEC_FILE) if spec is None else spec
+        return cls._assembled(spec, settings, files)
 
     def __repr__(self) -> str:
         return (

@@ -24,7 +24,8 @@ from inarch.checkpoints.files import SafetensorsFile
 from inarch.checkpoints.plan import canonical
 from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, Shard, TensorInfo
-from inarch.errors import CheckpointFileError, OriginalError
+from inarch.errors import CheckpointFileError, ConfigError, OriginalError
+from inarch.json_fields import object_in
 from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.verify import original
@@ -261,7 +262,4 @@ def _digest(array: np.ndarray) -> str:
 
 
 def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise TypeError(f"a JSON {type(value).__name__}, not an object")
-    return value
+    return object_in(text, "its metadata", ConfigError)

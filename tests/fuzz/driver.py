@@ -38,6 +38,7 @@ FORBIDDEN = (
     "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "shutil.rmtree",
 )  # fmt: skip
 # Python's own codecs, parts of PyAV, and how Cython finds where a warning comes from.
+LIBRARY = Path(contextlib.__file__).parent
 HARMLESS = ("'encodings.", "'av.", "b'_getframe()'")
 
 
@@ -77,6 +78,11 @@ def tokenizer(folder: Path) -> None:
     made.get_config()
 
 
+def state(folder: Path) -> None:
+    """A tokenizer as a `.keras` file holds it."""
+    Tokenizer.from_config(read_object(folder / "state.json"))
+
+
 def sound(folder: Path) -> None:
     load_audio(folder / "sound")
 
@@ -91,7 +97,7 @@ def layout(folder: Path) -> None:
 
 
 READERS: dict[str, Callable[[Path], None]] = {
-    f.__name__: f for f in (checkpoint, model, tokenizer, sound, golden, layout)
+    f.__name__: f for f in (checkpoint, model, tokenizer, state, sound, golden, layout)
 }
 
 
@@ -112,7 +118,8 @@ class Watch:
             return
         if event == "open" and isinstance(args[0], str | bytes):
             path = Path(args[0].decode() if isinstance(args[0], bytes) else args[0])
-            if not path.resolve().is_relative_to(self.folder) and "site-packages" not in path.parts:
+            inside = path.resolve().is_relative_to(self.folder)
+            if not inside and "site-packages" not in path.parts and LIBRARY not in path.parents:
                 self.seen.append(f"opens {path}")
         elif event in FORBIDDEN and not any(word in str(args) for word in HARMLESS):
             self.seen.append(f"{event} {str(args)[:80]}")
