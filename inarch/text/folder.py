@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from inarch.checks import check_path, refuse_pointer
+from inarch.checks import check_path, read_file
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.paths import resolve_inside
 from inarch.text import files as file_room
@@ -28,17 +28,12 @@ def read_folder(
     """
     check_path("folder", folder, "the folder of a checkpoint")
     root = Path(folder)
-    if not root.is_dir():
+    if not os.path.isdir(root):  # a name that no folder can have is none
         raise CheckpointFileError(f"{root} isn't a folder; give the folder of a checkpoint.")
     native = _native(root)
     names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native, *tiktoken.FILES))
-    try:
-        paths = {name: resolve_inside(root, name, plain=True) for name in names}
-        there = {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
-    except OSError as error:
-        raise CheckpointFileError(f"a tokenizer file of {root} can't be read: {error}") from error
-    for name, data in there.items():
-        refuse_pointer(root / name, data)
+    paths = {name: resolve_inside(root, name, plain=True) for name in names}
+    there = {name: read_file(path) for name, path in paths.items() if path.is_file()}
     found = originals.in_our_files(root, there) if native else there
     if source_among(found) is None and any(name in found for name in tiktoken.FILES):
         size = vocabulary_size or file_room.vocabulary_size(root)

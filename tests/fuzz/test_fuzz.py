@@ -2,6 +2,11 @@
 
 import pytest
 
+from inarch.audio import load_audio
+from inarch.errors import InarchError
+from inarch.models.preset import Checkpoint
+from inarch.text import Tokenizer
+
 from . import campaign, seeds
 from .driver import Driver
 
@@ -47,3 +52,12 @@ def test_the_driver_finds_what_it_looks_for(driver, monkeypatch):
 def test_a_minute_of_mutated_files_finds_nothing():
     problems = [(n, name, p) for _, n, name, p in campaign.run(10**6, seconds=60) if p]
     assert problems == []
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, "a\0b", "\ud800", "\x1b[2J", ""])
+@pytest.mark.parametrize("read", [Tokenizer.from_folder, load_audio, Checkpoint], ids=str)
+def test_a_name_that_nothing_can_have_is_refused(read, name, monkeypatch):
+    monkeypatch.setattr("inarch.checkpoints.hub._fetch", lambda *_: pytest.fail("asks the hub"))
+    with pytest.raises(InarchError) as error:
+        read(name)
+    assert len(str(error.value).encode()) < 2048
