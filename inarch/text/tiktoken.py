@@ -6,7 +6,6 @@ written, since ranks tell them. Nor are control tokens, which follow in an order
 """
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -138,7 +137,7 @@ def _parse(line: str, place: str) -> tuple[bytes, int]:
     try:
         # The multilingual vocabulary has an empty token, written as padding without letters.
         token = b"" if fields[0] == "=" else base64.b64decode(fields[0], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or text that isn't ASCII
         raise CheckpointError(
             f"{place} has {fields[0][:80]!r}, which isn't base64 ({error}). The file may be "
             "damaged: fetch it again."

@@ -117,6 +117,7 @@ def tokenizers() -> Seeds:
     ranks = b"".join(base64.b64encode(bytes([i])) + f" {i}\n".encode() for i in range(256))
     seeds["tiktoken"] = ("tokenizer", {"gpt2.tiktoken": ranks})
     long = ranks + base64.b64encode(bytes(20_000)) + b" 256\n"
+    seeds["tiktoken no ASCII"] = ("tokenizer", {"gpt2.tiktoken": ranks + "é= 256\n".encode()})
     seeds["tiktoken long token"] = ("tokenizer", {"gpt2.tiktoken": long})
     far = ranks + base64.b64encode(b"xy") + b" " + b"9" * 5000
     seeds["tiktoken far rank"] = ("tokenizer", {"gpt2.tiktoken": far})
