@@ -1,7 +1,6 @@
 """The files of a tokenizer, read and written byte for byte, and what their JSON says."""
 
 import base64
-import binascii
 import os
 import tempfile
 import warnings
@@ -229,7 +228,7 @@ def from_text(values: Mapping[str, Any]) -> dict[str, bytes]:
                 if isinstance(value, str)
                 else base64.b64decode(value["base64"], validate=True)
             )
-        except (TypeError, KeyError, UnicodeEncodeError, binascii.Error) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise ConfigError(
                 f"the tokenizer's config has no readable {name!r}; it should be the file's text."
             ) from error
