@@ -22,6 +22,7 @@ from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.speech.arguments import checked_generation, checked_language, checked_task
 from inarch.tasks.speech.asked import asked_language, options_of
+from inarch.tasks.speech.compile_cache import keep_programs
 from inarch.tasks.speech.configs import (
     GENERATION,
     PREPROCESSOR,
@@ -256,6 +257,7 @@ class SpeechToText(OverTokens):
                     "the tokenizer belongs to another model"
                 )
             head = None if self.tie_word_embeddings else self.get_layer("logits")
+            keep_programs()
             listener = Listener(self.backbone, tokenizer, self.generation, head)
             # Past Keras's tracking: what it holds is this model's already.
             object.__setattr__(self, "_hears", Transcriber(listener, preprocessor))
