@@ -14,6 +14,8 @@ from inarch.errors import ConfigError
 
 # A few layers too many are told by the names of their tensors, once they are built.
 LAYERS_TOO_MANY = 64
+# Where there are no tensors to hold the layers to.
+MOST_RULES = 100_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Source:
         names = set(names)
         always = (e.count for e in self.weights if isinstance(e, Rule) and e.count and not e.when)
         for count, rules in Counter(always).items():
-            if names and (arguments[count] - LAYERS_TOO_MANY) * rules > len(names):
+            if (arguments[count] - LAYERS_TOO_MANY) * rules > (len(names) or MOST_RULES):
                 raise ConfigError(
                     f"{count} is {arguments[count]:,} by the config, and the file has but "
                     f"{len(names):,} tensors; the two are of different models"

@@ -181,7 +181,9 @@ def torches(beside: Files) -> Seeds:
             {"0": (BIG, b"\0")},
         ),
     }
-    return {
+    layers = with_field(beside["config.json"], num_hidden_layers=BIG)
+    no_tensors = {"config.json": layers, "pytorch_model.bin": made["far memory"]}
+    return {"torch no tensors": ("checkpoint", {**beside, **no_tensors})} | {
         f"torch {name}": ("checkpoint", {**beside, "pytorch_model.bin": data})
         for name, data in made.items()
     }
