@@ -1,5 +1,6 @@
 """Sound: from any file or array to samples, log-mel spectrograms, windows and spans of speech."""
 
+import inarch.installed_backend  # noqa: F401
 from inarch.audio.layer import LogMelSpectrogram
 from inarch.audio.load import load_audio
 from inarch.audio.mel import HOP, log_mel_spectrogram, mel_filters

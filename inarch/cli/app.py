@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from inarch.backend import choose_backend
 from inarch.cli import output
-from inarch.cli.backend import choose_backend
 from inarch.cli.options import (
     BatchSize,
     FieldName,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from inarch.backend import choose_backend
 from inarch.cli import output, sound_files
 from inarch.cli import transcribe_options as o
-from inarch.cli.backend import choose_backend
 from inarch.cli.options import IgnoreField
 from inarch.cli.whisper_spelling import clips_of, limit_threads, temperatures
 from inarch.errors import InarchError, InputError

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from inarch.backend import choose_backend
 from inarch.cli import output
-from inarch.cli.backend import choose_backend
 from inarch.cli.options import IgnoreField, Json
 from inarch.errors import CheckpointFileError, InputError
 

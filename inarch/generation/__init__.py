@@ -1,5 +1,6 @@
 """Generating tokens: compiled loops, rules on logits, and ways of choosing."""
 
+import inarch.installed_backend  # noqa: F401
 from inarch.generation.beam import BeamSearch
 from inarch.generation.decoder import Decoder
 from inarch.generation.generator import Generated, Generator

@@ -1,5 +1,6 @@
 """Keras layers that transformers are built of."""
 
+import inarch.installed_backend  # noqa: F401
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
 from inarch.layers.attention import MultiHeadAttention
 from inarch.layers.convolution import CenteredConv1D

@@ -1,5 +1,6 @@
 """Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text or sound."""
 
+import inarch.installed_backend  # noqa: F401
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.speech import SpeechPreprocessor, SpeechToText

@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 
-from inarch.cli import backend
+from inarch import backend
 from inarch.errors import InputError, MissingExtraError
 from inarch.version import __version__
 
@@ -119,3 +120,47 @@ def test_no_backend_says_what_to_install(installed):
     installed("jax", asked="theano")
     with pytest.raises(InputError, match="'theano'"):
         backend.choose_backend()
+
+
+@pytest.mark.parametrize("configured", ["tensorflow", None])
+def test_the_library_takes_an_installed_backend_and_says_so(configured, installed, monkeypatch):
+    installed("torch", configured=configured)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    with pytest.warns(UserWarning, match="is tensorflow, which isn't installed; torch is used"):
+        backend.settle_backend()
+    assert os.environ["KERAS_BACKEND"] == "torch"
+    backend.settle_backend()  # says it once
+
+
+def test_the_library_leaves_a_choice_that_can_be_kept(installed, monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    for names, configured, asked in [
+        (("jax", "torch"), "torch", ""), (("jax",), None, "torch"), ((), None, ""),
+        (("jax", "tensorflow"), None, ""),
+    ]:  # fmt: skip
+        installed(*names, configured=configured, asked=asked)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            backend.settle_backend()
+        assert os.environ["KERAS_BACKEND"] == asked
+        if configured:
+            os.remove(os.path.join(os.environ["KERAS_HOME"], "keras.json"))
+
+
+def test_without_tensorflow_a_class_is_imported_with_one_line_of_warning(tmp_path):
+    code = (
+        "import importlib.util as util\n"
+        "find = util.find_spec\n"
+        "util.find_spec = lambda name, *r: None if name == 'tensorflow' else find(name, *r)\n"
+        "from inarch import Tokenizer, TextEmbedder\n"
+        "import keras\n"
+        "print(keras.backend.backend())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
+        env=environment | {"KERAS_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert run.stdout in ("jax\n", "torch\n")
+    assert run.stderr.count("which isn't installed") == 1

@@ -1,10 +1,12 @@
-"""Which Keras backend a command runs on: the one asked for, else one that is installed."""
+"""Which Keras backend is used: the one asked for, else one that is installed."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
+import sys
+import warnings
 from pathlib import Path
 
 from inarch.errors import InputError, MissingExtraError
@@ -41,6 +43,26 @@ def choose_backend() -> str:
         )
     os.environ["KERAS_BACKEND"] = candidates[0]
     return candidates[0]
+
+
+def settle_backend() -> None:
+    """Before Keras is imported, take a backend that is installed where the configured one isn't.
+
+    Nothing is done where Keras is imported already or `KERAS_BACKEND` is set. Keras itself takes
+    tensorflow where nothing is configured, and fails without it. A warning says what is taken.
+    """
+    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
+        return
+    configured = _configured() or "tensorflow"
+    found = [name for name in BACKENDS if _installed(name)]
+    if configured in found or not found:
+        return
+    os.environ["KERAS_BACKEND"] = found[0]
+    warnings.warn(
+        f"Keras's configured backend is {configured}, which isn't installed; {found[0]} is used. "
+        "To choose, set KERAS_BACKEND",
+        stacklevel=2,
+    )
 
 
 def _installed(backend: str) -> bool:
