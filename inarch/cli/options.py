@@ -21,10 +21,11 @@ Texts = Annotated[
 ]
 Input = Annotated[
     Path | None,
-    typer.Option("--input", "-i", help="Read texts from a .jsonl, .parquet or text file."),
+    typer.Option("--input", "-i", help="Read a .jsonl, .parquet, .csv, .tsv or text file."),
 ]
 FieldName = Annotated[
-    str, typer.Option("--field", help="The field of a .jsonl or .parquet row that holds the text.")
+    str,
+    typer.Option("--field", "--column", help="The field or the column that holds the text."),
 ]
 Output = Annotated[
     Path | None,

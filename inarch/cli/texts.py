@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -13,13 +15,17 @@ import typer
 from inarch.errors import CheckpointFileError, InputError, MissingExtraError
 
 Text = str | tuple[str, str]
+# What is between the cells of a table, by the suffix of its file.
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+# A cell is a text, of any length.
+csv.field_size_limit(2**31 - 1)
 
 
 def read_texts(arguments: Sequence[str] | None, path: Path | None, field: str) -> list[Text]:
     """Texts in order: the arguments; else those of a file; else the lines of standard input.
 
-    A `.jsonl` or `.parquet` file gives its `field` of each row, a string or a pair of strings;
-    any other file one text per line, blank lines included, so that results keep to their lines.
+    A `.jsonl` or `.parquet` file gives its `field` of each row, a string or a pair of strings; a
+    `.csv` or `.tsv` file its column of that name, which its first row gives; any other file one text per line, blank lines included, so that results keep to their lines.
 
     Raises:
         InputError: two sources at once, or text that isn't UTF-8.
@@ -39,18 +45,55 @@ def read_texts(arguments: Sequence[str] | None, path: Path | None, field: str) -
         data = path.read_bytes()
     except OSError as e:
         raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
+    if path.suffix in DELIMITERS:
+        return _table_column(data, path, field)
     lines = _lines(data, str(path))
     if path.suffix != ".jsonl":
         return list(lines)
     return [_of_json(line, field, f"{path}:{i}") for i, line in enumerate(lines, 1)]
 
 
-def _lines(data: bytes, where: str) -> list[str]:
+def _table_column(data: bytes, path: Path, field: str) -> list[Text]:
+    """A column of a table with a row of names; a quoted cell may have line ends in it."""
+    rows = csv.reader(
+        io.StringIO(_decoded(data, str(path)), newline=""),
+        delimiter=DELIMITERS[path.suffix],
+        strict=True,
+    )
     try:
-        text = data.decode("utf-8-sig")
+        names = next(rows, [])
+        if names.count(field) != 1:
+            found = ", ".join(map(repr, names)) or "none"
+            raise InputError(
+                f"{path} should have one column {field!r}; its first row names {found}; choose by "
+                "--field"
+            )
+        place = names.index(field)
+        texts: list[Text] = []
+        for row in rows:
+            if not row:
+                continue  # an empty line, as at the end
+            if len(row) != len(names):
+                raise InputError(
+                    f"{path}:{rows.line_num} has {len(row)} cells, and the first row {len(names)}; "
+                    "put a text with a separator in it in quotes"
+                )
+            texts.append(row[place])
+    except csv.Error as e:
+        raise InputError(f"{path}:{rows.line_num} can't be read as a table: {e}") from e
+    return texts
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
         raise InputError(f"{where}:{line} is not UTF-8; convert it first") from e
+
+
+def _lines(data: bytes, where: str) -> list[str]:
+    text = _decoded(data, where)
     # Not splitlines: a form feed or a Unicode line separator is part of a text.
     lines = text.removesuffix("\n").split("\n") if text else []
     return [line.removesuffix("\r") for line in lines]

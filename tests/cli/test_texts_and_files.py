@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from inarch.cli.texts import read_texts
+from inarch.errors import InputError
+
 TEXTS = ["the cat sat .", "", "a dog ran !"]
 
 
@@ -102,3 +105,31 @@ def test_no_texts_make_a_file_without_rows(run, embedder, tmp_path):
     assert (tmp_path / "out.jsonl").read_text("utf-8") == ""
     assert run("embed", embedder, "-o", tmp_path / "out.npy", stdin="").exit_code == 0
     assert len(np.load(tmp_path / "out.npy")) == 0
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [(".csv", ","), (".tsv", "\t")])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_gives_its_column(suffix, mark, end, tmp_path):
+    texts = ["a, b", 'say "hi"', "two\nlines\tand a tab", "", "é"]
+    rows = [["id", "review"], *([str(i), text] for i, text in enumerate(texts))]
+    lines = [mark.join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows]
+    path = tmp_path / f"table{suffix}"
+    path.write_bytes(b"\xef\xbb\xbf" + end.join([*lines, ""]).encode())
+    assert read_texts(None, path, "review") == texts
+    assert read_texts(None, path, "id") == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ("id,review\n1,x\n", r"column 'text'; its first row names 'id', 'review'; .* --field"),
+        ("text,text\n1,x\n", "should have one column 'text'"), ("", "names none"),
+        ("id,text\n1,a, b\n", r"csv:2 has 3 cells, and the first row 2; .* quotes"),
+        ('id,text\n1,"a"b\n', r"csv:2 can't be read as a table"),
+        ('id,text\n1,"a', r"can't be read as a table"),
+    ],
+)  # fmt: skip
+def test_a_table_without_the_column_or_with_a_broken_row_is_named(content, error, tmp_path):
+    (tmp_path / "table.csv").write_text(content)
+    with pytest.raises(InputError, match=error):
+        read_texts(None, tmp_path / "table.csv", "text")
