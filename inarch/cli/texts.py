@@ -25,7 +25,8 @@ def read_texts(arguments: Sequence[str] | None, path: Path | None, field: str) -
     """Texts in order: the arguments; else those of a file; else the lines of standard input.
 
     A `.jsonl` or `.parquet` file gives its `field` of each row, a string or a pair of strings; a
-    `.csv` or `.tsv` file its column of that name, which its first row gives; any other file one text per line, blank lines included, so that results keep to their lines.
+    `.csv` or `.tsv` file its column of that name, which its first row gives; any other file one
+    text per line, blank lines included, so that results keep to their lines.
 
     Raises:
         InputError: two sources at once, or text that isn't UTF-8.
