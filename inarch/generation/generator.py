@@ -17,7 +17,7 @@ from inarch.generation.rules import Rule, arrays_of
 from inarch.generation.strategy import Greedy, Strategy
 
 # Lengths are rounded up to these, so that few programs are compiled.
-PROMPT_LENGTHS = (1, 2, 3, 4, 8, 16, 32, 64, 128)
+PROMPT_LENGTHS = (1, 4, 32, 256)
 LENGTH_STEP = 64
 
 
@@ -121,12 +121,14 @@ class Generator:
         lengths = np.array([len(prompt) for prompt in prompts], "int32")
         longest = int(lengths.max())
         fitting = [length for length in PROMPT_LENGTHS if length >= longest]
-        longest = fitting[0] if fitting else -(-longest // LENGTH_STEP) * LENGTH_STEP
+        rounded = fitting[0] if fitting else -(-longest // LENGTH_STEP) * LENGTH_STEP
+        longest = max(longest, min(rounded, self.decoder.max_length))
         token_ids = np.full((len(prompts), longest), self.end_id, "int32")
         for row, prompt in zip(token_ids, prompts, strict=True):
             row[longest - len(prompt) :] = prompt
         padding = longest - lengths
-        return {"token_ids": token_ids} | ({"padding": padding} if padding.any() else {})
+        # Padding by chance absent is told even so: without it there would be a second program.
+        return {"token_ids": token_ids} | ({"padding": padding} if longest > 1 else {})
 
     def _limits(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int | Sequence[int]
