@@ -90,6 +90,7 @@ def _few_on_cpu(queries: Any) -> bool:
 
 
 def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
+    """Softmax's sum divides the outputs, which are fewer than the probabilities."""
     import jax
 
     batch, length, heads, _ = queries.shape
@@ -98,10 +99,20 @@ def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float)
         shape = (batch, heads, length, keys.shape[1])
         inputs.append(ops.reshape(ops.broadcast_to(mask, shape), (-1, *shape[2:])))
 
+    exact = keras.backend.result_type(queries.dtype, "float32")
+
+    def product(a: Any, b: Any) -> Any:
+        return jax.numpy.matmul(a, b, preferred_element_type=exact)
+
     def one_head(inputs: Any) -> Any:
-        query, key, value = (x[None, :, None] for x in inputs[:3])
-        mask = inputs[3][None, None] if len(inputs) > 3 else None
-        return jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)[0, :, 0]
+        query, key, value, *masks = inputs
+        logits = product(query, key.T) * scale
+        if masks:
+            logits = ops.where(masks[0], logits, HIDDEN)
+        largest = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+        weights = ops.exp(logits - largest)
+        total = weights.sum(axis=-1, keepdims=True)
+        return ops.cast(product(ops.cast(weights, value.dtype), value) / total, value.dtype)
 
     attended = jax.lax.map(one_head, inputs)
     return ops.transpose(ops.reshape(attended, (batch, heads, length, -1)), (0, 2, 1, 3))
