@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import re
 import sys
@@ -35,6 +36,7 @@ class Preset:
         parameters: how many the backbone has.
         revision: the commit to take, where one is pinned.
         sha256: known checksums, file name to hexadecimal digest.
+        package: an installable package that ships the checkpoint, and its folder in there.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Preset:
     description: str
     revision: str | None = None
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
+    package: str | None = None
 
 
 def resolve(
@@ -79,7 +82,7 @@ def resolve(
         raise PresetError(f"{text} is a TensorFlow checkpoint's name; give its folder")
     if text in presets:
         known = presets[text]
-        found = _fetch(known.hub, known.revision)
+        found = packaged(known) or _fetch(known.hub, known.revision)
         for name, digest in known.sha256.items():
             if not (found / name).is_file():
                 raise CheckpointFileError(f"preset {text!r} should have {name}; not in {found}")
@@ -97,6 +100,19 @@ def resolve(
     raise PresetError(
         f"{text!r} is no folder and no preset: {hint} a hub id has the form owner/name"
     )
+
+
+def packaged(preset: Preset) -> Path | None:
+    """The folder of a checkpoint in the package that ships it; None where that isn't installed.
+
+    The package is found and never imported: only its data is wanted.
+    """
+    name, _, folder = (preset.package or "").partition("/")
+    spec = importlib.util.find_spec(name) if name else None
+    for place in spec.submodule_search_locations or () if spec else ():
+        if all((Path(place) / folder / file).is_file() for file in preset.sha256):
+            return Path(place) / folder
+    return None
 
 
 def _fetch(repo: str, revision: str | None) -> Path:

