@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -20,7 +22,7 @@ def choose_backend() -> str:
     An explicit `KERAS_BACKEND` counts first, then `keras.json`, then whatever is installed: Keras
     writes a `keras.json` that says tensorflow on its first run, installed or not.
 
-    TensorFlow is asked to log errors alone; some versions write a few start-up lines even so.
+    TensorFlow's start-up lines stay off the terminal.
 
     Raises:
         InputError: `KERAS_BACKEND` names no backend.
@@ -35,14 +37,37 @@ def choose_backend() -> str:
             raise MissingExtraError(
                 f"KERAS_BACKEND is {asked!r}, which is not installed: pip install 'inarch[{asked}]'"
             )
-        return asked
+        return _started(asked)
     candidates = [name for name in (_configured(), *BACKENDS) if name and _installed(name)]
     if not candidates:
         raise MissingExtraError(
             "no Keras backend is installed: pip install 'inarch[jax]' (or [torch], [tensorflow])"
         )
     os.environ["KERAS_BACKEND"] = candidates[0]
-    return candidates[0]
+    return _started(candidates[0])
+
+
+def _started(backend: str) -> str:
+    """The backend; TensorFlow is imported here, with what its libraries write held back.
+
+    They write to standard error past Python, and before they have read how much they may log.
+    """
+    if backend != "tensorflow" or "tensorflow" in sys.modules:
+        return backend
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        terminal = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            held.seek(0)
+            os.write(terminal, held.read())  # what it wrote may say why
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+    return backend
 
 
 def settle_backend() -> None:

@@ -330,4 +330,4 @@ def presets(as_json: Json = False) -> None:
     lines = [{k: row[k] for k in shown} for row in rows]
     for line in lines:
         line["parameters"] = f"{line['parameters']:,}"
-    output.print_table(lines, right=("parameters",))
+    output.print_entries(lines, ("name", "parameters", "licence"), ("hub", "description"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +56,24 @@ def print_table(rows: Sequence[Row], right: Sequence[str] = ()) -> None:
         # Text objects: brackets in a user's text are no markup.
         table.add_row(*(Text(_cell_text(value)) for value in row.values()))
     show(table)
+
+
+def print_entries(rows: Sequence[Row], first: Sequence[str], below: Sequence[str]) -> None:
+    """Rows of many columns: on a terminal a paragraph each, which fits it; piped, a line each.
+
+    Args:
+        first: columns of a paragraph's first line.
+        below: columns that have lines of their own.
+    """
+    if not sys.stdout.isatty():
+        print_table(rows)
+        return
+    width = shutil.get_terminal_size().columns
+    for row in rows:
+        typer.echo("  ".join(_cell_text(row[name]) for name in first))
+        for name in below:
+            for line in textwrap.wrap(_cell_text(row[name]), max(width - 4, 20)):
+                typer.echo(f"    {line}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
