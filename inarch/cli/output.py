@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

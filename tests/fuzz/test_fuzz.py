@@ -54,8 +54,11 @@ def test_a_minute_of_mutated_files_finds_nothing():
     assert problems == []
 
 
+READS = {"tokenizer": Tokenizer.from_folder, "audio": load_audio, "checkpoint": Checkpoint}
+
+
 @pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, "a\0b", "\ud800", "\x1b[2J", ""])
-@pytest.mark.parametrize("read", [Tokenizer.from_folder, load_audio, Checkpoint], ids=["tokenizer", "audio", "model"])
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_name_that_nothing_can_have_is_refused(read, name, monkeypatch):
     monkeypatch.setattr("inarch.checkpoints.hub._fetch", lambda *_: pytest.fail("asks the hub"))
     with pytest.raises(InarchError) as error:
