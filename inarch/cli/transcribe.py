@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from inarch import transcription_defaults as defaults
 from inarch.backend import choose_backend
 from inarch.cli import output, sound_files
 from inarch.cli import transcribe_options as o
-from inarch.cli.options import IgnoreField
+from inarch.cli.options import IgnoreField, TokenizerFrom
 from inarch.cli.whisper_spelling import clips_of, limit_threads, temperatures
 from inarch.errors import InarchError, InputError
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 # Parameters of the command that go to the model as they are.
 TO_MODEL = (
     "language", "best_of", "beam_size", "patience", "length_penalty", "suppress_tokens",
-    "suppress_blank", "prefix", "hotwords", "repetition_penalty", "no_repeat_ngram_size",
+    "suppress_blank", "prefix", "hotwords", "max_tokens", "seed",
     "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "initial_prompt",
     "carry_initial_prompt", "condition_on_previous_text", "skip_silence", "multilingual",
     "prepend_punctuations", "append_punctuations", "hallucination_silence_threshold",
 )  # fmt: skip
+# These, where they are given: without them the model's own configuration counts.
+IF_GIVEN = ("repetition_penalty", "no_repeat_ngram_size", "max_initial_timestamp")
 TO_LAYOUT = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words")
 
 
@@ -52,11 +55,14 @@ def transcribe(
     without_timestamps: o.WithoutTimestamps = False,
     prefix: o.Prefix = None,
     hotwords: o.Hotwords = None,
-    repetition_penalty: o.Penalty = 1.0,
-    no_repeat_ngram_size: o.Ngrams = 0,
-    compression_ratio_threshold: o.CompressionThreshold = 2.4,
-    logprob_threshold: o.LogprobThreshold = -1.0,
-    no_speech_threshold: o.NoSpeechThreshold = 0.6,
+    repetition_penalty: o.Penalty = None,
+    no_repeat_ngram_size: o.Ngrams = None,
+    max_tokens: o.MaxTokens = None,
+    max_initial_timestamp: o.LatestStart = None,
+    seed: o.Seed = 0,
+    compression_ratio_threshold: o.CompressionThreshold = defaults.COMPRESSION_RATIO_THRESHOLD,
+    logprob_threshold: o.LogprobThreshold = defaults.LOGPROB_THRESHOLD,
+    no_speech_threshold: o.NoSpeechThreshold = defaults.NO_SPEECH_THRESHOLD,
     initial_prompt: o.Prompt = None,
     carry_initial_prompt: o.CarryPrompt = False,
     condition_on_previous_text: o.Condition = True,
@@ -66,13 +72,14 @@ def transcribe(
     vad_model: o.VadModel = None,
     multilingual: o.Multilingual = False,
     word_timestamps: o.Words = False,
-    prepend_punctuations: o.Prepended = o.PREPENDED,
-    append_punctuations: o.Appended = o.APPENDED,
+    prepend_punctuations: o.Prepended = defaults.PREPEND_PUNCTUATIONS,
+    append_punctuations: o.Appended = defaults.APPEND_PUNCTUATIONS,
     hallucination_silence_threshold: o.SilenceThreshold = None,
     highlight_words: o.Highlight = False,
     max_line_width: o.LineWidth = None,
     max_line_count: o.LineCount = None,
     max_words_per_line: o.WordsPerLine = None,
+    tokenizer: TokenizerFrom = None,
     ignore_field: IgnoreField = None,
 ) -> None:
     """What is said in sound files, with the options and defaults of openai-whisper's command.
@@ -93,7 +100,7 @@ def _run(given: Mapping[str, Any]) -> None:
     _check(given)
     files, folder = given["files"], given["output_dir"]
     places = list(zip(files, sound_files.output_stems(files), strict=True))
-    there = [place for place in places if _told_of(sound_files.check_sound, place[0])]
+    there = [place for place in places if _report_error(sound_files.check_sound, place[0])]
     if folder is not None and there:
         suffixes = _suffixes(given["format"])
         names = [f"{stem}.{suffix}" for _, stem in there for suffix in suffixes]
@@ -138,6 +145,7 @@ def _suffixes(format: o.Format) -> list[str]:
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `SpeechToText.predict`."""
     found = {name: given[name] for name in TO_MODEL}
+    found |= {name: given[name] for name in IF_GIVEN if given[name] is not None}
     first, increment = given["temperature"], given["temperature_increment_on_fallback"]
     found |= {
         "task": given["task"] and given["task"].value,
@@ -165,8 +173,11 @@ class _Command:
 
         options = _options(self.given)
         layout = Layout(**{name: self.given[name] for name in TO_LAYOUT})
-        ignored = self.given["ignore_field"] or ()
-        hear = SpeechToText.from_preset(self.given["model"], ignore_fields=ignored).predict
+        model = SpeechToText.from_preset(
+            self.given["model"],
+            tokenizer=self.given["tokenizer"],
+            ignore_fields=self.given["ignore_field"] or (),
+        )
         folder, live = self.given["output_dir"], self._live()
         if live:
             options["on_segment"] = self._print
@@ -174,9 +185,9 @@ class _Command:
         done = set()
         for group in [places] if self.given["batch_size"] else [[place] for place in places]:
             sounds = list(_read(group))
-            found = hear([sound for sound, _, _ in sounds], verbose=bar, **options)
+            found = model.predict([sound for sound, _, _ in sounds], verbose=bar, **options)
             for transcript, (_, file, stem) in zip(found, sounds, strict=True):
-                if _told_of(self._write, file, transcript, stem, layout):
+                if _report_error(self._write, file, transcript, stem, layout):
                     done.add(stem)
         return done
 
@@ -208,15 +219,15 @@ class _Command:
 
 
 def _read(places: Sequence[tuple[str, str]]) -> Iterator[tuple[Any, str, str]]:
-    """The samples of each file with its name and stem; one that holds no sound is told of."""
+    """The samples of each file that can be read, with its name and stem."""
     for file, stem in places:
         sounds: list[Any] = []
-        if _told_of(lambda file=file, to=sounds: to.append(sound_files.read_sound(file))):
+        if _report_error(lambda file=file, to=sounds: to.append(sound_files.read_sound(file))):
             yield sounds[0], file, stem
 
 
-def _told_of(work: Any, *arguments: Any) -> bool:
-    """Do some work on one file; whether it succeeded. An error of ours is told, on one line."""
+def _report_error(work: Any, *arguments: Any) -> bool:
+    """Run `work` on one file, print an error of ours, and return whether there was none."""
     try:
         work(*arguments)
     except InarchError as e:

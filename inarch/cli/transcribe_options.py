@@ -10,9 +10,6 @@ import typer
 
 from inarch.cli.whisper_spelling import optional_float, optional_int
 
-PREPENDED = "\"'“¿([{-"
-APPENDED = "\"'.。,，!！?？:：”)]}、"
-
 
 class Format(StrEnum):
     """What a transcript is written as."""
@@ -112,8 +109,22 @@ SuppressBlank = Annotated[bool, option("Begin no window with a space.")]
 WithoutTimestamps = Annotated[bool, option("Have no times decoded.", "--without-timestamps")]
 Prefix = Annotated[str | None, option("Text that each window begins with.")]
 Hotwords = Annotated[str | None, option("Text that each window's prompt begins with.")]
-Penalty = Annotated[float, option("Above 1: tokens that came are less likely.")]
-Ngrams = Annotated[int, option("Sequences of so many tokens come once; 0: any.", min=0)]
+Penalty = Annotated[
+    float | None, option("Above 1: tokens that came are less likely; else as the model says, or 1.")
+]
+Ngrams = Annotated[
+    int | None,
+    option("Sequences of so many tokens come once; 0: any; else as the model says.", min=0),
+]
+MaxTokens = Annotated[
+    int | None, option("Most tokens of a window (openai-whisper's sample_len).", min=1)
+]
+LatestStart = Annotated[
+    float | None,
+    option("Latest start of a window's first segment, in seconds; else as the model says, or 1.",
+           "--max-initial-timestamp", min=0),
+]  # fmt: skip
+Seed = Annotated[int, option("Of what is drawn above temperature 0.")]
 CompressionThreshold = Annotated[Any, number("Above it a text repeats itself and is decoded anew.")]
 LogprobThreshold = Annotated[Any, number("Below it a text is improbable and is decoded anew.")]
 NoSpeechThreshold = Annotated[Any, number("Above it an improbable window counts as silent.")]

@@ -1,6 +1,7 @@
 """`inarch transcribe` and `inarch demo-speech`: files in, transcripts out, errors on one line."""
 
 import importlib.util
+import inspect
 import os
 import wave
 from pathlib import Path
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inarch.cli.sound_files import output_stems
+from inarch.cli.transcribe import transcribe
 from inarch.tasks.speech import Segment, SpeechToText, Transcript
+from inarch.tasks.speech.asked import DECODING, SETTINGS, THRESHOLDS
 from inarch.tasks.speech.options import Settings
 
 
@@ -74,7 +77,7 @@ ORIGINAL = {
     "language": None, "task": None, "timestamps": "segment", "best_of": 5, "beam_size": 5,
     "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], "patience": None, "length_penalty": None,
     "suppress_tokens": "-1", "suppress_blank": True, "prefix": None, "hotwords": None,
-    "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "compression_ratio_threshold": 2.4,
+    "max_tokens": None, "seed": 0, "compression_ratio_threshold": 2.4,
     "logprob_threshold": -1.0, "no_speech_threshold": 0.6, "initial_prompt": None,
     "carry_initial_prompt": False, "condition_on_previous_text": True, "clips": [(0.0, None)],
     "skip_silence": True, "vad_filter": False, "multilingual": False,
@@ -121,6 +124,8 @@ def test_defaults_are_those_of_the_originals_command(run, asked, sound):
          {"suppress_blank": False, "suppress_tokens": "1,2"}),
         ("--hotwords Elinor --repetition-penalty 1.2 --no-repeat-ngram-size 3",
          {"hotwords": "Elinor", "repetition_penalty": 1.2, "no_repeat_ngram_size": 3}),
+        ("--max_tokens 7 --max-initial-timestamp 0.5 --seed 3",
+         {"max_tokens": 7, "max_initial_timestamp": 0.5, "seed": 3}),
         ("--patience 2 --length_penalty 0.5 --best_of 3",
          {"patience": 2.0, "length_penalty": 0.5, "best_of": 3}),
     ],
@@ -129,6 +134,19 @@ def test_options_reach_the_task_in_either_spelling(run, asked, sound, arguments,
     result = run("transcribe", *arguments.split(), str(sound), "-m", "m")
     assert result.exit_code == 0, result.stderr
     assert options(asked) == ORIGINAL | changed
+
+
+def test_every_option_of_the_task_is_one_of_the_command():
+    names = inspect.signature(transcribe).parameters.keys()
+    own = {"without_timestamps"} | SETTINGS | DECODING | THRESHOLDS.keys()
+    assert own - names == {"clips"}  # --clip-timestamps, as openai-whisper calls it
+
+
+def test_the_tokenizer_is_the_one_that_is_named(run, sound, monkeypatch):
+    given = []
+    monkeypatch.setattr(SpeechToText, "from_preset", lambda preset, **more: given.append(more))
+    run("transcribe", str(sound), "-m", "m", "--tokenizer", "other")
+    assert given[0]["tokenizer"] == "other"
 
 
 def test_threads_limit_the_processors(run, asked, sound, monkeypatch):

@@ -13,10 +13,17 @@ from dataclasses import dataclass, field, replace
 from inarch.errors import InputError
 from inarch.tasks.speech import kinds
 from inarch.tasks.speech.kinds import check_fields, optional
+from inarch.transcription_defaults import (
+    APPEND_PUNCTUATIONS,
+    COMPRESSION_RATIO_THRESHOLD,
+    LOGPROB_THRESHOLD,
+    NO_SPEECH_THRESHOLD,
+    PREPEND_PUNCTUATIONS,
+    TEMPERATURES,
+)
 
 TASK = kinds.one_of(("transcribe", "translate"))
 TIMESTAMPS = (None, "segment", "word")
-TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 # What each option takes.
 _DECODING = {
@@ -153,9 +160,9 @@ class Thresholds:
         no_speech: above it a window that is uncertain, too, is silent.
     """
 
-    compression_ratio: float | None = 2.4
-    logprob: float | None = -1.0
-    no_speech: float | None = 0.6
+    compression_ratio: float | None = COMPRESSION_RATIO_THRESHOLD
+    logprob: float | None = LOGPROB_THRESHOLD
+    no_speech: float | None = NO_SPEECH_THRESHOLD
 
     def __post_init__(self) -> None:
         check_fields(self, _THRESHOLDS, "{}_threshold")
@@ -206,8 +213,8 @@ class Settings:
     initial_prompt: str | None = None
     carry_initial_prompt: bool = False
     words: bool = False
-    prepend_punctuations: str = "\"'“¿([{-"
-    append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
+    prepend_punctuations: str = PREPEND_PUNCTUATIONS
+    append_punctuations: str = APPEND_PUNCTUATIONS
     clips: tuple[tuple[float, float | None], ...] = ((0.0, None),)
     hallucination_silence_threshold: float | None = None
     skip_silence: bool = True

@@ -33,12 +33,13 @@ from inarch.tasks.speech.configs import (
 from inarch.tasks.speech.examples import batch_maker, pairs_of
 from inarch.tasks.speech.kinds import COUNT, FLAG, optional
 from inarch.tasks.speech.listener import Listener
-from inarch.tasks.speech.options import TEMPERATURES, DecodingOptions, Settings
+from inarch.tasks.speech.options import DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor, heard, sources_of
 from inarch.tasks.speech.transcriber import Transcriber
 from inarch.tasks.speech.transcript import Segment
 from inarch.tasks.text_source import TextSource
 from inarch.text import WhisperTokenizer
+from inarch.transcription_defaults import TEMPERATURES
 
 BATCH_SIZE = optional(COUNT)
 

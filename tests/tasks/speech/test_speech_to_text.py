@@ -264,6 +264,17 @@ def test_a_keras_file_keeps_the_task(task, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_the_tokenizer_may_be_another_folders(task, tmp_path):
+    task.save_to_preset(tmp_path / "whole")
+    task.backbone.save_to_preset(tmp_path / "bare")
+    with pytest.raises(CheckpointFileError, match="tokenizer="):
+        SpeechToText.from_preset(tmp_path / "bare")
+    for argument in ("tokenizer", "preprocessor"):
+        given = {argument: str(tmp_path / "whole")}
+        loaded = SpeechToText.from_preset(tmp_path / "bare", **given)
+        assert loaded.preprocessor.get_config() == task.preprocessor.get_config()
+
+
 def test_a_folder_without_tokenizer_is_refused(task, tmp_path):
     task.backbone.save_to_preset(tmp_path / "a")
     with pytest.raises(CheckpointFileError, match="tokenizer"):
