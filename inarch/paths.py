@@ -42,9 +42,19 @@ def resolve_inside(
             long or not portable, or is a link out of the folder.
     """
     path = folder.joinpath(*_parts(name, where or f"{folder}: a file's name", plain))
-    if os.path.lexists(path):
-        _check_target(path, folder, where)
+    # Of a path that isn't there too: a folder above it may be a link, and a file is then written.
+    _check_target(path, folder, where)
     return path
+
+
+def resolve_to_replace(folder: Path, name: str) -> Path:
+    """The path of a file of `folder` that is to be replaced or removed, itself where it is a link.
+
+    Raises:
+        CheckpointFileError: as `resolve_inside`, of the name and of the folder that the file is in.
+    """
+    place, _, last = check_file_name(name, f"{folder}: a file's name").rpartition("/")
+    return resolve_inside(folder, place) / last
 
 
 def refuse_links_outside(folder: Path) -> None:
@@ -135,5 +145,7 @@ def _blobs_of(root: Path) -> Path | None:
     for parent in (root, *root.parents):
         repository = parent.parent.parent
         if parent.parent.name == "snapshots" and repository.name.startswith("models--"):
-            return Path(os.path.realpath(repository / "blobs"))
+            # A link may lead anywhere, in a tree that somebody made to look like the cache.
+            blobs = repository / "blobs"
+            return None if blobs.is_symlink() else blobs
     return None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inarch.errors import CheckpointFileError
-from inarch.paths import check_file_name, resolve_inside
+from inarch.paths import check_file_name, resolve_inside, resolve_to_replace
 
 OUTSIDE = [
     "..", "../secret", "a/../../secret", "a/..", "/etc/passwd", "//server/share", "C:secret",
@@ -71,7 +71,14 @@ def test_links_lead_within_the_folder_or_are_refused(tmp_path):
     for root in (folder, tmp_path / "link"):
         for name in ("within.json", "sub/up.json"):
             assert resolve_inside(root, name).read_text() == "{}"
-        for name in ("file.json", "chain.json", "gone.json", "folder/config.json", "folder"):
+        for name in (
+            "file.json",
+            "chain.json",
+            "gone.json",
+            "folder/config.json",
+            "folder",
+            "folder/new",
+        ):
             with pytest.raises(CheckpointFileError, match=r"leads outside its folder, to .*secret"):
                 resolve_inside(root, name)
 
@@ -94,3 +101,27 @@ def test_a_snapshot_of_the_hub_cache_may_link_to_the_blobs_of_its_repository_alo
     for name in ("other.json", "refs.json"):
         with pytest.raises(CheckpointFileError, match="leads outside"):
             resolve_inside(snapshot, name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_blobs_that_are_a_link_are_none(tmp_path):
+    snapshot = tmp_path / "models--x--one" / "snapshots" / "1"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "secret").write_text("mine")
+    (tmp_path / "models--x--one" / "blobs").symlink_to(tmp_path)
+    (snapshot / "config.json").symlink_to("../../blobs/secret")
+    with pytest.raises(CheckpointFileError, match="leads outside"):
+        resolve_inside(snapshot, "config.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_is_replaced_itself_and_never_one_above_it_that_leads_outside(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").symlink_to(tmp_path / "elsewhere")
+    (folder / "out").symlink_to(tmp_path)
+    assert resolve_to_replace(folder, "config.json") == folder / "config.json"
+    assert resolve_to_replace(folder, "new/config.json") == folder / "new" / "config.json"
+    for name in ("out/config.json", "../config.json", "/config.json", ""):
+        with pytest.raises(CheckpointFileError):
+            resolve_to_replace(folder, name)

@@ -11,18 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inarch.checkpoints.contents import is_checkpoint_file, may_be_saved_to
-from inarch.checkpoints.publish import (
-    NEW,
-    OLD,
-    files_below,
-    is_at,
-    open_folder,
-    publish,
-    sweep,
-    sync,
-    try_lock,
-    try_locked,
-)
+from inarch.checkpoints.flush import sync
+from inarch.checkpoints.locks import is_at, open_folder, try_lock, try_locked
+from inarch.checkpoints.publish import NEW, OLD, files_below, publish, sweep
 from inarch.checks import check_flag, check_path
 from inarch.errors import CheckpointFileError
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
+from inarch.paths import resolve_inside
+
 _BY_TRANSFORMERS = "load it with transformers before version 5 ({}) and save it"
 # Patterns of names, what writes such a file, and the way on.
 FORMATS = (
@@ -30,7 +32,7 @@ MOST_SEARCHED, MOST_NAMED = 1000, 4
 def others_in(folder: Path) -> list[str]:
     """Weight files of other formats in a folder, each with what to do, as parts of an error."""
     files = [path for path in sorted(folder.iterdir())[:MOST_SEARCHED] if path.is_file()]
-    below = folder / "onnx"
+    below = resolve_inside(folder, "onnx")
     if below.is_dir():
         files += sorted(below.iterdir())[:MOST_SEARCHED]
     found = []

@@ -15,10 +15,12 @@ import errno
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import inarch.json_fields as json_fields
 from inarch.checkpoints.contents import (
     COMMITTED,
     CONFIG,
@@ -29,22 +31,20 @@ from inarch.checkpoints.contents import (
     stale_files,
     umask,
 )
+from inarch.checkpoints.flush import flush, flush_made
+from inarch.checkpoints.locks import locked, open_config, try_lock
+from inarch.checks import read_file
 from inarch.errors import CheckpointFileError
-from inarch.paths import resolve_inside
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from inarch.json_fields import field
+from inarch.paths import resolve_to_replace
 
 # The parts of a name that tell what a hidden folder beside a saved one is: the files of a save, of
 # which nothing is anybody else's; and an old folder that was exchanged.
 NEW, OLD = ".inarch-new-", ".inarch-old-"
 # In the folder of a save: the names of the files that it makes stale.
 _STALE = ".stale.json"
+_LONGEST_STALE = 1 << 20  # bytes
 _LAST = (CONFIG, "inarch.json")
-# Seconds to wait for another process that saves to the same folder: it moves files meanwhile.
-PATIENCE = 30.0
 # Seconds to wait for loads of the folder.
 READERS_PATIENCE = 2.0
 _ATTEMPTS = 100
@@ -63,7 +63,7 @@ def publish(fresh: Path, folder: Path) -> None:
                 if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 continue  # another save was quicker
-            _flush_made(folder.parent)
+            flush_made(folder.parent)
             return
         with locked(folder) as held:
             if not held:
@@ -104,91 +104,6 @@ def readers_gone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def open_config(folder: Path) -> int | None:
-    """A handle of config.json, to lock it; None where it isn't a file of the folder."""
-    try:
-        return os.open(folder / CONFIG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except (OSError, AttributeError):  # Windows has none of these flags, and locks what is open
-        return None
-
-
-def lock_for_reading(handle: int) -> bool:
-    """Keep saves waiting until a load is done; False while one is putting its files in place."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[bool]:
-    """Keep other saves out of `folder`; yields False where it is no longer the folder by its name.
-
-    A lock ends with its process. Where there are none (Windows, some network file systems) saves
-    at one time aren't kept apart.
-
-    Raises:
-        CheckpointFileError: another process has the folder locked and doesn't end.
-    """
-    handle = open_folder(folder)
-    if handle is None:
-        yield True
-        return
-    try:
-        until = time.monotonic() + PATIENCE
-        while not try_lock(handle):
-            if time.monotonic() > until:
-                raise CheckpointFileError(
-                    f"another process is saving to {folder} and doesn't end; try again later"
-                )
-            time.sleep(0.005)
-        yield is_at(handle, folder)
-    finally:
-        os.close(handle)
-
-
-def open_folder(folder: Path) -> int | None:
-    """A handle of a folder; None where the system has none."""
-    if os.name == "nt":
-        return None
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def is_at(handle: int, folder: Path) -> bool:
-    """Whether the folder of a handle is the one that has this name."""
-    try:
-        return os.path.samestat(os.fstat(handle), os.stat(folder))
-    except FileNotFoundError:
-        return False
-
-
-def try_lock(handle: int) -> bool:
-    """Lock a folder without waiting; True also where the file system has no locks."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def try_locked(handle: int) -> bool:
-    """Whether a folder is locked now by this call: False also where there are no locks."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 # --- as a whole --------------------------------------------------------------------------------
 
 
@@ -209,7 +124,7 @@ def _exchange(fresh: Path, folder: Path, written: list[str], stale: list[str]) -
             os.link(folder / name, fresh / name)
             made.append(fresh / name)
         fresh.chmod(folder.stat().st_mode & 0o7777)
-        _flush(fresh)
+        flush(fresh)
         old = fresh.with_name(fresh.name.replace(NEW, OLD))
         fresh.rename(old)  # from now on it may hold what is somebody else's
     except OSError:
@@ -221,7 +136,7 @@ def _exchange(fresh: Path, folder: Path, written: list[str], stale: list[str]) -
         for path in made:
             path.unlink()
         return False
-    _flush_made(folder.parent)
+    flush_made(folder.parent)
     sweep(old, folder, known)
     return True
 
@@ -270,14 +185,14 @@ def _swap(one: Path, two: Path) -> bool:
 def _commit(fresh: Path, folder: Path, stale: list[str]) -> None:
     """Make the save, with one rename: from now on its files count."""
     for name in files_below(fresh):
-        target = resolve_inside(folder, name) if "/" in name else folder / name
+        target = resolve_to_replace(folder, name)
         if target.is_dir() and not target.is_symlink():
             raise CheckpointFileError(f"{target} is a folder, where a file is to be written")
     (fresh / _STALE).write_text(json.dumps(stale), "utf-8")
-    _flush(fresh / _STALE)
-    _flush(fresh)
+    flush(fresh / _STALE)
+    flush(fresh)
     fresh.rename(folder / COMMITTED)
-    _flush_made(folder)
+    flush_made(folder)
 
 
 def finish(folder: Path) -> None:
@@ -287,35 +202,56 @@ def finish(folder: Path) -> None:
     goes on where it was.
 
     Raises:
-        CheckpointFileError: the folder can't be written.
+        CheckpointFileError: the folder can't be written, or what is there isn't what a save leaves.
     """
     fresh = folder / COMMITTED
-    if not fresh.is_dir() or fresh.is_symlink():
+    if not is_committed(folder):
         return
+    stale = _read_stale(fresh / _STALE)
+    names = sorted(files_below(fresh), key=_order)
+    # All of them first: a folder that somebody made up has none of its files moved.
+    targets = [resolve_to_replace(folder, name) for name in names]
+    removed = [resolve_to_replace(folder, name) for name in filter(may_be_stale, stale)]
     try:
-        stale = json.loads((fresh / _STALE).read_bytes())
-    except FileNotFoundError:  # the last file to go
-        stale = []
-    except (OSError, ValueError) as e:
-        raise CheckpointFileError(f"{fresh} isn't what a save leaves; remove it: {e}") from e
-    try:
-        names = sorted(files_below(fresh), key=_order)
-        for name in names:
-            if "/" in name:
-                resolve_inside(folder, name).parent.mkdir(exist_ok=True)
-            os.replace(fresh / name, folder / name)
-        for name in filter(may_be_stale, map(str, stale)):
-            resolve_inside(folder, name).unlink(missing_ok=True)
-        for path in {(folder / name).parent for name in (*names, CONFIG)}:
-            _flush_made(path)
+        for name, target in zip(names, targets, strict=True):
+            target.parent.mkdir(exist_ok=True)
+            os.replace(fresh / name, target)
+        for target in removed:
+            target.unlink(missing_ok=True)
+        for path in {folder, *(target.parent for target in targets)}:
+            flush_made(path)
         shutil.rmtree(fresh)
-    except CheckpointFileError:
-        raise
     except OSError as e:
         raise CheckpointFileError(
             f"a save to {folder} is made and its files can't be moved from {COMMITTED} to their "
             f"places: {e.strerror or e}; load or save again where that is possible"
         ) from e
+
+
+def is_committed(folder: Path) -> bool:
+    """Whether a folder has files of a committed save that aren't in their places.
+
+    Raises:
+        CheckpointFileError: something else has the name of the folder that they are in.
+    """
+    path = folder / COMMITTED
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(mode):
+        raise CheckpointFileError(f"{path} is no folder, so it isn't what a save leaves; remove it")
+    return True
+
+
+def _read_stale(path: Path) -> list[str]:
+    """The names of the files that a committed save makes stale."""
+    if not os.path.lexists(path):  # the last file to go
+        return []
+    if path.is_symlink() or not path.is_file():  # a pipe would be waited for
+        raise CheckpointFileError(f"{path} is no file, so it isn't what a save leaves; remove it")
+    said = {_STALE: json_fields.parse(read_file(path, _LONGEST_STALE), path)}
+    return field(said, _STALE, json_fields.TEXTS, where=path.parent, error=CheckpointFileError)
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -349,26 +285,3 @@ def _take_modes(fresh: Path, folder: Path, written: list[str]) -> None:
             mode = 0
         regular = mode & 0o170000 == 0o100000
         (fresh / name).chmod(mode & 0o7777 if regular else usual)
-
-
-def _flush_made(folder: Path) -> None:
-    # Every file is whole and in place; that its name outlives a power cut is the disk's part.
-    with contextlib.suppress(OSError):
-        _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt":  # which opens no folder and flushes only what is open for writing
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync(folder: Path) -> None:
-    """Have every file and folder below `folder` on disk before it gets its name."""
-    for root, _, names in os.walk(folder):
-        for path in (*(Path(root) / name for name in names), Path(root)):
-            _flush(path)

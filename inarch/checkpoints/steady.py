@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from inarch.checkpoints.contents import COMMITTED, checkpoint_files
-from inarch.checkpoints.publish import (
-    finish,
+from inarch.checkpoints.locks import (
     is_at,
     lock_for_reading,
     open_config,
     open_folder,
     try_locked,
 )
+from inarch.checkpoints.publish import finish, is_committed
 from inarch.errors import CheckpointFileError, FolderChangedError
 
 P = ParamSpec("P")
@@ -115,12 +115,12 @@ def settle(folder: Path) -> None:
     """Wait until the files of a save are in their places, or move them where that was cut off.
 
     Raises:
-        CheckpointFileError: they aren't and can't be.
+        CheckpointFileError: they aren't and can't be, or what is there isn't what a save leaves.
     """
     committed = folder / COMMITTED
     until = time.monotonic() + PATIENCE
-    while committed.is_dir() and not committed.is_symlink():
-        handle = open_folder(folder) if _is_ours(committed) else None
+    while is_committed(folder):
+        handle = open_folder(folder) if _is_ours(folder) and _is_ours(committed) else None
         if handle is not None:
             try:
                 if try_locked(handle) and is_at(handle, folder):
@@ -131,7 +131,8 @@ def settle(folder: Path) -> None:
         if time.monotonic() > until:
             raise CheckpointFileError(
                 f"{folder} has files of a save in {COMMITTED} that are not in their places yet; "
-                "load it again, as the user who saved it where that save was cut off"
+                "load it again, as the user who owns and saved it where that save was cut off, or "
+                "save to it again"
             )
         time.sleep(0.005)
 

@@ -1,6 +1,7 @@
 """Tensors on disk: what is written is read, by us and by others, and damage is named."""
 
 import json
+import os
 import struct
 
 import ml_dtypes
@@ -623,3 +624,14 @@ def test_a_torch_file_that_holds_no_names_is_refused(torch, tmp_path):
     torch.save([torch.ones(2)], tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointFileError, match="holds a list"):
         open_weights(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_names_outside_a_folder_are_never_listed(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "secret.onnx").write_bytes(b"")
+    (tmp_path / "model" / "onnx").symlink_to(tmp_path / "private")
+    with pytest.raises(CheckpointFileError, match="leads outside its folder") as error:
+        open_weights(tmp_path / "model")
+    assert "secret" not in str(error.value)

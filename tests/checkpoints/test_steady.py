@@ -1,6 +1,7 @@
 """A load sees one save, whole, or begins anew."""
 
 import contextlib
+import json
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 from inarch.checkpoints import publish, steady
 from inarch.checkpoints.files import SafetensorsFile, write_safetensors
 from inarch.checkpoints.folder import replacing
+from inarch.checkpoints.locks import locked
 from inarch.checkpoints.steady import FolderState, retry_when_changed, settle
 from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError, FolderChangedError
@@ -155,8 +157,78 @@ def test_a_load_that_is_disturbed_each_time_fails(monkeypatch):
 def test_files_of_a_save_that_cannot_be_moved_are_waited_for_and_then_named(folder, monkeypatch):
     monkeypatch.setattr(steady, "PATIENCE", 0.05)
     (folder / ".inarch-save").mkdir()
-    with publish.locked(folder), pytest.raises(CheckpointFileError, match="not in their places"):
+    with locked(folder), pytest.raises(CheckpointFileError, match="not in their places"):
         settle(folder)
     settle(folder)
     assert not (folder / ".inarch-save").exists()
     assert load(folder) == {1}
+
+
+# --- a save that came with a folder ------------------------------------------------------------
+
+
+@pytest.fixture
+def made_up(tmp_path):
+    """A checkpoint with a save that nobody made, and a link to a folder outside."""
+    save(tmp_path / "model", 1)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "config.json").write_text("mine")
+    (tmp_path / "model" / "1_Link").symlink_to(tmp_path / "outside")
+    (tmp_path / "model" / ".inarch-save").mkdir()
+    (tmp_path / "model" / ".inarch-save" / "config.json").write_text("2")
+    return tmp_path / "model"
+
+
+def test_a_save_that_came_with_a_folder_writes_nothing_outside_it(made_up, tmp_path):
+    (made_up / ".inarch-save" / "1_Link").mkdir()
+    (made_up / ".inarch-save" / "1_Link" / "evil.sh").write_text("evil")
+    with pytest.raises(CheckpointFileError, match="leads outside its folder, to .*outside"):
+        load(made_up)
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["config.json"]
+    assert (made_up / "config.json").read_text() == "1"  # not a part of it either
+
+
+@pytest.mark.parametrize("stale", ["1_Link/config.json", "../1_Link/config.json"])
+def test_a_save_that_came_with_a_folder_removes_nothing_outside_it(stale, made_up, tmp_path):
+    (made_up / ".inarch-save" / ".stale.json").write_text(json.dumps([stale]))
+    with contextlib.suppress(CheckpointFileError):
+        load(made_up)
+    assert (tmp_path / "outside" / "config.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text", ["5", "null", '{"a": 1}', "[5]", "[" * 100_000, "", "[" + " " * (1 << 20)]
+)
+def test_stale_names_that_no_save_writes_are_refused_by_name(text, made_up):
+    (made_up / ".inarch-save" / ".stale.json").write_text(text)
+    with pytest.raises(CheckpointFileError, match=r"inarch-save.*stale\.json"):
+        settle(made_up)
+    assert (made_up / "config.json").read_text() == "1"
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "link to nowhere", "stale link", "stale pipe"])
+def test_what_is_no_folder_of_a_save_is_refused_at_once(kind, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it was waited for"))
+    path = folder / ".inarch-save"
+    if kind.startswith("stale"):
+        path.mkdir()
+        path /= ".stale.json"
+    if kind == "file":
+        path.write_text("")
+    elif kind == "stale pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(tmp_path if kind == "link" else tmp_path / "nowhere")
+    for use in (load, lambda folder: save(folder, 2)):
+        with pytest.raises(CheckpointFileError, match=f"{path.name} is no f.*remove it"):
+            use(folder)
+    path.unlink()
+    assert load(folder) == {1}
+
+
+def test_a_save_of_another_user_is_not_finished_by_a_load(made_up, monkeypatch):
+    monkeypatch.setattr(steady, "PATIENCE", 0)
+    monkeypatch.setattr(os, "geteuid", lambda: made_up.stat().st_uid + 1)
+    with pytest.raises(CheckpointFileError, match="as the user who"):
+        load(made_up)
+    assert (made_up / "config.json").read_text() == "1"
