@@ -21,6 +21,8 @@ from inarch.errors import CheckpointFileError, ConfigError, InarchError
 DEEPEST = 100
 # Digits. transformers writes 10**30 for "no limit".
 LONGEST_NUMBER = 40
+# Of a tensor: the axes that NumPy has, and the numbers of 16 bytes that 63 bits can count.
+MOST_AXES, MOST_NUMBERS = 64, 1 << 59
 REQUIRED = object()
 
 
@@ -53,6 +55,14 @@ def is_size(value: Any) -> bool:
     return is_whole(value) and 0 <= value < 1 << 63
 
 
+def is_shape(value: Any) -> bool:
+    """Whether a value is the shape of an array that NumPy can make, also where an axis has none."""
+    sizes = value if isinstance(value, list | tuple) else [None]
+    if len(sizes) > MOST_AXES or not all(map(is_size, sizes)):
+        return False
+    return math.prod(size for size in sizes if size) <= MOST_NUMBERS
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a number, neither NaN nor infinite."""
     return (isinstance(value, float) and math.isfinite(value)) or is_whole(value)
@@ -66,6 +76,7 @@ NUMBER = Kind("a number", is_number)
 OBJECT = Kind("an object, {...}", lambda value: isinstance(value, dict))
 LIST = Kind("a list, [...]", lambda value: isinstance(value, list))
 TEXTS = Kind("a list of texts", lambda value: isinstance(value, list) and all(map(is_text, value)))
+SHAPE = Kind(f"a list of at most {MOST_AXES} sizes", is_shape)
 TEXT_OBJECT = Kind(
     "an object whose values are texts",
     lambda value: isinstance(value, dict) and all(map(is_text, (*value, *value.values()))),

@@ -94,35 +94,36 @@ def speech_probabilities(samples: np.ndarray, path: Path) -> np.ndarray:
     count = -(-len(samples) // WINDOW)
     padded = np.zeros(CONTEXT + count * WINDOW, np.float32)
     padded[CONTEXT : CONTEXT + len(samples)] = samples
-    steps = np.arange(count)[:, None] * WINDOW + np.arange(CONTEXT + WINDOW)
+    # Views of the samples: of an hour, copies would take half a gigabyte.
+    windows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + WINDOW)[::WINDOW]
     inputs = {entry.name for entry in session.get_inputs()}
     if inputs == {"input", "h", "c"}:
-        return _in_batches(session, padded, steps)
+        return _in_batches(session, windows)
     if inputs == {"input", "state", "sr"}:
-        return _one_by_one(session, padded, steps)
+        return _one_by_one(session, windows)
     raise CheckpointFileError(
         f"{path} takes {', '.join(sorted(inputs))}, and Silero's model takes input, state and sr; "
         "give the ONNX file of the package silero_vad"
     )
 
 
-def _in_batches(session: Any, padded: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def _in_batches(session: Any, windows: np.ndarray) -> np.ndarray:
     """By faster-whisper's network, which goes from window to window itself."""
     h = c = np.zeros((1, 1, 128), np.float32)
     found = []
-    for at in range(0, len(steps), BATCH):
-        given = {"input": padded[steps[at : at + BATCH]], "h": h, "c": c}
+    for at in range(0, len(windows), BATCH):
+        given = {"input": np.ascontiguousarray(windows[at : at + BATCH]), "h": h, "c": c}
         probabilities, h, c = session.run(None, given)
         found.append(probabilities.reshape(-1))
     return np.concatenate(found)
 
 
-def _one_by_one(session: Any, padded: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def _one_by_one(session: Any, windows: np.ndarray) -> np.ndarray:
     """By Silero's own network, which hands on its state."""
     state, rate = np.zeros((2, 1, 128), np.float32), np.array(SAMPLE_RATE, np.int64)
-    found = np.empty(len(steps), np.float32)
-    for i, step in enumerate(steps):
-        output, state = session.run(None, {"input": padded[step][None], "state": state, "sr": rate})
+    found = np.empty(len(windows), np.float32)
+    for i, window in enumerate(windows):
+        output, state = session.run(None, {"input": window[None], "state": state, "sr": rate})
         found[i] = output.reshape(-1)[0]
     return found
 

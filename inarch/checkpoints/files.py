@@ -24,15 +24,12 @@ from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
 from inarch.checks import shown
 from inarch.errors import CheckpointFileError
-from inarch.json_fields import TEXT_OBJECT, Kind, field, is_size, is_text
+from inarch.json_fields import SHAPE, TEXT_OBJECT, Kind, field, is_size, is_text
 from inarch.paths import resolve_inside
 
 # The limit that the safetensors format sets for its own header.
 HEADER_LIMIT = 100_000_000
 DTYPE = Kind(f"one of {', '.join(DTYPES)}", lambda v: isinstance(v, str) and v in DTYPES)
-SHAPE = Kind(
-    "a list of sizes", lambda v: isinstance(v, list) and len(v) <= 64 and all(map(is_size, v))
-)
 OFFSETS = Kind(
     "two places in the file",
     lambda v: isinstance(v, list) and len(v) == 2 and all(map(is_size, v)),

@@ -20,7 +20,7 @@ from inarch.checkpoints.message_pack import Raw, unpack
 from inarch.checkpoints.weights import CODES, DTYPES, Shard, TensorInfo, Weights
 from inarch.checks import shown
 from inarch.errors import CheckpointError, CheckpointFileError
-from inarch.json_fields import is_size
+from inarch.json_fields import is_shape
 
 # Flax's extensions of MessagePack, and the key by which an array is known that was cut in pieces
 # because MessagePack's strings end at 4 GB.
@@ -141,8 +141,7 @@ def _info(array: np.ndarray) -> TensorInfo:
 
 
 def _check_shape(shape: Any, what: str) -> None:
-    whole = isinstance(shape, list | tuple) and len(shape) <= 64
-    if not whole or not all(map(is_size, shape)):
+    if not is_shape(shape):
         raise CheckpointError(f"{what} has the shape {shown(shape)}; fetch the file again")
 
 

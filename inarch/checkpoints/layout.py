@@ -95,8 +95,8 @@ def _is_tensor(value: Any) -> bool:
     if not isinstance(value, list | tuple) or len(value) != 3:
         return False
     name, dtype, shape = value
-    sizes = isinstance(shape, list | tuple) and len(shape) <= 64 and all(map(fields.is_size, shape))
-    return fields.is_text(name) and isinstance(dtype, str) and dtype in DTYPES and sizes
+    known = isinstance(dtype, str) and dtype in DTYPES
+    return fields.is_text(name) and known and fields.is_shape(shape)
 
 
 TENSORS = fields.Kind(

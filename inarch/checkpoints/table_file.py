@@ -11,6 +11,7 @@ from pathlib import Path
 
 import inarch.wire as wire
 from inarch.checkpoints.crc32c import crc32c, masked
+from inarch.checks import read_file
 from inarch.errors import CheckpointError, CheckpointFileError
 
 FOOTER = 48
@@ -31,10 +32,7 @@ def read_table(path: Path) -> dict[bytes, bytes]:
     Raises:
         CheckpointFileError: the file is absent, truncated, damaged or of another kind.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
+    data = read_file(path)
     try:
         return _entries(data, str(path))
     except CheckpointError as e:

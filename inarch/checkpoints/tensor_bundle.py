@@ -17,7 +17,9 @@ from inarch.checkpoints.crc32c import crc32c, masked
 from inarch.checkpoints.mapped import MappedFile
 from inarch.checkpoints.table_file import read_table
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights, check_sharing
+from inarch.checks import read_file, shown
 from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.json_fields import is_shape
 
 # tensorflow/core/framework/types.proto; quantized, complex and string tensors aren't read.
 CODES = {
@@ -158,6 +160,8 @@ def _shape(message: bytes, what: str) -> tuple[int, ...]:
             sizes.append(wire.number_of(dim.get(1, 0), what))
     if any(size < 0 for size in sizes):
         raise CheckpointError(f"{what} has the shape {sizes}, of which a size is open")
+    if not is_shape(sizes):
+        raise CheckpointError(f"{what} has the shape {shown(sizes)}; fetch the file again")
     return tuple(sizes)
 
 
@@ -175,7 +179,7 @@ def find_bundle(folder: Path, usual: str) -> Path:
         return folder / usual
     state = folder / "checkpoint"
     if state.is_file():
-        text = state.read_text("utf-8", errors="replace")
+        text = read_file(state).decode("utf-8", "replace")
         latest = re.search(r'^model_checkpoint_path: "(?:.*/)?([^"/]+)"', text, re.MULTILINE)
         if latest and latest[1] in found:
             return folder / latest[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from inarch.checkpoints.weights import CODES, DTYPES, Shard, TensorInfo
 from inarch.checks import POINTER, refuse_pointer, shown
 from inarch.errors import CheckpointFileError
+from inarch.json_fields import is_shape
 
 LAST_NAMES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "beta": "bias"}
 
@@ -38,24 +40,33 @@ class TensorFlowH5File:
 
     def __init__(self, path: Path):
         self.path = path
-        with path.open("rb") as file:
-            refuse_pointer(path, file.read(len(POINTER)))
+        try:
+            with path.open("rb") as file:
+                refuse_pointer(path, file.read(len(POINTER)))
+        except OSError as e:
+            raise CheckpointFileError(f"{path} can't be read: {e.strerror or e}") from e
         import h5py  # comes with Keras
 
         self._h5py = h5py
-        try:
+        with self._naming_file():
             self._file = h5py.File(path, "r")
             found = dict(self._tensors())
-        except CheckpointFileError:
-            raise
-        except Exception as e:  # h5py has no class of its own for a damaged file
-            said = str(e).splitlines()
-            raise CheckpointFileError(
-                f"{path} can't be read as HDF5 ({said[0] if said else type(e).__name__}); it may "
-                "be truncated or damaged: fetch it again"
-            ) from e
         self._places = {name: (place, kernel) for name, (place, kernel, _) in found.items()}
         self.shard = Shard(path.name, {name: info for name, (_, _, info) in found.items()})
+
+    @contextmanager
+    def _naming_file(self) -> Iterator[None]:
+        """Say in every error of h5py, which has no class of its own, which file it is about."""
+        try:
+            yield
+        except CheckpointFileError:
+            raise
+        except Exception as e:
+            said = str(e).splitlines()
+            raise CheckpointFileError(
+                f"{self.path} can't be read as HDF5 ({said[0] if said else type(e).__name__}); it "
+                "may be truncated or damaged: fetch it again"
+            ) from e
 
     def _tensors(self) -> Iterator[tuple[str, tuple[str, bool, TensorInfo]]]:
         seen: set[str] = set()
@@ -110,12 +121,18 @@ class TensorFlowH5File:
                 f"{self.path}: the numbers of {shown(data.name)} don't lie in the file as they "
                 "are; write it again without compression, by Keras's save_weights"
             )
+        if not is_shape(data.shape):
+            raise CheckpointFileError(
+                f"{self.path}: {shown(data.name)} has the shape {shown(data.shape)}; fetch the "
+                "file again"
+            )
         return CODES[data.dtype]
 
     def read(self, name: str) -> np.ndarray:
         place, kernel = self._places[name]
-        data = self._file[place]
-        stored = np.asarray(data[()], DTYPES[self.shard.tensors[name].dtype])
+        with self._naming_file():
+            data = self._file[place]
+            stored = np.asarray(data[()], DTYPES[self.shard.tensors[name].dtype])
         return np.ascontiguousarray(stored.T) if kernel else stored
 
     def release(self, name: str) -> None:

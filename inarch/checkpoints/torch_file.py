@@ -131,11 +131,14 @@ class TorchFile:
             self._archive.check(tensor.storage.key)
         except CheckpointError as e:
             raise CheckpointFileError(f"{e} (tensor {name!r})") from e
-        strides = [step * dtype.itemsize for step in tensor.strides]
+        # A step that is never taken may be of any length.
+        steps = zip(tensor.strides, tensor.shape, strict=True)
+        strides = [step * dtype.itemsize if size > 1 else 0 for step, size in steps]
         array: np.ndarray = np.ndarray(
             tensor.shape, dtype, self._file.bytes, self._begins[name], strides
         )
-        return array.conj() if tensor.conjugate else array
+        array = array.conj() if tensor.conjugate else array
+        return np.negative(array) if tensor.negative else array
 
     def release(self, name: str) -> None:
         """Drop the mapped pages of a tensor that has been copied out."""

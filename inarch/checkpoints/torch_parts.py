@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.checks import shown
-from inarch.json_fields import is_size, is_text
+from inarch.json_fields import MOST_AXES, is_shape, is_size, is_text
 
-MOST_AXES = 64
 NAMESPACE = "argparse.Namespace"
 
 
@@ -31,7 +30,9 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a tensor is made of. `layout` says why it has no plain values, if it hasn't."""
+    """What a tensor is made of, and the bits by which torch puts off a change of its numbers.
+
+    `layout` says why it has no plain values, if it hasn't."""
 
     storage: Storage | None
     dtype: str
@@ -39,6 +40,7 @@ class Tensor:
     shape: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     conjugate: bool = False
+    negative: bool = False
     layout: str = ""
 
     @property
@@ -79,25 +81,33 @@ def storage_dtype(name: str) -> str | None:
     return "uint8" if name in UNTYPED else None
 
 
-def _sizes(value: Any, what: str) -> tuple[int, ...]:
-    sizes = value if isinstance(value, tuple | list) else ()
-    if sizes is not value or len(sizes) > MOST_AXES or not all(map(is_size, sizes)):
-        raise Refused(f"a tensor with the {what} {shown(value)}")
-    return tuple(sizes)
+def _shape(value: Any) -> tuple[int, ...]:
+    if not is_shape(value):
+        raise Refused(f"a tensor with the shape {shown(value)}")
+    return tuple(value)
+
+
+def _strides(value: Any) -> tuple[int, ...]:
+    steps = value if isinstance(value, tuple | list) else [None]
+    if len(steps) > MOST_AXES or not all(map(is_size, steps)):
+        raise Refused(f"a tensor with the strides {shown(value)}")
+    return tuple(steps)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor:
     """`_rebuild_tensor`, `_rebuild_tensor_v2`, `_rebuild_tensor_v3`."""
     if not isinstance(storage, Storage) or not is_size(offset):
         raise Refused("a tensor without numbers")
-    shape, strides = _sizes(shape, "shape"), _sizes(strides, "strides")
+    shape, strides = _shape(shape), _strides(strides)
     if len(shape) != len(strides):
         raise Refused(f"a tensor of shape {shown(shape)} with strides {shown(strides)}")
     settings = next((part for part in reversed(rest) if isinstance(part, dict) and part), {})
     kinds = [part.name.removeprefix("torch.") for part in rest if isinstance(part, Named)]
     dtype = kinds[0] if kinds else storage.dtype
-    conjugate = settings.get("conj") is True
-    return Tensor(storage, dtype, offset, shape, strides, conjugate)
+    conjugate, negative = (settings.get(bit) is True for bit in ("conj", "neg"))
+    if negative and dtype == "bool":
+        raise Refused("a negative of truth values")
+    return Tensor(storage, dtype, offset, shape, strides, conjugate, negative)
 
 
 def _like_its_first(data: Any = None, *rest: Any) -> Any:
@@ -120,7 +130,7 @@ def _sparse(layout: Any = None, data: Any = ()) -> Tensor:
 
 def _meta(dtype: Any = None, shape: Any = (), *rest: Any) -> Tensor:
     name = dtype.name.removeprefix("torch.") if isinstance(dtype, Named) else "float32"
-    return Tensor(None, name, shape=_sizes(shape, "shape"), layout="meta")
+    return Tensor(None, name, shape=_shape(shape), layout="meta")
 
 
 def _quantized(storage: Any = None, *rest: Any) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inarch.checkpoints.files import read_json
+from inarch.checks import read_file
 from inarch.errors import CheckpointFileError
 from inarch.paths import resolve_inside
 
@@ -50,8 +51,8 @@ def kept_with(texts: Mapping[str, str], same_head: bool) -> dict[str, str]:
 
 def _text_at(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as e:
+        return read_file(path).decode()
+    except UnicodeDecodeError as e:
         raise CheckpointFileError(
             f"{path} can't be read as text ({e}); fetch it again, or take it out of the folder"
         ) from e

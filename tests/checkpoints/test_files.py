@@ -377,6 +377,7 @@ TWICE += b'"w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}'
         {"w": entry(dtype=None)},
         {"w": entry(dtype=["U8"])},
         {"w": entry(shape=(2**62, 2**62))},
+        {"w": entry(shape=(0, 2**62), offsets=(0, 0)), "v": entry()},
         {"w": {}},
         {"w": None},
         {"w": [1]},

@@ -68,6 +68,25 @@ def test_views_of_a_storage_are_read_by_their_strides(tmp_path):
         np.testing.assert_array_equal(weights.read("repeated"), [[0, 1, 2]] * 2)
 
 
+def test_a_negative_that_torch_has_put_off_is_taken(tmp_path):
+    numbers = np.arange(1, 7, dtype="float32").reshape(2, 3)
+    fields = {
+        bit: made.tensor("0", "float32", 6, (2, 3), bits={"neg": bit == "neg", "conj": False})
+        for bit in ("neg", "plain")
+    }
+    write(tmp_path, made.archive(made.mapping(fields), {"0": numbers.tobytes()}))
+    found = values(tmp_path)
+    np.testing.assert_array_equal(found["neg"], -numbers)
+    np.testing.assert_array_equal(found["plain"], numbers)
+
+
+def test_a_step_that_is_never_taken_may_be_of_any_length(tmp_path):
+    numbers = np.arange(3, dtype="float32")
+    far = made.tensor("0", "float32", 3, (1, 3), (1 << 62, 1))
+    write(tmp_path, made.archive(made.mapping({"w": far}), {"0": numbers.tobytes()}))
+    np.testing.assert_array_equal(values(tmp_path)["w"], numbers[None])
+
+
 def test_every_flipped_bit_of_the_numbers_and_of_the_pickle_is_found(tmp_path):
     data = made.saved({"a": WHOLE["a"]})
     member = zipfile.ZipFile(io.BytesIO(data)).getinfo("archive/data/0")
@@ -100,7 +119,7 @@ BIG = 10**9
         ({"a": made.tensor("0", "float32", 2, (2,), (BIG,))}, "reaches beyond"),
         ({"a": made.tensor("0", "float32", BIG, (2,))}, "8 bytes have it"),
         ({"a": made.tensor("1", "float32", 2, (2,))}, "aren't in it"),
-        ({"a": made.tensor("0", "float32", 2, (BIG, BIG), (0, 0))}, "views of each other"),
+        ({"a": made.tensor("0", "float32", 2, (BIG, 10**8), (0, 0))}, "views of each other"),
         ({f"a{i}": made.tensor("0", "float32", 2, (10**6,), (0,)) for i in range(20)}, "views of"),
         ({"a": made.tensor("0", "float32", 2, (1 << 63,))}, "the shape"),
         ({"a": made.tensor("0", "float32", 2, (2,) * 65, (0,) * 65)}, "the shape"),

@@ -171,6 +171,11 @@ def torches(beside: Files) -> Seeds:
         "deflated": torch.archive(
             state(size=10**6, shape=(10**6,)), {"0": bytes(4 * 10**6)}, zipfile.ZIP_DEFLATED
         ),
+        "of no numbers": torch.archive(state(shape=(0, 1 << 62)), bits),
+        "step never taken": torch.archive(state(shape=(1, 3), strides=(1 << 62, 1)), bits),
+        "negative truth": torch.archive(
+            state(dtype="bool", size=24, shape=(24,), bits={"neg": True}), bits
+        ),
         "far memory": torch.archive(b"}r" + struct.pack("<I", 0xFFFFFFF0), bits),
         "big number": torch.archive(torch.mapping({"w": torch.number(10**9000)}), bits),
         "code": torch.archive(torch.named("os", "system") + torch.many(torch.text("x")) + b"R", {}),

@@ -58,8 +58,8 @@ def storage(key, dtype, size, legacy=False):
     return many(*parts, *([b"N"] if legacy else [])) + b"Q"
 
 
-def tensor(key, dtype, size, shape, strides=None, offset=0, legacy=False):
-    """`_rebuild_tensor_v2(storage, offset, shape, strides, False, OrderedDict())`."""
+def tensor(key, dtype, size, shape, strides=None, offset=0, legacy=False, bits=None):
+    """`_rebuild_tensor_v2(storage, offset, shape, strides, False, OrderedDict(), bits)`."""
     if strides is None:
         strides = [int(np.prod(shape[i + 1 :])) for i in range(len(shape))]
     return (
@@ -71,6 +71,7 @@ def tensor(key, dtype, size, shape, strides=None, offset=0, legacy=False):
             many(*map(number, strides)),
             b"\x89",
             named("collections", "OrderedDict") + b")R",
+            *([plain(bits)] if bits else []),
         )
         + b"R"
     )
