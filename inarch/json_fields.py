@@ -115,6 +115,24 @@ def field(
     return value
 
 
+def json_text(value: Any) -> str:
+    """Return the text of a JSON file, with escapes only where it has what UTF-8 can't write."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return text if is_text(text) else json.dumps(value, indent=2) + "\n"
+
+
+def text_in(data: bytes, where: str | Path, error: type[InarchError] = CheckpointFileError) -> str:
+    """Return the text of a JSON file's bytes, which are in one of JSON's encodings.
+
+    Raises:
+        CheckpointFileError, or `error`: they aren't.
+    """
+    try:
+        return data.decode(json.detect_encoding(data))
+    except UnicodeDecodeError as e:
+        raise error(f"{where} is not JSON: {e}; it may be truncated: fetch it again") from e
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -152,8 +170,9 @@ def parse(
         CheckpointFileError, or `error`: it isn't JSON, or has a number or a depth that none of a
             checkpoint has.
     """
+    text = text_in(data, where, error) if isinstance(data, bytes) else data
     try:
-        value = json.loads(data, parse_int=_whole_number, object_pairs_hook=pairs)
+        value = json.loads(text, parse_int=_whole_number, object_pairs_hook=pairs)
         _check_depth(value)
     except RecursionError as e:
         raise error(f"{where} is not JSON of a checkpoint: it is nested too deep") from e

@@ -12,6 +12,7 @@ from inarch.checkpoints.steady import retry_when_changed
 from inarch.errors import PresetError
 from inarch.models import export
 from inarch.models import preset as presets
+from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.model import Model
 from inarch.models.variables import build_without_values
 
@@ -77,7 +78,7 @@ class Backbone(Model):
             model, waiting = build_without_values(
                 lambda: checkpoint.backbone(found, **arguments, dtype=dtype)
             )
-            checkpoint.restore(model, waiting)
+            load_checkpoint_weights(checkpoint, model, waiting)
             checkpoint.check_unchanged()
         return model
 

@@ -19,4 +19,4 @@ def check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str,
             "quantized checkpoint must be brought back to floats by the library that wrote it"
         )
     if "F64" in stored.values() and not any(v.dtype == "float64" for v in variables.values()):
-        warnings.warn(f"{where} stores float64, rounded to float32 on loading", stacklevel=6)
+        warnings.warn(f"{where} stores float64, rounded to float32 on loading", stacklevel=5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from inarch.checkpoints.plan import match
 from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, DTYPES, Shard
 from inarch.errors import CheckpointError
+from inarch.json_fields import json_text
 from inarch.models import registry
 from inarch.models.ignored import without, write_ignore_fields
 from inarch.models.layer_settings import check_not_quantized
@@ -135,10 +135,6 @@ def _write_json(path: Path, value: Any) -> None:
 def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         resolve_inside(folder, name, plain=True).write_bytes(text.encode())
-
-
-def json_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _config_text(

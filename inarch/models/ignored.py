@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.config import Constant, Inert, Only
-from inarch.checkpoints.files import read_json
+from inarch.checkpoints.config import Field
 from inarch.checkpoints.source import Source
 from inarch.checks import shown
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
+from inarch.json_fields import json_text, read_object
 from inarch.paths import resolve_inside
 
 NOTE, KEY = "inarch.json", "ignore_fields"
 # Read by this library whatever the architecture; each has an argument of its own or none.
 READ = frozenset(
     [
-        "model_type", "architectures", "tie_word_embeddings", "id2label", "num_labels",
-        "problem_type", "sentence_transformers", "sbert_ce_default_activation_function",
+        "model_type", "architectures", "auto_map", "quantization_config",
+        "tie_word_embeddings", "id2label", "num_labels", "problem_type",
+        "sentence_transformers", "sbert_ce_default_activation_function",
     ]
 )  # fmt: skip
 
@@ -46,7 +46,7 @@ def saved_ignore_fields(folder: Path) -> tuple[str, ...]:
         CheckpointFileError: `inarch.json` is damaged.
     """
     path = resolve_inside(folder, NOTE)
-    names = read_json(path).get(KEY, []) if path.is_file() else []
+    names = read_object(path).get(KEY, []) if path.is_file() else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointFileError(f"{path}: {KEY} is {shown(names)}; it must be a list of names")
     return tuple(names)
@@ -56,9 +56,8 @@ def write_ignore_fields(folder: Path, names: Sequence[str]) -> None:
     """Repeat the ignored fields in the note of a saved folder, which may have one already."""
     if names:
         path = folder / NOTE
-        note = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        text = json.dumps(note | {KEY: list(names)}, indent=2, ensure_ascii=False)
-        path.write_text(text + "\n", "utf-8")
+        note = read_object(path) if path.is_file() else {}
+        path.write_text(json_text(note | {KEY: list(names)}), "utf-8")
 
 
 def select_ignored(
@@ -66,7 +65,7 @@ def select_ignored(
     given: Iterable[str],
     saved: Iterable[str],
     source: Source,
-    where: str,
+    where: str | Path,
 ) -> dict[str, Any]:
     """Return the fields of `config` that are ignored, with their values.
 
@@ -74,12 +73,20 @@ def select_ignored(
 
     Raises:
         InputError: a field is mapped, so that ignoring it would change the model.
+        CheckpointFileError: one of those that `inarch.json` names is.
     """
     entries = [*source.config, *(e for head in source.heads.values() for e in head.config)]
-    mapped = {e.theirs for e in entries if not isinstance(e, Constant | Inert | Only)}
-    given = list(given)
-    for name in (*given, *saved):
-        if name in mapped or name in READ:
+    fields = [entry for entry in entries if isinstance(entry, Field)]
+    read = READ.union(*((field.theirs, *field.aliases) for field in fields))
+    given, saved = list(given), list(saved)
+    for name in saved:
+        if name in read:
+            raise CheckpointFileError(
+                f"{Path(where).with_name(NOTE)}: {KEY} names {name!r}, which {where} is read for: "
+                "only fields that are unknown or refused can be ignored. Take it out"
+            )
+    for name in given:
+        if name in read:
             raise InputError(
                 f"ignore_fields names {name!r}, which {where} is read for: only fields that are "
                 "unknown or refused can be ignored. Change the field itself, or give the argument "

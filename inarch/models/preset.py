@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,15 +12,16 @@ from typing import Any
 
 import keras
 
-from inarch.checkpoints import files, hub, layout, transfer
+import inarch.json_fields as json_fields
+from inarch.checkpoints import files, hub
 from inarch.checkpoints.config import Field
-from inarch.checkpoints.config_map import names_own_code, tied
+from inarch.checkpoints.config_map import tied
 from inarch.checkpoints.original import Opened, recognised, translate
-from inarch.checkpoints.plan import listed, match
 from inarch.checkpoints.proof import Proof, prove
 from inarch.checkpoints.source import Source
 from inarch.checkpoints.steady import FolderState
 from inarch.checkpoints.weights import Weights
+from inarch.checks import read_file
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
@@ -31,8 +30,7 @@ from inarch.errors import (
 )
 from inarch.models import registry
 from inarch.models.author_format import author_formats, open_author_format
-from inarch.models.dtype_check import check_dtypes
-from inarch.models.export import CONFIG, backbone_of, json_text, write_checkpoint, write_texts
+from inarch.models.export import CONFIG, backbone_of, write_checkpoint, write_texts
 from inarch.models.identify import identify, line_of
 from inarch.models.ignored import (
     check_ignore_fields,
@@ -41,12 +39,7 @@ from inarch.models.ignored import (
     without,
 )
 from inarch.models.sidecar import sidecar_texts
-from inarch.models.variables import (
-    build_without_values,
-    initialize,
-    named_variables,
-    set_value,
-)
+from inarch.models.variables import build_without_values, named_variables
 from inarch.paths import resolve_inside
 
 
@@ -66,6 +59,7 @@ class Checkpoint:
     Attributes:
         config: the content of `config.json` without the ignored fields.
         ignored: the ignored fields, with their values.
+        ignored_by_note: those of them that only `inarch.json` names.
 
     Raises:
         PresetError: `preset` leads nowhere.
@@ -89,9 +83,12 @@ class Checkpoint:
         self._state = FolderState(self.folder)
         self.original: Opened | None = None
         self.config: dict[str, Any] = {}
+        self.config_text = ""
         self.ignored: dict[str, Any] = {}
+        self.ignored_by_note: list[str] = []
         if path.is_dir() and resolve_inside(path, CONFIG).is_file():
-            self.config = files.read_json(path / CONFIG)
+            said = json_fields.text_in(read_file(path / CONFIG), path / CONFIG)
+            self.config, self.config_text = json_fields.object_in(said, path / CONFIG), said
         stated = self.config.get("model_type")
         found = None if stated is not None else recognised(path, known)
         if found or not (self.folder / CONFIG).is_file():
@@ -107,10 +104,8 @@ class Checkpoint:
                 self.config, self.weights = translate(self.original, self.source, str(path))
             except ConfigError as e:
                 raise ConfigError(f"{path}, {found.name}: {e}") from None
-            self.config_text = json_text(self.config)
+            self.config_text = json_fields.json_text(self.config)
             return
-        raw = (self.folder / CONFIG).read_bytes()
-        self.config_text = raw.decode(json.detect_encoding(raw))
         saved, where = saved_ignore_fields(self.folder), str(self.folder / CONFIG)
         if stated is not None:
             self.architecture, self.source = registry.by_model_type(stated)
@@ -119,6 +114,7 @@ class Checkpoint:
             rest = without(self.config, (*given, *saved))
             self.architecture, self.source = identify(rest, self.weights.header, cls, self.folder)
         self.ignored = select_ignored(self.config, given, saved, self.source, where)
+        self.ignored_by_note = [name for name in self.ignored if name not in given]
         self.config = without(self.config, self.ignored)
 
     def __enter__(self) -> Checkpoint:
@@ -189,7 +185,7 @@ class Checkpoint:
         if self.original:
             return dict(self.original.beside.get(name, {}))
         path = resolve_inside(self.folder, name, plain=True)
-        return files.read_json(path) if path.is_file() else {}
+        return json_fields.read_object(path) if path.is_file() else {}
 
     def texts_beside(self) -> dict[str, str]:
         """The texts of the files of `sidecar_names`.
@@ -198,7 +194,9 @@ class Checkpoint:
             CheckpointFileError: one can't be read.
         """
         if self.original:
-            return {name: json_text(said) for name, said in self.original.beside.items()}
+            return {
+                name: json_fields.json_text(said) for name, said in self.original.beside.items()
+            }
         return sidecar_texts(self.folder)
 
     def unread_fields(self) -> list[str]:
@@ -262,12 +260,12 @@ class Checkpoint:
         ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
         proof, *_ = [
             prove(source, weights.header, ours, arguments, head, self.tie, str(self.folder))
-            for source, weights in self._formats()
+            for source, weights in self.formats()
         ]
         aside = self.original.aside if self.original else {}
         return replace(proof, carried={**proof.carried, **aside})
 
-    def _formats(self) -> list[tuple[Source, Weights]]:
+    def formats(self) -> list[tuple[Source, Weights]]:
         """The format that is there, whose names errors should have; then that it is told in."""
         told = (self.source, self.weights)
         return [(self.original.source, self.original.weights), told] if self.original else [told]
@@ -280,65 +278,3 @@ class Checkpoint:
         """
         write_checkpoint(folder, self.config_text, self.weights.shards, self.weights.read)
         write_texts(folder, self.texts_beside())
-
-    def restore(
-        self, model: keras.Model, waiting: list[Any], head: str | None = None, reason: str = ""
-    ) -> None:
-        """Load the weights into `model`, whose variables wait for values.
-
-        Pieces that the file doesn't have get initial values and are listed in
-        `model.fresh_weights`; a warning names them. Without `head`, a task's head is fresh, for
-        the `reason` that the warning gives.
-        """
-        variables = named_variables(model)
-        arguments = dict(backbone_of(model).arguments)
-        fresh: set[str] = set()
-        head = head if head and self.holds(head) else None
-        if head is None:
-            fresh |= variables.keys() - named_variables(backbone_of(model)).keys()
-        present = self.source.arguments(self.config, self.weights.header)
-        if names_own_code(self.config):
-            warnings.warn(
-                f"{self.folder / CONFIG} names code of the repository's own (auto_map), which "
-                f"isn't run; the model is computed as {self.source.model_type}",
-                stacklevel=5,
-            )
-        if self.original and self.original.left:
-            warnings.warn(
-                f"{self.folder}: left out, since Hugging Face's format has no place for them: "
-                + ", ".join(f"{name} ({why})" for name, why in self.original.left.items()),
-                stacklevel=5,
-            )
-        for note in self.original.notes if self.original else ():
-            warnings.warn(note, stacklevel=5)
-        for part, entries in self.source.parts.items():
-            if arguments.get(part) and not present[part]:
-                fresh |= {name for e in entries for name in getattr(e, "ours", ())}
-                arguments[part] = False
-        ours = {n: tuple(v.shape) for n, v in variables.items() if n not in fresh}
-        for source, weights in self._formats():
-            header = weights.header
-            plan = match(source, header, ours, arguments, head, self.tie, str(self.folder))
-            check_dtypes(self.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
-        model.carried = transfer.load(
-            plan, self.weights, ours, lambda name, array: set_value(variables[name], array)
-        )
-        initialize(waiting)
-        shards, beside = self.weights.shards, self.texts_beside()
-        model.layout = layout.Layout(
-            self.config_text, shards, head, beside, self.source.model_type, tuple(self.ignored)
-        )
-        model.fresh_weights = tuple(sorted(fresh))
-        said = []
-        if fresh:
-            said.append(
-                f"has no values for {', '.join(sorted(fresh))}: freshly initialized, to be trained"
-                + (f" ({reason})" if reason else "")
-            )
-        if plan.unknown:
-            said.append(
-                f"has tensors of a head that isn't known: {listed(plan.unknown)}; they are kept to "
-                "be written back, and play no part"
-            )
-        if said:
-            warnings.warn(f"{self.folder} {'; and it '.join(said)}", stacklevel=5)

@@ -15,7 +15,7 @@ from typing import Any
 from inarch.checkpoints.files import read_json
 from inarch.checkpoints.layout import Layout
 from inarch.errors import ConfigError
-from inarch.models.export import json_text
+from inarch.json_fields import json_text
 from inarch.models.preset import Checkpoint
 from inarch.models.sidecar import CROSS_ENCODER_SETTINGS, sidecar_names
 from inarch.tasks.activation import class_path, from_class_path

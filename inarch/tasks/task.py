@@ -18,6 +18,7 @@ from inarch.errors import InputError, InputTypeError, PresetError
 from inarch.models.arguments import MutableArgument, checked_values
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave, save
+from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.preset import Checkpoint
 from inarch.models.variables import build_without_values
 from inarch.tasks.preprocessor import TextPreprocessor
@@ -152,7 +153,9 @@ class Task(TextModel):
                 return build()
             task, waiting = build_without_values(build)
             misfit = task.head_misfit(checkpoint)
-            checkpoint.restore(task, waiting, None if misfit else cls.head, misfit or "")
+            load_checkpoint_weights(
+                checkpoint, task, waiting, None if misfit else cls.head, misfit or ""
+            )
             checkpoint.check_unchanged()
         return task
 

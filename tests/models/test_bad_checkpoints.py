@@ -110,8 +110,8 @@ def test_an_unknown_model_type_lists_the_known_ones(kind, folder):
 
 
 def test_unknown_fields_are_all_named_with_the_file(folder):
-    configure(folder, rope_theta=5.0, window=[3])
-    said = refused(folder, ConfigError, r"rope_theta=5\.0, window=\[3\]")
+    configure(folder, rope_theta=5.0, rope_scaling=[3])
+    said = refused(folder, ConfigError, r"rope_theta=5\.0, rope_scaling=\[3\]")
     assert str(folder / "config.json") in said
 
 
@@ -127,7 +127,7 @@ def test_a_quantized_checkpoint_is_called_so(folder):
     [
         ("hidden_size", "4"), ("hidden_size", None), ("hidden_act", "mish"), ("hidden_act", 3),
         ("layer_norm_eps", None), ("layer_norm_eps", float("nan")), ("is_decoder", True),
-        ("position_embedding_type", "relative_key"), ("chunk_size_feed_forward", 4),
+        ("position_embedding_type", "relative_key"),
         ("num_hidden_layers", True), ("num_hidden_layers", 1.5), ("hidden_dropout_prob", "0.1"),
     ],
 )  # fmt: skip
@@ -227,6 +227,20 @@ def test_a_config_in_any_of_jsons_codings_is_read_and_the_model_saved(coding, fo
     (folder / "config.json").write_text(text, coding)
     Backbone.from_preset(folder).save_to_preset(tmp_path / "out")
     assert (tmp_path / "out" / "config.json").read_text("utf-8") == text
+
+
+def test_a_config_that_no_encoding_gives_is_refused_by_name(folder):
+    path = folder / "config.json"
+    path.write_bytes(path.read_bytes().replace(b"{", b'{"name": "\xed\xa0\x80",', 1))
+    assert str(path) in refused(folder, CheckpointFileError, "is not JSON")
+
+
+def test_text_that_utf_8_cannot_write_is_saved_as_json_escapes_it(folder, tmp_path):
+    configure(folder, _name_or_path="\ud800", vocab_size=13)
+    model = Backbone.from_preset(folder, dropout=0.25)
+    model.save_to_preset(tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text("utf-8"))
+    assert (config["_name_or_path"], config["hidden_dropout_prob"]) == ("\ud800", 0.25)
 
 
 def test_an_untouched_config_comes_back_to_the_byte(folder, tmp_path):

@@ -145,11 +145,28 @@ def test_ignored_fields_are_ignored_again_in_what_is_saved(task, bare, tmp_path)
     np.testing.assert_array_equal(numbers(loaded), numbers(model))
 
 
-@pytest.mark.parametrize("name", ["hidden_size", "hidden_act", "id2label", "model_type"])
+@pytest.mark.parametrize("name", ["hidden_size", "hidden_act", "id2label", "auto_map"])
 def test_a_field_that_is_read_cannot_be_ignored(name, bare):
     configure(bare, model_type="bert")
     with pytest.raises(InputError, match=f"ignore_fields names '{name}'"):
         BertBackbone.from_preset(bare, ignore_fields=[name])
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "auto_map", "model_type", "quantization_config"])
+def test_a_note_cannot_ignore_a_field_that_is_read(name, bare):
+    configure(bare, model_type="bert", auto_map={"AutoModel": "own.Model"})
+    (bare / "inarch.json").write_text(json.dumps({"ignore_fields": [name]}))
+    with pytest.raises(CheckpointFileError, match=f"inarch.json: ignore_fields names '{name}'"):
+        BertBackbone.from_preset(bare)
+
+
+def test_what_a_note_ignores_is_warned_of_and_what_the_caller_repeats_is_not(bare):
+    configure(bare, model_type="bert", position_embedding_type="relative_key", is_decoder=True)
+    note = json.dumps({"ignore_fields": ["position_embedding_type", "is_decoder"]})
+    (bare / "inarch.json").write_text(note)
+    said = r"inarch.json.*config.json ignored: position_embedding_type='relative_key'\."
+    with pytest.warns(UserWarning, match=said):
+        BertBackbone.from_preset(bare, ignore_fields=["is_decoder"])
 
 
 def test_an_ignored_field_that_is_not_there_is_told(bare):

@@ -5,10 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from inarch.checkpoints import publish, steady
+from inarch.checkpoints import publish, steady, transfer
 from inarch.errors import FolderChangedError
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
 from inarch.models.variables import get_value, named_variables
 from inarch.tasks import TextEmbedder
 
@@ -34,14 +33,14 @@ def test_a_load_that_a_save_disturbs_is_begun_anew(kind, tmp_path, monkeypatch):
     save(folder, 1)
     if kind != "alone":
         (folder / "README.md").write_text("mine")
-    restore, saved = Checkpoint.restore, []
+    load, saved = transfer.load, []
 
     def disturbed(*args, **kwargs):
         if not saved:
             saved.append(save(folder, 2))
-        return restore(*args, **kwargs)
+        return load(*args, **kwargs)
 
-    monkeypatch.setattr(Checkpoint, "restore", disturbed)
+    monkeypatch.setattr(transfer, "load", disturbed)
     task = TextEmbedder.from_preset(folder, preprocessor=None)
     assert task.prompts == {"seed": "2"}
     expected = values(saved[0])
@@ -56,12 +55,12 @@ def test_a_load_that_is_disturbed_each_time_says_so(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     save(folder, 1)
     monkeypatch.setattr(steady, "ATTEMPTS", 2)
-    restore = Checkpoint.restore
+    load = transfer.load
 
     def disturbed(*args, **kwargs):
         save(folder, 2)
-        return restore(*args, **kwargs)
+        return load(*args, **kwargs)
 
-    monkeypatch.setattr(Checkpoint, "restore", disturbed)
+    monkeypatch.setattr(transfer, "load", disturbed)
     with pytest.raises(FolderChangedError, match="changed by another process while it was read"):
         Backbone.from_preset(folder)

@@ -1,0 +1,103 @@
+"""Loads the weights of an opened checkpoint into a model, and warns of what plays no part."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+
+from inarch.checkpoints import layout, transfer
+from inarch.checkpoints.config_map import names_own_code
+from inarch.checkpoints.plan import match
+from inarch.checks import listed, shown
+from inarch.models.dtype_check import check_dtypes
+from inarch.models.export import CONFIG, backbone_of
+from inarch.models.ignored import NOTE
+from inarch.models.preset import Checkpoint
+from inarch.models.variables import initialize, named_variables, set_value
+
+
+def load_checkpoint_weights(
+    checkpoint: Checkpoint,
+    model: keras.Model,
+    waiting: list[Any],
+    head: str | None = None,
+    reason: str = "",
+) -> None:
+    """Load the weights into `model`, whose variables wait for values.
+
+    Pieces that the file doesn't have get initial values and are listed in
+    `model.fresh_weights`; a warning names them. Without `head`, a task's head is fresh, for
+    the `reason` that the warning gives.
+    """
+    variables = named_variables(model)
+    arguments = dict(backbone_of(model).arguments)
+    fresh: set[str] = set()
+    head = head if head and checkpoint.holds(head) else None
+    if head is None:
+        fresh |= variables.keys() - named_variables(backbone_of(model)).keys()
+    present = checkpoint.source.arguments(checkpoint.config, checkpoint.weights.header)
+    _warn(checkpoint)
+    for part, entries in checkpoint.source.parts.items():
+        if arguments.get(part) and not present[part]:
+            fresh |= {name for e in entries for name in getattr(e, "ours", ())}
+            arguments[part] = False
+    ours = {n: tuple(v.shape) for n, v in variables.items() if n not in fresh}
+    for source, weights in checkpoint.formats():
+        header = weights.header
+        plan = match(source, header, ours, arguments, head, checkpoint.tie, str(checkpoint.folder))
+        check_dtypes(checkpoint.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
+    model.carried = transfer.load(
+        plan, checkpoint.weights, ours, lambda name, array: set_value(variables[name], array)
+    )
+    initialize(waiting)
+    shards, beside = checkpoint.weights.shards, checkpoint.texts_beside()
+    model.layout = layout.Layout(
+        checkpoint.config_text,
+        shards,
+        head,
+        beside,
+        checkpoint.source.model_type,
+        tuple(checkpoint.ignored),
+    )
+    model.fresh_weights = tuple(sorted(fresh))
+    said = []
+    if fresh:
+        said.append(
+            f"has no values for {', '.join(sorted(fresh))}: freshly initialized, to be trained"
+            + (f" ({reason})" if reason else "")
+        )
+    if plan.unknown:
+        said.append(
+            f"has tensors of a head that isn't known: {listed(plan.unknown)}; they are kept to "
+            "be written back, and play no part"
+        )
+    if said:
+        warnings.warn(f"{checkpoint.folder} {'; and it '.join(said)}", stacklevel=4)
+
+
+def _warn(checkpoint: Checkpoint) -> None:
+    """Warn of what the checkpoint says and the model isn't computed by."""
+    if names_own_code(checkpoint.config):
+        warnings.warn(
+            f"{checkpoint.folder / CONFIG} names code of the repository's own (auto_map), which "
+            f"isn't run; the model is computed as {checkpoint.source.model_type}",
+            stacklevel=5,
+        )
+    if checkpoint.original and checkpoint.original.left:
+        warnings.warn(
+            f"{checkpoint.folder}: left out, since Hugging Face's format has no place for them: "
+            + ", ".join(f"{name} ({why})" for name, why in checkpoint.original.left.items()),
+            stacklevel=5,
+        )
+    for note in checkpoint.original.notes if checkpoint.original else ():
+        warnings.warn(note, stacklevel=5)
+    if checkpoint.ignored_by_note:
+        named = [f"{name}={shown(checkpoint.ignored[name])}" for name in checkpoint.ignored_by_note]
+        warnings.warn(
+            f"{checkpoint.folder / NOTE} has fields of {CONFIG} ignored: {', '.join(named)}. "
+            "The model is computed without them, as was chosen before it was saved. Give them "
+            "as ignore_fields= if you know that they do nothing, or take them out of that file",
+            stacklevel=5,
+        )
