@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inarch.errors import ConfigError
-
-REQUIRED = object()
+from inarch.json_fields import REQUIRED
 
 
 class _Absent:

@@ -6,16 +6,15 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.common_fields import COMMON, GENERATING
-from inarch.checkpoints.config import REQUIRED, ConfigEntry, Constant, Field, Inert, Only
+from inarch.checkpoints.common_fields import COMMON
+from inarch.checkpoints.config import ConfigEntry, Constant, Field, Inert, Only
 from inarch.checkpoints.foreign_fields import changes_numbers, is_nothing
 from inarch.errors import ConfigError
+from inarch.json_fields import REQUIRED
 
-# Text generation settings that older versions of transformers wrote into every config.
-GENERATION = frozenset(GENERATING.theirs)
 # Fields of transformers' configs that describe files, training or generation, and can't change
 # what a forward pass computes.
-GENERIC = frozenset(name for entry in COMMON for name in entry.theirs) - GENERATION
+KNOWN = frozenset(name for entry in COMMON for name in entry.theirs)
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ class ConfigMap:
         }
 
     def _known(self) -> set[str]:
-        known = set(GENERIC | GENERATION)
+        known = set(KNOWN)
         for entry in (*self.entries, *self.elsewhere):
             if isinstance(entry, Constant):
                 continue

@@ -22,7 +22,7 @@ from inarch.checkpoints.other_formats import others_in
 from inarch.checkpoints.tf_h5_file import TensorFlowH5File
 from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
-from inarch.checks import shown
+from inarch.checks import listed, shown
 from inarch.errors import CheckpointFileError
 from inarch.json_fields import SHAPE, TEXT_OBJECT, Kind, field, is_size, is_text
 from inarch.paths import resolve_inside
@@ -157,50 +157,44 @@ def open_weights(folder: Path) -> Weights:
             f"{folder} holds no weights that are read here; looked for {', '.join(WEIGHT_FILES)}"
             + (f"; found {'; '.join(found)}" if found else "")
         )
-    listed = _weight_map(path) if path.suffix == ".json" else {}
-    names = list(dict.fromkeys(listed.values())) or [path.name]
+    shard_of = _weight_map(path) if path.suffix == ".json" else {}
+    names = list(dict.fromkeys(shard_of.values())) or [path.name]
     form = next(form for suffix, form in _FORMATS.items() if suffix in path.name)
     readers = [_READERS[form](folder / name) for name in names]
     for reader in readers:
         if isinstance(reader, TorchFile):
             reader.refuse_others()
     weights = Weights([reader.shard for reader in readers], readers)
-    _check_listed(path, listed, weights.shards)
+    _check_listed(path, shard_of, weights.shards)
     weights.format = form
     return weights
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    """The shard of each tensor, by an index; every shard is there."""
-    listed = read_json(index).get("weight_map")
-    if not isinstance(listed, dict) or not listed:
+    """The file name of the shard of each tensor, by an index; every shard is there."""
+    spelled = json_fields.read_object(index).get("weight_map")
+    if not isinstance(spelled, dict) or not spelled:
         raise CheckpointFileError(f"{index} has no 'weight_map'")
-    seen: list[str] = []
-    for name in listed.values():
-        if name in seen:
+    names: dict[str, str] = {}
+    for spelling in spelled.values():
+        if isinstance(spelling, str) and spelling in names:
             continue
         where = f"{index}: a shard in 'weight_map'"
-        if not resolve_inside(index.parent, name, where, plain=True).is_file():
-            raise CheckpointFileError(f"{index} names the shard {name}, which is not there")
-        seen.append(name)
-    return listed
+        path = resolve_inside(index.parent, spelling, where, plain=True)
+        if not path.is_file():
+            raise CheckpointFileError(f"{index} names the shard {spelling}, which is not there")
+        names[spelling] = path.name  # one name, also of "./a.safetensors"
+    return {tensor: names[spelling] for tensor, spelling in spelled.items()}
 
 
-def _check_listed(index: Path, listed: Mapping[str, str], shards: Sequence[Shard]) -> None:
+def _check_listed(index: Path, shard_of: Mapping[str, str], shards: Sequence[Shard]) -> None:
     there = {shard.filename: shard.tensors for shard in shards}
-    lacking = [f"{name!r} in {file}" for name, file in listed.items() if name not in there[file]]
+    lacking = [f"{name!r} in {file}" for name, file in shard_of.items() if name not in there[file]]
     if lacking:
-        more = f" and {len(lacking) - 12} more" if len(lacking) > 12 else ""
         raise CheckpointFileError(
-            f"{index} names tensors that its shards don't have: {', '.join(lacking[:12])}{more}; "
-            "the index and the shards are of different checkpoints, or a shard is damaged: fetch "
-            "them again"
+            f"{index} names tensors that its shards don't have: {listed(lacking)}; the index and "
+            "the shards are of different checkpoints, or a shard is damaged: fetch them again"
         )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, or an error that names the file."""
-    return json_fields.read_object(path)
 
 
 # --- writing -----------------------------------------------------------------------------------

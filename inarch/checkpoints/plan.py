@@ -23,10 +23,10 @@ from inarch.checkpoints.rule import (
 )
 from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import TensorInfo
+from inarch.checks import listed
 from inarch.errors import WeightMapError
 
 # So many tensors are named in each line of an error.
-MOST_NAMED = 12
 # Why a tensor is carried that no map knows.
 UNKNOWN_HEAD = "unknown head"
 
@@ -165,12 +165,6 @@ def _aliases(
         if isinstance(entry, Tied):
             found.setdefault(entry.to, []).append(entry.theirs[0])
     return found
-
-
-def listed(names: list[str]) -> str:
-    """Names for a reader, who sees from the first few what all are about."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _repeated(names: list[str]) -> list[str]:

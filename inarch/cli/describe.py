@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from inarch.checkpoints import files
-from inarch.checkpoints.plan import UNKNOWN_HEAD, listed
+from inarch.checkpoints.plan import UNKNOWN_HEAD
+from inarch.checks import listed
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.identify import UnknownTypeError, line_of
 from inarch.models.preset import Checkpoint

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from inarch.checkpoints.files import read_json
 from inarch.checks import read_file
 from inarch.errors import CheckpointFileError
+from inarch.json_fields import read_object
 from inarch.paths import resolve_inside
 
 # How a model generates, and what it is fed.
@@ -39,7 +39,7 @@ def _is_cross_encoder(folder: Path) -> bool:
     if not modules.is_file() or not settings.is_file():
         return False
     try:
-        return read_json(settings).get("model_type") == "CrossEncoder"
+        return read_object(settings).get("model_type") == "CrossEncoder"
     except CheckpointFileError:
         return False  # what no reader of this folder can use is nobody's setting
 

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.files import read_json
 from inarch.checkpoints.layout import Layout
 from inarch.errors import ConfigError
-from inarch.json_fields import json_text
+from inarch.json_fields import json_text, read_object
 from inarch.models.preset import Checkpoint
 from inarch.models.sidecar import CROSS_ENCODER_SETTINGS, sidecar_names
 from inarch.tasks.activation import class_path, from_class_path
@@ -87,7 +86,7 @@ def write_settings(folder: Path, activation: str | None) -> None:
     path = folder / CROSS_ENCODER_SETTINGS
     if not path.is_file():
         return
-    settings = read_json(path)
+    settings = read_object(path)
     recorded = settings.get("activation_fn")
     wanted = class_path(activation) if activation else None
     try:

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.files import read_json
 from inarch.checks import read_file
 from inarch.errors import CheckpointFileError, ConfigError
-from inarch.json_fields import parse
+from inarch.json_fields import parse, read_object
 from inarch.layers.pooling import MODES
 from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
@@ -105,7 +104,7 @@ def read(folder: Path) -> SentenceConfig:
 
 
 def _settings(path: Path, found: SentenceConfig) -> SentenceConfig:
-    config = read_json(path)
+    config = read_object(path)
     check_fields(path, config, sentence_fields.SETTINGS, strict=False)
     prompts = {k: v for k, v in (config.get("prompts") or {}).items() if v is not None}
     default = config.get("default_prompt_name")
@@ -124,7 +123,7 @@ def _settings(path: Path, found: SentenceConfig) -> SentenceConfig:
 
 
 def _fields(path: Path, known: Mapping[str, sentence_fields.Check]) -> dict[str, Any]:
-    config = read_json(path)
+    config = read_object(path)
     check_fields(path, config, known)
     return config
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
+from inarch.json_fields import object_in
 from inarch.text import roles
-from inarch.text.files import object_of, text_at
+from inarch.text.files import text_at
 from inarch.text.spec import content
 
 # A mask takes the space before it.
@@ -54,7 +55,7 @@ def parse_merges(text: str, name: str = "merges.txt") -> list[list[str]]:
 
 def parse_ids(text: str, name: str = "vocab.json") -> dict[str, int]:
     """Token to id."""
-    ids = object_of(text, name, CheckpointError)
+    ids = object_in(text, name, CheckpointError)
     taken: dict[int, str] = {}
     for token, index in ids.items():
         if type(index) is not int or index < 0:

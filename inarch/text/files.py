@@ -2,15 +2,16 @@
 
 import base64
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-import inarch.json_fields as json_fields
-from inarch.checks import check_path, read_file
+from inarch.checks import check_path, listed, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
+from inarch.json_fields import Kind, field, is_text, object_in
 from inarch.paths import check_file_name, resolve_inside
 from inarch.text.roles import WORD_PIECE
 
@@ -79,7 +80,7 @@ def vocabulary_size(folder: str | os.PathLike) -> int | None:
 def model_config(folder: str | os.PathLike) -> dict[str, Any]:
     """What a folder's config.json says of its model; {} where there is none."""
     path = resolve_inside(Path(folder), MODEL_CONFIG_FILE)
-    return object_of(*text_at(path), ConfigError) if path.is_file() else {}
+    return object_in(*text_at(path), ConfigError) if path.is_file() else {}
 
 
 def text_at(path: str | os.PathLike) -> tuple[str, str]:
@@ -133,9 +134,26 @@ def text_of(files: Mapping[str, bytes], name: str) -> str:
     return text
 
 
-def object_of(text: str, name: str, error_type: type[CheckpointError]) -> dict[str, Any]:
-    """The JSON object in `text`; `error_type` naming the file when it is anything else."""
-    return json_fields.object_in(text, name, error_type)
+def _is_token(value: Any) -> bool:
+    return value is None or is_text(value.get("content") if isinstance(value, dict) else value)
+
+
+def _are_tokens(value: Any) -> bool:
+    values = value.values() if isinstance(value, dict) else value
+    return isinstance(value, dict | list) and all(map(_is_token, values))
+
+
+def _is_decoder(value: Any) -> bool:
+    # No vocabulary has an id of more digits.
+    return _are_tokens(value) and all(re.fullmatch("[0-9]{1,18}", str(key)) for key in value)
+
+
+# Fields that hold added tokens, each a text or an object with `content`.
+TOKEN_FIELDS = {
+    "added_tokens_decoder": Kind("an object from ids to tokens", _is_decoder),
+    "additional_special_tokens": Kind("a list of tokens", _are_tokens),
+    "extra_special_tokens": Kind("a list of tokens, or an object of them", _are_tokens),
+}
 
 
 def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -145,9 +163,12 @@ def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
     `added_tokens_decoder`; then the map's tokens win over the config's.
     """
     config, special, added = (
-        object_of(text_of(files, name), name, ConfigError) if name in files else {}
+        object_in(text_of(files, name), name, ConfigError) if name in files else {}
         for name in (CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
     )
+    for name, said in ((CONFIG_FILE, config), ("special_tokens_map.json", special)):
+        for key, kind in TOKEN_FIELDS.items():
+            field(said, key, kind, None, where=name)
     if "added_tokens_decoder" in config:
         return config
     for token, index in added.items():
@@ -179,10 +200,9 @@ def _warn_of_repeated(tokens: list[str], name: str) -> None:
     last = {token: index for index, token in enumerate(tokens)}
     odd = [i for i, token in enumerate(tokens) if not token or last[token] != i]
     if odd:
-        shown = ", ".join(f"{tokens[i]!r} in line {i + 1}" for i in odd[:6])
-        more = f" and {len(odd) - 6} more" if len(odd) > 6 else ""
+        shown = listed([f"{tokens[i]!r} in line {i + 1}" for i in odd], 6)
         warnings.warn(
-            f"{name} has blank lines, or tokens that a later line has again: {shown}{more}. A "
+            f"{name} has blank lines, or tokens that a later line has again: {shown}. A "
             "token's last line counts, as in transformers; the ids of the others are never used",
             stacklevel=2,
         )

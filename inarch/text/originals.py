@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
+from inarch.json_fields import object_in
 from inarch.text.byte_level import parse_ids
-from inarch.text.files import SPEC_FILE, merged_config, object_of, text_of
+from inarch.text.files import SPEC_FILE, merged_config, text_of
 from inarch.text.layouts import check_unigram
 from inarch.text.sentence_piece_model import read_model
 from inarch.text.sources import described
@@ -104,7 +105,7 @@ def _in_one_file(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def _google(folder: Path, ours: dict[str, bytes]) -> dict[str, bytes]:
     name = "tokenizer_config.json"
-    config = object_of(text_of(ours, name), name, ConfigError) if name in ours else {}
+    config = object_in(text_of(ours, name), name, ConfigError) if name in ours else {}
     if "do_lower_case" in config:
         return ours
     lower = CASES.get(folder.resolve().name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch.errors import CheckpointError, CheckpointFileError, InputError
+from inarch.json_fields import object_in
 from inarch.text import files as file_room
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
 from inarch.text.encoding import Encoding
@@ -70,7 +71,7 @@ class SentencePieceTokenizer(Tokenizer):
     ) -> "SentencePieceTokenizer":
         """Load what `save` wrote. The model is a file of its own, and tells everything else."""
         config = Path(folder) / file_room.CONFIG_FILE
-        read = file_room.object_of(*file_room.text_at(config), CheckpointError)
+        read = object_in(*file_room.text_at(config), CheckpointError)
         roles = {role: content(read[role], role) for role in ROLES if read.get(role)}
         return cls(Path(folder) / PROTO_FILE, {r: token for r, token in roles.items() if token})
 

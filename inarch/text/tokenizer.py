@@ -84,7 +84,7 @@ class Tokenizer:
         self.files = dict(files)
         self._given_spec = spec
         name = file_room.SPEC_FILE
-        parsed = file_room.object_of(spec, name, CheckpointError)
+        parsed = fields.object_in(spec, name, CheckpointError)
         completed, self._roles = self._complete(parsed, config)
         side = "left" if config.get("truncation_side") == "left" else "right"
         self._variants = Variants(completed, self._roles.get("unk_token"), side)

@@ -18,13 +18,13 @@ from inarch.checkpoints.files import (
     SafetensorsFile,
     index_of,
     open_weights,
-    read_json,
     sha256,
     sharded,
     write_safetensors,
 )
 from inarch.checkpoints.weights import CODES, DTYPES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError
+from inarch.json_fields import read_object
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -213,6 +213,17 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointFileError, match="'w' is in two weight files"):
         open_weights(tmp_path)
+
+
+def test_shards_go_by_one_name_however_an_index_spells_it(tmp_path):
+    arrays = {"w": np.ones(2, "float32"), "v": np.zeros(2, "float32"), "u": np.ones(1, "float32")}
+    write(tmp_path, arrays, name="a.safetensors")
+    listed = {"w": "./a.safetensors", "v": "a.safetensors", "u": "a.safetensors/"}
+    index = {"weight_map": listed}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with open_weights(tmp_path) as weights:
+        assert [shard.filename for shard in weights.shards] == ["a.safetensors"]
+        np.testing.assert_array_equal(weights.read("w"), arrays["w"])
 
 
 def test_an_index_that_names_what_its_shard_lacks_is_refused(tmp_path):
@@ -418,14 +429,14 @@ def test_a_name_that_occurs_twice_is_said_so(tmp_path):
 def test_a_file_that_is_no_json_object_is_refused_by_name(content, said, tmp_path):
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(CheckpointFileError, match=rf"x\.json.*{said}"):
-        read_json(tmp_path / "x.json")
+        read_object(tmp_path / "x.json")
 
 
 def test_json_that_is_not_there_or_a_folder_is_refused_by_name(tmp_path):
     with pytest.raises(CheckpointFileError, match=r"x\.json does not exist"):
-        read_json(tmp_path / "x.json")
+        read_object(tmp_path / "x.json")
     with pytest.raises(CheckpointFileError, match="can't be read"):
-        read_json(tmp_path)
+        read_object(tmp_path)
 
 
 def test_a_checksum_is_the_files(tmp_path):
@@ -445,7 +456,7 @@ def test_a_git_lfs_pointer_is_called_so(name, tmp_path):
         open_weights(tmp_path)
     assert str(tmp_path / name) in str(error.value)
     with pytest.raises(CheckpointFileError, match="is a Git LFS pointer"):
-        read_json(tmp_path / name)
+        read_object(tmp_path / name)
 
 
 # --- torch files -------------------------------------------------------------------------------

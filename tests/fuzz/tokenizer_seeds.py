@@ -9,6 +9,7 @@ import struct
 from .common import Seeds, dumped
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "##a", "the"]
+FAST_BPE = {"tokenizer_class": "PhobertTokenizer"}
 ADDED = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
 
 
@@ -81,12 +82,16 @@ def tokenizers() -> Seeds:
         "extras": {"additional_special_tokens": [5]}, "lower": {"do_lower_case": "yes"},
         "digits": {"added_tokens_decoder": {"\u0665" * 3000: {"content": "y"}}},
         "surrogate": {"mask_token": "\ud800"}, "unknown": {"unk_token": {"content": ["x"]}},
-        "truncation": {"truncation_side": [1]},
+        "truncation": {"truncation_side": [1]}, "list": {"added_tokens_decoder": ["y"]},
+        "number": {"additional_special_tokens": 5}, "sound": {},
     }.items():  # fmt: skip
         for file in ("tokenizer.json", "vocab.txt"):
             files = dict(whole) if file == "tokenizer.json" else dict(seeds["vocab.txt"][1])
             files["tokenizer_config.json"] = dumped(config | changed)
             seeds[f"config of {file}, {name}"] = ("tokenizer", files)
+        files = {"vocab.txt": b"a 5\n", "bpe.codes": b"a b 1\n"}
+        files["tokenizer_config.json"] = dumped(config | FAST_BPE | changed)
+        seeds[f"config of bpe.codes, {name}"] = ("tokenizer", files)
     for name, file, data in (
         ("map", "special_tokens_map.json", dumped({"cls_token": [1]})),
         ("added ids", "added_tokens.json", dumped({"x": "y"})),

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from inarch.checkpoints.config import choice, constant, inert, rate, same
-from inarch.checkpoints.files import read_json
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import rule
 from inarch.checkpoints.slashed import dense, norm, projection, table, under
 from inarch.checkpoints.source import Head, Source
 from inarch.checkpoints.tensor_bundle import find_bundle, open_bundle
+from inarch.json_fields import read_object
 
 CONFIG = "bert_config.json"
 
@@ -92,7 +92,7 @@ GOOGLE = Source(
 
 def _open(folder: Path) -> Opened:
     weights = open_bundle(find_bundle(folder, "bert_model.ckpt"))
-    return Opened(GOOGLE, read_json(folder / CONFIG), weights)
+    return Opened(GOOGLE, read_object(folder / CONFIG), weights)
 
 
 TENSORFLOW = Original("Google's BERT, in TensorFlow", (CONFIG,), _open, GOOGLE)

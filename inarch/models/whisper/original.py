@@ -13,13 +13,13 @@ from typing import Any
 from inarch.checkpoints import slashed
 from inarch.checkpoints.config import constant, inert, only, same
 from inarch.checkpoints.ctranslate2_file import open_ctranslate2
-from inarch.checkpoints.files import read_json
 from inarch.checkpoints.original import Opened, Original
 from inarch.checkpoints.rule import NOTHING, Entry, dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.source import Head, Source
 from inarch.checkpoints.torch_file import TorchFile, plain
 from inarch.checkpoints.weights import TensorInfo, Weights
 from inarch.errors import CheckpointFileError, ConfigError
+from inarch.json_fields import read_object
 
 BESIDE = "beside the model in its file, such as the state of training; not saved"
 MODEL = "model.bin"
@@ -256,7 +256,7 @@ def _open_ctranslate2(folder: Path) -> Opened:
     path = folder / MODEL
     weights, reader = open_ctranslate2(path, SPEC, REVISIONS)
     config = _sizes(path, weights.header) | reader.settings
-    said = read_json(folder / "config.json")
+    said = read_object(folder / "config.json")
     names = {
         "suppress_ids": "suppress_tokens",
         "suppress_ids_begin": "begin_suppress_tokens",
