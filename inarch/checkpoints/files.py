@@ -24,6 +24,7 @@ from inarch.checkpoints.torch_file import TorchFile
 from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo, Weights
 from inarch.checks import listed, shown
 from inarch.errors import CheckpointFileError
+from inarch.file_names import WEIGHT_FILES
 from inarch.json_fields import SHAPE, TEXT_OBJECT, Kind, field, is_size, is_text
 from inarch.paths import resolve_inside
 
@@ -121,14 +122,6 @@ def _at(where: str) -> dict[str, Any]:
     return {"where": where, "error": CheckpointFileError}
 
 
-# Looked for in this order; an index names the shards beside it.
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "tf_model.h5",
-)
 _FORMATS = {".safetensors": "safetensors", ".bin": "torch", ".h5": "tensorflow"}
 
 

@@ -14,17 +14,7 @@ from pathlib import Path
 from inarch.checkpoints.files import sha256
 from inarch.checks import check_path
 from inarch.errors import CheckpointFileError, PresetError
-
-# What a checkpoint consists of; exports to other runtimes that share a repository stay there.
-WANTED = (
-    "config.json", "inarch.json", "model*.safetensors", "model.safetensors.index.json",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.txt", "vocab.json", "merges.txt", "*.model", "modules.json",
-    "config_sentence_transformers.json", "sentence_*_config.json", "*_*/config.json",
-    "generation_config.json", "preprocessor_config.json", "normalizer.json", "vocabulary.*",
-)  # fmt: skip
-# What a checkpoint has its weights in where they aren't in safetensors: pickles, or CTranslate2's.
-OTHERWISE = ("pytorch_model*.bin", "pytorch_model.bin.index.json", "model.bin")
+from inarch.file_names import OTHER_PATTERNS, WEIGHT_PATTERNS
 
 
 @dataclass(frozen=True)
@@ -126,9 +116,13 @@ def _fetch(repo: str, revision: str | None) -> Path:
 
     at = f" at revision {revision!r}" if revision else ""
     try:
-        folder = snapshot(WANTED)
-        if not any(folder.glob("model*.safetensors")):
-            folder = snapshot((*WANTED, *OTHERWISE))
+        # Exports to other runtimes that share a repository stay there.
+        wanted = OTHER_PATTERNS
+        for patterns in WEIGHT_PATTERNS:
+            wanted = (*wanted, *patterns)
+            folder = snapshot(wanted)
+            if any(path.suffix != ".json" for p in patterns for path in folder.glob(p)):
+                break
     except errors.RevisionNotFoundError as e:
         raise PresetError(f"hub repository {repo!r} has no revision {revision!r}") from e
     except errors.GatedRepoError as e:

@@ -78,6 +78,7 @@ class Original:
         open: reads such a folder, and such a file where it is a single one.
         table: the table of its names; of several spellings, that of the files most used.
         single: whether the one file of `files` is all of it, so that its own path will do.
+        unmistakable: whether a folder with `files` can be nobody else's.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Original:
     open: Callable[[Path], Opened]
     table: Source
     single: bool = False
+    unmistakable: bool = True
 
     def found(self, path: Path) -> bool:
         if path.is_file():

@@ -24,12 +24,10 @@ import inarch.json_fields as json_fields
 from inarch.checkpoints.contents import (
     COMMITTED,
     CONFIG,
-    checkpoint_files,
     is_alone,
     is_weight_file,
     may_be_stale,
     stale_files,
-    umask,
 )
 from inarch.checkpoints.flush import flush, flush_made
 from inarch.checkpoints.locks import locked, open_config, try_lock
@@ -37,6 +35,7 @@ from inarch.checks import read_file
 from inarch.errors import CheckpointFileError
 from inarch.json_fields import field
 from inarch.paths import resolve_to_replace
+from inarch.rights import new_file_mode, new_folder_mode
 
 # The parts of a name that tell what a hidden folder beside a saved one is: the files of a save, of
 # which nothing is anybody else's; and an old folder that was exchanged.
@@ -56,7 +55,7 @@ def publish(fresh: Path, folder: Path) -> None:
     for _ in range(_ATTEMPTS):
         if not folder.exists():
             _take_modes(fresh, folder, written)
-            fresh.chmod(0o777 & ~umask())
+            fresh.chmod(new_folder_mode(fresh))
             try:
                 fresh.rename(folder)
             except OSError as e:
@@ -79,7 +78,7 @@ def publish(fresh: Path, folder: Path) -> None:
 
 
 def _put(fresh: Path, folder: Path, written: list[str]) -> None:
-    stale = stale_files(checkpoint_files(folder), written)
+    stale = stale_files(folder, written)
     if not _exchange(fresh, folder, written, stale):
         _commit(fresh, folder, stale)
         finish(folder)
@@ -143,7 +142,9 @@ def _exchange(fresh: Path, folder: Path, written: list[str], stale: list[str]) -
 
 def _is_exchangeable(fresh: Path, folder: Path, written: list[str]) -> bool:
     beside = fresh.parent == folder.parent and not os.path.ismount(folder)
-    if not (beside and os.access(folder, os.W_OK) and is_alone(folder, written)):
+    if not (beside and os.access(folder, os.W_OK)):
+        return False
+    if not is_alone(folder, written, new_folder_mode(fresh)):
         return False
     old, new = folder.stat(), fresh.stat()
     if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
@@ -277,7 +278,7 @@ def files_below(folder: Path) -> list[str]:
 
 def _take_modes(fresh: Path, folder: Path, written: list[str]) -> None:
     """Give new files the rights of those that they replace, or those that any new file has."""
-    usual = 0o666 & ~umask()
+    usual = new_file_mode(fresh)
     for name in written:
         try:
             mode = (folder / name).lstat().st_mode

@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from inarch.errors import CheckpointFileError
+from inarch.rights import new_file_mode
 
 Row = Mapping[str, Any]
 
@@ -152,9 +153,7 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
         write(Path(temporary))
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
+        os.chmod(temporary, new_file_mode(path.parent))
         os.replace(temporary, path)
     except OSError as e:
         raise CheckpointFileError(f"{path} can't be written: {e.strerror or e}") from e

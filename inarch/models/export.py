@@ -13,6 +13,7 @@ import numpy as np
 
 from inarch.checkpoints import files, folder, layout, transfer
 from inarch.checkpoints.config_map import tied, write_fields
+from inarch.checkpoints.contents import holds_other_config
 from inarch.checkpoints.original import recognised
 from inarch.checkpoints.plan import match
 from inarch.checkpoints.source import Source
@@ -105,9 +106,15 @@ def save(
 
 
 def holds_author_format(destination: str | os.PathLike) -> bool:
-    """Whether a folder holds a checkpoint as its authors publish it, beside which one may save."""
+    """Whether a folder holds a checkpoint as its authors publish it, beside which one may save.
+
+    It must be so by names that no other program's files have.
+    """
     known = isinstance(destination, str | os.PathLike) and os.path.isdir(destination)
-    return known and bool(recognised(Path(destination), registry.originals()))
+    if not known or holds_other_config(Path(destination)):
+        return False
+    found = recognised(Path(destination), registry.originals())
+    return found is not None and found.unmistakable
 
 
 def write_checkpoint(

@@ -7,20 +7,18 @@ from pathlib import Path
 
 from inarch.checks import read_file
 from inarch.errors import CheckpointFileError
+from inarch.file_names import MODULES, SENTENCE_SETTINGS, SIDECAR_FILES
 from inarch.json_fields import read_object
 from inarch.paths import resolve_inside
 
-# How a model generates, and what it is fed.
-GENERAL = ("generation_config.json", "preprocessor_config.json")
-
 # What sentence-transformers' CrossEncoder writes from release 6 on, around a classifier.
-CROSS_ENCODER_SETTINGS = "config_sentence_transformers.json"
-CROSS_ENCODER = ("modules.json", CROSS_ENCODER_SETTINGS, "sentence_bert_config.json")
+CROSS_ENCODER_SETTINGS = SENTENCE_SETTINGS
+CROSS_ENCODER = (MODULES, CROSS_ENCODER_SETTINGS, "sentence_bert_config.json")
 
 
 def sidecar_names(folder: Path) -> list[str]:
     """Return the names of the files of a checkpoint folder that go with its model."""
-    names = (*GENERAL, *(CROSS_ENCODER if _is_cross_encoder(folder) else ()))
+    names = (*SIDECAR_FILES, *(CROSS_ENCODER if _is_cross_encoder(folder) else ()))
     return [name for name in names if resolve_inside(folder, name).is_file()]
 
 

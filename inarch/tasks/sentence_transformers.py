@@ -13,21 +13,16 @@ from typing import Any
 
 from inarch.checks import read_file
 from inarch.errors import CheckpointFileError, ConfigError
+from inarch.file_names import MODULES, SENTENCE_TRANSFORMER_FILES
+from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
 from inarch.json_fields import parse, read_object
 from inarch.layers.pooling import MODES
 from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
 from inarch.tasks.sentence_fields import POOLING_FLAGS, check_fields, keyword_arguments
 
-MODULES = "modules.json"
-SETTINGS = "config_sentence_transformers.json"
-# The transformer's own file, by the names that it has had; the first that says something counts.
-TRANSFORMER_FILES = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in (
-        "bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet",
-    )
-)  # fmt: skip
+# The first of these that says something counts.
+TRANSFORMER_FILES = SENTENCE_TRANSFORMER_FILES
 # Where newer versions have the longest sequence, before `max_seq_length` beside it.
 PROCESSOR_ARGUMENTS = ("processor_kwargs", "tokenizer_args")
 LENGTH = "model_max_length"

@@ -9,6 +9,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
+import inarch.file_names as file_names
 from inarch.checks import check_path, listed, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 from inarch.json_fields import Kind, field, is_text, object_in
@@ -51,13 +52,7 @@ SOURCES_OF: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 # Everything a tokenizer may come with: what isn't read here is still handed back on save.
-TOKENIZER_FILES = (
-    *dict.fromkeys(name for names in SOURCES for name in names),
-    CONFIG_FILE,
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "normalizer.json",
-)
+TOKENIZER_FILES = file_names.TOKENIZER_FILES
 
 # A vocabulary line ends at Unicode white space, as the Rust reader of `vocab.txt` has it.
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import random
 import subprocess
@@ -100,39 +101,71 @@ STALE = [
     "pytorch_model.bin.index.json",
     "pytorch_model-00001-of-00002.bin",
     "model-00001-of-00002.safetensors",
-    "model-00002-of-00002.safetensors",
+    "any name.safetensors",
     "model.safetensors.index.json",
+    "tf_model.h5",
 ]
+# Of nobody that a loader here knows.
+MINE = [
+    "training.bin", "onnx/model.safetensors", "model_card.md", "model.fp16.safetensors",
+    "model_epoch3.safetensors", "pytorch_model_best.bin", "tf_model_old.h5", "mine.model",
+    "model-00007-of-00009.safetensors", "2024_runs/config.json", "1_Other/config.json",
+    "sentence_splitter_config.json", "vocab.txt.orig",
+]  # fmt: skip
+
+
+def index(*names):
+    return json.dumps({"weight_map": dict(enumerate(names))})
+
+
+def put(folder, names, text="old"):
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
 
 
 def test_old_weights_do_not_survive_beside_new_ones(target, way):
-    others = ["tokenizer.json", "training.bin", "onnx/model.safetensors", "model_card.md"]
-    (target / "onnx").mkdir()
-    for name in STALE + others:
-        (target / name).write_bytes(b"old")
+    put(target, [*STALE, *MINE, "tokenizer.json"])
+    (target / "model.safetensors.index.json").write_text(index(*STALE[3:5], "../escape.bin", 5))
+    (target / "pytorch_model.bin.index.json").write_text(index(STALE[2], "README.md"))
+    (target.parent / "escape.bin").write_text("mine")
     save(target, 2)
     found = tree(target)
     assert not set(STALE) & found.keys()
-    assert all(found[name] == b"old" for name in others)
+    assert all(found[name] == b"old" for name in (*MINE, "tokenizer.json"))
+    assert found["README.md"] == b"mine"
+    assert (target.parent / "escape.bin").exists()
 
 
 def test_of_a_tokenizer_and_of_modules_all_files_of_the_last_save_count(target, way):
-    old = ["vocab.txt", "tokenizer_config.json", "sentence_bert_config.json", "2_Normalize"]
-    for name in old[:3]:
-        (target / name).write_text("old")
-    (target / "2_Normalize").mkdir()
-    (target / "2_Normalize/config.json").write_text("old")
+    old = ["vocab.txt", "tokenizer_config.json", "sentence_bert_config.json"]
+    put(target, [*old, *MINE, "2_Normalize/config.json"])
+    listed = [{"path": path} for path in ("", "2_Normalize", "../model", None)]
+    (target / "modules.json").write_text(json.dumps(listed))
     save(target, 2, below=False)  # of neither: all of the old ones stay
-    assert set(old) < tree(target).keys()
+    assert {*old, "2_Normalize/config.json"} < tree(target).keys()
     with replacing(target) as fresh:
         (fresh / "tokenizer.json").write_text("new")
     assert set(old[:2]).isdisjoint(tree(target))
     with replacing(target) as fresh:
-        (fresh / "modules.json").write_text("new")
-    assert {"tokenizer.json", "modules.json"} < tree(target).keys()
-    assert "sentence_bert_config.json" not in tree(target)
-    assert "2_Normalize/config.json" not in tree(target)
-    assert "model.safetensors" in tree(target)
+        (fresh / "modules.json").write_text("[]")
+    found = tree(target)
+    assert {"tokenizer.json", "modules.json", "model.safetensors"} < found.keys()
+    assert not {"sentence_bert_config.json", "2_Normalize/config.json"} & found.keys()
+    assert all(found[name] == b"old" for name in MINE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_listed_module_that_is_a_link_outside_is_left_alone(target, tmp_path, way):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("mine")
+    (target / "2_Link").symlink_to(tmp_path / "mine")
+    (target / "modules.json").write_text('[{"path": "2_Link"}]')
+    with replacing(target) as fresh:
+        (fresh / "modules.json").write_text("[]")
+    assert (tmp_path / "mine" / "config.json").read_text() == "mine"
+    assert (target / "modules.json").read_text() == "[]"
+    assert not (target / ".inarch-save").exists()
 
 
 def test_without_hard_links_kept_files_stay(tmp_path, way, monkeypatch):
@@ -511,8 +544,12 @@ def test_the_home_folder_and_the_root_are_refused(place, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "names",
-    [["thesis.tex"], ["config.json"], ["README.md", "tokenizer.json"], [".git/HEAD"], ["a/b/c"]],
-)
+    [
+        ["thesis.tex"], ["config.json"], ["README.md", "tokenizer.json"], [".git/HEAD"], ["a/b/c"],
+        ["2024_runs/notes.txt"], ["2024_runs/config.json"], ["run.pt"], ["run.pt", "config.json"],
+        ["config.json", "model.safetensors"], ["model_epoch3.safetensors"],
+    ],
+)  # fmt: skip
 def test_a_folder_of_other_things_is_refused_unless_told(names, tmp_path):
     folder = tmp_path / "work"
     for name in names:
@@ -524,14 +561,14 @@ def test_a_folder_of_other_things_is_refused_unless_told(names, tmp_path):
     assert facts(tmp_path) == before
     save(folder, 1, overwrite=True)
     assert (folder / "config.json").read_text() == "1"
-    assert {*names, "model.safetensors"} < tree(folder).keys()
+    assert {*names, "model.safetensors"} <= tree(folder).keys()
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
         ("config.json", '{"model_type": "bert"}'), ("pytorch_model.bin", ""), ("inarch.json", "{}"),
-        ("model-00001-of-00002.safetensors", ""), ("tokenizer.json", "{}"),
+        ("model-00001-of-00002.safetensors", ""), ("tokenizer.json", "{}"), ("tf_model.h5", ""),
     ],
 )  # fmt: skip
 def test_a_folder_with_a_checkpoint_or_a_part_of_one_is_saved_to(name, text, tmp_path):
@@ -559,7 +596,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moves", range(4))
 def test_a_save_that_is_cut_off_while_its_files_are_moved_is_finished(moves, target, monkeypatch):
-    (target / "model-00001-of-00002.safetensors").write_bytes(b"old")
+    put(target, ["model-00001-of-00002.safetensors"])
+    (target / "model.safetensors.index.json").write_text(index("model-00001-of-00002.safetensors"))
     replace, done = os.replace, []
 
     def dying(one, two):

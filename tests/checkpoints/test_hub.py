@@ -316,3 +316,15 @@ def test_a_full_disk_is_not_called_a_lost_connection(hub, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
     with pytest.raises(CheckpointFileError, match="No space left on device"):
         resolve("owner/tiny", {})
+
+
+@pytest.mark.parametrize("kind", ["pytorch_model.bin", "tf_model.h5"])
+def test_weights_of_another_format_are_fetched_where_there_are_no_better_ones(kind, hub):
+    better = ("model.safetensors", "pytorch_model.bin", "tf_model.h5")
+    for name in better[: better.index(kind)]:
+        hub.files.pop(name)
+    hub.files["bpe.codes"] = b"a b 1"
+    folder = resolve("owner/tiny", {})
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "vocab.txt", "bpe.codes", "1_Pooling", kind
+    }  # fmt: skip

@@ -303,7 +303,13 @@ def _sizes(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
     return sizes
 
 
-OPENAI = Original("Whisper, by OpenAI", ("*.pt",), _open_openai, OPENAI_TABLE, single=True)
+OPENAI = Original(
+    "Whisper, by OpenAI", ("*.pt",), _open_openai, OPENAI_TABLE, single=True, unmistakable=False
+)
 CTRANSLATE2 = Original(
-    "Whisper, in CTranslate2", (MODEL, "config.json"), _open_ctranslate2, CTRANSLATE2_TABLE
+    "Whisper, in CTranslate2",
+    (MODEL, "config.json"),
+    _open_ctranslate2,
+    CTRANSLATE2_TABLE,
+    unmistakable=False,
 )

@@ -1,0 +1,25 @@
+"""Whatever is read from a checkpoint's folder is fetched from a hub too."""
+
+from fnmatch import fnmatchcase
+
+import pytest
+
+from inarch import file_names
+from inarch.text.files import SOURCES, SOURCES_OF
+
+PATTERNS = [*file_names.OTHER_PATTERNS, *(p for line in file_names.WEIGHT_PATTERNS for p in line)]
+READ = [
+    *(name for names in SOURCES for name in names),
+    *(name for sources in SOURCES_OF.values() for names in sources for name in names),
+    *file_names.WEIGHT_FILES, *file_names.SENTENCE_FILES, *file_names.SIDECAR_FILES,
+    "1_Pooling/config.json", "model-00001-of-00002.safetensors",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(READ)))
+def test_a_file_that_is_read_is_one_that_is_fetched(name):
+    assert any(fnmatchcase(name, pattern) for pattern in PATTERNS)
+
+
+def test_a_tokenizers_sources_are_among_its_files():
+    assert {name for names in SOURCES for name in names} <= set(file_names.TOKENIZER_FILES)
