@@ -98,7 +98,7 @@ class SpeechToText(OverTokens):
         self.files = dict(files or {})
         self.language = language
         self.task = task
-        self._hears: Transcriber | None = None
+        self._hears: tuple[Transcriber, tuple[int, ...]] | None = None
 
     # --- from a checkpoint and back ------------------------------------------------------------
 
@@ -247,7 +247,9 @@ class SpeechToText(OverTokens):
 
     @property
     def _transcriber(self) -> Transcriber:
-        if self._hears is None:
+        # The programs are of these variables alone; LoRA and quantization bring others.
+        variables = tuple(map(id, self.variables))
+        if self._hears is None or self._hears[1] != variables:
             preprocessor = self._preprocessor()
             tokenizer = preprocessor.tokenizer
             rows = self.backbone.arguments["vocabulary_size"]
@@ -261,9 +263,9 @@ class SpeechToText(OverTokens):
             keep_programs()
             listener = Listener(self.backbone, tokenizer, self.generation, head)
             # Past Keras's tracking: what it holds is this model's already.
-            object.__setattr__(self, "_hears", Transcriber(listener, preprocessor))
+            object.__setattr__(self, "_hears", (Transcriber(listener, preprocessor), variables))
         assert self._hears is not None
-        return self._hears
+        return self._hears[0]
 
     def _asked(self, *asked: Any) -> tuple[DecodingOptions, Settings]:
         return options_of(self._preprocessor().tokenizer, self.generation, *asked)

@@ -279,3 +279,26 @@ def test_a_folder_without_tokenizer_is_refused(task, tmp_path):
     task.backbone.save_to_preset(tmp_path / "a")
     with pytest.raises(CheckpointFileError, match="tokenizer"):
         SpeechToText.from_preset(tmp_path / "a")
+
+
+@pytest.mark.filterwarnings("ignore:.*(quantize|quantization_mode)")
+def test_what_is_changed_on_layers_after_a_transcription_counts_in_the_next(tokenizer):
+    """LoRA and quantization bring other variables than the programs were compiled for."""
+    sound = noise(2)
+    task = make_task(tokenizer)
+
+    def tokens(model):
+        return [s.tokens for s in model.predict([sound], **QUICK)[0].segments]
+
+    before = tokens(task)
+    dense = task.backbone.get_layer("decoder_layer_0").self_attention.value_dense
+    dense.enable_lora(2)
+    dense.lora_kernel_b.assign(np.full(dense.lora_kernel_b.shape, 9.0))
+    updated = tokens(task)
+    assert updated != before
+    clone = keras.models.clone_model(task)
+    clone.set_weights([keras.ops.convert_to_numpy(w) for w in task.weights])
+    assert tokens(clone) == updated
+    task.quantize("int8")
+    fresh = SpeechToText(task.backbone, task.preprocessor)
+    assert tokens(task) == tokens(fresh)
