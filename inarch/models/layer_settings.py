@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from inarch.checks import shown
 from inarch.errors import CheckpointError, InputError
@@ -86,6 +87,21 @@ def check_not_quantized(model: keras.Model) -> None:
             "preset folder holds floating point; save with model.save('model.keras'), or call "
             "save_to_preset before quantize"
         )
+
+
+def redraw_idle_lora(model: keras.Model) -> None:
+    """Draw A anew of each low-rank update `A @ B` whose two factors are zero.
+
+    Keras merges an update into the kernel when it saves and loads both factors as zeros, where
+    neither has a gradient. The model stays the same function, since B is zero.
+    """
+    for layer in model._flatten_layers():
+        if not getattr(layer, "lora_enabled", False):
+            continue
+        for kind in ("kernel", "embeddings"):
+            a, b = (getattr(layer, f"lora_{kind}_{factor}", None) for factor in "ab")
+            if a is not None and not any(np.any(keras.ops.convert_to_numpy(v)) for v in (b, a)):
+                a.assign(keras.initializers.HeUniform()(a.shape, a.dtype))
 
 
 def _walk(layer: keras.layers.Layer, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -22,6 +22,7 @@ from inarch.models.layer_settings import (
     apply_layer_settings,
     check_quantization,
     read_layer_settings,
+    redraw_idle_lora,
 )
 from inarch.models.recording import recording
 
@@ -130,6 +131,11 @@ class Model(keras.Model):
     def load_own_variables(self, store: Any) -> None:
         self.carried = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
 
+    def load_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """As `keras.Model.load_weights`; low-rank updates that are merged there start anew."""
+        super().load_weights(filepath, *args, **kwargs)
+        redraw_idle_lora(self)
+
     def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
         # keras.models.clone_model copies the graph by this method and gives the class nothing
         # but the copy's tensors; with the config on them the copy is of the same class.
@@ -201,6 +207,12 @@ class Model(keras.Model):
                 f"{type(self).__name__} can't be exported as {format} on {backend}: {e}. Give "
                 "input_signature= with fixed sizes, or export it on another backend"
             ) from e
+
+    def make_train_function(self, force: bool = False) -> Any:
+        # Keras has no hook after a `.keras` file is loaded; this is before the first step.
+        if self.train_function is None or force:
+            redraw_idle_lora(self)
+        return super().make_train_function(force)
 
     def _run(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(method).bind(*args, **kwargs).arguments

@@ -100,6 +100,38 @@ def test_low_rank_updates_are_kept_as_keras_keeps_them(tmp_path):
         np.testing.assert_allclose(output(other), output(model), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["model.keras", "model.weights.h5"])
+def test_low_rank_updates_from_a_file_are_trained_further(kind, tmp_path):
+    """Keras loads both factors as zeros, which have no gradient."""
+    model = classifier()
+    for layer in model._flatten_layers():
+        if layer.name in ("query", "token_embedding"):
+            layer.enable_lora(2)
+    for variable in model.trainable_variables:
+        variable.trainable = variable.name.startswith("lora_")
+    model.compile(optimizer=keras.optimizers.SGD(0.1))
+    assert len(model.trainable_variables) >= 4
+    model.fit(INPUTS, np.array([1]), verbose=0)
+    expected = output(model)
+    if kind.endswith(".keras"):
+        model.save(tmp_path / kind)
+        again = keras.saving.load_model(tmp_path / kind)
+    else:
+        model.save_weights(tmp_path / kind)
+        again = model
+        again.load_weights(tmp_path / kind)
+    again.train_on_batch(INPUTS, np.array([1]), sample_weight=np.zeros(1))
+    np.testing.assert_allclose(output(again), expected, rtol=1e-4, atol=1e-5)
+    before = [ops.convert_to_numpy(v) for v in again.trainable_variables]
+    again.train_on_batch(INPUTS, np.array([1]))
+    after = [ops.convert_to_numpy(v) for v in again.trainable_variables]
+    moved = [v.path for v, a, b in zip(again.trainable_variables, before, after, strict=True)
+             if np.any(a != b)]  # fmt: skip
+    assert [p for p in moved if p.endswith("_b")] == [
+        p for p in trainable(again) if p.endswith("_b")
+    ]
+
+
 @pytest.mark.filterwarnings("ignore:.*(quantize|quantization_mode)")
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_a_quantized_model_is_whole_in_the_file_and_the_clone(mode, tmp_path):
