@@ -8,14 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
+
 from inarch.errors import InputTypeError
+
+# What the known tables have one of: a shape (frames, Arrow, data sets), or a lazy one's methods.
+_OF_TABLES = ("shape", "collect_schema", "to_pandas", "toPandas", "with_format")
 
 
 def column_names(x: Any) -> list[str] | None:
     """The names of a table's columns; None where `x` is no table.
 
     Tables are mappings of columns, frames of pandas and polars, Arrow tables and record batches,
-    and a `datasets.Dataset`.
+    a `datasets.Dataset`, and whatever else gives a column by its name. A `PyDataset` or a loader
+    with an attribute `columns` is none: it gives batches.
     """
     if isinstance(x, Mapping):
         return [str(name) for name in x]
@@ -24,7 +30,19 @@ def column_names(x: Any) -> list[str] | None:
         names = getattr(x, "columns", None)  # pandas and polars
     if names is None or callable(names) or not isinstance(names, Iterable):
         return None
-    return [str(name) for name in names]
+    names = list(names)
+    return [str(name) for name in names] if _has_columns(x, names) else None
+
+
+def _has_columns(x: Any, names: Sequence[Any]) -> bool:
+    if isinstance(x, keras.utils.PyDataset):
+        return False
+    if any(hasattr(x, attribute) for attribute in _OF_TABLES):
+        return True
+    try:
+        return bool(names) and x[names[0]] is not None
+    except (TypeError, LookupError, ValueError, AttributeError):
+        return False
 
 
 def refuse_table(name: str, x: Any) -> None:

@@ -1,5 +1,6 @@
 """Laws of columns: one is taken wherever a list is, and a table of them never for its names."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -159,6 +160,39 @@ def test_a_table_is_refused_with_advice_that_works(number, classifier, embedder)
     np.testing.assert_array_equal(embedder.embed(table["text"]), embedder.embed(TEXTS))
     pairs = list(zip(table["text"], table["text"], strict=True))
     assert classifier.predict(pairs).shape == (3, 2)
+
+
+class Batches(keras.utils.PyDataset):
+    columns = ("text", "label")
+    shape = (1, 2)
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return TEXTS, np.array([0, 1, 0])
+
+
+class Loader:
+    """Batches that can be read again, and taken by their numbers."""
+
+    column_names = columns = ("text", "label")
+
+    def __len__(self):
+        return 1
+
+    def __iter__(self):
+        yield Batches()[0]
+
+    def __getitem__(self, index):
+        return [Batches()[0]][index]
+
+
+@pytest.mark.parametrize("kind", [Batches, Loader])
+def test_a_data_set_that_remembers_its_columns_feeds_batches(kind, classifier):
+    assert column_names(kind()) is None
+    right = classifier.evaluate(TEXTS, [0, 1, 0], verbose=0)
+    assert classifier.evaluate(kind(), verbose=0) == pytest.approx(right, rel=1e-5)
 
 
 def test_numbers_and_tensors_are_no_columns():
