@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from inarch.checks import shown
@@ -53,7 +54,7 @@ def _is_class(key: Any, count: int) -> bool:
 
 
 def weigh_batch(
-    class_weight: Mapping[int, float] | None, count: int, batch: tuple[Any, ...]
+    class_weight: Mapping[int, float] | None, batch: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     """A batch `(x, y)` with the weights of its classes.
 
@@ -61,8 +62,8 @@ def weigh_batch(
 
     Args:
         class_weight: weights by class number; the batch stays as it is without them.
-        count: the number of classes.
-        batch: inputs, and class numbers `[rows]` or rows of probabilities `[rows, classes]`.
+        batch: inputs, and class numbers `[rows]` or `[rows, 1]`, of any dtype since Keras rounds
+            them, or rows of probabilities `[rows, classes]`.
 
     Raises:
         InputError: the batch has weights of its own.
@@ -75,9 +76,8 @@ def weigh_batch(
             "class_weight and sample_weight are given at once; give sample_weight alone, "
             "multiplied by the weight of each text's class"
         )
-    weights = np.ones(count, np.float32)
-    for number, weight in class_weight.items():
-        weights[number] = weight
-    numbers = np.asarray(y)
-    numbers = numbers.argmax(-1) if numbers.ndim > 1 else numbers
-    return x, y, weights[numbers]
+    numbers = keras.ops.convert_to_numpy(y)
+    if numbers.ndim > 1:
+        numbers = numbers[..., 0] if numbers.shape[-1] == 1 else numbers.argmax(-1)
+    weights = [class_weight.get(int(n), 1.0) for n in np.round(numbers).flat]
+    return x, y, np.array(weights, np.float32).reshape(numbers.shape)

@@ -226,6 +226,16 @@ def array_of(name: str, values: Any, way_out: str = "a list with one for each te
     return array
 
 
+def weights_of(sample_weight: Any, count: int) -> np.ndarray | None:
+    """The weights of `count` examples as an array, checked; None where none are given."""
+    if sample_weight is None:
+        return None
+    weights = array_of("sample_weight", sample_weight)
+    if len(weights) != count:
+        raise InputError(f"there are {count} texts and {len(weights)} sample weights")
+    return weights
+
+
 def check_readable(x: Any) -> None:
     """Raise InputTypeError where `x` can't be text nor a data set."""
     refuse_table("x", x)

@@ -26,6 +26,7 @@ from inarch.tasks.feeding import (
     prepared,
     rows_of,
     split_off,
+    weights_of,
 )
 from inarch.tasks.forward import as_float32, callback_list, compiled, compiles_per_shape
 from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
@@ -57,7 +58,7 @@ class TextModel(Model):
             return super().fit(x, y, **kwargs)
         refuse_table("x", x)
         kwargs.pop("class_weight", None)
-        weighed = partial(weigh_batch, weigh, self.output_shape[-1])
+        weighed = partial(weigh_batch, weigh)
         weight = kwargs.pop("sample_weight", None)
         kwargs["validation_data"], x, y, weight = self._validation(x, y, weight, kwargs)
         options = {k: kwargs.pop(k, None) for k in ("batch_size", "shuffle")}
@@ -90,6 +91,8 @@ class TextModel(Model):
         self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
     ) -> Any:
         self._compiled()
+        if (weigh := self.weigh_classes(kwargs.get("class_weight"))) is not None:
+            kwargs["class_weight"] = weigh
         x, y, sample_weight = self._one_batch(x, y, sample_weight)
         return super().train_on_batch(x, y, sample_weight, **kwargs)
 
@@ -206,9 +209,7 @@ class TextModel(Model):
     ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
         """A function from the indices of a batch to its `(x, y, sample_weight)`."""
         targets = self.targets(y, len(texts))
-        weights = None if sample_weight is None else array_of("sample_weight", sample_weight)
-        if weights is not None and len(weights) != len(texts):
-            raise InputError(f"there are {len(texts)} texts and {len(weights)} sample weights")
+        weights = weights_of(sample_weight, len(texts))
         encodings = self.encode(texts)
 
         def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
