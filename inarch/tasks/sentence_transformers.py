@@ -20,6 +20,7 @@ from inarch.layers.pooling import MODES
 from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
 from inarch.tasks.sentence_fields import POOLING_FLAGS, check_fields, keyword_arguments
+from inarch.text import Tokenizer
 
 # The first of these that says something counts.
 TRANSFORMER_FILES = SENTENCE_TRANSFORMER_FILES
@@ -179,23 +180,42 @@ def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
     return modes
 
 
+def without_modules(files: Mapping[str, str]) -> dict[str, str]:
+    """Those of the original files that say nothing of the modules after the transformer."""
+    return {n: text for n, text in files.items() if n in (SETTINGS, *TRANSFORMER_FILES)}
+
+
 def write(
-    config: SentenceConfig, folder: Path, embedding_dim: int, usual_length: int | None = None
+    config: SentenceConfig, folder: Path, embedding_dim: int, tokenizer: Tokenizer | None = None
 ) -> None:
     """Write the files that make `folder` a sentence-transformers model.
 
-    `usual_length` is the longest sequence where the files don't say one: the tokenizer's.
+    Args:
+        config: what they say; its original files are brought up where they say other than that.
+        folder: where to write.
+        embedding_dim: the transformer's width.
+        tokenizer: whose longest sequence is in force where the files have none. Without one,
+            nothing is known of texts, and what the files say of them stays.
     """
-    files = _brought_up(config, usual_length) if config.files else _files(config, embedding_dim)
+    files = dict(config.files)
+    if MODULES not in files:
+        files |= _modules_files(config, embedding_dim)
+        text = {"max_seq_length": config.max_seq_length, "do_lower_case": config.lowercase}
+        if not any(name in files for name in TRANSFORMER_FILES):
+            files[TRANSFORMER_FILES[0]] = _json(text)
+    if tokenizer is not None:
+        files |= _text_files(config, files, tokenizer.model_max_length)
+    files |= _settings_files(config, files)
     for name, content in files.items():
         path = resolve_inside(folder, name)
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, "utf-8", newline="")
 
 
-def _brought_up(config: SentenceConfig, usual: int | None) -> dict[str, str]:
-    """The original files, brought up where they say other than the settings are now."""
-    files = dict(config.files)
+def _text_files(
+    config: SentenceConfig, files: Mapping[str, str], usual: int | None
+) -> dict[str, str]:
+    """The transformer's file, where it says another length or lower-casing than is in force."""
     name = next((name for name in files if name in TRANSFORMER_FILES), TRANSFORMER_FILES[0])
     said = json.loads(files.get(name, "{}"))
     now: dict[str, Any] = {}
@@ -208,27 +228,29 @@ def _brought_up(config: SentenceConfig, usual: int | None) -> dict[str, str]:
                 now[key] = said[key] | {LENGTH: config.max_seq_length}
     if bool(said.get("do_lower_case")) != config.lowercase:
         now["do_lower_case"] = config.lowercase
-    if now:
-        files[name] = _json(said | now)
+    return {name: _json(said | now)} if now else {}
+
+
+def _settings_files(config: SentenceConfig, files: Mapping[str, str]) -> dict[str, str]:
+    """The settings' file, where it says other than the settings are now."""
     said = json.loads(files.get(SETTINGS, "{}"))
-    prompts = {k: v for k, v in (said.get("prompts") or {}).items() if v is not None}
     before = {
-        "prompts": prompts,
+        "prompts": {k: v for k, v in (said.get("prompts") or {}).items() if v is not None},
         "default_prompt_name": said.get("default_prompt_name"),
         "similarity_fn_name": said.get("similarity_fn_name") or "cosine",
         "truncate_dim": said.get("truncate_dim"),
     }
     after = {name: getattr(config, name) for name in before}
-    if changed := {name: value for name, value in after.items() if value != before[name]}:
-        files[SETTINGS] = _json(said | changed)
-    return files
+    changed = {name: value for name, value in after.items() if value != before[name]}
+    return {SETTINGS: _json(said | changed)} if changed else {}
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
+def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
+    """The list of modules, and the files of those after the transformer."""
     kinds = ["Transformer", "Pooling", *(["Normalize"] if config.normalize else [])]
     modules = [
         {
@@ -239,26 +261,18 @@ def _files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
         }
         for i, kind in enumerate(kinds)
     ]
-    pooling: dict[str, Any] = {"word_embedding_dimension": embedding_dim}
-    pooling |= {flag: mode in config.pooling for flag, mode in POOLING_FLAGS.items()}
     values: dict[str, Any] = {
         MODULES: modules,
-        "1_Pooling/config.json": pooling,
-        TRANSFORMER_FILES[0]: {
-            "max_seq_length": config.max_seq_length,
-            "do_lower_case": config.lowercase,
-        },
+        "1_Pooling/config.json": _pooling_config(config.pooling, embedding_dim),
     }
     if config.normalize:
         values["2_Normalize/config.json"] = {}
-    settings: dict[str, Any] = {}
-    if config.prompts:
-        settings["prompts"] = dict(config.prompts)
-        settings["default_prompt_name"] = config.default_prompt_name
-    if config.similarity_fn_name != "cosine":
-        settings["similarity_fn_name"] = config.similarity_fn_name
-    if config.truncate_dim is not None:
-        settings["truncate_dim"] = config.truncate_dim
-    if settings:
-        values[SETTINGS] = settings
     return {name: _json(value) for name, value in values.items()}
+
+
+def _pooling_config(modes: tuple[str, ...], embedding_dim: int) -> dict[str, Any]:
+    if modes == tuple(mode for mode in POOLING_FLAGS.values() if mode in modes):
+        flags = {flag: mode in modes for flag, mode in POOLING_FLAGS.items()}
+        return {"word_embedding_dimension": embedding_dim} | flags
+    # Flags have one order and no repetition; newer versions read a list, older ones refuse it.
+    return {"embedding_dimension": embedding_dim, "pooling_mode": list(modes)}

@@ -19,7 +19,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.preset import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import sentence_transformers
-from inarch.tasks.feeding import Prepared, array_of
+from inarch.tasks.feeding import Prepared, array_of, weights_of
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.sentence_fields import SIMILARITIES
 from inarch.tasks.sentence_transformers import SentenceConfig
@@ -64,8 +64,7 @@ _SAID = (
 
 
 def _checked_prompts(task: Any, prompts: Any) -> dict[str, str]:
-    if prompts is None:
-        return {}
+    prompts = {} if prompts is None else prompts
     if not isinstance(prompts, Mapping):
         raise InputTypeError(f"prompts is {shown(prompts)}; give a text for each name, by name")
     for name, text in prompts.items():
@@ -73,6 +72,12 @@ def _checked_prompts(task: Any, prompts: Any) -> dict[str, str]:
             raise InputTypeError(
                 f"prompts has {shown(text)} for {shown(name)}; give a text for each name"
             )
+    default = vars(task).get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise InputError(
+            f"prompts has no {default!r}, which is default_prompt_name; set default_prompt_name to "
+            "None first, or keep that prompt"
+        )
     return dict(prompts)
 
 
@@ -162,8 +167,11 @@ class TextEmbedder(Task):
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         said = sentence_transformers.read(checkpoint.folder)
         found = {name: getattr(said, name) for name in _SAID}
-        # The files say what they said; where the caller says otherwise, they are written anew.
-        return found | ({"files": {}} if given else {}) | given
+        # Where the caller chooses other modules, their files are written anew; the rest stays.
+        modes = pooling_modes(given.get("pooling", said.pooling))
+        if (modes, given.get("normalize", said.normalize)) != (said.pooling, said.normalize):
+            found["files"] = sentence_transformers.without_modules(said.files)
+        return found | given
 
     @classmethod
     def preprocessor_of(
@@ -186,9 +194,9 @@ class TextEmbedder(Task):
         if self.preprocessor:
             limit, lowercase = self.preprocessor.sequence_length, self.preprocessor.lowercase
             config = replace(config, max_seq_length=limit, lowercase=lowercase)
-        usual = self.preprocessor.tokenizer.model_max_length if self.preprocessor else None
         width = self.backbone.arguments["hidden_dim"]
-        sentence_transformers.write(config, folder, width, usual)
+        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
+        sentence_transformers.write(config, folder, width, tokenizer)
 
     def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
         """As `keras.Model.compile`; `"auto"` is Adam at 2e-5 and the contrastive loss of pairs."""
@@ -214,6 +222,12 @@ class TextEmbedder(Task):
         name = self.default_prompt_name if prompt_name is None else prompt_name
         return self._predict_texts(texts_of(texts), name, batch_size)
 
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        # Of prepared arrays too; vectors of texts are of that width already.
+        return super().predict(*args, **kwargs)[:, : self.truncate_dim]
+
+    predict.__doc__ = Task.predict.__doc__
+
     def predict_texts(
         self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
     ) -> np.ndarray:
@@ -224,7 +238,8 @@ class TextEmbedder(Task):
     ) -> np.ndarray:
         prompt = self.prompts.get(prompt_name, "") if prompt_name else ""
         if prompt:
-            texts = [prompt + text for text in texts]
+            # Of a pair, before the first, as sentence-transformers puts it.
+            texts = [prompt + t if isinstance(t, str) else (prompt + t[0], *t[1:]) for t in texts]
         return super().predict_texts(texts, *options)[:, : self.truncate_dim]
 
     def similarity(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
@@ -249,17 +264,19 @@ class TextEmbedder(Task):
     ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
         if y is not None:
             return super().example_maker(texts, y, sample_weight)
-        if sample_weight is not None or not all(isinstance(t, tuple) for t in texts):
+        if not all(isinstance(t, tuple) for t in texts):
             raise InputError(
                 "without y, an embedder is trained on pairs of texts [(text, partner), ...]"
             )
+        weights = weights_of(sample_weight, len(texts))
         firsts = self.encode([first for first, _ in texts])
         seconds = self.encode([second for _, second in texts])
 
         def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
             rows = [firsts[i] for i in indices] + [seconds[i] for i in indices]
             # Keras wants a target; which rows are partners is in their order.
-            return self.padded(rows), np.zeros(len(rows), np.float32)
+            batch = self.padded(rows), np.zeros(len(rows), np.float32)
+            return batch if weights is None else (*batch, np.tile(weights[indices], 2))
 
         return make
 

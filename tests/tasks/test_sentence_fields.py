@@ -184,3 +184,125 @@ def test_similarity_and_truncation_survive_a_save(tmp_path):
 def test_an_unknown_similarity_and_an_empty_vector_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         embedder(**options)
+
+
+@pytest.mark.parametrize("modes", [("mean", "cls"), ("mean", "mean"), ("cls", "mean"), "max"])
+def test_pooling_modes_keep_their_order_in_a_folder(modes, tmp_path):
+    task = embedder(pooling=modes)
+    task.save_to_preset(tmp_path)
+    again = TextEmbedder.from_preset(tmp_path)
+    assert again.pooling == task.pooling
+    np.testing.assert_allclose(again.embed(["a cat"]), task.embed(["a cat"]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.reference
+def test_pooling_modes_keep_their_order_for_the_library(tmp_path):
+    library = pytest.importorskip("sentence_transformers")
+    task = embedder(pooling=("mean", "cls"))
+    task.save_to_preset(tmp_path)
+    found = library.SentenceTransformer(str(tmp_path), device="cpu").encode(["the cat sat"])
+    np.testing.assert_allclose(found, task.embed(["the cat sat"]), rtol=1e-4, atol=1e-5)
+
+
+def saved(folder, **changes):
+    """A folder as version 6 of the library writes it around a saved model; its own fields stay."""
+    embedder(pooling=("cls", "mean"), normalize=True).save_to_preset(folder)
+    content = WRITTEN | {TRANSFORMER: WRITTEN[TRANSFORMER] | {"max_seq_length": 9, **changes}}
+    for name in content:
+        write(folder, name, content[name])
+    return {name: (folder / name).read_text() for name in content}
+
+
+def test_without_a_preprocessor_what_files_say_of_text_stays(tmp_path):
+    before = saved(tmp_path / "a", do_lower_case=True)
+    for number, options in enumerate(({}, {"truncate_dim": 4}, {"pooling": "max"})):
+        target = tmp_path / str(number)
+        task = TextEmbedder.from_preset(tmp_path / "a", preprocessor=None, **options)
+        task.save_to_preset(target)
+        assert (target / TRANSFORMER).read_text() == before[TRANSFORMER]
+
+
+@pytest.mark.parametrize(
+    ("options", "changed"),
+    [
+        ({}, set()),
+        ({"pooling": ["cls", "mean"], "normalize": True}, set()),
+        ({"similarity_fn_name": "cosine"}, set()),
+        ({"truncate_dim": 4}, {SETTINGS}),
+        ({"prompts": {"q": "the "}, "default_prompt_name": "q"}, {SETTINGS}),
+        ({"pooling": "max"}, {"modules.json", "1_Pooling/config.json", "2_Normalize/config.json"}),
+        ({"normalize": False}, {"modules.json", "1_Pooling/config.json"}),
+    ],
+)
+def test_an_argument_changes_the_files_that_it_is_in(options, changed, tmp_path):
+    before = saved(tmp_path / "a")
+    task = TextEmbedder.from_preset(tmp_path / "a", **options)
+    task.save_to_preset(tmp_path / "b")
+    after = {n: (tmp_path / "b" / n).read_text() for n in before if (tmp_path / "b" / n).is_file()}
+    assert {name for name in after if after[name] != before[name]} == changed
+    assert before.keys() - after.keys() == (
+        {"2_Normalize/config.json"} if options.get("normalize") is False else set()
+    )
+    assert json.loads(after[SETTINGS]).keys() >= WRITTEN[SETTINGS].keys()
+    again = TextEmbedder.from_preset(tmp_path / "b")
+    np.testing.assert_array_equal(again.embed(["a cat"]), task.embed(["a cat"]))
+
+
+def test_a_module_in_a_folder_of_a_folder_is_written_back(tmp_path):
+    saved(tmp_path / "a")
+    modules = json.loads(json.dumps(WRITTEN["modules.json"]))
+    modules[1]["path"] = "modules/pooling/first"
+    write(tmp_path / "a", "modules.json", modules)
+    (tmp_path / "a/modules/pooling").mkdir(parents=True)
+    write(tmp_path / "a", "modules/pooling/first/config.json", WRITTEN["1_Pooling/config.json"])
+    task = TextEmbedder.from_preset(tmp_path / "a")
+    task.save_to_preset(tmp_path / "b")
+    assert TextEmbedder.from_preset(tmp_path / "b").files == task.files
+
+
+def test_a_default_prompt_is_never_without_its_text():
+    task = embedder(prompts={"q": "the "}, default_prompt_name="q")
+    for prompts in ({"other": "a "}, {}, None):
+        with pytest.raises(InputError, match="'q', which is default_prompt_name; set .* None"):
+            task.prompts = prompts
+    assert task.prompts == {"q": "the "}
+    task.prompts = {"q": "a "}
+    task.default_prompt_name = None
+    task.prompts = {"other": "the "}
+    task.default_prompt_name = "other"
+    assert task.get_config()["prompts"] == {"other": "the "}
+
+
+def test_a_prompt_stands_before_the_first_of_a_pair():
+    task = embedder(prompts={"q": "the "}, default_prompt_name="q")
+    np.testing.assert_array_equal(
+        task.predict([("cat", "dog")]), embedder().embed([("the cat", "dog")])
+    )
+    np.testing.assert_array_equal(task.embed(["cat"]), embedder().embed(["the cat"]))
+
+
+def test_prepared_arrays_and_batches_are_truncated_too():
+    task = embedder(truncate_dim=5)
+    x = task.only_inputs(task.preprocessor(["the cat sat", "a dog"]))
+    whole = embedder().predict(x, verbose=0)
+    np.testing.assert_array_equal(task.predict(x, verbose=0), whole[:, :5])
+    np.testing.assert_array_equal(task.predict([(x,)], verbose=0), whole[:, :5])
+    task.preprocessor = None
+    np.testing.assert_array_equal(task.predict(x, verbose=0), whole[:, :5])
+
+
+def test_pairs_are_weighed():
+    pairs, weights = [("the cat", "a cat"), ("a dog", "the dog")], np.array([0.0, 3.0])
+    task = embedder()
+    losses = [
+        task.evaluate(pairs, sample_weight=w, verbose=0) for w in (None, [0.0, 0.0], [2.0, 2.0])
+    ]
+    assert losses[1] == 0
+    assert losses[2] == pytest.approx(2 * losses[0], rel=1e-4)
+    make = task.example_maker(pairs, None, weights)
+    *_, found = make(np.array([1, 0]), None)
+    np.testing.assert_array_equal(found, [3.0, 0.0, 3.0, 0.0])
+    with pytest.raises(InputError, match="2 texts and 1 sample weights"):
+        task.fit(pairs, sample_weight=[1.0], verbose=0)
+    with pytest.raises(InputError, match="trained on pairs"):
+        task.fit(["a", "b"], sample_weight=weights, verbose=0)
