@@ -6,6 +6,7 @@ so a checkpoint is never in memory twice. Format: huggingface/safetensors, "Form
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -153,12 +154,16 @@ def open_weights(folder: Path) -> Weights:
     shard_of = _weight_map(path) if path.suffix == ".json" else {}
     names = list(dict.fromkeys(shard_of.values())) or [path.name]
     form = next(form for suffix, form in _FORMATS.items() if suffix in path.name)
-    readers = [_READERS[form](folder / name) for name in names]
-    for reader in readers:
-        if isinstance(reader, TorchFile):
-            reader.refuse_others()
-    weights = Weights([reader.shard for reader in readers], readers)
-    _check_listed(path, shard_of, weights.shards)
+    with contextlib.ExitStack() as opened:
+        readers = []
+        for name in names:
+            readers.append(opened.enter_context(contextlib.closing(_READERS[form](folder / name))))
+        for reader in readers:
+            if isinstance(reader, TorchFile):
+                reader.refuse_others()
+        weights = Weights([reader.shard for reader in readers], readers)
+        _check_listed(path, shard_of, weights.shards)
+        opened.pop_all()
     weights.format = form
     return weights
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -19,7 +20,7 @@ from inarch.checkpoints.locks import (
     try_locked,
 )
 from inarch.checkpoints.publish import finish, is_committed
-from inarch.errors import CheckpointFileError, FolderChangedError
+from inarch.errors import CheckpointFileError, FolderChangedError, InarchError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -143,6 +144,27 @@ def _is_ours(path: Path) -> bool:
         return os.name != "nt" and path.stat().st_uid == os.geteuid()
     except FileNotFoundError:
         return False
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Read a folder in the block, which sees one save, whole.
+
+    Raises:
+        FolderChangedError: the folder's checkpoint is another one by now, whatever an error of the
+            block says: what is read of two saves may well be faulty.
+        CheckpointFileError: as `FolderState`.
+    """
+    state = FolderState(folder)
+    try:
+        try:
+            yield
+        except (InarchError, OSError):
+            state.check()
+            raise
+        state.check()
+    finally:
+        state.close()
 
 
 def retry_when_changed(load: Callable[P, R]) -> Callable[P, R]:

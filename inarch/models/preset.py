@@ -80,12 +80,22 @@ class Checkpoint:
         path = hub.resolve(preset, registry.presets(), lambda p: bool(recognised(p, known)))
         self.path = path
         self.folder = path if path.is_dir() else path.parent
-        self._state = FolderState(self.folder)
         self.original: Opened | None = None
         self.config: dict[str, Any] = {}
         self.config_text = ""
         self.ignored: dict[str, Any] = {}
         self.ignored_by_note: list[str] = []
+        self.weights = Weights([], [])
+        self._state = FolderState(self.folder)
+        try:
+            self._open(path, cls, given)
+        except BaseException as e:
+            self.__exit__(type(e), e, None)
+            raise
+
+    def _open(self, path: Path, cls: type[Any] | None, given: Collection[str]) -> None:
+        """Read the config and the headers of the weights."""
+        known = registry.originals()
         if path.is_dir() and resolve_inside(path, CONFIG).is_file():
             said = json_fields.text_in(read_file(path / CONFIG), path / CONFIG)
             self.config, self.config_text = json_fields.object_in(said, path / CONFIG), said
@@ -122,6 +132,8 @@ class Checkpoint:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.weights.close()
+        if self.original:
+            self.original.weights.close()
         try:
             # What is read of two saves may well be faulty; the reason is then that there were two.
             if isinstance(error, InarchError | OSError):

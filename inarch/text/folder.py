@@ -26,10 +26,7 @@ def read_folder(
     Those of an original's folder are told in Hugging Face's files. `vocabulary_size` is that of
     the model, where its config.json doesn't say it and the files leave it open (OpenAI's Whisper).
     """
-    check_path("folder", folder, "the folder of a checkpoint")
-    root = Path(folder)
-    if not os.path.isdir(root):  # a name that no folder can have is none
-        raise CheckpointFileError(f"{root} isn't a folder; give the folder of a checkpoint.")
+    root = check_folder(folder)
     native = _native(root)
     names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native, *tiktoken.FILES))
     paths = {name: resolve_inside(root, name, plain=True) for name in names}
@@ -46,6 +43,19 @@ def read_folder(
             + _absent(root, there, vocabulary_size)
         )
     return found
+
+
+def check_folder(folder: str | os.PathLike) -> Path:
+    """The path of a folder that is there.
+
+    Raises:
+        InputTypeError: it is no path.
+        CheckpointFileError: it is no folder.
+    """
+    check_path("folder", folder, "the folder of a checkpoint")
+    if not os.path.isdir(folder):  # a name that no folder can have is none
+        raise CheckpointFileError(f"{folder} isn't a folder; give the folder of a checkpoint.")
+    return Path(folder)
 
 
 def has_tokenizer(folder: str | os.PathLike) -> bool:

@@ -7,11 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from inarch.checkpoints.steady import retry_when_changed, unchanged
 from inarch.errors import CheckpointError, CheckpointFileError, InputError
 from inarch.json_fields import object_in
 from inarch.text import files as file_room
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
 from inarch.text.encoding import Encoding
+from inarch.text.folder import check_folder
 from inarch.text.guard import batch_entry, check_batch, check_text
 from inarch.text.roles import ROLES
 from inarch.text.sentence_piece import REMOVED, USER_DEFINED, Model, read_model, tokenizer_spec
@@ -66,14 +68,16 @@ class SentencePieceTokenizer(Tokenizer):
         )
 
     @classmethod
+    @retry_when_changed
     def from_folder(
         cls, folder: str | os.PathLike, files: Any = None, vocabulary_size: Any = None
     ) -> "SentencePieceTokenizer":
         """Load what `save` wrote. The model is a file of its own, and tells everything else."""
-        config = Path(folder) / file_room.CONFIG_FILE
-        read = object_in(*file_room.text_at(config), CheckpointError)
-        roles = {role: content(read[role], role) for role in ROLES if read.get(role)}
-        return cls(Path(folder) / PROTO_FILE, {r: token for r, token in roles.items() if token})
+        root = check_folder(folder)
+        with unchanged(root):
+            read = object_in(*file_room.text_at(root / file_room.CONFIG_FILE), CheckpointError)
+            roles = {role: content(read[role], role) for role in ROLES if read.get(role)}
+            return cls(root / PROTO_FILE, {r: token for r, token in roles.items() if token})
 
     @cached_property
     def model(self) -> Model:

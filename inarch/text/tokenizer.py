@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import inarch.json_fields as fields
+from inarch.checkpoints.steady import retry_when_changed, unchanged
 from inarch.checks import shown
 from inarch.errors import CheckpointError, InputError, InputTypeError
 from inarch.text import files as file_room
 from inarch.text.encoding import Encoding
-from inarch.text.folder import read_folder
+from inarch.text.folder import check_folder, read_folder
 from inarch.text.guard import (
     batch_entry,
     check_batch,
@@ -113,6 +114,7 @@ class Tokenizer:
             return rust.get_vocab(with_added_tokens=True)
 
     @classmethod
+    @retry_when_changed
     def from_folder(
         cls,
         folder: str | os.PathLike,
@@ -136,7 +138,8 @@ class Tokenizer:
                 Whisper's.
         """
         try:
-            return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
+            with unchanged(check_folder(folder)):
+                return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
         except CheckpointError as error:
             raise type(error)(f"{folder}: {error}") from error
 

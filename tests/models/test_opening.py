@@ -1,15 +1,24 @@
 """Laws of opening a checkpoint: whose format it is, and which fields of its config are ignored."""
 
 import json
+import os
 
 import keras
 import numpy as np
 import pytest
 
-from inarch.errors import CheckpointFileError, ConfigError, InputError, InputTypeError
+from inarch.checkpoints import files
+from inarch.errors import (
+    CheckpointFileError,
+    ConfigError,
+    FolderChangedError,
+    InputError,
+    InputTypeError,
+)
 from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.electra.backbone import ElectraBackbone
+from inarch.models.preset import Checkpoint
 from inarch.models.roberta.backbone import RobertaBackbone
 from inarch.tasks import MaskedLM, TextEmbedder
 
@@ -185,3 +194,41 @@ def test_a_note_that_names_no_fields_is_refused_by_name(wrong, bare):
     (bare / "inarch.json").write_text(json.dumps({"ignore_fields": wrong}))
     with pytest.raises(CheckpointFileError, match="inarch.json: ignore_fields is"):
         BertBackbone.from_preset(bare)
+
+
+# --- what fails while it is opened ----------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The weights that are opened from now on."""
+    found = []
+    open_weights = files.open_weights
+    monkeypatch.setattr(
+        files, "open_weights", lambda folder: found.append(open_weights(folder)) or found[-1]
+    )
+    return found
+
+
+def test_weights_of_a_checkpoint_that_cannot_be_opened_are_closed(tmp_path, opened):
+    make(BertBackbone, tmp_path / "model")
+    with pytest.raises(InputError, match="hidden_size"):
+        Checkpoint(tmp_path / "model", BertBackbone, ["hidden_size"])
+    (weights,) = opened
+    with pytest.raises(ValueError, match="closed"):
+        weights.read(next(iter(weights.header)))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders aren't held open there")
+def test_an_error_while_it_is_opened_names_another_process_where_there_was_one(
+    tmp_path, monkeypatch
+):
+    make(BertBackbone, tmp_path / "model")
+
+    def disturbed(folder):
+        configure(folder, torn=1)
+        raise CheckpointFileError("torn")
+
+    monkeypatch.setattr(files, "open_weights", disturbed)
+    with pytest.raises(FolderChangedError, match="changed by another process"):
+        Checkpoint(tmp_path / "model")
