@@ -14,6 +14,7 @@ import numpy as np
 from inarch.checkpoints.layout import Layout
 from inarch.checks import check_count
 from inarch.errors import InputError
+from inarch.json_fields import OBJECT, Kind, field
 from inarch.models import serving
 from inarch.models.arguments import check_settable, checked_values, mutable_arguments
 from inarch.models.arrays import check_arrays, check_names
@@ -25,6 +26,14 @@ from inarch.models.layer_settings import (
     redraw_idle_lora,
 )
 from inarch.models.recording import recording
+from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
+
+# What a config has beside the constructor's arguments.
+BESIDE_ARGUMENTS = frozenset(["layout", "layer_settings", "settings"])
+LAYERS = Kind(
+    "an object of objects",
+    lambda value: isinstance(value, dict) and all(map(OBJECT.fits, value.values())),
+)
 
 # What Keras takes from the variables for a run on JAX, in the order it hands it out.
 _STATE = (
@@ -112,11 +121,19 @@ class Model(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        config = dict(config)
-        layout = config.pop("layout", None)
-        layers, settings = config.pop("layer_settings", None), config.pop("settings", {})
-        model = cls(**config)
-        model.layout = Layout.from_json(layout) if layout else None
+        """The model that `get_config` described.
+
+        Raises:
+            ConfigError: the config is of another form; a `.keras` file may hold anything.
+            CheckpointError: its settings of layers are of another architecture.
+        """
+        where = f"the config of a {cls.__name__}"
+        layers = field(config, "layer_settings", LAYERS, None, where=where)
+        settings = stored_settings(config, cls, where)
+        arguments = {name: config[name] for name in config if name not in BESIDE_ARGUMENTS}
+        check_arguments(cls, arguments, where)
+        model = cls(**arguments)
+        model.layout = stored_layout(config, model, where)
         for name, value in settings.items():
             setattr(model, name, value)
         if layers is not None:

@@ -12,7 +12,9 @@ from inarch.checks import check_count, check_flag, shown
 from inarch.data import bucket, pad
 from inarch.data.columns import is_column, is_missing, refuse_table, values_of
 from inarch.errors import InputError, InputTypeError
+from inarch.json_fields import OBJECT, field
 from inarch.models.arguments import MutableArgument, ReadOnlyArguments, checked_values
+from inarch.models.stored_config import check_arguments
 from inarch.text import Encoding, Tokenizer
 
 Text = str | tuple[str, str]
@@ -108,9 +110,10 @@ class TextPreprocessor(ReadOnlyArguments):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TextPreprocessor:
-        values = dict(config)
-        tokenizer = Tokenizer.from_config(values.pop("tokenizer"))
-        return cls(tokenizer, **values)
+        where = f"the config of a {cls.__name__}"
+        tokenizer = Tokenizer.from_config(field(config, "tokenizer", OBJECT, where=where))
+        check_arguments(cls, config, where)
+        return cls(**{**config, "tokenizer": tokenizer})
 
 
 def is_raw(x: Any) -> bool:

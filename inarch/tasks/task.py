@@ -14,7 +14,8 @@ import keras
 from inarch.checkpoints.config_map import tied
 from inarch.checkpoints.steady import retry_when_changed
 from inarch.checks import shown
-from inarch.errors import InputError, InputTypeError, PresetError
+from inarch.errors import ConfigError, InputError, InputTypeError, PresetError
+from inarch.json_fields import OBJECT, field
 from inarch.models.arguments import MutableArgument, checked_values
 from inarch.models.backbone import Backbone
 from inarch.models.export import HeadToSave, save
@@ -269,8 +270,14 @@ class Task(TextModel):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        config = dict(config)
-        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
-        text = config["preprocessor"]
-        config["preprocessor"] = cls.preprocessor_class.from_config(text) if text else None
-        return super().from_config(config | {"backbone": backbone}, custom_objects)
+        where = f"the config of a {cls.__name__}"
+        stored = field(config, "backbone", OBJECT, where=where)
+        text = field(config, "preprocessor", OBJECT, None, where=where)
+        backbone = keras.saving.deserialize_keras_object(stored, custom_objects)
+        if not isinstance(backbone, Backbone):
+            raise ConfigError(
+                f"{where}: 'backbone' is a {type(backbone).__name__}; it must be a Backbone"
+            )
+        preprocessor = cls.preprocessor_class.from_config(text) if text else None
+        made = {"backbone": backbone, "preprocessor": preprocessor}
+        return super().from_config(config | made, custom_objects)

@@ -18,7 +18,9 @@ from inarch.audio import (
 from inarch.data import pad
 from inarch.data.columns import refuse_table, values_of
 from inarch.errors import CheckpointError, InputError, InputTypeError
+from inarch.json_fields import OBJECT, field
 from inarch.models.arguments import MutableArgument, ReadOnlyArguments
+from inarch.models.stored_config import check_arguments
 from inarch.tasks.preprocessor import checked_length
 from inarch.tasks.speech.windows import Recording
 from inarch.text import Tokenizer, WhisperTokenizer
@@ -119,8 +121,10 @@ class SpeechPreprocessor(ReadOnlyArguments):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SpeechPreprocessor:
-        values = dict(config)
-        return cls(WhisperTokenizer.from_config(values.pop("tokenizer")), **values)
+        where = f"the config of a {cls.__name__}"
+        tokenizer = WhisperTokenizer.from_config(field(config, "tokenizer", OBJECT, where=where))
+        check_arguments(cls, config, where)
+        return cls(**{**config, "tokenizer": tokenizer})
 
 
 def sources_of(x: Any) -> list[Any]:
