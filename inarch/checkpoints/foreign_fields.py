@@ -15,6 +15,9 @@ from typing import Any
 
 from inarch.checkpoints.config import ConfigEntry, Field
 
+# Fields of others whose value every model here is computed by, whatever is nothing elsewhere.
+COMPUTED_BY = {"scale_attn_weights": True}
+
 
 @dataclass(frozen=True)
 class ForeignFields:
@@ -52,9 +55,12 @@ def changes_numbers(
 ) -> bool:
     """Whether a field that no entry knows would change the numbers of the code that reads it.
 
-    A listed field doesn't where its value is nothing (None, false, 0, empty), or repeats what the
-    model has by another field: its activation, its epsilon, or a field that it is another name of.
+    One of `COMPUTED_BY` does where it has another value. A listed field doesn't where its value is
+    nothing (None, false, 0, empty), or repeats what the model has by another field: its activation,
+    its epsilon, or a field that it is another name of.
     """
+    if name in COMPUTED_BY:
+        return value is not COMPUTED_BY[name]
     listed = foreign_fields()
     if not listed.has(name) or is_nothing(value):
         return False

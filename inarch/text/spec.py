@@ -162,6 +162,7 @@ def complete(
         spec = {**spec, "padding": None, "truncation": None, "added_tokens": added}
         roles = role_tokens(spec, config)
         ids = dict(model_ids(spec["model"]))
+        _warn_of_unknown(roles.get("unk_token"), ids, added, config)
         add_missing(added, ids, roles, config)
         ids |= {token["content"]: token["id"] for token in added}
         if (spec.get("post_processor") or {}).get("type") in (None, "ByteLevel"):
@@ -184,6 +185,24 @@ def complete(
         prefix = config.get("add_prefix_space") or False
         spec["pre_tokenizer"] = {**level, "add_prefix_space": prefix}
     return spec, roles
+
+
+def _warn_of_unknown(
+    token: str | None,
+    ids: Mapping[str, int],
+    added: Sequence[Mapping[str, Any]],
+    config: Mapping[str, Any],
+) -> None:
+    """Warn where the token for unknown words has no id in any file, and so is given one."""
+    declared = (config.get("added_tokens_decoder") or {}).values()
+    known = {*(entry["content"] for entry in added), *map(extra_content, declared)}
+    if token is not None and token not in ids and token not in known:
+        warnings.warn(
+            f"the vocabulary of {len(ids)} tokens has no {token!r}, which is the unk_token: its id "
+            "comes after those of the vocabulary. If the model has no such row, add the token, or "
+            "name the right one in tokenizer_config.json",
+            stacklevel=2,
+        )
 
 
 def add_missing(

@@ -14,8 +14,9 @@ Every read of `config.<field>` in a `modeling_*.py` file is classified by where 
 - anywhere else ("switch"): activations, attention patterns, positions, scales, branches.
 
 A field is listed where some read is of the last two kinds and none is a shape. `kwargs` that
-configuration classes take out by name, such as `rope_theta`, count as switches. A rate of dropout
-is told by its name, since it mostly reaches its layer through arguments of other names.
+configuration classes take out by name, such as `rope_theta`, count as switches. A rate of dropout,
+a seed and a loss are told by their names, since they mostly reach where they are used through
+arguments of other names.
 
 Beside these the list holds the first words that only listed fields have (`rope_...`), and other
 names of one field (`attribute_map`).
@@ -47,7 +48,10 @@ HEADER = """\
 FAMILY, FAMILY_READERS = 3, 50
 # Configs of other things than models.
 OTHER_CONFIGS = frozenset(["generation_config", "quantization_config", "cache_config"])
-DROPOUT = re.compile(r"dropout|pdrop|layerdrop|drop_(path|rate|prob)|(path|rate|prob)_drop")
+IDLE_NAME = re.compile(
+    r"dropout|pdrop|layerdrop|drop_(path|rate|prob)|(path|rate|prob)_drop"
+    r"|(^|_)(seed|loss|losses)(_|$)"
+)
 
 # Calls whose arguments are shapes of parameters, or count layers.
 SHAPED = frozenset(
@@ -203,14 +207,14 @@ class Found:
 
     def add_model(self, path: Path) -> None:
         for name, kind in Reads(path.read_text("utf-8")).kinds():
-            self.kinds[name].add(IDLE if DROPOUT.search(name) else kind)
+            self.kinds[name].add(IDLE if IDLE_NAME.search(name) else kind)
             self.readers[name].add(path.parent.name)
 
     def add_configuration(self, path: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name != "from_pretrained":
                 for name in filter(None, map(_taken, ast.walk(node))):
-                    if not DROPOUT.search(name):
+                    if not IDLE_NAME.search(name):
                         self.kinds[name].add("switch")
             elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "attribute_map":
                 for usual, theirs in ast.literal_eval(node.value).items():

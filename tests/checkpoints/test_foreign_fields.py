@@ -65,6 +65,7 @@ def test_strictness_can_be_chosen():
         ("use_relative_position", True), ("alibi", True), ("is_causal", True),
         ("layer_norm_epsilon", 1e-5), ("activation_function", "relu"), ("n_head", 4),
         ("vision_config", {"hidden_size": 4}), ("logit_scale", 2.5),
+        ("scale_attn_weights", False), ("scale_attn_weights", None),
     ],
 )  # fmt: skip
 def test_a_field_that_changes_other_architectures_is_refused_by_name(field, value):
@@ -82,6 +83,7 @@ def test_a_field_that_changes_other_architectures_is_refused_by_name(field, valu
         ("activation", "gelu"), ("layer_norm_epsilon", 1e-12), ("n_head", 2),
         # Seen in the tensors, or without a part in inference.
         ("embedding_size", 128), ("n_layers", 6), ("dim", 768), ("seq_classif_dropout", 0.2),
+        ("seed", 42), ("masked_loss", True), ("scale_attn_weights", True),
     ],
 )  # fmt: skip
 def test_a_listed_field_that_says_nothing_new_is_let_through(field, value):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import pytest
 
@@ -14,6 +15,7 @@ from inarch.errors import (
 )
 from inarch.text import Tokenizer, WordPieceTokenizer
 from inarch.text.sources import WORD_PIECE
+from inarch.text.spec import word_piece_spec
 
 
 def tokens(tokenizer, text, **settings):
@@ -228,3 +230,25 @@ def test_a_saved_tokenizer_loads_the_same(tmp_path, vocabulary):
 def test_a_vocabulary_that_cannot_be_used_is_refused(vocabulary, error, message):
     with pytest.raises(error, match=message):
         WordPieceTokenizer(vocabulary)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "vocab.json", "vocab.txt"])
+def test_an_unknown_token_without_an_id_is_warned_of_once_in_every_format(file, tmp_path):
+    ids = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "<s>": 4, "</s>": 5, "<pad>": 6}
+    if file == "vocab.txt":
+        (tmp_path / file).write_text("".join(f"{token}\n" for token in ids))
+    elif file == "vocab.json":
+        (tmp_path / file).write_text(json.dumps(ids | {"<mask>": 7}))
+        (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    else:
+        (tmp_path / file).write_text(json.dumps(word_piece_spec(list(ids), {})))
+    kind = "RobertaTokenizer" if file == "vocab.json" else "BertTokenizer"
+    config = {"tokenizer_class": kind, "unk_token": "[XYZ]"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Tokenizer.from_folder(tmp_path)
+    said = [
+        str(w.message) for w in caught if "no '[XYZ]', which is the unk_token" in str(w.message)
+    ]
+    assert len(said) == 1

@@ -8,6 +8,7 @@ from inarch.checkpoints.config import (
     PADDING_ROW,
     choice,
     inert,
+    only,
     rate,
     same,
 )
@@ -33,6 +34,7 @@ HUGGING_FACE = Source(
         same("sinusoidal_pos_embds", "sinusoidal_positions", False),
         *ENCODER_ONLY,
         PADDING_ROW,
+        only("layer_norm_eps", 1e-12, reason="a constant of the code, which the field repeats"),
         inert("dropout of the question answering head, for training", "qa_dropout"),
     ],
     weights=[
