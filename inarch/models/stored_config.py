@@ -9,10 +9,11 @@ from typing import Any
 from inarch.checkpoints.layout import Layout
 from inarch.checks import listed, shown
 from inarch.errors import ConfigError
+from inarch.file_names import SIDECAR_FILES
 from inarch.json_fields import OBJECT, field
 from inarch.models import registry
 from inarch.models.arguments import KERAS_ARGUMENTS, mutable_arguments
-from inarch.models.sidecar import CROSS_ENCODER, GENERAL
+from inarch.models.sidecar import CROSS_ENCODER
 
 
 def check_arguments(cls: type[Any], values: Mapping[str, Any], where: str) -> None:
@@ -40,10 +41,10 @@ def stored_layout(config: Mapping[str, Any], model: Any, where: str) -> Layout |
     if not value:
         return None
     layout = Layout.from_json(value)
-    if others := layout.beside.keys() - {*GENERAL, *CROSS_ENCODER}:
+    if others := layout.beside.keys() - {*SIDECAR_FILES, *CROSS_ENCODER}:
         raise ConfigError(
             f"{where}: 'layout' keeps {listed(sorted(others))}, which isn't written beside a "
-            f"model; it may keep {', '.join((*GENERAL, *CROSS_ENCODER))}"
+            f"model; it may keep {', '.join((*SIDECAR_FILES, *CROSS_ENCODER))}"
         )
     backbone = getattr(model, "backbone", model)
     known = [source.model_type for source in registry.of_backbone(type(backbone)).sources]

@@ -8,6 +8,7 @@ from inarch.checkpoints.config import ACTIVATIONS, choice, only, same
 from inarch.checkpoints.config_map import ConfigMap
 from inarch.checkpoints.foreign_fields import foreign_fields, is_nothing
 from inarch.errors import ConfigError
+from inarch.models import registry
 
 MAP = ConfigMap(
     (
@@ -121,6 +122,14 @@ def test_the_beginning_of_a_listed_name_counts_but_not_a_word_or_two():
 @pytest.mark.parametrize("value", [1, "x", True, [0, 1], {"a": {"b": [None, 2]}}])
 def test_something_is_not_nothing(value):
     assert not is_nothing(value)
+
+
+def test_a_constant_of_the_code_may_be_repeated_and_not_changed():
+    source = registry.by_model_type("distilbert")[1]
+    config = {"model_type": "distilbert", "layer_norm_eps": 1e-12}
+    assert source.arguments(config, ()) == source.arguments({"model_type": "distilbert"}, ())
+    with pytest.raises(ConfigError, match="layer_norm_eps"):
+        source.arguments(config | {"layer_norm_eps": 1e-5}, ())
 
 
 @pytest.mark.reference
