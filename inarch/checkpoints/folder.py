@@ -30,7 +30,26 @@ def replacing(folder: str | os.PathLike, overwrite: bool = False) -> Iterator[Pa
         CheckpointFileError: as `check_destination`, or the folder can't be written to; what was
             there stays as it was.
     """
-    folder = check_destination(folder, overwrite)
+    with _staged(check_destination(folder, overwrite), whole=True) as fresh:
+        yield fresh
+
+
+@contextlib.contextmanager
+def adding(folder: str | os.PathLike) -> Iterator[Path]:
+    """Yield an empty folder to write to, as `replacing` does, whose files are added to `folder`.
+
+    That may be any folder, such as the current directory: it stays, and its files change.
+
+    Raises:
+        CheckpointFileError: the folder can't be written to; what was there stays as it was.
+    """
+    check_path("folder", folder, "the name or the path of a folder to save to")
+    with _staged(Path(os.path.realpath(folder)), whole=False) as fresh:
+        yield fresh
+
+
+@contextlib.contextmanager
+def _staged(folder: Path, whole: bool) -> Iterator[Path]:
     remove_leftovers(folder)
     try:
         fresh, handle = _stage(folder)
@@ -39,7 +58,7 @@ def replacing(folder: str | os.PathLike, overwrite: bool = False) -> Iterator[Pa
     try:
         yield fresh
         sync(fresh)
-        publish(fresh, folder)
+        publish(fresh, folder, whole)
     except OSError as e:
         if isinstance(e, CheckpointFileError):
             raise

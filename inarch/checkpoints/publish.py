@@ -49,8 +49,14 @@ READERS_PATIENCE = 2.0
 _ATTEMPTS = 100
 
 
-def publish(fresh: Path, folder: Path) -> None:
-    """Give the files in `fresh` their place in `folder`, whatever is there by now."""
+def publish(fresh: Path, folder: Path, whole: bool = True) -> None:
+    """Give the files in `fresh` their place in `folder`, whatever is there by now.
+
+    Args:
+        fresh: the folder with the new files.
+        folder: the folder to save to, which need not be there.
+        whole: whether the folder itself may be exchanged for the new one.
+    """
     written = files_below(fresh)
     for _ in range(_ATTEMPTS):
         if not folder.exists():
@@ -70,16 +76,16 @@ def publish(fresh: Path, folder: Path) -> None:
             finish(folder)
             _take_modes(fresh, folder, written)
             with readers_gone(folder):
-                _put(fresh, folder, written)
+                _put(fresh, folder, written, whole)
             return
     raise CheckpointFileError(
         f"{folder} can't be written: other processes keep exchanging it; save again later"
     )
 
 
-def _put(fresh: Path, folder: Path, written: list[str]) -> None:
+def _put(fresh: Path, folder: Path, written: list[str], whole: bool) -> None:
     stale = stale_files(folder, written)
-    if not _exchange(fresh, folder, written, stale):
+    if not whole or not _exchange(fresh, folder, written, stale):
         _commit(fresh, folder, stale)
         finish(folder)
 

@@ -21,6 +21,7 @@ from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 from inarch.tasks.text_source import tokenizer_of
+from inarch.text.files import write_tokenizer_files
 from inarch.text.folder import has_tokenizer
 
 __all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]
@@ -101,6 +102,11 @@ def export(
             task.save_to_preset(folder, overwrite=overwrite)
         else:
             model = found.from_preset(checkpoint.path, ignore_fields=ignore_fields)
-            extra = tokenizer_of(checkpoint).save if texts else lambda _: None
-            save(model, folder, extra=extra, overwrite=overwrite)
+            files = tokenizer_of(checkpoint).files if texts else {}
+            save(
+                model,
+                folder,
+                extra=lambda fresh: write_tokenizer_files(fresh, files),
+                overwrite=overwrite,
+            )
         return Export(found.__name__, compare(checkpoint.weights, Path(folder)))

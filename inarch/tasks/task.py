@@ -27,6 +27,7 @@ from inarch.tasks.settings_file import NOTE, read_settings
 from inarch.tasks.text_model import TextModel
 from inarch.tasks.text_source import AUTO, TextSource, check_choice
 from inarch.text import Tokenizer
+from inarch.text.files import write_tokenizer_files
 from inarch.version import __version__
 
 
@@ -253,7 +254,7 @@ class Task(TextModel):
     def write_files(self, folder: Path) -> None:
         """Write what belongs to the preset beside config and weights."""
         if self.preprocessor:
-            self.preprocessor.tokenizer.save(folder)
+            write_tokenizer_files(folder, self.preprocessor.tokenizer.files)
         note: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}
         values = checked_values(self)
         if self.saved_settings:

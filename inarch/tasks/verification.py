@@ -19,6 +19,7 @@ from inarch.models.preset import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.tasks import auto
 from inarch.tasks.text_source import tokenizer_of
+from inarch.text.files import write_tokenizer_files
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
@@ -73,7 +74,7 @@ def verify_checkpoint(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             given.copy_to(folder)
             if auto.has_tokenizer(given.folder):
-                tokenizer_of(given).save(folder)
+                write_tokenizer_files(folder, tokenizer_of(given).files)
             given = checkpoint = stack.enter_context(Checkpoint(folder))
             source += ", in a copy in Hugging Face's format"
         task = auto.headed_task(given)

@@ -3,14 +3,14 @@
 import base64
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 import inarch.file_names as file_names
-from inarch.checks import check_path, listed, read_file
+from inarch.checkpoints.folder import adding
+from inarch.checks import listed, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 from inarch.json_fields import Kind, field, is_text, object_in
 from inarch.paths import check_file_name, resolve_inside
@@ -84,27 +84,27 @@ def text_at(path: str | os.PathLike) -> tuple[str, str]:
     return text_of({file.name: read_file(file)}, file.name), file.name
 
 
-def write_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
-    """Write `files` into `folder`, each replaced whole, so no half file is ever left."""
-    check_path("folder", folder, "the name or the path of a folder to save to")
+def save_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
+    """Save a tokenizer's files to a folder, as a whole or not at all.
+
+    The files of another tokenizer that was there are removed, since one of them may be read first.
+
+    Raises:
+        CheckpointFileError: the folder can't be written to; what was there stays as it was.
+    """
     check_names(files)
-    root = Path(folder)
+    with adding(folder) as fresh:
+        write_tokenizer_files(fresh, files)
+
+
+def write_tokenizer_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a tokenizer's files into a folder that is new and nobody's yet."""
+    check_names(files)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
-            handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=root)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.chmod(temporary, 0o644)
-                os.replace(temporary, root / name)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            (folder / name).write_bytes(data)
     except OSError as error:
-        raise CheckpointFileError(f"the tokenizer can't be written to {root}: {error}") from error
+        raise CheckpointFileError(f"the tokenizer can't be written to {folder}: {error}") from error
 
 
 def check_names(files: Mapping[str, bytes]) -> None:

@@ -260,8 +260,12 @@ class Tokenizer:
         return [self.decode(row, skip_special_tokens) for row in checked_rows(rows)]
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write the tokenizer's files, byte for byte as they were loaded."""
-        file_room.write_folder(folder, self.files)
+        """Write the tokenizer's files, byte for byte as loaded; those of another one are removed.
+
+        Raises:
+            CheckpointFileError: the folder can't be written to; what was there stays as it was.
+        """
+        file_room.save_folder(folder, self.files)
 
     def get_config(self) -> dict[str, Any]:
         """Everything as JSON values; `from_config` makes an equal tokenizer of it."""

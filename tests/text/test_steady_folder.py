@@ -7,7 +7,7 @@ import pytest
 from inarch.checkpoints import publish
 from inarch.checkpoints.folder import replacing
 from inarch.errors import CheckpointError
-from inarch.text import Tokenizer, folder
+from inarch.text import Tokenizer, WordPieceTokenizer, folder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="folders aren't held open there")
@@ -47,3 +47,30 @@ def test_a_tokenizer_that_is_broken_and_stays_is_read_once(tmp_path, monkeypatch
     with pytest.raises(CheckpointError, match=r"tokenizer_config\.json"):
         Tokenizer.from_folder(tmp_path / "model")
     assert calls.count("vocab.txt") == 1
+
+
+def test_a_tokenizer_that_is_saved_over_another_is_the_one_that_is_read(tmp_path):
+    save(tmp_path / "new", "new")
+    (tmp_path / "model" / "notes").mkdir(parents=True)
+    WordPieceTokenizer([*WORDS, "old"]).save(tmp_path / "model")
+    others = ["added_tokens.json", "README.md", "notes/a.txt"]
+    for name in others:
+        (tmp_path / "model" / name).write_text("{}")
+    Tokenizer.from_folder(tmp_path / "new").save(tmp_path / "model")
+    assert Tokenizer.from_folder(tmp_path / "model").get_vocabulary()[-1] == "new"
+    left = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert {path.relative_to(tmp_path / "model").as_posix() for path in left} == {
+        "vocab.txt", "tokenizer_config.json", "README.md", "notes/a.txt"
+    }  # fmt: skip
+
+
+def test_a_tokenizer_is_saved_to_the_current_directory_which_stays(tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    number = here.stat().st_ino
+    WordPieceTokenizer([*WORDS, "new"]).save(".")
+    WordPieceTokenizer([*WORDS, "newer"]).save(".")
+    assert Tokenizer.from_folder(".").get_vocabulary()[-1] == "newer"
+    assert here.stat().st_ino == number
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
