@@ -214,6 +214,7 @@ ENCODER_ONLY: tuple[Only, ...] = (
 )
 # Of every table of tokens.
 PADDING_ROW = inert("the padding token's row, which gets no gradient", "pad_token_id")
+TEXT_ENCODER: tuple[ConfigEntry, ...] = (*ENCODER_ONLY, PADDING_ROW)
 
 
 def _fits(value: Any, default: Any, least: int, most: float) -> bool:

@@ -99,6 +99,11 @@ def last_block(model, number):
     return [layer for layer in model.layers if layer.name.endswith(f"layer_{number}")][-1]
 
 
+def paths_of(model):
+    """Of all variables but the seeds of dropout, whose names count up in a process."""
+    return [v.path for v in model.variables if "seed_generator" not in v.path]
+
+
 def padding_mask(inputs):
     return next(array for name, array in inputs.items() if name.endswith("padding_mask"))
 
@@ -363,7 +368,7 @@ def test_keras_files_weights_and_clones(architecture, tmp_path):
     for other in (loaded, clone):
         assert type(other) is type(model)
         assert other.arguments == model.arguments
-        assert [v.path for v in other.variables] == [v.path for v in model.variables]
+        assert paths_of(other) == paths_of(model)
         assert [v.trainable for v in other.variables] == [v.trainable for v in model.variables]
     model.save_weights(tmp_path / "model.weights.h5")
     clone.load_weights(tmp_path / "model.weights.h5")

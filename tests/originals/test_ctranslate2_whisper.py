@@ -189,9 +189,9 @@ def test_a_config_with_a_model_type_is_hugging_faces_whatever_lies_beside(folder
         assert checkpoint.original is None
 
 
-def test_a_config_without_a_model_type_or_a_model_is_refused(folder):
+def test_a_folder_without_its_model_has_no_weights(folder):
     (folder / "model.bin").unlink()
-    with pytest.raises(ConfigError, match="model_type None; known here"):
+    with pytest.raises(CheckpointFileError, match=r"holds no weights .*looked for model\.safe"):
         Backbone.from_preset(folder)
 
 

@@ -344,7 +344,6 @@ def test_every_command_says_in_one_line_what_is_wrong(name, content, said, folde
     [
         (None, "holds no tokenizer"),
         (b"", "the vocabulary is empty"),
-        (b"a\nb\n", "has no '[UNK]'"),
         (b"\xff\xfe", "vocab.txt isn't UTF-8 text"),
     ],
 )

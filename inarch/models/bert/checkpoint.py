@@ -2,15 +2,7 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import (
-    ACTIVATIONS,
-    ENCODER_ONLY,
-    PADDING_ROW,
-    choice,
-    inert,
-    rate,
-    same,
-)
+from inarch.checkpoints.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
 from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.source import Head, Source
 
@@ -41,8 +33,7 @@ HUGGING_FACE = Source(
         same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 2),
-        *ENCODER_ONLY,
-        PADDING_ROW,
+        *TEXT_ENCODER,
         inert(
             "settings of Google's TensorFlow code that no version reads",
             "directionality", "pooler_fc_size", "pooler_num_attention_heads",

@@ -1,14 +1,6 @@
 """ELECTRA as transformers stores it (models/electra/modeling_electra.py)."""
 
-from inarch.checkpoints.config import (
-    ACTIVATIONS,
-    ENCODER_ONLY,
-    PADDING_ROW,
-    choice,
-    inert,
-    rate,
-    same,
-)
+from inarch.checkpoints.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
 from inarch.checkpoints.rule import dense, norm, rule, tied, when
 from inarch.checkpoints.source import Head, Source
 from inarch.models.bert import checkpoint as bert
@@ -32,8 +24,7 @@ HUGGING_FACE = Source(
         same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         same("max_position_embeddings", "max_sequence_length", 512),
         same("type_vocab_size", "num_segments", 2),
-        *ENCODER_ONLY,
-        PADDING_ROW,
+        *TEXT_ENCODER,
         inert(
             "settings of the multiple choice head, for which there is no task",
             "summary_activation", "summary_first_dropout", "summary_last_dropout",
