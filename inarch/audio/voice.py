@@ -51,6 +51,8 @@ def voice_spans(audio: Any, model: bool | str | os.PathLike[str] = True) -> list
         MissingExtraError: a path is given and onnxruntime isn't installed.
     """
     samples = check_waveform(audio).astype(np.float32, copy=False)
+    if isinstance(model, np.bool_):
+        model = bool(model)
     path = find_silero() if model is True else Path(model) if model else None
     if path is None:
         if model is True:

@@ -56,7 +56,7 @@ Model = Annotated[
 ]
 Language = Annotated[
     str | None,
-    typer.Option(help="Code or English name; else the model's own, or detected."),
+    typer.Option(help="Code or English name; auto: detect it; else the model's own, or detected."),
 ]
 TaskName = Annotated[
     Kind | None,
@@ -64,7 +64,10 @@ TaskName = Annotated[
 ]
 Batch = Annotated[
     int | None,
-    typer.Option(min=1, help="Hear so many windows at once: quicker, each without the others."),
+    typer.Option(
+        min=1,
+        help="Decode so many windows at once: quicker; none knows the text of others.",
+    ),
 ]
 Threads = Annotated[
     int, typer.Option(min=0, help="Compute on so many processors; 0 takes all that are there.")
@@ -132,8 +135,8 @@ NoSpeechThreshold = Annotated[Any, number("Above it an improbable window counts 
 # --- windows -------------------------------------------------------------------------------------
 
 Prompt = Annotated[str | None, option("Text that comes before, such as names to expect.")]
-CarryPrompt = Annotated[bool, option("Tell it to every window.", "--carry-initial-prompt")]
-Condition = Annotated[bool, option("Tell each window the text before it.")]
+CarryPrompt = Annotated[bool, option("Put it before every window.", "--carry-initial-prompt")]
+Condition = Annotated[bool, option("Put the text before each window into its prompt.")]
 Clips = Annotated[str, option("Seconds to hear, as start,end,start,end,...")]
 SkipSilence = Annotated[bool, option("Pass over windows without any sound.")]
 VadFilter = Annotated[
@@ -148,7 +151,9 @@ Multilingual = Annotated[bool, option("Detect the language of each window.", "--
 Words = Annotated[bool, option("Time words, too.", "--word-timestamps")]
 Prepended = Annotated[str, option("Marks that belong to the next word.")]
 Appended = Annotated[str, option("Marks that belong to the word before.")]
-SilenceThreshold = Annotated[Any, number("Skip silence of more seconds around invented words.")]
+SilenceThreshold = Annotated[
+    Any, number("Skip silence of more seconds around invented words; no batches.")
+]
 Highlight = Annotated[
     bool, option("Underline words in subtitles as they are said.", "--highlight-words")
 ]

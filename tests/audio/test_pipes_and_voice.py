@@ -100,6 +100,14 @@ def test_a_pause_parts_spans_from_two_seconds_on():
     assert second == (104 * WINDOW - 6400, 144 * WINDOW)
 
 
+def test_flags_of_numpy_are_flags(monkeypatch):
+    monkeypatch.setattr(voice, "find_silero", lambda: None)
+    audio = np.zeros(16000, np.float32)
+    with pytest.warns(UserWarning, match="by level"):
+        assert voice.voice_spans(audio, np.True_) == []
+    assert voice.voice_spans(audio, np.False_) == []
+
+
 def test_without_silero_speech_is_found_by_level_which_is_told(monkeypatch):
     monkeypatch.setattr(voice, "find_silero", lambda: None)
     sound = np.zeros(5 * 16000, np.float32)

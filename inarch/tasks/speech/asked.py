@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from inarch.errors import InputError
+from inarch.audio import WINDOW_FRAMES
+from inarch.checks import shown
+from inarch.errors import ConfigError, InputError
 from inarch.tasks.speech import kinds
-from inarch.tasks.speech.configs import declared_prompt
+from inarch.tasks.speech.configs import GENERATION, declared_prompt, declared_value
 from inarch.tasks.speech.options import TASK, TIMESTAMPS, DecodingOptions, Settings, Thresholds
-from inarch.tasks.speech.windows import SECONDS_PER_TIMESTAMP
+from inarch.tasks.speech.windows import FRAMES_PER_TIMESTAMP, SECONDS_PER_TIMESTAMP
 from inarch.text import WhisperTokenizer
 from inarch.text.languages import language_code
 
@@ -24,8 +26,12 @@ DECODING = frozenset(f.name for f in fields(DecodingOptions)) - {
     "prompt",
 }
 FURTHER = frozenset({"without_timestamps"})  # fmt: skip
+# The language that asks for detection, whatever the checkpoint declares.
+AUTO = "auto"
 # Where generation_config.json doesn't say it: a second.
 LATEST_START = 50
+# Of `DecodingOptions`: generation_config.json has these under the same names.
+DECLARED = ("repetition_penalty", "no_repeat_ngram_size")
 
 
 def options_of(
@@ -40,8 +46,8 @@ def options_of(
 ) -> tuple[DecodingOptions, Settings]:
     """How windows are decoded and put together.
 
-    The language stays None where it is to be detected. A language or task that isn't given is the
-    checkpoint's own.
+    The language stays None where it is to be detected, which "auto" asks for. A language or task
+    that isn't given is the checkpoint's own, and so are the rules against repetition.
 
     Args:
         tokenizer: the model's.
@@ -50,6 +56,7 @@ def options_of(
 
     Raises:
         InputError: an option is unknown, or has a value that can't be used with this model.
+        ConfigError: a value of generation_config.json isn't of its kind, or of this model.
     """
     unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING - FURTHER)
     if unknown:
@@ -58,8 +65,7 @@ def options_of(
     if timestamps not in TIMESTAMPS:
         raise InputError(f'timestamps is {timestamps!r}; give None, "segment" or "word"')
     with_times = _with_timestamps(timestamps, options.get("without_timestamps"), batched)
-    latest = generation.get("max_initial_timestamp_index", LATEST_START)
-    own = {"max_initial_timestamp": latest and latest * SECONDS_PER_TIMESTAMP}
+    own = _declared_options(generation)
     own |= {name: options[name] for name in DECODING & options.keys()}
     own |= _as_tokens(tokenizer, own)
     limits = {name: options[given] for given, name in THRESHOLDS.items() if given in options}
@@ -69,14 +75,56 @@ def options_of(
         words=timestamps == "word",
         **{name: options[name] for name in SETTINGS & options.keys()},
     )
+    if batched:
+        _check_batched(settings)
+    detect = isinstance(language, str) and language.lower() == AUTO
+    language = None if detect else language
     if settings.multilingual:
         _check_multilingual(tokenizer, language, batched)
-    declared_language, declared_task = declared_prompt(generation, tokenizer)
-    task = declared_task if task is None else task
-    if language is None and not settings.multilingual:
-        language = declared_language
-    code = asked_language(tokenizer, language, task)
+    code, task = _prompt(tokenizer, generation, language, task, detect or settings.multilingual)
     return DecodingOptions(language=code, task=task, timestamps=with_times, **own), settings
+
+
+def _declared_options(generation: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of decoding that generation_config.json gives defaults for."""
+    latest = declared_value(generation, "max_initial_timestamp_index", LATEST_START)
+    if latest is not None:
+        latest = min(latest, WINDOW_FRAMES // FRAMES_PER_TIMESTAMP) * SECONDS_PER_TIMESTAMP
+    found = {name: declared_value(generation, name) for name in DECLARED}
+    found = {name: value for name, value in found.items() if value is not None}
+    return {"max_initial_timestamp": latest, **found}
+
+
+def _prompt(
+    tokenizer: WhisperTokenizer,
+    generation: Mapping[str, Any],
+    language: str | None,
+    task: str | None,
+    detect: bool,
+) -> tuple[str | None, str]:
+    """The code of the language, None to detect it, and the task; declared where not given."""
+    declared_language, declared_task = declared_prompt(generation, tokenizer)
+    chosen_language = declared_language if language is None and not detect else language
+    chosen_task = declared_task if task is None else task
+    try:
+        return asked_language(tokenizer, chosen_language, chosen_task), chosen_task
+    except InputError as e:
+        if (chosen_language, chosen_task) == (language, task):
+            raise
+        # Whether what is given is at fault: it would be so without the checkpoint's, too.
+        asked_language(tokenizer, language, task or "transcribe")
+        raise ConfigError(
+            f"{GENERATION} declares language={shown(declared_language)} and "
+            f"task={shown(declared_task)}, and {e}; or give language and task"
+        ) from e
+
+
+def _check_batched(settings: Settings) -> None:
+    if settings.hallucination_silence_threshold is not None:
+        raise InputError(
+            f"hallucination_silence_threshold is {settings.hallucination_silence_threshold}, and "
+            "batched=True decodes windows that don't follow one another; leave one of them out"
+        )
 
 
 def _with_timestamps(timestamps: str | None, without: Any, batched: bool) -> bool:

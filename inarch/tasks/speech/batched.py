@@ -1,6 +1,6 @@
-"""Many windows of many recordings at once: quick, and each window hears itself alone.
+"""Many windows of many recordings at once: quick, and no window is prompted with another's text.
 
-Silence between spans of speech isn't heard. Windows are filled with neighbouring spans, so that
+Silence between spans of speech isn't decoded. Windows are filled with neighbouring spans, so that
 few are needed (WhisperX, arXiv:2303.00747, section 2). Where a model stops before the speech of a
 window does, the rest is a window of a later batch.
 """
@@ -43,7 +43,7 @@ class Stretch:
         start: first frame.
         size: number of frames.
         speech: spans of frames that may hold speech, in order; parts outside don't count.
-        timed: whether it is decoded with timestamps even where none are asked for.
+        timed: whether it is decoded with timestamps even where the options have none.
     """
 
     recording: int
@@ -58,7 +58,7 @@ class Stretch:
 
     @property
     def spoken(self) -> float:
-        """Seconds of it that may be speech."""
+        """Seconds of the stretch that may be speech."""
         end = self.start + self.size
         inside = (min(b, end) - max(a, self.start) for a, b in self.speech)
         return seconds(sum(max(0, frames) for frames in inside))
@@ -75,7 +75,7 @@ class Heard:
 def stretches(index: int, audio: np.ndarray, settings: Settings) -> list[Stretch]:
     """The stretches of recording `index`, samples at 16 kHz, that hold speech."""
     frames = len(audio) // HOP
-    spans = _to_hear(audio, settings)
+    spans = _spans_to_decode(audio, settings)
     # Silence that is decoded on demand isn't speech that a window may leave out.
     spoken = spans if settings.skip_silence or settings.vad_filter else speech_spans(audio)
     speech = tuple((start // HOP, -(-end // HOP)) for start, end in spoken)
@@ -92,8 +92,8 @@ def stretches(index: int, audio: np.ndarray, settings: Settings) -> list[Stretch
     return found
 
 
-def _to_hear(audio: np.ndarray, settings: Settings) -> list[Span]:
-    """Spans of samples at 16 kHz, short enough for a window."""
+def _spans_to_decode(audio: np.ndarray, settings: Settings) -> list[Span]:
+    """Spans of samples at 16 kHz, each short enough for a window."""
     if settings.vad_filter:
         return cut_spans(voice_spans(audio, settings.vad_filter), audio)
     whole = [(0, len(audio))] if len(audio) else []
@@ -107,7 +107,7 @@ def hear_batch(
     options: DecodingOptions,
     settings: Settings,
 ) -> list[Heard]:
-    """What is heard in each stretch of a batch, segments numbered later.
+    """Decode a batch of stretches; the segments are numbered later.
 
     All stretches of a batch are `timed`, or none is.
     """
@@ -121,7 +121,7 @@ def hear_batch(
     results = decode_with_fallback(model, encoded, len(batch), options, settings)
     heard = []
     for row, (stretch, result) in enumerate(zip(batch, results, strict=True)):
-        found, rest = _read(stretch, result, options, settings, model)
+        found, rest = _split_result(stretch, result, options, settings, model)
         segments = segments_of(found, result, stretch.start, model.tokenizer) if found else []
         if settings.words and segments:
             time_segments(
@@ -134,14 +134,14 @@ def hear_batch(
     return heard
 
 
-def _read(
+def _split_result(
     stretch: Stretch,
     result: Decoded,
     options: DecodingOptions,
     settings: Settings,
     model: WindowModel,
 ) -> tuple[Cut | None, Stretch | None]:
-    """The pieces of a stretch, None where nothing is said, and what is left of it to decode."""
+    """The segments of a decoded stretch, None for a silent one, and the stretch left to decode."""
     if settings.thresholds.silent(result):
         return None, None
     if not options.timestamps:
@@ -151,16 +151,16 @@ def _read(
         return _whole(cut(result.tokens, model.tokenizer.timestamp_begin, stretch.size),
                       stretch, model), None  # fmt: skip
     found = cut(result.tokens, model.tokenizer.timestamp_begin, stretch.size)
-    told = _told(found)
-    if 0 < told < stretch.size:
-        rest = stretch.after(told)
+    covered = frames_covered(found)
+    if 0 < covered < stretch.size:
+        rest = stretch.after(covered)
         if rest.spoken > (0 if found.rest else UNSPOKEN):
             return replace(found, rest=[]), rest
     return _whole(found, stretch, model), None
 
 
-def _told(found: Cut) -> int:
-    """How many frames of a window its finished pieces tell of, up to the last timestamp."""
+def frames_covered(found: Cut) -> int:
+    """Frames of a window up to the last timestamp of its finished segments."""
     return round(max((piece.end for piece in found.pieces), default=0.0) * FRAMES_PER_SECOND)
 
 

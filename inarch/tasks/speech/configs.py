@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inarch.audio import HOP, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SAMPLES
-from inarch.checks import shown
-from inarch.errors import ConfigError
+from inarch.json_fields import INDEX, TEXT, Kind, field, is_number, is_size, is_whole
 from inarch.text import WhisperTokenizer
 
 GENERATION = "generation_config.json"
 PREPROCESSOR = "preprocessor_config.json"
+CONFIG = "config.json"
 # Where there is no generation_config.json, these of config.json count.
 IN_CONFIG = ("forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens")
+
+
+def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list | tuple) and all(map(fits, value))
+
+
+def _is_forced(pair: Any) -> bool:
+    is_pair = isinstance(pair, list | tuple) and len(pair) == 2
+    return is_pair and is_whole(pair[0]) and (pair[1] is None or is_whole(pair[1]))
+
+
+_TOKEN_IDS = Kind("a list of token ids", lambda value: _is_list(value, is_whole))
+# The fields of generation_config.json that transcription reads.
+KINDS = {
+    "language": TEXT,
+    "task": TEXT,
+    "forced_decoder_ids": Kind(
+        "a list of [position, token id]", lambda value: _is_list(value, _is_forced)
+    ),
+    "suppress_tokens": _TOKEN_IDS,
+    "begin_suppress_tokens": _TOKEN_IDS,
+    "max_initial_timestamp_index": INDEX,
+    "alignment_heads": Kind(
+        "a list of [layer, head]",
+        lambda value: _is_list(value, lambda pair: _is_list(pair, is_size) and len(pair) == 2),
+    ),
+    "repetition_penalty": Kind("a number above 0", lambda value: is_number(value) and value > 0),
+    "no_repeat_ngram_size": INDEX,
+}
 
 
 def generation_config(tokenizer: WhisperTokenizer | None, max_length: int) -> dict[str, Any]:
@@ -67,14 +96,30 @@ def preprocessor_config(num_mels: int) -> dict[str, Any]:
 
 
 def declared_generation(generation: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of generation_config.json; without it, what config.json holds of it.
+    """The content of generation_config.json; without it, the fields of it that config.json has.
 
     Args:
         generation: the content of generation_config.json, empty where there is no such file.
         config: the content of config.json.
+
+    Raises:
+        ConfigError: such a field of config.json isn't of its kind.
     """
-    found = generation or {n: config[n] for n in IN_CONFIG if config.get(n) is not None}
-    return dict(found)
+    if generation:
+        return dict(generation)
+    values = {name: field(config, name, KINDS[name], None, where=CONFIG) for name in IN_CONFIG}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def declared_value(generation: Mapping[str, Any], name: str, absent: Any = None) -> Any:
+    """The value of a field in `KINDS`, None where it is null, and `absent` where it isn't there.
+
+    Raises:
+        ConfigError: it isn't of its kind.
+    """
+    if name not in generation:
+        return absent
+    return field(generation, name, KINDS[name], None, where=GENERATION)
 
 
 def declared_prompt(
@@ -87,12 +132,10 @@ def declared_prompt(
     Raises:
         ConfigError: a value isn't of its kind.
     """
-    language, task = generation.get("language"), generation.get("task")
-    for name, value in {"language": language, "task": task}.items():
-        if not isinstance(value, str | None):
-            raise ConfigError(f"{GENERATION} has {name}={shown(value)}; it must be a string")
+    language, task = declared_value(generation, "language"), declared_value(generation, "task")
     if language is None and task is None:
-        language, task = _forced_prompt(generation.get("forced_decoder_ids"), tokenizer)
+        forced = declared_value(generation, "forced_decoder_ids") or ()
+        language, task = _forced_prompt(forced, tokenizer)
     if not tokenizer.is_multilingual:
         # Some English-only checkpoints name a task, which is the only one they have.
         return None, task or "transcribe"
@@ -101,14 +144,10 @@ def declared_prompt(
     return language, task or "transcribe"
 
 
-def _forced_prompt(forced: Any, tokenizer: WhisperTokenizer) -> tuple[str | None, str | None]:
+def _forced_prompt(
+    forced: Sequence[Sequence[Any]], tokenizer: WhisperTokenizer
+) -> tuple[str | None, str | None]:
     """Language and task among forced tokens, `[[1, 50259], [2, 50359], [3, 50363]]`."""
-    if forced is None:
-        return None, None
-    if not isinstance(forced, list) or not all(map(_is_forced, forced)):
-        raise ConfigError(
-            f"forced_decoder_ids is {shown(forced)}; it must be a list of [position, token id]"
-        )
     token_ids = {token_id for _, token_id in forced}
     codes = [code for code, token_id in tokenizer.languages.items() if token_id in token_ids]
     tasks = {tokenizer.transcribe: "transcribe", tokenizer.translate: "translate"}
@@ -116,12 +155,3 @@ def _forced_prompt(forced: Any, tokenizer: WhisperTokenizer) -> tuple[str | None
     if not tokenizer.is_multilingual:
         return None, None
     return next(iter(codes), None), next(iter(named), None)
-
-
-def _is_forced(pair: Any) -> bool:
-    return (
-        isinstance(pair, list)
-        and len(pair) == 2
-        and type(pair[0]) is int
-        and (pair[1] is None or type(pair[1]) is int)
-    )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from inarch.audio import WINDOW_FRAMES
-from inarch.errors import InputError
+from inarch.errors import ConfigError, InputError
 from inarch.generation import (
     Generator,
     Greedy,
@@ -21,8 +21,10 @@ from inarch.generation import (
 )
 from inarch.generation.compiled import function_of_model
 from inarch.models.whisper.decoder import WhisperDecoder
+from inarch.tasks.activation import softmax
 from inarch.tasks.forward import compiled, compiles_per_shape
 from inarch.tasks.speech.alignment import alignment_matrix, time_words
+from inarch.tasks.speech.configs import GENERATION, declared_value
 from inarch.tasks.speech.options import Decoded, DecodingOptions
 from inarch.tasks.speech.rules import rules_of
 from inarch.tasks.speech.windows import FRAMES_PER_TIMESTAMP
@@ -92,7 +94,7 @@ class Listener:
         rows = len(encoded["output"])
         filled = self._filled(encoded, rows)
         prefix = self._prefix(options, len(start))
-        prompt = [*self._told(options), *start, *prefix]
+        prompt = [*self._prompt_tokens(options), *start, *prefix]
         generated = self._generator.generate(
             [prompt] * _filled(rows),
             context=filled["context"],
@@ -102,7 +104,7 @@ class Listener:
             watch=-len(start) - len(prefix),
         )
         assert generated.watched is not None
-        silence = _softmax(generated.watched)[:, self.tokenizer.no_speech]
+        silence = softmax(generated.watched)[:, self.tokenizer.no_speech]
         return [
             self._decoded(tokens, float(total), float(silent), options)
             for tokens, total, silent in zip(
@@ -111,7 +113,7 @@ class Listener:
         ]
 
     def languages(self, encoded: Any) -> list[dict[str, float]]:
-        """How likely each language is, likeliest first, for each window."""
+        """Probabilities of the languages, likeliest first, for each window."""
         rows = len(encoded["output"])
         codes = self.tokenizer.languages
         generated = self._generator.generate(
@@ -122,7 +124,7 @@ class Listener:
             watch=-1,
         )
         assert generated.watched is not None
-        chances = _softmax(generated.watched[:rows, list(codes.values())])
+        chances = softmax(generated.watched[:rows, list(codes.values())])
         return [
             dict(sorted(zip(codes, map(float, row), strict=True), key=lambda x: x[1], reverse=True))
             for row in chances
@@ -140,7 +142,7 @@ class Listener:
         logits, scores = self._attended(filled, encoded["output"])
         first, last = len(start), len(whole)
         # The token after each position is the one that its logits are about.
-        chances = _softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
+        chances = softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
         matrix = alignment_matrix(_numpy(scores)[0, :, :last], frames)[first:-1]
         words, parts = self.tokenizer.split_to_words([*tokens, end], options.language)
         return time_words(matrix, words, parts, chances[np.arange(len(tokens)), tokens].tolist())
@@ -150,19 +152,19 @@ class Listener:
     def _start(self, options: DecodingOptions) -> tuple[int, ...]:
         return self.tokenizer.start_sequence(options.language, options.task, options.timestamps)
 
-    def _told(self, options: DecodingOptions) -> list[int]:
-        """The tokens before the start: hotwords, and what was said before; as many as fit."""
+    def _prompt_tokens(self, options: DecodingOptions) -> list[int]:
+        """Tokens before the start: hotwords and the text of windows before; as many as fit."""
         hotwords, limit = options.hotwords[: self.prompt_limit], self.prompt_limit
         if not hotwords and not options.prompt:
             return []
-        # Beside hotwords a quarter of the positions is kept for what is said.
+        # Beside hotwords a quarter of the positions is kept for the window's own text.
         room = 3 * self._decoder.max_length // 4 - len(hotwords) - len(self._start(options)) - 1
         limit = min(limit, max(room, 0)) if hotwords else limit
         before = options.prompt[-limit:] if limit else ()
         return [self.tokenizer.start_of_prev, *hotwords, *before]
 
     def _prefix(self, options: DecodingOptions, start: int) -> tuple[int, ...]:
-        """The tokens after the start of `start` tokens; with a most of new tokens, what fits."""
+        """Tokens after the `start` tokens of the start; with `max_tokens`, the last that fit."""
         half = self._decoder.max_length // 2
         room = half - options.max_tokens if options.max_tokens is not None else 0
         prefix = options.prefix[-room:] if room > 0 else options.prefix
@@ -189,10 +191,16 @@ class Listener:
         return Greedy()
 
     def _alignment_heads(self) -> Sequence[Sequence[int]]:
-        """The heads that follow the audio; the original takes those of the last half of layers."""
+        """The heads that follow the audio; by default those of the last half of the layers."""
         layers, heads = self._sizes["num_decoder_layers"], self._sizes["num_decoder_heads"]
-        said = self.generation.get("alignment_heads")
-        return said or list(product(range(layers // 2, layers), range(heads)))
+        declared = declared_value(self.generation, "alignment_heads")
+        for layer, head in declared or ():
+            if layer >= layers or head >= heads:
+                raise ConfigError(
+                    f"{GENERATION}: 'alignment_heads' has [{layer}, {head}], and the model has "
+                    f"{layers} layers of {heads} heads; remove it, or all of them"
+                )
+        return declared or list(product(range(layers // 2, layers), range(heads)))
 
     # --- results -------------------------------------------------------------------------------
 
@@ -217,9 +225,3 @@ def _filled(rows: int) -> int:
 
 def _numpy(tensor: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(tensor)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(logits)
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)

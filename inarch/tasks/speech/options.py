@@ -85,7 +85,7 @@ class DecodingOptions:
             `max_tokens` as many of the last count as leave room for these.
         hotwords: tokens that every window's prompt begins with, before `prompt`.
         repetition_penalty: above 1 tokens of the window are less likely to come again
-            (arXiv:1909.05858).
+            (arXiv:1909.05858). It and the next are by default as generation_config.json says.
         no_repeat_ngram_size: sequences of so many tokens come but once in a window; 0 for no rule.
         seed: of what is drawn above temperature 0.
     """
@@ -191,16 +191,18 @@ class Settings:
     Attributes:
         temperatures: tried in this order until an answer is good enough.
         thresholds: when an answer isn't.
-        condition_on_previous_text: whether each window is told the text before it.
+        condition_on_previous_text: whether the text before a window is in its prompt; never where
+            windows are batched.
         initial_prompt: text that the first window is told, such as names to expect.
-        carry_initial_prompt: whether every window is told it.
+        carry_initial_prompt: whether it is in the prompt of every window; always where windows are
+            batched.
         words: whether words are timed.
         prepend_punctuations: marks that belong to the word after them.
         append_punctuations: marks that belong to the word before them.
         clips: stretches to transcribe, as seconds `(start, end)`; an end of None is the
             recording's.
         hallucination_silence_threshold: skip silence longer than this many seconds where words
-            around it look invented; needs `words`.
+            around it look invented; needs `words`, and windows that aren't batched.
         skip_silence: whether windows without any sound are passed over undecoded.
         vad_filter: whether only spans of speech are heard; or the path of Silero's ONNX model,
             which finds them (see `inarch.audio.voice`).

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from inarch.audio import (
+    HOP,
     SAMPLE_RATE,
     WINDOW_FRAMES,
     WINDOW_SAMPLES,
@@ -25,8 +26,11 @@ from inarch.tasks.preprocessor import checked_length
 from inarch.tasks.speech.windows import Recording
 from inarch.text import Tokenizer, WhisperTokenizer
 
-# Zeros behind a sound, so that its last frames see silence, not a reflection; more change nothing.
-SILENCE = 400
+# Zeros behind a sound, so that its last frames see silence, not a reflection, and the last frame
+# sees silence alone; more would change nothing.
+SILENCE = 800
+# Each log-mel feature of a recording that is silent throughout.
+ALL_SILENT = -1.5
 
 
 class SpeechPreprocessor(ReadOnlyArguments):
@@ -56,11 +60,11 @@ class SpeechPreprocessor(ReadOnlyArguments):
 
     def recording(self, audio: np.ndarray) -> Recording:
         """The features of samples `[samples]` at 16 kHz."""
-        mel = (
-            log_mel_spectrogram(audio, self.num_mels, padding=SILENCE)
-            if audio.any()
-            else np.zeros((self.num_mels, len(audio) // (SAMPLE_RATE // 100)), np.float32)
-        )
+        if audio.any():
+            mel = log_mel_spectrogram(audio, self.num_mels, padding=SILENCE)
+        else:
+            frames = (len(audio) + SILENCE) // HOP
+            mel = np.full((self.num_mels, frames), ALL_SILENT, np.float32)
         return Recording.of(audio, mel)
 
     def features(self, audio: np.ndarray) -> np.ndarray:

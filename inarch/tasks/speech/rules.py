@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inarch.audio import SAMPLE_RATE, WINDOW_SAMPLES
 from inarch.generation import (
     NoRepeatNgrams,
     RepetitionPenalty,
@@ -13,9 +14,13 @@ from inarch.generation import (
     SuppressAtFirst,
     TimestampRule,
 )
+from inarch.tasks.speech.configs import declared_value
 from inarch.tasks.speech.options import DecodingOptions
 from inarch.tasks.speech.windows import SECONDS_PER_TIMESTAMP
 from inarch.text import WhisperTokenizer
+
+# Seconds of a window: a later start is no limit, and may be too large for a tensor.
+LONGEST = WINDOW_SAMPLES / SAMPLE_RATE
 
 
 def rules_of(
@@ -39,11 +44,12 @@ def rules_of(
     if options.no_repeat_ngram_size:
         rules.append(NoRepeatNgrams(options.no_repeat_ngram_size))
     if options.suppress_blank:
-        blank = generation.get("begin_suppress_tokens", tokenizer.suppress_blank)
+        blank = declared_value(generation, "begin_suppress_tokens", tokenizer.suppress_blank)
         rules.append(SuppressAtFirst(_in_vocabulary(blank, vocabulary_size)))
     if options.suppress_tokens:
         own = _in_vocabulary(
-            generation.get("suppress_tokens", tokenizer.non_speech_tokens), vocabulary_size
+            declared_value(generation, "suppress_tokens", tokenizer.non_speech_tokens),
+            vocabulary_size,
         )
         rules.append(Suppress(_suppressed(options.suppress_tokens, own, tokenizer)))
     if options.timestamps:
@@ -53,7 +59,7 @@ def rules_of(
                 tokenizer.timestamp_begin,
                 tokenizer.end_of_text,
                 tokenizer.no_timestamps,
-                None if latest is None else round(latest / SECONDS_PER_TIMESTAMP),
+                None if latest is None else round(min(latest, LONGEST) / SECONDS_PER_TIMESTAMP),
             )
         )
     return tuple(rules)

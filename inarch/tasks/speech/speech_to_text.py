@@ -171,15 +171,18 @@ class SpeechToText(OverTokens):
             batch_size: windows that are heard at once, 8 where not given; where `batched`.
             verbose: progress bar; by default on a terminal only.
             steps, callbacks: of prepared inputs alone.
-            language: code or English name; where not given, that of generation_config.json; where
-                there is none, it is detected.
+            language: code or English name; "auto" to detect it, by the first 30 s with
+                `skip_silence=False`, else by the first window of 30 s with any sound. Where not
+                given, that of generation_config.json; where there is none, it is detected.
             task: "transcribe", or "translate" into English; where not given, that of
                 generation_config.json, else "transcribe".
             timestamps: "word" times words; "segment" has every batched window tell times, which
                 None leaves out. Without `batched` there are always times of segments.
             temperature: 0 for the likeliest tokens; of several, the next is tried when a text
                 repeats itself or is improbable.
-            batched: whether windows are heard in batches.
+            batched: whether windows are decoded in batches. Each is prompted with
+                `initial_prompt` and none with the text before it, whatever `carry_initial_prompt`
+                and `condition_on_previous_text` say.
             sample_rate: samples per second of arrays, 16,000 by default.
             on_segment: called with each segment as soon as its window was heard; where `batched`,
                 once its sound is finished.
@@ -230,7 +233,9 @@ class SpeechToText(OverTokens):
         return self._transcriber.stream(heard(source, 0, sample_rate), decoding, settings)
 
     def detect_language(self, x: Any, sample_rate: int | None = None) -> list[dict[str, float]]:
-        """How likely each language is, likeliest first, for each sound, by its first 30 s.
+        """Probabilities of the languages, likeliest first, for each sound.
+
+        They are those of its first window of 30 s with any sound.
 
         Raises:
             InputError: an English-only model.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from inarch.audio import HOP, WINDOW_FRAMES
+from inarch.audio import HOP
 from inarch.tasks.speech.batched import Stretch, hear_batch, stretches
 from inarch.tasks.speech.listener import Listener
 from inarch.tasks.speech.options import DecodingOptions, Settings
@@ -17,12 +17,12 @@ from inarch.tasks.speech.timeline import Timeline
 from inarch.tasks.speech.transcript import Segment, Transcript
 from inarch.tasks.speech.windows import Recording, seconds
 
-# Told which sound is at which share of its length.
+# Called with the index of a sound and the share of its length that is done.
 Bar = Callable[[int, float], None]
 
 
 class Transcriber:
-    """Transcripts of samples `[samples]` at 16 kHz; the language is detected where none is said.
+    """Transcripts of samples `[samples]` at 16 kHz; the language is detected where none is given.
 
     Args:
         listener: the model.
@@ -35,7 +35,7 @@ class Transcriber:
 
     def languages(self, audio: np.ndarray) -> dict[str, float]:
         """How likely each language is, likeliest first, by the first window with any sound."""
-        return self._languages(self.preprocessor.recording(audio))
+        return self._languages(self.preprocessor.recording(audio), skip_silence=True)
 
     def stream(
         self, audio: np.ndarray, decoding: DecodingOptions, settings: Settings
@@ -76,7 +76,7 @@ class Transcriber:
         """The transcripts of several sounds, by their stretches of speech, `batch_size` at once."""
         recordings = [self.preprocessor.recording(audio) for audio in sounds]
         languages = [
-            decoding.language or next(iter(self._languages(recording))) for recording in recordings
+            decoding.language or self._language(recording, settings) for recording in recordings
         ]
         waiting = [s for i, audio in enumerate(sounds) for s in stretches(i, audio, settings)]
         found: list[list[Segment]] = [[] for _ in sounds]
@@ -99,7 +99,7 @@ class Transcriber:
     def _prepared(
         self, audio: np.ndarray, decoding: DecodingOptions, settings: Settings
     ) -> tuple[Timeline | None, Sequential]:
-        """A run over a sound, and with a filter the times of what is left to be heard."""
+        """A run over a sound, and with `vad_filter` the timeline of its spans of speech."""
         timeline = None
         if settings.vad_filter:
             timeline = Timeline.of_speech(audio, settings)
@@ -107,14 +107,18 @@ class Transcriber:
             settings = replace(settings, clips=((0.0, None),))
         recording = self.preprocessor.recording(audio)
         if decoding.language is None:
-            decoding = replace(decoding, language=next(iter(self._languages(recording))))
+            decoding = replace(decoding, language=self._language(recording, settings))
         limit = self.listener.prompt_limit
         return timeline, Sequential(self.listener, recording, decoding, settings, limit)
 
-    def _languages(self, recording: Recording) -> dict[str, float]:
-        start = recording.first_sound()
-        size = min(WINDOW_FRAMES, recording.frames - start)
-        window = recording.window(start, size)[None]
+    def _language(self, recording: Recording, settings: Settings) -> str:
+        """The likeliest language, by the first window that is decoded."""
+        return next(iter(self._languages(recording, settings.skip_silence)))
+
+    def _languages(self, recording: Recording, skip_silence: bool) -> dict[str, float]:
+        """Probabilities of languages, by the first window, or the first one with any sound."""
+        start = recording.first_sound() if skip_silence else 0
+        window = recording.language_window(start)[None]
         (found,) = self.listener.languages(self.listener.encode(window))
         return found
 

@@ -50,20 +50,22 @@ class Recording:
     Attributes:
         mel: log-mel features float32 `[mels, frames]`.
         audible: bool `[frames]`, whether a frame holds any sound.
+        after: features `[mels, n]` of the silence after its end; the last frame's go on for ever.
     """
 
     mel: np.ndarray
     audible: np.ndarray
+    after: np.ndarray | None = None
 
     @classmethod
     def of(cls, audio: np.ndarray, mel: np.ndarray) -> Recording:
         """A recording of samples `[samples]` at 16 kHz whose features are `mel`.
 
-        Features of padding at the end are left out.
+        Features of padding at the end are no part of its windows.
         """
         frames = len(audio) // HOP
         whole = np.abs(audio[: frames * HOP]).reshape(frames, HOP)
-        return cls(mel[:, :frames], whole.max(axis=1, initial=0.0) > AUDIBLE)
+        return cls(mel[:, :frames], whole.max(axis=1, initial=0.0) > AUDIBLE, mel[:, frames:])
 
     @property
     def frames(self) -> int:
@@ -77,6 +79,19 @@ class Recording:
         """Features `[mels, WINDOW_FRAMES]` from frame `start` on, zero after `size` frames."""
         features = np.zeros((len(self.mel), WINDOW_FRAMES), np.float32)
         features[:, :size] = self.mel[:, start : start + size]
+        return features
+
+    def language_window(self, start: int) -> np.ndarray:
+        """Features `[mels, WINDOW_FRAMES]` from frame `start` on that a language is detected by.
+
+        Silence fills it up, where `window` has zeros (whisper/transcribe.py).
+        """
+        size = min(WINDOW_FRAMES, self.frames - start)
+        features = self.window(start, size)
+        if self.after is not None and self.after.shape[1]:
+            features[:, size:] = self.after[:, -1:]
+            near = self.after[:, : WINDOW_FRAMES - size]
+            features[:, size : size + near.shape[1]] = near
         return features
 
     def silent(self, start: int, size: int) -> bool:

@@ -1,6 +1,7 @@
 """Options of decoding, and the defaults that a checkpoint declares, on a tiny random Whisper."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inarch.audio import voice
-from inarch.errors import InarchError, InputError, InputTypeError
+from inarch.audio import log_mel_spectrogram, voice
+from inarch.errors import ConfigError, InarchError, InputError, InputTypeError
 from inarch.generation import Suppress, SuppressAtFirst
 from inarch.tasks.speech import Segment, SpeechToText, Word
 from inarch.tasks.speech.asked import options_of
-from inarch.tasks.speech.configs import declared_generation, declared_prompt
+from inarch.tasks.speech.configs import KINDS, declared_generation, declared_prompt, declared_value
 from inarch.tasks.speech.options import Settings
 from inarch.tasks.speech.rules import rules_of
 from inarch.tasks.speech.timeline import Timeline, speech_in_clips
 
-from .conftest import ENGLISH, make_tokenizer, noise
+from .conftest import ENGLISH, make_task, make_tokenizer, noise
 
 QUICK = {"temperature": 0.0, "max_tokens": 6, "language": "en", "no_speech_threshold": None}
 SOUND = noise(2)
@@ -110,11 +111,11 @@ def test_hotwords_come_before_what_was_said(task):
     names = task.preprocessor.tokenizer
     decoding, _ = asked(task, language="en", hotwords="Elinor")
     hot = names.encode(" Elinor").ids
-    assert listener._told(decoding) == [names.start_of_prev, *hot]
-    told = listener._told(replace(decoding, prompt=tuple(range(19))))
+    assert listener._prompt_tokens(decoding) == [names.start_of_prev, *hot]
+    told = listener._prompt_tokens(replace(decoding, prompt=tuple(range(19))))
     assert told == [names.start_of_prev, *hot, *range(19)]
     long = replace(decoding, hotwords=tuple(range(60)), prompt=tuple(range(19)))
-    assert len(listener._told(long)) <= 30
+    assert len(listener._prompt_tokens(long)) <= 30
 
 
 def test_text_without_times_is_one_segment(task):
@@ -147,6 +148,11 @@ def test_text_without_times_is_one_segment(task):
         ({"vad_filter": "no.onnx"}, InarchError, "onnx"),
         ({"multilingual": True}, InputError, "give one of the two"),
         ({"multilingual": True, "language": None, "batched": True}, InputError, "batched=False"),
+        (
+            {"hallucination_silence_threshold": 1, "timestamps": "word", "batched": True},
+            InputError,
+            "hallucination_silence_threshold is 1, and batched=True",
+        ),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_by_name(task, options, error, said):
@@ -183,6 +189,63 @@ def test_the_checkpoints_language_and_task_are_the_defaults(task, generation, ex
     assert (decoding.language, decoding.task) == ("en", "transcribe")
 
 
+def test_auto_detects_the_language_whatever_the_checkpoint_declares(task):
+    for language in ("auto", "Auto"):
+        for more in ({}, {"multilingual": True}):
+            decoding, _ = asked(task, {"language": "german"}, language=language, **more)
+            assert decoding.language is None
+    english = make_task(make_tokenizer(ENGLISH))
+    assert asked(english, language="auto")[0].language == "en"
+
+
+def test_the_checkpoints_rules_against_repetition_are_the_defaults(task):
+    declared = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 3}
+    decoding, _ = asked(task, declared)
+    assert (decoding.repetition_penalty, decoding.no_repeat_ngram_size) == (1.5, 3)
+    decoding, _ = asked(task, declared, repetition_penalty=1.0, no_repeat_ngram_size=0)
+    assert (decoding.repetition_penalty, decoding.no_repeat_ngram_size) == (1.0, 0)
+    decoding, _ = asked(task, dict.fromkeys(declared))
+    assert (decoding.repetition_penalty, decoding.no_repeat_ngram_size) == (1.0, 0)
+
+
+HOSTILE = st.one_of(
+    st.booleans(), st.text(max_size=3), st.integers(-9, -1), st.just(math.nan), st.just({}),
+    st.lists(st.text(max_size=2), min_size=1, max_size=2), st.just([[1]]), st.just([[1, -2, 3]]),
+)  # fmt: skip
+
+
+@given(st.sampled_from(sorted(KINDS)), HOSTILE)
+def test_a_declared_value_is_of_its_kind_or_refused_with_file_field_and_value(name, value):
+    generation = {name: value}
+    if KINDS[name].fits(value):
+        assert declared_value(generation, name) is value
+    else:
+        with pytest.raises(ConfigError, match=f"^generation_config.json: '{name}' is .*must be"):
+            declared_value(generation, name)
+
+
+@pytest.mark.parametrize(
+    "generation",
+    [{"suppress_tokens": "x"}, {"begin_suppress_tokens": [0.5]}, {"alignment_heads": 3},
+     {"alignment_heads": [[0, 9]]}, {"alignment_heads": [[True, 0]]}, {"language": "klingon"},
+     {"max_initial_timestamp_index": "1"}, {"repetition_penalty": 0}, {"task": "sing"},
+     {"no_repeat_ngram_size": 1.5}],
+)  # fmt: skip
+def test_hostile_declarations_end_in_an_error_that_names_them(task, generation):
+    bad = SpeechToText(task.backbone, task.preprocessor, generation=generation)
+    with pytest.raises(ConfigError, match=f"generation_config.json.*{next(iter(generation))}"):
+        bad.predict([SOUND], temperature=0.0, max_tokens=2)
+
+
+def test_no_limit_is_too_large(task):
+    vast = SpeechToText(
+        task.backbone, task.preprocessor, generation={"max_initial_timestamp_index": 10**30}
+    )
+    for more in ({}, {"max_initial_timestamp": 1e30}):
+        (found,) = vast.predict([SOUND], **QUICK, **more)
+        assert found.segments
+
+
 def test_an_english_only_checkpoint_needs_no_language():
     english = make_tokenizer(ENGLISH)
     assert declared_prompt({"forced_decoder_ids": [[1, 262]]}, english) == (None, "transcribe")
@@ -203,6 +266,8 @@ def test_config_json_counts_where_there_is_no_generation_config():
     found = declared_generation({}, config)
     assert found == {"suppress_tokens": [1], "begin_suppress_tokens": [2]}
     assert declared_generation({"task": "translate"}, config) == {"task": "translate"}
+    with pytest.raises(ConfigError, match="config.json: 'suppress_tokens' is 'x'"):
+        declared_generation({}, {"suppress_tokens": "x"})
 
 
 def test_a_folder_is_transcribed_as_it_declares(task, tmp_path):
@@ -266,6 +331,34 @@ def test_the_language_is_detected_for_each_window(task):
         window = recording.window(segment.seek, min(3000, recording.frames - segment.seek))
         (chances,) = listener.languages(listener.encode(window[None]))
         assert segment.language == next(iter(chances))
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_detection_is_on_the_first_window_that_is_decoded(task, batched, monkeypatch):
+    listener, sound = task._transcriber.listener, np.concatenate([np.zeros(30 * 16000), noise(2)])
+    sound = sound.astype(np.float32)
+    seen = []
+    monkeypatch.setattr(
+        listener, "encode", lambda x, encode=listener.encode: seen.append(x) or encode(x)
+    )
+    options = QUICK | {"language": "auto", "batched": batched, "clips": [(31, 31.5)]}
+    detect = []
+    for skip_silence in (False, True):
+        task.predict([sound], skip_silence=skip_silence, **options)
+        detect.append(seen[0][0])
+        seen.clear()
+    # As openai-whisper's: silence follows the sound, whose loudest feature sets its floor.
+    whole = log_mel_spectrogram(sound, 4, padding=30 * 16000)
+    np.testing.assert_array_equal(detect[0], whole[:, :3000])
+    np.testing.assert_array_equal(detect[1], whole[:, 3000:6000])
+
+
+def test_a_silent_recording_has_the_features_of_silence(task):
+    silence = np.zeros(16050, np.float32)
+    found = task.preprocessor.recording(silence)
+    whole = log_mel_spectrogram(silence, 4, padding=30 * 16000)
+    np.testing.assert_allclose(found.language_window(0), whole[:, :3000], atol=1e-6)
+    np.testing.assert_allclose(found.mel, whole[:, :100], atol=1e-6)
 
 
 def test_segments_are_told_of_as_they_come(task):
