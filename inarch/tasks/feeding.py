@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from inarch.checks import check_count, check_rate, shown
 from inarch.data.columns import column_names, refuse_table, text_column, values_of
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.preprocessor import is_raw, is_text_group, texts_of
+from inarch.tasks.preprocessor import is_raw, is_text_group
+from inarch.text import Encoding
 
 Prepared = tuple[Any, ...]
 
@@ -153,39 +154,39 @@ def is_prepared(x: Any) -> bool:
 
 
 def split_off(
-    share: Any, x: Any, y: Any, weight: Any
+    share: Any, examples: Sequence[Any] | None, y: Any, weight: Any, noun: str = "texts"
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, ...]]:
     """The examples `(x, y, sample_weight)` without the last ones, and the last ones.
 
     Args:
         share: of the examples, to be the last ones.
-        x: texts.
+        examples: all of them, in order; None for a data set, which can't be split.
         y: their targets, or None.
         weight: their weights, or None.
+        noun: what the examples are.
 
     Raises:
-        InputError: `x` isn't texts, there are other numbers of targets or weights, or one of the
-            two parts would be empty.
+        InputError: there are no examples, there are other numbers of targets or weights, or one of
+            the two parts would be empty.
     """
     check_rate("validation_split", share)
-    if not is_raw(x):
-        raise InputError("validation_split needs texts; give validation_data")
-    texts = texts_of(x)
+    if examples is None:
+        raise InputError(f"validation_split needs a list of {noun}; give validation_data")
     given = {"targets": y, "sample weights": weight}
     rows = {n: _rows(v) for n, v in given.items() if v is not None}
     for name, values in rows.items():
-        if len(values) != len(texts):
-            raise InputError(f"there are {len(texts)} texts and {len(values)} {name}")
-    cut = int(len(texts) * (1 - share))
-    if not 0 < cut < len(texts):
+        if len(values) != len(examples):
+            raise InputError(f"there are {len(examples)} {noun} and {len(values)} {name}")
+    cut = int(len(examples) * (1 - share))
+    if not 0 < cut < len(examples):
         raise InputError(
-            f"validation_split={share} of {len(texts)} texts leaves none to train on; give a "
+            f"validation_split={share} of {len(examples)} {noun} leaves none to train on; give a "
             "smaller share, or validation_data"
         )
 
     def part(where: slice) -> tuple[Any, Any, Any]:
         y, weight = (rows[name][where] if name in rows else None for name in given)
-        return texts[where], y, weight
+        return examples[where], y, weight
 
     return part(slice(cut)), part(slice(cut, None))
 
@@ -241,6 +242,16 @@ def check_readable(x: Any) -> None:
     refuse_table("x", x)
     if x is None or isinstance(x, Number):
         raise InputTypeError(f"x is {x!r}; give texts, prepared arrays or a data set")
+
+
+def check_token_ids(encodings: Sequence[Encoding], vocabulary_size: int) -> None:
+    """Raise InputError where a text has a token that the model doesn't have."""
+    for i, encoding in enumerate(encodings):
+        if max(encoding.ids, default=0) >= vocabulary_size:
+            raise InputError(
+                f"text {i} has token id {max(encoding.ids)}, and the model has {vocabulary_size} "
+                "tokens: the tokenizer belongs to another model"
+            )
 
 
 def named_arguments(method: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -21,6 +21,7 @@ from inarch.tasks.feeding import (
     array_of,
     as_tuple,
     check_readable,
+    check_token_ids,
     is_prepared,
     named_arguments,
     prepared,
@@ -38,9 +39,11 @@ class TextModel(Model):
 
     Attributes:
         preprocessor: text to inputs; None where prepared arrays are fed.
+        example_noun: name of the examples in messages.
     """
 
     preprocessor: TextPreprocessor | None
+    example_noun: ClassVar[str] = "texts"
     _forward: Callable[[Mapping[str, np.ndarray]], Any] | None = None
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -63,7 +66,7 @@ class TextModel(Model):
         kwargs["validation_data"], x, y, weight = self._validation(x, y, weight, kwargs)
         options = {k: kwargs.pop(k, None) for k in ("batch_size", "shuffle")}
         shuffle = options["shuffle"] is not False
-        if not is_raw(x) and kwargs.get("steps_per_epoch"):
+        if kwargs.get("steps_per_epoch") and self.raw_examples(x) is None:
             x = prepared(x, lambda batch: weighed(self._prepare(batch)), counted=False)
             return super().fit(x, shuffle=False, **kwargs)
         x, y = self._fed(x, y, weight, options["batch_size"], shuffle)
@@ -149,12 +152,7 @@ class TextModel(Model):
         encodings = self.preprocessor.encode(texts)
         rows = self.vocabulary_size
         if rows is not None and self.preprocessor.tokenizer.vocabulary_size > rows:
-            for i, encoding in enumerate(encodings):
-                if max(encoding.ids, default=0) >= rows:
-                    raise InputError(
-                        f"text {i} has token id {max(encoding.ids)}, and the model has {rows} "
-                        "tokens: the tokenizer belongs to another model"
-                    )
+            check_token_ids(encodings, rows)
         return encodings
 
     @property
@@ -244,11 +242,15 @@ class TextModel(Model):
     def weigh_classes(self, class_weight: Any) -> dict[int, float] | None:
         """The weights of classes by their numbers; InputError for a task without classes."""
         if class_weight is not None:
+            name = type(self).__name__
             raise InputError(
-                f"class_weight is given, and a {type(self).__name__} has no classes; give "
-                "sample_weight"
+                f"class_weight is given, and a {name} has no classes; give sample_weight"
             )
         return None
+
+    def raw_examples(self, x: Any) -> list[Any] | None:
+        """The examples that `fit` is given, as a list; None for a data set."""
+        return texts_of(x) if is_raw(x) else None
 
     def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
         check_readable(x)
@@ -289,7 +291,8 @@ class TextModel(Model):
         """`validation_data` as inputs, split off the end where asked for; and the other data."""
         data, share = kwargs.pop("validation_data", None), kwargs.pop("validation_split", 0.0)
         if share:
-            (x, y, weight), data = split_off(share, x, y, weight)
+            examples = self.raw_examples(x)
+            (x, y, weight), data = split_off(share, examples, y, weight, self.example_noun)
         if isinstance(data, tuple | list):
             vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(data))
             if not isinstance(vx, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -93,6 +94,32 @@ def preprocessor_config(num_mels: int) -> dict[str, Any]:
         "padding_value": 0.0,
         "return_attention_mask": False,
     }
+
+
+def texts_to_write(
+    tokenizer: WhisperTokenizer | None,
+    sizes: Mapping[str, Any],
+    generation: Mapping[str, Any],
+    files: Mapping[str, str],
+) -> dict[str, str]:
+    """The two JSON files of a saved task, by name; those that it was loaded from stay as they are.
+
+    Args:
+        tokenizer: the model's, where it is known.
+        sizes: the backbone's arguments.
+        generation: the content of generation_config.json.
+        files: JSON files of the checkpoint; its generation_config.json counts if it is unchanged.
+    """
+    settings = generation_config(tokenizer, sizes["max_decoder_sequence_length"])
+    made = {
+        GENERATION: {**settings, **generation},
+        PREPROCESSOR: preprocessor_config(sizes["num_mels"]),
+    }
+    texts = {n: json.dumps(v, indent=2, ensure_ascii=False) + "\n" for n, v in made.items()}
+    kept = {name: files[name] for name in made if name in files}
+    if GENERATION in kept and json.loads(kept[GENERATION]) != generation:
+        del kept[GENERATION]
+    return texts | kept
 
 
 def declared_generation(generation: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,18 +21,13 @@ from inarch.tasks.settings_file import read_settings
 from inarch.tasks.speech.arguments import checked_generation, checked_language, checked_task
 from inarch.tasks.speech.asked import asked_language, options_of
 from inarch.tasks.speech.compile_cache import keep_programs
-from inarch.tasks.speech.configs import (
-    GENERATION,
-    PREPROCESSOR,
-    declared_generation,
-    generation_config,
-    preprocessor_config,
-)
+from inarch.tasks.speech.configs import GENERATION, declared_generation, texts_to_write
 from inarch.tasks.speech.examples import batch_maker, pairs_of
 from inarch.tasks.speech.kinds import COUNT, FLAG, optional
 from inarch.tasks.speech.listener import Listener
 from inarch.tasks.speech.options import DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor, heard, sources_of
+from inarch.tasks.speech.progress import progress_bar
 from inarch.tasks.speech.transcriber import Transcriber
 from inarch.tasks.speech.transcript import Segment
 from inarch.tasks.text_source import TextSource
@@ -67,6 +60,7 @@ class SpeechToText(OverTokens):
     head = "speech_to_text"
     learning_rate = 1e-5
     reads = "encoder_features"
+    example_noun = "sounds"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     tokenizer_class = WhisperTokenizer
     saved_settings = ("language", "task")
@@ -126,19 +120,10 @@ class SpeechToText(OverTokens):
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
-        sizes = self.backbone.arguments
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
-        generation = generation_config(tokenizer, sizes["max_decoder_sequence_length"])
-        made = {
-            GENERATION: generation | self.generation,
-            PREPROCESSOR: preprocessor_config(sizes["num_mels"]),
-        }
-        kept = dict(self.files)
-        if GENERATION in kept and json.loads(kept[GENERATION]) != self.generation:
-            del kept[GENERATION]
-        for name, content in made.items():
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (folder / name).write_bytes(kept.get(name, text).encode())
+        texts = texts_to_write(tokenizer, self.backbone.arguments, self.generation, self.files)
+        for name, text in texts.items():
+            (folder / name).write_bytes(text.encode())
 
     # --- transcribing --------------------------------------------------------------------------
 
@@ -202,7 +187,7 @@ class SpeechToText(OverTokens):
         tell = on_segment or (lambda segment: None)
         BATCH_SIZE.check("batch_size", batch_size)
         sources = sources_of(x)
-        bar = _bar(verbose, len(sources))
+        bar = progress_bar(verbose, len(sources))
         if batched:
             sounds = [heard(source, i, sample_rate) for i, source in enumerate(sources)]
             many = self._transcriber.transcribe_many
@@ -285,13 +270,17 @@ class SpeechToText(OverTokens):
                 "x is None; give sounds and their texts, prepared arrays or a data set"
             )
         refuse_table("x", x)
-        x, y = values_of(x), values_of(y)
-        if not isinstance(x, list | tuple):
+        sounds, y = self.raw_examples(x), values_of(y)
+        if sounds is None:
             return prepared(x, self._prepare), y
-        if not x:
+        if not sounds:
             raise InputError("x holds no sounds")
-        make = self.example_maker(x, y, weight)
-        return TextBatches(len(x), make, batch_size or 8, shuffle), None
+        make = self.example_maker(sounds, y, weight)
+        return TextBatches(len(sounds), make, batch_size or 8, shuffle), None
+
+    def raw_examples(self, x: Any) -> list[Any] | None:
+        x = values_of(x)
+        return list(x) if isinstance(x, list | tuple) else None
 
     def _prepare(self, batch: Any) -> Prepared:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -307,13 +296,3 @@ class SpeechToText(OverTokens):
             raise InputError("speech is trained without sample weights; padding weighs nothing")
         pairs = pairs_of(texts, y)
         return batch_maker(self._preprocessor(), pairs, self.language, self.task)
-
-
-def _bar(verbose: Any, count: int) -> Callable[[int, float], None]:
-    """Shows how far which of `count` sounds is."""
-    if verbose == "auto":
-        verbose = 1 if sys.stdout.isatty() else 0
-    if not verbose or not count:
-        return lambda place, share: None
-    bar = keras.utils.Progbar(count, unit_name="sound")
-    return lambda place, share: bar.update(place + share, finalize=place + share >= count)

@@ -181,6 +181,39 @@ def test_training_teaches_what_is_said(tokenizer):
     assert losses[-1] < 0.9 * losses[0]
 
 
+@pytest.mark.parametrize("kind", ["arrays", "paths", "strings", "bytes", "pairs"])
+def test_the_last_sounds_are_split_off_for_validation(kind, tokenizer, tmp_path):
+    task = make_task(tokenizer, language="en")
+    paths = [tmp_path / f"{i}.wav" for i in range(4)]
+    sounds = {
+        "arrays": [noise(1, i) for i in range(4)],
+        "paths": paths,
+        "strings": [*map(str, paths)],
+        "bytes": [b"0", b"1", b"2", b"3"],
+        "pairs": [(path, "a") for path in paths],
+    }
+    x, y = sounds[kind], None if kind == "pairs" else ["a", "b", "c", "d"]
+    data, kept, texts, _ = task._validation(x, y, None, {"validation_split": 0.25})
+    assert all(a is b for a, b in zip(kept, x[:3], strict=True))
+    assert texts == (y and y[:3])
+    assert len(data) == 1
+
+
+def test_validation_losses_are_of_the_last_sounds(tokenizer):
+    task = make_task(tokenizer, language="en")
+    sounds, texts = [noise(1, i) for i in range(3)], ["ab", "ba", "abba"]
+    task.compile(optimizer=keras.optimizers.SGD(0.0))
+    history = task.fit(sounds, texts, validation_split=0.3, verbose=0).history
+    apart = task.evaluate(sounds[2:], texts[2:], return_dict=True, verbose=0)
+    assert history["val_loss"] == pytest.approx([apart["loss"]], rel=1e-5)
+    with pytest.raises(InputError, match="validation_split=0.99 of 3 sounds leaves"):
+        task.fit(sounds, texts, validation_split=0.99)
+    with pytest.raises(InputError, match="3 sounds and 2 targets"):
+        task.fit(sounds, texts[:2], validation_split=0.5)
+    with pytest.raises(InputError, match="a list of sounds; give validation_data"):
+        task.fit(iter(sounds), validation_split=0.5)
+
+
 def test_labels_are_shifted_and_padding_weighs_nothing(task, tokenizer):
     made = make_task(tokenizer, language="de").example_maker([noise(1)] * 2, ["ab", "c"], None)
     x, y, weight = made(np.arange(2), np.random.default_rng(0))
