@@ -242,10 +242,8 @@ class TextModel(Model):
     def weigh_classes(self, class_weight: Any) -> dict[int, float] | None:
         """The weights of classes by their numbers; InputError for a task without classes."""
         if class_weight is not None:
-            name = type(self).__name__
-            raise InputError(
-                f"class_weight is given, and a {name} has no classes; give sample_weight"
-            )
+            task = type(self).__name__
+            raise InputError(f"class_weight is given; {task} has no classes: give sample_weight")
         return None
 
     def raw_examples(self, x: Any) -> list[Any] | None:
