@@ -81,7 +81,7 @@ def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
-    """What can be said of a folder whose architecture isn't told: its tensors and its texts."""
+    """Describe a folder of unknown architecture: its tensors and its texts."""
     with files.open_weights(error.folder) as weights:
         header = weights.header
         return {
@@ -204,7 +204,7 @@ def facts(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _loaded_lines(found: dict[str, Any]) -> dict[str, str]:
-    """What becomes of the tensors; a line that would say none is left out, but for `unknown`."""
+    """Lines about the use of the tensors, without those that would say none, but for `unknown`."""
     lines = {"loads as": f"{found['class']}, {found['parameters']:,} parameters"}
     lines["config"] = ", ".join(f"{name}={value}" for name, value in found["arguments"].items())
     lines["loaded"] = f"{found['loaded']} tensors"

@@ -12,7 +12,7 @@ from inarch.cli.whisper_spelling import optional_float, optional_int
 
 
 class Format(StrEnum):
-    """What a transcript is written as."""
+    """File formats of a transcript."""
 
     txt = "txt"
     srt = "srt"
@@ -23,7 +23,7 @@ class Format(StrEnum):
 
 
 class Kind(StrEnum):
-    """What is made of speech."""
+    """Tasks of speech recognition."""
 
     TRANSCRIBE = "transcribe"
     TRANSLATE = "translate"

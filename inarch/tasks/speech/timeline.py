@@ -1,4 +1,4 @@
-"""A recording with only its speech, and what is heard in it put back in time."""
+"""A recording with only its speech, and times of its segments in the whole recording."""
 
 from __future__ import annotations
 
