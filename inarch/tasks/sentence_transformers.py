@@ -15,7 +15,7 @@ from inarch.checks import read_file
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.file_names import MODULES, SENTENCE_TRANSFORMER_FILES
 from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
-from inarch.json_fields import parse, read_object
+from inarch.json_fields import json_text, parse, read_object
 from inarch.layers.pooling import MODES
 from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
@@ -202,7 +202,7 @@ def write(
         files |= _modules_files(config, embedding_dim)
         text = {"max_seq_length": config.max_seq_length, "do_lower_case": config.lowercase}
         if not any(name in files for name in TRANSFORMER_FILES):
-            files[TRANSFORMER_FILES[0]] = _json(text)
+            files[TRANSFORMER_FILES[0]] = json_text(text)
     if tokenizer is not None:
         files |= _text_files(config, files, tokenizer.model_max_length)
     files |= _settings_files(config, files)
@@ -228,7 +228,7 @@ def _text_files(
                 now[key] = said[key] | {LENGTH: config.max_seq_length}
     if bool(said.get("do_lower_case")) != config.lowercase:
         now["do_lower_case"] = config.lowercase
-    return {name: _json(said | now)} if now else {}
+    return {name: json_text(said | now)} if now else {}
 
 
 def _settings_files(config: SentenceConfig, files: Mapping[str, str]) -> dict[str, str]:
@@ -242,11 +242,7 @@ def _settings_files(config: SentenceConfig, files: Mapping[str, str]) -> dict[st
     }
     after = {name: getattr(config, name) for name in before}
     changed = {name: value for name, value in after.items() if value != before[name]}
-    return {SETTINGS: _json(said | changed)} if changed else {}
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return {SETTINGS: json_text(said | changed)} if changed else {}
 
 
 def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
@@ -267,7 +263,7 @@ def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]
     }
     if config.normalize:
         values["2_Normalize/config.json"] = {}
-    return {name: _json(value) for name, value in values.items()}
+    return {name: json_text(value) for name, value in values.items()}
 
 
 def _pooling_config(modes: tuple[str, ...], embedding_dim: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inarch.audio import HOP, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SAMPLES
-from inarch.json_fields import INDEX, TEXT, Kind, field, is_number, is_size, is_whole
+from inarch.json_fields import INDEX, TEXT, Kind, field, is_number, is_size, is_whole, json_text
 from inarch.text import WhisperTokenizer
 
 GENERATION = "generation_config.json"
@@ -115,7 +115,7 @@ def texts_to_write(
         GENERATION: {**settings, **generation},
         PREPROCESSOR: preprocessor_config(sizes["num_mels"]),
     }
-    texts = {n: json.dumps(v, indent=2, ensure_ascii=False) + "\n" for n, v in made.items()}
+    texts = {name: json_text(value) for name, value in made.items()}
     kept = {name: files[name] for name in made if name in files}
     if GENERATION in kept and json.loads(kept[GENERATION]) != generation:
         del kept[GENERATION]
