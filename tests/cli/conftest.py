@@ -17,6 +17,7 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.models.export import save
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
+from inarch.text.files import write_tokenizer_files
 
 WORDS = [
     "[PAD]",
@@ -64,7 +65,8 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     }
     for name, model in models.items():
         model.save_to_preset(root / name)
-    save(backbone(), root / "plain", extra=WordPieceTokenizer(WORDS).save)
+    files = WordPieceTokenizer(WORDS).files
+    save(backbone(), root / "plain", extra=lambda folder: write_tokenizer_files(folder, files))
     return {path.name: path for path in root.iterdir()}
 
 
