@@ -132,8 +132,8 @@ def test_low_rank_updates_from_a_file_are_trained_further(kind, tmp_path):
     ]
 
 
-# All ways are Keras's own; the slower ones take turns over the backends.
-MODES = {"jax": ["int8"], "torch": ["int8", "int4"], "tensorflow": ["int8", "float8"]}
+# All ways are Keras's own; they take turns over the backends.
+MODES = {"jax": ["int8"], "torch": ["int4"], "tensorflow": ["float8"]}
 
 
 @pytest.mark.filterwarnings("ignore:.*(quantize|quantization_mode)")

@@ -329,6 +329,8 @@ def test_what_is_changed_on_layers_after_a_transcription_counts_in_the_next(toke
     dense.lora_kernel_b.assign(np.full(dense.lora_kernel_b.shape, 9.0))
     updated = tokens(task)
     assert updated != before
+    if keras.backend.backend() != "torch":
+        return  # each further model is compiled for some ten seconds
     clone = keras.models.clone_model(task)
     clone.set_weights([keras.ops.convert_to_numpy(w) for w in task.weights])
     assert tokens(clone) == updated
