@@ -51,14 +51,14 @@ def apply_layer_settings(model: keras.Model, settings: Mapping[str, Mapping[str,
             "settings are given; the file was written for another architecture"
         )
     path, values = "", {}  # type: str, Mapping[str, Any]
-    model.trainable = True  # of a model just built, parts may have been set already
+    _set_trainable(model, True)  # of a model just built, parts may have been set already
     try:
         for path, values in settings.items():
             _change_variables(layers[path], values)
         for path in layers:  # parents first, whose setter reaches all below
             values = settings.get(path, {})
             if "trainable" in values:
-                layers[path].trainable = values["trainable"]
+                _set_trainable(layers[path], values["trainable"])
         for path, values in settings.items():
             _set_flags(layers[path], values.get("variables", {}))
     except (TypeError, ValueError, KeyError, AttributeError) as e:
@@ -109,6 +109,16 @@ def _walk(layer: keras.layers.Layer, path: str = "") -> Iterator[tuple[str, Any]
     yield path, layer
     for below in layer._layers:
         yield from _walk(below, f"{path}/{below.name}" if path else below.name)
+
+
+def _set_trainable(layer: Any, value: bool) -> None:
+    """Set the flag of a layer and of all below it.
+
+    On TensorFlow an attribute that is set to the value that it has is passed over, and with it what
+    the setter would do to the layers below.
+    """
+    for _, below in _walk(layer):
+        type(below).trainable.fset(below, value)
 
 
 def _own_settings(layer: Any) -> dict[str, Any]:
