@@ -47,8 +47,8 @@ class Task(TextModel):
     A task is called like any Keras model on `{"token_ids", "padding_mask"[, "segment_ids"]}`;
     `fit`, `evaluate` and `predict` also take raw text where it has a preprocessor.
 
-    What a task is configured by are attributes: those that are `MutableArgument`s may be set anew
-    and are in every file that is saved, all others are read-only.
+    What a task is configured by are attributes: each `MutableArgument` may be set anew
+    and is in every file that is saved, all others are read-only.
 
     Attributes:
         backbone: the model below the head.
