@@ -121,7 +121,7 @@ class Watch:
             inside = path.resolve().is_relative_to(self.folder)
             if not inside and "site-packages" not in path.parts and LIBRARY not in path.parents:
                 self.seen.append(f"opens {path}")
-        elif event in FORBIDDEN and not any(word in str(args) for word in HARMLESS):
+        elif event in FORBIDDEN and not _is_harmless(args):
             self.seen.append(f"{event} {str(args)[:80]}")
 
     @contextlib.contextmanager
@@ -131,6 +131,12 @@ class Watch:
             yield
         finally:
             self.folder = None
+
+
+def _is_harmless(args: tuple) -> bool:
+    """Whether an event is of a module that a library imports late, such as a codec of Python's."""
+    file = getattr(args[0], "co_filename", "") if args else ""
+    return LIBRARY in Path(file).parents or any(word in str(args) for word in HARMLESS)
 
 
 def _alarm(*_: object) -> None:
