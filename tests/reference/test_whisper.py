@@ -48,7 +48,6 @@ REFUSED = [
     {"decoder_layerdrop": 0.1},
     {"is_encoder_decoder": False},
     {"activation_function": "xielu"},
-    {"num_hidden_layers": 5},
 ]
 
 
