@@ -40,6 +40,7 @@ def clips():
 
 
 def silero():
+    pytest.importorskip("faster_whisper", reason="needs faster-whisper, which has the model")
     (folder,) = importlib.util.find_spec("faster_whisper").submodule_search_locations
     return next(Path(folder).glob("assets/silero_vad*.onnx"))
 
