@@ -135,8 +135,11 @@ class Watch:
 
 def _is_harmless(args: tuple) -> bool:
     """Whether an event is of a module that a library imports late, such as a codec of Python's."""
-    file = getattr(args[0], "co_filename", "") if args else ""
-    return LIBRARY in Path(file).parents or any(word in str(args) for word in HARMLESS)
+    code = args[0] if args else None
+    is_module = (
+        getattr(code, "co_name", "") == "<module>" and LIBRARY in Path(code.co_filename).parents
+    )
+    return is_module or any(word in str(args) for word in HARMLESS)
 
 
 def _alarm(*_: object) -> None:
