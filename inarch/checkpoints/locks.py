@@ -33,14 +33,7 @@ def open_config(folder: Path) -> int | None:
 
 def lock_for_reading(handle: int) -> bool:
     """Keep saves waiting until a load is done; False while one is putting its files in place."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+    return _flock(handle, "LOCK_SH") is not False
 
 
 @contextlib.contextmanager
@@ -86,22 +79,22 @@ def is_at(handle: int, folder: Path) -> bool:
 
 def try_lock(handle: int) -> bool:
     """Lock a folder without waiting; True also where the file system has no locks."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+    return _flock(handle, "LOCK_EX") is not False
 
 
 def try_locked(handle: int) -> bool:
     """Whether a folder is locked now by this call: False also where there are no locks."""
+    return _flock(handle, "LOCK_EX") is True
+
+
+def _flock(handle: int, kind: str) -> bool | None:
+    """Lock without waiting: whether that is done, or None where there are no locks."""
     if fcntl is None:
-        return False
+        return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        fcntl.flock(handle, getattr(fcntl, kind) | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
