@@ -17,6 +17,10 @@ from inarch.models.preset import Checkpoint
 
 WAY_OUT = "give the names yourself: labels=[...]"
 
+# The most classes that a config may count: a larger number is a broken file, and would fill memory
+# with names.
+MAX_CLASSES = 1_000_000
+
 
 def numbered(count: int) -> list[str]:
     """Return the names of classes that nobody named."""
@@ -50,10 +54,10 @@ def _count(config: Mapping[str, Any]) -> int | None:
     count = config.get("num_labels")
     if count is None:
         return None
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_CLASSES:
         raise ConfigError(
-            f"config field 'num_labels' is {shown(count)}; it must be a whole number from 1 up. "
-            "Give the number yourself: num_classes=..."
+            f"config field 'num_labels' is {shown(count)}; it must be a whole number from 1 to "
+            f"{MAX_CLASSES:,}. Give the number yourself: num_classes=..."
         )
     return count
 
@@ -78,10 +82,10 @@ def _names(config: Mapping[str, Any]) -> list[str] | None:
 
 
 def _check_distinct(names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
         raise ConfigError(
-            f"config field 'id2label' gives {names.count(twice)} classes the name {twice!r}; an "
+            f"config field 'id2label' gives {count} classes the name {name!r}; an "
             f"answer couldn't be told from another. Or {WAY_OUT}"
         )
 

@@ -101,7 +101,8 @@ def checkpoints() -> Seeds:
         seeds[f"index {name}"] = ("checkpoint", {**sharded, **both})
     classes = {"architectures": ["BertForSequenceClassification"]}
     for name, changed in {
-        "count": {"num_labels": BIG}, "names": {"id2label": {"a": 1}}, "list": {"id2label": [[1]]},
+        "count": {"num_labels": BIG}, "count alone": {"num_labels": BIG, "id2label": None},
+        "names": {"id2label": {"a": 1}}, "list": {"id2label": [[1]]},
         "far": {"id2label": {str(BIG): "x"}}, "numbers": {"label2id": {"x": "y"}},
         "surrogate": {"id2label": {"0": "\ud800", "1": "b"}}, "kind": {"problem_type": [5]},
         "digits": {"id2label": {"9" * 5000: "x"}},

@@ -71,6 +71,7 @@ def test_classes_are_named_and_counted_as_transformers_does(config, trained, nam
         ({"id2label": {"0": "a", "1": "a"}}, "gives 2 classes the name 'a'"),
         ({"num_labels": 0}, "'num_labels' is 0"),
         ({"num_labels": "2"}, "'num_labels' is '2'"),
+        ({"num_labels": 10**9}, "a whole number from 1 to 1,000,000. Give the number yourself"),
         ({"num_labels": True}, "'num_labels' is True"),
         ({"id2label": THREE}, "the config has 3 classes, and the trained head has 2"),
     ],
