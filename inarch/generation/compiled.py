@@ -1,4 +1,8 @@
-"""The loop over tokens as one program of the backend's own, that the weights are handed to."""
+"""Decoding as programs of the backend's own, which the weights are handed to.
+
+Reading prompts and the loop over tokens are two: the compiler needs less memory than for both in
+one, and all strategies share the first.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,61 @@ from typing import Any
 import keras
 
 from inarch.generation.decoder import Decoder
-from inarch.generation.program import Program
+from inarch.generation.program import Loop, Prefill, Program
 
-Run = Callable[[Any], Any]
+ops: Any = keras.ops  # Typed, every result may be None.
+
+Run = Callable[..., Any]
 
 
 def compiled(decoder: Decoder, program: Program) -> Run:
-    """A function from a program's inputs to what came of them; it compiles for each shape.
+    """A function from caches and a program's inputs to what came of them, for every shape.
 
     The weights are read at every call, never copied and never taken away from the model.
     """
+    if keras.backend.backend() == "torch":
+        return _torch_loop(decoder, program)
+    loop = backend_loop()
+
+    def run(caches: Any, inputs: Any) -> Any:
+        state = loop(
+            lambda state: ops.logical_not(program.done(state, inputs)),
+            lambda state: program.more(decoder, state, inputs),
+            program.begin(caches, inputs),
+        )
+        return program.finish(state, inputs)
+
+    return function_of_model(decoder, run)
+
+
+def compiled_prefill(decoder: Decoder, prefill: Prefill) -> Run:
+    """A function from a program's inputs to the caches of its prompts, for every shape."""
+    loop = backend_loop()
+    return function_of_model(decoder, lambda inputs: prefill.run(decoder, inputs, loop))
+
+
+def backend_loop() -> Loop:
+    """A loop over pure functions, as the backend compiles it."""
     backend = keras.backend.backend()
-    loops = {"jax": _jax_loop, "tensorflow": _tensorflow_loop, "torch": _torch_loop}
-    return loops[backend](decoder, program)
+    if backend == "jax":
+        import jax
+
+        return jax.lax.while_loop
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        def loop(condition: Any, body: Any, state: Any) -> Any:
+            (state,) = tf.while_loop(condition, lambda state: (body(state),), (state,))
+            return state
+
+        return loop
+
+    def stepwise(condition: Any, body: Any, state: Any) -> Any:
+        while condition(state):
+            state = body(state)
+        return state
+
+    return stepwise
 
 
 def pure(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,42 +96,11 @@ def function_of_model(decoder: Any, function: Callable[..., Any]) -> Callable[..
     return _without_gradients(function)
 
 
-def _jax_loop(decoder: Decoder, program: Program) -> Run:
-    import jax
-
-    def rest(state: Any, inputs: Any) -> Any:
-        state = jax.lax.while_loop(
-            lambda state: ~program.done(state, inputs),
-            lambda state: program.more(decoder, state, inputs),
-            state,
-        )
-        return program.finish(state, inputs)
-
-    # Two programs, one after another: the compiler needs less memory than for both in one.
-    begin = function_of_model(decoder, lambda inputs: program.begin(decoder, inputs))
-    go_on = function_of_model(decoder, rest)
-    return lambda inputs: go_on(begin(inputs), inputs)
-
-
-def _tensorflow_loop(decoder: Decoder, program: Program) -> Run:
-    import tensorflow as tf
-
-    def run(inputs: Any) -> Any:
-        (state,) = tf.while_loop(
-            lambda state: tf.logical_not(program.done(state, inputs)),
-            lambda state: (program.more(decoder, state, inputs),),
-            (program.begin(decoder, inputs),),
-        )
-        return program.finish(state, inputs)
-
-    return tf.function(run, autograph=False)
-
-
 def _torch_loop(decoder: Decoder, program: Program) -> Run:
     graphs: dict[Any, Callable[..., Any]] = {}
 
-    def run(inputs: Any) -> Any:
-        state = program.begin(decoder, inputs)
+    def run(caches: Any, inputs: Any) -> Any:
+        state = program.begin(caches, inputs)
         values = [v.value.detach() for v in decoder.variables]
         given = keras.tree.flatten((state, inputs, values))
         shapes = tuple((x.shape, x.dtype) for x in given)

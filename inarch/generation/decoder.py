@@ -18,17 +18,24 @@ class Decoder(Protocol):
     Attributes:
         max_length: positions that the model has; the longest sequence that it can read.
         vocabulary_size: number of tokens.
+        hidden_size: columns of the hidden states.
+        compute_dtype: their dtype.
         variables: every variable that the methods read.
     """
 
     max_length: int
     vocabulary_size: int
+    hidden_size: int
+    compute_dtype: str
 
     @property
     def variables(self) -> Sequence[keras.Variable]: ...
 
     def start(self, rows: int, length: int) -> Any:
-        """Empty caches for `rows` sequences of `length` tokens: a nest of `[rows, ...]`."""
+        """Empty caches for `rows` sequences of `length` tokens.
+
+        They are a nest of tensors of `rows` or `rows * n` entries, those of a row side by side.
+        """
 
     def step(
         self,

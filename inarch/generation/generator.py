@@ -10,15 +10,15 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.generation.compiled import Run, compiled
+from inarch.generation.compiled import Run, compiled, compiled_prefill
 from inarch.generation.decoder import Decoder
-from inarch.generation.program import Program
+from inarch.generation.program import CHUNK, Prefill, Program
 from inarch.generation.rules import Rule, arrays_of
 from inarch.generation.strategy import Greedy, Strategy
 
 # Lengths are rounded up to these, so that few programs are compiled.
-PROMPT_LENGTHS = (1, 4, 32, 256)
-LENGTH_STEP = 64
+PROMPT_LENGTHS = (1, 4, CHUNK, 256)
+LENGTH_STEP = 32
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Generator:
         self.decoder = decoder
         self.end_id = end_id
         self._programs: dict[Program, Run] = {}
+        self._prefills: dict[Prefill, Run] = {}
         self._check_ids([end_id], "end_id")
 
     def generate(
@@ -75,6 +76,7 @@ class Generator:
         rules: Iterable[Rule] = (),
         max_new_tokens: int | Sequence[int],
         watch: int | None = None,
+        prompt_room: int = 1,
     ) -> Generated:
         """Continue prompts.
 
@@ -88,41 +90,73 @@ class Generator:
                 generated need not have one.
             watch: index in the prompts, counted from their end (-1 is the last token): the logits
                 after this token are returned as `watched`.
+            prompt_room: tokens that prompts of later calls may have: with the same number the
+                calls share their programs.
 
         Raises:
             InputError: there are no rows, a prompt is empty or has no room behind it, or ids,
                 limits or `watch` are out of range.
         """
         limits = self._limits(prompts, max_new_tokens)
-        if watch is not None and not -min(map(len, prompts)) <= watch < 0:
-            raise InputError(
-                f"watch={watch} is outside of a prompt. Pass -1 for the last token of each, and so "
-                "on up to the length of the shortest."
-            )
         strategy = strategy or Greedy()
         length = -(-int(limits.max()) // LENGTH_STEP) * LENGTH_STEP
-        program = Program(strategy, tuple(rules), length, self.end_id, watch)
-        inputs = self._inputs(prompts) | {
-            "limits": limits,
-            "arrays": strategy.arrays(len(prompts)),
-            "rules": arrays_of(program.rules, self.decoder.vocabulary_size),
-        }
-        tensors = keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
-        if context is not None:
-            tensors["context"] = context
+        program = Program(strategy, tuple(rules), length, self.end_id)
+        tensors = self._tensors(prompts, context, watch, prompt_room)
+        prefilled = self._prefilled(Prefill(length), tensors)
+        tensors |= keras.tree.map_structure(
+            keras.ops.convert_to_tensor,
+            {
+                "limits": limits,
+                "arrays": strategy.arrays(len(prompts)),
+                "rules": arrays_of(program.rules, self.decoder.vocabulary_size),
+            },
+        )
+        tensors.pop("watch", None)
         if program not in self._programs:
             self._programs[program] = compiled(self.decoder, program)
-        found = self._programs[program](tensors)
+        found = self._programs[program](prefilled.pop("caches"), tensors) | prefilled
         found = {name: keras.ops.convert_to_numpy(array) for name, array in found.items()}
         longest = int(found["lengths"].max())
         return Generated(**found | {"token_ids": found["token_ids"][:, :longest]})
 
-    def _inputs(self, prompts: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+    def logits(self, prompts: Sequence[Sequence[int]], *, context: Any = None) -> np.ndarray:
+        """Return the logits after the last token of each prompt, float32 `[rows, vocabulary]`.
+
+        Raises:
+            InputError: there are no rows, or a prompt or its ids are out of range.
+        """
+        self._limits(prompts, 1)
+        prefilled = self._prefilled(Prefill(1), self._tensors(prompts, context, -1, 1))
+        return keras.ops.convert_to_numpy(prefilled["watched"])
+
+    def _prefilled(self, prefill: Prefill, tensors: dict[str, Any]) -> dict[str, Any]:
+        if prefill not in self._prefills:
+            self._prefills[prefill] = compiled_prefill(self.decoder, prefill)
+        return self._prefills[prefill](tensors)
+
+    def _tensors(
+        self, prompts: Sequence[Sequence[int]], context: Any, watch: int | None, room: int
+    ) -> dict[str, Any]:
+        """The inputs that prompts are read with."""
+        inputs: dict[str, Any] = self._inputs(prompts, room)
+        if watch is not None:
+            if not -min(map(len, prompts)) <= watch < 0:
+                raise InputError(
+                    f"watch={watch} is outside of a prompt. Pass -1 for the last token of each, "
+                    "and so on up to the length of the shortest."
+                )
+            inputs["watch"] = np.int32(watch)
+        tensors = {n: keras.ops.convert_to_tensor(array) for n, array in inputs.items()}
+        return tensors if context is None else tensors | {"context": context}
+
+    def _inputs(self, prompts: Sequence[Sequence[int]], room: int) -> dict[str, np.ndarray]:
         lengths = np.array([len(prompt) for prompt in prompts], "int32")
-        longest = int(lengths.max())
+        longest = max(int(lengths.max()), min(room, self.decoder.max_length))
         fitting = [length for length in PROMPT_LENGTHS if length >= longest]
-        rounded = fitting[0] if fitting else -(-longest // LENGTH_STEP) * LENGTH_STEP
+        rounded = fitting[0] if fitting else longest
         longest = max(longest, min(rounded, self.decoder.max_length))
+        # Longer ones are read in whole pieces.
+        longest = longest if longest <= CHUNK else -(-longest // CHUNK) * CHUNK
         token_ids = np.full((len(prompts), longest), self.end_id, "int32")
         for row, prompt in zip(token_ids, prompts, strict=True):
             row[longest - len(prompt) :] = prompt

@@ -37,6 +37,44 @@ def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
     return ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
 
 
+def attend_cache(queries: Any, cache: Any, mask: Any, scale: float) -> Any:
+    """Scaled dot-product attention over a cache as it lies in memory.
+
+    Args:
+        queries: float `[batch, T, heads, d]`.
+        cache: keys and values, float `[batch * heads, d, S]` each, as in `inarch.layers.cache`.
+        mask: bool, broadcast to `[batch, heads, T, S]`, or None.
+        scale: factor on the products.
+
+    Returns:
+        float `[batch, T, heads, d]`.
+    """
+    keys, values = cache
+    batch, length, heads, width = queries.shape
+    rows = ops.reshape(ops.transpose(queries, (0, 2, 1, 3)), (batch * heads, length, width))
+    logits = _exact_product(rows, keys) * scale
+    if mask is not None:
+        shape = (batch, heads, length, keys.shape[-1])
+        logits = ops.reshape(ops.where(mask, ops.reshape(logits, shape), HIDDEN), logits.shape)
+    weights = ops.cast(ops.softmax(logits, axis=-1), values.dtype)
+    attended = _exact_product(weights, ops.swapaxes(values, 1, 2))
+    attended = ops.reshape(ops.cast(attended, queries.dtype), (batch, heads, length, width))
+    return ops.transpose(attended, (0, 2, 1, 3))
+
+
+def _exact_product(a: Any, b: Any) -> Any:
+    """A product of matrices summed and given in float32 at least, if the backend can."""
+    exact = keras.backend.result_type(a.dtype, "float32")
+    if keras.backend.backend() == "jax":
+        import jax
+
+        if _on_cpu() and keras.backend.standardize_dtype(a.dtype) == "float16":
+            # XLA compiles no product of float16 on a CPU that is summed in float32.
+            a, b = (ops.cast(x, exact) for x in (a, b))
+        return jax.numpy.matmul(a, b, preferred_element_type=exact)
+    return ops.cast(ops.matmul(a, b), exact)
+
+
 def _jax_on_cpu(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
     dtype = keras.backend.standardize_dtype(queries.dtype)
     if dtype == "float16":

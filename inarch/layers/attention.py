@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.attend import HIDDEN, attend
-from inarch.layers.cache import cache_length, cache_of, cached, with_written
+from inarch.layers.attend import HIDDEN, attend, attend_cache
+from inarch.layers.cache import cache_length, cache_of, cached, is_pair, with_written
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.mask import combine_masks
 
@@ -38,7 +38,7 @@ class MultiHeadAttention(keras.layers.Layer):
         key: float `[batch, S, key width]`; `None` is `value`.
         attention_mask: bool or int `[T, S]`, `[batch, T, S]` or `[batch, 1, T, S]`, true where a
             query sees a key. A query that sees none averages all values.
-        cache: projected keys and values: a pair of float `[batch, num_heads, key_dim, S]` (see
+        cache: projected keys and values: a pair of float `[batch * num_heads, key_dim, S]` (see
             `inarch.layers.cache`), or both as `[batch, 2, S, num_heads, key_dim]`, which is slower.
             One that is used as it is may have fewer rows, `batch` over a whole number:
             neighbouring rows share one, and there is no mask.
@@ -138,6 +138,8 @@ class MultiHeadAttention(keras.layers.Layer):
             scores = self._scores(queries, keys, mask)
             dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
+        elif is_pair(cache):
+            attended = attend_cache(queries, cache, mask, self._scale)
         else:
             attended = attend(queries, keys, values, mask, self._scale)
         shape = (*ops.shape(query)[:2], self.num_heads * values.shape[-1])
@@ -183,14 +185,14 @@ class MultiHeadAttention(keras.layers.Layer):
                 "[batch, 2, length, num_heads, key_dim] to begin with, or leave the index out."
             )
         if cache is not None and index is None:
-            return *cached(cache), cache
+            return *cached(cache, self.num_heads), cache
         keys = self._split_heads(self.key_dense(key))
         values = self._split_heads(self.value_dense(value))
         if cache is None:
             return keys, values, None
         _check_room(cache_length(cache), keys.shape[1], index)
         cache = with_written(cache, keys, values, index)
-        return *cached(cache), cache
+        return *cached(cache, self.num_heads), cache
 
     def compute_output_shape(
         self, query_shape: Any, value_shape: Any = None, key_shape: Any = None

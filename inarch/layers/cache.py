@@ -1,7 +1,9 @@
-"""Keys and values of tokens read before, in memory as attention reads them quickest.
+"""Keys and values of tokens read before, in memory as attention reads them fastest.
 
-A cache is a pair of tensors `[batch, heads, d, S]`, of keys and of values: the sequence comes last,
-so that a step reads memory from end to end. With another order it takes several times as long.
+A cache is a pair of tensors `[batch * heads, d, S]`, of keys and of values, with the heads of a row
+one after another. The sequence comes last, so that a step reads memory from end to end; with
+another order it takes several times as long. Rows and heads are one axis, since XLA on a CPU copies
+a whole cache for every step where it has to split or merge axes between writing and reading it.
 One tensor `[batch, 2, S, heads, d]`, as KerasHub has it, is taken too, and given back as such.
 """
 
@@ -13,42 +15,70 @@ ops: Any = keras.ops  # Typed, every result may be None.
 
 
 def empty_cache(rows: int, length: int, heads: int, width: int, dtype: Any) -> tuple[Any, Any]:
-    """A cache of zeros, for heads of `width` columns."""
-    keys, values = (ops.zeros((rows, heads, width, length), dtype) for _ in range(2))
+    """Return a cache of zeros, for heads of `width` columns."""
+    keys, values = (ops.zeros((rows * heads, width, length), dtype) for _ in range(2))
     return keys, values
 
 
 def cache_of(keys: Any, values: Any) -> tuple[Any, Any]:
-    """The cache that holds keys and values `[batch, S, heads, d]`."""
-    keys, values = (ops.transpose(x, (0, 2, 3, 1)) for x in (keys, values))
+    """Return the cache that holds keys and values `[batch, S, heads, d]`."""
+    keys, values = (_columns(x) for x in (keys, values))
     if keras.backend.backend() == "torch":
         # Its transpose leaves everything where it is.
         return keys.contiguous(), values.contiguous()
     return keys, values
 
 
-def cached(cache: Any) -> tuple[Any, Any]:
-    """The keys and values `[batch, S, heads, d]` that a cache holds."""
-    if not isinstance(cache, tuple | list):
+def is_pair(cache: Any) -> bool:
+    """Whether a cache is a pair of tensors, not KerasHub's one."""
+    return isinstance(cache, tuple | list)
+
+
+def cached(cache: Any, heads: int) -> tuple[Any, Any]:
+    """Return the keys and values `[batch, S, heads, d]` that a cache holds."""
+    if not is_pair(cache):
         return cache[:, 0], cache[:, 1]
     # The backends read through a transpose; none of them copies here.
-    keys, values = (ops.transpose(x, (0, 3, 1, 2)) for x in cache)
+    keys, values = (
+        ops.transpose(ops.reshape(x, (-1, heads, *x.shape[1:])), (0, 3, 1, 2)) for x in cache
+    )
     return keys, values
 
 
 def cache_length(cache: Any) -> Any:
-    """How many tokens a cache has room for."""
-    return cache[0].shape[3] if isinstance(cache, tuple | list) else cache.shape[2]
+    """Return how many tokens a cache has room for."""
+    return cache[0].shape[-1] if is_pair(cache) else cache.shape[2]
 
 
 def with_written(cache: Any, keys: Any, values: Any, index: Any) -> Any:
-    """A cache with keys and values `[batch, T, heads, d]` from the index on."""
-    if not isinstance(cache, tuple | list):
+    """Return a cache with keys and values `[batch, T, heads, d]` from the index on."""
+    if not is_pair(cache):
         return _written(cache, ops.stack((keys, values), axis=1), index, axis=2)
     pairs = zip(cache, (keys, values), strict=True)
-    return tuple(
-        _written(old, ops.transpose(new, (0, 2, 3, 1)), index, axis=3) for old, new in pairs
-    )
+    return tuple(_written(old, _columns(new), index, axis=2) for old, new in pairs)
+
+
+def select_rows(nest: Any, rows: int, indices: Any) -> Any:
+    """Return a nest of tensors with the rows at `indices` alone, in that order.
+
+    Args:
+        nest: tensors that begin with `rows` or with `rows * n` entries, those of a row side by
+            side, as caches have them.
+        rows: number of rows.
+        indices: int32 `[k]`.
+    """
+
+    def select(x: Any) -> Any:
+        by_row = ops.reshape(x, (rows, -1, *x.shape[1:]))
+        return ops.reshape(ops.take(by_row, indices, axis=0), (-1, *x.shape[1:]))
+
+    return keras.tree.map_structure(select, nest)
+
+
+def _columns(x: Any) -> Any:
+    """`[batch, S, heads, d]` to `[batch * heads, d, S]`."""
+    batch, length, heads, width = x.shape
+    return ops.reshape(ops.transpose(x, (0, 2, 3, 1)), (batch * heads, width, length))
 
 
 def _written(old: Any, new: Any, index: Any, axis: int) -> Any:

@@ -96,7 +96,7 @@ class TransformerDecoder(TransformerBlock):
         encoder_padding_mask: int or bool sequence numbers `[batch, S]`. Given both padding masks,
             a token sees the encoder's tokens of its own number.
         encoder_attention_mask: bool or int `[batch, T, S]`.
-        self_attention_cache: a pair of float `[batch, num_heads, dim of a head, length]` (see
+        self_attention_cache: a pair of float `[batch * num_heads, dim of a head, length]` (see
             `inarch.layers.cache`), or one float `[batch, 2, length, num_heads, dim of a head]`.
         self_attention_cache_update_index: index of the first token of this call in the cache.
         cross_attention_cache: the same, of length S.

@@ -43,17 +43,21 @@ class StackDecoder:
         self.variables = variables
         self.max_length = embedding.sequence_length
         self.vocabulary_size = embedding.vocabulary_size
+        self.hidden_size = embedding.embedding_dim
+        self.compute_dtype = embedding.compute_dtype
 
     def context_of(self, encoder_sequence: Any) -> Any:
         """The context of `[rows, S, dim]`: for each layer a cache of cross-attention."""
         return tuple(layer.cross_attention_cache_of(encoder_sequence) for layer in self.layers)
 
     def start(self, rows: int, length: int) -> Any:
-        width, dtype = self.embedding.embedding_dim, self.embedding.compute_dtype
         return tuple(
-            empty_cache(rows, length, layer.num_heads, width // layer.num_heads, dtype)
+            empty_cache(
+                rows, length, layer.num_heads, self.hidden_size // layer.num_heads,
+                self.compute_dtype,
+            )
             for layer in self.layers
-        )
+        )  # fmt: skip
 
     def step(
         self,

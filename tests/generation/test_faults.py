@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from toy import POSITIONS, WIDTH, heard, toy
+from toy import HEADS, POSITIONS, WIDTH, heard, toy
 
 TOKENS = np.array([[7, 8, 9, 4, 11], [5, 2, 6, 9, 1]], "int32")
 ROWS, LENGTH = TOKENS.shape
@@ -80,6 +80,11 @@ def kept(change):
     return run
 
 
+def keys_for_values(step, token_ids, index, caches, context, positions):
+    hidden, written = step(token_ids, index, caches, context, positions)
+    return hidden, tuple((values, keys) for keys, values in written)
+
+
 def at_other_positions(change):
     def run(step, token_ids, index, caches, context, positions):
         changed = np.clip(change(positions), 0, POSITIONS - 1)
@@ -89,17 +94,23 @@ def at_other_positions(change):
 
 
 def of_the_other_row(step, token_ids, index, caches, context, positions):
-    other = keras.tree.map_structure(lambda x: ops.flip(x, axis=0), context)
+    other = keras.tree.map_structure(lambda x: by_row_and_head(x, axis=0), context)
     return step(token_ids, index, caches, other, positions)
+
+
+def by_row_and_head(cache, axis):
+    """The entries of a cache in another order of its rows (axis 0) or heads (axis 1)."""
+    split = ops.reshape(cache, (-1, HEADS, *cache.shape[1:]))
+    return ops.reshape(ops.flip(split, axis=axis), cache.shape)
 
 
 FAULTS = {
     "kept a place too early": elsewhere(-1),
     "kept a place too late": elsewhere(1),
     "never kept": kept(lambda old, new: old),
-    "keys for values": kept(lambda old, new: ops.flip(new, axis=1)),
-    "heads in another order": kept(lambda old, new: ops.flip(new, axis=3)),
-    "rows in another order": kept(lambda old, new: ops.flip(new, axis=0)),
+    "keys for values": keys_for_values,
+    "heads in another order": kept(lambda old, new: by_row_and_head(new, axis=1)),
+    "rows in another order": kept(lambda old, new: by_row_and_head(new, axis=0)),
     "positions one too late": at_other_positions(lambda positions: positions + 1),
     "positions never counted on": at_other_positions(lambda positions: 0 * positions),
     "what another row heard": of_the_other_row,

@@ -20,6 +20,8 @@ from inarch.generation import (
     SuppressAtFirst,
 )
 from inarch.generation.compiled import function_of_model
+from inarch.generation.program import CHUNK
+from inarch.tasks.forward import compiles_per_shape
 
 STRATEGIES = [
     Greedy(),
@@ -55,16 +57,16 @@ def array(x):
 def forward(decoder, token_ids, context):
     """Logits after every token, without a cache that lasts."""
     # Nothing that comes later is seen, so one shape serves all.
-    padded = np.array([token_ids + [0] * (POSITIONS - len(token_ids))], "int32")
+    padded = np.array([token_ids + [0] * (decoder.max_length - len(token_ids))], "int32")
     return array(whole(decoder)(padded, context))[: len(token_ids)]
 
 
 @functools.cache
 def whole(decoder):
-    positions = np.arange(POSITIONS, dtype="int32")[None]
+    positions = np.arange(decoder.max_length, dtype="int32")[None]
 
     def run(token_ids, context):
-        caches = decoder.start(1, POSITIONS)
+        caches = decoder.start(1, decoder.max_length)
         hidden, _ = decoder.step(token_ids, 0, caches, context, positions)
         return decoder.logits(hidden[0])
 
@@ -170,6 +172,46 @@ def test_positions_end_generation(generator, context):
     found = generator.generate([prompt], context=one, max_new_tokens=50, rules=[Suppress((END,))])
     # The last token has no position and needs none.
     assert found.lengths.tolist() == [3]
+
+
+def test_prompts_of_any_length_are_read_in_pieces():
+    decoder = toy(layers=1, positions=3 * CHUNK)
+    context, generator = heard(decoder, 2), Generator(decoder, END)
+    tokens = np.random.default_rng(0).integers(4, VOCABULARY, 3 * CHUNK).tolist()
+    for lengths in [(2, 5), (CHUNK - 1, CHUNK + 1), (3, 2 * CHUNK), (2 * CHUNK, 2 * CHUNK + 9)]:
+        prompts = [tokens[:length] for length in lengths]
+        found = generator.generate(
+            prompts, context=context, max_new_tokens=6, watch=-2, prompt_room=3 * CHUNK
+        )
+        for row, prompt in enumerate(prompts):
+            logits = forward(
+                decoder, prompt + found.rows()[row], part(context, slice(row, row + 1))
+            )
+            np.testing.assert_allclose(found.watched[row], logits[len(prompt) - 2], atol=1e-4)
+            wanted = logits[len(prompt) - 1 :].argmax(-1).tolist()
+            assert found.rows()[row] == wanted[: found.lengths[row]]
+
+
+def test_calls_with_one_prompt_room_share_their_programs(decoder, context, monkeypatch):
+    options = {"context": context, "max_new_tokens": 5}
+    alone = [Generator(decoder, END).generate([[5] * n] * 3, **options) for n in (1, 3, 7)]
+    steps, step = [], decoder.step
+    monkeypatch.setattr(decoder, "step", lambda *a, **k: steps.append(1) or step(*a, **k))
+    generator, traced = Generator(decoder, END), 0
+    for one, n in zip(alone, (1, 3, 7), strict=True):
+        found = generator.generate([[5] * n] * 3, prompt_room=7, **options)
+        assert found.rows() == one.rows()
+        np.testing.assert_allclose(found.log_probs, one.log_probs, atol=1e-4)
+        traced = traced or len(steps)
+    if compiles_per_shape():
+        assert len(steps) == traced
+
+
+def test_logits_after_prompts_are_the_models(generator, decoder, context):
+    found = generator.logits(PROMPTS, context=context)
+    for row, prompt in enumerate(PROMPTS):
+        logits = forward(decoder, prompt, part(context, slice(row, row + 1)))
+        np.testing.assert_allclose(found[row], logits[-1], atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,19 @@ import keras
 import numpy as np
 
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
+from inarch.layers.cache import select_rows
 from inarch.models.decoding import StackDecoder
 from inarch.models.variables import build_without_values, initialize, set_value
 
-VOCABULARY, WIDTH, POSITIONS, HEARD = 24, 8, 40, 6
+VOCABULARY, WIDTH, HEADS, POSITIONS, HEARD = 24, 8, 2, 40, 6
 END = 3
 
 
-def toy(seed=0, layers=2, heard=True, scale=0.8):
+def toy(seed=0, layers=2, heard=True, scale=0.8, positions=POSITIONS):
     """A `StackDecoder` whose weights are random and of order one."""
-    (embedding, blocks, norm), waiting = build_without_values(lambda: built(layers, heard))
+    (embedding, blocks, norm), waiting = build_without_values(
+        lambda: built(layers, heard, positions)
+    )
     variables = [v for layer in (embedding, *blocks, norm) for v in layer.variables]
     random = np.random.default_rng(seed)
     for variable in variables:
@@ -23,12 +26,14 @@ def toy(seed=0, layers=2, heard=True, scale=0.8):
     return StackDecoder(embedding, blocks, norm, variables=variables)
 
 
-def built(layers, heard):
-    embedding = TokenAndPositionEmbedding(VOCABULARY, POSITIONS, WIDTH)
+def built(layers, heard, positions):
+    embedding = TokenAndPositionEmbedding(VOCABULARY, positions, WIDTH)
     embedding.build((None, None))
     blocks = []
     for _ in range(layers):
-        block = TransformerDecoder(16, 2, activation="gelu", normalize_first=True, key_bias=False)
+        block = TransformerDecoder(
+            16, HEADS, activation="gelu", normalize_first=True, key_bias=False
+        )
         shape = (None, None, WIDTH)
         block.build(shape, shape if heard else None)
         blocks.append(block)
@@ -45,4 +50,5 @@ def heard(decoder, rows, seed=1):
 
 def part(context, rows):
     """The context of some of the rows."""
-    return keras.tree.map_structure(lambda x: x[rows], context)
+    count = context[0][0].shape[0] // HEADS
+    return select_rows(context, count, np.arange(count, dtype="int32")[rows])

@@ -173,7 +173,7 @@ def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, length):
             step, step, attention_mask=mask, cache=cache, cache_update_index=np.int32(i)
         )
         np.testing.assert_allclose(array(output), full[:, rows], atol=2e-6)
-    assert [tuple(part.shape) for part in cache] == [(2, 2, 4, 6)] * 2
+    assert [tuple(part.shape) for part in cache] == [(2 * 2, 4, 6)] * 2
 
 
 def test_the_cache_of_a_source_serves_in_its_place(perturb, normal):

@@ -24,6 +24,7 @@ DECODING = frozenset(f.name for f in fields(DecodingOptions)) - {
     "temperature",
     "timestamps",
     "prompt",
+    "prompt_room",
 }
 FURTHER = frozenset({"without_timestamps"})  # fmt: skip
 # The language that asks for detection, whatever the checkpoint declares.

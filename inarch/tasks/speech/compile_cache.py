@@ -13,6 +13,9 @@ import keras
 # The folder that holds everything that is kept; empty or "0" keeps nothing.
 VARIABLE = "INARCH_CACHE"
 
+# Programs that take fewer seconds to compile aren't kept.
+QUICKEST = 0.1
+
 
 def cache_folder() -> Path | None:
     """Return the folder of what is kept between processes, None where nothing is to be kept.
@@ -53,6 +56,8 @@ def keep_programs() -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         return
     config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        config.update("jax_persistent_cache_min_compile_time_secs", QUICKEST)
     # What was compiled before has settled that there is no cache.
     compilation_cache.reset_cache()
 

@@ -14,12 +14,12 @@ from inarch.errors import ConfigError, InputError
 from inarch.generation import (
     Generator,
     Greedy,
-    Only,
     PatientBeamSearch,
     Sample,
     Strategy,
 )
 from inarch.generation.compiled import function_of_model
+from inarch.layers.cache import select_rows
 from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks.activation import softmax
 from inarch.tasks.forward import compiled, compiles_per_shape
@@ -83,11 +83,11 @@ class Listener:
         rows = len(features)
         filled = np.concatenate([features, features[-1:].repeat(_filled(rows) - rows, axis=0)])
         output = self._encoder({"encoder_features": np.ascontiguousarray(filled.swapaxes(1, 2))})
-        return self._first({"output": output, "context": self._context(output)}, rows)
+        encoded = {"output": output, "context": self._context(output)}
+        return encoded if len(filled) == rows else self.take(encoded, range(rows))
 
     def take(self, encoded: Any, rows: Sequence[int]) -> Any:
-        chosen = np.asarray(rows, np.int32)
-        return keras.tree.map_structure(lambda x: keras.ops.take(x, chosen, axis=0), encoded)
+        return select_rows(encoded, len(encoded["output"]), np.asarray(rows, np.int32))
 
     def decode(self, encoded: Any, options: DecodingOptions) -> list[Decoded]:
         start = self._start(options)
@@ -102,6 +102,7 @@ class Listener:
             rules=rules_of(options, self.tokenizer, self.generation, self._decoder.vocabulary_size),
             max_new_tokens=options.max_tokens or self._decoder.max_length // 2,
             watch=-len(start) - len(prefix),
+            prompt_room=options.prompt_room + 1 + len(start) + len(prefix),
         )
         assert generated.watched is not None
         silence = softmax(generated.watched)[:, self.tokenizer.no_speech]
@@ -116,15 +117,11 @@ class Listener:
         """Probabilities of the languages, likeliest first, for each window."""
         rows = len(encoded["output"])
         codes = self.tokenizer.languages
-        generated = self._generator.generate(
+        logits = self._generator.logits(
             [[self.tokenizer.start_of_transcript]] * _filled(rows),
             context=self._filled(encoded, rows)["context"],
-            rules=(Only(tuple(codes.values())),),
-            max_new_tokens=1,
-            watch=-1,
         )
-        assert generated.watched is not None
-        chances = softmax(generated.watched[:rows, list(codes.values())])
+        chances = softmax(logits[:rows, list(codes.values())])
         return [
             dict(sorted(zip(codes, map(float, row), strict=True), key=lambda x: x[1], reverse=True))
             for row in chances
@@ -213,9 +210,6 @@ class Listener:
     def _filled(self, encoded: Any, rows: int) -> Any:
         missing = _filled(rows) - rows
         return self.take(encoded, [*range(rows), *[rows - 1] * missing]) if missing else encoded
-
-    def _first(self, encoded: Any, rows: int) -> Any:
-        return keras.tree.map_structure(lambda x: x[:rows], encoded)
 
 
 def _filled(rows: int) -> int:

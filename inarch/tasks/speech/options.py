@@ -75,6 +75,8 @@ class DecodingOptions:
             the mean log-probability.
         timestamps: whether timestamp tokens are decoded.
         prompt: tokens of what was said before.
+        prompt_room: tokens that the prompts of a recording may come to have; windows with the same
+            number share their compiled programs.
         max_initial_timestamp: latest start of the first segment, in seconds.
         max_tokens: most tokens of a window; the model's limit where None.
         suppress_tokens: token ids that are never decoded; -1 stands for those of the model's own
@@ -99,6 +101,7 @@ class DecodingOptions:
     length_penalty: float | None = None
     timestamps: bool = True
     prompt: tuple[int, ...] = ()
+    prompt_room: int = 0
     max_initial_timestamp: float | None = 1.0
     max_tokens: int | None = None
     suppress_tokens: tuple[int, ...] | None = (-1,)

@@ -109,6 +109,8 @@ class Transcriber:
         if decoding.language is None:
             decoding = replace(decoding, language=self._language(recording, settings))
         limit = self.listener.prompt_limit
+        if settings.condition_on_previous_text:
+            decoding = replace(decoding, prompt_room=limit)
         return timeline, Sequential(self.listener, recording, decoding, settings, limit)
 
     def _language(self, recording: Recording, settings: Settings) -> str:
