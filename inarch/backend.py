@@ -47,6 +47,29 @@ def choose_backend() -> str:
     return _started(candidates[0])
 
 
+def import_keras() -> str:
+    """Choose the backend, import Keras with it alone, and return it, for commands.
+
+    Keras imports scikit-learn, pandas and the other backends wherever they are installed, for
+    what only a program of the user's would ask of it. Here they aren't found as it is imported,
+    which saves seconds and a hundred megabytes or more; afterwards they can be imported again.
+
+    Raises:
+        InputError, MissingExtraError: as `choose_backend`.
+    """
+    backend = choose_backend()
+    if "keras" in sys.modules:
+        return backend
+    unused = {"pandas", "sklearn", *BACKENDS} - {backend} - sys.modules.keys()
+    sys.modules |= dict.fromkeys(unused)  # type: ignore[arg-type]  # None: isn't to be found
+    try:
+        importlib.import_module("keras")
+    finally:
+        for name in unused:
+            del sys.modules[name]
+    return backend
+
+
 def _started(backend: str) -> str:
     """The backend; TensorFlow is imported here, with what its libraries write held back.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from inarch.backend import choose_backend
+from inarch.backend import import_keras
 from inarch.cli import output
 from inarch.cli.checkpoints import export, info, presets, prove
 from inarch.cli.options import (
@@ -90,7 +90,7 @@ def demo(
     """Load a published model, prove it, check it, search with it, and write it back equal."""
     # On an accelerator JAX may compute in less than float32, which the check would notice.
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    choose_backend()
+    import_keras()
     from inarch.cli import demo as room
 
     if as_json:
@@ -108,7 +108,7 @@ def demo_speech(
     as_json: Json = False,
 ) -> None:
     """Load a published Whisper, prove it, and have it write down what is said."""
-    choose_backend()
+    import_keras()
     from inarch.cli import demo_speech as room
 
     if as_json:
@@ -132,7 +132,7 @@ def embed(
 ) -> None:
     """Sentence vectors, one per text."""
     given = read_texts(texts, input, field)
-    choose_backend()
+    import_keras()
     from inarch.tasks import TextEmbedder
 
     embedder = TextEmbedder.from_preset(
@@ -168,7 +168,7 @@ def fill_mask(
 ) -> None:
     """The likeliest tokens for each mask token, such as [MASK], of each text."""
     given = read_texts(texts, input, field)
-    choose_backend()
+    import_keras()
     from inarch.tasks import MaskedLM
 
     model = MaskedLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
@@ -206,7 +206,7 @@ def classify(
 ) -> None:
     """The class of each text, with its probability."""
     given = read_texts(texts, input, field)
-    choose_backend()
+    import_keras()
     from inarch.tasks import TextClassifier
 
     model = TextClassifier.from_preset(

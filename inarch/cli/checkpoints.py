@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inarch.backend import choose_backend
+from inarch.backend import import_keras
 from inarch.cli import output
 from inarch.cli.options import IgnoreField, Json, Preset
 from inarch.errors import CheckpointError
@@ -15,7 +15,7 @@ from inarch.errors import CheckpointError
 
 def info(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False) -> None:
     """What a checkpoint holds and what would be made of it; no weight is loaded."""
-    choose_backend()
+    import_keras()
     from inarch.cli.describe import describe, facts
 
     found = describe(preset, ignore_field or ())
@@ -27,7 +27,7 @@ def info(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False
 
 def prove(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False) -> None:
     """Prove that loading a checkpoint loses nothing: each number has one place, both ways."""
-    choose_backend()
+    import_keras()
     from inarch.cli.describe import reasons
     from inarch.models.preset import Checkpoint
     from inarch.tasks import auto
@@ -58,7 +58,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Load a checkpoint, write it back, and compare the two tensor by tensor."""
-    choose_backend()
+    import_keras()
     from inarch.tasks import auto
 
     done = auto.export(preset, folder, ignore_field or (), overwrite=overwrite)
@@ -80,7 +80,7 @@ def export(
 
 def presets(as_json: Json = False) -> None:
     """The built-in names and where their checkpoints are published."""
-    choose_backend()
+    import_keras()
     from inarch.models import registry
 
     found = registry.presets().values()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from inarch import transcription_defaults as defaults
-from inarch.backend import choose_backend
+from inarch.backend import import_keras
 from inarch.cli import output, sound_files
 from inarch.cli import transcribe_options as o
 from inarch.cli.options import IgnoreField, TokenizerFrom
@@ -107,7 +107,7 @@ def _run(given: Mapping[str, Any]) -> None:
         sound_files.make_folder(folder, names)
     if given["threads"]:
         limit_threads(given["threads"])
-    choose_backend()
+    import_keras()
     done = _Command(given).run(there) if there else set()
     missing = [file for file, stem in places if stem not in done]
     if missing and len(files) > 1:

@@ -122,6 +122,22 @@ def test_no_backend_says_what_to_install(installed):
         backend.choose_backend()
 
 
+def test_a_command_imports_keras_without_what_it_does_not_use(installed, monkeypatch):
+    installed("jax", "torch", asked="jax")
+    optional = ("pandas", "sklearn", "torch")
+    found = {}
+
+    def importing(name):
+        found.update({other: sys.modules.get(other, "can be imported") for other in optional})
+
+    for name in ("keras", *optional):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(backend.importlib, "import_module", importing)
+    assert backend.import_keras() == "jax"
+    assert found == dict.fromkeys(optional)
+    assert not sys.modules.keys() & {*optional}
+
+
 @pytest.mark.parametrize("configured", ["tensorflow", None])
 def test_the_library_takes_an_installed_backend_and_says_so(configured, installed, monkeypatch):
     installed("torch", configured=configured)
