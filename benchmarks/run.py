@@ -24,7 +24,7 @@ from pathlib import Path
 
 from lines import written_lines
 from process import HERE, Probe, medians
-from speech import long_audio, whisper
+from speech import long_audio, one_off, whisper
 from table import Row, Setting, absent, installed
 
 MODELS = HERE.parent / "inarch" / "models"
@@ -208,6 +208,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "log_mel": log_mel,
     "whisper": whisper,
     "long_audio": long_audio,
+    "one_off": one_off,
     "lines": lines,
 }
 

