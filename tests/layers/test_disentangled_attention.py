@@ -62,6 +62,7 @@ def expected(layer, x, table, mask):
     return mixed @ kernel + bias, weights
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize("terms", ["c2p|p2c", "c2p", "p2c", "none"])
 @pytest.mark.parametrize("share_keys", [True, False])
 @pytest.mark.parametrize("length", [1, 7, 30])
@@ -153,6 +154,7 @@ def test_a_step_of_training_changes_the_table(perturb, normal, train):
     assert np.abs(array(model.get_layer("relative").embeddings) - before).max() > 0
 
 
+@pytest.mark.turns(2)
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_a_token_is_convolved_with_its_own_sequence_alone(perturb, normal, size, groups):

@@ -49,6 +49,7 @@ def reference(layer, x):
     return norm(layer.output_norm, x + dense(layer.down, up))
 
 
+@pytest.mark.turns(5)
 @pytest.mark.parametrize("dim", [1, 2, 5, 6, 13])
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 11])
 def test_it_mixes_by_the_definition_of_the_transform(length, dim, normal):

@@ -14,7 +14,7 @@ from inarch.tasks import MaskedLM, TextClassifier
 from .conftest import Written, batch, noise_ratio, tensors, torch, transformers
 from .encoders import bare, headed, usual_cases
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 # Class that writes, task that reads, output of the original, config changes. What every encoder
 # has is found (encoders.py); what is here are the fields of each.

@@ -6,7 +6,7 @@ import pytest
 from .clean_models import CONFIGS, KINDS, SEEDS, config_of, reports
 from .conftest import transformers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 
 # Every fourth, which takes in every class; `clean_models.py` itself tries them all.

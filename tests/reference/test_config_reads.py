@@ -7,7 +7,7 @@ import pytest
 from inarch.verify import original
 from inarch.verify.config_reads import Recorder
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 
 @pytest.fixture(scope="module")

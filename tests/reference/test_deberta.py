@@ -13,7 +13,7 @@ from inarch.tasks import MaskedLM
 
 from .conftest import noise_ratio, tensors, torch
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 
 @pytest.mark.parametrize("bucket_size", [4, 5, 8, 18, 32, 50, 256, 320])

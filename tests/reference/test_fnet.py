@@ -12,7 +12,7 @@ from inarch.text import WordPieceTokenizer
 
 from .conftest import Written, batch, noise_ratio, tensors, torch
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 LENGTH = 13  # of the sequences of `batch`
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]

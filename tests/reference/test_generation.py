@@ -15,7 +15,7 @@ from inarch.generation import (
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
 from inarch.models.decoding import StackDecoder
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 torch = pytest.importorskip("torch")
 
 WIDTH, VOCABULARY, END, LONGEST = 16, 12, 3, 20

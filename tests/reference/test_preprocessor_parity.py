@@ -9,7 +9,7 @@ from inarch.verify.corpus import CORPUS, PAIRS
 
 from .conftest import transformers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 LETTERS = sorted({c for text in CORPUS for c in text if c.isprintable() and not c.isspace()})
 WORDS = ["[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]", "hello", "world", "naive", "un", "##able"]

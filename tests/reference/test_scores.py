@@ -12,7 +12,7 @@ from inarch.tasks.activation import ACTIVATIONS, class_path
 
 from .conftest import transformers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "dog", "bird", "sun", "rain"]
 PAIRS = [("cat dog", "rain"), ("sun", "bird bird"), ("dog", "cat sun rain")]

@@ -14,7 +14,7 @@ from inarch.text import WordPieceTokenizer
 
 from .conftest import noise_ratio, transformers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "was", "good", "bad", "very",

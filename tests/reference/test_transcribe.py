@@ -24,7 +24,7 @@ from inarch.tasks.speech.transcript import Segment, Transcript, Word  # noqa: E4
 from inarch.tasks.speech.windows import Recording  # noqa: E402
 from inarch.tasks.speech.words import WordTiming  # noqa: E402
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 # The names of modules are hidden behind functions of the same name.
 timing = importlib.import_module("whisper.timing")

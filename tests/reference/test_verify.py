@@ -16,7 +16,7 @@ from inarch.verify.golden_changes import differences
 
 from .conftest import torch
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 FOLDER = Path(__file__).parents[1] / "golden"
 

@@ -18,7 +18,7 @@ from inarch.verify import original
 
 from .conftest import torch, transformers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"
 

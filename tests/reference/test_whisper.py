@@ -13,7 +13,7 @@ from inarch.tasks.speech import SpeechToText
 
 from .conftest import Written, noise_ratio, perturb, tensors, torch, transformers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 WORDS, POSITIONS, LONGEST = 41, 9, 13
 # Ids of special tokens within the tiny vocabulary.

@@ -11,7 +11,7 @@ from inarch.text.byte_level import LETTERS
 
 from .conftest import transformers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 CONTROL = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
 END = 256

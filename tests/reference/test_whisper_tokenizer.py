@@ -12,7 +12,7 @@ from inarch.text import Tokenizer, WhisperTokenizer
 from inarch.verify.corpus import CORPUS
 from inarch.verify.tokenizer import compare_tokenizers
 
-pytestmark = pytest.mark.reference
+pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 SIZES = {51864: 99, 51865: 99, 51866: 100}
 # One sentence each of twelve languages.

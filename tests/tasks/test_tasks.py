@@ -457,6 +457,7 @@ def reference_pooling(tokens, mask, mode):
     return np.stack([weights(row) for row in rows])
 
 
+@pytest.mark.turns(2)
 @pytest.mark.parametrize(
     "mode", ["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 )
