@@ -1,5 +1,6 @@
 """Set before Keras is imported: the backend, and what makes many tiny models quick."""
 
+import gc
 import importlib.util
 import mmap
 import os
@@ -71,3 +72,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             number += values.setdefault(value, len(values))
         if (number - turn) % mark.args[0]:
             item.add_marker("exhaustive")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from all that was imported, which nothing will free."""
+    gc.collect()
+    gc.freeze()
