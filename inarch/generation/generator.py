@@ -17,7 +17,7 @@ from inarch.generation.rules import Rule, arrays_of
 from inarch.generation.strategy import Greedy, Strategy
 
 # Lengths are rounded up to these, so that few programs are compiled.
-PROMPT_LENGTHS = (1, 4, CHUNK, 256)
+PROMPT_LENGTHS = (1, 4, 32, CHUNK, 256)
 LENGTH_STEP = 32
 
 

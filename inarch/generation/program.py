@@ -29,7 +29,7 @@ ops: Any = keras.ops  # Typed, every result may be None.
 
 # Prompts longer than this are read in pieces of so many tokens, so that prompts of any length need
 # one program, and none takes longer than its own length.
-CHUNK = 32
+CHUNK = 64
 
 # A loop of the backend's: condition, body and first state to last state.
 Loop = Callable[[Callable[[State], Any], Callable[[State], State], State], State]
