@@ -133,13 +133,15 @@ def _traced(decoder: Decoder, program: Program, *example: Any) -> Callable[..., 
 
     more = pure(decoder, lambda state, inputs: program.more(decoder, state, inputs))
 
+    # The graph outlives this call: it keeps the nests alone, not the tensors in them.
+    nests = keras.tree.map_structure(lambda tensor: 0, example)
+
     def flat(*tensors: Any) -> Any:
-        state, inputs, values = keras.tree.pack_sequence_as(example, tensors)
+        state, inputs, values = keras.tree.pack_sequence_as(nests, tensors)
         return tuple(keras.tree.flatten(more(values, state, inputs)))
 
     with warnings.catch_warnings():
         # It warns of every shape that Python looks at; shapes are fixed here.
         warnings.simplefilter("ignore")
         graph = torch.jit.trace(flat, tuple(keras.tree.flatten(example)), check_trace=False)
-    state = example[0]
-    return lambda *given: keras.tree.pack_sequence_as(state, graph(*keras.tree.flatten(given)))
+    return lambda *given: keras.tree.pack_sequence_as(nests[0], graph(*keras.tree.flatten(given)))

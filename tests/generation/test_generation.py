@@ -1,6 +1,8 @@
 """Decoding: laws that hold for every strategy, on a tiny model."""
 
 import functools
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -251,3 +253,12 @@ def test_what_cannot_be_generated_is_refused_by_name(generator, context, options
 def test_impossible_settings_are_refused(make):
     with pytest.raises(InputError):
         make()
+
+
+def test_a_generator_keeps_no_context_of_earlier_calls(decoder):
+    generator, context = Generator(decoder, END), heard(decoder, 2)
+    kept = weakref.ref(context[0][0])
+    generator.generate([[5], [6, 7]], context=context, max_new_tokens=4)
+    del context
+    gc.collect()
+    assert kept() is None

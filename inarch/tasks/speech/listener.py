@@ -22,7 +22,7 @@ from inarch.generation.compiled import function_of_model
 from inarch.layers.cache import select_rows
 from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks.activation import softmax
-from inarch.tasks.forward import compiled, compiles_per_shape
+from inarch.tasks.forward import compiled, compiles_per_shape, runs_on_cpu
 from inarch.tasks.speech.alignment import alignment_matrix, time_words
 from inarch.tasks.speech.configs import GENERATION, declared_value
 from inarch.tasks.speech.options import Decoded, DecodingOptions
@@ -80,6 +80,12 @@ class Listener:
     # --- windows -------------------------------------------------------------------------------
 
     def encode(self, features: np.ndarray) -> Any:
+        # On a processor windows take as long together as one by one, and more memory.
+        size = 1 if runs_on_cpu() else len(features)
+        parts = [self._encode(features[i : i + size]) for i in range(0, len(features), size)]
+        return _joined(parts) if len(parts) > 1 else parts[0]
+
+    def _encode(self, features: np.ndarray) -> Any:
         rows = len(features)
         filled = np.concatenate([features, features[-1:].repeat(_filled(rows) - rows, axis=0)])
         output = self._encoder({"encoder_features": np.ascontiguousarray(filled.swapaxes(1, 2))})
@@ -210,6 +216,19 @@ class Listener:
     def _filled(self, encoded: Any, rows: int) -> Any:
         missing = _filled(rows) - rows
         return self.take(encoded, [*range(rows), *[rows - 1] * missing]) if missing else encoded
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Encoded batches as one. The list is emptied on the way, so that nothing is held twice."""
+    nest = keras.tree.map_structure(lambda tensor: 0, parts[0])
+    flat = [keras.tree.flatten(part) for part in parts]
+    parts.clear()
+    joined = []
+    for i in range(len(flat[0])):
+        joined.append(keras.ops.concatenate([part[i] for part in flat]))
+        for part in flat:
+            part[i] = None
+    return keras.tree.pack_sequence_as(nest, joined)
 
 
 def _filled(rows: int) -> int:
