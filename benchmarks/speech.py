@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from process import Probe, medians
 from table import Row, Setting, absent, installed
 
-FILE = "speech_probes.py"
+FILE, COMMANDS = "speech_probes.py", "command_probes.py"
 NAMES = {
     "hear_transformers": "transformers'",
     "hear_openai": "openai-whisper's",
@@ -107,23 +107,23 @@ def one_off(setting: Setting) -> Iterator[Row]:
     sound, copy = str(setting.scratch / "four.wav"), str(setting.scratch / "once.pt")
     kept, kept_batched = (str(setting.scratch / name) for name in ("kept", "kept-batched"))
     Probe("write_original", (copy,), file=FILE).run()
-    Probe("write_sound", (sound,), file=FILE).run()
+    Probe("write_sound", (sound,), file=COMMANDS).run()
     for search in ("greedy", "beams"):
         ours = {
-            "on JAX, empty cache": Probe("once_inarch", (sound, search, ""), file=FILE),
-            "on JAX, warm cache": Probe("once_inarch", (sound, search, kept), file=FILE),
-            "on torch": Probe("once_inarch", (sound, search, ""), "torch", file=FILE),
+            "on JAX, empty cache": Probe("once_inarch", (sound, search, ""), file=COMMANDS),
+            "on JAX, warm cache": Probe("once_inarch", (sound, search, kept), file=COMMANDS),
+            "on torch": Probe("once_inarch", (sound, search, ""), "torch", file=COMMANDS),
             "in batches of 8, on JAX": Probe(
-                "once_inarch", (sound, search, kept_batched, "8"), file=FILE
+                "once_inarch", (sound, search, kept_batched, "8"), file=COMMANDS
             ),
             "in batches of 8, on torch": Probe(
-                "once_inarch", (sound, search, "", "8"), "torch", file=FILE
+                "once_inarch", (sound, search, "", "8"), "torch", file=COMMANDS
             ),
         }
-        peers = {"openai-whisper": Probe("once_openai", (copy, sound, search), file=FILE)}
+        peers = {"openai-whisper": Probe("once_openai", (copy, sound, search), file=COMMANDS)}
         if installed("faster_whisper"):
-            peers["faster-whisper"] = Probe("once_faster", (sound, search), file=FILE)
-            batches = Probe("once_faster", (sound, search, "8"), file=FILE)
+            peers["faster-whisper"] = Probe("once_faster", (sound, search), file=COMMANDS)
+            batches = Probe("once_faster", (sound, search, "8"), file=COMMANDS)
             peers["faster-whisper in batches of 8"] = batches
         else:
             yield absent(f"{what}, by faster-whisper", "faster-whisper")

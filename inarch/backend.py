@@ -70,6 +70,22 @@ def import_keras() -> str:
     return backend
 
 
+def runs_on_cpu() -> bool:
+    """Whether the backend computes on the processor, not on an accelerator."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "cpu"
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return not tf.config.list_logical_devices("GPU")
+    return keras.ops.zeros(()).device.type == "cpu"  # type: ignore[union-attr]
+
+
 def _started(backend: str) -> str:
     """The backend; TensorFlow is imported here, with what its libraries write held back.
 

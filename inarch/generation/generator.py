@@ -126,6 +126,7 @@ class Generator:
             InputError: there are no rows, or a prompt or its ids are out of range.
         """
         self._limits(prompts, 1)
+        # Room for a token that never comes: Keras warns of attention over a single one.
         prefilled = self._prefilled(Prefill(1), self._tensors(prompts, context, -1, 1))
         return keras.ops.convert_to_numpy(prefilled["watched"])
 

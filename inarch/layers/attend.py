@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from inarch.backend import runs_on_cpu
+
 ops: Any = keras.ops  # Typed, every result may be None.
 
 # Finite, so that a row that may see nothing averages over all instead of dividing 0 by 0.
@@ -32,7 +34,7 @@ def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
     backend = keras.backend.backend()
     if backend == "torch":
         return _torch(queries, keys, values, mask, scale)
-    if backend == "jax" and _on_cpu():
+    if backend == "jax" and runs_on_cpu():
         return _jax_on_cpu(queries, keys, values, mask, scale)
     return ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
 
@@ -68,7 +70,7 @@ def _exact_product(a: Any, b: Any) -> Any:
     if keras.backend.backend() == "jax":
         import jax
 
-        if _on_cpu() and keras.backend.standardize_dtype(a.dtype) == "float16":
+        if runs_on_cpu() and keras.backend.standardize_dtype(a.dtype) == "float16":
             # XLA compiles no product of float16 on a CPU that is summed in float32.
             a, b = (ops.cast(x, exact) for x in (a, b))
         return jax.numpy.matmul(a, b, preferred_element_type=exact)
@@ -90,12 +92,6 @@ def _jax_on_cpu(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -
 def _many_pairs(queries: Any, keys: Any) -> bool:
     is_static = all(isinstance(size, int) for size in (*queries.shape, *keys.shape))
     return is_static and queries.shape[1] * keys.shape[1] >= MANY_PAIRS
-
-
-def _on_cpu() -> bool:
-    import jax
-
-    return jax.default_backend() == "cpu"
 
 
 def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:

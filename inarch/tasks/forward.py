@@ -74,20 +74,6 @@ def compiles_per_shape() -> bool:
     return keras.backend.backend() != "torch"
 
 
-def runs_on_cpu() -> bool:
-    """Whether the backend computes on the processor, not on an accelerator."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        import jax
-
-        return jax.default_backend() == "cpu"
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return not tf.config.list_logical_devices("GPU")
-    return keras.ops.zeros(()).device.type == "cpu"  # type: ignore[union-attr]
-
-
 def as_float32(tensor: Any) -> np.ndarray:
     """A tensor as a float32 array, whatever the compute dtype was."""
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))

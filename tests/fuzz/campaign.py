@@ -6,26 +6,18 @@ import random
 import time
 from collections.abc import Iterator
 
-from .driver import SECONDS, Driver
+from .driver import Driver
 from .mutators import mutated
 from .seeds import every
 
 
 def run(
-    inputs: int,
-    seconds: float = float("inf"),
-    seed: int = 0,
-    first: int = 0,
-    only: str = "",
-    bound: float = SECONDS,
+    inputs: int, seconds: float = float("inf"), seed: int = 0, first: int = 0, only: str = ""
 ) -> Iterator[tuple[int, int, str, str | None]]:
-    """Try inputs of at most `bound` seconds of CPU time each, for `seconds` in all.
-
-    Yields how many, the number, its seed's name, and its problem or None.
-    """
+    """Try inputs; yields how many, the number, its seed's name, and its problem or None."""
     seeds = {name: made for name, made in every().items() if only in name}
     names = sorted(seeds)
-    driver = Driver(bound)
+    driver = Driver()
     try:
         for name in names:  # imports what is imported late
             driver.problem(*seeds[name], watched=False)

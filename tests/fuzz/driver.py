@@ -147,14 +147,9 @@ def _alarm(*_: object) -> None:
 
 
 class Driver:
-    """Tries inputs, each in a folder of its own.
+    """Tries inputs, each in a folder of its own."""
 
-    Args:
-        seconds: the most CPU time that an input may take.
-    """
-
-    def __init__(self, seconds: float = SECONDS) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._watch = Watch()
         self._root = Path(tempfile.mkdtemp(prefix="inarch-fuzz-"))
         self._count = 0
@@ -199,7 +194,7 @@ class Driver:
         shutil.rmtree(folder, ignore_errors=True)
         if watched and self._watch.seen:
             return self._watch.seen[0]
-        if found is None and seconds > self._seconds:
+        if found is None and seconds > SECONDS:
             found = f"takes {seconds:.1f} s"
         if found is None and grown > MEMORY:
             found = f"takes {grown:,} bytes"

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from inarch.audio import WINDOW_FRAMES
+from inarch.backend import runs_on_cpu
 from inarch.errors import ConfigError, InputError
 from inarch.generation import (
     Generator,
@@ -22,7 +23,7 @@ from inarch.generation.compiled import function_of_model
 from inarch.layers.cache import select_rows
 from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks.activation import softmax
-from inarch.tasks.forward import compiled, compiles_per_shape, runs_on_cpu
+from inarch.tasks.forward import compiled, compiles_per_shape
 from inarch.tasks.speech.alignment import alignment_matrix, time_words
 from inarch.tasks.speech.configs import GENERATION, declared_value
 from inarch.tasks.speech.options import Decoded, DecodingOptions
