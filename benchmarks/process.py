@@ -42,7 +42,9 @@ class Probe:
 
     def _environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-        return os.environ | {
+        # Modules of installed libraries are compiled as they are installed; ours once, here.
+        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        return kept | {
             "PYTHONPATH": path.rstrip(os.pathsep),
             "KERAS_BACKEND": self.backend,
             "HF_HUB_OFFLINE": "1",

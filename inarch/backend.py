@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 from inarch.errors import InputError, MissingExtraError
 
@@ -50,8 +51,8 @@ def choose_backend() -> str:
 def import_keras() -> str:
     """Choose the backend, import Keras with it alone, and return it, for commands.
 
-    Keras imports scikit-learn, pandas and the other backends wherever they are installed, for
-    what only a program of the user's would ask of it. Here they aren't found as it is imported,
+    Keras imports scikit-learn, pandas, requests and the other backends wherever they are installed,
+    for what only a program of the user's would ask of it. Here they aren't found as it is imported,
     which saves seconds and a hundred megabytes or more; afterwards they can be imported again.
 
     Raises:
@@ -60,7 +61,7 @@ def import_keras() -> str:
     backend = choose_backend()
     if "keras" in sys.modules:
         return backend
-    unused = {"pandas", "sklearn", *BACKENDS} - {backend} - sys.modules.keys()
+    unused = {"pandas", "requests", "sklearn", *BACKENDS} - {backend} - sys.modules.keys()
     sys.modules |= dict.fromkeys(unused)  # type: ignore[arg-type]  # None: isn't to be found
     try:
         importlib.import_module("keras")
@@ -84,6 +85,17 @@ def runs_on_cpu() -> bool:
 
         return not tf.config.list_logical_devices("GPU")
     return keras.ops.zeros(()).device.type == "cpu"  # type: ignore[union-attr]
+
+
+def computed(tensors: Any) -> Any:
+    """A nest of tensors once they are computed, with nothing more held that they came from."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.block_until_ready(tensors)
+    return tensors
 
 
 def _started(backend: str) -> str:

@@ -215,12 +215,12 @@ class TransformerDecoder(TransformerBlock):
         given = [shape for shape in caches if shape is not None]
         return (decoder_sequence_shape, *given) if given else decoder_sequence_shape
 
-    def with_cross_attention_scores(self, decoder_sequence: Any, encoder_sequence: Any) -> Any:
+    def with_cross_attention_scores(self, decoder_sequence: Any, cross_attention_cache: Any) -> Any:
         """`(output, scores)` of whole sequences without padding, in inference.
 
         Args:
             decoder_sequence: float `[batch, T, dim]`.
-            encoder_sequence: float `[batch, S, encoder dim]`.
+            cross_attention_cache: a full one, of length S (see `cross_attention_cache_of`).
 
         Returns:
             float `[batch, T, dim]`, and the cross-attention's probabilities
@@ -229,16 +229,17 @@ class TransformerDecoder(TransformerBlock):
         Raises:
             InputError: it was built without cross-attention.
         """
-        self._check_call(encoder_sequence, None, None)
+        self._check_call(None, cross_attention_cache, cross_attention_cache)
         nothing = (None,) * 6
         mask, _ = decoder_masks(decoder_sequence, *nothing, causal=True)
         x = self._before(self.self_attention_norm, decoder_sequence)
         x = decoder_sequence + self.self_attention(x, x, attention_mask=mask)
         x = self._after(self.self_attention_norm, x)
         attention: Any = self.cross_attention
-        y, scores = attention(
+        y, scores, _ = attention(
             self._before(self.cross_attention_norm, x),
-            encoder_sequence,
+            x,
+            cache=cross_attention_cache,
             return_attention_scores=True,
         )
         return self._feed_forward(self._after(self.cross_attention_norm, x + y)), scores

@@ -29,13 +29,13 @@ class WhisperDecoder(StackDecoder):
         super().__init__(embedding, layers, norm, head, variables)
 
     def attended(
-        self, token_ids: Any, encoded: Any, heads: Sequence[tuple[int, int]]
+        self, token_ids: Any, context: Any, heads: Sequence[tuple[int, int]]
     ) -> tuple[Any, Any]:
         """Logits of a whole sequence, and what some heads of the cross-attention look at.
 
         Args:
             token_ids: int32 `[batch, length]`.
-            encoded: the encoder's output.
+            context: what `context_of` makes of the encoder's output.
             heads: layer and head, of each that is wanted.
 
         Returns:
@@ -43,8 +43,8 @@ class WhisperDecoder(StackDecoder):
         """
         x = self.embedding(token_ids)
         scores = []
-        for layer in self.layers:
-            x, found = layer.with_cross_attention_scores(x, encoded)
+        for layer, cache in zip(self.layers, context, strict=True):
+            x, found = layer.with_cross_attention_scores(x, cache)
             scores.append(found)
         chosen = ops.stack([scores[layer][:, head] for layer, head in heads], axis=1)
         logits = self.logits(self.norm(x))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 
 from inarch.audio import WINDOW_FRAMES
-from inarch.backend import runs_on_cpu
+from inarch.backend import computed, runs_on_cpu
 from inarch.errors import ConfigError, InputError
 from inarch.generation import (
     Generator,
@@ -26,6 +27,7 @@ from inarch.tasks.activation import softmax
 from inarch.tasks.forward import compiled, compiles_per_shape
 from inarch.tasks.speech.alignment import alignment_matrix, time_words
 from inarch.tasks.speech.configs import GENERATION, declared_value
+from inarch.tasks.speech.memory import give_back_memory
 from inarch.tasks.speech.options import Decoded, DecodingOptions
 from inarch.tasks.speech.rules import rules_of
 from inarch.tasks.speech.windows import FRAMES_PER_TIMESTAMP
@@ -35,11 +37,22 @@ from inarch.tasks.speech.words import WordTiming
 ALIGNED_STEP = 32
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of encoded windows.
+
+    Attributes:
+        rows: how many windows there are.
+        context: the decoder's keys and values of what the encoder gave. Where shapes are compiled
+            they are filled up to a power of two.
+    """
+
+    rows: int
+    context: Any
+
+
 class Listener:
     """What a Whisper model hears in windows of 30 s (see `WindowModel`).
-
-    An encoded batch is the encoder's output and the decoder's keys and values of it. Where shapes
-    are compiled, batches are filled up to a power of two.
 
     Args:
         backbone: a `WhisperBackbone`.
@@ -75,42 +88,44 @@ class Listener:
         self._context = function_of_model(self._decoder, self._decoder.context_of)
         heads = [(layer, head) for layer, head in self._alignment_heads()]
         self._attended = function_of_model(
-            self._decoder, lambda ids, encoded: self._decoder.attended(ids, encoded, heads)
+            self._decoder, lambda ids, context: self._decoder.attended(ids, context, heads)
         )
 
     # --- windows -------------------------------------------------------------------------------
 
-    def encode(self, features: np.ndarray) -> Any:
-        # On a processor windows take as long together as one by one, and more memory.
-        size = 1 if runs_on_cpu() else len(features)
-        parts = [self._encode(features[i : i + size]) for i in range(0, len(features), size)]
-        return _joined(parts) if len(parts) > 1 else parts[0]
+    def encode(self, features: np.ndarray) -> Encoded:
+        rows = len(features)
+        if runs_on_cpu():
+            # Windows take as long together as one by one, and more memory.
+            parts = [computed(self._encode(features[i : i + 1])) for i in range(rows)]
+            parts += parts[-1:] * (_filled(rows) - rows)
+            return Encoded(rows, _joined(parts) if len(parts) > 1 else parts[0])
+        filling = features[-1:].repeat(_filled(rows) - rows, axis=0)
+        return Encoded(rows, self._encode(np.concatenate([features, filling])))
 
     def _encode(self, features: np.ndarray) -> Any:
-        rows = len(features)
-        filled = np.concatenate([features, features[-1:].repeat(_filled(rows) - rows, axis=0)])
-        output = self._encoder({"encoder_features": np.ascontiguousarray(filled.swapaxes(1, 2))})
-        encoded = {"output": output, "context": self._context(output)}
-        return encoded if len(filled) == rows else self.take(encoded, range(rows))
+        features = np.ascontiguousarray(features.swapaxes(1, 2))
+        return self._context(self._encoder({"encoder_features": features}))
 
-    def take(self, encoded: Any, rows: Sequence[int]) -> Any:
-        return select_rows(encoded, len(encoded["output"]), np.asarray(rows, np.int32))
+    def take(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
+        filled = [*rows, *[rows[-1]] * (_filled(len(rows)) - len(rows))]
+        indices = np.asarray(filled, np.int32)
+        return Encoded(len(rows), select_rows(encoded.context, _filled(encoded.rows), indices))
 
-    def decode(self, encoded: Any, options: DecodingOptions) -> list[Decoded]:
-        start = self._start(options)
-        rows = len(encoded["output"])
-        filled = self._filled(encoded, rows)
+    def decode(self, encoded: Encoded, options: DecodingOptions) -> list[Decoded]:
+        start, rows = self._start(options), encoded.rows
         prefix = self._prefix(options, len(start))
         prompt = [*self._prompt_tokens(options), *start, *prefix]
         generated = self._generator.generate(
             [prompt] * _filled(rows),
-            context=filled["context"],
+            context=encoded.context,
             strategy=self._strategy(options),
             rules=rules_of(options, self.tokenizer, self.generation, self._decoder.vocabulary_size),
             max_new_tokens=options.max_tokens or self._decoder.max_length // 2,
             watch=-len(start) - len(prefix),
             prompt_room=options.prompt_room + 1 + len(start) + len(prefix),
         )
+        give_back_memory()
         assert generated.watched is not None
         silence = softmax(generated.watched)[:, self.tokenizer.no_speech]
         return [
@@ -120,13 +135,13 @@ class Listener:
             )
         ]
 
-    def languages(self, encoded: Any) -> list[dict[str, float]]:
+    def languages(self, encoded: Encoded) -> list[dict[str, float]]:
         """Probabilities of the languages, likeliest first, for each window."""
-        rows = len(encoded["output"])
+        rows = encoded.rows
         codes = self.tokenizer.languages
         logits = self._generator.logits(
             [[self.tokenizer.start_of_transcript]] * _filled(rows),
-            context=self._filled(encoded, rows)["context"],
+            context=encoded.context,
         )
         chances = softmax(logits[:rows, list(codes.values())])
         return [
@@ -135,7 +150,7 @@ class Listener:
         ]
 
     def align(
-        self, encoded: Any, tokens: Sequence[int], frames: int, options: DecodingOptions
+        self, encoded: Encoded, tokens: Sequence[int], frames: int, options: DecodingOptions
     ) -> list[WordTiming]:
         end = self.tokenizer.end_of_text
         start = self.tokenizer.start_sequence(options.language, options.task)
@@ -143,7 +158,7 @@ class Listener:
         length = min(-(-len(whole) // ALIGNED_STEP) * ALIGNED_STEP, self._decoder.max_length)
         filled = np.full((1, length), end, np.int32)
         filled[0, : len(whole)] = whole
-        logits, scores = self._attended(filled, encoded["output"])
+        logits, scores = self._attended(filled, encoded.context)
         first, last = len(start), len(whole)
         # The token after each position is the one that its logits are about.
         chances = softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
@@ -214,19 +229,16 @@ class Listener:
         text = self.tokenizer.decode(tokens).strip()
         return Decoded(tokens, text, total / (len(tokens) + 1), silent, options.temperature)
 
-    def _filled(self, encoded: Any, rows: int) -> Any:
-        missing = _filled(rows) - rows
-        return self.take(encoded, [*range(rows), *[rows - 1] * missing]) if missing else encoded
-
 
 def _joined(parts: list[Any]) -> Any:
-    """Encoded batches as one. The list is emptied on the way, so that nothing is held twice."""
+    """Contexts as one. Each is given up on the way, so that little is held twice."""
     nest = keras.tree.map_structure(lambda tensor: 0, parts[0])
     flat = [keras.tree.flatten(part) for part in parts]
     parts.clear()
     joined = []
     for i in range(len(flat[0])):
-        joined.append(keras.ops.concatenate([part[i] for part in flat]))
+        give_back_memory()
+        joined.append(computed(keras.ops.concatenate([part[i] for part in flat])))
         for part in flat:
             part[i] = None
     return keras.tree.pack_sequence_as(nest, joined)
