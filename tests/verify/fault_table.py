@@ -29,10 +29,11 @@ COLUMNS = "| Kind of fault | Caught | Located | Diagnosed | Noise ratio |\n|---|
 
 def table() -> str:
     """The page in Markdown."""
-    return "\n".join([INTRO, *(_section(path) for path in GOLDENS)])
+    return "\n".join([INTRO, *(section(path) for path in GOLDENS)])
 
 
-def _section(path: Path) -> str:
+def section(path: Path) -> str:
+    """The part of the page about the architecture of a golden file."""
     golden = Golden.read(path)
     results = [_result(golden, fault) for fault in faults_for(golden)]
     alarms = sum(not verify(load(golden, h), run).passed for h, run in golden.runs.items())
