@@ -91,6 +91,10 @@ class ConfigMap:
             if name in ignored or (name not in self._known() and name not in refused)
         }
 
+    def unknown_fields(self, config: Mapping[str, Any]) -> list[str]:
+        """Return the names of the fields that no entry knows."""
+        return [name for name in config if name not in self._known()]
+
     def _check_unknown(self, config: Mapping[str, Any], strict: bool) -> None:
         refused = self._refused(config, strict)
         for name, way_out in FILLED.items():
@@ -103,17 +107,17 @@ class ConfigMap:
             raise ConfigError(
                 "the config names code of the repository's own (auto_map), which isn't run here, "
                 f"and has fields that this code may read: {listed}. Ignore those that do nothing "
-                f"in it (ignore_fields={[*refused]}), or remove them"
+                f"in it ({_ways_to_ignore(refused)}), or remove them"
             )
         raise ConfigError(
             f"the config has fields that could change the numbers and aren't mapped: {listed}. "
-            f"Ignore those that do nothing in the original (ignore_fields={[*refused]}), remove "
+            f"Ignore those that do nothing in the original ({_ways_to_ignore(refused)}), remove "
             "them, or add them to the config map"
         )
 
     def _refused(self, config: Mapping[str, Any], strict: bool) -> dict[str, Any]:
         """The unknown fields that aren't accepted."""
-        unknown = {k: v for k, v in config.items() if k not in self._known()}
+        unknown = {name: config[name] for name in self.unknown_fields(config)}
         own = (*self.entries, *self.elsewhere)
         return {
             name: value
@@ -187,3 +191,9 @@ def write_fields(
         implied = there or (not complete and entry.default is not REQUIRED)
         if not implied or entry.read(config) != value:
             config |= dict.fromkeys(there or [entry.theirs], entry.write(value, config))
+
+
+def _ways_to_ignore(names: Iterable[str]) -> str:
+    """Return how fields are left out in Python, and on the command line."""
+    options = " ".join(f"--ignore-field {name}" for name in names)
+    return f"ignore_fields={[*names]}, or {options}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints import files
@@ -48,7 +49,7 @@ def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> 
             "written_by": checkpoint.written_by,
             "format": weights.format,
             "files": [shard.filename for shard in weights.shards],
-            "bytes": sum(info.nbytes for info in header.values()),
+            "bytes": _bytes(checkpoint.folder, weights),
             "tensors": len(header),
             "dtypes": dict(Counter(info.dtype for info in header.values())),
             "ignored_fields": [*checkpoint.ignored],
@@ -59,7 +60,10 @@ def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> 
             "tokenizer_advice": _tokenizer_advice(checkpoint),
             "pooling": _pooling(checkpoint),
         }
-        return found | _loading(checkpoint)
+        found |= _loading(checkpoint)
+        if found["problem"] and found["tokenizer"] == found["problem"]:
+            found["tokenizer"] = "there"  # it isn't read where the config isn't
+        return found
 
 
 def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
             "written_by": error.written_by,
             "format": weights.format,
             "files": [shard.filename for shard in weights.shards],
-            "bytes": sum(info.nbytes for info in header.values()),
+            "bytes": _bytes(error.folder, weights),
             "tensors": len(header),
             "dtypes": dict(Counter(info.dtype for info in header.values())),
             "heads": {},
@@ -101,6 +105,14 @@ def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
             "class": None,
             "problem": str(error),
         }
+
+
+def _bytes(folder: Path, weights: Any) -> int:
+    """The size of the files of weights; of a format of several, that of its tensors."""
+    files = [folder / shard.filename for shard in weights.shards]
+    if all(file.is_file() for file in files):
+        return sum(file.stat().st_size for file in files)
+    return sum(info.nbytes for info in weights.header.values())
 
 
 def _line_to_add(checkpoint: Checkpoint) -> str | None:
@@ -231,7 +243,7 @@ def reasons(carried: Mapping[str, str]) -> list[str]:
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
-        value = list(value.values())
+        value = list(dict.fromkeys(value.values()))
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

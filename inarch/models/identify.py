@@ -71,6 +71,8 @@ def identify(
             classes,
         )
     explained = [found for found in every if _explains(found[1], config, header)]
+    # Fields that no format knows tell nothing; reading the config names them.
+    explained = explained or [f for f in every if _explains(f[1], config, header, strict=False)]
     if len({a.name for a, _ in explained}) == 1:
         return explained[0]
     told = (
@@ -110,10 +112,16 @@ def _wrote(source: Source, classes: Iterable[str]) -> bool:
     return any(name in known or pattern.fullmatch(name) for name in classes)
 
 
-def _explains(source: Source, config: Mapping[str, Any], header: Mapping[str, TensorInfo]) -> bool:
-    """Whether a format reads every field of the config and has a place for every tensor."""
+def _explains(
+    source: Source,
+    config: Mapping[str, Any],
+    header: Mapping[str, TensorInfo],
+    strict: bool = True,
+) -> bool:
+    """Whether a format reads the config (`strict`: all of it) and has a place for every tensor."""
     try:
-        arguments = source.arguments(config, header)
+        ignored = () if strict else source.config_map.unknown_fields(config)
+        arguments = source.arguments(config, header, ignored)
         match(source, header, None, arguments)
     except CheckpointError:
         return False

@@ -122,6 +122,6 @@ def way_out(folder: Path, checkpoint: Checkpoint) -> str:
     else:
         found = ""
     return (
-        f"{found}Give the folder or name that the tokenizer is in as tokenizer=..., or "
-        "preprocessor=None to feed token ids."
+        f"{found}Give the folder or name that the tokenizer is in as tokenizer=... (--tokenizer in "
+        "commands), or preprocessor=None to feed token ids."
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints import files
+from inarch.cli.describe import describe
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
@@ -120,9 +121,21 @@ def test_a_class_of_another_architecture_is_named(bare):
 
 
 def test_a_file_that_no_format_explains_is_refused_with_the_known_types(bare):
-    configure(bare, num_hidden_groups=1)
+    configure(bare, num_hidden_layers=3)
     with pytest.raises(ConfigError, match="neither architectures nor the tensors.*distilbert"):
         Backbone.from_preset(bare)
+
+
+def test_a_field_that_no_format_knows_does_not_hide_what_the_tensors_tell(tmp_path):
+    make(ElectraBackbone, tmp_path, MaskedLM)
+    configure(tmp_path, model_type=..., architectures=..., num_hidden_groups=1)
+    with pytest.raises(ConfigError, match="num_hidden_groups=1.*--ignore-field num_hidden_groups"):
+        Backbone.from_preset(tmp_path)
+    model = Backbone.from_preset(tmp_path, ignore_fields=["num_hidden_groups"])
+    assert type(model) is ElectraBackbone
+    found = describe(tmp_path)
+    assert (found["model_type"], found["class"]) == ("electra", None)
+    assert "num_hidden_groups=1" in found["problem"]
 
 
 def test_without_a_model_type_every_field_must_be_known(bare):
