@@ -2,6 +2,7 @@
 
 import _thread
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -595,6 +596,15 @@ def test_a_keras_file_loads_in_a_new_process(preprocessor, tmp_path):
     assert "(1, 2)" in done.stdout, done.stderr[-500:]
 
 
+@pytest.fixture
+def heeding_ctrl_c():
+    """Ctrl-C interrupts, also in the background of a shell, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 def test_ctrl_c_at_any_moment_leaves_whole_weights(preprocessor):
     task = classifier(make_backbone(), preprocessor)
     for delay in (0.1, 0.2, 0.5, 1.0):
