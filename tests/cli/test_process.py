@@ -65,7 +65,9 @@ def test_a_closed_pipe_is_no_error_message(checkpoints):
 
 def test_an_interrupt_is_status_130_without_a_traceback():
     code = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        # A shell's background ignores it, and so would the process.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from inarch.cli import app, main\n"
         "app.read_texts = lambda *_: (print('working', flush=True), time.sleep(600))\n"
         "sys.argv = ['inarch', 'embed', 'somewhere', 'a text']\n"

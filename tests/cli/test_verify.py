@@ -192,7 +192,8 @@ def test_an_interrupt_leaves_no_temporary_folder(kind, run, checkpoints, tempora
 
 def test_ctrl_c_on_the_process_leaves_no_temporary_folder_and_no_traceback(tmp_path):
     code = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from inarch.cli import main\n"
         "from inarch.tasks import verification\n"
         "verification.verify = lambda *_, **__: (print('working', flush=True), time.sleep(600))\n"
