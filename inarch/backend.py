@@ -87,8 +87,11 @@ def runs_on_cpu() -> bool:
     return keras.ops.zeros(()).device.type == "cpu"  # type: ignore[union-attr]
 
 
-def computed(tensors: Any) -> Any:
-    """A nest of tensors once they are computed, with nothing more held that they came from."""
+def block_until_ready(tensors: Any) -> Any:
+    """Return a nest of tensors once it is computed, and what it was computed from can be freed.
+
+    On a processor JAX is the only backend that computes asynchronously.
+    """
     import keras
 
     if keras.backend.backend() == "jax":

@@ -93,7 +93,8 @@ class ConfigMap:
 
     def unknown_fields(self, config: Mapping[str, Any]) -> list[str]:
         """Return the names of the fields that no entry knows."""
-        return [name for name in config if name not in self._known()]
+        known = self._known()
+        return [name for name in config if name not in known]
 
     def _check_unknown(self, config: Mapping[str, Any], strict: bool) -> None:
         refused = self._refused(config, strict)
@@ -107,12 +108,12 @@ class ConfigMap:
             raise ConfigError(
                 "the config names code of the repository's own (auto_map), which isn't run here, "
                 f"and has fields that this code may read: {listed}. Ignore those that do nothing "
-                f"in it ({_ways_to_ignore(refused)}), or remove them"
+                f"in it ({_format_ignore_options(refused)}), or remove them"
             )
         raise ConfigError(
             f"the config has fields that could change the numbers and aren't mapped: {listed}. "
-            f"Ignore those that do nothing in the original ({_ways_to_ignore(refused)}), remove "
-            "them, or add them to the config map"
+            "Ignore those that do nothing in the original "
+            f"({_format_ignore_options(refused)}), remove them, or add them to the config map"
         )
 
     def _refused(self, config: Mapping[str, Any], strict: bool) -> dict[str, Any]:
@@ -193,7 +194,7 @@ def write_fields(
             config |= dict.fromkeys(there or [entry.theirs], entry.write(value, config))
 
 
-def _ways_to_ignore(names: Iterable[str]) -> str:
-    """Return how fields are left out in Python, and on the command line."""
+def _format_ignore_options(names: Iterable[str]) -> str:
+    """Return the argument and the command-line options that ignore fields."""
     options = " ".join(f"--ignore-field {name}" for name in names)
     return f"ignore_fields={[*names]}, or {options}"

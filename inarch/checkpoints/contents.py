@@ -111,7 +111,7 @@ def _content(path: Path) -> Any:
         return None
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _list_entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return list(entries)
 
@@ -119,7 +119,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def checkpoint_files(folder: Path) -> list[str]:
     """The checkpoint's files in a folder and in those just below it, by their paths there."""
     found = []
-    for entry in _entries(folder):
+    for entry in _list_entries(folder):
         if is_checkpoint_file(entry.name):
             found.append(entry.name)
         elif _may_be_module(entry):
@@ -134,12 +134,12 @@ def is_alone(folder: Path, written: Collection[str], usual: int) -> bool:
     A link, a file of another kind, and a folder with other rights than the `usual` ones of a new
     one are something else: they can't be made anew as they are.
     """
-    for entry in _entries(folder):
+    for entry in _list_entries(folder):
         if entry.is_file(follow_symlinks=False):
             if not is_checkpoint_file(entry.name) and entry.name not in written:
                 return False
         elif _may_be_module(entry):
-            inner = _entries(Path(entry.path))
+            inner = _list_entries(Path(entry.path))
             if entry.stat(follow_symlinks=False).st_mode & 0o7777 != usual:
                 return False
             if not all(i.name == CONFIG and i.is_file(follow_symlinks=False) for i in inner):

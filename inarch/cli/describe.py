@@ -40,30 +40,23 @@ def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> 
     with opened as checkpoint:
         original = checkpoint.original
         weights = original.weights if original else checkpoint.weights
-        header = weights.header
+        loading = _loading(checkpoint)
         found: dict[str, Any] = {
             "folder": str(checkpoint.folder),
             "architecture": checkpoint.architecture.name,
             "model_type": checkpoint.source.model_type,
             "add_line": _line_to_add(checkpoint),
             "written_by": checkpoint.written_by,
-            "format": weights.format,
-            "files": [shard.filename for shard in weights.shards],
-            "bytes": _bytes(checkpoint.folder, weights),
-            "tensors": len(header),
-            "dtypes": dict(Counter(info.dtype for info in header.values())),
+            **_describe_weights(checkpoint.folder, weights),
             "ignored_fields": [*checkpoint.ignored],
             "unread_fields": checkpoint.unread_fields(),
             "heads": _heads(checkpoint),
             "labels": _labels(checkpoint),
-            "tokenizer": _tokenizer(checkpoint),
+            "tokenizer": _tokenizer(checkpoint, loading["problem"]),
             "tokenizer_advice": _tokenizer_advice(checkpoint),
             "pooling": _pooling(checkpoint),
         }
-        found |= _loading(checkpoint)
-        if found["problem"] and found["tokenizer"] == found["problem"]:
-            found["tokenizer"] = "there"  # it isn't read where the config isn't
-        return found
+        return found | loading
 
 
 def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -87,17 +80,12 @@ def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
 def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
     """Describe a folder of unknown architecture: its tensors and its texts."""
     with files.open_weights(error.folder) as weights:
-        header = weights.header
         return {
             "folder": str(error.folder),
             "architecture": None,
             "model_type": None,
             "written_by": error.written_by,
-            "format": weights.format,
-            "files": [shard.filename for shard in weights.shards],
-            "bytes": _bytes(error.folder, weights),
-            "tensors": len(header),
-            "dtypes": dict(Counter(info.dtype for info in header.values())),
+            **_describe_weights(error.folder, weights),
             "heads": {},
             "tokenizer": "there" if auto.has_tokenizer(error.folder) else None,
             "tokenizer_advice": None,
@@ -107,12 +95,21 @@ def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
         }
 
 
-def _bytes(folder: Path, weights: Any) -> int:
-    """The size of the files of weights; of a format of several, that of its tensors."""
-    files = [folder / shard.filename for shard in weights.shards]
-    if all(file.is_file() for file in files):
-        return sum(file.stat().st_size for file in files)
-    return sum(info.nbytes for info in weights.header.values())
+def _describe_weights(folder: Path, weights: Any) -> dict[str, Any]:
+    """Describe the files of weights. A name that isn't a file's stands for several files."""
+    header = weights.header
+    names = [shard.filename for shard in weights.shards]
+    if all((folder / name).is_file() for name in names):
+        size = sum((folder / name).stat().st_size for name in names)
+    else:
+        size = sum(info.nbytes for info in header.values())
+    return {
+        "format": weights.format,
+        "files": names,
+        "bytes": size,
+        "tensors": len(header),
+        "dtypes": dict(Counter(info.dtype for info in header.values())),
+    }
 
 
 def _line_to_add(checkpoint: Checkpoint) -> str | None:
@@ -140,13 +137,14 @@ def _heads(checkpoint: Checkpoint) -> dict[str, str]:
     return {name: tasks.get(name, CARRIED) for name in checkpoint.held_heads()}
 
 
-def _tokenizer(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
+def _tokenizer(checkpoint: Checkpoint, problem: str | None) -> dict[str, Any] | str | None:
     if not auto.has_tokenizer(checkpoint.folder):
         return None
     try:
         tokenizer = tokenizer_of(checkpoint)
     except InarchError as e:
-        return str(e)
+        # Where the config is refused, the tokenizer isn't read at all.
+        return "there" if str(e) == problem else str(e)
     return {
         "vocabulary_size": tokenizer.vocabulary_size,
         "longest": tokenizer.model_max_length,

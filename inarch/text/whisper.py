@@ -166,13 +166,13 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
     @cached_property
     def suppress_blank(self) -> tuple[int, ...]:
         """The ids of a space and of the end, which a transcript shouldn't begin with."""
-        return (*self._plain(" "), self.end_of_text)
+        return (*self._encode_plain(" "), self.end_of_text)
 
     @cached_property
     def non_speech_tokens(self) -> tuple[int, ...]:
         """The ids of symbols that nobody says, such as `♪` or `[`, in order."""
-        return non_speech(self._plain)
+        return non_speech(self._encode_plain)
 
-    def _plain(self, text: str) -> list[int]:
-        """The ids of a text without a special token, by the tokenizer that is there already."""
+    def _encode_plain(self, text: str) -> list[int]:
+        """Return the ids of a text without special tokens, by the tokenizer that decodes."""
         return self.encode(text, allow_special="all").ids

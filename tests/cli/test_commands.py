@@ -94,6 +94,7 @@ def test_info_names_the_class_and_the_heads(run_json, checkpoints, name, through
     assert found["loaded"] == found["tensors"]
     assert set(found["dtypes"]) == {"F32"}
     assert found["tokenizer"]["vocabulary_size"] == 18
+    assert found["bytes"] == (checkpoints[name] / "model.safetensors").stat().st_size
 
 
 def test_info_counts_the_parameters_that_load(run_json, checkpoints):
@@ -106,7 +107,10 @@ def test_info_names_what_keeps_a_checkpoint_from_loading(run_json, run, checkpoi
     shutil.copytree(checkpoints["plain"], folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps({**config, "rope_theta": 500}), "utf-8")
-    assert "rope_theta=500" in run_json("info", folder)["problem"]
+    found = run_json("info", folder)
+    assert "rope_theta=500" in found["problem"]
+    assert "ignore_fields=['rope_theta'], or --ignore-field rope_theta" in found["problem"]
+    assert found["tokenizer"] == "there"
     assert "rope_theta=500" in run("info", folder).stdout
 
 
@@ -180,6 +184,10 @@ def test_info_says_what_to_do_without_a_model_type(run, run_json, checkpoints, t
     found = run_json("info", bare)
     assert (found["class"], found["tensors"]) == (None, run_json("prove", told)["tensors"] - 5)
     assert 'Add the line "model_type": "bert",' in found["problem"]
+    odd = {"model_type": ..., "architectures": ..., "num_hidden_groups": 1}
+    found = run_json("info", variant(checkpoints["masked_lm"], tmp_path / "odd", **odd))
+    assert (found["class"], found["add_line"]) == (None, '"model_type": "bert",')
+    assert "num_hidden_groups=1" in found["problem"]
 
 
 def test_info_lists_unread_fields_and_ignores_what_is_named(run, run_json, checkpoints, tmp_path):

@@ -126,7 +126,7 @@ def test_no_backend_says_what_to_install(installed):
 
 def test_a_command_imports_keras_without_what_it_does_not_use(installed, monkeypatch):
     installed("jax", "torch", asked="jax")
-    optional = ("pandas", "sklearn", "torch")
+    optional = ("pandas", "requests", "sklearn", "torch")
     found = {}
 
     def importing(name):

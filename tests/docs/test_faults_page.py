@@ -61,7 +61,6 @@ def test_every_fault_is_caught_nearly_all_are_located_and_most_diagnosed(path):
 
 
 @pytest.mark.reference
-@pytest.mark.turns(3)
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="the page is written on JAX")
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
 def test_a_section_is_what_verification_makes_of_the_faults(path):

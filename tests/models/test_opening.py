@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints import files
-from inarch.cli.describe import describe
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
@@ -133,9 +132,12 @@ def test_a_field_that_no_format_knows_does_not_hide_what_the_tensors_tell(tmp_pa
         Backbone.from_preset(tmp_path)
     model = Backbone.from_preset(tmp_path, ignore_fields=["num_hidden_groups"])
     assert type(model) is ElectraBackbone
-    found = describe(tmp_path)
-    assert (found["model_type"], found["class"]) == ("electra", None)
-    assert "num_hidden_groups=1" in found["problem"]
+
+
+def test_a_field_that_no_format_knows_leaves_the_possible_types_as_they_are(bare):
+    configure(bare, num_hidden_groups=1)
+    with pytest.raises(ConfigError, match="bert and roberta and xlm-roberta"):
+        Backbone.from_preset(bare)
 
 
 def test_without_a_model_type_every_field_must_be_known(bare):

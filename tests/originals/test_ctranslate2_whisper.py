@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints.files import open_weights
-from inarch.cli.describe import describe
+from inarch.cli.describe import describe, facts
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
@@ -93,6 +93,7 @@ def test_the_model_tells_an_original_tokenizer_how_many_languages_it_has(tmp_pat
     with Checkpoint(folder) as checkpoint:
         assert len(tokenizer_of(checkpoint).languages) == 100
         assert isinstance(describe(folder)["tokenizer"], dict)
+        assert facts(describe(folder))["tokenizer"].count("<|endoftext|>") == 1
     done = auto.export(folder, tmp_path / "out")
     assert (done.through, done.comparison.same) == ("SpeechToText", True)
     assert len(Tokenizer.from_folder(tmp_path / "out").languages) == 100

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from inarch.audio import WINDOW_FRAMES
-from inarch.backend import computed, runs_on_cpu
+from inarch.backend import block_until_ready, runs_on_cpu
 from inarch.errors import ConfigError, InputError
 from inarch.generation import (
     Generator,
@@ -97,7 +97,7 @@ class Listener:
         rows = len(features)
         if runs_on_cpu():
             # Windows take as long together as one by one, and more memory.
-            parts = [computed(self._encode(features[i : i + 1])) for i in range(rows)]
+            parts = [block_until_ready(self._encode(features[i : i + 1])) for i in range(rows)]
             parts += parts[-1:] * (_filled(rows) - rows)
             return Encoded(rows, _joined(parts) if len(parts) > 1 else parts[0])
         filling = features[-1:].repeat(_filled(rows) - rows, axis=0)
@@ -231,14 +231,14 @@ class Listener:
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Contexts as one. Each is given up on the way, so that little is held twice."""
+    """Concatenate contexts by rows. Each is freed on the way, so that little is held twice."""
     nest = keras.tree.map_structure(lambda tensor: 0, parts[0])
     flat = [keras.tree.flatten(part) for part in parts]
     parts.clear()
     joined = []
     for i in range(len(flat[0])):
         give_back_memory()
-        joined.append(computed(keras.ops.concatenate([part[i] for part in flat])))
+        joined.append(block_until_ready(keras.ops.concatenate([part[i] for part in flat])))
         for part in flat:
             part[i] = None
     return keras.tree.pack_sequence_as(nest, joined)

@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the system."""
+"""Returning freed memory to the operating system."""
 
 import ctypes
 import functools
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 
 def give_back_memory() -> None:
-    """Give memory back that the process has freed, where the C library can do so (glibc).
+    """Return freed memory to the operating system, where the C library can do so (glibc).
 
-    Windows are of one size and come and go among smaller things that stay. Of itself the C library
-    keeps the room between for later, and a process grows by a third over a recording.
+    Buffers of windows are allocated and freed among smaller objects that stay. By default glibc
+    keeps such pages for later, and a process grows by a third over a recording.
     """
     trim = _trim()
     if trim is not None:
