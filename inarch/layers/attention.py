@@ -1,5 +1,6 @@
 """Multi-head attention: self, cross, and with a key/value cache."""
 
+from collections.abc import Mapping
 from math import sqrt
 from numbers import Integral
 from typing import Any
@@ -10,13 +11,14 @@ from inarch.errors import InputError
 from inarch.layers.attend import HIDDEN, attend, attend_cache
 from inarch.layers.cache import cache_length, cache_of, cached, is_pair, with_written
 from inarch.layers.initializer import fresh_initializer
+from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class MultiHeadAttention(keras.layers.Layer):
+class MultiHeadAttention(Layer):
     """Scaled dot-product attention in several heads (Vaswani et al., 2017, arXiv:1706.03762).
 
     Four `keras.layers.Dense` named `query`, `key`, `value` and `output` with plain 2-D kernels, so
@@ -70,21 +72,9 @@ class MultiHeadAttention(keras.layers.Layer):
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
         for argument, size in {"num_heads": num_heads, "key_dim": key_dim}.items():
             if size is not None and size < 1:
                 raise InputError(f"{argument}={size}. Pass a positive int.")
-        self.num_heads = num_heads
-        self.key_dim = key_dim
-        self.value_dim = value_dim
-        self.dropout = dropout
-        self.use_bias = use_bias
-        self.query_bias = query_bias
-        self.key_bias = key_bias
-        self.value_bias = value_bias
-        self.output_bias = output_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
         self.supports_masking = True
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
@@ -194,50 +184,10 @@ class MultiHeadAttention(keras.layers.Layer):
         cache = with_written(cache, keys, values, index)
         return *cached(cache, self.num_heads), cache
 
-    def compute_output_shape(
-        self, query_shape: Any, value_shape: Any = None, key_shape: Any = None
-    ) -> Any:
-        return query_shape
-
-    def compute_output_spec(
-        self,
-        query: Any,
-        value: Any,
-        key: Any = None,
-        attention_mask: Any = None,
-        cache: Any = None,
-        cache_update_index: Any = None,
-        return_attention_scores: bool = False,
-        training: bool | None = None,
-    ) -> Any:
-        output = keras.KerasTensor(query.shape, dtype=self.compute_dtype)
-        source_length = value.shape[1] if cache is None else cache_length(cache)
-        shape = (query.shape[0], self.num_heads, query.shape[1], source_length)
-        extras: tuple[Any, ...] = ()
-        if return_attention_scores:
-            extras += (keras.KerasTensor(shape, dtype=self.compute_dtype),)
-        if cache is not None:
-            extras += (keras.tree.map_structure(self._spec, cache),)
-        return (output, *extras) if extras else output
-
-    def _spec(self, tensor: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(tensor.shape, dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "key_dim": self.key_dim,
-            "value_dim": self.value_dim,
-            "dropout": self.dropout,
-            "use_bias": self.use_bias,
-            "query_bias": self.query_bias,
-            "key_bias": self.key_bias,
-            "value_bias": self.value_bias,
-            "output_bias": self.output_bias,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-        }
+    def _scores_shape(self, arguments: Mapping[str, Any]) -> Any:
+        (batch, length, _), cache = arguments["query"].shape, arguments.get("cache")
+        source = arguments["value"].shape[1] if cache is None else cache_length(cache)
+        return batch, self.num_heads, length, source
 
 
 def _beside(queries: Any, keys: Any) -> Any:

@@ -4,12 +4,13 @@ from typing import Any
 
 import keras
 
-from inarch.layers.activation import Activation, get_activation, serialize_activation
+from inarch.layers.activation import Activation
 from inarch.layers.attention import MultiHeadAttention
 from inarch.layers.initializer import fresh_initializer
+from inarch.layers.layer import Layer
 
 
-class FeedForwardBlock(keras.layers.Layer):
+class FeedForwardBlock(Layer):
     """What every block has, however it mixes tokens: the bricks and the feed-forward half.
 
     The half is `x = norm(x + dropout(down(up(x))))`.
@@ -38,13 +39,6 @@ class FeedForwardBlock(keras.layers.Layer):
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
-        self.activation = get_activation(activation)
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
         self.supports_masking = True
 
     def _norm_and_dropout(self, name: str, shape: Any) -> tuple[Any, Any]:
@@ -94,17 +88,6 @@ class FeedForwardBlock(keras.layers.Layer):
     def _after(self, norm: Any, x: Any) -> Any:
         return x if self.normalize_first else norm(x)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-            "activation": serialize_activation(self.activation),
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-        }
-
 
 class TransformerBlock(FeedForwardBlock):
     """What encoder and decoder share: the options, the bricks and the feed-forward half.
@@ -148,24 +131,7 @@ class TransformerBlock(FeedForwardBlock):
         activation_dropout: float = 0,
         **kwargs: Any,
     ):
-        super().__init__(
-            intermediate_dim,
-            dropout,
-            activation,
-            layer_norm_epsilon,
-            kernel_initializer,
-            bias_initializer,
-            **kwargs,
-        )
-        self.num_heads = num_heads
-        self.normalize_first = normalize_first
-        self.attention_dropout = attention_dropout
-        self.use_bias = use_bias
-        self.query_bias = query_bias
-        self.key_bias = key_bias
-        self.value_bias = value_bias
-        self.output_bias = output_bias
-        self.activation_dropout = activation_dropout
+        self.supports_masking = True
 
     def _attention(self, name: str) -> MultiHeadAttention:
         rate = self.dropout if self.attention_dropout is None else self.attention_dropout
@@ -182,17 +148,3 @@ class TransformerBlock(FeedForwardBlock):
             dtype=self.dtype_policy,
             name=name,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "normalize_first": self.normalize_first,
-            "attention_dropout": self.attention_dropout,
-            "use_bias": self.use_bias,
-            "query_bias": self.query_bias,
-            "key_bias": self.key_bias,
-            "value_bias": self.value_bias,
-            "output_bias": self.output_bias,
-            "activation_dropout": self.activation_dropout,
-        }

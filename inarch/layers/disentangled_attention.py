@@ -10,6 +10,7 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.attend import HIDDEN
 from inarch.layers.initializer import fresh_initializer
+from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks, steps
 from inarch.layers.relative_position import rows_of_distances, table_span
 
@@ -19,7 +20,7 @@ TERMS = ("c2p", "p2c")
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class DisentangledSelfAttention(keras.layers.Layer):
+class DisentangledSelfAttention(Layer):
     """Self-attention over contents and relative positions (He et al., 2021, arXiv:2006.03654).
 
     The score of a key for a query is the sum of up to three products over the root of their
@@ -75,16 +76,6 @@ class DisentangledSelfAttention(keras.layers.Layer):
         bias_initializer: Any = "zeros",
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.num_heads = num_heads
-        self.max_relative_positions = max_relative_positions
-        self.bucket_size = bucket_size
-        self.dropout = dropout
-        self.position_terms = position_terms
-        self.share_keys = share_keys
-        self.position_dropout = position_dropout
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
         self.supports_masking = True
         if position_terms != "none" and not set(position_terms.split("|")) <= set(TERMS):
             raise InputError(
@@ -192,40 +183,6 @@ class DisentangledSelfAttention(keras.layers.Layer):
         reached = self._rows[farthest - max(length - 1, 0) : farthest + max(length, 1)]
         first, last = int(reached.min()), int(reached.max()) + 1
         return (first, last) if 2 * (last - first) <= whole[1] else whole
-
-    # --- Keras ---------------------------------------------------------------------------------
-
-    def compute_output_shape(self, inputs_shape: Any, relative_embeddings_shape: Any = None) -> Any:
-        return inputs_shape
-
-    def compute_output_spec(
-        self,
-        inputs: Any,
-        relative_embeddings: Any = None,
-        attention_mask: Any = None,
-        return_attention_scores: bool = False,
-        training: bool | None = None,
-    ) -> Any:
-        output = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return output
-        batch, length = inputs.shape[:2]
-        shape = (batch, self.num_heads, length, length)
-        return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "max_relative_positions": self.max_relative_positions,
-            "bucket_size": self.bucket_size,
-            "dropout": self.dropout,
-            "position_terms": self.position_terms,
-            "share_keys": self.share_keys,
-            "position_dropout": self.position_dropout,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-        }
 
 
 def _heads_first(mask: Any) -> Any:

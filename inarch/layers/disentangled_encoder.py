@@ -7,19 +7,18 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.activation import Activation, get_activation, serialize_activation
-from inarch.layers.block import TransformerBlock
+from inarch.layers.activation import Activation
+from inarch.layers.block import FeedForwardBlock
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
 from inarch.layers.initializer import fresh_initializer
+from inarch.layers.layer import Layer
 from inarch.layers.mask import padding_mask_of, self_attention_mask
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
-BIASES = {"use_bias", "query_bias", "key_bias", "value_bias", "output_bias"}
-
 
 @keras.saving.register_keras_serializable(package="inarch")
-class DisentangledAttentionEncoder(TransformerBlock):
+class DisentangledAttentionEncoder(FeedForwardBlock):
     """Disentangled self-attention, then a feed-forward half (He et al., 2021, arXiv:2006.03654).
 
     Args:
@@ -50,6 +49,7 @@ class DisentangledAttentionEncoder(TransformerBlock):
         activation: Activation = "gelu",
         layer_norm_epsilon: float = 1e-7,
         kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
         *,
         attention_dropout: float | None = None,
         max_relative_positions: int = 512,
@@ -58,16 +58,7 @@ class DisentangledAttentionEncoder(TransformerBlock):
         share_keys: bool = True,
         **kwargs: Any,
     ):
-        if unknown := sorted(kwargs.keys() & BIASES):
-            raise InputError(f"{unknown[0]}={kwargs[unknown[0]]}: every projection has a bias here")
-        super().__init__(
-            intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon,
-            kernel_initializer, attention_dropout=attention_dropout, **kwargs,
-        )  # fmt: skip
-        self.max_relative_positions = max_relative_positions
-        self.bucket_size = bucket_size
-        self.position_terms = position_terms
-        self.share_keys = share_keys
+        self.supports_masking = True
 
     def build(self, inputs_shape: Any, relative_embeddings_shape: Any = None) -> None:
         self.attention = DisentangledSelfAttention(
@@ -110,37 +101,9 @@ class DisentangledAttentionEncoder(TransformerBlock):
         x = self._feed_forward(x)
         return (x, *scores) if scores else x
 
-    def compute_output_shape(self, inputs_shape: Any, relative_embeddings_shape: Any = None) -> Any:
-        return inputs_shape
-
-    def compute_output_spec(
-        self,
-        inputs: Any,
-        relative_embeddings: Any = None,
-        padding_mask: Any = None,
-        attention_mask: Any = None,
-        training: bool | None = None,
-        return_attention_scores: bool = False,
-    ) -> Any:
-        output = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return output
-        batch, length = inputs.shape[:2]
-        shape = (batch, self.num_heads, length, length)
-        return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **{name: value for name, value in super().get_config().items() if name not in BIASES},
-            "max_relative_positions": self.max_relative_positions,
-            "bucket_size": self.bucket_size,
-            "position_terms": self.position_terms,
-            "share_keys": self.share_keys,
-        }
-
 
 @keras.saving.register_keras_serializable(package="inarch")
-class NeighbourConvolution(keras.layers.Layer):
+class NeighbourConvolution(Layer):
     """What a convolution over neighbouring tokens gives, added to another path and normalised.
 
     `norm(residual + activation(dropout(convolution(inputs))))`. Neighbours are tokens of the same
@@ -150,7 +113,7 @@ class NeighbourConvolution(keras.layers.Layer):
 
     Args:
         kernel_size: tokens that are seen at once, an odd number.
-        activation: a name or a function (`get_activation`).
+        inner_activation: a name or a function (`get_activation`).
         groups: parts of the width that are convolved each by itself.
         dropout: rate of dropout before the activation.
         layer_norm_epsilon: added to the variance in layer normalisation.
@@ -171,25 +134,17 @@ class NeighbourConvolution(keras.layers.Layer):
     def __init__(
         self,
         kernel_size: int = 3,
-        activation: Activation = "tanh",
+        inner_activation: Activation = "tanh",
         groups: int = 1,
         dropout: float = 0.0,
         layer_norm_epsilon: float = 1e-7,
         kernel_initializer: Any = "glorot_uniform",
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise InputError(
                 f"kernel_size={kernel_size} has no token in the middle. Pass an odd number."
             )
-        self.kernel_size = kernel_size
-        self.groups = groups
-        self.dropout = dropout
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        # Not `activation`: the layer doesn't end with it.
-        self.function = get_activation(activation)
 
     def build(self, inputs_shape: Any, residual_shape: Any = None) -> None:
         width = inputs_shape[-1]
@@ -229,24 +184,5 @@ class NeighbourConvolution(keras.layers.Layer):
             seen = ops.reshape(seen, (batch, length, self.groups, each))
             part = ops.einsum("blgi,igo->blgo", seen, ops.cast(kernel[i], inputs.dtype))
             y = y + ops.reshape(part, (batch, length, width))
-        y = self.function(self.dropout_layer(y, training=training))
+        y = self.inner_activation(self.dropout_layer(y, training=training))
         return self.norm(residual + y)
-
-    def compute_output_shape(self, inputs_shape: Any, residual_shape: Any = None) -> Any:
-        return inputs_shape
-
-    def compute_output_spec(
-        self, inputs: Any, residual: Any, padding_mask: Any = None, training: bool | None = None
-    ) -> Any:
-        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "kernel_size": self.kernel_size,
-            "activation": serialize_activation(self.function),
-            "groups": self.groups,
-            "dropout": self.dropout,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-        }

@@ -8,13 +8,14 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.initializer import fresh_initializer, wavelengths
+from inarch.layers.layer import Layer
 from inarch.layers.mask import sequence_positions, token_positions
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class PositionEmbedding(keras.layers.Layer):
+class PositionEmbedding(Layer):
     """A trained vector per position (Devlin et al., 2019, arXiv:1810.04805).
 
     Args:
@@ -37,11 +38,9 @@ class PositionEmbedding(keras.layers.Layer):
     """
 
     def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any):
-        super().__init__(**kwargs)
         if sequence_length is None:
             raise InputError("sequence_length=None. Pass the longest sequence length as an int.")
         self.sequence_length = int(sequence_length)
-        self.initializer = keras.initializers.get(initializer)
         self.supports_masking = True
 
     def build(self, inputs_shape: Any) -> None:
@@ -79,19 +78,9 @@ class PositionEmbedding(keras.layers.Layer):
                 f"{self.sequence_length} tokens, or build with a larger sequence_length."
             )
 
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return inputs_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "sequence_length": self.sequence_length,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }
-
 
 @keras.saving.register_keras_serializable(package="inarch")
-class TokenAndPositionEmbedding(keras.layers.Layer):
+class TokenAndPositionEmbedding(Layer):
     """The sum of a token embedding and a position embedding.
 
     Args:
@@ -132,15 +121,6 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         padding_id: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.padding_id = padding_id
-        self.vocabulary_size = vocabulary_size
-        self.sequence_length = sequence_length
-        self.embedding_dim = embedding_dim
-        self.tie_weights = tie_weights
-        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
-        self.mask_zero = mask_zero
-        self.position_initializer = keras.initializers.get(position_initializer)
         for argument in ("vocabulary_size", "sequence_length", "embedding_dim"):
             if getattr(self, argument) is None:
                 raise InputError(f"{argument}=None. Pass an int.")
@@ -187,22 +167,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return (*inputs_shape, self.embedding_dim)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "sequence_length": self.sequence_length,
-            "embedding_dim": self.embedding_dim,
-            "tie_weights": self.tie_weights,
-            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
-            "mask_zero": self.mask_zero,
-            "position_initializer": keras.initializers.serialize(self.position_initializer),
-            "padding_id": self.padding_id,
-        }
-
 
 @keras.saving.register_keras_serializable(package="inarch")
-class SinePositionEncoding(keras.layers.Layer):
+class SinePositionEncoding(Layer):
     """Sinusoidal positions, computed rather than looked up: no weights and no longest sequence.
 
     Sine in even columns, cosine in odd ones, as in `SinePositions`.
@@ -222,8 +189,6 @@ class SinePositionEncoding(keras.layers.Layer):
     """
 
     def __init__(self, max_wavelength: float = 10000, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.max_wavelength = max_wavelength
         self.supports_masking = True
         self.built = True
 
@@ -239,9 +204,3 @@ class SinePositionEncoding(keras.layers.Layer):
         is_sine = ops.convert_to_tensor(np.arange(dim) % 2 == 0)
         encoding = ops.where(is_sine, ops.sin(angles), ops.cos(angles))
         return ops.broadcast_to(ops.cast(encoding, self.compute_dtype), shape)
-
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return inputs_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "max_wavelength": self.max_wavelength}

@@ -33,9 +33,6 @@ class FNetEncoder(FeedForwardBlock):
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         return self._feed_forward(self.mixing_norm(x + fourier_mixing(x)))
 
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return inputs_shape
-
 
 def fourier_mixing(x: Any) -> Any:
     """The real part of the discrete Fourier transform over both length and width.

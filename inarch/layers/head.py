@@ -5,14 +5,15 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.activation import Activation, get_activation, serialize_activation
+from inarch.layers.activation import Activation
 from inarch.layers.initializer import fresh_initializer
+from inarch.layers.layer import Layer
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class MaskedLMHead(keras.layers.Layer):
+class MaskedLMHead(Layer):
     """Scores of every word of the vocabulary at masked positions, or at all.
 
     A dense `transform`, its normalisation, then the vocabulary: through the token embedding's
@@ -56,7 +57,7 @@ class MaskedLMHead(keras.layers.Layer):
         **kwargs: Any,
     ):
         # The bias is added in the embedding's dtype, which may be wider than the head's.
-        super().__init__(**{"autocast": False, **kwargs})
+        self.autocast = False
         words = token_embedding.input_dim if token_embedding is not None else vocabulary_size
         if words is None:
             raise InputError(
@@ -69,13 +70,6 @@ class MaskedLMHead(keras.layers.Layer):
                 f"{words} rows. Leave vocabulary_size out."
             )
         self.vocabulary_size = words
-        self.token_embedding = token_embedding
-        self.intermediate_activation = get_activation(intermediate_activation)
-        self.activation = get_activation(activation)
-        self.layer_norm_epsilon = layer_norm_epsilon
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.intermediate_dim = intermediate_dim
         narrow = token_embedding is not None and token_embedding.output_dim
         if narrow and intermediate_dim not in (None, narrow):
             raise InputError(
@@ -134,24 +128,3 @@ class MaskedLMHead(keras.layers.Layer):
         if embedding is None:
             return self.compute_dtype
         return embedding.reverse_dtype or embedding.compute_dtype
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "MaskedLMHead":
-        embedding = config["token_embedding"]
-        if embedding is not None:
-            embedding = keras.saving.deserialize_keras_object(embedding)
-        return cls(**{**config, "token_embedding": embedding})
-
-    def get_config(self) -> dict[str, Any]:
-        embedding = self.token_embedding
-        return {
-            **super().get_config(),
-            "vocabulary_size": self.vocabulary_size,
-            "token_embedding": embedding and keras.saving.serialize_keras_object(embedding),
-            "intermediate_activation": serialize_activation(self.intermediate_activation),
-            "activation": serialize_activation(self.activation),
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
-            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
-            "intermediate_dim": self.intermediate_dim,
-        }

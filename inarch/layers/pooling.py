@@ -8,6 +8,7 @@ from keras import ops
 
 from inarch.checks import shown
 from inarch.errors import InputError, InputTypeError
+from inarch.layers.layer import Layer
 
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
@@ -30,7 +31,7 @@ def pooling_modes(modes: str | Sequence[str]) -> tuple[str, ...]:
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class SequencePooling(keras.layers.Layer):
+class SequencePooling(Layer):
     """Pools the tokens that aren't padding; several modes are concatenated.
 
     Source: sentence-transformers, modules/pooling.py.
@@ -48,7 +49,6 @@ class SequencePooling(keras.layers.Layer):
     """
 
     def __init__(self, modes: str | Sequence[str] = "mean", **kwargs: Any):
-        super().__init__(**kwargs)
         self.modes = pooling_modes(modes)
         self.built = True
 
@@ -81,25 +81,18 @@ class SequencePooling(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any = None) -> Any:
         return (inputs_shape[0], inputs_shape[-1] * len(self.modes))
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "modes": list(self.modes)}
-
 
 @keras.saving.register_keras_serializable(package="inarch")
-class Normalize(keras.layers.Layer):
+class Normalize(Layer):
     """Vectors of length one: `x / max(|x|, 1e-12)`, as torch's `functional.normalize`."""
 
     def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
         self.built = True
 
     def call(self, inputs: Any) -> Any:
         x = ops.cast(inputs, "float32")
         length = ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True))
         return ops.cast(x / ops.maximum(length, 1e-12), self.compute_dtype)
-
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return inputs_shape
 
 
 def _sum(x: Any, weights: Any) -> Any:

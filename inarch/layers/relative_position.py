@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.layers.layer import Layer
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -16,7 +17,7 @@ FARTHEST = 2**18
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class RelativeEmbedding(keras.layers.Layer):
+class RelativeEmbedding(Layer):
     """A trained vector for every distance, or bucket of distances, between two tokens.
 
     Source: He et al., 2021, arXiv:2006.03654, section 3.1.
@@ -39,11 +40,7 @@ class RelativeEmbedding(keras.layers.Layer):
         bucket_size: int = 256,
         initializer: Any = "glorot_uniform",
         **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        self.max_relative_positions = max_relative_positions
-        self.bucket_size = bucket_size
-        self.initializer = keras.initializers.get(initializer)
+    ): ...
 
     def build(self, inputs_shape: Any) -> None:
         self.embeddings = self.add_weight(
@@ -58,14 +55,6 @@ class RelativeEmbedding(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return 2 * table_span(self.bucket_size, self.max_relative_positions), inputs_shape[-1]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "max_relative_positions": self.max_relative_positions,
-            "bucket_size": self.bucket_size,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }
 
 
 def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions: int) -> np.ndarray:

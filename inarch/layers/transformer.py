@@ -59,24 +59,6 @@ class TransformerEncoder(TransformerBlock):
         x = self._feed_forward(x)
         return (x, *scores) if scores else x
 
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return inputs_shape
-
-    def compute_output_spec(
-        self,
-        inputs: Any,
-        padding_mask: Any = None,
-        attention_mask: Any = None,
-        training: bool | None = None,
-        return_attention_scores: bool = False,
-    ) -> Any:
-        output = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return output
-        batch, length = inputs.shape[:2]
-        shape = (batch, self.num_heads, length, length)
-        return output, keras.KerasTensor(shape, dtype=self.compute_dtype)
-
 
 @keras.saving.register_keras_serializable(package="inarch")
 class TransformerDecoder(TransformerBlock):

@@ -1,0 +1,125 @@
+"""A layer whose signature is its config."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import keras
+
+from inarch.errors import InputError
+from inarch.layers.activation import get_activation, serialize_activation
+
+INITIALIZER, ACTIVATION = "initializer", "activation"
+
+# Arguments of `keras.layers.Layer`.
+KERAS_OPTIONS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
+
+
+class Layer(keras.layers.Layer):
+    """Base class that records the arguments of a layer's constructor.
+
+    Before the body of `__init__` runs, every argument is an attribute of the same name; those
+    whose names end with `initializer` or `activation` are Keras initializers and functions.
+    `get_config` gives the attributes. Arguments of `**kwargs` are Keras's (`name`, `dtype`,
+    `trainable`, `autocast`).
+
+    By default the output has the shape of the first input, and the layer passes on implicit masks.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _recorded(cls.__init__)  # type: ignore[method-assign]
+
+    def compute_output_shape(self, inputs_shape: Any, *others: Any, **more: Any) -> Any:
+        return inputs_shape
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the output, scores if they are asked for, and the caches that are given.
+
+        They are known without a computation, also where lengths are open.
+        """
+        arguments = _signature_of(type(self).call).bind(self, *args, **kwargs).arguments
+        _, inputs, *_ = arguments.values()
+        outputs = [self._spec(self.compute_output_shape(inputs.shape))]
+        if arguments.get("return_attention_scores"):
+            outputs.append(self._spec(self._scores_shape(arguments)))
+        for name, given in arguments.items():
+            if name.endswith("cache") and given is not None:
+                outputs.append(keras.tree.map_structure(lambda x: self._spec(x.shape), given))
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+    def _spec(self, shape: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def _scores_shape(self, arguments: Mapping[str, Any]) -> Any:
+        """Return the shape of attention probabilities; by default those of self-attention."""
+        batch, length, _ = arguments["inputs"].shape
+        return batch, self.num_heads, length, length
+
+    def get_config(self) -> dict[str, Any]:
+        given = {name: _serialized(name, getattr(self, name)) for name in self._argument_names}
+        return {**super().get_config(), **given}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return super().from_config({name: _restored(name, v) for name, v in config.items()})
+
+
+def _recorded(init: Callable[..., None]) -> Callable[..., None]:
+    """Wrap an `__init__` to call Keras's own, and to set arguments as attributes."""
+    signature = inspect.signature(init)
+    rest = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+
+    @functools.wraps(init)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        options = bound.arguments.pop(rest[0]) if rest else {}
+        _, *arguments = bound.arguments.items()
+        if unknown := sorted(options.keys() - set(KERAS_OPTIONS)):
+            raise InputError(
+                f"{type(self).__name__} takes no {unknown[0]}={options[unknown[0]]!r}. It takes "
+                f"{', '.join([*(name for name, _ in arguments), *KERAS_OPTIONS])}."
+            )
+        if type(self).__init__ is wrapper:  # not one that a subclass calls with its own choice
+            keras.layers.Layer.__init__(self, **options)
+            self._argument_names = tuple(name for name, _ in arguments)
+        for name, value in arguments:
+            setattr(self, name, _converted(name, value))
+        init(self, *args, **kwargs)
+
+    # Keras reads it without looking behind a wrapper.
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    return wrapper
+
+
+@functools.cache
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _converted(name: str, value: Any) -> Any:
+    if name.endswith(INITIALIZER):
+        return keras.initializers.get(value)
+    return get_activation(value) if name.endswith(ACTIVATION) else value
+
+
+def _serialized(name: str, value: Any) -> Any:
+    if name.endswith(INITIALIZER):
+        return keras.initializers.serialize(value)
+    if name.endswith(ACTIVATION):
+        return serialize_activation(value)
+    if isinstance(value, keras.layers.Layer):
+        return keras.saving.serialize_keras_object(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _restored(name: str, value: Any) -> Any:
+    is_layer = isinstance(value, dict) and "class_name" in value and name != "dtype"
+    if is_layer and not name.endswith((INITIALIZER, ACTIVATION)):
+        return keras.saving.deserialize_keras_object(value)
+    return value
