@@ -3,6 +3,7 @@
 import inarch.installed_backend  # noqa: F401
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
 from inarch.layers.attention import MultiHeadAttention
+from inarch.layers.block import Block
 from inarch.layers.convolution import CenteredConv1D
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
 from inarch.layers.disentangled_encoder import DisentangledAttentionEncoder, NeighbourConvolution
@@ -11,7 +12,8 @@ from inarch.layers.embedding import (
     SinePositionEncoding,
     TokenAndPositionEmbedding,
 )
-from inarch.layers.fnet import FNetEncoder
+from inarch.layers.feed_forward import FeedForward
+from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.head import MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.mask import self_attention_mask, sequence_positions
@@ -19,10 +21,13 @@ from inarch.layers.relative_position import RelativeEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
+    "Block",
     "CenteredConv1D",
     "DisentangledAttentionEncoder",
     "DisentangledSelfAttention",
     "FNetEncoder",
+    "FeedForward",
+    "FourierMixing",
     "MaskedLMHead",
     "MultiHeadAttention",
     "NeighbourConvolution",

@@ -12,7 +12,7 @@ from inarch.layers.attend import HIDDEN, attend, attend_cache
 from inarch.layers.cache import cache_length, cache_of, cached, is_pair, with_written
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
-from inarch.layers.mask import combine_masks
+from inarch.layers.mask import combine_masks, self_attention_mask
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -139,6 +139,33 @@ class MultiHeadAttention(Layer):
             return output if cache is None else (output, cache)
         scores = ops.cast(scores, self.compute_dtype)
         return (output, scores) if cache is None else (output, scores, cache)
+
+    # --- a part of a block ---------------------------------------------------------------------
+
+    def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
+        self.build(shape, context_shapes.get("source", shape))
+
+    def mix(self, x: Any, context: Mapping[str, Any], training: Any = None) -> tuple[Any, dict]:
+        """Return attention over `x`, or over the `source` of a context, and what is asked for."""
+        cache, source = context.get("cache"), context.get("source")
+        mask = context.get("mask")
+        if "mask" not in context:
+            mask = self_attention_mask(context["padding_mask"], context.get("attention_mask"))
+        scores = context.get("return_attention_scores", False)
+        outputs = self(
+            x,
+            x if source is None else source,
+            attention_mask=mask,
+            cache=cache,
+            cache_update_index=context.get("cache_index"),
+            return_attention_scores=scores,
+            training=training,
+        )
+        names = ["scores"] * scores + ["cache"] * (cache is not None)
+        if not names:
+            return outputs, {}
+        y, *found = outputs
+        return y, dict(zip(names, found, strict=True))
 
     def cache_of(self, value: Any, key: Any = None) -> Any:
         """The projected keys and values, to be used as a cache."""

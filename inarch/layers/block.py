@@ -1,150 +1,146 @@
-"""What encoders and decoders share."""
+"""A transformer block of any parts: attention, cross-attention, feed-forward, and norms."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from inarch.layers.activation import Activation
-from inarch.layers.attention import MultiHeadAttention
-from inarch.layers.initializer import fresh_initializer
+from inarch.errors import InputError
 from inarch.layers.layer import Layer
+from inarch.layers.mask import padding_mask_of
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+ORDERS = ("post", "pre")
 
 
-class FeedForwardBlock(Layer):
-    """What every block has, however it mixes tokens: the bricks and the feed-forward half.
+@keras.saving.register_keras_serializable(package="inarch")
+class Block(Layer):
+    """Parts one after another, each with a residual connection and a norm.
 
-    The half is `x = norm(x + dropout(down(up(x))))`.
+    A residual is `norm(x + dropout(part(x)))` in the order `"post"` (Vaswani et al., 2017,
+    arXiv:1706.03762) and `x + dropout(part(norm(x)))` in the order `"pre"` (Xiong et al., 2020,
+    arXiv:2002.04745).
+
+    Parts are given as layers that aren't built. One that serves several blocks is copied from its
+    config for each, with initial values of its own, so that all blocks of a model may share the
+    arguments of one. In a block they are named `attention`, `cross_attention` and `feed_forward`,
+    and their norms `attention_norm` and so on.
+
+    A part that mixes tokens has `build_mixing(shape, context shapes)` and
+    `mix(x, context, training)`, which returns its output and a dict of what else it is asked for;
+    it reads in the context what it needs. With `gives_float32` its norm takes what it gives as it
+    is; without `residual_dropout` there is no dropout on it.
 
     Args:
-        intermediate_dim: width between the two feed-forward projections.
-        dropout: rate of dropout on what the half adds.
-        activation: between the feed-forward projections; a name or a function (`get_activation`).
-        layer_norm_epsilon: added to the variance in layer normalisation.
-        kernel_initializer: of all kernels.
-        bias_initializer: of all biases.
-    """
+        attention: the part that mixes the tokens of a sequence.
+        feed_forward: the part that computes each token by itself: a layer of one tensor.
+        norm: a normalization layer; every residual gets a copy.
+        cross_attention: the part that reads another sequence, or `None`.
+        order: `"post"` or `"pre"`.
+        dropout: rate of dropout on what each part adds.
 
-    normalize_first = False
-    use_bias = True
-    # The rate of dropout between the two projections.
-    activation_dropout: float = 0
+    Call arguments:
+        inputs: float `[batch, length, dim]`.
+        context: dict, or `None` for an empty one. A part of self-attention reads its entries:
+            `padding_mask`, int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
+            tokens, 2, 3, ... for further packed sequences; `attention_mask`, true where a token
+            may see another; `cache` and `cache_index` (see `MultiHeadAttention`);
+            `relative_embeddings` (see `DisentangledSelfAttention`); `return_attention_scores`. The
+            context of cross-attention is its entry `cross`, with the other sequence as `source`.
+
+    Returns:
+        float `[batch, length, dim]`; where caches or scores are asked for, a tuple of it and a dict
+        from the names of parts to dicts of their `cache` and `scores`.
+
+    Raises:
+        InputError: `order` is unknown.
+    """
 
     def __init__(
         self,
-        intermediate_dim: int,
-        dropout: float = 0,
-        activation: Activation = "relu",
-        layer_norm_epsilon: float = 1e-5,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
+        attention: Any,
+        feed_forward: Any,
+        norm: Any,
+        cross_attention: Any = None,
+        order: str = "post",
+        dropout: float = 0.0,
         **kwargs: Any,
     ):
         self.supports_masking = True
+        if order not in ORDERS:
+            raise InputError(f"order={order!r} is unknown. Pass {' or '.join(map(repr, ORDERS))}.")
 
-    def _norm_and_dropout(self, name: str, shape: Any) -> tuple[Any, Any]:
-        dropout = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name=f"{name}_dropout"
-        )
-        return self._norm(name, shape), dropout
+    def set_argument(self, name: str, value: Any) -> None:
+        if name == "norm" and value is not None:
+            # Not a part itself: past Keras, which would save it as a layer that was never built.
+            object.__setattr__(self, name, value)
+        else:
+            is_part = isinstance(value, keras.layers.Layer)
+            super().set_argument(name, self._part(name, value) if is_part else value)
 
-    def _norm(self, name: str, shape: Any, **options: Any) -> keras.layers.LayerNormalization:
-        norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon,
-            dtype=self.dtype_policy,
-            name=f"{name}_norm",
-            **options,
-        )
+    def _part(self, name: str, layer: keras.layers.Layer, **options: Any) -> Any:
+        """The layer under a name of this block: itself if it is free and has it, or a copy."""
+        if layer.name == name and not options and not getattr(layer, "in_block", True):
+            layer.in_block = True
+            return layer
+        config = layer.get_config() | {"name": name, "dtype": self.dtype_policy}
+        made = type(layer).from_config(config | options)
+        if isinstance(made, Layer):
+            made.in_block = True
+        return made
+
+    def build(self, inputs_shape: Any, context_shape: Any = None) -> None:
+        shapes = context_shape or {}
+        self._build_residual("attention", inputs_shape)
+        self.attention.build_mixing(inputs_shape, shapes)
+        if self.cross_attention is not None:
+            self._build_residual("cross_attention", inputs_shape)
+            self.cross_attention.build_mixing(inputs_shape, shapes["cross"])
+        self._build_residual("feed_forward", inputs_shape)
+        self.feed_forward.build(inputs_shape)
+        self.built = True
+
+    def _build_residual(self, name: str, shape: Any) -> None:
+        part = getattr(self, name)
+        # What a part gives in float32 may be too large for 16 bits, and comes to the norm as it is.
+        options = {"autocast": False} if getattr(part, "gives_float32", False) else {}
+        norm = self._part(f"{name}_norm", self.norm, **options)
         norm.build(shape)
-        return norm
+        setattr(self, f"{name}_norm", norm)
+        drop = None
+        if getattr(part, "residual_dropout", True):
+            drop = keras.layers.Dropout(
+                self.dropout, dtype=self.dtype_policy, name=f"{name}_dropout"
+            )
+        setattr(self, f"{name}_drop", drop)
 
-    def _dense(self, name: str, units: int, activation: Any = None) -> keras.layers.Dense:
-        return keras.layers.Dense(
-            units,
-            activation=activation,
-            use_bias=self.use_bias,
-            kernel_initializer=fresh_initializer(self.kernel_initializer),
-            bias_initializer=fresh_initializer(self.bias_initializer),
-            dtype=self.dtype_policy,
-            name=name,
-        )
+    def call(
+        self, inputs: Any, context: Mapping[str, Any] | None = None, training: bool | None = None
+    ) -> Any:
+        context = dict(context or {})
+        context["padding_mask"] = padding_mask_of(inputs, context.get("padding_mask"))
+        x, found = self._mixed("attention", inputs, context, training)
+        others = {"attention": found} if found else {}
+        if self.cross_attention is not None:
+            x, found = self._mixed("cross_attention", x, context["cross"], training)
+            others |= {"cross_attention": found} if found else {}
+        y = self.feed_forward(self._before("feed_forward", x), training=training)
+        x = self._after("feed_forward", x, y, training)
+        return (x, others) if others else x
 
-    def _build_feed_forward(self, shape: Any) -> None:
-        self.up = self._dense("up", self.intermediate_dim, self.activation)
-        self.down = self._dense("down", shape[-1])
-        self.up.build(shape)
-        self.down.build((*shape[:-1], self.intermediate_dim))
-        self.up_drop = keras.layers.Dropout(
-            self.activation_dropout, dtype=self.dtype_policy, name="up_dropout"
-        )
-        self.output_norm, self.output_drop = self._norm_and_dropout("output", shape)
+    def _mixed(self, part: str, x: Any, context: Mapping[str, Any], training: Any) -> Any:
+        y, found = getattr(self, part).mix(self._before(part, x), context, training)
+        return self._after(part, x, y, training), found
 
-    def _feed_forward(self, x: Any) -> Any:
-        y = self.down(self.up_drop(self.up(self._before(self.output_norm, x))))
-        return self._after(self.output_norm, x + self.output_drop(y))
+    def _before(self, part: str, x: Any) -> Any:
+        return getattr(self, f"{part}_norm")(x) if self.order == "pre" else x
 
-    def _before(self, norm: Any, x: Any) -> Any:
-        return norm(x) if self.normalize_first else x
-
-    def _after(self, norm: Any, x: Any) -> Any:
-        return x if self.normalize_first else norm(x)
-
-
-class TransformerBlock(FeedForwardBlock):
-    """What encoder and decoder share: the options, the bricks and the feed-forward half.
-
-    Each half is `x = norm(x + dropout(f(x)))`, or `x = x + dropout(f(norm(x)))` with
-    `normalize_first` (Xiong et al., 2020, arXiv:2002.04745).
-
-    Args:
-        intermediate_dim: width between the two feed-forward projections.
-        num_heads: number of attention heads; must divide the width of the inputs.
-        dropout: rate of dropout on what each half adds.
-        activation: between the feed-forward projections; a name or a function (`get_activation`).
-        layer_norm_epsilon: added to the variance in layer normalisation.
-        kernel_initializer: of all kernels.
-        bias_initializer: of all biases.
-        normalize_first: whether to normalise what a half reads, rather than what it gives.
-        attention_dropout: rate of dropout on attention probabilities; `None` is `dropout`.
-        use_bias: whether projections have biases, those of the feed-forward half included.
-        query_bias, key_bias, value_bias, output_bias: overrides of `use_bias` for one projection
-            of attention (Whisper has no bias on keys).
-        activation_dropout: rate of dropout between the feed-forward projections.
-    """
-
-    def __init__(
-        self,
-        intermediate_dim: int,
-        num_heads: int,
-        dropout: float = 0,
-        activation: Activation = "relu",
-        layer_norm_epsilon: float = 1e-5,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        normalize_first: bool = False,
-        *,
-        attention_dropout: float | None = None,
-        use_bias: bool = True,
-        query_bias: bool | None = None,
-        key_bias: bool | None = None,
-        value_bias: bool | None = None,
-        output_bias: bool | None = None,
-        activation_dropout: float = 0,
-        **kwargs: Any,
-    ):
-        self.supports_masking = True
-
-    def _attention(self, name: str) -> MultiHeadAttention:
-        rate = self.dropout if self.attention_dropout is None else self.attention_dropout
-        return MultiHeadAttention(
-            self.num_heads,
-            dropout=rate,
-            use_bias=self.use_bias,
-            query_bias=self.query_bias,
-            key_bias=self.key_bias,
-            value_bias=self.value_bias,
-            output_bias=self.output_bias,
-            kernel_initializer=self.kernel_initializer,
-            bias_initializer=self.bias_initializer,
-            dtype=self.dtype_policy,
-            name=name,
-        )
+    def _after(self, part: str, x: Any, y: Any, training: Any) -> Any:
+        drop = getattr(self, f"{part}_drop")
+        y = y if drop is None else drop(y, training=training)
+        # Not `+`: a part may give another dtype, which TensorFlow wouldn't add.
+        x = ops.add(x, y)
+        return x if self.order == "pre" else getattr(self, f"{part}_norm")(x)

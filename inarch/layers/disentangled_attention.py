@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
@@ -11,7 +12,7 @@ from inarch.errors import InputError
 from inarch.layers.attend import HIDDEN
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
-from inarch.layers.mask import combine_masks, steps
+from inarch.layers.mask import combine_masks, self_attention_mask, steps
 from inarch.layers.relative_position import rows_of_distances, table_span
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -145,6 +146,25 @@ class DisentangledSelfAttention(Layer):
         if not return_attention_scores:
             return output
         return output, ops.cast(ops.swapaxes(weights, 0, 1), self.compute_dtype)
+
+    # --- a part of a block ---------------------------------------------------------------------
+
+    def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
+        self.build(shape, context_shapes.get("relative_embeddings"))
+
+    def mix(self, x: Any, context: Mapping[str, Any], training: Any = None) -> tuple[Any, dict]:
+        """Return attention over `x` and the `relative_embeddings` of a context."""
+        scores = context.get("return_attention_scores", False)
+        outputs = self(
+            x,
+            context.get("relative_embeddings"),
+            attention_mask=self_attention_mask(
+                context["padding_mask"], context.get("attention_mask")
+            ),
+            return_attention_scores=scores,
+            training=training,
+        )
+        return (outputs[0], {"scores": outputs[1]}) if scores else (outputs, {})
 
     def _split_heads(self, x: Any) -> Any:
         """`[batch, length, heads * d]` to `[heads, batch, length, d]`."""

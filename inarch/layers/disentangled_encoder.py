@@ -8,21 +8,22 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers.activation import Activation
-from inarch.layers.block import FeedForwardBlock
+from inarch.layers.block import Block
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
+from inarch.layers.feed_forward import FeedForward
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
-from inarch.layers.mask import padding_mask_of, self_attention_mask
+from inarch.layers.mask import padding_mask_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class DisentangledAttentionEncoder(FeedForwardBlock):
-    """Disentangled self-attention, then a feed-forward half (He et al., 2021, arXiv:2006.03654).
+class DisentangledAttentionEncoder(Block):
+    """Disentangled self-attention, then a feed-forward network (He et al., 2021, arXiv:2006.03654).
 
     Args:
-        intermediate_dim, num_heads, dropout, activation: as `TransformerBlock` has them.
+        intermediate_dim, num_heads, dropout, activation: as `TransformerLayer` has them.
         layer_norm_epsilon, kernel_initializer, attention_dropout: likewise.
         max_relative_positions, bucket_size: as `DisentangledSelfAttention` has them.
         position_terms, share_keys: likewise; `dropout` is its `position_dropout` too.
@@ -58,28 +59,30 @@ class DisentangledAttentionEncoder(FeedForwardBlock):
         share_keys: bool = True,
         **kwargs: Any,
     ):
-        self.supports_masking = True
-
-    def build(self, inputs_shape: Any, relative_embeddings_shape: Any = None) -> None:
-        self.attention = DisentangledSelfAttention(
-            self.num_heads,
-            self.max_relative_positions,
-            self.bucket_size,
-            self.dropout if self.attention_dropout is None else self.attention_dropout,
-            position_terms=self.position_terms,
-            share_keys=self.share_keys,
-            position_dropout=self.dropout,
-            kernel_initializer=self.kernel_initializer,
-            bias_initializer=self.bias_initializer,
+        attention = DisentangledSelfAttention(
+            num_heads,
+            max_relative_positions,
+            bucket_size,
+            dropout if attention_dropout is None else attention_dropout,
+            position_terms=position_terms,
+            share_keys=share_keys,
+            position_dropout=dropout,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
             dtype=self.dtype_policy,
             name="attention",
         )
-        self.attention.build(inputs_shape, relative_embeddings_shape)
-        self.attention_norm, self.attention_drop = self._norm_and_dropout("attention", inputs_shape)
-        self._build_feed_forward(inputs_shape)
-        self.built = True
+        feed_forward = FeedForward(
+            intermediate_dim, activation, kernel_initializer, bias_initializer,
+            dtype=self.dtype_policy, name="feed_forward",
+        )  # fmt: skip
+        norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon)
+        super().__init__(attention, feed_forward, norm, dropout=dropout)
 
-    def call(
+    def build(self, inputs_shape: Any, relative_embeddings_shape: Any = None) -> None:
+        super().build(inputs_shape, {"relative_embeddings": relative_embeddings_shape})
+
+    def call(  # type: ignore[override]
         self,
         inputs: Any,
         relative_embeddings: Any = None,
@@ -88,18 +91,17 @@ class DisentangledAttentionEncoder(FeedForwardBlock):
         training: bool | None = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        mask = self_attention_mask(padding_mask_of(inputs, padding_mask), attention_mask)
-
-        y = self.attention(
-            self._before(self.attention_norm, inputs),
-            relative_embeddings,
-            attention_mask=mask,
-            return_attention_scores=return_attention_scores,
-        )
-        y, *scores = y if return_attention_scores else (y,)
-        x = self._after(self.attention_norm, inputs + self.attention_drop(y))
-        x = self._feed_forward(x)
-        return (x, *scores) if scores else x
+        context = {
+            "relative_embeddings": relative_embeddings,
+            "padding_mask": padding_mask,
+            "attention_mask": attention_mask,
+            "return_attention_scores": return_attention_scores,
+        }
+        outputs = super().call(inputs, context, training)
+        if not return_attention_scores:
+            return outputs
+        x, found = outputs
+        return x, found["attention"]["scores"]
 
 
 @keras.saving.register_keras_serializable(package="inarch")

@@ -1,20 +1,63 @@
 """FNet's encoder layer."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from inarch.layers.block import FeedForwardBlock
+from inarch.layers.activation import Activation
+from inarch.layers.block import Block
+from inarch.layers.feed_forward import FeedForward
+from inarch.layers.layer import Layer
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class FNetEncoder(FeedForwardBlock):
-    """Fourier mixing, then a feed-forward half (Lee-Thorp et al., 2021, arXiv:2105.03824).
+class FourierMixing(Layer):
+    """Fourier transform over both length and width (Lee-Thorp et al., 2021, arXiv:2105.03824).
 
-    Its arguments are those of `FeedForwardBlock`. There are no attention and no mask: every
-    position takes part in the numbers of every other one, padding too.
+    There is no mask: every position takes part in the numbers of every other one, padding too.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`.
+
+    Returns:
+        float `[batch, length, dim]`, float32 at least (see `fourier_mixing`).
+    """
+
+    gives_float32 = True
+    residual_dropout = False
+
+    def __init__(self, **kwargs: Any):
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return fourier_mixing(ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32")))
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        dtype = keras.backend.result_type(inputs.dtype, "float32")
+        return keras.KerasTensor(inputs.shape, dtype=dtype)
+
+    def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
+        self.build(shape)
+
+    def mix(self, x: Any, context: Mapping[str, Any], training: Any = None) -> tuple[Any, dict]:
+        return self(x), {}
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class FNetEncoder(Block):
+    """Fourier mixing, then a feed-forward network (Lee-Thorp et al., 2021, arXiv:2105.03824).
+
+    Args:
+        intermediate_dim: width between the two feed-forward projections.
+        dropout: rate of dropout on what the feed-forward network adds.
+        activation: between the feed-forward projections; a name or a function (`get_activation`).
+        layer_norm_epsilon: added to the variance in layer normalization.
+        kernel_initializer: of all kernels.
+        bias_initializer: of all biases.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
@@ -23,15 +66,29 @@ class FNetEncoder(FeedForwardBlock):
         float `[batch, length, dim]`.
     """
 
-    def build(self, inputs_shape: Any) -> None:
-        # What is mixed may be too large for 16 bits, so it comes to the norm in float32.
-        self.mixing_norm = self._norm("mixing", inputs_shape, autocast=False)
-        self._build_feed_forward(inputs_shape)
-        self.built = True
+    def __init__(
+        self,
+        intermediate_dim: int,
+        dropout: float = 0,
+        activation: Activation = "relu",
+        layer_norm_epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        feed_forward = FeedForward(
+            intermediate_dim, activation, kernel_initializer, bias_initializer,
+            dtype=self.dtype_policy, name="feed_forward",
+        )  # fmt: skip
+        mixing = FourierMixing(dtype=self.dtype_policy, name="attention")
+        norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon)
+        super().__init__(mixing, feed_forward, norm, dropout=dropout)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        return self._feed_forward(self.mixing_norm(x + fourier_mixing(x)))
+    def build(self, inputs_shape: Any) -> None:  # type: ignore[override]
+        super().build(inputs_shape)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:  # type: ignore[override]
+        return super().call(inputs, None, training)
 
 
 def fourier_mixing(x: Any) -> Any:

@@ -29,6 +29,9 @@ class Layer(keras.layers.Layer):
     By default the output has the shape of the first input, and the layer passes on implicit masks.
     """
 
+    # Whether the layer is a part of a `Block`, which no other may have then.
+    in_block = False
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
@@ -60,6 +63,14 @@ class Layer(keras.layers.Layer):
         batch, length, _ = arguments["inputs"].shape
         return batch, self.num_heads, length, length
 
+    def set_argument(self, name: str, value: Any) -> None:
+        """Make an argument of the constructor an attribute."""
+        if name.endswith(INITIALIZER):
+            value = keras.initializers.get(value)
+        elif name.endswith(ACTIVATION):
+            value = get_activation(value)
+        setattr(self, name, value)
+
     def get_config(self) -> dict[str, Any]:
         given = {name: _serialized(name, getattr(self, name)) for name in self._argument_names}
         return {**super().get_config(), **given}
@@ -89,7 +100,7 @@ def _recorded(init: Callable[..., None]) -> Callable[..., None]:
             keras.layers.Layer.__init__(self, **options)
             self._argument_names = tuple(name for name, _ in arguments)
         for name, value in arguments:
-            setattr(self, name, _converted(name, value))
+            self.set_argument(name, value)
         init(self, *args, **kwargs)
 
     # Keras reads it without looking behind a wrapper.
@@ -100,12 +111,6 @@ def _recorded(init: Callable[..., None]) -> Callable[..., None]:
 @functools.cache
 def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
-
-
-def _converted(name: str, value: Any) -> Any:
-    if name.endswith(INITIALIZER):
-        return keras.initializers.get(value)
-    return get_activation(value) if name.endswith(ACTIVATION) else value
 
 
 def _serialized(name: str, value: Any) -> Any:

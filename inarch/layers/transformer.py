@@ -1,23 +1,97 @@
-"""Transformer encoder and decoder."""
+"""KerasNLP's transformer layers: blocks of multi-head attention under one signature."""
 
 from typing import Any
 
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.block import TransformerBlock
-from inarch.layers.mask import (
-    decoder_masks,
-    padding_mask_of,
-    self_attention_mask,
-)
+from inarch.layers.activation import Activation
+from inarch.layers.attention import MultiHeadAttention
+from inarch.layers.block import Block
+from inarch.layers.feed_forward import FeedForward
+from inarch.layers.mask import decoder_masks, padding_mask_of
+
+
+class TransformerLayer(Block):
+    """A block by the sizes of its parts.
+
+    Args:
+        intermediate_dim: width between the two feed-forward projections.
+        num_heads: number of attention heads; must divide the width of the inputs.
+        dropout: rate of dropout on what each part adds.
+        activation: between the feed-forward projections; a name or a function (`get_activation`).
+        layer_norm_epsilon: added to the variance in layer normalization.
+        kernel_initializer: of all kernels.
+        bias_initializer: of all biases.
+        normalize_first: whether to normalize what a part reads, rather than what it gives.
+        attention_dropout: rate of dropout on attention probabilities; `None` is `dropout`.
+        use_bias: whether projections have biases, those of the feed-forward part included.
+        query_bias, key_bias, value_bias, output_bias: overrides of `use_bias` for one projection
+            of attention (Whisper has no bias on keys).
+        activation_dropout: rate of dropout between the feed-forward projections.
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        num_heads: int,
+        dropout: float = 0,
+        activation: Activation = "relu",
+        layer_norm_epsilon: float = 1e-5,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        normalize_first: bool = False,
+        *,
+        attention_dropout: float | None = None,
+        use_bias: bool = True,
+        query_bias: bool | None = None,
+        key_bias: bool | None = None,
+        value_bias: bool | None = None,
+        output_bias: bool | None = None,
+        activation_dropout: float = 0,
+        **kwargs: Any,
+    ):
+        feed_forward = FeedForward(
+            intermediate_dim,
+            activation,
+            kernel_initializer,
+            bias_initializer,
+            use_bias=use_bias,
+            activation_dropout=activation_dropout,
+            dtype=self.dtype_policy,
+            name="feed_forward",
+        )
+        super().__init__(
+            self.make_attention("attention"),
+            feed_forward,
+            keras.layers.LayerNormalization(epsilon=layer_norm_epsilon),
+            order="pre" if normalize_first else "post",
+            dropout=dropout,
+        )
+
+    def make_attention(self, name: str) -> MultiHeadAttention:
+        """Return attention as the arguments say."""
+        rate = self.dropout if self.attention_dropout is None else self.attention_dropout
+        return MultiHeadAttention(
+            self.num_heads,
+            dropout=rate,
+            use_bias=self.use_bias,
+            query_bias=self.query_bias,
+            key_bias=self.key_bias,
+            value_bias=self.value_bias,
+            output_bias=self.output_bias,
+            kernel_initializer=self.kernel_initializer,
+            bias_initializer=self.bias_initializer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class TransformerEncoder(TransformerBlock):
-    """Self-attention, then a feed-forward half (Vaswani et al., 2017, arXiv:1706.03762).
+class TransformerEncoder(TransformerLayer):
+    """Self-attention, then a feed-forward network (Vaswani et al., 2017, arXiv:1706.03762).
 
-    Its arguments are those of `TransformerBlock`.
+    Its arguments are those of `TransformerLayer`.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
@@ -32,14 +106,10 @@ class TransformerEncoder(TransformerBlock):
         float `[batch, length, dim]`.
     """
 
-    def build(self, inputs_shape: Any) -> None:
-        self.attention = self._attention("attention")
-        self.attention.build(inputs_shape, inputs_shape)
-        self.attention_norm, self.attention_drop = self._norm_and_dropout("attention", inputs_shape)
-        self._build_feed_forward(inputs_shape)
-        self.built = True
+    def build(self, inputs_shape: Any) -> None:  # type: ignore[override]
+        super().build(inputs_shape)
 
-    def call(
+    def call(  # type: ignore[override]
         self,
         inputs: Any,
         padding_mask: Any = None,
@@ -47,24 +117,23 @@ class TransformerEncoder(TransformerBlock):
         training: bool | None = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        mask = self_attention_mask(padding_mask_of(inputs, padding_mask), attention_mask)
-
-        x = self._before(self.attention_norm, inputs)
-        y, *scores = _as_tuple(
-            self.attention(
-                x, x, attention_mask=mask, return_attention_scores=return_attention_scores
-            )
-        )
-        x = self._after(self.attention_norm, inputs + self.attention_drop(y))
-        x = self._feed_forward(x)
-        return (x, *scores) if scores else x
+        context = {
+            "padding_mask": padding_mask,
+            "attention_mask": attention_mask,
+            "return_attention_scores": return_attention_scores,
+        }
+        outputs = super().call(inputs, context, training)
+        if not return_attention_scores:
+            return outputs
+        x, found = outputs
+        return x, found["attention"]["scores"]
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class TransformerDecoder(TransformerBlock):
-    """Causal self-attention, cross-attention if there is an encoder, then a feed-forward half.
+class TransformerDecoder(TransformerLayer):
+    """Causal self-attention, cross-attention if there is an encoder, then a feed-forward network.
 
-    Source: Vaswani et al., 2017, arXiv:1706.03762. Its arguments are those of `TransformerBlock`.
+    Source: Vaswani et al., 2017, arXiv:1706.03762. Its arguments are those of `TransformerLayer`.
     Whether it has cross-attention is settled when it is built: by its first call, with or without
     `encoder_sequence`.
 
@@ -95,23 +164,13 @@ class TransformerDecoder(TransformerBlock):
     """
 
     def build(self, decoder_sequence_shape: Any, encoder_sequence_shape: Any = None) -> None:
-        shape = decoder_sequence_shape
-        self.self_attention = self._attention("self_attention")
-        self.self_attention.build(shape, shape)
-        self.self_attention_norm, self.self_attention_drop = self._norm_and_dropout(
-            "self_attention", shape
-        )
-        self.cross_attention = None
+        context = {}
         if encoder_sequence_shape is not None:
-            self.cross_attention = self._attention("cross_attention")
-            self.cross_attention.build(shape, encoder_sequence_shape)
-            self.cross_attention_norm, self.cross_attention_drop = self._norm_and_dropout(
-                "cross_attention", shape
-            )
-        self._build_feed_forward(shape)
-        self.built = True
+            self.set_argument("cross_attention", self.make_attention("cross_attention"))
+            context = {"cross": {"source": encoder_sequence_shape}}
+        super().build(decoder_sequence_shape, context)
 
-    def call(
+    def call(  # type: ignore[override]
         self,
         decoder_sequence: Any,
         encoder_sequence: Any = None,
@@ -137,37 +196,25 @@ class TransformerDecoder(TransformerBlock):
             start=self_attention_cache_update_index,
             causal=use_causal_mask,
         )
-
-        x = self._before(self.self_attention_norm, decoder_sequence)
-        y, *caches = _as_tuple(
-            self.self_attention(
-                x,
-                x,
-                attention_mask=self_mask,
-                cache=self_attention_cache,
-                cache_update_index=self_attention_cache_update_index,
-            )
-        )
-        x = self._after(self.self_attention_norm, decoder_sequence + self.self_attention_drop(y))
-
-        if self.cross_attention is not None:
-            y, *cross_caches = _as_tuple(
-                self.cross_attention(
-                    self._before(self.cross_attention_norm, x),
-                    x if encoder_sequence is None else encoder_sequence,
-                    attention_mask=cross_mask,
-                    cache=cross_attention_cache,
-                    cache_update_index=cross_attention_cache_update_index,
-                )
-            )
-            x = self._after(self.cross_attention_norm, x + self.cross_attention_drop(y))
-            caches += cross_caches
-
-        x = self._feed_forward(x)
-        return (x, *caches) if caches else x
+        context = {
+            "mask": self_mask,
+            "cache": self_attention_cache,
+            "cache_index": self_attention_cache_update_index,
+            "cross": {
+                "mask": cross_mask,
+                "source": encoder_sequence,
+                "cache": cross_attention_cache,
+                "cache_index": cross_attention_cache_update_index,
+            },
+        }
+        outputs = super().call(decoder_sequence, context, training)
+        if self_attention_cache is None:
+            return outputs
+        x, found = outputs
+        return x, *(part["cache"] for part in found.values())
 
     def cross_attention_cache_of(self, encoder_sequence: Any) -> Any:
-        """A cross-attention cache that is full, to be used as it is in every call."""
+        """Return a cross-attention cache that is full, to be used as it is in every call."""
         attention: Any = self.cross_attention
         return attention.cache_of(encoder_sequence)
 
@@ -198,7 +245,7 @@ class TransformerDecoder(TransformerBlock):
         return (decoder_sequence_shape, *given) if given else decoder_sequence_shape
 
     def with_cross_attention_scores(self, decoder_sequence: Any, cross_attention_cache: Any) -> Any:
-        """`(output, scores)` of whole sequences without padding, in inference.
+        """Return `(output, scores)` of whole sequences without padding, in inference.
 
         Args:
             decoder_sequence: float `[batch, T, dim]`.
@@ -214,19 +261,6 @@ class TransformerDecoder(TransformerBlock):
         self._check_call(None, cross_attention_cache, cross_attention_cache)
         nothing = (None,) * 6
         mask, _ = decoder_masks(decoder_sequence, *nothing, causal=True)
-        x = self._before(self.self_attention_norm, decoder_sequence)
-        x = decoder_sequence + self.self_attention(x, x, attention_mask=mask)
-        x = self._after(self.self_attention_norm, x)
-        attention: Any = self.cross_attention
-        y, scores, _ = attention(
-            self._before(self.cross_attention_norm, x),
-            x,
-            cache=cross_attention_cache,
-            return_attention_scores=True,
-        )
-        return self._feed_forward(self._after(self.cross_attention_norm, x + y)), scores
-
-
-def _as_tuple(outputs: Any) -> tuple:
-    """The outputs of an attention: the output, then scores or a cache if there are any."""
-    return outputs if isinstance(outputs, tuple) else (outputs,)
+        cross = {"cache": cross_attention_cache, "return_attention_scores": True}
+        x, found = super().call(decoder_sequence, {"mask": mask, "cross": cross})
+        return x, found["cross_attention"]["scores"]

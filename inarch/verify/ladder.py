@@ -31,7 +31,7 @@ def texts_read_differently(report: Report) -> int:
 
 
 def sentence(text: str) -> str:
-    """A text with its first word capitalised, unless that is a name such as `layer_0/up`."""
+    """A text with its first word capitalised, unless that is a name such as `layer_0/attention`."""
     return text[:1].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
 
 

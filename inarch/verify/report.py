@@ -56,7 +56,7 @@ class Measure:
 
     @property
     def name(self) -> str:
-        """The tensor in words, such as `input of layer_0/up (call 1)`."""
+        """The tensor in words, such as `input of layer_0/feed_forward/up (call 1)`."""
         where = self.layer or "the model"
         return f"{self.port} of {where}" + (f" (call {self.call})" if self.call else "")
 

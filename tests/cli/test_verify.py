@@ -71,17 +71,19 @@ def test_what_is_wrong_is_shown_at_its_place_and_is_status_1(run, golden, tmp_pa
     faulty(golden).write(path)
     result = run("verify", path, "--html", page)
     assert (result.exit_code, result.stderr) == (1, "")
-    assert "layer_1/up" in result.stdout
-    assert "layer_1/up" in page.read_text("utf-8")
+    assert "layer_1/feed_forward/up" in result.stdout
+    assert "layer_1/feed_forward/up" in page.read_text("utf-8")
     result = run("verify", path, "--json")
     assert result.exit_code == 1
-    assert {f["layer"] for f in json.loads(result.stdout)["findings"]} == {"layer_1/up"}
+    assert {f["layer"] for f in json.loads(result.stdout)["findings"]} == {
+        "layer_1/feed_forward/up"
+    }
 
 
 def test_numbers_that_are_none_are_a_finding_and_strict_json(run, monkeypatch):
     def build(checkpoint, head):
         model = whole(checkpoint, head)
-        bias = named_variables(model)["layer_0/up/bias"]
+        bias = named_variables(model)["layer_0/feed_forward/up/bias"]
         bias.assign(np.full(bias.shape, np.nan))
         return model
 
@@ -94,7 +96,7 @@ def test_numbers_that_are_none_are_a_finding_and_strict_json(run, monkeypatch):
     assert result.exit_code == 1
     report = json.loads(result.stdout, parse_constant=refuse)
     (finding,) = report["findings"]
-    assert finding["layer"] == "layer_0/up"
+    assert finding["layer"] == "layer_0/feed_forward/up"
     assert "aren't numbers" in finding["diagnosis"]
     assert report["worst"] == "inf"
 
@@ -139,10 +141,10 @@ def test_shapes_other_than_the_configs_are_all_named(run, copy):
     (copy / "config.json").write_text(json.dumps(config), "utf-8")
     line = failure(run("verify", copy))
     assert (
-        "encoder.layer.0.intermediate.dense.weight (32, 16) for layer_0/up/kernel, where the file "
-        "should have (33, 16)"
+        "encoder.layer.0.intermediate.dense.weight (32, 16) for layer_0/feed_forward/up/kernel, "
+        "where the file should have (33, 16)"
     ) in line
-    assert "layer_1/down" in line
+    assert "layer_1/feed_forward/down" in line
 
 
 def test_a_truncated_checkpoint_is_named(run, copy):

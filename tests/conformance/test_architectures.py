@@ -412,8 +412,7 @@ def test_frozen_weights_and_low_rank_updates_train_and_export(architecture, tmp_
     assert not model.trainable_variables
     model.trainable = True
     block = last_block(model, 0)
-    mixer = getattr(block, "attention", getattr(block, "self_attention", None))
-    layer = mixer.query_dense if mixer else block.up
+    layer = getattr(block.attention, "query_dense", block.feed_forward.up)
     before = ops.convert_to_numpy(layer.kernel)
     layer.enable_lora(2)
     layer.lora_kernel_a.assign(np.ones(layer.lora_kernel_a.shape))

@@ -141,7 +141,7 @@ def test_it_notices_the_other_gelu(architecture, golden, tmp_path):
     )
     report = examined(golden, tmp_path)
     assert path.is_file()
-    assert report.first.layer.endswith("layer_0/up")
+    assert report.first.layer.endswith("layer_0/feed_forward/up")
 
 
 def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):

@@ -43,10 +43,10 @@ def reference(layer, x):
     def dense(layer, x):
         return x @ array(layer.kernel).astype("float64") + array(layer.bias)
 
-    x = norm(layer.mixing_norm, x + transformed(x))
-    up = dense(layer.up, x)
+    x = norm(layer.attention_norm, x + transformed(x))
+    up = dense(layer.feed_forward.up, x)
     up = 0.5 * up * (1 + np.tanh(np.sqrt(2 / np.pi) * (up + 0.044715 * up**3)))
-    return norm(layer.output_norm, x + dense(layer.down, up))
+    return norm(layer.feed_forward_norm, x + dense(layer.feed_forward.down, up))
 
 
 @pytest.mark.turns(5)

@@ -92,17 +92,21 @@ def test_symbolic_outputs_are_those_of_a_computation(scores):
 
 
 EXAMPLES = {
+    "Block": (
+        layers.MultiHeadAttention(2), layers.FeedForward(8), keras.layers.LayerNormalization()
+    ),
     "CenteredConv1D": (4, 3),
     "DisentangledAttentionEncoder": (8, 2),
     "DisentangledSelfAttention": (2,),
     "FNetEncoder": (8,),
+    "FeedForward": (8,),
     "MaskedLMHead": (9,),
     "MultiHeadAttention": (2,),
     "PositionEmbedding": (7,),
     "TokenAndPositionEmbedding": (9, 7, 4),
     "TransformerDecoder": (8, 2),
     "TransformerEncoder": (8, 2),
-}
+}  # fmt: skip
 LAYERS = [
     name for name in layers.__all__
     if isinstance(getattr(layers, name), type) and issubclass(getattr(layers, name), keras.Layer)

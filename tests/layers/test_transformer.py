@@ -82,8 +82,8 @@ class Reference:
         return x
 
     def feed_forward(self, layer):
-        return layer.output_norm, lambda x: self.dense(
-            layer.down, self.gelu(self.dense(layer.up, x))
+        return layer.feed_forward_norm, lambda x: self.dense(
+            layer.feed_forward.down, self.gelu(self.dense(layer.feed_forward.up, x))
         )
 
     def encoder(self, layer, x, mask):
@@ -94,8 +94,8 @@ class Reference:
         x, source = x.astype(self.dtype), source.astype(self.dtype)
         past = np.tril(np.ones((x.shape[1], x.shape[1]), bool))
         attend = (
-            layer.self_attention_norm,
-            lambda x: self.attention(layer.self_attention, x, x, past),
+            layer.attention_norm,
+            lambda x: self.attention(layer.attention, x, x, past),
         )
         cross = (
             layer.cross_attention_norm,
@@ -354,16 +354,20 @@ def test_variables_have_the_names_that_weight_maps_use(encoder, decoder):
         return {f"{part}/{variable}" for part in parts for variable in variables}
 
     projections = ("query", "key", "value", "output")
+    feed_forward = of(["feed_forward/up", "feed_forward/down"], ["kernel", "bias"])
     assert set(names(encoder)) == {
-        *of([f"attention/{p}" for p in projections] + ["up", "down"], ["kernel", "bias"]),
-        *of(["attention_norm", "output_norm"], ["gamma", "beta"]),
+        *of(
+            [f"attention/{p}" for p in projections] + ["feed_forward/up", "feed_forward/down"],
+            ["kernel", "bias"],
+        ),
+        *of(["attention_norm", "feed_forward_norm"], ["gamma", "beta"]),
     }
     assert set(names(decoder)) == {
-        *of([f"self_attention/{p}" for p in projections], ["kernel", "bias"]),
+        *of([f"attention/{p}" for p in projections], ["kernel", "bias"]),
         *of([f"cross_attention/{p}" for p in projections], ["kernel", "bias"]),
-        *of(["up", "down"], ["kernel", "bias"]),
+        *feed_forward,
         *of(
-            ["self_attention_norm", "cross_attention_norm", "output_norm"],
+            ["attention_norm", "cross_attention_norm", "feed_forward_norm"],
             ["gamma", "beta"],
         ),
     }
@@ -372,7 +376,7 @@ def test_variables_have_the_names_that_weight_maps_use(encoder, decoder):
 def test_biases_can_be_left_out_one_by_one_or_all():
     layer = TransformerDecoder(16, 2, key_bias=False)
     layer.build((None, None, DIM), (None, None, 6))
-    missing = {"self_attention/key/bias", "cross_attention/key/bias"}
+    missing = {"attention/key/bias", "cross_attention/key/bias"}
     assert not missing & set(names(layer))
     assert len(names(layer)) == 24
     layer = TransformerEncoder(16, 2, use_bias=False)
@@ -428,7 +432,12 @@ def test_lora_in_every_projection_starts_as_the_same_function(perturb, normal):
     x = normal(2, 4, DIM)
     before = array(layer(x))
     attention = layer.attention
-    for dense in (attention.query_dense, attention.value_dense, layer.up, layer.down):
+    for dense in (
+        attention.query_dense,
+        attention.value_dense,
+        layer.feed_forward.up,
+        layer.feed_forward.down,
+    ):
         dense.enable_lora(2)
     np.testing.assert_array_equal(array(layer(x)), before)
     assert sum("lora" in weight.name for weight in layer.trainable_weights) == 8

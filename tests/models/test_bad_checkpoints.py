@@ -297,8 +297,8 @@ def test_everything_that_does_not_fit_is_named_in_one_message(folder):
         "unknown in the file": "encoder.layer.0.adapter.weight, encoder.layer.1.output.dense.bias",
         "of another shape": "encoder.layer.0.attention.self.query.weight (4, 5) for "
         "layer_0/attention/query/kernel, where the file should have (4, 4), "
-        "encoder.layer.0.intermediate.dense.bias (6, 1) for layer_0/up/bias, where the file should "
-        "have (6,)",
+        "encoder.layer.0.intermediate.dense.bias (6, 1) for layer_0/feed_forward/up/bias, where "
+        "the file should have (6,)",
     }
 
 
@@ -306,7 +306,9 @@ def test_a_transposed_tensor_is_told_the_shape_that_the_file_should_have(folder)
     arrays = tensors(folder)
     name = "encoder.layer.0.intermediate.dense.weight"
     rewrite(folder, arrays | {name: np.ascontiguousarray(arrays[name].T)})
-    expected = rf"{name} \(4, 6\) for layer_0/up/kernel, where the file should have \(6, 4\)"
+    expected = (
+        rf"{name} \(4, 6\) for layer_0/feed_forward/up/kernel, where the file should have \(6, 4\)"
+    )
     refused(folder, WeightMapError, expected)
 
 

@@ -62,13 +62,13 @@ def copy_weights(decoder, ours):
     set_value(ours.embedding.position_embedding.position_embeddings, decoder.embed_positions.weight)
     norm(ours.norm, decoder.layer_norm)
     for layer, module in zip(ours.layers, decoder.layers, strict=True):
-        attention(layer.self_attention, module.self_attn)
-        norm(layer.self_attention_norm, module.self_attn_layer_norm)
+        attention(layer.attention, module.self_attn)
+        norm(layer.attention_norm, module.self_attn_layer_norm)
         attention(layer.cross_attention, module.encoder_attn)
         norm(layer.cross_attention_norm, module.encoder_attn_layer_norm)
-        linear(layer.up, module.fc1)
-        linear(layer.down, module.fc2)
-        norm(layer.output_norm, module.final_layer_norm)
+        linear(layer.feed_forward.up, module.fc1)
+        linear(layer.feed_forward.down, module.fc2)
+        norm(layer.feed_forward_norm, module.final_layer_norm)
 
 
 def whisper(seed):

@@ -138,7 +138,7 @@ def swap():
     [
         ("attention/query", "attention/key", "attention", "quer"),
         ("attention/query", "attention/value", "attention", "value"),
-        ("attention_norm", "output_norm", "", "norm"),
+        ("attention_norm", "feed_forward_norm", "", "norm"),
     ],
 )
 def test_two_entries_of_a_map_swapped_are_found_at_their_layer(

@@ -118,7 +118,7 @@ def spoil(folder, name, value):
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
-        ("bert.encoder.layer.1.intermediate.dense.bias", "layer_1/up"),
+        ("bert.encoder.layer.1.intermediate.dense.bias", "layer_1/feed_forward/up"),
         ("bert.encoder.layer.0.attention.output.LayerNorm.weight", "layer_0/attention_norm"),
         ("cls.predictions.transform.dense.bias", "masked_lm_head/transform"),
     ],

@@ -33,11 +33,11 @@ from .fault import (
 from .faults_of_graph import add, always_drop, precision, rms_norm, twice, unbiased_norm
 from .faults_of_weights import OTHER_WEIGHTS, no_bias, nudged, transposed
 
-PLACES = everywhere("mixing_norm")
+PLACES = everywhere("attention_norm")
 LAYER = "layer_1"
-NORM, OUTPUT_NORM = f"{LAYER}/mixing_norm", f"{LAYER}/output_norm"
+NORM, OUTPUT_NORM = f"{LAYER}/attention_norm", f"{LAYER}/feed_forward_norm"
 PROJECTION = "embeddings_projection"
-LEAVES = ("mixing_norm", "up", "down", "output_norm")
+LEAVES = ("attention_norm", "feed_forward/up", "feed_forward/down", "feed_forward_norm")
 
 
 # --- transforms ----------------------------------------------------------------------------------
@@ -97,8 +97,10 @@ def mix_and_feed_forward(
     second: Any = add,
 ) -> Any:
     """What `FNetEncoder` computes, if nothing is replaced."""
-    x = layer.mixing_norm(first(inputs, mix(inputs), inputs))
-    return layer.output_norm(second(x, layer.down(layer.up(x)), inputs))
+    x = layer.attention_norm(first(inputs, mix(inputs), inputs))
+    return layer.feed_forward_norm(
+        second(x, layer.feed_forward.down(layer.feed_forward.up(x)), inputs)
+    )
 
 
 def mixes(mix: Any) -> Injection:
@@ -110,14 +112,14 @@ def sums(**replaced: Any) -> Injection:
 
 
 def norms_before_the_halves(layer: Any, x: Any, training: bool | None = None) -> Any:
-    x = x + right(layer.mixing_norm(x))
-    return x + layer.down(layer.up(layer.output_norm(x)))
+    x = x + right(layer.attention_norm(x))
+    return x + layer.feed_forward.down(layer.feed_forward.up(layer.feed_forward_norm(x)))
 
 
 def one_norm_for_both(layer: Any, x: Any, training: bool | None = None) -> Any:
-    """A line copied and not changed: `output_norm` is never called."""
-    x = layer.mixing_norm(x + right(x))
-    return layer.mixing_norm(x + layer.down(layer.up(x)))
+    """A line copied and not changed: `feed_forward_norm` is never called."""
+    x = layer.attention_norm(x + right(x))
+    return layer.attention_norm(x + layer.feed_forward.down(layer.feed_forward.up(x)))
 
 
 def in_float16(x: Any, y: Any, start: Any) -> Any:

@@ -27,8 +27,8 @@ from .fault import (
 )
 
 LAYER = "layer_1"
-UP, DOWN = f"{LAYER}/up", f"{LAYER}/down"
-NORM, OUTPUT_NORM = f"{LAYER}/attention_norm", f"{LAYER}/output_norm"
+UP, DOWN = f"{LAYER}/feed_forward/up", f"{LAYER}/feed_forward/down"
+NORM, OUTPUT_NORM = f"{LAYER}/attention_norm", f"{LAYER}/feed_forward_norm"
 TOKENS = "token_embedding"
 POSITIONS, EMBEDDINGS_NORM = "embeddings/position_embedding", "embeddings_norm"
 
@@ -173,7 +173,9 @@ def encode(
     """What an encoder layer computes, if no sum is replaced."""
     y = attended(layer, inputs, *table, padding_mask=padding_mask)
     x = layer.attention_norm(first(inputs, y, inputs))
-    return layer.output_norm(second(x, layer.down(layer.up(x)), inputs))
+    return layer.feed_forward_norm(
+        second(x, layer.feed_forward.down(layer.feed_forward.up(x)), inputs)
+    )
 
 
 def sums(**replaced: Any) -> Injection:
@@ -185,16 +187,16 @@ def normalised_before_the_sum(
 ) -> Any:
     y = attended(layer, x, *table, padding_mask=padding_mask)
     x = x + layer.attention_norm(y)
-    return x + layer.output_norm(layer.down(layer.up(x)))
+    return x + layer.feed_forward_norm(layer.feed_forward.down(layer.feed_forward.up(x)))
 
 
 def one_norm_for_both(
     layer: Any, x: Any, *table: Any, padding_mask: Any = None, training: bool | None = None
 ) -> Any:
-    """A line copied and not changed: `output_norm` is never called."""
+    """A line copied and not changed: `feed_forward_norm` is never called."""
     y = attended(layer, x, *table, padding_mask=padding_mask)
     x = layer.attention_norm(x + y)
-    return layer.attention_norm(x + layer.down(layer.up(x)))
+    return layer.attention_norm(x + layer.feed_forward.down(layer.feed_forward.up(x)))
 
 
 def twice(call: Any, x: Any, *table: Any, **others: Any) -> Any:

@@ -58,25 +58,25 @@ ENCODER, DECODER = "encoder_layer_1", "decoder_layer_1"
 HEARING, SAYING, CROSS = (
     at(*(f"{side}_layer_{i}/{name}" for i in range(2)))
     for side, name in (
-        ("encoder", "attention"), ("decoder", "self_attention"), ("decoder", "cross_attention")
+        ("encoder", "attention"), ("decoder", "attention"), ("decoder", "cross_attention")
     )
 )  # fmt: skip
-SELF, ACROSS = f"{DECODER}/self_attention", f"{DECODER}/cross_attention"
-UP, DOWN = f"{ENCODER}/up", f"{ENCODER}/down"
-NORM, OUTPUT_NORM = f"{ENCODER}/attention_norm", f"{ENCODER}/output_norm"
+SELF, ACROSS = f"{DECODER}/attention", f"{DECODER}/cross_attention"
+UP, DOWN = f"{ENCODER}/feed_forward/up", f"{ENCODER}/feed_forward/down"
+NORM, OUTPUT_NORM = f"{ENCODER}/attention_norm", f"{ENCODER}/feed_forward_norm"
 FIRST, SECOND = "encoder_conv_1", "encoder_conv_2"
 TABLE = "decoder_embedding/token_embedding"
 HEARD, SAID = "encoder_position_embedding", "decoder_embedding/position_embedding"
 PARTS = ("query", "key", "value", "output")
 LEAVES = {
     "encoder": [*(f"attention/{p}" for p in PARTS), "attention_norm"],
-    "decoder": [f"{a}_attention/{p}" for a in ("self", "cross") for p in PARTS]
-    + ["self_attention_norm", "cross_attention_norm"],
+    "decoder": [f"{a}/{p}" for a in ("attention", "cross_attention") for p in PARTS]
+    + ["attention_norm", "cross_attention_norm"],
 }
 
 
 def leaves(side: str, *layers: int) -> frozenset[str]:
-    found = [*LEAVES[side], "up", "down", "output_norm"]
+    found = [*LEAVES[side], "feed_forward/up", "feed_forward/down", "feed_forward_norm"]
     return at(*(f"{side}_layer_{i}/{leaf}" for i in layers for leaf in found))
 
 
@@ -281,7 +281,9 @@ def hear(
     """What an encoder layer computes, if no sum is replaced."""
     x = layer.attention_norm(inputs)
     x = first(inputs, layer.attention(x, x, attention_mask=None), inputs)
-    return second(x, layer.down(layer.up(layer.output_norm(x))), inputs)
+    return second(
+        x, layer.feed_forward.down(layer.feed_forward.up(layer.feed_forward_norm(x))), inputs
+    )
 
 
 def sums(**replaced: Any) -> Injection:
@@ -289,16 +291,16 @@ def sums(**replaced: Any) -> Injection:
 
 
 def one_norm_for_both(layer: Any, inputs: Any, training: bool | None = None) -> Any:
-    """A line copied and not changed: `output_norm` is never called."""
+    """A line copied and not changed: `feed_forward_norm` is never called."""
     x = layer.attention_norm(inputs)
     x = inputs + layer.attention(x, x, attention_mask=None)
-    return x + layer.down(layer.up(layer.attention_norm(x)))
+    return x + layer.feed_forward.down(layer.feed_forward.up(layer.attention_norm(x)))
 
 
 def normalised_residual(layer: Any, inputs: Any, training: bool | None = None) -> Any:
     normal = layer.attention_norm(inputs)
     x = normal + layer.attention(normal, normal, attention_mask=None)
-    return x + layer.down(layer.up(layer.output_norm(x)))
+    return x + layer.feed_forward.down(layer.feed_forward.up(layer.feed_forward_norm(x)))
 
 
 def without_crossing(layer: Any) -> None:
@@ -337,7 +339,7 @@ LAYERS = [
     Fault("One norm in both halves", computes(at(ENCODER), one_norm_for_both), at(ENCODER),
         NEVER_CALLED),
     Fault("Cross-attention adds nothing", with_layers(at(DECODER), without_crossing),
-        at(f"{DECODER}/output_norm", DECODER), "missing"),
+        at(f"{DECODER}/feed_forward_norm", DECODER), "missing"),
     Fault("Last encoder layer skipped", calls(at(ENCODER), as_it_is), at(ENCODER), NEVER_CALLED),
     Fault("Last decoder layer skipped", calls(at(DECODER), as_it_is), at(DECODER), NEVER_CALLED),
     Fault("First encoder layer applied twice", calls(at("encoder_layer_0"), twice),

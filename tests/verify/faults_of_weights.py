@@ -16,7 +16,7 @@ ATTENTION = f"{LAYER}/attention"
 QUERY, KEY, VALUE, OUTPUT = (f"{ATTENTION}/{n}" for n in ("query", "key", "value", "output"))
 LEAVES = (
     "attention/query", "attention/key", "attention/value", "attention/output", "attention_norm",
-    "up", "down", "output_norm",
+    "feed_forward/up", "feed_forward/down", "feed_forward_norm",
 )  # fmt: skip
 POSITIONS = "embeddings/position_embedding"
 
@@ -78,10 +78,10 @@ KERNELS = [
     Fault("Heads of query and key interleaved",
         together(heads_interleaved(QUERY, -1), heads_interleaved(KEY, -1)), at(QUERY, KEY),
         r"heads?\b.*order", fast=True),
-    Fault("One weight of a kernel off by 1%", changed(f"{LAYER}/up/kernel", nudged),
-        at(f"{LAYER}/up"), "holds other values"),
-    Fault("One weight of a kernel not a number", changed(f"{LAYER}/up/kernel", spoilt),
-        at(f"{LAYER}/up"), "number"),
+    Fault("One weight of a kernel off by 1%", changed(f"{LAYER}/feed_forward/up/kernel", nudged),
+        at(f"{LAYER}/feed_forward/up"), "holds other values"),
+    Fault("One weight of a kernel not a number", changed(f"{LAYER}/feed_forward/up/kernel", spoilt),
+        at(f"{LAYER}/feed_forward/up"), "number"),
     Fault("Rows of attention's output kernel interleaved", heads_interleaved(OUTPUT, 0),
         at(OUTPUT), r"heads?\b.*order"),
 ]  # fmt: skip
@@ -90,11 +90,12 @@ BIASES = [
     Fault(f"{name} bias dropped", no_bias(path), at(path), "bias", fast=path == VALUE)
     for name, path in {
         "Query": QUERY, "Key": KEY, "Value": VALUE, "Attention's output": OUTPUT,
-        "First feed-forward": f"{LAYER}/up", "Second feed-forward": f"{LAYER}/down",
+        "First feed-forward": f"{LAYER}/feed_forward/up",
+        "Second feed-forward": f"{LAYER}/feed_forward/down",
     }.items()
 ]  # fmt: skip
 
-NORM, OTHER_NORM = f"{LAYER}/attention_norm", f"{LAYER}/output_norm"
+NORM, OTHER_NORM = f"{LAYER}/attention_norm", f"{LAYER}/feed_forward_norm"
 NORMS = [
     Fault("The two norms of a layer swapped", exchanged((NORM, OTHER_NORM)),
         at(NORM, OTHER_NORM), OTHER_WEIGHTS),

@@ -141,9 +141,9 @@ def golden(request):
 def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
     model, reference = load(golden), golden.runs[""]
     first, second = (blocks(golden, i)[-1] for i in range(2))
-    gives(f"{first}/down", lambda x: x * 1.01)(model)
+    gives(f"{first}/feed_forward/down", lambda x: x * 1.01)(model)
     report = verify(model, reference)
-    assert [f.layer for f in report.findings] == [f"{first}/down"]
+    assert [f.layer for f in report.findings] == [f"{first}/feed_forward/down"]
     later = [m for m in report.measures if m.layer.startswith(second) or not m.layer]
     # The second call of a projection is for relative positions, which no layer's output reaches.
     later = [m for m in later if not m.call]
@@ -154,7 +154,7 @@ def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
 
 def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
     model = load(golden)
-    up = f"{blocks(golden, 1)[-1]}/up"
+    up = f"{blocks(golden, 1)[-1]}/feed_forward/up"
     changed(f"{up}/bias", lambda bias: np.where(np.arange(len(bias)), bias, np.nan))(model)
     report = verify(model, golden.runs[""])
     assert not report.passed
@@ -165,7 +165,7 @@ def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
 
 def test_a_tensor_of_another_shape_is_infinitely_far(golden):
     reference = golden.runs[""]
-    up = f"{blocks(golden, 0)[-1]}/up"
+    up = f"{blocks(golden, 0)[-1]}/feed_forward/up"
     at = next(i for i, p in enumerate(reference.ports) if p.key == (up, 0, "output"))
     cut = dataclasses.replace(reference.ports[at], value=reference.ports[at].value[..., 1:])
     ports = (*reference.ports[:at], cut, *reference.ports[at + 1 :])
@@ -209,7 +209,7 @@ def test_noise_alone_is_about_one_and_a_lower_threshold_is_taken_at_its_word(gol
 
 def test_progress_and_diagnoses_are_asked_for(golden):
     model = load(golden)
-    name = next(n for n in named_variables(model) if n.endswith("layer_0/up/bias"))
+    name = next(n for n in named_variables(model) if n.endswith("layer_0/feed_forward/up/bias"))
     changed(name, lambda bias: bias + 1)(model)
     steps, asked = [], []
 

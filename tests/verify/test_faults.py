@@ -59,7 +59,7 @@ def test_a_right_model_raises_no_alarm(golden, head):
 # By what is in the layers they are of.
 REWRITTEN = {
     "layer_0/attention": [(PLACES, attend), (at("layer_1"), encode)],
-    "layer_0/mixing_norm": [(at("layer_0", "layer_1"), mix_and_feed_forward)],
+    "layer_0/attention_norm": [(at("layer_0", "layer_1"), mix_and_feed_forward)],
     "decoder_layer_0/": [(HEARING | SAYING | CROSS, attend), (at(ENCODER), hear)],
 }
 

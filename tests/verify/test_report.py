@@ -28,7 +28,7 @@ def measure(layer, port="output", ratio=1.04, local=1.02, **more):
 def passed_report():
     measures = (
         measure("embeddings_norm"),
-        measure("layer_0/up", "linear", 0.0),
+        measure("layer_0/feed_forward/up", "linear", 0.0),
         measure("layer_0"),
     )
     return Report("BertBackbone", "tiny-bert", {"keras": "3.15"}, measures, (),
@@ -196,9 +196,11 @@ def test_the_heads_of_the_guilty_attention_are_drawn(place):
 
 
 def test_no_heads_are_drawn_for_a_fault_outside_attention():
-    up = measure("layer_0/up", ratio=99.0, local=99.0)
+    up = measure("layer_0/feed_forward/up", ratio=99.0, local=99.0)
     attention = measure("layer_0/attention", "attention", heads=(0.1, 0.2))
-    source = render(Report("M", "s", {}, (attention, up), (Finding("layer_0/up", up),)))
+    source = render(
+        Report("M", "s", {}, (attention, up), (Finding("layer_0/feed_forward/up", up),))
+    )
     assert 'id="heads"' not in source
 
 

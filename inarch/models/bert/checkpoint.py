@@ -11,9 +11,9 @@ from inarch.checkpoints.source import Head, Source
 AFTER_ATTENTION = [
     *dense("attention.output.dense", "attention/output"),
     *norm("attention.output.LayerNorm", "attention_norm"),
-    *dense("intermediate.dense", "up"),
-    *dense("output.dense", "down"),
-    *norm("output.LayerNorm", "output_norm"),
+    *dense("intermediate.dense", "feed_forward/up"),
+    *dense("output.dense", "feed_forward/down"),
+    *norm("output.LayerNorm", "feed_forward_norm"),
 ]
 POSITION_IDS = derived("embeddings.position_ids",
     lambda shape: np.arange(shape[-1]).reshape(shape), "range of positions")

@@ -52,9 +52,9 @@ GOOGLE = Source(
             dense("attention/self/value", "attention/value"),
             dense("attention/output/dense", "attention/output"),
             norm("attention/output/LayerNorm", "attention_norm"),
-            dense("intermediate/dense", "up"),
-            dense("output/dense", "down"),
-            norm("output/LayerNorm", "output_norm")),
+            dense("intermediate/dense", "feed_forward/up"),
+            dense("output/dense", "feed_forward/down"),
+            norm("output/LayerNorm", "feed_forward_norm")),
     ],
     parts={"pooler": dense("pooler/dense", "pooler")},
     heads={

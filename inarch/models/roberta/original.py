@@ -112,9 +112,9 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
                 _query_key_value(fused),
                 dense("self_attn.out_proj", "attention/output"),
                 norm("self_attn_layer_norm", "attention_norm"),
-                dense("fc1", "up"),
-                dense("fc2", "down"),
-                norm("final_layer_norm", "output_norm")),
+                dense("fc1", "feed_forward/up"),
+                dense("fc2", "feed_forward/down"),
+                norm("final_layer_norm", "feed_forward_norm")),
             *unused("version", "fairseq's version of the encoder's tensors"),
         ],
         heads={

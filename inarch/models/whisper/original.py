@@ -79,21 +79,21 @@ OPENAI_TABLE = Source(
         *under("encoder.blocks.{i}", "encoder_layer_{i}",
             _attention("attn", "attention"),
             norm("attn_ln", "attention_norm"),
-            dense("mlp.0", "up"),
-            dense("mlp.2", "down"),
-            norm("mlp_ln", "output_norm"), count=ENCODER),
+            dense("mlp.0", "feed_forward/up"),
+            dense("mlp.2", "feed_forward/down"),
+            norm("mlp_ln", "feed_forward_norm"), count=ENCODER),
         *norm("encoder.ln_post", "encoder_norm"),
         *embedding("decoder.token_embedding", "decoder_embedding/token_embedding"),
         *rule("decoder.positional_embedding", "decoder_embedding/position_embedding/embeddings",
             "v d -> v d"),
         *under("decoder.blocks.{i}", "decoder_layer_{i}",
-            _attention("attn", "self_attention"),
-            norm("attn_ln", "self_attention_norm"),
+            _attention("attn", "attention"),
+            norm("attn_ln", "attention_norm"),
             _attention("cross_attn", "cross_attention"),
             norm("cross_attn_ln", "cross_attention_norm"),
-            dense("mlp.0", "up"),
-            dense("mlp.2", "down"),
-            norm("mlp_ln", "output_norm"), count=DECODER),
+            dense("mlp.0", "feed_forward/up"),
+            dense("mlp.2", "feed_forward/down"),
+            norm("mlp_ln", "feed_forward_norm"), count=DECODER),
         *norm("decoder.ln", "decoder_norm"),
     ],
     heads={"speech_to_text": Head(("Whisper",))},
@@ -108,13 +108,13 @@ def _self_attention(ours: str) -> list[Entry]:
     """Query, key and value are one tensor, with zeros for the bias that the key doesn't have."""
     query, key, value = (f"{ours}/{name}" for name in ("query", "key", "value"))
     return [
-        *rule("self_attention/linear_0/weight",
+        *rule("attention/linear_0/weight",
             [f"{query}/kernel", f"{key}/kernel", f"{value}/kernel"],
             "(o + o + o) i -> i o, i o, i o"),
-        *rule("self_attention/linear_0/bias", [f"{query}/bias", NOTHING, f"{value}/bias"],
+        *rule("attention/linear_0/bias", [f"{query}/bias", NOTHING, f"{value}/bias"],
             "(o + o + o) -> o, o, o"),
-        *_projection("self_attention/linear_1", f"{ours}/output"),
-        *slashed.norm("self_attention/layer_norm", f"{ours}_norm"),
+        *_projection("attention/linear_1", f"{ours}/output"),
+        *slashed.norm("attention/layer_norm", f"{ours}_norm"),
     ]
 
 
@@ -130,9 +130,9 @@ def _cross_attention(ours: str) -> list[Entry]:
 
 
 FEED_FORWARD = [
-    *_projection("ffn/linear_0", "up"),
-    *_projection("ffn/linear_1", "down"),
-    *slashed.norm("ffn/layer_norm", "output_norm"),
+    *_projection("ffn/linear_0", "feed_forward/up"),
+    *_projection("ffn/linear_1", "feed_forward/down"),
+    *slashed.norm("ffn/layer_norm", "feed_forward_norm"),
 ]
 
 CTRANSLATE2_TABLE = Source(
@@ -176,7 +176,7 @@ CTRANSLATE2_TABLE = Source(
         *slashed.table("decoder/position_encodings/encodings",
             "decoder_embedding/position_embedding"),
         *slashed.under("decoder/layer_{i}", "decoder_layer_{i}",
-            _self_attention("self_attention"), _cross_attention("cross_attention"),
+            _self_attention("attention"), _cross_attention("cross_attention"),
             FEED_FORWARD, count=DECODER),
         *slashed.norm("decoder/layer_norm", "decoder_norm"),
     ],

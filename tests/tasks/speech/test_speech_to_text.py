@@ -324,7 +324,7 @@ def test_what_is_changed_on_layers_after_a_transcription_counts_in_the_next(toke
         return [s.tokens for s in model.predict([sound], **QUICK)[0].segments]
 
     before = tokens(task)
-    dense = task.backbone.get_layer("decoder_layer_0").self_attention.value_dense
+    dense = task.backbone.get_layer("decoder_layer_0").attention.value_dense
     dense.enable_lora(2)
     dense.lora_kernel_b.assign(np.full(dense.lora_kernel_b.shape, 9.0))
     updated = tokens(task)
