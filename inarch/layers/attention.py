@@ -150,7 +150,7 @@ class MultiHeadAttention(Layer):
         cache, source = context.get("cache"), context.get("source")
         mask = context.get("mask")
         if "mask" not in context:
-            mask = self_attention_mask(context["padding_mask"], context.get("attention_mask"))
+            mask = self_attention_mask(context.get("padding_mask"), context.get("attention_mask"))
         scores = context.get("return_attention_scores", False)
         outputs = self(
             x,

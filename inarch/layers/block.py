@@ -44,12 +44,14 @@ class Block(Layer):
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
-        context: dict, or `None` for an empty one. A part of self-attention reads its entries:
+        context: dict, or `None` for an empty one. A part of self-attention reads its entries
             `padding_mask`, int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
             tokens, 2, 3, ... for further packed sequences; `attention_mask`, true where a token
             may see another; `cache` and `cache_index` (see `MultiHeadAttention`);
-            `relative_embeddings` (see `DisentangledSelfAttention`); `return_attention_scores`. The
-            context of cross-attention is its entry `cross`, with the other sequence as `source`.
+            `relative_embeddings` (see `DisentangledSelfAttention`). The context of cross-attention
+            is its entry `cross`, with the other sequence as `source`. All entries are tensors, and
+            the argument is passed by its name.
+        return_attention_scores: whether the scores of `attention` are asked for.
 
     Returns:
         float `[batch, length, dim]`; where caches or scores are asked for, a tuple of it and a dict
@@ -83,7 +85,8 @@ class Block(Layer):
 
     def _part(self, name: str, layer: keras.layers.Layer, **options: Any) -> Any:
         """The layer under a name of this block: itself if it is free and has it, or a copy."""
-        if layer.name == name and not options and not getattr(layer, "in_block", True):
+        is_free = not layer.built and not getattr(layer, "in_block", True)
+        if layer.name == name and is_free and not options:
             layer.in_block = True
             return layer
         config = layer.get_config() | {"name": name, "dtype": self.dtype_policy}
@@ -118,9 +121,13 @@ class Block(Layer):
         setattr(self, f"{name}_drop", drop)
 
     def call(
-        self, inputs: Any, context: Mapping[str, Any] | None = None, training: bool | None = None
+        self,
+        inputs: Any,
+        context: Mapping[str, Any] | None = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
     ) -> Any:
-        context = dict(context or {})
+        context = {**(context or {}), "return_attention_scores": return_attention_scores}
         context["padding_mask"] = padding_mask_of(inputs, context.get("padding_mask"))
         x, found = self._mixed("attention", inputs, context, training)
         others = {"attention": found} if found else {}
@@ -130,6 +137,13 @@ class Block(Layer):
         y = self.feed_forward(self._before("feed_forward", x), training=training)
         x = self._after("feed_forward", x, y, training)
         return (x, others) if others else x
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        context = kwargs.get("context") or {}
+        asks = kwargs.get("return_attention_scores") or "cache" in context
+        if asks and type(self).call is Block.call:  # nests of outputs are traced
+            return keras.Operation.compute_output_spec(self, *args, **kwargs)
+        return super().compute_output_spec(*args, **kwargs)
 
     def _mixed(self, part: str, x: Any, context: Mapping[str, Any], training: Any) -> Any:
         y, found = getattr(self, part).mix(self._before(part, x), context, training)

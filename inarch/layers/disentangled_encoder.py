@@ -95,9 +95,8 @@ class DisentangledAttentionEncoder(Block):
             "relative_embeddings": relative_embeddings,
             "padding_mask": padding_mask,
             "attention_mask": attention_mask,
-            "return_attention_scores": return_attention_scores,
         }
-        outputs = super().call(inputs, context, training)
+        outputs = super().call(inputs, context, return_attention_scores, training)
         if not return_attention_scores:
             return outputs
         x, found = outputs

@@ -88,7 +88,7 @@ class FNetEncoder(Block):
         super().build(inputs_shape)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # type: ignore[override]
-        return super().call(inputs, None, training)
+        return super().call(inputs, training=training)
 
 
 def fourier_mixing(x: Any) -> Any:

@@ -117,12 +117,8 @@ class TransformerEncoder(TransformerLayer):
         training: bool | None = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        context = {
-            "padding_mask": padding_mask,
-            "attention_mask": attention_mask,
-            "return_attention_scores": return_attention_scores,
-        }
-        outputs = super().call(inputs, context, training)
+        context = {"padding_mask": padding_mask, "attention_mask": attention_mask}
+        outputs = super().call(inputs, context, return_attention_scores, training)
         if not return_attention_scores:
             return outputs
         x, found = outputs
@@ -207,7 +203,7 @@ class TransformerDecoder(TransformerLayer):
                 "cache_index": cross_attention_cache_update_index,
             },
         }
-        outputs = super().call(decoder_sequence, context, training)
+        outputs = super().call(decoder_sequence, context, training=training)
         if self_attention_cache is None:
             return outputs
         x, found = outputs

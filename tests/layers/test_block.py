@@ -1,0 +1,105 @@
+"""Blocks of parts that are put together by hand."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from inarch.errors import InputError
+from inarch.layers import (
+    Block,
+    FeedForward,
+    FourierMixing,
+    MultiHeadAttention,
+    TransformerDecoder,
+    TransformerEncoder,
+)
+from inarch.layers.cache import empty_cache
+
+DIM = 8
+MASK = np.array([[1, 1, 1, 0], [1, 2, 2, 2]], "int32")
+
+
+def array(x):
+    return ops.convert_to_numpy(x)
+
+
+def parts(**options):
+    attention = MultiHeadAttention(2, **options)
+    return attention, FeedForward(16, "gelu"), keras.layers.LayerNormalization(epsilon=1e-5)
+
+
+@pytest.mark.parametrize("order", ["post", "pre"])
+def test_a_block_of_attention_is_an_encoder_layer(order, normal, perturb):
+    x = normal(2, 4, DIM)
+    named = TransformerEncoder(16, 2, 0, "gelu", normalize_first=order == "pre")
+    block = Block(*parts(), order=order)
+    expected = named(x, padding_mask=MASK)
+    block(x, context={"padding_mask": MASK})
+    perturb(named)
+    paths = [v.path.partition("/")[2] for v in block.variables]
+    assert paths == [v.path.partition("/")[2] for v in named.variables]
+    block.set_weights(named.get_weights())
+    expected = array(named(x, padding_mask=MASK))
+    np.testing.assert_array_equal(array(block(x, context={"padding_mask": MASK})), expected)
+    _, found = block(x, context={"padding_mask": MASK}, return_attention_scores=True)
+    assert found["attention"]["scores"].shape == (2, 2, 4, 4)
+
+
+def test_a_block_with_cross_attention_is_a_decoder_layer(normal, perturb):
+    x, source = normal(2, 4, DIM), normal(2, 3, 6)
+    named = TransformerDecoder(16, 2, 0, "gelu", normalize_first=True)
+    attention, feed_forward, norm = parts()
+    block = Block(attention, feed_forward, norm, attention, order="pre")
+    causal = np.tril(np.ones((4, 4), "int32"))
+    context = {"attention_mask": causal, "cross": {"source": source}}
+    named(x, source)
+    block.build(x.shape, {"cross": {"source": source.shape}})
+    perturb(named)
+    block.set_weights(named.get_weights())
+    np.testing.assert_array_equal(array(block(x, context=context)), array(named(x, source)))
+
+    caches = [empty_cache(2, 4, 2, 4, "float32"), named.cross_attention_cache_of(source)]
+    context |= {"cache": caches[0], "cache_index": np.int32(0), "cross": {"cache": caches[1]}}
+    y, found = block(x, context=context)
+    np.testing.assert_allclose(array(y), array(named(x, source)), rtol=1e-5, atol=1e-5)
+    assert list(found) == ["attention", "cross_attention"]
+    assert np.any(array(found["attention"]["cache"][0]))
+
+
+def test_blocks_that_share_the_arguments_of_a_part_have_weights_of_their_own(normal):
+    attention, feed_forward, norm = parts(kernel_initializer="glorot_uniform")
+    blocks = [Block(attention, feed_forward, norm) for _ in range(2)]
+    x = normal(1, 3, DIM)
+    for block in blocks:
+        block(x)
+        assert block.attention.name == "attention"
+        assert len(block.variables) == 16
+    kernels = [array(block.attention.query_dense.kernel) for block in blocks]
+    assert np.abs(kernels[0] - kernels[1]).max() > 0.1
+
+
+def test_a_model_of_blocks_is_saved_and_loaded(normal, tmp_path):
+    tokens, mask = keras.Input((None, DIM)), keras.Input((None,), dtype="int32")
+    attention, feed_forward, norm = parts()
+    x = Block(attention, feed_forward, norm, name="first")(tokens, context={"padding_mask": mask})
+    x = Block(FourierMixing(), feed_forward, norm, dropout=0.1, name="second")(x)
+    model = keras.Model([tokens, mask], x)
+    inputs = [normal(2, 4, DIM), MASK]
+    expected = array(model(inputs))
+    assert model.output.shape == (None, None, DIM)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(array(again(inputs)), expected)
+
+
+def test_outputs_of_a_symbolic_call_are_those_of_a_computation(normal):
+    block = Block(*parts())
+    x = keras.KerasTensor((2, 4, DIM))
+    y, found = block(x, return_attention_scores=True)
+    assert (y.shape, found["attention"]["scores"].shape) == ((2, 4, DIM), (2, 2, 4, 4))
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(InputError, match="order='sideways'"):
+        Block(*parts(), order="sideways")
