@@ -38,13 +38,16 @@ def faults_for(golden: Golden) -> list[Fault]:
     tanh = golden.defaults.get("hidden_act") == "gelu_new"
     # A layer that nothing is compared at may have others within it.
     paths = {"/".join(parts[:n]) for parts in (p.split("/") for p in layers) for n in range(1, 9)}
+    # What mixes tokens otherwise than by attention has its own faults of the norm after it.
+    mixing = {path for path in paths if path.endswith("/attention_norm")}
+    plain = paths if any(path.endswith("/attention") for path in paths) else paths - mixing
     found = [
-        *faults_of_weights.faults(paths),
+        *faults_of_weights.faults(plain),
         *faults_of_attention.faults(paths),
         *faults_of_disentangled.faults(paths),
         *faults_of_fourier.faults(paths),
         *faults_of_speech.faults(paths),
-        *faults_of_graph.faults(paths, tanh),
+        *faults_of_graph.faults(plain, tanh),
     ]
     found += faults_of_heads.faults(layers, ends, tanh)
     # Embeddings of a width of their own give the transform a kernel that isn't square.

@@ -231,4 +231,5 @@ REST = [
 
 
 def faults(layers: set[str]) -> list[Fault]:
-    return [*MIXING, *RESIDUALS, *REST] if layers >= PLACES else []
+    mixes = layers >= PLACES and f"{LAYER}/attention" not in layers
+    return [*MIXING, *RESIDUALS, *REST] if mixes else []
