@@ -44,13 +44,13 @@ class Block(Layer):
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
-        context: dict, or `None` for an empty one. A part of self-attention reads its entries
+        context: dict of tensors, passed by its name, or `None` for an empty one. Attention reads
             `padding_mask`, int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
-            tokens, 2, 3, ... for further packed sequences; `attention_mask`, true where a token
-            may see another; `cache` and `cache_index` (see `MultiHeadAttention`);
-            `relative_embeddings` (see `DisentangledSelfAttention`). The context of cross-attention
-            is its entry `cross`, with the other sequence as `source`. All entries are tensors, and
-            the argument is passed by its name.
+            tokens, 2, 3, ... for further packed sequences; `attention_mask`, true where a token may
+            see another; or in place of both `mask`, true where a query sees a key; `cache` and
+            `cache_index` (see `MultiHeadAttention`); `relative_embeddings` (see
+            `DisentangledSelfAttention`). The context of cross-attention is the entry `cross`: the
+            other sequence as `source`, or a full `cache`, and `mask`.
         return_attention_scores: whether the scores of `attention` are asked for.
 
     Returns:
