@@ -108,13 +108,13 @@ def _self_attention(ours: str) -> list[Entry]:
     """Query, key and value are one tensor, with zeros for the bias that the key doesn't have."""
     query, key, value = (f"{ours}/{name}" for name in ("query", "key", "value"))
     return [
-        *rule("attention/linear_0/weight",
+        *rule("self_attention/linear_0/weight",
             [f"{query}/kernel", f"{key}/kernel", f"{value}/kernel"],
             "(o + o + o) i -> i o, i o, i o"),
-        *rule("attention/linear_0/bias", [f"{query}/bias", NOTHING, f"{value}/bias"],
+        *rule("self_attention/linear_0/bias", [f"{query}/bias", NOTHING, f"{value}/bias"],
             "(o + o + o) -> o, o, o"),
-        *_projection("attention/linear_1", f"{ours}/output"),
-        *slashed.norm("attention/layer_norm", f"{ours}_norm"),
+        *_projection("self_attention/linear_1", f"{ours}/output"),
+        *slashed.norm("self_attention/layer_norm", f"{ours}_norm"),
     ]
 
 
