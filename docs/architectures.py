@@ -91,7 +91,7 @@ def _page(architecture: Architecture) -> Iterator[str]:
         if source is not written and source.weights == written.weights:
             yield f"The weight map is that of {written.model_type}.\n"
         yield from _format(source, source is written or source.weights != written.weights)
-    for original in architecture.originals:
+    for original in architecture.author_formats:
         yield f"## Format: {original.name}\n"
         files = ", ".join(f"`{name}`" for name in original.files)
         yield (
@@ -106,7 +106,7 @@ def _formats(architecture: Architecture) -> str:
 
 
 def _others(architecture: Architecture) -> str:
-    return "; ".join(original.name for original in architecture.originals)
+    return "; ".join(original.name for original in architecture.author_formats)
 
 
 def _heads(cls: type, known: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from inarch.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
-    from inarch.models.preset import Checkpoint as Checkpoint
+    from inarch.models.loading import Checkpoint as Checkpoint
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
     from inarch.tasks import SpeechToText as SpeechToText
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Backbone": "inarch.models.backbone",
     "BytePairTokenizer": "inarch.text",
-    "Checkpoint": "inarch.models.preset",
+    "Checkpoint": "inarch.models.loading",
     "MaskedLM": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
     "SpeechPreprocessor": "inarch.tasks",

@@ -29,7 +29,7 @@ def prove(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = Fals
     """Prove that loading a checkpoint loses nothing: each number has one place, both ways."""
     import_keras()
     from inarch.cli.describe import reasons
-    from inarch.models.preset import Checkpoint
+    from inarch.models.loading import Checkpoint
     from inarch.tasks import auto
 
     with Checkpoint(preset, ignore_fields=ignore_field or ()) as checkpoint:

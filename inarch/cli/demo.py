@@ -20,7 +20,7 @@ from inarch.checkpoints.compare import compare
 from inarch.checkpoints.files import sha256
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.models import registry
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.tasks import TextEmbedder, auto
 from inarch.version import __version__
 

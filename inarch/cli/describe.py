@@ -12,8 +12,8 @@ from inarch.checkpoints import files
 from inarch.checkpoints.plan import UNKNOWN_HEAD
 from inarch.checks import listed
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
-from inarch.models.identify import UnknownTypeError, line_of
-from inarch.models.preset import Checkpoint
+from inarch.models.identify import UnknownTypeError, model_type_line
+from inarch.models.loading import Checkpoint
 from inarch.models.sidecar import sidecar_names
 from inarch.tasks import auto, sentence_transformers
 from inarch.tasks.text_classifier import TextClassifier
@@ -38,7 +38,7 @@ def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> 
     except UnknownTypeError as e:
         return _describe_unknown(e)
     with opened as checkpoint:
-        original = checkpoint.original
+        original = checkpoint.author_checkpoint
         weights = original.weights if original else checkpoint.weights
         loading = _loading(checkpoint)
         found: dict[str, Any] = {
@@ -116,13 +116,13 @@ def _line_to_add(checkpoint: Checkpoint) -> str | None:
     """The line that a config without a model type lacks."""
     if checkpoint.config.get("model_type") is not None:
         return None
-    return line_of(checkpoint.source.model_type)
+    return model_type_line(checkpoint.source.model_type)
 
 
 def _labels(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
     """The classes of a trained classifier, and the activation that its scores are made by."""
     head = TextClassifier.head
-    if head not in checkpoint.held_heads():
+    if head not in checkpoint.stored_heads():
         return None
     try:
         found = TextClassifier.arguments_of(checkpoint, {})
@@ -134,7 +134,7 @@ def _labels(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
 def _heads(checkpoint: Checkpoint) -> dict[str, str]:
     """Each head in the file, and the task that uses it; the others are kept for export."""
     tasks = {task.head: task.__name__ for task in auto.HEADED}
-    return {name: tasks.get(name, CARRIED) for name in checkpoint.held_heads()}
+    return {name: tasks.get(name, CARRIED) for name in checkpoint.stored_heads()}
 
 
 def _tokenizer(checkpoint: Checkpoint, problem: str | None) -> dict[str, Any] | str | None:

@@ -117,7 +117,7 @@ def _check_html(path: Path | None) -> None:
 
 def _golden_for(preset: str, folder: Path) -> Path:
     """The golden file of the architecture that a checkpoint has."""
-    from inarch.models.preset import Checkpoint
+    from inarch.models.loading import Checkpoint
 
     with Checkpoint(preset) as checkpoint:
         path = folder / f"{checkpoint.architecture.name}.safetensors"

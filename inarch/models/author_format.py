@@ -16,7 +16,7 @@ from inarch.paths import refuse_links_outside
 
 def author_formats() -> str:
     """Return the files by which each author format is recognized, as an error lists them."""
-    return "; ".join(f"{' and '.join(o.files)} ({o.name})" for o in registry.originals())
+    return "; ".join(f"{' and '.join(o.files)} ({o.name})" for o in registry.author_formats())
 
 
 def open_author_format(
@@ -35,7 +35,7 @@ def open_author_format(
     except CheckpointFileError as e:
         # What is known by its own name alone may well be a part of something else.
         folder = path if path.is_dir() else path.parent
-        hints = nearly(folder, registry.originals()) if found.single else []
+        hints = nearly(folder, registry.author_formats()) if found.single else []
         if not hints:
             raise
         raise CheckpointFileError(f"{e}; {'; '.join(hints)}") from e

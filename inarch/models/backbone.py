@@ -10,9 +10,9 @@ import keras
 
 from inarch.checkpoints.steady import retry_when_changed
 from inarch.errors import PresetError
-from inarch.models import export
-from inarch.models import preset as presets
+from inarch.models import saving
 from inarch.models.load_weights import load_checkpoint_weights
+from inarch.models.loading import Checkpoint
 from inarch.models.model import Model
 from inarch.models.variables import build_without_values
 
@@ -24,15 +24,15 @@ class Backbone(Model):
     formats it is read from are in `checkpoint.py` beside it. For the attributes see `Model`.
 
     Attributes:
-        reads_padding: whether the numbers of a row's tokens depend on all that is in the row, as
-            where no mask is honoured: on padding, and on other sequences packed beside. The tasks
-            then predict without padding, on batches of sequences of one length.
+        padding_affects_output: whether the numbers of a row's tokens depend on all that is in the
+            row, as where no mask is honoured: on padding, and on other sequences packed beside. The
+            tasks then predict without padding, on batches of sequences of one length.
     """
 
-    reads_padding: ClassVar[bool] = False
+    padding_affects_output: ClassVar[bool] = False
 
     @property
-    def longest(self) -> int | None:
+    def max_length(self) -> int | None:
         """The most tokens of a row; None where positions are only relative, which have no limit."""
         absolute = self.arguments.get("absolute_positions", True)
         return self.arguments.get("max_sequence_length") if absolute else None
@@ -40,7 +40,7 @@ class Backbone(Model):
     @property
     def axis_limits(self) -> dict[str, int]:
         """The largest sizes of open axes of the inputs, by name (see `models.serving`)."""
-        return {} if self.longest is None else {"length": self.longest}
+        return {} if self.max_length is None else {"length": self.max_length}
 
     @classmethod
     @retry_when_changed
@@ -69,8 +69,8 @@ class Backbone(Model):
             ConfigError: a field of the config can't be computed as it stands.
             WeightMapError: tensors are missing, unknown or of another shape.
         """
-        with presets.Checkpoint(preset, cls, ignore_fields) as checkpoint:
-            found = cls.of(checkpoint)
+        with Checkpoint(preset, cls, ignore_fields) as checkpoint:
+            found = cls.resolve_class(checkpoint)
             arguments = checkpoint.arguments(**overrides)
             if not load_weights:
                 checkpoint.check_unchanged()
@@ -83,7 +83,7 @@ class Backbone(Model):
         return model
 
     @classmethod
-    def of(cls, checkpoint: presets.Checkpoint) -> type[Self]:
+    def resolve_class(cls, checkpoint: Checkpoint) -> type[Self]:
         """The class to build for a checkpoint: this one, if it is the right kind."""
         right = checkpoint.architecture.backbone
         if issubclass(cls, right):
@@ -108,7 +108,7 @@ class Backbone(Model):
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
-        export.save(self, folder, overwrite=overwrite)
+        saving.save(self, folder, overwrite=overwrite)
 
 
 def text_inputs(*extra: str) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def identify(
     raise UnknownTypeError(message, folder, classes)
 
 
-def line_of(model_type: str) -> str:
+def model_type_line(model_type: str) -> str:
     """Return the line of `config.json` that states a model type."""
     return f'"model_type": "{model_type}",'
 
@@ -94,7 +94,7 @@ def _way_out(found: Iterable[Found]) -> str:
     types = [s.model_type for _, s in found]
     classes = ", ".join(dict.fromkeys(f"{a.backbone.__name__}.from_preset" for a, _ in found))
     return (
-        f"Add the line {line_of(types[0])} (or {', '.join(types[1:])}) to it, "
+        f"Add the line {model_type_line(types[0])} (or {', '.join(types[1:])}) to it, "
         f"or load it by a class of an architecture: {classes}"
     )
 

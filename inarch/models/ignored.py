@@ -11,10 +11,11 @@ from inarch.checkpoints.config import Field
 from inarch.checkpoints.source import Source
 from inarch.checks import shown
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
+from inarch.file_names import SETTINGS
 from inarch.json_fields import json_text, read_object
 from inarch.paths import resolve_inside
 
-NOTE, KEY = "inarch.json", "ignore_fields"
+KEY = "ignore_fields"
 # Read by this library whatever the architecture; each has an argument of its own or none.
 READ = frozenset(
     [
@@ -45,7 +46,7 @@ def saved_ignore_fields(folder: Path) -> tuple[str, ...]:
     Raises:
         CheckpointFileError: `inarch.json` is damaged.
     """
-    path = resolve_inside(folder, NOTE)
+    path = resolve_inside(folder, SETTINGS)
     names = read_object(path).get(KEY, []) if path.is_file() else []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointFileError(f"{path}: {KEY} is {shown(names)}; it must be a list of names")
@@ -53,11 +54,11 @@ def saved_ignore_fields(folder: Path) -> tuple[str, ...]:
 
 
 def write_ignore_fields(folder: Path, names: Sequence[str]) -> None:
-    """Repeat the ignored fields in the note of a saved folder, which may have one already."""
+    """Repeat the ignored fields in the settings of a saved folder, which may have one already."""
     if names:
-        path = folder / NOTE
-        note = read_object(path) if path.is_file() else {}
-        path.write_text(json_text(note | {KEY: list(names)}), "utf-8")
+        path = folder / SETTINGS
+        settings = read_object(path) if path.is_file() else {}
+        path.write_text(json_text(settings | {KEY: list(names)}), "utf-8")
 
 
 def select_ignored(
@@ -82,8 +83,8 @@ def select_ignored(
     for name in saved:
         if name in read:
             raise CheckpointFileError(
-                f"{Path(where).with_name(NOTE)}: {KEY} names {name!r}, which {where} is read for: "
-                "only fields that are unknown or refused can be ignored. Take it out"
+                f"{Path(where).with_name(SETTINGS)}: {KEY} names {name!r}, which {where} is read "
+                "for: only fields that are unknown or refused can be ignored. Take it out"
             )
     for name in given:
         if name in read:

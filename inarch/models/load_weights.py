@@ -11,10 +11,10 @@ from inarch.checkpoints import layout, transfer
 from inarch.checkpoints.config_map import names_own_code
 from inarch.checkpoints.plan import match
 from inarch.checks import listed, shown
+from inarch.file_names import SETTINGS
 from inarch.models.dtype_check import check_dtypes
-from inarch.models.export import CONFIG, backbone_of
-from inarch.models.ignored import NOTE
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import CONFIG, backbone_of
 from inarch.models.variables import initialize, named_variables, set_value
 
 
@@ -34,7 +34,7 @@ def load_checkpoint_weights(
     variables = named_variables(model)
     arguments = dict(backbone_of(model).arguments)
     fresh: set[str] = set()
-    head = head if head and checkpoint.holds(head) else None
+    head = head if head and checkpoint.has_head(head) else None
     if head is None:
         fresh |= variables.keys() - named_variables(backbone_of(model)).keys()
     present = checkpoint.source.arguments(checkpoint.config, checkpoint.weights.header)
@@ -44,15 +44,16 @@ def load_checkpoint_weights(
             fresh |= {name for e in entries for name in getattr(e, "ours", ())}
             arguments[part] = False
     ours = {n: tuple(v.shape) for n, v in variables.items() if n not in fresh}
+    tie = checkpoint.tie_word_embeddings
     for source, weights in checkpoint.formats():
         header = weights.header
-        plan = match(source, header, ours, arguments, head, checkpoint.tie, str(checkpoint.folder))
+        plan = match(source, header, ours, arguments, head, tie, str(checkpoint.folder))
         check_dtypes(checkpoint.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
     model.carried = transfer.load(
         plan, checkpoint.weights, ours, lambda name, array: set_value(variables[name], array)
     )
     initialize(waiting)
-    shards, beside = checkpoint.weights.shards, checkpoint.texts_beside()
+    shards, beside = checkpoint.weights.shards, checkpoint.sidecar_texts()
     model.layout = layout.Layout(
         checkpoint.config_text,
         shards,
@@ -85,18 +86,20 @@ def _warn(checkpoint: Checkpoint) -> None:
             f"isn't run; the model is computed as {checkpoint.source.model_type}",
             stacklevel=5,
         )
-    if checkpoint.original and checkpoint.original.left:
+    authors = checkpoint.author_checkpoint
+    if authors and authors.left:
         warnings.warn(
             f"{checkpoint.folder}: left out, since Hugging Face's format has no place for them: "
-            + ", ".join(f"{name} ({why})" for name, why in checkpoint.original.left.items()),
+            + ", ".join(f"{name} ({why})" for name, why in authors.left.items()),
             stacklevel=5,
         )
-    for note in checkpoint.original.notes if checkpoint.original else ():
+    for note in authors.notes if authors else ():
         warnings.warn(note, stacklevel=5)
-    if checkpoint.ignored_by_note:
-        named = [f"{name}={shown(checkpoint.ignored[name])}" for name in checkpoint.ignored_by_note]
+    if checkpoint.ignored_by_settings:
+        ignored = checkpoint.ignored
+        named = [f"{name}={shown(ignored[name])}" for name in checkpoint.ignored_by_settings]
         warnings.warn(
-            f"{checkpoint.folder / NOTE} has fields of {CONFIG} ignored: {', '.join(named)}. "
+            f"{checkpoint.folder / SETTINGS} has fields of {CONFIG} ignored: {', '.join(named)}. "
             "The model is computed without them, as was chosen before it was saved. Give them "
             "as ignore_fields= if you know that they do nothing, or take them out of that file",
             stacklevel=5,

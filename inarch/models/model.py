@@ -17,7 +17,7 @@ from inarch.errors import InputError
 from inarch.json_fields import OBJECT, Kind, field
 from inarch.models import serving
 from inarch.models.arguments import check_settable, checked_values, mutable_arguments
-from inarch.models.arrays import check_arrays, check_names
+from inarch.models.input_checks import check_arrays, check_names
 from inarch.models.interrupt import SafeInterrupt
 from inarch.models.layer_settings import (
     apply_layer_settings,
@@ -29,7 +29,7 @@ from inarch.models.recording import recording
 from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
 
 # What a config has beside the constructor's arguments.
-BESIDE_ARGUMENTS = frozenset(["layout", "layer_settings", "settings"])
+NOT_ARGUMENTS = frozenset(["layout", "layer_settings", "settings"])
 LAYERS = Kind(
     "an object of objects",
     lambda value: isinstance(value, dict) and all(map(OBJECT.fits, value.values())),
@@ -130,7 +130,7 @@ class Model(keras.Model):
         where = f"the config of a {cls.__name__}"
         layers = field(config, "layer_settings", LAYERS, None, where=where)
         settings = stored_settings(config, cls, where)
-        arguments = {name: config[name] for name in config if name not in BESIDE_ARGUMENTS}
+        arguments = {name: config[name] for name in config if name not in NOT_ARGUMENTS}
         check_arguments(cls, arguments, where)
         model = cls(**arguments)
         model.layout = stored_layout(config, model, where)
@@ -257,7 +257,7 @@ class Model(keras.Model):
     def _check(self, x: Any) -> None:
         if isinstance(x, Mapping):
             below: Any = getattr(self, "backbone", self)
-            check_arrays(self, x, below.arguments, getattr(below, "longest", None))
+            check_arrays(self, x, below.arguments, getattr(below, "max_length", None))
 
     def _get_jax_state(self, **kwargs: Any) -> Any:
         # Keras remembers what it takes from the variables only once a step has ended; remembered

@@ -25,14 +25,14 @@ class Architecture:
 
     Args:
         sources: Hugging Face's formats of it; the first is the one that is written.
-        originals: those of the original authors, from `original.py` where there is one.
+        author_formats: those of the original authors, from `original.py` where there is one.
     """
 
     name: str
     backbone: type[Any]
     sources: tuple[Source, ...]
     presets: Mapping[str, Preset]
-    originals: tuple[Original, ...] = ()
+    author_formats: tuple[Original, ...] = ()
 
 
 @functools.cache
@@ -59,11 +59,11 @@ def _load(package: str) -> Architecture:
     table = importlib.resources.files(package).joinpath("presets.toml")
     rows = tomllib.loads(table.read_text("utf-8")) if table.is_file() else {}
     presets = {name: Preset(name=name, **row) for name, row in rows.items()}
-    originals: tuple[Original, ...] = ()
+    author_formats: tuple[Original, ...] = ()
     if importlib.util.find_spec(f"{package}.original"):
         module = importlib.import_module(f"{package}.original")
-        originals = tuple(v for v in vars(module).values() if isinstance(v, Original))
-    return Architecture(package.rpartition(".")[2], cls, sources, presets, originals)
+        author_formats = tuple(v for v in vars(module).values() if isinstance(v, Original))
+    return Architecture(package.rpartition(".")[2], cls, sources, presets, author_formats)
 
 
 def presets() -> dict[str, Preset]:
@@ -71,9 +71,9 @@ def presets() -> dict[str, Preset]:
     return {name: p for a in architectures().values() for name, p in a.presets.items()}
 
 
-def originals() -> tuple[Original, ...]:
+def author_formats() -> tuple[Original, ...]:
     """Every format of original authors."""
-    return tuple(original for a in architectures().values() for original in a.originals)
+    return tuple(original for a in architectures().values() for original in a.author_formats)
 
 
 def by_model_type(model_type: object) -> tuple[Architecture, Source]:

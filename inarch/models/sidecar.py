@@ -22,7 +22,7 @@ def sidecar_names(folder: Path) -> list[str]:
     return [name for name in names if resolve_inside(folder, name).is_file()]
 
 
-def sidecar_texts(folder: Path) -> dict[str, str]:
+def read_sidecar_texts(folder: Path) -> dict[str, str]:
     """Return the texts of the files of `sidecar_names`, by name.
 
     Raises:
@@ -42,7 +42,7 @@ def _is_cross_encoder(folder: Path) -> bool:
         return False  # what no reader of this folder can use is nobody's setting
 
 
-def kept_with(texts: Mapping[str, str], same_head: bool) -> dict[str, str]:
+def filter_sidecar(texts: Mapping[str, str], same_head: bool) -> dict[str, str]:
     """Return the files of a checkpoint that still hold after a head of it may be another."""
     return {name: text for name, text in texts.items() if same_head or name not in CROSS_ENCODER}
 

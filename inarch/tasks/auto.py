@@ -12,8 +12,8 @@ from inarch.checkpoints.folder import check_destination
 from inarch.checkpoints.proof import Proof
 from inarch.checkpoints.rule import spellings
 from inarch.models.backbone import Backbone
-from inarch.models.export import holds_author_format, save
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import holds_author_format, save
 from inarch.tasks import sentence_transformers
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.speech import SpeechToText
@@ -33,7 +33,7 @@ HEADED: tuple[type[Task], ...] = (MaskedLM, TextClassifier, SpeechToText)
 def headed_task(checkpoint: Checkpoint) -> type[Task] | None:
     """The task whose head is in a checkpoint, or None."""
     for task in HEADED:
-        if task.head and task.head in checkpoint.source.heads and checkpoint.holds(task.head):
+        if task.head and task.head in checkpoint.source.heads and checkpoint.has_head(task.head):
             return task
     return None
 
@@ -60,7 +60,7 @@ def prove(checkpoint: Checkpoint) -> Proof:
     else:
         proof = checkpoint.prove()
     # Several heads share names of tensors; the checkpoint's own is the one that they are of.
-    heads = {name: checkpoint.source.heads[name] for name in checkpoint.held_heads()}
+    heads = {name: checkpoint.source.heads[name] for name in checkpoint.stored_heads()}
     own = {n: f"head {name}" for name, h in heads.items() for e in h.weights for n in spellings(e)}
     named = {n: own.get(n, why) for n, why in proof.carried.items() if why.startswith("head ")}
     return replace(proof, carried={**proof.carried, **named})

@@ -15,7 +15,7 @@ from typing import Any
 from inarch.checkpoints.layout import Layout
 from inarch.errors import ConfigError
 from inarch.json_fields import json_text, read_object
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.sidecar import CROSS_ENCODER_SETTINGS, sidecar_names
 from inarch.tasks.activation import class_path, from_class_path
 
@@ -38,7 +38,7 @@ def recorded_activation(checkpoint: Checkpoint) -> str | None:
 def read_settings(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the settings that CrossEncoder reads beside `config.json`; {} without any."""
     there = CROSS_ENCODER_SETTINGS in sidecar_names(checkpoint.folder)
-    return checkpoint.beside(CROSS_ENCODER_SETTINGS) if there else {}
+    return checkpoint.read_sidecar(CROSS_ENCODER_SETTINGS) if there else {}
 
 
 def _activation_of(config: Mapping[str, Any]) -> str | None:

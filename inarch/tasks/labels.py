@@ -13,7 +13,7 @@ from typing import Any
 from inarch.checkpoints.rule import Rule
 from inarch.checks import shown
 from inarch.errors import ConfigError, InputError
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 
 WAY_OUT = "give the names yourself: labels=[...]"
 
@@ -99,7 +99,7 @@ def recorded_names(checkpoint: Checkpoint, trained: int | None, required: bool) 
         ConfigError: the config names no classes, or another number than the trained head has.
     """
     try:
-        with checkpoint.naming_config():
+        with checkpoint.config_path_in_errors():
             names = class_names(checkpoint.config, trained)
             if trained is not None and required and len(names) != trained:
                 raise ConfigError(
@@ -110,7 +110,7 @@ def recorded_names(checkpoint: Checkpoint, trained: int | None, required: bool) 
         if required:
             raise
         return []
-    if "token_classifier" in checkpoint.source.heads and checkpoint.holds("token_classifier"):
+    if "token_classifier" in checkpoint.source.heads and checkpoint.has_head("token_classifier"):
         return numbered(len(names))
     if required:
         _warn_of_contradictions(checkpoint.config, names)
@@ -143,7 +143,7 @@ def _warn_of_contradictions(config: Mapping[str, Any], taken: Sequence[str]) -> 
 
 def trained_classes(checkpoint: Checkpoint, head: str) -> int | None:
     """Return the number of classes of a checkpoint's trained head; None where it has none."""
-    if not checkpoint.holds(head):
+    if not checkpoint.has_head(head):
         return None
     header = checkpoint.weights.header
     for entry in checkpoint.source.heads[head].weights:

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import keras
 
-from inarch.models.export import HeadToSave
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import HeadToSave
 from inarch.tasks.logits import loss_of_logits, metrics_of_logits
 from inarch.tasks.task import Task
 
@@ -25,7 +25,9 @@ class OverTokens(Task):
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        return {"tie_word_embeddings": checkpoint.tie} | super().arguments_of(checkpoint, given)
+        return {"tie_word_embeddings": checkpoint.tie_word_embeddings} | super().arguments_of(
+            checkpoint, given
+        )
 
     @property
     def tie(self) -> bool:

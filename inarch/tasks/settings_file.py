@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from inarch.errors import CheckpointFileError
+from inarch.file_names import SETTINGS
 from inarch.json_fields import COUNT, FLAG, OBJECT, TEXT, TEXTS, field, read_object
 from inarch.paths import resolve_inside
-
-NOTE = "inarch.json"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def read_settings(folder: Path) -> SavedSettings:
     Raises:
         CheckpointFileError: the file is damaged, or a setting is of another kind.
     """
-    path = resolve_inside(folder, NOTE)
+    path = resolve_inside(folder, SETTINGS)
     if not path.is_file():
         return SavedSettings()
     content = read_object(path)

@@ -15,15 +15,16 @@ from inarch.checkpoints.config_map import tied
 from inarch.checkpoints.steady import retry_when_changed
 from inarch.checks import shown
 from inarch.errors import ConfigError, InputError, InputTypeError, PresetError
+from inarch.file_names import SETTINGS
 from inarch.json_fields import OBJECT, field
 from inarch.models.arguments import MutableArgument, checked_values
 from inarch.models.backbone import Backbone
-from inarch.models.export import HeadToSave, save
 from inarch.models.load_weights import load_checkpoint_weights
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import HeadToSave, save
 from inarch.models.variables import build_without_values
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.settings_file import NOTE, read_settings
+from inarch.tasks.settings_file import read_settings
 from inarch.tasks.text_model import TextModel
 from inarch.tasks.text_source import AUTO, TextSource, check_choice
 from inarch.text import Tokenizer
@@ -177,7 +178,7 @@ class Task(TextModel):
         if cls.head is None:
             return {}
         needs = checkpoint.source.heads[cls.head].needs
-        if checkpoint.holds(cls.head):
+        if checkpoint.has_head(cls.head):
             return dict.fromkeys(needs, True)
         return {part: part in needs for part in checkpoint.source.parts}
 
@@ -211,7 +212,7 @@ class Task(TextModel):
         Of a checkpoint whose head is of another task, it names that head and the class that
         `architectures` says it was written by.
         """
-        held = checkpoint.held_heads()
+        held = checkpoint.stored_heads()
         if self.head is None or self.head in held or not held:
             return None
         by = ", ".join(checkpoint.written_by)
@@ -243,8 +244,8 @@ class Task(TextModel):
         return self.backbone.arguments.get("vocabulary_size")
 
     @property
-    def reads_padding(self) -> bool:
-        return self.backbone.reads_padding
+    def padding_affects_output(self) -> bool:
+        return self.backbone.padding_affects_output
 
     @property
     def tie(self) -> bool:
@@ -261,7 +262,7 @@ class Task(TextModel):
             note["settings"] = {name: values[name] for name in self.saved_settings}
         if self.preprocessor:
             note |= checked_values(self.preprocessor)
-        (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n", "utf-8")
+        (folder / SETTINGS).write_text(json.dumps(note, indent=2) + "\n", "utf-8")
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -14,8 +14,8 @@ from inarch.checks import check_count, shown
 from inarch.errors import ConfigError, InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
-from inarch.models.export import HeadToSave
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import HeadToSave
 from inarch.tasks import cross_encoder
 from inarch.tasks.activation import ACTIVATIONS, check_activation
 from inarch.tasks.class_targets import check_loss_reads_rows, class_numbers, label_rows
@@ -142,7 +142,7 @@ class TextClassifier(Task):
         """Settings of a checkpoint's classifier that the caller doesn't give."""
         found: dict[str, Any] = {}
         problem = checkpoint.config.get("problem_type")
-        with checkpoint.naming_config():
+        with checkpoint.config_path_in_errors():
             if "problem_type" not in given:
                 if problem not in (None, *PROBLEMS):
                     raise ConfigError(

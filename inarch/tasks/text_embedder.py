@@ -16,7 +16,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import sentence_transformers
 from inarch.tasks.feeding import Prepared, array_of, weights_of

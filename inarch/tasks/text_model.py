@@ -161,7 +161,7 @@ class TextModel(Model):
         return None
 
     @property
-    def reads_padding(self) -> bool:
+    def padding_affects_output(self) -> bool:
         """Whether padding changes a text's numbers, so that `predict` must give it none."""
         return False
 
@@ -187,7 +187,7 @@ class TextModel(Model):
         assert self.preprocessor is not None
         lengths = [len(e.ids) for e in encodings]
         limit = self.preprocessor.sequence_length
-        exact, padded = not compiles_per_shape(), not self.reads_padding
+        exact, padded = not compiles_per_shape(), not self.padding_affects_output
         return list(by_length(lengths, batch_size, limit, exact, padded))
 
     def inputs_of(self, encodings: Sequence[Encoding], batch: Batch) -> dict[str, np.ndarray]:

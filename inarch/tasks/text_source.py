@@ -11,7 +11,7 @@ from inarch.checkpoints import hub
 from inarch.checks import shown
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.models import registry
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.text import Tokenizer
 from inarch.text.folder import has_tokenizer, tokenizers_near
 

@@ -15,7 +15,7 @@ import keras
 
 from inarch.checkpoints.files import sha256
 from inarch.errors import CheckpointError
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.tasks import auto
 from inarch.tasks.text_source import tokenizer_of
@@ -69,7 +69,7 @@ def verify_checkpoint(
         given = checkpoint = stack.enter_context(Checkpoint(preset, ignore_fields=ignore_fields))
         progress("the proof")
         proof, source = auto.prove(given), str(given.folder)
-        if given.original is not None:
+        if given.author_checkpoint is not None:
             progress("a copy for transformers")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             given.copy_to(folder)

@@ -26,7 +26,7 @@ from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import CODES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, OriginalError
 from inarch.json_fields import object_in
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.verify import original
 from inarch.verify.config_reads import ConfigReads, record_reads

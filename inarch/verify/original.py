@@ -20,7 +20,7 @@ from inarch.checkpoints.plan import Plan, match
 from inarch.checkpoints.source import Source
 from inarch.checkpoints.weights import TensorInfo
 from inarch.errors import InarchError, MissingExtraError, OriginalError
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 from inarch.verify import trace
 from inarch.verify.hooks import Run
@@ -180,7 +180,7 @@ def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, original
                 for name in getattr(entry, "ours", ()):
                     ours.pop(name)
     where = f"the original's {type(original).__name__}"
-    plan = match(source, header, ours, arguments, head, checkpoint.tie, where)
+    plan = match(source, header, ours, arguments, head, checkpoint.tie_word_embeddings, where)
     missing = sorted(original.inarch_missing & plan.rule_of().keys())
     if missing:
         raise OriginalError(

@@ -19,7 +19,7 @@ from inarch.checkpoints import files
 from inarch.checkpoints.plan import match
 from inarch.checkpoints.rule import Rule
 from inarch.checkpoints.weights import DTYPES, Shard
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 
 
@@ -64,7 +64,9 @@ def perturb_checkpoint(
     ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
     arguments = getattr(model, "backbone", model).arguments
     where = str(checkpoint.folder)
-    plan = match(checkpoint.source, header, ours, arguments, head, checkpoint.tie, where)
+    plan = match(
+        checkpoint.source, header, ours, arguments, head, checkpoint.tie_word_embeddings, where
+    )
     fresh = perturbed(plan.rules, {n: info.shape for n, info in header.items()}, seed)
 
     def value(name: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from inarch.cli.app import app
 from inarch.models.bert.backbone import BertBackbone
-from inarch.models.export import save
+from inarch.models.saving import save
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 from inarch.text.files import write_tokenizer_files

@@ -18,7 +18,7 @@ from inarch.checkpoints.files import open_weights
 from inarch.errors import ConfigError, PresetError, WeightMapError
 from inarch.models import registry
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.variables import (
     build_without_values,
     initialize,
@@ -299,14 +299,14 @@ def test_real_tokens_depend_on_padding_only_where_the_class_says_so(architecture
     mask = padding_mask(inputs_for(model)).astype(bool)
     alone = sequence(model(inputs_for(model)))[mask]
     padded = at_once(model, inputs_for(model, pads=6))[:, :7][mask]
-    if architecture.backbone.reads_padding:
+    if architecture.backbone.padding_affects_output:
         assert np.abs(padded - alone).max() > 0.1
     else:
         np.testing.assert_allclose(padded, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_the_mask_has_no_part_in_the_numbers_where_padding_is_read(architecture):
-    if not architecture.backbone.reads_padding:
+    if not architecture.backbone.padding_affects_output:
         pytest.skip(f"{architecture.name} honours its mask")
     model = tiny(architecture)
     x = inputs_for(model)
@@ -329,7 +329,7 @@ def test_a_texts_numbers_do_not_depend_on_the_others_in_the_batch(encoder, task)
 
 
 def test_packed_sequences_do_not_see_each_other(architecture):
-    if architecture.backbone.reads_padding:
+    if architecture.backbone.padding_affects_output:
         pytest.skip(f"{architecture.name} mixes the whole row, so nothing is packed for it")
     model = tiny(architecture)
     alone = inputs_for(model, lengths=(6, 4))

@@ -11,7 +11,7 @@ from inarch.checkpoints.rule import Tied
 from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.models import registry
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 from inarch.tasks import MaskedLM, SpeechToText, TextClassifier
 

@@ -24,7 +24,7 @@ from inarch.checkpoints.layout import Layout
 from inarch.checkpoints.plan import match
 from inarch.errors import InarchError
 from inarch.json_fields import read_object
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.tasks import auto, sentence_transformers
 from inarch.tasks.task import Task
 from inarch.text import Tokenizer
@@ -46,8 +46,8 @@ def checkpoint(folder: Path) -> None:
     """All that is read of a checkpoint before a model is built, and every tensor."""
     files = [path for path in folder.iterdir() if path.suffix == ".pt"]
     with Checkpoint(files[0] if len(files) == 1 else folder) as opened:
-        opened.beside("generation_config.json")
-        opened.texts_beside()
+        opened.read_sidecar("generation_config.json")
+        opened.sidecar_texts()
         sentence_transformers.read(opened.folder)
         found = auto.class_of(opened)
         head = getattr(found, "head", None)

@@ -4,7 +4,7 @@ import pytest
 
 from inarch.audio import load_audio
 from inarch.errors import InarchError
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.text import Tokenizer
 
 from . import campaign, seeds

@@ -28,7 +28,7 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.models.deberta_v3.backbone import DebertaV3Backbone
 from inarch.models.deberta_v3.checkpoint import HUGGING_FACE as DEBERTA
 from inarch.models.distil_bert.backbone import DistilBertBackbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 
 SIZES = {
     "vocabulary_size": 13, "num_layers": 1, "num_heads": 2, "hidden_dim": 4,
@@ -207,7 +207,7 @@ def test_sizes_that_fit_no_layer_are_named_as_the_file_has_them(changes, said, t
 def test_a_field_that_is_asked_for_a_head_is_named_with_the_file(tmp_path):
     DebertaV3Backbone(**SIZES, bucket_size=4).save_to_preset(tmp_path)
     configure(tmp_path, legacy="no")
-    for ask in (lambda c: c.holds("masked_lm"), Checkpoint.arguments):
+    for ask in (lambda c: c.has_head("masked_lm"), Checkpoint.arguments):
         with Checkpoint(tmp_path) as checkpoint, pytest.raises(ConfigError) as error:
             ask(checkpoint)
         assert f"{tmp_path / 'config.json'}: config field 'legacy'" in str(error.value)
@@ -218,7 +218,7 @@ def test_a_strange_class_name_changes_nothing(value, folder):
     configure(folder, architectures=value)
     assert Backbone.from_preset(folder).count_params() > 0
     with Checkpoint(folder) as checkpoint:
-        assert not checkpoint.holds("masked_lm")
+        assert not checkpoint.has_head("masked_lm")
 
 
 @pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

@@ -18,7 +18,7 @@ from inarch.errors import (
 from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.electra.backbone import ElectraBackbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.roberta.backbone import RobertaBackbone
 from inarch.tasks import MaskedLM, TextEmbedder
 

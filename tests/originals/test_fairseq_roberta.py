@@ -20,7 +20,7 @@ from inarch.errors import (
     WeightMapError,
 )
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.roberta.backbone import RobertaBackbone
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import MaskedLM, TextClassifier, auto
@@ -209,7 +209,7 @@ def test_the_map_is_proven_on_the_names_that_are_there(kind, tmp_path):
     folder = write(tmp_path / "theirs", spell(fairseq_names(arrays)), **options)
     with Checkpoint(folder) as checkpoint:
         proof = auto.prove(checkpoint)
-        names = checkpoint.original.weights.header
+        names = checkpoint.author_checkpoint.weights.header
         beside = {"extra_state", "optimizer_history"}
         assert beside <= proof.carried.keys()
         carried = len(proof.carried) - len(beside)

@@ -11,7 +11,7 @@ from inarch.checkpoints.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.f_net.backbone import FNetBackbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import MaskedLM, TextClassifier, auto
 
@@ -103,7 +103,9 @@ def test_both_folders_give_the_same_variables_and_saves(folders, tmp_path):
     with Checkpoint(folders[0]) as checkpoint:
         task = auto.headed_task(checkpoint)
         proof = auto.prove(checkpoint)
-        assert len(checkpoint.original.weights.header) == proof.tensors + len(proof.carried)
+        assert len(checkpoint.author_checkpoint.weights.header) == proof.tensors + len(
+            proof.carried
+        )
     assert task in (MaskedLM, TextClassifier)
     loaders = [Backbone.from_preset, lambda f: task.from_preset(f, preprocessor=None)]
     for i, load in enumerate(loaders):

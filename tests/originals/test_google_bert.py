@@ -14,7 +14,7 @@ from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, PresetError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import MaskedLM, TextClassifier, auto
 
@@ -166,7 +166,7 @@ def test_the_map_is_proven_on_the_names_that_are_there(folders, head):
         assert proof.tensors == proof.variables
         assert proof.carried["global_step"] == "count of training steps; not saved"
         known = {*proof.carried, *proof.tied}
-        assert len(checkpoint.original.weights.header) == proof.tensors + len(known)
+        assert len(checkpoint.author_checkpoint.weights.header) == proof.tensors + len(known)
     with Checkpoint(folders[1]) as checkpoint:
         assert auto.prove(checkpoint).elements == proof.elements
 
@@ -289,7 +289,7 @@ def test_hugging_faces_config_is_taken_before_googles(folder, tmp_path):
     Backbone.from_preset(folder).save_to_preset(tmp_path / "both")
     shutil.copytree(folder, tmp_path / "both", dirs_exist_ok=True)
     with Checkpoint(tmp_path / "both") as checkpoint:
-        assert checkpoint.original is None
+        assert checkpoint.author_checkpoint is None
         assert checkpoint.weights.format == "safetensors"
 
 

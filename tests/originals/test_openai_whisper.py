@@ -11,7 +11,7 @@ import pytest
 from inarch.checkpoints.files import open_weights
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks import auto
 

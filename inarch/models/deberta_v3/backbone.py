@@ -97,21 +97,22 @@ class DebertaV3Backbone(Backbone):
 
         The newer head is always tied, and of the encoder's width.
         """
-        mine, legacy = self.arguments, self.arguments["legacy_head"]
+        config, legacy = self.arguments, self.arguments["legacy_head"]
         table = self.get_layer("token_embedding") if tie_word_embeddings or not legacy else None
-        width = (legacy and mine["embedding_dim"]) or mine["hidden_dim"]
+        width = (legacy and config["embedding_dim"]) or config["hidden_dim"]
         return layers.MaskedLMHead(
-            mine["vocabulary_size"], table, mine["activation"], intermediate_dim=width,
-            layer_norm_epsilon=mine["layer_norm_epsilon"], name="masked_lm_head",
+            config["vocabulary_size"], table, config["activation"], intermediate_dim=width,
+            layer_norm_epsilon=config["layer_norm_epsilon"], name="masked_lm_head",
         )(outputs["sequence_output"])  # fmt: skip
 
     def text_classifier(
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
     ) -> Any:
         """Logits `[batch, num_classes]` from the first token, through a dense layer."""
-        mine = self.arguments
-        x = Dropout(mine["pooler_dropout"], name="pooler_dropout")(outputs["sequence_output"][:, 0])
-        activation = layers.get_activation(mine["pooler_activation"])
-        x = Dense(mine["hidden_dim"], activation, name="pooled_dense")(x)
-        rate = mine["dropout"] if dropout is None else dropout
+        config = self.arguments
+        x = outputs["sequence_output"][:, 0]
+        x = Dropout(config["pooler_dropout"], name="pooler_dropout")(x)
+        activation = layers.get_activation(config["pooler_activation"])
+        x = Dense(config["hidden_dim"], activation, name="pooled_dense")(x)
+        rate = config["dropout"] if dropout is None else dropout
         return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))

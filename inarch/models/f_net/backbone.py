@@ -19,7 +19,8 @@ class FNetBackbone(Backbone):
 
     As in the original the padding mask has no part in the numbers: tokens are mixed by Fourier
     transforms over the whole row, padding included, so a row holds one sequence, and a sequence
-    padded to another length has other numbers. The tasks give it none (see `reads_padding`).
+    padded to another length has other numbers. The tasks give it none (see
+    `padding_affects_output`).
 
     Args:
         vocabulary_size: number of tokens.
@@ -33,7 +34,7 @@ class FNetBackbone(Backbone):
         layer_norm_epsilon: of every layer normalization.
     """
 
-    reads_padding = True
+    padding_affects_output = True
 
     def __init__(
         self,

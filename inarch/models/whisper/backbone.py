@@ -107,7 +107,7 @@ class WhisperBackbone(Backbone):
         )
 
     @property
-    def longest(self) -> int | None:
+    def max_length(self) -> int | None:
         return self.arguments["max_decoder_sequence_length"]
 
     @property

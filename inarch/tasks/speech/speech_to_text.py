@@ -14,7 +14,7 @@ from inarch.data.columns import refuse_table, values_of
 from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
-from inarch.models.preset import Checkpoint
+from inarch.models.loading import Checkpoint
 from inarch.tasks.feeding import Prepared, TextBatches, prepared
 from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.settings_file import read_settings
@@ -99,9 +99,11 @@ class SpeechToText(OverTokens):
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         found = {
-            "generation": declared_generation(checkpoint.beside(GENERATION), checkpoint.config),
+            "generation": declared_generation(
+                checkpoint.read_sidecar(GENERATION), checkpoint.config
+            ),
             # An original says too little beside its weights for transformers to generate by.
-            "files": {} if checkpoint.original else checkpoint.texts_beside(),
+            "files": {} if checkpoint.author_checkpoint else checkpoint.sidecar_texts(),
         }
         return found | super().arguments_of(checkpoint, given)
 

@@ -30,15 +30,15 @@ from inarch.errors import (
 )
 from inarch.models import registry
 from inarch.models.author_format import author_formats, open_author_format
-from inarch.models.export import CONFIG, backbone_of, write_checkpoint, write_texts
-from inarch.models.identify import identify, line_of
+from inarch.models.identify import identify, model_type_line
 from inarch.models.ignored import (
     check_ignore_fields,
     saved_ignore_fields,
     select_ignored,
     without,
 )
-from inarch.models.sidecar import sidecar_texts
+from inarch.models.saving import CONFIG, backbone_of, write_checkpoint, write_texts
+from inarch.models.sidecar import read_sidecar_texts
 from inarch.models.variables import build_without_values, named_variables
 from inarch.paths import resolve_inside
 
@@ -47,7 +47,7 @@ class Checkpoint:
     """An opened checkpoint folder: its config, its format and its weights, nothing loaded yet.
 
     A folder as the original authors publish it is told in Hugging Face's terms: `config` and
-    `weights` are what such a folder would hold, and `original` is what is really there.
+    `weights` are what such a folder would hold, and `author_checkpoint` is what is on disk.
 
     Args:
         preset: a folder, a built-in name, a hub id (`owner/name`, optionally `@revision`), or an
@@ -59,7 +59,7 @@ class Checkpoint:
     Attributes:
         config: the content of `config.json` without the ignored fields.
         ignored: the ignored fields, with their values.
-        ignored_by_note: those of them that only `inarch.json` names.
+        ignored_by_settings: those of them that only `inarch.json` names.
 
     Raises:
         PresetError: `preset` leads nowhere.
@@ -76,15 +76,15 @@ class Checkpoint:
         ignore_fields: Collection[str] = (),
     ):
         given = check_ignore_fields(ignore_fields)
-        known = registry.originals()
+        known = registry.author_formats()
         path = hub.resolve(preset, registry.presets(), lambda p: bool(recognised(p, known)))
         self.path = path
         self.folder = path if path.is_dir() else path.parent
-        self.original: Opened | None = None
+        self.author_checkpoint: Opened | None = None
         self.config: dict[str, Any] = {}
         self.config_text = ""
         self.ignored: dict[str, Any] = {}
-        self.ignored_by_note: list[str] = []
+        self.ignored_by_settings: list[str] = []
         self.weights = Weights([], [])
         self._state = FolderState(self.folder)
         try:
@@ -95,36 +95,38 @@ class Checkpoint:
 
     def _open(self, path: Path, cls: type[Any] | None, given: Collection[str]) -> None:
         """Read the config and the headers of the weights."""
-        known = registry.originals()
+        known = registry.author_formats()
         if path.is_dir() and resolve_inside(path, CONFIG).is_file():
-            said = json_fields.text_in(read_file(path / CONFIG), path / CONFIG)
-            self.config, self.config_text = json_fields.object_in(said, path / CONFIG), said
-        stated = self.config.get("model_type")
-        found = None if stated is not None else recognised(path, known)
+            text = json_fields.text_in(read_file(path / CONFIG), path / CONFIG)
+            self.config, self.config_text = json_fields.object_in(text, path / CONFIG), text
+        model_type = self.config.get("model_type")
+        found = None if model_type is not None else recognised(path, known)
         if found or not (self.folder / CONFIG).is_file():
             if found is None:
                 raise CheckpointFileError(
                     f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
                     f"format either; looked for {author_formats()}"
                 )
-            self.original, self.ignored = open_author_format(path, found, given)
-            model_type = self.original.source.model_type
+            self.author_checkpoint, self.ignored = open_author_format(path, found, given)
+            model_type = self.author_checkpoint.source.model_type
             self.architecture, self.source = registry.by_model_type(model_type)
             try:
-                self.config, self.weights = translate(self.original, self.source, str(path))
+                self.config, self.weights = translate(
+                    self.author_checkpoint, self.source, str(path)
+                )
             except ConfigError as e:
                 raise ConfigError(f"{path}, {found.name}: {e}") from None
             self.config_text = json_fields.json_text(self.config)
             return
         saved, where = saved_ignore_fields(self.folder), str(self.folder / CONFIG)
-        if stated is not None:
-            self.architecture, self.source = registry.by_model_type(stated)
+        if model_type is not None:
+            self.architecture, self.source = registry.by_model_type(model_type)
         self.weights = files.open_weights(self.folder)
-        if stated is None:
+        if model_type is None:
             rest = without(self.config, (*given, *saved))
             self.architecture, self.source = identify(rest, self.weights.header, cls, self.folder)
         self.ignored = select_ignored(self.config, given, saved, self.source, where)
-        self.ignored_by_note = [name for name in self.ignored if name not in given]
+        self.ignored_by_settings = [name for name in self.ignored if name not in given]
         self.config = without(self.config, self.ignored)
 
     def __enter__(self) -> Checkpoint:
@@ -132,8 +134,8 @@ class Checkpoint:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.weights.close()
-        if self.original:
-            self.original.weights.close()
+        if self.author_checkpoint:
+            self.author_checkpoint.weights.close()
         try:
             # What is read of two saves may well be faulty; the reason is then that there were two.
             if isinstance(error, InarchError | OSError):
@@ -150,9 +152,9 @@ class Checkpoint:
         self._state.check()
 
     @property
-    def tie(self) -> bool:
+    def tie_word_embeddings(self) -> bool:
         """Whether the output embeddings are the input embeddings."""
-        with self.naming_config():
+        with self.config_path_in_errors():
             return tied(self.config)
 
     @property
@@ -161,14 +163,14 @@ class Checkpoint:
         named = self.config.get("architectures")
         return [n for n in named if isinstance(n, str)] if isinstance(named, list) else []
 
-    def holds(self, head: str) -> bool:
+    def has_head(self, head: str) -> bool:
         """Whether the weights of `head` are in the checkpoint."""
-        with self.naming_config():
+        with self.config_path_in_errors():
             return self.source.holds_head(head, self.config, self.weights.header)
 
-    def held_heads(self) -> list[str]:
+    def stored_heads(self) -> list[str]:
         """The heads whose weights are in the checkpoint."""
-        return [name for name in self.source.heads if self.holds(name)]
+        return [name for name in self.source.heads if self.has_head(name)]
 
     def arguments(self, **overrides: Any) -> dict[str, Any]:
         """The backbone's arguments.
@@ -176,7 +178,7 @@ class Checkpoint:
         Raises:
             ConfigError: a field of config.json can't be computed as it stands.
         """
-        with self.naming_config():
+        with self.config_path_in_errors():
             try:
                 return self.source.arguments(self.config, self.weights.header) | overrides
             except ConfigError as e:
@@ -184,45 +186,46 @@ class Checkpoint:
                     raise
                 raise ConfigError(
                     f"{e}. It has no model_type, so every field must be known: with the line "
-                    f"{line_of(self.source.model_type)} those that {self.source.model_type} never "
-                    "reads are accepted"
+                    f"{model_type_line(self.source.model_type)} those that "
+                    f"{self.source.model_type} never reads are accepted"
                 ) from None
 
-    def beside(self, name: str) -> dict[str, Any]:
+    def read_sidecar(self, name: str) -> dict[str, Any]:
         """The content of a further JSON file, such as `generation_config.json`; {} without it.
 
         Raises:
             CheckpointFileError: the file isn't JSON.
         """
-        if self.original:
-            return dict(self.original.beside.get(name, {}))
+        if self.author_checkpoint:
+            return dict(self.author_checkpoint.beside.get(name, {}))
         path = resolve_inside(self.folder, name, plain=True)
         return json_fields.read_object(path) if path.is_file() else {}
 
-    def texts_beside(self) -> dict[str, str]:
+    def sidecar_texts(self) -> dict[str, str]:
         """The texts of the files of `sidecar_names`.
 
         Raises:
             CheckpointFileError: one can't be read.
         """
-        if self.original:
+        if self.author_checkpoint:
             return {
-                name: json_fields.json_text(said) for name, said in self.original.beside.items()
+                name: json_fields.json_text(said)
+                for name, said in self.author_checkpoint.beside.items()
             }
-        return sidecar_texts(self.folder)
+        return read_sidecar_texts(self.folder)
 
     def unread_fields(self) -> list[str]:
         """The fields of the config that no code of the reference for this model reads."""
-        config = self.original.config if self.original else self.config
-        source = self.original.source if self.original else self.source
+        config = self.author_checkpoint.config if self.author_checkpoint else self.config
+        source = self.author_checkpoint.source if self.author_checkpoint else self.source
         return list(source.config_map.ignored_fields(config))
 
     def head_arguments(self, head: str) -> dict[str, Any]:
-        with self.naming_config():
+        with self.config_path_in_errors():
             return self.source.head_arguments(head, self.config)
 
     @contextmanager
-    def naming_config(self) -> Iterator[None]:
+    def config_path_in_errors(self) -> Iterator[None]:
         """Say in every ConfigError which file it is about."""
         try:
             yield
@@ -238,8 +241,8 @@ class Checkpoint:
         try:
             return (cls or self.architecture.backbone)(**arguments)
         except InputError as e:
-            source = self.original.source if self.original else self.source
-            config = self.original.config if self.original else self.config
+            source = self.author_checkpoint.source if self.author_checkpoint else self.source
+            config = self.author_checkpoint.config if self.author_checkpoint else self.config
             fields = {f.ours: f.theirs for f in source.config if isinstance(f, Field)}
             said = source.arguments(config, ())
             names = [
@@ -249,7 +252,7 @@ class Checkpoint:
             ]
             if not names:
                 raise
-            where = self.path if self.original else self.folder / CONFIG
+            where = self.path if self.author_checkpoint else self.folder / CONFIG
             raise ConfigError(f"{where}: {e} Of these, {', '.join(names)} there") from None
 
     def prove(
@@ -270,17 +273,19 @@ class Checkpoint:
         model, _ = build_without_values(build)
         arguments = backbone_of(model).arguments
         ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
+        tie = self.tie_word_embeddings
         proof, *_ = [
-            prove(source, weights.header, ours, arguments, head, self.tie, str(self.folder))
+            prove(source, weights.header, ours, arguments, head, tie, str(self.folder))
             for source, weights in self.formats()
         ]
-        aside = self.original.aside if self.original else {}
+        aside = self.author_checkpoint.aside if self.author_checkpoint else {}
         return replace(proof, carried={**proof.carried, **aside})
 
     def formats(self) -> list[tuple[Source, Weights]]:
-        """The format that is there, whose names errors should have; then that it is told in."""
-        told = (self.source, self.weights)
-        return [(self.original.source, self.original.weights), told] if self.original else [told]
+        """Return the format on disk first (errors use its names), then Hugging Face's."""
+        authors = self.author_checkpoint
+        on_disk = [(authors.source, authors.weights)] if authors else []
+        return [*on_disk, (self.source, self.weights)]
 
     def copy_to(self, folder: Path) -> None:
         """Write config and weights to an existing folder, in Hugging Face's format.
@@ -289,4 +294,4 @@ class Checkpoint:
             CheckpointFileError: the folder can't be written.
         """
         write_checkpoint(folder, self.config_text, self.weights.shards, self.weights.read)
-        write_texts(folder, self.texts_beside())
+        write_texts(folder, self.sidecar_texts())

@@ -23,7 +23,7 @@ from inarch.json_fields import json_text
 from inarch.models import registry
 from inarch.models.ignored import without, write_ignore_fields
 from inarch.models.layer_settings import check_not_quantized
-from inarch.models.sidecar import kept_with
+from inarch.models.sidecar import filter_sidecar
 from inarch.models.variables import get_value, named_variables
 from inarch.paths import resolve_inside
 
@@ -47,7 +47,7 @@ def save(
     model: keras.Model,
     destination: str | os.PathLike,
     head: HeadToSave | None = None,
-    tie: bool | None = None,
+    tie_word_embeddings: bool | None = None,
     extra: Callable[[Path], None] = lambda folder: None,
     overwrite: bool = False,
 ) -> None:
@@ -56,8 +56,8 @@ def save(
     The checkpoint that is there is replaced as a whole or not at all.
 
     Args:
-        tie: whether output and input embeddings are one; `None` is what the checkpoint said, whose
-            head is carried along.
+        tie_word_embeddings: whether output and input embeddings are one; `None` is what the
+            checkpoint said, whose head is carried along.
         extra: writes further files, such as the tokenizer's, into the new folder.
         overwrite: whether the folder may hold other things and no checkpoint.
 
@@ -77,12 +77,12 @@ def save(
     written_as = (old.model_type or old.config["model_type"]) if old else sources[0].model_type
     (source,) = (s for s in sources if s.model_type == written_as)
     name = head.name if head else None
-    if tie is None:
-        tie = old is None or tied(old.config)
+    if tie_word_embeddings is None:
+        tie_word_embeddings = old is None or tied(old.config)
     code = _code(next(iter(variables.values())))
-    shards = layout.shards_to_write(source, old, ours, arguments, name, tie, code)
+    shards = layout.shards_to_write(source, old, ours, arguments, name, tie_word_embeddings, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
-    plan = match(source, header, ours, arguments, name, tie, "this model")
+    plan = match(source, header, ours, arguments, name, tie_word_embeddings, "this model")
     carried = dict(origin.carried)
     if old is None or old.head != name:
         for idle in plan.carried.keys() - carried.keys():
@@ -98,9 +98,9 @@ def save(
     )
     overwrite = overwrite or holds_author_format(destination)
     with folder.replacing(destination, overwrite) as fresh:
-        text = _config_text(source, old, arguments, head, tie, code)
+        text = _config_text(source, old, arguments, head, tie_word_embeddings, code)
         write_checkpoint(fresh, text, shards, values)
-        write_texts(fresh, kept_with(old.beside, old.head == name) if old else {})
+        write_texts(fresh, filter_sidecar(old.beside, old.head == name) if old else {})
         extra(fresh)
         write_ignore_fields(fresh, old.ignored if old else ())
 
@@ -113,7 +113,7 @@ def holds_author_format(destination: str | os.PathLike) -> bool:
     known = isinstance(destination, str | os.PathLike) and os.path.isdir(destination)
     if not known or holds_other_config(Path(destination)):
         return False
-    found = recognised(Path(destination), registry.originals())
+    found = recognised(Path(destination), registry.author_formats())
     return found is not None and found.unmistakable
 
 
@@ -149,7 +149,7 @@ def _config_text(
     old: layout.Layout | None,
     arguments: Mapping[str, Any],
     head: HeadToSave | None,
-    tie: bool,
+    tie_word_embeddings: bool,
     code: str,
 ) -> str:
     """The text of config.json; the checkpoint's own, to the byte, where nothing changed."""
@@ -166,8 +166,8 @@ def _config_text(
     if head:
         write_fields(source.heads[head.name].config, head.arguments, config)
         config |= head.fields
-    if tie != tied(config):
-        config["tie_word_embeddings"] = tie
+    if tie_word_embeddings != tied(config):
+        config["tie_word_embeddings"] = tie_word_embeddings
     if old and config == old.config:
         return old.config_text
     return json_text(config)

@@ -30,7 +30,7 @@ def check_names(model: Any, given: Mapping[str, Any]) -> None:
 
 
 def check_arrays(
-    model: Any, given: Mapping[str, Any], sizes: Mapping[str, Any], longest: int | None
+    model: Any, given: Mapping[str, Any], sizes: Mapping[str, Any], max_length: int | None
 ) -> None:
     """Raise an error that names what can't be computed in prepared inputs of `model`.
 
@@ -40,7 +40,7 @@ def check_arrays(
     Args:
         given: `{name: array}`, all of them.
         sizes: the backbone's arguments.
-        longest: the most tokens of a row; `None` for no limit.
+        max_length: the most tokens of a row; `None` for no limit.
 
     Raises:
         InputError: inputs are missing, unknown, of other shapes than each other or too long; or a
@@ -66,10 +66,10 @@ def check_arrays(
         listed = ", ".join(f"{n} {shape}" for n, shape in shapes.items())
         raise InputError(f"inputs of one run must have one shape, and have: {listed}")
     length = next(iter(shapes.values()))[1] if shapes else 0
-    if longest is not None and length > longest:
+    if max_length is not None and length > max_length:
         raise InputError(
-            f"the inputs hold rows of {length} tokens, and {model.name} reads {longest}: truncate "
-            f"them to {longest}"
+            f"the inputs hold rows of {length} tokens, and {model.name} reads {max_length}: "
+            f"truncate them to {max_length}"
         )
     for name, array in whole.items():
         if isinstance(array, np.ndarray):

@@ -4,7 +4,7 @@ import pytest
 
 from inarch.errors import CheckpointFileError
 from inarch.models.bert.backbone import BertBackbone
-from inarch.models.export import holds_author_format
+from inarch.models.saving import holds_author_format
 
 
 @pytest.mark.parametrize(
