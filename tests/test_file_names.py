@@ -5,12 +5,12 @@ from fnmatch import fnmatchcase
 import pytest
 
 from inarch import file_names
-from inarch.text.files import SOURCES, SOURCES_OF
+from inarch.text.files import FILE_SETS, FILE_SETS_OF
 
 PATTERNS = [*file_names.OTHER_PATTERNS, *(p for line in file_names.WEIGHT_PATTERNS for p in line)]
 READ = [
-    *(name for names in SOURCES for name in names),
-    *(name for sources in SOURCES_OF.values() for names in sources for name in names),
+    *(name for names in FILE_SETS for name in names),
+    *(name for sources in FILE_SETS_OF.values() for names in sources for name in names),
     *file_names.WEIGHT_FILES, *file_names.SENTENCE_FILES, *file_names.SIDECAR_FILES,
     "1_Pooling/config.json", "model-00001-of-00002.safetensors",
 ]  # fmt: skip
@@ -22,4 +22,4 @@ def test_a_file_that_is_read_is_one_that_is_fetched(name):
 
 
 def test_a_tokenizers_sources_are_among_its_files():
-    assert {name for names in SOURCES for name in names} <= set(file_names.TOKENIZER_FILES)
+    assert {name for names in FILE_SETS for name in names} <= set(file_names.TOKENIZER_FILES)

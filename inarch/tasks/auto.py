@@ -21,8 +21,8 @@ from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 from inarch.tasks.text_source import tokenizer_of
+from inarch.text.discovery import has_tokenizer
 from inarch.text.files import write_tokenizer_files
-from inarch.text.folder import has_tokenizer
 
 __all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]
 

@@ -13,7 +13,7 @@ from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
 from inarch.text import Tokenizer
-from inarch.text.folder import has_tokenizer, tokenizers_near
+from inarch.text.discovery import has_tokenizer, tokenizers_near
 
 AUTO = "auto"
 

@@ -11,18 +11,18 @@ from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
 from inarch.json_fields import object_in
-from inarch.text import roles
-from inarch.text.files import text_at
-from inarch.text.spec import content
+from inarch.text import special_tokens
+from inarch.text.files import read_text
+from inarch.text.tokenizer_json import token_text
 
 # A mask takes the space before it.
 SPACED: dict[str, Any] = {"lstrip": True, "special": True}
 # What a tokenizer_config.json leaves out, by the class of the tokenizer.
-ROBERTA: dict[str, Any] = {**roles.ROBERTA, "mask_token": {"content": "<mask>", **SPACED}}
-WHISPER = {**roles.GPT2, "tokenizer_class": "WhisperTokenizer"}
-KINDS: dict[str, dict[str, Any]] = {
+ROBERTA: dict[str, Any] = {**special_tokens.ROBERTA, "mask_token": {"content": "<mask>", **SPACED}}
+WHISPER = {**special_tokens.GPT2, "tokenizer_class": "WhisperTokenizer"}
+TOKENIZER_CLASSES: dict[str, dict[str, Any]] = {
     "RobertaTokenizer": ROBERTA,
-    "GPT2Tokenizer": roles.GPT2,
+    "GPT2Tokenizer": special_tokens.GPT2,
     "WhisperTokenizer": WHISPER,
 }
 
@@ -34,7 +34,7 @@ def _letters() -> tuple[str, ...]:
 
 
 # How a vocabulary writes each byte: as its own letter where it shows, else as one from U+0100 on.
-LETTERS = _letters()
+BYTE_TO_UNICODE = _letters()
 
 
 def parse_merges(text: str, name: str = "merges.txt") -> list[list[str]]:
@@ -75,14 +75,14 @@ def ids_and_merges(
 ) -> tuple[dict[str, int], list[list[str]]]:
     """Both from memory, or each from a file of the form of vocab.json and merges.txt."""
     return (
-        dict(vocabulary) if isinstance(vocabulary, Mapping) else parse_ids(*text_at(vocabulary)),
-        parse_merges(*text_at(merges))
+        dict(vocabulary) if isinstance(vocabulary, Mapping) else parse_ids(*read_text(vocabulary)),
+        parse_merges(*read_text(merges))
         if isinstance(merges, str | os.PathLike)
         else parse_merges("\n".join(merges), "merges"),
     )
 
 
-def byte_pair_spec(
+def byte_pair_json(
     ids: Mapping[str, int], merges: Sequence[Sequence[str]], config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The content of a tokenizer.json.
@@ -100,7 +100,7 @@ def byte_pair_spec(
                     f"merge {place + 1} is {' '.join(pair)!r}, and the vocabulary of {len(ids)} "
                     f"tokens has no {token!r}; its two files may be of different models."
                 )
-    cls, sep = (content(config.get(role), role) for role in ("cls_token", "sep_token"))
+    cls, sep = (token_text(config.get(role), role) for role in ("cls_token", "sep_token"))
     for role, named in (("cls_token", cls), ("sep_token", sep)):
         if named is not None and named not in ids:
             raise CheckpointError(

@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 
 from inarch.errors import InputError
-from inarch.text import files as file_room
-from inarch.text.byte_level import byte_pair_spec, ids_and_merges
+from inarch.text.byte_level import byte_pair_json, ids_and_merges
+from inarch.text.files import CONFIG_FILE, IDS_FILE, MERGES_FILE, TOKENIZER_JSON
 from inarch.text.tokenizer import Tokenizer
 
 
@@ -47,13 +47,13 @@ class BytePairTokenizer(Tokenizer):
             "add_prefix_space": add_prefix_space,
             **(special_tokens or {}),
         }
-        text = json.dumps(byte_pair_spec(ids, pairs, config), ensure_ascii=False)
+        text = json.dumps(byte_pair_json(ids, pairs, config), ensure_ascii=False)
         lines = ["#version: 0.2", *(" ".join(pair) for pair in pairs), ""]
         files = {
-            file_room.SPEC_FILE: text,
-            file_room.IDS_FILE: json.dumps(ids, ensure_ascii=False),
-            file_room.MERGES_FILE: "\n".join(lines),
-            file_room.CONFIG_FILE: json.dumps(config, ensure_ascii=False, indent=2) + "\n",
+            TOKENIZER_JSON: text,
+            IDS_FILE: json.dumps(ids, ensure_ascii=False),
+            MERGES_FILE: "\n".join(lines),
+            CONFIG_FILE: json.dumps(config, ensure_ascii=False, indent=2) + "\n",
         }
         encoded = {name: value.encode("utf-8") for name, value in files.items()}
         super().__init__(text, config=config, files=encoded)

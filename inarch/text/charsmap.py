@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 from inarch.errors import CheckpointError
-from inarch.text.spec_checks import check_charsmap
+from inarch.text.tokenizer_json_checks import check_charsmap
 
 Change = tuple[int, int, str]
 WINDOW = 64

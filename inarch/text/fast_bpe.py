@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
-from inarch.text import roles
+from inarch.text import special_tokens
 from inarch.text.files import CODES_FILE, VOCABULARY_FILE
-from inarch.text.spec import content, extra_content
+from inarch.text.tokenizer_json import added_token_text, token_text
 
-KINDS = ("PhobertTokenizer", "BertweetTokenizer")
+TOKENIZER_CLASSES = ("PhobertTokenizer", "BertweetTokenizer")
 END, WITHIN = "</w>", "@@"
 # What Python's `\s` matches, which Rust's doesn't quite.
 SPACES = "\t\n\v\f\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -23,7 +23,7 @@ SPACES = "\t\n\v\f\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205
 DICTIONARY, PIECE_IDS = "fairseq_dictionary", "fairseq_piece_ids"
 
 
-def fast_bpe_spec(
+def fast_bpe_json(
     vocabulary: str, codes: str, config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The content of a tokenizer.json, and the config with the dictionary's ids.
@@ -31,7 +31,7 @@ def fast_bpe_spec(
     Args:
         vocabulary: the text of vocab.txt.
         codes: the text of bpe.codes.
-        config: the tokenizer_config.json, completed by `roles.ROBERTA`.
+        config: the tokenizer_config.json, completed by `special_tokens.ROBERTA`.
 
     Raises:
         CheckpointError: a line of the dictionary has no count.
@@ -45,7 +45,7 @@ def fast_bpe_spec(
         )
     merges = _merges(codes)
     ids = _dictionary(vocabulary, config)
-    unknown = ids[content(config["unk_token"], "unk_token") or ""]
+    unknown = ids[token_text(config["unk_token"], "unk_token") or ""]
     letters = [
         piece
         for token in ids
@@ -75,7 +75,7 @@ def fast_bpe_spec(
         "model": {
             "type": "BPE",
             "dropout": None,
-            "unk_token": content(config["unk_token"], "unk_token"),
+            "unk_token": token_text(config["unk_token"], "unk_token"),
             "continuing_subword_prefix": None,
             "end_of_word_suffix": END,
             "fuse_unk": False,
@@ -104,21 +104,24 @@ def _merges(codes: str) -> list[tuple[str, str]]:
 def _special(config: Mapping[str, Any]) -> list[str]:
     """The tokens that are none of the dictionary's pieces, in the order in which they get ids."""
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
-    named = [*_declared(config), *(content(config.get(role), role) for role in roles.ROLES)]
-    named += map(extra_content, extra.values() if isinstance(extra, Mapping) else extra)
+    named = [
+        *_declared(config),
+        *(token_text(config.get(role), role) for role in special_tokens.SPECIAL_TOKEN_NAMES),
+    ]
+    named += map(added_token_text, extra.values() if isinstance(extra, Mapping) else extra)
     return list(dict.fromkeys(token for token in named if token))
 
 
 def _declared(config: Mapping[str, Any]) -> dict[str, int]:
     declared = config.get("added_tokens_decoder") or {}
-    return {extra_content(token) or "": int(index) for index, token in declared.items()}
+    return {added_token_text(token) or "": int(index) for index, token in declared.items()}
 
 
 def _dictionary(text: str, config: Mapping[str, Any]) -> dict[str, int]:
     """Token to id: four special tokens, the lines of vocab.txt, and the tokens that are added."""
     ids: dict[str, int] = {}
     for role in ("bos_token", "pad_token", "eos_token", "unk_token"):
-        ids[content(config[role], role) or ""] = len(ids)
+        ids[token_text(config[role], role) or ""] = len(ids)
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         token, space, _ = line.strip().rpartition(" ")
         if not space:

@@ -6,7 +6,7 @@ from typing import Any
 from inarch.errors import CheckpointError
 from inarch.text.encoding import Encoding
 from inarch.text.fast_bpe import DICTIONARY, PIECE_IDS, WITHIN
-from inarch.text.guard import checked_ids
+from inarch.text.rust_backend import check_ids
 from inarch.text.tokenizer import Tokenizer
 
 
@@ -28,8 +28,8 @@ class FastBpeTokenizer(Tokenizer):
             or not isinstance(table, list)
             or not all(type(index) is int and index >= 0 for index in (*ids.values(), *table))
             or max(pieces.values()) >= len(table)
-            or not self._roles.items()
-            or not ids.keys() >= {*self._roles.values(), *self._variants.control}
+            or not self._special_tokens.items()
+            or not ids.keys() >= {*self._special_tokens.values(), *self._backend.control}
         ):
             raise CheckpointError(
                 f"{DICTIONARY} and {PIECE_IDS} aren't the ids of the tokenizer's pieces; load it "
@@ -78,7 +78,7 @@ class FastBpeTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """The text of a row of ids (a list or a one-dimensional array)."""
-        values = checked_ids(ids, self._tokens, self.vocabulary_size)
+        values = check_ids(ids, self._tokens, self.vocabulary_size)
         kept = [i for i in values if not (skip_special_tokens and i in self.special_ids)]
         return " ".join(self._tokens[i] for i in kept).replace(f"{WITHIN} ", "").strip()
 

@@ -14,9 +14,9 @@ from inarch.checks import listed, read_file
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 from inarch.json_fields import Kind, field, is_text, object_in
 from inarch.paths import check_file_name, resolve_inside
-from inarch.text.roles import WORD_PIECE
+from inarch.text.special_tokens import WORD_PIECE
 
-SPEC_FILE = "tokenizer.json"
+TOKENIZER_JSON = "tokenizer.json"
 VOCABULARY_FILE = "vocab.txt"
 CODES_FILE = "bpe.codes"
 IDS_FILE = "vocab.json"
@@ -31,8 +31,8 @@ SENTENCE_PIECE_FILES = {
     "spiece.model": "AlbertTokenizer",
 }
 # The files that make a tokenizer, the best first; of several, the first that is there is read.
-SOURCES: tuple[tuple[str, ...], ...] = (
-    (SPEC_FILE,),
+FILE_SETS: tuple[tuple[str, ...], ...] = (
+    (TOKENIZER_JSON,),
     (VOCABULARY_FILE, CODES_FILE),
     (VOCABULARY_FILE,),
     (IDS_FILE, MERGES_FILE),
@@ -40,15 +40,15 @@ SOURCES: tuple[tuple[str, ...], ...] = (
 )
 # Those of a class of tokenizers, which are read before others: before tokenizer.json for the
 # classes that take none.
-_WORD_PIECE = ((SPEC_FILE,), (VOCABULARY_FILE,))
-_BYTE_PAIR = ((SPEC_FILE,), (IDS_FILE, MERGES_FILE))
-SOURCES_OF: dict[str, tuple[tuple[str, ...], ...]] = {
+_WORD_PIECE = ((TOKENIZER_JSON,), (VOCABULARY_FILE,))
+_BYTE_PAIR = ((TOKENIZER_JSON,), (IDS_FILE, MERGES_FILE))
+FILE_SETS_OF: dict[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(("PhobertTokenizer", "BertweetTokenizer"), ((VOCABULARY_FILE, CODES_FILE),)),
     **dict.fromkeys(("RobertaTokenizer", "GPT2Tokenizer", "WhisperTokenizer"), _BYTE_PAIR),
     **dict.fromkeys(WORD_PIECE, _WORD_PIECE),
-    **{kind: ((SPEC_FILE,), (name,)) for name, kind in SENTENCE_PIECE_FILES.items()},
-    "CamembertTokenizer": ((SPEC_FILE,), ("sentencepiece.bpe.model",)),
-    "FNetTokenizer": ((SPEC_FILE,), ("spiece.model",)),
+    **{kind: ((TOKENIZER_JSON,), (name,)) for name, kind in SENTENCE_PIECE_FILES.items()},
+    "CamembertTokenizer": ((TOKENIZER_JSON,), ("sentencepiece.bpe.model",)),
+    "FNetTokenizer": ((TOKENIZER_JSON,), ("spiece.model",)),
 }
 
 # Everything a tokenizer may come with: what isn't read here is still handed back on save.
@@ -60,13 +60,13 @@ WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".joi
 )
 
 
-def source_among(names: Container[str], kind: str | None = None) -> tuple[str, ...] | None:
+def select_files(names: Container[str], kind: str | None = None) -> tuple[str, ...] | None:
     """The files among `names` that the tokenizer, of a class where that is known, is read from."""
-    ordered = (*SOURCES_OF.get(kind or "", ()), *SOURCES)
+    ordered = (*FILE_SETS_OF.get(kind or "", ()), *FILE_SETS)
     return next((files for files in ordered if all(file in names for file in files)), None)
 
 
-def vocabulary_size(folder: str | os.PathLike) -> int | None:
+def model_vocabulary_size(folder: str | os.PathLike) -> int | None:
     """How many tokens the model of a folder's config.json has; None where it says nothing."""
     value = model_config(folder).get("vocab_size")
     return value if type(value) is int else None
@@ -75,13 +75,13 @@ def vocabulary_size(folder: str | os.PathLike) -> int | None:
 def model_config(folder: str | os.PathLike) -> dict[str, Any]:
     """What a folder's config.json says of its model; {} where there is none."""
     path = resolve_inside(Path(folder), MODEL_CONFIG_FILE)
-    return object_in(*text_at(path), ConfigError) if path.is_file() else {}
+    return object_in(*read_text(path), ConfigError) if path.is_file() else {}
 
 
-def text_at(path: str | os.PathLike) -> tuple[str, str]:
+def read_text(path: str | os.PathLike) -> tuple[str, str]:
     """The UTF-8 text of the file at `path`, and the file's name."""
     file = Path(path)
-    return text_of({file.name: read_file(file)}, file.name), file.name
+    return decode_text({file.name: read_file(file)}, file.name), file.name
 
 
 def save_folder(folder: str | os.PathLike, files: Mapping[str, bytes]) -> None:
@@ -113,7 +113,7 @@ def check_names(files: Mapping[str, bytes]) -> None:
         check_file_name(name, "the name of a tokenizer's file", plain=True)
 
 
-def text_of(files: Mapping[str, bytes], name: str) -> str:
+def decode_text(files: Mapping[str, bytes], name: str) -> str:
     """The UTF-8 text of a file, with an error that names the file and the byte."""
     try:
         text = files[name].decode("utf-8")
@@ -158,7 +158,7 @@ def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
     `added_tokens_decoder`; then the map's tokens win over the config's.
     """
     config, special, added = (
-        object_in(text_of(files, name), name, ConfigError) if name in files else {}
+        object_in(decode_text(files, name), name, ConfigError) if name in files else {}
         for name in (CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
     )
     for name, said in ((CONFIG_FILE, config), ("special_tokens_map.json", special)):
@@ -222,7 +222,7 @@ def check_vocabulary(tokens: list[str], place: Any) -> None:
         first[token] = index
 
 
-def to_text(files: Mapping[str, bytes]) -> dict[str, Any]:
+def files_to_json(files: Mapping[str, bytes]) -> dict[str, Any]:
     """Files as JSON values: text where they are UTF-8, `{"base64": ...}` where they aren't."""
     values: dict[str, Any] = {}
     for name, data in files.items():
@@ -233,8 +233,8 @@ def to_text(files: Mapping[str, bytes]) -> dict[str, Any]:
     return values
 
 
-def from_text(values: Mapping[str, Any]) -> dict[str, bytes]:
-    """The inverse of `to_text`."""
+def files_from_json(values: Mapping[str, Any]) -> dict[str, bytes]:
+    """The inverse of `files_to_json`."""
     files: dict[str, bytes] = {}
     for name, value in values.items():
         try:

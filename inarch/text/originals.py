@@ -17,12 +17,12 @@ from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
 from inarch.json_fields import object_in
+from inarch.text.build import build_tokenizer_json
 from inarch.text.byte_level import parse_ids
-from inarch.text.files import SPEC_FILE, merged_config, text_of
-from inarch.text.layouts import check_unigram
+from inarch.text.files import TOKENIZER_JSON, decode_text, merged_config
 from inarch.text.sentence_piece_model import read_model
-from inarch.text.sources import described
-from inarch.text.spec import complete
+from inarch.text.sentencepiece_families import check_unigram
+from inarch.text.tokenizer_json import fill_defaults
 
 GOOGLE_CONFIG = "bert_config.json"
 DICTIONARY, ENCODER, MERGES = "dict.txt", "encoder.json", "vocab.bpe"
@@ -48,7 +48,7 @@ CASES = {
 FILES = (GOOGLE_CONFIG, DICTIONARY, ENCODER, MERGES, FNET_PIECES)
 
 
-def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
+def to_hugging_face_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The tokenizer's files with those of an original told in Hugging Face's.
 
     Args:
@@ -61,7 +61,7 @@ def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
     given = dict(files)
     google = given.pop(GOOGLE_CONFIG, None) is not None
     ours = {name: data for name, data in given.items() if name not in FILES}
-    if SPEC_FILE in ours:
+    if TOKENIZER_JSON in ours:
         return ours
     if google and "vocab.txt" in ours:
         return _google(folder, ours)
@@ -70,16 +70,16 @@ def in_our_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
         config = {"tokenizer_class": "FNetTokenizer"}
         made = {"spiece.model": given[FNET_PIECES], "tokenizer_config.json": _json(config)}
         return _in_one_file(made | ours)
-    return _in_one_file(_fairseq(given, ours)) if whole(given) else ours
+    return _in_one_file(_fairseq(given, ours)) if is_complete(given) else ours
 
 
-def whole(files: Container[str]) -> bool:
+def is_complete(files: Container[str]) -> bool:
     """Whether the files that are an original's alone make a tokenizer."""
     encoder = ENCODER in files and MERGES in files
     return FNET_PIECES in files or (DICTIONARY in files and (PIECES in files or encoder))
 
 
-def absent(files: Container[str]) -> str:
+def missing_files_hint(files: Container[str]) -> str:
     """What to put beside a `dict.txt` so that it is a tokenizer, as the end of an error."""
     if DICTIONARY not in files:
         return ""
@@ -95,9 +95,9 @@ def _in_one_file(files: dict[str, bytes]) -> dict[str, bytes]:
     Of some of the others transformers makes what the original isn't: of FNet's SentencePiece model
     a tokenizer that adds no special tokens.
     """
-    spec, config = described(files, merged_config(files), {})
-    completed, _ = complete(json.loads(spec), config)
-    return files | {SPEC_FILE: _json(completed)}
+    spec, config = build_tokenizer_json(files, merged_config(files), {})
+    completed, _ = fill_defaults(json.loads(spec), config)
+    return files | {TOKENIZER_JSON: _json(completed)}
 
 
 # --- Google's BERT -----------------------------------------------------------------------------
@@ -105,12 +105,12 @@ def _in_one_file(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def _google(folder: Path, ours: dict[str, bytes]) -> dict[str, bytes]:
     name = "tokenizer_config.json"
-    config = object_in(text_of(ours, name), name, ConfigError) if name in ours else {}
+    config = object_in(decode_text(ours, name), name, ConfigError) if name in ours else {}
     if "do_lower_case" in config:
         return ours
     lower = CASES.get(folder.resolve().name)
     if lower is None:
-        lower = looks_lower_case(text_of(ours, "vocab.txt").split("\n"))
+        lower = looks_lower_case(decode_text(ours, "vocab.txt").split("\n"))
         shown = "none, so text is lower-cased" if lower else "some, so text is left as it is"
         warnings.warn(
             f"{folder} doesn't say whether its text is to be lower-cased. Of words with capital "
@@ -137,13 +137,14 @@ def looks_lower_case(vocabulary: Sequence[str]) -> bool:
 
 
 def _fairseq(given: Mapping[str, bytes], ours: dict[str, bytes]) -> dict[str, bytes]:
-    tokens, overwriting = parse_dictionary(text_of(given, DICTIONARY))
+    tokens, overwriting = parse_dictionary(decode_text(given, DICTIONARY))
     if PIECES in given:
         kind = _kind_of_pieces(given[PIECES], tokens, overwriting)
         return {"tokenizer_config.json": _json({"tokenizer_class": kind})} | ours
     ids = {token: index for index, token in enumerate(FIRST)}
     names = {
-        str(index): token for token, index in parse_ids(text_of(given, ENCODER), ENCODER).items()
+        str(index): token
+        for token, index in parse_ids(decode_text(given, ENCODER), ENCODER).items()
     }
     for number in tokens:
         token = names.pop(number, number)

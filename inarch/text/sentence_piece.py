@@ -17,8 +17,8 @@ from inarch.text.sentence_piece_model import (
     UNKNOWN,
     UNUSED,
     USER_DEFINED,
-    Model,
-    Piece,
+    SentencePiece,
+    SentencePieceModel,
     read_model,
 )
 
@@ -28,13 +28,13 @@ __all__ = [
     "SPACE",
     "UNIGRAM",
     "USER_DEFINED",
-    "Model",
-    "Piece",
+    "SentencePiece",
+    "SentencePieceModel",
     "precompiled",
     "read_model",
     "replace",
+    "sentence_piece_json",
     "split",
-    "tokenizer_spec",
 ]
 
 # The bonus that makes the Unigram algorithm prefer a user's symbol to all else.
@@ -45,8 +45,11 @@ KEPT_SPACE = "\U0008fffe"
 REMOVED = "\U0008ffff"
 
 
-def tokenizer_spec(
-    model: bytes | Model, *, name: str = "the SentencePiece model", normalized: bool = False
+def sentence_piece_json(
+    model: bytes | SentencePieceModel,
+    *,
+    name: str = "the SentencePiece model",
+    normalized: bool = False,
 ) -> dict[str, Any]:
     """The model as the content of a tokenizer.json, without a template of special tokens.
 
@@ -106,7 +109,7 @@ def _sequence(name: str, parts: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"type": "Sequence", name: parts} if parts else None
 
 
-def _normalizers(model: Model, normalized: bool) -> list[dict[str, Any]]:
+def _normalizers(model: SentencePieceModel, normalized: bool) -> list[dict[str, Any]]:
     """Characters, then white space, in the order in which SentencePiece goes about it."""
     space, steps = model.space, []
     prefix = model.add_dummy_prefix and not model.treat_whitespace_as_suffix
@@ -129,7 +132,7 @@ def _normalizers(model: Model, normalized: bool) -> list[dict[str, Any]]:
     return steps
 
 
-def _splits(model: Model) -> Iterator[dict[str, Any]]:
+def _splits(model: SentencePieceModel) -> Iterator[dict[str, Any]]:
     """Cuts that no piece crosses, so that words are found and remembered one by one."""
     user = sorted(model.texts(USER_DEFINED), key=len, reverse=True)
     if user and model.model_type == BPE:
@@ -173,7 +176,7 @@ def hidden_cuts(hidden: list[str], pieces: list[str]) -> list[tuple[str, str]]:
     return [(text[:at], text[at:]) for text, at in best]
 
 
-def _decoders(model: Model) -> Iterator[dict[str, Any]]:
+def _decoders(model: SentencePieceModel) -> Iterator[dict[str, Any]]:
     """Pieces to text again."""
     # With bytes to fall back to, no text is unknown, and every character may come of them.
     kept = " " if model.byte_fallback else KEPT_SPACE
@@ -189,7 +192,7 @@ def _decoders(model: Model) -> Iterator[dict[str, Any]]:
     yield replace(kept, " ", "String")
 
 
-def unigram(model: Model) -> dict[str, Any]:
+def unigram(model: SentencePieceModel) -> dict[str, Any]:
     """The Unigram model (Kudo, 2018, arXiv:1804.10959).
 
     The library takes the unknown token's score from the least of all; only normal pieces count.
@@ -210,7 +213,7 @@ def unigram(model: Model) -> dict[str, Any]:
     }
 
 
-def byte_pairs(model: Model) -> dict[str, Any]:
+def byte_pairs(model: SentencePieceModel) -> dict[str, Any]:
     """The BPE model (Sennrich et al., 2015, arXiv:1508.07909).
 
     SentencePiece keeps no merges: any two pieces that make a third may merge, the highest score

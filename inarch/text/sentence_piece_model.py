@@ -8,7 +8,7 @@ from typing import Any
 
 import inarch.wire as wire
 from inarch.errors import CheckpointError
-from inarch.text.spec_checks import check_charsmap
+from inarch.text.tokenizer_json_checks import check_charsmap
 
 KIND = "SentencePiece model"
 SPACE = "▁"
@@ -20,7 +20,7 @@ MODEL_TYPES = {UNIGRAM: "Unigram", BPE: "BPE", 3: "word", 4: "character"}
 
 
 @dataclass(frozen=True)
-class Piece:
+class SentencePiece:
     """A token of the vocabulary, its log-probability (or minus its rank) and its type."""
 
     text: str
@@ -29,11 +29,11 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Model:
+class SentencePieceModel:
     """What a SentencePiece model says; field names and defaults are those of its format."""
 
     name: str
-    pieces: tuple[Piece, ...]
+    pieces: tuple[SentencePiece, ...]
     model_type: int = UNIGRAM
     treat_whitespace_as_suffix: bool = False
     byte_fallback: bool = False
@@ -58,13 +58,13 @@ class Model:
         return [piece.text for piece in self.pieces if piece.type in types]
 
 
-def read_model(data: bytes, name: str = "the SentencePiece model") -> Model:
+def read_model(data: bytes, name: str = "the SentencePiece model") -> SentencePieceModel:
     """Read a `.model` file.
 
     Raises:
         CheckpointError: the file, called `name`, is damaged, truncated or of another kind.
     """
-    pieces: list[Piece] = []
+    pieces: list[SentencePiece] = []
     trainer: dict[int, wire.Value] = {}
     normalizer: dict[int, wire.Value] = {}
     parts = {2: trainer, 3: normalizer}
@@ -84,7 +84,7 @@ def read_model(data: bytes, name: str = "the SentencePiece model") -> Model:
             f"{name} is truncated: after {len(pieces)} pieces the "
             f"{'normalizer' if 2 in seen else 'trainer'}'s settings are missing. Fetch it again."
         )
-    model = Model(
+    model = SentencePieceModel(
         name=name,
         pieces=tuple(pieces),
         **_settings(trainer, TRAINER_FIELDS, name),
@@ -128,16 +128,16 @@ def _settings(message: dict[int, wire.Value], names: dict[int, str], file: str) 
     return found
 
 
-def _piece(data: bytes, place: str) -> Piece:
+def _piece(data: bytes, place: str) -> SentencePiece:
     message = dict(wire.fields(data, place, KIND))
-    return Piece(
+    return SentencePiece(
         wire.text_of(message.get(1, b""), f"the text of {place}"),
         wire.float_of(message.get(2, 0), f"the score of {place}"),
         wire.number_of(message.get(3, NORMAL), f"the type of {place}"),
     )
 
 
-def _check(model: Model) -> None:
+def _check(model: SentencePieceModel) -> None:
     """What SentencePiece itself asks of a model."""
     first: dict[str, int] = {}
     for index, piece in enumerate(model.pieces):

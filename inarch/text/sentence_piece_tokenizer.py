@@ -10,15 +10,21 @@ from typing import Any
 from inarch.checkpoints.steady import retry_when_changed, unchanged
 from inarch.errors import CheckpointError, CheckpointFileError, InputError
 from inarch.json_fields import object_in
-from inarch.text import files as file_room
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
+from inarch.text.discovery import check_folder
 from inarch.text.encoding import Encoding
-from inarch.text.folder import check_folder
-from inarch.text.guard import batch_entry, check_batch, check_text
-from inarch.text.roles import ROLES
-from inarch.text.sentence_piece import REMOVED, USER_DEFINED, Model, read_model, tokenizer_spec
-from inarch.text.spec import content
+from inarch.text.files import CONFIG_FILE, read_text
+from inarch.text.rust_backend import check_batch, check_batch_entry, check_text
+from inarch.text.sentence_piece import (
+    REMOVED,
+    USER_DEFINED,
+    SentencePieceModel,
+    read_model,
+    sentence_piece_json,
+)
+from inarch.text.special_tokens import SPECIAL_TOKEN_NAMES
 from inarch.text.tokenizer import Tokenizer
+from inarch.text.tokenizer_json import token_text
 
 PROTO_FILE = "tokenizer.model"
 
@@ -62,9 +68,9 @@ class SentencePieceTokenizer(Tokenizer):
                 )
             config[role] = token
         dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-        files = {PROTO_FILE: proto, file_room.CONFIG_FILE: dumped.encode("utf-8")}
+        files = {PROTO_FILE: proto, CONFIG_FILE: dumped.encode("utf-8")}
         super().__init__(
-            json.dumps(tokenizer_spec(model, normalized=True)), config=config, files=files
+            json.dumps(sentence_piece_json(model, normalized=True)), config=config, files=files
         )
 
     @classmethod
@@ -75,12 +81,16 @@ class SentencePieceTokenizer(Tokenizer):
         """Load what `save` wrote. The model is a file of its own, and tells everything else."""
         root = check_folder(folder)
         with unchanged(root):
-            read = object_in(*file_room.text_at(root / file_room.CONFIG_FILE), CheckpointError)
-            roles = {role: content(read[role], role) for role in ROLES if read.get(role)}
-            return cls(root / PROTO_FILE, {r: token for r, token in roles.items() if token})
+            read = object_in(*read_text(root / CONFIG_FILE), CheckpointError)
+            special_tokens = {
+                role: token_text(read[role], role) for role in SPECIAL_TOKEN_NAMES if read.get(role)
+            }
+            return cls(
+                root / PROTO_FILE, {r: token for r, token in special_tokens.items() if token}
+            )
 
     @cached_property
-    def model(self) -> Model:
+    def model(self) -> SentencePieceModel:
         """The model that the tokenizer was made of."""
         return read_model(self.files[PROTO_FILE], PROTO_FILE)
 
@@ -90,7 +100,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _rules(self, allow_special: Collection[str] | str) -> CharacterRules:
         """What is replaced; symbols of the user and allowed special tokens aren't."""
-        kept = self._variants.control if allow_special == "all" else allow_special
+        kept = self._backend.control if allow_special == "all" else allow_special
         return CharacterRules(self._charsmap, {*self.model.texts(USER_DEFINED), *kept})
 
     def encode(
@@ -126,7 +136,7 @@ class SentencePieceTokenizer(Tokenizer):
     ) -> list[Encoding]:
         """Encode many texts or `(text, pair)` tuples, in order. See `Tokenizer.encode`."""
         check_batch(texts)
-        entries = [batch_entry(text, index) for index, text in enumerate(texts)]
+        entries = [check_batch_entry(text, index) for index, text in enumerate(texts)]
         rules = self._rules(allow_special)
         replaced = [_replaced(entry, rules) for entry in entries]
         encodings = super().encode_batch(

@@ -6,13 +6,13 @@ Source: transformers, whose classes put them also where a tokenizer.json says no
 from collections.abc import Mapping
 from typing import Any
 
-from inarch.text.roles import GPT2, ROBERTA, roles_of
+from inarch.text.special_tokens import GPT2, ROBERTA, default_special_tokens
 
 
 def class_template(
     spec: Mapping[str, Any],
     config: Mapping[str, Any],
-    roles: Mapping[str, str],
+    special_tokens: Mapping[str, str],
     ids: Mapping[str, int],
 ) -> dict[str, Any] | None:
     """The post-processor of the class that a config names; None where it has none.
@@ -20,11 +20,11 @@ def class_template(
     Args:
         spec: the content of a tokenizer.json.
         config: the tokenizer_config.json, with the class.
-        roles: role to token.
+        special_tokens: role to token.
         ids: token to id, with the added tokens.
     """
-    kind = roles_of(config)
-    names = [roles.get(role, "") for role in ("cls_token", "sep_token")]
+    kind = default_special_tokens(config)
+    names = [special_tokens.get(role, "") for role in ("cls_token", "sep_token")]
     first, last = ((name, ids[name]) if name in ids else None for name in names)
     if not kind or kind is GPT2 or first is None or last is None:
         return None

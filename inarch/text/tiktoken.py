@@ -11,10 +11,10 @@ import re
 from collections.abc import Mapping
 
 from inarch.errors import CheckpointError, ConfigError
-from inarch.text import files as file_room
-from inarch.text.byte_level import LETTERS
+from inarch.text.byte_level import BYTE_TO_UNICODE
+from inarch.text.files import CONFIG_FILE, TOKENIZER_JSON, decode_text
 from inarch.text.languages import LANGUAGES
-from inarch.text.whisper_spec import TIMESTAMPS, control_tokens, described_as
+from inarch.text.whisper_json import TIMESTAMPS, build_whisper_json, control_tokens
 
 ENGLISH, MULTILINGUAL = "gpt2.tiktoken", "multilingual.tiktoken"
 FILES = (ENGLISH, MULTILINGUAL)
@@ -23,7 +23,9 @@ LONGEST = 1_000
 ENGLISH_SIZE, ENGLISH_LANGUAGES = 51864, 99
 
 
-def in_our_files(files: Mapping[str, bytes], vocabulary_size: int | None) -> dict[str, bytes]:
+def to_hugging_face_files(
+    files: Mapping[str, bytes], vocabulary_size: int | None
+) -> dict[str, bytes]:
     """The tokenizer's files with one of OpenAI's told in Hugging Face's.
 
     Args:
@@ -35,22 +37,22 @@ def in_our_files(files: Mapping[str, bytes], vocabulary_size: int | None) -> dic
         ConfigError: the number of languages isn't told, or can't be.
     """
     name = _chosen(files, vocabulary_size)
-    ranks = parse_ranks(file_room.text_of(files, name), name)
+    ranks = parse_ranks(decode_text(files, name), name)
     languages = _languages(name, len(ranks), vocabulary_size)
     ids = {_letters(token): rank for token, rank in ranks.items()}
     merges = [[_letters(part) for part in pair] for pair in merges_of(ranks, name)]
     names = control_tokens(languages)
     control = {token: len(ranks) + index for index, token in enumerate(names)}
-    spec, config = described_as(ids, merges, control)
+    spec, config = build_whisper_json(ids, merges, control)
     dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
     ours = {key: data for key, data in files.items() if key not in FILES}
     return {
-        file_room.SPEC_FILE: json.dumps(spec, ensure_ascii=False).encode("utf-8"),
-        file_room.CONFIG_FILE: dumped.encode("utf-8"),
+        TOKENIZER_JSON: json.dumps(spec, ensure_ascii=False).encode("utf-8"),
+        CONFIG_FILE: dumped.encode("utf-8"),
     } | ours
 
 
-def absent(vocabulary_size: int | None) -> str:
+def missing_files_hint(vocabulary_size: int | None) -> str:
     """What to put beside OpenAI's `.pt` file so that there is a tokenizer, as an error's end.
 
     Args:
@@ -187,4 +189,4 @@ def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
 
 
 def _letters(token: bytes) -> str:
-    return "".join(LETTERS[byte] for byte in token)
+    return "".join(BYTE_TO_UNICODE[byte] for byte in token)

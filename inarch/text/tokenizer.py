@@ -10,22 +10,32 @@ import inarch.json_fields as fields
 from inarch.checkpoints.steady import retry_when_changed, unchanged
 from inarch.checks import shown
 from inarch.errors import CheckpointError, InputError, InputTypeError
-from inarch.text import files as file_room
+from inarch.text.build import build_tokenizer_json
+from inarch.text.discovery import check_folder, read_folder
 from inarch.text.encoding import Encoding
-from inarch.text.folder import check_folder, read_folder
-from inarch.text.guard import (
-    batch_entry,
+from inarch.text.files import (
+    CONFIG_FILE,
+    TOKENIZER_JSON,
+    check_names,
+    decode_text,
+    files_from_json,
+    files_to_json,
+    merged_config,
+    model_config,
+    save_folder,
+)
+from inarch.text.rust_backend import (
+    RustBackend,
     check_batch,
-    check_room,
+    check_batch_entry,
+    check_ids,
+    check_max_length,
+    check_rows,
     check_text,
-    checked_ids,
-    checked_rows,
-    quiet_forks,
+    disable_parallelism_in_forks,
     rust_errors,
 )
-from inarch.text.sources import described
-from inarch.text.spec import complete, model_max_length
-from inarch.text.variants import Variants
+from inarch.text.tokenizer_json import fill_defaults, model_max_length
 
 
 class Tokenizer:
@@ -77,25 +87,25 @@ class Tokenizer:
         if files is None:
             dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
             files = {
-                file_room.SPEC_FILE: spec.encode("utf-8"),
-                file_room.CONFIG_FILE: dumped.encode("utf-8"),
+                TOKENIZER_JSON: spec.encode("utf-8"),
+                CONFIG_FILE: dumped.encode("utf-8"),
             }
-        file_room.check_names(files)
+        check_names(files)
         self.config = config
         self.files = dict(files)
         self._given_spec = spec
-        name = file_room.SPEC_FILE
+        name = TOKENIZER_JSON
         parsed = fields.object_in(spec, name, CheckpointError)
-        completed, self._roles = self._complete(parsed, config)
+        completed, self._special_tokens = self._complete(parsed, config)
         side = "left" if config.get("truncation_side") == "left" else "right"
-        self._variants = Variants(completed, self._roles.get("unk_token"), side)
+        self._backend = RustBackend(completed, self._special_tokens.get("unk_token"), side)
         self._ids = self._read_vocabulary()
         self._tokens = {index: token for token, index in self._ids.items()}
         for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
-            token = self._roles.get(f"{role}_token")
+            token = self._special_tokens.get(f"{role}_token")
             setattr(self, f"{role}_token", token)
             setattr(self, f"{role}_token_id", None if token is None else self._ids[token])
-        self.special_ids = frozenset(self._ids[token] for token in self._variants.control)
+        self.special_ids = frozenset(self._ids[token] for token in self._backend.control)
         self.model_max_length = model_max_length(config)
 
     @staticmethod
@@ -103,12 +113,12 @@ class Tokenizer:
         spec: Mapping[str, Any], config: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """The description as it is used, and which token plays which role."""
-        return complete(spec, config)
+        return fill_defaults(spec, config)
 
     def _read_vocabulary(self) -> dict[str, int]:
         """Token to id. Also encodes once, since some faults of a description show only then."""
-        rust = self._variants.get()
-        with rust_errors(f"{file_room.SPEC_FILE} can't be used"):
+        rust = self._backend.get()
+        with rust_errors(f"{TOKENIZER_JSON} can't be used"):
             rust.encode("a", "a")
             rust.encode("a")
             return rust.get_vocab(with_added_tokens=True)
@@ -145,8 +155,8 @@ class Tokenizer:
 
     @classmethod
     def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:
-        config = file_room.merged_config(found)
-        spec, config = described(found, config, file_room.model_config(folder))
+        config = merged_config(found)
+        spec, config = build_tokenizer_json(found, config, model_config(folder))
         return cls._assembled(spec, config, found)
 
     @classmethod
@@ -176,7 +186,7 @@ class Tokenizer:
     @property
     def special_tokens(self) -> dict[str, str]:
         """Role to token, such as `{"cls_token": "[CLS]", ...}`."""
-        return dict(self._roles)
+        return dict(self._special_tokens)
 
     def get_vocabulary(self) -> list[str]:
         """Tokens by id; an id without a token is an empty string."""
@@ -192,7 +202,7 @@ class Tokenizer:
 
     def id_to_token(self, index: int) -> str:
         """The token of an id. InputError when the vocabulary hasn't got it."""
-        return self._tokens[checked_ids([index], self._tokens, self.vocabulary_size)[0]]
+        return self._tokens[check_ids([index], self._tokens, self.vocabulary_size)[0]]
 
     def encode(
         self,
@@ -219,8 +229,8 @@ class Tokenizer:
         check_text(text, "text")
         if pair is not None:
             check_text(pair, "pair")
-        rust = self._variants.get(allow_special, max_length)
-        check_room(rust, max_length, pair is not None, add_special_tokens)
+        rust = self._backend.get(allow_special, max_length)
+        check_max_length(rust, max_length, pair is not None, add_special_tokens)
         with rust_errors("the tokenizer failed on a text"):
             return Encoding(rust.encode(text, pair, add_special_tokens=add_special_tokens))
 
@@ -236,20 +246,22 @@ class Tokenizer:
     ) -> list[Encoding]:
         """Encode many texts or `(text, pair)` tuples in parallel, in order. See `encode`."""
         check_batch(texts)
-        inputs = [batch_entry(text, index) for index, text in enumerate(texts)]
+        inputs = [check_batch_entry(text, index) for index, text in enumerate(texts)]
         if not inputs:
             return []
-        rust = self._variants.get(allow_special, max_length)
-        check_room(rust, max_length, any(type(x) is tuple for x in inputs), add_special_tokens)
-        quiet_forks()
+        rust = self._backend.get(allow_special, max_length)
+        check_max_length(
+            rust, max_length, any(type(x) is tuple for x in inputs), add_special_tokens
+        )
+        disable_parallelism_in_forks()
         with rust_errors("the tokenizer failed on a batch of texts"):
             encodings = rust.encode_batch(inputs, add_special_tokens=add_special_tokens)
         return [Encoding(raw) for raw in encodings]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """The text of a row of ids (a list or a one-dimensional array)."""
-        values = checked_ids(ids, self._tokens, self.vocabulary_size)
-        rust = self._variants.get()
+        values = check_ids(ids, self._tokens, self.vocabulary_size)
+        rust = self._backend.get()
         with rust_errors("the tokenizer failed to decode"):
             return rust.decode(values, skip_special_tokens=skip_special_tokens)
 
@@ -257,7 +269,7 @@ class Tokenizer:
         self, rows: Iterable[Iterable[int]], skip_special_tokens: bool = True
     ) -> list[str]:
         """The texts of several rows of ids."""
-        return [self.decode(row, skip_special_tokens) for row in checked_rows(rows)]
+        return [self.decode(row, skip_special_tokens) for row in check_rows(rows)]
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the tokenizer's files, byte for byte as loaded; those of another one are removed.
@@ -265,33 +277,33 @@ class Tokenizer:
         Raises:
             CheckpointFileError: the folder can't be written to; what was there stays as it was.
         """
-        file_room.save_folder(folder, self.files)
+        save_folder(folder, self.files)
 
     def get_config(self) -> dict[str, Any]:
         """Everything as JSON values; `from_config` makes an equal tokenizer of it."""
-        texts = file_room.to_text(self.files)
-        same = texts.get(file_room.SPEC_FILE) == self._given_spec
+        texts = files_to_json(self.files)
+        same = texts.get(TOKENIZER_JSON) == self._given_spec
         spec = None if same else self._given_spec
         return {"spec": spec, "config": copy.deepcopy(self.config), "files": texts}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The tokenizer that `get_config` described.
+        """The tokenizer that `get_config` build_tokenizer_json.
 
         Raises:
             CheckpointError: it is of another form, or describes none.
         """
         where = "the config of a tokenizer"
-        files = file_room.from_text(fields.field(config, "files", fields.OBJECT, where=where))
+        files = files_from_json(fields.field(config, "files", fields.OBJECT, where=where))
         settings = fields.field(config, "config", fields.OBJECT, where=where)
         spec = fields.field(config, "spec", fields.TEXT, None, where=where)
-        if spec is None and file_room.SPEC_FILE not in files:
-            raise CheckpointError(f"{where} has no 'spec', and no {file_room.SPEC_FILE} in 'files'")
-        spec = file_room.text_of(files, file_room.SPEC_FILE) if spec is None else spec
+        if spec is None and TOKENIZER_JSON not in files:
+            raise CheckpointError(f"{where} has no 'spec', and no {TOKENIZER_JSON} in 'files'")
+        spec = decode_text(files, TOKENIZER_JSON) if spec is None else spec
         return cls._assembled(spec, settings, files)
 
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(vocabulary_size={self.vocabulary_size}, "
-            f"model_max_length={self.model_max_length}, special_tokens={self._roles})"
+            f"model_max_length={self.model_max_length}, special_tokens={self._special_tokens})"
         )

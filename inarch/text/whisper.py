@@ -7,16 +7,16 @@ from functools import cached_property, partial
 from typing import Any
 
 from inarch.errors import CheckpointError
-from inarch.text import files as file_room
-from inarch.text import whisper_spec as names
+from inarch.text import whisper_json
 from inarch.text.byte_level import ids_and_merges
 from inarch.text.encoding import Encoding
-from inarch.text.guard import checked_ids, rust_errors
+from inarch.text.files import CONFIG_FILE, TOKENIZER_JSON
 from inarch.text.languages import LANGUAGES, language_code
-from inarch.text.spec import complete
+from inarch.text.rust_backend import check_ids, rust_errors
 from inarch.text.tokenizer import Tokenizer
+from inarch.text.tokenizer_json import fill_defaults
 from inarch.text.whisper_control import ControlTokens
-from inarch.text.whisper_spec import is_whisper
+from inarch.text.whisper_json import is_whisper
 from inarch.text.whisper_symbols import non_speech
 from inarch.text.whisper_words import UNSPACED, Words, split_on_characters, split_on_spaces
 
@@ -51,14 +51,16 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
     ):
         ids, pairs = ids_and_merges(vocabulary, merges)
         control = {**(special_tokens or {}), **(language_tokens or {})}
-        control |= {t: i for t, i in ids.items() if t in names.control_tokens(len(LANGUAGES))}
-        spec, config = names.described_as(ids, pairs, control)
+        control |= {
+            t: i for t, i in ids.items() if t in whisper_json.control_tokens(len(LANGUAGES))
+        }
+        spec, config = whisper_json.build_whisper_json(ids, pairs, control)
         files = {
-            file_room.SPEC_FILE: json.dumps(spec, ensure_ascii=False),
-            file_room.CONFIG_FILE: json.dumps(config, ensure_ascii=False, indent=2) + "\n",
+            TOKENIZER_JSON: json.dumps(spec, ensure_ascii=False),
+            CONFIG_FILE: json.dumps(config, ensure_ascii=False, indent=2) + "\n",
         }
         encoded = {name: value.encode("utf-8") for name, value in files.items()}
-        super().__init__(files[file_room.SPEC_FILE], config=config, files=encoded)
+        super().__init__(files[TOKENIZER_JSON], config=config, files=encoded)
 
     @classmethod
     def _is_of(cls, spec: str, config: Mapping[str, Any]) -> bool:
@@ -68,13 +70,13 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
     def _complete(
         spec: Mapping[str, Any], config: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        whole, roles = complete(spec, config)
-        names.check_tokens(spec, config)
-        return names.completed(whole, config), roles
+        filled, special_tokens = fill_defaults(spec, config)
+        whisper_json.check_tokens(spec, config)
+        return whisper_json.add_control_tokens(filled, config), special_tokens
 
     def _read_vocabulary(self) -> dict[str, int]:
         ids = super()._read_vocabulary()
-        for token in self._variants.spec["added_tokens"]:
+        for token in self._backend.spec["added_tokens"]:
             if ids[token["content"]] != token["id"]:
                 raise CheckpointError(
                     f"{token['content']!r} should have the id {token['id']}, and the ids before "
@@ -87,8 +89,8 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
     def implied_tokens(self) -> frozenset[str]:
         """The timestamps, where the files are of the time before they named them."""
         named = self._given_spec + json.dumps(self.config)
-        first = json.dumps(names.TIMESTAMPS[0])
-        return frozenset() if first in named else frozenset(names.TIMESTAMPS)
+        first = json.dumps(whisper_json.TIMESTAMPS[0])
+        return frozenset() if first in named else frozenset(whisper_json.TIMESTAMPS)
 
     def encode(
         self,
@@ -140,7 +142,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
             skip_special_tokens: leave out control tokens.
             timestamps: write the times, in seconds, as `<|1.08|>`; otherwise they are left out.
         """
-        values = checked_ids(ids, self._tokens, self.vocabulary_size)
+        values = check_ids(ids, self._tokens, self.vocabulary_size)
         times, control = self._times, self.special_ids
         kept = [
             value
@@ -148,7 +150,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
             if (timestamps if value in times else not (skip_special_tokens and value in control))
         ]
         with rust_errors("the tokenizer failed to decode"):
-            return self._variants.get().decode(kept, skip_special_tokens=False)
+            return self._backend.get().decode(kept, skip_special_tokens=False)
 
     def split_to_words(self, ids: Iterable[int], language: str | None = None) -> Words:
         """The words of a row of ids, and the ids of each, for timestamps of words.
@@ -157,7 +159,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
         Cantonese at every character. Special tokens are words of their own. Put together, the
         ids are those given.
         """
-        values = checked_ids(ids, self._tokens, self.vocabulary_size)
+        values = check_ids(ids, self._tokens, self.vocabulary_size)
         decode = partial(self.decode, skip_special_tokens=False, timestamps=True)
         if language is not None and language_code(language) in UNSPACED:
             return split_on_characters(values, decode)

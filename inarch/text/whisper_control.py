@@ -3,7 +3,7 @@
 from functools import cached_property
 
 from inarch.errors import InputError
-from inarch.text import whisper_spec as names
+from inarch.text import whisper_json
 from inarch.text.languages import LANGUAGES, language_code
 
 # The size of the English-only vocabulary; that of many languages has one or two tokens more.
@@ -18,56 +18,56 @@ class ControlTokens:
     @property
     def end_of_text(self) -> int:
         """The id of `<|endoftext|>`, which ends a transcript."""
-        return self._ids[names.END]
+        return self._ids[whisper_json.END]
 
     @property
     def start_of_transcript(self) -> int:
         """The id of `<|startoftranscript|>`."""
-        return self._ids[names.START]
+        return self._ids[whisper_json.START]
 
     @property
     def transcribe(self) -> int:
         """The id of the task to write what is said."""
-        return self._ids[names.TRANSCRIBE]
+        return self._ids[whisper_json.TRANSCRIBE]
 
     @property
     def translate(self) -> int:
         """The id of the task to write it in English."""
-        return self._ids[names.TRANSLATE]
+        return self._ids[whisper_json.TRANSLATE]
 
     @property
     def start_of_lm(self) -> int:
         """The id of `<|startoflm|>`."""
-        return self._ids[names.START_OF_LM]
+        return self._ids[whisper_json.START_OF_LM]
 
     @property
     def start_of_prev(self) -> int:
         """The id of `<|startofprev|>`, which begins the text of what was said before."""
-        return self._ids[names.START_OF_PREV]
+        return self._ids[whisper_json.START_OF_PREV]
 
     @property
     def no_speech(self) -> int:
         """The id of `<|nospeech|>`, in older files `<|nocaptions|>`."""
-        return next(self._ids[token] for token in names.NO_SPEECH if token in self._ids)
+        return next(self._ids[token] for token in whisper_json.NO_SPEECH if token in self._ids)
 
     @property
     def no_timestamps(self) -> int:
         """The id of `<|notimestamps|>`, after which no times are written."""
-        return self._ids[names.NO_TIMESTAMPS]
+        return self._ids[whisper_json.NO_TIMESTAMPS]
 
     @property
     def timestamp_begin(self) -> int:
         """The id of `<|0.00|>`; each id after it is 20 ms later, to `<|30.00|>`."""
-        return self._ids[names.TIMESTAMPS[0]]
+        return self._ids[whisper_json.TIMESTAMPS[0]]
 
     @property
     def _times(self) -> range:
-        return range(self.timestamp_begin, self.timestamp_begin + len(names.TIMESTAMPS))
+        return range(self.timestamp_begin, self.timestamp_begin + len(whisper_json.TIMESTAMPS))
 
     @cached_property
     def languages(self) -> dict[str, int]:
         """Code of a language to the id of its token, in the order of the ids."""
-        tokens = {code: names.language_token(code) for code in LANGUAGES}
+        tokens = {code: whisper_json.language_token(code) for code in LANGUAGES}
         ids = {code: self._ids[token] for code, token in tokens.items() if token in self._ids}
         return dict(sorted(ids.items(), key=lambda item: item[1]))
 
@@ -93,11 +93,11 @@ class ControlTokens:
         Raises:
             InputError: a language or task that isn't known, or none to this model.
         """
-        if task not in names.TASKS:
+        if task not in whisper_json.TASKS:
             raise InputError(f'task is {task!r}; give "transcribe" or "translate".')
         start = [self.start_of_transcript]
         if self.is_multilingual:
-            start += [self._language_id(language), self._ids[names.TASKS[task]]]
+            start += [self._language_id(language), self._ids[whisper_json.TASKS[task]]]
         else:
             _check_english(language, task)
         return (*start, *([] if timestamps else [self.no_timestamps]))

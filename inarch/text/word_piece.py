@@ -7,9 +7,17 @@ from pathlib import Path
 
 from inarch.checks import shown
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
-from inarch.text import files as file_room
-from inarch.text.spec import word_piece_spec
+from inarch.text.files import (
+    CONFIG_FILE,
+    TOKENIZER_JSON,
+    VOCABULARY_FILE,
+    WHITE_SPACE,
+    check_vocabulary,
+    decode_text,
+    parse_vocabulary,
+)
 from inarch.text.tokenizer import Tokenizer
+from inarch.text.tokenizer_json import word_piece_json
 
 
 class WordPieceTokenizer(Tokenizer):
@@ -44,14 +52,14 @@ class WordPieceTokenizer(Tokenizer):
         suffix_indicator: str = "##",
     ):
         tokens = _tokens(vocabulary)
-        roles = {
+        special_tokens = {
             "unk_token": unk_token,
             "cls_token": cls_token,
             "sep_token": sep_token,
             "pad_token": pad_token,
             "mask_token": mask_token,
         }
-        for role, token in roles.items():
+        for role, token in special_tokens.items():
             if token is not None and token not in tokens:
                 raise InputError(
                     f"the vocabulary of {len(tokens)} tokens has no {role} {token!r}; add it to "
@@ -61,18 +69,18 @@ class WordPieceTokenizer(Tokenizer):
             "do_lower_case": lowercase,
             "strip_accents": strip_accents,
             "tokenize_chinese_chars": split_on_cjk,
-            **roles,
+            **special_tokens,
         }
         # transformers' BERT class rebuilds the tokenizer, and knows no other mark than "##".
         usual = suffix_indicator == "##" and cls_token is not None and sep_token is not None
         config["tokenizer_class"] = "BertTokenizer" if usual else "PreTrainedTokenizerFast"
-        spec = word_piece_spec(tokens, config, suffix_indicator)
+        spec = word_piece_json(tokens, config, suffix_indicator)
         text = json.dumps(spec, ensure_ascii=False)
         dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
         files = {
-            file_room.SPEC_FILE: text.encode("utf-8"),
-            file_room.VOCABULARY_FILE: "".join(f"{token}\n" for token in tokens).encode("utf-8"),
-            file_room.CONFIG_FILE: dumped.encode("utf-8"),
+            TOKENIZER_JSON: text.encode("utf-8"),
+            VOCABULARY_FILE: "".join(f"{token}\n" for token in tokens).encode("utf-8"),
+            CONFIG_FILE: dumped.encode("utf-8"),
         }
         super().__init__(text, config=config, files=files)
 
@@ -85,7 +93,7 @@ def _tokens(vocabulary: Sequence[str] | Mapping[str, int] | str | os.PathLike) -
             data = {path.name: path.read_bytes()}
         except OSError as error:
             raise CheckpointFileError(f"the vocabulary {path} can't be read: {error}") from error
-        return file_room.parse_vocabulary(file_room.text_of(data, path.name), path.name)
+        return parse_vocabulary(decode_text(data, path.name), path.name)
     if isinstance(vocabulary, Mapping):
         if sorted(vocabulary.values()) != list(range(len(vocabulary))):
             raise InputError(
@@ -104,7 +112,7 @@ def _tokens(vocabulary: Sequence[str] | Mapping[str, int] | str | os.PathLike) -
             raise InputTypeError(
                 f"vocabulary[{index}] is of type {type(token).__name__}, not a string."
             )
-        if token != token.strip(file_room.WHITE_SPACE) or len(token.splitlines()) > 1:
+        if token != token.strip(WHITE_SPACE) or len(token.splitlines()) > 1:
             raise InputError(f"vocabulary[{index}] is {token!r}; a token has no white space ends.")
-    file_room.check_vocabulary(tokens, lambda index: f"vocabulary[{index}]")
+    check_vocabulary(tokens, lambda index: f"vocabulary[{index}]")
     return tokens

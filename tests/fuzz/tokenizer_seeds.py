@@ -35,9 +35,9 @@ def pieces(charsmap: bytes = b"", kind: int = 1) -> bytes:
 
 
 def tokenizers() -> Seeds:
-    from inarch.text.spec import word_piece_spec
+    from inarch.text.tokenizer_json import word_piece_json
 
-    spec = word_piece_spec(WORDS, {})
+    spec = word_piece_json(WORDS, {})
     config = {"tokenizer_class": "BertTokenizer", "model_max_length": 512}
     whole = {"tokenizer.json": dumped(spec), "tokenizer_config.json": dumped(config)}
     seeds: Seeds = {

@@ -28,7 +28,7 @@ from inarch.models.variables import named_variables, to_numpy
 from inarch.tasks import auto
 from inarch.tasks.text_source import tokenizer_of
 from inarch.text import Tokenizer
-from inarch.text.whisper_spec import control_tokens
+from inarch.text.whisper_json import control_tokens
 
 from . import whispers
 from .whispers import (

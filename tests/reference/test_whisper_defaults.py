@@ -7,7 +7,7 @@ import pytest
 from inarch.models.whisper.backbone import WhisperBackbone
 from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
 from inarch.text import WhisperTokenizer
-from inarch.text.byte_level import LETTERS
+from inarch.text.byte_level import BYTE_TO_UNICODE
 
 from .conftest import transformers
 
@@ -19,7 +19,7 @@ END = 256
 
 def tokenizer():
     """Bytes for tokens, three languages, and the control tokens."""
-    vocabulary = {letter: i for i, letter in enumerate(LETTERS)}
+    vocabulary = {letter: i for i, letter in enumerate(BYTE_TO_UNICODE)}
     size = len(vocabulary)
     special = {"<|endoftext|>": size, "<|startoftranscript|>": size + 1}
     named = {f"<|{code}|>": size + 2 + i for i, code in enumerate(("en", "zh", "de"))}

@@ -8,9 +8,9 @@ import pytest
 
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, InputError
 from inarch.tasks import auto
-from inarch.text import SentencePieceTokenizer, Tokenizer, roles
+from inarch.text import SentencePieceTokenizer, Tokenizer, special_tokens
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
-from inarch.text.sentence_piece import read_model, tokenizer_spec
+from inarch.text.sentence_piece import read_model, sentence_piece_json
 
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 LETTERS = "abcdehlorstwCLSEPMAK[]<>/.,"
@@ -289,7 +289,7 @@ def test_one_file_alone_has_the_special_tokens_of_the_kind_of_model(tmp_path, se
     named = folder_with(tmp_path / "a", "spiece.model", sentence_piece([*BERT, *TAIL]), "fnet")
     spec = Tokenizer.from_folder(named)._given_spec.encode()
     alone = Tokenizer.from_folder(folder_with(tmp_path / "b", "tokenizer.json", spec, "fnet"))
-    assert alone.special_tokens == roles.ALBERT
+    assert alone.special_tokens == special_tokens.ALBERT
     assert (alone.pad_token_id, alone.mask_token) == (0, "[MASK]")
     # What the vocabulary lacks is no special token, and a class for any file has none of its own.
     other = folder_with(tmp_path / "c", "tokenizer.json", spec, "roberta")
@@ -354,6 +354,6 @@ def test_a_folder_is_known_to_hold_what_can_be_loaded(tmp_path, sentence_piece):
 
 
 def test_the_description_stands_alone(sentence_piece):
-    spec = tokenizer_spec(sentence_piece(PIECES, normalizer=((2, charsmap_of({"A": "a"})),)))
+    spec = sentence_piece_json(sentence_piece(PIECES, normalizer=((2, charsmap_of({"A": "a"})),)))
     found = Tokenizer(json.dumps(spec))
     assert found.encode("hellA").tokens == ["▁", "h", "e", "l", "l", "a"]

@@ -7,7 +7,7 @@ import pytest
 from inarch.checkpoints import publish
 from inarch.checkpoints.folder import replacing
 from inarch.errors import CheckpointError
-from inarch.text import Tokenizer, WordPieceTokenizer, folder
+from inarch.text import Tokenizer, WordPieceTokenizer, discovery
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="folders aren't held open there")
@@ -24,7 +24,7 @@ def save(path, word, config='{"tokenizer_class": "BertTokenizer", "model_max_len
 def test_a_save_while_a_tokenizer_is_read_is_not_mixed_with_it(broken, tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "READERS_PATIENCE", 0)
     save(tmp_path / "model", "old")
-    read, calls = folder.read_file, []
+    read, calls = discovery.read_file, []
 
     def disturbed(path, *rest):
         calls.append(path.name)
@@ -33,7 +33,7 @@ def test_a_save_while_a_tokenizer_is_read_is_not_mixed_with_it(broken, tmp_path,
             return b"{" if broken else read(path, *rest)
         return read(path, *rest)
 
-    monkeypatch.setattr(folder, "read_file", disturbed)
+    monkeypatch.setattr(discovery, "read_file", disturbed)
     tokenizer = Tokenizer.from_folder(tmp_path / "model")
     assert tokenizer.get_vocabulary()[-1] == "newer"
     assert tokenizer.model_max_length == len("newer")
@@ -42,8 +42,8 @@ def test_a_save_while_a_tokenizer_is_read_is_not_mixed_with_it(broken, tmp_path,
 
 def test_a_tokenizer_that_is_broken_and_stays_is_read_once(tmp_path, monkeypatch):
     save(tmp_path / "model", "old", config="{%d")
-    read, calls = folder.read_file, []
-    monkeypatch.setattr(folder, "read_file", lambda path: calls.append(path.name) or read(path))
+    read, calls = discovery.read_file, []
+    monkeypatch.setattr(discovery, "read_file", lambda path: calls.append(path.name) or read(path))
     with pytest.raises(CheckpointError, match=r"tokenizer_config\.json"):
         Tokenizer.from_folder(tmp_path / "model")
     assert calls.count("vocab.txt") == 1

@@ -13,13 +13,15 @@ import inarch
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, InputError
 from inarch.tasks import auto
 from inarch.text import Tokenizer, WhisperTokenizer
-from inarch.text.byte_level import LETTERS
+from inarch.text.byte_level import BYTE_TO_UNICODE
 from inarch.text.languages import LANGUAGES, language_code
-from inarch.text.whisper_spec import control_tokens
+from inarch.text.whisper_json import control_tokens
 from inarch.verify.corpus import CORPUS
 
 MERGES = ["h e", "l l", "he ll", "hell o", "Ġ hello", "Ġ c", "a t", "Ġc at"]
-WORDS = {token: i for i, token in enumerate([*LETTERS, *(m.replace(" ", "") for m in MERGES)])}
+WORDS = {
+    token: i for i, token in enumerate([*BYTE_TO_UNICODE, *(m.replace(" ", "") for m in MERGES)])
+}
 CONTROL = {token: len(WORDS) + i for i, token in enumerate(control_tokens(99))}
 # Ranks, one end, one start, six more control tokens and 1501 times.
 SIZE = len(WORDS) + 99 + 8 + 1501
@@ -44,7 +46,7 @@ def tokenizer():
 
 def ranks():
     """The lines of a `.tiktoken` file of the same words."""
-    tokens = (bytes(LETTERS.index(letter) for letter in token) for token in WORDS)
+    tokens = (bytes(BYTE_TO_UNICODE.index(letter) for letter in token) for token in WORDS)
     return [f"{base64.b64encode(token).decode()} {rank}" for rank, token in enumerate(tokens)]
 
 
@@ -195,7 +197,7 @@ def test_symbols_that_nobody_says_are_listed(tokenizer):
     assert list(found) == sorted(set(found))
     # One byte each; the notes by their first byte, which is a space where one is before them.
     expected = {ord(symbol) for symbol in '"#()*+/:;<=>@[\\]^_`{|}~'} | {0xE2, 0x20}
-    assert set(found) == {WORDS[LETTERS[byte]] for byte in expected}
+    assert set(found) == {WORDS[BYTE_TO_UNICODE[byte]] for byte in expected}
 
 
 @pytest.mark.parametrize("language", ["es", "ES", "spanish", "Spanish", "castilian", " Castilian "])

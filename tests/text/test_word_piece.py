@@ -14,8 +14,8 @@ from inarch.errors import (
     InputTypeError,
 )
 from inarch.text import Tokenizer, WordPieceTokenizer
-from inarch.text.sources import WORD_PIECE
-from inarch.text.spec import word_piece_spec
+from inarch.text.build import WORD_PIECE
+from inarch.text.tokenizer_json import word_piece_json
 
 
 def tokens(tokenizer, text, **settings):
@@ -241,7 +241,7 @@ def test_an_unknown_token_without_an_id_is_warned_of_once_in_every_format(file, 
         (tmp_path / file).write_text(json.dumps(ids | {"<mask>": 7}))
         (tmp_path / "merges.txt").write_text("#version: 0.2\n")
     else:
-        (tmp_path / file).write_text(json.dumps(word_piece_spec(list(ids), {})))
+        (tmp_path / file).write_text(json.dumps(word_piece_json(list(ids), {})))
     kind = "RobertaTokenizer" if file == "vocab.json" else "BertTokenizer"
     config = {"tokenizer_class": kind, "unk_token": "[XYZ]"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))

@@ -17,7 +17,7 @@ from inarch.checkpoints.torch_file import TorchFile, plain
 from inarch.checkpoints.torch_parts import NAMESPACE
 from inarch.checkpoints.weights import Weights
 from inarch.errors import CheckpointError, CheckpointFileError
-from inarch.text.files import text_at
+from inarch.text.files import read_text
 from inarch.text.originals import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary
 
 MODEL = "model.pt"
@@ -164,7 +164,7 @@ def _open(folder: Path, with_pieces: bool) -> Opened:
         raise CheckpointFileError(f"{path} holds no tensors in 'model', as fairseq's files do")
     beside = _beside(path, reader)
     names = list(weights.header)
-    tokens, overwriting = parse_dictionary(text_at(folder / DICTIONARY)[0], folder / DICTIONARY)
+    tokens, overwriting = parse_dictionary(read_text(folder / DICTIONARY)[0], folder / DICTIONARY)
     pieced = "camembert" if overwriting else "xlm-roberta"
     old_norm = any(".emb_layer_norm." in name for name in names)
     classifiers = {n.rpartition(".")[0].rpartition(".")[0] for n in names if n.startswith(CLASSES)}

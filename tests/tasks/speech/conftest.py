@@ -12,7 +12,7 @@ from inarch.models.variables import (
 from inarch.models.whisper.backbone import WhisperBackbone
 from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
 from inarch.text import WhisperTokenizer
-from inarch.text.byte_level import LETTERS
+from inarch.text.byte_level import BYTE_TO_UNICODE
 
 LANGUAGES = ("en", "zh", "de")
 # An English-only model.
@@ -22,7 +22,7 @@ CONTROL = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "n
 
 def make_tokenizer(languages=LANGUAGES):
     """Bytes for tokens, and the control tokens and times."""
-    vocabulary = {letter: i for i, letter in enumerate(LETTERS)}
+    vocabulary = {letter: i for i, letter in enumerate(BYTE_TO_UNICODE)}
     size = len(vocabulary)
     first = ("endoftext", "startoftranscript")
     special = {f"<|{name}|>": size + i for i, name in enumerate(first)}

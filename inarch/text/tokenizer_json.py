@@ -10,9 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
-from inarch.text.roles import BERT, ROLES, kind_of, roles_of
-from inarch.text.spec_checks import check_spec
+from inarch.text.special_tokens import (
+    BERT,
+    SPECIAL_TOKEN_NAMES,
+    default_special_tokens,
+    resolve_tokenizer_class,
+)
 from inarch.text.template import class_template
+from inarch.text.tokenizer_json_checks import check_tokenizer_json
 
 # transformers writes int(1e30) for "no limit".
 NO_LIMIT = 10**20
@@ -26,7 +31,7 @@ BERT_OPTIONS = {
 }
 
 
-def word_piece_spec(
+def word_piece_json(
     vocabulary: Sequence[str],
     config: Mapping[str, Any],
     suffix_indicator: str = "##",
@@ -36,7 +41,7 @@ def word_piece_spec(
     `config` is a tokenizer_config.json; what it leaves out is as in BERT's uncased models.
     """
     ids = {token: index for index, token in enumerate(vocabulary)}
-    names = {role: content(config.get(role, name), role) for role, name in BERT.items()}
+    names = {role: token_text(config.get(role, name), role) for role, name in BERT.items()}
     if names["unk_token"] is None:
         raise ConfigError("unk_token is None; WordPiece needs a token for unknown words.")
     _add_unknown(ids, names)
@@ -68,7 +73,7 @@ def word_piece_spec(
             },
         }
         if all(token is None or token in ids for token in (cls, sep))
-        else None,  # which `complete` makes when they have ids
+        else None,  # which `fill_defaults` makes when they have ids
         "decoder": {"type": "WordPiece", "prefix": suffix_indicator, "cleanup": True},
         "model": {
             "type": "WordPiece",
@@ -82,8 +87,10 @@ def word_piece_spec(
 
 def _add_unknown(ids: dict[str, int], names: Mapping[str, str | None]) -> None:
     """Give the unknown token an id where the vocabulary has none, and say what it lacks."""
-    roles = ("unk_token", "cls_token", "sep_token")
-    lacking = {role: token for role in roles if (token := names[role]) and token not in ids}
+    special_tokens = ("unk_token", "cls_token", "sep_token")
+    lacking = {
+        role: token for role in special_tokens if (token := names[role]) and token not in ids
+    }
     if not lacking:
         return
     warnings.warn(
@@ -102,7 +109,7 @@ def special(token: str | None, segment: int) -> dict[str, Any] | None:
     return {"SpecialToken": {"id": token, "type_id": segment}} if token else None
 
 
-def content(value: Any, name: str) -> str | None:
+def token_text(value: Any, name: str) -> str | None:
     """A token given as text or as an object with `content`; None where there is none."""
     if isinstance(value, Mapping):
         value = value.get("content", value)
@@ -123,20 +130,20 @@ def bert_options(config: Mapping[str, Any]) -> dict[str, bool | None]:
     return options
 
 
-def role_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
+def resolve_special_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]:
     """Which token plays which role: what the config names, else its kind's, where they exist."""
     model = spec["model"]
     ids = model_ids(model) | {token["content"]: 0 for token in spec["added_tokens"]}
-    usual = roles_of(config) or (BERT if model.get("type") == "WordPiece" else {})
-    roles = {}
-    for role in ROLES:
+    usual = default_special_tokens(config) or (BERT if model.get("type") == "WordPiece" else {})
+    special_tokens = {}
+    for role in SPECIAL_TOKEN_NAMES:
         default = model.get("unk_token") if role == "unk_token" else None
         if default is None:
             default = usual.get(role)
-        token = content(config[role], role) if role in config else default
+        token = token_text(config[role], role) if role in config else default
         if token is not None and (role in config or token in ids):
-            roles[role] = token
-    return roles
+            special_tokens[role] = token
+    return special_tokens
 
 
 def model_ids(model: Mapping[str, Any]) -> dict[str, int]:
@@ -147,7 +154,7 @@ def model_ids(model: Mapping[str, Any]) -> dict[str, int]:
     return {entry[0]: index for index, entry in enumerate(vocabulary)}
 
 
-def complete(
+def fill_defaults(
     spec: Mapping[str, Any], config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The description as it is used, and which token plays which role.
@@ -156,17 +163,17 @@ def complete(
     win over the description's, as they do in transformers. So do the special tokens that the
     config's class puts around a text, where the description has none.
     """
-    check_spec(spec)
+    check_tokenizer_json(spec)
     try:
         added = [dict(token) for token in spec.get("added_tokens") or []]
         spec = {**spec, "padding": None, "truncation": None, "added_tokens": added}
-        roles = role_tokens(spec, config)
+        special_tokens = resolve_special_tokens(spec, config)
         ids = dict(model_ids(spec["model"]))
-        _warn_of_unknown(roles.get("unk_token"), ids, added, config)
-        add_missing(added, ids, roles, config)
+        _warn_of_unknown(special_tokens.get("unk_token"), ids, added, config)
+        add_missing(added, ids, special_tokens, config)
         ids |= {token["content"]: token["id"] for token in added}
         if (spec.get("post_processor") or {}).get("type") in (None, "ByteLevel"):
-            made = class_template(spec, config, roles, ids)
+            made = class_template(spec, config, special_tokens, ids)
             spec["post_processor"] = made or spec.get("post_processor")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, CheckpointError):
@@ -181,10 +188,10 @@ def complete(
         spec["normalizer"] = {**normalizer, **bert_options(config)}
     # The classes that take the config's word on it, whatever the description says.
     level = spec.get("pre_tokenizer") or {}
-    if level.get("type") == "ByteLevel" and kind_of(config, {}) in PREFIX_CLASSES:
+    if level.get("type") == "ByteLevel" and resolve_tokenizer_class(config, {}) in PREFIX_CLASSES:
         prefix = config.get("add_prefix_space") or False
         spec["pre_tokenizer"] = {**level, "add_prefix_space": prefix}
-    return spec, roles
+    return spec, special_tokens
 
 
 def _warn_of_unknown(
@@ -195,7 +202,7 @@ def _warn_of_unknown(
 ) -> None:
     """Warn where the token for unknown words has no id in any file, and so is given one."""
     declared = (config.get("added_tokens_decoder") or {}).values()
-    known = {*(entry["content"] for entry in added), *map(extra_content, declared)}
+    known = {*(entry["content"] for entry in added), *map(added_token_text, declared)}
     if token is not None and token not in ids and token not in known:
         warnings.warn(
             f"the vocabulary of {len(ids)} tokens has no {token!r}, which is the unk_token: its id "
@@ -208,19 +215,19 @@ def _warn_of_unknown(
 def add_missing(
     added: list[dict[str, Any]],
     ids: Mapping[str, int],
-    roles: Mapping[str, str],
+    special_tokens: Mapping[str, str],
     config: Mapping[str, Any],
 ) -> None:
     """Add the tokens that the config names in transformers' order: by id, by role, the rest."""
     declared = config.get("added_tokens_decoder") or {}
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     extra = list(extra.values()) if isinstance(extra, Mapping) else list(extra)
-    control = {*roles.values(), *map(extra_content, extra)}
+    control = {*special_tokens.values(), *map(added_token_text, extra)}
     present = {token["content"]: token["id"] for token in added}
     wanted = [declared[key] for key in sorted(declared, key=int)]
-    wanted += [config.get(role, token) for role, token in roles.items()]
+    wanted += [config.get(role, token) for role, token in special_tokens.items()]
     for token in wanted + extra:
-        name = extra_content(token)
+        name = added_token_text(token)
         if name is not None and name not in present:
             fresh = max([len(ids) - 1, *present.values()]) + 1
             present[name] = ids.get(name, fresh)
@@ -229,9 +236,9 @@ def add_missing(
         token["special"] = token["content"] in control or bool(token.get("special"))
 
 
-def extra_content(value: Any) -> str | None:
+def added_token_text(value: Any) -> str | None:
     """The text of a token that fills no role."""
-    return content(value, "an added token")
+    return token_text(value, "an added token")
 
 
 def added_token(token: Any, name: str, index: int, control: bool) -> dict[str, Any]:
@@ -249,7 +256,7 @@ def added_token(token: Any, name: str, index: int, control: bool) -> dict[str, A
     }
 
 
-def allowing(spec: Mapping[str, Any], allowed: Collection[str], split: bool) -> str:
+def with_allowed_special(spec: Mapping[str, Any], allowed: Collection[str], split: bool) -> str:
     """The description as JSON, in which the `allowed` control tokens are found in a text.
 
     The library passes over tokens marked special when told to encode them as text, so an allowed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.errors import CheckpointError
-from inarch.text import roles
+from inarch.text import special_tokens
 from inarch.text.byte_level import ROBERTA, SPACED, flag
 from inarch.text.sentence_piece import (
     CONTROL,
@@ -18,18 +18,18 @@ from inarch.text.sentence_piece import (
     SPACE,
     UNIGRAM,
     USER_DEFINED,
-    Model,
+    SentencePieceModel,
     precompiled,
     read_model,
     replace,
 )
-from inarch.text.spec import content, special
+from inarch.text.tokenizer_json import special, token_text
 
 Config = Mapping[str, Any]
 Part = dict[str, Any]
 
 
-def deberta(model: Model, config: Config) -> Part:
+def deberta(model: SentencePieceModel, config: Config) -> Part:
     """DeBERTa-v2 and v3: the model's own ids, and a mask after them."""
     names = _names(config)
     vocabulary = _pieces(model)
@@ -53,7 +53,7 @@ def deberta(model: Model, config: Config) -> Part:
     }
 
 
-def xlm_roberta(model: Model, config: Config) -> Part:
+def xlm_roberta(model: SentencePieceModel, config: Config) -> Part:
     """XLM-RoBERTa: fairseq's four special tokens first, the pieces after its three, a mask."""
     names = _names(config)
     first = [names[role] for role in ("bos_token", "pad_token", "eos_token", "unk_token")]
@@ -61,7 +61,7 @@ def xlm_roberta(model: Model, config: Config) -> Part:
     return _fairseq(model, config, [*vocabulary, [names["mask_token"], 0.0]])
 
 
-def camembert(model: Model, config: Config) -> Part:
+def camembert(model: SentencePieceModel, config: Config) -> Part:
     """CamemBERT: fairseq's special tokens, of which three aren't used; the pieces; a mask."""
     names = _names(config)
     first = ["<s>NOTUSED", names["pad_token"], "</s>NOTUSED", names["unk_token"]]
@@ -69,7 +69,7 @@ def camembert(model: Model, config: Config) -> Part:
     return _fairseq(model, config, [*vocabulary, *_pieces(model)[1:], [names["mask_token"], 0.0]])
 
 
-def _fairseq(model: Model, config: Config, vocabulary: list[list]) -> Part:
+def _fairseq(model: SentencePieceModel, config: Config, vocabulary: list[list]) -> Part:
     table = model.precompiled_charsmap
     return {
         "unk_id": 3,
@@ -81,7 +81,7 @@ def _fairseq(model: Model, config: Config, vocabulary: list[list]) -> Part:
     }
 
 
-def albert(model: Model, config: Config) -> Part:
+def albert(model: SentencePieceModel, config: Config) -> Part:
     """ALBERT and FNet: the model's own ids; quotes, accents and case made alike."""
     normalizers: list[Part] = [replace(quote, '"', "String") for quote in ("``", "''")]
     if not flag(config, "keep_accents", False):
@@ -101,7 +101,7 @@ def albert(model: Model, config: Config) -> Part:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SentencePieceFamily:
     """How a family of models uses a SentencePiece model.
 
     Attributes:
@@ -113,24 +113,26 @@ class Layout:
 
     title: str
     tokenizer_class: str
-    parts: Callable[[Model, Config], Part]
+    parts: Callable[[SentencePieceModel, Config], Part]
     defaults: Config
 
 
 FNET = {
-    **roles.ALBERT,
+    **special_tokens.ALBERT,
     "mask_token": {"content": "[MASK]", **SPACED},
     "do_lower_case": False,
     "keep_accents": True,
 }
-LAYOUTS = {
+FAMILIES = {
     layout.tokenizer_class: layout
     for layout in (
-        Layout("DeBERTa-v2", "DebertaV2Tokenizer", deberta, roles.DEBERTA),
-        Layout("XLM-RoBERTa", "XLMRobertaTokenizer", xlm_roberta, roles.ROBERTA),
-        Layout("CamemBERT", "CamembertTokenizer", camembert, ROBERTA),
-        Layout("ALBERT", "AlbertTokenizer", albert, roles.ALBERT),
-        Layout("FNet", "FNetTokenizer", albert, FNET),
+        SentencePieceFamily("DeBERTa-v2", "DebertaV2Tokenizer", deberta, special_tokens.DEBERTA),
+        SentencePieceFamily(
+            "XLM-RoBERTa", "XLMRobertaTokenizer", xlm_roberta, special_tokens.ROBERTA
+        ),
+        SentencePieceFamily("CamemBERT", "CamembertTokenizer", camembert, ROBERTA),
+        SentencePieceFamily("ALBERT", "AlbertTokenizer", albert, special_tokens.ALBERT),
+        SentencePieceFamily("FNet", "FNetTokenizer", albert, FNET),
     )
 }
 
@@ -144,8 +146,12 @@ def with_defaults(config: Config, defaults: Config) -> dict[str, Any]:
     return merged
 
 
-def spec_for(
-    model: bytes | Model, layout: Layout, config: Config, *, name: str = "the SentencePiece model"
+def family_json(
+    model: bytes | SentencePieceModel,
+    layout: SentencePieceFamily,
+    config: Config,
+    *,
+    name: str = "the SentencePiece model",
 ) -> dict[str, Any]:
     """The content of the tokenizer.json that a model family makes of a SentencePiece model.
 
@@ -187,7 +193,7 @@ def spec_for(
     }
 
 
-def check_unigram(model: Model, title: str) -> None:
+def check_unigram(model: SentencePieceModel, title: str) -> None:
     """Raises CheckpointError where a model is of a type that a family doesn't use."""
     if model.model_type != UNIGRAM:
         raise CheckpointError(
@@ -196,20 +202,22 @@ def check_unigram(model: Model, title: str) -> None:
         )
 
 
-def _pieces(model: Model) -> list[list]:
+def _pieces(model: SentencePieceModel) -> list[list]:
     return [[piece.text, piece.score] for piece in model.pieces]
 
 
 def _names(config: Config) -> dict[str, str]:
     """Role to token."""
     return {
-        role: content(value, role) or "" for role, value in config.items() if role in roles.ROLES
+        role: token_text(value, role) or ""
+        for role, value in config.items()
+        if role in special_tokens.SPECIAL_TOKEN_NAMES
     }
 
 
-def _added(model: Model, ids: Mapping[str, int], config: Config) -> list[Part]:
+def _added(model: SentencePieceModel, ids: Mapping[str, int], config: Config) -> list[Part]:
     """Pieces that are found in a text before all else; those with a role are added by it."""
-    roles = set(_names(config).values())
+    special = set(_names(config).values())
     return [
         {
             "id": ids[piece.text],
@@ -221,12 +229,17 @@ def _added(model: Model, ids: Mapping[str, int], config: Config) -> list[Part]:
             "special": piece.type == CONTROL,
         }
         for piece in model.pieces
-        if piece.type in (CONTROL, USER_DEFINED) and piece.text in ids and piece.text not in roles
+        if piece.type in (CONTROL, USER_DEFINED) and piece.text in ids and piece.text not in special
     ]
 
 
 def _template(
-    model: Model, ids: Mapping[str, int], config: Config, start: str, end: str, fairseq: bool
+    model: SentencePieceModel,
+    ids: Mapping[str, int],
+    config: Config,
+    start: str,
+    end: str,
+    fairseq: bool,
 ) -> Part:
     """`start A end B end`, or fairseq's `start A end end B end`, all of one segment."""
     names = _names(config)

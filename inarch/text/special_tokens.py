@@ -7,7 +7,15 @@ the class of each kind of model (models/auto/tokenization_auto.py).
 from collections.abc import Mapping
 from typing import Any
 
-ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+SPECIAL_TOKEN_NAMES = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
 BERT = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
@@ -28,7 +36,7 @@ ROBERTA = {
 }
 GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 
-ROLES_OF: dict[str, Mapping[str, str]] = {
+SPECIAL_TOKENS_OF: dict[str, Mapping[str, str]] = {
     "BertTokenizer": BERT,
     "DistilBertTokenizer": BERT,
     "ElectraTokenizer": BERT,
@@ -48,7 +56,7 @@ ROLES_OF: dict[str, Mapping[str, str]] = {
 # Whose `vocab.txt` is WordPiece as BERT has it: the classes that are BERT's under another name.
 # Others have a file of that name too, such as MPNet (RoBERTa's special tokens), BertJapanese
 # (MeCab), PhoBERT (byte pairs) and ESM (residues).
-WORD_PIECE = tuple(kind for kind, tokens in ROLES_OF.items() if tokens is BERT)
+WORD_PIECE = tuple(kind for kind, tokens in SPECIAL_TOKENS_OF.items() if tokens is BERT)
 CLASS_OF = {
     "bert": "BertTokenizer",
     "distilbert": "DistilBertTokenizer",
@@ -66,7 +74,7 @@ CLASS_OF = {
 }
 
 
-def kind_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
+def resolve_tokenizer_class(config: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
     """The class of tokenizers that a tokenizer_config.json names, or a model's config.json.
 
     Else it is that of the kind of model; where that has none here, the kind itself. None where
@@ -79,6 +87,6 @@ def kind_of(config: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
     return CLASS_OF.get(kind, kind) if isinstance(kind, str) else None
 
 
-def roles_of(config: Mapping[str, Any]) -> Mapping[str, str]:
+def default_special_tokens(config: Mapping[str, Any]) -> Mapping[str, str]:
     """The roles in the class that a tokenizer_config.json names; {} for one that isn't known."""
-    return ROLES_OF.get(kind_of(config, {}) or "", {})
+    return SPECIAL_TOKENS_OF.get(resolve_tokenizer_class(config, {}) or "", {})

@@ -22,7 +22,7 @@ TOKEN_TEXT = Kind("text, and not empty", lambda value: is_text(value) and value 
 LARGEST_GROWTH = 10_000
 
 
-def check_spec(spec: Mapping[str, Any]) -> None:
+def check_tokenizer_json(spec: Mapping[str, Any]) -> None:
     """Hold a description to its form.
 
     Raises:

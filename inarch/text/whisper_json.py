@@ -9,9 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError
-from inarch.text.byte_level import LETTERS, byte_pair_spec, flag
+from inarch.text.byte_level import BYTE_TO_UNICODE, byte_pair_json, flag
 from inarch.text.languages import LANGUAGES, language_code
-from inarch.text.spec import GENERIC_CLASSES, added_token, extra_content, model_ids, special
+from inarch.text.tokenizer_json import (
+    GENERIC_CLASSES,
+    added_token,
+    added_token_text,
+    model_ids,
+    special,
+)
 
 END, START = "<|endoftext|>", "<|startoftranscript|>"
 TRANSLATE, TRANSCRIBE = "<|translate|>", "<|transcribe|>"
@@ -49,7 +55,7 @@ def is_whisper(spec: str, config: Mapping[str, Any]) -> bool:
     return all(json.dumps(token) in told for token in (START, NO_TIMESTAMPS))
 
 
-def described_as(
+def build_whisper_json(
     ids: Mapping[str, int], merges: Sequence[Sequence[str]], control: Mapping[str, int]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The content of a tokenizer.json and of a tokenizer_config.json.
@@ -62,20 +68,20 @@ def described_as(
     names = sorted(control, key=control.__getitem__)
     first = max(control.values(), default=-1) + 1
     times = {token: first + i for i, token in enumerate(TIMESTAMPS)}
-    spec = byte_pair_spec(ids, merges, {})
+    spec = byte_pair_json(ids, merges, {})
     # transformers takes the token after the last special one for the first timestamp.
     spec["added_tokens"] = [
         *(added_token({"normalized": False}, name, control[name], True) for name in names),
         *(added_token({"normalized": False}, name, index, False) for name, index in times.items()),
     ]
-    roles = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END)
-    config = {"tokenizer_class": CLASS, **roles, "additional_special_tokens": names}
+    special_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END)
+    config = {"tokenizer_class": CLASS, **special_tokens, "additional_special_tokens": names}
     return spec, config
 
 
 def check_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Every control token is there, and every byte. CheckpointError naming what isn't."""
-    declared = map(extra_content, (config.get("added_tokens_decoder") or {}).values())
+    declared = map(added_token_text, (config.get("added_tokens_decoder") or {}).values())
     ids = {*model_ids(spec["model"]), *(t["content"] for t in spec.get("added_tokens") or ())}
     ids.update(token for token in declared if token)
     wanted = [END, START, *TASKS.values(), START_OF_LM, START_OF_PREV, NO_TIMESTAMPS]
@@ -87,7 +93,7 @@ def check_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
             f"the tokenizer has no {', '.join(missing)} among its {len(ids)} tokens, so it isn't "
             "Whisper's. Give the folder the tokenizer.json that the model was published with."
         )
-    lost = [byte for byte, letter in enumerate(LETTERS) if letter not in ids]
+    lost = [byte for byte, letter in enumerate(BYTE_TO_UNICODE) if letter not in ids]
     if lost:
         raise CheckpointError(
             f"the tokenizer has no token for {len(lost)} of the 256 bytes, such as {lost[0]:#04x}, "
@@ -95,13 +101,13 @@ def check_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
         )
 
 
-def completed(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def add_control_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """A description in which all control tokens are found, none can be forged, and texts wrapped.
 
     Older files have no timestamps, which the model has all the same.
 
     Args:
-        spec: as `inarch.text.spec.complete` gives it.
+        spec: as `inarch.text.tokenizer_json.fill_defaults` gives it.
         config: the tokenizer_config.json; what it says of language, task and timestamps is in the
             template, as it is in transformers.
 

@@ -7,9 +7,15 @@ from pathlib import Path
 from inarch.checks import check_path, read_file
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.paths import resolve_inside
-from inarch.text import files as file_room
 from inarch.text import originals, tiktoken
-from inarch.text.files import MODEL_CONFIG_FILE, SOURCES, SPEC_FILE, TOKENIZER_FILES, source_among
+from inarch.text.files import (
+    FILE_SETS,
+    MODEL_CONFIG_FILE,
+    TOKENIZER_FILES,
+    TOKENIZER_JSON,
+    model_vocabulary_size,
+    select_files,
+)
 
 # CTranslate2's lists of tokens, which say nothing of merges.
 TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")
@@ -31,16 +37,16 @@ def read_folder(
     names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native, *tiktoken.FILES))
     paths = {name: resolve_inside(root, name, plain=True) for name in names}
     there = {name: read_file(path) for name, path in paths.items() if path.is_file()}
-    found = originals.in_our_files(root, there) if native else there
-    if source_among(found) is None and any(name in found for name in tiktoken.FILES):
-        size = vocabulary_size or file_room.vocabulary_size(root)
-        found = tiktoken.in_our_files(found, size)
+    found = originals.to_hugging_face_files(root, there) if native else there
+    if select_files(found) is None and any(name in found for name in tiktoken.FILES):
+        size = vocabulary_size or model_vocabulary_size(root)
+        found = tiktoken.to_hugging_face_files(found, size)
     found = {name: data for name, data in found.items() if name not in tiktoken.FILES}
-    if source_among(found) is None:
-        wanted = ", ".join(" with ".join(names) for names in SOURCES)
+    if select_files(found) is None:
+        wanted = ", ".join(" with ".join(names) for names in FILE_SETS)
         raise CheckpointFileError(
             f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
-            + _absent(root, there, vocabulary_size)
+            + _missing_files_hint(root, there, vocabulary_size)
         )
     return found
 
@@ -64,7 +70,7 @@ def has_tokenizer(folder: str | os.PathLike) -> bool:
     names = (*TOKENIZER_FILES, *_native(root))
     there = [name for name in names if (root / name).is_file()]
     ranks = any((root / name).is_file() for name in tiktoken.FILES)
-    return source_among(there) is not None or originals.whole(there) or ranks
+    return select_files(there) is not None or originals.is_complete(there) or ranks
 
 
 def tokenizers_near(folder: str | os.PathLike, most: int = 3) -> list[Path]:
@@ -90,22 +96,22 @@ def _has(folder: Path) -> bool:
         return False
 
 
-def _absent(root: Path, there: Iterable[str], vocabulary_size: int | None) -> str:
+def _missing_files_hint(root: Path, there: Iterable[str], vocabulary_size: int | None) -> str:
     """What a folder's files need beside them so that they are a tokenizer, as an error's end."""
     listed = next((name for name in TOKEN_LISTS if (root / name).is_file()), None)
     if listed is not None:
         return (
             f"{listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
-            f"{SPEC_FILE} beside it that the model was converted with."
+            f"{TOKENIZER_JSON} beside it that the model was converted with."
         )
-    said = originals.absent(dict.fromkeys(there))
+    said = originals.missing_files_hint(dict.fromkeys(there))
     if said:
         return said
     if _native(root) and any(root.glob("*.pt")):
-        return tiktoken.absent(vocabulary_size)
+        return tiktoken.missing_files_hint(vocabulary_size)
     return (
-        f"A folder with another kind of vocabulary needs a {SPEC_FILE}, which transformers writes "
-        "with `tokenizer.save_pretrained(folder)`."
+        f"A folder with another kind of vocabulary needs a {TOKENIZER_JSON}, which transformers "
+        "writes with `tokenizer.save_pretrained(folder)`."
     )
 
 
