@@ -4,9 +4,9 @@ import inarch.installed_backend  # noqa: F401
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
 from inarch.layers.attention import MultiHeadAttention
 from inarch.layers.block import Block
-from inarch.layers.convolution import CenteredConv1D
+from inarch.layers.convolution import SymmetricConv1D
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
-from inarch.layers.disentangled_encoder import DisentangledAttentionEncoder, NeighbourConvolution
+from inarch.layers.disentangled_encoder import ConvResidual, DisentangledAttentionEncoder
 from inarch.layers.embedding import (
     PositionEmbedding,
     SinePositionEncoding,
@@ -22,7 +22,7 @@ from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
     "Block",
-    "CenteredConv1D",
+    "ConvResidual",
     "DisentangledAttentionEncoder",
     "DisentangledSelfAttention",
     "FNetEncoder",
@@ -30,11 +30,11 @@ __all__ = [
     "FourierMixing",
     "MaskedLMHead",
     "MultiHeadAttention",
-    "NeighbourConvolution",
     "PositionEmbedding",
     "RelativeEmbedding",
     "SinePositionEncoding",
     "SinePositions",
+    "SymmetricConv1D",
     "TokenAndPositionEmbedding",
     "TransformerDecoder",
     "TransformerEncoder",

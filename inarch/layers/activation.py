@@ -20,7 +20,7 @@ def gelu_approximate(x: Any) -> Any:
 
 
 def get_activation(name_or_callable: Activation) -> Callable[[Any], Any]:
-    """The activation function of a name, of a serialised config, or the callable itself.
+    """Return the activation function of a name or of a serialized config, or the given callable.
 
     Args:
         name_or_callable: `"gelu"` (exact, through erf), `"gelu_approximate"` (through tanh),
@@ -41,7 +41,7 @@ def get_activation(name_or_callable: Activation) -> Callable[[Any], Any]:
 
 
 def serialize_activation(activation: Callable[[Any], Any]) -> Any:
-    """What `get_activation` turns back into `activation`: a name where it has one, or a config."""
+    """Return what `get_activation` turns back into `activation`: its name, or a config."""
     if activation is gelu_approximate:
         return "gelu_approximate"
     return keras.activations.serialize(activation)

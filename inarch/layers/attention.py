@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.attend import HIDDEN, attend, attend_cache
-from inarch.layers.cache import cache_length, cache_of, cached, is_pair, with_written
+from inarch.layers.cache import cache_length, is_pair, make_cache, read_cache, update_cache
+from inarch.layers.dot_product_attention import MASKED_LOGIT, attend_to_cache, dot_product_attention
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks, self_attention_mask
@@ -39,11 +39,11 @@ class MultiHeadAttention(Layer):
         value: float `[batch, S, value width]`.
         key: float `[batch, S, key width]`; `None` is `value`.
         attention_mask: bool or int `[T, S]`, `[batch, T, S]` or `[batch, 1, T, S]`, true where a
-            query sees a key. A query that sees none averages all values.
+            query attends to a key. A query that attends to none averages all values.
         cache: projected keys and values: a pair of float `[batch * num_heads, key_dim, S]` (see
             `inarch.layers.cache`), or both as `[batch, 2, S, num_heads, key_dim]`, which is slower.
             One that is used as it is may have fewer rows, `batch` over a whole number:
-            neighbouring rows share one, and there is no mask.
+            neighboring rows share one, and there is no mask.
         cache_update_index: where in the cache the keys and values of this call go; `None` uses
             the cache as it is, and ignores `key` and `value`.
         return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.
@@ -118,7 +118,7 @@ class MultiHeadAttention(Layer):
         keys, values, cache = self._keys_and_values(
             value if key is None else key, value, cache, cache_update_index
         )
-        queries = _beside(queries, keys)
+        queries = _merge_rows_of_shared_keys(queries, keys)
         mask = combine_masks(attention_mask)
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
@@ -129,9 +129,9 @@ class MultiHeadAttention(Layer):
             dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
         elif is_pair(cache):
-            attended = attend_cache(queries, cache, mask, self._scale)
+            attended = attend_to_cache(queries, cache, mask, self._scale)
         else:
-            attended = attend(queries, keys, values, mask, self._scale)
+            attended = dot_product_attention(queries, keys, values, mask, self._scale)
         shape = (*ops.shape(query)[:2], self.num_heads * values.shape[-1])
         output = self.output_dense(ops.reshape(attended, shape))
 
@@ -167,10 +167,10 @@ class MultiHeadAttention(Layer):
         y, *found = outputs
         return y, dict(zip(names, found, strict=True))
 
-    def cache_of(self, value: Any, key: Any = None) -> Any:
-        """The projected keys and values, to be used as a cache."""
+    def make_cache(self, value: Any, key: Any = None) -> Any:
+        """Return the projected keys and values as a cache."""
         keys, values, _ = self._keys_and_values(value if key is None else key, value, None, None)
-        return cache_of(keys, values)
+        return make_cache(keys, values)
 
     def _dense(self, name: str, units: int, use_bias: bool | None) -> keras.layers.Dense:
         return keras.layers.Dense(
@@ -183,33 +183,33 @@ class MultiHeadAttention(Layer):
         )
 
     def _split_heads(self, x: Any) -> Any:
-        """`[batch, T, heads * d]` to `[batch, T, heads, d]`."""
+        """Reshape `[batch, T, heads * d]` to `[batch, T, heads, d]`."""
         return ops.reshape(x, (*ops.shape(x)[:2], self.num_heads, x.shape[-1] // self.num_heads))
 
     def _scores(self, queries: Any, keys: Any, mask: Any) -> Any:
-        """Attention probabilities `[batch, heads, T, S]`, in float32 at least."""
+        """Return attention probabilities `[batch, heads, T, S]`, in float32 at least."""
         logits = ops.einsum("bthd,bshd->bhts", queries, keys)
         logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * self._scale
         if mask is not None:
-            logits = ops.where(mask, logits, HIDDEN)
+            logits = ops.where(mask, logits, MASKED_LOGIT)
         return ops.softmax(logits, axis=-1)
 
     def _keys_and_values(self, key: Any, value: Any, cache: Any, index: Any) -> tuple:
-        """Projected keys and values `[batch, S, heads, d]`, and the cache that now holds them."""
+        """Return projected keys and values `[batch, S, heads, d]`, and the updated cache."""
         if cache is None and index is not None:
             raise InputError(
                 f"cache_update_index={index} without a cache. Pass cache, zeros of shape "
                 "[batch, 2, length, num_heads, key_dim] to begin with, or leave the index out."
             )
         if cache is not None and index is None:
-            return *cached(cache, self.num_heads), cache
+            return *read_cache(cache, self.num_heads), cache
         keys = self._split_heads(self.key_dense(key))
         values = self._split_heads(self.value_dense(value))
         if cache is None:
             return keys, values, None
         _check_room(cache_length(cache), keys.shape[1], index)
-        cache = with_written(cache, keys, values, index)
-        return *cached(cache, self.num_heads), cache
+        cache = update_cache(cache, keys, values, index)
+        return *read_cache(cache, self.num_heads), cache
 
     def _scores_shape(self, arguments: Mapping[str, Any]) -> Any:
         (batch, length, _), cache = arguments["query"].shape, arguments.get("cache")
@@ -217,8 +217,8 @@ class MultiHeadAttention(Layer):
         return batch, self.num_heads, length, source
 
 
-def _beside(queries: Any, keys: Any) -> Any:
-    """Queries of the rows that share a row of keys, side by side as if they were of one row."""
+def _merge_rows_of_shared_keys(queries: Any, keys: Any) -> Any:
+    """Concatenate the queries of the rows that share one row of keys."""
     rows, shared = queries.shape[0], keys.shape[0]
     if rows == shared or None in (rows, shared):
         return queries

@@ -1,4 +1,4 @@
-"""A transformer block of any parts: attention, cross-attention, feed-forward, and norms."""
+"""Transformer block composed of attention, cross-attention, feed-forward and norms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORDERS = ("post", "pre")
 
 @keras.saving.register_keras_serializable(package="inarch")
 class Block(Layer):
-    """Parts one after another, each with a residual connection and a norm.
+    """Transformer block: sublayers in sequence, each with a residual connection and a norm.
 
     A residual is `norm(x + dropout(part(x)))` in the order `"post"` (Vaswani et al., 2017,
     arXiv:1706.03762) and `x + dropout(part(norm(x)))` in the order `"pre"` (Xiong et al., 2020,
@@ -84,7 +84,7 @@ class Block(Layer):
             super().set_argument(name, self._part(name, value) if is_part else value)
 
     def _part(self, name: str, layer: keras.layers.Layer, **options: Any) -> Any:
-        """The layer under a name of this block: itself if it is free and has it, or a copy."""
+        """Return the layer if it is unused and has this name already, else a copy that has it."""
         is_free = not layer.built and not getattr(layer, "in_block", True)
         if layer.name == name and is_free and not options:
             layer.in_block = True

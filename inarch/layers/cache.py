@@ -1,4 +1,4 @@
-"""Keys and values of tokens read before, in memory as attention reads them fastest.
+"""Key/value caches, in the memory order that attention reads fastest.
 
 A cache is a pair of tensors `[batch * heads, d, S]`, of keys and of values, with the heads of a row
 one after another. The sequence comes last, so that a step reads memory from end to end; with
@@ -20,7 +20,7 @@ def empty_cache(rows: int, length: int, heads: int, width: int, dtype: Any) -> t
     return keys, values
 
 
-def cache_of(keys: Any, values: Any) -> tuple[Any, Any]:
+def make_cache(keys: Any, values: Any) -> tuple[Any, Any]:
     """Return the cache that holds keys and values `[batch, S, heads, d]`."""
     keys, values = (_columns(x) for x in (keys, values))
     if keras.backend.backend() == "torch":
@@ -34,7 +34,7 @@ def is_pair(cache: Any) -> bool:
     return isinstance(cache, tuple | list)
 
 
-def cached(cache: Any, heads: int) -> tuple[Any, Any]:
+def read_cache(cache: Any, heads: int) -> tuple[Any, Any]:
     """Return the keys and values `[batch, S, heads, d]` that a cache holds."""
     if not is_pair(cache):
         return cache[:, 0], cache[:, 1]
@@ -50,7 +50,7 @@ def cache_length(cache: Any) -> Any:
     return cache[0].shape[-1] if is_pair(cache) else cache.shape[2]
 
 
-def with_written(cache: Any, keys: Any, values: Any, index: Any) -> Any:
+def update_cache(cache: Any, keys: Any, values: Any, index: Any) -> Any:
     """Return a cache with keys and values `[batch, T, heads, d]` from the index on."""
     if not is_pair(cache):
         return _written(cache, ops.stack((keys, values), axis=1), index, axis=2)
@@ -76,7 +76,7 @@ def select_rows(nest: Any, rows: int, indices: Any) -> Any:
 
 
 def _columns(x: Any) -> Any:
-    """`[batch, S, heads, d]` to `[batch * heads, d, S]`."""
+    """Transpose `[batch, S, heads, d]` to `[batch * heads, d, S]`."""
     batch, length, heads, width = x.shape
     return ops.reshape(ops.transpose(x, (0, 2, 3, 1)), (batch * heads, width, length))
 

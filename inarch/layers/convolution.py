@@ -10,7 +10,7 @@ ops: Any = keras.ops  # Typed, every result may be None.
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class CenteredConv1D(keras.layers.Conv1D):
+class SymmetricConv1D(keras.layers.Conv1D):
     """A convolution whose windows are centered on the inputs, whatever the stride.
 
     Zeros are put before and after the input alike, `(kernel_size - 1) / 2` of each, as torch's

@@ -1,4 +1,4 @@
-"""Attention that weighs what tokens say and how far apart they stand, each by itself."""
+"""Disentangled self-attention: separate products for contents and relative positions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.attend import HIDDEN
+from inarch.layers.dot_product_attention import MASKED_LOGIT
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
-from inarch.layers.mask import combine_masks, self_attention_mask, steps
-from inarch.layers.relative_position import rows_of_distances, table_span
+from inarch.layers.mask import combine_masks, position_range, self_attention_mask
+from inarch.layers.relative_position import distance_rows, table_span
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -101,7 +101,7 @@ class DisentangledSelfAttention(Layer):
         self._rows: Any = None
         if relative_embeddings_shape is not None:
             # The row for each distance, and for the farthest ones of all the others.
-            self._rows = rows_of_distances(self.bucket_size, self.max_relative_positions)
+            self._rows = distance_rows(self.bucket_size, self.max_relative_positions)
             if not self.share_keys and "c2p" in self.terms:
                 self.position_key_dense = self._dense("position_key", inputs_shape)
             if not self.share_keys and "p2c" in self.terms:
@@ -167,20 +167,20 @@ class DisentangledSelfAttention(Layer):
         return (outputs[0], {"scores": outputs[1]}) if scores else (outputs, {})
 
     def _split_heads(self, x: Any) -> Any:
-        """`[batch, length, heads * d]` to `[heads, batch, length, d]`."""
+        """Reshape `[batch, length, heads * d]` to `[heads, batch, length, d]`."""
         x = ops.reshape(x, (*ops.shape(x)[:2], self.num_heads, x.shape[-1] // self.num_heads))
         return ops.transpose(x, (2, 0, 1, 3))
 
     def _position_terms(self, queries: Any, keys: Any, embeddings: Any, training: Any) -> Any:
-        """What relative positions add to the scores, `[heads, batch, query, key]`; or 0."""
+        """Return the position terms of the scores, `[heads, batch, query, key]`, or 0."""
         if embeddings is None or not self.terms:
             return 0.0
         length = ops.shape(queries)[2]
         table = ops.expand_dims(self.position_dropout_layer(embeddings, training=training), 0)
-        first, last = self._reach(length)
+        first, last = self._table_range(length)
         table = table[:, first:last]
 
-        index = steps(length)
+        index = position_range(length)
         asking, asked = ops.expand_dims(index, 1), ops.expand_dims(index, 0)
         farthest = len(self._rows) // 2
         places = ops.clip(asking - asked, -farthest, farthest) + farthest
@@ -188,14 +188,14 @@ class DisentangledSelfAttention(Layer):
         added: Any = 0.0
         if "p2c" in self.terms:
             vectors = self._split_heads(self.position_query_dense(table))[:, 0] * self._scale
-            added = added + _looked_up(keys, vectors, asked, rows)
+            added = added + _gather_products(keys, vectors, asked, rows)
         if "c2p" in self.terms:
             vectors = self._split_heads(self.position_key_dense(table))[:, 0]
-            added = added + _looked_up(queries, vectors, asking, rows)
+            added = added + _gather_products(queries, vectors, asking, rows)
         return added
 
-    def _reach(self, length: Any) -> tuple[int, int]:
-        """The rows of the table that a sequence needs, where they are known and less than half."""
+    def _table_range(self, length: Any) -> tuple[int, int]:
+        """Return the range of table rows that a sequence uses, or all if that is at least half."""
         farthest = len(self._rows) // 2
         whole = 0, 2 * table_span(self.bucket_size, self.max_relative_positions)
         if not isinstance(length, int) or length > farthest:
@@ -206,7 +206,7 @@ class DisentangledSelfAttention(Layer):
 
 
 def _heads_first(mask: Any) -> Any:
-    """A mask of rank 2 to 4 as `[1 or heads, 1 or batch, T, S]`."""
+    """Return a mask of rank 2 to 4 as `[1 or heads, 1 or batch, T, S]`."""
     if mask is None:
         return None
     if len(mask.shape) == 4:
@@ -214,8 +214,8 @@ def _heads_first(mask: Any) -> Any:
     return ops.expand_dims(mask, (0, 1) if len(mask.shape) == 2 else 0)
 
 
-def _looked_up(x: Any, vectors: Any, tokens: Any, rows: Any) -> Any:
-    """For every pair of tokens, the product of one of them with the vector of their distance.
+def _gather_products(x: Any, vectors: Any, tokens: Any, rows: Any) -> Any:
+    """Return, for every pair of tokens, the product of one with the vector of their distance.
 
     Every token is multiplied with every vector first, once for all of its pairs.
 
@@ -238,7 +238,7 @@ def _looked_up(x: Any, vectors: Any, tokens: Any, rows: Any) -> Any:
 
 
 def _take(x: Any, indices: Any, axis: int) -> Any:
-    """`ops.take`; on torch without a squeeze that Keras adds, which ONNX runtimes refuse."""
+    """Call `ops.take`; on torch without the squeeze Keras adds, which ONNX runtimes refuse."""
     if keras.backend.backend() != "torch":
         return ops.take(x, indices, axis=axis)
     import torch
@@ -248,8 +248,8 @@ def _take(x: Any, indices: Any, axis: int) -> Any:
 
 
 def _softmax(logits: Any, mask: Any) -> Any:
-    """Probabilities over the last axis, in float32 at least."""
+    """Return probabilities over the last axis, in float32 at least."""
     logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
     if mask is not None:
-        logits = ops.where(mask, logits, HIDDEN)
+        logits = ops.where(mask, logits, MASKED_LOGIT)
     return ops.softmax(logits, axis=-1)

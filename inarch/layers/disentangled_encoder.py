@@ -1,4 +1,4 @@
-"""Transformer encoder layer with disentangled attention, and the convolution beside the first."""
+"""DeBERTa's encoder layer, and the convolution whose output is added to that of the first."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class DisentangledAttentionEncoder(Block):
     Call arguments:
         inputs: float `[batch, length, dim]`.
         relative_embeddings: float `[rows, dim]`, what `RelativeEmbedding` gives, or `None`.
-        padding_mask: int or bool `[batch, length]` of sequence numbers: 0 for padding, 1 for
+        padding_mask: int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
             tokens, 2, 3, ... for further packed sequences. `None` takes the implicit Keras mask.
         attention_mask: bool or int `[batch, length, length]` or `[batch, 1, length, length]`,
             true where a token may see another; narrows `padding_mask` further.
@@ -104,8 +104,8 @@ class DisentangledAttentionEncoder(Block):
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class NeighbourConvolution(Layer):
-    """What a convolution over neighbouring tokens gives, added to another path and normalised.
+class ConvResidual(Layer):
+    """Residual convolution over neighboring tokens, added to another layer's output and normalized.
 
     `norm(residual + activation(dropout(convolution(inputs))))`. Neighbours are tokens of the same
     sequence; padding and what is packed beside it count as zeros, as beyond the ends.
@@ -117,13 +117,13 @@ class NeighbourConvolution(Layer):
         inner_activation: a name or a function (`get_activation`).
         groups: parts of the width that are convolved each by itself.
         dropout: rate of dropout before the activation.
-        layer_norm_epsilon: added to the variance in layer normalisation.
+        layer_norm_epsilon: added to the variance in layer normalization.
         kernel_initializer: of the kernel.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
         residual: float `[batch, length, dim]`, what the result is added to.
-        padding_mask: int or bool `[batch, length]` of sequence numbers, or `None`.
+        padding_mask: int or bool `[batch, length]` of sequence ids, or `None`.
 
     Returns:
         float `[batch, length, dim]`.

@@ -1,4 +1,4 @@
-"""Tokens and positions to vectors."""
+"""Token and position embeddings."""
 
 from numbers import Integral
 from typing import Any
@@ -26,7 +26,7 @@ class PositionEmbedding(Layer):
         inputs: float `[..., length, dim]`, read for its shape alone.
         start_index: position of the first token, for decoding step by step.
         positions: int `[length]` or `[batch, length]`, used in place of `start_index`.
-        padding_mask: int or bool `[batch, length]` of sequence numbers (see `inarch.layers.mask`);
+        padding_mask: int or bool `[batch, length]` of sequence ids (see `inarch.layers.mask`);
             positions restart with every packed sequence. Not needed where rows hold one sequence.
 
     Returns:
@@ -98,7 +98,7 @@ class TokenAndPositionEmbedding(Layer):
         inputs: int `[batch, length]`, token ids.
         start_index: position of the first token, for decoding step by step.
         positions: int `[length]` or `[batch, length]`, used as they are.
-        padding_mask: int or bool `[batch, length]` of sequence numbers (see `inarch.layers.mask`);
+        padding_mask: int or bool `[batch, length]` of sequence ids (see `inarch.layers.mask`);
             positions restart with every packed sequence. Not needed where rows hold one sequence.
 
     Returns:

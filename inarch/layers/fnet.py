@@ -1,4 +1,4 @@
-"""FNet's encoder layer."""
+"""Fourier mixing, and FNet's encoder layer of it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -92,7 +92,7 @@ class FNetEncoder(Block):
 
 
 def fourier_mixing(x: Any) -> Any:
-    """The real part of the discrete Fourier transform over both length and width.
+    """Return the real part of the discrete Fourier transform over both length and width.
 
     The sum of all positions and features is among the results, so they may be as large as length
     times width.

@@ -14,18 +14,18 @@ ops: Any = keras.ops  # Typed, every result may be None.
 
 @keras.saving.register_keras_serializable(package="inarch")
 class MaskedLMHead(Layer):
-    """Scores of every word of the vocabulary at masked positions, or at all.
+    """Masked-LM head: logits over the vocabulary at masked positions, or at all.
 
-    A dense `transform`, its normalisation, then the vocabulary: through the token embedding's
+    A dense `transform`, its normalization, then the vocabulary: through the token embedding's
     own table (Press & Wolf, 2017, arXiv:1608.05859) or a kernel, plus a bias.
 
     Args:
-        vocabulary_size: number of words; may be left out if `token_embedding` is given.
+        vocabulary_size: size of the vocabulary; may be left out if `token_embedding` is given.
         token_embedding: `keras.layers.ReversibleEmbedding` whose table is used; `None` makes a
             kernel of the head's own.
         intermediate_activation: of `transform`; a name or a function (`get_activation`).
         activation: of the result; `None` gives logits.
-        layer_norm_epsilon: added to the variance in layer normalisation.
+        layer_norm_epsilon: added to the variance in layer normalization.
         kernel_initializer: of the kernels.
         bias_initializer: of the biases.
         intermediate_dim: width of `transform`; `None` is that of `token_embedding`, or of the

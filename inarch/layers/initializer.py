@@ -1,4 +1,4 @@
-"""Initial values: the sinusoidal position table, and initialisers that don't repeat themselves."""
+"""Initializers: the sinusoidal position table, and copies with seeds of their own."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from inarch.errors import InputError
 
 
 def wavelengths(dim: int, max_wavelength: float) -> np.ndarray:
-    """Wavelengths over 2 pi of the columns, float64 `[dim]`; a sine and a cosine share each.
+    """Return the columns' wavelengths over 2 pi, float64 `[dim]`; sine and cosine share each.
 
     Source: Vaswani et al., 2017, arXiv:1706.03762, section 3.5.
     """
@@ -19,7 +19,7 @@ def wavelengths(dim: int, max_wavelength: float) -> np.ndarray:
 
 @keras.saving.register_keras_serializable(package="inarch")
 class SinePositions(keras.initializers.Initializer):
-    """A table `[length, dim]` of sinusoidal positions: sine in even columns, cosine in odd ones.
+    """Sinusoidal position table `[length, dim]`: sine in even columns, cosine in odd ones.
 
     The angle at position `p` and column `j` is `p / max_wavelength ** (2 * (j // 2) / dim)`,
     computed in float64 (Vaswani et al., 2017, arXiv:1706.03762; DistilBERT's
@@ -52,9 +52,9 @@ class SinePositions(keras.initializers.Initializer):
 
 
 def fresh_initializer(initializer: Any) -> Any:
-    """A copy of an initialiser that draws numbers of its own.
+    """Return a copy of an initializer with a seed of its own.
 
-    An unseeded Keras initialiser keeps one hidden seed, so that two kernels of a shape that share
+    An unseeded Keras initializer keeps one hidden seed, so that two kernels of a shape that share
     it would start equal.
     """
     if isinstance(initializer, keras.initializers.Initializer):

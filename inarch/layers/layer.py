@@ -1,4 +1,4 @@
-"""A layer whose signature is its config."""
+"""Base class of layers, whose constructor signature is their config."""
 
 from __future__ import annotations
 

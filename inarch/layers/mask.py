@@ -1,8 +1,9 @@
-"""Who sees whom, and where a token stands, from masks that carry sequence numbers.
+"""Attention masks and positions from padding masks that carry sequence ids.
 
 A `padding_mask` is int or bool `[batch, length]`: 0 for padding, 1 for tokens, and 2, 3, ... for
-the tokens of further sequences packed into the same row. A token sees those of its own number.
-Pads see pads, so a row of nothing but padding stays finite.
+the tokens of further sequences packed into the same row. The number is the token's sequence id, and
+a token attends to the tokens of its own sequence only. Pads attend to pads, so a row of padding
+alone stays finite.
 """
 
 from functools import reduce
@@ -20,7 +21,7 @@ ops: Any = keras.ops  # Typed, every result may be None.
 
 
 def padding_mask_of(inputs: Any, padding_mask: Any = None) -> Any:
-    """The given mask, else the implicit Keras mask of `inputs`: int32 `[batch, length]` or `None`.
+    """Return the given mask, else the implicit Keras mask: int32 `[batch, length]` or `None`.
 
     Raises:
         InputError: the mask isn't of rank 2.
@@ -37,57 +38,58 @@ def padding_mask_of(inputs: Any, padding_mask: Any = None) -> Any:
 
 
 def sequence_positions(padding_mask: Any) -> Any:
-    """The position of each token in its own sequence.
+    """Return the position of each token in its own sequence.
 
-    Tokens numbered 0 or 1 keep their index in the row, so that left padding shifts positions as it
-    does in the published models. Tokens numbered 2 and up count from the first of their number.
+    Tokens with ids 0 or 1 keep their index in the row, so that left padding shifts positions as it
+    does in the published models. Those with ids 2 and up count from the first of their sequence.
 
     Args:
-        padding_mask: int or bool `[batch, length]`, sequence numbers.
+        padding_mask: int or bool `[batch, length]`, sequence ids.
 
     Returns:
         int32 `[batch, length]`.
     """
-    numbers = ops.cast(padding_mask, "int32")
-    index = steps(ops.shape(numbers)[1])
-    # argmax gives the first of equal values: the first index that has the token's number.
-    first = ops.argmax(ops.cast(same_sequence(numbers, numbers), "int32"), axis=-1)
-    return index - ops.where(numbers > 1, ops.cast(first, "int32"), 0)
+    sequence_ids = ops.cast(padding_mask, "int32")
+    index = position_range(ops.shape(sequence_ids)[1])
+    # argmax gives the first of equal values: the first index that has the token's sequence id.
+    first = ops.argmax(ops.cast(same_sequence(sequence_ids, sequence_ids), "int32"), axis=-1)
+    return index - ops.where(sequence_ids > 1, ops.cast(first, "int32"), 0)
 
 
 def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
-    """The position of each token, counted from `padding_id + 1` on; that of padding is its id.
+    """Return positions that count from `padding_id + 1`; padding has the position `padding_id`.
 
-    Padding is what has the id `padding_id`, wherever it stands, so left padding shifts nothing.
-    Sequences packed into a row are counted each by itself.
+    Every token with the id `padding_id` is padding, wherever it is in the row, so left padding
+    shifts no position. Each sequence packed into a row is counted by itself.
 
     Source: facebookresearch/fairseq, fairseq/utils.py, make_positions.
 
     Args:
         token_ids: int `[batch, length]`.
-        padding_mask: int or bool `[batch, length]`, sequence numbers.
+        padding_mask: int or bool `[batch, length]`, sequence ids.
 
     Returns:
         int32 `[batch, length]`.
     """
     counted = ops.cast(ops.not_equal(token_ids, padding_id), "int32")
-    # Tokens numbered 0 or 1 are one row, as the original sees it; 2 and up begin anew.
-    numbers = ops.maximum(ops.cast(padding_mask, "int32"), 1)
-    index = steps(ops.shape(numbers)[1])
-    # As a sum over pairs, and not by a lookup: that would fix the length of an exported graph.
+    # Ids 0 and 1 are one sequence, as in the reference; each further id starts a new one.
+    sequence_ids = ops.maximum(ops.cast(padding_mask, "int32"), 1)
+    index = position_range(ops.shape(sequence_ids)[1])
+    # A sum over pairs instead of a lookup, which would fix the length of an exported graph.
     earlier = ops.logical_and(
-        same_sequence(numbers, numbers), ops.expand_dims(index, 1) >= ops.expand_dims(index, 0)
+        same_sequence(sequence_ids, sequence_ids),
+        ops.expand_dims(index, 1) >= ops.expand_dims(index, 0),
     )
     place = ops.sum(ops.cast(earlier, "int32") * ops.expand_dims(counted, 1), axis=-1)
     return ops.cast(place, "int32") * counted + padding_id
 
 
 def same_sequence(queries: Any, keys: Any) -> Any:
-    """Which query is of the same sequence as which key.
+    """Return the mask of queries and keys that belong to the same sequence.
 
     Args:
-        queries: int32 `[batch, T]`, sequence numbers; `None` if all are tokens of one sequence.
-        keys: int32 `[batch, S]`, sequence numbers, or `None`.
+        queries: int32 `[batch, T]`, sequence ids; `None` if all are tokens of one sequence.
+        keys: int32 `[batch, S]`, sequence ids, or `None`.
 
     Returns:
         bool `[batch, T, S]`; `[batch, 1, S]` if `queries` is `None`; `None` if `keys` is.
@@ -99,18 +101,18 @@ def same_sequence(queries: Any, keys: Any) -> Any:
     return ops.equal(ops.expand_dims(queries, 2), ops.expand_dims(keys, 1))
 
 
-def steps(length: Any, start: Any = 0) -> Any:
-    """int32 `[length]`: the indices from `start` on."""
+def position_range(length: Any, start: Any = 0) -> Any:
+    """Return the indices from `start` on, int32 `[length]`."""
     return ops.arange(length, dtype="int32") + ops.cast(start, "int32")
 
 
 def causal_mask(target_length: Any, source_length: Any, start: Any = 0) -> Any:
-    """bool `[T, S]`: query `i`, which stands at `start + i`, sees keys up to itself."""
-    return ops.expand_dims(steps(target_length, start), 1) >= steps(source_length)
+    """Return bool `[T, S]`: query `i`, at position `start + i`, attends to keys up to itself."""
+    return ops.expand_dims(position_range(target_length, start), 1) >= position_range(source_length)
 
 
 def combine_masks(*masks: Any) -> Any:
-    """Logical AND of the masks that aren't `None`, or `None` if none is left.
+    """Return the logical AND of the masks that aren't `None`, or `None` if none is left.
 
     Args:
         masks: bool or int, `[T, S]`, `[batch, T, S]` or `[batch, heads or 1, T, S]`.
@@ -134,40 +136,40 @@ def combine_masks(*masks: Any) -> Any:
 
 
 def self_attention_mask(padding_mask: Any = None, attention_mask: Any = None) -> Any:
-    """Which token sees which in self-attention.
+    """Return the mask of self-attention.
 
     Args:
-        padding_mask: int or bool `[batch, T]`, sequence numbers, or `None`.
+        padding_mask: int or bool `[batch, T]`, sequence ids, or `None`.
         attention_mask: bool or int `[batch, T, T]` or `[batch, 1, T, T]`, or `None`.
 
     Returns:
         bool `[batch, T, T]` (of rank 4 if `attention_mask` is), or `None` if neither is given.
     """
-    numbers = None if padding_mask is None else ops.cast(padding_mask, "int32")
-    return combine_masks(same_sequence(numbers, numbers), attention_mask)
+    ids = None if padding_mask is None else ops.cast(padding_mask, "int32")
+    return combine_masks(same_sequence(ids, ids), attention_mask)
 
 
 def decoder_masks(
     inputs: Any,
     padding_mask: Any,
     attention_mask: Any,
-    encoder_numbers: Any,
+    encoder_sequence_ids: Any,
     encoder_attention_mask: Any,
     cache: Any,
     start: Any,
     causal: bool,
 ) -> tuple[Any, Any]:
-    """Which key a decoder's token sees in self-attention, and which in cross-attention.
+    """Return the masks of a decoder's self-attention and cross-attention.
 
     Args:
         inputs: float `[batch, T, dim]`, the decoder's tokens of this call.
-        padding_mask: sequence numbers of the keys of self-attention, `[batch, S]`, or `None`.
+        padding_mask: sequence ids of the keys of self-attention, `[batch, S]`, or `None`.
         attention_mask: bool or int `[batch, T, S]`, or `None`.
-        encoder_numbers: int32 sequence numbers of the encoder, or `None`.
+        encoder_sequence_ids: int32 sequence ids of the encoder, or `None`.
         encoder_attention_mask: bool or int `[batch, T, encoder length]`, or `None`.
         cache: keys and values of S tokens; `None` makes the keys those of `inputs`.
         start: index of the first of `inputs` among the keys; `None` is 0.
-        causal: whether tokens see none of those after them.
+        causal: whether tokens attend to none of those after them.
 
     Returns:
         bool `[batch, T, S]` and `[batch, T, encoder length]`, or what broadcasts to it, or `None`.
@@ -181,7 +183,7 @@ def decoder_masks(
             queries = keys = None  # An implicit mask of new tokens says nothing of earlier ones.
         else:
             _check_covers_cache(keys, cache)
-            queries = ops.take(keys, steps(length, start), axis=1)
+            queries = ops.take(keys, position_range(length, start), axis=1)
 
     return (
         combine_masks(
@@ -189,7 +191,7 @@ def decoder_masks(
             same_sequence(queries, keys),
             attention_mask,
         ),
-        combine_masks(same_sequence(queries, encoder_numbers), encoder_attention_mask),
+        combine_masks(same_sequence(queries, encoder_sequence_ids), encoder_attention_mask),
     )
 
 

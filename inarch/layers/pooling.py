@@ -1,4 +1,4 @@
-"""From a vector per token to one per sequence."""
+"""Pooling of token vectors to one vector per sequence."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoke
 
 
 def pooling_modes(modes: str | Sequence[str]) -> tuple[str, ...]:
-    """One mode or several as a tuple, each one known.
+    """Return one mode or several as a tuple, checked.
 
     Raises:
         InputTypeError: neither a string nor several.
@@ -32,7 +32,7 @@ def pooling_modes(modes: str | Sequence[str]) -> tuple[str, ...]:
 
 @keras.saving.register_keras_serializable(package="inarch")
 class SequencePooling(Layer):
-    """Pools the tokens that aren't padding; several modes are concatenated.
+    """Pooling over the tokens that aren't padding; several modes are concatenated.
 
     Source: sentence-transformers, modules/pooling.py.
 

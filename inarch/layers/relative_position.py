@@ -1,4 +1,4 @@
-"""Relative positions: a table of them, and which row stands for which distance of two tokens."""
+"""Table of relative positions, and the row of the table for each distance of two tokens."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions:
     )
 
 
-def rows_of_distances(bucket_size: int, max_relative_positions: int) -> np.ndarray:
-    """The row of the table for each distance from `-n` to `n`; beyond, rows repeat.
+def distance_rows(bucket_size: int, max_relative_positions: int) -> np.ndarray:
+    """Return the table row for each distance from `-n` to `n`; beyond, rows repeat.
 
     Args:
         bucket_size: buckets of each sign; below 1, a distance is its own bucket.
@@ -124,12 +124,12 @@ def rows_of_distances(bucket_size: int, max_relative_positions: int) -> np.ndarr
 
 
 def table_span(bucket_size: int, max_relative_positions: int) -> int:
-    """Half the rows of the table: those for distances from 0 on."""
+    """Return the number of rows for distances from 0 on: half of the table."""
     return bucket_size if bucket_size > 0 else max_relative_positions
 
 
 def _log(values: np.ndarray | np.float32) -> np.ndarray:
-    """The float32 nearest to the logarithm, which NumPy's own in float32 isn't everywhere."""
+    """Return the float32 nearest to the logarithm; NumPy's float32 one isn't everywhere."""
     return np.log(values.astype("float64")).astype("float32")
 
 

@@ -13,7 +13,7 @@ from inarch.layers.mask import decoder_masks, padding_mask_of
 
 
 class TransformerLayer(Block):
-    """A block by the sizes of its parts.
+    """Transformer block given by the sizes of its sublayers.
 
     Args:
         intermediate_dim: width between the two feed-forward projections.
@@ -70,7 +70,7 @@ class TransformerLayer(Block):
         )
 
     def make_attention(self, name: str) -> MultiHeadAttention:
-        """Return attention as the arguments say."""
+        """Return an attention layer with the arguments of this block."""
         rate = self.dropout if self.attention_dropout is None else self.attention_dropout
         return MultiHeadAttention(
             self.num_heads,
@@ -95,7 +95,7 @@ class TransformerEncoder(TransformerLayer):
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
-        padding_mask: int or bool `[batch, length]` of sequence numbers: 0 for padding, 1 for
+        padding_mask: int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
             tokens, 2, 3, ... for further packed sequences. `None` takes the implicit Keras mask.
         attention_mask: bool or int `[batch, length, length]` or `[batch, 1, length, length]`,
             true where a token may see another; narrows `padding_mask` further.
@@ -137,10 +137,10 @@ class TransformerDecoder(TransformerLayer):
         decoder_sequence: float `[batch, T, dim]`.
         encoder_sequence: float `[batch, S, encoder dim]`, or `None` in a decoder-only model, and
             where a full `cross_attention_cache` stands for it.
-        decoder_padding_mask: int or bool sequence numbers, `[batch, T]`, or `[batch, length of the
+        decoder_padding_mask: int or bool sequence ids, `[batch, T]`, or `[batch, length of the
             cache]` with a cache. `None` takes the implicit Keras mask.
         decoder_attention_mask: bool or int `[batch, T, T or length of the cache]`.
-        encoder_padding_mask: int or bool sequence numbers `[batch, S]`. Given both padding masks,
+        encoder_padding_mask: int or bool sequence ids `[batch, S]`. Given both padding masks,
             a token sees the encoder's tokens of its own number.
         encoder_attention_mask: bool or int `[batch, T, S]`.
         self_attention_cache: a pair of float `[batch * num_heads, dim of a head, length]` (see
@@ -209,10 +209,10 @@ class TransformerDecoder(TransformerLayer):
         x, found = outputs
         return x, *(part["cache"] for part in found.values())
 
-    def cross_attention_cache_of(self, encoder_sequence: Any) -> Any:
+    def make_cross_attention_cache(self, encoder_sequence: Any) -> Any:
         """Return a cross-attention cache that is full, to be used as it is in every call."""
         attention: Any = self.cross_attention
-        return attention.cache_of(encoder_sequence)
+        return attention.make_cache(encoder_sequence)
 
     def _check_call(self, encoder_sequence: Any, self_cache: Any, cross_cache: Any) -> None:
         built_with = self.cross_attention is not None
@@ -245,7 +245,7 @@ class TransformerDecoder(TransformerLayer):
 
         Args:
             decoder_sequence: float `[batch, T, dim]`.
-            cross_attention_cache: a full one, of length S (see `cross_attention_cache_of`).
+            cross_attention_cache: a full one, of length S (see `make_cross_attention_cache`).
 
         Returns:
             float `[batch, T, dim]`, and the cross-attention's probabilities

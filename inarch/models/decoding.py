@@ -48,7 +48,7 @@ class StackDecoder:
 
     def context_of(self, encoder_sequence: Any) -> Any:
         """The context of `[rows, S, dim]`: for each layer a cache of cross-attention."""
-        return tuple(layer.cross_attention_cache_of(encoder_sequence) for layer in self.layers)
+        return tuple(layer.make_cross_attention_cache(encoder_sequence) for layer in self.layers)
 
     def start(self, rows: int, length: int) -> Any:
         return tuple(

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from inarch.layers import MultiHeadAttention
-from inarch.layers import attend as attending
+from inarch.layers import dot_product_attention as kernels
 from inarch.layers.cache import empty_cache
 
 
@@ -178,7 +178,7 @@ def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, length):
 
 def test_the_cache_of_a_source_serves_in_its_place(perturb, normal):
     layer, x, source = attention(perturb), normal(4, 3, 8), normal(2, 5, 8, seed=1)
-    cache = layer.cache_of(ops.convert_to_tensor(source))
+    cache = layer.make_cache(ops.convert_to_tensor(source))
     expected = array(layer(x, np.repeat(source, 2, axis=0)))
     output, same = layer(x, np.zeros((4, 1, 8), "float32"), cache=cache)
     np.testing.assert_allclose(array(output), expected, atol=2e-6)
@@ -222,11 +222,13 @@ def test_half_precision_is_near_single(perturb, normal, compiled, policy, return
 
 @pytest.mark.parametrize("pairs", [0, 256 * 256])
 def test_float16_is_at_least_as_exact_as_its_own_rounding(normal, compiled, monkeypatch, pairs):
-    monkeypatch.setattr(attending, "MANY_PAIRS", pairs)
+    monkeypatch.setattr(kernels, "MANY_PAIRS", pairs)
     rounded = [normal(2, 5, 3, 4, seed=seed).astype("float16") for seed in range(3)]
 
     def attended(*inputs):
-        return attending.attend(*inputs, ops.convert_to_tensor(causal(5))[None, None], 0.5)
+        return kernels.dot_product_attention(
+            *inputs, ops.convert_to_tensor(causal(5))[None, None], 0.5
+        )
 
     half = array(compiled(attended)(*map(ops.convert_to_tensor, rounded)))
     exact = array(compiled(attended)(*(ops.cast(x, "float32") for x in rounded)))

@@ -59,7 +59,7 @@ def test_a_block_with_cross_attention_is_a_decoder_layer(normal, perturb):
     block.set_weights(named.get_weights())
     np.testing.assert_array_equal(array(block(x, context=context)), array(named(x, source)))
 
-    caches = [empty_cache(2, 4, 2, 4, "float32"), named.cross_attention_cache_of(source)]
+    caches = [empty_cache(2, 4, 2, 4, "float32"), named.make_cross_attention_cache(source)]
     context |= {"cache": caches[0], "cache_index": np.int32(0), "cross": {"cache": caches[1]}}
     y, found = block(x, context=context)
     np.testing.assert_allclose(array(y), array(named(x, source)), rtol=1e-5, atol=1e-5)

@@ -7,12 +7,12 @@ from keras import ops
 
 from inarch.errors import InputError
 from inarch.layers import (
+    ConvResidual,
     DisentangledAttentionEncoder,
     DisentangledSelfAttention,
-    NeighbourConvolution,
     RelativeEmbedding,
 )
-from inarch.layers.relative_position import rows_of_distances
+from inarch.layers.relative_position import distance_rows
 
 BUCKETS, LONGEST, ROWS = 6, 20, 12
 
@@ -43,7 +43,7 @@ def expected(layer, x, table, mask):
     q, k, v = (project(d, x) for d in (layer.query_dense, layer.key_dense, layer.value_dense))
     logits = np.einsum("bthd,bshd->bhts", q, k)
     if table is not None:
-        rows = rows_of_distances(layer.bucket_size, layer.max_relative_positions)
+        rows = distance_rows(layer.bucket_size, layer.max_relative_positions)
         middle, length = len(rows) // 2, x.shape[1]
         distance = np.arange(length)[:, None] - np.arange(length)
         row = rows[np.clip(distance, -middle, middle) + middle]
@@ -91,7 +91,7 @@ def test_without_relative_embeddings_the_terms_count_in_the_scale_alone(perturb,
 def test_only_rows_that_the_length_reaches_matter(perturb, normal, length):
     layer = attention(perturb)
     x, table = normal(1, length, 8), normal(ROWS, 8, seed=1)
-    rows = rows_of_distances(BUCKETS, LONGEST)
+    rows = distance_rows(BUCKETS, LONGEST)
     middle = len(rows) // 2
     reached = np.unique(rows[max(middle - length + 1, 0) : middle + length])
     other = table + np.where(np.isin(np.arange(ROWS), reached), 0, 9)[:, None]
@@ -124,7 +124,7 @@ def model_of(**options):
     x = DisentangledAttentionEncoder(
         12, 2, max_relative_positions=LONGEST, bucket_size=BUCKETS, **options
     )(inputs, table, padding_mask=mask)
-    x = NeighbourConvolution(3, "gelu", 2)(inputs, x, padding_mask=mask)
+    x = ConvResidual(3, "gelu", 2)(inputs, x, padding_mask=mask)
     return keras.Model([inputs, mask], x)
 
 
@@ -158,7 +158,7 @@ def test_a_step_of_training_changes_the_table(perturb, normal, train):
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_a_token_is_convolved_with_its_own_sequence_alone(perturb, normal, size, groups):
-    layer = NeighbourConvolution(size, "tanh", groups)
+    layer = ConvResidual(size, "tanh", groups)
     layer.build((None, None, 8), (None, None, 8))
     perturb(layer)
     x, residual = normal(1, 9, 8), normal(1, 9, 8, seed=1)
@@ -174,12 +174,12 @@ def test_a_token_is_convolved_with_its_own_sequence_alone(perturb, normal, size,
     [
         (lambda: DisentangledSelfAttention(2, position_terms="p2p"), "'p2p'"),
         (lambda: DisentangledSelfAttention(3).build((None, None, 8)), "num_heads=3"),
-        (lambda: rows_of_distances(3, 20), "bucket_size=3 is too small.*Pass 4 or more, or 0"),
-        (lambda: rows_of_distances(8, 5), "max_relative_positions=5 .*bucket_size=8.*more than 5"),
-        (lambda: rows_of_distances(256, 2), "bucket_size=256 is too large.*Pass a smaller"),
+        (lambda: distance_rows(3, 20), "bucket_size=3 is too small.*Pass 4 or more, or 0"),
+        (lambda: distance_rows(8, 5), "max_relative_positions=5 .*bucket_size=8.*more than 5"),
+        (lambda: distance_rows(256, 2), "bucket_size=256 is too large.*Pass a smaller"),
         (lambda: DisentangledAttentionEncoder(4, 2, use_bias=False), "use_bias=False"),
-        (lambda: NeighbourConvolution(2), "kernel_size=2"),
-        (lambda: NeighbourConvolution(3, groups=3).build((None, None, 8)), "groups=3"),
+        (lambda: ConvResidual(2), "kernel_size=2"),
+        (lambda: ConvResidual(3, groups=3).build((None, None, 8)), "groups=3"),
     ],
 )  # fmt: skip
 def test_what_makes_no_layer_is_refused_by_name(make, match):

@@ -95,7 +95,7 @@ EXAMPLES = {
     "Block": (
         layers.MultiHeadAttention(2), layers.FeedForward(8), keras.layers.LayerNormalization()
     ),
-    "CenteredConv1D": (4, 3),
+    "SymmetricConv1D": (4, 3),
     "DisentangledAttentionEncoder": (8, 2),
     "DisentangledSelfAttention": (2,),
     "FNetEncoder": (8,),

@@ -1,4 +1,4 @@
-"""Masks that carry sequence numbers."""
+"""Masks that carry sequence ids."""
 
 import keras
 import numpy as np

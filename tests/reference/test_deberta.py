@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import WeightMapError
-from inarch.layers.relative_position import rows_of_distances
+from inarch.layers.relative_position import distance_rows
 from inarch.models.backbone import Backbone
 from inarch.tasks import MaskedLM
 
@@ -23,7 +23,7 @@ def test_every_distance_has_the_originals_row(bucket_size, longest):
 
     if longest - 1 <= bucket_size // 2:
         pytest.skip("no logarithmic buckets")
-    rows = rows_of_distances(bucket_size, longest)
+    rows = distance_rows(bucket_size, longest)
     farthest = len(rows) // 2
     distances = torch.arange(-farthest, farthest + 1)
     theirs = make_log_bucket_position(distances, bucket_size, longest).to(torch.long) + bucket_size

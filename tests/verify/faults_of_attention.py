@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from inarch.layers import DisentangledSelfAttention
-from inarch.layers.relative_position import rows_of_distances
+from inarch.layers.relative_position import distance_rows
 
 from .fault import (
     NEVER_CALLED,
@@ -101,7 +101,7 @@ def located(
 
 
 def rows_of(layer: Any, distances: Any) -> Any:
-    found = rows_of_distances(layer.bucket_size, layer.max_relative_positions)
+    found = distance_rows(layer.bucket_size, layer.max_relative_positions)
     return found[np.clip(distances + len(found) // 2, 0, len(found) - 1)]
 
 

@@ -119,8 +119,8 @@ def test_attention_gives_its_probabilities_without_being_called_twice(golden):
     for key, scores in values.items():
         if key[2] == "attention":
             np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-5)
-    attending = {layer for layer, _, port in values if port == "attention"}
-    assert attending == {layer for layer, _, _ in values if layer.endswith("attention")}
+    kernels = {layer for layer, _, port in values if port == "attention"}
+    assert kernels == {layer for layer, _, _ in values if layer.endswith("attention")}
     # A layer that the original itself runs twice, on tokens and on positions, is none of these.
     again = {port.key[:2] for port in golden.runs[""].ports if port.key[1]}
     assert {(layer, call) for layer, call, _ in values if call} == again

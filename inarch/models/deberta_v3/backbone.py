@@ -88,7 +88,7 @@ class DebertaV3Backbone(Backbone):
             )(x, relative, padding_mask=mask)  # fmt: skip
             if i == 0 and conv_kernel_size > 0:
                 options = (conv_kernel_size, conv_activation, conv_groups, dropout, epsilon, normal)
-                layer = layers.NeighbourConvolution(*options, name="convolution")
+                layer = layers.ConvResidual(*options, name="convolution")
                 x = layer(embeddings, x, padding_mask=mask)
         super().__init__(inputs=inputs, outputs={"sequence_output": x}, **kwargs)
 

@@ -6,8 +6,8 @@ import keras
 from keras.layers import Activation, Add, Dense, Dropout, LayerNormalization
 
 from inarch.layers import (
-    CenteredConv1D,
     PositionEmbedding,
+    SymmetricConv1D,
     TokenAndPositionEmbedding,
     TransformerDecoder,
     TransformerEncoder,
@@ -75,7 +75,7 @@ class WhisperBackbone(Backbone):
 
         x = features
         for number, stride in ((1, 1), (2, 2)):
-            convolution = CenteredConv1D(hidden_dim, 3, stride, name=f"encoder_conv_{number}")
+            convolution = SymmetricConv1D(hidden_dim, 3, stride, name=f"encoder_conv_{number}")
             x = Activation("gelu", name=f"encoder_gelu_{number}")(convolution(x))
         # Stored rather than computed: a checkpoint in 16 bits has the sines as it rounded them.
         positions = PositionEmbedding(

@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 
 from inarch.layers import DisentangledSelfAttention
-from inarch.layers.relative_position import rows_of_distances, table_span
+from inarch.layers.relative_position import distance_rows, table_span
 from inarch.verify.doctor.attention import Variant, explained, split, variants_of
 from inarch.verify.doctor.case import Case
 
@@ -23,7 +23,7 @@ Rows = Callable[[DisentangledSelfAttention, np.ndarray], np.ndarray]
 
 
 def usual(layer: DisentangledSelfAttention, distances: np.ndarray) -> np.ndarray:
-    rows = rows_of_distances(layer.bucket_size, layer.max_relative_positions)
+    rows = distance_rows(layer.bucket_size, layer.max_relative_positions)
     return rows[np.clip(distances + len(rows) // 2, 0, len(rows) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""The products of attention in the order that is quickest."""
+"""Dot-product attention with the fastest kernel for backend and shape."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from inarch.backend import runs_on_cpu
 ops: Any = keras.ops  # Typed, every result may be None.
 
 # Finite, so that a row that may see nothing averages over all instead of dividing 0 by 0.
-HIDDEN = -1e30
+MASKED_LOGIT = -1e30
 
 # From this many pairs of tokens on, XLA on a CPU takes several times as long over all heads
 # together as over one after another, whose probabilities fit into the cache of a core.
@@ -19,8 +19,8 @@ MANY_PAIRS = 256 * 256
 FEW_QUERIES = 8
 
 
-def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
-    """Scaled dot-product attention, on JAX on a CPU in the order that suits the shape.
+def dot_product_attention(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
+    """Return scaled dot-product attention; on a CPU with the kernel that suits the shape.
 
     Args:
         queries: float `[batch, T, heads, d]`.
@@ -39,8 +39,8 @@ def attend(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
     return ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
 
 
-def attend_cache(queries: Any, cache: Any, mask: Any, scale: float) -> Any:
-    """Scaled dot-product attention over a cache as it lies in memory.
+def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float) -> Any:
+    """Return scaled dot-product attention over a cache, without a transpose of it.
 
     Args:
         queries: float `[batch, T, heads, d]`.
@@ -57,7 +57,9 @@ def attend_cache(queries: Any, cache: Any, mask: Any, scale: float) -> Any:
     logits = _exact_product(rows, keys) * scale
     if mask is not None:
         shape = (batch, heads, length, keys.shape[-1])
-        logits = ops.reshape(ops.where(mask, ops.reshape(logits, shape), HIDDEN), logits.shape)
+        logits = ops.reshape(
+            ops.where(mask, ops.reshape(logits, shape), MASKED_LOGIT), logits.shape
+        )
     weights = ops.cast(ops.softmax(logits, axis=-1), values.dtype)
     attended = _exact_product(weights, ops.swapaxes(values, 1, 2))
     attended = ops.reshape(ops.cast(attended, queries.dtype), (batch, heads, length, width))
@@ -65,7 +67,7 @@ def attend_cache(queries: Any, cache: Any, mask: Any, scale: float) -> Any:
 
 
 def _exact_product(a: Any, b: Any) -> Any:
-    """A product of matrices summed and given in float32 at least, if the backend can."""
+    """Multiply matrices with sums and result in float32 at least, if the backend can."""
     exact = keras.backend.result_type(a.dtype, "float32")
     if keras.backend.backend() == "jax":
         import jax
@@ -95,7 +97,7 @@ def _many_pairs(queries: Any, keys: Any) -> bool:
 
 
 def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
-    """Without the copies that make heads contiguous: in a step they take longer than the rest."""
+    """Attend without contiguous copies of the heads, which dominate the time of a step."""
     import torch
     from torch.nn import functional
 
@@ -124,7 +126,7 @@ def _few_on_cpu(queries: Any) -> bool:
 
 
 def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
-    """Softmax's sum divides the outputs, which are fewer than the probabilities."""
+    """Attend one head at a time; the softmax's sum divides the (fewer) outputs."""
     import jax
 
     batch, length, heads, _ = queries.shape
@@ -142,7 +144,7 @@ def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float)
         query, key, value, *masks = inputs
         logits = product(query, key.T) * scale
         if masks:
-            logits = ops.where(masks[0], logits, HIDDEN)
+            logits = ops.where(masks[0], logits, MASKED_LOGIT)
         largest = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
         weights = ops.exp(logits - largest)
         total = weights.sum(axis=-1, keepdims=True)
@@ -153,6 +155,6 @@ def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float)
 
 
 def _heads_first(x: Any) -> Any:
-    """`[batch, T, heads, d]` to `[batch * heads, T, d]`."""
+    """Transpose `[batch, T, heads, d]` to `[batch * heads, T, d]`."""
     x = ops.transpose(x, (0, 2, 1, 3))
     return ops.reshape(x, (-1, *x.shape[2:]))
