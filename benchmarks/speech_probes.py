@@ -303,9 +303,9 @@ def write_original(path: str) -> dict[str, float]:
     from whisper.model import ModelDimensions, Whisper
 
     from inarch import SpeechToText
-    from inarch.checkpoints import transfer
-    from inarch.checkpoints.plan import match
-    from inarch.checkpoints.weights import TensorInfo
+    from inarch.checkpoints.formats.weights import TensorInfo
+    from inarch.checkpoints.maps import transfer
+    from inarch.checkpoints.maps.plan import match
     from inarch.models.variables import get_value, named_variables
     from inarch.models.whisper.original import OPENAI_TABLE
 

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from inarch.checkpoints.config import ConfigEntry, Constant, Field, Inert
-from inarch.checkpoints.related import Implied
-from inarch.checkpoints.rule import NOTHING, Derived, Entry, Rule, Tied, Zeros
-from inarch.checkpoints.source import Source
+from inarch.checkpoints.maps.config import ConfigEntry, Constant, Field, Inert
+from inarch.checkpoints.maps.related import Implied
+from inarch.checkpoints.maps.rule import NOTHING, Derived, Entry, Rule, Tied, Zeros
+from inarch.checkpoints.maps.source import Source
 from inarch.models.registry import Architecture, architectures
 from inarch.tasks.verification import verify_golden
 from inarch.verify.ladder import ladder, number

@@ -1,7 +1,7 @@
-"""JSON of files: bounded where it is parsed, and of a known kind where a field of it is read.
+"""JSON of files: bounded where it is parsed, and validated where a field of it is read.
 
-What a file says is a value of no known kind until `field` has looked at it, so that a wrong one
-ends in an error that names the file, the field and the value, where it is read.
+A value of a file may be anything until `read_field` has validated it, so that a wrong one ends in
+an error that names the file, the field and the value, where it is read.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inarch.checks import read_file, shown
 from inarch.errors import CheckpointFileError, ConfigError, InarchError
+from inarch.files import read_file
+from inarch.validation import Validator, shown
 
 # No JSON of a checkpoint is nested as deep; Python's own functions fail on much deeper values.
 DEEPEST = 100
@@ -24,14 +24,6 @@ LONGEST_NUMBER = 40
 # Of a tensor: the axes that NumPy has, and the numbers of 16 bytes that 63 bits can count.
 MOST_AXES, MOST_NUMBERS = 64, 1 << 59
 REQUIRED = object()
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The values that a field can have; `words` end the sentence "it must be ..."."""
-
-    words: str
-    fits: Callable[[Any], bool]
 
 
 def is_text(value: Any) -> bool:
@@ -68,25 +60,27 @@ def is_number(value: Any) -> bool:
     return (isinstance(value, float) and math.isfinite(value)) or is_whole(value)
 
 
-FLAG = Kind("true or false", lambda value: isinstance(value, bool))
-TEXT = Kind("text", is_text)
-INDEX = Kind("a whole number, at least 0", lambda value: is_whole(value) and value >= 0)
-COUNT = Kind("a whole number, at least 1", lambda value: is_whole(value) and value >= 1)
-NUMBER = Kind("a number", is_number)
-OBJECT = Kind("an object, {...}", lambda value: isinstance(value, dict))
-LIST = Kind("a list, [...]", lambda value: isinstance(value, list))
-TEXTS = Kind("a list of texts", lambda value: isinstance(value, list) and all(map(is_text, value)))
-SHAPE = Kind(f"a list of at most {MOST_AXES} sizes", is_shape)
-TEXT_OBJECT = Kind(
+FLAG = Validator("true or false", lambda value: isinstance(value, bool))
+TEXT = Validator("text", is_text)
+INDEX = Validator("a whole number, at least 0", lambda value: is_whole(value) and value >= 0)
+COUNT = Validator("a whole number, at least 1", lambda value: is_whole(value) and value >= 1)
+NUMBER = Validator("a number", is_number)
+OBJECT = Validator("an object, {...}", lambda value: isinstance(value, dict))
+LIST = Validator("a list, [...]", lambda value: isinstance(value, list))
+TEXTS = Validator(
+    "a list of texts", lambda value: isinstance(value, list) and all(map(is_text, value))
+)
+SHAPE = Validator(f"a list of at most {MOST_AXES} sizes", is_shape)
+TEXT_OBJECT = Validator(
     "an object whose values are texts",
     lambda value: isinstance(value, dict) and all(map(is_text, (*value, *value.values()))),
 )
 
 
-def field(
+def read_field(
     values: Mapping[str, Any],
     name: str,
-    kind: Kind,
+    validator: Validator,
     default: Any = REQUIRED,
     *,
     where: str | Path,
@@ -97,21 +91,21 @@ def field(
     Args:
         values: the object that has the field.
         name: the field.
-        kind: what it can be.
+        validator: what it can be.
         default: what is meant where the field is absent or null.
         where: the file, as an error names it.
         error: the class of errors.
 
     Raises:
-        ConfigError, or `error`: the field is absent and has no default, or is of another kind.
+        ConfigError, or `error`: the field is absent and has no default, or isn't valid.
     """
     value = values.get(name)
     if value is None and default is not REQUIRED:
         return default
     if name not in values:
-        raise error(f"{where} has no {name!r}; it must be {kind.words}")
-    if not kind.fits(value):
-        raise error(f"{where}: {name!r} is {shown(value)}; it must be {kind.words}")
+        raise error(f"{where} has no {name!r}; it must be {validator.words}")
+    if not validator.fits(value):
+        raise error(f"{where}: {name!r} is {shown(value)}; it must be {validator.words}")
     return value
 
 

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from inarch.checks import shown
 from inarch.errors import CheckpointFileError
+from inarch.validation import shown
 
 # Bytes of a part of a path, and of a whole one: what every file system can have.
 LONGEST_PART = 255

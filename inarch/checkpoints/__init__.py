@@ -1,1 +1,1 @@
-"""Other people's files in our terms: maps, proofs, readers and writers. No Keras, no torch."""
+"""Checkpoint files in our terms: `io` below `formats` below `maps`. NumPy alone, no Keras."""

@@ -15,10 +15,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checkpoints import hub
-from inarch.checkpoints.compare import compare
-from inarch.checkpoints.files import sha256
+from inarch.checkpoints.formats.compare import compare
+from inarch.checkpoints.io import hub
 from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.files import sha256
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
 from inarch.tasks import TextEmbedder, auto

@@ -15,8 +15,8 @@ from typing import Any
 import keras
 
 from inarch.audio import SAMPLE_RATE, load_audio
-from inarch.checkpoints.files import sha256
 from inarch.errors import CheckpointFileError
+from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.tasks.speech import SpeechToText
 from inarch.version import __version__

@@ -8,9 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints import files
-from inarch.checkpoints.plan import UNKNOWN_HEAD
-from inarch.checks import listed
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.maps.plan import UNKNOWN_HEAD
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.identify import UnknownTypeError, model_type_line
 from inarch.models.loading import Checkpoint
@@ -18,6 +17,7 @@ from inarch.models.sidecar import sidecar_names
 from inarch.tasks import auto, sentence_transformers
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_source import tokenizer_of, way_out
+from inarch.validation import listed
 
 # Tensors carried for one reason that are still named one by one; a head has fewer.
 FEW = 12

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inarch.checks import check_count
 from inarch.errors import InputError
+from inarch.validation import check_count
 
 BUCKETS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 

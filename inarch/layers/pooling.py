@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from inarch.checks import shown
 from inarch.errors import InputError, InputTypeError
 from inarch.layers.layer import Layer
+from inarch.validation import shown
 
 MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.original import Opened, Original, nearly
+from inarch.checkpoints.maps.author_formats import Opened, Original, nearly
 from inarch.errors import CheckpointFileError
 from inarch.models import registry
 from inarch.models.ignored import select_ignored, without

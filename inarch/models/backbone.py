@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from inarch.checkpoints.steady import retry_when_changed
+from inarch.checkpoints.io.steady import retry_when_changed
 from inarch.errors import PresetError
 from inarch.models import saving
 from inarch.models.load_weights import load_checkpoint_weights

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.plan import match
-from inarch.checkpoints.source import Source
-from inarch.checkpoints.weights import TensorInfo
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.plan import match
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointError, ConfigError
 from inarch.models import registry
 from inarch.models.registry import Architecture

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.config import Field
-from inarch.checkpoints.source import Source
-from inarch.checks import shown
+from inarch.checkpoints.maps.config import Field
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.file_names import SETTINGS
 from inarch.json_fields import json_text, read_object
 from inarch.paths import resolve_inside
+from inarch.validation import shown
 
 KEY = "ignore_fields"
 # Read by this library whatever the architecture; each has an argument of its own or none.

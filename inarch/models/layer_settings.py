@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checks import shown
 from inarch.errors import CheckpointError, InputError
+from inarch.validation import shown
 
 Settings = dict[str, dict[str, Any]]
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import keras
 
-from inarch.checkpoints import layout, transfer
-from inarch.checkpoints.config_map import names_own_code
-from inarch.checkpoints.plan import match
-from inarch.checks import listed, shown
+from inarch.checkpoints.maps import layout, transfer
+from inarch.checkpoints.maps.config_map import names_own_code
+from inarch.checkpoints.maps.plan import match
 from inarch.file_names import SETTINGS
 from inarch.models.dtype_check import check_dtypes
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import CONFIG, backbone_of
 from inarch.models.variables import initialize, named_variables, set_value
+from inarch.validation import listed, shown
 
 
 def load_checkpoint_weights(

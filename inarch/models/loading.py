@@ -13,21 +13,22 @@ from typing import Any
 import keras
 
 import inarch.json_fields as json_fields
-from inarch.checkpoints import files, hub
-from inarch.checkpoints.config import Field
-from inarch.checkpoints.config_map import tied
-from inarch.checkpoints.original import Opened, recognised, translate
-from inarch.checkpoints.proof import Proof, prove
-from inarch.checkpoints.source import Source
-from inarch.checkpoints.steady import FolderState
-from inarch.checkpoints.weights import Weights
-from inarch.checks import read_file
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.weights import Weights
+from inarch.checkpoints.io import hub
+from inarch.checkpoints.io.steady import FolderState
+from inarch.checkpoints.maps.author_formats import Opened, recognised, translate
+from inarch.checkpoints.maps.config import Field
+from inarch.checkpoints.maps.config_map import tied
+from inarch.checkpoints.maps.proof import Proof, prove
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,
     InarchError,
     InputError,
 )
+from inarch.files import read_file
 from inarch.models import registry
 from inarch.models.author_format import author_formats, open_author_format
 from inarch.models.identify import identify, model_type_line

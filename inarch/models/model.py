@@ -11,10 +11,9 @@ from typing import Any, Self
 import keras
 import numpy as np
 
-from inarch.checkpoints.layout import Layout
-from inarch.checks import check_count
+from inarch.checkpoints.maps.layout import Layout
 from inarch.errors import InputError
-from inarch.json_fields import OBJECT, Kind, field
+from inarch.json_fields import OBJECT, read_field
 from inarch.models import serving
 from inarch.models.arguments import check_settable, checked_values, mutable_arguments
 from inarch.models.input_checks import check_arrays, check_names
@@ -27,10 +26,11 @@ from inarch.models.layer_settings import (
 )
 from inarch.models.recording import recording
 from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
+from inarch.validation import Validator, check_count
 
 # What a config has beside the constructor's arguments.
 NOT_ARGUMENTS = frozenset(["layout", "layer_settings", "settings"])
-LAYERS = Kind(
+LAYERS = Validator(
     "an object of objects",
     lambda value: isinstance(value, dict) and all(map(OBJECT.fits, value.values())),
 )
@@ -128,7 +128,7 @@ class Model(keras.Model):
             CheckpointError: its settings of layers are of another architecture.
         """
         where = f"the config of a {cls.__name__}"
-        layers = field(config, "layer_settings", LAYERS, None, where=where)
+        layers = read_field(config, "layer_settings", LAYERS, None, where=where)
         settings = stored_settings(config, cls, where)
         arguments = {name: config[name] for name in config if name not in NOT_ARGUMENTS}
         check_arguments(cls, arguments, where)

@@ -10,10 +10,10 @@ from typing import Any
 
 import keras
 
-from inarch.checks import check_rate
 from inarch.errors import InputError
 from inarch.models.arguments import mutable_arguments
 from inarch.models.layer_settings import apply_layer_settings, read_layer_settings
+from inarch.validation import check_rate
 
 
 def recording(init: Any) -> Any:

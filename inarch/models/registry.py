@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import inarch.models
-from inarch.checkpoints.hub import Preset
-from inarch.checkpoints.original import Original
-from inarch.checkpoints.source import Source
+from inarch.checkpoints.io.hub import Preset
+from inarch.checkpoints.maps.author_formats import Original
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 
 

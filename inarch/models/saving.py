@@ -11,13 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checkpoints import files, folder, layout, transfer
-from inarch.checkpoints.config_map import tied, write_fields
-from inarch.checkpoints.contents import holds_other_config
-from inarch.checkpoints.original import recognised
-from inarch.checkpoints.plan import match
-from inarch.checkpoints.source import Source
-from inarch.checkpoints.weights import CODES, DTYPES, Shard
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.weights import CODES, DTYPES, Shard
+from inarch.checkpoints.io import atomic_write
+from inarch.checkpoints.io.contents import holds_other_config
+from inarch.checkpoints.maps import layout, transfer
+from inarch.checkpoints.maps.author_formats import recognised
+from inarch.checkpoints.maps.config_map import tied, write_fields
+from inarch.checkpoints.maps.plan import match
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointError
 from inarch.json_fields import json_text
 from inarch.models import registry
@@ -97,7 +99,7 @@ def save(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
     )
     overwrite = overwrite or holds_author_format(destination)
-    with folder.replacing(destination, overwrite) as fresh:
+    with atomic_write.replacing(destination, overwrite) as fresh:
         text = _config_text(source, old, arguments, head, tie_word_embeddings, code)
         write_checkpoint(fresh, text, shards, values)
         write_texts(fresh, filter_sidecar(old.beside, old.head == name) if old else {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from inarch.checks import read_file
 from inarch.errors import CheckpointFileError
 from inarch.file_names import MODULES, SENTENCE_SETTINGS, SIDECAR_FILES
+from inarch.files import read_file
 from inarch.json_fields import read_object
 from inarch.paths import resolve_inside
 

@@ -6,14 +6,14 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from inarch.checkpoints.layout import Layout
-from inarch.checks import listed, shown
+from inarch.checkpoints.maps.layout import Layout
 from inarch.errors import ConfigError
 from inarch.file_names import SIDECAR_FILES
-from inarch.json_fields import OBJECT, field
+from inarch.json_fields import OBJECT, read_field
 from inarch.models import registry
 from inarch.models.arguments import KERAS_ARGUMENTS, mutable_arguments
 from inarch.models.sidecar import CROSS_ENCODER
+from inarch.validation import listed, shown
 
 
 def check_arguments(cls: type[Any], values: Mapping[str, Any], where: str) -> None:
@@ -37,7 +37,7 @@ def stored_layout(config: Mapping[str, Any], model: Any, where: str) -> Layout |
         ConfigError: it is of another form, has files that aren't written beside a model, or is of
             a format that isn't the model's, so that nothing could be saved in it.
     """
-    value = field(config, "layout", OBJECT, None, where=where)
+    value = read_field(config, "layout", OBJECT, None, where=where)
     if not value:
         return None
     layout = Layout.from_json(value)
@@ -63,7 +63,7 @@ def stored_settings(config: Mapping[str, Any], cls: type[Any], where: str) -> di
     Raises:
         ConfigError: a name is none of the class's mutable arguments.
     """
-    settings = field(config, "settings", OBJECT, {}, where=where)
+    settings = read_field(config, "settings", OBJECT, {}, where=where)
     known = mutable_arguments(cls)
     if unknown := settings.keys() - known.keys():
         raise ConfigError(

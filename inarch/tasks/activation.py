@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checks import shown
 from inarch.errors import ConfigError, InputError
+from inarch.validation import shown
 
 Activation = Callable[[np.ndarray], np.ndarray]
 

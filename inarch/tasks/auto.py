@@ -7,10 +7,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inarch.checkpoints.compare import Comparison, compare
-from inarch.checkpoints.folder import check_destination
-from inarch.checkpoints.proof import Proof
-from inarch.checkpoints.rule import spellings
+from inarch.checkpoints.formats.compare import Comparison, compare
+from inarch.checkpoints.io.atomic_write import check_destination
+from inarch.checkpoints.maps.proof import Proof
+from inarch.checkpoints.maps.rule import spellings
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import holds_author_format, save

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checks import shown
 from inarch.data.columns import is_missing, values_of
 from inarch.errors import InputError
+from inarch.validation import shown
 
 
 def class_numbers(y: np.ndarray, labels: Sequence[str]) -> np.ndarray:

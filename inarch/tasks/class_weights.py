@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checks import shown
 from inarch.errors import InputError, InputTypeError
+from inarch.validation import shown
 
 
 def resolve_class_weight(class_weight: Any, labels: Sequence[str]) -> dict[int, float]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.layout import Layout
+from inarch.checkpoints.maps.layout import Layout
 from inarch.errors import ConfigError
 from inarch.json_fields import json_text, read_object
 from inarch.models.loading import Checkpoint

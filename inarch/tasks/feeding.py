@@ -10,11 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checks import check_count, check_rate, shown
 from inarch.data.columns import column_names, refuse_table, text_column, values_of
 from inarch.errors import InputError, InputTypeError
 from inarch.tasks.preprocessor import is_raw, is_text_group
 from inarch.text import Encoding
+from inarch.validation import check_count, check_rate, shown
 
 Prepared = tuple[Any, ...]
 

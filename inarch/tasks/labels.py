@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inarch.checkpoints.rule import Rule
-from inarch.checks import shown
+from inarch.checkpoints.maps.rule import Rule
 from inarch.errors import ConfigError, InputError
 from inarch.models.loading import Checkpoint
+from inarch.validation import shown
 
 WAY_OUT = "give the names yourself: labels=[...]"
 

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checks import check_count, check_rate
 from inarch.data import Batch, pad
 from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
@@ -18,6 +17,7 @@ from inarch.tasks.forward import as_float32, compiled
 from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.text import Encoding, Tokenizer
+from inarch.validation import check_count, check_rate
 
 
 def _checked_mask_rate(task: Any, rate: Any) -> float:

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checks import check_count, check_flag, shown
 from inarch.data import bucket, pad
 from inarch.data.columns import is_column, is_missing, refuse_table, values_of
 from inarch.errors import InputError, InputTypeError
-from inarch.json_fields import OBJECT, field
+from inarch.json_fields import OBJECT, read_field
 from inarch.models.arguments import MutableArgument, ReadOnlyArguments, checked_values
 from inarch.models.stored_config import check_arguments
 from inarch.text import Encoding, Tokenizer
+from inarch.validation import check_count, check_flag, shown
 
 Text = str | tuple[str, str]
 
@@ -111,7 +111,7 @@ class TextPreprocessor(ReadOnlyArguments):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TextPreprocessor:
         where = f"the config of a {cls.__name__}"
-        tokenizer = Tokenizer.from_config(field(config, "tokenizer", OBJECT, where=where))
+        tokenizer = Tokenizer.from_config(read_field(config, "tokenizer", OBJECT, where=where))
         check_arguments(cls, config, where)
         return cls(**{**config, "tokenizer": tokenizer})
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checks import shown
 from inarch.errors import ConfigError
+from inarch.validation import shown
 
 # `similarity_fn_name` of config_sentence_transformers.json.
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")

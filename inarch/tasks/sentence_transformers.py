@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from inarch.checks import read_file
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.file_names import MODULES, SENTENCE_TRANSFORMER_FILES
 from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
+from inarch.files import read_file
 from inarch.json_fields import json_text, parse, read_object
 from inarch.layers.pooling import MODES
 from inarch.paths import resolve_inside

@@ -11,7 +11,7 @@ from typing import Any
 
 from inarch.errors import CheckpointFileError
 from inarch.file_names import SETTINGS
-from inarch.json_fields import COUNT, FLAG, OBJECT, TEXT, TEXTS, field, read_object
+from inarch.json_fields import COUNT, FLAG, OBJECT, TEXT, TEXTS, read_field, read_object
 from inarch.paths import resolve_inside
 
 
@@ -50,12 +50,12 @@ def read_settings(folder: Path) -> SavedSettings:
     if not path.is_file():
         return SavedSettings()
     content = read_object(path)
-    read = partial(field, content, where=path, error=CheckpointFileError)
-    special = read("allow_special", kind=TEXTS, default=None)
+    read = partial(read_field, content, where=path, error=CheckpointFileError)
+    special = read("allow_special", validator=TEXTS, default=None)
     return SavedSettings(
-        task=read("task", kind=TEXT, default=None),
-        arguments=read("settings", kind=OBJECT, default={}),
-        sequence_length=read("sequence_length", kind=COUNT, default=None),
-        lowercase=read("lowercase", kind=FLAG, default=None),
+        task=read("task", validator=TEXT, default=None),
+        arguments=read("settings", validator=OBJECT, default={}),
+        sequence_length=read("sequence_length", validator=COUNT, default=None),
+        lowercase=read("lowercase", validator=FLAG, default=None),
         allow_special=None if special is None else tuple(special),
     )

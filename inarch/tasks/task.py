@@ -11,12 +11,11 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from inarch.checkpoints.config_map import tied
-from inarch.checkpoints.steady import retry_when_changed
-from inarch.checks import shown
+from inarch.checkpoints.io.steady import retry_when_changed
+from inarch.checkpoints.maps.config_map import tied
 from inarch.errors import ConfigError, InputError, InputTypeError, PresetError
 from inarch.file_names import SETTINGS
-from inarch.json_fields import OBJECT, field
+from inarch.json_fields import OBJECT, read_field
 from inarch.models.arguments import MutableArgument, checked_values
 from inarch.models.backbone import Backbone
 from inarch.models.load_weights import load_checkpoint_weights
@@ -29,6 +28,7 @@ from inarch.tasks.text_model import TextModel
 from inarch.tasks.text_source import AUTO, TextSource, check_choice
 from inarch.text import Tokenizer
 from inarch.text.files import write_tokenizer_files
+from inarch.validation import shown
 from inarch.version import __version__
 
 
@@ -273,8 +273,8 @@ class Task(TextModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         where = f"the config of a {cls.__name__}"
-        stored = field(config, "backbone", OBJECT, where=where)
-        text = field(config, "preprocessor", OBJECT, None, where=where)
+        stored = read_field(config, "backbone", OBJECT, where=where)
+        text = read_field(config, "preprocessor", OBJECT, None, where=where)
         backbone = keras.saving.deserialize_keras_object(stored, custom_objects)
         if not isinstance(backbone, Backbone):
             raise ConfigError(

@@ -10,7 +10,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checks import check_count, shown
 from inarch.errors import ConfigError, InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
@@ -31,6 +30,7 @@ from inarch.tasks.labels import (
 from inarch.tasks.logits import loss_of_logits, metrics_of_logits
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.task import Task
+from inarch.validation import check_count, shown
 
 # Arguments that count the classes; None is as good as absent.
 _COUNTED = ("labels", "num_classes")

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from inarch.checks import check_count, check_flag, shown
 from inarch.errors import InputError, InputTypeError
 from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
 from inarch.models.arguments import MutableArgument
@@ -26,6 +25,7 @@ from inarch.tasks.sentence_transformers import SentenceConfig
 from inarch.tasks.similarity import similarity
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
+from inarch.validation import check_count, check_flag, shown
 
 
 @keras.saving.register_keras_serializable(package="inarch")

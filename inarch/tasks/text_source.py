@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints import hub
-from inarch.checks import shown
+from inarch.checkpoints.io import hub
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
 from inarch.text import Tokenizer
 from inarch.text.discovery import has_tokenizer, tokenizers_near
+from inarch.validation import shown
 
 AUTO = "auto"
 

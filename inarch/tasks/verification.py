@@ -13,8 +13,8 @@ from typing import Any
 
 import keras
 
-from inarch.checkpoints.files import sha256
 from inarch.errors import CheckpointError
+from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.tasks import auto

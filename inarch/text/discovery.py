@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from inarch.checks import check_path, read_file
 from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.files import read_file
 from inarch.paths import resolve_inside
 from inarch.text import originals, tiktoken
 from inarch.text.files import (
@@ -16,6 +16,7 @@ from inarch.text.files import (
     model_vocabulary_size,
     select_files,
 )
+from inarch.validation import check_path
 
 # CTranslate2's lists of tokens, which say nothing of merges.
 TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import inarch.file_names as file_names
-from inarch.checkpoints.folder import adding
-from inarch.checks import listed, read_file
+from inarch.checkpoints.io.atomic_write import adding
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
-from inarch.json_fields import Kind, field, is_text, object_in
+from inarch.files import read_file
+from inarch.json_fields import is_text, object_in, read_field
 from inarch.paths import check_file_name, resolve_inside
 from inarch.text.special_tokens import WORD_PIECE
+from inarch.validation import Validator, listed
 
 TOKENIZER_JSON = "tokenizer.json"
 VOCABULARY_FILE = "vocab.txt"
@@ -145,9 +146,9 @@ def _is_decoder(value: Any) -> bool:
 
 # Fields that hold added tokens, each a text or an object with `content`.
 TOKEN_FIELDS = {
-    "added_tokens_decoder": Kind("an object from ids to tokens", _is_decoder),
-    "additional_special_tokens": Kind("a list of tokens", _are_tokens),
-    "extra_special_tokens": Kind("a list of tokens, or an object of them", _are_tokens),
+    "added_tokens_decoder": Validator("an object from ids to tokens", _is_decoder),
+    "additional_special_tokens": Validator("a list of tokens", _are_tokens),
+    "extra_special_tokens": Validator("a list of tokens, or an object of them", _are_tokens),
 }
 
 
@@ -163,7 +164,7 @@ def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
     )
     for name, said in ((CONFIG_FILE, config), ("special_tokens_map.json", special)):
         for key, kind in TOKEN_FIELDS.items():
-            field(said, key, kind, None, where=name)
+            read_field(said, key, kind, None, where=name)
     if "added_tokens_decoder" in config:
         return config
     for token, index in added.items():

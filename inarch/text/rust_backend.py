@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from inarch.checks import shown
 from inarch.errors import CheckpointError, InputError, InputTypeError
 from inarch.text.tokenizer_json import with_allowed_special
+from inarch.validation import shown
 
 # How many configured Rust tokenizers are kept; each costs a few megabytes.
 KEPT = 8

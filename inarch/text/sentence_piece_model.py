@@ -6,7 +6,7 @@ The file is a protocol buffers message; `read_model` takes what matters from it.
 from dataclasses import dataclass, field
 from typing import Any
 
-import inarch.wire as wire
+import inarch.protobuf as protobuf
 from inarch.errors import CheckpointError
 from inarch.text.tokenizer_json_checks import check_charsmap
 
@@ -65,18 +65,18 @@ def read_model(data: bytes, name: str = "the SentencePiece model") -> SentencePi
         CheckpointError: the file, called `name`, is damaged, truncated or of another kind.
     """
     pieces: list[SentencePiece] = []
-    trainer: dict[int, wire.Value] = {}
-    normalizer: dict[int, wire.Value] = {}
+    trainer: dict[int, protobuf.Value] = {}
+    normalizer: dict[int, protobuf.Value] = {}
     parts = {2: trainer, 3: normalizer}
     seen = set()
-    for number, value in wire.fields(data, name, KIND):
+    for number, value in protobuf.fields(data, name, KIND):
         seen.add(number)
         if number == 1:
             place = f"piece {len(pieces)} of {name}"
-            pieces.append(_piece(wire.bytes_of(value, place), place))
+            pieces.append(_piece(protobuf.bytes_of(value, place), place))
         elif number in parts:
-            message = wire.bytes_of(value, f"a part of {name}")
-            parts[number].update(wire.fields(message, name, KIND))
+            message = protobuf.bytes_of(value, f"a part of {name}")
+            parts[number].update(protobuf.fields(message, name, KIND))
     if not pieces:
         raise CheckpointError(f"{name} has no pieces, so it isn't a SentencePiece model.")
     if not seen.issuperset(parts):
@@ -109,7 +109,9 @@ NORMALIZER_FIELDS = {
 }
 
 
-def _settings(message: dict[int, wire.Value], names: dict[int, str], file: str) -> dict[str, Any]:
+def _settings(
+    message: dict[int, protobuf.Value], names: dict[int, str], file: str
+) -> dict[str, Any]:
     """The fields of a message that are there, by name."""
     found: dict[str, Any] = {}
     for number, name in names.items():
@@ -117,23 +119,23 @@ def _settings(message: dict[int, wire.Value], names: dict[int, str], file: str) 
             continue
         value, what = message[number], f"{name} of {file}"
         if name == "precompiled_charsmap":
-            found[name] = wire.bytes_of(value, what)
+            found[name] = protobuf.bytes_of(value, what)
             check_charsmap(found[name], what)
         elif name == "unk_surface":
-            found[name] = wire.text_of(value, what)
+            found[name] = protobuf.text_of(value, what)
         elif name == "model_type":
-            found[name] = wire.number_of(value, what)
+            found[name] = protobuf.number_of(value, what)
         else:
-            found[name] = bool(wire.number_of(value, what))
+            found[name] = bool(protobuf.number_of(value, what))
     return found
 
 
 def _piece(data: bytes, place: str) -> SentencePiece:
-    message = dict(wire.fields(data, place, KIND))
+    message = dict(protobuf.fields(data, place, KIND))
     return SentencePiece(
-        wire.text_of(message.get(1, b""), f"the text of {place}"),
-        wire.float_of(message.get(2, 0), f"the score of {place}"),
-        wire.number_of(message.get(3, NORMAL), f"the type of {place}"),
+        protobuf.text_of(message.get(1, b""), f"the text of {place}"),
+        protobuf.float_of(message.get(2, 0), f"the score of {place}"),
+        protobuf.number_of(message.get(3, NORMAL), f"the type of {place}"),
     )
 
 

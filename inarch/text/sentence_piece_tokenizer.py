@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.steady import retry_when_changed, unchanged
+from inarch.checkpoints.io.steady import retry_when_changed, unchanged
 from inarch.errors import CheckpointError, CheckpointFileError, InputError
 from inarch.json_fields import object_in
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced

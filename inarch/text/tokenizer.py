@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import inarch.json_fields as fields
-from inarch.checkpoints.steady import retry_when_changed, unchanged
-from inarch.checks import shown
+from inarch.checkpoints.io.steady import retry_when_changed, unchanged
 from inarch.errors import CheckpointError, InputError, InputTypeError
 from inarch.text.build import build_tokenizer_json
 from inarch.text.discovery import check_folder, read_folder
@@ -36,6 +35,7 @@ from inarch.text.rust_backend import (
     rust_errors,
 )
 from inarch.text.tokenizer_json import fill_defaults, model_max_length
+from inarch.validation import shown
 
 
 class Tokenizer:
@@ -294,9 +294,9 @@ class Tokenizer:
             CheckpointError: it is of another form, or describes none.
         """
         where = "the config of a tokenizer"
-        files = files_from_json(fields.field(config, "files", fields.OBJECT, where=where))
-        settings = fields.field(config, "config", fields.OBJECT, where=where)
-        spec = fields.field(config, "spec", fields.TEXT, None, where=where)
+        files = files_from_json(fields.read_field(config, "files", fields.OBJECT, where=where))
+        settings = fields.read_field(config, "config", fields.OBJECT, where=where)
+        spec = fields.read_field(config, "spec", fields.TEXT, None, where=where)
         if spec is None and TOKENIZER_JSON not in files:
             raise CheckpointError(f"{where} has no 'spec', and no {TOKENIZER_JSON} in 'files'")
         spec = decode_text(files, TOKENIZER_JSON) if spec is None else spec

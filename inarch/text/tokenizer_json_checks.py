@@ -9,15 +9,15 @@ import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from inarch.checks import shown
 from inarch.errors import CheckpointError
-from inarch.json_fields import LIST, OBJECT, TEXT, Kind, field, is_text, is_whole
+from inarch.json_fields import LIST, OBJECT, TEXT, is_text, is_whole, read_field
+from inarch.validation import Validator, shown
 
 NAME = "tokenizer.json"
 PARTS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 # Ids are 32 bits wide in the library.
-TOKEN_ID = Kind("a token id", lambda value: is_whole(value) and 0 <= value < 1 << 32)
-TOKEN_TEXT = Kind("text, and not empty", lambda value: is_text(value) and value != "")
+TOKEN_ID = Validator("a token id", lambda value: is_whole(value) and 0 <= value < 1 << 32)
+TOKEN_TEXT = Validator("text, and not empty", lambda value: is_text(value) and value != "")
 # How much longer the replacements of a normalizer may make a text, all of them together.
 LARGEST_GROWTH = 10_000
 
@@ -33,21 +33,21 @@ def check_tokenizer_json(spec: Mapping[str, Any]) -> None:
         where = f"{NAME}, added token {place}"
         if not isinstance(token, dict):
             raise CheckpointError(f"{where} is {shown(token)}; it must be an object, {{...}}")
-        field(token, "content", TOKEN_TEXT, where=where, error=CheckpointError)
-        field(token, "id", TOKEN_ID, where=where, error=CheckpointError)
+        read_field(token, "content", TOKEN_TEXT, where=where, error=CheckpointError)
+        read_field(token, "id", TOKEN_ID, where=where, error=CheckpointError)
     for part in PARTS:
         steps = list(_steps(_read(spec, part, OBJECT, {})))
         for step in steps:
             if step.get("type") == "Precompiled":
-                table = field(
+                table = read_field(
                     step, "precompiled_charsmap", TEXT, "", where=NAME, error=CheckpointError
                 )
                 check_charsmap(_bytes(table), f"precompiled_charsmap in {NAME}")
         _check_growth(steps, part)
 
 
-def _read(spec: Mapping[str, Any], name: str, kind: Kind, *default: Any) -> Any:
-    return field(spec, name, kind, *default, where=NAME, error=CheckpointError)
+def _read(spec: Mapping[str, Any], name: str, validator: Validator, *default: Any) -> Any:
+    return read_field(spec, name, validator, *default, where=NAME, error=CheckpointError)
 
 
 def _check_vocabulary(model: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from inarch.checks import shown
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.text.files import (
     CONFIG_FILE,
@@ -18,6 +17,7 @@ from inarch.text.files import (
 )
 from inarch.text.tokenizer import Tokenizer
 from inarch.text.tokenizer_json import word_piece_json
+from inarch.validation import shown
 
 
 class WordPieceTokenizer(Tokenizer):

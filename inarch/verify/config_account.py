@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inarch.checkpoints.common_fields import ANYWHERE, COMMON
-from inarch.checkpoints.config import ConfigEntry, Field, Inert, Only
-from inarch.checkpoints.config_map import FILLED
-from inarch.checkpoints.foreign_fields import foreign_fields
-from inarch.checkpoints.source import Source
+from inarch.checkpoints.maps.common_fields import ANYWHERE, COMMON
+from inarch.checkpoints.maps.config import ConfigEntry, Field, Inert, Only
+from inarch.checkpoints.maps.config_map import FILLED
+from inarch.checkpoints.maps.foreign_fields import foreign_fields
+from inarch.checkpoints.maps.source import Source
 from inarch.verify.config_reads import BASE, ConfigReads
 
 

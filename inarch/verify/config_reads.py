@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.config import Only
-from inarch.checkpoints.source import Source
+from inarch.checkpoints.maps.config import Only
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 from inarch.verify.hooks import INPUTS
 

@@ -3,7 +3,7 @@
 The list is made from the source files of the installed transformers, which are parsed and not
 run:
 
-    python -m inarch.verify.foreign_fields inarch/checkpoints/foreign_fields.toml
+    python -m inarch.verify.foreign_fields inarch/checkpoints/maps/foreign_fields.toml
 
 Every read of `config.<field>` in a `modeling_*.py` file is classified by where its value goes:
 
@@ -35,13 +35,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inarch.checkpoints.common_fields import COMMON
+from inarch.checkpoints.maps.common_fields import COMMON
 from inarch.errors import MissingExtraError
 
 HEADER = """\
 # Config fields that change the numbers of some architecture of transformers {version}.
 # Generated, not edited:
-#     python -m inarch.verify.foreign_fields inarch/checkpoints/foreign_fields.toml
+#     python -m inarch.verify.foreign_fields inarch/checkpoints/maps/foreign_fields.toml
 """
 # A first word that so many listed fields of so many architectures share, and no other field has,
 # stands for all fields that begin with it.

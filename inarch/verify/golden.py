@@ -18,12 +18,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checkpoints import files
-from inarch.checkpoints.config import Field
-from inarch.checkpoints.files import SafetensorsFile
-from inarch.checkpoints.plan import canonical
-from inarch.checkpoints.source import Source
-from inarch.checkpoints.weights import CODES, Shard, TensorInfo
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.files import SafetensorsFile
+from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
+from inarch.checkpoints.maps.config import Field
+from inarch.checkpoints.maps.plan import canonical
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointFileError, ConfigError, OriginalError
 from inarch.json_fields import object_in
 from inarch.models.loading import Checkpoint

@@ -15,11 +15,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checkpoints import files
-from inarch.checkpoints.plan import Plan, match
-from inarch.checkpoints.source import Source
-from inarch.checkpoints.weights import TensorInfo
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.plan import Plan, match
+from inarch.checkpoints.maps.source import Source
 from inarch.errors import InarchError, MissingExtraError, OriginalError
+from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 from inarch.verify import trace
@@ -113,7 +113,7 @@ def _reported(folder: Path, torch: Any) -> Iterator[None]:
 def _sums(checkpoint: Checkpoint) -> dict[str, str]:
     """sha256 of what was read."""
     names = ["config.json", *(shard.filename for shard in checkpoint.weights.shards)]
-    return {f"sha256 of {name}": files.sha256(checkpoint.folder / name) for name in names}
+    return {f"sha256 of {name}": sha256(checkpoint.folder / name) for name in names}
 
 
 def class_of(source: Source, head: str | None, transformers: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.checkpoints.plan import Plan
+from inarch.checkpoints.maps.plan import Plan
 from inarch.models.variables import named_variables
 from inarch.verify.hooks import Spot
 from inarch.verify.trace import Key, gives_attention, layers_of

@@ -15,10 +15,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from inarch.checkpoints import files
-from inarch.checkpoints.plan import match
-from inarch.checkpoints.rule import Rule
-from inarch.checkpoints.weights import DTYPES, Shard
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.weights import DTYPES, Shard
+from inarch.checkpoints.maps.plan import match
+from inarch.checkpoints.maps.rule import Rule
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inarch import __version__
-from inarch.checkpoints.files import sha256
+from inarch.files import sha256
 from inarch.models import registry
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
 

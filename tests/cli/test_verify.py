@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints import files
-from inarch.checkpoints.weights import CODES, Shard, TensorInfo
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
 from inarch.errors import MissingExtraError
 from inarch.models import registry
 from inarch.models.variables import named_variables

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from inarch.checkpoints.config import Field
-from inarch.checkpoints.files import open_weights
+from inarch.checkpoints.formats.files import open_weights
+from inarch.checkpoints.maps.config import Field
 from inarch.errors import ConfigError, PresetError, WeightMapError
 from inarch.models import registry
 from inarch.models.backbone import Backbone

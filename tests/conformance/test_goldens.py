@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints.config import Field, only, same
+from inarch.checkpoints.maps.config import Field, only, same
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.variables import named_variables

@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
-from inarch.checkpoints.files import SafetensorsFile, write_safetensors
-from inarch.checkpoints.rule import Tied
-from inarch.checkpoints.weights import Shard, TensorInfo
+from inarch.checkpoints.formats.files import SafetensorsFile, write_safetensors
+from inarch.checkpoints.formats.weights import Shard, TensorInfo
+from inarch.checkpoints.maps.rule import Tied
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint

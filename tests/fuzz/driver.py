@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inarch.audio import load_audio
-from inarch.checkpoints.layout import Layout
-from inarch.checkpoints.plan import match
+from inarch.checkpoints.maps.layout import Layout
+from inarch.checkpoints.maps.plan import match
 from inarch.errors import InarchError
 from inarch.json_fields import read_object
 from inarch.models.loading import Checkpoint

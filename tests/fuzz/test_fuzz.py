@@ -60,7 +60,7 @@ READS = {"tokenizer": Tokenizer.from_folder, "audio": load_audio, "checkpoint": 
 @pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, "a\0b", "\ud800", "\x1b[2J", ""])
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_name_that_nothing_can_have_is_refused(read, name, monkeypatch):
-    monkeypatch.setattr("inarch.checkpoints.hub._fetch", lambda *_: pytest.fail("asks the hub"))
+    monkeypatch.setattr("inarch.checkpoints.io.hub._fetch", lambda *_: pytest.fail("asks the hub"))
     with pytest.raises(InarchError) as error:
         read(name)
     assert len(str(error.value).encode()) < 2048

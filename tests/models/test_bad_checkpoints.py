@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import inarch.models
-from inarch.checkpoints import files
-from inarch.checkpoints.files import open_weights, write_safetensors
-from inarch.checkpoints.weights import CODES, Shard, TensorInfo
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.files import open_weights, write_safetensors
+from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints import files
+from inarch.checkpoints.formats import files
 from inarch.errors import (
     CheckpointFileError,
     ConfigError,

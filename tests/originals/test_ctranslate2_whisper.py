@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints.files import open_weights
+from inarch.checkpoints.formats.files import open_weights
 from inarch.cli.describe import describe, facts
 from inarch.errors import (
     CheckpointFileError,

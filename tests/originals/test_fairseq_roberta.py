@@ -11,8 +11,8 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import numpy as np
 import pytest
 
-from inarch.checkpoints.files import open_weights, write_safetensors
-from inarch.checkpoints.weights import Shard, TensorInfo
+from inarch.checkpoints.formats.files import open_weights, write_safetensors
+from inarch.checkpoints.formats.weights import Shard, TensorInfo
 from inarch.errors import (
     CheckpointError,
     CheckpointFileError,

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from inarch.checkpoints.files import open_weights, write_safetensors
-from inarch.checkpoints.weights import Shard, TensorInfo
+from inarch.checkpoints.formats.files import open_weights, write_safetensors
+from inarch.checkpoints.formats.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.f_net.backbone import FNetBackbone
@@ -163,7 +163,7 @@ def test_what_is_no_array_is_named_and_refused_but_in_the_optimizers_state(leaf,
 
 
 def open_flax_tree(folder):
-    from inarch.checkpoints.flax_file import open_flax
+    from inarch.checkpoints.formats.flax_file import open_flax
 
     return open_flax(folder / "f_net_checkpoint")
 

@@ -9,8 +9,8 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import numpy as np
 import pytest
 
-from inarch.checkpoints.files import open_weights, write_safetensors
-from inarch.checkpoints.weights import DTYPES, Shard, TensorInfo
+from inarch.checkpoints.formats.files import open_weights, write_safetensors
+from inarch.checkpoints.formats.weights import DTYPES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, PresetError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
@@ -186,7 +186,7 @@ def tensors():
     random = np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(random.normal(size=variable.shape))
-    from inarch.checkpoints.plan import canonical
+    from inarch.checkpoints.maps.plan import canonical
     from inarch.models.bert.checkpoint import HUGGING_FACE
 
     found = {}

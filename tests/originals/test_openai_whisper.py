@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints.files import open_weights
+from inarch.checkpoints.formats.files import open_weights
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint

@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from inarch.checkpoints.flax_file import open_flax
-from inarch.checkpoints.tensor_bundle import open_bundle
+from inarch.checkpoints.formats.flax_file import open_flax
+from inarch.checkpoints.formats.tensor_bundle import open_bundle
 
 from .writers import arrays, nested, pack, write_bundle
 

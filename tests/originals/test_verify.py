@@ -19,7 +19,7 @@ pytestmark = pytest.mark.reference
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from inarch.checkpoints.files import open_weights
+    from inarch.checkpoints.formats.files import open_weights
     from inarch.models.bert.backbone import BertBackbone
 
     root = tmp_path_factory.mktemp("bert")

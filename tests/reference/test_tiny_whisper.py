@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch", reason="needs torch: make test-all")
 whisper = pytest.importorskip("whisper", reason="needs openai-whisper: make test-all")
 
 from inarch.audio import voice  # noqa: E402
-from inarch.checkpoints import transfer  # noqa: E402
-from inarch.checkpoints.plan import match  # noqa: E402
-from inarch.checkpoints.weights import TensorInfo  # noqa: E402
+from inarch.checkpoints.formats.weights import TensorInfo  # noqa: E402
+from inarch.checkpoints.maps import transfer  # noqa: E402
+from inarch.checkpoints.maps.plan import match  # noqa: E402
 from inarch.models.variables import get_value, named_variables  # noqa: E402
 from inarch.models.whisper.original import OPENAI_TABLE  # noqa: E402
 from inarch.tasks.speech import SpeechToText  # noqa: E402

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from inarch.checkpoints.files import SafetensorsFile, write_safetensors
-from inarch.checkpoints.weights import DTYPES
+from inarch.checkpoints.formats.files import SafetensorsFile, write_safetensors
+from inarch.checkpoints.formats.weights import DTYPES
 from inarch.cli.app import app
 from inarch.errors import OriginalError
 from inarch.models import registry

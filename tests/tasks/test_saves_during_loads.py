@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from inarch.checkpoints import publish, steady, transfer
+from inarch.checkpoints.io import publish, steady
+from inarch.checkpoints.maps import transfer
 from inarch.errors import FolderChangedError
 from inarch.models.backbone import Backbone
 from inarch.models.variables import get_value, named_variables

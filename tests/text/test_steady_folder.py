@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from inarch.checkpoints import publish
-from inarch.checkpoints.folder import replacing
+from inarch.checkpoints.io import publish
+from inarch.checkpoints.io.atomic_write import replacing
 from inarch.errors import CheckpointError
 from inarch.text import Tokenizer, WordPieceTokenizer, discovery
 

@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pytest
 
-from inarch.checkpoints import files
-from inarch.checkpoints.weights import Shard, TensorInfo
+from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError
 from inarch.verify.golden import LIMIT, Golden
 from inarch.verify.golden_changes import differences

@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inarch.checkpoints.plan import Plan
-from inarch.checkpoints.rule import dense, rule
+from inarch.checkpoints.maps.plan import Plan
+from inarch.checkpoints.maps.rule import dense, rule
 from inarch.layers import MultiHeadAttention
 from inarch.verify import pairs
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
-from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under, unused
-from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.maps.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
+from inarch.checkpoints.maps.rule import dense, derived, embedding, norm, rule, tied, under, unused
+from inarch.checkpoints.maps.source import Head, Source
 
 # A table to be read, and checked against the original with a finger.
 # fmt: off

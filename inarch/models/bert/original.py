@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from inarch.checkpoints.config import choice, constant, inert, rate, same
-from inarch.checkpoints.original import Opened, Original
-from inarch.checkpoints.rule import rule
-from inarch.checkpoints.slashed import dense, norm, projection, table, under
-from inarch.checkpoints.source import Head, Source
-from inarch.checkpoints.tensor_bundle import find_bundle, open_bundle
+from inarch.checkpoints.formats.tensor_bundle import find_bundle, open_bundle
+from inarch.checkpoints.maps.author_formats import Opened, Original
+from inarch.checkpoints.maps.config import choice, constant, inert, rate, same
+from inarch.checkpoints.maps.rule import rule
+from inarch.checkpoints.maps.slashed import dense, norm, projection, table, under
+from inarch.checkpoints.maps.source import Head, Source
 from inarch.json_fields import read_object
 
 CONFIG = "bert_config.json"

@@ -1,10 +1,10 @@
 """DeBERTa-v2 and v3 as transformers stores them (models/deberta_v2/modeling_deberta_v2.py)."""
 
 import inarch.models.bert.checkpoint as bert
-from inarch.checkpoints.config import ACTIVATIONS, choice, inert, rate, same
-from inarch.checkpoints.related import assuming, fallback, implied, subset
-from inarch.checkpoints.rule import dense, embedding, norm, rule, under, unless, unused, when
-from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.maps.config import ACTIVATIONS, choice, inert, rate, same
+from inarch.checkpoints.maps.related import assuming, fallback, implied, subset
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under, unless, unused, when
+from inarch.checkpoints.maps.source import Head, Source
 
 MASKED_LM = bert.HUGGING_FACE.heads["masked_lm"]
 CLASSIFIER = [*dense("pooler.dense", "pooled_dense"), *dense("classifier", "logits")]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inarch.checkpoints.config import (
+from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     ENCODER_ONLY,
     PADDING_ROW,
@@ -12,8 +12,8 @@ from inarch.checkpoints.config import (
     rate,
     same,
 )
-from inarch.checkpoints.rule import dense, derived, embedding, norm, rule, tied, under
-from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.maps.rule import dense, derived, embedding, norm, rule, tied, under
+from inarch.checkpoints.maps.source import Head, Source
 
 # A table to be read, and checked against the original with a finger.
 # fmt: off

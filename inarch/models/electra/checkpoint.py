@@ -1,8 +1,8 @@
 """ELECTRA as transformers stores it (models/electra/modeling_electra.py)."""
 
-from inarch.checkpoints.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
-from inarch.checkpoints.rule import dense, norm, rule, tied, when
-from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.maps.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
+from inarch.checkpoints.maps.rule import dense, norm, rule, tied, when
+from inarch.checkpoints.maps.source import Head, Source
 from inarch.models.bert import checkpoint as bert
 
 # A table to be read, and checked against the original with a finger.

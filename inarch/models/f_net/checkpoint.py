@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from inarch.checkpoints.config import (
+from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     ENCODER_ONLY,
     PADDING_ROW,
@@ -13,8 +13,8 @@ from inarch.checkpoints.config import (
     rate,
     same,
 )
-from inarch.checkpoints.rule import dense, derived, embedding, norm, under, unused
-from inarch.checkpoints.source import Source
+from inarch.checkpoints.maps.rule import dense, derived, embedding, norm, under, unused
+from inarch.checkpoints.maps.source import Source
 from inarch.models.bert import checkpoint as bert
 
 # A table to be read, and checked against the original with a finger.

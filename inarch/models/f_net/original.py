@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from inarch.checkpoints.config import constant, rate, same
-from inarch.checkpoints.flax_file import open_flax
-from inarch.checkpoints.original import Opened, Original
-from inarch.checkpoints.rule import rule
-from inarch.checkpoints.slashed import dense, norm, projection, table, under
-from inarch.checkpoints.source import Head, Source
-from inarch.checkpoints.weights import TensorInfo
+from inarch.checkpoints.formats.flax_file import open_flax
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.author_formats import Opened, Original
+from inarch.checkpoints.maps.config import constant, rate, same
+from inarch.checkpoints.maps.rule import rule
+from inarch.checkpoints.maps.slashed import dense, norm, projection, table, under
+from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ConfigError
 
 # The name under which it was published. A model that mixes nothing or at random has the very same

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from inarch.checkpoints.config import (
+from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     ENCODER_ONLY,
     choice,
@@ -11,8 +11,8 @@ from inarch.checkpoints.config import (
     same,
     token,
 )
-from inarch.checkpoints.rule import dense, norm, rule, tied, unused
-from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.maps.rule import dense, norm, rule, tied, unused
+from inarch.checkpoints.maps.source import Head, Source
 from inarch.models.bert import checkpoint as bert
 
 PADDING = token("pad_token_id", "padding_id", 1)

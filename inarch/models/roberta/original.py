@@ -9,13 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.config import Only, constant, only, rate, same
-from inarch.checkpoints.original import Opened, Original
-from inarch.checkpoints.rule import Entry, dense, embedding, norm, rule, tied, under, unused, zeros
-from inarch.checkpoints.source import Head, Source
-from inarch.checkpoints.torch_file import TorchFile, plain
-from inarch.checkpoints.torch_parts import NAMESPACE
-from inarch.checkpoints.weights import Weights
+from inarch.checkpoints.formats.torch_file import TorchFile, plain
+from inarch.checkpoints.formats.torch_parts import NAMESPACE
+from inarch.checkpoints.formats.weights import Weights
+from inarch.checkpoints.maps.author_formats import Opened, Original
+from inarch.checkpoints.maps.config import Only, constant, only, rate, same
+from inarch.checkpoints.maps.rule import (
+    Entry,
+    dense,
+    embedding,
+    norm,
+    rule,
+    tied,
+    under,
+    unused,
+    zeros,
+)
+from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.text.files import read_text
 from inarch.text.originals import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary

@@ -1,6 +1,6 @@
 """Whisper as transformers stores it (models/whisper/modeling_whisper.py)."""
 
-from inarch.checkpoints.config import (
+from inarch.checkpoints.maps.config import (
     ABSENT,
     ACTIVATIONS,
     PADDING_ROW,
@@ -11,8 +11,8 @@ from inarch.checkpoints.config import (
     rate,
     same,
 )
-from inarch.checkpoints.rule import dense, embedding, norm, rule, tied, under
-from inarch.checkpoints.source import Head, Source
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under
+from inarch.checkpoints.maps.source import Head, Source
 
 
 # A table to be read, and checked against the original with a finger.

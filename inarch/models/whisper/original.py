@@ -10,14 +10,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints import slashed
-from inarch.checkpoints.config import constant, inert, only, same
-from inarch.checkpoints.ctranslate2_file import open_ctranslate2
-from inarch.checkpoints.original import Opened, Original
-from inarch.checkpoints.rule import NOTHING, Entry, dense, embedding, norm, rule, tied, under
-from inarch.checkpoints.source import Head, Source
-from inarch.checkpoints.torch_file import TorchFile, plain
-from inarch.checkpoints.weights import TensorInfo, Weights
+from inarch.checkpoints.formats.ctranslate2_file import open_ctranslate2
+from inarch.checkpoints.formats.torch_file import TorchFile, plain
+from inarch.checkpoints.formats.weights import TensorInfo, Weights
+from inarch.checkpoints.maps import slashed
+from inarch.checkpoints.maps.author_formats import Opened, Original
+from inarch.checkpoints.maps.config import constant, inert, only, same
+from inarch.checkpoints.maps.rule import NOTHING, Entry, dense, embedding, norm, rule, tied, under
+from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.json_fields import read_object
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inarch.checks import shown
 from inarch.errors import InputTypeError
 from inarch.tasks.speech.asked import asked_language
+from inarch.validation import shown
 
 
 def checked_generation(model: Any, generation: Any) -> dict[str, Any]:

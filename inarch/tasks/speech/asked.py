@@ -7,14 +7,14 @@ from dataclasses import fields
 from typing import Any
 
 from inarch.audio import WINDOW_FRAMES
-from inarch.checks import shown
 from inarch.errors import ConfigError, InputError
-from inarch.tasks.speech import kinds
 from inarch.tasks.speech.configs import GENERATION, declared_prompt, declared_value
 from inarch.tasks.speech.options import TASK, TIMESTAMPS, DecodingOptions, Settings, Thresholds
+from inarch.tasks.speech.validators import FLAG, PREFIX, TOKENS, token_ids
 from inarch.tasks.speech.windows import FRAMES_PER_TIMESTAMP, SECONDS_PER_TIMESTAMP
 from inarch.text import WhisperTokenizer
 from inarch.text.languages import language_code
+from inarch.validation import optional, shown
 
 SETTINGS = frozenset(f.name for f in fields(Settings)) - {"temperatures", "thresholds", "words"}
 THRESHOLDS = {f"{f.name}_threshold": f.name for f in fields(Thresholds)}
@@ -130,7 +130,7 @@ def _check_batched(settings: Settings) -> None:
 
 def _with_timestamps(timestamps: str | None, without: Any, batched: bool) -> bool:
     """Whether timestamp tokens are decoded; a batched window needs to be asked for them."""
-    kinds.optional(kinds.FLAG).check("without_timestamps", without)
+    optional(FLAG).check("without_timestamps", without)
     if without is not None:
         return not without
     return timestamps is not None or not batched
@@ -144,12 +144,12 @@ def _as_tokens(tokenizer: WhisperTokenizer, own: Mapping[str, Any]) -> dict[str,
         if value is None:
             found[name] = ()
         else:
-            kinds.PREFIX.check(name, value)
+            PREFIX.check(name, value)
             text = tokenizer.encode(" " + value.strip()).ids if isinstance(value, str) else value
             found[name] = tuple(text) if len(value) else ()
     if own.get("suppress_tokens") is not None:
-        kinds.optional(kinds.TOKENS).check("suppress_tokens", own["suppress_tokens"])
-        found["suppress_tokens"] = kinds.token_ids(own["suppress_tokens"])
+        optional(TOKENS).check("suppress_tokens", own["suppress_tokens"])
+        found["suppress_tokens"] = token_ids(own["suppress_tokens"])
     return found
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from inarch.audio import HOP, SAMPLE_RATE, WINDOW_FRAMES, WINDOW_SAMPLES
-from inarch.json_fields import INDEX, TEXT, Kind, field, is_number, is_size, is_whole, json_text
+from inarch.json_fields import INDEX, TEXT, is_number, is_size, is_whole, json_text, read_field
 from inarch.text import WhisperTokenizer
+from inarch.validation import Validator
 
 GENERATION = "generation_config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -26,22 +27,24 @@ def _is_forced(pair: Any) -> bool:
     return is_pair and is_whole(pair[0]) and (pair[1] is None or is_whole(pair[1]))
 
 
-_TOKEN_IDS = Kind("a list of token ids", lambda value: _is_list(value, is_whole))
+_TOKEN_IDS = Validator("a list of token ids", lambda value: _is_list(value, is_whole))
 # The fields of generation_config.json that transcription reads.
 KINDS = {
     "language": TEXT,
     "task": TEXT,
-    "forced_decoder_ids": Kind(
+    "forced_decoder_ids": Validator(
         "a list of [position, token id]", lambda value: _is_list(value, _is_forced)
     ),
     "suppress_tokens": _TOKEN_IDS,
     "begin_suppress_tokens": _TOKEN_IDS,
     "max_initial_timestamp_index": INDEX,
-    "alignment_heads": Kind(
+    "alignment_heads": Validator(
         "a list of [layer, head]",
         lambda value: _is_list(value, lambda pair: _is_list(pair, is_size) and len(pair) == 2),
     ),
-    "repetition_penalty": Kind("a number above 0", lambda value: is_number(value) and value > 0),
+    "repetition_penalty": Validator(
+        "a number above 0", lambda value: is_number(value) and value > 0
+    ),
     "no_repeat_ngram_size": INDEX,
 }
 
@@ -134,7 +137,7 @@ def declared_generation(generation: Mapping[str, Any], config: Mapping[str, Any]
     """
     if generation:
         return dict(generation)
-    values = {name: field(config, name, KINDS[name], None, where=CONFIG) for name in IN_CONFIG}
+    values = {name: read_field(config, name, KINDS[name], None, where=CONFIG) for name in IN_CONFIG}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -146,7 +149,7 @@ def declared_value(generation: Mapping[str, Any], name: str, absent: Any = None)
     """
     if name not in generation:
         return absent
-    return field(generation, name, KINDS[name], None, where=GENERATION)
+    return read_field(generation, name, KINDS[name], None, where=GENERATION)
 
 
 def declared_prompt(

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from inarch.errors import InputError
-from inarch.tasks.speech import kinds
-from inarch.tasks.speech.kinds import check_fields, optional
+from inarch.tasks.speech.validators import CLIPS, FLAG, PREFIX, TOKENS, VAD
 from inarch.transcription_defaults import (
     APPEND_PUNCTUATIONS,
     COMPRESSION_RATIO_THRESHOLD,
@@ -21,42 +20,55 @@ from inarch.transcription_defaults import (
     PREPEND_PUNCTUATIONS,
     TEMPERATURES,
 )
+from inarch.validation import (
+    ABOVE_0,
+    AT_LEAST_0,
+    COUNT,
+    NATURAL,
+    NUMBER,
+    SHARE,
+    TEXT,
+    WHOLE,
+    check_fields,
+    one_of,
+    optional,
+)
 
-TASK = kinds.one_of(("transcribe", "translate"))
+TASK = one_of(("transcribe", "translate"))
 TIMESTAMPS = (None, "segment", "word")
 
 # What each option takes.
 _DECODING = {
     "task": TASK,
-    "temperature": kinds.AT_LEAST_0,
-    "beam_size": optional(kinds.COUNT),
-    "best_of": optional(kinds.COUNT),
-    "patience": optional(kinds.ABOVE_0),
-    "length_penalty": optional(kinds.SHARE),
-    "timestamps": kinds.FLAG,
-    "max_initial_timestamp": optional(kinds.AT_LEAST_0),
-    "max_tokens": optional(kinds.COUNT),
-    "suppress_tokens": optional(kinds.TOKENS),
-    "suppress_blank": kinds.FLAG,
-    "prefix": kinds.PREFIX,
-    "hotwords": kinds.PREFIX,
-    "repetition_penalty": kinds.ABOVE_0,
-    "no_repeat_ngram_size": kinds.NATURAL,
-    "seed": kinds.WHOLE,
+    "temperature": AT_LEAST_0,
+    "beam_size": optional(COUNT),
+    "best_of": optional(COUNT),
+    "patience": optional(ABOVE_0),
+    "length_penalty": optional(SHARE),
+    "timestamps": FLAG,
+    "max_initial_timestamp": optional(AT_LEAST_0),
+    "max_tokens": optional(COUNT),
+    "suppress_tokens": optional(TOKENS),
+    "suppress_blank": FLAG,
+    "prefix": PREFIX,
+    "hotwords": PREFIX,
+    "repetition_penalty": ABOVE_0,
+    "no_repeat_ngram_size": NATURAL,
+    "seed": WHOLE,
 }
-_THRESHOLDS = dict.fromkeys(("compression_ratio", "logprob", "no_speech"), optional(kinds.NUMBER))
+_THRESHOLDS = dict.fromkeys(("compression_ratio", "logprob", "no_speech"), optional(NUMBER))
 _SETTINGS = {
-    "condition_on_previous_text": kinds.FLAG,
-    "initial_prompt": optional(kinds.TEXT),
-    "carry_initial_prompt": kinds.FLAG,
-    "words": kinds.FLAG,
-    "prepend_punctuations": kinds.TEXT,
-    "append_punctuations": kinds.TEXT,
-    "clips": kinds.CLIPS,
-    "hallucination_silence_threshold": optional(kinds.AT_LEAST_0),
-    "skip_silence": kinds.FLAG,
-    "vad_filter": kinds.VAD,
-    "multilingual": kinds.FLAG,
+    "condition_on_previous_text": FLAG,
+    "initial_prompt": optional(TEXT),
+    "carry_initial_prompt": FLAG,
+    "words": FLAG,
+    "prepend_punctuations": TEXT,
+    "append_punctuations": TEXT,
+    "clips": CLIPS,
+    "hallucination_silence_threshold": optional(AT_LEAST_0),
+    "skip_silence": FLAG,
+    "vad_filter": VAD,
+    "multilingual": FLAG,
 }
 
 
@@ -231,7 +243,7 @@ class Settings:
         if not self.temperatures:
             raise InputError("temperature is empty; give one of at least 0, or several to try")
         for temperature in self.temperatures:
-            kinds.AT_LEAST_0.check("temperature", temperature)
+            AT_LEAST_0.check("temperature", temperature)
         for start, end in self.clips:
             if end is not None and end < start:
                 raise InputError(f"the clip from {start} to {end} seconds has no length")

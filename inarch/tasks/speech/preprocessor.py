@@ -19,7 +19,7 @@ from inarch.audio import (
 from inarch.data import pad
 from inarch.data.columns import refuse_table, values_of
 from inarch.errors import CheckpointError, InputError, InputTypeError
-from inarch.json_fields import OBJECT, field
+from inarch.json_fields import OBJECT, read_field
 from inarch.models.arguments import MutableArgument, ReadOnlyArguments
 from inarch.models.stored_config import check_arguments
 from inarch.tasks.preprocessor import checked_length
@@ -126,7 +126,9 @@ class SpeechPreprocessor(ReadOnlyArguments):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> SpeechPreprocessor:
         where = f"the config of a {cls.__name__}"
-        tokenizer = WhisperTokenizer.from_config(field(config, "tokenizer", OBJECT, where=where))
+        tokenizer = WhisperTokenizer.from_config(
+            read_field(config, "tokenizer", OBJECT, where=where)
+        )
         check_arguments(cls, config, where)
         return cls(**{**config, "tokenizer": tokenizer})
 

@@ -23,16 +23,17 @@ from inarch.tasks.speech.asked import asked_language, options_of
 from inarch.tasks.speech.compile_cache import keep_programs
 from inarch.tasks.speech.configs import GENERATION, declared_generation, texts_to_write
 from inarch.tasks.speech.examples import batch_maker, pairs_of
-from inarch.tasks.speech.kinds import COUNT, FLAG, optional
 from inarch.tasks.speech.listener import Listener
 from inarch.tasks.speech.options import DecodingOptions, Settings
 from inarch.tasks.speech.preprocessor import SpeechPreprocessor, heard, sources_of
 from inarch.tasks.speech.progress import progress_bar
 from inarch.tasks.speech.transcriber import Transcriber
 from inarch.tasks.speech.transcript import Segment
+from inarch.tasks.speech.validators import FLAG
 from inarch.tasks.text_source import TextSource
 from inarch.text import WhisperTokenizer
 from inarch.transcription_defaults import TEMPERATURES
+from inarch.validation import COUNT, optional
 
 BATCH_SIZE = optional(COUNT)
 

@@ -1,0 +1,1 @@
+"""Readers of weight file formats, and the writer of safetensors."""

@@ -1,0 +1,140 @@
+"""From a preset name, a hub id or a folder to a folder on this machine."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inarch.errors import CheckpointFileError, PresetError
+from inarch.file_names import OTHER_PATTERNS, WEIGHT_PATTERNS
+from inarch.files import sha256
+from inarch.validation import check_path
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A built-in name for a published checkpoint.
+
+    Args:
+        hub: the checkpoint's id on the Hugging Face hub.
+        parameters: how many the backbone has.
+        revision: the commit to take, where one is pinned.
+        sha256: known checksums, file name to hexadecimal digest.
+        package: an installable package that ships the checkpoint, and its folder in there.
+    """
+
+    name: str
+    hub: str
+    licence: str
+    parameters: int
+    description: str
+    revision: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
+    package: str | None = None
+
+
+def resolve(
+    preset: str | os.PathLike,
+    presets: Mapping[str, Preset],
+    single: Callable[[Path], bool] = lambda path: False,
+) -> Path:
+    """A folder with the files of `preset`, fetched from the hub if need be.
+
+    Args:
+        preset: a folder, a built-in name, or a hub id `owner/name`, optionally `@revision`.
+        presets: the built-in names.
+        single: whether a file is a checkpoint by itself, whose own path is then the answer.
+
+    Raises:
+        InputTypeError: `preset` is neither a string nor a path.
+        PresetError: no such folder, name or hub id; near names are offered.
+        CheckpointFileError: the hub can't be reached and the files aren't in the local cache, or
+            a file's checksum is not the known one.
+    """
+    check_path("preset", preset, "a folder, a built-in name, or a hub id as owner/name")
+    text = os.fspath(preset)
+    folder = Path(os.path.expanduser(text))
+    if text and os.path.isdir(folder):
+        return folder
+    if os.path.isfile(folder):
+        if single(folder):
+            return folder
+        raise PresetError(
+            f"{text} is a file; give the folder that holds config.json, or an original's folder"
+        )
+    if os.path.isfile(f"{folder}.index"):
+        raise PresetError(f"{text} is a TensorFlow checkpoint's name; give its folder")
+    if text in presets:
+        known = presets[text]
+        found = packaged(known) or _fetch(known.hub, known.revision)
+        for name, digest in known.sha256.items():
+            if not (found / name).is_file():
+                raise CheckpointFileError(f"preset {text!r} should have {name}; not in {found}")
+            if sha256(found / name) != digest:
+                raise CheckpointFileError(
+                    f"{found / name} has not the checksum known for preset {text!r} "
+                    f"({digest}); remove it and fetch it again"
+                )
+        return found
+    hub_id = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", text)
+    if hub_id and not text.startswith("."):
+        return _fetch(hub_id[1], hub_id[2])
+    near = difflib.get_close_matches(text, presets, n=3, cutoff=0.6)
+    hint = f"did you mean {', '.join(near)}?" if near else "`inarch presets` lists the names;"
+    raise PresetError(
+        f"{text!r} is no folder and no preset: {hint} a hub id has the form owner/name"
+    )
+
+
+def packaged(preset: Preset) -> Path | None:
+    """The folder of a checkpoint in the package that ships it; None where that isn't installed.
+
+    The package is found and never imported: only its data is wanted.
+    """
+    name, _, folder = (preset.package or "").partition("/")
+    spec = importlib.util.find_spec(name) if name else None
+    for place in spec.submodule_search_locations or () if spec else ():
+        if all((Path(place) / folder / file).is_file() for file in preset.sha256):
+            return Path(place) / folder
+    return None
+
+
+def _fetch(repo: str, revision: str | None) -> Path:
+    import huggingface_hub as hub
+    from huggingface_hub import errors, utils
+
+    def snapshot(patterns: tuple[str, ...]) -> Path:
+        if not sys.stderr.isatty():
+            utils.disable_progress_bars()
+        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+
+    at = f" at revision {revision!r}" if revision else ""
+    try:
+        # Exports to other runtimes that share a repository stay there.
+        wanted = OTHER_PATTERNS
+        for patterns in WEIGHT_PATTERNS:
+            wanted = (*wanted, *patterns)
+            folder = snapshot(wanted)
+            if any(path.suffix != ".json" for p in patterns for path in folder.glob(p)):
+                break
+    except errors.RevisionNotFoundError as e:
+        raise PresetError(f"hub repository {repo!r} has no revision {revision!r}") from e
+    except errors.GatedRepoError as e:
+        raise PresetError(f"hub repository {repo!r} is gated; log in with `hf auth login`") from e
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as e:
+        raise PresetError(f"there is no hub repository {repo!r} that this machine may read") from e
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as e:
+        raise CheckpointFileError(
+            f"{repo!r}{at} isn't in the local hub cache and the hub can't be reached; connect "
+            "(HF_ENDPOINT, HF_HUB_OFFLINE), or give a folder that holds the checkpoint"
+        ) from e
+    except Exception as e:  # a full disk, or whatever the hub's HTTP client of the day raises
+        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise CheckpointFileError(f"{repo!r}{at} can't be fetched: {first}; try again") from e
+    return folder

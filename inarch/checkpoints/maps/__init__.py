@@ -1,0 +1,1 @@
+"""The map language: config and weight maps, their proof, and values through them."""

@@ -1,0 +1,267 @@
+"""A weight map matched with one file and one model, name by name."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.pattern import Pattern, Shape
+from inarch.checkpoints.maps.rule import (
+    Derived,
+    Entry,
+    Rule,
+    Tied,
+    Unused,
+    Zeros,
+    expanded,
+    holds,
+    prefixed,
+    spellings,
+)
+from inarch.checkpoints.maps.source import Source
+from inarch.errors import WeightMapError
+from inarch.validation import listed
+
+# So many tensors are named in each line of an error.
+# Why a tensor is carried that no map knows.
+UNKNOWN_HEAD = "unknown head"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A weight map matched with one file and one model, name by name.
+
+    `theirs` of every rule are spelled as the file has them. `carried` are tensors that no
+    variable of this model holds: they are kept as they are and written back, with the reason.
+    `zeros` are variables that the original has nothing of.
+    """
+
+    rules: tuple[Rule, ...]
+    ties: dict[str, str]
+    derived: dict[str, Derived]
+    carried: dict[str, str]
+    zeros: tuple[str, ...] = ()
+
+    @property
+    def unknown(self) -> list[str]:
+        """The carried tensors that no map knows."""
+        return [name for name, reason in self.carried.items() if reason == UNKNOWN_HEAD]
+
+    def rule_of(self) -> dict[str, Rule]:
+        return {name: rule for rule in self.rules for name in rule.theirs}
+
+
+def match(
+    source: Source,
+    header: Mapping[str, TensorInfo],
+    ours: Mapping[str, tuple[int, ...]] | None,
+    arguments: Mapping[str, Any],
+    head: str | None = None,
+    tie: bool = True,
+    where: str = "the checkpoint",
+) -> Plan:
+    """Pair every tensor of `header` with the variables `ours` (names and shapes).
+
+    Args:
+        ours: None where there is no model yet and the file's side alone is looked at.
+        arguments: the backbone's arguments (its counts and parts).
+        head: the head whose variables are among `ours` and whose weights are to be read.
+        tie: whether the output and input embeddings are one variable.
+
+    Raises:
+        WeightMapError: tensors that are missing, unknown or of another shape, and variables
+            that nothing fills, all kinds in one message; of many of a kind the first are named.
+    """
+    prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
+    active, carried = _entries(source, prefix, arguments, head, tie)
+    aliases = _aliases(source, prefix, arguments, active) if tie else {}
+    spelled = [_as_spelled(e, header, aliases) for e in active if isinstance(e, Rule)]
+    rules = tuple(rule for rule, _ in spelled)
+    names = {name: found for _, changed in spelled for name, found in changed.items()}
+    mapped = {name for rule in rules for name in rule.theirs}
+    ties = {
+        e.theirs[0]: names.get(e.to, e.to)
+        for e in active
+        if isinstance(e, Tied) and e.theirs[0] in header and e.theirs[0] not in mapped
+    }
+    derived = {e.theirs[0]: e for e in active if isinstance(e, Derived) and e.theirs[0] in header}
+    carried |= {n: why for glob, why in source.aside.items() for n in fnmatch.filter(header, glob)}
+    carried = {n: why for n, why in carried.items() if n in header and n not in mapped}
+    unknown = sorted(header.keys() - {*mapped, *ties, *derived, *carried})
+    outside = [n for n in unknown if not _is_inside(n, source, prefix, head, tie)]
+    empty = tuple(name for e in active if isinstance(e, Zeros) for name in e.ours)
+    filled = {*empty, *(name for rule in rules for name in rule.variables)}
+    unused = [n for e in active if isinstance(e, Unused) for n in e.theirs]
+    problems = {
+        "mapped more than once": [
+            *_repeated([*(n for rule in rules for n in rule.theirs), *ties, *derived, *unused]),
+            *_repeated([*empty, *(n for rule in rules for n in rule.variables)]),
+        ],
+        "missing from the file": sorted(mapped - header.keys()),
+        "unknown in the file": [n for n in unknown if n not in outside],
+    }
+    if ours is not None:
+        problems |= {
+            "variables that nothing fills": sorted(ours.keys() - filled),
+            "variables that the model lacks": sorted(filled - ours.keys()),
+            "of another shape": _misfits(rules, header, ours),
+        }
+    if any(problems.values()):
+        problems["unknown in the file"] = unknown  # one outside may be what is missing inside
+        raise _mismatch(where, source, header, problems)
+    carried |= dict.fromkeys(outside, UNKNOWN_HEAD)
+    return Plan(rules, ties, derived, carried, empty)
+
+
+def _mismatch(
+    where: str,
+    source: Source,
+    header: Mapping[str, TensorInfo],
+    problems: Mapping[str, list[str]],
+) -> WeightMapError:
+    lines = [f"\n  {what}: {listed(names)}" for what, names in problems.items() if names]
+    wrapper = {name.partition(".")[0] for name in header}
+    if len(wrapper) == 1 and not any(n.startswith(source.prefix) for n in header):
+        (name,) = wrapper
+        lines.append(
+            f"\n  every name begins with '{name}.', as of a model within another: save the inner "
+            f"one, or take '{name}.' off the names"
+        )
+    return WeightMapError(
+        f"{where} does not match the {source.model_type} weight map:{''.join(lines)}"
+    )
+
+
+def _is_inside(name: str, source: Source, prefix: str, head: str | None, tie: bool) -> bool:
+    """Whether a name is one that the backbone, or the head in use, would have to account for."""
+    if source.strict:
+        return True
+    if prefix and name.startswith(prefix):
+        return True
+    backbone = [*source.weights, *(e for entries in source.parts.values() for e in entries)]
+    if not prefix and name.partition(".")[0] in {
+        n.partition(".")[0] for e in backbone for n in spellings(e)
+    }:
+        return True
+    mine = [n for e in source.heads[head].entries(tie) for n in spellings(e)] if head else []
+    parents = {n.rpartition(".")[0] for n in mine}
+    return any(name.startswith(f"{parent}.") for parent in parents if parent)
+
+
+def _aliases(
+    source: Source, prefix: str, arguments: Mapping[str, Any], active: Iterable[Entry]
+) -> dict[str, list[str]]:
+    """The other names of tied tensors, of any head: a file may hold either name alone.
+
+    safetensors writes a tensor that a model has twice under one of its names.
+    """
+    heads = (_rooted(e, prefix) for h in source.heads.values() for e in expanded(h.tied, arguments))
+    found: dict[str, list[str]] = {}
+    for entry in (*active, *heads):
+        if isinstance(entry, Tied):
+            found.setdefault(entry.to, []).append(entry.theirs[0])
+    return found
+
+
+def _repeated(names: list[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
+def canonical(
+    source: Source, arguments: Mapping[str, Any], head: str | None, tie: bool
+) -> tuple[list[Rule], dict[str, str]]:
+    """The rules of a file written from nothing, with the prefix iff there is a head.
+
+    Beside them, the unused tensors that the original expects all the same, with the name of the
+    one whose shape each has.
+    """
+    prefix = source.prefix if head else ""
+    active, _ = _entries(source, prefix, arguments, head, tie)
+    idle = {e.theirs[0]: e.like for e in active if isinstance(e, Unused) and e.like}
+    return [entry for entry in active if isinstance(entry, Rule)], idle
+
+
+def _entries(
+    source: Source, prefix: str, arguments: Mapping[str, Any], head: str | None, tie: bool
+) -> tuple[list[Entry], dict[str, str]]:
+    """The entries in force, and the names that are carried, with the reason for each."""
+    backbone = list(source.weights)
+    carried: dict[str, str] = {}
+    for part, entries in source.parts.items():
+        if arguments.get(part):
+            backbone += entries
+        else:
+            carried |= {prefix + n: f"{part} not used" for e in entries for n in spellings(e)}
+    active = [prefixed(entry, prefix) for entry in expanded(backbone, arguments)]
+    for name, other in source.heads.items():
+        everything = [*other.weights, *other.tied, *other.untied]
+        if name == head:
+            active += [_rooted(e, prefix) for e in expanded(other.entries(tie), arguments)]
+            everything = [e for e in everything if not holds(e, arguments)]
+        for entry in expanded([replace(e, when=None) for e in everything], arguments):
+            carried |= dict.fromkeys(spellings(entry), f"head {name}")
+    carried |= {n: e.reason for e in active if isinstance(e, Unused) for n in e.theirs}
+    return active, carried
+
+
+def _rooted(entry: Entry, prefix: str) -> Entry:
+    """A head's entry; a tie of a head points into the backbone by a name starting with '.'."""
+    if isinstance(entry, Tied) and entry.to.startswith("."):
+        return Tied(entry.theirs, prefix + entry.to[1:])
+    return entry
+
+
+def _as_spelled(
+    rule: Rule, header: Mapping[str, TensorInfo], aliases: Mapping[str, Sequence[str]]
+) -> tuple[Rule, dict[str, str]]:
+    """The rule with their names as the file spells them, legacy spellings and ties included.
+
+    Beside it, the names that it has in the file in place of the map's.
+    """
+    changed: dict[str, str] = {}
+    for name, older in zip(rule.theirs, rule.legacy or [()] * len(rule.theirs), strict=True):
+        others = (*older, *aliases.get(name, ()))
+        if name not in header and (found := next((n for n in others if n in header), None)):
+            changed[name] = found
+    if not changed:
+        return rule, changed
+    names = tuple(changed.get(name, name) for name in rule.theirs)
+    return Rule(names, rule.ours, rule.pattern), changed
+
+
+def _misfits(
+    rules: Iterable[Rule], header: Mapping[str, TensorInfo], ours: Mapping[str, tuple[int, ...]]
+) -> list[str]:
+    found = []
+    for rule in rules:
+        if any(n not in header for n in rule.theirs) or any(n not in ours for n in rule.variables):
+            continue
+        theirs = [header[name].shape for name in rule.theirs]
+        try:
+            Pattern.parse(rule.pattern).sizes(theirs, rule.our_shapes(theirs, ours))
+        except WeightMapError:
+            wanted = _wanted(rule, theirs, ours)
+            found.append(
+                f"{' + '.join(rule.theirs)} {_alone(theirs)} for {' + '.join(rule.variables)}"
+                + (f", where the file should have {_alone(wanted)}" if wanted else "")
+            )
+    return found
+
+
+def _wanted(
+    rule: Rule, theirs: Sequence[Shape], ours: Mapping[str, tuple[int, ...]]
+) -> list[Shape] | None:
+    """The shapes that their tensors should have, in their own order of axes, if that is known."""
+    pattern = Pattern.parse(rule.pattern)
+    try:
+        return pattern.their_shapes(pattern.sizes(None, rule.our_shapes(theirs, ours)))
+    except WeightMapError:
+        return None
+
+
+def _alone(shapes: list[Shape]) -> Shape | list[Shape]:
+    return shapes[0] if len(shapes) == 1 else shapes

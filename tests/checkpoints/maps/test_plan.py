@@ -1,0 +1,82 @@
+"""A weight map meets a file: tied tensors under either name, and tensors of unknown heads."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps import transfer
+from inarch.checkpoints.maps.plan import UNKNOWN_HEAD, match
+from inarch.errors import WeightMapError
+
+from .toy import ARGUMENTS, OURS, SOURCE, Memory, arrays, header
+
+LM = OURS | {"lm/norm/gamma": (4,), "lm/norm/beta": (4,)}
+
+
+def named(prefix, **changes):
+    """A header of the toy with its head and more, whose names are outside of the prefix."""
+    extra = header(lm__norm__weight=(4,), lm__norm__bias=(4,), **changes)
+    own = header().keys()
+    return {(prefix if n in own else "") + n: info for n, info in extra.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "toy."])
+@pytest.mark.parametrize(("head", "ours"), [("lm", LM), (None, OURS)])
+@pytest.mark.parametrize("dropped", ["words.weight", "lm.out"])
+def test_a_tied_table_is_read_and_written_under_either_name(dropped, head, ours, prefix):
+    of = named(prefix, lm__out=(11, 4))
+    del of[(prefix if dropped == "words.weight" else "") + dropped]
+    weights = Memory(arrays(of))
+    plan = match(SOURCE, weights.header, ours, ARGUMENTS, head)
+    found = {}
+    carried = transfer.load(plan, weights, ours, found.__setitem__)
+    (table,) = (a for n, a in weights.arrays.items() if a.shape == (11, 4))
+    np.testing.assert_array_equal(found["embedding/embeddings"], table)
+    value = transfer.exporter(plan, weights.header, ours, found.__getitem__, carried)
+    for name, array in weights.arrays.items():
+        np.testing.assert_array_equal(value(name), array)
+
+
+def test_an_untied_output_is_no_table():
+    of = named("toy.", lm__out=(11, 4))
+    del of["toy.words.weight"]
+    with pytest.raises(WeightMapError, match=r"missing from the file: toy\.words\.weight"):
+        match(SOURCE, of, LM | {"lm/kernel": (4, 11)}, ARGUMENTS, "lm", tie=False)
+    with pytest.raises(WeightMapError, match=r"missing from the file: toy\.words\.weight"):
+        match(SOURCE, of, OURS, ARGUMENTS, tie=False)
+
+
+@pytest.mark.parametrize("prefix", ["", "toy."])
+@pytest.mark.parametrize("name", ["mine.weight", "normal", "a.layer.0.qkv"])
+def test_a_tensor_outside_the_backbone_is_of_an_unknown_head(name, prefix):
+    of = named(prefix) | {name: TensorInfo("F32", (2,))}
+    plan = match(SOURCE, of, LM, ARGUMENTS, "lm")
+    assert plan.unknown == [name]
+    assert plan.carried[name] == UNKNOWN_HEAD
+    with pytest.raises(WeightMapError, match=f"unknown in the file: {name}"):
+        match(replace(SOURCE, strict=True), of, LM, ARGUMENTS, "lm")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [("", "norm.extra"), ("", "layer.7.qkv"), ("", "pooler.x.weight"), ("toy.", "toy.mine.weight")],
+)
+def test_an_unknown_tensor_of_the_backbone_is_refused(prefix, name):
+    of = named(prefix) | {name: TensorInfo("F32", (2,))}
+    with pytest.raises(WeightMapError, match=f"unknown in the file: {name}"):
+        match(SOURCE, of, OURS, ARGUMENTS)
+
+
+def test_an_unknown_tensor_within_the_head_in_use_is_refused_and_of_another_head_is_not():
+    of = named("toy.") | {"lm.norm.scale": TensorInfo("F32", (2,))}
+    assert match(SOURCE, of, OURS, ARGUMENTS).unknown == ["lm.norm.scale"]
+    with pytest.raises(WeightMapError, match=r"unknown in the file: lm\.norm\.scale"):
+        match(SOURCE, of, LM, ARGUMENTS, "lm")
+
+
+def test_names_of_a_wrapper_are_called_so():
+    of = {f"module.toy.{name}": info for name, info in header().items()}
+    with pytest.raises(WeightMapError, match=r"every name begins with 'module\.'"):
+        match(SOURCE, of, OURS, ARGUMENTS)
