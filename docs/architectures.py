@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from inarch.checkpoints.maps.config import ConfigEntry, Constant, Field, Inert
-from inarch.checkpoints.maps.related import Implied
-from inarch.checkpoints.maps.rule import NOTHING, Derived, Entry, Rule, Tied, Zeros
+from inarch.checkpoints.maps.config import ConfigEntry, Constant, Field, Ignored
+from inarch.checkpoints.maps.related import MustMatch
+from inarch.checkpoints.maps.rule import ZEROS, Derived, Entry, Rule, Tied, Zeros
 from inarch.checkpoints.maps.source import Source
 from inarch.models.registry import Architecture, architectures
 from inarch.tasks.verification import verify_golden
@@ -162,7 +162,7 @@ def _format(source: Source, whole: bool) -> Iterator[str]:
         return
     yield "### Weights\n"
     yield from _weights(source.weights)
-    for part, entries in source.parts.items():
+    for part, entries in source.optional_layers.items():
         yield f"With `{part}=True`, true where the file has these:\n"
         yield from _weights(entries)
     for name, head in source.heads.items():
@@ -188,9 +188,9 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
         return f"`{entry.theirs}`", f"`{entry.ours}`{choices}", default
     if isinstance(entry, Constant):
         return "no field", f"`{entry.ours}`", f"`{entry.value!r}`"
-    if isinstance(entry, Inert):
+    if isinstance(entry, Ignored):
         return ", ".join(f"`{n}`" for n in entry.theirs), f"no part: {entry.reason}", ""
-    if isinstance(entry, Implied):
+    if isinstance(entry, MustMatch):
         return f"`{entry.theirs}`", "refused unless it is what other fields imply", ""
     others = " or ".join(f"`{value!r}`" for value in entry.values)
     return f"`{entry.theirs}`", f"refused unless {others}", f"`{entry.values[0]!r}`"
@@ -223,7 +223,7 @@ def _ours(entry: Entry) -> tuple[str, ...]:
 def _entry(entry: Entry, theirs_from: int, ours_from: int) -> tuple[str, str, str]:
     theirs = "<br>".join(f"`{name[theirs_from:]}`" for name in entry.theirs) or "nothing"
     ours = "<br>".join(
-        "nothing: zeros" if name == NOTHING else f"`{name[ours_from:]}`" for name in _ours(entry)
+        "nothing: zeros" if name == ZEROS else f"`{name[ours_from:]}`" for name in _ours(entry)
     )
     if isinstance(entry, Rule):
         return theirs, f"`{entry.pattern}`", ours + (" (in some configs)" if entry.when else "")

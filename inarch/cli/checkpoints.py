@@ -43,7 +43,7 @@ def prove(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = Fals
         typer.echo(f"tied: {name}")
     for name in proof.derived:
         typer.echo(f"derived: {name}")
-    for line in reasons(proof.carried):
+    for line in reasons(proof.passthrough):
         typer.echo(f"carried along: {line}")
 
 

@@ -72,7 +72,7 @@ def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
         "loaded": proof.tensors,
         "tied": list(proof.tied),
         "derived": list(proof.derived),
-        "carried": proof.carried,
+        "carried": proof.passthrough,
         "problem": None,
     }
 

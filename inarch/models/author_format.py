@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.maps.author_formats import Opened, Original, nearly
+from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint, near_misses
 from inarch.errors import CheckpointFileError
 from inarch.models import registry
 from inarch.models.ignored import select_ignored, without
@@ -20,8 +20,8 @@ def author_formats() -> str:
 
 
 def open_author_format(
-    path: Path, found: Original, ignore_fields: Collection[str]
-) -> tuple[Opened, dict[str, Any]]:
+    path: Path, found: AuthorFormat, ignore_fields: Collection[str]
+) -> tuple[OpenedCheckpoint, dict[str, Any]]:
     """Open a folder or file in an author format; return it with the fields that are ignored.
 
     Raises:
@@ -35,7 +35,7 @@ def open_author_format(
     except CheckpointFileError as e:
         # What is known by its own name alone may well be a part of something else.
         folder = path if path.is_dir() else path.parent
-        hints = nearly(folder, registry.author_formats()) if found.single else []
+        hints = near_misses(folder, registry.author_formats()) if found.single else []
         if not hints:
             raise
         raise CheckpointFileError(f"{e}; {'; '.join(hints)}") from e

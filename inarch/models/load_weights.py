@@ -39,7 +39,7 @@ def load_checkpoint_weights(
         fresh |= variables.keys() - named_variables(backbone_of(model)).keys()
     present = checkpoint.source.arguments(checkpoint.config, checkpoint.weights.header)
     _warn(checkpoint)
-    for part, entries in checkpoint.source.parts.items():
+    for part, entries in checkpoint.source.optional_layers.items():
         if arguments.get(part) and not present[part]:
             fresh |= {name for e in entries for name in getattr(e, "ours", ())}
             arguments[part] = False
@@ -49,7 +49,7 @@ def load_checkpoint_weights(
         header = weights.header
         plan = match(source, header, ours, arguments, head, tie, str(checkpoint.folder))
         check_dtypes(checkpoint.folder, {n: header[n].dtype for n in plan.rule_of()}, variables)
-    model.carried = transfer.load(
+    model.passthrough = transfer.load(
         plan, checkpoint.weights, ours, lambda name, array: set_value(variables[name], array)
     )
     initialize(waiting)
@@ -87,10 +87,10 @@ def _warn(checkpoint: Checkpoint) -> None:
             stacklevel=5,
         )
     authors = checkpoint.author_checkpoint
-    if authors and authors.left:
+    if authors and authors.dropped:
         warnings.warn(
             f"{checkpoint.folder}: left out, since Hugging Face's format has no place for them: "
-            + ", ".join(f"{name} ({why})" for name, why in authors.left.items()),
+            + ", ".join(f"{name} ({why})" for name, why in authors.dropped.items()),
             stacklevel=5,
         )
     for note in authors.notes if authors else ():

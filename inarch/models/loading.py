@@ -17,7 +17,7 @@ from inarch.checkpoints.formats import files
 from inarch.checkpoints.formats.weights import Weights
 from inarch.checkpoints.io import hub
 from inarch.checkpoints.io.steady import FolderState
-from inarch.checkpoints.maps.author_formats import Opened, recognised, translate
+from inarch.checkpoints.maps.author_formats import OpenedCheckpoint, convert, find_author_format
 from inarch.checkpoints.maps.config import Field
 from inarch.checkpoints.maps.config_map import tied
 from inarch.checkpoints.maps.proof import Proof, prove
@@ -47,7 +47,7 @@ from inarch.paths import resolve_inside
 class Checkpoint:
     """An opened checkpoint folder: its config, its format and its weights, nothing loaded yet.
 
-    A folder as the original authors publish it is told in Hugging Face's terms: `config` and
+    A folder as the original authors publish it is converted in Hugging Face's terms: `config` and
     `weights` are what such a folder would hold, and `author_checkpoint` is what is on disk.
 
     Args:
@@ -78,10 +78,10 @@ class Checkpoint:
     ):
         given = check_ignore_fields(ignore_fields)
         known = registry.author_formats()
-        path = hub.resolve(preset, registry.presets(), lambda p: bool(recognised(p, known)))
+        path = hub.resolve(preset, registry.presets(), lambda p: bool(find_author_format(p, known)))
         self.path = path
         self.folder = path if path.is_dir() else path.parent
-        self.author_checkpoint: Opened | None = None
+        self.author_checkpoint: OpenedCheckpoint | None = None
         self.config: dict[str, Any] = {}
         self.config_text = ""
         self.ignored: dict[str, Any] = {}
@@ -101,7 +101,7 @@ class Checkpoint:
             text = json_fields.text_in(read_file(path / CONFIG), path / CONFIG)
             self.config, self.config_text = json_fields.object_in(text, path / CONFIG), text
         model_type = self.config.get("model_type")
-        found = None if model_type is not None else recognised(path, known)
+        found = None if model_type is not None else find_author_format(path, known)
         if found or not (self.folder / CONFIG).is_file():
             if found is None:
                 raise CheckpointFileError(
@@ -112,9 +112,7 @@ class Checkpoint:
             model_type = self.author_checkpoint.source.model_type
             self.architecture, self.source = registry.by_model_type(model_type)
             try:
-                self.config, self.weights = translate(
-                    self.author_checkpoint, self.source, str(path)
-                )
+                self.config, self.weights = convert(self.author_checkpoint, self.source, str(path))
             except ConfigError as e:
                 raise ConfigError(f"{path}, {found.name}: {e}") from None
             self.config_text = json_fields.json_text(self.config)
@@ -198,7 +196,7 @@ class Checkpoint:
             CheckpointFileError: the file isn't JSON.
         """
         if self.author_checkpoint:
-            return dict(self.author_checkpoint.beside.get(name, {}))
+            return dict(self.author_checkpoint.sidecar_files.get(name, {}))
         path = resolve_inside(self.folder, name, plain=True)
         return json_fields.read_object(path) if path.is_file() else {}
 
@@ -211,7 +209,7 @@ class Checkpoint:
         if self.author_checkpoint:
             return {
                 name: json_fields.json_text(said)
-                for name, said in self.author_checkpoint.beside.items()
+                for name, said in self.author_checkpoint.sidecar_files.items()
             }
         return read_sidecar_texts(self.folder)
 
@@ -279,8 +277,8 @@ class Checkpoint:
             prove(source, weights.header, ours, arguments, head, tie, str(self.folder))
             for source, weights in self.formats()
         ]
-        aside = self.author_checkpoint.aside if self.author_checkpoint else {}
-        return replace(proof, carried={**proof.carried, **aside})
+        aside = self.author_checkpoint.ignored_tensors if self.author_checkpoint else {}
+        return replace(proof, passthrough={**proof.passthrough, **aside})
 
     def formats(self) -> list[tuple[Source, Weights]]:
         """Return the format on disk first (errors use its names), then Hugging Face's."""

@@ -61,14 +61,14 @@ class Model(keras.Model):
     Attributes:
         arguments: the constructor's arguments as they are now, defaults included; read-only.
         layout: what the checkpoint looked like that the weights came from, or None.
-        carried: tensors of that checkpoint that this model doesn't use, kept for export.
+        passthrough: tensors of that checkpoint that this model doesn't use, kept for export.
         fresh_weights: names of weights that the checkpoint had no values for.
     """
 
     _arguments: dict[str, Any]
     _jax_state: Any
     layout: Layout | None
-    carried: Mapping[str, np.ndarray]
+    passthrough: Mapping[str, np.ndarray]
     fresh_weights: tuple[str, ...]
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -80,7 +80,7 @@ class Model(keras.Model):
     def __init__(self, inputs: Any, outputs: Any, **kwargs: Any):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.layout = None
-        self.carried = {}
+        self.passthrough = {}
         self.fresh_weights = ()
 
     @property
@@ -142,11 +142,11 @@ class Model(keras.Model):
 
     def save_own_variables(self, store: Any) -> None:
         """Keep the carried tensors in `.keras` and weight files beside the layers' weights."""
-        for name, value in self.carried.items():
+        for name, value in self.passthrough.items():
             store[name] = value
 
     def load_own_variables(self, store: Any) -> None:
-        self.carried = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
+        self.passthrough = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
 
     def load_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """As `keras.Model.load_weights`; low-rank updates that are merged there start anew."""

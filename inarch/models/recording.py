@@ -53,7 +53,7 @@ def recording(init: Any) -> Any:
 
 def _continue_clone(clone: Any, original: Any) -> None:
     """Give a clone what its original's constructor wasn't given."""
-    clone.layout, clone.carried = original.layout, original.carried
+    clone.layout, clone.passthrough = original.layout, original.passthrough
     for name in mutable_arguments(type(original)).keys() - original.arguments.keys():
         setattr(clone, name, _fresh(getattr(original, name)))
     apply_layer_settings(clone, read_layer_settings(original))

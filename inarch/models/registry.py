@@ -14,7 +14,7 @@ from typing import Any
 
 import inarch.models
 from inarch.checkpoints.io.hub import Preset
-from inarch.checkpoints.maps.author_formats import Original
+from inarch.checkpoints.maps.author_formats import AuthorFormat
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 
@@ -32,7 +32,7 @@ class Architecture:
     backbone: type[Any]
     sources: tuple[Source, ...]
     presets: Mapping[str, Preset]
-    author_formats: tuple[Original, ...] = ()
+    author_formats: tuple[AuthorFormat, ...] = ()
 
 
 @functools.cache
@@ -59,10 +59,10 @@ def _load(package: str) -> Architecture:
     table = importlib.resources.files(package).joinpath("presets.toml")
     rows = tomllib.loads(table.read_text("utf-8")) if table.is_file() else {}
     presets = {name: Preset(name=name, **row) for name, row in rows.items()}
-    author_formats: tuple[Original, ...] = ()
+    author_formats: tuple[AuthorFormat, ...] = ()
     if importlib.util.find_spec(f"{package}.original"):
         module = importlib.import_module(f"{package}.original")
-        author_formats = tuple(v for v in vars(module).values() if isinstance(v, Original))
+        author_formats = tuple(v for v in vars(module).values() if isinstance(v, AuthorFormat))
     return Architecture(package.rpartition(".")[2], cls, sources, presets, author_formats)
 
 
@@ -71,7 +71,7 @@ def presets() -> dict[str, Preset]:
     return {name: p for a in architectures().values() for name, p in a.presets.items()}
 
 
-def author_formats() -> tuple[Original, ...]:
+def author_formats() -> tuple[AuthorFormat, ...]:
     """Every format of original authors."""
     return tuple(original for a in architectures().values() for original in a.author_formats)
 

@@ -16,7 +16,7 @@ from inarch.checkpoints.formats.weights import CODES, DTYPES, Shard
 from inarch.checkpoints.io import atomic_write
 from inarch.checkpoints.io.contents import holds_other_config
 from inarch.checkpoints.maps import layout, transfer
-from inarch.checkpoints.maps.author_formats import recognised
+from inarch.checkpoints.maps.author_formats import find_author_format
 from inarch.checkpoints.maps.config_map import tied, write_fields
 from inarch.checkpoints.maps.plan import match
 from inarch.checkpoints.maps.source import Source
@@ -85,24 +85,24 @@ def save(
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie_word_embeddings, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
     plan = match(source, header, ours, arguments, name, tie_word_embeddings, "this model")
-    carried = dict(origin.carried)
+    passthrough = dict(origin.passthrough)
     if old is None or old.head != name:
-        for idle in plan.carried.keys() - carried.keys():
-            carried[idle] = np.zeros(header[idle].shape, DTYPES[header[idle].dtype])
-    lost = sorted(plan.carried.keys() - carried.keys())
+        for idle in plan.passthrough.keys() - passthrough.keys():
+            passthrough[idle] = np.zeros(header[idle].shape, DTYPES[header[idle].dtype])
+    lost = sorted(plan.passthrough.keys() - passthrough.keys())
     if lost:
         raise CheckpointError(
             f"the checkpoint's {', '.join(lost)} were not kept with this model; "
             "load it with from_preset to write them back"
         )
     values = transfer.exporter(
-        plan, header, ours, lambda n: get_value(model, n, variables[n]), carried
+        plan, header, ours, lambda n: get_value(model, n, variables[n]), passthrough
     )
     overwrite = overwrite or holds_author_format(destination)
     with atomic_write.replacing(destination, overwrite) as fresh:
         text = _config_text(source, old, arguments, head, tie_word_embeddings, code)
         write_checkpoint(fresh, text, shards, values)
-        write_texts(fresh, filter_sidecar(old.beside, old.head == name) if old else {})
+        write_texts(fresh, filter_sidecar(old.sidecar_files, old.head == name) if old else {})
         extra(fresh)
         write_ignore_fields(fresh, old.ignored if old else ())
 
@@ -115,7 +115,7 @@ def holds_author_format(destination: str | os.PathLike) -> bool:
     known = isinstance(destination, str | os.PathLike) and os.path.isdir(destination)
     if not known or holds_other_config(Path(destination)):
         return False
-    found = recognised(Path(destination), registry.author_formats())
+    found = find_author_format(Path(destination), registry.author_formats())
     return found is not None and found.unmistakable
 
 

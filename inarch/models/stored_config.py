@@ -41,7 +41,7 @@ def stored_layout(config: Mapping[str, Any], model: Any, where: str) -> Layout |
     if not value:
         return None
     layout = Layout.from_json(value)
-    if others := layout.beside.keys() - {*SIDECAR_FILES, *CROSS_ENCODER}:
+    if others := layout.sidecar_files.keys() - {*SIDECAR_FILES, *CROSS_ENCODER}:
         raise ConfigError(
             f"{where}: 'layout' keeps {listed(sorted(others))}, which isn't written beside a "
             f"model; it may keep {', '.join((*SIDECAR_FILES, *CROSS_ENCODER))}"

@@ -62,8 +62,8 @@ def prove(checkpoint: Checkpoint) -> Proof:
     # Several heads share names of tensors; the checkpoint's own is the one that they are of.
     heads = {name: checkpoint.source.heads[name] for name in checkpoint.stored_heads()}
     own = {n: f"head {name}" for name, h in heads.items() for e in h.weights for n in spellings(e)}
-    named = {n: own.get(n, why) for n, why in proof.carried.items() if why.startswith("head ")}
-    return replace(proof, carried={**proof.carried, **named})
+    named = {n: own.get(n, why) for n, why in proof.passthrough.items() if why.startswith("head ")}
+    return replace(proof, passthrough={**proof.passthrough, **named})
 
 
 @dataclass(frozen=True)

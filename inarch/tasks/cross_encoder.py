@@ -57,7 +57,11 @@ def _activation_of(config: Mapping[str, Any]) -> str | None:
 
 def has_settings(layout: Layout | None, head: str) -> bool:
     """Whether a model is saved with CrossEncoder's own settings, which record its activation."""
-    return layout is not None and layout.head == head and CROSS_ENCODER_SETTINGS in layout.beside
+    return (
+        layout is not None
+        and layout.head == head
+        and CROSS_ENCODER_SETTINGS in layout.sidecar_files
+    )
 
 
 def records(config: Mapping[str, Any]) -> bool:

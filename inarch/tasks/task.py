@@ -177,10 +177,10 @@ class Task(TextModel):
         """
         if cls.head is None:
             return {}
-        needs = checkpoint.source.heads[cls.head].needs
+        needs = checkpoint.source.heads[cls.head].requires
         if checkpoint.has_head(cls.head):
             return dict.fromkeys(needs, True)
-        return {part: part in needs for part in checkpoint.source.parts}
+        return {part: part in needs for part in checkpoint.source.optional_layers}
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:

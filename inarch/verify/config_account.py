@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inarch.checkpoints.maps.common_fields import ANYWHERE, COMMON
-from inarch.checkpoints.maps.config import ConfigEntry, Field, Inert, Only
+from inarch.checkpoints.maps.config import ConfigEntry, Field, Ignored, MustBe
 from inarch.checkpoints.maps.config_map import FILLED
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
 from inarch.checkpoints.maps.source import Source
@@ -44,9 +44,9 @@ def unread(source: Source, reads: ConfigReads) -> list[str]:
     return [
         entry.theirs
         for entry in _entries(source)
-        if isinstance(entry, Field | Only)
+        if isinstance(entry, Field | MustBe)
         and entry.theirs not in read
-        and not (isinstance(entry, Only) and entry.reason)
+        and not (isinstance(entry, MustBe) and entry.reason)
     ]
 
 
@@ -57,8 +57,8 @@ def _entries(source: Source) -> tuple[ConfigEntry, ...]:
 def _names(entries: tuple[ConfigEntry, ...]) -> set[str]:
     names: set[str] = set()
     for entry in entries:
-        if isinstance(entry, Inert):
+        if isinstance(entry, Ignored):
             names.update(entry.theirs)
-        elif isinstance(entry, Field | Only):
+        elif isinstance(entry, Field | MustBe):
             names.add(entry.theirs)
     return names

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.maps.config import Only
+from inarch.checkpoints.maps.config import MustBe
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 from inarch.verify.hooks import INPUTS
@@ -193,7 +193,7 @@ def _record_class(
     A changed config with which more is read is where further changes begin.
     """
     _exercise(cls, config, fed, recorder, torch)
-    must_be = [entry for entry in source.config if isinstance(entry, Only)]
+    must_be = [entry for entry in source.config if isinstance(entry, MustBe)]
     tried: set[tuple[str, str]] = set()
     bases = [config]
     for base in bases:
@@ -213,7 +213,7 @@ def _record_class(
                     tried -= {key for key in tried if key[0] != name}
 
 
-def _is_refused(must_be: Iterable[Only], name: str, value: Any) -> bool:
+def _is_refused(must_be: Iterable[MustBe], name: str, value: Any) -> bool:
     try:
         for entry in must_be:
             if entry.theirs == name:

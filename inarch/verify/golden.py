@@ -22,7 +22,7 @@ from inarch.checkpoints.formats import files
 from inarch.checkpoints.formats.files import SafetensorsFile
 from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
 from inarch.checkpoints.maps.config import Field
-from inarch.checkpoints.maps.plan import canonical
+from inarch.checkpoints.maps.plan import export_rules
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointFileError, ConfigError, OriginalError
 from inarch.json_fields import object_in
@@ -242,7 +242,7 @@ def _weights(
     arguments = source.arguments(config.to_dict(), shapes)
     found: dict[str, np.ndarray] = {}
     for head in heads or [""]:
-        rules, _ = canonical(source, arguments, head or None, tie=True)
+        rules, _ = export_rules(source, arguments, head or None, tie=True)
         found |= perturbed(rules, shapes, seed)
     return found
 

@@ -173,7 +173,7 @@ def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, original
     arguments = dict(getattr(model, "backbone", model).arguments)
     # A head's original may leave out a part that the file, and so ours, has.
     present = source.arguments(checkpoint.config, header)
-    for part, entries in source.parts.items():
+    for part, entries in source.optional_layers.items():
         if arguments.get(part) and not present[part]:
             arguments[part] = False
             for entry in entries:

@@ -155,7 +155,7 @@ def test_every_head_of_the_map_has_its_graph_and_comes_back(architecture, head, 
     if head not in architecture.sources[0].heads:
         pytest.skip(f"{architecture.name} has no {head} head")
     own = {"num_classes": 3} if head == "text_classifier" else {"tie_word_embeddings": tie}
-    part = {"pooler": head == "text_classifier"} if architecture.sources[0].parts else {}
+    part = {"pooler": head == "text_classifier"} if architecture.sources[0].optional_layers else {}
     task = randomized(TASKS[head](tiny(architecture, **part), **own))
     task.save_to_preset(tmp_path / "one")
     again = TASKS[head].from_preset(tmp_path / "one", preprocessor=None)
@@ -167,10 +167,10 @@ def test_every_head_of_the_map_has_its_graph_and_comes_back(architecture, head, 
 
 
 def test_a_backbone_from_a_file_with_a_head_keeps_the_head_for_export(encoder, tmp_path):
-    part = {"pooler": False} if encoder.sources[0].parts else {}
+    part = {"pooler": False} if encoder.sources[0].optional_layers else {}
     randomized(MaskedLM(tiny(encoder, **part))).save_to_preset(tmp_path / "one")
     backbone = Backbone.from_preset(tmp_path / "one")
-    assert backbone.carried
+    assert backbone.passthrough
     path = tmp_path / "model.keras"
     backbone.save(path)
     for number, model in enumerate((backbone, keras.saving.load_model(path))):
@@ -209,7 +209,9 @@ def test_every_argument_is_in_the_config_map(architecture):
     signature = inspect.signature(architecture.backbone.__init__).parameters
     arguments = signature.keys() - {"self", "kwargs"}
     for source in architecture.sources:
-        mapped = {e.ours for e in source.config if isinstance(e, Field)} | set(source.parts)
+        mapped = {e.ours for e in source.config if isinstance(e, Field)} | set(
+            source.optional_layers
+        )
         assert arguments == mapped
 
 
@@ -318,7 +320,7 @@ def test_the_mask_has_no_part_in_the_numbers_where_padding_is_read(architecture)
 @pytest.mark.turns(3)
 @pytest.mark.parametrize("task", [TextEmbedder, TextClassifier, MaskedLM])
 def test_a_texts_numbers_do_not_depend_on_the_others_in_the_batch(encoder, task):
-    parts = {"pooler": True} if encoder.sources[0].parts else {}
+    parts = {"pooler": True} if encoder.sources[0].optional_layers else {}
     own = {"num_classes": 3} if task is TextClassifier else {}
     model = randomized(task(tiny(encoder, **parts), preprocessor=letters(), **own))
     texts = ["a b c", "a", "d e f g h i j k", "b b b", "c a e f b"]

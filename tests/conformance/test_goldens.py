@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints.maps.config import Field, only, same
+from inarch.checkpoints.maps.config import Field, field, must_be
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.variables import named_variables
@@ -182,7 +182,12 @@ def test_it_notices_a_heads_field_that_the_map_leaves_out(golden):
 
 def test_it_notices_a_field_that_nobody_reads_and_one_without_its_alias(architecture, golden):
     source = architecture.sources[0]
-    more = [*source.config, same("quirk", "quirk", 1), only("odd", 1), only("old", 1, reason="x")]
+    more = [
+        *source.config,
+        field("quirk", "quirk", 1),
+        must_be("odd", 1),
+        must_be("old", 1, reason="x"),
+    ]
     assert unread(dataclasses.replace(source, config=more), golden.reads) == ["quirk", "odd"]
     bare = [
         dataclasses.replace(e, aliases=()) if isinstance(e, Field) else e for e in source.config

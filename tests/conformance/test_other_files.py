@@ -42,7 +42,7 @@ def rewrite(folder, change):
 @pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
 def test_a_tied_tensor_is_read_and_written_under_its_other_name(architecture, head, task, tmp_path):
     source = architecture.sources[0]
-    part = {"pooler": False} if source.parts else {}
+    part = {"pooler": False} if source.optional_layers else {}
     made = randomized(task(tiny(architecture, **part)))
     made.save_to_preset(tmp_path / "one")
     ties = [e for e in source.heads[head].tied if isinstance(e, Tied) and e.when is None]
@@ -79,7 +79,7 @@ def tensorflow_name(name, ndim):
 @pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
 def test_a_tensorflow_file_is_read_as_the_pytorch_one(architecture, head, task, tmp_path):
     h5py = pytest.importorskip("h5py")
-    part = {"pooler": False} if architecture.sources[0].parts else {}
+    part = {"pooler": False} if architecture.sources[0].optional_layers else {}
     made = randomized(task(tiny(architecture, **part)))
     made.save_to_preset(tmp_path / "one")
     expected = stored(tmp_path / "one")
@@ -126,13 +126,13 @@ def test_tensors_of_an_unknown_head_are_kept_with_a_warning(cls, strange, tmp_pa
     options = {} if cls is Backbone else {"preprocessor": None}
     with pytest.warns(UserWarning, match=r"head that isn't known: my_head\.norm\.bias, my_head\.w"):
         model = cls.from_preset(folder, **options)
-    assert own.keys() <= model.carried.keys()
+    assert own.keys() <= model.passthrough.keys()
     model.save_to_preset(tmp_path / "two")
     assert stored(tmp_path / "two") == stored(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Checkpoint(folder) as checkpoint:
-            assert own.keys() <= checkpoint.prove().carried.keys()
+            assert own.keys() <= checkpoint.prove().passthrough.keys()
 
 
 def test_a_missing_head_and_an_unknown_one_are_named_in_one_warning(strange):

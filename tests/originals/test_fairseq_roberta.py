@@ -211,8 +211,8 @@ def test_the_map_is_proven_on_the_names_that_are_there(kind, tmp_path):
         proof = auto.prove(checkpoint)
         names = checkpoint.author_checkpoint.weights.header
         beside = {"extra_state", "optimizer_history"}
-        assert beside <= proof.carried.keys()
-        carried = len(proof.carried) - len(beside)
+        assert beside <= proof.passthrough.keys()
+        carried = len(proof.passthrough) - len(beside)
         assert len(names) == proof.tensors + len(proof.tied) + carried
         assert proof.tied == (next(n for n in names if n.endswith("lm_head.weight")),)
     done = auto.export(folder, tmp_path / "out")
@@ -302,7 +302,7 @@ def test_training_state_is_named_with_its_reason(folder):
     state |= {"criterion": {}, "task_state": {}, "last_optimizer_state": {"state": {}}}
     torch.save(state, folder / "model.pt")
     with Checkpoint(folder) as checkpoint:
-        carried = auto.prove(checkpoint).carried
+        carried = auto.prove(checkpoint).passthrough
     assert carried["last_optimizer_state"] == "the optimizer's state; not saved"
     expected = {"criterion", "task_state", "extra_state", "optimizer_history"}
     assert expected <= carried.keys()

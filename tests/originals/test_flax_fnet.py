@@ -104,7 +104,7 @@ def test_both_folders_give_the_same_variables_and_saves(folders, tmp_path):
         task = auto.headed_task(checkpoint)
         proof = auto.prove(checkpoint)
         assert len(checkpoint.author_checkpoint.weights.header) == proof.tensors + len(
-            proof.carried
+            proof.passthrough
         )
     assert task in (MaskedLM, TextClassifier)
     loaders = [Backbone.from_preset, lambda f: task.from_preset(f, preprocessor=None)]
@@ -153,7 +153,7 @@ def test_what_is_no_array_is_named_and_refused_but_in_the_optimizers_state(leaf,
     state = {"step": 7, "kind": "adam", "rates": [0.1]}
     path.write_bytes(pack(nested(arrays) | {"state": state}))
     with Checkpoint(tmp_path) as checkpoint:
-        carried = auto.prove(checkpoint).carried
+        carried = auto.prove(checkpoint).passthrough
     assert {n for n, why in carried.items() if "optimizer" in why} == {
         "state/step", "state/kind", "state/rates/0"
     }  # fmt: skip

@@ -164,8 +164,8 @@ def test_the_map_is_proven_on_the_names_that_are_there(folders, head):
     with Checkpoint(folders[0]) as checkpoint:
         proof = auto.prove(checkpoint)
         assert proof.tensors == proof.variables
-        assert proof.carried["global_step"] == "count of training steps; not saved"
-        known = {*proof.carried, *proof.tied}
+        assert proof.passthrough["global_step"] == "count of training steps; not saved"
+        known = {*proof.passthrough, *proof.tied}
         assert len(checkpoint.author_checkpoint.weights.header) == proof.tensors + len(known)
     with Checkpoint(folders[1]) as checkpoint:
         assert auto.prove(checkpoint).elements == proof.elements
@@ -186,12 +186,12 @@ def tensors():
     random = np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(random.normal(size=variable.shape))
-    from inarch.checkpoints.maps.plan import canonical
+    from inarch.checkpoints.maps.plan import export_rules
     from inarch.models.bert.checkpoint import HUGGING_FACE
 
     found = {}
     variables = named_variables(model)
-    for rule in canonical(HUGGING_FACE, model.arguments, "next_sentence", True)[0]:
+    for rule in export_rules(HUGGING_FACE, model.arguments, "next_sentence", True)[0]:
         if rule.ours[0] in variables:
             array = to_numpy(variables[rule.ours[0]])
             found |= [google(rule.theirs[0], array.T if "kernel" in rule.ours[0] else array)]

@@ -117,7 +117,7 @@ def test_what_stands_beside_the_model_is_named_and_not_saved(openai, tmp_path):
     held = torch.load(path, weights_only=True)
     torch.save(held | {"step": 3, "best": {"loss": 0.5}}, path)
     with Checkpoint(path) as checkpoint:
-        carried = auto.prove(checkpoint).carried
+        carried = auto.prove(checkpoint).passthrough
     assert all("not saved" in carried[name] for name in ("step", "best"))
     Backbone.from_preset(path).save_to_preset(tmp_path / "out")
     with open_weights(tmp_path / "out") as weights:

@@ -472,7 +472,7 @@ def test_a_fresh_head_saves_as_the_originals_class(kind, task, suffix, write, tm
 def test_a_model_built_here_loads_there(kind, tmp_path):
     cls = getattr(transformers, kind)
     architecture, _ = by_model_type(cls.config_class.model_type)
-    whole = dict.fromkeys(architecture.sources[0].parts, True)
+    whole = dict.fromkeys(architecture.sources[0].optional_layers, True)
     known = inspect.signature(architecture.backbone).parameters
     sizes = {name: size for name, size in SIZES.items() if name in known}
     model = architecture.backbone(**sizes, activation="relu", **whole)

@@ -26,7 +26,7 @@ FORMATS = (
     ("*.ckpt", "a training's state", "save its tensors as model.safetensors"),
 )
 # Entries of a folder that are looked at, and files that are named.
-MOST_SEARCHED, MOST_NAMED = 1000, 4
+MOST_SEARCHED, MAX_LISTED = 1000, 4
 
 
 def others_in(folder: Path) -> list[str]:
@@ -41,4 +41,4 @@ def others_in(folder: Path) -> list[str]:
             if fnmatch.fnmatchcase(path.name, pattern):
                 found.append(f"{path.relative_to(folder).as_posix()} ({kind}): {way_on}")
                 break
-    return found[:MOST_NAMED]
+    return found[:MAX_LISTED]

@@ -1,15 +1,16 @@
-"""Checkpoints as the original authors publish them, told in Hugging Face's terms.
+"""Reads the authors' own checkpoint formats and presents them as Hugging Face checkpoints.
 
-An `Original` says how such a folder is recognised and opened. Its `Source` takes their names to
-ours, Hugging Face's takes ours to its own, and the two read one after the other make the folder a
-checkpoint like any other. No value is looked at or changed on the way.
+An `AuthorFormat` recognises and opens such a folder. Its `Source` maps their names to ours, Hugging
+Face's maps ours to its own, and the two read one after the other make the folder a checkpoint like
+any other. No value is looked at or changed on the way.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +21,36 @@ from inarch.checkpoints.formats.weights import DTYPES, TensorInfo, Weights
 from inarch.checkpoints.maps.config_map import tied, write_fields
 from inarch.checkpoints.maps.layout import SHARD_LIMIT
 from inarch.checkpoints.maps.pattern import Pattern, Shape
-from inarch.checkpoints.maps.plan import canonical, match
-from inarch.checkpoints.maps.rule import NOTHING, Rule, Zeros, expanded
+from inarch.checkpoints.maps.plan import export_rules, match
+from inarch.checkpoints.maps.rule import ZEROS, Rule, Zeros, expand
 from inarch.checkpoints.maps.source import Source
 from inarch.checkpoints.maps.transfer import check_copy
 from inarch.errors import WeightMapError
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A folder of an original: the table for its names, its config and its weights.
+class OpenedCheckpoint:
+    """An open folder in an author format: its table of names, its config and its weights.
 
-    `source.model_type` is that of Hugging Face's format of the same model. `left` are tensors
-    that no head of that format can hold, `aside` what a file holds beside the tensors and has no
-    part in the model, each with the reason. `fields` are those of Hugging Face's config that no
-    argument speaks of, `beside` further JSON files of such a folder by name, and `notes` what a
-    user must know of what is loaded. `untie` says where the original tells that output and input
-    embeddings are two.
+    Args:
+        source: the table; its `model_type` is that of the Hugging Face format of the same model.
+        config: their config, as far as `source` reads it.
+        weights: their tensors.
+        dropped: tensors that no head of the Hugging Face format can hold, with the reason.
+        ignored_tensors: further contents of the file that aren't the model's, with the reason.
+        fields: fields of the Hugging Face config that no argument of ours stands for.
+        sidecar_files: extra Hugging Face JSON files, by name: generation and preprocessor settings.
+        notes: warnings for the user of the model.
+        untie: how the author format says that output and input embeddings are two.
     """
 
     source: Source
     config: Mapping[str, Any]
     weights: Weights
-    left: Mapping[str, str] = field(default_factory=dict)
-    aside: Mapping[str, str] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dropped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ignored_tensors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sidecar_files: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     untie: str = ""
 
@@ -68,7 +73,7 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Original:
+class AuthorFormat:
     """A format of the original authors.
 
     Args:
@@ -83,7 +88,7 @@ class Original:
 
     name: str
     files: tuple[str, ...]
-    open: Callable[[Path], Opened]
+    open: Callable[[Path], OpenedCheckpoint]
     table: Source
     single: bool = False
     unmistakable: bool = True
@@ -98,7 +103,7 @@ class Original:
         return [n for n in self.files if not any(each.is_file() for each in folder.glob(n))]
 
 
-def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any], Weights]:
+def convert(opened: OpenedCheckpoint, target: Source, where: str) -> tuple[dict[str, Any], Weights]:
     """The config and the weights of `opened` as the format `target` has them.
 
     Raises:
@@ -106,18 +111,18 @@ def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any
         WeightMapError: tensors that are missing, unknown or of another shape.
     """
     arguments = opened.arguments()
-    translation = _Translation(opened.weights, opened.untie)
+    converted = _ConvertedWeights(opened.weights, opened.untie)
     held = [head for head in opened.heads() if head in target.heads]
     classes = 2
     for head in held or (None,):
-        places = translation.places(opened, arguments, head, where)
-        for rule in canonical(target, arguments, head, opened.tie)[0]:
-            translation.add(rule, [places[name] for name in rule.ours])
+        fillings = converted.fillings(opened, arguments, head, where)
+        for rule in export_rules(target, arguments, head, opened.tie)[0]:
+            converted.add(rule, [fillings[name] for name in rule.ours])
         if head == "text_classifier":
-            classes = places["logits/bias"].shape[0]
+            classes = fillings["logits/bias"].shape[0]
     config: dict[str, Any] = {"model_type": target.model_type}
     config["architectures"] = _classes(target, held) or [target.architecture]
-    config["dtype"] = DTYPES[next(iter(translation.header.values())).dtype].name
+    config["dtype"] = DTYPES[next(iter(converted.header.values())).dtype].name
     write_fields(target.config, arguments, config, complete=True)
     for head in target.heads.keys() & opened.source.heads.keys():
         said = opened.source.head_arguments(head, opened.config)
@@ -128,8 +133,8 @@ def translate(opened: Opened, target: Source, where: str) -> tuple[dict[str, Any
     if classes != 2:  # which is what a config means that doesn't say
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes)}
         config["label2id"] = {f"LABEL_{i}": i for i in range(classes)}
-    shards = sharded(dict(sorted(translation.header.items())), SHARD_LIMIT, {"format": "pt"})
-    weights = Weights(shards, [translation] * len(shards))
+    shards = sharded(dict(sorted(converted.header.items())), SHARD_LIMIT, {"format": "pt"})
+    weights = Weights(shards, [converted] * len(shards))
     weights.format = opened.weights.format
     return config, weights
 
@@ -148,7 +153,7 @@ def _classes(target: Source, heads: list[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Filling:
     """What fills a variable of ours: one of the tensors that a rule gives, or zeros."""
 
     shape: Shape
@@ -158,74 +163,74 @@ class _Place:
     shapes: tuple[Shape, ...] = ()
 
 
-class _Translation:
+class _ConvertedWeights:
     """Their tensors under the other format's names: a reader for `Weights`."""
 
     def __init__(self, weights: Weights, untie: str):
         self.header: dict[str, TensorInfo] = {}
         self._untie = untie
         self._weights = weights
-        self._made: dict[str, tuple[Rule, int, list[_Place]]] = {}
+        self._made: dict[str, tuple[Rule, int, list[_Filling]]] = {}
         self._copies: dict[str, str] = {}
 
-    def places(
-        self, opened: Opened, arguments: Mapping[str, Any], head: str | None, where: str
-    ) -> dict[str, _Place]:
-        """Every variable of a model with this head, and what fills it."""
+    def fillings(
+        self, opened: OpenedCheckpoint, arguments: Mapping[str, Any], head: str | None, where: str
+    ) -> dict[str, _Filling]:
+        """Return every variable of a model with this head, and its filling."""
         source, header = opened.source, self._weights.header
         plan = match(source, header, None, arguments, head, opened.tie, where)
         self._copies |= {name: alias for alias, name in plan.ties.items()}
-        found: dict[str, _Place] = {}
+        found: dict[str, _Filling] = {}
         for rule in plan.rules:
             shapes = tuple(_our_shapes(rule, header, where))
             dtype = header[rule.theirs[0]].dtype
             for index, name in enumerate(rule.ours):
-                if name == NOTHING:
+                if name == ZEROS:
                     continue
-                found[name] = _Place(shapes[index], dtype, rule, index, shapes)
+                found[name] = _Filling(shapes[index], dtype, rule, index, shapes)
         usual = next(iter(found.values())).dtype
-        for entry in expanded(source.weights, arguments):
+        for entry in expand(source.weights, arguments):
             if isinstance(entry, Zeros):
                 shape = tuple(arguments[size] for size in entry.sizes)
-                found |= {name: _Place(shape, usual) for name in entry.ours}
+                found |= {name: _Filling(shape, usual) for name in entry.ours}
         return found
 
-    def add(self, rule: Rule, places: list[_Place]) -> None:
+    def add(self, rule: Rule, fillings: list[_Filling]) -> None:
         """Offer the tensors of a rule of the other format."""
         pattern = Pattern.parse(rule.pattern)
-        shapes = pattern.their_shapes(pattern.sizes(None, [place.shape for place in places]))
+        shapes = pattern.their_shapes(pattern.sizes(None, [filling.shape for filling in fillings]))
         for index, (name, shape) in enumerate(zip(rule.theirs, shapes, strict=True)):
-            self.header[name] = TensorInfo(places[0].dtype, shape)
-            self._made[name] = (rule, index, places)
+            self.header[name] = TensorInfo(fillings[0].dtype, shape)
+            self._made[name] = (rule, index, fillings)
 
     def read(self, name: str) -> np.ndarray:
-        rule, index, places = self._made[name]
+        rule, index, fillings = self._made[name]
         theirs = [self.header[n].shape for n in rule.theirs]
-        values = [self._value(place) for place in places]
+        values = [self._value(filling) for filling in fillings]
         pattern = Pattern.parse(rule.pattern)
-        return pattern.export(values, theirs, [place.shape for place in places])[index]
+        return pattern.export(values, theirs, [filling.shape for filling in fillings])[index]
 
-    def _value(self, place: _Place) -> np.ndarray:
-        if place.rule is None:
-            return np.zeros(place.shape, DTYPES[place.dtype])
-        theirs = place.rule.theirs
+    def _value(self, filling: _Filling) -> np.ndarray:
+        if filling.rule is None:
+            return np.zeros(filling.shape, DTYPES[filling.dtype])
+        theirs = filling.rule.theirs
         for name in theirs:
             if name in self._copies:
                 check_copy(self._weights, self._copies[name], name, self._untie)
         arrays = [self._weights.read(name) for name in theirs]
         shapes = [self._weights.header[name].shape for name in theirs]
-        values = Pattern.parse(place.rule.pattern).load(arrays, shapes, place.shapes)
-        for name, value in zip(place.rule.ours, values, strict=True):
-            if name == NOTHING and np.any(value):
+        values = Pattern.parse(filling.rule.pattern).load(arrays, shapes, filling.shapes)
+        for name, value in zip(filling.rule.ours, values, strict=True):
+            if name == ZEROS and np.any(value):
                 raise WeightMapError(
-                    f"{' + '.join(theirs)} should hold zeros beside {place.rule.variables}, since "
-                    "the model adds nothing there, and holds other numbers"
+                    f"{' + '.join(theirs)} should hold zeros beside {filling.rule.variables}, "
+                    "since the model adds nothing there, and holds other numbers"
                 )
-        return values[place.index]
+        return values[filling.index]
 
     def release(self, name: str) -> None:
-        for place in self._made[name][2]:
-            for theirs in place.rule.theirs if place.rule else ():
+        for filling in self._made[name][2]:
+            for theirs in filling.rule.theirs if filling.rule else ():
                 self._weights.release(theirs)
 
     def close(self) -> None:
@@ -241,18 +246,18 @@ def _our_shapes(rule: Rule, header: Mapping[str, TensorInfo], where: str) -> lis
         raise WeightMapError(f"{where}: {' + '.join(rule.theirs)} can't be read: {e}") from e
 
 
-def recognised(path: Path, originals: Iterable[Original]) -> Original | None:
+def find_author_format(path: Path, formats: Iterable[AuthorFormat]) -> AuthorFormat | None:
     """The original whose folder or file this is: of several, the one known by most files."""
-    found = [original for original in originals if original.found(path)]
-    return max(found, key=lambda original: len(original.files), default=None)
+    found = [each for each in formats if each.found(path)]
+    return max(found, key=lambda each: len(each.files), default=None)
 
 
-def nearly(folder: Path, originals: Iterable[Original]) -> list[str]:
+def near_misses(folder: Path, formats: Iterable[AuthorFormat]) -> list[str]:
     """What a folder has and lacks of originals of which it has a part, as the ends of an error."""
     return [
         f"with {' and '.join(lacking)} beside {' and '.join(present)} the folder would be "
-        f"{original.name}"
-        for original in originals
-        if (lacking := original.lacking(folder))
-        and (present := [name for name in original.files if name not in lacking])
+        f"{each.name}"
+        for each in formats
+        if (lacking := each.lacking(folder))
+        and (present := [name for name in each.files if name not in lacking])
     ]

@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-from inarch.checkpoints.maps.config import Inert, inert
+from inarch.checkpoints.maps.config import Ignored, ignored
 
 # Whatever reads these, no number of a forward pass depends on them.
-ANYWHERE: tuple[Inert, ...] = (
-    inert(
+ANYWHERE: tuple[Ignored, ...] = (
+    ignored(
         "names, files and versions",
         "_commit_hash", "_name_or_path", "architectures", "auto_map", "custom_pipelines",
         "finetuning_task", "language", "license", "model_name", "model_type", "name_or_path",
         "task_specific_params", "tokenizer_class", "torchscript", "transformers_version",
         "use_bfloat16", "vocab_file",
     ),
-    inert("the precision, which the caller chooses", "dtype", "torch_dtype"),
-    inert(
+    ignored("the precision, which the caller chooses", "dtype", "torch_dtype"),
+    ignored(
         "another way to the same numbers",
         "_attn_implementation", "_attn_implementation_autoset", "attn_implementation",
         "chunk_size_feed_forward", "experts_implementation",
     ),
-    inert(
+    ignored(
         "what a call returns, not its values",
         "keys_to_ignore_at_inference", "output_attentions", "output_cross_attentions",
         "output_hidden_states", "output_past", "return_dict", "tie_last_hidden_states",
         "use_cache",
     ),
-    inert("initial weights and the memory of training",
+    ignored("initial weights and the memory of training",
         "gradient_checkpointing", "initializer_range"),
-    inert(
+    ignored(
         "labels and losses, which the tasks read",
         "_num_labels", "id2label", "label2id", "num_labels", "problem_type",
     ),
-    inert(
+    ignored(
         "how sentence-transformers makes scores of logits, which the classifier reads",
         "sbert_ce_default_activation_function", "sentence_transformers",
     ),
-    inert("ties, which the weight map reads",
+    ignored("ties, which the weight map reads",
         "tie_encoder_decoder", "tie_weights_", "tie_word_embeddings"),
-    inert(
+    ignored(
         "arguments of models that see, which ours don't have",
         "vision_aspect_ratio", "vision_feature_layer", "vision_feature_select_strategy",
     ),
 )  # fmt: skip
 
 # Ids of tokens that go into the inputs; a model whose graph reads one has an entry for it.
-TOKENS = inert(
+TOKENS = ignored(
     "tokens of the inputs",
     "bos_token_id", "cls_token_id", "decoder_start_token_id", "eos_token_id",
     "forced_bos_token_id", "forced_eos_token_id", "mask_token_id", "pad_token_id", "prefix",
@@ -52,7 +52,7 @@ TOKENS = inert(
 )  # fmt: skip
 
 # Text generation settings that older versions of transformers wrote into every config.
-GENERATING = inert(
+GENERATING = ignored(
     "text generation",
     "assistant_confidence_threshold", "assistant_lookbehind", "bad_words_ids",
     "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
@@ -64,4 +64,4 @@ GENERATING = inert(
     "target_lookbehind", "temperature", "top_k", "top_p", "typical_p",
 )  # fmt: skip
 
-COMMON: tuple[Inert, ...] = (*ANYWHERE, TOKENS, GENERATING)
+COMMON: tuple[Ignored, ...] = (*ANYWHERE, TOKENS, GENERATING)

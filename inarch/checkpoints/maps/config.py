@@ -7,9 +7,10 @@ dropped is how a ReLU model ends up computed with GELU.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from inarch.errors import ConfigError
@@ -41,7 +42,7 @@ class Field:
     theirs: str
     ours: str
     default: Any = REQUIRED
-    values: Mapping[Any, Any] | None = field(default=None, hash=False)
+    values: Mapping[Any, Any] | None = dataclasses.field(default=None, hash=False)
     least: int = 1
     most: float = math.inf
     after: Field | None = None
@@ -93,7 +94,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Only:
+class MustBe:
     """A field that must have a value of `values` (the default when absent) to be computed here.
 
     `reason` says why, where the original as it is today doesn't read the field.
@@ -113,7 +114,7 @@ class Only:
 
 
 @dataclass(frozen=True)
-class Inert:
+class Ignored:
     """Fields that have no part in the numbers, with the reason."""
 
     theirs: tuple[str, ...]
@@ -131,10 +132,10 @@ class Constant:
         return self.value
 
 
-ConfigEntry = Field | Only | Inert | Constant
+ConfigEntry = Field | MustBe | Ignored | Constant
 
 
-def same(
+def field(
     theirs: str, ours: str, default: Any = REQUIRED, *, aliases: tuple[str, ...] = ()
 ) -> Field:
     """The value of `theirs` is the argument `ours`; `default` is what the original assumes.
@@ -144,17 +145,17 @@ def same(
     return Field(theirs, ours, default, aliases=aliases)
 
 
-def rate(theirs: str, ours: str, default: float | None) -> Field:
+def probability(theirs: str, ours: str, default: float | None) -> Field:
     """A rate of dropout, from 0 to 1."""
     return Field(theirs, ours, default, most=1)
 
 
-def token(theirs: str, ours: str, default: int) -> Field:
+def token_id(theirs: str, ours: str, default: int) -> Field:
     """The id of a token, from 0 on."""
     return Field(theirs, ours, default, least=0)
 
 
-def rows_after(theirs: str, after: Field, ours: str, default: Any = REQUIRED) -> Field:
+def table_rows(theirs: str, after: Field, ours: str, default: Any = REQUIRED) -> Field:
     """`theirs` counts the rows of a table, `ours` those after the row that `after` names."""
     return Field(theirs, ours, default, after=after)
 
@@ -169,17 +170,17 @@ def choice(theirs: str, ours: str, values: Mapping[Any, Any], default: Any = REQ
     return Field(theirs, ours, default, values)
 
 
-def only(theirs: str, *values: Any, reason: str = "") -> Only:
+def must_be(theirs: str, *values: Any, reason: str = "") -> MustBe:
     """A field refused by name unless it has one of `values`; the first is assumed when absent.
 
     Where the original doesn't read the field, `reason` says why it is refused all the same.
     """
-    return Only(theirs, values, reason)
+    return MustBe(theirs, values, reason)
 
 
-def inert(reason: str, *theirs: str) -> Inert:
+def ignored(reason: str, *theirs: str) -> Ignored:
     """Fields that are known and do nothing, with the reason."""
-    return Inert(theirs, reason)
+    return Ignored(theirs, reason)
 
 
 # Their activation names (transformers' ACT2FN) and ours.
@@ -201,19 +202,19 @@ ACTIVATIONS: dict[str, str] = {
 # What some models of transformers can be switched to, or once could, and none of ours computes.
 _OTHERS = "models of other types read it"
 _OLDER = "versions of transformers before 5 read it"
-PLAIN: tuple[Only, ...] = (
-    only("is_decoder", False, reason=_OTHERS),
-    only("add_cross_attention", False, reason=_OTHERS),
-    only("position_embedding_type", "absolute", reason=_OLDER),
-    only("pruned_heads", {}, reason=_OLDER),
+PLAIN: tuple[MustBe, ...] = (
+    must_be("is_decoder", False, reason=_OTHERS),
+    must_be("add_cross_attention", False, reason=_OTHERS),
+    must_be("position_embedding_type", "absolute", reason=_OLDER),
+    must_be("pruned_heads", {}, reason=_OLDER),
 )
-ENCODER_ONLY: tuple[Only, ...] = (
+ENCODER_ONLY: tuple[MustBe, ...] = (
     *PLAIN,
-    only("is_encoder_decoder", False, reason=_OTHERS),
-    only("is_causal", None, False, reason=_OTHERS),
+    must_be("is_encoder_decoder", False, reason=_OTHERS),
+    must_be("is_causal", None, False, reason=_OTHERS),
 )
 # Of every table of tokens.
-PADDING_ROW = inert("the padding token's row, which gets no gradient", "pad_token_id")
+PADDING_ROW = ignored("the padding token's row, which gets no gradient", "pad_token_id")
 TEXT_ENCODER: tuple[ConfigEntry, ...] = (*ENCODER_ONLY, PADDING_ROW)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.common_fields import COMMON
-from inarch.checkpoints.maps.config import ConfigEntry, Constant, Field, Inert, Only
+from inarch.checkpoints.maps.config import ConfigEntry, Constant, Field, Ignored, MustBe
 from inarch.checkpoints.maps.foreign_fields import changes_numbers, is_nothing
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
@@ -59,7 +59,7 @@ class ConfigMap:
         # First what is read, so that what other fields imply is told from values that are usable.
         arguments = read_fields(self.entries, config)
         for entry in self.entries:
-            if isinstance(entry, Only):
+            if isinstance(entry, MustBe):
                 entry.check(config)
         return arguments
 
@@ -135,7 +135,7 @@ class ConfigMap:
         for entry in (*self.entries, *self.elsewhere):
             if isinstance(entry, Constant):
                 continue
-            known.update(entry.theirs if isinstance(entry, Inert) else (entry.theirs,))
+            known.update(entry.theirs if isinstance(entry, Ignored) else (entry.theirs,))
             known.update(entry.aliases if isinstance(entry, Field) else ())
         return known
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import inarch.json_fields as fields
 from inarch.checkpoints.formats.files import sharded
 from inarch.checkpoints.formats.weights import DTYPES, Shard, TensorInfo
 from inarch.checkpoints.maps.pattern import Pattern
-from inarch.checkpoints.maps.plan import canonical
+from inarch.checkpoints.maps.plan import export_rules
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 from inarch.paths import check_file_name
@@ -29,7 +30,7 @@ class Layout:
 
     Args:
         head: the head that was read from it, or none.
-        beside: texts of further files that belong to the model, by name.
+        sidecar_files: texts of further files that belong to the model, by name.
         model_type: of the format, which the config need not state.
         ignored: names of fields of the config that are taken as absent.
     """
@@ -37,7 +38,7 @@ class Layout:
     config_text: str
     shards: tuple[Shard, ...]
     head: str | None = None
-    beside: Mapping[str, str] = field(default_factory=dict)
+    sidecar_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     model_type: str | None = None
     ignored: tuple[str, ...] = ()
 
@@ -54,29 +55,32 @@ class Layout:
             }
             for shard in self.shards
         ]
-        beside = dict(self.beside)
         return {
-            "config_text": self.config_text, "shards": shards, "head": self.head, "beside": beside,
-            "model_type": self.model_type, "ignored": list(self.ignored),
-        }  # fmt: skip
+            "config_text": self.config_text,
+            "shards": shards,
+            "head": self.head,
+            "sidecar_files": dict(self.sidecar_files),
+            "model_type": self.model_type,
+            "ignored": list(self.ignored),
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Layout:
-        """The layout that `to_json` told.
+        """Return the layout that `to_json` gave.
 
         Raises:
             ConfigError: it is of another form; a `.keras` file may hold anything.
         """
         listed = fields.read_field(value, "shards", fields.LIST, where=WHERE)
-        beside = fields.read_field(value, "beside", fields.TEXT_OBJECT, {}, where=WHERE)
-        for name in beside:
+        sidecars = fields.read_field(value, "sidecar_files", fields.TEXT_OBJECT, {}, where=WHERE)
+        for name in sidecars:
             check_file_name(name, "the layout's name of a file", plain=True)
         text = fields.read_field(value, "config_text", fields.TEXT, where=WHERE)
         fields.object_in(text, f"{WHERE}: 'config_text'", ConfigError)
         head = fields.read_field(value, "head", fields.TEXT, None, where=WHERE)
         kind = fields.read_field(value, "model_type", fields.TEXT, None, where=WHERE)
         ignored = fields.read_field(value, "ignored", fields.TEXTS, [], where=WHERE)
-        return cls(text, tuple(map(_shard, listed)), head, dict(beside), kind, tuple(ignored))
+        return cls(text, tuple(map(_shard, listed)), head, dict(sidecars), kind, tuple(ignored))
 
 
 def _shard(value: Any) -> Shard:
@@ -123,7 +127,7 @@ def shards_to_write(
     if layout is not None and layout.head == head:
         return [_as_safetensors(shard) for shard in layout.shards]
     new: dict[str, TensorInfo] = {}
-    rules, idle = canonical(source, arguments, head, tie)
+    rules, idle = export_rules(source, arguments, head, tie)
     for rule in rules:
         pattern = Pattern.parse(rule.pattern)
         sizes = pattern.sizes(None, [ours[name] for name in rule.ours])

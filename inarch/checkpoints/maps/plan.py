@@ -17,7 +17,7 @@ from inarch.checkpoints.maps.rule import (
     Tied,
     Unused,
     Zeros,
-    expanded,
+    expand,
     holds,
     prefixed,
     spellings,
@@ -26,8 +26,7 @@ from inarch.checkpoints.maps.source import Source
 from inarch.errors import WeightMapError
 from inarch.validation import listed
 
-# So many tensors are named in each line of an error.
-# Why a tensor is carried that no map knows.
+# Reason of a tensor that passes through and no map knows.
 UNKNOWN_HEAD = "unknown head"
 
 
@@ -35,7 +34,7 @@ UNKNOWN_HEAD = "unknown head"
 class Plan:
     """A weight map matched with one file and one model, name by name.
 
-    `theirs` of every rule are spelled as the file has them. `carried` are tensors that no
+    `theirs` of every rule are spelled as the file has them. `passthrough` are tensors that no
     variable of this model holds: they are kept as they are and written back, with the reason.
     `zeros` are variables that the original has nothing of.
     """
@@ -43,13 +42,13 @@ class Plan:
     rules: tuple[Rule, ...]
     ties: dict[str, str]
     derived: dict[str, Derived]
-    carried: dict[str, str]
+    passthrough: dict[str, str]
     zeros: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> list[str]:
-        """The carried tensors that no map knows."""
-        return [name for name, reason in self.carried.items() if reason == UNKNOWN_HEAD]
+        """The tensors that pass through and no map knows."""
+        return [name for name, reason in self.passthrough.items() if reason == UNKNOWN_HEAD]
 
     def rule_of(self) -> dict[str, Rule]:
         return {name: rule for rule in self.rules for name in rule.theirs}
@@ -77,9 +76,9 @@ def match(
             that nothing fills, all kinds in one message; of many of a kind the first are named.
     """
     prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
-    active, carried = _entries(source, prefix, arguments, head, tie)
+    active, passthrough = _entries(source, prefix, arguments, head, tie)
     aliases = _aliases(source, prefix, arguments, active) if tie else {}
-    spelled = [_as_spelled(e, header, aliases) for e in active if isinstance(e, Rule)]
+    spelled = [_resolve_spelling(e, header, aliases) for e in active if isinstance(e, Rule)]
     rules = tuple(rule for rule, _ in spelled)
     names = {name: found for _, changed in spelled for name, found in changed.items()}
     mapped = {name for rule in rules for name in rule.theirs}
@@ -89,9 +88,11 @@ def match(
         if isinstance(e, Tied) and e.theirs[0] in header and e.theirs[0] not in mapped
     }
     derived = {e.theirs[0]: e for e in active if isinstance(e, Derived) and e.theirs[0] in header}
-    carried |= {n: why for glob, why in source.aside.items() for n in fnmatch.filter(header, glob)}
-    carried = {n: why for n, why in carried.items() if n in header and n not in mapped}
-    unknown = sorted(header.keys() - {*mapped, *ties, *derived, *carried})
+    passthrough |= {
+        n: why for glob, why in source.ignored_tensors.items() for n in fnmatch.filter(header, glob)
+    }
+    passthrough = {n: why for n, why in passthrough.items() if n in header and n not in mapped}
+    unknown = sorted(header.keys() - {*mapped, *ties, *derived, *passthrough})
     outside = [n for n in unknown if not _is_inside(n, source, prefix, head, tie)]
     empty = tuple(name for e in active if isinstance(e, Zeros) for name in e.ours)
     filled = {*empty, *(name for rule in rules for name in rule.variables)}
@@ -113,8 +114,8 @@ def match(
     if any(problems.values()):
         problems["unknown in the file"] = unknown  # one outside may be what is missing inside
         raise _mismatch(where, source, header, problems)
-    carried |= dict.fromkeys(outside, UNKNOWN_HEAD)
-    return Plan(rules, ties, derived, carried, empty)
+    passthrough |= dict.fromkeys(outside, UNKNOWN_HEAD)
+    return Plan(rules, ties, derived, passthrough, empty)
 
 
 def _mismatch(
@@ -142,7 +143,10 @@ def _is_inside(name: str, source: Source, prefix: str, head: str | None, tie: bo
         return True
     if prefix and name.startswith(prefix):
         return True
-    backbone = [*source.weights, *(e for entries in source.parts.values() for e in entries)]
+    backbone = [
+        *source.weights,
+        *(e for entries in source.optional_layers.values() for e in entries),
+    ]
     if not prefix and name.partition(".")[0] in {
         n.partition(".")[0] for e in backbone for n in spellings(e)
     }:
@@ -159,7 +163,9 @@ def _aliases(
 
     safetensors writes a tensor that a model has twice under one of its names.
     """
-    heads = (_rooted(e, prefix) for h in source.heads.values() for e in expanded(h.tied, arguments))
+    heads = (
+        _resolve_root(e, prefix) for h in source.heads.values() for e in expand(h.tied, arguments)
+    )
     found: dict[str, list[str]] = {}
     for entry in (*active, *heads):
         if isinstance(entry, Tied):
@@ -171,7 +177,7 @@ def _repeated(names: list[str]) -> list[str]:
     return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
-def canonical(
+def export_rules(
     source: Source, arguments: Mapping[str, Any], head: str | None, tie: bool
 ) -> tuple[list[Rule], dict[str, str]]:
     """The rules of a file written from nothing, with the prefix iff there is a head.
@@ -188,34 +194,34 @@ def canonical(
 def _entries(
     source: Source, prefix: str, arguments: Mapping[str, Any], head: str | None, tie: bool
 ) -> tuple[list[Entry], dict[str, str]]:
-    """The entries in force, and the names that are carried, with the reason for each."""
+    """The entries in force, and the names that pass through, with the reason for each."""
     backbone = list(source.weights)
-    carried: dict[str, str] = {}
-    for part, entries in source.parts.items():
+    passthrough: dict[str, str] = {}
+    for part, entries in source.optional_layers.items():
         if arguments.get(part):
             backbone += entries
         else:
-            carried |= {prefix + n: f"{part} not used" for e in entries for n in spellings(e)}
-    active = [prefixed(entry, prefix) for entry in expanded(backbone, arguments)]
+            passthrough |= {prefix + n: f"{part} not used" for e in entries for n in spellings(e)}
+    active = [prefixed(entry, prefix) for entry in expand(backbone, arguments)]
     for name, other in source.heads.items():
         everything = [*other.weights, *other.tied, *other.untied]
         if name == head:
-            active += [_rooted(e, prefix) for e in expanded(other.entries(tie), arguments)]
+            active += [_resolve_root(e, prefix) for e in expand(other.entries(tie), arguments)]
             everything = [e for e in everything if not holds(e, arguments)]
-        for entry in expanded([replace(e, when=None) for e in everything], arguments):
-            carried |= dict.fromkeys(spellings(entry), f"head {name}")
-    carried |= {n: e.reason for e in active if isinstance(e, Unused) for n in e.theirs}
-    return active, carried
+        for entry in expand([replace(e, when=None) for e in everything], arguments):
+            passthrough |= dict.fromkeys(spellings(entry), f"head {name}")
+    passthrough |= {n: e.reason for e in active if isinstance(e, Unused) for n in e.theirs}
+    return active, passthrough
 
 
-def _rooted(entry: Entry, prefix: str) -> Entry:
+def _resolve_root(entry: Entry, prefix: str) -> Entry:
     """A head's entry; a tie of a head points into the backbone by a name starting with '.'."""
     if isinstance(entry, Tied) and entry.to.startswith("."):
         return Tied(entry.theirs, prefix + entry.to[1:])
     return entry
 
 
-def _as_spelled(
+def _resolve_spelling(
     rule: Rule, header: Mapping[str, TensorInfo], aliases: Mapping[str, Sequence[str]]
 ) -> tuple[Rule, dict[str, str]]:
     """The rule with their names as the file spells them, legacy spellings and ties included.

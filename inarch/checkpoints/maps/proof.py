@@ -26,7 +26,7 @@ class Proof:
     variables: int
     tied: tuple[str, ...]
     derived: tuple[str, ...]
-    carried: dict[str, str]
+    passthrough: dict[str, str]
     seconds: float
 
     def in_words(self, owner: str = "") -> str:
@@ -81,7 +81,7 @@ def prove(
         variables=len(ours),
         tied=tuple(plan.ties),
         derived=tuple(plan.derived),
-        carried=dict(plan.carried),
+        passthrough=dict(plan.passthrough),
         seconds=time.perf_counter() - start,
     )
 

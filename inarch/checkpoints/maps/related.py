@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from inarch.checkpoints.maps.config import ConfigEntry, Field, Only
+from inarch.checkpoints.maps.config import ConfigEntry, Field, MustBe
 from inarch.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Implied(Only):
+class MustMatch(MustBe):
     """A field that must have the value that others give, or be absent."""
 
-    value: Callable[[Mapping[str, Any]], Any] = field(kw_only=True, compare=False)
+    value: Callable[[Mapping[str, Any]], Any] = dataclasses.field(kw_only=True, compare=False)
 
     def check(self, config: Mapping[str, Any]) -> None:
         given, meant = config.get(self.theirs), self.value(config)
@@ -61,9 +62,9 @@ class Subset(Field):
         return [] if value == "none" else value
 
 
-def implied(theirs: str, value: Callable[[Mapping[str, Any]], Any]) -> Implied:
+def must_match(theirs: str, value: Callable[[Mapping[str, Any]], Any]) -> MustMatch:
     """A field refused by name where it differs from the `value` that other fields give."""
-    return Implied(theirs, (), value=value)
+    return MustMatch(theirs, (), value=value)
 
 
 def fallback(theirs: str, ours: str, other: str) -> Fallback:
@@ -76,7 +77,7 @@ def subset(theirs: str, ours: str, *names: str) -> Subset:
     return Subset(theirs, ours, None, names=names)
 
 
-def assuming(entries: Iterable[ConfigEntry], **defaults: Any) -> list[ConfigEntry]:
+def with_defaults(entries: Iterable[ConfigEntry], **defaults: Any) -> list[ConfigEntry]:
     """The entries of a relative, where the original assumes other values for these fields."""
     return [
         replace(e, default=defaults[e.theirs])

@@ -22,7 +22,7 @@ Condition = Callable[[Mapping[str, Any]], bool]
 
 # In place of a variable of ours: a piece of their tensor that holds zeros, such as the bias of a
 # layer that has none where it is fused with one that has. Read in the tables of originals.
-NOTHING = "0"
+ZEROS = "0"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Rule:
     @property
     def variables(self) -> tuple[str, ...]:
         """The variables among `ours`."""
-        return tuple(name for name in self.ours if name != NOTHING)
+        return tuple(name for name in self.ours if name != ZEROS)
 
     def our_shapes(self, theirs: Sequence[Shape], ours: Mapping[str, Shape]) -> list[Shape]:
         """The shapes of `ours`; their tensors' shapes show those of pieces that hold nothing."""
@@ -212,7 +212,7 @@ def _renamed(entry: Entry, theirs: str, ours: str, count: str | None) -> Entry:
         "count": entry.count or count,
     }
     if isinstance(entry, Rule | Zeros):
-        changed["ours"] = tuple(n if n == NOTHING else ours + n for n in entry.ours)
+        changed["ours"] = tuple(n if n == ZEROS else ours + n for n in entry.ours)
     if isinstance(entry, Rule):
         changed["legacy"] = tuple(tuple(theirs + n for n in names) for names in entry.legacy)
     if isinstance(entry, Tied):
@@ -220,7 +220,7 @@ def _renamed(entry: Entry, theirs: str, ours: str, count: str | None) -> Entry:
     return replace(entry, **changed)
 
 
-def expanded(entries: Iterable[Entry], counts: Mapping[str, Any]) -> list[Entry]:
+def expand(entries: Iterable[Entry], counts: Mapping[str, Any]) -> list[Entry]:
     """The entries that are there in a model of these arguments, with every `{i}` written out."""
     result: list[Entry] = []
     for entry in entries:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.config import ConfigEntry
 from inarch.checkpoints.maps.config_map import ConfigMap, read_fields
-from inarch.checkpoints.maps.rule import Entry, Rule, expanded, holds, spellings
+from inarch.checkpoints.maps.rule import Entry, Rule, expand, holds, spellings
 from inarch.errors import ConfigError
 
 # A few layers too many are told by the names of their tensors, once they are built.
@@ -28,15 +29,15 @@ class Head:
         tied: entries that hold when `tie_word_embeddings` is true, as it is by default.
         untied: entries that hold instead when it is false.
         config: config fields that are this head's.
-        needs: parts of the backbone that the head reads.
+        requires: optional layers of the backbone that the head reads.
     """
 
     architectures: tuple[str, ...]
-    weights: list[Entry] = field(default_factory=list)
-    tied: list[Entry] = field(default_factory=list)
-    untied: list[Entry] = field(default_factory=list)
-    config: list[ConfigEntry] = field(default_factory=list)
-    needs: tuple[str, ...] = ()
+    weights: list[Entry] = dataclasses.field(default_factory=list)
+    tied: list[Entry] = dataclasses.field(default_factory=list)
+    untied: list[Entry] = dataclasses.field(default_factory=list)
+    config: list[ConfigEntry] = dataclasses.field(default_factory=list)
+    requires: tuple[str, ...] = ()
 
     def entries(self, tie: bool) -> list[Entry]:
         return [*self.weights, *(self.tied if tie else self.untied)]
@@ -53,15 +54,16 @@ class Source:
             with and without it are read.
         config: the config map.
         weights: the backbone's weight map.
-        parts: optional pieces of the backbone, such as BERT's pooler. Each is also a boolean
+        optional_layers: layers that a file may lack, such as BERT's pooler. Each is also a boolean
             argument of the backbone: true where the file has the piece.
-        heads: by the name of the task that uses them; other heads are known so as to be carried.
-        aside: what isn't the model's, such as an optimizer's state: patterns of whole names
-            (`"*/adam_m"`), each with the reason.
+        heads: by the name of the task that uses them; other heads are listed so that their
+            tensors pass through.
+        ignored_tensors: tensors that aren't the model's, such as an optimizer's state: patterns of
+            whole names (`"*/adam_m"`), each with the reason.
         published: fields that the published checkpoints set where the original's own defaults
             are others. Our constructor's defaults are these.
         strict: whether a file holds nothing but what the map knows. Otherwise tensors outside the
-            backbone are taken for those of another head, and carried.
+            backbone are taken for those of another head, and pass through.
     """
 
     model_type: str
@@ -69,10 +71,10 @@ class Source:
     prefix: str
     config: list[ConfigEntry]
     weights: list[Entry]
-    parts: Mapping[str, list[Entry]] = field(default_factory=dict)
-    heads: Mapping[str, Head] = field(default_factory=dict)
-    aside: Mapping[str, str] = field(default_factory=dict)
-    published: Mapping[str, Any] = field(default_factory=dict)
+    optional_layers: Mapping[str, list[Entry]] = dataclasses.field(default_factory=dict)
+    heads: Mapping[str, Head] = dataclasses.field(default_factory=dict)
+    ignored_tensors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     strict: bool = False
 
     @property
@@ -101,8 +103,8 @@ class Source:
                     f"{count} is {arguments[count]:,} by the config, and the file has but "
                     f"{len(names):,} tensors; the two are of different models"
                 )
-        for part, entries in self.parts.items():
-            mine = {name for entry in expanded(entries, arguments) for name in entry.theirs}
+        for part, entries in self.optional_layers.items():
+            mine = {name for entry in expand(entries, arguments) for name in entry.theirs}
             arguments[part] = not names.isdisjoint(mine | {self.prefix + name for name in mine})
         return arguments
 
@@ -134,11 +136,11 @@ class Source:
         alike = {n for n, h in self.heads.items() if purposes & {*map(_purpose, h.architectures)}}
         if alike and head not in alike:
             return False
-        parts = all(self._has_part(part, names) for part in self.heads[head].needs)
+        parts = all(self._has_part(part, names) for part in self.heads[head].requires)
         return parts and bool(wanted) and all(there)
 
     def _has_part(self, part: str, names: set[str]) -> bool:
-        mine = {name for entry in self.parts.get(part, ()) for name in entry.theirs}
+        mine = {name for entry in self.optional_layers.get(part, ()) for name in entry.theirs}
         return not names.isdisjoint(mine | {self.prefix + name for name in mine})
 
 

@@ -26,7 +26,7 @@ def load(
     put: Callable[[str, np.ndarray], None],
     progress: Callable[[int], Any] = lambda nbytes: None,
 ) -> dict[str, np.ndarray]:
-    """Give every variable its value, largest tensors first, and return what is carried along.
+    """Give every variable its value, the largest first; return the tensors that pass through.
 
     The peak of memory is the weights and one tensor: the largest is copied while nothing else
     is there yet.
@@ -54,7 +54,7 @@ def load(
         progress(nbytes(rule))
     for name in plan.zeros:
         put(name, np.zeros(ours[name], np.float32))
-    return {name: np.array(weights.read(name)) for name in plan.carried}
+    return {name: np.array(weights.read(name)) for name in plan.passthrough}
 
 
 # How a user says that output and input embeddings are two.
@@ -103,7 +103,7 @@ def exporter(
     header: Mapping[str, TensorInfo],
     ours: Mapping[str, Shape],
     get: Callable[[str], np.ndarray],
-    carried: Mapping[str, np.ndarray],
+    passthrough: Mapping[str, np.ndarray],
 ) -> Callable[[str], np.ndarray]:
     """A function that gives the values of any tensor of `header`, in the dtype it has there."""
     rules = plan.rule_of()
@@ -122,8 +122,8 @@ def exporter(
 
     def value(name: str) -> np.ndarray:
         name = plan.ties.get(name, name)
-        if name in plan.carried:
-            return carried[name]
+        if name in plan.passthrough:
+            return passthrough[name]
         dtype = DTYPES[header[name].dtype]
         if name in plan.derived:
             return plan.derived[name].make(header[name].shape).astype(dtype)

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from inarch.checkpoints.maps.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
+from inarch.checkpoints.maps.config import (
+    ACTIVATIONS,
+    TEXT_ENCODER,
+    choice,
+    field,
+    ignored,
+    probability,
+)
 from inarch.checkpoints.maps.rule import dense, derived, embedding, norm, rule, tied, under, unused
 from inarch.checkpoints.maps.source import Head, Source
 
@@ -22,19 +29,19 @@ HUGGING_FACE = Source(
     architecture="BertModel",
     prefix="bert.",
     config=[
-        same("vocab_size", "vocabulary_size", 30522),
-        same("num_hidden_layers", "num_layers", 12),
-        same("num_attention_heads", "num_heads", 12),
-        same("hidden_size", "hidden_dim", 768),
-        same("intermediate_size", "intermediate_dim", 3072),
-        rate("hidden_dropout_prob", "dropout", 0.1),
-        rate("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        field("vocab_size", "vocabulary_size", 30522),
+        field("num_hidden_layers", "num_layers", 12),
+        field("num_attention_heads", "num_heads", 12),
+        field("hidden_size", "hidden_dim", 768),
+        field("intermediate_size", "intermediate_dim", 3072),
+        probability("hidden_dropout_prob", "dropout", 0.1),
+        probability("attention_probs_dropout_prob", "attention_dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
-        same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
-        same("max_position_embeddings", "max_sequence_length", 512),
-        same("type_vocab_size", "num_segments", 2),
+        field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
+        field("max_position_embeddings", "max_sequence_length", 512),
+        field("type_vocab_size", "num_segments", 2),
         *TEXT_ENCODER,
-        inert(
+        ignored(
             "settings of Google's TensorFlow code that no version reads",
             "directionality", "pooler_fc_size", "pooler_num_attention_heads",
             "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
@@ -52,7 +59,7 @@ HUGGING_FACE = Source(
             AFTER_ATTENTION),
         *POSITION_IDS,
     ],
-    parts={"pooler": dense("pooler.dense", "pooler")},
+    optional_layers={"pooler": dense("pooler.dense", "pooler")},
     heads={
         "masked_lm": Head(
             ("BertForMaskedLM", "BertForPreTraining"),
@@ -76,8 +83,8 @@ HUGGING_FACE = Source(
         "text_classifier": Head(
             ("BertForSequenceClassification",),
             weights=dense("classifier", "logits"),
-            config=[rate("classifier_dropout", "dropout", None)],
-            needs=("pooler",),
+            config=[probability("classifier_dropout", "dropout", None)],
+            requires=("pooler",),
         ),
         "next_sentence": Head(
             ("BertForNextSentencePrediction", "BertForPreTraining"),

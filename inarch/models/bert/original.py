@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from inarch.checkpoints.formats.tensor_bundle import find_bundle, open_bundle
-from inarch.checkpoints.maps.author_formats import Opened, Original
-from inarch.checkpoints.maps.config import choice, constant, inert, rate, same
+from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
+from inarch.checkpoints.maps.config import choice, constant, field, ignored, probability
 from inarch.checkpoints.maps.rule import rule
 from inarch.checkpoints.maps.slashed import dense, norm, projection, table, under
 from inarch.checkpoints.maps.source import Head, Source
@@ -24,18 +24,18 @@ GOOGLE = Source(
     strict=True,
     prefix="bert/",
     config=[
-        same("vocab_size", "vocabulary_size"),
-        same("num_hidden_layers", "num_layers", 12),
-        same("num_attention_heads", "num_heads", 12),
-        same("hidden_size", "hidden_dim", 768),
-        same("intermediate_size", "intermediate_dim", 3072),
-        rate("hidden_dropout_prob", "dropout", 0.1),
-        rate("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        field("vocab_size", "vocabulary_size"),
+        field("num_hidden_layers", "num_layers", 12),
+        field("num_attention_heads", "num_heads", 12),
+        field("hidden_size", "hidden_dim", 768),
+        field("intermediate_size", "intermediate_dim", 3072),
+        probability("hidden_dropout_prob", "dropout", 0.1),
+        probability("attention_probs_dropout_prob", "attention_dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
         constant("layer_norm_epsilon", 1e-12),
-        same("max_position_embeddings", "max_sequence_length", 512),
-        same("type_vocab_size", "num_segments", 16),
-        inert(
+        field("max_position_embeddings", "max_sequence_length", 512),
+        field("type_vocab_size", "num_segments", 16),
+        ignored(
             "settings of the multilingual models' configs that no version of the code reads",
             "directionality", "pooler_fc_size", "pooler_num_attention_heads",
             "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
@@ -56,7 +56,7 @@ GOOGLE = Source(
             dense("output/dense", "feed_forward/down"),
             norm("output/LayerNorm", "feed_forward_norm")),
     ],
-    parts={"pooler": dense("pooler/dense", "pooler")},
+    optional_layers={"pooler": dense("pooler/dense", "pooler")},
     heads={
         "masked_lm": Head(
             ("run_pretraining.get_masked_lm_output",),
@@ -70,7 +70,7 @@ GOOGLE = Source(
             ("run_classifier.create_model",),
             weights=projection("output_weights", "output_bias", "logits"),
             config=[constant("dropout", 0.1)],  # whatever the config says: `keep_prob=0.9`
-            needs=("pooler",),
+            requires=("pooler",),
         ),
         "next_sentence": Head(
             ("run_pretraining.get_next_sentence_output",),
@@ -82,7 +82,7 @@ GOOGLE = Source(
             weights=projection("cls/squad/output_weights", "cls/squad/output_bias", "logits"),
         ),
     },
-    aside={
+    ignored_tensors={
         "global_step": "count of training steps; not saved",
         "*/adam_[mv]": "the optimizer's state; not saved",
     },
@@ -90,9 +90,9 @@ GOOGLE = Source(
 # fmt: on
 
 
-def _open(folder: Path) -> Opened:
+def _open(folder: Path) -> OpenedCheckpoint:
     weights = open_bundle(find_bundle(folder, "bert_model.ckpt"))
-    return Opened(GOOGLE, read_object(folder / CONFIG), weights)
+    return OpenedCheckpoint(GOOGLE, read_object(folder / CONFIG), weights)
 
 
-TENSORFLOW = Original("Google's BERT, in TensorFlow", (CONFIG,), _open, GOOGLE)
+TENSORFLOW = AuthorFormat("Google's BERT, in TensorFlow", (CONFIG,), _open, GOOGLE)

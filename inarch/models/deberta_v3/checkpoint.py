@@ -1,8 +1,8 @@
 """DeBERTa-v2 and v3 as transformers stores them (models/deberta_v2/modeling_deberta_v2.py)."""
 
 import inarch.models.bert.checkpoint as bert
-from inarch.checkpoints.maps.config import ACTIVATIONS, choice, inert, rate, same
-from inarch.checkpoints.maps.related import assuming, fallback, implied, subset
+from inarch.checkpoints.maps.config import ACTIVATIONS, choice, field, ignored, probability
+from inarch.checkpoints.maps.related import fallback, must_match, subset, with_defaults
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under, unless, unused, when
 from inarch.checkpoints.maps.source import Head, Source
 
@@ -18,25 +18,26 @@ def own(term):
 # A table to be read, and checked against the original with a finger.
 # fmt: off
 CONFIG = [
-    *assuming(bert.HUGGING_FACE.config, vocab_size=128100, hidden_size=1536, layer_norm_eps=1e-7,
-        num_hidden_layers=24, num_attention_heads=24, intermediate_size=6144, type_vocab_size=0),
+    *with_defaults(bert.HUGGING_FACE.config, vocab_size=128100, hidden_size=1536,
+        layer_norm_eps=1e-7, num_hidden_layers=24, num_attention_heads=24, intermediate_size=6144,
+        type_vocab_size=0),
     fallback("embedding_size", "embedding_dim", "hidden_size"),
-    same("position_biased_input", "absolute_positions", True),
-    same("relative_attention", "relative_attention", False),
-    same("position_buckets", "bucket_size", -1),
-    same("max_relative_positions", "max_relative_positions", -1),
+    field("position_biased_input", "absolute_positions", True),
+    field("relative_attention", "relative_attention", False),
+    field("position_buckets", "bucket_size", -1),
+    field("max_relative_positions", "max_relative_positions", -1),
     subset("pos_att_type", "position_terms", "c2p", "p2c"),
-    same("share_att_key", "share_keys", False),
+    field("share_att_key", "share_keys", False),
     choice("norm_rel_ebd", "norm_relative", {"none": False, "layer_norm": True}, "none"),
-    same("conv_kernel_size", "conv_kernel_size", 0), same("conv_groups", "conv_groups", 1),
+    field("conv_kernel_size", "conv_kernel_size", 0), field("conv_groups", "conv_groups", 1),
     choice("conv_act", "conv_activation", ACTIVATIONS, "tanh"),
     choice("pooler_hidden_act", "pooler_activation", ACTIVATIONS, "gelu"),
-    rate("pooler_dropout", "pooler_dropout", 0.0), same("legacy", "legacy_head", True),
-    implied("pooler_hidden_size", lambda c: c.get("hidden_size", 1536)),
-    implied("attention_head_size",
+    probability("pooler_dropout", "pooler_dropout", 0.0), field("legacy", "legacy_head", True),
+    must_match("pooler_hidden_size", lambda c: c.get("hidden_size", 1536)),
+    must_match("attention_head_size",
         lambda c: c.get("hidden_size", 1536) // c.get("num_attention_heads", 24)),
-    inert("what pooler_dropout and pooler_hidden_act say, which alone are read", "pooling"),
-    inert("no gradient for a row, and steps that no version takes", "padding_idx", "z_steps"),
+    ignored("what pooler_dropout and pooler_hidden_act say, which alone are read", "pooling"),
+    ignored("no gradient for a row, and steps that no version takes", "padding_idx", "z_steps"),
 ]
 WEIGHTS = [
     *embedding("embeddings.word_embeddings", "token_embedding"),
@@ -71,7 +72,7 @@ HEADS = {
             rule("bias", "output_bias", "v -> v"))),
     ], when("legacy_head", MASKED_LM.tied), when("legacy_head", MASKED_LM.untied)),
     "text_classifier": Head(("DebertaV2ForSequenceClassification",), CLASSIFIER,
-        config=[rate("cls_dropout", "dropout", None)]),
+        config=[probability("cls_dropout", "dropout", None)]),
     "token_classifier": Head(("DebertaV2ForTokenClassification",), dense("classifier", "logits")),
     "multiple_choice": Head(("DebertaV2ForMultipleChoice",), CLASSIFIER),
     "question_answering": Head(("DebertaV2ForQuestionAnswering",), dense("qa_outputs", "logits")),

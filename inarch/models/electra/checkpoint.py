@@ -1,6 +1,13 @@
 """ELECTRA as transformers stores it (models/electra/modeling_electra.py)."""
 
-from inarch.checkpoints.maps.config import ACTIVATIONS, TEXT_ENCODER, choice, inert, rate, same
+from inarch.checkpoints.maps.config import (
+    ACTIVATIONS,
+    TEXT_ENCODER,
+    choice,
+    field,
+    ignored,
+    probability,
+)
 from inarch.checkpoints.maps.rule import dense, norm, rule, tied, when
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.models.bert import checkpoint as bert
@@ -12,20 +19,20 @@ HUGGING_FACE = Source(
     architecture="ElectraModel",
     prefix="electra.",
     config=[
-        same("vocab_size", "vocabulary_size", 30522),
-        same("num_hidden_layers", "num_layers", 12),
-        same("num_attention_heads", "num_heads", 4),
-        same("hidden_size", "hidden_dim", 256),
-        same("embedding_size", "embedding_dim", 128),
-        same("intermediate_size", "intermediate_dim", 1024),
-        rate("hidden_dropout_prob", "dropout", 0.1),
-        rate("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        field("vocab_size", "vocabulary_size", 30522),
+        field("num_hidden_layers", "num_layers", 12),
+        field("num_attention_heads", "num_heads", 4),
+        field("hidden_size", "hidden_dim", 256),
+        field("embedding_size", "embedding_dim", 128),
+        field("intermediate_size", "intermediate_dim", 1024),
+        probability("hidden_dropout_prob", "dropout", 0.1),
+        probability("attention_probs_dropout_prob", "attention_dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
-        same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
-        same("max_position_embeddings", "max_sequence_length", 512),
-        same("type_vocab_size", "num_segments", 2),
+        field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
+        field("max_position_embeddings", "max_sequence_length", 512),
+        field("type_vocab_size", "num_segments", 2),
         *TEXT_ENCODER,
-        inert(
+        ignored(
             "settings of the multiple choice head, for which there is no task",
             "summary_activation", "summary_first_dropout", "summary_last_dropout",
             "summary_proj_to_labels", "summary_type", "summary_use_proj",
@@ -53,7 +60,7 @@ HUGGING_FACE = Source(
                 *dense("classifier.dense", "pooled_dense"),
                 *dense("classifier.out_proj", "logits"),
             ],
-            config=[rate("classifier_dropout", "dropout", None)],
+            config=[probability("classifier_dropout", "dropout", None)],
         ),
         "replaced_tokens": Head(
             ("ElectraForPreTraining",),

@@ -9,9 +9,9 @@ from inarch.checkpoints.maps.config import (
     ENCODER_ONLY,
     PADDING_ROW,
     choice,
-    inert,
-    rate,
-    same,
+    field,
+    ignored,
+    probability,
 )
 from inarch.checkpoints.maps.rule import dense, derived, embedding, norm, under, unused
 from inarch.checkpoints.maps.source import Source
@@ -24,22 +24,22 @@ HUGGING_FACE = Source(
     architecture="FNetModel",
     prefix="fnet.",
     config=[
-        same("vocab_size", "vocabulary_size", 32000),
-        same("num_hidden_layers", "num_layers", 12),
-        same("hidden_size", "hidden_dim", 768),
-        same("intermediate_size", "intermediate_dim", 3072),
-        rate("hidden_dropout_prob", "dropout", 0.1),
+        field("vocab_size", "vocabulary_size", 32000),
+        field("num_hidden_layers", "num_layers", 12),
+        field("hidden_size", "hidden_dim", 768),
+        field("intermediate_size", "intermediate_dim", 3072),
+        probability("hidden_dropout_prob", "dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu_new"),
-        same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
-        same("max_position_embeddings", "max_sequence_length", 512),
-        same("type_vocab_size", "num_segments", 4),
+        field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
+        field("max_position_embeddings", "max_sequence_length", 512),
+        field("type_vocab_size", "num_segments", 4),
         *ENCODER_ONLY,
         PADDING_ROW,
-        inert(
+        ignored(
             "another way to the same numbers, which runs on sequences of one length alone",
             "use_tpu_fourier_optimizations", "tpu_short_seq_length",
         ),
-        inert("settings of before the first release, which no release reads",
+        ignored("settings of before the first release, which no release reads",
             "use_fft", "max_seq_length"),
     ],
     weights=[
@@ -62,7 +62,7 @@ HUGGING_FACE = Source(
     heads={
         # The heads' tensors have BERT's names, in classes of another; dropout has no field.
         name: replace(
-            head, config=[], needs=(),
+            head, config=[], requires=(),
             architectures=tuple(a.replace("Bert", "FNet") for a in head.architectures),
         )
         for name, head in bert.HUGGING_FACE.heads.items()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from inarch.checkpoints.formats.flax_file import open_flax
 from inarch.checkpoints.formats.weights import TensorInfo
-from inarch.checkpoints.maps.author_formats import Opened, Original
-from inarch.checkpoints.maps.config import constant, rate, same
+from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
+from inarch.checkpoints.maps.config import constant, field, probability
 from inarch.checkpoints.maps.rule import rule
 from inarch.checkpoints.maps.slashed import dense, norm, projection, table, under
 from inarch.checkpoints.maps.source import Head, Source
@@ -30,15 +30,15 @@ def flax(pretrained: bool) -> Source:
         strict=True,
         prefix=f"{ROOT}/",
         config=[
-            same("vocab_size", "vocabulary_size"),
-            same("num_layers", "num_layers"),
-            same("d_model", "hidden_dim"),
-            same("d_ff", "intermediate_dim"),
-            rate("dropout_rate", "dropout", 0.1),
+            field("vocab_size", "vocabulary_size"),
+            field("num_layers", "num_layers"),
+            field("d_model", "hidden_dim"),
+            field("d_ff", "intermediate_dim"),
+            probability("dropout_rate", "dropout", 0.1),
             constant("activation", "gelu_approximate"),  # flax.linen.gelu's default
             constant("layer_norm_epsilon", 1e-12),
-            same("max_seq_length", "max_sequence_length"),
-            same("type_vocab_size", "num_segments"),
+            field("max_seq_length", "max_sequence_length"),
+            field("type_vocab_size", "num_segments"),
         ],
         weights=[
             *table("embedder/word/embedding", "embeddings/token_embedding"),
@@ -70,15 +70,15 @@ def flax(pretrained: bool) -> Source:
                 ("PreTrainingModel" if pretrained else "SequenceClassificationModel",), classes
             ),
         },
-        aside={"state/*": "the optimizer's state; not saved"},
+        ignored_tensors={"state/*": "the optimizer's state; not saved"},
     )
 # fmt: on
 
 
-def _open(folder: Path) -> Opened:
+def _open(folder: Path) -> OpenedCheckpoint:
     weights = open_flax(folder / MODEL)
     pretrained = any(name.startswith("target/predictions_dense/") for name in weights.header)
-    return Opened(flax(pretrained), _config(folder / MODEL, weights.header), weights)
+    return OpenedCheckpoint(flax(pretrained), _config(folder / MODEL, weights.header), weights)
 
 
 def _config(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
@@ -92,11 +92,11 @@ def _config(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
         "d_ff": ("feed_forward_0/intermediate/kernel", -1),
     }
     found = {}
-    for field, (name, axis) in places.items():
+    for size, (name, axis) in places.items():
         info = header.get(f"{ROOT}/{name}")
         if info is None or len(info.shape) < 2:
             raise ConfigError(f"{path} has no table {ROOT}/{name}, so it is no FNet's checkpoint")
-        found[field] = info.shape[axis]
+        found[size] = info.shape[axis]
     if found.pop("d_emb") != found["d_model"]:
         raise ConfigError(
             f"{path} has embeddings narrower or wider than its layers, which Hugging Face's format "
@@ -106,4 +106,4 @@ def _config(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
     return found | {"num_layers": len(layers)}
 
 
-FLAX = Original("FNet, in Flax", (MODEL,), _open, flax(pretrained=True))
+FLAX = AuthorFormat("FNet, in Flax", (MODEL,), _open, flax(pretrained=True))

@@ -6,16 +6,16 @@ from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     ENCODER_ONLY,
     choice,
-    rate,
-    rows_after,
-    same,
-    token,
+    field,
+    probability,
+    table_rows,
+    token_id,
 )
 from inarch.checkpoints.maps.rule import dense, norm, rule, tied, unused
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.models.bert import checkpoint as bert
 
-PADDING = token("pad_token_id", "padding_id", 1)
+PADDING = token_id("pad_token_id", "padding_id", 1)
 
 # A table to be read, and checked against the original with a finger.
 # fmt: off
@@ -24,22 +24,22 @@ ROBERTA = Source(
     architecture="RobertaModel",
     prefix="roberta.",
     config=[
-        same("vocab_size", "vocabulary_size", 50265),
-        same("num_hidden_layers", "num_layers", 12),
-        same("num_attention_heads", "num_heads", 12),
-        same("hidden_size", "hidden_dim", 768),
-        same("intermediate_size", "intermediate_dim", 3072),
-        rate("hidden_dropout_prob", "dropout", 0.1),
-        rate("attention_probs_dropout_prob", "attention_dropout", 0.1),
+        field("vocab_size", "vocabulary_size", 50265),
+        field("num_hidden_layers", "num_layers", 12),
+        field("num_attention_heads", "num_heads", 12),
+        field("hidden_size", "hidden_dim", 768),
+        field("intermediate_size", "intermediate_dim", 3072),
+        probability("hidden_dropout_prob", "dropout", 0.1),
+        probability("attention_probs_dropout_prob", "attention_dropout", 0.1),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
-        same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
+        field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         PADDING,
-        rows_after("max_position_embeddings", PADDING, "max_sequence_length", 512),
-        same("type_vocab_size", "num_segments", 2),
+        table_rows("max_position_embeddings", PADDING, "max_sequence_length", 512),
+        field("type_vocab_size", "num_segments", 2),
         *ENCODER_ONLY,
     ],
     weights=bert.HUGGING_FACE.weights,  # the encoder's tensors have BERT's names
-    parts=bert.HUGGING_FACE.parts,
+    optional_layers=bert.HUGGING_FACE.optional_layers,
     heads={
         "masked_lm": Head(
             ("RobertaForMaskedLM",),
@@ -65,7 +65,7 @@ ROBERTA = Source(
                 *dense("classifier.dense", "pooled_dense"),
                 *dense("classifier.out_proj", "logits"),
             ],
-            config=[rate("classifier_dropout", "dropout", None)],
+            config=[probability("classifier_dropout", "dropout", None)],
         ),
         "token_classifier": Head(("RobertaForTokenClassification",), dense("classifier", "logits")),
         "multiple_choice": Head(("RobertaForMultipleChoice",), dense("classifier", "logits")),
@@ -82,7 +82,7 @@ def named(model_type: str, family: str) -> Source:
         name: replace(h, architectures=tuple(a.replace("Roberta", family) for a in h.architectures))
         for name, h in ROBERTA.heads.items()
     }
-    config = [same("vocab_size", "vocabulary_size", 30522), *ROBERTA.config[1:]]
+    config = [field("vocab_size", "vocabulary_size", 30522), *ROBERTA.config[1:]]
     return replace(
         ROBERTA, model_type=model_type, architecture=f"{family}Model", config=config, heads=heads
     )

@@ -12,8 +12,8 @@ from typing import Any
 from inarch.checkpoints.formats.torch_file import TorchFile, plain
 from inarch.checkpoints.formats.torch_parts import NAMESPACE
 from inarch.checkpoints.formats.weights import Weights
-from inarch.checkpoints.maps.author_formats import Opened, Original
-from inarch.checkpoints.maps.config import Only, constant, only, rate, same
+from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
+from inarch.checkpoints.maps.config import MustBe, constant, field, must_be, probability
 from inarch.checkpoints.maps.rule import (
     Entry,
     dense,
@@ -36,22 +36,22 @@ SEVERAL = "one of several classification heads; not saved"
 
 # Arguments of fairseq that are read by the model and the encoder that it builds, and have the one
 # value that is computed here. The others are about training and data.
-SETTLED: tuple[Only, ...] = (
-    only("activation_fn", "gelu"),  # the masked language model's too, in Hugging Face's format
-    only("pooler_activation_fn", "tanh"),
-    only("encoder_normalize_before", False),
-    only("layernorm_embedding", True),
-    only("no_scale_embedding", True),
-    only("encoder_learned_pos", True),
-    only("no_token_positional_embeddings", False),
-    only("adaptive_input", False),
-    only("encoder_layers_to_keep", None),
-    only("quant_noise_pq", 0, 0.0),
-    only("quant_noise_scalar", 0, 0.0),
-    only("spectral_norm_classification_head", False),
-    only("encoder_xformers_att_config", None),
-    only("mha_heads_to_keep", -1),
-    only("ffn_blocks_to_remove", -1),
+SETTLED: tuple[MustBe, ...] = (
+    must_be("activation_fn", "gelu"),  # the masked language model's too, in Hugging Face's format
+    must_be("pooler_activation_fn", "tanh"),
+    must_be("encoder_normalize_before", False),
+    must_be("layernorm_embedding", True),
+    must_be("no_scale_embedding", True),
+    must_be("encoder_learned_pos", True),
+    must_be("no_token_positional_embeddings", False),
+    must_be("adaptive_input", False),
+    must_be("encoder_layers_to_keep", None),
+    must_be("quant_noise_pq", 0, 0.0),
+    must_be("quant_noise_scalar", 0, 0.0),
+    must_be("spectral_norm_classification_head", False),
+    must_be("encoder_xformers_att_config", None),
+    must_be("mha_heads_to_keep", -1),
+    must_be("ffn_blocks_to_remove", -1),
 )
 # What a checkpoint holds beside its model (fairseq/checkpoint_utils.py, trainer.py, state_dict).
 TOLD = ("args", "cfg")
@@ -98,17 +98,17 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
         strict=True,
         prefix=f"{encoder}.",
         config=[
-            same("vocab_size", "vocabulary_size"),
-            same("encoder_layers", "num_layers"),
-            same("encoder_attention_heads", "num_heads"),
-            same("encoder_embed_dim", "hidden_dim"),
-            same("encoder_ffn_embed_dim", "intermediate_dim"),
-            rate("dropout", "dropout", 0.1),
-            rate("attention_dropout", "attention_dropout", 0.1),
+            field("vocab_size", "vocabulary_size"),
+            field("encoder_layers", "num_layers"),
+            field("encoder_attention_heads", "num_heads"),
+            field("encoder_embed_dim", "hidden_dim"),
+            field("encoder_ffn_embed_dim", "intermediate_dim"),
+            probability("dropout", "dropout", 0.1),
+            probability("attention_dropout", "attention_dropout", 0.1),
             constant("activation", "gelu"),
             constant("layer_norm_epsilon", 1e-5),
             constant("padding_id", FIRST.index("<pad>")),
-            same("max_positions", "max_sequence_length"),
+            field("max_positions", "max_sequence_length"),
             constant("num_segments", 1),
             *SETTLED,
         ],
@@ -134,7 +134,7 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
                     *dense(f"{classifier}.dense", "pooled_dense"),
                     *dense(f"{classifier}.out_proj", "logits"),
                 ],
-                config=[rate("pooler_dropout", "dropout", 0.0)],  # before each of the two
+                config=[probability("pooler_dropout", "dropout", 0.0)],  # before each of the two
             ),
             "masked_lm": Head(
                 ("RobertaLMHead",),
@@ -147,7 +147,7 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
                 untied=rule(f"{root}.lm_head.weight", "masked_lm_head/output_kernel", "v d -> d v"),
             ),
         },
-        aside={"classification_heads.*": SEVERAL},
+        ignored_tensors={"classification_heads.*": SEVERAL},
     )
 
 
@@ -165,7 +165,7 @@ def _query_key_value(fused: bool) -> list[Entry]:
 # fmt: on
 
 
-def _open(folder: Path, with_pieces: bool) -> Opened:
+def _open(folder: Path, with_pieces: bool) -> OpenedCheckpoint:
     path = folder / MODEL
     reader = TorchFile(path, inside="model", allow=(NAMESPACE,))
     weights = Weights([reader.shard], [reader])
@@ -185,7 +185,7 @@ def _open(folder: Path, with_pieces: bool) -> Opened:
         fused=any(name.endswith(".in_proj_weight") for name in names),
         classifier=classifiers.pop() if len(classifiers) == 1 else f"{CLASSES}NAME",
     )
-    left = (
+    dropped = (
         dict.fromkeys((n for n in names if n.startswith(CLASSES)), SEVERAL) if classifiers else {}
     )
     count = len(FIRST) + len(tokens) + (LAST not in tokens)
@@ -197,7 +197,7 @@ def _open(folder: Path, with_pieces: bool) -> Opened:
             "different models"
         )
     config = _config(path, reader.beside) | {"vocab_size": count}
-    return Opened(source, config, weights, left, beside, untie=UNTIE)
+    return OpenedCheckpoint(source, config, weights, dropped, beside, untie=UNTIE)
 
 
 def _beside(path: Path, reader: TorchFile) -> dict[str, str]:
@@ -254,13 +254,13 @@ def _named(arguments: Any) -> dict[str, Any]:
 # As the authors' own downloads spell it.
 PUBLISHED = table("roberta", "decoder", "emb_layer_norm", True, f"{CLASSES}NAME")
 
-FAIRSEQ = Original(
+FAIRSEQ = AuthorFormat(
     "RoBERTa, in fairseq",
     (MODEL, DICTIONARY),
     functools.partial(_open, with_pieces=False),
     PUBLISHED,
 )
-FAIRSEQ_WITH_PIECES = Original(
+FAIRSEQ_WITH_PIECES = AuthorFormat(
     "XLM-R and CamemBERT, in fairseq",
     (MODEL, DICTIONARY, PIECES),
     functools.partial(_open, with_pieces=True),

@@ -14,9 +14,9 @@ from inarch.checkpoints.formats.ctranslate2_file import open_ctranslate2
 from inarch.checkpoints.formats.torch_file import TorchFile, plain
 from inarch.checkpoints.formats.weights import TensorInfo, Weights
 from inarch.checkpoints.maps import slashed
-from inarch.checkpoints.maps.author_formats import Opened, Original
-from inarch.checkpoints.maps.config import constant, inert, only, same
-from inarch.checkpoints.maps.rule import NOTHING, Entry, dense, embedding, norm, rule, tied, under
+from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
+from inarch.checkpoints.maps.config import constant, field, ignored, must_be
+from inarch.checkpoints.maps.rule import ZEROS, Entry, dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.json_fields import read_object
@@ -55,18 +55,18 @@ OPENAI_TABLE = Source(
     strict=True,
     prefix="",
     config=[
-        same("n_vocab", "vocabulary_size"),
-        same("n_audio_layer", "num_encoder_layers"),
-        same("n_text_layer", "num_decoder_layers"),
-        same("n_audio_head", "num_encoder_heads"),
-        same("n_text_head", "num_decoder_heads"),
-        same("n_audio_state", "hidden_dim"),
-        same("encoder_mlp", "encoder_intermediate_dim"),
-        same("decoder_mlp", "decoder_intermediate_dim"),
-        same("n_mels", "num_mels"),
-        same("n_audio_ctx", "max_encoder_sequence_length"),
-        same("n_text_ctx", "max_decoder_sequence_length"),
-        inert("as wide as n_audio_state, or its tensors fit nowhere", "n_text_state"),
+        field("n_vocab", "vocabulary_size"),
+        field("n_audio_layer", "num_encoder_layers"),
+        field("n_text_layer", "num_decoder_layers"),
+        field("n_audio_head", "num_encoder_heads"),
+        field("n_text_head", "num_decoder_heads"),
+        field("n_audio_state", "hidden_dim"),
+        field("encoder_mlp", "encoder_intermediate_dim"),
+        field("decoder_mlp", "decoder_intermediate_dim"),
+        field("n_mels", "num_mels"),
+        field("n_audio_ctx", "max_encoder_sequence_length"),
+        field("n_text_ctx", "max_decoder_sequence_length"),
+        ignored("as wide as n_audio_state, or its tensors fit nowhere", "n_text_state"),
         *SETTLED,
     ],
     weights=[
@@ -111,7 +111,7 @@ def _self_attention(ours: str) -> list[Entry]:
         *rule("self_attention/linear_0/weight",
             [f"{query}/kernel", f"{key}/kernel", f"{value}/kernel"],
             "(o + o + o) i -> i o, i o, i o"),
-        *rule("self_attention/linear_0/bias", [f"{query}/bias", NOTHING, f"{value}/bias"],
+        *rule("self_attention/linear_0/bias", [f"{query}/bias", ZEROS, f"{value}/bias"],
             "(o + o + o) -> o, o, o"),
         *_projection("self_attention/linear_1", f"{ours}/output"),
         *slashed.norm("self_attention/layer_norm", f"{ours}_norm"),
@@ -123,7 +123,7 @@ def _cross_attention(ours: str) -> list[Entry]:
         *_projection("attention/linear_0", f"{ours}/query"),
         *rule("attention/linear_1/weight", [f"{ours}/key/kernel", f"{ours}/value/kernel"],
             "(o + o) i -> i o, i o"),
-        *rule("attention/linear_1/bias", [NOTHING, f"{ours}/value/bias"], "(o + o) -> o, o"),
+        *rule("attention/linear_1/bias", [ZEROS, f"{ours}/value/bias"], "(o + o) -> o, o"),
         *_projection("attention/linear_2", f"{ours}/output"),
         *slashed.norm("attention/layer_norm", f"{ours}_norm"),
     ]
@@ -141,25 +141,25 @@ CTRANSLATE2_TABLE = Source(
     strict=True,
     prefix="",
     config=[
-        same("vocab_size", "vocabulary_size"),
-        same("encoder_layers", "num_encoder_layers"),
-        same("decoder_layers", "num_decoder_layers"),
-        same("encoder/num_heads", "num_encoder_heads"),
-        same("decoder/num_heads", "num_decoder_heads"),
-        same("d_model", "hidden_dim"),
-        same("encoder_ffn_dim", "encoder_intermediate_dim"),
-        same("decoder_ffn_dim", "decoder_intermediate_dim"),
-        same("num_mel_bins", "num_mels"),
-        same("max_source_positions", "max_encoder_sequence_length"),
-        same("max_target_positions", "max_decoder_sequence_length"),
-        only("decoder/activation", GELU),
-        only("decoder/pre_norm", 1),
-        only("decoder/scale_embeddings", 0),
-        only("decoder/alibi", 0),
-        only("decoder/start_from_zero_embedding", 0),
-        inert("read where decoder/alibi is set",
+        field("vocab_size", "vocabulary_size"),
+        field("encoder_layers", "num_encoder_layers"),
+        field("decoder_layers", "num_decoder_layers"),
+        field("encoder/num_heads", "num_encoder_heads"),
+        field("decoder/num_heads", "num_decoder_heads"),
+        field("d_model", "hidden_dim"),
+        field("encoder_ffn_dim", "encoder_intermediate_dim"),
+        field("decoder_ffn_dim", "decoder_intermediate_dim"),
+        field("num_mel_bins", "num_mels"),
+        field("max_source_positions", "max_encoder_sequence_length"),
+        field("max_target_positions", "max_decoder_sequence_length"),
+        must_be("decoder/activation", GELU),
+        must_be("decoder/pre_norm", 1),
+        must_be("decoder/scale_embeddings", 0),
+        must_be("decoder/alibi", 0),
+        must_be("decoder/start_from_zero_embedding", 0),
+        ignored("read where decoder/alibi is set",
             "decoder/alibi_use_positive_positions", "decoder/scale_alibi"),
-        inert("which attention to return, not what it is",
+        ignored("which attention to return, not what it is",
             "decoder/alignment_layer", "decoder/alignment_heads"),
         *SETTLED,
     ],
@@ -189,7 +189,7 @@ CTRANSLATE2_TABLE = Source(
 # fmt: on
 
 
-def _open_openai(path: Path) -> Opened:
+def _open_openai(path: Path) -> OpenedCheckpoint:
     """`tiny.en.pt` and its like, or a folder with one of them."""
     if path.is_dir():
         found = sorted(path.glob("*.pt"))
@@ -219,13 +219,13 @@ def _open_openai(path: Path) -> Opened:
     # heads of the last half of the layers.
     heads = _last_half(dims.get("n_text_layer"), dims.get("n_text_head"))
     tokens = _tokens(dims.get("n_vocab"))
-    return Opened(
+    return OpenedCheckpoint(
         OPENAI_TABLE,
         config,
         weights,
-        aside={name: BESIDE for name in reader.beside if name != "dims"},
+        ignored_tensors={name: BESIDE for name in reader.beside if name != "dims"},
         fields=tokens,
-        beside=_generation(tokens, dims.get("n_text_ctx"), {"alignment_heads": heads}),
+        sidecar_files=_generation(tokens, dims.get("n_text_ctx"), {"alignment_heads": heads}),
     )
 
 
@@ -252,7 +252,7 @@ def _generation(tokens: Mapping[str, Any], positions: Any, told: Mapping[str, An
     return {GENERATION: {**known, "max_length": positions, **told}}
 
 
-def _open_ctranslate2(folder: Path) -> Opened:
+def _open_ctranslate2(folder: Path) -> OpenedCheckpoint:
     path = folder / MODEL
     weights, reader = open_ctranslate2(path, SPEC, REVISIONS)
     config = _sizes(path, weights.header) | reader.settings
@@ -271,12 +271,12 @@ def _open_ctranslate2(folder: Path) -> Opened:
             "as near to the original's as the quantization left them, and what is saved is not "
             "byte-equal to this file"
         )
-    return Opened(
+    return OpenedCheckpoint(
         CTRANSLATE2_TABLE,
         config,
         weights,
         fields=tokens,
-        beside=_generation(tokens, config["max_target_positions"], generation),
+        sidecar_files=_generation(tokens, config["max_target_positions"], generation),
         notes=tuple(notes),
     )
 
@@ -293,20 +293,20 @@ def _sizes(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
         "decoder_ffn_dim": ("decoder/layer_0/ffn/linear_0/weight", 0),
     }
     sizes = {}
-    for field, (name, axis) in places.items():
+    for size, (name, axis) in places.items():
         if name not in header or len(header[name].shape) < 2:
             raise CheckpointFileError(f"{path} has no table {name!r}, so it is no whole Whisper")
-        sizes[field] = header[name].shape[axis]
+        sizes[size] = header[name].shape[axis]
     for half in ("encoder", "decoder"):
         layers = {n.split("/")[1] for n in header if n.startswith(f"{half}/layer_")}
         sizes[f"{half}_layers"] = len(layers - {"layer_norm"})
     return sizes
 
 
-OPENAI = Original(
+OPENAI = AuthorFormat(
     "Whisper, by OpenAI", ("*.pt",), _open_openai, OPENAI_TABLE, single=True, unmistakable=False
 )
-CTRANSLATE2 = Original(
+CTRANSLATE2 = AuthorFormat(
     "Whisper, in CTranslate2",
     (MODEL, "config.json"),
     _open_ctranslate2,

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     choice,
-    inert,
-    only,
-    rate,
-    rows_after,
-    same,
-    token,
+    field,
+    ignored,
+    must_be,
+    probability,
+    table_rows,
+    token_id,
 )
 from inarch.checkpoints.maps.config_map import (
     KNOWN,
@@ -20,24 +20,24 @@ from inarch.checkpoints.maps.config_map import (
     tied,
     write_fields,
 )
-from inarch.checkpoints.maps.related import assuming, fallback, implied, subset
+from inarch.checkpoints.maps.related import fallback, must_match, subset, with_defaults
 from inarch.errors import ConfigError
 
 ENTRIES = (
-    same("vocab_size", "vocabulary_size"),
-    same("layers", "num_layers", 12),
-    rate("rate", "dropout", 0.1),
-    same("eps", "epsilon", 1e-12),
-    same("sinusoidal", "sinusoidal", False),
-    rate("head_rate", "head_dropout", None),
-    same("side", "side", "left"),
+    field("vocab_size", "vocabulary_size"),
+    field("layers", "num_layers", 12),
+    probability("rate", "dropout", 0.1),
+    field("eps", "epsilon", 1e-12),
+    field("sinusoidal", "sinusoidal", False),
+    probability("head_rate", "head_dropout", None),
+    field("side", "side", "left"),
     choice("act", "activation", ACTIVATIONS, "gelu"),
-    only("is_decoder", False),
-    only("chunk", 0, 1),
-    only("pruned", {}),
-    inert("never read", "pooler_type", "pooler_size"),
+    must_be("is_decoder", False),
+    must_be("chunk", 0, 1),
+    must_be("pruned", {}),
+    ignored("never read", "pooler_type", "pooler_size"),
 )
-MAP = ConfigMap(ENTRIES, elsewhere=(same("cls_rate", "dropout", 0.2),))
+MAP = ConfigMap(ENTRIES, elsewhere=(field("cls_rate", "dropout", 0.2),))
 FULL = {
     "vocab_size": 7, "layers": 3, "rate": 0.5, "eps": 1e-5, "sinusoidal": True, "head_rate": 0.25,
     "side": "right", "act": "relu",
@@ -171,8 +171,8 @@ def test_what_is_written_is_read_back(arguments, complete):
         assert config.keys() == FULL.keys()
 
 
-PAD = token("pad", "padding_id", 1)
-ROWS = ConfigMap((PAD, rows_after("rows", PAD, "longest", 514)))
+PAD = token_id("pad", "padding_id", 1)
+ROWS = ConfigMap((PAD, table_rows("rows", PAD, "longest", 514)))
 
 
 def test_rows_that_are_no_positions_are_not_counted():
@@ -194,11 +194,11 @@ def test_counted_rows_are_written_back(padding, longest, complete):
 
 RELATED = ConfigMap(
     (
-        same("width", "width", 8),
+        field("width", "width", 8),
         fallback("narrow", "narrow", "width"),
         subset("terms", "terms", "c2p", "p2c"),
-        same("buckets", "buckets", -1),
-        implied("head", lambda config: config.get("width", 8) // 2),
+        field("buckets", "buckets", -1),
+        must_match("head", lambda config: config.get("width", 8) // 2),
     )
 )
 
@@ -255,7 +255,7 @@ def test_an_unusable_field_is_blamed_before_what_it_implies(width):
 
 
 def test_a_relative_has_the_same_fields_with_other_defaults():
-    relative = ConfigMap(tuple(assuming(RELATED.entries, width=10)))
+    relative = ConfigMap(tuple(with_defaults(RELATED.entries, width=10)))
     assert relative.arguments({})["width"] == 10
     assert RELATED.arguments({})["width"] == 8
 
@@ -269,7 +269,7 @@ def test_embeddings_are_tied_or_not_and_nothing_else(value):
 
 
 ALIASED = ConfigMap(
-    (same("dim", "width", 8, aliases=("hidden_size", "d")), same("eps", "eps", 0.1))
+    (field("dim", "width", 8, aliases=("hidden_size", "d")), field("eps", "eps", 0.1))
 )
 
 

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from inarch.checkpoints.maps.config import ACTIVATIONS, choice, only, same
+from inarch.checkpoints.maps.config import ACTIVATIONS, choice, field, must_be
 from inarch.checkpoints.maps.config_map import ConfigMap
 from inarch.checkpoints.maps.foreign_fields import foreign_fields, is_nothing
 from inarch.errors import ConfigError
@@ -12,11 +12,11 @@ from inarch.models import registry
 
 MAP = ConfigMap(
     (
-        same("hidden_size", "hidden_dim", 8),
-        same("num_attention_heads", "num_heads", 2),
+        field("hidden_size", "hidden_dim", 8),
+        field("num_attention_heads", "num_heads", 2),
         choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
-        same("layer_norm_eps", "layer_norm_epsilon", 1e-12),
-        only("is_decoder", False),
+        field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
+        must_be("is_decoder", False),
     ),
     model_type="toy",
 )

@@ -54,7 +54,7 @@ def test_a_tensor_outside_the_backbone_is_of_an_unknown_head(name, prefix):
     of = named(prefix) | {name: TensorInfo("F32", (2,))}
     plan = match(SOURCE, of, LM, ARGUMENTS, "lm")
     assert plan.unknown == [name]
-    assert plan.carried[name] == UNKNOWN_HEAD
+    assert plan.passthrough[name] == UNKNOWN_HEAD
     with pytest.raises(WeightMapError, match=f"unknown in the file: {name}"):
         match(replace(SOURCE, strict=True), of, LM, ARGUMENTS, "lm")
 

@@ -28,7 +28,7 @@ def test_a_good_map_is_proven_and_counted():
     assert found.elements == sum(map(math.prod, OURS.values()))
     assert found.variables == len(OURS)
     assert found.derived == ("ids",)
-    assert found.carried == {"mask": "never read"}
+    assert found.passthrough == {"mask": "never read"}
     assert found.seconds < 0.5
 
 
@@ -53,7 +53,7 @@ def test_the_absent_part_and_the_head_that_is_not_used_are_carried():
     extra = {"lm.norm.gamma": (4,), "lm.norm.bias": (4,), "lm.out": (11, 4)}
     of = header(**{n.replace(".", "__"): s for n, s in extra.items()})
     found = proof(of, ours=ours, arguments={"pooler": False})
-    assert found.carried.keys() == {"mask", "pooler.weight", "pooler.bias", *extra}
+    assert found.passthrough.keys() == {"mask", "pooler.weight", "pooler.bias", *extra}
 
 
 @pytest.mark.parametrize("tie", [True, False])
@@ -240,6 +240,6 @@ def test_a_derived_tensor_that_holds_something_else_is_refused(stored):
 
 
 def test_a_model_without_tensors_of_its_own_carries_nothing_over():
-    source = replace(SOURCE, weights=dense("w", "w"), parts={}, heads={})
+    source = replace(SOURCE, weights=dense("w", "w"), optional_layers={}, heads={})
     with pytest.raises(WeightMapError, match=r"w\.bias, w\.weight"):
         proof({}, source, {"w/kernel": (2, 3), "w/bias": (3,)})

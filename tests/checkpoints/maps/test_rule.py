@@ -12,7 +12,7 @@ from inarch.checkpoints.maps.rule import (
     dense,
     derived,
     embedding,
-    expanded,
+    expand,
     norm,
     prefixed,
     rule,
@@ -233,7 +233,7 @@ def test_numbered_entries_run_over_the_count_on_both_sides():
         unused("mask", "a mask"),
         derived("ids", np.zeros, "ids"),
     )
-    found = expanded(under("model", "m", entries), {"num_layers": 2})
+    found = expand(under("model", "m", entries), {"num_layers": 2})
     assert len(found) == 2 * len(entries)
     assert all(entry.count is None for entry in found)
     names = [name for entry in found for name in entry.theirs]
@@ -251,7 +251,7 @@ def test_numbered_entries_run_over_the_count_on_both_sides():
 
 def test_entries_run_over_the_count_that_they_name():
     entries = under("decoder.{i}", "d_{i}", dense("w", "w", bias=False), count="num_decoders")
-    found = expanded(entries, {"num_decoders": 3, "num_layers": 1})
+    found = expand(entries, {"num_decoders": 3, "num_layers": 1})
     assert [e.theirs[0] for e in found] == [f"decoder.{i}.w.weight" for i in range(3)]
 
 
@@ -272,7 +272,7 @@ def test_entries_hold_where_their_condition_is_met():
     ]
 
     def names(shared):
-        found = expanded(entries, {"shared": shared, "num_layers": 2})
+        found = expand(entries, {"shared": shared, "num_layers": 2})
         return [name for entry in found for name in entry.theirs]
 
     assert names(0) == ["b.weight"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints.formats.weights import TensorInfo
-from inarch.checkpoints.maps.config import constant, same
+from inarch.checkpoints.maps.config import constant, field
 from inarch.checkpoints.maps.config_map import ConfigMap
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.proof import prove
@@ -26,7 +26,7 @@ SOURCE = Source(
         *norm("norm", "norm"),
         *under("layer_{i}", "layer_{i}", zeros("bias", "width", reason="no bias")),
     ],
-    aside={"step": "steps", "*/slot": "state"},
+    ignored_tensors={"step": "steps", "*/slot": "state"},
 )
 ARGUMENTS = {"num_layers": 2, "width": 3}
 OURS = {"norm/gamma": (4,), "norm/beta": (4,), "layer_0/bias": (3,), "layer_1/bias": (3,)}
@@ -64,13 +64,16 @@ def test_a_variable_that_the_original_has_nothing_of_is_zero():
 
 
 def test_what_is_aside_is_listed_with_its_reason_and_nothing_else_is():
-    assert prove(SOURCE, HEADER, OURS, ARGUMENTS).carried == {"step": "steps", "a/slot": "state"}
+    assert prove(SOURCE, HEADER, OURS, ARGUMENTS).passthrough == {
+        "step": "steps",
+        "a/slot": "state",
+    }
     with pytest.raises(WeightMapError, match="unknown in the file: steps"):
         prove(replace(SOURCE, strict=True), HEADER | {"steps": HEADER["step"]}, OURS, ARGUMENTS)
 
 
 def test_a_constant_is_an_argument_that_no_field_sets():
-    known = ConfigMap((same("width", "width"), constant("epsilon", 1e-5)))
+    known = ConfigMap((field("width", "width"), constant("epsilon", 1e-5)))
     assert known.arguments({"width": 3}) == {"width": 3, "epsilon": 1e-5}
     with pytest.raises(ConfigError, match="epsilon"):
         known.arguments({"width": 3, "epsilon": 1e-5})

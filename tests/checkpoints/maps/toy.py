@@ -21,7 +21,7 @@ SOURCE = Source(
         *derived("ids", lambda shape: np.arange(shape[-1]).reshape(shape), "range"),
         *unused("mask", "never read"),
     ],
-    parts={"pooler": dense("pooler", "pooler")},
+    optional_layers={"pooler": dense("pooler", "pooler")},
     heads={
         "lm": Head(
             ("ToyForLM",),
