@@ -271,7 +271,7 @@ def forward_fnet(batch: str, length: str) -> dict[str, float]:
     from transformers import FNetConfig, FNetModel
 
     from inarch import FNetBackbone
-    from inarch.tasks.forward import compiled
+    from inarch.runtime.forward import compiled
 
     forward = compiled(FNetBackbone(32000, 12, 768, 3072))
     ones = np.ones((int(batch), int(length)), "int32")

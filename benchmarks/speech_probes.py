@@ -129,17 +129,17 @@ def hear_inarch(folder: str) -> dict[str, float]:
     import numpy as np
 
     from inarch import Backbone
-    from inarch.generation import Generator, Suppress
-    from inarch.generation.compiled import function_of_model
+    from inarch.generation import Generator, SuppressTokens
+    from inarch.generation.compiled import compile_function
     from inarch.models.whisper.decoder import WhisperDecoder
-    from inarch.tasks.forward import compiled
+    from inarch.runtime.forward import compiled
 
     settle()
 
     def load() -> tuple[Callable[[], Any], Callable[[], Any]]:
         model: Any = Backbone.from_preset(f"{folder}/saved")
         decoder = WhisperDecoder(model)
-        context = function_of_model(decoder, decoder.context_of)
+        context = compile_function(decoder, decoder.context_of)
         generator = Generator(decoder, END)
         features = np.ascontiguousarray(sound().swapaxes(1, 2))
         encoder = compiled(
@@ -156,7 +156,7 @@ def hear_inarch(folder: str) -> dict[str, float]:
             found = generator.generate(
                 [PROMPT],
                 context=context(encode()),
-                rules=[Suppress((END,))],
+                logits_processors=[SuppressTokens((END,))],
                 max_new_tokens=TOKENS,
             )
             return found.token_ids[0]

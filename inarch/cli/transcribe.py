@@ -19,7 +19,7 @@ from inarch.cli.whisper_spelling import clips_of, limit_threads, temperatures
 from inarch.errors import InarchError, InputError
 
 if TYPE_CHECKING:
-    from inarch.tasks.speech import Layout, Segment, Transcript
+    from inarch.speech import Segment, SubtitleLayout, Transcript
 
 # Parameters of the command that go to the model as they are.
 TO_MODEL = (
@@ -169,10 +169,11 @@ class _Command:
 
     def run(self, places: Sequence[tuple[str, str]]) -> set[str]:
         """Transcribe files, each with the stem of what is written, and return the stems done."""
-        from inarch.tasks.speech import Layout, SpeechToText
+        from inarch.speech import SubtitleLayout
+        from inarch.tasks.speech_to_text import SpeechToText
 
         options = _options(self.given)
-        layout = Layout(**{name: self.given[name] for name in TO_LAYOUT})
+        layout = SubtitleLayout(**{name: self.given[name] for name in TO_LAYOUT})
         model = SpeechToText.from_preset(
             self.given["model"],
             tokenizer=self.given["tokenizer"],
@@ -197,15 +198,15 @@ class _Command:
 
     def _print(self, segment: Segment) -> None:
         """One segment as it comes: to standard error where transcripts go to standard output."""
-        from inarch.tasks.speech.formats import timestamp
+        from inarch.speech.formats import timestamp
 
         start, end = (timestamp(t, False, ".") for t in (segment.start, segment.end))
         if segment.text.strip():
             line = f"[{start} --> {end}] {segment.text}"
             typer.echo(line, err=self.given["output_dir"] is None)
 
-    def _write(self, file: str, transcript: Transcript, stem: str, layout: Layout) -> None:
-        from inarch.tasks.speech import render
+    def _write(self, file: str, transcript: Transcript, stem: str, layout: SubtitleLayout) -> None:
+        from inarch.speech import render
 
         format, folder = self.given["format"].value, self.given["output_dir"]
         if folder is None:

@@ -1,40 +1,40 @@
-"""Generating tokens: compiled loops, rules on logits, and ways of choosing."""
+"""Token generation: compiled loops, logits processors, and decoding strategies."""
 
 import inarch.installed_backend  # noqa: F401
 from inarch.generation.beam import BeamSearch
 from inarch.generation.decoder import Decoder
 from inarch.generation.generator import Generated, Generator
-from inarch.generation.patient_beam import PatientBeamSearch
-from inarch.generation.repetition import NoRepeatNgrams, RepetitionPenalty
-from inarch.generation.rules import (
-    FORBIDDEN,
-    MinimumLength,
-    Only,
-    Rule,
-    Suppress,
-    SuppressAtFirst,
-    Trace,
+from inarch.generation.logits_processors import (
+    NEG_INF,
+    AllowTokens,
+    GeneratedTokens,
+    LogitsProcessor,
+    MinLength,
+    SuppressTokens,
+    SuppressTokensAtBegin,
 )
+from inarch.generation.repetition import NoRepeatNGram, RepetitionPenalty
 from inarch.generation.strategy import Greedy, Sample, Strategy
-from inarch.generation.timestamps import TimestampRule
+from inarch.generation.timestamps import WhisperTimestamps
+from inarch.generation.whisper_beam import WhisperBeamSearch
 
 __all__ = [
-    "FORBIDDEN",
+    "NEG_INF",
+    "AllowTokens",
     "BeamSearch",
     "Decoder",
     "Generated",
+    "GeneratedTokens",
     "Generator",
     "Greedy",
-    "MinimumLength",
-    "NoRepeatNgrams",
-    "Only",
-    "PatientBeamSearch",
+    "LogitsProcessor",
+    "MinLength",
+    "NoRepeatNGram",
     "RepetitionPenalty",
-    "Rule",
     "Sample",
     "Strategy",
-    "Suppress",
-    "SuppressAtFirst",
-    "TimestampRule",
-    "Trace",
+    "SuppressTokens",
+    "SuppressTokensAtBegin",
+    "WhisperBeamSearch",
+    "WhisperTimestamps",
 ]

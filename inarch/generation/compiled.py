@@ -1,7 +1,7 @@
-"""Decoding as programs of the backend's own, which the weights are handed to.
+"""Generation compiled by the backend, with the weights as inputs of the programs.
 
-Reading prompts and the loop over tokens are two: the compiler needs less memory than for both in
-one, and all strategies share the first.
+The prefill of prompts and the loop over tokens are two programs: the compiler needs less memory
+than for one, and all strategies share the prefill.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from inarch.generation.program import Loop, Prefill, Program
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
-Run = Callable[..., Any]
+CompiledFunction = Callable[..., Any]
 
 
-def compiled(decoder: Decoder, program: Program) -> Run:
-    """A function from caches and a program's inputs to what came of them, for every shape.
+def compile_program(decoder: Decoder, program: Program) -> CompiledFunction:
+    """Return a function from caches and inputs to the results of `program`, for every shape.
 
-    The weights are read at every call, never copied and never taken away from the model.
+    The weights are read at every call; they are neither copied nor donated.
     """
     if keras.backend.backend() == "torch":
         return _torch_loop(decoder, program)
@@ -32,22 +32,22 @@ def compiled(decoder: Decoder, program: Program) -> Run:
     def run(caches: Any, inputs: Any) -> Any:
         state = loop(
             lambda state: ops.logical_not(program.done(state, inputs)),
-            lambda state: program.more(decoder, state, inputs),
+            lambda state: program.step(decoder, state, inputs),
             program.begin(caches, inputs),
         )
         return program.finish(state, inputs)
 
-    return function_of_model(decoder, run)
+    return compile_function(decoder, run)
 
 
-def compiled_prefill(decoder: Decoder, prefill: Prefill) -> Run:
-    """A function from a program's inputs to the caches of its prompts, for every shape."""
+def compile_prefill(decoder: Decoder, prefill: Prefill) -> CompiledFunction:
+    """Return a function from inputs to the caches of their prompts, for every shape."""
     loop = backend_loop()
-    return function_of_model(decoder, lambda inputs: prefill.run(decoder, inputs, loop))
+    return compile_function(decoder, lambda inputs: prefill.run(decoder, inputs, loop))
 
 
 def backend_loop() -> Loop:
-    """A loop over pure functions, as the backend compiles it."""
+    """Return the backend's loop over pure functions."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -70,8 +70,8 @@ def backend_loop() -> Loop:
     return stepwise
 
 
-def pure(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of the variables' values and its own arguments."""
+def as_pure_function(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` as one of the values of the variables and its own arguments."""
     variables = list(decoder.variables)
 
     def stateless(values: Any, *arguments: Any) -> Any:
@@ -81,13 +81,13 @@ def pure(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     return stateless
 
 
-def function_of_model(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function made of the decoder's layers, compiled where the backend compiles."""
+def compile_function(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `function` of a decoder's layers, compiled if the backend compiles."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
-        stateless = jax.jit(pure(decoder, function))
+        stateless = jax.jit(as_pure_function(decoder, function))
         return lambda *arguments: stateless([v.value for v in decoder.variables], *arguments)
     if backend == "tensorflow":
         import tensorflow as tf
@@ -96,7 +96,7 @@ def function_of_model(decoder: Any, function: Callable[..., Any]) -> Callable[..
     return _without_gradients(function)
 
 
-def _torch_loop(decoder: Decoder, program: Program) -> Run:
+def _torch_loop(decoder: Decoder, program: Program) -> CompiledFunction:
     graphs: dict[Any, Callable[..., Any]] = {}
 
     def run(caches: Any, inputs: Any) -> Any:
@@ -124,24 +124,23 @@ def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _traced(decoder: Decoder, program: Program, *example: Any) -> Callable[..., Any]:
-    """One more token as a graph of torch's, which Python takes no part in.
+    """Return one token step as a traced torch graph, which runs without Python.
 
-    It is a function of the state, the inputs and the values of the weights. The graph takes them
-    as a list of tensors.
+    It is a function of the state, the inputs and the values of the weights.
     """
     import torch
 
-    more = pure(decoder, lambda state, inputs: program.more(decoder, state, inputs))
+    step = as_pure_function(decoder, lambda state, inputs: program.step(decoder, state, inputs))
 
-    # The graph outlives this call: it keeps the nests alone, not the tensors in them.
+    # The graph outlives this call: keep the structure of the nests, not their tensors.
     nests = keras.tree.map_structure(lambda tensor: 0, example)
 
     def flat(*tensors: Any) -> Any:
         state, inputs, values = keras.tree.pack_sequence_as(nests, tensors)
-        return tuple(keras.tree.flatten(more(values, state, inputs)))
+        return tuple(keras.tree.flatten(step(values, state, inputs)))
 
     with warnings.catch_warnings():
-        # It warns of every shape that Python looks at; shapes are fixed here.
+        # Tracing warns of every shape that Python reads; shapes are fixed here.
         warnings.simplefilter("ignore")
-        graph = torch.jit.trace(flat, tuple(keras.tree.flatten(example)), check_trace=False)
+        graph = torch.jit.generated(flat, tuple(keras.tree.flatten(example)), check_trace=False)
     return lambda *given: keras.tree.pack_sequence_as(nests[0], graph(*keras.tree.flatten(given)))

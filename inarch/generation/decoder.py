@@ -31,7 +31,7 @@ class Decoder(Protocol):
     @property
     def variables(self) -> Sequence[keras.Variable]: ...
 
-    def start(self, rows: int, length: int) -> Any:
+    def init_cache(self, rows: int, length: int) -> Any:
         """Empty caches for `rows` sequences of `length` tokens.
 
         They are a nest of tensors of `rows` or `rows * n` entries, those of a row side by side.
@@ -51,7 +51,7 @@ class Decoder(Protocol):
         Args:
             token_ids: int32 `[rows, T]`.
             index: int32, where in the caches the first of them goes.
-            caches: what `start` or the last call gave.
+            caches: what `init_cache` or the last call gave.
             context: what the encoder gave, or None.
             positions: int32 `[rows, T]` or `[1, T]`, where each token stands in its sequence.
             padding_mask: int32 `[rows, length of the caches]`, 0 for the padding before a prompt;

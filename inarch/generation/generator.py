@@ -1,4 +1,4 @@
-"""`Generator`: tokens from a decoder."""
+"""`Generator`, which continues prompts with a decoder."""
 
 from __future__ import annotations
 
@@ -10,51 +10,50 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.generation.compiled import Run, compiled, compiled_prefill
+from inarch.generation.compiled import CompiledFunction, compile_prefill, compile_program
 from inarch.generation.decoder import Decoder
+from inarch.generation.logits_processors import LogitsProcessor, processor_arrays
 from inarch.generation.program import CHUNK, Prefill, Program
-from inarch.generation.rules import Rule, arrays_of
 from inarch.generation.strategy import Greedy, Strategy
 
-# Lengths are rounded up to these, so that few programs are compiled.
+# Lengths are rounded up to these, to compile few programs.
 PROMPT_LENGTHS = (1, 4, 32, CHUNK, 256)
 LENGTH_STEP = 32
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What was generated, row by row.
+    """Generated tokens of a batch.
 
     Attributes:
-        token_ids: int32 `[rows, longest]`; the end token stands from the end of a row on.
-        lengths: int32 `[rows]`, tokens of a row before its end token.
-        log_probs: float32 `[rows]`, the sum of the log-probabilities of a row's tokens, its end
-            token's included if it came.
-        watched: float32 `[rows, vocabulary]`, the logits after the prompt's token that was asked
-            for, before any rule; or None.
+        token_ids: int32 `[rows, longest]`, filled with the end token after the end of a row.
+        lengths: int32 `[rows]`, number of tokens before the end token.
+        log_probs: float32 `[rows]`, sum of the log-probabilities of a row's tokens, including
+            its end token if it was generated.
+        prompt_logits: float32 `[rows, vocabulary]`, unprocessed logits after the prompt token
+            `logits_at`; None without it.
     """
 
     token_ids: np.ndarray
     lengths: np.ndarray
     log_probs: np.ndarray
-    watched: np.ndarray | None = None
+    prompt_logits: np.ndarray | None = None
 
     def rows(self) -> list[list[int]]:
-        """The tokens of each row, up to its end."""
+        """Return the tokens of each row, without the end token."""
         pairs = zip(self.token_ids, self.lengths, strict=True)
         return [row[:length].tolist() for row, length in pairs]
 
 
 class Generator:
-    """Generates tokens with a decoder: it compiles what is needed once and keeps it.
+    """Continues prompts with a decoder; compiled programs are kept for later calls.
 
-    Rows go through the loop together and end each by itself. A row's result doesn't depend on
-    the rows beside it. Prompts of different lengths stand at the right edge, with padding that
-    nothing sees before them.
+    A row's result doesn't depend on the other rows of its batch. Prompts of different lengths are
+    padded on the left, and the padding is masked.
 
     Args:
         decoder: the model.
-        end_id: the token that ends a sequence.
+        end_id: id of the end token.
 
     Raises:
         InputError: `end_id` is outside the vocabulary.
@@ -63,8 +62,8 @@ class Generator:
     def __init__(self, decoder: Decoder, end_id: int):
         self.decoder = decoder
         self.end_id = end_id
-        self._programs: dict[Program, Run] = {}
-        self._prefills: dict[Prefill, Run] = {}
+        self._programs: dict[Program, CompiledFunction] = {}
+        self._prefills: dict[Prefill, CompiledFunction] = {}
         self._check_ids([end_id], "end_id")
 
     def generate(
@@ -73,47 +72,47 @@ class Generator:
         *,
         context: Any = None,
         strategy: Strategy | None = None,
-        rules: Iterable[Rule] = (),
+        logits_processors: Iterable[LogitsProcessor] = (),
         max_new_tokens: int | Sequence[int],
-        watch: int | None = None,
+        logits_at: int | None = None,
         prompt_room: int = 1,
     ) -> Generated:
         """Continue prompts.
 
         Args:
-            prompts: for each row its tokens, one at least.
-            context: what the encoder gave for these rows; None for a decoder alone.
-            strategy: how tokens are chosen; `None` takes the likeliest.
-            rules: rules on logits, applied in order.
-            max_new_tokens: the most tokens that a row may get, its end token included; one number
-                or one for each row. The model's positions are a limit too: the last token
-                generated need not have one.
-            watch: index in the prompts, counted from their end (-1 is the last token): the logits
-                after this token are returned as `watched`.
-            prompt_room: tokens that prompts of later calls may have: with the same number the
-                calls share their programs.
+            prompts: token ids of each row, at least one.
+            context: the encoder's context of these rows; None for a decoder-only model.
+            strategy: chooses the tokens; `None` is `Greedy()`.
+            logits_processors: applied to the logits in order.
+            max_new_tokens: maximal number of generated tokens, end token included; one number, or
+                one for each row. The positions of the model are a limit, too; the last generated
+                token needs none.
+            logits_at: index in the prompts, counted from their end (-1 is the last token), of the
+                token after which logits are returned as `prompt_logits`.
+            prompt_room: maximal length of the prompts of all calls; calls with the same value
+                share compiled programs.
 
         Raises:
-            InputError: there are no rows, a prompt is empty or has no room behind it, or ids,
-                limits or `watch` are out of range.
+            InputError: there are no rows, a prompt is empty or too long, or ids, limits or
+                `logits_at` are out of range.
         """
         limits = self._limits(prompts, max_new_tokens)
         strategy = strategy or Greedy()
         length = -(-int(limits.max()) // LENGTH_STEP) * LENGTH_STEP
-        program = Program(strategy, tuple(rules), length, self.end_id)
-        tensors = self._tensors(prompts, context, watch, prompt_room)
+        program = Program(strategy, tuple(logits_processors), length, self.end_id)
+        tensors = self._tensors(prompts, context, logits_at, prompt_room)
         prefilled = self._prefilled(Prefill(length), tensors)
         tensors |= keras.tree.map_structure(
             keras.ops.convert_to_tensor,
             {
                 "limits": limits,
                 "arrays": strategy.arrays(len(prompts)),
-                "rules": arrays_of(program.rules, self.decoder.vocabulary_size),
+                "processors": processor_arrays(program.processors, self.decoder.vocabulary_size),
             },
         )
-        tensors.pop("watch", None)
+        tensors.pop("logits_at", None)
         if program not in self._programs:
-            self._programs[program] = compiled(self.decoder, program)
+            self._programs[program] = compile_program(self.decoder, program)
         found = self._programs[program](prefilled.pop("caches"), tensors) | prefilled
         found = {name: keras.ops.convert_to_numpy(array) for name, array in found.items()}
         longest = int(found["lengths"].max())
@@ -126,27 +125,27 @@ class Generator:
             InputError: there are no rows, or a prompt or its ids are out of range.
         """
         self._limits(prompts, 1)
-        # Room for a token that never comes: Keras warns of attention over a single one.
+        # Room for one token more: Keras warns of attention over a single one.
         prefilled = self._prefilled(Prefill(1), self._tensors(prompts, context, -1, 1))
-        return keras.ops.convert_to_numpy(prefilled["watched"])
+        return keras.ops.convert_to_numpy(prefilled["prompt_logits"])
 
     def _prefilled(self, prefill: Prefill, tensors: dict[str, Any]) -> dict[str, Any]:
         if prefill not in self._prefills:
-            self._prefills[prefill] = compiled_prefill(self.decoder, prefill)
+            self._prefills[prefill] = compile_prefill(self.decoder, prefill)
         return self._prefills[prefill](tensors)
 
     def _tensors(
-        self, prompts: Sequence[Sequence[int]], context: Any, watch: int | None, room: int
+        self, prompts: Sequence[Sequence[int]], context: Any, logits_at: int | None, room: int
     ) -> dict[str, Any]:
-        """The inputs that prompts are read with."""
+        """Return the inputs of the prefill."""
         inputs: dict[str, Any] = self._inputs(prompts, room)
-        if watch is not None:
-            if not -min(map(len, prompts)) <= watch < 0:
+        if logits_at is not None:
+            if not -min(map(len, prompts)) <= logits_at < 0:
                 raise InputError(
-                    f"watch={watch} is outside of a prompt. Pass -1 for the last token of each, "
-                    "and so on up to the length of the shortest."
+                    f"logits_at={logits_at} is outside of a prompt. Pass -1 for the last token of "
+                    f"each prompt, down to -{min(map(len, prompts))} for the first of the shortest."
                 )
-            inputs["watch"] = np.int32(watch)
+            inputs["logits_at"] = np.int32(logits_at)
         tensors = {n: keras.ops.convert_to_tensor(array) for n, array in inputs.items()}
         return tensors if context is None else tensors | {"context": context}
 
@@ -156,27 +155,27 @@ class Generator:
         fitting = [length for length in PROMPT_LENGTHS if length >= longest]
         rounded = fitting[0] if fitting else longest
         longest = max(longest, min(rounded, self.decoder.max_length))
-        # Longer ones are read in whole pieces.
+        # Longer ones are read in whole chunks.
         longest = longest if longest <= CHUNK else -(-longest // CHUNK) * CHUNK
         token_ids = np.full((len(prompts), longest), self.end_id, "int32")
         for row, prompt in zip(token_ids, prompts, strict=True):
             row[longest - len(prompt) :] = prompt
         padding = longest - lengths
-        # Padding by chance absent is told even so: without it there would be a second program.
+        # Also where all padding is 0: a second program would be compiled without it.
         return {"token_ids": token_ids} | ({"padding": padding} if longest > 1 else {})
 
     def _limits(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int | Sequence[int]
     ) -> np.ndarray:
         if not len(prompts):
-            raise InputError("prompts is empty. Pass the tokens of one row at least.")
-        asked = np.asarray(max_new_tokens)
-        if asked.shape not in ((), (len(prompts),)):
+            raise InputError("prompts is empty. Pass the token ids of at least one row.")
+        limits = np.asarray(max_new_tokens)
+        if limits.shape not in ((), (len(prompts),)):
             raise InputError(
-                f"max_new_tokens has shape {asked.shape} for {len(prompts)} rows. Pass one "
+                f"max_new_tokens has shape {limits.shape} for {len(prompts)} rows. Pass one "
                 "number, or one for each row."
             )
-        if asked.min() < 1:
+        if limits.min() < 1:
             raise InputError(f"max_new_tokens={max_new_tokens}. Pass positive numbers.")
         for number, prompt in enumerate(prompts):
             if not 1 <= len(prompt) <= self.decoder.max_length:
@@ -186,7 +185,7 @@ class Generator:
                 )
             self._check_ids(prompt, f"prompt {number}")
         room = self.decoder.max_length + 1 - np.array([len(prompt) for prompt in prompts])
-        return np.minimum(asked, room).astype("int32")
+        return np.minimum(limits, room).astype("int32")
 
     def _check_ids(self, token_ids: Sequence[int], what: str) -> None:
         size = self.decoder.vocabulary_size

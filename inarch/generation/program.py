@@ -1,15 +1,15 @@
-"""Decoding as pure functions of a nest of tensors: prompts are read, then tokens follow.
+"""Generation as pure functions of nests of tensors: prefill of the prompts, then token steps.
 
-Inputs are a nest of tensors:
+Their inputs are a dict of tensors:
 
-- `token_ids`: int32 `[rows, prompt length]`, prompts with padding before them.
-- `padding`: int32 `[rows]`, how much padding there is; absent if there is none.
-- `limits`: int32 `[rows]`, the most tokens that each row may get.
-- `arrays`: what the strategy takes.
-- `rules`: what each rule is fed with.
-- `context`: what the encoder gave, absent if there is none.
-- `watch`: int32, index in the prompt, counted from its end (-1 is the last token): the logits
-  after this token are wanted; absent for no such logits.
+- `token_ids`: int32 `[rows, prompt length]`, left-padded prompts.
+- `padding`: int32 `[rows]`, number of padding tokens; absent if no row has any.
+- `limits`: int32 `[rows]`, maximal number of generated tokens of each row.
+- `arrays`: arrays of the strategy.
+- `processors`: arrays of each logits processor.
+- `context`: the encoder's context; absent for a decoder-only model.
+- `logits_at`: int32, index in the prompt, counted from its end (-1 is the last token), of the
+  token after which logits are returned; absent for none.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from typing import Any
 import keras
 
 from inarch.generation.decoder import Decoder
-from inarch.generation.rules import Rule, bound
-from inarch.generation.strategy import State, Strategy, Task, repeated
+from inarch.generation.logits_processors import LogitsProcessor, bind_arrays
+from inarch.generation.strategy import State, Strategy, StrategyContext, repeat_rows
 from inarch.layers.cache import select_rows
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
-# Prompts longer than this are read in pieces of so many tokens, so that prompts of any length need
-# one program, and none takes longer than its own length.
+# Longer prompts are read in chunks of this many tokens: one program serves prompts of any length,
+# and a prompt costs no more than its own length.
 CHUNK = 64
 
-# A loop of the backend's: condition, body and first state to last state.
+# A loop of the backend: (condition, body, first state) -> last state.
 Loop = Callable[[Callable[[State], Any], Callable[[State], State], State], State]
 
 
 @dataclass(frozen=True)
 class Prefill:
-    """Reading prompts into caches; equal values compile to the same.
+    """Prefill of the caches with prompts; equal values share a compiled program.
 
     Args:
-        length: the longest that a generated sequence may be.
+        length: maximal length of a generated sequence.
     """
 
     length: int
 
     def run(self, decoder: Decoder, inputs: State, loop: Loop) -> State:
-        """Return the `caches` of prompts, and with `watch` the `watched` logits.
+        """Return the `caches` of the prompts and, with `logits_at`, `prompt_logits`.
 
         The last token of a prompt is read again by the first step of `Program`.
         """
         rows, prompt = inputs["token_ids"].shape
         size = min(prompt, CHUNK)
-        state = {"caches": decoder.start(rows, prompt + self.length)}
-        if "watch" in inputs:
-            state["watched"] = ops.zeros((rows, decoder.hidden_size), "float32")
+        state = {"caches": decoder.init_cache(rows, prompt + self.length)}
+        if "logits_at" in inputs:
+            state["prompt_logits"] = ops.zeros((rows, decoder.hidden_size), "float32")
         elif prompt == 1:
             return state
         if prompt == size:
             state = self._chunk(decoder, inputs, state, ops.zeros((), "int32"), size)
         else:
-            # Pieces that are padding in every row are passed over.
+            # Chunks that are padding in every row are skipped.
             first = ops.min(inputs["padding"]) // size * size
             state = loop(
                 lambda state: state["index"] < prompt,
@@ -68,9 +68,9 @@ class Prefill:
                 state | {"index": ops.cast(first, "int32")},
             )
         found = {"caches": state["caches"]}
-        if "watch" in inputs:
-            hidden = ops.cast(state["watched"], decoder.compute_dtype)
-            found["watched"] = _float32(decoder.logits(hidden))
+        if "logits_at" in inputs:
+            hidden = ops.cast(state["prompt_logits"], decoder.compute_dtype)
+            found["prompt_logits"] = _float32(decoder.logits(hidden))
         return found
 
     def _next(self, decoder: Decoder, inputs: State, state: State, size: int) -> State:
@@ -78,66 +78,64 @@ class Prefill:
         return self._chunk(decoder, inputs, state, index, size) | {"index": index + size}
 
     def _chunk(self, decoder: Decoder, inputs: State, state: State, index: Any, size: int) -> State:
-        """The state after the `size` tokens from `index` on."""
-        steps = index + ops.arange(size, dtype="int32")
+        """Return the state after the `size` tokens from `index` on."""
+        indices = index + ops.arange(size, dtype="int32")
         hidden, caches = decoder.step(
-            ops.take(inputs["token_ids"], steps, axis=1), index, state["caches"],
-            inputs.get("context"), **places(decoder, inputs, steps, self.length),
+            ops.take(inputs["token_ids"], indices, axis=1), index, state["caches"],
+            inputs.get("context"), **positions_and_mask(decoder, inputs, indices, self.length),
         )  # fmt: skip
-        if "watch" not in inputs:
+        if "logits_at" not in inputs:
             return {"caches": caches}
-        here = ops.equal(steps, inputs["token_ids"].shape[1] + inputs["watch"])[None, :, None]
-        watched = ops.sum(ops.where(here, _float32(hidden), 0.0), axis=1)
-        return {"caches": caches, "watched": state["watched"] + watched}
+        here = ops.equal(indices, inputs["token_ids"].shape[1] + inputs["logits_at"])[None, :, None]
+        prompt_logits = ops.sum(ops.where(here, _float32(hidden), 0.0), axis=1)
+        return {"caches": caches, "prompt_logits": state["prompt_logits"] + prompt_logits}
 
 
 @dataclass(frozen=True)
 class Program:
-    """The steps after a prompt: all that is settled before there are numbers.
-
-    Equal programs compile to the same.
+    """Token steps after a prefill; equal values share a compiled program.
 
     Args:
-        strategy: how tokens are chosen.
-        rules: rules on logits, in order.
-        length: the longest that a generated sequence may be.
+        strategy: chooses the tokens.
+        processors: logits processors, in order.
+        length: maximal length of a generated sequence.
         end_id: the end token.
     """
 
     strategy: Strategy
-    rules: tuple[Rule, ...]
+    processors: tuple[LogitsProcessor, ...]
     length: int
     end_id: int
 
     def begin(self, caches: Any, inputs: State) -> State:
-        """Return the state before the first token, from which `more` goes on."""
+        """Return the state before the first token, from which `step` goes on."""
         width, (rows, _) = self.strategy.width, inputs["token_ids"].shape
-        if width > 1:  # all beams of a row have read the same
-            caches = select_rows(caches, rows, repeated(ops.arange(rows, dtype="int32"), width))
+        if width > 1:  # the beams of a row share their prompt
+            caches = select_rows(caches, rows, repeat_rows(ops.arange(rows, dtype="int32"), width))
         return {
             "count": ops.zeros((), "int32"),
             "caches": caches,
-            "tokens": repeated(inputs["token_ids"][:, -1], width),
-            "choice": self.strategy.begin(self._task(inputs), rows, inputs["arrays"]),
+            "tokens": repeat_rows(inputs["token_ids"][:, -1], width),
+            "choice": self.strategy.begin(self._strategy_context(inputs), rows, inputs["arrays"]),
         }
 
-    def more(self, decoder: Decoder, state: State, inputs: State) -> State:
+    def step(self, decoder: Decoder, state: State, inputs: State) -> State:
         """Return the state with one more token."""
         width, (rows, prompt) = self.strategy.width, inputs["token_ids"].shape
         index = prompt - 1 + state["count"]
-        steps = ops.reshape(index, (1,))
+        indices = ops.reshape(index, (1,))
         hidden, caches = decoder.step(
             ops.expand_dims(state["tokens"], 1), index, state["caches"], inputs.get("context"),
-            **places(decoder, inputs, steps, self.length, width),
+            **positions_and_mask(decoder, inputs, indices, self.length, width),
         )  # fmt: skip
-        choice, tokens, sources = self.strategy.choose(
-            self._task(inputs),
+        choice, tokens, parent_beams = self.strategy.choose(
+            self._strategy_context(inputs),
             state["choice"],
             _float32(decoder.logits(hidden[:, 0])),
             state["count"],
         )
-        if sources is not None and width > 1:
-            caches = select_rows(caches, rows * width, sources)
+        if parent_beams is not None and width > 1:
+            caches = select_rows(caches, rows * width, parent_beams)
         return {
             "count": state["count"] + 1,
             "caches": caches,
@@ -146,26 +144,28 @@ class Program:
         }
 
     def done(self, state: State, inputs: State) -> Any:
-        """bool: whether no row changes any more."""
-        return self.strategy.done(self._task(inputs), state["choice"], state["count"])
+        """Return bool, whether every row is finished."""
+        return self.strategy.done(self._strategy_context(inputs), state["choice"], state["count"])
 
     def finish(self, state: State, inputs: State) -> State:
         """Return `token_ids`, `lengths` and `log_probs` of what was generated."""
-        return self.strategy.finish(self._task(inputs), state["choice"], state["count"])
+        return self.strategy.finish(self._strategy_context(inputs), state["choice"], state["count"])
 
-    def _task(self, inputs: State) -> Task:
-        rules = bound(self.rules, inputs["rules"])
-        return Task(rules, self.end_id, self.length, inputs["limits"])
+    def _strategy_context(self, inputs: State) -> StrategyContext:
+        processors = bind_arrays(self.processors, inputs["processors"])
+        return StrategyContext(processors, self.end_id, self.length, inputs["limits"])
 
 
-def places(decoder: Decoder, inputs: State, steps: Any, length: int, width: int = 1) -> State:
-    """Return the positions of the tokens at the indices `steps`, and the mask of any padding."""
-    steps = ops.expand_dims(steps, 0)
+def positions_and_mask(
+    decoder: Decoder, inputs: State, indices: Any, length: int, width: int = 1
+) -> State:
+    """Return the positions of the tokens at `indices`, and the padding mask if there is padding."""
+    indices = ops.expand_dims(indices, 0)
     if "padding" not in inputs:
-        return {"positions": steps}
-    padding = ops.expand_dims(repeated(inputs["padding"], width), 1)
-    # A row that is done may run on past the last position with the others.
-    positions = ops.clip(steps - padding, 0, decoder.max_length - 1)
+        return {"positions": indices}
+    padding = ops.expand_dims(repeat_rows(inputs["padding"], width), 1)
+    # A finished row may run past the last position while others go on.
+    positions = ops.clip(indices - padding, 0, decoder.max_length - 1)
     slots = ops.arange(inputs["token_ids"].shape[1] + length, dtype="int32")[None]
     return {"positions": positions, "padding_mask": ops.cast(slots >= padding, "int32")}
 

@@ -1,4 +1,4 @@
-"""Rules against repetition: penalties on tokens that came before, n-grams that come once."""
+"""Logits processors against repetition: penalties on earlier tokens, n-grams that don't repeat."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.generation.rules import FORBIDDEN, FedRule, Trace
+from inarch.generation.logits_processors import NEG_INF, ArrayLogitsProcessor, GeneratedTokens
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 
 @dataclass(frozen=True)
-class RepetitionPenalty(FedRule):
-    """Tokens that were generated before are less likely to come again.
+class RepetitionPenalty(ArrayLogitsProcessor):
+    """Make tokens that were generated before less likely.
 
     A positive logit is divided by the penalty, a negative one multiplied, once for each token
-    however often it came. Prompts don't count. Source: Keskar et al., 2019, arXiv:1909.05858,
-    section 4.1, as CTranslate2 applies it.
+    however often it was generated. Prompts don't count.
+
+    Source: Keskar et al., 2019, arXiv:1909.05858, section 4.1, as CTranslate2 applies it.
 
     Args:
         penalty: above 1 discourages repetition, below 1 encourages it.
@@ -39,22 +40,23 @@ class RepetitionPenalty(FedRule):
     def arrays(self, size: int) -> dict[str, np.ndarray]:
         return {"penalty": np.asarray(self.penalty, np.float32)}
 
-    def apply(self, logits: Any, trace: Trace, arrays: Mapping[str, Any]) -> Any:
+    def apply(self, logits: Any, generated: GeneratedTokens, arrays: Mapping[str, Any]) -> Any:
         penalty = arrays["penalty"]
-        lengths = ops.arange(trace.token_ids.shape[1], dtype="int32")[None]
-        came = ops.broadcast_to(lengths < trace.count, trace.token_ids.shape)
+        lengths = ops.arange(generated.token_ids.shape[1], dtype="int32")[None]
+        generated_before = ops.broadcast_to(lengths < generated.count, generated.token_ids.shape)
         penalized = ops.where(logits < 0, logits * penalty, logits / penalty)
-        return ops.where(_tokens_where(came, trace.token_ids, logits), penalized, logits)
+        mask = _tokens_where(generated_before, generated.token_ids, logits)
+        return ops.where(mask, penalized, logits)
 
 
 @dataclass(frozen=True)
-class NoRepeatNgrams:
-    """No sequence of `size` tokens is generated twice; prompts don't count.
+class NoRepeatNGram:
+    """Forbid tokens that would repeat an n-gram of `size` tokens; prompts don't count.
 
     Source: CTranslate2's `no_repeat_ngram_size`; transformers counts the prompt, too.
 
     Args:
-        size: number of tokens of a sequence.
+        size: number of tokens of an n-gram.
 
     Raises:
         InputError: the size is below 1.
@@ -66,26 +68,26 @@ class NoRepeatNgrams:
         if self.size < 1:
             raise InputError(f"size={self.size}. Pass a positive int.")
 
-    def __call__(self, logits: Any, trace: Trace) -> Any:
-        token_ids = trace.token_ids
+    def __call__(self, logits: Any, generated: GeneratedTokens) -> Any:
+        token_ids = generated.token_ids
         length = token_ids.shape[1]
         count = length - self.size + 1
         if count < 1:
             return logits
         places = ops.arange(length, dtype="int32")[None]
-        # Sequences that are complete, by the places of their first tokens.
-        same = places[:, :count] + (self.size - 1) < trace.count
+        # Complete n-grams, by the positions of their first tokens.
+        same = places[:, :count] + (self.size - 1) < generated.count
         same = ops.broadcast_to(same, (token_ids.shape[0], count))
         for i in range(self.size - 1):
-            here = ops.equal(places, trace.count - (self.size - 1) + i)
+            here = ops.equal(places, generated.count - (self.size - 1) + i)
             latest = ops.sum(ops.where(here, token_ids, 0), axis=1, keepdims=True)
             same = ops.logical_and(same, ops.equal(token_ids[:, i : i + count], latest))
-        barred = _tokens_where(same, token_ids[:, self.size - 1 :], logits)
-        return ops.where(barred, FORBIDDEN, logits)
+        forbidden = _tokens_where(same, token_ids[:, self.size - 1 :], logits)
+        return ops.where(forbidden, NEG_INF, logits)
 
 
 def _tokens_where(mask: Any, token_ids: Any, logits: Any) -> Any:
-    """bool `[rows, vocabulary]`: the tokens `[rows, n]` at which a mask `[rows, n]` is true."""
+    """Return bool `[rows, vocabulary]`, true for the tokens `[rows, n]` where `mask` is true."""
     rows, size = logits.shape
     number = token_ids.shape[1]
     row = ops.repeat(ops.arange(rows, dtype="int32"), number)

@@ -1,4 +1,4 @@
-"""How the next tokens are chosen: what all ways have in common, the likeliest, and by chance."""
+"""Decoding strategies: the protocol, greedy search, and sampling."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.generation.chance import gumbel_noise
-from inarch.generation.rules import Rule, Trace, applied
+from inarch.generation.gumbel import gumbel_noise
+from inarch.generation.logits_processors import GeneratedTokens, LogitsProcessor, apply_processors
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -19,64 +19,64 @@ State = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a strategy is told of the decoding that it steers.
+class StrategyContext:
+    """Settings and tensors of a generation that its strategy reads.
 
     Attributes:
-        rules: rules on logits.
-        end_id: the end token.
-        length: the longest that a generated sequence may be; the shape of every trace.
-        limits: int32 `[rows]`, the most tokens that each row may get.
+        processors: logits processors, bound to their arrays.
+        end_id: id of the end token.
+        length: maximal length of a generated sequence; the last axis of `token_ids`.
+        limits: int32 `[rows]`, maximal number of generated tokens of each row.
     """
 
-    rules: Sequence[Rule]
+    processors: Sequence[LogitsProcessor]
     end_id: int
     length: int
     limits: Any
 
 
 class Strategy(Protocol):
-    """A way of choosing tokens: a hashable value with pure functions of a nest of tensors.
+    """Protocol of decoding strategies: hashable values with pure functions of nests of tensors.
 
-    Two strategies are equal where the same program serves both; their `arrays` may differ.
+    Strategies that share a compiled program are equal; their `arrays` may differ.
 
     Attributes:
-        width: sequences that are decoded for each row.
+        width: number of sequences decoded for each row.
     """
 
     @property
     def width(self) -> int: ...
 
     def arrays(self, rows: int) -> State:
-        """What the program takes beside the logits, with an entry for each row."""
+        """Return arrays that are inputs of the program, with an entry for each row."""
 
-    def begin(self, task: Task, rows: int, arrays: State) -> State:
-        """The state before the first token. `token_ids` `[rows * width, length]` is in it."""
+    def begin(self, context: StrategyContext, rows: int, arrays: State) -> State:
+        """Return the state before the first token, with `token_ids` `[rows * width, length]`."""
 
     def choose(
-        self, task: Task, state: State, logits: Any, count: Any
+        self, context: StrategyContext, state: State, logits: Any, count: Any
     ) -> tuple[State, Any, Any | None]:
-        """The state with one more token.
+        """Choose one more token for each sequence.
 
         Args:
             logits: float32 `[rows * width, vocabulary]`.
-            count: int32, the number of tokens generated before.
+            count: int32, number of tokens generated before.
 
         Returns:
-            The state, the tokens `[rows * width]`, and for each of them which sequence it
-            continues `[rows * width]`, or None if each continues its own.
+            The state, the tokens `[rows * width]`, and the sequence that each continues
+            `[rows * width]`, or None if each continues its own.
         """
 
-    def done(self, task: Task, state: State, count: Any) -> Any:
-        """bool: whether another token changes nothing."""
+    def done(self, context: StrategyContext, state: State, count: Any) -> Any:
+        """Return bool, whether another token changes nothing."""
 
-    def finish(self, task: Task, state: State, count: Any) -> State:
-        """`token_ids` `[rows, length]`, `lengths` and `log_probs` `[rows]`: the best of each."""
+    def finish(self, context: StrategyContext, state: State, count: Any) -> State:
+        """Return `token_ids` `[rows, length]`, `lengths` and `log_probs` `[rows]` of the best."""
 
 
 @dataclass(frozen=True)
 class Greedy:
-    """The likeliest token, always."""
+    """Greedy search: the likeliest token."""
 
     @property
     def width(self) -> int:
@@ -85,38 +85,39 @@ class Greedy:
     def arrays(self, rows: int) -> State:
         return {}
 
-    def begin(self, task: Task, rows: int, arrays: State) -> State:
+    def begin(self, context: StrategyContext, rows: int, arrays: State) -> State:
         total = rows * self.width
         return {
-            "token_ids": ops.full((total, task.length), task.end_id, dtype="int32"),
+            "token_ids": ops.full((total, context.length), context.end_id, dtype="int32"),
             "done": ops.zeros((total,), "bool"),
             "lengths": ops.zeros((total,), "int32"),
             "log_probs": ops.zeros((total,), "float32"),
-            **{name: repeated(array, self.width) for name, array in arrays.items()},
+            **{name: repeat_rows(array, self.width) for name, array in arrays.items()},
         }
 
     def choose(
-        self, task: Task, state: State, logits: Any, count: Any
+        self, context: StrategyContext, state: State, logits: Any, count: Any
     ) -> tuple[State, Any, Any | None]:
-        logits = applied(task.rules, logits, Trace(state["token_ids"], count))
+        generated = GeneratedTokens(state["token_ids"], count)
+        logits = apply_processors(context.processors, logits, generated)
         tokens = ops.cast(self._pick(state, logits, count), "int32")
-        chances = ops.take_along_axis(logits, ops.expand_dims(tokens, 1), axis=1)[:, 0]
-        chances = chances - ops.logsumexp(logits, axis=-1)
-        tokens = ops.where(state["done"], task.end_id, tokens)
-        ended = ops.equal(tokens, task.end_id)
-        full = ops.greater_equal(count + 1, repeated(task.limits, self.width))
+        log_probs = ops.take_along_axis(logits, ops.expand_dims(tokens, 1), axis=1)[:, 0]
+        log_probs = log_probs - ops.logsumexp(logits, axis=-1)
+        tokens = ops.where(state["done"], context.end_id, tokens)
+        ended = ops.equal(tokens, context.end_id)
+        full = ops.greater_equal(count + 1, repeat_rows(context.limits, self.width))
         state = state | {
-            "token_ids": written(state["token_ids"], tokens, count),
-            "log_probs": state["log_probs"] + ops.where(state["done"], 0.0, chances),
+            "token_ids": write_token(state["token_ids"], tokens, count),
+            "log_probs": state["log_probs"] + ops.where(state["done"], 0.0, log_probs),
             "lengths": state["lengths"] + ops.cast(ops.logical_not(ended), "int32"),
             "done": ops.logical_or(state["done"], ops.logical_or(ended, full)),
         }
         return state, tokens, None
 
-    def done(self, task: Task, state: State, count: Any) -> Any:
+    def done(self, context: StrategyContext, state: State, count: Any) -> Any:
         return ops.all(state["done"])
 
-    def finish(self, task: Task, state: State, count: Any) -> State:
+    def finish(self, context: StrategyContext, state: State, count: Any) -> State:
         return {name: state[name] for name in ("token_ids", "lengths", "log_probs")}
 
     def _pick(self, state: State, logits: Any, count: Any) -> Any:
@@ -125,20 +126,19 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Sample(Greedy):
-    """Tokens by chance, and of `samples` tries the likeliest.
+    """Sampling; the likeliest of several samples.
 
-    A row's tokens depend on its own logits, temperature and seed alone, and with the same seed
-    they are the same on every backend, as far as rounding lets them.
+    A row's tokens depend on its own logits, temperature and seed alone, and are the same on every
+    backend up to rounding.
 
-    The best try has the highest sum of log-probabilities over its length. Log-probabilities are
-    those at temperature 1. Source: openai/whisper, whisper/decoding.py, GreedyDecoder and
+    The best sample has the highest sum of log-probabilities over its length. Log-probabilities
+    are those at temperature 1. Source: openai/whisper, whisper/decoding.py, GreedyDecoder and
     MaximumLikelihoodRanker.
 
     Args:
-        temperature: what logits are divided by, one number or one for each row; 0 takes the
-            likeliest token.
-        samples: tries for each row.
-        seed: int, or one for each row. Rows of one seed draw different numbers.
+        temperature: divisor of the logits, one number or one for each row; 0 is greedy search.
+        samples: number of samples for each row.
+        seed: int, or one for each row. With one seed the rows draw different numbers.
         length_penalty: `None` ranks by the sum over the length, a number `a` by the sum over
             `((5 + length) / 6) ** a` (Wu et al., 2016, arXiv:1609.08144).
     """
@@ -173,10 +173,10 @@ class Sample(Greedy):
             "seed": seeds.astype(np.uint32).view(np.int32),
         }
 
-    def begin(self, task: Task, rows: int, arrays: State) -> State:
-        state = super().begin(task, rows, arrays)
-        tries = ops.tile(ops.arange(self.width, dtype="int32"), (rows,))
-        return state | {"seed": state["seed"] + tries * 0x3C6EF372}
+    def begin(self, context: StrategyContext, rows: int, arrays: State) -> State:
+        state = super().begin(context, rows, arrays)
+        numbers = ops.tile(ops.arange(self.width, dtype="int32"), (rows,))
+        return state | {"seed": state["seed"] + numbers * 0x3C6EF372}
 
     def _pick(self, state: State, logits: Any, count: Any) -> Any:
         temperature = ops.expand_dims(state["temperature"], 1)
@@ -186,44 +186,44 @@ class Sample(Greedy):
             ops.where(warm, logits / ops.where(warm, temperature, 1.0) + noise, logits), axis=-1
         )
 
-    def finish(self, task: Task, state: State, count: Any) -> State:
-        found = super().finish(task, state, count)
+    def finish(self, context: StrategyContext, state: State, count: Any) -> State:
+        found = super().finish(context, state, count)
         if self.width == 1:
             return found
         rank = found["log_probs"] / length_norm(found["lengths"], self.length_penalty)
         best = ops.argmax(ops.reshape(rank, (-1, self.width)), axis=1)
         return {
-            name: picked(ops.reshape(array, (-1, self.width, *array.shape[1:])), best)
+            name: pick_per_row(ops.reshape(array, (-1, self.width, *array.shape[1:])), best)
             for name, array in found.items()
         }
 
 
 def length_norm(lengths: Any, penalty: float | None) -> Any:
-    """What a sum of log-probabilities is divided by for a length, end token not counted."""
+    """Return the divisor of a sum of log-probabilities; lengths don't count the end token."""
     lengths = ops.cast(lengths, "float32")
     if penalty is None:
         return ops.maximum(lengths, 1.0)
     return ((5.0 + lengths) / 6.0) ** penalty
 
 
-def repeated(array: Any, width: int) -> Any:
-    """`[rows, ...]` to `[rows * width, ...]`, the copies of a row side by side."""
+def repeat_rows(array: Any, width: int) -> Any:
+    """Repeat rows, `[rows, ...]` to `[rows * width, ...]`, with the copies of a row together."""
     return array if width == 1 else ops.repeat(array, width, axis=0)
 
 
-def written(token_ids: Any, tokens: Any, count: Any) -> Any:
-    """`[..., length]` with `tokens` `[...]` at the index `count`."""
+def write_token(token_ids: Any, tokens: Any, count: Any) -> Any:
+    """Return `token_ids` `[..., length]` with `tokens` `[...]` at the index `count`."""
     here = ops.equal(ops.arange(token_ids.shape[-1], dtype="int32"), count)
     return ops.where(here, ops.expand_dims(tokens, -1), token_ids)
 
 
-def picked(array: Any, index: Any) -> Any:
-    """Of `[rows, n, ...]` the entries `[rows, ...]` at `index` `[rows]`."""
-    return gathered(array, ops.expand_dims(index, 1))[:, 0]
+def pick_per_row(array: Any, index: Any) -> Any:
+    """Return of `[rows, n, ...]` the entries `[rows, ...]` at `index` `[rows]`."""
+    return gather_per_row(array, ops.expand_dims(index, 1))[:, 0]
 
 
-def gathered(array: Any, index: Any) -> Any:
-    """Of `[rows, n, ...]` the entries `[rows, k, ...]` at `index` `[rows, k]`."""
+def gather_per_row(array: Any, index: Any) -> Any:
+    """Return of `[rows, n, ...]` the entries `[rows, k, ...]` at `index` `[rows, k]`."""
     shape = (*index.shape, *(1,) * (len(array.shape) - 2))
     return ops.take_along_axis(array, ops.reshape(index, shape), axis=1)
 

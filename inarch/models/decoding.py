@@ -50,7 +50,7 @@ class StackDecoder:
         """The context of `[rows, S, dim]`: for each layer a cache of cross-attention."""
         return tuple(layer.make_cross_attention_cache(encoder_sequence) for layer in self.layers)
 
-    def start(self, rows: int, length: int) -> Any:
+    def init_cache(self, rows: int, length: int) -> Any:
         return tuple(
             empty_cache(
                 rows, length, layer.num_heads, self.hidden_size // layer.num_heads,

@@ -3,7 +3,8 @@
 import inarch.installed_backend  # noqa: F401
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
+from inarch.tasks.speech_preprocessor import SpeechPreprocessor
+from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 

@@ -14,14 +14,10 @@ from typing import Any
 import numpy as np
 
 from inarch.errors import ConfigError, InputError
+from inarch.runtime.forward import softmax
 from inarch.validation import shown
 
 Activation = Callable[[np.ndarray], np.ndarray]
-
-
-def softmax(x: np.ndarray) -> np.ndarray:
-    powers = np.exp(x - x.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from inarch.models.loading import Checkpoint
 from inarch.models.saving import holds_author_format, save
 from inarch.tasks import sentence_transformers
 from inarch.tasks.masked_lm import MaskedLM
-from inarch.tasks.speech import SpeechToText
+from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.task import Task
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder

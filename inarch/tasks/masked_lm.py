@@ -12,8 +12,8 @@ from inarch.data import Batch, pad
 from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
+from inarch.runtime.forward import as_float32, compiled
 from inarch.tasks.feeding import Prepared
-from inarch.tasks.forward import as_float32, compiled
 from inarch.tasks.over_tokens import OverTokens
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.text import Encoding, Tokenizer

@@ -14,6 +14,7 @@ from inarch.data import Batch, by_length
 from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
 from inarch.models.model import Model
+from inarch.runtime.forward import as_float32, callback_list, compiled, compiles_per_shape
 from inarch.tasks.class_weights import weigh_batch
 from inarch.tasks.feeding import (
     Prepared,
@@ -29,7 +30,6 @@ from inarch.tasks.feeding import (
     split_off,
     weights_of,
 )
-from inarch.tasks.forward import as_float32, callback_list, compiled, compiles_per_shape
 from inarch.tasks.preprocessor import TextPreprocessor, is_raw, texts_of
 from inarch.text import Encoding
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inarch.audio import LogMelSpectrogram, log_mel_spectrogram, mel
-from inarch.tasks.speech.windows import Recording
+from inarch.speech.windows import Recording
 
 PADDING = 480
 # Rounding in float32; a fault is thousands of times as much.

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from inarch.cli.sound_files import output_stems
 from inarch.cli.transcribe import transcribe
-from inarch.tasks.speech import Segment, SpeechToText, Transcript
-from inarch.tasks.speech.asked import DECODING, SETTINGS, THRESHOLDS
-from inarch.tasks.speech.options import Settings
+from inarch.speech import Segment, Transcript
+from inarch.speech.options import Settings
+from inarch.speech.resolve_options import DECODING, SETTINGS, THRESHOLDS
+from inarch.tasks import SpeechToText
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from inarch.models.variables import (
     named_variables,
     set_value,
 )
+from inarch.runtime.forward import compiled
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
-from inarch.tasks.forward import compiled
 from inarch.text import WordPieceTokenizer
 
 TINY = {

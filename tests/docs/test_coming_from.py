@@ -10,8 +10,8 @@ import keras
 import inarch.audio
 import inarch.generation
 import inarch.layers
-from inarch.tasks.speech.asked import FURTHER
-from inarch.tasks.speech.options import DecodingOptions, Settings
+from inarch.speech.options import DecodingOptions, Settings
+from inarch.speech.resolve_options import FURTHER
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
 CODE = re.compile(r"`([^`]+)`")

@@ -24,7 +24,7 @@ def context(decoder):
 @pytest.fixture(scope="module")
 def whole(decoder, context):
     """Logits after every token, all of them fed at once."""
-    return logits(decoder, TOKENS, 0, decoder.start(ROWS, LENGTH), context)[0]
+    return logits(decoder, TOKENS, 0, decoder.init_cache(ROWS, LENGTH), context)[0]
 
 
 def logits(decoder, token_ids, index, caches, context):
@@ -36,7 +36,7 @@ def logits(decoder, token_ids, index, caches, context):
 
 def distance(decoder, context, whole):
     """How far decoding token by token is from one pass, at most."""
-    caches, found = decoder.start(ROWS, LENGTH), []
+    caches, found = decoder.init_cache(ROWS, LENGTH), []
     for index in range(LENGTH):
         token_ids = TOKENS[:, index : index + 1]
         row, caches = logits(decoder, token_ids, index, caches, context)
@@ -53,7 +53,7 @@ class Faulty:
 
     def __init__(self, decoder, step):
         self.decoder = decoder
-        self.start, self.logits = decoder.start, decoder.logits
+        self.init_cache, self.logits = decoder.init_cache, decoder.logits
         self._step = step
 
     def step(self, *arguments):

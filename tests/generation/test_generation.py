@@ -11,25 +11,25 @@ from toy import END, POSITIONS, VOCABULARY, heard, part, toy
 
 from inarch.errors import InputError
 from inarch.generation import (
+    AllowTokens,
     BeamSearch,
     Generator,
     Greedy,
-    MinimumLength,
-    Only,
-    PatientBeamSearch,
+    MinLength,
     Sample,
-    Suppress,
-    SuppressAtFirst,
+    SuppressTokens,
+    SuppressTokensAtBegin,
+    WhisperBeamSearch,
 )
-from inarch.generation.compiled import function_of_model
+from inarch.generation.compiled import compile_function
 from inarch.generation.program import CHUNK
-from inarch.tasks.forward import compiles_per_shape
+from inarch.runtime.forward import compiles_per_shape
 
 STRATEGIES = [
     Greedy(),
     Sample(0.8, samples=3, seed=[5, 6, 7, 8]),
     BeamSearch(3),
-    PatientBeamSearch(3),
+    WhisperBeamSearch(3),
 ]
 PROMPTS = [[7, 8, 9], [1], [4, 2, 11, 5, 6]]
 # By themselves the first three share a program; the last has them padded further.
@@ -68,11 +68,11 @@ def whole(decoder):
     positions = np.arange(decoder.max_length, dtype="int32")[None]
 
     def run(token_ids, context):
-        caches = decoder.start(1, decoder.max_length)
+        caches = decoder.init_cache(1, decoder.max_length)
         hidden, _ = decoder.step(token_ids, 0, caches, context, positions)
         return decoder.logits(hidden[0])
 
-    return function_of_model(decoder, run)
+    return compile_function(decoder, run)
 
 
 def test_a_greedy_step_with_the_cache_is_the_forward_pass_without():
@@ -111,9 +111,13 @@ def test_a_row_is_decoded_in_a_batch_as_by_itself(generator, decoder, strategy):
         assert found.log_probs[0] == pytest.approx(together.log_probs[row], abs=1e-3)
 
 
-@pytest.mark.parametrize("strategy", [BeamSearch(1), PatientBeamSearch(1), Sample(0.0)])
+@pytest.mark.parametrize("strategy", [BeamSearch(1), WhisperBeamSearch(1), Sample(0.0)])
 def test_one_beam_and_no_temperature_are_greedy(generator, context, strategy):
-    options = {"context": context, "max_new_tokens": 10, "rules": [SuppressAtFirst((END,))]}
+    options = {
+        "context": context,
+        "max_new_tokens": 10,
+        "logits_processors": [SuppressTokensAtBegin((END,))],
+    }
     greedy = generator.generate(PROMPTS, **options)
     assert generator.generate(PROMPTS, strategy=strategy, **options).rows() == greedy.rows()
 
@@ -130,15 +134,15 @@ def test_samples_are_repeatable_and_differ_with_the_seed(generator, context):
 
 def test_a_decoder_without_an_encoder_generates_too():
     generator = Generator(toy(layers=1, heard=False), END)
-    rules = [Suppress((END,))]
-    found = generator.generate([[5], [6, 7]], max_new_tokens=5, rules=rules)
+    rules = [SuppressTokens((END,))]
+    found = generator.generate([[5], [6, 7]], max_new_tokens=5, logits_processors=rules)
     assert found.lengths.tolist() == [5, 5]
 
 
 def test_a_change_of_weights_is_seen(decoder, context):
     decoder = toy(seed=3, layers=1)
     generator = Generator(decoder, END)
-    options = {"max_new_tokens": 8, "rules": [Suppress((END,))]}
+    options = {"max_new_tokens": 8, "logits_processors": [SuppressTokens((END,))]}
     context = heard(decoder, 1)
     before = generator.generate([[5]], context=context, **options).rows()
     for variable in decoder.variables:
@@ -151,7 +155,11 @@ def test_rules_hold(generator, context):
         PROMPTS,
         context=context,
         max_new_tokens=6,
-        rules=[Only((4, 5, END)), SuppressAtFirst((4,)), MinimumLength(3, END)],
+        logits_processors=[
+            AllowTokens((4, 5, END)),
+            SuppressTokensAtBegin((4,)),
+            MinLength(3, END),
+        ],
     )
     for row in found.rows():
         assert set(row) <= {4, 5}
@@ -161,17 +169,19 @@ def test_rules_hold(generator, context):
 
 def test_watched_logits_are_those_after_the_prompts_token(generator, decoder, context):
     found = generator.generate(PROMPTS[::2], context=part(context, slice(0, 3, 2)),
-        max_new_tokens=1, watch=-3)  # fmt: skip
+        max_new_tokens=1, logits_at=-3)  # fmt: skip
     for row, prompt in enumerate(PROMPTS[::2]):
         one = part(context, slice(2 * row, 2 * row + 1))
         wanted = forward(decoder, prompt, one)[len(prompt) - 3]
-        np.testing.assert_allclose(found.watched[row], wanted, atol=1e-4)
+        np.testing.assert_allclose(found.prompt_logits[row], wanted, atol=1e-4)
 
 
 def test_positions_end_generation(generator, context):
     one = part(context, slice(0, 1))
     prompt = [5] * (POSITIONS - 2)
-    found = generator.generate([prompt], context=one, max_new_tokens=50, rules=[Suppress((END,))])
+    found = generator.generate(
+        [prompt], context=one, max_new_tokens=50, logits_processors=[SuppressTokens((END,))]
+    )
     # The last token has no position and needs none.
     assert found.lengths.tolist() == [3]
 
@@ -183,13 +193,13 @@ def test_prompts_of_any_length_are_read_in_pieces():
     for lengths in [(2, 5), (CHUNK - 1, CHUNK + 1), (3, 2 * CHUNK), (2 * CHUNK, 2 * CHUNK + 9)]:
         prompts = [tokens[:length] for length in lengths]
         found = generator.generate(
-            prompts, context=context, max_new_tokens=6, watch=-2, prompt_room=3 * CHUNK
+            prompts, context=context, max_new_tokens=6, logits_at=-2, prompt_room=3 * CHUNK
         )
         for row, prompt in enumerate(prompts):
             logits = forward(
                 decoder, prompt + found.rows()[row], part(context, slice(row, row + 1))
             )
-            np.testing.assert_allclose(found.watched[row], logits[len(prompt) - 2], atol=1e-4)
+            np.testing.assert_allclose(found.prompt_logits[row], logits[len(prompt) - 2], atol=1e-4)
             wanted = logits[len(prompt) - 1 :].argmax(-1).tolist()
             assert found.rows()[row] == wanted[: found.lengths[row]]
 
@@ -225,9 +235,9 @@ def test_logits_after_prompts_are_the_models(generator, decoder, context):
         ({"prompts": [[VOCABULARY]]}, "token id 24"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
         ({"max_new_tokens": [3, 4]}, "max_new_tokens has shape"),
-        ({"watch": 0}, "watch=0"),
-        ({"watch": -3}, "watch=-3"),
-        ({"rules": [Suppress((VOCABULARY,))]}, "token id 24 is outside"),
+        ({"logits_at": 0}, "logits_at=0"),
+        ({"logits_at": -3}, "logits_at=-3"),
+        ({"logits_processors": [SuppressTokens((VOCABULARY,))]}, "token id 24 is outside"),
         ({"strategy": Sample([1.0, 2.0])}, "temperature has 2 entries for 1 rows"),
     ],
 )
@@ -241,12 +251,12 @@ def test_what_cannot_be_generated_is_refused_by_name(generator, context, options
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Suppress((-1,)),
+        lambda: SuppressTokens((-1,)),
         lambda: Sample(-1.0),
         lambda: Sample(samples=0),
         lambda: BeamSearch(0),
         lambda: BeamSearch(early_stopping="soon"),
-        lambda: PatientBeamSearch(2, patience=0.1),
+        lambda: WhisperBeamSearch(2, patience=0.1),
         lambda: Generator(toy(layers=1), VOCABULARY),
     ],
 )

@@ -9,13 +9,13 @@ from toy import END, VOCABULARY, heard, toy
 
 from inarch.errors import InputError
 from inarch.generation import (
+    GeneratedTokens,
     Generator,
     Greedy,
-    NoRepeatNgrams,
-    PatientBeamSearch,
+    NoRepeatNGram,
     RepetitionPenalty,
-    Suppress,
-    Trace,
+    SuppressTokens,
+    WhisperBeamSearch,
 )
 from inarch.generation.program import Program
 
@@ -26,7 +26,9 @@ ROWS = st.lists(
 
 
 def apply(rule, rows, count, logits):
-    trace = Trace(ops.convert_to_tensor(np.array(rows, "int32")), ops.convert_to_tensor(count))
+    trace = GeneratedTokens(
+        ops.convert_to_tensor(np.array(rows, "int32")), ops.convert_to_tensor(count)
+    )
     return ops.convert_to_numpy(rule(ops.convert_to_tensor(logits), trace))
 
 
@@ -34,7 +36,7 @@ def apply(rule, rows, count, logits):
 @given(rows=ROWS, count=st.integers(0, LENGTH), size=st.integers(1, 5))
 def test_no_ngram_comes_twice_and_nothing_else_is_barred(rows, count, size):
     logits = np.zeros((2, 6), np.float32)
-    found = apply(NoRepeatNgrams(size), rows, count, logits)
+    found = apply(NoRepeatNGram(size), rows, count, logits)
     for row, values in zip(rows, found, strict=True):
         said = row[:count]
         grams = {tuple(said[i : i + size]) for i in range(count - size + 1)}
@@ -62,11 +64,11 @@ def generator():
     return Generator(toy(layers=1), END)
 
 
-@pytest.mark.parametrize("strategy", [Greedy(), PatientBeamSearch(2)])
+@pytest.mark.parametrize("strategy", [Greedy(), WhisperBeamSearch(2)])
 def test_generated_rows_hold_no_ngram_twice(generator, strategy):
     found = generator.generate(
         [[5], [6, 7]], context=heard(generator.decoder, 2), strategy=strategy,
-        rules=[NoRepeatNgrams(2), Suppress((END,))], max_new_tokens=20,
+        logits_processors=[NoRepeatNGram(2), SuppressTokens((END,))], max_new_tokens=20,
     )  # fmt: skip
     for row in found.rows():
         pairs = list(zip(row, row[1:], strict=False))
@@ -76,16 +78,16 @@ def test_generated_rows_hold_no_ngram_twice(generator, strategy):
 
 def test_one_program_serves_all_penalties_and_lists_of_tokens(generator):
     def program(penalty, tokens):
-        return Program(Greedy(), (RepetitionPenalty(penalty), Suppress(tokens)), 64, END)
+        return Program(Greedy(), (RepetitionPenalty(penalty), SuppressTokens(tokens)), 64, END)
 
     assert program(1.5, (1, END)) == program(2.0, (2,))
     assert hash(program(1.5, (1, END))) == hash(program(2.0, (2,)))
     context, found = heard(generator.decoder, 1), set()
     for penalty in (1.0, 1e6):
         for barred in (END, *range(6, VOCABULARY)):
-            rules = [RepetitionPenalty(penalty), Suppress((END, barred))]
+            rules = [RepetitionPenalty(penalty), SuppressTokens((END, barred))]
             row, = generator.generate(
-                [[5]], context=context, rules=rules, max_new_tokens=6
+                [[5]], context=context, logits_processors=rules, max_new_tokens=6
             ).rows()  # fmt: skip
             assert barred not in row
             assert penalty == 1.0 or len(set(row)) > 1
@@ -93,7 +95,7 @@ def test_one_program_serves_all_penalties_and_lists_of_tokens(generator):
     assert len(found) > 2
 
 
-@pytest.mark.parametrize("make", [lambda: RepetitionPenalty(0.0), lambda: NoRepeatNgrams(0)])
+@pytest.mark.parametrize("make", [lambda: RepetitionPenalty(0.0), lambda: NoRepeatNGram(0)])
 def test_impossible_settings_are_refused(make):
     with pytest.raises(InputError):
         make()

@@ -11,8 +11,8 @@ from inarch import Backbone
 from inarch.errors import CheckpointError, InputError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.layer_settings import apply_layer_settings, read_layer_settings
+from inarch.runtime.forward import compiled
 from inarch.tasks import MaskedLM, TextClassifier
-from inarch.tasks.forward import compiled
 
 IDS = np.array([[3, 1, 4, 1, 5]], np.int32)
 INPUTS = {"token_ids": IDS, "segment_ids": 0 * IDS, "padding_mask": 0 * IDS + 1}

@@ -6,11 +6,11 @@ import pytest
 
 from inarch.generation import (
     BeamSearch,
+    GeneratedTokens,
     Generator,
     Greedy,
-    PatientBeamSearch,
-    TimestampRule,
-    Trace,
+    WhisperBeamSearch,
+    WhisperTimestamps,
 )
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
 from inarch.models.decoding import StackDecoder
@@ -135,7 +135,7 @@ class Table:
     def __init__(self, table):
         self.table = table
 
-    def start(self, rows, length):
+    def init_cache(self, rows, length):
         return ()
 
     def step(self, token_ids, index, caches, context, positions, padding_mask=None):
@@ -175,7 +175,7 @@ def test_patient_beams_are_those_of_openai_whisper(patience, penalty):
         )
         found = Generator(Table(table), END).generate(
             [[5], [6], [7]],
-            strategy=PatientBeamSearch(beams, patience, penalty),
+            strategy=WhisperBeamSearch(beams, patience, penalty),
             max_new_tokens=length,
         )
         assert found.rows() == [row[i].tolist() for row, i in zip(cut, best, strict=True)]
@@ -190,7 +190,7 @@ def test_the_rule_of_timestamps_is_openai_whispers(latest):
     class Tokenizer:
         no_timestamps, timestamp_begin, eot = 9, 10, 8
 
-    rule = TimestampRule(10, 8, 9, latest)
+    rule = WhisperTimestamps(10, 8, 9, latest)
     theirs = decoding.ApplyTimestampRules(Tokenizer, 2, latest)
     random = np.random.default_rng(0)
     for count in range(6):
@@ -200,5 +200,5 @@ def test_the_rule_of_timestamps_is_openai_whispers(latest):
         before = torch.cat([torch.zeros((40, 2), dtype=torch.int64),
             torch.from_numpy(tokens[:, :count]).long()], 1)  # fmt: skip
         theirs.apply(wanted, before)
-        found = rule(keras.ops.convert_to_tensor(logits), Trace(tokens, count))
+        found = rule(keras.ops.convert_to_tensor(logits), GeneratedTokens(tokens, count))
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), wanted.numpy())

@@ -16,7 +16,7 @@ from inarch.checkpoints.maps import transfer  # noqa: E402
 from inarch.checkpoints.maps.plan import match  # noqa: E402
 from inarch.models.variables import get_value, named_variables  # noqa: E402
 from inarch.models.whisper.original import OPENAI_TABLE  # noqa: E402
-from inarch.tasks.speech import SpeechToText  # noqa: E402
+from inarch.tasks import SpeechToText  # noqa: E402
 
 pytestmark = [pytest.mark.reference, pytest.mark.weights, pytest.mark.turns(3)]
 

@@ -10,19 +10,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: make test-all")
 whisper = pytest.importorskip("whisper", reason="needs openai-whisper: make test-all")
 
-from inarch.tasks.speech.alignment import (  # noqa: E402
+from inarch.speech.alignment import (  # noqa: E402
     alignment_matrix,
-    cheapest_path,
+    dynamic_time_warping,
     median_filter,
-    time_words,
+    word_timings,
 )
-from inarch.tasks.speech.formats import render  # noqa: E402
-from inarch.tasks.speech.options import Decoded, DecodingOptions, Settings  # noqa: E402
-from inarch.tasks.speech.sequential import Sequential  # noqa: E402
-from inarch.tasks.speech.subtitles import Layout  # noqa: E402
-from inarch.tasks.speech.transcript import Segment, Transcript, Word  # noqa: E402
-from inarch.tasks.speech.windows import Recording  # noqa: E402
-from inarch.tasks.speech.words import WordTiming  # noqa: E402
+from inarch.speech.formats import render  # noqa: E402
+from inarch.speech.options import Decoded, DecodingOptions, Settings  # noqa: E402
+from inarch.speech.sequential import SequentialTranscription  # noqa: E402
+from inarch.speech.subtitles import SubtitleLayout  # noqa: E402
+from inarch.speech.transcript import Segment, Transcript, Word  # noqa: E402
+from inarch.speech.windows import Recording  # noqa: E402
+from inarch.speech.words import WordTiming  # noqa: E402
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
@@ -189,7 +189,7 @@ def original(monkeypatch):
 def ours(script, frames, beam_size=None, **settings):
     recording = Recording(np.zeros((80, frames), np.float32), np.ones(frames, bool))
     options = DecodingOptions(language="en", beam_size=beam_size)
-    run = Sequential(Ours(script), recording, options, Settings(**settings), 223)
+    run = SequentialTranscription(Ours(script), recording, options, Settings(**settings), 223)
     return [s.to_json() for s in itertools.chain.from_iterable(run.windows())]
 
 
@@ -249,7 +249,7 @@ def test_the_shortest_recordings_are_as_the_originals(original):
 def test_paths_are_those_of_the_original_ties_included(shape):
     random = np.random.default_rng(0)
     for cost in (random.normal(size=shape), random.integers(0, 3, shape), np.zeros(shape)):
-        rows, columns = cheapest_path(cost)
+        rows, columns = dynamic_time_warping(cost)
         expected = timing.dtw_cpu(cost.astype(np.float64))
         np.testing.assert_array_equal([rows, columns], expected)
 
@@ -304,7 +304,7 @@ def test_words_are_timed_as_the_original_times_them(seed):
     matrix = alignment_matrix(heads.softmax(-1).numpy(), frames)[start:-1]
     chances = logits[start:, :END].softmax(-1)[np.arange(len(text)), text].tolist()
     words = ORIGINAL.split_to_word_tokens([*text, END])
-    found = time_words(matrix, *words, chances)
+    found = word_timings(matrix, *words, chances)
     assert [vars(w) for w in found] == [vars(w) for w in expected]
 
 
@@ -349,7 +349,7 @@ def test_files_are_those_of_the_original(kind, words, layout):
         file = io.StringIO()
         whisper.utils.get_writer(kind, ".").write_result(transcript.to_json(), file, layout)
         expected = file.getvalue()
-        found = render(transcript, kind, Layout(**layout))
+        found = render(transcript, kind, SubtitleLayout(**layout))
         assert found == (expected if kind != "json" else found)
         if kind == "json":
             import json

@@ -9,7 +9,7 @@ import pytest
 
 from inarch.models.backbone import Backbone
 from inarch.models.whisper.decoder import WhisperDecoder
-from inarch.tasks.speech import SpeechToText
+from inarch.tasks import SpeechToText
 
 from .conftest import Written, noise_ratio, perturb, tensors, torch, transformers
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from inarch.models.whisper.backbone import WhisperBackbone
-from inarch.tasks.speech import SpeechPreprocessor, SpeechToText
+from inarch.tasks import SpeechPreprocessor, SpeechToText
 from inarch.text import WhisperTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
 

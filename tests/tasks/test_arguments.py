@@ -12,8 +12,8 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import MaskedLM, SpeechToText, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
+from ..speech.tiny_whisper import make_task, make_tokenizer
 from .conftest import VOCABULARY, learner
-from .speech.conftest import make_task, make_tokenizer
 
 # By attribute: another value than `make` gives, and one that can't be used.
 VALUES = {

@@ -1,0 +1,1 @@
+"""Compiled calls of models, kept programs, and memory."""

@@ -1,0 +1,74 @@
+"""Compiled programs kept on disk, so that a later process doesn't compile them again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import keras
+
+# The folder that holds everything that is kept; empty or "0" keeps nothing.
+VARIABLE = "INARCH_CACHE"
+
+# Programs that take fewer seconds to compile aren't kept.
+QUICKEST = 0.1
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of what is kept between processes, None where nothing is to be kept.
+
+    It is `INARCH_CACHE`, or `inarch` in `XDG_CACHE_HOME` or `~/.cache`.
+    """
+    stated = os.environ.get(VARIABLE)
+    if stated is not None:
+        return None if stated in ("", "0") else Path(stated)
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home, "inarch") if os.path.isabs(home) else None
+
+
+def enable_compile_cache() -> None:
+    """Switch on JAX's persistent compilation cache, in a folder of this user and processor.
+
+    A cache that the user has set up or switched off stays as it is. Where the folder can't be
+    written, nothing is kept.
+    """
+    if keras.backend.backend() != "jax":
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    folder = cache_folder()
+    config: Any = jax.config  # Its fields are made as it is imported.
+    if (
+        folder is None
+        or config.jax_compilation_cache_dir
+        or not config.jax_enable_compilation_cache
+    ):
+        return
+    folder = folder / "jax" / f"{jax.__version__}-{_processor()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return
+    config.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        config.update("jax_persistent_cache_min_compile_time_secs", QUICKEST)
+    # What was compiled before has settled that there is no cache.
+    compilation_cache.reset_cache()
+
+
+def _processor() -> str:
+    """A short name of the processor: programs are compiled for its instructions alone."""
+    described = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = [platform.processor()]
+    told = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    described += "\n".join(dict.fromkeys(told or lines[:1]))
+    return hashlib.sha256(described.encode()).hexdigest()[:12]

@@ -1,0 +1,96 @@
+"""One compiled forward pass per shape, that never takes the weights away from the model."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def compiled(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+    """`model` in inference mode, as a function of its inputs that returns backend tensors.
+
+    Keras's own `predict` on JAX donates the weights' buffers to each step; here they stay with
+    the model, so an interrupt at any moment harms nothing. A program is compiled anew where the
+    model has come to have other variables, or in another order, since then: a layer was frozen,
+    quantized or given a low-rank update.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return _jax(model)
+    if backend == "tensorflow":
+        return _tensorflow(model)
+    if backend == "torch":
+        return _torch(model)
+    return lambda inputs: model(inputs, training=False)
+
+
+def _jax(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+    import jax
+
+    def step(trainable: list, fixed: list, inputs: Mapping) -> Any:
+        outputs, _ = model.stateless_call(trainable, fixed, inputs, training=False)
+        return outputs
+
+    @functools.lru_cache(maxsize=1)
+    def program(variables: tuple[int, ...], count: int) -> Any:
+        # A function of its own, whose traces are of these variables alone.
+        return jax.jit(lambda *arguments: step(*arguments))
+
+    def run(inputs: Mapping[str, np.ndarray]) -> Any:
+        trainable, fixed = model.trainable_variables, model.non_trainable_variables
+        compiled_step = program((*map(id, trainable), *map(id, fixed)), len(trainable))
+        return compiled_step([v.value for v in trainable], [v.value for v in fixed], dict(inputs))
+
+    return run
+
+
+def _tensorflow(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+    import tensorflow as tf
+
+    @functools.lru_cache(maxsize=1)
+    def program(variables: tuple[int, ...]) -> Any:
+        return tf.function(lambda inputs: model(inputs, training=False))
+
+    return lambda inputs: program(tuple(map(id, model.variables)))(inputs)
+
+
+def _torch(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+    import torch
+
+    def run(inputs: Mapping[str, np.ndarray]) -> Any:
+        with torch.inference_mode():
+            return model(dict(inputs), training=False)
+
+    return run
+
+
+def compiles_per_shape() -> bool:
+    """Whether a new shape costs a compilation on this backend."""
+    return keras.backend.backend() != "torch"
+
+
+def as_float32(tensor: Any) -> np.ndarray:
+    """A tensor as a float32 array, whatever the compute dtype was."""
+    return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of logits over the last axis, in NumPy."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def callback_list(model: keras.Model, callbacks: Any, verbose: Any, steps: int) -> Any:
+    """The callbacks of a run of `predict`, with a progress bar where asked for."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() and steps > 1 else 0
+    return keras.callbacks.CallbackList(
+        callbacks, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps, model=model
+    )

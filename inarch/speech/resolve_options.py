@@ -1,0 +1,187 @@
+"""The options of one call, from keyword arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from inarch.audio import WINDOW_FRAMES
+from inarch.errors import ConfigError, InputError
+from inarch.speech.configs import GENERATION, declared_prompt, declared_value
+from inarch.speech.options import TASK, TIMESTAMPS, DecodingOptions, Settings, Thresholds
+from inarch.speech.validators import FLAG, PREFIX, TOKENS, token_ids
+from inarch.speech.windows import FRAMES_PER_TIMESTAMP, SECONDS_PER_TIMESTAMP
+from inarch.text import WhisperTokenizer
+from inarch.text.languages import language_code
+from inarch.validation import optional, shown
+
+SETTINGS = frozenset(f.name for f in fields(Settings)) - {"temperatures", "thresholds", "words"}
+THRESHOLDS = {f"{f.name}_threshold": f.name for f in fields(Thresholds)}
+DECODING = frozenset(f.name for f in fields(DecodingOptions)) - {
+    "language",
+    "task",
+    "temperature",
+    "timestamps",
+    "prompt",
+    "prompt_room",
+}
+FURTHER = frozenset({"without_timestamps"})  # fmt: skip
+# The language that asks for detection, whatever the checkpoint declares.
+AUTO = "auto"
+# Where generation_config.json doesn't say it: a second.
+LATEST_START = 50
+# Of `DecodingOptions`: generation_config.json has these under the same names.
+DECLARED = ("repetition_penalty", "no_repeat_ngram_size")
+
+
+def resolve_options(
+    tokenizer: WhisperTokenizer,
+    generation: Mapping[str, Any],
+    language: str | None,
+    task: str | None,
+    timestamps: str | None,
+    temperature: float | Sequence[float],
+    options: Mapping[str, Any],
+    batched: bool = False,
+) -> tuple[DecodingOptions, Settings]:
+    """How windows are decoded and put together.
+
+    The language stays None where it is to be detected, which "auto" asks for. A language or task
+    that isn't given is the checkpoint's own, and so are the rules against repetition.
+
+    Args:
+        tokenizer: the model's.
+        generation: the content of generation_config.json.
+        language, task, timestamps, temperature, options: see `SpeechToText.predict`.
+
+    Raises:
+        InputError: an option is unknown, or has a value that can't be used with this model.
+        ConfigError: a value of generation_config.json isn't of its kind, or of this model.
+    """
+    unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING - FURTHER)
+    if unknown:
+        known = ", ".join(sorted(SETTINGS | THRESHOLDS.keys() | DECODING | FURTHER))
+        raise InputError(f"there is no option {', '.join(unknown)}; known: {known}")
+    if timestamps not in TIMESTAMPS:
+        raise InputError(f'timestamps is {timestamps!r}; give None, "segment" or "word"')
+    with_times = _with_timestamps(timestamps, options.get("without_timestamps"), batched)
+    own = _declared_options(generation)
+    own |= {name: options[name] for name in DECODING & options.keys()}
+    own |= _as_tokens(tokenizer, own)
+    limits = {name: options[given] for given, name in THRESHOLDS.items() if given in options}
+    settings = Settings(
+        temperatures=_several(temperature),
+        thresholds=Thresholds(**limits),
+        words=timestamps == "word",
+        **{name: options[name] for name in SETTINGS & options.keys()},
+    )
+    if batched:
+        _check_batched(settings)
+    detect = isinstance(language, str) and language.lower() == AUTO
+    language = None if detect else language
+    if settings.multilingual:
+        _check_multilingual(tokenizer, language, batched)
+    code, task = _prompt(tokenizer, generation, language, task, detect or settings.multilingual)
+    return DecodingOptions(language=code, task=task, timestamps=with_times, **own), settings
+
+
+def _declared_options(generation: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of decoding that generation_config.json gives defaults for."""
+    latest = declared_value(generation, "max_initial_timestamp_index", LATEST_START)
+    if latest is not None:
+        latest = min(latest, WINDOW_FRAMES // FRAMES_PER_TIMESTAMP) * SECONDS_PER_TIMESTAMP
+    found = {name: declared_value(generation, name) for name in DECLARED}
+    found = {name: value for name, value in found.items() if value is not None}
+    return {"max_initial_timestamp": latest, **found}
+
+
+def _prompt(
+    tokenizer: WhisperTokenizer,
+    generation: Mapping[str, Any],
+    language: str | None,
+    task: str | None,
+    detect: bool,
+) -> tuple[str | None, str]:
+    """The code of the language, None to detect it, and the task; declared where not given."""
+    declared_language, declared_task = declared_prompt(generation, tokenizer)
+    chosen_language = declared_language if language is None and not detect else language
+    chosen_task = declared_task if task is None else task
+    try:
+        return resolve_language(tokenizer, chosen_language, chosen_task), chosen_task
+    except InputError as e:
+        if (chosen_language, chosen_task) == (language, task):
+            raise
+        # Whether what is given is at fault: it would be so without the checkpoint's, too.
+        resolve_language(tokenizer, language, task or "transcribe")
+        raise ConfigError(
+            f"{GENERATION} declares language={shown(declared_language)} and "
+            f"task={shown(declared_task)}, and {e}; or give language and task"
+        ) from e
+
+
+def _check_batched(settings: Settings) -> None:
+    if settings.hallucination_silence_threshold is not None:
+        raise InputError(
+            f"hallucination_silence_threshold is {settings.hallucination_silence_threshold}, and "
+            "batched=True decodes windows that don't follow one another; leave one of them out"
+        )
+
+
+def _with_timestamps(timestamps: str | None, without: Any, batched: bool) -> bool:
+    """Whether timestamp tokens are decoded; a batched window needs to be asked for them."""
+    optional(FLAG).check("without_timestamps", without)
+    if without is not None:
+        return not without
+    return timestamps is not None or not batched
+
+
+def _as_tokens(tokenizer: WhisperTokenizer, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are lists of tokens, as tuples; text is encoded as the original does."""
+    found: dict[str, Any] = {}
+    for name in ("prefix", "hotwords"):
+        value = own.get(name)
+        if value is None:
+            found[name] = ()
+        else:
+            PREFIX.check(name, value)
+            text = tokenizer.encode(" " + value.strip()).ids if isinstance(value, str) else value
+            found[name] = tuple(text) if len(value) else ()
+    if own.get("suppress_tokens") is not None:
+        optional(TOKENS).check("suppress_tokens", own["suppress_tokens"])
+        found["suppress_tokens"] = token_ids(own["suppress_tokens"])
+    return found
+
+
+def _check_multilingual(tokenizer: WhisperTokenizer, language: str | None, batched: bool) -> None:
+    if not tokenizer.is_multilingual:
+        raise InputError("multilingual is True, and this is an English-only model; leave it out")
+    if language is not None:
+        raise InputError(
+            f"language is {language!r}, and multilingual detects it for each window; give one of "
+            "the two"
+        )
+    if batched:
+        raise InputError("multilingual goes with batched=False: a batch has one language")
+
+
+def resolve_language(tokenizer: WhisperTokenizer, language: str | None, task: str) -> str | None:
+    """The code of a language that the model knows; None where it is to be detected.
+
+    An English-only model's is "en".
+
+    Raises:
+        InputError: the model doesn't know the language, or the task.
+    """
+    TASK.check("task", task)
+    if language is None and tokenizer.is_multilingual:
+        return None
+    tokenizer.start_sequence(language, task)
+    return "en" if language is None else language_code(language)
+
+
+def _several(temperature: float | Iterable[float]) -> tuple[float, ...]:
+    """One temperature or more as a tuple; a text is one, which is refused whole."""
+    if isinstance(temperature, Iterable) and not isinstance(temperature, str):
+        return tuple(temperature)
+    return (temperature,)  # type: ignore[return-value]

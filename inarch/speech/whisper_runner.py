@@ -1,0 +1,254 @@
+"""A Whisper model as transcription asks it: batches of windows, whatever the backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.audio import WINDOW_FRAMES
+from inarch.backend import block_until_ready, runs_on_cpu
+from inarch.errors import ConfigError, InputError
+from inarch.generation import (
+    Generator,
+    Greedy,
+    Sample,
+    Strategy,
+    WhisperBeamSearch,
+)
+from inarch.generation.compiled import compile_function
+from inarch.layers.cache import select_rows
+from inarch.models.whisper.decoder import WhisperDecoder
+from inarch.runtime.forward import compiled, compiles_per_shape, softmax
+from inarch.runtime.memory import release_memory
+from inarch.speech.alignment import alignment_matrix, word_timings
+from inarch.speech.configs import GENERATION, declared_value
+from inarch.speech.logits_processors import build_logits_processors
+from inarch.speech.options import Decoded, DecodingOptions
+from inarch.speech.windows import FRAMES_PER_TIMESTAMP
+from inarch.speech.words import WordTiming
+
+# Lengths of aligned sequences are rounded up to a multiple, so that few programs are compiled.
+ALIGNED_STEP = 32
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A batch of encoded windows.
+
+    Attributes:
+        rows: how many windows there are.
+        context: the decoder's keys and values of what the encoder gave. Where shapes are compiled
+            they are filled up to a power of two.
+    """
+
+    rows: int
+    context: Any
+
+
+class WhisperRunner:
+    """What a Whisper model hears in windows of 30 s (see `WindowModel`).
+
+    Args:
+        backbone: a `WhisperBackbone`.
+        tokenizer: its `WhisperTokenizer`.
+        generation: the content of generation_config.json; the original's rules where it is silent.
+        head: the layer of the logits, where these aren't tied to the embeddings.
+
+    Raises:
+        InputError: the model doesn't hear windows of 30 s.
+    """
+
+    def __init__(
+        self, backbone: Any, tokenizer: Any, generation: Mapping[str, Any], head: Any = None
+    ):
+        sizes = backbone.arguments
+        positions = sizes["max_encoder_sequence_length"]
+        if positions * FRAMES_PER_TIMESTAMP != WINDOW_FRAMES:
+            raise InputError(
+                f"the encoder has {positions} positions; transcription needs the "
+                f"{WINDOW_FRAMES // FRAMES_PER_TIMESTAMP} of a window of 30 s"
+            )
+        self.tokenizer = tokenizer
+        self.generation = generation
+        self._sizes = sizes
+        self._decoder = WhisperDecoder(backbone, head)
+        self._generator = Generator(self._decoder, tokenizer.end_of_text)
+        self._encoder = compiled(
+            keras.Model(
+                {"encoder_features": backbone.input["encoder_features"]},
+                backbone.output["encoder_sequence_output"],
+            )
+        )
+        self._context = compile_function(self._decoder, self._decoder.context_of)
+        heads = [(layer, head) for layer, head in self._alignment_heads()]
+        self._attended = compile_function(
+            self._decoder, lambda ids, context: self._decoder.attended(ids, context, heads)
+        )
+
+    # --- windows -------------------------------------------------------------------------------
+
+    def encode(self, features: np.ndarray) -> Encoded:
+        rows = len(features)
+        if runs_on_cpu():
+            # Windows take as long together as one by one, and more memory.
+            parts = [block_until_ready(self._encode(features[i : i + 1])) for i in range(rows)]
+            parts += parts[-1:] * (_filled(rows) - rows)
+            return Encoded(rows, _joined(parts) if len(parts) > 1 else parts[0])
+        filling = features[-1:].repeat(_filled(rows) - rows, axis=0)
+        return Encoded(rows, self._encode(np.concatenate([features, filling])))
+
+    def _encode(self, features: np.ndarray) -> Any:
+        features = np.ascontiguousarray(features.swapaxes(1, 2))
+        return self._context(self._encoder({"encoder_features": features}))
+
+    def take(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
+        filled = [*rows, *[rows[-1]] * (_filled(len(rows)) - len(rows))]
+        indices = np.asarray(filled, np.int32)
+        return Encoded(len(rows), select_rows(encoded.context, _filled(encoded.rows), indices))
+
+    def decode(self, encoded: Encoded, options: DecodingOptions) -> list[Decoded]:
+        start, rows = self._start(options), encoded.rows
+        prefix = self._prefix(options, len(start))
+        prompt = [*self._prompt_tokens(options), *start, *prefix]
+        generated = self._generator.generate(
+            [prompt] * _filled(rows),
+            context=encoded.context,
+            strategy=self._strategy(options),
+            logits_processors=build_logits_processors(
+                options, self.tokenizer, self.generation, self._decoder.vocabulary_size
+            ),
+            max_new_tokens=options.max_tokens or self._decoder.max_length // 2,
+            logits_at=-len(start) - len(prefix),
+            prompt_room=options.prompt_room + 1 + len(start) + len(prefix),
+        )
+        release_memory()
+        assert generated.prompt_logits is not None
+        silence = softmax(generated.prompt_logits)[:, self.tokenizer.no_speech]
+        return [
+            self._decoded(tokens, float(total), float(silent), options)
+            for tokens, total, silent in zip(
+                generated.rows()[:rows], generated.log_probs, silence, strict=False
+            )
+        ]
+
+    def languages(self, encoded: Encoded) -> list[dict[str, float]]:
+        """Probabilities of the languages, likeliest first, for each window."""
+        rows = encoded.rows
+        codes = self.tokenizer.languages
+        logits = self._generator.logits(
+            [[self.tokenizer.start_of_transcript]] * _filled(rows),
+            context=encoded.context,
+        )
+        chances = softmax(logits[:rows, list(codes.values())])
+        return [
+            dict(sorted(zip(codes, map(float, row), strict=True), key=lambda x: x[1], reverse=True))
+            for row in chances
+        ]
+
+    def align(
+        self, encoded: Encoded, tokens: Sequence[int], frames: int, options: DecodingOptions
+    ) -> list[WordTiming]:
+        end = self.tokenizer.end_of_text
+        start = self.tokenizer.start_sequence(options.language, options.task)
+        whole = [*start, self.tokenizer.no_timestamps, *tokens, end]
+        length = min(-(-len(whole) // ALIGNED_STEP) * ALIGNED_STEP, self._decoder.max_length)
+        filled = np.full((1, length), end, np.int32)
+        filled[0, : len(whole)] = whole
+        logits, scores = self._attended(filled, encoded.context)
+        first, last = len(start), len(whole)
+        # The token after each position is the one that its logits are about.
+        chances = softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
+        matrix = alignment_matrix(_numpy(scores)[0, :, :last], frames)[first:-1]
+        words, parts = self.tokenizer.split_to_words([*tokens, end], options.language)
+        return word_timings(matrix, words, parts, chances[np.arange(len(tokens)), tokens].tolist())
+
+    # --- what is asked of the generator --------------------------------------------------------
+
+    def _start(self, options: DecodingOptions) -> tuple[int, ...]:
+        return self.tokenizer.start_sequence(options.language, options.task, options.timestamps)
+
+    def _prompt_tokens(self, options: DecodingOptions) -> list[int]:
+        """Tokens before the start: hotwords and the text of windows before; as many as fit."""
+        hotwords, limit = options.hotwords[: self.prompt_limit], self.prompt_limit
+        if not hotwords and not options.prompt:
+            return []
+        # Beside hotwords a quarter of the positions is kept for the window's own text.
+        room = 3 * self._decoder.max_length // 4 - len(hotwords) - len(self._start(options)) - 1
+        limit = min(limit, max(room, 0)) if hotwords else limit
+        before = options.prompt[-limit:] if limit else ()
+        return [self.tokenizer.start_of_prev, *hotwords, *before]
+
+    def _prefix(self, options: DecodingOptions, start: int) -> tuple[int, ...]:
+        """Tokens after the `start` tokens of the start; with `max_tokens`, the last that fit."""
+        half = self._decoder.max_length // 2
+        room = half - options.max_tokens if options.max_tokens is not None else 0
+        prefix = options.prefix[-room:] if room > 0 else options.prefix
+        if len(prefix) > half - start:
+            raise InputError(
+                f"prefix has {len(prefix)} tokens, and there is room for {half - start}; shorten it"
+            )
+        return prefix
+
+    @property
+    def prompt_limit(self) -> int:
+        """The most tokens that a window is told of what was said before."""
+        return self._decoder.max_length // 2 - 1
+
+    def _strategy(self, options: DecodingOptions) -> Strategy:
+        if options.temperature > 0:
+            return Sample(
+                options.temperature, options.best_of or 1, options.seed, options.length_penalty
+            )
+        if options.beam_size is not None:
+            return WhisperBeamSearch(
+                options.beam_size, options.patience or 1.0, options.length_penalty
+            )
+        return Greedy()
+
+    def _alignment_heads(self) -> Sequence[Sequence[int]]:
+        """The heads that follow the audio; by default those of the last half of the layers."""
+        layers, heads = self._sizes["num_decoder_layers"], self._sizes["num_decoder_heads"]
+        declared = declared_value(self.generation, "alignment_heads")
+        for layer, head in declared or ():
+            if layer >= layers or head >= heads:
+                raise ConfigError(
+                    f"{GENERATION}: 'alignment_heads' has [{layer}, {head}], and the model has "
+                    f"{layers} layers of {heads} heads; remove it, or all of them"
+                )
+        return declared or list(product(range(layers // 2, layers), range(heads)))
+
+    # --- results -------------------------------------------------------------------------------
+
+    def _decoded(
+        self, tokens: Sequence[int], total: float, silent: float, options: DecodingOptions
+    ) -> Decoded:
+        text = self.tokenizer.decode(tokens).strip()
+        return Decoded(tokens, text, total / (len(tokens) + 1), silent, options.temperature)
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Concatenate contexts by rows. Each is freed on the way, so that little is held twice."""
+    nest = keras.tree.map_structure(lambda tensor: 0, parts[0])
+    flat = [keras.tree.flatten(part) for part in parts]
+    parts.clear()
+    joined = []
+    for i in range(len(flat[0])):
+        release_memory()
+        joined.append(block_until_ready(keras.ops.concatenate([part[i] for part in flat])))
+        for part in flat:
+            part[i] = None
+    return keras.tree.pack_sequence_as(nest, joined)
+
+
+def _filled(rows: int) -> int:
+    """How many rows are computed for so many."""
+    return 1 << (rows - 1).bit_length() if compiles_per_shape() else rows
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(tensor)

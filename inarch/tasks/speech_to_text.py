@@ -1,0 +1,302 @@
+"""Speech to text: transcripts of sound of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+
+from inarch.data.columns import refuse_table, values_of
+from inarch.errors import InputError, InputTypeError
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
+from inarch.models.loading import Checkpoint
+from inarch.runtime.compile_cache import enable_compile_cache
+from inarch.speech.configs import GENERATION, config_files, declared_generation
+from inarch.speech.options import DecodingOptions, Settings
+from inarch.speech.resolve_options import resolve_language, resolve_options
+from inarch.speech.transcriber import Transcriber
+from inarch.speech.transcript import Segment
+from inarch.speech.validators import FLAG
+from inarch.speech.whisper_runner import WhisperRunner
+from inarch.tasks.feeding import Prepared, TextBatches, prepared
+from inarch.tasks.over_tokens import OverTokens
+from inarch.tasks.progress import progress_bar
+from inarch.tasks.settings_file import read_settings
+from inarch.tasks.speech_arguments import checked_generation, checked_language, checked_task
+from inarch.tasks.speech_examples import batch_maker, sound_text_pairs
+from inarch.tasks.speech_preprocessor import SpeechPreprocessor, as_sound_list, heard
+from inarch.tasks.text_source import TextSource
+from inarch.text import WhisperTokenizer
+from inarch.transcription_defaults import TEMPERATURES
+from inarch.validation import COUNT, optional
+
+BATCH_SIZE = optional(COUNT)
+
+
+class SpeechToText(OverTokens):
+    """Transcripts of sound, by a Whisper.
+
+    As a Keras model it gives logits `[batch, length, vocabulary]` of the token after each of
+    `decoder_token_ids`. `predict`, `stream` and `detect_language` take sounds: paths, bytes,
+    file objects, or arrays of samples. `fit` takes pairs of such a sound and its text.
+
+    Args:
+        backbone: a `WhisperBackbone`.
+        preprocessor: sound and text to inputs; None to feed prepared arrays.
+        tie_word_embeddings: whether the output embeddings are the input embeddings.
+        generation: the content of generation_config.json.
+        files: further JSON files of the checkpoint, to be written back as they are.
+        language: of the texts that `fit` is given; none for an English-only model.
+        task: "transcribe", or "translate" where `fit` is given translations.
+
+    Raises:
+        InputError: the language or the task isn't known to the preprocessor's tokenizer.
+    """
+
+    head = "speech_to_text"
+    learning_rate = 1e-5
+    reads = "encoder_features"
+    example_noun = "sounds"
+    preprocessor_class: ClassVar[Any] = SpeechPreprocessor
+    tokenizer_class = WhisperTokenizer
+    saved_settings = ("language", "task")
+    generation = MutableArgument(checked_generation)
+    language = MutableArgument(checked_language)
+    task = MutableArgument(checked_task)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: SpeechPreprocessor | None = None,
+        tie_word_embeddings: bool = True,
+        generation: Mapping[str, Any] | None = None,
+        files: Mapping[str, str] | None = None,
+        language: str | None = None,
+        task: str = "transcribe",
+        **kwargs: Any,
+    ):
+        if preprocessor is not None:
+            resolve_language(preprocessor.tokenizer, language, task)
+        super().__init__(
+            backbone,
+            lambda outputs: backbone.speech_to_text(outputs, tie_word_embeddings),
+            preprocessor,  # type: ignore[arg-type]
+            **kwargs,
+        )
+        self.tie_word_embeddings = tie_word_embeddings
+        self.generation = generation
+        self.files = dict(files or {})
+        self.language = language
+        self.task = task
+        self._engine: tuple[Transcriber, tuple[int, ...]] | None = None
+
+    # --- from a checkpoint and back ------------------------------------------------------------
+
+    @classmethod
+    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
+        found = {
+            "generation": declared_generation(
+                checkpoint.read_sidecar(GENERATION), checkpoint.config
+            ),
+            # An original says too little beside its weights for transformers to generate by.
+            "files": {} if checkpoint.author_checkpoint else checkpoint.sidecar_texts(),
+        }
+        return found | super().arguments_of(checkpoint, given)
+
+    @classmethod
+    def preprocessor_of(  # type: ignore[override]
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
+    ) -> SpeechPreprocessor:
+        limit = arguments["max_decoder_sequence_length"]
+        length = read_settings(source.folder).sequence_length or limit
+        return SpeechPreprocessor(source.tokenizer, arguments["num_mels"], min(length, limit))
+
+    def argument_changed(self, name: str) -> None:
+        super().argument_changed(name)
+        if name in ("generation", "preprocessor"):
+            self._engine = None
+
+    def write_files(self, folder: Path) -> None:
+        super().write_files(folder)
+        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
+        texts = config_files(tokenizer, self.backbone.arguments, self.generation, self.files)
+        for name, text in texts.items():
+            (folder / name).write_bytes(text.encode())
+
+    # --- transcribing --------------------------------------------------------------------------
+
+    def predict(  # type: ignore[override]
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        language: str | None = None,
+        task: str | None = None,
+        timestamps: str | None = None,
+        temperature: float | Sequence[float] = TEMPERATURES,
+        batched: bool = False,
+        sample_rate: int | None = None,
+        on_segment: Callable[[Segment], None] | None = None,
+        **options: Any,
+    ) -> Any:
+        """The transcript of each sound, in the caller's order.
+
+        A long sound is transcribed window by window like openai-whisper's `transcribe`, each with
+        the text before it as prompt, to the same segments. `batched` transcribes chunks of speech
+        of all sounds in batches: faster, and without the text before as prompt.
+
+        Args:
+            x: a list of paths, bytes, file objects, or arrays of samples; prepared arrays and
+                data sets of them give logits, as `keras.Model.predict`.
+            batch_size: windows that are heard at once, 8 where not given; where `batched`.
+            verbose: progress bar; by default on a terminal only.
+            steps, callbacks: of prepared inputs alone.
+            language: code or English name; "auto" to detect it, by the first 30 s with
+                `skip_silence=False`, else by the first window of 30 s with any sound. Where not
+                given, that of generation_config.json; where there is none, it is detected.
+            task: "transcribe", or "translate" into English; where not given, that of
+                generation_config.json, else "transcribe".
+            timestamps: "word" times words; "segment" has every batched window tell times, which
+                None leaves out. Without `batched` there are always times of segments.
+            temperature: 0 for the likeliest tokens; of several, the next is tried when a text
+                repeats itself or is improbable.
+            batched: whether windows are decoded in batches. Each is prompted with
+                `initial_prompt` and none with the text before it, whatever `carry_initial_prompt`
+                and `condition_on_previous_text` say.
+            sample_rate: samples per second of arrays, 16,000 by default.
+            on_segment: called with each segment as soon as its window was heard; where `batched`,
+                once its sound is finished.
+            options: `beam_size`, `initial_prompt`, and all else of `Settings` and
+                `DecodingOptions`, whose lists of tokens may be texts; `without_timestamps`;
+                `compression_ratio_threshold`, `logprob_threshold` and `no_speech_threshold`.
+
+        Raises:
+            AudioFileError: a file is absent, or no sound.
+            InputError, InputTypeError: a sound or an option can't be used.
+        """
+        if self.preprocessor is None or isinstance(x, Mapping):
+            return keras.Model.predict(self, x, batch_size, verbose, steps, callbacks)
+        FLAG.check("batched", batched)
+        asked = (language, task, timestamps, temperature, options, batched)
+        decoding, settings = self._asked(*asked)
+        tell = on_segment or (lambda segment: None)
+        BATCH_SIZE.check("batch_size", batch_size)
+        sources = as_sound_list(x)
+        bar = progress_bar(verbose, len(sources))
+        if batched:
+            sounds = [heard(source, i, sample_rate) for i, source in enumerate(sources)]
+            many = self._transcriber.transcribe_many
+            transcripts = many(sounds, decoding, settings, batch_size or 8, bar)
+            for transcript in transcripts:
+                for segment in transcript.segments:
+                    tell(segment)
+            return transcripts
+        found = []
+        for place, source in enumerate(sources):
+            audio, progress = heard(source, place, sample_rate), partial(bar, place)
+            found.append(self._transcriber.transcribe(audio, decoding, settings, progress, tell))
+        return found
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        language: str | None = None,
+        task: str | None = None,
+        timestamps: str | None = None,
+        temperature: float | Sequence[float] = TEMPERATURES,
+        sample_rate: int | None = None,
+        **options: Any,
+    ) -> Iterator[Segment]:
+        """The segments of one sound, each as soon as its window was heard; see `predict`."""
+        decoding, settings = self._asked(language, task, timestamps, temperature, options)
+        return self._transcriber.stream(heard(source, 0, sample_rate), decoding, settings)
+
+    def detect_language(self, x: Any, sample_rate: int | None = None) -> list[dict[str, float]]:
+        """Probabilities of the languages, likeliest first, for each sound.
+
+        They are those of its first window of 30 s with any sound.
+
+        Raises:
+            InputError: an English-only model.
+        """
+        if not self._preprocessor().tokenizer.is_multilingual:
+            raise InputError("this is an English-only model, which can't tell languages")
+        sounds = [heard(source, i, sample_rate) for i, source in enumerate(as_sound_list(x))]
+        return [self._transcriber.languages(audio) for audio in sounds]
+
+    def _preprocessor(self) -> SpeechPreprocessor:
+        if self.preprocessor is None:
+            raise InputError("this task has no preprocessor; feed prepared arrays")
+        return self.preprocessor
+
+    @property
+    def _transcriber(self) -> Transcriber:
+        # The programs are of these variables alone; LoRA and quantization bring others.
+        variables = tuple(map(id, self.variables))
+        if self._engine is None or self._engine[1] != variables:
+            preprocessor = self._preprocessor()
+            tokenizer = preprocessor.tokenizer
+            rows = self.backbone.arguments["vocabulary_size"]
+            last = tokenizer.timestamp_begin + 1500
+            if last >= rows:
+                raise InputError(
+                    f"the tokenizer has token ids up to {last}, and the model has {rows} tokens: "
+                    "the tokenizer belongs to another model"
+                )
+            head = None if self.tie_word_embeddings else self.get_layer("logits")
+            enable_compile_cache()
+            runner = WhisperRunner(self.backbone, tokenizer, self.generation, head)
+            # Past Keras's tracking: what it holds is this model's already.
+            made = Transcriber(runner, preprocessor.recording)
+            object.__setattr__(self, "_engine", (made, variables))
+        assert self._engine is not None
+        return self._engine[0]
+
+    def _asked(self, *asked: Any) -> tuple[DecodingOptions, Settings]:
+        return resolve_options(self._preprocessor().tokenizer, self.generation, *asked)
+
+    # --- training ------------------------------------------------------------------------------
+
+    def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
+        """Sounds with their texts as batches; features are computed when a batch is fed."""
+        BATCH_SIZE.check("batch_size", batch_size)
+        if x is None:
+            raise InputTypeError(
+                "x is None; give sounds and their texts, prepared arrays or a data set"
+            )
+        refuse_table("x", x)
+        sounds, y = self.raw_examples(x), values_of(y)
+        if sounds is None:
+            return prepared(x, self._prepare), y
+        if not sounds:
+            raise InputError("x holds no sounds")
+        make = self.example_maker(sounds, y, weight)
+        return TextBatches(len(sounds), make, batch_size or 8, shuffle), None
+
+    def raw_examples(self, x: Any) -> list[Any] | None:
+        x = values_of(x)
+        return list(x) if isinstance(x, list | tuple) else None
+
+    def _prepare(self, batch: Any) -> Prepared:
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        if isinstance(x, Mapping):
+            return batch
+        make = self.example_maker(list(x), y, weight)
+        return make(np.arange(len(x)), np.random.default_rng(0))
+
+    def example_maker(
+        self, texts: Sequence[Any], y: Any, sample_weight: Any
+    ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+        if sample_weight is not None:
+            raise InputError("speech is trained without sample weights; padding weighs nothing")
+        pairs = sound_text_pairs(texts, y)
+        return batch_maker(self._preprocessor(), pairs, self.language, self.task)
