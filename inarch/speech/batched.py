@@ -36,7 +36,7 @@ FEWEST_TOKENS = 1.0
 
 @dataclass(frozen=True)
 class Chunk:
-    """A stretch of one of several recordings, in frames; at most a window long.
+    """A chunk of one of several recordings, in frames; at most a window long.
 
     Attributes:
         recording: index of the recording.
@@ -53,12 +53,12 @@ class Chunk:
     timed: bool = False
 
     def after(self, frames: int) -> Chunk:
-        """The stretch without its first frames."""
+        """The chunk without its first frames."""
         return replace(self, start=self.start + frames, size=self.size - frames)
 
     @property
     def spoken(self) -> float:
-        """Seconds of the stretch that may be speech."""
+        """Seconds of the chunk that may be speech."""
         end = self.start + self.size
         inside = (min(b, end) - max(a, self.start) for a, b in self.speech)
         return seconds(sum(max(0, frames) for frames in inside))
@@ -66,14 +66,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """The segments of a stretch, and the stretch that is still to be decoded, or None."""
+    """The segments of a chunk, and the chunk that is still to be decoded, or None."""
 
     segments: list[Segment]
     rest: Chunk | None = None
 
 
 def split_into_chunks(index: int, audio: np.ndarray, settings: Settings) -> list[Chunk]:
-    """The split_into_chunks of recording `index`, samples at 16 kHz, that hold speech."""
+    """The chunks of recording `index`, samples at 16 kHz, that hold speech."""
     frames = len(audio) // HOP
     spans = _spans_to_decode(audio, settings)
     # Silence that is decoded on demand isn't speech that a window may leave out.
@@ -109,7 +109,7 @@ def transcribe_batch(
 ) -> list[ChunkResult]:
     """Decode a batch of split_into_chunks; the segments are numbered later.
 
-    All split_into_chunks of a batch are `timed`, or none is.
+    All chunks of a batch are `timed`, or none is.
     """
     features = np.stack([recordings[s.recording].window(s.start, s.size) for s in batch])
     encoded = model.encode(features)
@@ -120,13 +120,13 @@ def transcribe_batch(
     options = replace(options, timestamps=options.timestamps or batch[0].timed)
     results = decode_with_fallback(model, encoded, len(batch), options, settings)
     heard = []
-    for row, (stretch, result) in enumerate(zip(batch, results, strict=True)):
-        found, rest = _split_result(stretch, result, options, settings, model)
-        segments = make_segments(found, result, stretch.start, model.tokenizer) if found else []
+    for row, (chunk, result) in enumerate(zip(batch, results, strict=True)):
+        found, rest = _split_result(chunk, result, options, settings, model)
+        segments = make_segments(found, result, chunk.start, model.tokenizer) if found else []
         if settings.words and segments:
             add_word_timestamps(
-                model, model.take(encoded, [row]), segments, stretch.size, options,
-                seconds(stretch.start), settings,
+                model, model.take(encoded, [row]), segments, chunk.size, options,
+                seconds(chunk.start), settings,
             )  # fmt: skip
         for segment in segments:
             segment.clear_if_empty()
@@ -135,28 +135,28 @@ def transcribe_batch(
 
 
 def _split_result(
-    stretch: Chunk,
+    chunk: Chunk,
     result: Decoded,
     options: DecodingOptions,
     settings: Settings,
     model: WindowModel,
 ) -> tuple[Cut | None, Chunk | None]:
-    """The segments of a decoded stretch, None for a silent one, and the stretch left to decode."""
+    """The segments of a decoded chunk, None for a silent one, and the chunk left to decode."""
     if settings.thresholds.silent(result):
         return None, None
     if not options.timestamps:
         text = text_tokens(result.tokens, model.tokenizer)
-        if len(text) < FEWEST_TOKENS * stretch.spoken:
-            return None, replace(stretch, timed=True)
-        return _whole(cut(result.tokens, model.tokenizer.timestamp_begin, stretch.size),
-                      stretch, model), None  # fmt: skip
-    found = cut(result.tokens, model.tokenizer.timestamp_begin, stretch.size)
+        if len(text) < FEWEST_TOKENS * chunk.spoken:
+            return None, replace(chunk, timed=True)
+        return _whole(cut(result.tokens, model.tokenizer.timestamp_begin, chunk.size),
+                      chunk, model), None  # fmt: skip
+    found = cut(result.tokens, model.tokenizer.timestamp_begin, chunk.size)
     covered = covered_frames(found)
-    if 0 < covered < stretch.size:
-        rest = stretch.after(covered)
+    if 0 < covered < chunk.size:
+        rest = chunk.after(covered)
         if rest.spoken > (0 if found.rest else UNSPOKEN):
             return replace(found, rest=[]), rest
-    return _whole(found, stretch, model), None
+    return _whole(found, chunk, model), None
 
 
 def covered_frames(found: Cut) -> int:
@@ -164,10 +164,10 @@ def covered_frames(found: Cut) -> int:
     return round(max((piece.end for piece in found.pieces), default=0.0) * FRAMES_PER_SECOND)
 
 
-def _whole(found: Cut, stretch: Chunk, model: WindowModel) -> Cut:
-    """The pieces of a stretch up to its end: no later window hears the unfinished one again."""
+def _whole(found: Cut, chunk: Chunk, model: WindowModel) -> Cut:
+    """The pieces of a chunk up to its end: no later window hears the unfinished one again."""
     pieces = [*found.pieces]
-    length = seconds(stretch.size)
+    length = seconds(chunk.size)
     if found.rest:
         begins = pieces[-1].end
         if found.rest[0] >= model.tokenizer.timestamp_begin:

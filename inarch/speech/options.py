@@ -214,7 +214,7 @@ class Settings:
         words: whether words are timed.
         prepend_punctuations: marks that belong to the word after them.
         append_punctuations: marks that belong to the word before them.
-        clips: split_into_chunks to transcribe, as seconds `(start, end)`; an end of None is the
+        clips: chunks to transcribe, as seconds `(start, end)`; an end of None is the
             recording's.
         hallucination_silence_threshold: skip silence longer than this many seconds where words
             around it look invented; needs `words`, and windows that aren't batched.

@@ -87,8 +87,8 @@ class Transcriber:
             while chosen:
                 batch, chosen = _next_batch(chosen, batch_size)
                 heard = transcribe_batch(self.runner, batch, recordings, options, settings)
-                for stretch, part in zip(batch, heard, strict=True):
-                    found[stretch.recording] += part.segments
+                for chunk, part in zip(batch, heard, strict=True):
+                    found[chunk.recording] += part.segments
                     chosen += [] if part.rest is None else [part.rest]
                 bar(batch[-1].recording, 1.0)
         bar(len(sounds) - 1, 1.0)
@@ -137,7 +137,7 @@ class Transcriber:
 
 
 def _next_batch(waiting: list[Chunk], size: int) -> tuple[list[Chunk], list[Chunk]]:
-    """A batch of split_into_chunks that are decoded alike, and all others in their order."""
+    """A batch of chunks that are decoded alike, and all others in their order."""
     batch = [s for s in waiting if s.timed == waiting[0].timed][:size]
     chosen = set(map(id, batch))
     return batch, [s for s in waiting if id(s) not in chosen]

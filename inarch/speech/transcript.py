@@ -28,7 +28,7 @@ class Word:
 
 @dataclass
 class Segment:
-    """A stretch of speech between two timestamps; the fields are openai-whisper's.
+    """Speech between two timestamps; the fields are openai-whisper's.
 
     Attributes:
         id: its place in the transcript.
@@ -85,7 +85,7 @@ class Transcript:
     Attributes:
         text: the whole text.
         language: code of the spoken language, such as "en".
-        segments: the split_into_chunks of speech in order.
+        segments: the segments in order.
         duration: length of the recording in seconds.
     """
 

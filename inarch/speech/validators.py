@@ -44,7 +44,7 @@ PREFIX = Validator(
     (str, list, tuple, np.ndarray),
 )
 CLIPS = Validator(
-    "a list of stretches (start, end) in seconds; an end of None is the recording's",
+    "a list of clips (start, end) in seconds; an end of None is the end of the recording",
     lambda value: all(map(_is_clip, value)),
     (list, tuple, np.ndarray),
 )

@@ -191,8 +191,8 @@ def test_stretches_cover_speech_and_are_at_most_a_window():
     found = split_into_chunks(3, audio, Settings())
     assert all(s.recording == 3 and 0 < s.size <= WINDOW_FRAMES for s in found)
     covered = np.zeros(10_000, bool)
-    for stretch in found:
-        covered[stretch.start : stretch.start + stretch.size] = True
+    for chunk in found:
+        covered[chunk.start : chunk.start + chunk.size] = True
     assert covered[:3990].all()
     assert covered[5010:].all()
     assert not covered[4200:4800].all()
@@ -202,17 +202,17 @@ def test_batches_move_times_to_where_the_stretch_is_and_leave_nothing_out():
     random = np.random.default_rng(0)
     audio = np.zeros(16000 * 60, np.float32)
     audio[16000 * 40 : 16000 * 50] = 0.2 * random.normal(size=160000)
-    (stretch,) = split_into_chunks(0, audio, Settings())
+    (chunk,) = split_into_chunks(0, audio, Settings())
     model = Scripted("|0.0| one|4.0||4.0| two|9.0||9.0| cut off")
     options = DecodingOptions("en")
-    (found,) = transcribe_batch(model, [stretch], [recording(60)], options, Settings())
-    at = stretch.start / 100
+    (found,) = transcribe_batch(model, [chunk], [recording(60)], options, Settings())
+    at = chunk.start / 100
     assert times(found.segments) == [
         (round(at, 2), round(at + 4, 2), " one"), (round(at + 4, 2), round(at + 9, 2), " two")
     ]  # fmt: skip
     # What is said after the last pair is decoded anew, from there.
-    assert found.rest == stretch.after(900)
-    assert found.rest.start + found.rest.size == stretch.start + stretch.size
+    assert found.rest == chunk.after(900)
+    assert found.rest.start + found.rest.size == chunk.start + chunk.size
 
 
 def test_rows_that_fail_are_decoded_again_by_themselves():
@@ -228,9 +228,9 @@ def spoken_stretch(seconds, *speech):
     return Chunk(0, 0, round(100 * seconds), spans)
 
 
-def read(line, stretch, **options):
+def read(line, chunk, **options):
     options = DecodingOptions("en", **options)
-    (found,) = transcribe_batch(Scripted(line), [stretch], [recording(30)], options, Settings())
+    (found,) = transcribe_batch(Scripted(line), [chunk], [recording(30)], options, Settings())
     return found
 
 
@@ -249,8 +249,8 @@ def test_an_unfinished_text_without_speech_after_it_is_kept():
 
 
 def test_without_times_a_text_too_short_for_its_speech_is_decoded_again_with_times():
-    stretch = spoken_stretch(30, (0, 25))
-    found = read(" hm", stretch, timestamps=False)
+    chunk = spoken_stretch(30, (0, 25))
+    found = read(" hm", chunk, timestamps=False)
     assert (found.segments, found.rest.timed) == ([], True)
     model = Scripted("|0.0| all|25.0|")
     (again,) = transcribe_batch(
@@ -259,20 +259,20 @@ def test_without_times_a_text_too_short_for_its_speech_is_decoded_again_with_tim
     assert model.asked[0].timestamps
     assert times(again.segments) == [(0, 25, " all")]
     assert again.rest is None
-    assert read(" a text that is long enough", stretch, timestamps=False).rest is None
+    assert read(" a text that is long enough", chunk, timestamps=False).rest is None
 
 
 @given(st.lists(st.sampled_from(["|0.0||0.0|", "", "|3.0| a|2.0||2.0|", " b"]), min_size=1))
 def test_every_stretch_comes_to_an_end(lines):
-    model, stretch = Scripted(*lines), spoken_stretch(30, (0, 30))
+    model, chunk = Scripted(*lines), spoken_stretch(30, (0, 30))
     for _ in range(16):
         options = DecodingOptions("en")
-        (found,) = transcribe_batch(model, [stretch], [recording(30)], options, Settings())
+        (found,) = transcribe_batch(model, [chunk], [recording(30)], options, Settings())
         if found.rest is None:
             return
-        assert found.rest.start > stretch.start
-        stretch = found.rest
-    raise AssertionError(f"still {stretch}")
+        assert found.rest.start > chunk.start
+        chunk = found.rest
+    raise AssertionError(f"still {chunk}")
 
 
 # --- alignment -----------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_what_cannot_be_heard_is_refused_by_name(task, x, options, error, said):
         task.predict(x, **options)
 
 
-CLIPS = r"a list of split_into_chunks \(start, end\)"
+CLIPS = r"a list of clips \(start, end\)"
 
 
 @pytest.mark.parametrize(
