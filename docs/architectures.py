@@ -19,7 +19,7 @@ from inarch.checkpoints.maps.rule import ZEROS, Derived, Entry, Rule, Tied, Zero
 from inarch.checkpoints.maps.source import Source
 from inarch.models.registry import Architecture, architectures
 from inarch.tasks.verification import verify_golden
-from inarch.verify.ladder import ladder, number
+from inarch.verify.report_text import layer_table, number
 
 DOCS = Path(__file__).parent
 GOLDENS = DOCS.parent / "tests" / "golden"
@@ -131,15 +131,15 @@ def _verified(name: str) -> Iterator[str]:
     yield "## Verification\n"
     report = verify_golden(GOLDENS / f"{name}.safetensors")
     yield (
-        "Each layer against the original, on the [golden file](../verify.md#golden-files); 1 is as "
-        f"good as the original's own float32, above {report.threshold:g} is wrong. The original "
-        f"is transformers {report.about['transformers']}.\n"
+        "Each layer against the reference, on the [golden file](../verify.md#golden-files); 1 is "
+        f"as good as the reference's own float32, above {report.threshold:g} is wrong. The "
+        f"reference is transformers {report.about['transformers']}.\n"
     )
     yield _table(
-        ("layer", "largest noise ratio", "on the original's own values"),
+        ("layer", "largest noise ratio", "on the reference's own values"),
         [
             (f"`{r.layer or 'outputs'}`", number(r.worst.ratio), number(r.local_ratio))
-            for r in ladder(report)
+            for r in layer_table(report)
         ],
     )
     found = re.search(rf"^## {name}\n\n(.+)\n", FAULTS.read_text("utf-8"), re.MULTILINE)

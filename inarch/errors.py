@@ -76,8 +76,8 @@ class MissingExtraError(InarchError, ImportError):
     """An optional dependency is needed and not installed."""
 
 
-class OriginalError(InarchError, RuntimeError):
-    """The original implementation is absent, can't run the checkpoint, or gives no numbers."""
+class ReferenceModelError(InarchError, RuntimeError):
+    """The reference implementation is absent, can't run the checkpoint, or gives no numbers."""
 
 
 class AudioFileError(InarchError, OSError):

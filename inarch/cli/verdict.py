@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inarch.cli import output
-from inarch.verify.ladder import (
+from inarch.verify.report import Finding, Report
+from inarch.verify.report_text import (
     RIGHT,
     WRONG,
     Scale,
     headline,
-    ladder,
+    layer_table,
     number,
     sentence,
     share,
@@ -22,7 +23,6 @@ from inarch.verify.ladder import (
     visible,
     within,
 )  # fmt: skip
-from inarch.verify.report import Finding, Report
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Cells of a bar. With the other columns it fits a terminal of 80.
 WIDTH = 16
 EIGHTHS = " ▏▎▍▌▋▊▉"
-COLOURS: Mapping[str, str] = {"right": "green", "carried": "yellow", "wrong": "red"}
+COLOURS: Mapping[str, str] = {"right": "green", "inherited": "yellow", "wrong": "red"}
 
 
 def show(report: Report, everything: bool = False) -> None:
@@ -62,10 +62,10 @@ def _show_finding(finding: Finding, title: str) -> None:
     if measure.ratio is None:
         how = "our layer for it is never called"
     else:
-        alone = number(measure.local_ratio)
-        how = f"noise ratio {number(measure.ratio)}, on the original's own inputs {alone}"
-    original = visible(measure.original or "the original")
-    output.show(Padding(Text(f"{original}: {how}", "dim"), (0, 0, 0, 2)))
+        isolated = number(measure.local_ratio)
+        how = f"noise ratio {number(measure.ratio)}, on the reference's own inputs {isolated}"
+    reference = visible(measure.module or "the reference")
+    output.show(Padding(Text(f"{reference}: {how}", "dim"), (0, 0, 0, 2)))
 
 
 # --- the ladder --------------------------------------------------------------------------------
@@ -79,24 +79,24 @@ class _Line:
     ratio: float | None
     local_ratio: float | None
     state: str
-    guilty: bool
+    has_finding: bool
     note: str
 
 
 def _lines(report: Report, everything: bool) -> Iterator[_Line]:
-    guilty = [finding.measure for finding in report.findings]
-    for rung in ladder(report):
-        layer = rung.layer or "outputs"
+    has_finding = [finding.measure for finding in report.findings]
+    for row in layer_table(report):
+        layer = row.layer or "outputs"
         if not everything:
             yield _Line(
-                layer, rung.worst.ratio, rung.local_ratio, rung.state, rung.guilty,
-                within(rung.worst, rung).replace(" · ", ":"),
+                layer, row.worst.ratio, row.local_ratio, row.state, row.has_finding,
+                within(row.worst, row).replace(" · ", ":"),
             )  # fmt: skip
             continue
-        for m in rung.measures:
+        for m in row.measures:
             yield _Line(
-                m.layer or layer, m.ratio, m.local_ratio, state(m, report), m in guilty,
-                m.port + (f" (call {m.call})" if m.call else ""),
+                m.layer or layer, m.ratio, m.local_ratio, state(m, report), m in has_finding,
+                m.role + (f" (call {m.call})" if m.call else ""),
             )  # fmt: skip
 
 
@@ -108,13 +108,13 @@ def _table(report: Report, everything: bool) -> Any:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("layer", overflow="fold")
     table.add_column("ratio", justify="right", no_wrap=True)
-    table.add_column("alone", justify="right", no_wrap=True)
+    table.add_column("isolated", justify="right", no_wrap=True)
     table.add_column(Text(_axis(scale, report.threshold)), no_wrap=True, min_width=WIDTH)
     table.add_column("tensor" if everything else "worst tensor", overflow="fold")
     for line in _lines(report, everything):
         style = COLOURS[line.state] if line.state != RIGHT else ""
         table.add_row(
-            Text(("▸ " if line.guilty else "  ") + visible(line.name), style),
+            Text(("▸ " if line.has_finding else "  ") + visible(line.name), style),
             Text("never" if line.ratio is None else number(line.ratio), style),
             Text(number(line.local_ratio), style if line.state == WRONG else "dim"),
             _bar(line, scale, report.threshold),
@@ -154,7 +154,7 @@ def _mark(scale: Scale, threshold: float) -> int:
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "model", visible(report.model)
-    yield "original", visible(report.source)
+    yield "reference", visible(report.source)
     if report.measures:
         many = f"{len(report.measures)} tensors"
         yield "noise", f"{many}, largest {number(report.worst)}, threshold {report.threshold:g}"
@@ -172,6 +172,6 @@ def _show_differences(report: Report) -> None:
     if not report.tokenizer or report.tokenizer.same:
         return
     for d in report.tokenizer.differences:
-        values = {"text": d.text, f"{d.what}, ours": d.ours, f"{d.what}, original's": d.theirs}
+        values = {"text": d.text, f"{d.what}, ours": d.ours, f"{d.what}, reference's": d.theirs}
         output.show("")
         output.print_facts({name: visible(value) for name, value in values.items()})

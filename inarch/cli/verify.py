@@ -1,4 +1,4 @@
-"""`inarch verify`: a checkpoint against the original, or golden files read and written."""
+"""`inarch verify`: a checkpoint against the reference, or golden files read and written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def verify(
     ] = None,
     against: Annotated[
         Against,
-        typer.Option(help="The original itself, or the golden file of its architecture."),
+        typer.Option(help="The reference itself, or the golden file of its architecture."),
     ] = Against.transformers,
     perturb: Annotated[
         int | None,
@@ -66,7 +66,7 @@ def verify(
     ignore_field: IgnoreField = None,
     as_json: Json = False,
 ) -> None:
-    """Check layer by layer that ours computes what the original computes; say where it doesn't."""
+    """Check layer by layer that ours computes what the reference computes; say where it doesn't."""
     # On an accelerator JAX may compute in less than float32, which the check would notice.
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     choose_backend()
@@ -166,7 +166,7 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
 
 
 def _report_config_map(architecture: Architecture, fresh: Golden) -> None:
-    """Name what the original reads and the config map doesn't account for, and the other way."""
+    """Name what the reference reads and the config map doesn't account for, and the other way."""
     from inarch.verify.config_account import unaccounted, unread
 
     for source in architecture.sources:

@@ -1,4 +1,4 @@
-"""A checkpoint or a golden file, verified: ours is built for it and set against the original."""
+"""A checkpoint or a golden file, verified: ours is built for it and set against the reference."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
 from inarch.verify.inputs import make_inputs
-from inarch.verify.original import reference_of
 from inarch.verify.perturb import perturb_checkpoint, untrained
 from inarch.verify.report import HeadAgreement, Report
 from inarch.verify.tokenizer import compare_tokenizers
+from inarch.verify.transformers_reference import reference_of
 
 Progress = Callable[[str], Any]
 
@@ -52,7 +52,8 @@ def verify_checkpoint(
 ) -> Report:
     """Verify our model for a checkpoint against transformers, its tokenizer included.
 
-    transformers reads Hugging Face's format alone: of an original's folder it is given a copy.
+    transformers reads Hugging Face's format alone: of a folder in an author format it is given a
+    copy.
 
     Args:
         preset: a folder, a built-in name, or a hub id.
@@ -63,7 +64,7 @@ def verify_checkpoint(
 
     Raises:
         PresetError, CheckpointFileError, ConfigError, WeightMapError: as `Backbone.from_preset`.
-        MissingExtraError, OriginalError: the original isn't installed or can't run.
+        MissingExtraError, ReferenceModelError: the reference isn't installed or can't run.
     """
     with ExitStack() as stack:
         given = checkpoint = stack.enter_context(Checkpoint(preset, ignore_fields=ignore_fields))
@@ -132,23 +133,23 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
 def _merged(reports: dict[str, Report]) -> Report:
     """One report: the backbone's, and of each head what the backbone doesn't have."""
     whole = reports[""]
-    seen = {(m.layer, m.call, m.port) for m in whole.measures}
+    seen = {(m.layer, m.call, m.role) for m in whole.measures}
     measures, findings = list(whole.measures), list(whole.findings)
     outputs: dict[str, HeadAgreement] = {}
     for head, report in reports.items():
         if not head:
             continue
         outputs |= dict.fromkeys([head], *report.outputs.values()) if report.outputs else {}
-        known = {(m.layer, m.call, m.port) for m in report.measures if m.layer}
+        known = {(m.layer, m.call, m.role) for m in report.measures if m.layer}
         for measure in report.measures:
-            key = (measure.layer, measure.call, measure.port)
+            key = (measure.layer, measure.call, measure.role)
             if not measure.layer:
-                measures.append(replace(measure, port=f"{head} {measure.port}"))
+                measures.append(replace(measure, role=f"{head} {measure.role}"))
             elif key not in seen:
                 measures.append(measure)
         findings += [
             f for f in report.findings
-            if (f.measure.layer, f.measure.call, f.measure.port) not in seen
+            if (f.measure.layer, f.measure.call, f.measure.role) not in seen
         ]  # fmt: skip
         seen |= known
     measures.sort(key=lambda m: not m.layer)  # the outputs last
@@ -159,7 +160,7 @@ def golden_of(architecture: Architecture) -> Golden:
     """A fresh golden of an architecture, by transformers.
 
     Raises:
-        MissingExtraError, OriginalError: the original isn't installed, or doesn't know it.
+        MissingExtraError, ReferenceModelError: the reference isn't installed, or doesn't know it.
     """
     heads = [task.head for task in auto.HEADED if task.head]
     return make_golden(architecture, heads, build)

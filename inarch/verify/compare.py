@@ -1,4 +1,4 @@
-"""Ours against the original, tensor by tensor: how far apart, and where it begins."""
+"""Ours against the reference, tensor by tensor: how far apart, and where it begins."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.errors import OriginalError
+from inarch.errors import ReferenceModelError
 from inarch.verify import trace
-from inarch.verify.reference import Port, Reference, distance, real_tokens
+from inarch.verify.reference import Reference, TappedTensor, distance, real_tokens
 from inarch.verify.report import THRESHOLD, Finding, HeadAgreement, Measure, Report
-from inarch.verify.trace import Key
+from inarch.verify.trace import Tap
 
-Values = Mapping[Key, np.ndarray]
+Values = Mapping[Tap, np.ndarray]
 
 # So many findings are diagnosed; later ones mostly have the cause of one of these.
 MOST = 10
 
 # No float32 computation can be expected to be nearer to float64 than this share of its values:
-# an error of a quarter of the last place. It keeps a lucky original from raising an alarm.
+# an error of a quarter of the last place. It keeps a lucky reference from raising an alarm.
 FLOOR = float(np.finfo(np.float32).eps) / 4
 
 
@@ -34,10 +34,10 @@ def verify(
     diagnose: Callable[[Finding, Values], str | None] | None = None,
     progress: Callable[[str], Any] = lambda step: None,
 ) -> Report:
-    """Measure `model` against what the original computes.
+    """Measure `model` against what the reference computes.
 
     The model runs twice: once on the same inputs, which says how far apart the two end, and once
-    with every layer fed the original's own values, which lists every place that is wrong.
+    with every layer fed the reference's own values, which lists every place that is wrong.
 
     Args:
         source: the checkpoint or golden file that both sides have been loaded from.
@@ -45,24 +45,28 @@ def verify(
         diagnose: says in a line why a finding is there, from the values of the second run.
         progress: told each step before it begins.
     """
-    if not reference.ports:
-        raise OriginalError("the original has no tensor that ours has too: nothing to compare")
+    if not reference.tensors:
+        raise ReferenceModelError(
+            "the reference has no tensor that ours has too: nothing to compare"
+        )
     progress("ours")
     free = trace.run(model, reference.inputs)
     progress("ours, layer by layer")
-    forced = trace.run(model, reference.inputs, forced_values(reference))
-    measures = tuple(_measure(port, reference, free, forced) for port in reference.ports)
-    findings = _findings(measures, reference, forced, threshold)
+    teacher_forced = trace.run(model, reference.inputs, teacher_values(reference))
+    measures = tuple(
+        _measure(tensor, reference, free, teacher_forced) for tensor in reference.tensors
+    )
+    findings = _findings(measures, reference, teacher_forced, threshold)
     if diagnose is not None and findings:
         progress("the diagnosis")
-        told = [Finding(f.layer, f.measure, diagnose(f, forced)) for f in findings[:MOST]]
+        told = [Finding(f.layer, f.measure, diagnose(f, teacher_forced)) for f in findings[:MOST]]
         findings = told + findings[MOST:]
     logits = [
-        p for p in reference.ports
-        if not p.key[0] and p.original == "logits" and p.value.shape == free[p.key].shape
+        p for p in reference.tensors
+        if not p.tap[0] and p.module == "logits" and p.value.shape == free[p.tap].shape
     ]  # fmt: skip
-    ports = {port.key for port in reference.ports}
-    unseen = [name for layer, _, name in free if not layer and ("", 0, name) not in ports]
+    tensors = {tensor.tap for tensor in reference.tensors}
+    unseen = [name for layer, _, name in free if not layer and ("", 0, name) not in tensors]
     about = {"outputs not compared": ", ".join(unseen)} if unseen else {}
     return Report(
         model=type(model).__name__,
@@ -75,50 +79,52 @@ def verify(
         },
         measures=measures,
         findings=tuple(findings),
-        outputs={p.key[2]: _agreement(free[p.key], p.value, reference) for p in logits},
+        outputs={p.tap[2]: _agreement(free[p.tap], p.value, reference) for p in logits},
         threshold=threshold,
     )
 
 
-def forced_values(reference: Reference) -> dict[Key, np.ndarray]:
-    """The original's values to go on with; probabilities and outputs only end there."""
+def teacher_values(reference: Reference) -> dict[Tap, np.ndarray]:
+    """The reference's values to go on with; probabilities and outputs only end there."""
     return {
-        port.key: port.value
-        for port in reference.ports
-        if port.key[0] and port.key[2] != "attention"
+        tensor.tap: tensor.value
+        for tensor in reference.tensors
+        if tensor.tap[0] and tensor.tap[2] != "attention"
     }
 
 
 def noise_ratio(
-    ours: np.ndarray, port: Port, noise: float, inputs: Mapping[str, np.ndarray]
+    ours: np.ndarray, tensor: TappedTensor, noise: float, inputs: Mapping[str, np.ndarray]
 ) -> float:
-    """Our distance from float64 over the original's own `noise`; infinity for what's no number."""
-    error = distance(ours, port.value, inputs)
+    """Our distance from float64 over the reference's own `noise`; infinity for what's no number."""
+    error = distance(ours, tensor.value, inputs)
     if not math.isfinite(error):
         return math.inf
-    values = real_tokens(port.value, inputs)
+    values = real_tokens(tensor.value, inputs)
     least = max(noise, FLOOR * float(np.sqrt(np.mean(np.square(values)))))
     return error / least if least else (math.inf if error else 0.0)
 
 
-def _measure(port: Port, reference: Reference, free: Values, forced: Values) -> Measure:
-    layer, call, name = port.key
-    if port.key not in free:
-        return Measure(layer, call, name, port.original, port.value.shape, None, None)
-    inputs, ours = reference.inputs, free[port.key]
-    if real_tokens(ours, inputs).shape != real_tokens(port.value, inputs).shape:
-        return Measure(layer, call, name, port.original, ours.shape, math.inf, math.inf)
-    difference = np.abs(real_tokens(ours, inputs) - real_tokens(port.value, inputs))
-    values = real_tokens(port.value, inputs)
+def _measure(
+    tensor: TappedTensor, reference: Reference, free: Values, teacher_forced: Values
+) -> Measure:
+    layer, call, name = tensor.tap
+    if tensor.tap not in free:
+        return Measure(layer, call, name, tensor.module, tensor.value.shape, None, None)
+    inputs, ours = reference.inputs, free[tensor.tap]
+    if real_tokens(ours, inputs).shape != real_tokens(tensor.value, inputs).shape:
+        return Measure(layer, call, name, tensor.module, ours.shape, math.inf, math.inf)
+    difference = np.abs(real_tokens(ours, inputs) - real_tokens(tensor.value, inputs))
+    values = real_tokens(tensor.value, inputs)
     size = float(np.sqrt(np.mean(np.square(values))))
     error = float(np.sqrt(np.mean(np.square(difference))))
     heads: tuple[float, ...] = ()
     if name == "attention":
         heads = _per_head(difference, ours.shape)
     return Measure(
-        layer, call, name, port.original, ours.shape,
-        ratio=noise_ratio(ours, port, port.noise, inputs),
-        local_ratio=noise_ratio(forced[port.key], port, port.local_noise, inputs),
+        layer, call, name, tensor.module, ours.shape,
+        ratio=noise_ratio(ours, tensor, tensor.noise, inputs),
+        local_ratio=noise_ratio(teacher_forced[tensor.tap], tensor, tensor.local_noise, inputs),
         max_abs=float(difference.max()),
         relative_rms=error / size if size else error,
         heads=heads,
@@ -148,30 +154,30 @@ def _agreement(ours: np.ndarray, value: np.ndarray, reference: Reference) -> Hea
 
 
 def _findings(
-    measures: tuple[Measure, ...], reference: Reference, forced: Values, threshold: float
+    measures: tuple[Measure, ...], reference: Reference, teacher_forced: Values, threshold: float
 ) -> list[Finding]:
     """Every wrong place, in the order in which ours computes."""
-    ports = {port.key: port for port in reference.ports}
-    order = {key: at for at, key in enumerate(forced)}
-    wrong: list[tuple[int, Key, Measure]] = []
+    tensors = {tensor.tap: tensor for tensor in reference.tensors}
+    order = {key: at for at, key in enumerate(teacher_forced)}
+    wrong: list[tuple[int, Tap, Measure]] = []
     at = 0
     for measure in measures:
-        key = (measure.layer, measure.call, measure.port)
-        at = order.get(key, at)  # what is never called comes after what the original does before
+        key = (measure.layer, measure.call, measure.role)
+        at = order.get(key, at)  # what is never called comes after what the reference does before
         if measure.ratio is None or (measure.local_ratio or 0) > threshold:
             wrong.append((at, key, measure))
-    called = {layer for layer, _, _ in forced}
+    called = {layer for layer, _, _ in teacher_forced}
     findings: dict[Any, Finding] = {}
     for _, key, measure in sorted(wrong, key=lambda w: w[0]):
-        layer = _innermost(key, forced, called)
-        if measure.port == "output" and (layer, "never called") in findings:
+        layer = _innermost(key, teacher_forced, called)
+        if measure.role == "output" and (layer, "never called") in findings:
             continue  # a layer that leaves out a part of itself
         # One tensor that several layers read, or a layer's probabilities and what comes of them,
         # are one place.
-        place: Any = (layer, id(ports[key].value))
+        place: Any = (layer, id(tensors[key].value))
         if measure.ratio is None:
             place = (layer, "never called")
-        elif measure.port == "attention" or _mixed(key, forced):
+        elif measure.role == "attention" or _mixed(key, teacher_forced):
             place = (layer, "attention")
         findings.setdefault(place, Finding(layer, measure))
     if not findings and (first := _first_apart(measures, order, threshold)):
@@ -179,32 +185,36 @@ def _findings(
     return list(findings.values())
 
 
-def _innermost(key: Key, forced: Values, called: set[str]) -> str:
+def _innermost(key: Tap, teacher_forced: Values, called: set[str]) -> str:
     """The innermost layer of ours that computes the tensor at `key` from known values."""
-    layer, call, port = key
+    layer, call, role = key
     outer = layer.rpartition("/")[0]
-    if key not in forced:  # the layer around it that should have called it, if that was called
+    if key not in teacher_forced:  # the layer around it that should have called it, if called
         while outer and outer not in called:
             layer, outer = outer, outer.rpartition("/")[0]
         return outer or layer
-    if port != "input":
+    if role != "input":
         return layer
     # What a layer hands on as it is was made before it.
-    while outer and forced.get((outer, call, "input")) is forced[key]:
+    while outer and teacher_forced.get((outer, call, "input")) is teacher_forced[key]:
         outer = outer.rpartition("/")[0]
     return outer
 
 
-def _mixed(key: Key, forced: Values) -> bool:
+def _mixed(key: Tap, teacher_forced: Values) -> bool:
     """Whether the tensor is what attention makes of queries, keys and values."""
-    layer, call, port = key
+    layer, call, role = key
     outer = layer.rpartition("/")[0]
-    return port == "input" and (outer, call, "attention") in forced and layer.endswith("/output")
+    return (
+        role == "input"
+        and (outer, call, "attention") in teacher_forced
+        and layer.endswith("/output")
+    )
 
 
 def _first_apart(
-    measures: tuple[Measure, ...], order: Mapping[Key, int], threshold: float
+    measures: tuple[Measure, ...], order: Mapping[Tap, int], threshold: float
 ) -> Measure | None:
     """The first tensor that diverges on the same inputs though no single place is wrong."""
     apart = [m for m in measures if (m.ratio or 0) > threshold]
-    return min(apart, key=lambda m: order[m.layer, m.call, m.port], default=None)
+    return min(apart, key=lambda m: order[m.layer, m.call, m.role], default=None)

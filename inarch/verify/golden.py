@@ -1,8 +1,8 @@
-"""Golden files: a tiny perturbed original and what it computes, in one safetensors file.
+"""Golden files: a tiny perturbed reference and what it computes, in one safetensors file.
 
 With it an architecture is verified without torch or transformers. The file holds the weights in
-the original's own format, the inputs, float64 values at every place that ours and the original
-have in common, and the distance that the original's float32 keeps from them.
+the reference's own format, the inputs, float64 values at every place that ours and the reference
+have in common, and the distance that the reference's float32 keeps from them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
 from inarch.checkpoints.maps.config import Field
 from inarch.checkpoints.maps.plan import export_rules
 from inarch.checkpoints.maps.source import Source
-from inarch.errors import CheckpointFileError, ConfigError, OriginalError
+from inarch.errors import CheckpointFileError, ConfigError, ReferenceModelError
 from inarch.json_fields import object_in
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
-from inarch.verify import original
+from inarch.verify import transformers_reference
 from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.inputs import make_inputs
 from inarch.verify.perturb import perturbed
-from inarch.verify.reference import Port, Reference
+from inarch.verify.reference import Reference, TappedTensor
 
 FORMAT = "inarch golden 1"
 LIMIT = 300_000
@@ -45,7 +45,7 @@ SIZES = {
     "num_decoder_heads": 2, "encoder_intermediate_dim": 20, "decoder_intermediate_dim": 18,
     "num_mels": 5, "max_encoder_sequence_length": 5, "max_decoder_sequence_length": 14,
 }  # fmt: skip
-# Any other number that the original has large, such as a width of the embeddings alone.
+# Any other number that the reference has large, such as a width of the embeddings alone.
 LARGE, SMALL = 64, 10
 ROWS = (11, 7, 3)
 LABELS = 4
@@ -56,13 +56,13 @@ class Golden:
     """The content of a golden file.
 
     Attributes:
-        config_text: the original's config.json; it leaves out what the original has a default
+        config_text: the reference's config.json; it leaves out what the reference has a default
             for, so that the defaults take part, but for what published checkpoints set otherwise.
-        weights: the original's tensors, in its own format.
-        runs: what the original computes, by the name of its head; `""` is the bare backbone.
-        defaults: the original's own default for every field of its config.
+        weights: the reference's tensors, in its own format.
+        runs: what the reference computes, by the name of its head; `""` is the bare backbone.
+        defaults: the reference's own default for every field of its config.
         about: versions of what computed it.
-        reads: the fields of its config that the original's code reads.
+        reads: the fields of its config that the reference's code reads.
     """
 
     config_text: str
@@ -73,7 +73,7 @@ class Golden:
     reads: ConfigReads
 
     def unpack(self, folder: Path) -> None:
-        """Write the checkpoint into an existing folder, as the original would have saved it."""
+        """Write the checkpoint into an existing folder, as the reference would have saved it."""
         (folder / "config.json").write_text(self.config_text, "utf-8")
         _write_weights(folder, self.weights)
 
@@ -89,10 +89,10 @@ class Golden:
         for head, run in self.runs.items():
             arrays |= {f"inputs/{name}": value for name, value in run.inputs.items()}
             rows = []
-            for port in run.ports:
-                name = stored.setdefault(_digest(port.value), f"values/{len(stored)}")
-                arrays[name] = port.value
-                rows.append([*port.key, port.original, name, port.noise, port.local_noise])
+            for tensor in run.tensors:
+                name = stored.setdefault(_digest(tensor.value), f"values/{len(stored)}")
+                arrays[name] = tensor.value
+                rows.append([*tensor.tap, tensor.module, name, tensor.noise, tensor.local_noise])
             described[head] = {"ports": rows, "inputs": [*run.inputs], "about": run.about}
         metadata = {
             "format": FORMAT,
@@ -151,8 +151,10 @@ class Golden:
             head: Reference(
                 {name: arrays[f"inputs/{name}"] for name in run["inputs"]},
                 tuple(
-                    Port((layer, call, port), module, arrays[name], float(noise), float(local))
-                    for layer, call, port, module, name, noise, local in run["ports"]
+                    TappedTensor(
+                        (layer, call, role), module, arrays[name], float(noise), float(local)
+                    )
+                    for layer, call, role, module, name, noise, local in run["ports"]
                 ),
                 wide,
                 run["about"],
@@ -180,9 +182,9 @@ def make_golden(
         build: our model for an opened checkpoint and a head, with its weights.
 
     Raises:
-        MissingExtraError, OriginalError: as `reference_of`.
+        MissingExtraError, ReferenceModelError: as `reference_of`.
     """
-    torch, transformers = original.libraries()
+    torch, transformers = transformers_reference.libraries()
     source = architecture.sources[0]
     chosen = [head for head in heads if head in source.heads]
     fields: dict[str, Any] = {
@@ -199,7 +201,7 @@ def make_golden(
         theirs = transformers.AutoConfig.for_model(**config)
         defaults = usual.to_json_string(False)
     except (ValueError, KeyError) as e:
-        raise OriginalError(
+        raise ReferenceModelError(
             f"transformers {transformers.__version__} doesn't know model_type "
             f"{source.model_type!r}: {e}"
         ) from e
@@ -214,8 +216,8 @@ def make_golden(
                 model = build(checkpoint, head)
                 arguments = getattr(model, "backbone", model).arguments
                 inputs = make_inputs(model.input, arguments, seed, ROWS)
-                run = original.reference_of(checkpoint, model, head, inputs)
-            kind = {"original class": run.about["original class"]}
+                run = transformers_reference.reference_of(checkpoint, model, head, inputs)
+            kind = {"reference class": run.about["reference class"]}
             runs[head or ""] = replace(run, weights={}, about=kind)
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
     reads = record_reads(source, theirs, runs[""].inputs, torch, transformers)
@@ -236,7 +238,7 @@ def _weights(
     base = transformers.AutoModel.from_config(config)
     shapes = {source.prefix + n: tuple(t.shape) for n, t in base.state_dict().items()}
     for head in heads:
-        whole = original.class_of(source, head, transformers)(config)
+        whole = transformers_reference.reference_class(source, head, transformers)(config)
         shapes |= {n: tuple(t.shape) for n, t in whole.state_dict().items()}
     # The arguments say how many layers there are, and which optional parts.
     arguments = source.arguments(config.to_dict(), shapes)

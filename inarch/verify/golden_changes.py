@@ -17,7 +17,7 @@ def differences(old: Golden, new: Golden) -> list[str]:
     for name in sorted(old.defaults.keys() | new.defaults.keys()):
         before, after = (g.defaults.get(name, "absent") for g in (old, new))
         if before != after and name != "transformers_version":
-            lines.append(f"the original's default of {name}: {before!r} becomes {after!r}")
+            lines.append(f"the reference's default of {name}: {before!r} becomes {after!r}")
     for what, before, after in _reads(old, new):
         lines += [f"{what} {name!r}" for name in sorted(after - before)]
         lines += [f"{what} {name!r} no longer" for name in sorted(before - after)]
@@ -28,7 +28,7 @@ def differences(old: Golden, new: Golden) -> list[str]:
             lines.append(f"{what}: {'added' if head in new.runs else 'removed'}")
             continue
         before, after = (
-            {f"{what} {' '.join(map(str, p.key))}": p.value for p in g.runs[head].ports}
+            {f"{what} {' '.join(map(str, p.tap))}": p.value for p in g.runs[head].tensors}
             for g in (old, new)
         )
         lines += _changed("value", before, after)
@@ -58,6 +58,6 @@ def _reads(old: Golden, new: Golden) -> list[tuple[str, set[str], set[str]]]:
         [{*g.reads.elsewhere} for g in (old, new)],
     )
     return [
-        ("the original reads", modeling[0], modeling[1]),
+        ("the reference reads", modeling[0], modeling[1]),
         ("code for all models reads", elsewhere[0], elsewhere[1]),
     ]

@@ -1,4 +1,4 @@
-"""Runs of the original with a hook on every module."""
+"""Runs of the reference with a hook on every module."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ INPUTS = {
 # What passes at a module: (name, which call of it, input | output | next | attention | residual |
 # a name). `next` is the output of a module without weights, such as an activation, that takes this
 # one's output as it is; `residual` is a further input that has the output's shape, to be added.
-Spot = tuple[str, int, str]
+ReferenceTap = tuple[str, int, str]
 
 
 class Run:
-    """Runs the original and records what passes at every module."""
+    """Runs the reference and records what passes at every module."""
 
-    def __init__(self, original: Any, inputs: Mapping[str, np.ndarray], torch: Any):
-        self.original = original
+    def __init__(self, reference: Any, inputs: Mapping[str, np.ndarray], torch: Any):
+        self.reference = reference
         self.inputs = inputs
         self.torch = torch
         self.weightless = {
             name: module
-            for name, module in original.named_modules()
+            for name, module in reference.named_modules()
             if not any(True for _ in module.parameters()) and not _is_dropout(module)
         }
 
-    def free(self, dtype: str) -> dict[Spot, np.ndarray]:
+    def free(self, dtype: str) -> dict[ReferenceTap, np.ndarray]:
         """Everything that passes, in the order of events."""
-        seen: dict[Spot, np.ndarray] = {}
+        seen: dict[ReferenceTap, np.ndarray] = {}
         arrays: dict[int, tuple[Any, np.ndarray]] = {}
 
-        def keep(spot: Spot, tensor: Any) -> Any:
+        def keep(tap: ReferenceTap, tensor: Any) -> Any:
             # One array for one tensor; the tensor is kept, so that no other gets its id.
             if id(tensor) not in arrays:
                 arrays[id(tensor)] = tensor, tensor.numpy()
-            seen[spot] = arrays[id(tensor)][1]
+            seen[tap] = arrays[id(tensor)][1]
             return tensor
 
         self._run(dtype, keep)
         return seen
 
     def measured(
-        self, dtype: str, values: Mapping[Spot, np.ndarray], force: bool
-    ) -> dict[Spot, float]:
+        self, dtype: str, values: Mapping[ReferenceTap, np.ndarray], force: bool
+    ) -> dict[ReferenceTap, float]:
         """Distances from the known `values`; with `force`, go on with those values."""
-        found: dict[Spot, float] = {}
+        found: dict[ReferenceTap, float] = {}
 
-        def compare(spot: Spot, tensor: Any) -> Any:
-            if spot not in values:
+        def compare(tap: ReferenceTap, tensor: Any) -> Any:
+            if tap not in values:
                 return tensor
-            found[spot] = distance(tensor.numpy(), values[spot], self.inputs)
-            if not force or spot[2] == "attention" or not spot[0]:
+            found[tap] = distance(tensor.numpy(), values[tap], self.inputs)
+            if not force or tap[2] == "attention" or not tap[0]:
                 return tensor
-            return self.torch.from_numpy(values[spot]).to(tensor.dtype)
+            return self.torch.from_numpy(values[tap]).to(tensor.dtype)
 
         self._run(dtype, compare)
         return found
 
-    def _run(self, dtype: str, at: Callable[[Spot, Any], Any]) -> None:
-        model = self.original.to(getattr(self.torch, dtype))
+    def _run(self, dtype: str, at: Callable[[ReferenceTap, Any], Any]) -> None:
+        model = self.reference.to(getattr(self.torch, dtype))
         watch = _Watch(model, self.weightless, at)
         with contextlib.ExitStack() as stack:
             for name, module in model.named_modules():
@@ -98,7 +98,7 @@ class Run:
         gc.collect()
 
     def _fed(self, value: np.ndarray, dtype: str) -> Any:
-        """An input as the original takes it: ids in 64 bits, features before frames."""
+        """An input as the reference takes it: ids in 64 bits, features before frames."""
         if value.dtype.kind != "f":
             return self.torch.from_numpy(value.astype("int64"))
         return self.torch.from_numpy(value.swapaxes(1, 2).astype(dtype))
@@ -107,7 +107,9 @@ class Run:
 class _Watch:
     """Shows `at` what passes at every module of one run, which goes on with what `at` returns."""
 
-    def __init__(self, model: Any, weightless: Container[str], at: Callable[[Spot, Any], Any]):
+    def __init__(
+        self, model: Any, weightless: Container[str], at: Callable[[ReferenceTap, Any], Any]
+    ):
         self.at = at
         self.weightless = weightless
         self.calls: Counter[str] = Counter()
@@ -154,19 +156,19 @@ class _Watch:
         residual = next((v for v in given[1:] if v.shape == parts[0].shape), None)
         if residual is not None:
             self.at((name, number, "residual"), residual)
-        spot = self._spot(name, number, given)
-        if spot is None:
+        tap = self._output_tap(name, number, given)
+        if tap is None:
             return None
         seen = _shown(module, parts[0], output=True)
-        told = self.at(spot, seen)
-        if told is not seen:
-            parts[0] = _shown(module, told).reshape(parts[0].shape)
-        if spot[2] == "output":
+        given = self.at(tap, seen)
+        if given is not seen:
+            parts[0] = _shown(module, given).reshape(parts[0].shape)
+        if tap[2] == "output":
             # Outer modules come later and win: the outermost one made the tensor.
             self.made_by[id(parts[0])] = (parts[0], name, number)
         return tuple(parts) if isinstance(output, tuple) else parts[0]
 
-    def _spot(self, name: str, number: int, inputs: list[Any]) -> Spot | None:
+    def _output_tap(self, name: str, number: int, inputs: list[Any]) -> ReferenceTap | None:
         """What a module's output is: of one without weights, what comes `next` after another's."""
         if name not in self.weightless:
             return name, number, "output"

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from importlib import resources
 
 from inarch.errors import MissingExtraError
-from inarch.verify.ladder import (
+from inarch.verify.report import Report
+from inarch.verify.report_text import (
     Scale,
     attention_of,
     headline,
-    ladder,
+    layer_table,
     number,
     pieces,
-    rung_of,
     sentence,
     share,
     state,
     texts_read_differently,
+    top_layer,
     visible,
     within,
 )
-from inarch.verify.report import Report
 
 TEMPLATE = "report.html.jinja"
 
@@ -58,11 +58,11 @@ def render(report: Report) -> str:
         inf=math.inf,
         worst=report.worst if report.measures else None,
         edge=any(m.worst == math.inf for m in report.measures),
-        opened=rung_of(first.layer or first.measure.layer) if first else None,
+        opened=top_layer(first.layer or first.measure.layer) if first else None,
         share=share,
         headline=headline(report),
-        rungs=ladder(report),
-        guilty=[finding.measure for finding in report.findings],
+        rows=layer_table(report),
+        has_finding=[finding.measure for finding in report.findings],
         state=lambda measure: state(measure, report),
         within=within,
         scale=Scale.of(report),

@@ -16,8 +16,8 @@ import numpy as np
 
 from inarch.checkpoints.maps.plan import Plan
 from inarch.models.variables import named_variables
-from inarch.verify.hooks import Spot
-from inarch.verify.trace import Key, gives_attention, layers_of
+from inarch.verify.hooks import ReferenceTap
+from inarch.verify.trace import Tap, gives_attention, layers_of
 
 Names = frozenset[str]
 
@@ -109,43 +109,43 @@ def pair_attention(
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place that both sides have, and what the original has there in float64."""
+class TapPair:
+    """A place that both sides have, and what the reference has there in float64."""
 
-    key: Key
-    spot: Spot
+    tap: Tap
+    reference_tap: ReferenceTap
     value: np.ndarray
 
     @property
-    def original(self) -> str:
-        """The original's module, or for the model itself the name of its output."""
-        return self.spot[0] or self.spot[2]
+    def module(self) -> str:
+        """The reference's module, or for the model itself the name of its output."""
+        return self.reference_tap[0] or self.reference_tap[2]
 
 
-def find_places(
+def find_tap_pairs(
     model: keras.Model,
-    ours: Mapping[Key, np.ndarray],
-    original: Any,
+    ours: Mapping[Tap, np.ndarray],
+    reference: Any,
     plan: Plan,
-    calls: Mapping[Spot, np.ndarray],
-) -> list[Place]:
-    """Where both sides can be compared, in the order in which the original computes.
+    calls: Mapping[ReferenceTap, np.ndarray],
+) -> list[TapPair]:
+    """Where both sides can be compared, in the order in which the reference computes.
 
     Args:
         model: ours, and in `ours` what passes at its layers.
-        original: theirs, and in `calls` what passes at its modules.
+        reference: theirs, and in `calls` what passes at its modules.
         plan: the weight map matched with its tensors.
     """
-    modules = dict(original.named_modules())
+    modules = dict(reference.named_modules())
     mine = held_by_ours(model)
-    theirs = held_by_theirs(modules, list(original.state_dict()), plan)
-    wanted: dict[Key, list[Spot]] = {}
+    theirs = held_by_theirs(modules, list(reference.state_dict()), plan)
+    wanted: dict[Tap, list[ReferenceTap]] = {}
     for path, nests in pair(mine, theirs).items():
         numbers = sorted({number for layer, number, _ in ours if layer == path})
         for number, nest, call in _calls(nests, numbers, calls):
-            for key, spots in _candidates(path, number, nest, call, ours, calls).items():
+            for key, reference_taps in _candidates(path, number, nest, call, ours, calls).items():
                 if key in ours or not numbers:  # a layer that is never called has all of them
-                    wanted[key] = spots
+                    wanted[key] = reference_taps
     giving = [name for name, number, what in calls if what == "attention" and number == 0]
     for path, module in pair_attention(model, mine, theirs, giving).items():
         for number in sorted({n for layer, n, _ in ours if layer == path}):
@@ -153,18 +153,24 @@ def find_places(
     for path, _, name in ours:
         if not path:
             wanted["", 0, name] = [("", 0, theirs_name) for theirs_name in OUTPUTS.get(name, ())]
-    order = {spot: at for at, spot in enumerate(calls)}
+    order = {reference_tap: at for at, reference_tap in enumerate(calls)}
     chosen = {
-        key: spot
-        for key, spots in wanted.items()
-        if (spot := next((s for s in spots if _fits(ours.get(key), calls.get(s))), None))
+        key: reference_tap
+        for key, reference_taps in wanted.items()
+        if (
+            reference_tap := next(
+                (s for s in reference_taps if _fits(ours.get(key), calls.get(s))), None
+            )
+        )
     }
-    places = [Place(key, spot, calls[spot]) for key, spot in chosen.items()]
-    return sorted(places, key=lambda place: order[place.spot])
+    places = [
+        TapPair(key, reference_tap, calls[reference_tap]) for key, reference_tap in chosen.items()
+    ]
+    return sorted(places, key=lambda place: order[place.reference_tap])
 
 
 def _calls(
-    nests: list[list[str]], numbers: list[int], calls: Mapping[Spot, np.ndarray]
+    nests: list[list[str]], numbers: list[int], calls: Mapping[ReferenceTap, np.ndarray]
 ) -> list[tuple[int, list[str], int]]:
     """Our k-th call of a layer is the k-th call of any of the nests that hold its variables."""
     # A module that hands on something else than a tensor, such as a list of layers, shows nothing.
@@ -189,18 +195,18 @@ def _candidates(
     number: int,
     nest: list[str],
     call: int,
-    ours: Mapping[Key, np.ndarray],
-    calls: Mapping[Spot, np.ndarray],
-) -> dict[Key, list[Spot]]:
-    """The spots of a nest of modules that each port of our layer may be, best first."""
+    ours: Mapping[Tap, np.ndarray],
+    calls: Mapping[ReferenceTap, np.ndarray],
+) -> dict[Tap, list[ReferenceTap]]:
+    """Return the taps of a nest of modules that each tap of our layer may be, best first."""
     outer, inner = nest[0], nest[-1]
-    inputs: list[Spot] = [(outer, call, "input"), (inner, call, "input")]
+    inputs: list[ReferenceTap] = [(outer, call, "input"), (inner, call, "input")]
     single = not any(layer.startswith(f"{path}/") for layer, _, _ in ours)
     if single and calls.get(inputs[0]) is not calls.get(inputs[1]):
         # What the module around computes before its one layer is computed before ours.
         inputs.reverse()
     found = {(path, number, "input"): inputs}
-    last: list[Spot] = [(outer, call, "output")]
+    last: list[ReferenceTap] = [(outer, call, "output")]
     linear = ours.get((path, number, "linear"))
     if linear is not None and linear is not ours[path, number, "output"]:
         # Our layer ends with an activation. So does a module around the linear one, or one
@@ -212,7 +218,7 @@ def _candidates(
 
 
 def _fits(ours: np.ndarray | None, theirs: np.ndarray | None) -> bool:
-    """Whether two tensors have one shape, but for a batch axis of one that the original leaves."""
+    """Whether two tensors have one shape, but for a batch axis of one that the reference leaves."""
     if theirs is None:
         return False
     if ours is None or ours.shape == theirs.shape:

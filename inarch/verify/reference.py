@@ -1,4 +1,4 @@
-"""What the original computes, at every place where a layer of ours has its counterpart."""
+"""What the reference computes, at every place where a layer of ours has its counterpart."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from inarch.verify.trace import Key
+from inarch.verify.trace import Tap
 
 
 @dataclass(frozen=True)
-class Port:
-    """One tensor of the original, at a place that ours has too.
+class TappedTensor:
+    """One tensor of the reference, at a place that ours has too.
 
     Attributes:
-        key: the place in our model: path of the layer, which call of it, and `input`, `linear`,
+        tap: the place in our model: path of the layer, which call of it, and `input`, `linear`,
             `output` or `attention`. The model itself has the path `""` and its outputs' names.
-        original: the original's module.
+        module: the reference's module.
         value: float64.
-        noise: distance from `value` of the original's own float32, as `distance` measures it.
+        noise: distance from `value` of the reference's own float32, as `distance` measures it.
         local_noise: the same when every module is fed float64's values.
     """
 
-    key: Key
-    original: str
+    tap: Tap
+    module: str
     value: np.ndarray
     noise: float
     local_noise: float
@@ -32,18 +32,18 @@ class Port:
 
 @dataclass(frozen=True)
 class Reference:
-    """A run of the original.
+    """A run of the reference.
 
     Attributes:
         inputs: of our model, by name.
-        ports: in the order in which the original computes them. Ports at which one tensor
+        tensors: in the order in which the reference computes them. Ports at which one tensor
             passes share one array.
-        weights: the original's tensors in float64, under its own names.
+        weights: the reference's tensors in float64, under its own names.
         about: versions and sha256 of what was run.
     """
 
     inputs: Mapping[str, np.ndarray]
-    ports: tuple[Port, ...]
+    tensors: tuple[TappedTensor, ...]
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
 

@@ -15,31 +15,31 @@ THRESHOLD = 8.0
 
 @dataclass(frozen=True)
 class Measure:
-    """How far one tensor of ours is from the original's.
+    """How far one tensor of ours is from the reference's.
 
-    A noise ratio is our distance to the original in float64 over the distance that the original's
+    A noise ratio is our distance to the reference in float64 over the distance that the reference's
     own float32 has, both as root mean squares over real tokens. About 1 is perfect.
 
     Attributes:
         layer: path of our layer, such as `layer_0/attention/query`; empty for the model itself.
         call: which call of the layer, counting from 0, where it is shared.
-        port: `input`, `linear` (a dense layer before its activation), `output`, `attention` (the
+        role: `input`, `linear` (a dense layer before its activation), `output`, `attention` (the
             probabilities), or for the model the name of an output.
-        original: the original's module, such as `encoder.layer.0.attention.self.query`.
+        module: the reference's module, such as `encoder.layer.0.attention.self.query`.
         shape: of our tensor.
         ratio: noise ratio when the two models run on the same inputs; None where our layer is
             never called, infinity where it gives a value that isn't a number.
-        local_ratio: noise ratio when every layer gets the original's own values, so that nothing
+        local_ratio: noise ratio when every layer gets the reference's own values, so that nothing
             wrong before it counts. None where there is no such value.
         max_abs: largest absolute error of the run on the same inputs.
-        relative_rms: root mean square of the error over that of the original's values.
+        relative_rms: root mean square of the error over that of the reference's values.
         heads: for `attention`, the largest absolute difference of each head's probabilities.
     """
 
     layer: str
     call: int
-    port: str
-    original: str
+    role: str
+    module: str
     shape: tuple[int, ...]
     ratio: float | None
     local_ratio: float | None
@@ -58,7 +58,7 @@ class Measure:
     def name(self) -> str:
         """The tensor in words, such as `input of layer_0/feed_forward/up (call 1)`."""
         where = self.layer or "the model"
-        return f"{self.port} of {where}" + (f" (call {self.call})" if self.call else "")
+        return f"{self.role} of {where}" + (f" (call {self.call})" if self.call else "")
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class Finding:
     def where(self) -> str:
         """The place in words."""
         if self.measure.layer == self.layer:
-            port = (
+            role = (
                 "values before the activation"
-                if self.measure.port == "linear"
-                else self.measure.port
+                if self.measure.role == "linear"
+                else self.measure.role
             )
-            return f"{self.layer or 'the model'}: its {port}"
+            return f"{self.layer or 'the model'}: its {role}"
         inside = f"within {self.layer}" if self.layer else "in the model's graph"
         return f"{inside}, before {self.measure.layer}"
 
@@ -94,7 +94,7 @@ class HeadAgreement:
     """How far two sets of logits agree as distributions.
 
     Attributes:
-        kl: mean Kullback-Leibler divergence from the original's distribution to ours, in nats.
+        kl: mean Kullback-Leibler divergence from the reference's distribution to ours, in nats.
         max_kl: the largest of a row.
         top1: share of rows whose likeliest class is the same.
     """
@@ -112,7 +112,7 @@ class Report:
         model: our class, such as `BertBackbone`.
         source: the checkpoint folder or golden file.
         about: versions, sha256 of the files compared, backend, inputs; for the reader.
-        measures: every tensor compared, in the order in which the original computes them.
+        measures: every tensor compared, in the order in which the reference computes them.
         findings: every place that is wrong, the first one first.
         outputs: agreement of the logits, by the name of the output.
         proof: the weight map's proof in a line, where there was one.
@@ -132,7 +132,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether ours computes the original's function and reads text as the original does."""
+        """Whether ours computes the reference's function and reads text as the reference does."""
         return not self.findings and (self.tokenizer is None or self.tokenizer.same)
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
 
-from inarch.errors import InarchError, MissingExtraError, OriginalError
+from inarch.errors import InarchError, MissingExtraError, ReferenceModelError
 from inarch.text import Tokenizer
 from inarch.verify.corpus import CORPUS, PAIRS, spelled_out
 
@@ -80,7 +80,7 @@ def compare_tokenizers(
 
     Raises:
         MissingExtraError: transformers isn't installed.
-        OriginalError: it fails on the folder or on a text.
+        ReferenceModelError: it fails on the folder or on a text.
         CheckpointError, CheckpointFileError: ours can't read the folder's tokenizer.
     """
     ours = Tokenizer.from_folder(folder) if tokenizer is None else tokenizer
@@ -120,7 +120,7 @@ def _original(folder: str | os.PathLike) -> Iterator[None]:
         raise
     except BaseException as error:  # a panic in Rust is no Exception
         said = " ".join(str(error).split()) or "no reason given"
-        raise OriginalError(
+        raise ReferenceModelError(
             f"transformers fails on the tokenizer of {os.fspath(folder)} "
             f"({type(error).__name__}: {said}). Check that the folder is whole, and made for the "
             "version of transformers that is installed."

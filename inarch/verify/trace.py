@@ -14,7 +14,7 @@ import numpy as np
 ops: Any = keras.ops  # Typed, every result may be None.
 
 # (path of the layer, which call of it, input | linear | output | attention)
-Key = tuple[str, int, str]
+Tap = tuple[str, int, str]
 
 
 def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -45,20 +45,20 @@ def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
 def run(
     model: keras.Model,
     inputs: Mapping[str, np.ndarray],
-    forced: Mapping[Key, np.ndarray] | None = None,
-) -> dict[Key, np.ndarray]:
+    teacher_values: Mapping[Tap, np.ndarray] | None = None,
+) -> dict[Tap, np.ndarray]:
     """Run the model and record every layer, in the order of events.
 
     Args:
         inputs: the model's inputs by name.
-        forced: values to go on with in place of what the model has at these places. What it has
-            is recorded all the same; so every stretch between two forced places, and every
-            forced layer, is seen on its own.
+        teacher_values: values to go on with in place of the model's own at these taps. The model's
+            own are recorded all the same; so every stretch between two such taps, and every layer
+            after one, is measured in isolation.
 
     Returns:
-        Arrays by `(layer, call, port)`; the model's outputs under the layer `""`.
+        Arrays by `(layer, call, role)`; the model's outputs under the layer `""`.
     """
-    recorder = _Recorder(forced or {})
+    recorder = _Recorder(teacher_values or {})
     fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     with ExitStack() as stack:
         for path, layer in layers_of(model).items():
@@ -71,9 +71,9 @@ def run(
 
 
 class _Recorder:
-    def __init__(self, forced: Mapping[Key, np.ndarray]):
-        self.forced = forced
-        self.values: dict[Key, np.ndarray] = {}
+    def __init__(self, teacher_values: Mapping[Tap, np.ndarray]):
+        self.teacher_values = teacher_values
+        self.values: dict[Tap, np.ndarray] = {}
         self.calls: Counter[str] = Counter()
         # One array for a tensor that is the output of one layer and the input of others. The
         # tensor is kept, so that no other gets its id.
@@ -85,22 +85,22 @@ class _Recorder:
             self.arrays[id(tensor)] = tensor, wide
         return self.arrays[id(tensor)][1]
 
-    def at(self, key: Key, tensor: Any) -> Any:
+    def at(self, tap: Tap, tensor: Any) -> Any:
         """Record a tensor, and give what the model goes on with."""
-        self.values[key] = self.to_numpy(tensor)
-        value = self.forced.get(key)
-        shape = self.values[key].shape
+        self.values[tap] = self.to_numpy(tensor)
+        value = self.teacher_values.get(tap)
+        shape = self.values[tap].shape
         if value is None or value.shape not in (shape, (1, *shape[1:])):
             return tensor
         # At least float32, so that a layer in 16 bits doesn't spoil what comes after it.
-        wide = np.broadcast_to(value, shape).astype(self.values[key].dtype)
+        wide = np.broadcast_to(value, shape).astype(self.values[tap].dtype)
         return ops.convert_to_tensor(wide)
 
     @contextmanager
     def watching(self, path: str, layer: keras.layers.Layer) -> Iterator[None]:
         """Record the calls of a layer while the context lasts."""
-        original = layer.call
-        patched = {"call": self._call(path, layer, original)}
+        call = layer.call
+        patched = {"call": self._call(path, layer, call)}
         activation = getattr(layer, "activation", None)
         if callable(activation) and activation is not keras.activations.linear:
             patched["activation"] = self._activation(path, activation)
@@ -122,7 +122,7 @@ class _Recorder:
 
         return recorded
 
-    def _call(self, path: str, layer: keras.layers.Layer, original: Callable) -> Callable:
+    def _call(self, path: str, layer: keras.layers.Layer, call: Callable) -> Callable:
         def recorded(*args: Any, **kwargs: Any) -> Any:
             number = self.calls[path]
             arguments = [*args, *kwargs.values()]
@@ -133,13 +133,13 @@ class _Recorder:
                 args = tuple(fed if a is first else a for a in args)
                 kwargs = {k: fed if a is first else a for k, a in kwargs.items()}
             before = Counter(self.calls)
-            output = original(*args, **kwargs)
+            output = call(*args, **kwargs)
             if gives_attention(layer):
                 # The path that gives the probabilities may be another than the usual one, which
                 # is the one to be compared.
                 after, self.calls = self.calls, before
                 kept = dict(self.values)
-                scores = original(*args, **{**kwargs, "return_attention_scores": True})[1]
+                scores = call(*args, **{**kwargs, "return_attention_scores": True})[1]
                 self.calls, self.values = after, kept
                 self.values[path, number, "attention"] = self.to_numpy(scores)
             if isinstance(output, tuple):

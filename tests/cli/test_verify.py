@@ -1,4 +1,4 @@
-"""`inarch verify` without the original: golden files, and everything that can go wrong."""
+"""`inarch verify` without the reference: golden files, and everything that can go wrong."""
 
 import dataclasses
 import json
@@ -112,7 +112,7 @@ def test_a_checkpoint_has_the_golden_file_of_its_architecture(run_json, checkpoi
 
 
 @pytest.mark.parametrize("library", ["torch", "transformers"])
-def test_without_the_original_it_says_what_to_install(library, run, checkpoints, monkeypatch):
+def test_without_the_reference_it_says_what_to_install(library, run, checkpoints, monkeypatch):
     if library == keras.backend.backend():
         pytest.skip("Keras itself runs on it")
     if library == "transformers":
@@ -220,7 +220,7 @@ def test_ctrl_c_on_the_process_leaves_no_temporary_folder_and_no_traceback(tmp_p
 
 @pytest.fixture
 def fresh(monkeypatch):
-    """Have the original give a golden."""
+    """Have the reference give a golden."""
 
     def give(golden):
         monkeypatch.setattr(verification, "golden_of", lambda architecture: golden)

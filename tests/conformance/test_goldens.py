@@ -1,4 +1,4 @@
-"""Every architecture computes what the original computed, by its golden file and without torch."""
+"""Every architecture computes what the reference computed, by its golden file and without torch."""
 
 import dataclasses
 import inspect
@@ -45,7 +45,7 @@ def examined(golden, folder, change=lambda model: None):
     return verify(model, golden.runs[""])
 
 
-def test_ours_is_the_originals_function(architecture, golden):
+def test_ours_is_the_reference_function(architecture, golden):
     report = verify_golden(path_of(architecture.name))
     assert report.findings == ()
     assert report.worst < report.threshold
@@ -64,7 +64,7 @@ def test_the_golden_file_covers_every_variable_and_head(architecture, golden, tm
     golden.unpack(tmp_path)
     model = Backbone.from_preset(tmp_path)
     report = verify(model, golden.runs[""])
-    compared = {m.layer for m in report.measures if m.port == "output"}
+    compared = {m.layer for m in report.measures if m.role == "output"}
     holders = {name.rpartition("/")[0] for name in named_variables(model)}
     assert holders <= compared
 
@@ -77,11 +77,11 @@ def test_its_weights_hide_nothing(golden):
 
 def test_reading_and_writing_give_the_same_file(golden, architecture, tmp_path):
     golden.write(tmp_path / "again.safetensors")
-    original = path_of(architecture.name).read_bytes()
-    assert (tmp_path / "again.safetensors").read_bytes() == original
+    written = path_of(architecture.name).read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == written
 
 
-def test_our_defaults_are_the_originals(architecture, golden):
+def test_our_defaults_are_the_reference(architecture, golden):
     source = architecture.sources[0]
     implied = source.config_map.arguments({"model_type": source.model_type})
     meant = source.config_map.arguments(golden.defaults)
@@ -93,7 +93,7 @@ def test_our_defaults_are_the_originals(architecture, golden):
         assert default in (value, inspect.Parameter.empty), name
 
 
-def test_every_field_that_the_original_reads_is_accounted_for(architecture, golden):
+def test_every_field_that_the_reference_reads_is_accounted_for(architecture, golden):
     for source in architecture.sources:
         assert unaccounted(source, golden.reads) == []
 

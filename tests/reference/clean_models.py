@@ -96,7 +96,7 @@ def main():
                 free += [m.ratio for m in report.measures]
                 local += [m.local_ratio for m in report.measures]
                 alarms += not report.passed
-        for name, ratios in {"same inputs": free, "original's inputs": local}.items():
+        for name, ratios in {"same inputs": free, "reference's inputs": local}.items():
             median, high, most = np.percentile(ratios, [50, 99.9, 100])
             print(
                 f"{architecture}, {name}: {len(ratios)} tensors, median {median:.2f}, "

@@ -20,7 +20,7 @@ def test_a_right_model_raises_no_alarm(architecture, number):
         assert report.worst < report.threshold
         assert max(m.local_ratio for m in report.measures) < report.threshold
         assert 0.3 < np.median([m.ratio for m in report.measures if m.ratio]) < 3
-        assert report.about["original class"] == config_of(architecture, number)[0]
+        assert report.about["reference class"] == config_of(architecture, number)[0]
 
 
 @pytest.mark.parametrize("architecture", KINDS)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from inarch.verify import original
+from inarch.verify import transformers_reference
 from inarch.verify.config_reads import Recorder
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 @pytest.fixture(scope="module")
 def transformers():
-    return original.libraries()[1]
+    return transformers_reference.libraries()[1]
 
 
 def deberta(transformers):

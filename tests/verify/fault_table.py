@@ -19,7 +19,7 @@ INTRO = """\
 # Verification, verified
 
 Each kind of fault below is put into a right model with tiny random weights, which is then verified
-against what the original computes. *Caught* is a fault that the verdict shows, *located* one whose
+against what the reference computes. *Caught* is a fault that the verdict shows, *located* one whose
 findings are the faulty places and no others, *diagnosed* one that the first finding's line names.
 The noise ratio is the largest of any tensor, to a power of ten: what rounding alone does is about
 1, and from 8 on a tensor has diverged.

@@ -32,9 +32,9 @@ TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier, "speech_to_te
 
 def faults_for(golden: Golden) -> list[Fault]:
     """All faults that the layers of an architecture can have."""
-    layers = {port.key[0] for run in golden.runs.values() for port in run.ports}
-    ends = {port.key[0] for run in golden.runs.values() for port in run.ports
-            if port.key[2] == "output"}  # fmt: skip
+    layers = {tensor.tap[0] for run in golden.runs.values() for tensor in run.tensors}
+    ends = {tensor.tap[0] for run in golden.runs.values() for tensor in run.tensors
+            if tensor.tap[2] == "output"}  # fmt: skip
     tanh = golden.defaults.get("hidden_act") == "gelu_new"
     # A layer that nothing is compared at may have others within it.
     paths = {"/".join(parts[:n]) for parts in (p.split("/") for p in layers) for n in range(1, 9)}
@@ -51,15 +51,15 @@ def faults_for(golden: Golden) -> list[Fault]:
     ]
     found += faults_of_heads.faults(layers, ends, tanh)
     # Embeddings of a width of their own give the transform a kernel that isn't square.
-    wide = [port.value.shape[-1] for run in golden.runs.values() for port in run.ports
-            if port.key[0] == "masked_lm_head/transform"]  # fmt: skip
+    wide = [tensor.value.shape[-1] for run in golden.runs.values() for tensor in run.tensors
+            if tensor.tap[0] == "masked_lm_head/transform"]  # fmt: skip
     square = len(set(wide)) <= 1
     return [f for f in found if square or f.name != "Masked-LM transform kernel transposed"]
 
 
 def blocks(golden: Golden, number: int) -> list[str]:
     """Paths of the layers of a number: one, or a decoder's and then an encoder's."""
-    layers = {port.key[0] for port in golden.runs[""].ports}
+    layers = {tensor.tap[0] for tensor in golden.runs[""].tensors}
     return sorted(path for path in layers if path.endswith(f"layer_{number}"))
 
 

@@ -38,7 +38,7 @@ def buckets(
     end: Any = lambda longest: longest - 1,
     log: Any = np.log,
 ) -> Any:
-    """The original's formula, if no step is replaced."""
+    """The reference's formula, if no step is replaced."""
     span, middle = layer.bucket_size, half(layer.bucket_size)
     far = np.maximum(np.abs(distances), middle) / middle
     whole = np.log(end(layer.max_relative_positions) / middle)

@@ -131,7 +131,7 @@ def of_masked_lm(head: str, activated: str, tanh: bool) -> list[Fault]:
 
 
 def faults(layers: set[str], ends: set[str], tanh: bool = False) -> list[Fault]:
-    """Those that the layers can have; of `ends` the original shows what they give.
+    """Those that the layers can have; of `ends` the reference shows what they give.
 
     Args:
         tanh: whether the right activation is GELU through tanh.
@@ -148,7 +148,7 @@ def faults(layers: set[str], ends: set[str], tanh: bool = False) -> list[Fault]:
     if LOGITS in layers:
         found += CLASSIFIERS
     if TRANSFORM in layers:
-        # Where the original has no module of the head's extent, its logits are the model's.
+        # Where the reference has no module of the head's extent, its logits are the model's.
         head = "masked_lm_head" if "masked_lm_head" in layers else ""
         found += of_masked_lm(head, TRANSFORM if TRANSFORM in ends else TRANSFORM_NORM, tanh)
     return found

@@ -172,7 +172,7 @@ CONVOLUTIONS = [
     Fault("GELU through tanh after a convolution",
         graph("encoder_gelu_1", lambda call, x: ops.gelu(x, approximate=True)), at(SECOND), "tanh"),
     Fault("No activation after a convolution", graph("encoder_gelu_1", lambda call, x: x),
-        at(SECOND), "no activation|sum|path|original has"),
+        at(SECOND), "no activation|sum|path|reference has"),
     Fault("ReLU after a convolution", graph("encoder_gelu_1", lambda call, x: ops.relu(x)),
         at(SECOND), "ReLU"),
     Fault("Encoder's positions not added",

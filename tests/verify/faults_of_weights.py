@@ -138,7 +138,7 @@ def tables(tokens: str) -> list[Fault]:
 SEGMENTS = [
     Fault("Segments swapped",
         changed("segment_embedding/embeddings", lambda t: t[::-1]), at("segment_embedding"),
-        r"rows are -1 off|gives row \d of \S+ where the original gives row \d"),
+        r"rows are -1 off|gives row \d of \S+ where the reference gives row \d"),
 ]  # fmt: skip
 
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from inarch.errors import OriginalError
+from inarch.errors import ReferenceModelError
 from inarch.models.variables import named_variables
 from inarch.verify import trace
 from inarch.verify.compare import FLOOR, noise_ratio, verify
 from inarch.verify.golden import Golden
-from inarch.verify.reference import Port, Reference, distance, real_tokens
+from inarch.verify.reference import Reference, TappedTensor, distance, real_tokens
 from inarch.verify.report import Finding, Measure, Report
 from inarch.verify.tokenizer import TextDifference, TokenizerParity
 
@@ -32,12 +32,12 @@ masks = arrays("int32", (3, 5), elements=st.integers(0, 2)).filter(np.any)
 relaxed = settings(deadline=None)
 
 
-def port(value, noise=0.0):
-    return Port(("x", 0, "output"), "theirs", value, noise, noise)
+def tensor_of(value, noise=0.0):
+    return TappedTensor(("x", 0, "output"), "theirs", value, noise, noise)
 
 
 def ratio(ours, value, noise, inputs=MASK):
-    return noise_ratio(ours, port(value, noise), noise, inputs)
+    return noise_ratio(ours, tensor_of(value, noise), noise, inputs)
 
 
 # --- real tokens -------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_the_ratio_has_no_unit(ours, value, noise, power):
 
 @relaxed
 @given(values, values, st.floats(1e-3, 1))
-def test_the_ratio_counts_the_originals_own_noise(ours, value, noise):
+def test_the_ratio_counts_the_reference_own_noise(ours, value, noise):
     floor = FLOOR * np.sqrt(np.mean(np.square(real_tokens(value, MASK))))
     expected = distance(ours, value, MASK) / max(noise, floor)
     assert ratio(ours, value, noise) == pytest.approx(expected)
@@ -103,7 +103,7 @@ def test_the_ratio_counts_the_originals_own_noise(ours, value, noise):
 
 @relaxed
 @given(values.filter(lambda v: real_tokens(v, MASK).any()), st.floats(0, 1))
-def test_no_original_is_taken_to_be_nearer_than_the_floor(value, share):
+def test_no_reference_is_taken_to_be_nearer_than_the_floor(value, share):
     floor = FLOOR * float(np.sqrt(np.mean(np.square(real_tokens(value, MASK)))))
     ours = value + 3 * floor
     assert ratio(ours, value, share * floor) == pytest.approx(3)
@@ -166,12 +166,12 @@ def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
 def test_a_tensor_of_another_shape_is_infinitely_far(golden):
     reference = golden.runs[""]
     up = f"{blocks(golden, 0)[-1]}/feed_forward/up"
-    at = next(i for i, p in enumerate(reference.ports) if p.key == (up, 0, "output"))
-    cut = dataclasses.replace(reference.ports[at], value=reference.ports[at].value[..., 1:])
-    ports = (*reference.ports[:at], cut, *reference.ports[at + 1 :])
-    report = verify(load(golden), dataclasses.replace(reference, ports=ports))
+    at = next(i for i, p in enumerate(reference.tensors) if p.tap == (up, 0, "output"))
+    cut = dataclasses.replace(reference.tensors[at], value=reference.tensors[at].value[..., 1:])
+    tensors = (*reference.tensors[:at], cut, *reference.tensors[at + 1 :])
+    report = verify(load(golden), dataclasses.replace(reference, tensors=tensors))
     assert report.measures[at].worst == math.inf
-    assert report.measures[at].shape == reference.ports[at].value.shape
+    assert report.measures[at].shape == reference.tensors[at].value.shape
     assert up in {f.layer for f in report.findings}
 
 
@@ -180,11 +180,11 @@ def test_a_layer_that_is_never_called_is_a_finding_and_infinitely_far():
     model = keras.Model({"x": x}, keras.layers.Dense(3, name="dense")(x))
     inputs = {"x": np.ones(SHAPE, "float32")}
     ours = trace.run(model, inputs)
-    ports = [port(value.astype("float64")) for value in ours.values()]
-    ports = [dataclasses.replace(p, key=key) for p, key in zip(ports, ours, strict=True)]
-    assert verify(model, Reference(inputs, tuple(ports))).passed
-    lost = dataclasses.replace(ports[0], key=("dense", 1, "output"))
-    report = verify(model, Reference(inputs, (*ports, lost)))
+    tensors = [tensor_of(value.astype("float64")) for value in ours.values()]
+    tensors = [dataclasses.replace(p, tap=tap) for p, tap in zip(tensors, ours, strict=True)]
+    assert verify(model, Reference(inputs, tuple(tensors))).passed
+    lost = dataclasses.replace(tensors[0], tap=("dense", 1, "output"))
+    report = verify(model, Reference(inputs, (*tensors, lost)))
     assert report.worst == math.inf
     assert [f.measure.ratio for f in report.findings] == [None]
 
@@ -213,9 +213,9 @@ def test_progress_and_diagnoses_are_asked_for(golden):
     changed(name, lambda bias: bias + 1)(model)
     steps, asked = [], []
 
-    def diagnose(finding, forced):
+    def diagnose(finding, teacher_forced):
         asked.append(finding)
-        assert finding.measure.layer in {layer for layer, _, _ in forced}
+        assert finding.measure.layer in {layer for layer, _, _ in teacher_forced}
         return "as expected"
 
     report = verify(model, golden.runs[""], diagnose=diagnose, progress=steps.append)
@@ -226,8 +226,8 @@ def test_progress_and_diagnoses_are_asked_for(golden):
 
 def test_nothing_to_compare_is_no_pass(golden):
     run = golden.runs[""]
-    with pytest.raises(OriginalError, match="nothing to compare"):
-        verify(load(golden), dataclasses.replace(run, ports=()))
+    with pytest.raises(ReferenceModelError, match="nothing to compare"):
+        verify(load(golden), dataclasses.replace(run, tensors=()))
 
 
 # --- the report --------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ REWRITTEN = {
 
 @pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
 def test_a_rewritten_layer_without_a_fault_raises_no_alarm(golden):
-    layers = {port.key[0] for port in golden.runs[""].ports}
+    layers = {tensor.tap[0] for tensor in golden.runs[""].tensors}
     within = next(w for w in REWRITTEN if any(layer.startswith(w) for layer in layers))
     for places, function in REWRITTEN[within]:
         model = load(golden)

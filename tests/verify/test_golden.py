@@ -107,7 +107,7 @@ DAMAGE = {
     },
     "a run a list": put("runs", '{"": []}'),
     "no run of the backbone": change_run(lambda runs: runs.pop("")),
-    "no ports": change_run(lambda runs: runs[""].pop("ports")),
+    "no tensors": change_run(lambda runs: runs[""].pop("ports")),
     "half a port": change_run(lambda runs: runs[""]["ports"][0].pop()),
     "a value that isn't there": change_run(
         lambda runs: runs[""]["ports"][0].__setitem__(4, "values/none")
@@ -137,8 +137,8 @@ def test_what_is_written_is_what_is_read(golden, path):
     assert differences(golden, again) == []
     assert again.config_text == golden.config_text
     for head, run in golden.runs.items():
-        assert [dataclasses.replace(p, value=None) for p in run.ports] == [
-            dataclasses.replace(p, value=None) for p in again.runs[head].ports
+        assert [dataclasses.replace(p, value=None) for p in run.tensors] == [
+            dataclasses.replace(p, value=None) for p in again.runs[head].tensors
         ]
 
 
@@ -222,12 +222,12 @@ def test_changed_weights_are_told_with_the_size_of_the_change(golden):
 def test_rounding_of_values_is_no_change(golden):
     def plus(difference):
         run = golden.runs[""]
-        ports = tuple(dataclasses.replace(p, value=p.value + difference) for p in run.ports)
-        return changed(golden, runs={**golden.runs, "": dataclasses.replace(run, ports=ports)})
+        tensors = tuple(dataclasses.replace(p, value=p.value + difference) for p in run.tensors)
+        return changed(golden, runs={**golden.runs, "": dataclasses.replace(run, tensors=tensors)})
 
     assert plus(1e-14) == []
     lines = plus(1e-6)
-    assert len(lines) == len(golden.runs[""].ports)
+    assert len(lines) == len(golden.runs[""].tensors)
     assert "value backbone layer_0 0 output changes by up to 1.0e-06" in lines
 
 
@@ -249,10 +249,10 @@ def test_a_run_that_comes_or_goes_is_told(golden):
 
 def test_changed_defaults_and_versions_are_told(golden):
     assert changed(golden, defaults={**golden.defaults, "layer_norm_eps": 1e-5}) == [
-        "the original's default of layer_norm_eps: 1e-12 becomes 1e-05"
+        "the reference's default of layer_norm_eps: 1e-12 becomes 1e-05"
     ]
     assert changed(golden, defaults={**golden.defaults, "new": True}) == [
-        "the original's default of new: 'absent' becomes True"
+        "the reference's default of new: 'absent' becomes True"
     ]
     assert changed(golden, defaults={**golden.defaults, "transformers_version": "9"}) == []
     (line,) = changed(golden, about={**golden.about, "torch": "9.9"})

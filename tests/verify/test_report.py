@@ -12,17 +12,17 @@ import pytest
 from inarch.cli import verdict
 from inarch.errors import MissingExtraError
 from inarch.verify.html import render
-from inarch.verify.ladder import Scale, ladder, number, pieces, visible
 from inarch.verify.report import Finding, HeadAgreement, Measure, Report
+from inarch.verify.report_text import Scale, layer_table, number, pieces, visible
 from inarch.verify.tokenizer import TextDifference, TokenizerParity
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "wbr"}
 LONG = "layer_1/" + "_".join(["adapter"] * 12)
 
 
-def measure(layer, port="output", ratio=1.04, local=1.02, **more):
+def measure(layer, role="output", ratio=1.04, local=1.02, **more):
     error = {"max_abs": 3.1e-7, "relative_rms": 1.2e-7} | more
-    return Measure(layer, 0, port, f"encoder.{layer}", (2, 7, 12), ratio, local, **error)
+    return Measure(layer, 0, role, f"encoder.{layer}", (2, 7, 12), ratio, local, **error)
 
 
 def passed_report():
@@ -134,7 +134,7 @@ def test_every_measure_is_in_the_page_with_all_its_numbers(report):
         numbers = [number(v) for v in (m.local_ratio, m.max_abs, m.relative_rms)]
         shape = "×".join(map(str, m.shape))
         layer = m.layer or "outputs of the model"
-        assert cells == [layer, m.port, m.original, shape, ratio, *numbers]
+        assert cells == [layer, m.role, m.module, shape, ratio, *numbers]
 
 
 def test_a_failure_is_headed_by_the_first_findings_diagnosis_and_lists_all_in_order():
@@ -153,7 +153,7 @@ def test_a_pass_says_so_and_lists_nothing_wrong():
     text = Page(source).text
     assert text.startswith(
         "Passed · verification of BertBackbone "
-        "BertBackbone computes what the original computes, and reads text as the original does"
+        "BertBackbone computes what the reference computes, and reads text as the reference does"
     )
     assert 'id="findings"' not in source
     assert "100 % of rows" in text
@@ -170,19 +170,19 @@ def test_a_tokenizer_that_differs_fails_a_model_that_is_right():
 
 def test_only_the_first_guilty_layer_stands_open():
     opened = re.findall(
-        r'<details class="rung (\w+)" open>.*?<code>(.*?)</code>', render(failed_report()), re.S
+        r'<details class="row (\w+)" open>.*?<code>(.*?)</code>', render(failed_report()), re.S
     )
     assert opened == [("wrong", "layer_0")]
 
 
 def test_a_layer_is_wrong_itself_or_only_carries_what_came_before():
-    states = {rung.layer: (rung.state, rung.guilty) for rung in ladder(failed_report())}
+    states = {row.layer: (row.state, row.has_finding) for row in layer_table(failed_report())}
     assert states == {
         "embeddings_norm": ("right", False),
         "layer_0": ("wrong", True),
         "layer_1": ("wrong", False),
         "pooler": ("wrong", True),
-        "": ("carried", False),
+        "": ("inherited", False),
     }
 
 
@@ -265,7 +265,7 @@ def test_the_terminal_has_a_line_per_layer_with_the_threshold_in_one_column(caps
     verdict.show(report)
     table = capsys.readouterr().out.split("\n\n")[1].splitlines()
     assert [line[2:].split()[0] for line in table[1:]] == [
-        r.layer or "outputs" for r in ladder(report)
+        r.layer or "outputs" for r in layer_table(report)
     ]
     assert len({line.index("│") for line in table}) == 1
     assert [line[0] for line in table[1:]] == [" ", "▸", " ", "▸", " "]

@@ -37,12 +37,12 @@ def report(kind):
     measures = []
     for i in range(6):
         scale = 9e4 if failed and i >= 2 else 1.0
-        for layer, port in [("attention", "attention"), ("up", "linear"), ("x" * 60, "output")]:
-            heads = (1e-7, 0.5 * failed, 0.2 * failed) if port == "attention" else ()
-            path, original = f"layer_{i}/{layer}", f"encoder.layers.{i}.{layer}"
+        for layer, role in [("attention", "attention"), ("up", "linear"), ("x" * 60, "output")]:
+            heads = (1e-7, 0.5 * failed, 0.2 * failed) if role == "attention" else ()
+            path, reference = f"layer_{i}/{layer}", f"encoder.layers.{i}.{layer}"
             own = 7e3 if failed and i == 2 and heads else 1.0
             measures.append(
-                Measure(path, 0, port, original, (2, 9, 12), scale, own, 1e-6, 1e-7, heads)
+                Measure(path, 0, role, reference, (2, 9, 12), scale, own, 1e-6, 1e-7, heads)
             )
     findings, tokenizer = (), TokenizerParity(40)
     if failed:
@@ -110,9 +110,7 @@ def test_nothing_runs_off_the_side_of_a_phone(shoot, kind):
 def test_the_browser_keeps_the_page_as_written_with_the_guilty_layer_open(browse):
     dom = browse("failed", "--dump-dom")
     assert re.search(r"<h1>\s*Heads in another order\s*</h1>", dom)
-    opened = re.findall(
-        r'<details class="rung wrong" open="">.*?<code>(.*?)</code>', dom, re.DOTALL
-    )
+    opened = re.findall(r'<details class="row wrong" open="">.*?<code>(.*?)</code>', dom, re.DOTALL)
     assert opened == ["layer_2"]
     assert dom.count("<details") == dom.count("</details>") == 6 + 1 + 1
 

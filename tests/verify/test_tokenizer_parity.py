@@ -10,7 +10,7 @@ import pytest
 from tokenizers import AddedToken, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Rust
 
-from inarch.errors import MissingExtraError, OriginalError
+from inarch.errors import MissingExtraError, ReferenceModelError
 from inarch.text import Tokenizer, WordPieceTokenizer
 from inarch.verify.corpus import CORPUS, PAIRS, spelled_out
 from inarch.verify.tokenizer import compare_tokenizers
@@ -316,7 +316,7 @@ def test_a_folder_that_transformers_can_not_read_is_named(transformers, tmp_path
     WordPieceTokenizer(VOCABULARY).save(folder)
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").unlink()
-    with pytest.raises(OriginalError, match="vocabulary-only"):
+    with pytest.raises(ReferenceModelError, match="vocabulary-only"):
         compare_tokenizers(folder)
 
 
@@ -326,7 +326,7 @@ def test_code_of_the_checkpoint_is_not_run(transformers, folder):
     named = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", None]}}
     path.write_text(json.dumps(json.loads(path.read_text()) | named))
     (folder / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\nclass Own: pass\n")
-    with pytest.raises(OriginalError, match="trust_remote_code"):
+    with pytest.raises(ReferenceModelError, match="trust_remote_code"):
         compare_tokenizers(folder)
     assert not (folder / "ran").exists()
 

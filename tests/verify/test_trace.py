@@ -119,14 +119,14 @@ def test_attention_gives_its_probabilities_without_being_called_twice(golden):
     for key, scores in values.items():
         if key[2] == "attention":
             np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-5)
-    kernels = {layer for layer, _, port in values if port == "attention"}
-    assert kernels == {layer for layer, _, _ in values if layer.endswith("attention")}
-    # A layer that the original itself runs twice, on tokens and on positions, is none of these.
-    again = {port.key[:2] for port in golden.runs[""].ports if port.key[1]}
+    attending = {layer for layer, _, role in values if role == "attention"}
+    assert attending == {layer for layer, _, _ in values if layer.endswith("attention")}
+    # A layer that the reference itself runs twice, on tokens and on positions, is none of these.
+    again = {tensor.tap[:2] for tensor in golden.runs[""].tensors if tensor.tap[1]}
     assert {(layer, call) for layer, call, _ in values if call} == again
 
 
-# --- forced values -----------------------------------------------------------------------------
+# --- teacher forcing ---------------------------------------------------------------------------
 
 
 def test_the_model_goes_on_with_a_forced_value_and_its_own_is_recorded(model, inputs):

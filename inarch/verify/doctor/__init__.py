@@ -1,8 +1,8 @@
 """The doctor: why a place is wrong, in one line that a contributor can act on.
 
-He finds out what each side computes, in terms of the original's weights and of tensors known to
+He finds out what each side computes, in terms of the reference's weights and of tensors known to
 be right, and says how the two differ. So a diagnosis is never a guess: the change that it names
-has been computed, and gives the original's values but for rounding.
+has been computed, and gives the reference's values but for rounding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from inarch.verify import trace
-from inarch.verify.compare import forced_values
+from inarch.verify.compare import teacher_values
 from inarch.verify.doctor import (
     attention,
     convolution,
@@ -25,13 +25,13 @@ from inarch.verify.doctor import (
     table,
     wiring,
 )
-from inarch.verify.doctor.case import Case
+from inarch.verify.doctor.evidence import Evidence
 from inarch.verify.reference import Reference
 from inarch.verify.report import THRESHOLD, Finding
-from inarch.verify.trace import Key
+from inarch.verify.trace import Tap
 
 # The usual suspects; the first that explains both sides has it.
-SUSPECTS = (
+DIAGNOSES = (
     table.diagnose,
     norm.diagnose,
     linear.diagnose,
@@ -60,44 +60,44 @@ class Doctor:
         self.model = model
         self.reference = reference
         self.layers = trace.layers_of(model)
-        self.shapes = {port.key: port.value.shape for port in reference.ports}
-        self._again: Mapping[Key, np.ndarray] | None = None
+        self.shapes = {tensor.tap: tensor.value.shape for tensor in reference.tensors}
+        self._again: Mapping[Tap, np.ndarray] | None = None
 
-    def __call__(self, finding: Finding, forced: Mapping[Key, np.ndarray]) -> str | None:
+    def __call__(self, finding: Finding, teacher_forced: Mapping[Tap, np.ndarray]) -> str | None:
         """Why the finding is there, in one line; None where no suspect explains it."""
         measure = finding.measure
-        key = (measure.layer, measure.call, measure.port)
-        if key not in forced:
+        key = (measure.layer, measure.call, measure.role)
+        if key not in teacher_forced:
             return (
-                f"{finding.layer} never runs {measure.layer}, the original's {measure.original}: "
+                f"{finding.layer} never runs {measure.layer}, the reference's {measure.module}: "
                 "it is skipped, or returns too early"
             )
         if measure.local_ratio is not None and measure.local_ratio <= THRESHOLD:
             return None  # it is right by itself; there is nothing here to explain
-        shape, wanted = forced[key].shape, self.shapes[key]
+        shape, wanted = teacher_forced[key].shape, self.shapes[key]
         if shape != wanted and wanted != (1, *shape[1:]):
-            return f"it has the shape {shape}, the original's has {wanted}"
-        if not np.isfinite(forced[key]).all():
-            return "it gives values that aren't numbers where the original gives numbers"
-        if not np.array_equal(self._second(key), forced[key]):
+            return f"it has the shape {shape}, the reference's has {wanted}"
+        if not np.isfinite(teacher_forced[key]).all():
+            return "it gives values that aren't numbers where the reference gives numbers"
+        if not np.array_equal(self._second(key), teacher_forced[key]):
             return "it gives other values each time it runs: dropout, or another noise, is left on"
-        if more := self._called_more(finding.layer, forced):
+        if more := self._called_more(finding.layer, teacher_forced):
             return more
-        case = Case(finding, self.reference, forced, self.layers)
-        return next((said for suspect in SUSPECTS if (said := suspect(case))), None)
+        evidence = Evidence(finding, self.reference, teacher_forced, self.layers)
+        return next((said for suspect in DIAGNOSES if (said := suspect(evidence))), None)
 
-    def _called_more(self, path: str, forced: Mapping[Key, np.ndarray]) -> str | None:
-        """What to say of a layer whose parts ours calls more often than the original."""
-        theirs = Counter(p.key[0] for p in self.reference.ports if p.key[2] == "output")
-        ours = Counter(layer for layer, _, port in forced if port == "output")
+    def _called_more(self, path: str, teacher_forced: Mapping[Tap, np.ndarray]) -> str | None:
+        """What to say of a layer whose parts ours calls more often than the reference."""
+        theirs = Counter(p.tap[0] for p in self.reference.tensors if p.tap[2] == "output")
+        ours = Counter(layer for layer, _, tensor in teacher_forced if tensor == "output")
         inner = [layer for layer in theirs if path and layer.startswith(f"{path}/")]
         if inner and all(ours[layer] > theirs[layer] for layer in inner):
             once = min(inner, key=lambda layer: theirs[layer])
-            return f"it runs {ours[once]} times and the original {theirs[once]}"
+            return f"it runs {ours[once]} times and the reference {theirs[once]}"
         return None
 
-    def _second(self, key: Key) -> np.ndarray:
+    def _second(self, key: Tap) -> np.ndarray:
         if self._again is None:
-            values = forced_values(self.reference)
+            values = teacher_values(self.reference)
             self._again = trace.run(self.model, self.reference.inputs, values)
         return self._again[key]

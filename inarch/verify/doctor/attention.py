@@ -9,7 +9,7 @@ from math import sqrt
 
 import numpy as np
 
-from inarch.verify.doctor.case import Case
+from inarch.verify.doctor.evidence import Evidence
 
 MASKS = {
     "one that shows tokens and no padding": lambda real, i, j: _alike(real, i),
@@ -61,60 +61,63 @@ ENOUGH = 16
 Positions = Callable[[np.ndarray, np.ndarray, Variant], np.ndarray]
 
 
-def diagnose(case: Case) -> str | None:
+def diagnose(evidence: Evidence) -> str | None:
     """What is wrong between queries, keys and values and the output projection."""
-    path = case.finding.layer
-    heads = getattr(case.layers.get(path), "num_heads", None)
-    parts = [case.known("output", f"{path}/{name}") for name in ("query", "key", "value")]
+    path = evidence.finding.layer
+    heads = getattr(evidence.layers.get(path), "num_heads", None)
+    parts = [evidence.known("output", f"{path}/{name}") for name in ("query", "key", "value")]
     if heads is None:
         return None
     if any(p is None or p.ndim != 3 or p.shape[-1] % heads for p in parts):
         return None
     query, key, value = (p for p in parts if p is not None)
-    mask = _mask(case, key)
+    mask = _mask(evidence, key)
     usual = [Variant(heads), Variant(heads, CAUSAL)]
     # Each has to be tried as it is, before those that differ from either.
     for how in usual:
-        if _gives(case, how, (query, key, value), mask):
+        if _gives(evidence, how, (query, key, value), mask):
             usual = [how]
     variants = (v for how in usual for v in variants_of(how, query.shape[-1], mask.size))
     if query.shape != key.shape:  # of two lengths: what asks can't be asked
         variants = (v for v in variants if v.roles in ROLES_OF_TWO)
     if mask.all():  # inverted, it would show nothing
         variants = (v for v in variants if v.mask != INVERTED)
-    return explained(case, (query, key, value), mask, variants)
+    return explained(evidence, (query, key, value), mask, variants)
 
 
-def _mask(case: Case, key: np.ndarray) -> np.ndarray:
+def _mask(evidence: Evidence, key: np.ndarray) -> np.ndarray:
     """Which keys are no padding, `[batch, length]`; all, where they are of no text."""
-    inputs = case.reference.inputs
+    inputs = evidence.reference.inputs
     mask = inputs.get("padding_mask", inputs.get("decoder_padding_mask"))
     fits = mask is not None and mask.shape == key.shape[:2]
     return mask != 0 if mask is not None and fits else np.ones(key.shape[:2], bool)
 
 
 def _gives(
-    case: Case, how: Variant, parts: tuple[np.ndarray, np.ndarray, np.ndarray], real: np.ndarray
+    evidence: Evidence,
+    how: Variant,
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    real: np.ndarray,
 ) -> bool:
-    """Whether the original attends like this."""
-    theirs, few = case.known("input", f"{case.finding.layer}/output"), _evidence(real)
+    """Whether the reference attends like this."""
+    theirs, few = evidence.known("input", f"{evidence.finding.layer}/output"), _evidence(real)
     if theirs is None:
         return False
     query, key, value = (part[few] for part in parts)
-    return case.same(attend(query, key, value, real[few], how), theirs[few], few)
+    return evidence.same(attend(query, key, value, real[few], how), theirs[few], few)
 
 
 def explained(
-    case: Case,
+    evidence: Evidence,
     parts: tuple[np.ndarray, np.ndarray, np.ndarray],
     real: np.ndarray,
     variants: Iterator[Variant],
     positions: Positions | None = None,
 ) -> str | None:
     """How the two differ, by the variants that give what each feeds to its output projection."""
-    path = case.finding.layer
-    theirs = case.known("input", f"{path}/output")
-    ours = case.forced.get((f"{path}/output", case.key[1], "input"))
+    path = evidence.finding.layer
+    theirs = evidence.known("input", f"{path}/output")
+    ours = evidence.teacher_forced.get((f"{path}/output", evidence.tap[1], "input"))
     if theirs is None or ours is None:
         return None
     few = _evidence(real)
@@ -123,7 +126,7 @@ def explained(
     for variant in variants:
         mixed = attend(query, key, value, real[few], variant, positions)
         for side, values in (("theirs", theirs), ("ours", ours)):
-            if side not in found and case.same(mixed, values[few].astype("float64"), few):
+            if side not in found and evidence.same(mixed, values[few].astype("float64"), few):
                 found[side] = variant
         if len(found) == 2:
             return _said(found["ours"], found["theirs"])
@@ -151,23 +154,23 @@ def _said(ours: Variant, theirs: Variant) -> str | None:
 
 def _wording(name: str, mine: object, right: object) -> str:
     if name == "mask":
-        return f"the mask: ours has {mine}, the original {right}"
+        return f"the mask: ours has {mine}, the reference {right}"
     if name == "scale":
-        return f"the scale: ours divides the scores by {mine}, the original by {right}"
+        return f"the scale: ours divides the scores by {mine}, the reference by {right}"
     if name == "heads":
-        return f"ours has {mine} heads, the original {right}"
+        return f"ours has {mine} heads, the reference {right}"
     if name in ("split", "merge"):
-        return f"the heads' order at the {name}: ours {mine}, the original {right}"
+        return f"the heads' order at the {name}: ours {mine}, the reference {right}"
     if name == "softmax":
-        return f"the softmax: ours is over the {mine}, the original's over the {right}"
+        return f"the softmax: ours is over the {mine}, the reference's over the {right}"
     if name == "positions":
-        return f"relative positions: ours has {mine}, the original has them {right}"
+        return f"relative positions: ours has {mine}, the reference has them {right}"
     if name == "roles":
         return (
-            f"ours takes the projections as {mine}, the original as {right}, as if they were "
+            f"ours takes the projections as {mine}, the reference as {right}, as if they were "
             "swapped in the map"
         )
-    return f"ours gives {mine}, the original {right}"
+    return f"ours gives {mine}, the reference {right}"
 
 
 def variants_of(usual: Variant, width: int, tokens: int) -> Iterator[Variant]:

@@ -4,49 +4,53 @@ from __future__ import annotations
 
 import numpy as np
 
-from inarch.verify.doctor.case import Case, equal, variable
+from inarch.verify.doctor.evidence import Evidence, equal, variable
 
 
-def diagnose(case: Case) -> str | None:
+def diagnose(evidence: Evidence) -> str | None:
     """What is wrong with a convolution, by the windows that each side turns out to read."""
-    kernel, x = variable(case.layer, "kernel"), case.known("input")
-    if kernel is None or kernel.ndim != 3 or x is None or case.key[2] != "output":
+    kernel, x = variable(evidence.layer, "kernel"), evidence.known("input")
+    if kernel is None or kernel.ndim != 3 or x is None or evidence.tap[2] != "output":
         return None
-    ours = _windows(case, x, kernel, case.ours)
-    for name, stored in case.weights(3, *kernel.shape):
+    ours = _windows(evidence, x, kernel, evidence.ours)
+    for name, stored in evidence.weights(3, *kernel.shape):
         right = stored.transpose(2, 1, 0)
-        theirs = _windows(case, x, right, case.theirs) if right.shape == kernel.shape else None
+        theirs = (
+            _windows(evidence, x, right, evidence.theirs) if right.shape == kernel.shape else None
+        )
         if theirs is None:
             continue
         if equal(kernel, right[::-1]) and not equal(kernel, right):
-            return f"the kernel is reversed in time: {name} as it is restores the original's values"
+            return (
+                f"the kernel is reversed in time: {name} as it is restores the reference's values"
+            )
         if not equal(kernel, right):
-            return f"it holds other values than {name}, which restores the original's values"
+            return f"it holds other values than {name}, which restores the reference's values"
         if ours is None:
             return None
         if ours[0] != theirs[0]:
             return (
                 f"its windows are off: ours has {ours[0]} zeros before the first frame, the "
-                f"original {theirs[0]}"
+                f"reference {theirs[0]}"
             )
-        bias = case.name_of(theirs[1])
-        return f"the kernel is right and the bias is not: the original adds {bias or 'another'}"
+        bias = evidence.name_of(theirs[1])
+        return f"the kernel is right and the bias is not: the reference adds {bias or 'another'}"
     return None
 
 
 def _windows(
-    case: Case, x: np.ndarray, kernel: np.ndarray, given: np.ndarray
+    evidence: Evidence, x: np.ndarray, kernel: np.ndarray, given: np.ndarray
 ) -> tuple[int, np.ndarray] | None:
     """How many zeros come before the first frame, and the bias, if `given` is of this kernel."""
-    strides = getattr(case.layer, "strides", (1,))
-    width, rows = len(kernel), case.rows(given)
+    strides = getattr(evidence.layer, "strides", (1,))
+    width, rows = len(kernel), evidence.rows(given)
     for before in range(width):
         padded = np.pad(x, ((0, 0), (before, width), (0, 0)))
         starts = np.arange(given.shape[1]) * strides[0]
         if starts[-1] + width > padded.shape[1]:
             continue
         made = sum(padded[:, starts + i] @ kernel[i] for i in range(width))
-        bias = case.constant(rows - case.rows(np.asarray(made)), rows)
+        bias = evidence.constant(rows - evidence.rows(np.asarray(made)), rows)
         if bias is not None:
             return before, bias
     return None

@@ -11,7 +11,7 @@ import numpy as np
 from inarch.layers import DisentangledSelfAttention
 from inarch.layers.relative_position import distance_rows, table_span
 from inarch.verify.doctor.attention import Variant, explained, split, variants_of
-from inarch.verify.doctor.case import Case
+from inarch.verify.doctor.evidence import Evidence
 
 SCALES = (
     "the root of a head's width", "the root of twice a head's width",
@@ -104,15 +104,15 @@ AS_KEYS = "positions projected as keys alone"
 AS_QUERIES = "positions projected as queries alone"
 
 
-def diagnose(case: Case) -> str | None:
+def diagnose(evidence: Evidence) -> str | None:
     """What is wrong between the projections and the output, positions included."""
-    path = case.finding.layer
-    layer = case.layers.get(path)
-    mask = case.reference.inputs.get("padding_mask")
+    path = evidence.finding.layer
+    layer = evidence.layers.get(path)
+    mask = evidence.reference.inputs.get("padding_mask")
     if not isinstance(layer, DisentangledSelfAttention) or mask is None:
         return None
-    parts = [case.known("output", f"{path}/{name}") for name in ("query", "key", "value")]
-    tables = {term: _table(case, path, layer, term) for term in layer.terms}
+    parts = [evidence.known("output", f"{path}/{name}") for name in ("query", "key", "value")]
+    tables = {term: _table(evidence, path, layer, term) for term in layer.terms}
     if any(p is None or p.ndim != 3 for p in parts) or any(t is None for t in tables.values()):
         return None
     query, key, value = (p for p in parts if p is not None)
@@ -123,7 +123,7 @@ def diagnose(case: Case) -> str | None:
 
     right = Variant(layer.num_heads, scale=SCALES[len(layer.terms)])
     variants = _variants(right, query.shape[-1], bool(layer.bucket_size > 0))
-    return explained(case, (query, key, value), mask != 0, variants, positions)
+    return explained(evidence, (query, key, value), mask != 0, variants, positions)
 
 
 def _variants(right: Variant, width: int, bucketed: bool) -> Iterator[Variant]:
@@ -136,13 +136,15 @@ def _variants(right: Variant, width: int, bucketed: bool) -> Iterator[Variant]:
     yield from (v for v in variants_of(right, width, tokens=2**31) if v != right)
 
 
-def _table(case: Case, path: str, layer: DisentangledSelfAttention, term: str) -> np.ndarray | None:
-    """The original's projection of the whole table `[1, rows, width]` for a term."""
+def _table(
+    evidence: Evidence, path: str, layer: DisentangledSelfAttention, term: str
+) -> np.ndarray | None:
+    """The reference's projection of the whole table `[1, rows, width]` for a term."""
     role = {"c2p": "key", "p2c": "query"}[term]
-    own = case.ports.get((f"{path}/position_{role}", case.key[1], "output"))
+    own = evidence.tensors.get((f"{path}/position_{role}", evidence.tap[1], "output"))
     # A shared projection first runs on the tokens, then on the table.
-    port = own or case.ports.get((f"{path}/{role}", case.key[1] + 1, "output"))
-    return port.value if port and port.value.shape[-2] == _rows(layer) else None
+    tensor = own or evidence.tensors.get((f"{path}/{role}", evidence.tap[1] + 1, "output"))
+    return tensor.value if tensor and tensor.value.shape[-2] == _rows(layer) else None
 
 
 def _rows(layer: DisentangledSelfAttention) -> int:

@@ -1,4 +1,4 @@
-"""Tokens that are mixed by another transform than the original's."""
+"""Tokens that are mixed by another transform than the reference's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from inarch.verify.doctor.case import Case
+from inarch.verify.doctor.evidence import Evidence
 
 Mixing = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -54,26 +54,26 @@ MIXINGS: dict[str, Mixing] = {
 RESIDUALS = {1: "", 0: "with no residual", 2: "with the residual twice"}
 
 
-def diagnose(case: Case) -> str | None:
+def diagnose(evidence: Evidence) -> str | None:
     """What is wrong with `x + transform(x)`, by what ours turns out to be."""
-    x = case.known("input", case.finding.layer)
-    mask = case.reference.inputs.get("padding_mask")
-    if x is None or mask is None or x.ndim != 3 or x.shape != case.theirs.shape:
+    x = evidence.known("input", evidence.finding.layer)
+    mask = evidence.reference.inputs.get("padding_mask")
+    if x is None or mask is None or x.ndim != 3 or x.shape != evidence.theirs.shape:
         return None
-    if not case.same(x + MIXINGS[RIGHT](x, mask != 0), case.theirs):
+    if not evidence.same(x + MIXINGS[RIGHT](x, mask != 0), evidence.theirs):
         return None
-    if case.same(x, case.ours):
+    if evidence.same(x, evidence.ours):
         return (
             "the norm gets the layer's input as it is: the Fourier transform is left out, or comes "
-            f"after the norm; the original has {RIGHT} added to that input"
+            f"after the norm; the reference has {RIGHT} added to that input"
         )
     for name, mixing in MIXINGS.items():
         mixed = mixing(x, mask != 0)
         for times, residual in RESIDUALS.items():
-            if case.same(times * x + mixed, case.ours):
+            if evidence.same(times * x + mixed, evidence.ours):
                 said = [part for part in (name if name != RIGHT else "", residual) if part]
                 return (
-                    f"the Fourier transform: ours is {', '.join(said)}; the original's is {RIGHT}, "
-                    "and one residual, which restores its values"
+                    f"the Fourier transform: ours is {', '.join(said)}; the reference's is "
+                    f"{RIGHT}, and one residual, which restores its values"
                 )
     return None

@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from inarch.verify.doctor.case import Case, equal, variable
+from inarch.verify.doctor.evidence import Evidence, equal, variable
 
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 KINDS = {
@@ -28,38 +28,38 @@ class Norm:
     beta: np.ndarray
 
 
-def diagnose(case: Case) -> str | None:
+def diagnose(evidence: Evidence) -> str | None:
     """What is wrong with a normalization, by what each side turns out to compute."""
-    gamma, x = variable(case.layer, "gamma"), case.known("input")
-    if gamma is None or x is None or gamma.shape != x.shape[-1:] or case.key[2] != "output":
+    gamma, x = variable(evidence.layer, "gamma"), evidence.known("input")
+    if gamma is None or x is None or gamma.shape != x.shape[-1:] or evidence.tap[2] != "output":
         return None
-    declared = float(getattr(case.layer, "epsilon", 0.0))
-    tokens = case.rows(x)
-    theirs = _fit(case, tokens, case.rows(case.theirs), declared)
-    ours = _fit(case, tokens, case.rows(case.ours), declared)
+    declared = float(getattr(evidence.layer, "epsilon", 0.0))
+    tokens = evidence.rows(x)
+    theirs = _fit(evidence, tokens, evidence.rows(evidence.theirs), declared)
+    ours = _fit(evidence, tokens, evidence.rows(evidence.ours), declared)
     if theirs is None or ours is None:
         return None
     if theirs.kind != ours.kind:
-        return f"ours is {ours.kind}, the original's {theirs.kind}, which restores its values"
+        return f"ours is {ours.kind}, the reference's {theirs.kind}, which restores its values"
     if theirs.epsilon != ours.epsilon:
         return (
-            f"the epsilon is {ours.epsilon:g}; with {theirs.epsilon:g} the original's values are "
+            f"the epsilon is {ours.epsilon:g}; with {theirs.epsilon:g} the reference's values are "
             "restored"
         )
     width = x.shape[-1]
     if _near(ours.gamma, theirs.gamma * sqrt((width - 1) / width)):
-        return "ours divides by the unbiased variance (n - 1), the original by the plain one (n)"
-    return _weights(case, theirs)
+        return "ours divides by the unbiased variance (n - 1), the reference by the plain one (n)"
+    return _weights(evidence, theirs)
 
 
-def _weights(case: Case, theirs: Norm) -> str | None:
-    beta, gamma = variable(case.layer, "beta"), variable(case.layer, "gamma")
+def _weights(evidence: Evidence, theirs: Norm) -> str | None:
+    beta, gamma = variable(evidence.layer, "beta"), variable(evidence.layer, "gamma")
     if gamma is None:
         return None
-    right = {"gamma": case.name_of(theirs.gamma), "beta": case.name_of(theirs.beta)}
+    right = {"gamma": evidence.name_of(theirs.gamma), "beta": evidence.name_of(theirs.beta)}
     held = {"gamma": gamma, "beta": np.zeros_like(gamma) if beta is None else beta}
     if _near(held["gamma"], theirs.beta) and _near(held["beta"], theirs.gamma):
-        return "gamma and beta are swapped; exchanging them restores the original's values"
+        return "gamma and beta are swapped; exchanging them restores the reference's values"
     wrong = [n for n in held if not _near(held[n], getattr(theirs, n))]
     if not wrong:
         return None
@@ -68,15 +68,17 @@ def _weights(case: Case, theirs: Norm) -> str | None:
     if equal(held[name], idle):
         return (
             f"{' and '.join(wrong)} was never loaded (it is {idle[0]:g} everywhere): "
-            f"{right[name] or 'the value'} restores the original's values"
+            f"{right[name] or 'the value'} restores the reference's values"
         )
-    other = case.name_of(held[name])
+    other = evidence.name_of(held[name])
     if other:
-        return f"it holds {other} where the original has {right[name]}{case.holder(right[name])}"
-    return f"{' and '.join(wrong)} has other values than the original's {right[name]}"
+        return (
+            f"it holds {other} where the reference has {right[name]}{evidence.holder(right[name])}"
+        )
+    return f"{' and '.join(wrong)} has other values than the reference's {right[name]}"
 
 
-def _fit(case: Case, x: np.ndarray, y: np.ndarray, declared: float) -> Norm | None:
+def _fit(evidence: Evidence, x: np.ndarray, y: np.ndarray, declared: float) -> Norm | None:
     """The normalization that takes the rows `x` to `y`."""
     if len(x) < 3:
         return None
@@ -90,7 +92,7 @@ def _fit(case: Case, x: np.ndarray, y: np.ndarray, declared: float) -> Norm | No
             gamma = ((n - centre) * (y - y.mean(axis=0))).mean(axis=0) / np.maximum(spread, 1e-30)
             beta = y.mean(axis=0) - gamma * centre
             error = n * gamma + beta - y
-            if case.close(error, y):
+            if evidence.close(error, y):
                 fits.append((float(np.square(error).sum()), Norm(kind, epsilon, gamma, beta)))
         if fits:
             best, norm = min(fits, key=lambda fit: fit[0])

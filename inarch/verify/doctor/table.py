@@ -4,46 +4,46 @@ from __future__ import annotations
 
 import numpy as np
 
-from inarch.verify.doctor.case import Case
+from inarch.verify.doctor.evidence import Evidence
 
 
-def diagnose(case: Case) -> str | None:
+def diagnose(evidence: Evidence) -> str | None:
     """What is wrong with a lookup, by the rows that each side turns out to give."""
-    if case.key[2] != "output" or case.known("input") is not None:
+    if evidence.tap[2] != "output" or evidence.known("input") is not None:
         return None
-    theirs, ours = case.rows(case.theirs), case.rows(case.ours)
+    theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
     if theirs.shape != ours.shape:
         return None
-    right = _rows_of(case, theirs)
+    right = _rows_of(evidence, theirs)
     if right is None:
         return None
     name, wanted = right
     if not np.any(ours):
         return f"it gives zeros: {name} is never looked up"
-    found = _rows_of(case, ours)
+    found = _rows_of(evidence, ours)
     if found is None:
-        return f"it holds other values than {name}, which restores the original's values"
+        return f"it holds other values than {name}, which restores the reference's values"
     held, given = found
     if held != name:
-        return f"it looks up {held} where the original looks up {name}"
+        return f"it looks up {held} where the reference looks up {name}"
     if len(set(given)) == 1 and len(set(wanted)) > 1:
         return f"it always gives row {given[0]} of {name}: the ids don't reach it"
-    size = len(case.reference.weights[name])
+    size = len(evidence.reference.weights[name])
     shift = set((given - wanted) % size)
     if len(shift) == 1:
         by = (shift.pop() + size // 2) % size - size // 2
         return (
-            f"its rows are {by:+d} off: where the original gives row i of {name}, ours gives row "
+            f"its rows are {by:+d} off: where the reference gives row i of {name}, ours gives row "
             f"i{by:+d}"
         )
     at = int(np.argmax(given != wanted))
-    return f"ours gives row {given[at]} of {name} where the original gives row {wanted[at]}"
+    return f"ours gives row {given[at]} of {name} where the reference gives row {wanted[at]}"
 
 
-def _rows_of(case: Case, rows: np.ndarray) -> tuple[str, np.ndarray] | None:
-    """The tensor of the original that all `rows` are rows of, and which ones."""
+def _rows_of(evidence: Evidence, rows: np.ndarray) -> tuple[str, np.ndarray] | None:
+    """The tensor of the reference that all `rows` are rows of, and which ones."""
     wanted = [row.tobytes() for row in rows.astype("float32")]
-    for name, table in case.reference.weights.items():
+    for name, table in evidence.reference.weights.items():
         if table.ndim == 2 and table.shape[1] == rows.shape[1]:
             at = {row.tobytes(): i for i, row in enumerate(table.astype("float32"))}
             if all(row in at for row in wanted):

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from inarch.layers.activation import get_activation
-from inarch.verify.doctor.case import Case, variable
+from inarch.verify.doctor.evidence import Evidence, variable
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -58,116 +58,122 @@ class Sum:
         return " + ".join(parts)
 
 
-def activation(case: Case) -> str | None:
-    """Another activation than the original's, after one known tensor."""
-    for term in _sources(case):
+def activation(evidence: Evidence) -> str | None:
+    """Another activation than the reference's, after one known tensor."""
+    for term in _sources(evidence):
         found: dict[str, str] = {}
         for name, function in ACTIVATIONS.items():
             given = np.asarray(ops.convert_to_numpy(function(_tensor(term.value))))
-            for side, values in (("theirs", case.theirs), ("ours", case.ours)):
-                if case.same(given, values):
+            for side, values in (("theirs", evidence.theirs), ("ours", evidence.ours)):
+                if evidence.same(given, values):
                     found.setdefault(side, name)
         if len(found) == 2 and found["ours"] != found["theirs"]:
             return (
-                f"the activation after the {term.name}: ours is {found['ours']}, the original's "
+                f"the activation after the {term.name}: ours is {found['ours']}, the reference's "
                 f"{found['theirs']}, which restores its values"
             )
     return None
 
 
-def sums(case: Case) -> str | None:
-    """Another sum of known tensors than the original's: a residual, a scale, another path."""
-    alias = _alias(case)
-    theirs = Sum((alias,), (1.0,)) if alias else _as_sum(case, case.theirs, list(_terms(case)))
-    ours = _as_sum(case, case.ours, list(_terms(case, ours=True)))
+def sums(evidence: Evidence) -> str | None:
+    """Another sum of known tensors than the reference's: a residual, a scale, another path."""
+    alias = _alias(evidence)
+    theirs = (
+        Sum((alias,), (1.0,))
+        if alias
+        else _as_sum(evidence, evidence.theirs, list(_terms(evidence)))
+    )
+    ours = _as_sum(evidence, evidence.ours, list(_terms(evidence, ours=True)))
     if theirs is None:
         return None
     if ours is None:
-        return f"the original has {theirs} here, ours something else"
+        return f"the reference has {theirs} here, ours something else"
     missing = [name for name in theirs.names if name not in ours.names]
     extra = [name for name in ours.names if name not in theirs.names]
-    said = f"the original has {theirs} here, ours {ours}"
-    if missing and not extra and _is_early_norm(case, missing, ours.names):
+    said = f"the reference has {theirs} here, ours {ours}"
+    if missing and not extra and _is_early_norm(evidence, missing, ours.names):
         return f"a norm is at another place, before the sum instead of after it: {said}"
     if missing and not extra:
-        return (
-            f"the {_residual(case, missing[0])} is missing: {said}; adding it restores its values"
-        )
+        lacking = _residual(evidence, missing[0])
+        return f"the {lacking} is missing: {said}; adding it restores its values"
     if extra and not missing:
         return (
-            f"a residual too many: the {extra[0]} is added and the original leaves it out: {said}"
+            f"a residual too many: the {extra[0]} is added and the reference leaves it out: {said}"
         )
     if not missing and theirs.factors != ours.factors:
         return f"another scale: {said}"
     if len(missing) == len(extra) == 1 and len(theirs.names) > 1:
-        return f"another residual: the original adds the {missing[0]}, ours the {extra[0]}"
-    if any(_is_norm_of(case, name) for name in (*extra, *missing)):
+        return f"another residual: the reference adds the {missing[0]}, ours the {extra[0]}"
+    if any(_is_norm_of(evidence, name) for name in (*extra, *missing)):
         return f"a norm is at another place (before or after the sum): {said}"
     return f"another path: {said}"
 
 
-def offset(case: Case) -> str | None:
+def offset(evidence: Evidence) -> str | None:
     """The two differ by one vector, everywhere: a bias."""
-    theirs, ours = case.rows(case.theirs), case.rows(case.ours)
+    theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
     if len(theirs) < 3 or theirs.shape != ours.shape:
         return None
     # Rows of several tokens at once, such as classes.
-    found = case.constant(theirs - ours, theirs)
+    found = evidence.constant(theirs - ours, theirs)
     if found is None or not np.any(found):
         return None
-    name = case.name_of(found)
+    name = evidence.name_of(found)
     if name:
-        return f"a bias is missing: adding {name} restores the original's values"
+        return f"a bias is missing: adding {name} restores the reference's values"
     return "the two differ by one vector everywhere: a bias is missing or another one is added"
 
 
-def scale(case: Case) -> str | None:
+def scale(evidence: Evidence) -> str | None:
     """The two differ by a factor."""
-    theirs, ours = case.rows(case.theirs), case.rows(case.ours)
+    theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
     if theirs.shape != ours.shape:
         return None
     factor = float(np.sum(theirs * ours) / max(float(np.sum(ours * ours)), 1e-30))
-    if abs(factor - 1) > 1e-6 and case.close(factor * ours - theirs, theirs):
-        return f"another scale: {factor:.6g} times ours restores the original's values"
+    if abs(factor - 1) > 1e-6 and evidence.close(factor * ours - theirs, theirs):
+        return f"another scale: {factor:.6g} times ours restores the reference's values"
     return None
 
 
-def output_kernel(case: Case) -> str | None:
-    """A projection by another of the original's matrices, such as an untied head."""
-    if variable(case.layer, "kernel") is not None:
+def output_kernel(evidence: Evidence) -> str | None:
+    """A projection by another of the reference's matrices, such as an untied head."""
+    if variable(evidence.layer, "kernel") is not None:
         return None
-    theirs, ours = case.rows(case.theirs), case.rows(case.ours)
-    for term in _all_terms(case):
-        x = case.rows(term.value)
+    theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
+    for term in _all_terms(evidence):
+        x = evidence.rows(term.value)
         if len(x) != len(theirs):
             continue
-        for name, stored in case.weights(2, x.shape[1], theirs.shape[1]):
+        for name, stored in evidence.weights(2, x.shape[1], theirs.shape[1]):
             right = stored if stored.shape == (x.shape[1], theirs.shape[1]) else stored.T
-            if case.constant(theirs - x @ right, theirs) is None:
+            if evidence.constant(theirs - x @ right, theirs) is None:
                 continue
-            if ours.shape == theirs.shape and case.constant(ours - x @ right, ours) is not None:
+            if ours.shape == theirs.shape and evidence.constant(ours - x @ right, ours) is not None:
                 return None  # a bias, then
             return (
-                f"the original projects the {term.name} by {name} (tied, if that is a table of "
+                f"the reference projects the {term.name} by {name} (tied, if that is a table of "
                 "embeddings); ours by something else"
             )
     return None
 
 
-def precision(case: Case) -> str | None:
+def precision(evidence: Evidence) -> str | None:
     """Values, or weights, that 16 bits can hold exactly."""
-    error = case.rows(case.theirs) - case.rows(case.ours)
-    if not case.close(error * 2e-3, case.rows(case.theirs)) and np.abs(error).max() > 0.1:
+    error = evidence.rows(evidence.theirs) - evidence.rows(evidence.ours)
+    if (
+        not evidence.close(error * 2e-3, evidence.rows(evidence.theirs))
+        and np.abs(error).max() > 0.1
+    ):
         return None
     for name in DTYPES:
         dtype = DTYPES[name]
-        path = case.finding.layer
-        scores = case.forced.get((path, case.key[1], "attention"))
+        path = evidence.finding.layer
+        scores = evidence.teacher_forced.get((path, evidence.tap[1], "attention"))
         if scores is not None and _held(scores.astype("float64"), dtype):
             return f"the softmax was computed in {name}: in float32 its values are restored"
-        if _held(case.ours, dtype):
-            return f"it was computed in {name}: in float32 the original's values are restored"
-        kernel = variable(case.layer, "kernel")
+        if _held(evidence.ours, dtype):
+            return f"it was computed in {name}: in float32 the reference's values are restored"
+        kernel = variable(evidence.layer, "kernel")
         if kernel is not None and _held(kernel, dtype):
             return f"its weights were rounded to {name}"
     return None
@@ -180,55 +186,55 @@ def _held(values: np.ndarray, dtype: np.dtype) -> bool:
 # --- known tensors -----------------------------------------------------------------------------
 
 
-def _all_terms(case: Case, ours: bool = False) -> Iterator[Term]:
+def _all_terms(evidence: Evidence, ours: bool = False) -> Iterator[Term]:
     """Known tensors from before the place and near it: the same layer's, the model's own, and
     the last few of others."""
-    block = (case.finding.layer or case.key[0]).split("/")[0]
-    seen = {id(case.theirs)}
-    for distance, port in enumerate(case.before(ours)):
-        layer, _, name = port.key
+    block = (evidence.finding.layer or evidence.tap[0]).split("/")[0]
+    seen = {id(evidence.theirs)}
+    for distance, tensor in enumerate(evidence.before(ours)):
+        layer, _, name = tensor.tap
         near = distance < 8 or layer.split("/")[0] == block or "/" not in layer
-        if layer and name != "attention" and near and id(port.value) not in seen:
-            seen.add(id(port.value))
-            yield Term(case.tensor_names[id(port.value)], port.value)
+        if layer and name != "attention" and near and id(tensor.value) not in seen:
+            seen.add(id(tensor.value))
+            yield Term(evidence.tensor_names[id(tensor.value)], tensor.value)
 
 
-def _alias(case: Case) -> str | None:
-    """The layer whose output the original takes here as it is."""
-    for port in case.before(ours=False):
-        if port.value is case.theirs and port.key[2] == "output":
-            return case.tensor_names[id(port.value)]
+def _alias(evidence: Evidence) -> str | None:
+    """The layer whose output the reference takes here as it is."""
+    for tensor in evidence.before(ours=False):
+        if tensor.value is evidence.theirs and tensor.tap[2] == "output":
+            return evidence.tensor_names[id(tensor.value)]
     return None
 
 
-def _sources(case: Case) -> Iterator[Term]:
+def _sources(evidence: Evidence) -> Iterator[Term]:
     """Known tensors that an activation may come after, the likeliest first."""
-    linear = case.known("linear")
-    kernel, bias, x = variable(case.layer, "kernel"), variable(case.layer, "bias"), None
-    if case.key[2] == "output" and kernel is not None:
-        x = case.known("input")
+    linear = evidence.known("linear")
+    kernel, bias, x = variable(evidence.layer, "kernel"), variable(evidence.layer, "bias"), None
+    if evidence.tap[2] == "output" and kernel is not None:
+        x = evidence.known("input")
     if linear is None and kernel is not None and x is not None and kernel.ndim == 2:
         linear = x @ kernel + (0 if bias is None else bias)
-    if case.key[2] == "output" and linear is not None:
+    if evidence.tap[2] == "output" and linear is not None:
         yield Term("kernel", linear)
-    for term in _terms(case):
-        if case.rows(term.value).shape == case.rows(case.theirs).shape:
+    for term in _terms(evidence):
+        if evidence.rows(term.value).shape == evidence.rows(evidence.theirs).shape:
             yield term
 
 
-def _terms(case: Case, ours: bool = False) -> Iterator[Term]:
+def _terms(evidence: Evidence, ours: bool = False) -> Iterator[Term]:
     """Known tensors of the shape of what is sought; of sequences, a token or a mean of them."""
-    shape = case.theirs.shape
-    for term in _all_terms(case, ours):
+    shape = evidence.theirs.shape
+    for term in _all_terms(evidence, ours):
         value = term.value
         if value.shape == shape or (value.shape[0] == 1 and value.shape[1:] == shape[1:]):
             yield term
         elif value.ndim == 3 and (value.shape[0], value.shape[2]) == shape:
-            yield from _pooled(case, term)
+            yield from _pooled(evidence, term)
 
 
-def _pooled(case: Case, term: Term) -> Iterator[Term]:
-    mask = case.reference.inputs.get("padding_mask")
+def _pooled(evidence: Evidence, term: Term) -> Iterator[Term]:
+    mask = evidence.reference.inputs.get("padding_mask")
     if mask is None:
         return
     real = mask != 0
@@ -248,17 +254,17 @@ def _mean(value: np.ndarray, real: np.ndarray) -> np.ndarray:
     return (value * weights).sum(axis=1) / weights.sum(axis=1)
 
 
-def _as_sum(case: Case, values: np.ndarray, terms: list[Term]) -> Sum | None:
+def _as_sum(evidence: Evidence, values: np.ndarray, terms: list[Term]) -> Sum | None:
     """The shortest sum of known tensors that the values are."""
-    target = case.rows(values).ravel()
-    columns = [np.broadcast_to(t.value, case.theirs.shape) for t in terms]
-    flat = [case.rows(column).ravel() for column in columns]
+    target = evidence.rows(values).ravel()
+    columns = [np.broadcast_to(t.value, evidence.theirs.shape) for t in terms]
+    flat = [evidence.rows(column).ravel() for column in columns]
     for count in (1, 2, 3):
         fits = []
         for chosen in combinations(range(len(terms)), count):
             matrix = np.stack([flat[i] for i in chosen], axis=1)
             factors, *_ = np.linalg.lstsq(matrix, target, rcond=None)
-            if case.close(matrix @ factors - target, target) and np.abs(factors).min() > 1e-3:
+            if evidence.close(matrix @ factors - target, target) and np.abs(factors).min() > 1e-3:
                 names = tuple(terms[i].name for i in chosen)
                 fits.append(Sum(names, tuple(float(f) for f in factors)))
         if fits:
@@ -266,34 +272,38 @@ def _as_sum(case: Case, values: np.ndarray, terms: list[Term]) -> Sum | None:
     return None
 
 
-def _is_early_norm(case: Case, missing: list[str], held: tuple[str, ...]) -> bool:
+def _is_early_norm(evidence: Evidence, missing: list[str], held: tuple[str, ...]) -> bool:
     """Whether a norm takes what passes by a half of the layer before that half has run.
 
     Where it has run, what it gives was there to be added and is only left out.
     """
-    there = {term.name for term in _all_terms(case, ours=True)}
-    norm = case.key[0].endswith("norm")
-    return norm and not there.issuperset(missing) and _is_residual(case, held)
+    there = {term.name for term in _all_terms(evidence, ours=True)}
+    norm = evidence.tap[0].endswith("norm")
+    return norm and not there.issuperset(missing) and _is_residual(evidence, held)
 
 
-def _is_residual(case: Case, names: tuple[str, ...]) -> bool:
+def _is_residual(evidence: Evidence, names: tuple[str, ...]) -> bool:
     """Whether all there is is what passes by the half of the layer, not what the half gives."""
-    block = case.finding.layer
-    passing = {id(p.value) for p in case.reference.ports if p.key == (block, case.key[1], "input")}
-    passing |= {id(p.value) for p in case.before(ours=False) if "norm" in p.key[0]}
-    found = [t for t in _all_terms(case, ours=True) if t.name in names]
+    block = evidence.finding.layer
+    passing = {
+        id(p.value)
+        for p in evidence.reference.tensors
+        if p.tap == (block, evidence.tap[1], "input")
+    }
+    passing |= {id(p.value) for p in evidence.before(ours=False) if "norm" in p.tap[0]}
+    found = [t for t in _all_terms(evidence, ours=True) if t.name in names]
     return bool(block) and all(id(t.value) in passing for t in found)
 
 
-def _is_norm_of(case: Case, name: str) -> bool:
+def _is_norm_of(evidence: Evidence, name: str) -> bool:
     """Whether a term is what a norm of the block at hand gives."""
-    block = case.finding.layer
+    block = evidence.finding.layer
     path = name.removeprefix("output of ")
     return bool(block) and path.startswith(f"{block}/") and path.endswith("norm")
 
 
-def _residual(case: Case, name: str) -> str:
-    return f"residual ({name})" if case.finding.layer else name
+def _residual(evidence: Evidence, name: str) -> str:
+    return f"residual ({name})" if evidence.finding.layer else name
 
 
 def _tensor(value: np.ndarray) -> Any:

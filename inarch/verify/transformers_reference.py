@@ -1,4 +1,4 @@
-"""The original implementation: transformers on torch, in float64 and float32.
+"""The reference implementation: transformers on torch, in float64 and float32.
 
 torch and transformers are imported by the functions that need them.
 """
@@ -18,14 +18,14 @@ import numpy as np
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.plan import Plan, match
 from inarch.checkpoints.maps.source import Source
-from inarch.errors import InarchError, MissingExtraError, OriginalError
+from inarch.errors import InarchError, MissingExtraError, ReferenceModelError
 from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 from inarch.verify import trace
 from inarch.verify.hooks import Run
-from inarch.verify.pairs import Place, find_places
-from inarch.verify.reference import Port, Reference
+from inarch.verify.pairs import TapPair, find_tap_pairs
+from inarch.verify.reference import Reference, TappedTensor
 
 
 def reference_of(
@@ -35,44 +35,50 @@ def reference_of(
     inputs: Mapping[str, np.ndarray],
     progress: Callable[[str], Any] = lambda step: None,
 ) -> Reference:
-    """Run the original of `model` on `inputs`, at every place that the two have in common.
+    """Run the reference of `model` on `inputs`, at every place that the two have in common.
 
     Args:
-        checkpoint: the opened checkpoint, read by the original itself.
+        checkpoint: the opened checkpoint, read by the reference itself.
         model: ours, built for the same checkpoint; only its structure is read.
         head: the head that it has, if any.
         progress: told each step before it begins.
 
     Raises:
         MissingExtraError: torch or transformers isn't installed.
-        OriginalError: transformers can't load or run the checkpoint, has other weights than the
-            map says, or gives values that aren't numbers.
+        ReferenceModelError: transformers can't load or run the checkpoint, has other weights than
+            the map says, or gives values that aren't numbers.
     """
-    progress("loading the original")
+    progress("loading the reference")
     torch, transformers = libraries()
     ours = trace.run(model, inputs)
     with _reported(checkpoint.folder, torch):
-        original = _load(checkpoint, head, torch, transformers)
-        plan = _plan(checkpoint, model, head, original)
-        run = Run(original, inputs, torch)
-        progress("the original in float64")
+        reference = _load(checkpoint, head, torch, transformers)
+        plan = _plan(checkpoint, model, head, reference)
+        run = Run(reference, inputs, torch)
+        progress("the reference in float64")
         calls = run.free("float64")
-        places = find_places(model, ours, original, plan, calls)
+        places = find_tap_pairs(model, ours, reference, plan, calls)
         _check_finite(places)
-        values = {place.spot: place.value for place in places}
+        values = {place.reference_tap: place.value for place in places}
         del ours, calls  # most of the memory
-        progress("the original in float32")
+        progress("the reference in float32")
         noise = run.measured("float32", values, force=False)
-        progress("the original in float32, layer by layer")
+        progress("the reference in float32, layer by layer")
         local = run.measured("float32", values, force=True)
-        weights = {n: t.double().numpy() for n, t in original.state_dict().items()}
-    ports = tuple(
-        Port(place.key, place.original, place.value, noise[place.spot], local[place.spot])
+        weights = {n: t.double().numpy() for n, t in reference.state_dict().items()}
+    tensors = tuple(
+        TappedTensor(
+            place.tap,
+            place.module,
+            place.value,
+            noise[place.reference_tap],
+            local[place.reference_tap],
+        )
         for place in places
     )
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
-    about |= {"original class": type(original).__name__}
-    return Reference(dict(inputs), ports, weights, about | _sums(checkpoint))
+    about |= {"reference class": type(reference).__name__}
+    return Reference(dict(inputs), tensors, weights, about | _sums(checkpoint))
 
 
 def libraries() -> tuple[Any, Any]:
@@ -86,7 +92,7 @@ def libraries() -> tuple[Any, Any]:
         import transformers
     except ImportError as e:
         raise MissingExtraError(
-            f"the original runs on torch and transformers, and {e.name} isn't installed: "
+            f"the reference runs on torch and transformers, and {e.name} isn't installed: "
             "pip install 'inarch[verify]', or verify against a golden file"
         ) from e
     transformers.logging.set_verbosity_error()
@@ -95,7 +101,7 @@ def libraries() -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _reported(folder: Path, torch: Any) -> Iterator[None]:
-    """Turn what the original raises into one line of ours."""
+    """Turn what the reference raises into one line of ours."""
     try:
         yield
     except InarchError:
@@ -103,11 +109,13 @@ def _reported(folder: Path, torch: Any) -> Iterator[None]:
     except Exception as e:
         text = str(e).strip().split("\n")[0]
         if isinstance(e, MemoryError | torch.OutOfMemoryError) or "memory" in text:
-            raise OriginalError(
-                f"the original ran out of memory on {folder} (it runs in float64, 8 bytes a "
+            raise ReferenceModelError(
+                f"the reference ran out of memory on {folder} (it runs in float64, 8 bytes a "
                 "weight); verify a smaller checkpoint of the architecture, or its golden file"
             ) from e
-        raise OriginalError(f"the original can't run {folder}: {text or type(e).__name__}") from e
+        raise ReferenceModelError(
+            f"the reference can't run {folder}: {text or type(e).__name__}"
+        ) from e
 
 
 def _sums(checkpoint: Checkpoint) -> dict[str, str]:
@@ -116,25 +124,25 @@ def _sums(checkpoint: Checkpoint) -> dict[str, str]:
     return {f"sha256 of {name}": sha256(checkpoint.folder / name) for name in names}
 
 
-def class_of(source: Source, head: str | None, transformers: Any) -> Any:
-    """The original's class for the backbone or for a head.
+def reference_class(source: Source, head: str | None, transformers: Any) -> Any:
+    """The reference's class for the backbone or for a head.
 
     Raises:
-        OriginalError: this version of transformers has none.
+        ReferenceModelError: this version of transformers has none.
     """
     if head is None:
         return transformers.AutoModel
     name = source.heads[head].architectures[0]
     cls = getattr(transformers, name, None)
     if cls is None:
-        raise OriginalError(f"transformers {transformers.__version__} has no class {name}")
+        raise ReferenceModelError(f"transformers {transformers.__version__} has no class {name}")
     return cls
 
 
 def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: Any) -> Any:
-    """The original's class for what ours is, with the checkpoint's weights, in float32."""
+    """The reference's class for what ours is, with the checkpoint's weights, in float32."""
     folder = checkpoint.folder
-    cls = class_of(checkpoint.source, head, transformers)
+    cls = reference_class(checkpoint.source, head, transformers)
     quiet = logging.getLogger("transformers")
     before, quiet.level = quiet.level, logging.CRITICAL
     try:
@@ -150,14 +158,14 @@ def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: An
         raise
     except Exception as e:  # of whatever library reads the file or checks the config
         text = " ".join(str(e).split()) or type(e).__name__
-        raise OriginalError(
+        raise ReferenceModelError(
             f"transformers {transformers.__version__} can't load {folder}: {text}"
         ) from e
     finally:
         quiet.level = before
     mismatched = [str(row[0]) for row in loaded.get("mismatched_keys", ())]
     if mismatched:
-        raise OriginalError(
+        raise ReferenceModelError(
             f"transformers finds other shapes in {folder} than its config says: "
             f"{', '.join(sorted(mismatched))}"
         )
@@ -165,13 +173,13 @@ def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: An
     return model.eval()
 
 
-def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, original: Any) -> Plan:
-    """The weight map matched with the original's own tensors rather than with the file's."""
+def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, reference: Any) -> Plan:
+    """The weight map matched with the reference's own tensors rather than with the file's."""
     source = checkpoint.source
-    header = {n: TensorInfo("F32", tuple(t.shape)) for n, t in original.state_dict().items()}
+    header = {n: TensorInfo("F32", tuple(t.shape)) for n, t in reference.state_dict().items()}
     ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
     arguments = dict(getattr(model, "backbone", model).arguments)
-    # A head's original may leave out a part that the file, and so ours, has.
+    # A head's reference may leave out a part that the file, and so ours, has.
     present = source.arguments(checkpoint.config, header)
     for part, entries in source.optional_layers.items():
         if arguments.get(part) and not present[part]:
@@ -179,23 +187,23 @@ def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, original
             for entry in entries:
                 for name in getattr(entry, "ours", ()):
                     ours.pop(name)
-    where = f"the original's {type(original).__name__}"
+    where = f"the reference's {type(reference).__name__}"
     plan = match(source, header, ours, arguments, head, checkpoint.tie_word_embeddings, where)
-    missing = sorted(original.inarch_missing & plan.rule_of().keys())
+    missing = sorted(reference.inarch_missing & plan.rule_of().keys())
     if missing:
-        raise OriginalError(
+        raise ReferenceModelError(
             f"transformers found no values for {', '.join(missing)} in {checkpoint.folder} and "
             "made up random ones; there is nothing to compare with"
         )
     return plan
 
 
-def _check_finite(places: list[Place]) -> None:
+def _check_finite(places: list[TapPair]) -> None:
     for place in places:
         if not np.isfinite(place.value).all():
-            layer, _, port = place.key
-            where = f"{layer or 'the model'} ({place.original})"
-            raise OriginalError(
-                f"the original itself gives values that aren't numbers at the {port} of {where}; "
+            layer, _, role = place.tap
+            where = f"{layer or 'the model'} ({place.module})"
+            raise ReferenceModelError(
+                f"the reference itself gives values that aren't numbers at the {role} of {where}; "
                 "look at the checkpoint's weights there"
             )

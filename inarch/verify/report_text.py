@@ -1,4 +1,4 @@
-"""A report as its readers see it: numbers and words, a rung for each layer, the scale."""
+"""A report as its readers see it: numbers and words, a row for each layer, the scale."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def headline(report: Report) -> str:
         total = report.tokenizer.texts if report.tokenizer else 0
         unread = texts_read_differently(report)
         return f"The model is right, but its tokenizer reads {unread} of {total} texts differently"
-    also = ", and reads text as the original does" if report.tokenizer else ""
-    return f"{report.model} computes what the original computes{also}"
+    also = ", and reads text as the reference does" if report.tokenizer else ""
+    return f"{report.model} computes what the reference computes{also}"
 
 
 def texts_read_differently(report: Report) -> int:
@@ -74,11 +74,11 @@ def _escaped(character: str) -> str:
 
 # --- the ladder --------------------------------------------------------------------------------
 
-RIGHT, CARRIED, WRONG = "right", "carried", "wrong"
+RIGHT, INHERITED, WRONG = "right", "inherited", "wrong"
 
 
 @dataclass(frozen=True)
-class Rung:
+class LayerRow:
     """A layer of the model's own graph, with all that was compared within it.
 
     Attributes:
@@ -86,38 +86,38 @@ class Rung:
         measures: its tensors, in order.
         state: `wrong` where it computes something else, `carried` where only what it is given is
             wrong, else `right`.
-        guilty: whether a finding lies within it.
+        has_finding: whether a finding lies within it.
     """
 
     layer: str
     measures: tuple[Measure, ...]
     state: str
-    guilty: bool
+    has_finding: bool
 
     @property
     def worst(self) -> Measure:
-        """The tensor farthest from the original's on the same inputs."""
+        """The tensor farthest from the reference's on the same inputs."""
         return max(self.measures, key=lambda m: math.inf if m.ratio is None else m.ratio)
 
     @property
     def local_ratio(self) -> float | None:
-        """The largest ratio of a tensor when every layer gets the original's own values."""
+        """The largest ratio of a tensor when every layer gets the reference's own values."""
         return max(
             (m.local_ratio for m in self.measures if m.local_ratio is not None), default=None
         )
 
 
-def ladder(report: Report) -> list[Rung]:
-    """One rung per layer of the model's own graph, in the order in which they are computed."""
-    rungs: dict[str, list[Measure]] = {}
+def layer_table(report: Report) -> list[LayerRow]:
+    """One row per layer of the model's own graph, in the order in which they are computed."""
+    rows: dict[str, list[Measure]] = {}
     for measure in report.measures:
-        rungs.setdefault(rung_of(measure.layer), []).append(measure)
-    guilty = {rung_of(f.layer or f.measure.layer) for f in report.findings}
+        rows.setdefault(top_layer(measure.layer), []).append(measure)
+    has_finding = {top_layer(f.layer or f.measure.layer) for f in report.findings}
     result = []
-    for layer, measures in rungs.items():
-        states = {state(m, report) for m in measures} | ({WRONG} if layer in guilty else set())
-        worst = next(s for s in (WRONG, CARRIED, RIGHT) if s in states)
-        result.append(Rung(layer, tuple(measures), worst, layer in guilty))
+    for layer, measures in rows.items():
+        states = {state(m, report) for m in measures} | ({WRONG} if layer in has_finding else set())
+        worst = next(s for s in (WRONG, INHERITED, RIGHT) if s in states)
+        result.append(LayerRow(layer, tuple(measures), worst, layer in has_finding))
     return result
 
 
@@ -126,13 +126,13 @@ def state(measure: Measure, report: Report) -> str:
     itself = measure.ratio is None or (measure.local_ratio or 0.0) > report.threshold
     if itself or any(f.measure == measure for f in report.findings):
         return WRONG
-    return CARRIED if measure.worst > report.threshold else RIGHT
+    return INHERITED if measure.worst > report.threshold else RIGHT
 
 
-def within(measure: Measure, rung: Rung) -> str:
-    """A tensor's name inside its rung, such as `attention/query · linear`."""
-    inner = measure.layer.removeprefix(rung.layer).strip("/")
-    name = f"{inner} · {measure.port}" if inner else measure.port
+def within(measure: Measure, row: LayerRow) -> str:
+    """A tensor's name inside its row, such as `attention/query · linear`."""
+    inner = measure.layer.removeprefix(row.layer).strip("/")
+    name = f"{inner} · {measure.role}" if inner else measure.role
     return f"{name} (call {measure.call})" if measure.call else name
 
 
@@ -149,7 +149,7 @@ def attention_of(finding: Finding | None, measures: Sequence[Measure]) -> Measur
     return next(iter(same_call or around), None)
 
 
-def rung_of(layer: str) -> str:
+def top_layer(layer: str) -> str:
     return layer.split("/", 1)[0]
 
 

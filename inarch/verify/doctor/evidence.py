@@ -11,42 +11,42 @@ import numpy as np
 
 from inarch.models.variables import to_numpy
 from inarch.verify.compare import FLOOR, noise_ratio
-from inarch.verify.reference import Port, Reference, real_tokens
+from inarch.verify.reference import Reference, TappedTensor, real_tokens
 from inarch.verify.report import THRESHOLD, Finding
-from inarch.verify.trace import Key
+from inarch.verify.trace import Tap
 
 
-class Case:
+class Evidence:
     """One finding, with what both sides had there and everything they had it from.
 
     Attributes:
         key: the place; `layer` the layer of ours at it, or None for the model itself.
-        theirs: what the original computes there, in float64.
-        ours: what ours computes from the original's values.
+        theirs: what the reference computes there, in float64.
+        ours: what ours computes from the reference's values.
     """
 
     def __init__(
         self,
         finding: Finding,
         reference: Reference,
-        forced: Mapping[Key, np.ndarray],
+        teacher_forced: Mapping[Tap, np.ndarray],
         layers: Mapping[str, keras.layers.Layer],
     ):
         measure = finding.measure
-        self.key: Key = (measure.layer, measure.call, measure.port)
+        self.tap: Tap = (measure.layer, measure.call, measure.role)
         self.finding = finding
         self.reference = reference
-        self.forced = forced
+        self.teacher_forced = teacher_forced
         self.layers = layers
         self.layer = layers.get(measure.layer)
-        self.ports: dict[Key, Port] = {port.key: port for port in reference.ports}
-        self.port = self.ports[self.key]
-        self.theirs = self.port.value
-        self.ours = forced[self.key].astype("float64")
+        self.tensors: dict[Tap, TappedTensor] = {tensor.tap: tensor for tensor in reference.tensors}
+        self.tensor = self.tensors[self.tap]
+        self.theirs = self.tensor.value
+        self.ours = teacher_forced[self.tap].astype("float64")
 
-    def known(self, port: str, layer: str | None = None) -> np.ndarray | None:
-        """The original's tensor at a port of the layer, or of another one."""
-        found = self.ports.get((self.key[0] if layer is None else layer, self.key[1], port))
+    def known(self, role: str, layer: str | None = None) -> np.ndarray | None:
+        """Return the reference's tensor of a role of the layer, or of another one."""
+        found = self.tensors.get((self.tap[0] if layer is None else layer, self.tap[1], role))
         return found.value if found else None
 
     def rows(self, array: np.ndarray, of: slice = slice(None)) -> np.ndarray:
@@ -61,11 +61,11 @@ class Case:
     @cached_property
     def _tolerance(self) -> float:
         """Largest relative error of what is the same but for rounding."""
-        return THRESHOLD * max(self.port.local_noise / (_rms(self.rows(self.theirs)) or 1), FLOOR)
+        return THRESHOLD * max(self.tensor.local_noise / (_rms(self.rows(self.theirs)) or 1), FLOOR)
 
     def ratio(self, candidate: np.ndarray) -> float:
         """The noise ratio if ours gave `candidate` instead."""
-        return noise_ratio(candidate, self.port, self.port.local_noise, self.reference.inputs)
+        return noise_ratio(candidate, self.tensor, self.tensor.local_noise, self.reference.inputs)
 
     def same(self, candidate: np.ndarray, values: np.ndarray, of: slice = slice(None)) -> bool:
         """Whether two tensors, of these sequences, are the same but for rounding."""
@@ -86,50 +86,50 @@ class Case:
     # --- naming --------------------------------------------------------------------------------
 
     def weights(self, ndim: int, *sizes: int) -> Iterator[tuple[str, np.ndarray]]:
-        """The original's tensors of these axis sizes, in any order."""
+        """The reference's tensors of these axis sizes, in any order."""
         for name, array in self.reference.weights.items():
             if array.ndim == ndim and sorted(array.shape) == sorted(sizes):
                 yield name, array
 
     def holder(self, name: str | None) -> str:
-        """Which layer of ours holds the original's tensor instead, for the end of a sentence."""
+        """Which layer of ours holds the reference's tensor instead, for the end of a sentence."""
         wanted = self.reference.weights.get(name or "")
         if wanted is None:
             return ""
         inner_first = sorted(self.layers.items(), key=lambda item: -item[0].count("/"))
         for path, layer in inner_first:
-            for held in layer.weights if path != self.key[0] else ():
+            for held in layer.weights if path != self.tap[0] else ():
                 value = to_numpy(held).astype("float64")
                 if any(equal(value, turned) for turned in (wanted, wanted.T)):
                     return f", which is in {path}: the two are swapped in the map"
         return ", which is nowhere: one tensor is mapped twice"
 
-    def before(self, ours: bool) -> list[Port]:
-        """The ports that come before the place, in our order or in the original's; last first."""
+    def before(self, ours: bool) -> list[TappedTensor]:
+        """Return the tensors before the tap, in our order or the reference's; last first."""
         if not ours:
-            ports = list(self.reference.ports)
-            return ports[: ports.index(self.port)][::-1]
-        keys = list(self.forced)
-        earlier = keys[: keys.index(self.key)][::-1]
-        return [self.ports[key] for key in earlier if key in self.ports]
+            tensors = list(self.reference.tensors)
+            return tensors[: tensors.index(self.tensor)][::-1]
+        keys = list(self.teacher_forced)
+        earlier = keys[: keys.index(self.tap)][::-1]
+        return [self.tensors[key] for key in earlier if key in self.tensors]
 
     @cached_property
     def tensor_names(self) -> dict[int, str]:
         """What to call each known tensor: what it is to the layer at hand, or where it is made."""
         block = self.finding.layer
         found: dict[int, tuple[tuple[int, int], str]] = {}
-        for port in self.reference.ports:
-            layer, _, name = port.key
+        for tensor in self.reference.tensors:
+            layer, _, name = tensor.tap
             own = bool(block) and (layer, name) == (block, "input")
             rank = (0 if own else 1 if name == "output" else 2, layer.count("/"))
             if layer:
-                last = found.get(id(port.value))
+                last = found.get(id(tensor.value))
                 if last is None or rank < last[0]:
-                    found[id(port.value)] = rank, f"{name} of {layer}"
+                    found[id(tensor.value)] = rank, f"{name} of {layer}"
         return {key: name for key, (_, name) in found.items()}
 
     def name_of(self, values: np.ndarray) -> str | None:
-        """The original's name for a vector, given to a relative error of 1e-3."""
+        """The reference's name for a vector, given to a relative error of 1e-3."""
         for name, array in self.weights(1, *values.shape):
             if np.abs(array - values).max() <= 1e-3 * max(_rms(array), 1e-30):
                 return name
