@@ -307,7 +307,7 @@ def write_original(path: str) -> dict[str, float]:
     from inarch.checkpoints.maps import transfer
     from inarch.checkpoints.maps.plan import match
     from inarch.models.variables import get_value, named_variables
-    from inarch.models.whisper.original import OPENAI_TABLE
+    from inarch.models.whisper.openai import TABLE
 
     backbone = SpeechToText.from_preset(published()).backbone
     dims = ModelDimensions(80, 1500, 384, 6, 4, 51864, 448, 384, 6, 4)
@@ -315,7 +315,7 @@ def write_original(path: str) -> dict[str, float]:
     header = {name: TensorInfo("F32", tuple(value.shape)) for name, value in wanted.items()}
     variables = named_variables(backbone)
     shapes = {name: tuple(v.shape) for name, v in variables.items()}
-    plan = match(OPENAI_TABLE, header, shapes, backbone.arguments, None, True, "openai-whisper")
+    plan = match(TABLE, header, shapes, backbone.arguments, None, True, "openai-whisper")
     value = transfer.exporter(
         plan, header, shapes, lambda n: get_value(backbone, n, variables[n]), {}
     )

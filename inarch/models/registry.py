@@ -18,6 +18,9 @@ from inarch.checkpoints.maps.author_formats import AuthorFormat
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 
+# Of an architecture's folder; the others are of its authors' own formats.
+USUAL_MODULES = frozenset(["backbone", "checkpoint", "decoder", "text"])
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -25,7 +28,7 @@ class Architecture:
 
     Args:
         sources: Hugging Face's formats of it; the first is the one that is written.
-        author_formats: those of the original authors, from `original.py` where there is one.
+        author_formats: the authors' own formats, from modules such as `google.py`.
     """
 
     name: str
@@ -60,10 +63,17 @@ def _load(package: str) -> Architecture:
     rows = tomllib.loads(table.read_text("utf-8")) if table.is_file() else {}
     presets = {name: Preset(name=name, **row) for name, row in rows.items()}
     author_formats: tuple[AuthorFormat, ...] = ()
-    if importlib.util.find_spec(f"{package}.original"):
-        module = importlib.import_module(f"{package}.original")
-        author_formats = tuple(v for v in vars(module).values() if isinstance(v, AuthorFormat))
+    for name in _author_modules(package):
+        module = importlib.import_module(f"{package}.{name}")
+        author_formats += tuple(v for v in vars(module).values() if isinstance(v, AuthorFormat))
     return Architecture(package.rpartition(".")[2], cls, sources, presets, author_formats)
+
+
+def _author_modules(package: str) -> list[str]:
+    """Return the modules of an architecture's folder that its own design doesn't name."""
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    return sorted({m.name for m in pkgutil.iter_modules(folders)} - USUAL_MODULES)
 
 
 def presets() -> dict[str, Preset]:

@@ -4,7 +4,7 @@ Google's BERT has a `vocab.txt`, and nowhere says whether it is for lower-cased 
 `dict.txt` of what another tokenizer gives: GPT-2's byte pairs (`encoder.json`, `vocab.bpe`), or
 SentencePiece's pieces (`sentencepiece.bpe.model`). FNet's SentencePiece model has its own name.
 
-The weights of such folders are told of in `models/*/original.py`. The two halves are apart because
+The weights of such folders: `models/bert/google.py` and its like. The two halves are apart because
 a tokenizer is read with no model at hand, and this room knows of none.
 """
 

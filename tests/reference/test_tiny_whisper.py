@@ -15,7 +15,7 @@ from inarch.checkpoints.formats.weights import TensorInfo  # noqa: E402
 from inarch.checkpoints.maps import transfer  # noqa: E402
 from inarch.checkpoints.maps.plan import match  # noqa: E402
 from inarch.models.variables import get_value, named_variables  # noqa: E402
-from inarch.models.whisper.original import OPENAI_TABLE  # noqa: E402
+from inarch.models.whisper.openai import TABLE  # noqa: E402
 from inarch.tasks import SpeechToText  # noqa: E402
 
 pytestmark = [pytest.mark.reference, pytest.mark.weights, pytest.mark.turns(3)]
@@ -69,7 +69,7 @@ def theirs(ours):
     header = {name: TensorInfo("F32", tuple(value.shape)) for name, value in state.items()}
     variables = named_variables(ours.backbone)
     shapes = {name: tuple(v.shape) for name, v in variables.items()}
-    plan = match(OPENAI_TABLE, header, shapes, sizes, None, True, "openai-whisper")
+    plan = match(TABLE, header, shapes, sizes, None, True, "openai-whisper")
     value = transfer.exporter(
         plan, header, shapes, lambda n: get_value(ours.backbone, n, variables[n]), {}
     )

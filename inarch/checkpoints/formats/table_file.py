@@ -48,8 +48,9 @@ def _entries(data: bytes, name: str) -> dict[bytes, bytes]:
         )
     footer = data[end:-8]
     meta, at = _handle(footer, 0, name)
-    index, at = _handle(footer, at, name)
-    if any(footer[at:]):
+    index, _ = _handle(footer, at, name)
+    # A number could also be written longer than it need be, which TensorFlow doesn't.
+    if footer != b"".join(map(_varint, (*meta, *index))).ljust(len(footer), b"\0"):
         raise CheckpointError(f"{name} is damaged in its last {FOOTER} bytes; fetch it again")
     places = [_handle(value, 0, name)[0] for _, value in _block(data, *index, name)]
     _block(data, *meta, name)
@@ -68,6 +69,12 @@ def _handle(data: bytes, at: int, name: str) -> tuple[tuple[int, int], int]:
     begin, at = protobuf.varint(data, at, name, KIND)
     size, at = protobuf.varint(data, at, name, KIND)
     return (begin, size), at
+
+
+def _varint(number: int) -> bytes:
+    """Return a number in groups of seven bits, in as few bytes as it takes."""
+    groups = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
 
 
 def _check_tiling(places: list[tuple[int, int]], end: int, name: str) -> None:

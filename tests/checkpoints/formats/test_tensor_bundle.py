@@ -52,6 +52,14 @@ def test_a_flipped_bit_anywhere_in_the_index_is_noticed(tmp_path_factory, data):
     refused(files(tmp_path_factory.mktemp("broken"), index=bytes(broken)), "index")
 
 
+def test_a_flipped_bit_anywhere_in_the_footer_is_noticed(tmp_path):
+    for place in range(len(INDEX) - 48, len(INDEX)):
+        for bit in (0, 7):  # 7 makes a number longer, and may leave its value
+            broken = bytearray(INDEX)
+            broken[place] ^= 1 << bit
+            refused(files(tmp_path, index=bytes(broken)), "index")
+
+
 @given(st.integers(0, len(INDEX) - 1))
 def test_an_index_cut_anywhere_is_refused(tmp_path_factory, cut):
     refused(files(tmp_path_factory.mktemp("cut"), index=INDEX[:cut]), r"model\.ckpt\.index")
