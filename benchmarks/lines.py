@@ -12,7 +12,7 @@ WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDe
 def written_lines(folder: Path) -> int:
     """How many lines of graph and table were written by hand; comments count.
 
-    A table of the authors' own format, which few have, is a module of their name, and isn't counted.
+    A table of the authors' own format, which few have, is a module of its own, and isn't counted.
     """
     files = sorted(path for path in folder.rglob("*.py") if path.name in COUNTED)
     return sum(_of_file(path.read_text("utf-8")) for path in files)
