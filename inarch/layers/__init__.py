@@ -12,12 +12,14 @@ from inarch.layers.embedding import (
     SinePositionEncoding,
     TokenAndPositionEmbedding,
 )
-from inarch.layers.feed_forward import FeedForward
+from inarch.layers.feed_forward import FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.head import MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.mask import self_attention_mask, sequence_positions
+from inarch.layers.relative_bias import RelativePositionBias
 from inarch.layers.relative_position import RelativeEmbedding
+from inarch.layers.rotary import RotaryEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
@@ -28,10 +30,13 @@ __all__ = [
     "FNetEncoder",
     "FeedForward",
     "FourierMixing",
+    "GatedFeedForward",
     "MaskedLMHead",
     "MultiHeadAttention",
     "PositionEmbedding",
     "RelativeEmbedding",
+    "RelativePositionBias",
+    "RotaryEmbedding",
     "SinePositionEncoding",
     "SinePositions",
     "SymmetricConv1D",

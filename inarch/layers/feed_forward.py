@@ -45,14 +45,17 @@ class FeedForward(Layer):
         self.supports_masking = True
 
     def build(self, inputs_shape: Any) -> None:
-        self.up = self._dense("up", self.intermediate_dim, self.activation)
+        self._build_up(inputs_shape)
         self.down = self._dense("down", inputs_shape[-1])
-        self.up.build(inputs_shape)
         self.down.build((*inputs_shape[:-1], self.intermediate_dim))
-        self.up_dropout = keras.layers.Dropout(
-            self.activation_dropout, dtype=self.dtype_policy, name="up_dropout"
+        self.activation_dropout_layer = keras.layers.Dropout(
+            self.activation_dropout, dtype=self.dtype_policy, name="activation_dropout"
         )
         self.built = True
+
+    def _build_up(self, inputs_shape: Any) -> None:
+        self.up = self._dense("up", self.intermediate_dim, self.activation)
+        self.up.build(inputs_shape)
 
     def _dense(self, name: str, units: int, activation: Any = None) -> keras.layers.Dense:
         return keras.layers.Dense(
@@ -66,4 +69,29 @@ class FeedForward(Layer):
         )
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return self.down(self.up_dropout(self.up(inputs), training=training))
+        x = self._intermediate(inputs)
+        return self.down(self.activation_dropout_layer(x, training=training))
+
+    def _intermediate(self, inputs: Any) -> Any:
+        return self.up(inputs)
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class GatedFeedForward(FeedForward):
+    """Feed-forward network with a gate: `down(activation(gate(x)) * up(x))`.
+
+    Source: Shazeer, 2020, arXiv:2002.05202. With `"gelu"` it is GEGLU. A third
+    `keras.layers.Dense` is named `gate`. Arguments, inputs and outputs are those of `FeedForward`;
+    a `Block` has no dropout on what it adds.
+    """
+
+    residual_dropout = False
+
+    def _build_up(self, inputs_shape: Any) -> None:
+        self.gate = self._dense("gate", self.intermediate_dim, self.activation)
+        self.up = self._dense("up", self.intermediate_dim)
+        self.gate.build(inputs_shape)
+        self.up.build(inputs_shape)
+
+    def _intermediate(self, inputs: Any) -> Any:
+        return self.gate(inputs) * self.up(inputs)

@@ -73,8 +73,8 @@ def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions:
     """
     half = bucket_size // 2
     far = np.maximum(np.abs(distances), max(half, 1)).astype("float32") / np.float32(half)
-    widest = _log(np.float32((max_relative_positions - 1) / half))
-    logarithmic = np.ceil(_log(far) / widest * np.float32(half - 1)) + half
+    widest = float32_log(np.float32((max_relative_positions - 1) / half))
+    logarithmic = np.ceil(float32_log(far) / widest * np.float32(half - 1)) + half
     return np.where(
         np.abs(distances) <= half, distances, logarithmic.astype("int64") * np.sign(distances)
     )
@@ -128,7 +128,7 @@ def table_span(bucket_size: int, max_relative_positions: int) -> int:
     return bucket_size if bucket_size > 0 else max_relative_positions
 
 
-def _log(values: np.ndarray | np.float32) -> np.ndarray:
+def float32_log(values: np.ndarray | np.float32) -> np.ndarray:
     """Return the float32 nearest to the logarithm; NumPy's float32 one isn't everywhere."""
     return np.log(values.astype("float64")).astype("float32")
 

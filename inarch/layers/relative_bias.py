@@ -1,0 +1,96 @@
+"""Relative position bias: a trained number for each head and each bucket of distances."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.layers.initializer import fresh_initializer
+from inarch.layers.layer import Layer
+from inarch.layers.mask import position_range
+from inarch.layers.relative_position import float32_log
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class RelativePositionBias(Layer):
+    """Bias on attention scores by the bucket of the distance of query and key.
+
+    Half of the buckets are for keys after the query; half of each half are of one distance, the
+    rest grow logarithmically up to `max_distance`, from where on all distances share the last one.
+    The result is the `attention_bias` of attention layers, and may serve all layers of a model.
+
+    Source: Raffel et al., 2020, arXiv:1910.10683, section 2.1; google-research/
+    text-to-text-transfer-transformer; mesh_tensorflow/transformer/transformer_layers.py.
+
+    Args:
+        num_heads: number of attention heads.
+        num_buckets: rows of the table.
+        max_distance: distance in tokens that the logarithmic buckets end at.
+        initializer: of the table.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`, read for its length alone.
+
+    Returns:
+        float `[1, num_heads, length, length]`: heads, queries, keys.
+
+    Raises:
+        InputError: `num_buckets` is no multiple of 4, or `max_distance` is within the buckets of
+            one distance.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        num_buckets: int = 32,
+        max_distance: int = 128,
+        initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ):
+        if num_buckets < 4 or num_buckets % 4:
+            raise InputError(f"num_buckets={num_buckets}. Pass a positive multiple of 4.")
+        if max_distance <= num_buckets // 4:
+            raise InputError(
+                f"max_distance={max_distance} is within the {num_buckets // 4} buckets of one "
+                f"distance that num_buckets={num_buckets} has. Pass more."
+            )
+
+    def build(self, inputs_shape: Any) -> None:
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=(self.num_buckets, self.num_heads),
+            initializer=fresh_initializer(self.initializer),
+        )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        farthest = self.max_distance
+        rows = self.buckets(np.arange(-farthest, farthest + 1))
+        by_distance = ops.take(ops.transpose(self.embeddings), rows, axis=1)
+        index = position_range(ops.shape(inputs)[1])
+        distances = ops.expand_dims(index, 0) - ops.expand_dims(index, 1)
+        places = ops.clip(distances, -farthest, farthest) + farthest
+        bias = ops.expand_dims(ops.take(by_distance, places, axis=1), 0)
+        return ops.cast(bias, self.compute_dtype)
+
+    def buckets(self, distances: np.ndarray) -> np.ndarray:
+        """Return the table row of each distance, the position of a key minus that of a query.
+
+        Logarithms are taken in float32 and rounded down, as in the published code.
+        """
+        of_each_sign = self.num_buckets // 2
+        exact = of_each_sign // 2
+        size = np.abs(distances)
+        ratio = np.maximum(size, exact).astype("float32") / np.float32(exact)
+        scale = np.float32(np.log(self.max_distance / exact))
+        far = float32_log(ratio) / scale * np.float32(of_each_sign - exact)
+        far = np.minimum(exact + far.astype("int64"), of_each_sign - 1)
+        return np.where(size < exact, size, far) + np.where(distances > 0, of_each_sign, 0)
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return 1, self.num_heads, inputs_shape[1], inputs_shape[1]

@@ -1,0 +1,96 @@
+"""Rotary position embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.layers.layer import Layer
+from inarch.layers.mask import position_range
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class RotaryEmbedding(Layer):
+    """Rotary position embedding (Su et al., 2021, arXiv:2104.09864).
+
+    Feature `i` of the first half and feature `i` of the second half are rotated together by
+    `position / scaling_factor * max_wavelength ** (-2 * i / dim)` radians. Angles are computed in
+    float32 at least.
+
+    Args:
+        max_wavelength: base of the wavelengths over 2 pi (`rope_theta` in published configs).
+        scaling_factor: divisor of all positions (linear scaling).
+        sequence_axis: axis of the tokens.
+        feature_axis: axis of the features that are rotated; its size must be even.
+
+    Call arguments:
+        inputs: float, for example `[batch, length, heads, dim]` or `[batch, length, dim]`.
+        start_index: position of the first token, for decoding with a cache.
+        positions: int `[length]` or `[batch, length]`, used in place of `start_index`.
+
+    Returns:
+        float of the shape of `inputs`.
+
+    Raises:
+        InputError: `max_wavelength` or `scaling_factor` isn't positive, the size of
+            `feature_axis` is odd, or the two axes are the same or don't exist.
+    """
+
+    def __init__(
+        self,
+        max_wavelength: float = 10000,
+        scaling_factor: float = 1.0,
+        sequence_axis: int = 1,
+        feature_axis: int = -1,
+        **kwargs: Any,
+    ):
+        self.supports_masking = True
+        for argument in ("max_wavelength", "scaling_factor"):
+            if not getattr(self, argument) > 0:
+                value = getattr(self, argument)
+                raise InputError(f"{argument}={value!r}. Pass a positive number.")
+        self.built = True
+
+    def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
+        sequence, feature = self._axes(len(inputs.shape))
+        if inputs.shape[feature] % 2:
+            raise InputError(
+                f"feature_axis={self.feature_axis} has an odd size: {inputs.shape[feature]}. "
+                "Features are rotated in pairs; pass an even number of them."
+            )
+        x = ops.moveaxis(inputs, (sequence, feature), (1, -1))
+        if positions is None:
+            positions = position_range(ops.shape(x)[1], start_index)
+        angles = self.angles(positions, x.shape[-1])
+        while len(angles.shape) < len(x.shape):
+            angles = ops.expand_dims(angles, 2)
+        first, second = ops.split(ops.cast(x, angles.dtype), 2, axis=-1)
+        cos, sin = ops.cos(angles), ops.sin(angles)
+        rotated = ops.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
+        return ops.moveaxis(ops.cast(rotated, inputs.dtype), (1, -1), (sequence, feature))
+
+    def angles(self, positions: Any, dim: int) -> Any:
+        """Return the angles in radians, float `[1 or batch, length, dim / 2]`."""
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        if len(positions.shape) == 1:
+            positions = ops.expand_dims(positions, 0)
+        exponents = np.arange(0, dim, 2) / dim
+        # As published code stores them, also where a model computes in float64.
+        frequencies = (1 / self.max_wavelength**exponents).astype("float32")
+        frequencies = ops.convert_to_tensor(frequencies / np.float32(self.scaling_factor), dtype)
+        return ops.expand_dims(ops.cast(positions, dtype), -1) * frequencies
+
+    def _axes(self, rank: int) -> tuple[int, int]:
+        axes = (self.sequence_axis % rank, self.feature_axis % rank)
+        are_valid = all(-rank <= axis < rank for axis in (self.sequence_axis, self.feature_axis))
+        if not are_valid or axes[0] == axes[1] or 0 in axes:
+            raise InputError(
+                f"sequence_axis={self.sequence_axis} and feature_axis={self.feature_axis} must be "
+                f"two different axes of inputs of rank {rank}, and not the batch axis 0."
+            )
+        return axes
