@@ -11,8 +11,8 @@ from inarch.errors import InputError
 from inarch.layers.cache import cache_length, is_pair, make_cache, read_cache, update_cache
 from inarch.layers.dot_product_attention import MASKED_LOGIT, attend_to_cache, dot_product_attention
 from inarch.layers.initializer import fresh_initializer
-from inarch.layers.layer import Layer
-from inarch.layers.mask import combine_masks, self_attention_mask
+from inarch.layers.layer import Layer, copy_layer
+from inarch.layers.mask import combine_masks, position_range, self_attention_mask
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -33,6 +33,13 @@ class MultiHeadAttention(Layer):
         query_bias, key_bias, value_bias, output_bias: overrides of `use_bias` for one projection.
         kernel_initializer: of the kernels.
         bias_initializer: of the biases.
+        num_key_value_heads: number of heads of keys and values, each of which serves
+            `num_heads / num_key_value_heads` heads of queries (Ainslie et al., 2023,
+            arXiv:2305.13245); `None` is `num_heads`.
+        window: largest distance in tokens of a query and the keys that it attends to, on either
+            side; `None` for no limit.
+        position: layer that is applied to queries and keys, such as `RotaryEmbedding`, called
+            with `start_index` or `positions`; `None` for none.
 
     Call arguments:
         query: float `[batch, T, dim]`.
@@ -47,15 +54,21 @@ class MultiHeadAttention(Layer):
         cache_update_index: where in the cache the keys and values of this call go; `None` uses
             the cache as it is, and ignores `key` and `value`.
         return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.
+        attention_bias: float, added to the scaled scores; `[1 or batch, 1 or num_heads, T, S]`.
+        positions: int `[T]` or `[batch, T]`, positions of the queries and new keys for `position`;
+            by default counted from `cache_update_index`, or from 0.
 
     Returns:
         `output` `[batch, T, dim]`, or `(output, scores)`, `(output, cache)` or
         `(output, scores, cache)`.
 
     Raises:
-        InputError: `num_heads` doesn't divide the query's width and `key_dim` isn't given; or
-            `cache` and `cache_update_index` don't fit together.
+        InputError: `num_heads` doesn't divide the query's width and `key_dim` isn't given;
+            `num_key_value_heads` doesn't divide `num_heads`; a size isn't positive; or `cache` and
+            `cache_update_index` don't fit together.
     """
+
+    templates = ("position",)
 
     def __init__(
         self,
@@ -70,11 +83,22 @@ class MultiHeadAttention(Layer):
         output_bias: bool | None = None,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        *,
+        num_key_value_heads: int | None = None,
+        window: int | None = None,
+        position: Any = None,
         **kwargs: Any,
     ):
-        for argument, size in {"num_heads": num_heads, "key_dim": key_dim}.items():
+        for argument in ("num_heads", "key_dim", "num_key_value_heads", "window"):
+            size = getattr(self, argument)
             if size is not None and size < 1:
                 raise InputError(f"{argument}={size}. Pass a positive int.")
+        self._key_value_heads = num_key_value_heads or num_heads
+        if num_heads % self._key_value_heads:
+            raise InputError(
+                f"num_key_value_heads={num_key_value_heads} doesn't divide num_heads={num_heads}. "
+                "Each head of keys and values serves the same number of heads of queries."
+            )
         self.supports_masking = True
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
@@ -90,9 +114,10 @@ class MultiHeadAttention(Layer):
         self._fusible = key_dim == value_dim
         self._scale = 1 / sqrt(key_dim)
 
+        heads = self._key_value_heads
         self.query_dense = self._dense("query", self.num_heads * key_dim, self.query_bias)
-        self.key_dense = self._dense("key", self.num_heads * key_dim, self.key_bias)
-        self.value_dense = self._dense("value", self.num_heads * value_dim, self.value_bias)
+        self.key_dense = self._dense("key", heads * key_dim, self.key_bias)
+        self.value_dense = self._dense("value", heads * value_dim, self.value_bias)
         self.output_dense = self._dense("output", width, self.output_bias)
         self.query_dense.build(query_shape)
         self.key_dense.build(key_shape or value_shape)
@@ -101,6 +126,9 @@ class MultiHeadAttention(Layer):
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
+        self.position_layer = None
+        if self.position is not None:
+            self.position_layer = copy_layer(self.position, "position", self.dtype_policy)
         self.built = True
 
     def call(
@@ -113,25 +141,32 @@ class MultiHeadAttention(Layer):
         cache_update_index: Any = None,
         return_attention_scores: bool = False,
         training: bool | None = None,
+        attention_bias: Any = None,
+        positions: Any = None,
     ) -> Any:
-        queries = self._split_heads(self.query_dense(query))
+        start = 0 if cache_update_index is None else cache_update_index
+        queries = self._rotate(self._split_heads(self.query_dense(query)), start, positions)
         keys, values, cache = self._keys_and_values(
-            value if key is None else key, value, cache, cache_update_index
+            value if key is None else key, value, cache, cache_update_index, positions
         )
         queries = _merge_rows_of_shared_keys(queries, keys)
-        mask = combine_masks(attention_mask)
+        mask = combine_masks(attention_mask, self._window_mask(queries, keys, start))
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
 
         scores = None
         if return_attention_scores or (training and self.dropout) or not self._fusible:
-            scores = self._scores(queries, keys, mask)
+            keys, values = self._repeat_heads(keys), self._repeat_heads(values)
+            scores = self._scores(queries, keys, mask, attention_bias)
             dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
         elif is_pair(cache):
-            attended = attend_to_cache(queries, cache, mask, self._scale)
+            attended = attend_to_cache(queries, cache, mask, self._scale, attention_bias)
         else:
-            attended = dot_product_attention(queries, keys, values, mask, self._scale)
+            keys, values = self._repeat_heads(keys), self._repeat_heads(values)
+            attended = dot_product_attention(
+                queries, keys, values, mask, self._scale, attention_bias
+            )
         shape = (*ops.shape(query)[:2], self.num_heads * values.shape[-1])
         output = self.output_dense(ops.reshape(attended, shape))
 
@@ -152,6 +187,7 @@ class MultiHeadAttention(Layer):
         if "mask" not in context:
             mask = self_attention_mask(context.get("padding_mask"), context.get("attention_mask"))
         scores = context.get("return_attention_scores", False)
+        positions = None if self.position is None else context.get("positions")
         outputs = self(
             x,
             x if source is None else source,
@@ -160,6 +196,8 @@ class MultiHeadAttention(Layer):
             cache_update_index=context.get("cache_index"),
             return_attention_scores=scores,
             training=training,
+            attention_bias=context.get("attention_bias"),
+            positions=positions,
         )
         names = ["scores"] * scores + ["cache"] * (cache is not None)
         if not names:
@@ -169,7 +207,7 @@ class MultiHeadAttention(Layer):
 
     def make_cache(self, value: Any, key: Any = None) -> Any:
         """Return the projected keys and values as a cache."""
-        keys, values, _ = self._keys_and_values(value if key is None else key, value, None, None)
+        keys, values, _ = self._keys_and_values(value if key is None else key, value)
         return make_cache(keys, values)
 
     def _dense(self, name: str, units: int, use_bias: bool | None) -> keras.layers.Dense:
@@ -184,32 +222,60 @@ class MultiHeadAttention(Layer):
 
     def _split_heads(self, x: Any) -> Any:
         """Reshape `[batch, T, heads * d]` to `[batch, T, heads, d]`."""
-        return ops.reshape(x, (*ops.shape(x)[:2], self.num_heads, x.shape[-1] // self.num_heads))
+        return self._split(x, self.num_heads)
 
-    def _scores(self, queries: Any, keys: Any, mask: Any) -> Any:
+    def _split(self, x: Any, heads: int) -> Any:
+        return ops.reshape(x, (*ops.shape(x)[:2], heads, x.shape[-1] // heads))
+
+    def _rotate(self, x: Any, start: Any, positions: Any) -> Any:
+        if self.position_layer is None:
+            return x
+        return self.position_layer(x, start_index=start, positions=positions)
+
+    def _repeat_heads(self, x: Any) -> Any:
+        """Return keys or values with one head for each head of queries."""
+        repeats = self.num_heads // self._key_value_heads
+        return x if repeats == 1 else ops.repeat(x, repeats, axis=2)
+
+    def _window_mask(self, queries: Any, keys: Any, start: Any) -> Any:
+        """Return bool `[T, S]`, true within the window; `None` if no distance exceeds it."""
+        length = keys.shape[1]
+        if self.window is None or (isinstance(length, int) and length <= self.window + 1):
+            return None
+        indices = ops.expand_dims(position_range(ops.shape(queries)[1], start), 1)
+        distances = ops.abs(indices - position_range(ops.shape(keys)[1]))
+        return ops.less_equal(distances, self.window)
+
+    def _scores(self, queries: Any, keys: Any, mask: Any, bias: Any) -> Any:
         """Return attention probabilities `[batch, heads, T, S]`, in float32 at least."""
         logits = ops.einsum("bthd,bshd->bhts", queries, keys)
         logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * self._scale
+        if bias is not None:
+            logits = logits + ops.cast(bias, logits.dtype)
         if mask is not None:
             logits = ops.where(mask, logits, MASKED_LOGIT)
         return ops.softmax(logits, axis=-1)
 
-    def _keys_and_values(self, key: Any, value: Any, cache: Any, index: Any) -> tuple:
+    def _keys_and_values(
+        self, key: Any, value: Any, cache: Any = None, index: Any = None, positions: Any = None
+    ) -> tuple:
         """Return projected keys and values `[batch, S, heads, d]`, and the updated cache."""
+        heads = self._key_value_heads
         if cache is None and index is not None:
             raise InputError(
                 f"cache_update_index={index} without a cache. Pass cache, zeros of shape "
                 "[batch, 2, length, num_heads, key_dim] to begin with, or leave the index out."
             )
         if cache is not None and index is None:
-            return *read_cache(cache, self.num_heads), cache
-        keys = self._split_heads(self.key_dense(key))
-        values = self._split_heads(self.value_dense(value))
+            return *read_cache(cache, heads), cache
+        start = 0 if index is None else index
+        keys = self._rotate(self._split(self.key_dense(key), heads), start, positions)
+        values = self._split(self.value_dense(value), heads)
         if cache is None:
             return keys, values, None
         _check_room(cache_length(cache), keys.shape[1], index)
         cache = update_cache(cache, keys, values, index)
-        return *read_cache(cache, self.num_heads), cache
+        return *read_cache(cache, heads), cache
 
     def _scores_shape(self, arguments: Mapping[str, Any]) -> Any:
         (batch, length, _), cache = arguments["query"].shape, arguments.get("cache")

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.layer import Layer
+from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import padding_mask_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -20,46 +20,50 @@ ORDERS = ("post", "pre")
 class Block(Layer):
     """Transformer block: sublayers in sequence, each with a residual connection and a norm.
 
-    A residual is `norm(x + dropout(part(x)))` in the order `"post"` (Vaswani et al., 2017,
-    arXiv:1706.03762) and `x + dropout(part(norm(x)))` in the order `"pre"` (Xiong et al., 2020,
-    arXiv:2002.04745).
+    A residual is `norm(x + dropout(sublayer(x)))` in the order `"post"` (Vaswani et al., 2017,
+    arXiv:1706.03762) and `x + dropout(sublayer(norm(x)))` in the order `"pre"` (Xiong et al.,
+    2020, arXiv:2002.04745).
 
-    Parts are given as layers that aren't built. One that serves several blocks is copied from its
-    config for each, with initial values of its own, so that all blocks of a model may share the
-    arguments of one. In a block they are named `attention`, `cross_attention` and `feed_forward`,
-    and their norms `attention_norm` and so on.
+    Sublayers are given as layers that aren't built. One that serves several blocks is copied from
+    its config for each, with initial values of its own, so that all blocks of a model may share
+    the arguments of one. In a block they are named `attention`, `cross_attention` and
+    `feed_forward`, and their norms `attention_norm` and so on.
 
-    A part that mixes tokens has `build_mixing(shape, context shapes)` and
-    `mix(x, context, training)`, which returns its output and a dict of what else it is asked for;
-    it reads in the context what it needs. With `gives_float32` its norm takes what it gives as it
-    is; without `residual_dropout` there is no dropout on it.
+    A sublayer that mixes tokens has `build_mixing(shape, context shapes)` and
+    `mix(x, context, training)`, which returns its output and a dict of caches and scores that were
+    asked for; it reads from the context what it needs. The norm of a sublayer with `gives_float32`
+    takes its output uncast; a sublayer without `residual_dropout` has no dropout on its output.
 
     Args:
-        attention: the part that mixes the tokens of a sequence.
-        feed_forward: the part that computes each token by itself: a layer of one tensor.
+        attention: the sublayer that mixes the tokens of a sequence.
+        feed_forward: the sublayer that computes each token by itself: a layer of one tensor.
         norm: a normalization layer; every residual gets a copy.
-        cross_attention: the part that reads another sequence, or `None`.
+        cross_attention: the sublayer that reads another sequence, or `None`.
         order: `"post"` or `"pre"`.
-        dropout: rate of dropout on what each part adds.
+        dropout: probability of dropout on the output of each sublayer.
+        first_norm: the norm of `attention`, where it is another than `norm`;
+            `keras.layers.Identity()` for none.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
         context: dict of tensors, passed by its name, or `None` for an empty one. Attention reads
             `padding_mask`, int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
             tokens, 2, 3, ... for further packed sequences; `attention_mask`, true where a token may
-            see another; or in place of both `mask`, true where a query sees a key; `cache` and
-            `cache_index` (see `MultiHeadAttention`); `relative_embeddings` (see
-            `DisentangledSelfAttention`). The context of cross-attention is the entry `cross`: the
-            other sequence as `source`, or a full `cache`, and `mask`.
-        return_attention_scores: whether the scores of `attention` are asked for.
+            attend to another; or in place of both `mask`, true where a query attends to a key;
+            `cache`, `cache_index`, `attention_bias` and `positions` (see `MultiHeadAttention`);
+            `relative_embeddings` (see `DisentangledSelfAttention`). The context of cross-attention
+            is the entry `cross`: the other sequence as `source`, or a full `cache`, and `mask`.
+        return_attention_scores: whether to return the scores of `attention`.
 
     Returns:
         float `[batch, length, dim]`; where caches or scores are asked for, a tuple of it and a dict
-        from the names of parts to dicts of their `cache` and `scores`.
+        from the names of sublayers to dicts of their `cache` and `scores`.
 
     Raises:
         InputError: `order` is unknown.
     """
+
+    templates = ("norm", "first_norm")
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Block(Layer):
         cross_attention: Any = None,
         order: str = "post",
         dropout: float = 0.0,
+        first_norm: Any = None,
         **kwargs: Any,
     ):
         self.supports_masking = True
@@ -76,21 +81,16 @@ class Block(Layer):
             raise InputError(f"order={order!r} is unknown. Pass {' or '.join(map(repr, ORDERS))}.")
 
     def set_argument(self, name: str, value: Any) -> None:
-        if name == "norm" and value is not None:
-            # Not a part itself: past Keras, which would save it as a layer that was never built.
-            object.__setattr__(self, name, value)
-        else:
-            is_part = isinstance(value, keras.layers.Layer)
-            super().set_argument(name, self._part(name, value) if is_part else value)
+        is_sublayer = isinstance(value, keras.layers.Layer) and name not in self.templates
+        super().set_argument(name, self._sublayer(name, value) if is_sublayer else value)
 
-    def _part(self, name: str, layer: keras.layers.Layer, **options: Any) -> Any:
+    def _sublayer(self, name: str, layer: keras.layers.Layer, **options: Any) -> Any:
         """Return the layer if it is unused and has this name already, else a copy that has it."""
         is_free = not layer.built and not getattr(layer, "in_block", True)
         if layer.name == name and is_free and not options:
             layer.in_block = True
             return layer
-        config = layer.get_config() | {"name": name, "dtype": self.dtype_policy}
-        made = type(layer).from_config(config | options)
+        made = copy_layer(layer, name, self.dtype_policy, **options)
         if isinstance(made, Layer):
             made.in_block = True
         return made
@@ -107,14 +107,15 @@ class Block(Layer):
         self.built = True
 
     def _build_residual(self, name: str, shape: Any) -> None:
-        part = getattr(self, name)
-        # What a part gives in float32 may be too large for 16 bits, and comes to the norm as it is.
-        options = {"autocast": False} if getattr(part, "gives_float32", False) else {}
-        norm = self._part(f"{name}_norm", self.norm, **options)
+        sublayer = getattr(self, name)
+        # Outputs in float32 may be too large for 16 bits, so the norm takes them uncast.
+        options = {"autocast": False} if getattr(sublayer, "gives_float32", False) else {}
+        is_first = name == "attention" and self.first_norm is not None
+        norm = self._sublayer(f"{name}_norm", self.first_norm if is_first else self.norm, **options)
         norm.build(shape)
         setattr(self, f"{name}_norm", norm)
         drop = None
-        if getattr(part, "residual_dropout", True):
+        if getattr(sublayer, "residual_dropout", True):
             drop = keras.layers.Dropout(
                 self.dropout, dtype=self.dtype_policy, name=f"{name}_dropout"
             )
@@ -145,16 +146,16 @@ class Block(Layer):
             return keras.Operation.compute_output_spec(self, *args, **kwargs)
         return super().compute_output_spec(*args, **kwargs)
 
-    def _mixed(self, part: str, x: Any, context: Mapping[str, Any], training: Any) -> Any:
-        y, found = getattr(self, part).mix(self._before(part, x), context, training)
-        return self._after(part, x, y, training), found
+    def _mixed(self, name: str, x: Any, context: Mapping[str, Any], training: Any) -> Any:
+        y, found = getattr(self, name).mix(self._before(name, x), context, training)
+        return self._after(name, x, y, training), found
 
-    def _before(self, part: str, x: Any) -> Any:
-        return getattr(self, f"{part}_norm")(x) if self.order == "pre" else x
+    def _before(self, name: str, x: Any) -> Any:
+        return getattr(self, f"{name}_norm")(x) if self.order == "pre" else x
 
-    def _after(self, part: str, x: Any, y: Any, training: Any) -> Any:
-        drop = getattr(self, f"{part}_drop")
+    def _after(self, name: str, x: Any, y: Any, training: Any) -> Any:
+        drop = getattr(self, f"{name}_drop")
         y = y if drop is None else drop(y, training=training)
-        # Not `+`: a part may give another dtype, which TensorFlow wouldn't add.
+        # Not `+`: a sublayer may return another dtype, which TensorFlow wouldn't add.
         x = ops.add(x, y)
-        return x if self.order == "pre" else getattr(self, f"{part}_norm")(x)
+        return x if self.order == "pre" else getattr(self, f"{name}_norm")(x)

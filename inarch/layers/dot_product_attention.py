@@ -19,7 +19,9 @@ MANY_PAIRS = 256 * 256
 FEW_QUERIES = 8
 
 
-def dot_product_attention(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
+def dot_product_attention(
+    queries: Any, keys: Any, values: Any, mask: Any, scale: float, bias: Any = None
+) -> Any:
     """Return scaled dot-product attention; on a CPU with the kernel that suits the shape.
 
     Args:
@@ -27,39 +29,43 @@ def dot_product_attention(queries: Any, keys: Any, values: Any, mask: Any, scale
         keys, values: float `[batch, S, heads, d]`.
         mask: bool, broadcast to `[batch, heads, T, S]`, or None.
         scale: factor on the products.
+        bias: float, broadcast to `[batch, heads, T, S]`, added to the scaled products; or None.
 
     Returns:
         float `[batch, T, heads, d]`.
     """
     backend = keras.backend.backend()
     if backend == "torch":
-        return _torch(queries, keys, values, mask, scale)
+        return _torch(queries, keys, values, mask, scale, bias)
     if backend == "jax" and runs_on_cpu():
-        return _jax_on_cpu(queries, keys, values, mask, scale)
-    return ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
+        return _jax_on_cpu(queries, keys, values, mask, scale, bias)
+    return ops.dot_product_attention(queries, keys, values, bias=bias, mask=mask, scale=scale)
 
 
-def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float) -> Any:
+def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float, bias: Any = None) -> Any:
     """Return scaled dot-product attention over a cache, without a transpose of it.
 
     Args:
         queries: float `[batch, T, heads, d]`.
-        cache: keys and values, float `[batch * heads, d, S]` each, as in `inarch.layers.cache`.
+        cache: keys and values, float `[batch * key/value heads, d, S]` each, as in
+            `inarch.layers.cache`; each of their heads serves the same number of neighboring heads.
         mask: bool, broadcast to `[batch, heads, T, S]`, or None.
         scale: factor on the products.
+        bias: float, broadcast to `[batch, heads, T, S]`, added to the scaled products; or None.
 
     Returns:
         float `[batch, T, heads, d]`.
     """
     keys, values = cache
     batch, length, heads, width = queries.shape
-    rows = ops.reshape(ops.transpose(queries, (0, 2, 1, 3)), (batch * heads, length, width))
+    # The queries of all heads that share keys lie one after another.
+    rows = ops.reshape(ops.transpose(queries, (0, 2, 1, 3)), (keys.shape[0], -1, width))
     logits = _exact_product(rows, keys) * scale
-    if mask is not None:
-        shape = (batch, heads, length, keys.shape[-1])
-        logits = ops.reshape(
-            ops.where(mask, ops.reshape(logits, shape), MASKED_LOGIT), logits.shape
-        )
+    if mask is not None or bias is not None:
+        by_head = ops.reshape(logits, (batch, heads, length, keys.shape[-1]))
+        by_head = by_head if bias is None else by_head + ops.cast(bias, by_head.dtype)
+        by_head = by_head if mask is None else ops.where(mask, by_head, MASKED_LOGIT)
+        logits = ops.reshape(by_head, logits.shape)
     weights = ops.cast(ops.softmax(logits, axis=-1), values.dtype)
     attended = _exact_product(weights, ops.swapaxes(values, 1, 2))
     attended = ops.reshape(ops.cast(attended, queries.dtype), (batch, heads, length, width))
@@ -79,15 +85,17 @@ def _exact_product(a: Any, b: Any) -> Any:
     return ops.cast(ops.matmul(a, b), exact)
 
 
-def _jax_on_cpu(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
+def _jax_on_cpu(queries: Any, keys: Any, values: Any, mask: Any, scale: float, bias: Any) -> Any:
     dtype = keras.backend.standardize_dtype(queries.dtype)
     if dtype == "float16":
         # XLA compiles no product of float16 on a CPU that is summed in float32, as jax asks for.
         queries, keys, values = (ops.cast(x, "float32") for x in (queries, keys, values))
     if _many_pairs(queries, keys):
-        attended = _head_by_head(queries, keys, values, mask, scale)
+        attended = _head_by_head(queries, keys, values, mask, scale, bias)
     else:
-        attended = ops.dot_product_attention(queries, keys, values, mask=mask, scale=scale)
+        attended = ops.dot_product_attention(
+            queries, keys, values, bias=bias, mask=mask, scale=scale
+        )
     return ops.cast(attended, dtype)
 
 
@@ -96,7 +104,7 @@ def _many_pairs(queries: Any, keys: Any) -> bool:
     return is_static and queries.shape[1] * keys.shape[1] >= MANY_PAIRS
 
 
-def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
+def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float, bias: Any) -> Any:
     """Attend without contiguous copies of the heads, which dominate the time of a step."""
     import torch
     from torch.nn import functional
@@ -105,6 +113,8 @@ def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any
         # Of a row of nothing but false torch makes zeros, where all values are to be averaged.
         least = torch.finfo(queries.dtype).min / 2
         mask = torch.zeros_like(mask, dtype=queries.dtype).masked_fill(~mask, least)
+    if bias is not None:
+        mask = bias.to(queries.dtype) if mask is None else mask + bias
     queries, keys, values = (x.transpose(1, 2) for x in (queries, keys, values))
     if _few_on_cpu(queries):
         logits = queries @ keys.transpose(2, 3) * scale
@@ -125,26 +135,25 @@ def _few_on_cpu(queries: Any) -> bool:
     return few and queries.dtype == torch.float32 and queries.device.type == "cpu"
 
 
-def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float) -> Any:
+def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float, bias: Any) -> Any:
     """Attend one head at a time; the softmax's sum divides the (fewer) outputs."""
     import jax
 
     batch, length, heads, _ = queries.shape
     inputs = [_heads_first(x) for x in (queries, keys, values)]
-    if mask is not None:
-        shape = (batch, heads, length, keys.shape[1])
-        inputs.append(ops.reshape(ops.broadcast_to(mask, shape), (-1, *shape[2:])))
-
+    inputs.append(ops.arange(batch * heads, dtype="int32"))
     exact = keras.backend.result_type(queries.dtype, "float32")
 
     def product(a: Any, b: Any) -> Any:
         return jax.numpy.matmul(a, b, preferred_element_type=exact)
 
     def one_head(inputs: Any) -> Any:
-        query, key, value, *masks = inputs
+        query, key, value, index = inputs
         logits = product(query, key.T) * scale
-        if masks:
-            logits = ops.where(masks[0], logits, MASKED_LOGIT)
+        if bias is not None:
+            logits = logits + ops.cast(_matrix_of(bias, index, heads), logits.dtype)
+        if mask is not None:
+            logits = ops.where(_matrix_of(mask, index, heads), logits, MASKED_LOGIT)
         largest = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
         weights = ops.exp(logits - largest)
         total = weights.sum(axis=-1, keepdims=True)
@@ -152,6 +161,11 @@ def _head_by_head(queries: Any, keys: Any, values: Any, mask: Any, scale: float)
 
     attended = jax.lax.map(one_head, inputs)
     return ops.transpose(ops.reshape(attended, (batch, heads, length, -1)), (0, 2, 1, 3))
+
+
+def _matrix_of(x: Any, index: Any, heads: int) -> Any:
+    """Return `[T, S]` of `[1 or batch, 1 or heads, T, S]` for the index of a row and head."""
+    return x[index // heads % x.shape[0], index % heads % x.shape[1]]
 
 
 def _heads_first(x: Any) -> Any:

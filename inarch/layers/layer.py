@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import keras
 
@@ -31,6 +31,9 @@ class Layer(keras.layers.Layer):
 
     # Whether the layer is a part of a `Block`, which no other may have then.
     in_block = False
+
+    # Arguments that are layers to be copied (`copy_layer`), and not themselves part of this one.
+    templates: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -69,7 +72,11 @@ class Layer(keras.layers.Layer):
             value = keras.initializers.get(value)
         elif name.endswith(ACTIVATION):
             value = get_activation(value)
-        setattr(self, name, value)
+        if name in self.templates:
+            # Past Keras, which would save it as a layer that was never built.
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self, name, value)
 
     def get_config(self) -> dict[str, Any]:
         given = {name: _serialized(name, getattr(self, name)) for name in self._argument_names}
@@ -78,6 +85,12 @@ class Layer(keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         return super().from_config({name: _restored(name, v) for name, v in config.items()})
+
+
+def copy_layer(layer: keras.layers.Layer, name: str, dtype: Any, **options: Any) -> Any:
+    """Return a new layer of the same config, with its own name and dtype policy."""
+    config = layer.get_config() | {"name": name, "dtype": dtype}
+    return type(layer).from_config(config | options)
 
 
 def _recorded(init: Callable[..., None]) -> Callable[..., None]:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from inarch.layers import MultiHeadAttention
+from inarch.errors import InputError
+from inarch.layers import MultiHeadAttention, RotaryEmbedding
 from inarch.layers import dot_product_attention as kernels
 from inarch.layers.cache import empty_cache
 
@@ -26,19 +27,33 @@ def softmax(x):
     return e / e.sum(-1, keepdims=True)
 
 
-def expected(layer, query, key, value, mask):
+def rotated(x, base):
+    """Rotate each head's `x[t]` by `t` times its frequencies, as pairs of a complex number."""
+    half = x.shape[-1] // 2
+    turns = np.arange(x.shape[1])[:, None] / base ** (np.arange(half) / half)
+    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * turns)
+    return np.concatenate([turned.real, turned.imag], -1)
+
+
+def expected(layer, query, key, value, mask, bias=0.0):
     """Attention in float64, head by head."""
 
     def project(dense, x):
         kernel, bias = (array(w).astype("float64") for w in (dense.kernel, dense.bias))
         return x @ kernel + bias
 
+    served = layer.num_heads // (layer.num_key_value_heads or layer.num_heads)
     q, k = project(layer.query_dense, query), project(layer.key_dense, key)
     v = project(layer.value_dense, value)
-    qs, ks, vs = (np.split(x, layer.num_heads, axis=-1) for x in (q, k, v))
+    qs = np.split(q, layer.num_heads, axis=-1)
+    ks, vs = (np.split(x, layer.num_heads // served, axis=-1) for x in (k, v))
     heads = []
-    for q, k, v in zip(qs, ks, vs, strict=True):
+    for head, q in enumerate(qs):
+        k, v = ks[head // served], vs[head // served]
+        if layer.position is not None:
+            q, k = (rotated(x, layer.position.max_wavelength) for x in (q, k))
         logits = q @ k.swapaxes(1, 2) / np.sqrt(k.shape[-1])
+        logits = logits + (bias[:, head] if np.ndim(bias) else bias)
         heads.append(softmax(np.where(mask, logits, -np.inf)) @ v)
     return project(layer.output_dense, np.concatenate(heads, -1))
 
@@ -287,3 +302,73 @@ def test_it_survives_saving(perturb, normal, reload):
     assert again.layers[-1].get_config() == layer.get_config()
     data = [normal(2, 4, 8), normal(2, 5, 8, seed=1)]
     np.testing.assert_array_equal(array(again(data)), array(model(data)))
+
+
+OPTIONS = [
+    {"num_key_value_heads": 2},
+    {"num_key_value_heads": 1},
+    {"window": 2},
+    {"position": RotaryEmbedding(100)},
+    {"num_key_value_heads": 2, "window": 1, "position": RotaryEmbedding(50)},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("scores", [False, True])
+def test_shared_heads_windows_and_rotary_positions(perturb, normal, compiled, options, scores):
+    layer, x = attention(perturb, num_heads=4, **options), normal(2, 6, 8)
+    distance = np.abs(np.arange(6)[:, None] - np.arange(6))
+    mask = causal(6) & (distance <= options.get("window", 6))
+    bias = normal(1, 4, 6, 6, seed=5)
+    output = compiled(layer)(
+        x, x, attention_mask=causal(6), attention_bias=bias, return_attention_scores=scores
+    )
+    output = array(output[0] if scores else output)
+    np.testing.assert_allclose(output, expected(layer, x, x, x, mask, bias), atol=5e-6)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("pair", [True, False])
+def test_a_cache_holds_the_heads_of_keys_and_their_rotated_positions(
+    perturb, normal, options, pair
+):
+    layer, x = attention(perturb, num_heads=4, **options), normal(2, 6, 8)
+    whole = array(layer(x, x, attention_mask=causal(6)))
+    heads = options.get("num_key_value_heads", 4)
+    cache = empty_cache(2, 6, heads, 4, "float32") if pair else np.zeros((2, 2, 6, heads, 4), "f4")
+    for start, stop in ((0, 3), (3, 4), (4, 6)):
+        step = x[:, start:stop]
+        output, cache = layer(
+            step, step, attention_mask=causal(6)[start:stop], cache=cache, cache_update_index=start
+        )
+        np.testing.assert_allclose(array(output), whole[:, start:stop], atol=5e-6)
+
+
+def test_long_rows_head_by_head_have_the_same_bias_and_mask(perturb, normal, compiled, monkeypatch):
+    layer, x = attention(perturb), normal(3, 5, 8)
+    mask = np.stack([causal(5), causal(5).T, np.ones((5, 5), bool)])
+    options = {"attention_mask": mask, "attention_bias": normal(1, 2, 5, 5, seed=1)}
+    together = array(compiled(layer)(x, x, **options))
+    monkeypatch.setattr(kernels, "MANY_PAIRS", 1)
+    np.testing.assert_allclose(array(compiled(layer)(x, x, **options)), together, atol=1e-6)
+
+
+def test_positions_may_be_given_and_only_their_differences_matter(perturb, normal):
+    layer, x = attention(perturb, position=RotaryEmbedding(100)), normal(2, 4, 8)
+    plain = array(layer(x, x))
+    shifted = array(layer(x, x, positions=np.arange(4)[None] + np.array([[3], [7]])))
+    np.testing.assert_allclose(shifted, plain, atol=1e-5)
+    assert np.abs(array(layer(x, x, positions=np.array([0, 2, 4, 6]))) - plain).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_key_value_heads": 3}, "num_key_value_heads=3 doesn't divide num_heads=4"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads=0. Pass a positive int"),
+        ({"window": 0}, "window=0. Pass a positive int"),
+    ],
+)
+def test_sizes_that_make_no_attention_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        MultiHeadAttention(4, **options)

@@ -10,6 +10,7 @@ from inarch.layers import (
     Block,
     FeedForward,
     FourierMixing,
+    GatedFeedForward,
     MultiHeadAttention,
     TransformerDecoder,
     TransformerEncoder,
@@ -103,3 +104,30 @@ def test_outputs_of_a_symbolic_call_are_those_of_a_computation(normal):
 def test_an_unknown_order_is_refused():
     with pytest.raises(InputError, match="order='sideways'"):
         Block(*parts(), order="sideways")
+
+
+def test_the_first_norm_may_be_another(normal, perturb):
+    x = normal(2, 4, DIM)
+    plain = Block(*parts(), order="pre")
+    bare = Block(*parts(), order="pre", first_norm=keras.layers.Identity())
+    plain(x), bare(x)
+    assert [
+        v.path.partition("/")[2] for v in plain.variables if "attention_norm" not in v.path
+    ] == [v.path.partition("/")[2] for v in bare.variables]
+    perturb(bare)
+    mixed = x + array(bare.attention(x, x))
+    expected = mixed + array(bare.feed_forward(bare.feed_forward_norm(mixed)))
+    np.testing.assert_allclose(array(bare(x)), expected, atol=1e-5)
+    again = Block.from_config(bare.get_config())
+    again(x)
+    assert len(again.variables) == len(bare.variables)
+
+
+def test_a_gated_feed_forward_layer_multiplies_its_activated_gate(normal, perturb):
+    x = normal(2, 4, DIM)
+    layer = GatedFeedForward(6, "relu", use_bias=False)
+    layer(x)
+    perturb(layer)
+    gate, up, down = (array(dense.kernel) for dense in (layer.gate, layer.up, layer.down))
+    expected = (np.maximum(x @ gate, 0) * (x @ up)) @ down
+    np.testing.assert_allclose(array(layer(x)), expected, atol=1e-5)
