@@ -49,9 +49,9 @@ _ROOMS = (
 
 def _register() -> None:
     """Make every class known to Keras, so that `.keras` files load by name."""
-    from inarch.models.registry import architectures
+    from inarch.models.registry import register_backbones
 
-    architectures()
+    register_backbones()
     importlib.import_module("inarch.tasks")
 
 
@@ -66,7 +66,7 @@ def __getattr__(name: str) -> Any:
         from inarch.models.registry import architectures
 
         for architecture in architectures().values():
-            if architecture.backbone.__name__ == name:
+            if architecture.class_name == name:
                 return architecture.backbone
     raise AttributeError(f"module 'inarch' has no attribute {name!r}")
 
@@ -74,7 +74,7 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from inarch.models.registry import architectures
 
-    found = [a.backbone.__name__ for a in architectures().values()]
+    found = [architecture.class_name for architecture in architectures().values()]
     return sorted({*globals(), *_HOMES, *_ROOMS, *found})
 
 

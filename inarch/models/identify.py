@@ -55,12 +55,13 @@ def identify(
             add to the config.
     """
     where = folder / "config.json"
-    every = [(a, s) for a in registry.architectures().values() for s in a.sources]
-    called = [(a, s) for a, s in every if cls and issubclass(cls, a.backbone)]
+    called = registry.find_backbone(cls) if cls else None
+    candidates = [called] if called else registry.architectures().values()
+    every = [(a, s) for a in candidates for s in a.sources]
     classes = _classes(config)
-    written = [found for found in called or every if _wrote(found[1], classes)]
+    written = [found for found in every if _wrote(found[1], classes)]
     if called:
-        return (written or called)[0]
+        return (written or every)[0]
     if len(written) == 1:
         return written[0]
     if classes and not written:

@@ -1,4 +1,4 @@
-"""What is wrong with prepared arrays, told before a backend reads them."""
+"""Checks of prepared arrays, before a backend reads them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,6 @@ from typing import Any
 import numpy as np
 
 from inarch.errors import InputError, InputTypeError
-
-# Which argument of a backbone says how many rows the table has that an input is looked up in.
-TABLES = {
-    "token_ids": "vocabulary_size",
-    "decoder_token_ids": "vocabulary_size",
-    "segment_ids": "num_segments",
-}
 
 
 def check_names(model: Any, given: Mapping[str, Any]) -> None:
@@ -30,7 +23,7 @@ def check_names(model: Any, given: Mapping[str, Any]) -> None:
 
 
 def check_arrays(
-    model: Any, given: Mapping[str, Any], sizes: Mapping[str, Any], max_length: int | None
+    model: Any, given: Mapping[str, Any], rows: Mapping[str, int], max_length: int | None
 ) -> None:
     """Raise an error that names what can't be computed in prepared inputs of `model`.
 
@@ -39,7 +32,7 @@ def check_arrays(
 
     Args:
         given: `{name: array}`, all of them.
-        sizes: the backbone's arguments.
+        rows: of the table in which an input is looked up, by the input's name.
         max_length: the most tokens of a row; `None` for no limit.
 
     Raises:
@@ -73,7 +66,7 @@ def check_arrays(
         )
     for name, array in whole.items():
         if isinstance(array, np.ndarray):
-            _check_numbers(name, array, sizes.get(TABLES.get(name, "")))
+            _check_numbers(name, array, rows.get(name))
 
 
 def _check_numbers(name: str, array: np.ndarray, rows: int | None) -> None:

@@ -77,8 +77,11 @@ class Checkpoint:
         ignore_fields: Collection[str] = (),
     ):
         given = check_ignore_fields(ignore_fields)
-        known = registry.author_formats()
-        path = hub.resolve(preset, registry.presets(), lambda p: bool(find_author_format(p, known)))
+        path = hub.resolve(
+            preset,
+            registry.presets(),
+            single=lambda path: bool(find_author_format(path, registry.author_formats())),
+        )
         self.path = path
         self.folder = path if path.is_dir() else path.parent
         self.author_checkpoint: OpenedCheckpoint | None = None
@@ -96,12 +99,13 @@ class Checkpoint:
 
     def _open(self, path: Path, cls: type[Any] | None, given: Collection[str]) -> None:
         """Read the config and the headers of the weights."""
-        known = registry.author_formats()
         if path.is_dir() and resolve_inside(path, CONFIG).is_file():
             text = json_fields.text_in(read_file(path / CONFIG), path / CONFIG)
             self.config, self.config_text = json_fields.object_in(text, path / CONFIG), text
         model_type = self.config.get("model_type")
-        found = None if model_type is not None else find_author_format(path, known)
+        found = (
+            None if model_type is not None else find_author_format(path, registry.author_formats())
+        )
         if found or not (self.folder / CONFIG).is_file():
             if found is None:
                 raise CheckpointFileError(

@@ -25,6 +25,7 @@ from inarch.models.layer_settings import (
     redraw_idle_lora,
 )
 from inarch.models.recording import recording
+from inarch.models.registry import inputs_of
 from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
 from inarch.validation import Validator, check_count
 
@@ -257,7 +258,9 @@ class Model(keras.Model):
     def _check(self, x: Any) -> None:
         if isinstance(x, Mapping):
             below: Any = getattr(self, "backbone", self)
-            check_arrays(self, x, below.arguments, getattr(below, "max_length", None))
+            tables = {name: i.rows for name, i in inputs_of(type(below)).items() if i.rows}
+            rows = {name: below.arguments[table] for name, table in tables.items()}
+            check_arrays(self, x, rows, getattr(below, "max_length", None))
 
     def _get_jax_state(self, **kwargs: Any) -> Any:
         # Keras remembers what it takes from the variables only once a step has ended; remembered

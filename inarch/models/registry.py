@@ -1,15 +1,20 @@
-"""Finds the architectures by looking at the folders beside this file; there is no list to edit."""
+"""Finds the architectures: folders beside this file, each with its `presets.toml`.
+
+That table is data, and says what a folder has: opening a checkpoint reads the tables of all and
+imports the one folder that the checkpoint is of.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib
-import importlib.resources
 import importlib.util
-import pkgutil
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import inarch.models
@@ -18,93 +23,200 @@ from inarch.checkpoints.maps.author_formats import AuthorFormat
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 
-# Of an architecture's folder; the others are of its authors' own formats.
-USUAL_MODULES = frozenset(["backbone", "checkpoint", "decoder", "text"])
+TABLE = "presets.toml"
+
+
+@dataclass(frozen=True)
+class Input:
+    """Input of a model, as a line of `[inputs]` declares it.
+
+    Args:
+        reference: name of the argument of the reference's `forward`.
+        rows: the backbone's argument that counts the rows of the table in which the input is looked
+            up. Whole numbers without one are a padding mask.
+        axes: the order of our axes in the reference's tensor; None where it is the same.
+    """
+
+    reference: str
+    rows: str | None = None
+    axes: list[int] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One folder: its backbone class, the formats it reads, and its presets by name.
+    """Folder of `inarch/models`, whose modules are imported when they are asked for.
 
     Args:
-        sources: Hugging Face's formats of it; the first is the one that is written.
-        author_formats: the authors' own formats, from modules such as `google.py`.
+        name: of the folder.
+        class_name: of the backbone in `backbone.py`.
+        model_types: of Hugging Face's formats that `checkpoint.py` makes; the first is the one that
+            a new model is written in.
+        inputs: of the model, by name; some of them only under some arguments.
+        tiny: the backbone's arguments for the model of golden files and tests.
+        presets: published checkpoints, by their built-in names.
+        author_modules: names of the modules that read the authors' own formats.
     """
 
     name: str
-    backbone: type[Any]
-    sources: tuple[Source, ...]
-    presets: Mapping[str, Preset]
-    author_formats: tuple[AuthorFormat, ...] = ()
+    class_name: str
+    model_types: tuple[str, ...]
+    inputs: Mapping[str, Input] = field(hash=False)
+    tiny: Mapping[str, Any] = field(hash=False)
+    presets: Mapping[str, Preset] = field(hash=False)
+    author_modules: tuple[str, ...] = ()
+
+    def module(self, name: str) -> ModuleType | None:
+        """Return a module of the folder, imported; None where the folder has no such file."""
+        path = f"{inarch.models.__name__}.{self.name}.{name}"
+        return importlib.import_module(path) if importlib.util.find_spec(path) else None
+
+    @functools.cached_property
+    def backbone(self) -> type[Any]:
+        """The backbone's class."""
+        return vars(self._required("backbone"))[self.class_name]
+
+    @functools.cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """Hugging Face's formats that the folder makes, in the order of `model_types`.
+
+        What `checkpoint.py` imports by name from another folder is that folder's.
+
+        Raises:
+            ConfigError: it makes none of a model type, or two.
+        """
+        made = [v for v in vars(self._required("checkpoint")).values() if isinstance(v, Source)]
+        found = {id(source): source for source in made}.values()
+        count = Counter(source.model_type for source in found)
+        for model_type in self.model_types:
+            if count[model_type] != 1:
+                raise ConfigError(
+                    f"{TABLE} of {self.name} has model_type {model_type!r}, of which checkpoint.py "
+                    f"makes {count[model_type]} Sources (it has {', '.join(count) or 'none'}); "
+                    "make one of each"
+                )
+        return tuple(s for t in self.model_types for s in found if s.model_type == t)
+
+    @functools.cached_property
+    def author_formats(self) -> tuple[AuthorFormat, ...]:
+        """The authors' own formats, from modules such as `google.py`."""
+        modules = [vars(self._required(name)) for name in self.author_modules]
+        formats = [v for module in modules for v in module.values() if isinstance(v, AuthorFormat)]
+        return tuple(f for f in formats if f.table.model_type in self.model_types)
+
+    def _required(self, name: str) -> ModuleType:
+        module = self.module(name)
+        if module is None:
+            raise ConfigError(f"inarch/models/{self.name} has a {TABLE} and no {name}.py; add it")
+        return module
 
 
 @functools.cache
 def architectures() -> dict[str, Architecture]:
-    """Every architecture, by the name of its folder; one without its table isn't finished."""
-    modules = pkgutil.iter_modules(inarch.models.__path__)
-    packages = {m.name: f"inarch.models.{m.name}" for m in modules if m.ispkg}
-    return {
-        name: _load(package)
-        for name, package in packages.items()
-        if importlib.util.find_spec(f"{package}.checkpoint")
-    }
+    """Return every architecture, by the name of its folder.
+
+    Raises:
+        ConfigError: a table can't be read, or two have one name or model type.
+    """
+    tables = (p for folder in inarch.models.__path__ for p in Path(folder).glob(f"*/{TABLE}"))
+    found = {path.parent.name: _read(path) for path in sorted(tables, key=lambda p: p.parent.name)}
+    for what in ("model_types", "presets"):
+        names = Counter(name for a in found.values() for name in getattr(a, what))
+        if twice := [name for name, count in names.items() if count > 1]:
+            folders = [a.name for a in found.values() if twice[0] in getattr(a, what)]
+            raise ConfigError(
+                f"{what} of {' and '.join(folders)} both have {twice[0]!r}; take it out of one"
+            )
+    return found
 
 
-def _load(package: str) -> Architecture:
-    backbone = importlib.import_module(f"{package}.backbone")
-    checkpoint = importlib.import_module(f"{package}.checkpoint")
-    (cls,) = (
-        value
-        for name, value in vars(backbone).items()
-        if name.endswith("Backbone") and value.__module__ == backbone.__name__
-    )
-    sources = tuple(v for v in vars(checkpoint).values() if isinstance(v, Source))
-    table = importlib.resources.files(package).joinpath("presets.toml")
-    rows = tomllib.loads(table.read_text("utf-8")) if table.is_file() else {}
-    presets = {name: Preset(name=name, **row) for name, row in rows.items()}
-    author_formats: tuple[AuthorFormat, ...] = ()
-    for name in _author_modules(package):
-        module = importlib.import_module(f"{package}.{name}")
-        author_formats += tuple(v for v in vars(module).values() if isinstance(v, AuthorFormat))
-    return Architecture(package.rpartition(".")[2], cls, sources, presets, author_formats)
+def _read(path: Path) -> Architecture:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+        rows = table.get("presets", {}).items()
+        return Architecture(
+            path.parent.name,
+            class_name=table["backbone"],
+            model_types=tuple(table["model_types"]),
+            inputs={name: Input(**row) for name, row in table["inputs"].items()},
+            tiny=table["tiny"],
+            presets={name: Preset(name=name, **row) for name, row in rows},
+            author_modules=tuple(table.get("author_formats", ())),
+        )
+    except KeyError as e:
+        raise ConfigError(f"{path} has no {e.args[0]!r}; add it") from e
+    except (tomllib.TOMLDecodeError, TypeError, AttributeError) as e:
+        raise ConfigError(f"{path} can't be read: {e}") from e
 
 
-def _author_modules(package: str) -> list[str]:
-    """Return the modules of an architecture's folder that its own design doesn't name."""
-    spec = importlib.util.find_spec(package)
-    folders = spec.submodule_search_locations if spec else None
-    return sorted({m.name for m in pkgutil.iter_modules(folders)} - USUAL_MODULES)
+def register_backbones() -> None:
+    """Make every backbone's class known to Keras by name, without importing its folder."""
+    import keras
+
+    known = keras.saving.get_custom_objects()
+    for architecture in architectures().values():
+        known.setdefault(f"inarch>{architecture.class_name}", _NotImported(architecture))
+
+
+class _NotImported:
+    """Stands in Keras's registry for a class until a saved model needs it."""
+
+    def __init__(self, architecture: Architecture):
+        self.architecture = architecture
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        return self.architecture.backbone.from_config(config)
 
 
 def presets() -> dict[str, Preset]:
-    """Every built-in name."""
+    """Return every built-in name."""
     return {name: p for a in architectures().values() for name, p in a.presets.items()}
 
 
 def author_formats() -> tuple[AuthorFormat, ...]:
-    """Every format of original authors."""
-    return tuple(original for a in architectures().values() for original in a.author_formats)
+    """Return every format of original authors."""
+    return tuple(f for a in architectures().values() for f in a.author_formats)
 
 
 def by_model_type(model_type: object) -> tuple[Architecture, Source]:
-    """The architecture and format of a `model_type` in `config.json`.
+    """Return the architecture and format of a `model_type` in `config.json`.
 
     Raises:
         ConfigError: none has it; the known ones are listed.
     """
-    known = {s.model_type: (a, s) for a in architectures().values() for s in a.sources}
+    known = {t: a for a in architectures().values() for t in a.model_types}
     if not isinstance(model_type, str) or model_type not in known:
         raise ConfigError(
             f"config.json has model_type {model_type!r}; known here: {', '.join(sorted(known))}"
         )
-    return known[model_type]
+    architecture = known[model_type]
+    return architecture, architecture.sources[architecture.model_types.index(model_type)]
 
 
 def of_backbone(cls: type[Any]) -> Architecture:
-    """The architecture of a backbone class, or of the class that it derives from."""
-    for architecture in architectures().values():
-        if issubclass(cls, architecture.backbone):
+    """Return the architecture of a backbone class, or of the class that it derives from.
+
+    Raises:
+        ConfigError: it is of no folder.
+    """
+    architecture = find_backbone(cls)
+    if architecture is None:
+        raise ConfigError(
+            f"{cls.__name__} belongs to no architecture folder, so no file format is known for it"
+        )
+    return architecture
+
+
+def find_backbone(cls: type[Any]) -> Architecture | None:
+    """Return the architecture of a backbone class; None where it is of no folder."""
+    for base in cls.__mro__:
+        folder = base.__module__.removeprefix(f"{inarch.models.__name__}.").partition(".")[0]
+        architecture = architectures().get(folder)
+        if architecture and architecture.class_name == base.__name__:
             return architecture
-    raise ConfigError(
-        f"{cls.__name__} belongs to no architecture folder, so no file format is known for it"
-    )
+    return None
+
+
+def inputs_of(cls: type[Any]) -> Mapping[str, Input]:
+    """Return the declared inputs of a backbone class; none of one that is of no folder."""
+    architecture = find_backbone(cls)
+    return architecture.inputs if architecture else {}

@@ -93,7 +93,7 @@ def verify_checkpoint(
                 "which faults hide; verify it with perturb (--perturb on the command line)",
                 stacklevel=2,
             )
-        inputs = make_inputs(model.input, getattr(model, "backbone", model).arguments)
+        inputs = make_inputs(model)
         reference = reference_of(checkpoint, model, head, inputs, progress)
         tokenizer = None
         if auto.has_tokenizer(given.folder):

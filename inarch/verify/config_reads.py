@@ -32,7 +32,6 @@ import numpy as np
 from inarch.checkpoints.maps.config import MustBe
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
-from inarch.verify.hooks import INPUTS
 
 # Files of transformers that compute, beside the architectures' own.
 COMPUTING = frozenset(
@@ -146,10 +145,11 @@ def record_reads(
 
     Args:
         config: transformers' config of a tiny model.
-        inputs: of our model of that size, by our names.
+        inputs: of a model of that size, by the names of the reference.
     """
     recorder = Recorder(type(config), Path(transformers.__file__).parent)
-    fed = {INPUTS[name]: torch.from_numpy(_as_theirs(array)) for name, array in inputs.items()}
+    # Copies, since training masks its input in place.
+    fed = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
     found = ConfigReads()
     seen: set[str] = set()
     for head, classes in _classes(source, transformers, config).items():
@@ -169,11 +169,6 @@ def record_reads(
     found.version = transformers.__version__
     found.aliases = dict(sorted(type(config).attribute_map.items()))
     return found
-
-
-def _as_theirs(array: np.ndarray) -> np.ndarray:
-    """A copy, since training masks its input in place: ids in 64 bits, features before frames."""
-    return array.swapaxes(1, 2).copy() if array.dtype.kind == "f" else array.astype("int64")
 
 
 def _classes(source: Source, transformers: Any, config: Any) -> dict[str, list[type]]:

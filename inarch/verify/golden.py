@@ -21,7 +21,7 @@ import numpy as np
 from inarch.checkpoints.formats import files
 from inarch.checkpoints.formats.files import SafetensorsFile
 from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
-from inarch.checkpoints.maps.config import Field
+from inarch.checkpoints.maps.config_map import write_fields
 from inarch.checkpoints.maps.plan import export_rules
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointFileError, ConfigError, ReferenceModelError
@@ -30,23 +30,13 @@ from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.verify import transformers_reference
 from inarch.verify.config_reads import ConfigReads, record_reads
-from inarch.verify.inputs import make_inputs
+from inarch.verify.inputs import make_inputs, reference_inputs
 from inarch.verify.perturb import perturbed
 from inarch.verify.reference import Reference, TappedTensor
 
 FORMAT = "inarch golden 1"
 LIMIT = 300_000
 
-# Small, and no two alike that could be taken for each other; three heads for odd head counts.
-SIZES = {
-    "vocabulary_size": 29, "num_layers": 2, "num_heads": 3, "hidden_dim": 12,
-    "intermediate_dim": 20, "max_sequence_length": 14, "bucket_size": 8,
-    "num_encoder_layers": 2, "num_decoder_layers": 2, "num_encoder_heads": 3,
-    "num_decoder_heads": 2, "encoder_intermediate_dim": 20, "decoder_intermediate_dim": 18,
-    "num_mels": 5, "max_encoder_sequence_length": 5, "max_decoder_sequence_length": 14,
-}  # fmt: skip
-# Any other number that the reference has large, such as a width of the embeddings alone.
-LARGE, SMALL = 64, 10
 ROWS = (11, 7, 3)
 LABELS = 4
 
@@ -175,7 +165,7 @@ def make_golden(
     build: Callable[[Checkpoint, str | None], keras.Model],
     seed: int = 0,
 ) -> Golden:
-    """Have transformers make a tiny model of an architecture, perturb it and run it.
+    """Have transformers make the tiny model of an architecture, perturb it and run it.
 
     Args:
         heads: names of the heads to run beside the bare backbone.
@@ -187,17 +177,13 @@ def make_golden(
     torch, transformers = transformers_reference.libraries()
     source = architecture.sources[0]
     chosen = [head for head in heads if head in source.heads]
-    fields: dict[str, Any] = {
-        e.theirs: SIZES.get(e.ours, SMALL)
-        for e in source.config
-        if isinstance(e, Field) and (e.ours in SIZES or _large(e.default))
-    }
     config: dict[str, Any] = {"model_type": source.model_type, "architectures": []}
-    config |= {**source.published, **fields}
+    config |= source.published
+    write_fields(source.config, architecture.tiny, config, complete=True)
     config["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
     try:
         usual = transformers.AutoConfig.for_model(source.model_type)
-        config |= _small_ids(usual.to_dict())
+        config |= _small_ids(usual.to_dict(), architecture.tiny["vocabulary_size"])
         theirs = transformers.AutoConfig.for_model(**config)
         defaults = usual.to_json_string(False)
     except (ValueError, KeyError) as e:
@@ -214,19 +200,18 @@ def make_golden(
         for head in (None, *chosen):
             with Checkpoint(folder) as checkpoint:
                 model = build(checkpoint, head)
-                arguments = getattr(model, "backbone", model).arguments
-                inputs = make_inputs(model.input, arguments, seed, ROWS)
+                inputs = make_inputs(model, seed, ROWS)
                 run = transformers_reference.reference_of(checkpoint, model, head, inputs)
             kind = {"reference class": run.about["reference class"]}
             runs[head or ""] = replace(run, weights={}, about=kind)
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
-    reads = record_reads(source, theirs, runs[""].inputs, torch, transformers)
+    theirs_inputs = reference_inputs(runs[""].inputs, architecture.inputs)
+    reads = record_reads(source, theirs, theirs_inputs, torch, transformers)
     return Golden(text, weights, runs, json.loads(defaults), about, reads)
 
 
-def _small_ids(defaults: Mapping[str, Any]) -> dict[str, int]:
-    """Ids of special tokens that a small vocabulary has, in place of those that it hasn't."""
-    words = SIZES["vocabulary_size"]
+def _small_ids(defaults: Mapping[str, Any], words: int) -> dict[str, int]:
+    """Return ids of special tokens that a vocabulary of `words` has, for those beyond it."""
     ids = {n: i for n, i in defaults.items() if n.endswith("_token_id") and isinstance(i, int)}
     return {name: number % words for name, number in ids.items() if number >= words}
 
@@ -247,10 +232,6 @@ def _weights(
         rules, _ = export_rules(source, arguments, head or None, tie=True)
         found |= perturbed(rules, shapes, seed)
     return found
-
-
-def _large(default: Any) -> bool:
-    return isinstance(default, int) and default >= LARGE
 
 
 def _write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:

@@ -12,17 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from inarch.models.registry import Input
+from inarch.verify.inputs import reference_inputs
 from inarch.verify.reference import distance
-
-# Our names of inputs, and theirs.
-INPUTS = {
-    "token_ids": "input_ids",
-    "padding_mask": "attention_mask",
-    "segment_ids": "token_type_ids",
-    "encoder_features": "input_features",
-    "decoder_token_ids": "decoder_input_ids",
-    "decoder_padding_mask": "decoder_attention_mask",
-}
 
 # What passes at a module: (name, which call of it, input | output | next | attention | residual |
 # a name). `next` is the output of a module without weights, such as an activation, that takes this
@@ -33,9 +25,16 @@ ReferenceTap = tuple[str, int, str]
 class Run:
     """Runs the reference and records what passes at every module."""
 
-    def __init__(self, reference: Any, inputs: Mapping[str, np.ndarray], torch: Any):
+    def __init__(
+        self,
+        reference: Any,
+        inputs: Mapping[str, np.ndarray],
+        declared: Mapping[str, Input],
+        torch: Any,
+    ):
         self.reference = reference
         self.inputs = inputs
+        self.declared = declared
         self.torch = torch
         self.weightless = {
             name: module
@@ -85,9 +84,11 @@ class Run:
             # Some take no mask; given one, they would drop it with other unknown arguments.
             taken = inspect.signature(model.forward).parameters
             fed = {
-                INPUTS[name]: self._fed(value, dtype)
-                for name, value in self.inputs.items()
-                if INPUTS[name] in taken
+                name: self.torch.from_numpy(
+                    array if array.dtype.kind == "i" else array.astype(dtype)
+                )
+                for name, array in reference_inputs(self.inputs, self.declared).items()
+                if name in taken
             }
             with self.torch.no_grad():
                 outputs = model(**fed, return_dict=True)
@@ -96,12 +97,6 @@ class Run:
                 at(("", 0, name), tensor)
         del watch
         gc.collect()
-
-    def _fed(self, value: np.ndarray, dtype: str) -> Any:
-        """An input as the reference takes it: ids in 64 bits, features before frames."""
-        if value.dtype.kind != "f":
-            return self.torch.from_numpy(value.astype("int64"))
-        return self.torch.from_numpy(value.swapaxes(1, 2).astype(dtype))
 
 
 class _Watch:

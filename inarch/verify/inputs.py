@@ -8,63 +8,68 @@ from typing import Any
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.models.registry import Input, inputs_of
+from inarch.models.serving import axis_names
 
 # A long row shows what depends on the position; more would show nothing new.
 LONGEST = 512
-LIMITS = ("max_sequence_length", "max_decoder_sequence_length")
-FEATURES = "encoder_features"
-TEXT = ("token_ids", "padding_mask", "segment_ids", "decoder_token_ids", "decoder_padding_mask")
-KNOWN = dict.fromkeys((*TEXT, FEATURES))
+WORDS = "vocabulary_size"
 
 
-def make_inputs(
-    names: Mapping[str, Any],
-    arguments: Mapping[str, Any],
-    seed: int = 0,
-    lengths: Sequence[int] = (),
-) -> dict[str, np.ndarray]:
-    """Random inputs for a model: rows of very different lengths, padded on the right.
-
-    A model that hears gets features as long as its positions go, and rows of text beside them.
+def make_inputs(model: Any, seed: int = 0, lengths: Sequence[int] = ()) -> dict[str, np.ndarray]:
+    """Make random inputs for a model: rows of very different lengths, padded on the right.
 
     Args:
-        names: the model's inputs by name.
-        arguments: the backbone's, for sizes.
+        model: a backbone or a task; the folder of its architecture declares what its inputs are.
         lengths: of the rows; by default from as long as positions go down to one token.
 
     Returns:
-        int32 arrays `[batch, length]`; of `encoder_features`, float32
-        `[batch, 2 * positions, num_mels]`.
+        int32 arrays `[batch, length]`; of features, float32 with every open axis as long as the
+        model takes it.
 
     Raises:
-        InputError: the model has an input that nothing is known of.
+        InputError: the folder doesn't declare an input that the model has.
     """
-    unknown = sorted(names.keys() - KNOWN)
-    if unknown:
+    backbone = getattr(model, "backbone", model)
+    arguments, declared = backbone.arguments, inputs_of(type(backbone))
+    if unknown := sorted(backbone.input.keys() - declared.keys()):
         raise InputError(
-            f"no input can be made up for {', '.join(unknown)}; known are {', '.join(KNOWN)}"
+            f"no input can be made up for {', '.join(unknown)}; [inputs] of the architecture's "
+            f"presets.toml declares {', '.join(declared) or 'none'}"
         )
     random = np.random.default_rng(seed)
-    limits = [arguments[n] for n in LIMITS if n in arguments]
-    longest = max(lengths or [min(*limits, LONGEST)] if limits else [LONGEST])
+    limit = backbone.max_length or arguments.get("max_sequence_length", LONGEST)
+    longest = max(lengths or [min(limit, LONGEST)])
     # Rows are cheap as long as they are short.
     shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
     lengths = lengths or [max(1, round(longest * share)) for share in shares]
     mask = (np.arange(longest) < np.array(lengths)[:, None]).astype("int32")
     padding = arguments.get("padding_id", 0)
-    words = random.integers(1, arguments["vocabulary_size"], mask.shape)
+    words = random.integers(1, arguments[WORDS], mask.shape)
     # A token that isn't padding may not look like it.
     words = np.where(words == padding, 0, words)
-    segments = random.integers(0, max(arguments.get("num_segments", 1), 1), mask.shape)
-    tokens = np.where(mask, words, padding)
-    arrays = {"token_ids": tokens, "padding_mask": mask, "segment_ids": segments * mask}
-    made = {
-        name: arrays[name.removeprefix("decoder_")].astype("int32")
-        for name in names
-        if name != FEATURES
-    }
-    if FEATURES in names:
-        frames = 2 * arguments["max_encoder_sequence_length"]
-        shape = (len(mask), frames, arguments["num_mels"])
-        made[FEATURES] = random.standard_normal(shape).astype("float32")
+    made = {}
+    for name, tensor in backbone.input.items():
+        if "int" not in tensor.dtype:
+            sizes = [backbone.axis_limits.get(axis, axis) for axis in axis_names(backbone)[name]]
+            made[name] = random.standard_normal([len(mask), *sizes[1:]]).astype(tensor.dtype)
+        elif declared[name].rows is None:
+            made[name] = mask
+        elif declared[name].rows == WORDS:
+            made[name] = np.where(mask, words, padding).astype("int32")
+        else:
+            rows = max(arguments[declared[name].rows], 1)
+            made[name] = (random.integers(0, rows, mask.shape) * mask).astype("int32")
     return made
+
+
+def reference_inputs(
+    inputs: Mapping[str, np.ndarray], declared: Mapping[str, Input]
+) -> dict[str, np.ndarray]:
+    """Return inputs by the names of the reference's `forward`, its axes, and ids in 64 bits."""
+    found = {}
+    for name, array in inputs.items():
+        axes, whole = declared[name].axes, array.dtype.kind != "f"
+        moved = np.transpose(array, axes) if axes else array
+        found[declared[name].reference] = moved.astype("int64" if whole else array.dtype)
+    return found

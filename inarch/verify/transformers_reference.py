@@ -54,7 +54,7 @@ def reference_of(
     with _reported(checkpoint.folder, torch):
         reference = _load(checkpoint, head, torch, transformers)
         plan = _plan(checkpoint, model, head, reference)
-        run = Run(reference, inputs, torch)
+        run = Run(reference, inputs, checkpoint.architecture.inputs, torch)
         progress("the reference in float64")
         calls = run.free("float64")
         places = find_tap_pairs(model, ours, reference, plan, calls)

@@ -9,23 +9,19 @@ import pytest
 from inarch.checkpoints.formats.files import SafetensorsFile, write_safetensors
 from inarch.checkpoints.formats.weights import Shard, TensorInfo
 from inarch.checkpoints.maps.rule import Tied
-from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
-from inarch.tasks import MaskedLM, SpeechToText, TextClassifier
+from inarch.tasks import MaskedLM, TextClassifier
 
-from .test_architectures import randomized, stored, tiny
-
-TASKS = {"masked_lm": MaskedLM, "speech_to_text": SpeechToText}
+from .models import ARCHITECTURES, TASKS, heads, stored, tiny_task
 
 
 def tied_heads():
-    for name, architecture in registry.architectures().items():
-        for head, task in TASKS.items():
-            found = architecture.sources[0].heads.get(head)
-            if found and any(isinstance(e, Tied) for e in found.tied):
-                yield pytest.param(architecture, head, task, id=f"{name}-{head}")
+    for name, head, tie in heads():
+        found = ARCHITECTURES[name].sources[0].heads[head]
+        if tie and any(isinstance(e, Tied) for e in found.tied):
+            yield pytest.param(ARCHITECTURES[name], head, TASKS[head], id=f"{name}-{head}")
 
 
 def rewrite(folder, change):
@@ -42,8 +38,7 @@ def rewrite(folder, change):
 @pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
 def test_a_tied_tensor_is_read_and_written_under_its_other_name(architecture, head, task, tmp_path):
     source = architecture.sources[0]
-    part = {"pooler": False} if source.optional_layers else {}
-    made = randomized(task(tiny(architecture, **part)))
+    made = tiny_task(architecture, head)
     made.save_to_preset(tmp_path / "one")
     ties = [e for e in source.heads[head].tied if isinstance(e, Tied) and e.when is None]
     ties = ties or [e for e in source.heads[head].tied if isinstance(e, Tied)]
@@ -79,8 +74,7 @@ def tensorflow_name(name, ndim):
 @pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
 def test_a_tensorflow_file_is_read_as_the_pytorch_one(architecture, head, task, tmp_path):
     h5py = pytest.importorskip("h5py")
-    part = {"pooler": False} if architecture.sources[0].optional_layers else {}
-    made = randomized(task(tiny(architecture, **part)))
+    made = tiny_task(architecture, head)
     made.save_to_preset(tmp_path / "one")
     expected = stored(tmp_path / "one")
     path = tmp_path / "one/model.safetensors"
@@ -113,9 +107,7 @@ def strange(tmp_path):
         "my_head.weight": np.arange(6, dtype="float32"),
         "my_head.norm.bias": np.arange(3, dtype="float32"),
     }
-    randomized(MaskedLM(tiny(registry.architectures()["bert"], pooler=False))).save_to_preset(
-        tmp_path / "one"
-    )
+    tiny_task(ARCHITECTURES["bert"], "masked_lm").save_to_preset(tmp_path / "one")
     rewrite(tmp_path / "one", lambda arrays: arrays | own)
     return tmp_path / "one", own
 

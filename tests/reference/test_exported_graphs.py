@@ -7,12 +7,18 @@ import pytest
 from inarch.errors import InputError
 from inarch.models import registry
 from inarch.tasks import TextEmbedder
-from tests.conformance.test_architectures import TINY, inputs_for, tiny
+from tests.conformance.models import inputs_for, tiny
 
 pytestmark = pytest.mark.reference
 BACKEND = keras.backend.backend()
-# The shortest, the longest, and lengths that nothing was traced with.
-SHAPES = [(1,), (5, 2, 3), (TINY["max_sequence_length"], 7)]
+
+
+def shapes(model):
+    """The shortest, the longest, and lengths that nothing was traced with."""
+    longest = getattr(model, "backbone", model).max_length or 20
+    return [(1,), (5, 2, 3), (longest, 7)]
+
+
 ONNX_RUNTIMES_FFT = 1e-4  # which rounds more than the backends do, on values of order 10
 
 
@@ -37,7 +43,7 @@ def test_onnx_has_the_models_names_order_and_numbers(name, tmp_path):
     model.export(tmp_path / "model.onnx", format="onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     assert [port.name for port in session.get_inputs()] == list(model.input)
-    for lengths in SHAPES:
+    for lengths in shapes(model):
         inputs = inputs_for(model, lengths)
         for ours, theirs in zip(outputs(model, inputs), session.run(None, inputs), strict=True):
             np.testing.assert_allclose(theirs, ours, atol=ONNX_RUNTIMES_FFT)
@@ -59,7 +65,7 @@ def test_a_saved_model_has_the_models_numbers_for_every_shape(name, tmp_path):
         return
     model.export(tmp_path / "saved", verbose=False)
     loaded = tensorflow.saved_model.load(tmp_path / "saved")  # which holds its variables
-    for lengths in SHAPES:
+    for lengths in shapes(model):
         inputs = inputs_for(model, lengths)
         found = keras.tree.flatten(keras.tree.map_structure(np.asarray, loaded.serve(inputs)))
         for ours, theirs in zip(outputs(model, inputs), found, strict=True):

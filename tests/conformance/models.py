@@ -1,0 +1,108 @@
+"""Tiny models of every architecture, of the sizes that its folder gives, and inputs for them.
+
+All have inputs of one shape, that of the golden files, so that one compilation serves many tests.
+"""
+
+import functools
+import string
+
+import numpy as np
+from keras import ops
+
+from inarch.checkpoints.formats.files import open_weights
+from inarch.models import registry
+from inarch.models.variables import (
+    build_without_values,
+    initialize,
+    named_variables,
+    set_value,
+)
+from inarch.tasks import TextPreprocessor, auto
+from inarch.text import WordPieceTokenizer
+from inarch.verify.golden import ROWS
+from inarch.verify.inputs import make_inputs
+
+ARCHITECTURES = registry.architectures()
+ENCODERS = [n for n, a in ARCHITECTURES.items() if "masked_lm" in a.sources[0].heads]
+TASKS = {task.head: task for task in auto.HEADED if task.head}
+
+
+def heads():
+    """Architecture, head and whether embeddings are tied, of every head that has a task."""
+    for name, architecture in sorted(ARCHITECTURES.items()):
+        for head, known in architecture.sources[0].heads.items():
+            if head in TASKS:
+                ties = (True, False) if known.tied or known.untied else (True,)
+                yield from ((name, head, tie) for tie in ties)
+
+
+def randomized(model, seed=0):
+    """The model with every weight of order one, so that nothing hides behind a zero."""
+    random = np.random.default_rng(seed)
+    for name, variable in named_variables(model).items():
+        value = random.normal(size=tuple(variable.shape))
+        set_value(variable, 1 + 0.3 * value if name.endswith("gamma") else value)
+    return model
+
+
+def tiny(architecture, **changes):
+    """A new model of the sizes in the folder's `[tiny]`."""
+    arguments = {**architecture.tiny, **changes}
+    # Without initial values, each shape of which JAX would compile.
+    model, waiting = build_without_values(lambda: architecture.backbone(**arguments))
+    randomized(model)
+    initialize(waiting)
+    return model
+
+
+@functools.cache
+def shared(name):
+    """A tiny model that no test changes."""
+    return tiny(ARCHITECTURES[name])
+
+
+def tiny_task(architecture, head, **arguments):
+    """A task on a tiny model that has the parts that the head needs and no others."""
+    source = architecture.sources[0]
+    parts = {part: part in source.heads[head].requires for part in source.optional_layers}
+    own = {"num_classes": 3} if head == "text_classifier" else {}
+    return randomized(TASKS[head](tiny(architecture, **parts), **own, **arguments))
+
+
+def inputs_for(model, lengths=ROWS, pads=0, seed=0):
+    """Inputs of rows of these lengths, with `pads` more columns of padding."""
+    arrays = make_inputs(model, seed, lengths)
+    # One sound for all rows, so that what differs between them is their tokens.
+    return {
+        name: np.pad(a, ((0, 0), (0, pads))) if a.ndim == 2 else np.repeat(a[:1], len(a), axis=0)
+        for name, a in arrays.items()
+    }
+
+
+def padding_mask(inputs):
+    return next(array for name, array in inputs.items() if name.endswith("padding_mask"))
+
+
+def letters(architecture):
+    """A preprocessor with one token for each letter, as many as a tiny model has."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = [*special, *string.ascii_lowercase][: architecture.tiny["vocabulary_size"]]
+    return TextPreprocessor(WordPieceTokenizer(vocabulary), shared(architecture.name).max_length)
+
+
+def sequence(outputs):
+    if isinstance(outputs, dict):
+        outputs = outputs.get("sequence_output", outputs.get("decoder_sequence_output"))
+    return ops.convert_to_numpy(ops.cast(outputs, "float32"))
+
+
+@functools.cache
+def expected(name):
+    """The sequence of the shared model on the usual inputs."""
+    model = shared(name)
+    return sequence(model(inputs_for(model)))
+
+
+def stored(folder):
+    with open_weights(folder) as weights:
+        return {n: (i, weights.read(n).tobytes()) for n, i in weights.header.items()}
