@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 
 import keras
 import pytest
@@ -47,8 +48,8 @@ OWN = "import dataclasses\nCOPY = dataclasses.replace(HUGGING_FACE, model_type='
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """`folder(table, checkpoint)`: an architecture `copy` that is there during a test."""
-    registry.architectures.cache_clear()
     monkeypatch.setattr(inarch.models, "__path__", [*inarch.models.__path__, str(tmp_path)])
+    monkeypatch.setattr(registry, "architectures", cache(registry.architectures.__wrapped__))
 
     def make(table=TABLE, checkpoint=IMPORTED + OWN):
         path = tmp_path / "copy"
@@ -59,7 +60,6 @@ def folder(tmp_path, monkeypatch):
         return registry.architectures().get("copy")
 
     yield make
-    registry.architectures.cache_clear()
     for name in [name for name in sys.modules if name.startswith("inarch.models.copy")]:
         del sys.modules[name]
 
