@@ -87,7 +87,8 @@ def letters(architecture):
     """A preprocessor with one token for each letter, as many as a tiny model has."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = [*special, *string.ascii_lowercase][: architecture.tiny["vocabulary_size"]]
-    return TextPreprocessor(WordPieceTokenizer(vocabulary), shared(architecture.name).max_length)
+    length = shared(architecture.name).max_length or max(ROWS)
+    return TextPreprocessor(WordPieceTokenizer(vocabulary), length)
 
 
 def sequence(outputs):
