@@ -1,4 +1,4 @@
-"""What byte-level byte pair encoding says in the form of the Rust `tokenizers` library.
+"""Byte-level byte pair encoding as a tokenizer.json, and its families.
 
 The encoding is that of GPT-2 (Radford et al., 2019, "Language Models are Unsupervised Multitask
 Learners") and RoBERTa.
@@ -7,24 +7,30 @@ Learners") and RoBERTa.
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
 from inarch.json_fields import object_in
-from inarch.text import special_tokens
-from inarch.text.files import read_text
-from inarch.text.tokenizer_json import token_text
+from inarch.text.family import TokenizerFamily
+from inarch.text.files import IDS_FILE, MERGES_FILE, decode_text, read_text
+from inarch.text.special_tokens import GPT2_TOKENS, ROBERTA_TOKENS, token_text
+from inarch.text.template import roberta_processing
 
-# A mask takes the space before it.
-SPACED: dict[str, Any] = {"lstrip": True, "special": True}
-# What a tokenizer_config.json leaves out, by the class of the tokenizer.
-ROBERTA: dict[str, Any] = {**special_tokens.ROBERTA, "mask_token": {"content": "<mask>", **SPACED}}
-WHISPER = {**special_tokens.GPT2, "tokenizer_class": "WhisperTokenizer"}
-TOKENIZER_CLASSES: dict[str, dict[str, Any]] = {
-    "RobertaTokenizer": ROBERTA,
-    "GPT2Tokenizer": special_tokens.GPT2,
-    "WhisperTokenizer": WHISPER,
-}
+
+@dataclass(frozen=True, kw_only=True)
+class ByteLevelFamily(TokenizerFamily):
+    """Tokenizers whose `vocab.json` and `merges.txt` are byte-level byte pair encoding."""
+
+    files: tuple[str, ...] = (IDS_FILE, MERGES_FILE)
+    reads_prefix_space: bool = True
+
+    def build(
+        self, files: Mapping[str, bytes], names: tuple[str, ...], config: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        ids, merges = (decode_text(files, name) for name in names)
+        config = self.with_defaults(config)
+        return byte_pair_json(parse_ids(ids), parse_merges(merges), config), config
 
 
 def _letters() -> tuple[str, ...]:
@@ -109,15 +115,7 @@ def byte_pair_json(
             )
     prefix = flag(config, "add_prefix_space", False)
     trim = flag(config, "trim_offsets", True)
-    template = None
-    if cls and sep:
-        template = {
-            "type": "RobertaProcessing",
-            "sep": [sep, ids[sep]],
-            "cls": [cls, ids[cls]],
-            "trim_offsets": trim,
-            "add_prefix_space": prefix,
-        }
+    template = roberta_processing(cls, sep, ids, prefix, trim) if cls and sep else None
     level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0",
@@ -149,3 +147,23 @@ def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is {value!r} in tokenizer_config.json; it is true or false.")
     return value
+
+
+ROBERTA = ByteLevelFamily(
+    tokenizer_class="RobertaTokenizer",
+    model_types=("roberta",),
+    special_tokens=ROBERTA_TOKENS,
+    template="roberta",
+)
+GPT2 = ByteLevelFamily(
+    tokenizer_class="GPT2Tokenizer",
+    model_types=("gpt2",),
+    special_tokens=GPT2_TOKENS,
+    template="none",
+)
+WHISPER = replace(
+    GPT2,
+    tokenizer_class="WhisperTokenizer",
+    model_types=("whisper",),
+    reads_prefix_space=False,
+)

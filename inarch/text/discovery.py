@@ -1,4 +1,4 @@
-"""The tokenizer's files of a folder, in Hugging Face's format or told in it."""
+"""Finds and reads a folder's tokenizer files, in Hugging Face's format or the authors' own."""
 
 import os
 from collections.abc import Iterable
@@ -7,19 +7,21 @@ from pathlib import Path
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.files import read_file
 from inarch.paths import resolve_inside
-from inarch.text import originals, tiktoken
+from inarch.text.families import (
+    author_tokenizers,
+    file_sets,
+    find_family,
+    has_tokenizer_files,
+    named_class,
+)
 from inarch.text.files import (
-    FILE_SETS,
     MODEL_CONFIG_FILE,
     TOKENIZER_FILES,
     TOKENIZER_JSON,
-    model_vocabulary_size,
-    select_files,
+    merged_config,
+    model_config,
 )
 from inarch.validation import check_path
-
-# CTranslate2's lists of tokens, which say nothing of merges.
-TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")
 
 # Entries of a folder that are looked at in search of a tokenizer.
 MOST_SEARCHED = 200
@@ -28,27 +30,54 @@ MOST_SEARCHED = 200
 def read_folder(
     folder: str | os.PathLike, extra: Iterable[str] = (), vocabulary_size: int | None = None
 ) -> dict[str, bytes]:
-    """The tokenizer's files in `folder`, by name. CheckpointFileError when there are none.
+    """Read the tokenizer's files in a folder, by name; those of an author format are converted.
 
-    Those of an original's folder are told in Hugging Face's files. `vocabulary_size` is that of
-    the model, where its config.json doesn't say it and the files leave it open (OpenAI's Whisper).
+    Args:
+        folder: the folder of a checkpoint.
+        extra: names of further files to read, where they are there.
+        vocabulary_size: that of the model, where its config.json doesn't have it and the files
+            leave it open (OpenAI's Whisper).
+
+    Raises:
+        CheckpointFileError: there is no tokenizer.
     """
     root = check_folder(folder)
-    native = _native(root)
-    names = dict.fromkeys((*TOKENIZER_FILES, *extra, *native, *tiktoken.FILES))
-    paths = {name: resolve_inside(root, name, plain=True) for name in names}
-    there = {name: read_file(path) for name, path in paths.items() if path.is_file()}
-    found = originals.to_hugging_face_files(root, there) if native else there
-    if select_files(found) is None and any(name in found for name in tiktoken.FILES):
-        size = vocabulary_size or model_vocabulary_size(root)
-        found = tiktoken.to_hugging_face_files(found, size)
-    found = {name: data for name, data in found.items() if name not in tiktoken.FILES}
-    if select_files(found) is None:
-        wanted = ", ".join(" with ".join(names) for names in FILE_SETS)
+    found = _read(root, (*TOKENIZER_FILES, *extra))
+    if TOKENIZER_JSON not in found:
+        model = model_config(root)
+        family = find_family(named_class(merged_config(found), model), model.get("model_type"))
+        found |= _read(root, {*(family.files if family else ())}.difference(found))
+        found = _converted(root, found, vocabulary_size)
+    if not has_tokenizer_files(found):
+        wanted = ", ".join(" with ".join(names) for names in file_sets())
         raise CheckpointFileError(
             f"{root} holds no tokenizer: looked for {wanted}; found {sorted(found) or 'none'}. "
-            + _missing_files_hint(root, there, vocabulary_size)
+            + _missing_files_hint(root, vocabulary_size)
         )
+    return found
+
+
+def _read(root: Path, names: Iterable[str]) -> dict[str, bytes]:
+    """Read those files that are there."""
+    paths = {name: resolve_inside(root, name, plain=True) for name in names}
+    return {name: read_file(path) for name, path in paths.items() if path.is_file()}
+
+
+def _converted(
+    root: Path, found: dict[str, bytes], vocabulary_size: int | None
+) -> dict[str, bytes]:
+    """Return a tokenizer's files, those of an author format in Hugging Face's."""
+    has_config = (root / MODEL_CONFIG_FILE).is_file()
+    has_tokenizer = has_tokenizer_files(found)
+    if has_config and has_tokenizer:
+        return found
+    for author in author_tokenizers():
+        if has_tokenizer if author.with_config else has_config:
+            continue
+        others = _read(root, {*author.files}.difference(found))
+        if author.is_complete(found | others):
+            files = author.convert(root, found | others, vocabulary_size)
+            return {name: data for name, data in files.items() if name not in others}
     return found
 
 
@@ -68,10 +97,12 @@ def check_folder(folder: str | os.PathLike) -> Path:
 def has_tokenizer(folder: str | os.PathLike) -> bool:
     """Whether a folder holds a tokenizer."""
     root = Path(folder)
-    names = (*TOKENIZER_FILES, *_native(root))
-    there = [name for name in names if (root / name).is_file()]
-    ranks = any((root / name).is_file() for name in tiktoken.FILES)
-    return select_files(there) is not None or originals.is_complete(there) or ranks
+    there = {entry.name for entry in root.iterdir() if entry.is_file()} if root.is_dir() else set()
+    return has_tokenizer_files(there) or any(
+        author.is_complete(there)
+        for author in author_tokenizers()
+        if author.with_config or MODEL_CONFIG_FILE not in there
+    )
 
 
 def tokenizers_near(folder: str | os.PathLike, most: int = 3) -> list[Path]:
@@ -97,25 +128,10 @@ def _has(folder: Path) -> bool:
         return False
 
 
-def _missing_files_hint(root: Path, there: Iterable[str], vocabulary_size: int | None) -> str:
-    """What a folder's files need beside them so that they are a tokenizer, as an error's end."""
-    listed = next((name for name in TOKEN_LISTS if (root / name).is_file()), None)
-    if listed is not None:
-        return (
-            f"{listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
-            f"{TOKENIZER_JSON} beside it that the model was converted with."
-        )
-    said = originals.missing_files_hint(dict.fromkeys(there))
-    if said:
-        return said
-    if _native(root) and any(root.glob("*.pt")):
-        return tiktoken.missing_files_hint(vocabulary_size)
-    return (
+def _missing_files_hint(root: Path, vocabulary_size: int | None) -> str:
+    """Return what a folder's files need beside them to be a tokenizer, as the end of an error."""
+    hints = (each.missing_files_hint(root, vocabulary_size) for each in author_tokenizers())
+    return next(filter(None, hints), None) or (
         f"A folder with another kind of vocabulary needs a {TOKENIZER_JSON}, which transformers "
         "writes with `tokenizer.save_pretrained(folder)`."
     )
-
-
-def _native(root: Path) -> tuple[str, ...]:
-    """The files of originals to look for; none where the folder is Hugging Face's."""
-    return () if (root / MODEL_CONFIG_FILE).is_file() else originals.FILES

@@ -8,14 +8,14 @@ models/phobert/tokenization_phobert.py and models/bertweet/tokenization_bertweet
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from inarch.errors import CheckpointError, ConfigError
-from inarch.text import special_tokens
-from inarch.text.files import CODES_FILE, VOCABULARY_FILE
-from inarch.text.tokenizer_json import added_token_text, token_text
+from inarch.text.family import TokenizerFamily
+from inarch.text.files import CODES_FILE, VOCABULARY_FILE, decode_text
+from inarch.text.special_tokens import ROBERTA_TOKENS, SPECIAL_TOKEN_NAMES, token_text
 
-TOKENIZER_CLASSES = ("PhobertTokenizer", "BertweetTokenizer")
 END, WITHIN = "</w>", "@@"
 # What Python's `\s` matches, which Rust's doesn't quite.
 SPACES = "\t\n\v\f\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -23,15 +23,31 @@ SPACES = "\t\n\v\f\r\x1c-\x1f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205
 DICTIONARY, PIECE_IDS = "fairseq_dictionary", "fairseq_piece_ids"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FastBpeFamily(TokenizerFamily):
+    """Tokenizers whose `vocab.txt` is fairseq's dictionary of the pieces that `bpe.codes` makes."""
+
+    files: tuple[str, ...] = (VOCABULARY_FILE, CODES_FILE)
+    special_tokens: Mapping[str, Any] = field(default_factory=lambda: ROBERTA_TOKENS)
+    template: Literal["bert", "roberta", "none"] = "roberta"
+    reads_tokenizer_json: bool = False
+
+    def build(
+        self, files: Mapping[str, bytes], names: tuple[str, ...], config: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        vocabulary, codes = (decode_text(files, name) for name in names)
+        return fast_bpe_json(vocabulary, codes, self.with_defaults(config))
+
+
 def fast_bpe_json(
     vocabulary: str, codes: str, config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The content of a tokenizer.json, and the config with the dictionary's ids.
+    """Return the content of a tokenizer.json, and the config with the dictionary's ids.
 
     Args:
         vocabulary: the text of vocab.txt.
         codes: the text of bpe.codes.
-        config: the tokenizer_config.json, completed by `special_tokens.ROBERTA`.
+        config: the tokenizer_config.json, with the defaults of the family.
 
     Raises:
         CheckpointError: a line of the dictionary has no count.
@@ -106,15 +122,15 @@ def _special(config: Mapping[str, Any]) -> list[str]:
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     named = [
         *_declared(config),
-        *(token_text(config.get(role), role) for role in special_tokens.SPECIAL_TOKEN_NAMES),
+        *(token_text(config.get(role), role) for role in SPECIAL_TOKEN_NAMES),
     ]
-    named += map(added_token_text, extra.values() if isinstance(extra, Mapping) else extra)
+    named += map(token_text, extra.values() if isinstance(extra, Mapping) else extra)
     return list(dict.fromkeys(token for token in named if token))
 
 
 def _declared(config: Mapping[str, Any]) -> dict[str, int]:
     declared = config.get("added_tokens_decoder") or {}
-    return {added_token_text(token) or "": int(index) for index, token in declared.items()}
+    return {token_text(token) or "": int(index) for index, token in declared.items()}
 
 
 def _dictionary(text: str, config: Mapping[str, Any]) -> dict[str, int]:

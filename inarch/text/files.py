@@ -4,7 +4,7 @@ import base64
 import os
 import re
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 from inarch.files import read_file
 from inarch.json_fields import is_text, object_in, read_field
 from inarch.paths import check_file_name, resolve_inside
-from inarch.text.special_tokens import WORD_PIECE
 from inarch.validation import Validator, listed
 
 TOKENIZER_JSON = "tokenizer.json"
@@ -25,33 +24,6 @@ MERGES_FILE = "merges.txt"
 CONFIG_FILE = "tokenizer_config.json"
 MODEL_CONFIG_FILE = "config.json"
 
-# A SentencePiece model's file, and the tokenizers that name their own so.
-SENTENCE_PIECE_FILES = {
-    "spm.model": "DebertaV2Tokenizer",
-    "sentencepiece.bpe.model": "XLMRobertaTokenizer",
-    "spiece.model": "AlbertTokenizer",
-}
-# The files that make a tokenizer, the best first; of several, the first that is there is read.
-FILE_SETS: tuple[tuple[str, ...], ...] = (
-    (TOKENIZER_JSON,),
-    (VOCABULARY_FILE, CODES_FILE),
-    (VOCABULARY_FILE,),
-    (IDS_FILE, MERGES_FILE),
-    *((name,) for name in SENTENCE_PIECE_FILES),
-)
-# Those of a class of tokenizers, which are read before others: before tokenizer.json for the
-# classes that take none.
-_WORD_PIECE = ((TOKENIZER_JSON,), (VOCABULARY_FILE,))
-_BYTE_PAIR = ((TOKENIZER_JSON,), (IDS_FILE, MERGES_FILE))
-FILE_SETS_OF: dict[str, tuple[tuple[str, ...], ...]] = {
-    **dict.fromkeys(("PhobertTokenizer", "BertweetTokenizer"), ((VOCABULARY_FILE, CODES_FILE),)),
-    **dict.fromkeys(("RobertaTokenizer", "GPT2Tokenizer", "WhisperTokenizer"), _BYTE_PAIR),
-    **dict.fromkeys(WORD_PIECE, _WORD_PIECE),
-    **{kind: ((TOKENIZER_JSON,), (name,)) for name, kind in SENTENCE_PIECE_FILES.items()},
-    "CamembertTokenizer": ((TOKENIZER_JSON,), ("sentencepiece.bpe.model",)),
-    "FNetTokenizer": ((TOKENIZER_JSON,), ("spiece.model",)),
-}
-
 # Everything a tokenizer may come with: what isn't read here is still handed back on save.
 TOKENIZER_FILES = file_names.TOKENIZER_FILES
 
@@ -59,12 +31,6 @@ TOKENIZER_FILES = file_names.TOKENIZER_FILES
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
-
-
-def select_files(names: Container[str], kind: str | None = None) -> tuple[str, ...] | None:
-    """The files among `names` that the tokenizer, of a class where that is known, is read from."""
-    ordered = (*FILE_SETS_OF.get(kind or "", ()), *FILE_SETS)
-    return next((files for files in ordered if all(file in names for file in files)), None)
 
 
 def model_vocabulary_size(folder: str | os.PathLike) -> int | None:

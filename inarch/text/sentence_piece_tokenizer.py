@@ -22,9 +22,8 @@ from inarch.text.sentence_piece import (
     read_model,
     sentence_piece_json,
 )
-from inarch.text.special_tokens import SPECIAL_TOKEN_NAMES
+from inarch.text.special_tokens import SPECIAL_TOKEN_NAMES, token_text
 from inarch.text.tokenizer import Tokenizer
-from inarch.text.tokenizer_json import token_text
 
 PROTO_FILE = "tokenizer.model"
 

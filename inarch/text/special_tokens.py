@@ -1,11 +1,12 @@
-"""Which tokens play which special roles where a tokenizer's files don't say.
+"""Special tokens: their names, those that many models have, and how files write them.
 
-They are those of the classes of tokenizers in transformers (models/*/tokenization_*.py), and so is
-the class of each kind of model (models/auto/tokenization_auto.py).
+Source of the tokens: the classes of tokenizers in transformers (models/*/tokenization_*.py).
 """
 
 from collections.abc import Mapping
 from typing import Any
+
+from inarch.errors import ConfigError
 
 SPECIAL_TOKEN_NAMES = (
     "bos_token",
@@ -16,77 +17,58 @@ SPECIAL_TOKEN_NAMES = (
     "cls_token",
     "mask_token",
 )
-BERT = {
+BERT_TOKENS = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
     "pad_token": "[PAD]",
     "cls_token": "[CLS]",
     "mask_token": "[MASK]",
 }
-DEBERTA = {**BERT, "bos_token": "[CLS]", "eos_token": "[SEP]"}
-ALBERT = {**DEBERTA, "unk_token": "<unk>", "pad_token": "<pad>"}
-ROBERTA = {
+# A mask that takes the space before it.
+SPACED: dict[str, Any] = {"lstrip": True, "special": True}
+ROBERTA_TOKENS: dict[str, Any] = {
     "bos_token": "<s>",
     "eos_token": "</s>",
     "sep_token": "</s>",
     "cls_token": "<s>",
     "unk_token": "<unk>",
     "pad_token": "<pad>",
-    "mask_token": "<mask>",
+    "mask_token": {"content": "<mask>", **SPACED},
 }
-GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
-
-SPECIAL_TOKENS_OF: dict[str, Mapping[str, str]] = {
-    "BertTokenizer": BERT,
-    "DistilBertTokenizer": BERT,
-    "ElectraTokenizer": BERT,
-    "ConvBertTokenizer": BERT,
-    "MobileBertTokenizer": BERT,
-    "DebertaV2Tokenizer": DEBERTA,
-    "AlbertTokenizer": ALBERT,
-    "FNetTokenizer": ALBERT,
-    "RobertaTokenizer": ROBERTA,
-    "PhobertTokenizer": ROBERTA,
-    "BertweetTokenizer": ROBERTA,
-    "XLMRobertaTokenizer": ROBERTA,
-    "CamembertTokenizer": ROBERTA,
-    "GPT2Tokenizer": GPT2,
-    "WhisperTokenizer": GPT2,
-}
-# Whose `vocab.txt` is WordPiece as BERT has it: the classes that are BERT's under another name.
-# Others have a file of that name too, such as MPNet (RoBERTa's special tokens), BertJapanese
-# (MeCab), PhoBERT (byte pairs) and ESM (residues).
-WORD_PIECE = tuple(kind for kind, tokens in SPECIAL_TOKENS_OF.items() if tokens is BERT)
-CLASS_OF = {
-    "bert": "BertTokenizer",
-    "distilbert": "DistilBertTokenizer",
-    "electra": "ElectraTokenizer",
-    "convbert": "ConvBertTokenizer",
-    "mobilebert": "MobileBertTokenizer",
-    "deberta-v2": "DebertaV2Tokenizer",
-    "albert": "AlbertTokenizer",
-    "fnet": "FNetTokenizer",
-    "roberta": "RobertaTokenizer",
-    "xlm-roberta": "XLMRobertaTokenizer",
-    "camembert": "CamembertTokenizer",
-    "gpt2": "GPT2Tokenizer",
-    "whisper": "WhisperTokenizer",
-}
+GPT2_TOKENS = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 
 
-def resolve_tokenizer_class(config: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
-    """The class of tokenizers that a tokenizer_config.json names, or a model's config.json.
+def token_text(value: Any, name: str = "an added token") -> str | None:
+    """Return the text of a token given as text or as an object with `content`; None for none.
 
-    Else it is that of the kind of model; where that has none here, the kind itself. None where
-    nothing is said.
+    Raises:
+        ConfigError: it is given otherwise; the error calls it `name`.
     """
-    named = config.get("tokenizer_class") or model.get("tokenizer_class")
-    if named:
-        return str(named).removesuffix("Fast")
-    kind = model.get("model_type")
-    return CLASS_OF.get(kind, kind) if isinstance(kind, str) else None
+    if isinstance(value, Mapping):
+        value = value.get("content", value)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ConfigError(f"{name} is {value!r}; it should be text or an object with 'content'.")
+    return value
 
 
-def default_special_tokens(config: Mapping[str, Any]) -> Mapping[str, str]:
-    """The roles in the class that a tokenizer_config.json names; {} for one that isn't known."""
-    return SPECIAL_TOKENS_OF.get(resolve_tokenizer_class(config, {}) or "", {})
+def special_token_texts(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the special tokens that a tokenizer_config.json gives, by name."""
+    texts = {name: token_text(config.get(name), name) for name in SPECIAL_TOKEN_NAMES}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def added_token(token: Any, text: str, index: int, is_control: bool) -> dict[str, Any]:
+    """Return an entry of `added_tokens` in tokenizer.json, with the flags that a config gives."""
+    flags = token if isinstance(token, Mapping) else {}
+    is_special = is_control or bool(flags.get("special"))
+    return {
+        "id": index,
+        "content": text,
+        "single_word": bool(flags.get("single_word", False)),
+        "lstrip": bool(flags.get("lstrip", False)),
+        "rstrip": bool(flags.get("rstrip", False)),
+        "normalized": bool(flags.get("normalized", not is_special)),
+        "special": is_special,
+    }

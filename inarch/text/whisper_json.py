@@ -1,4 +1,4 @@
-"""What Whisper's tokenizers say in the form of the Rust `tokenizers` library.
+"""Whisper's tokenizer as a tokenizer.json, and its control tokens.
 
 Text is GPT-2's byte-level byte pair encoding. Control tokens follow it: the end, the start, a
 language each, tasks, and a time each 20 ms (whisper/tokenizer.py).
@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError
-from inarch.text.byte_level import BYTE_TO_UNICODE, byte_pair_json, flag
+from inarch.text.byte_level import BYTE_TO_UNICODE, WHISPER, byte_pair_json, flag
+from inarch.text.families import GENERIC_CLASSES
 from inarch.text.languages import LANGUAGES, language_code
-from inarch.text.tokenizer_json import (
-    GENERIC_CLASSES,
-    added_token,
-    added_token_text,
-    model_ids,
-    special,
-)
+from inarch.text.special_tokens import added_token, token_text
+from inarch.text.template import sequence, special
+from inarch.text.tokenizer_json import model_ids
 
 END, START = "<|endoftext|>", "<|startoftranscript|>"
 TRANSLATE, TRANSCRIBE = "<|translate|>", "<|transcribe|>"
@@ -28,16 +25,15 @@ NO_TIMESTAMPS = "<|notimestamps|>"
 TASKS = {"transcribe": TRANSCRIBE, "translate": TRANSLATE}
 # 0.00 to 30.00 seconds.
 TIMESTAMPS = tuple(f"<|{i * 0.02:.2f}|>" for i in range(1501))
-CLASS = "WhisperTokenizer"
 
 
 def language_token(code: str) -> str:
-    """The control token of a language."""
+    """Return the control token of a language."""
     return f"<|{code}|>"
 
 
 def control_tokens(num_languages: int) -> list[str]:
-    """The tokens from the end to the one before the timestamps, in the original's order."""
+    """Return the tokens from the end to the one before the timestamps, in OpenAI's order."""
     languages = [language_token(code) for code in list(LANGUAGES)[:num_languages]]
     tasks = [TRANSLATE, TRANSCRIBE, START_OF_LM, START_OF_PREV]
     return [END, START, *languages, *tasks, NO_SPEECH[0], NO_TIMESTAMPS]
@@ -46,19 +42,19 @@ def control_tokens(num_languages: int) -> list[str]:
 def is_whisper(spec: str, config: Mapping[str, Any]) -> bool:
     """Whether a tokenizer.json and a tokenizer_config.json are Whisper's.
 
-    Where the config names no kind of tokenizer, as in CTranslate2's folders, the tokens tell.
+    Where the config names no class, as in CTranslate2's folders, the tokens decide.
     """
-    kind = str(config.get("tokenizer_class") or "")
-    if kind and kind not in GENERIC_CLASSES:
-        return kind.removesuffix("Fast") == CLASS
-    told = spec + json.dumps(config.get("added_tokens_decoder"))
-    return all(json.dumps(token) in told for token in (START, NO_TIMESTAMPS))
+    named = str(config.get("tokenizer_class") or "")
+    if named and named not in GENERIC_CLASSES:
+        return named.removesuffix("Fast") == WHISPER.tokenizer_class
+    text = spec + json.dumps(config.get("added_tokens_decoder"))
+    return all(json.dumps(token) in text for token in (START, NO_TIMESTAMPS))
 
 
 def build_whisper_json(
     ids: Mapping[str, int], merges: Sequence[Sequence[str]], control: Mapping[str, int]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The content of a tokenizer.json and of a tokenizer_config.json.
+    """Return the content of a tokenizer.json and of a tokenizer_config.json.
 
     Args:
         ids: token to id.
@@ -75,13 +71,21 @@ def build_whisper_json(
         *(added_token({"normalized": False}, name, index, False) for name, index in times.items()),
     ]
     special_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END)
-    config = {"tokenizer_class": CLASS, **special_tokens, "additional_special_tokens": names}
+    config = {
+        "tokenizer_class": WHISPER.tokenizer_class,
+        **special_tokens,
+        "additional_special_tokens": names,
+    }
     return spec, config
 
 
 def check_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Every control token is there, and every byte. CheckpointError naming what isn't."""
-    declared = map(added_token_text, (config.get("added_tokens_decoder") or {}).values())
+    """Check that every control token is there, and every byte.
+
+    Raises:
+        CheckpointError: one isn't, and is named.
+    """
+    declared = map(token_text, (config.get("added_tokens_decoder") or {}).values())
     ids = {*model_ids(spec["model"]), *(t["content"] for t in spec.get("added_tokens") or ())}
     ids.update(token for token in declared if token)
     wanted = [END, START, *TASKS.values(), START_OF_LM, START_OF_PREV, NO_TIMESTAMPS]
@@ -102,14 +106,14 @@ def check_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> None:
 
 
 def add_control_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """A description in which all control tokens are found, none can be forged, and texts wrapped.
+    """Return a tokenizer.json in which all control tokens are found and none can be forged.
 
     Older files have no timestamps, which the model has all the same.
 
     Args:
         spec: as `inarch.text.tokenizer_json.fill_defaults` gives it.
-        config: the tokenizer_config.json; what it says of language, task and timestamps is in the
-            template, as it is in transformers.
+        config: the tokenizer_config.json; its language, task and timestamps go into the template,
+            as in transformers.
 
     Raises:
         CheckpointError: another token has the id of a timestamp.
@@ -131,7 +135,7 @@ def add_control_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> di
 
 
 def _timestamps(ids: Mapping[str, int]) -> dict[str, int]:
-    """Timestamp to id; they stand in a row."""
+    """Return timestamp to id; ids are consecutive."""
     first = ids.get(TIMESTAMPS[0], ids[NO_TIMESTAMPS] + 1)
     times = {token: first + i for i, token in enumerate(TIMESTAMPS)}
     tokens = {index: token for token, index in ids.items()}
@@ -147,7 +151,7 @@ def _timestamps(ids: Mapping[str, int]) -> dict[str, int]:
 
 
 def _template(ids: Mapping[str, int], config: Mapping[str, Any]) -> dict[str, Any]:
-    """What transformers puts around a text, by what the config says."""
+    """Return what transformers puts around a text, by the fields of the config."""
     prefix = [START]
     if config.get("language") is not None:
         prefix.append(language_token(language_code(config["language"])))
@@ -159,15 +163,14 @@ def _template(ids: Mapping[str, int], config: Mapping[str, Any]) -> dict[str, An
     for token in prefix:
         if token not in ids:
             raise CheckpointError(
-                f"tokenizer_config.json says language={config.get('language')!r} and "
+                f"tokenizer_config.json has language={config.get('language')!r} and "
                 f"task={task!r}, and the tokenizer has no {token}. Correct the config."
             )
-    start, first = [special(token, 0) for token in prefix], {"Sequence": {"id": "A", "type_id": 0}}
-    second = {"Sequence": {"id": "B", "type_id": 1}}
+    start = [part for token in prefix for part in special(token, 0)]
     return {
         "type": "TemplateProcessing",
-        "single": [*start, first, special(END, 0)],
-        "pair": [*start, first, second, special(END, 1)],
+        "single": [*start, sequence("A", 0), *special(END, 0)],
+        "pair": [*start, sequence("A", 0), sequence("B", 1), *special(END, 1)],
         "special_tokens": {
             token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (*prefix, END)
         },

@@ -16,7 +16,7 @@ from inarch.text.files import (
     parse_vocabulary,
 )
 from inarch.text.tokenizer import Tokenizer
-from inarch.text.tokenizer_json import word_piece_json
+from inarch.text.word_piece_json import word_piece_json
 from inarch.validation import shown
 
 

@@ -35,7 +35,7 @@ def pieces(charsmap: bytes = b"", kind: int = 1) -> bytes:
 
 
 def tokenizers() -> Seeds:
-    from inarch.text.tokenizer_json import word_piece_json
+    from inarch.text.word_piece_json import word_piece_json
 
     spec = word_piece_json(WORDS, {})
     config = {"tokenizer_class": "BertTokenizer", "model_max_length": 512}

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from inarch.errors import CheckpointError, ConfigError, InputError
 from inarch.tasks import auto
-from inarch.text import BytePairTokenizer, Tokenizer, special_tokens
+from inarch.text import BytePairTokenizer, Tokenizer
+from inarch.text.byte_level import ROBERTA
 from inarch.verify.corpus import CORPUS
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -60,7 +61,7 @@ def test_one_file_alone_has_robertas_special_tokens(folder):
         (path / name).unlink()
     (path / "tokenizer.json").write_text(made._given_spec)
     alone = Tokenizer.from_folder(path)
-    assert alone.special_tokens == made.special_tokens == special_tokens.ROBERTA
+    assert alone.special_tokens == made.special_tokens == ROBERTA.special_token_texts
 
 
 def test_options_of_the_config(folder):

@@ -8,9 +8,10 @@ import pytest
 
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, InputError
 from inarch.tasks import auto
-from inarch.text import SentencePieceTokenizer, Tokenizer, special_tokens
+from inarch.text import SentencePieceTokenizer, Tokenizer
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
 from inarch.text.sentence_piece import read_model, sentence_piece_json
+from inarch.text.sentencepiece_families import ALBERT
 
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 LETTERS = "abcdehlorstwCLSEPMAK[]<>/.,"
@@ -289,7 +290,7 @@ def test_one_file_alone_has_the_special_tokens_of_the_kind_of_model(tmp_path, se
     named = folder_with(tmp_path / "a", "spiece.model", sentence_piece([*BERT, *TAIL]), "fnet")
     spec = Tokenizer.from_folder(named)._given_spec.encode()
     alone = Tokenizer.from_folder(folder_with(tmp_path / "b", "tokenizer.json", spec, "fnet"))
-    assert alone.special_tokens == special_tokens.ALBERT
+    assert alone.special_tokens == ALBERT.special_tokens
     assert (alone.pad_token_id, alone.mask_token) == (0, "[MASK]")
     # What the vocabulary lacks is no special token, and a class for any file has none of its own.
     other = folder_with(tmp_path / "c", "tokenizer.json", spec, "roberta")

@@ -14,8 +14,9 @@ from inarch.errors import (
     InputTypeError,
 )
 from inarch.text import Tokenizer, WordPieceTokenizer
-from inarch.text.build import WORD_PIECE
-from inarch.text.tokenizer_json import word_piece_json
+from inarch.text.families import families
+from inarch.text.special_tokens import BERT_TOKENS
+from inarch.text.word_piece_json import WordPieceFamily, word_piece_json
 
 
 def tokens(tokenizer, text, **settings):
@@ -40,16 +41,23 @@ def test_the_config_decides_case_accents_and_cjk(bert_folder):
 
 SAID_BY = ("tokenizer_config.json", "config.json")
 OF_BERT = [{}, {"tokenizer_class": None}, {"model_type": "electra"}, {"hidden_size": 8}]
-OF_BERT += [{"tokenizer_class": f"{name}Fast"} for name in WORD_PIECE]
+OF_BERT += [
+    {"tokenizer_class": f"{family.tokenizer_class}Fast"}
+    for family in families()
+    if isinstance(family, WordPieceFamily) and family.special_tokens == BERT_TOKENS
+]
 OF_OTHERS = [
     ({"tokenizer_class": "BertJapaneseTokenizer", "model_type": "bert"}, "BertJapaneseTokenizer"),
     ({"tokenizer_class": "CanineTokenizer"}, "CanineTokenizer"),
     ({"tokenizer_class": "BertweetTokenizer"}, "BertweetTokenizer"),
-    ({"tokenizer_class": "MPNetTokenizerFast"}, "MPNetTokenizer"),
-    ({"tokenizer_class": "PreTrainedTokenizerFast"}, "PreTrainedTokenizer"),
+    ({"tokenizer_class": "ProphetNetTokenizerFast"}, "ProphetNetTokenizer"),
+    ({"tokenizer_class": "PreTrainedTokenizerFast"}, "PreTrainedTokenizerFast"),
 ]
 # Of some kinds of model the class is known.
-OF_OTHER_MODELS = [("roberta", "RobertaTokenizer"), *((x, x) for x in ("deberta", "mpnet", "esm"))]
+OF_OTHER_MODELS = [
+    ("roberta", "RobertaTokenizer"),
+    *((x, x) for x in ("deberta", "prophetnet", "esm")),
+]
 
 
 @pytest.mark.parametrize("file", SAID_BY)

@@ -27,8 +27,8 @@ from inarch.checkpoints.maps.rule import (
 )
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointError, CheckpointFileError
+from inarch.models.roberta.text import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary
 from inarch.text.files import read_text
-from inarch.text.originals import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary
 
 MODEL = "model.pt"
 CLASSES = "classification_heads."

@@ -9,33 +9,45 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from inarch.errors import CheckpointError, ConfigError
 from inarch.text.byte_level import BYTE_TO_UNICODE
-from inarch.text.files import CONFIG_FILE, TOKENIZER_JSON, decode_text
+from inarch.text.family import AuthorTokenizer
+from inarch.text.files import (
+    CONFIG_FILE,
+    MODEL_CONFIG_FILE,
+    TOKENIZER_JSON,
+    decode_text,
+    model_vocabulary_size,
+)
 from inarch.text.languages import LANGUAGES
 from inarch.text.whisper_json import TIMESTAMPS, build_whisper_json, control_tokens
 
 ENGLISH, MULTILINGUAL = "gpt2.tiktoken", "multilingual.tiktoken"
 FILES = (ENGLISH, MULTILINGUAL)
+# CTranslate2's lists of tokens, which don't have the merges.
+TOKEN_LISTS = ("vocabulary.json", "vocabulary.txt")
 # Bytes of a token; of those of Whisper the longest has 128.
 LONGEST = 1_000
 ENGLISH_SIZE, ENGLISH_LANGUAGES = 51864, 99
 
 
-def to_hugging_face_files(
-    files: Mapping[str, bytes], vocabulary_size: int | None
+def _convert(
+    folder: Path, files: Mapping[str, bytes], vocabulary_size: int | None
 ) -> dict[str, bytes]:
-    """The tokenizer's files with one of OpenAI's told in Hugging Face's.
+    """Add a tokenizer.json and a tokenizer_config.json to one of OpenAI's vocabularies.
 
     Args:
+        folder: the checkpoint's, whose config.json may have the size of the vocabulary.
         files: the tokenizer's files by name, with at least one of `FILES`.
-        vocabulary_size: how many tokens the model has, which tells how many languages.
+        vocabulary_size: how many tokens the model has, which determines how many languages.
 
     Raises:
         CheckpointError: the file is damaged.
         ConfigError: the number of languages isn't told, or can't be.
     """
+    vocabulary_size = vocabulary_size or model_vocabulary_size(folder)
     name = _chosen(files, vocabulary_size)
     ranks = parse_ranks(decode_text(files, name), name)
     languages = _languages(name, len(ranks), vocabulary_size)
@@ -45,19 +57,28 @@ def to_hugging_face_files(
     control = {token: len(ranks) + index for index, token in enumerate(names)}
     spec, config = build_whisper_json(ids, merges, control)
     dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-    ours = {key: data for key, data in files.items() if key not in FILES}
     return {
         TOKENIZER_JSON: json.dumps(spec, ensure_ascii=False).encode("utf-8"),
         CONFIG_FILE: dumped.encode("utf-8"),
-    } | ours
+        **files,
+    }
 
 
-def missing_files_hint(vocabulary_size: int | None) -> str:
-    """What to put beside OpenAI's `.pt` file so that there is a tokenizer, as an error's end.
+def _missing_files_hint(folder: Path, vocabulary_size: int | None) -> str:
+    """Return what to put beside CTranslate2's or OpenAI's files, as the end of an error.
 
     Args:
+        folder: the checkpoint's.
         vocabulary_size: how many tokens the model has, where that is known.
     """
+    listed = next((name for name in TOKEN_LISTS if (folder / name).is_file()), None)
+    if listed is not None:
+        return (
+            f"{listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
+            f"{TOKENIZER_JSON} beside it that the model was converted with."
+        )
+    if (folder / MODEL_CONFIG_FILE).is_file() or not any(folder.glob("*.pt")):
+        return ""
     if vocabulary_size is None:
         wanted = f"{ENGLISH}, if the model is English-only, or else {MULTILINGUAL},"
     else:
@@ -190,3 +211,13 @@ def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
 
 def _letters(token: bytes) -> str:
     return "".join(BYTE_TO_UNICODE[byte] for byte in token)
+
+
+AUTHOR_TOKENIZERS = (
+    AuthorTokenizer(
+        file_sets=tuple((name,) for name in FILES),
+        convert=_convert,
+        missing_files_hint=_missing_files_hint,
+        with_config=True,
+    ),
+)
