@@ -56,7 +56,7 @@ OF_OTHERS = [
 # Of some kinds of model the class is known.
 OF_OTHER_MODELS = [
     ("roberta", "RobertaTokenizer"),
-    *((x, x) for x in ("deberta", "prophetnet", "esm")),
+    *((x, x) for x in ("deberta", "esm")),
 ]
 
 
