@@ -55,7 +55,9 @@ def checkpoint(folder: Path) -> None:
         if issubclass(found, Task):
             found.arguments_of(opened, {})
         source, weights = opened.source, opened.weights
-        match(source, weights.header, None, arguments, head, opened.tie_word_embeddings, str(folder))
+        match(
+            source, weights.header, None, arguments, head, opened.tie_word_embeddings, str(folder)
+        )
         for name in weights.header:
             weights.read(name)
             weights.release(name)
