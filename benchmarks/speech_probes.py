@@ -131,15 +131,14 @@ def hear_inarch(folder: str) -> dict[str, float]:
     from inarch import Backbone
     from inarch.generation import Generator, SuppressTokens
     from inarch.generation.compiled import compile_function
-    from inarch.models.whisper.decoder import WhisperDecoder
     from inarch.runtime.forward import compiled
 
     settle()
 
     def load() -> tuple[Callable[[], Any], Callable[[], Any]]:
         model: Any = Backbone.from_preset(f"{folder}/saved")
-        decoder = WhisperDecoder(model)
-        context = compile_function(decoder, decoder.context_of)
+        decoder = model.decoder_stack()
+        make_cache = compile_function(decoder, decoder.make_cross_attention_cache)
         generator = Generator(decoder, END)
         features = np.ascontiguousarray(sound().swapaxes(1, 2))
         encoder = compiled(
@@ -155,7 +154,7 @@ def hear_inarch(folder: str) -> dict[str, float]:
         def hear() -> Any:
             found = generator.generate(
                 [PROMPT],
-                context=context(encode()),
+                cross_attention_cache=make_cache(encode()),
                 logits_processors=[SuppressTokens((END,))],
                 max_new_tokens=TOKENS,
             )

@@ -33,7 +33,7 @@ def compile_program(decoder: Decoder, program: Program) -> CompiledFunction:
         state = loop(
             lambda state: ops.logical_not(program.done(state, inputs)),
             lambda state: program.step(decoder, state, inputs),
-            program.begin(caches, inputs),
+            program.begin(decoder, caches, inputs),
         )
         return program.finish(state, inputs)
 
@@ -100,7 +100,7 @@ def _torch_loop(decoder: Decoder, program: Program) -> CompiledFunction:
     graphs: dict[Any, Callable[..., Any]] = {}
 
     def run(caches: Any, inputs: Any) -> Any:
-        state = program.begin(caches, inputs)
+        state = program.begin(decoder, caches, inputs)
         values = [v.value.detach() for v in decoder.variables]
         given = keras.tree.flatten((state, inputs, values))
         shapes = tuple((x.shape, x.dtype) for x in given)

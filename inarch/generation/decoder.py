@@ -1,22 +1,21 @@
-"""What a model gives so that tokens can be generated with it."""
+"""Protocol of a decoder that tokens are generated with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
 
 
 class Decoder(Protocol):
-    """A model that reads tokens one after another and remembers what it has read.
+    """A model that reads tokens step by step, with a cache of earlier ones.
 
     Every method is pure and made of `keras.ops` and layers, with static shapes, so that it can
-    stand in a compiled loop. A model with an encoder gets what the encoder gave as `context`: a
-    tensor or a nest of tensors with one entry for each row of the batch. Where several beams of a
-    row are decoded, tokens and caches have an entry for each beam, side by side, and the context
-    still has one for each row.
+    be part of a compiled loop. Caches are nests of tensors with `rows` or `rows * n` entries,
+    those of a row one after another. Where several beams of a row are decoded, tokens and caches
+    have an entry for each beam, and the cross-attention cache one for each row.
 
     Attributes:
-        max_length: positions that the model has; the longest sequence that it can read.
+        max_length: maximal length of a sequence.
         vocabulary_size: number of tokens.
         hidden_size: columns of the hidden states.
         compute_dtype: their dtype.
@@ -32,34 +31,25 @@ class Decoder(Protocol):
     def variables(self) -> Sequence[keras.Variable]: ...
 
     def init_cache(self, rows: int, length: int) -> Any:
-        """Empty caches for `rows` sequences of `length` tokens.
+        """Return empty caches of `rows` sequences of up to `length` tokens."""
 
-        They are a nest of tensors of `rows` or `rows * n` entries, those of a row side by side.
-        """
+    def reorder_cache(self, caches: Any, rows: int, indices: Any) -> Any:
+        """Return caches of `rows` sequences with those at `indices` alone, int32 `[k]`."""
 
-    def step(
-        self,
-        token_ids: Any,
-        index: Any,
-        caches: Any,
-        context: Any,
-        positions: Any,
-        padding_mask: Any = None,
-    ) -> tuple[Any, Any]:
+    def step(self, token_ids: Any, caches: Any, context: Mapping[str, Any]) -> tuple[Any, Any]:
         """Read the next tokens.
 
         Args:
             token_ids: int32 `[rows, T]`.
-            index: int32, where in the caches the first of them goes.
-            caches: what `init_cache` or the last call gave.
-            context: what the encoder gave, or None.
-            positions: int32 `[rows, T]` or `[1, T]`, where each token stands in its sequence.
-            padding_mask: int32 `[rows, length of the caches]`, 0 for the padding before a prompt;
-                None where there is none.
+            caches: of `init_cache` or the last step.
+            context: dict of tensors: `cache_index`, int32, index of the first token in the
+                caches; `positions`, int32 `[rows, T]` or `[1, T]`, of the tokens in their
+                sequences; where there is padding, `padding_mask`, int32 `[rows, length]` of the
+                caches, 0 for padding; where there is an encoder, `cross_attention_cache`.
 
         Returns:
-            Hidden states, float `[rows, T, dim]`, and the caches with the new tokens in.
+            Hidden states, float `[rows, T, dim]`, and the updated caches.
         """
 
     def logits(self, hidden: Any) -> Any:
-        """Logits over the next token, float `[rows, vocabulary_size]`, of `[rows, dim]`."""
+        """Return logits over the next token, `[rows, vocabulary_size]`, of `[rows, dim]`."""

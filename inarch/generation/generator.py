@@ -70,7 +70,7 @@ class Generator:
         self,
         prompts: Sequence[Sequence[int]],
         *,
-        context: Any = None,
+        cross_attention_cache: Any = None,
         strategy: Strategy | None = None,
         logits_processors: Iterable[LogitsProcessor] = (),
         max_new_tokens: int | Sequence[int],
@@ -81,7 +81,8 @@ class Generator:
 
         Args:
             prompts: token ids of each row, at least one.
-            context: the encoder's context of these rows; None for a decoder-only model.
+            cross_attention_cache: of the encoder's output for these rows; None for a decoder-only
+                model.
             strategy: chooses the tokens; `None` is `Greedy()`.
             logits_processors: applied to the logits in order.
             max_new_tokens: maximal number of generated tokens, end token included; one number, or
@@ -100,7 +101,7 @@ class Generator:
         strategy = strategy or Greedy()
         length = -(-int(limits.max()) // LENGTH_STEP) * LENGTH_STEP
         program = Program(strategy, tuple(logits_processors), length, self.end_id)
-        tensors = self._tensors(prompts, context, logits_at, prompt_room)
+        tensors = self._tensors(prompts, cross_attention_cache, logits_at, prompt_room)
         prefilled = self._prefilled(Prefill(length), tensors)
         tensors |= keras.tree.map_structure(
             keras.ops.convert_to_tensor,
@@ -118,7 +119,9 @@ class Generator:
         longest = int(found["lengths"].max())
         return Generated(**found | {"token_ids": found["token_ids"][:, :longest]})
 
-    def logits(self, prompts: Sequence[Sequence[int]], *, context: Any = None) -> np.ndarray:
+    def logits(
+        self, prompts: Sequence[Sequence[int]], *, cross_attention_cache: Any = None
+    ) -> np.ndarray:
         """Return the logits after the last token of each prompt, float32 `[rows, vocabulary]`.
 
         Raises:
@@ -126,7 +129,9 @@ class Generator:
         """
         self._limits(prompts, 1)
         # Room for one token more: Keras warns of attention over a single one.
-        prefilled = self._prefilled(Prefill(1), self._tensors(prompts, context, -1, 1))
+        prefilled = self._prefilled(
+            Prefill(1), self._tensors(prompts, cross_attention_cache, -1, 1)
+        )
         return keras.ops.convert_to_numpy(prefilled["prompt_logits"])
 
     def _prefilled(self, prefill: Prefill, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +140,11 @@ class Generator:
         return self._prefills[prefill](tensors)
 
     def _tensors(
-        self, prompts: Sequence[Sequence[int]], context: Any, logits_at: int | None, room: int
+        self,
+        prompts: Sequence[Sequence[int]],
+        cross_attention_cache: Any,
+        logits_at: int | None,
+        room: int,
     ) -> dict[str, Any]:
         """Return the inputs of the prefill."""
         inputs: dict[str, Any] = self._inputs(prompts, room)
@@ -147,7 +156,11 @@ class Generator:
                 )
             inputs["logits_at"] = np.int32(logits_at)
         tensors = {n: keras.ops.convert_to_tensor(array) for n, array in inputs.items()}
-        return tensors if context is None else tensors | {"context": context}
+        return (
+            tensors
+            if cross_attention_cache is None
+            else tensors | {"cross_attention_cache": cross_attention_cache}
+        )
 
     def _inputs(self, prompts: Sequence[Sequence[int]], room: int) -> dict[str, np.ndarray]:
         lengths = np.array([len(prompt) for prompt in prompts], "int32")

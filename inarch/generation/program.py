@@ -7,7 +7,7 @@ Their inputs are a dict of tensors:
 - `limits`: int32 `[rows]`, maximal number of generated tokens of each row.
 - `arrays`: arrays of the strategy.
 - `processors`: arrays of each logits processor.
-- `context`: the encoder's context; absent for a decoder-only model.
+- `cross_attention_cache`: absent for a decoder-only model.
 - `logits_at`: int32, index in the prompt, counted from its end (-1 is the last token), of the
   token after which logits are returned; absent for none.
 """
@@ -23,7 +23,6 @@ import keras
 from inarch.generation.decoder import Decoder
 from inarch.generation.logits_processors import LogitsProcessor, bind_arrays
 from inarch.generation.strategy import State, Strategy, StrategyContext, repeat_rows
-from inarch.layers.cache import select_rows
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -80,10 +79,9 @@ class Prefill:
     def _chunk(self, decoder: Decoder, inputs: State, state: State, index: Any, size: int) -> State:
         """Return the state after the `size` tokens from `index` on."""
         indices = index + ops.arange(size, dtype="int32")
-        hidden, caches = decoder.step(
-            ops.take(inputs["token_ids"], indices, axis=1), index, state["caches"],
-            inputs.get("context"), **positions_and_mask(decoder, inputs, indices, self.length),
-        )  # fmt: skip
+        token_ids = ops.take(inputs["token_ids"], indices, axis=1)
+        context = step_context(decoder, inputs, index, size, self.length)
+        hidden, caches = decoder.step(token_ids, state["caches"], context)
         if "logits_at" not in inputs:
             return {"caches": caches}
         here = ops.equal(indices, inputs["token_ids"].shape[1] + inputs["logits_at"])[None, :, None]
@@ -107,11 +105,12 @@ class Program:
     length: int
     end_id: int
 
-    def begin(self, caches: Any, inputs: State) -> State:
+    def begin(self, decoder: Decoder, caches: Any, inputs: State) -> State:
         """Return the state before the first token, from which `step` goes on."""
         width, (rows, _) = self.strategy.width, inputs["token_ids"].shape
         if width > 1:  # the beams of a row share their prompt
-            caches = select_rows(caches, rows, repeat_rows(ops.arange(rows, dtype="int32"), width))
+            indices = repeat_rows(ops.arange(rows, dtype="int32"), width)
+            caches = decoder.reorder_cache(caches, rows, indices)
         return {
             "count": ops.zeros((), "int32"),
             "caches": caches,
@@ -123,11 +122,9 @@ class Program:
         """Return the state with one more token."""
         width, (rows, prompt) = self.strategy.width, inputs["token_ids"].shape
         index = prompt - 1 + state["count"]
-        indices = ops.reshape(index, (1,))
-        hidden, caches = decoder.step(
-            ops.expand_dims(state["tokens"], 1), index, state["caches"], inputs.get("context"),
-            **positions_and_mask(decoder, inputs, indices, self.length, width),
-        )  # fmt: skip
+        token_ids = ops.expand_dims(state["tokens"], 1)
+        context = step_context(decoder, inputs, index, 1, self.length, width)
+        hidden, caches = decoder.step(token_ids, state["caches"], context)
         choice, tokens, parent_beams = self.strategy.choose(
             self._strategy_context(inputs),
             state["choice"],
@@ -135,7 +132,7 @@ class Program:
             state["count"],
         )
         if parent_beams is not None and width > 1:
-            caches = select_rows(caches, rows * width, parent_beams)
+            caches = decoder.reorder_cache(caches, rows * width, parent_beams)
         return {
             "count": state["count"] + 1,
             "caches": caches,
@@ -156,18 +153,21 @@ class Program:
         return StrategyContext(processors, self.end_id, self.length, inputs["limits"])
 
 
-def positions_and_mask(
-    decoder: Decoder, inputs: State, indices: Any, length: int, width: int = 1
+def step_context(
+    decoder: Decoder, inputs: State, index: Any, size: int, length: int, width: int = 1
 ) -> State:
-    """Return the positions of the tokens at `indices`, and the padding mask if there is padding."""
-    indices = ops.expand_dims(indices, 0)
+    """Return the context of a step that reads the `size` tokens from `index` on."""
+    context = {"cache_index": index}
+    if "cross_attention_cache" in inputs:
+        context["cross_attention_cache"] = inputs["cross_attention_cache"]
+    indices = ops.expand_dims(index + ops.arange(size, dtype="int32"), 0)
     if "padding" not in inputs:
-        return {"positions": indices}
+        return context | {"positions": indices}
     padding = ops.expand_dims(repeat_rows(inputs["padding"], width), 1)
     # A finished row may run past the last position while others go on.
     positions = ops.clip(indices - padding, 0, decoder.max_length - 1)
     slots = ops.arange(inputs["token_ids"].shape[1] + length, dtype="int32")[None]
-    return {"positions": positions, "padding_mask": ops.cast(slots >= padding, "int32")}
+    return context | {"positions": positions, "padding_mask": ops.cast(slots >= padding, "int32")}
 
 
 def _float32(x: Any) -> Any:

@@ -8,11 +8,19 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.cache import cache_length, is_pair, make_cache, read_cache, update_cache
+from inarch.layers.cache import (
+    cache_length,
+    empty_cache,
+    is_pair,
+    make_cache,
+    read_cache,
+    select_rows,
+    update_cache,
+)
 from inarch.layers.dot_product_attention import MASKED_LOGIT, attend_to_cache, dot_product_attention
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer, copy_layer
-from inarch.layers.mask import combine_masks, position_range, self_attention_mask
+from inarch.layers.mask import combine_masks, decoder_masks, position_range
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -110,6 +118,7 @@ class MultiHeadAttention(Layer):
             )
         key_dim = self.key_dim or width // self.num_heads
         value_dim = self.value_dim or key_dim
+        self._key_dim, self._value_dim = key_dim, value_dim
         # jax's fused attention takes heads of one width only.
         self._fusible = key_dim == value_dim
         self._scale = 1 / sqrt(key_dim)
@@ -184,8 +193,9 @@ class MultiHeadAttention(Layer):
         """Return attention over `x`, or over the `source` of a context, and what is asked for."""
         cache, source = context.get("cache"), context.get("source")
         mask = context.get("mask")
-        if "mask" not in context:
-            mask = self_attention_mask(context.get("padding_mask"), context.get("attention_mask"))
+        is_cross = source is not None or (cache is not None and context.get("cache_index") is None)
+        if "mask" not in context and not is_cross:
+            mask = self._self_attention_mask(x, context)
         scores = context.get("return_attention_scores", False)
         positions = None if self.position is None else context.get("positions")
         outputs = self(
@@ -204,6 +214,29 @@ class MultiHeadAttention(Layer):
             return outputs, {}
         y, *found = outputs
         return y, dict(zip(names, found, strict=True))
+
+    def _self_attention_mask(self, x: Any, context: Mapping[str, Any]) -> Any:
+        """Return which key each query of `x` attends to, by the masks of a context."""
+        mask, _ = decoder_masks(
+            x,
+            context.get("padding_mask"),
+            context.get("attention_mask"),
+            encoder_sequence_ids=None,
+            encoder_attention_mask=None,
+            cache=context.get("cache"),
+            start=context.get("cache_index"),
+            causal=context.get("causal", False),
+        )
+        return mask
+
+    def init_cache(self, rows: int, length: int) -> Any:
+        """Return an empty cache of `rows` sequences of up to `length` tokens."""
+        widths = (self._key_dim, self._value_dim)
+        return empty_cache(rows, length, self._key_value_heads, *widths, self.compute_dtype)
+
+    def reorder_cache(self, cache: Any, rows: int, indices: Any) -> Any:
+        """Return a cache of `rows` sequences with those at `indices` alone, in that order."""
+        return select_rows(cache, rows, indices)
 
     def make_cache(self, value: Any, key: Any = None) -> Any:
         """Return the projected keys and values as a cache."""

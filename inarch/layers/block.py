@@ -129,6 +129,19 @@ class Block(Layer):
         training: bool | None = None,
     ) -> Any:
         context = {**(context or {}), "return_attention_scores": return_attention_scores}
+        x, others = self.apply(inputs, context, training)
+        return (x, others) if others else x
+
+    def apply(
+        self, inputs: Any, context: Mapping[str, Any], training: bool | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Return the output and the dict of caches and scores, whatever arguments `call` has.
+
+        Args:
+            inputs: float `[batch, length, dim]`.
+            context: as in `call`, and `causal`, whether tokens attend to none after them.
+        """
+        context = dict(context)
         context["padding_mask"] = padding_mask_of(inputs, context.get("padding_mask"))
         x, found = self._mixed("attention", inputs, context, training)
         others = {"attention": found} if found else {}
@@ -137,7 +150,24 @@ class Block(Layer):
             others |= {"cross_attention": found} if found else {}
         y = self.feed_forward(self._before("feed_forward", x), training=training)
         x = self._after("feed_forward", x, y, training)
-        return (x, others) if others else x
+        return x, others
+
+    # --- caches of its sublayers ---------------------------------------------------------------
+
+    def init_cache(self, rows: int, length: int) -> dict[str, Any]:
+        """Return empty caches of `rows` sequences of up to `length` tokens, by sublayer."""
+        return {"attention": self.attention.init_cache(rows, length)}
+
+    def make_cross_attention_cache(self, source: Any) -> dict[str, Any]:
+        """Return the cache of cross-attention over `source` `[rows, S, dim]`, by sublayer."""
+        return {"cross_attention": self.cross_attention.make_cache(source)}
+
+    def reorder_cache(self, cache: Mapping[str, Any], rows: int, indices: Any) -> dict[str, Any]:
+        """Return caches of `rows` sequences with those at `indices` alone, in that order."""
+        return {
+            name: getattr(self, name).reorder_cache(part, rows, indices)
+            for name, part in cache.items()
+        }
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         context = kwargs.get("context") or {}

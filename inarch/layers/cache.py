@@ -14,9 +14,11 @@ import keras
 ops: Any = keras.ops  # Typed, every result may be None.
 
 
-def empty_cache(rows: int, length: int, heads: int, width: int, dtype: Any) -> tuple[Any, Any]:
-    """Return a cache of zeros, for heads of `width` columns."""
-    keys, values = (ops.zeros((rows * heads, width, length), dtype) for _ in range(2))
+def empty_cache(
+    rows: int, length: int, heads: int, key_dim: int, value_dim: int, dtype: Any
+) -> tuple[Any, Any]:
+    """Return a cache of zeros, for heads of `key_dim` and `value_dim` columns."""
+    keys, values = (ops.zeros((rows * heads, d, length), dtype) for d in (key_dim, value_dim))
     return keys, values
 
 

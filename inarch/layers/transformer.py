@@ -117,12 +117,13 @@ class TransformerEncoder(TransformerLayer):
         training: bool | None = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        context = {"padding_mask": padding_mask, "attention_mask": attention_mask}
-        outputs = super().call(inputs, context, return_attention_scores, training)
-        if not return_attention_scores:
-            return outputs
-        x, found = outputs
-        return x, found["attention"]["scores"]
+        context = {
+            "padding_mask": padding_mask,
+            "attention_mask": attention_mask,
+            "return_attention_scores": return_attention_scores,
+        }
+        x, found = self.apply(inputs, context, training)
+        return (x, found["attention"]["scores"]) if return_attention_scores else x
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -203,16 +204,10 @@ class TransformerDecoder(TransformerLayer):
                 "cache_index": cross_attention_cache_update_index,
             },
         }
-        outputs = super().call(decoder_sequence, context, training=training)
+        x, found = self.apply(decoder_sequence, context, training)
         if self_attention_cache is None:
-            return outputs
-        x, found = outputs
+            return x
         return x, *(part["cache"] for part in found.values())
-
-    def make_cross_attention_cache(self, encoder_sequence: Any) -> Any:
-        """Return a cross-attention cache that is full, to be used as it is in every call."""
-        attention: Any = self.cross_attention
-        return attention.make_cache(encoder_sequence)
 
     def _check_call(self, encoder_sequence: Any, self_cache: Any, cross_cache: Any) -> None:
         built_with = self.cross_attention is not None
@@ -239,24 +234,3 @@ class TransformerDecoder(TransformerLayer):
         caches = (self_attention_cache_shape, cross_attention_cache_shape)
         given = [shape for shape in caches if shape is not None]
         return (decoder_sequence_shape, *given) if given else decoder_sequence_shape
-
-    def with_cross_attention_scores(self, decoder_sequence: Any, cross_attention_cache: Any) -> Any:
-        """Return `(output, scores)` of whole sequences without padding, in inference.
-
-        Args:
-            decoder_sequence: float `[batch, T, dim]`.
-            cross_attention_cache: a full one, of length S (see `make_cross_attention_cache`).
-
-        Returns:
-            float `[batch, T, dim]`, and the cross-attention's probabilities
-            `[batch, num_heads, T, S]`.
-
-        Raises:
-            InputError: it was built without cross-attention.
-        """
-        self._check_call(None, cross_attention_cache, cross_attention_cache)
-        nothing = (None,) * 6
-        mask, _ = decoder_masks(decoder_sequence, *nothing, causal=True)
-        cross = {"cache": cross_attention_cache, "return_attention_scores": True}
-        x, found = super().call(decoder_sequence, {"mask": mask, "cross": cross})
-        return x, found["cross_attention"]["scores"]

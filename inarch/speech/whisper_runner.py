@@ -21,8 +21,7 @@ from inarch.generation import (
     WhisperBeamSearch,
 )
 from inarch.generation.compiled import compile_function
-from inarch.layers.cache import select_rows
-from inarch.models.whisper.decoder import WhisperDecoder
+from inarch.models.decoder_stack import DecoderStack
 from inarch.runtime.forward import compiled, compiles_per_shape, softmax
 from inarch.runtime.memory import release_memory
 from inarch.speech.alignment import alignment_matrix, word_timings
@@ -41,13 +40,12 @@ class Encoded:
     """A batch of encoded windows.
 
     Attributes:
-        rows: how many windows there are.
-        context: the decoder's keys and values of what the encoder gave. Where shapes are compiled
-            they are filled up to a power of two.
+        rows: number of windows.
+        cross_attention_cache: of the encoder's output; filled up to the batch size.
     """
 
     rows: int
-    context: Any
+    cross_attention_cache: Any
 
 
 class WhisperRunner:
@@ -76,7 +74,7 @@ class WhisperRunner:
         self.tokenizer = tokenizer
         self.generation = generation
         self._sizes = sizes
-        self._decoder = WhisperDecoder(backbone, head)
+        self._decoder = backbone.decoder_stack(head)
         self._generator = Generator(self._decoder, tokenizer.end_of_text)
         self._encoder = compiled(
             keras.Model(
@@ -84,10 +82,10 @@ class WhisperRunner:
                 backbone.output["encoder_sequence_output"],
             )
         )
-        self._context = compile_function(self._decoder, self._decoder.context_of)
-        heads = [(layer, head) for layer, head in self._alignment_heads()]
-        self._attended = compile_function(
-            self._decoder, lambda ids, context: self._decoder.attended(ids, context, heads)
+        self._make_cache = compile_function(self._decoder, self._decoder.make_cross_attention_cache)
+        heads = self._alignment_heads()
+        self._scores = compile_function(
+            self._decoder, lambda ids, cache: alignment_scores(self._decoder, ids, cache, heads)
         )
 
     # --- windows -------------------------------------------------------------------------------
@@ -104,12 +102,14 @@ class WhisperRunner:
 
     def _encode(self, features: np.ndarray) -> Any:
         features = np.ascontiguousarray(features.swapaxes(1, 2))
-        return self._context(self._encoder({"encoder_features": features}))
+        return self._make_cache(self._encoder({"encoder_features": features}))
 
     def take(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
         filled = [*rows, *[rows[-1]] * (_filled(len(rows)) - len(rows))]
         indices = np.asarray(filled, np.int32)
-        return Encoded(len(rows), select_rows(encoded.context, _filled(encoded.rows), indices))
+        reorder = self._decoder.reorder_cache
+        cache = reorder(encoded.cross_attention_cache, _filled(encoded.rows), indices)
+        return Encoded(len(rows), cache)
 
     def decode(self, encoded: Encoded, options: DecodingOptions) -> list[Decoded]:
         start, rows = self._start(options), encoded.rows
@@ -117,7 +117,7 @@ class WhisperRunner:
         prompt = [*self._prompt_tokens(options), *start, *prefix]
         generated = self._generator.generate(
             [prompt] * _filled(rows),
-            context=encoded.context,
+            cross_attention_cache=encoded.cross_attention_cache,
             strategy=self._strategy(options),
             logits_processors=build_logits_processors(
                 options, self.tokenizer, self.generation, self._decoder.vocabulary_size
@@ -142,7 +142,7 @@ class WhisperRunner:
         codes = self.tokenizer.languages
         logits = self._generator.logits(
             [[self.tokenizer.start_of_transcript]] * _filled(rows),
-            context=encoded.context,
+            cross_attention_cache=encoded.cross_attention_cache,
         )
         chances = softmax(logits[:rows, list(codes.values())])
         return [
@@ -159,7 +159,7 @@ class WhisperRunner:
         length = min(-(-len(whole) // ALIGNED_STEP) * ALIGNED_STEP, self._decoder.max_length)
         filled = np.full((1, length), end, np.int32)
         filled[0, : len(whole)] = whole
-        logits, scores = self._attended(filled, encoded.context)
+        logits, scores = self._scores(filled, encoded.cross_attention_cache)
         first, last = len(start), len(whole)
         # The token after each position is the one that its logits are about.
         chances = softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
@@ -229,6 +229,19 @@ class WhisperRunner:
     ) -> Decoded:
         text = self.tokenizer.decode(tokens).strip()
         return Decoded(tokens, text, total / (len(tokens) + 1), silent, options.temperature)
+
+
+def alignment_scores(
+    decoder: DecoderStack, token_ids: Any, cache: Any, heads: Sequence[Sequence[int]]
+) -> tuple[Any, Any]:
+    """Return logits of whole sequences, and the cross-attention of the alignment heads.
+
+    Returns:
+        float32 `[batch, length, vocabulary_size]` and `[batch, heads, length, positions]`.
+    """
+    hidden, scores = decoder.cross_attention_scores(token_ids, cache)
+    chosen = keras.ops.stack([scores[layer][:, head] for layer, head in heads], axis=1)
+    return keras.ops.cast(decoder.logits(hidden), "float32"), keras.ops.cast(chosen, "float32")
 
 
 def _joined(parts: list[Any]) -> Any:

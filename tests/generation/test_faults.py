@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from toy import HEADS, POSITIONS, WIDTH, heard, toy
+from toy import HEADS, POSITIONS, WIDTH, encoder_cache, toy
 
 TOKENS = np.array([[7, 8, 9, 4, 11], [5, 2, 6, 9, 1]], "int32")
 ROWS, LENGTH = TOKENS.shape
@@ -17,35 +17,36 @@ def decoder():
 
 
 @pytest.fixture(scope="module")
-def context(decoder):
-    return heard(decoder, ROWS)
+def cache(decoder):
+    return encoder_cache(decoder, ROWS)
 
 
 @pytest.fixture(scope="module")
-def whole(decoder, context):
+def whole(decoder, cache):
     """Logits after every token, all of them fed at once."""
-    return logits(decoder, TOKENS, 0, decoder.init_cache(ROWS, LENGTH), context)[0]
+    return logits(decoder, TOKENS, 0, decoder.init_cache(ROWS, LENGTH), cache)[0]
 
 
-def logits(decoder, token_ids, index, caches, context):
+def logits(decoder, token_ids, index, caches, cache):
     positions = index + np.arange(token_ids.shape[1], dtype="int32")[None]
-    hidden, caches = decoder.step(token_ids, index, caches, context, positions)
+    context = {"cache_index": index, "positions": positions, "cross_attention_cache": cache}
+    hidden, caches = decoder.step(token_ids, caches, context)
     rows = decoder.logits(ops.reshape(hidden, (-1, WIDTH)))
     return ops.convert_to_numpy(rows).reshape(*token_ids.shape, -1), caches
 
 
-def distance(decoder, context, whole):
+def distance(decoder, cache, whole):
     """How far decoding token by token is from one pass, at most."""
     caches, found = decoder.init_cache(ROWS, LENGTH), []
     for index in range(LENGTH):
         token_ids = TOKENS[:, index : index + 1]
-        row, caches = logits(decoder, token_ids, index, caches, context)
+        row, caches = logits(decoder, token_ids, index, caches, cache)
         found.append(row)
     return float(np.abs(np.concatenate(found, axis=1) - whole).max())
 
 
-def test_token_by_token_is_the_whole_at_once(decoder, context, whole):
-    assert distance(decoder, context, whole) < NOISE
+def test_token_by_token_is_the_whole_at_once(decoder, cache, whole):
+    assert distance(decoder, cache, whole) < NOISE
 
 
 class Faulty:
@@ -60,42 +61,48 @@ class Faulty:
         return self._step(self.decoder.step, *arguments)
 
 
+def with_context(change):
+    """The step gets another context."""
+    return lambda step, token_ids, caches, context: step(
+        token_ids, caches, context | change(context)
+    )
+
+
 def elsewhere(offset):
     """The token's key and value are kept at another place."""
+    return with_context(
+        lambda context: {"cache_index": min(max(context["cache_index"] + offset, 0), LENGTH - 1)}
+    )
 
-    def run(step, token_ids, index, caches, context, positions):
-        place = min(max(index + offset, 0), LENGTH - 1)
-        return step(token_ids, place, caches, context, positions)
 
-    return run
+def at_other_positions(change):
+    return with_context(
+        lambda context: {"positions": np.clip(change(context["positions"]), 0, POSITIONS - 1)}
+    )
+
+
+def of_the_other_row(context):
+    caches = context["cross_attention_cache"]
+    return {
+        "cross_attention_cache": keras.tree.map_structure(
+            lambda x: by_row_and_head(x, axis=0), caches
+        )
+    }
 
 
 def kept(change):
     """Other keys and values are kept than were made."""
 
-    def run(step, token_ids, index, caches, context, positions):
-        hidden, written = step(token_ids, index, caches, context, positions)
+    def run(step, token_ids, caches, context):
+        hidden, written = step(token_ids, caches, context)
         return hidden, keras.tree.map_structure(change, caches, written)
 
     return run
 
 
-def keys_for_values(step, token_ids, index, caches, context, positions):
-    hidden, written = step(token_ids, index, caches, context, positions)
-    return hidden, tuple((values, keys) for keys, values in written)
-
-
-def at_other_positions(change):
-    def run(step, token_ids, index, caches, context, positions):
-        changed = np.clip(change(positions), 0, POSITIONS - 1)
-        return step(token_ids, index, caches, context, changed)
-
-    return run
-
-
-def of_the_other_row(step, token_ids, index, caches, context, positions):
-    other = keras.tree.map_structure(lambda x: by_row_and_head(x, axis=0), context)
-    return step(token_ids, index, caches, other, positions)
+def keys_for_values(step, token_ids, caches, context):
+    hidden, written = step(token_ids, caches, context)
+    return hidden, [{"attention": cache["attention"][::-1]} for cache in written]
 
 
 def by_row_and_head(cache, axis):
@@ -113,10 +120,10 @@ FAULTS = {
     "rows in another order": kept(lambda old, new: by_row_and_head(new, axis=0)),
     "positions one too late": at_other_positions(lambda positions: positions + 1),
     "positions never counted on": at_other_positions(lambda positions: 0 * positions),
-    "what another row heard": of_the_other_row,
+    "cross-attention to the output of another row": with_context(of_the_other_row),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_wrong_cache_is_noticed(decoder, context, whole, name):
-    assert distance(Faulty(decoder, FAULTS[name]), context, whole) > 100 * NOISE
+def test_a_wrong_cache_is_noticed(decoder, cache, whole, name):
+    assert distance(Faulty(decoder, FAULTS[name]), cache, whole) > 100 * NOISE

@@ -4,10 +4,11 @@ import functools
 import gc
 import weakref
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
-from toy import END, POSITIONS, VOCABULARY, heard, part, toy
+from toy import END, POSITIONS, VOCABULARY, encoder_cache, part, toy
 
 from inarch.errors import InputError
 from inarch.generation import (
@@ -48,28 +49,29 @@ def generator(decoder):
 
 
 @pytest.fixture(scope="module")
-def context(decoder):
-    return heard(decoder, 3)
+def cache(decoder):
+    return encoder_cache(decoder, 3)
 
 
 def array(x):
     return ops.convert_to_numpy(x)
 
 
-def forward(decoder, token_ids, context):
+def forward(decoder, token_ids, cache):
     """Logits after every token, without a cache that lasts."""
     # Nothing that comes later is seen, so one shape serves all.
     padded = np.array([token_ids + [0] * (decoder.max_length - len(token_ids))], "int32")
-    return array(whole(decoder)(padded, context))[: len(token_ids)]
+    return array(whole(decoder)(padded, cache))[: len(token_ids)]
 
 
 @functools.cache
 def whole(decoder):
     positions = np.arange(decoder.max_length, dtype="int32")[None]
 
-    def run(token_ids, context):
+    def run(token_ids, cache):
         caches = decoder.init_cache(1, decoder.max_length)
-        hidden, _ = decoder.step(token_ids, 0, caches, context, positions)
+        context = {"cache_index": 0, "positions": positions, "cross_attention_cache": cache}
+        hidden, _ = decoder.step(token_ids, caches, context)
         return decoder.logits(hidden[0])
 
     return compile_function(decoder, run)
@@ -77,10 +79,12 @@ def whole(decoder):
 
 def test_a_greedy_step_with_the_cache_is_the_forward_pass_without():
     decoder = toy(layers=2)
-    context = heard(decoder, 3)
-    found = Generator(decoder, END).generate(PROMPTS, context=context, max_new_tokens=12)
+    cache = encoder_cache(decoder, 3)
+    found = Generator(decoder, END).generate(
+        PROMPTS, cross_attention_cache=cache, max_new_tokens=12
+    )
     for row, (prompt, tokens) in enumerate(zip(PROMPTS, found.rows(), strict=True)):
-        logits = forward(decoder, prompt + tokens, part(context, slice(row, row + 1)))
+        logits = forward(decoder, prompt + tokens, part(decoder, cache, slice(row, row + 1)))
         wanted = logits[len(prompt) - 1 :].argmax(-1).tolist()
         assert tokens == wanted[: len(tokens)]
         assert len(tokens) == 12 or wanted[len(tokens)] == END
@@ -92,9 +96,9 @@ def test_a_greedy_step_with_the_cache_is_the_forward_pass_without():
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s).__name__)
 def test_a_row_is_decoded_in_a_batch_as_by_itself(generator, decoder, strategy):
-    limits, context = [9, 4, 12, 6], heard(decoder, 4)
+    limits, cache = [9, 4, 12, 6], encoder_cache(decoder, 4)
     together = generator.generate(
-        SHARING, context=context, strategy=strategy, max_new_tokens=limits
+        SHARING, cross_attention_cache=cache, strategy=strategy, max_new_tokens=limits
     )
     assert (together.lengths <= limits).all()
     for row in range(3):
@@ -103,7 +107,7 @@ def test_a_row_is_decoded_in_a_batch_as_by_itself(generator, decoder, strategy):
             alone = Sample(0.8, samples=3, seed=[5 + row])
         found = generator.generate(
             [SHARING[row]],
-            context=part(context, slice(row, row + 1)),
+            cross_attention_cache=part(decoder, cache, slice(row, row + 1)),
             strategy=alone,
             max_new_tokens=limits[row],
         )
@@ -112,9 +116,9 @@ def test_a_row_is_decoded_in_a_batch_as_by_itself(generator, decoder, strategy):
 
 
 @pytest.mark.parametrize("strategy", [BeamSearch(1), WhisperBeamSearch(1), Sample(0.0)])
-def test_one_beam_and_no_temperature_are_greedy(generator, context, strategy):
+def test_one_beam_and_no_temperature_are_greedy(generator, cache, strategy):
     options = {
-        "context": context,
+        "cross_attention_cache": cache,
         "max_new_tokens": 10,
         "logits_processors": [SuppressTokensAtBegin((END,))],
     }
@@ -122,38 +126,38 @@ def test_one_beam_and_no_temperature_are_greedy(generator, context, strategy):
     assert generator.generate(PROMPTS, strategy=strategy, **options).rows() == greedy.rows()
 
 
-def test_samples_are_repeatable_and_differ_with_the_seed(generator, context):
+def test_samples_are_repeatable_and_differ_with_the_seed(generator, cache):
     def sample(seed):
         strategy = Sample(1.5, seed=seed)
         return generator.generate(
-            PROMPTS, context=context, strategy=strategy, max_new_tokens=10
+            PROMPTS, cross_attention_cache=cache, strategy=strategy, max_new_tokens=10
         ).rows()
 
     assert sample(1) == sample(1) != sample(2)
 
 
 def test_a_decoder_without_an_encoder_generates_too():
-    generator = Generator(toy(layers=1, heard=False), END)
+    generator = Generator(toy(layers=1, cross_attention=False), END)
     rules = [SuppressTokens((END,))]
     found = generator.generate([[5], [6, 7]], max_new_tokens=5, logits_processors=rules)
     assert found.lengths.tolist() == [5, 5]
 
 
-def test_a_change_of_weights_is_seen(decoder, context):
+def test_a_change_of_weights_is_seen(decoder, cache):
     decoder = toy(seed=3, layers=1)
     generator = Generator(decoder, END)
     options = {"max_new_tokens": 8, "logits_processors": [SuppressTokens((END,))]}
-    context = heard(decoder, 1)
-    before = generator.generate([[5]], context=context, **options).rows()
+    cache = encoder_cache(decoder, 1)
+    before = generator.generate([[5]], cross_attention_cache=cache, **options).rows()
     for variable in decoder.variables:
         variable.assign(array(variable.value)[::-1].copy())
-    assert generator.generate([[5]], context=context, **options).rows() != before
+    assert generator.generate([[5]], cross_attention_cache=cache, **options).rows() != before
 
 
-def test_rules_hold(generator, context):
+def test_rules_hold(generator, cache):
     found = generator.generate(
         PROMPTS,
-        context=context,
+        cross_attention_cache=cache,
         max_new_tokens=6,
         logits_processors=[
             AllowTokens((4, 5, END)),
@@ -167,20 +171,25 @@ def test_rules_hold(generator, context):
         assert len(row) >= 3
 
 
-def test_watched_logits_are_those_after_the_prompts_token(generator, decoder, context):
-    found = generator.generate(PROMPTS[::2], context=part(context, slice(0, 3, 2)),
-        max_new_tokens=1, logits_at=-3)  # fmt: skip
+def test_watched_logits_are_those_after_the_prompts_token(generator, decoder, cache):
+    others = part(decoder, cache, slice(0, 3, 2))
+    found = generator.generate(
+        PROMPTS[::2], cross_attention_cache=others, max_new_tokens=1, logits_at=-3
+    )
     for row, prompt in enumerate(PROMPTS[::2]):
-        one = part(context, slice(2 * row, 2 * row + 1))
+        one = part(decoder, cache, slice(2 * row, 2 * row + 1))
         wanted = forward(decoder, prompt, one)[len(prompt) - 3]
         np.testing.assert_allclose(found.prompt_logits[row], wanted, atol=1e-4)
 
 
-def test_positions_end_generation(generator, context):
-    one = part(context, slice(0, 1))
+def test_positions_end_generation(generator, decoder, cache):
+    one = part(decoder, cache, slice(0, 1))
     prompt = [5] * (POSITIONS - 2)
     found = generator.generate(
-        [prompt], context=one, max_new_tokens=50, logits_processors=[SuppressTokens((END,))]
+        [prompt],
+        cross_attention_cache=one,
+        max_new_tokens=50,
+        logits_processors=[SuppressTokens((END,))],
     )
     # The last token has no position and needs none.
     assert found.lengths.tolist() == [3]
@@ -188,24 +197,28 @@ def test_positions_end_generation(generator, context):
 
 def test_prompts_of_any_length_are_read_in_pieces():
     decoder = toy(layers=1, positions=3 * CHUNK)
-    context, generator = heard(decoder, 2), Generator(decoder, END)
+    cache, generator = encoder_cache(decoder, 2), Generator(decoder, END)
     tokens = np.random.default_rng(0).integers(4, VOCABULARY, 3 * CHUNK).tolist()
     for lengths in [(2, 5), (CHUNK - 1, CHUNK + 1), (3, 2 * CHUNK), (2 * CHUNK, 2 * CHUNK + 9)]:
         prompts = [tokens[:length] for length in lengths]
         found = generator.generate(
-            prompts, context=context, max_new_tokens=6, logits_at=-2, prompt_room=3 * CHUNK
+            prompts,
+            cross_attention_cache=cache,
+            max_new_tokens=6,
+            logits_at=-2,
+            prompt_room=3 * CHUNK,
         )
         for row, prompt in enumerate(prompts):
             logits = forward(
-                decoder, prompt + found.rows()[row], part(context, slice(row, row + 1))
+                decoder, prompt + found.rows()[row], part(decoder, cache, slice(row, row + 1))
             )
             np.testing.assert_allclose(found.prompt_logits[row], logits[len(prompt) - 2], atol=1e-4)
             wanted = logits[len(prompt) - 1 :].argmax(-1).tolist()
             assert found.rows()[row] == wanted[: found.lengths[row]]
 
 
-def test_calls_with_one_prompt_room_share_their_programs(decoder, context, monkeypatch):
-    options = {"context": context, "max_new_tokens": 5}
+def test_calls_with_one_prompt_room_share_their_programs(decoder, cache, monkeypatch):
+    options = {"cross_attention_cache": cache, "max_new_tokens": 5}
     alone = [Generator(decoder, END).generate([[5] * n] * 3, **options) for n in (1, 3, 7)]
     steps, step = [], decoder.step
     monkeypatch.setattr(decoder, "step", lambda *a, **k: steps.append(1) or step(*a, **k))
@@ -219,10 +232,10 @@ def test_calls_with_one_prompt_room_share_their_programs(decoder, context, monke
         assert len(steps) == traced
 
 
-def test_logits_after_prompts_are_the_models(generator, decoder, context):
-    found = generator.logits(PROMPTS, context=context)
+def test_logits_after_prompts_are_the_models(generator, decoder, cache):
+    found = generator.logits(PROMPTS, cross_attention_cache=cache)
     for row, prompt in enumerate(PROMPTS):
-        logits = forward(decoder, prompt, part(context, slice(row, row + 1)))
+        logits = forward(decoder, prompt, part(decoder, cache, slice(row, row + 1)))
         np.testing.assert_allclose(found[row], logits[-1], atol=1e-4)
 
 
@@ -241,9 +254,9 @@ def test_logits_after_prompts_are_the_models(generator, decoder, context):
         ({"strategy": Sample([1.0, 2.0])}, "temperature has 2 entries for 1 rows"),
     ],
 )
-def test_what_cannot_be_generated_is_refused_by_name(generator, context, options, words):
-    one = part(context, slice(0, 1))
-    given = {"prompts": [[5, 6]], "max_new_tokens": 4, "context": one} | options
+def test_what_cannot_be_generated_is_refused_by_name(generator, decoder, cache, options, words):
+    one = part(decoder, cache, slice(0, 1))
+    given = {"prompts": [[5, 6]], "max_new_tokens": 4, "cross_attention_cache": one} | options
     with pytest.raises(InputError, match=words.replace("[", r"\[")):
         generator.generate(given.pop("prompts"), **given)
 
@@ -265,10 +278,10 @@ def test_impossible_settings_are_refused(make):
         make()
 
 
-def test_a_generator_keeps_no_context_of_earlier_calls(decoder):
-    generator, context = Generator(decoder, END), heard(decoder, 2)
-    kept = weakref.ref(context[0][0])
-    generator.generate([[5], [6, 7]], context=context, max_new_tokens=4)
-    del context
+def test_a_generator_keeps_no_encoder_output_of_earlier_calls(decoder):
+    generator, cache = Generator(decoder, END), encoder_cache(decoder, 2)
+    kept = weakref.ref(keras.tree.flatten(cache)[0])
+    generator.generate([[5], [6, 7]], cross_attention_cache=cache, max_new_tokens=4)
+    del cache
     gc.collect()
     assert kept() is None

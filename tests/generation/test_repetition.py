@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from toy import END, VOCABULARY, heard, toy
+from toy import END, VOCABULARY, encoder_cache, toy
 
 from inarch.errors import InputError
 from inarch.generation import (
@@ -67,7 +67,7 @@ def generator():
 @pytest.mark.parametrize("strategy", [Greedy(), WhisperBeamSearch(2)])
 def test_generated_rows_hold_no_ngram_twice(generator, strategy):
     found = generator.generate(
-        [[5], [6, 7]], context=heard(generator.decoder, 2), strategy=strategy,
+        [[5], [6, 7]], cross_attention_cache=encoder_cache(generator.decoder, 2), strategy=strategy,
         logits_processors=[NoRepeatNGram(2), SuppressTokens((END,))], max_new_tokens=20,
     )  # fmt: skip
     for row in found.rows():
@@ -82,12 +82,12 @@ def test_one_program_serves_all_penalties_and_lists_of_tokens(generator):
 
     assert program(1.5, (1, END)) == program(2.0, (2,))
     assert hash(program(1.5, (1, END))) == hash(program(2.0, (2,)))
-    context, found = heard(generator.decoder, 1), set()
+    cache, found = encoder_cache(generator.decoder, 1), set()
     for penalty in (1.0, 1e6):
         for barred in (END, *range(6, VOCABULARY)):
             rules = [RepetitionPenalty(penalty), SuppressTokens((END, barred))]
             row, = generator.generate(
-                [[5]], context=context, logits_processors=rules, max_new_tokens=6
+                [[5]], cross_attention_cache=cache, logits_processors=rules, max_new_tokens=6
             ).rows()  # fmt: skip
             assert barred not in row
             assert penalty == 1.0 or len(set(row)) > 1

@@ -179,7 +179,7 @@ def test_decoding_step_by_step_gives_the_full_pass(perturb, normal, compiled, re
 def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, length):
     layer, x = attention(perturb), normal(2, 6, 8)
     full = array(layer(x, x, attention_mask=causal(6)))
-    cache = empty_cache(2, 6, heads=2, width=4, dtype="float32")
+    cache = empty_cache(2, 6, heads=2, key_dim=4, value_dim=4, dtype="float32")
     for i in range(0, 6, length):
         rows = slice(i, i + length)
         mask = causal(6)[rows]

@@ -15,7 +15,6 @@ from inarch.layers import (
     TransformerDecoder,
     TransformerEncoder,
 )
-from inarch.layers.cache import empty_cache
 
 DIM = 8
 MASK = np.array([[1, 1, 1, 0], [1, 2, 2, 2]], "int32")
@@ -52,17 +51,17 @@ def test_a_block_with_cross_attention_is_a_decoder_layer(normal, perturb):
     named = TransformerDecoder(16, 2, 0, "gelu", normalize_first=True)
     attention, feed_forward, norm = parts()
     block = Block(attention, feed_forward, norm, attention, order="pre")
-    causal = np.tril(np.ones((4, 4), "int32"))
-    context = {"attention_mask": causal, "cross": {"source": source}}
+    context = {"causal": True, "cross": {"source": source}}
     named(x, source)
     block.build(x.shape, {"cross": {"source": source.shape}})
     perturb(named)
     block.set_weights(named.get_weights())
-    np.testing.assert_array_equal(array(block(x, context=context)), array(named(x, source)))
+    np.testing.assert_array_equal(array(block.apply(x, context)[0]), array(named(x, source)))
 
-    caches = [empty_cache(2, 4, 2, 4, "float32"), named.make_cross_attention_cache(source)]
-    context |= {"cache": caches[0], "cache_index": np.int32(0), "cross": {"cache": caches[1]}}
-    y, found = block(x, context=context)
+    cache = block.init_cache(2, 4) | named.make_cross_attention_cache(source)
+    cross = {"cache": cache["cross_attention"]}
+    context |= {"cache": cache["attention"], "cache_index": np.int32(0), "cross": cross}
+    y, found = block.apply(x, context)
     np.testing.assert_allclose(array(y), array(named(x, source)), rtol=1e-5, atol=1e-5)
     assert list(found) == ["attention", "cross_attention"]
     assert np.any(array(found["attention"]["cache"][0]))

@@ -12,7 +12,6 @@ from inarch.checkpoints.formats.files import open_weights
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks import auto
 
 from .whispers import FRAMES, LENGTH, MELS, WORDS, inputs, perturb
@@ -99,12 +98,16 @@ def test_every_step_with_the_cache_is_theirs_without(openai):
     fed = inputs()
     double, single = outputs(model, fed, True)[1], outputs(model, fed, False)[1]
     backbone, tokens = Backbone.from_preset(path), fed["decoder_token_ids"]
-    decoder = WhisperDecoder(backbone)
-    context = decoder.context_of(backbone(fed)["encoder_sequence_output"])
-    caches = decoder.start(len(tokens), tokens.shape[1])
+    decoder = backbone.decoder_stack()
+    cross = decoder.make_cross_attention_cache(backbone(fed)["encoder_sequence_output"])
+    caches = decoder.init_cache(len(tokens), tokens.shape[1])
     for i in range(tokens.shape[1]):
-        positions = np.full((1, 1), i, "int32")
-        hidden, caches = decoder.step(tokens[:, i : i + 1], i, caches, context, positions)
+        context = {
+            "cache_index": i,
+            "positions": np.full((1, 1), i, "int32"),
+            "cross_attention_cache": cross,
+        }
+        hidden, caches = decoder.step(tokens[:, i : i + 1], caches, context)
         found = keras.ops.convert_to_numpy(decoder.logits(hidden[:, 0])).astype("float64")
         assert noise_ratio(found, single[:, i], double[:, i]) <= 4
 

@@ -13,7 +13,7 @@ from inarch.generation import (
     WhisperTimestamps,
 )
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
-from inarch.models.decoding import StackDecoder
+from inarch.models.decoder_stack import DecoderStack
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 torch = pytest.importorskip("torch")
@@ -33,8 +33,7 @@ def ours():
         layers.append(layer)
     norm = keras.layers.LayerNormalization(epsilon=1e-5)
     norm.build(shape)
-    variables = [v for layer in (embedding, *layers, norm) for v in layer.variables]
-    return StackDecoder(embedding, layers, norm, variables=variables)
+    return DecoderStack(embedding, layers, norm, max_length=32)
 
 
 def copy_weights(decoder, ours):
@@ -61,7 +60,7 @@ def copy_weights(decoder, ours):
     set_value(ours.embedding.token_embedding.embeddings, decoder.embed_tokens.weight)
     set_value(ours.embedding.position_embedding.position_embeddings, decoder.embed_positions.weight)
     norm(ours.norm, decoder.layer_norm)
-    for layer, module in zip(ours.layers, decoder.layers, strict=True):
+    for layer, module in zip(ours.blocks, decoder.layers, strict=True):
         attention(layer.attention, module.self_attn)
         norm(layer.attention_norm, module.self_attn_layer_norm)
         attention(layer.cross_attention, module.encoder_attn)
@@ -114,10 +113,13 @@ def test_sequences_are_those_of_transformers(ours, name):
                 model, features, decoder_input_ids=prompt, max_new_tokens=LONGEST,
                 do_sample=False, **options,
             )  # fmt: skip
-            heard = model.model.encoder(features).last_hidden_state.numpy()
-        context = ours.context_of(keras.ops.convert_to_tensor(heard))
+            encoded = model.model.encoder(features).last_hidden_state.numpy()
+        cache = ours.make_cross_attention_cache(keras.ops.convert_to_tensor(encoded))
         found = generator.generate(
-            prompt.tolist(), context=context, strategy=strategy, max_new_tokens=LONGEST
+            prompt.tolist(),
+            cross_attention_cache=cache,
+            strategy=strategy,
+            max_new_tokens=LONGEST,
         )
         for row, tokens in zip(theirs[:, 2:].tolist(), found.rows(), strict=True):
             wanted = row[: row.index(END)] if END in row else row
@@ -138,8 +140,11 @@ class Table:
     def init_cache(self, rows, length):
         return ()
 
-    def step(self, token_ids, index, caches, context, positions, padding_mask=None):
-        place = positions * self.vocabulary_size + token_ids
+    def reorder_cache(self, caches, rows, indices):
+        return caches
+
+    def step(self, token_ids, caches, context):
+        place = context["positions"] * self.vocabulary_size + token_ids
         table = keras.ops.reshape(keras.ops.convert_to_tensor(self.table), (-1, 12))
         return keras.ops.take(table, place, axis=0), caches
 

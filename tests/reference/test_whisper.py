@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from inarch.models.backbone import Backbone
-from inarch.models.whisper.decoder import WhisperDecoder
 from inarch.tasks import SpeechToText
 
 from .conftest import Written, noise_ratio, perturb, tensors, torch, transformers
@@ -184,14 +183,17 @@ def test_every_step_with_the_cache_is_the_originals_without(changes, write):
         return found.logits.double().numpy()
 
     single, double = logits(torch.float32), logits(torch.float64)
-    decoder = WhisperDecoder(
-        task.backbone, None if task.tie_word_embeddings else task.get_layer("logits")
-    )
-    context = decoder.context_of(task.backbone(inputs)["encoder_sequence_output"])
-    caches = decoder.start(len(tokens), LONGEST)
+    head = None if task.tie_word_embeddings else task.get_layer("logits")
+    decoder = task.backbone.decoder_stack(head)
+    cross = decoder.make_cross_attention_cache(task.backbone(inputs)["encoder_sequence_output"])
+    caches = decoder.init_cache(len(tokens), LONGEST)
     for i in range(LONGEST):
-        positions = np.full((1, 1), i, "int32")
-        hidden, caches = decoder.step(tokens[:, i : i + 1], i, caches, context, positions)
+        context = {
+            "cache_index": i,
+            "positions": np.full((1, 1), i, "int32"),
+            "cross_attention_cache": cross,
+        }
+        hidden, caches = decoder.step(tokens[:, i : i + 1], caches, context)
         found = keras.ops.convert_to_numpy(decoder.logits(hidden[:, 0])).astype("float64")
         assert noise_ratio(found, single[:, i], double[:, i]) <= 4
 

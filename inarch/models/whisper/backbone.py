@@ -14,6 +14,7 @@ from inarch.layers import (
 )
 from inarch.layers.initializer import SinePositions
 from inarch.models.backbone import Backbone
+from inarch.models.decoder_stack import DecoderStack
 
 
 class WhisperBackbone(Backbone):
@@ -114,6 +115,19 @@ class WhisperBackbone(Backbone):
     def axis_limits(self) -> dict[str, int]:
         frames = 2 * self.arguments["max_encoder_sequence_length"]
         return {**super().axis_limits, "encoder_features_1": frames}
+
+    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
+        """Return the decoder for generation; logits are tied to the embeddings without `head`."""
+        return DecoderStack(
+            self.get_layer("decoder_embedding"),
+            [
+                self.get_layer(f"decoder_layer_{i}")
+                for i in range(self.arguments["num_decoder_layers"])
+            ],
+            self.get_layer("decoder_norm"),
+            max_length=self.arguments["max_decoder_sequence_length"],
+            head=head,
+        )
 
     def speech_to_text(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
         """Logits `[batch, length, vocabulary]` of the token after each."""

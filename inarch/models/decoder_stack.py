@@ -1,0 +1,130 @@
+"""Description of a decoder, from which its cached steps follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from inarch.layers import Block
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+class DecoderStack:
+    """Embedding, causal blocks, final norm and logits of a decoder: an `inarch.generation.Decoder`.
+
+    A backbone describes its decoder by its own layers; the description holds no weights. Each
+    attention makes, updates and reorders its own caches. The caches of the stack are a list of
+    what `Block.init_cache` returns, and its cross-attention caches, computed once from the output
+    of an encoder, a list of what `Block.make_cross_attention_cache` returns.
+
+    Args:
+        embedding: layer from token ids to vectors, with the variables of all tables.
+        blocks: in order.
+        norm: layer after the last block.
+        max_length: maximal length of a sequence.
+        embed: function of token ids and a context; `None` calls `embedding` with the context's
+            `positions`, as learned positions need.
+        head: layer from hidden states to logits; `None` multiplies with the token embeddings.
+    """
+
+    def __init__(
+        self,
+        embedding: Any,
+        blocks: Sequence[Block],
+        norm: keras.layers.Layer,
+        max_length: int,
+        embed: Callable[[Any, Mapping[str, Any]], Any] | None = None,
+        head: keras.layers.Layer | None = None,
+    ):
+        self.embedding = embedding
+        self.token_embedding = getattr(embedding, "token_embedding", embedding)
+        self.blocks = blocks
+        self.norm = norm
+        self.head = head
+        self.max_length = max_length
+        self.vocabulary_size: int = self.token_embedding.input_dim
+        self.hidden_size: int = self.token_embedding.output_dim
+        self.compute_dtype: str = self.token_embedding.compute_dtype
+        self.embed = embed or (lambda ids, context: embedding(ids, positions=context["positions"]))
+        layers = [embedding, *blocks, norm, *([] if head is None else [head])]
+        self.variables = [variable for layer in layers for variable in layer.variables]
+
+    def init_cache(self, rows: int, length: int) -> list[Any]:
+        return [block.init_cache(rows, length) for block in self.blocks]
+
+    def reorder_cache(self, caches: Any, rows: int, indices: Any) -> list[Any]:
+        pairs = zip(self.blocks, caches, strict=True)
+        return [block.reorder_cache(cache, rows, indices) for block, cache in pairs]
+
+    def make_cross_attention_cache(self, encoder_sequence: Any) -> list[Any]:
+        """Return the cross-attention caches of an encoder's output `[rows, S, dim]`."""
+        return [block.make_cross_attention_cache(encoder_sequence) for block in self.blocks]
+
+    def step(
+        self, token_ids: Any, caches: Any, context: Mapping[str, Any]
+    ) -> tuple[Any, list[Any]]:
+        x, outputs = self._apply(token_ids, caches, context)
+        return x, [{"attention": found["attention"]["cache"]} for found in outputs]
+
+    def cross_attention_scores(
+        self, token_ids: Any, cross_attention_cache: Any
+    ) -> tuple[Any, list[Any]]:
+        """Return hidden states of whole sequences, and where their cross-attention looks.
+
+        Args:
+            token_ids: int32 `[rows, length]`, without padding.
+            cross_attention_cache: of `make_cross_attention_cache`.
+
+        Returns:
+            float `[rows, length, dim]`, and for each block the probabilities of its
+            cross-attention, float `[rows, heads, length, S]`.
+        """
+        positions = ops.expand_dims(ops.arange(token_ids.shape[1], dtype="int32"), 0)
+        context = {"positions": positions, "cross_attention_cache": cross_attention_cache}
+        x, outputs = self._apply(token_ids, [{}] * len(self.blocks), context, cross_scores=True)
+        return x, [found["cross_attention"]["scores"] for found in outputs]
+
+    def _apply(
+        self,
+        token_ids: Any,
+        caches: Sequence[Any],
+        context: Mapping[str, Any],
+        cross_scores: bool = False,
+    ) -> tuple[Any, list[Any]]:
+        """Return normed hidden states, and what each block returns beside its output."""
+        x = self.embed(token_ids, context)
+        cross_caches = context.get("cross_attention_cache") or [{}] * len(self.blocks)
+        outputs = []
+        for block, cache, cross in zip(self.blocks, caches, cross_caches, strict=True):
+            own = {
+                "causal": True,
+                "cache": cache.get("attention"),
+                "cross": {
+                    "cache": cross.get("cross_attention"),
+                    "return_attention_scores": cross_scores,
+                },
+            }
+            x, found = block.apply(x, {**context, **own})
+            outputs.append(found)
+        return self.norm(x), outputs
+
+    def logits(self, hidden: Any) -> Any:
+        if self.head is not None:
+            return self.head(hidden)
+        if keras.backend.backend() == "torch" and self.token_embedding.tie_weights:
+            return _torch_logits(hidden, self.token_embedding.embeddings)
+        return self.token_embedding(hidden, reverse=True)
+
+
+def _torch_logits(hidden: Any, embeddings: Any) -> Any:
+    """Return products of rows with embeddings by blocks: MKL takes twice as long for the whole."""
+    table = ops.cast(ops.convert_to_tensor(embeddings), hidden.dtype)
+    size, width = table.shape
+    blocks = next(n for n in (24, 23, 11, 8, 5, 4, 3, 2, 1) if size % n == 0)
+    if blocks == 1 or hidden.ndim > 2 or len(hidden) > 16:
+        return hidden @ table.T
+    columns = hidden.T[None].expand(blocks, width, len(hidden))
+    return (table.view(blocks, -1, width) @ columns).reshape(size, len(hidden)).T
