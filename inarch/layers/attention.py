@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from math import sqrt
-from numbers import Integral
 from typing import Any
 
 import keras
@@ -10,9 +9,11 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.cache import (
     cache_length,
+    check_room,
     empty_cache,
     is_pair,
     make_cache,
+    merge_rows_of_shared_keys,
     read_cache,
     select_rows,
     update_cache,
@@ -20,7 +21,7 @@ from inarch.layers.cache import (
 from inarch.layers.dot_product_attention import MASKED_LOGIT, attend_to_cache, dot_product_attention
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer, copy_layer
-from inarch.layers.mask import combine_masks, decoder_masks, position_range
+from inarch.layers.mask import combine_masks, mask_of_context, position_range
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -154,11 +155,13 @@ class MultiHeadAttention(Layer):
         positions: Any = None,
     ) -> Any:
         start = 0 if cache_update_index is None else cache_update_index
-        queries = self._rotate(self._split_heads(self.query_dense(query)), start, positions)
+        queries = self._rotate(
+            self._split_heads(self.query_dense(query), self.num_heads), start, positions
+        )
         keys, values, cache = self._keys_and_values(
             value if key is None else key, value, cache, cache_update_index, positions
         )
-        queries = _merge_rows_of_shared_keys(queries, keys)
+        queries = merge_rows_of_shared_keys(queries, keys)
         mask = combine_masks(attention_mask, self._window_mask(queries, keys, start))
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
@@ -195,7 +198,7 @@ class MultiHeadAttention(Layer):
         mask = context.get("mask")
         is_cross = source is not None or (cache is not None and context.get("cache_index") is None)
         if "mask" not in context and not is_cross:
-            mask = self._self_attention_mask(x, context)
+            mask = mask_of_context(x, context)
         scores = context.get("return_attention_scores", False)
         positions = None if self.position is None else context.get("positions")
         outputs = self(
@@ -214,20 +217,6 @@ class MultiHeadAttention(Layer):
             return outputs, {}
         y, *found = outputs
         return y, dict(zip(names, found, strict=True))
-
-    def _self_attention_mask(self, x: Any, context: Mapping[str, Any]) -> Any:
-        """Return which key each query of `x` attends to, by the masks of a context."""
-        mask, _ = decoder_masks(
-            x,
-            context.get("padding_mask"),
-            context.get("attention_mask"),
-            encoder_sequence_ids=None,
-            encoder_attention_mask=None,
-            cache=context.get("cache"),
-            start=context.get("cache_index"),
-            causal=context.get("causal", False),
-        )
-        return mask
 
     def init_cache(self, rows: int, length: int) -> Any:
         """Return an empty cache of `rows` sequences of up to `length` tokens."""
@@ -253,11 +242,8 @@ class MultiHeadAttention(Layer):
             name=name,
         )
 
-    def _split_heads(self, x: Any) -> Any:
+    def _split_heads(self, x: Any, heads: int) -> Any:
         """Reshape `[batch, T, heads * d]` to `[batch, T, heads, d]`."""
-        return self._split(x, self.num_heads)
-
-    def _split(self, x: Any, heads: int) -> Any:
         return ops.reshape(x, (*ops.shape(x)[:2], heads, x.shape[-1] // heads))
 
     def _rotate(self, x: Any, start: Any, positions: Any) -> Any:
@@ -302,11 +288,11 @@ class MultiHeadAttention(Layer):
         if cache is not None and index is None:
             return *read_cache(cache, heads), cache
         start = 0 if index is None else index
-        keys = self._rotate(self._split(self.key_dense(key), heads), start, positions)
-        values = self._split(self.value_dense(value), heads)
+        keys = self._rotate(self._split_heads(self.key_dense(key), heads), start, positions)
+        values = self._split_heads(self.value_dense(value), heads)
         if cache is None:
             return keys, values, None
-        _check_room(cache_length(cache), keys.shape[1], index)
+        check_room(cache, keys.shape[1], index)
         cache = update_cache(cache, keys, values, index)
         return *read_cache(cache, heads), cache
 
@@ -314,21 +300,3 @@ class MultiHeadAttention(Layer):
         (batch, length, _), cache = arguments["query"].shape, arguments.get("cache")
         source = arguments["value"].shape[1] if cache is None else cache_length(cache)
         return batch, self.num_heads, length, source
-
-
-def _merge_rows_of_shared_keys(queries: Any, keys: Any) -> Any:
-    """Concatenate the queries of the rows that share one row of keys."""
-    rows, shared = queries.shape[0], keys.shape[0]
-    if rows == shared or None in (rows, shared):
-        return queries
-    return ops.reshape(queries, (shared, -1, *queries.shape[2:]))
-
-
-def _check_room(cache_length: Any, length: Any, index: Any) -> None:
-    """Raise if new keys would run over the cache's end, where backends shift them in silence."""
-    known = all(isinstance(number, Integral) for number in (cache_length, length, index))
-    if known and index + length > cache_length:
-        raise InputError(
-            f"{length} tokens from cache_update_index={index} on don't fit a cache of length "
-            f"{cache_length}. Make the cache as long as the longest sequence to be decoded."
-        )

@@ -7,9 +7,12 @@ a whole cache for every step where it has to split or merge axes between writing
 One tensor `[batch, 2, S, heads, d]`, as KerasHub has it, is taken too, and given back as such.
 """
 
+from numbers import Integral
 from typing import Any
 
 import keras
+
+from inarch.errors import InputError
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -75,6 +78,25 @@ def select_rows(nest: Any, rows: int, indices: Any) -> Any:
         return ops.reshape(ops.take(by_row, indices, axis=0), (-1, *x.shape[1:]))
 
     return keras.tree.map_structure(select, nest)
+
+
+def merge_rows_of_shared_keys(queries: Any, keys: Any) -> Any:
+    """Concatenate the queries of the rows that share one row of keys."""
+    rows, shared = queries.shape[0], keys.shape[0]
+    if rows == shared or None in (rows, shared):
+        return queries
+    return ops.reshape(queries, (shared, -1, *queries.shape[2:]))
+
+
+def check_room(cache: Any, length: Any, index: Any) -> None:
+    """Raise if new keys would run over the cache's end, where backends shift them in silence."""
+    room = cache_length(cache)
+    known = all(isinstance(number, Integral) for number in (room, length, index))
+    if known and index + length > room:
+        raise InputError(
+            f"{length} tokens from cache_update_index={index} on don't fit a cache of length "
+            f"{room}. Make the cache as long as the longest sequence to be decoded."
+        )
 
 
 def _columns(x: Any) -> Any:

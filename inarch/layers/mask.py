@@ -6,6 +6,7 @@ a token attends to the tokens of its own sequence only. Pads attend to pads, so 
 alone stays finite.
 """
 
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
@@ -193,6 +194,29 @@ def decoder_masks(
         ),
         combine_masks(same_sequence(queries, encoder_sequence_ids), encoder_attention_mask),
     )
+
+
+def mask_of_context(inputs: Any, context: Mapping[str, Any]) -> Any:
+    """Return the self-attention mask that the context of a `Block` describes, or `None`.
+
+    Args:
+        inputs: float `[batch, T, dim]`.
+        context: `padding_mask`, `attention_mask`, `causal`, `cache` and `cache_index` are read.
+
+    Returns:
+        bool `[batch, T, S]`, where S is T or the length of the cache, or what broadcasts to it.
+    """
+    mask, _ = decoder_masks(
+        inputs,
+        context.get("padding_mask"),
+        context.get("attention_mask"),
+        encoder_sequence_ids=None,
+        encoder_attention_mask=None,
+        cache=context.get("cache"),
+        start=context.get("cache_index"),
+        causal=context.get("causal", False),
+    )
+    return mask
 
 
 def _check_covers_cache(padding_mask: Any, cache: Any) -> None:

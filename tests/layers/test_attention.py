@@ -8,7 +8,6 @@ from keras import ops
 from inarch.errors import InputError
 from inarch.layers import MultiHeadAttention, RotaryEmbedding
 from inarch.layers import dot_product_attention as kernels
-from inarch.layers.cache import empty_cache
 
 
 def array(x):
@@ -179,7 +178,7 @@ def test_decoding_step_by_step_gives_the_full_pass(perturb, normal, compiled, re
 def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, length):
     layer, x = attention(perturb), normal(2, 6, 8)
     full = array(layer(x, x, attention_mask=causal(6)))
-    cache = empty_cache(2, 6, heads=2, key_dim=4, value_dim=4, dtype="float32")
+    cache = layer.init_cache(2, 6)
     for i in range(0, 6, length):
         rows = slice(i, i + length)
         mask = causal(6)[rows]
@@ -335,7 +334,7 @@ def test_a_cache_holds_the_heads_of_keys_and_their_rotated_positions(
     layer, x = attention(perturb, num_heads=4, **options), normal(2, 6, 8)
     whole = array(layer(x, x, attention_mask=causal(6)))
     heads = options.get("num_key_value_heads", 4)
-    cache = empty_cache(2, 6, heads, 4, "float32") if pair else np.zeros((2, 2, 6, heads, 4), "f4")
+    cache = layer.init_cache(2, 6) if pair else np.zeros((2, 2, 6, heads, 4), "f4")
     for start, stop in ((0, 3), (3, 4), (4, 6)):
         step = x[:, start:stop]
         output, cache = layer(
