@@ -155,9 +155,8 @@ class MultiHeadAttention(Layer):
         positions: Any = None,
     ) -> Any:
         start = 0 if cache_update_index is None else cache_update_index
-        queries = self._rotate(
-            self._split_heads(self.query_dense(query), self.num_heads), start, positions
-        )
+        queries = self._split_heads(self.query_dense(query), self.num_heads)
+        queries = self._rotate(queries, start, positions)
         keys, values, cache = self._keys_and_values(
             value if key is None else key, value, cache, cache_update_index, positions
         )
@@ -186,8 +185,6 @@ class MultiHeadAttention(Layer):
             return output if cache is None else (output, cache)
         scores = ops.cast(scores, self.compute_dtype)
         return (output, scores) if cache is None else (output, scores, cache)
-
-    # --- a part of a block ---------------------------------------------------------------------
 
     def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
         self.build(shape, context_shapes.get("source", shape))
