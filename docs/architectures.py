@@ -13,9 +13,8 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from inarch.checkpoints.maps.config import ConfigEntry, Constant, Field, Ignored
-from inarch.checkpoints.maps.related import MustMatch
-from inarch.checkpoints.maps.rule import ZEROS, Derived, Entry, Rule, Tied, Zeros
+from inarch.checkpoints.maps.entries import ZEROS, Derived, Entry, Rule, Tied, Zeros
+from inarch.checkpoints.maps.fields import ConfigEntry, Constant, Field, Ignored, MustMatch
 from inarch.checkpoints.maps.source import Source
 from inarch.models.registry import Architecture, architectures
 from inarch.tasks.verification import verify_golden

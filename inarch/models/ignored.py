@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.maps.config import Field
+from inarch.checkpoints.maps.fields import Field
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.file_names import SETTINGS

@@ -18,8 +18,8 @@ from inarch.checkpoints.formats.weights import Weights
 from inarch.checkpoints.io import hub
 from inarch.checkpoints.io.steady import FolderState
 from inarch.checkpoints.maps.author_formats import OpenedCheckpoint, convert, find_author_format
-from inarch.checkpoints.maps.config import Field
 from inarch.checkpoints.maps.config_map import tied
+from inarch.checkpoints.maps.fields import Field
 from inarch.checkpoints.maps.proof import Proof, prove
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from inarch.checkpoints.formats.compare import Comparison, compare
 from inarch.checkpoints.io.atomic_write import check_destination
+from inarch.checkpoints.maps.entries import spellings
 from inarch.checkpoints.maps.proof import Proof
-from inarch.checkpoints.maps.rule import spellings
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import holds_author_format, save

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inarch.checkpoints.maps.rule import Rule
+from inarch.checkpoints.maps.entries import Rule
 from inarch.errors import ConfigError, InputError
 from inarch.models.loading import Checkpoint
 from inarch.validation import shown

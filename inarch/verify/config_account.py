@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from inarch.checkpoints.maps.common_fields import ANYWHERE, COMMON
-from inarch.checkpoints.maps.config import ConfigEntry, Field, Ignored, MustBe
 from inarch.checkpoints.maps.config_map import FILLED
+from inarch.checkpoints.maps.fields import ConfigEntry, Field, Ignored, MustBe
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
 from inarch.checkpoints.maps.source import Source
 from inarch.verify.config_reads import BASE, ConfigReads

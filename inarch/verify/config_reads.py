@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch.checkpoints.maps.config import MustBe
+from inarch.checkpoints.maps.fields import MustBe
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from inarch.checkpoints.formats import files
 from inarch.checkpoints.formats.weights import DTYPES, Shard
+from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.plan import match
-from inarch.checkpoints.maps.rule import Rule
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from inarch.checkpoints.maps.config import Field
-from inarch.checkpoints.maps.rule import Rule
+from inarch.checkpoints.maps.entries import Rule
+from inarch.checkpoints.maps.fields import Field
 from inarch.errors import PresetError, WeightMapError
 from inarch.models import registry
 from inarch.models.backbone import Backbone

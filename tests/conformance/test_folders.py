@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inarch.checkpoints.maps.author_formats import AuthorFormat
-from inarch.checkpoints.maps.config import Field
+from inarch.checkpoints.maps.fields import Field
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 from inarch.models import registry

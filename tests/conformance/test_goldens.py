@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.checkpoints.maps.config import Field, field, must_be
+from inarch.checkpoints.maps.config import field, must_be
+from inarch.checkpoints.maps.fields import Field
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.variables import named_variables

@@ -8,7 +8,7 @@ import pytest
 
 from inarch.checkpoints.formats.files import SafetensorsFile, write_safetensors
 from inarch.checkpoints.formats.weights import Shard, TensorInfo
-from inarch.checkpoints.maps.rule import Tied
+from inarch.checkpoints.maps.entries import Tied
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables

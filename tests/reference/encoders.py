@@ -2,7 +2,7 @@
 
 from itertools import cycle
 
-from inarch.checkpoints.maps.config import Field
+from inarch.checkpoints.maps.fields import Field
 from inarch.models.registry import architectures
 from inarch.tasks import MaskedLM, TextClassifier
 

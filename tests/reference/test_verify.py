@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inarch.checkpoints.maps.rule import Rule
+from inarch.checkpoints.maps.entries import Rule
 from inarch.models import registry
 from inarch.tasks.verification import golden_of, verify_checkpoint
 from inarch.verify.golden import Golden

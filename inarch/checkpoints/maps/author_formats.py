@@ -19,10 +19,10 @@ import numpy as np
 from inarch.checkpoints.formats.files import sharded
 from inarch.checkpoints.formats.weights import DTYPES, TensorInfo, Weights
 from inarch.checkpoints.maps.config_map import tied, write_fields
+from inarch.checkpoints.maps.entries import ZEROS, Rule, Zeros, expand
 from inarch.checkpoints.maps.layout import SHARD_LIMIT
 from inarch.checkpoints.maps.pattern import Pattern, Shape
 from inarch.checkpoints.maps.plan import export_rules, match
-from inarch.checkpoints.maps.rule import ZEROS, Rule, Zeros, expand
 from inarch.checkpoints.maps.source import Source
 from inarch.checkpoints.maps.transfer import check_copy
 from inarch.errors import WeightMapError

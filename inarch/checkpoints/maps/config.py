@@ -1,186 +1,150 @@
-"""Entries of config maps: what a field of their `config.json` is to our constructor.
+"""The language of config maps: entries by which a `config.json` becomes our arguments, and back.
 
-A field is mapped, fixed to the one value that our graph computes, or declared to have no part
-in the numbers. Anything else is refused by name (`config_map`), because a field that is silently
-dropped is how a ReLU model ends up computed with GELU.
+An entry names their field, then our argument, then the default that the reference assumes; all
+else is given by keyword. A field within others is written with dots: `rope_parameters.rope_theta`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from inarch.checkpoints.maps.entries import flatten
+from inarch.checkpoints.maps.fields import (
+    ConfigEntry,
+    Constant,
+    Fallback,
+    Field,
+    Ignored,
+    Mapped,
+    MustBe,
+    MustMatch,
+    Subset,
+)
+from inarch.checkpoints.maps.nested import ABSENT as ABSENT
+from inarch.checkpoints.maps.per_layer import EveryNth, PerLayer
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
 
 
-class _Absent:
-    """Stands for a field that isn't there, where no value of it is computed."""
-
-    def __repr__(self) -> str:
-        return "its absence"
-
-
-ABSENT = _Absent()
-
-
-@dataclass(frozen=True)
-class Field:
-    """Their field `theirs` is our argument `ours`.
-
-    `values` translates a choice; the first of several spellings is the one written back. `least`
-    is the smallest whole number it can be, unless its default is smaller, and `most` the largest
-    number. Where theirs counts the rows of a table of which the first aren't used, up to and
-    including the row that another field `after` names, ours counts the rest. `aliases` are other
-    names that transformers takes it under (`attribute_map`): the last one in the file wins, over
-    `theirs` too.
-    """
-
-    theirs: str
-    ours: str
-    default: Any = REQUIRED
-    values: Mapping[Any, Any] | None = dataclasses.field(default=None, hash=False)
-    least: int = 1
-    most: float = math.inf
-    after: Field | None = None
-    aliases: tuple[str, ...] = ()
-
-    def names_in(self, config: Mapping[str, Any]) -> list[str]:
-        """The names that a config has it under; the last one counts."""
-        own = [self.theirs] if self.theirs in config else []
-        return own + [name for name in config if name in self.aliases]
-
-    def read(self, config: Mapping[str, Any]) -> Any:
-        name = [self.theirs, *self.names_in(config)][-1]
-        value = config.get(name, self.default)
-        if value is REQUIRED:
-            raise ConfigError(f"the config has no {self.theirs!r}")
-        if self.values is not None:
-            try:
-                return self.values[value]
-            except (KeyError, TypeError):
-                known = ", ".join(map(repr, self.values))
-                raise ConfigError(
-                    f"config field {name!r} is {value!r}; computed here: {known}"
-                ) from None
-        if not _fits(value, self.default, self.least, self.most):
-            bound = "" if self.most == math.inf else f"; it must be from 0 to {self.most}"
-            raise ConfigError(f"config field {name!r} has the unusable value {value!r}{bound}")
-        if self.after is None:
-            return value
-        rows = value - self.after.read(config) - 1
-        if rows < 1:
-            raise ConfigError(
-                f"config field {name!r} is {value!r}, of which {self.after.theirs!r} "
-                "leaves no row to be used"
-            )
-        return rows
-
-    def write(self, value: Any, config: Mapping[str, Any]) -> Any:
-        if self.after is not None:
-            return value + self.after.read(config) + 1
-        if self.values is None:
-            return value
-        for theirs, ours in self.values.items():
-            if ours == value:
-                return theirs
-        known = ", ".join(sorted({repr(ours) for ours in self.values.values()}))
-        raise ConfigError(
-            f"{self.ours}={value!r} can't be written as their {self.theirs!r}; known: {known}"
-        )
-
-
-@dataclass(frozen=True)
-class MustBe:
-    """A field that must have a value of `values` (the default when absent) to be computed here.
-
-    `reason` says why, where the original as it is today doesn't read the field.
-    """
-
-    theirs: str
-    values: tuple[Any, ...]
-    reason: str = ""
-
-    def check(self, config: Mapping[str, Any]) -> None:
-        value = config.get(self.theirs, self.values[0])
-        if not any(value == allowed and type(value) is type(allowed) for allowed in self.values):
-            raise ConfigError(
-                f"config field {self.theirs!r} is {value!r}; only "
-                f"{' or '.join(map(repr, self.values))} is computed here"
-            )
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """Fields that have no part in the numbers, with the reason."""
-
-    theirs: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Our argument `ours` is a constant of their code, of which no field speaks."""
-
-    ours: str
-    value: Any
-
-    def read(self, config: Mapping[str, Any]) -> Any:
-        return self.value
-
-
-ConfigEntry = Field | MustBe | Ignored | Constant
-
-
 def field(
-    theirs: str, ours: str, default: Any = REQUIRED, *, aliases: tuple[str, ...] = ()
+    theirs: str,
+    ours: str,
+    default: Any = REQUIRED,
+    *,
+    aliases: tuple[str, ...] = (),
+    legacy: tuple[str, ...] = (),
 ) -> Field:
-    """The value of `theirs` is the argument `ours`; `default` is what the original assumes.
+    """Return the entry of a field whose value is the argument `ours`.
 
-    `aliases` are other names under which transformers takes it.
+    Args:
+        theirs: the field.
+        ours: the argument.
+        default: what the reference assumes where the field is absent.
+        aliases: other names under which transformers takes it; the last one in the file wins.
+        legacy: older names, which are read where none of the others is there.
     """
-    return Field(theirs, ours, default, aliases=aliases)
+    return Field(theirs, ours, default, aliases=aliases, legacy=legacy)
 
 
 def probability(theirs: str, ours: str, default: float | None) -> Field:
-    """A rate of dropout, from 0 to 1."""
+    """Return the entry of a rate of dropout, from 0 to 1."""
     return Field(theirs, ours, default, most=1)
 
 
 def token_id(theirs: str, ours: str, default: int) -> Field:
-    """The id of a token, from 0 on."""
+    """Return the entry of a token's id, from 0 on."""
     return Field(theirs, ours, default, least=0)
 
 
-def table_rows(theirs: str, after: Field, ours: str, default: Any = REQUIRED) -> Field:
-    """`theirs` counts the rows of a table, `ours` those after the row that `after` names."""
+def table_rows(theirs: str, ours: str, default: Any = REQUIRED, *, after: Mapped) -> Field:
+    """Return the entry of a table's rows, of which ours are those after the row of `after`."""
     return Field(theirs, ours, default, after=after)
 
 
-def constant(ours: str, value: Any) -> Constant:
-    """An argument of ours that is a constant of their code."""
-    return Constant(ours, value)
-
-
-def choice(theirs: str, ours: str, values: Mapping[Any, Any], default: Any = REQUIRED) -> Field:
-    """One of several known values, translated by `values` (theirs to ours)."""
+def choice(theirs: str, ours: str, default: Any = REQUIRED, *, values: Mapping[Any, Any]) -> Field:
+    """Return the entry of one of several known values, translated by `values` (theirs to ours)."""
     return Field(theirs, ours, default, values)
 
 
-def must_be(theirs: str, *values: Any, reason: str = "") -> MustBe:
-    """A field refused by name unless it has one of `values`; the first is assumed when absent.
+def per_layer(
+    theirs: str,
+    ours: str,
+    default: Any = REQUIRED,
+    *,
+    layers: Field,
+    values: Mapping[Any, Any] | None = None,
+    older: EveryNth | None = None,
+) -> PerLayer:
+    """Return the entry of a list with a value for each layer; ours is a tuple.
 
-    Where the original doesn't read the field, `reason` says why it is refused all the same.
+    Args:
+        theirs: the field.
+        ours: the argument.
+        default: the value of every layer where the list is absent.
+        layers: the entry of the number of layers.
+        values: translates each value, theirs to ours.
+        older: an older spelling, read where the list is absent.
+    """
+    return PerLayer(theirs, ours, default, values, layers=layers, older=older)
+
+
+def every_nth(theirs: str, first: Any, other: Any, default: int) -> EveryNth:
+    """Return an older spelling of a list: layers 0, n, 2n ... have `first`, the others `other`."""
+    return EveryNth(theirs, first, other, default)
+
+
+def constant(ours: str, value: Any) -> Constant:
+    """Return the entry of an argument that is a constant of their code."""
+    return Constant(ours, value)
+
+
+def must_be(theirs: str, *values: Any, reason: str = "") -> MustBe:
+    """Return the entry of a field that is refused by name unless it has one of `values`.
+
+    The first is assumed when it is absent. Where the reference doesn't read the field, `reason`
+    says why it is refused all the same.
     """
     return MustBe(theirs, values, reason)
 
 
-def ignored(reason: str, *theirs: str) -> Ignored:
-    """Fields that are known and do nothing, with the reason."""
+def must_match(theirs: str, value: Callable[[Mapping[str, Any]], Any]) -> MustMatch:
+    """Return the entry of a field that must be absent or have the value that others give."""
+    return MustMatch(theirs, (), value=value)
+
+
+def fallback(theirs: str, ours: str, *, other: str) -> Fallback:
+    """Return the entry of a field that is what the field `other` is, unless it says otherwise."""
+    return Fallback(theirs, ours, None, other=other)
+
+
+def subset(theirs: str, ours: str, *, names: tuple[str, ...]) -> Subset:
+    """Return the entry of some of `names`; none of them where the field is absent."""
+    return Subset(theirs, ours, None, names=names)
+
+
+def ignored(*theirs: str, reason: str) -> Ignored:
+    """Return the entry of fields that are known and do nothing, with the reason."""
     return Ignored(theirs, reason)
+
+
+def with_defaults(entries: Iterable[Any], **defaults: Any) -> list[ConfigEntry]:
+    """Return the entries of a relative, where the reference assumes other values for fields.
+
+    Raises:
+        ConfigError: a field that none of the entries maps.
+    """
+    found = [*flatten(entries)]
+    known = {entry.theirs for entry in found if isinstance(entry, Field)}
+    if strangers := defaults.keys() - known:
+        raise ConfigError(f"no entry maps {', '.join(sorted(strangers))}; give a field of these")
+    return [
+        replace(e, default=defaults[e.theirs])
+        if isinstance(e, Field) and e.theirs in defaults
+        else e
+        for e in found
+    ]
 
 
 # Their activation names (transformers' ACT2FN) and ours.
@@ -214,18 +178,5 @@ ENCODER_ONLY: tuple[MustBe, ...] = (
     must_be("is_causal", None, False, reason=_OTHERS),
 )
 # Of every table of tokens.
-PADDING_ROW = ignored("the padding token's row, which gets no gradient", "pad_token_id")
+PADDING_ROW = ignored("pad_token_id", reason="the padding token's row, which gets no gradient")
 TEXT_ENCODER: tuple[ConfigEntry, ...] = (*ENCODER_ONLY, PADDING_ROW)
-
-
-def _fits(value: Any, default: Any, least: int, most: float) -> bool:
-    """Whether a value is one that a field with this default can have."""
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(default, bool) and isinstance(value, bool)
-    if default is None or isinstance(default, float):
-        number = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most
-        return number or (default is None and value is None)
-    if default is REQUIRED or isinstance(default, int):
-        least = min(least, default) if isinstance(default, int) else least
-        return isinstance(value, int) and value >= least
-    return isinstance(value, type(default))

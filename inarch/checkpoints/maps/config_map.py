@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.common_fields import COMMON
-from inarch.checkpoints.maps.config import ConfigEntry, Constant, Field, Ignored, MustBe
+from inarch.checkpoints.maps.fields import ConfigEntry, Field, Mapped, MustBe
 from inarch.checkpoints.maps.foreign_fields import changes_numbers, is_nothing
+from inarch.checkpoints.maps.nested import is_in, lookup, without
 from inarch.errors import ConfigError
-from inarch.json_fields import REQUIRED
 
 # Fields of transformers' configs that describe files, training or generation, and can't change
 # what a forward pass computes.
@@ -54,9 +54,9 @@ class ConfigMap:
             ConfigError: fields that are unknown, missing or of a value not computed here; all
                 unknown ones are named at once.
         """
-        config = {name: value for name, value in config.items() if name not in ignored}
+        config = without(config, ignored)
         self._check_unknown(config, self.is_strict(config) if strict is None else strict)
-        # First what is read, so that what other fields imply is told from values that are usable.
+        # First what is read, so that what other fields imply comes of values that are usable.
         arguments = read_fields(self.entries, config)
         for entry in self.entries:
             if isinstance(entry, MustBe):
@@ -85,16 +85,14 @@ class ConfigMap:
         """
         strict = self.is_strict(config) if strict is None else strict
         refused = self._refused(config, strict)
-        return {
-            name: value
-            for name, value in config.items()
-            if name in ignored or (name not in self._known() and name not in refused)
-        }
+        taken = {name: lookup(config, name) for name in ignored if is_in(config, name)}
+        unknown = self.unknown_fields(config)
+        return taken | {name: lookup(config, name) for name in unknown if name not in refused}
 
     def unknown_fields(self, config: Mapping[str, Any]) -> list[str]:
-        """Return the names of the fields that no entry knows."""
+        """Return the names of the fields that no entry knows, also of those within known ones."""
         known = self._known()
-        return [name for name in config if name not in known]
+        return [*_unknown(config, known, "")]
 
     def _check_unknown(self, config: Mapping[str, Any], strict: bool) -> None:
         refused = self._refused(config, strict)
@@ -117,27 +115,35 @@ class ConfigMap:
         )
 
     def _refused(self, config: Mapping[str, Any], strict: bool) -> dict[str, Any]:
-        """The unknown fields that aren't accepted."""
-        unknown = {name: config[name] for name in self.unknown_fields(config)}
+        """Return the unknown fields that aren't accepted."""
+        unknown = {name: lookup(config, name) for name in self.unknown_fields(config)}
         own = (*self.entries, *self.elsewhere)
-        return {
-            name: value
-            for name, value in unknown.items()
-            if (
-                not is_nothing(value)
-                if name in FILLED
-                else strict or changes_numbers(name, value, own, config)
-            )
-        }
+
+        def is_refused(name: str, value: Any) -> bool:
+            holder, _, last = name.rpartition(".")
+            if name in FILLED:
+                return not is_nothing(value)
+            # What is within a field that is read is read as well, unless it is a whole config.
+            if holder and "model_type" not in lookup(config, holder):
+                return not is_nothing(value)
+            return strict or changes_numbers(last, value, own, config)
+
+        return {name: value for name, value in unknown.items() if is_refused(name, value)}
 
     def _known(self) -> set[str]:
-        known = set(KNOWN)
-        for entry in (*self.entries, *self.elsewhere):
-            if isinstance(entry, Constant):
-                continue
-            known.update(entry.theirs if isinstance(entry, Ignored) else (entry.theirs,))
-            known.update(entry.aliases if isinstance(entry, Field) else ())
-        return known
+        names = (entry.known_names for entry in (*self.entries, *self.elsewhere))
+        return {name for each in names for name in each}
+
+
+def _unknown(config: Mapping[str, Any], known: set[str], holder: str) -> Iterator[str]:
+    """Iterate over the names of fields that aren't known; those within others have dots."""
+    for field, value in config.items():
+        name = f"{holder}{field}"
+        if any(each.startswith(f"{name}.") for each in known):
+            if isinstance(value, Mapping):
+                yield from _unknown(value, known, f"{name}.")
+        elif name not in known and not (field in KNOWN and (not holder or "model_type" in config)):
+            yield name
 
 
 # Fields that are nothing where they are empty, and else mean other tensors, with the way out.
@@ -169,8 +175,8 @@ def tied(config: Mapping[str, Any]) -> bool:
 
 
 def read_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the mapped fields of `config` give."""
-    read = (entry for entry in entries if isinstance(entry, Field | Constant))
+    """Return the arguments that the mapped fields of `config` give."""
+    read = (entry for entry in entries if isinstance(entry, Mapped))
     return {entry.ours: entry.read(config) for entry in read}
 
 
@@ -188,10 +194,18 @@ def write_fields(
         if not isinstance(entry, Field) or entry.ours not in arguments:
             continue
         value = arguments[entry.ours]
-        there = entry.names_in(config)
-        implied = there or (not complete and entry.default is not REQUIRED)
-        if not implied or entry.read(config) != value:
-            config |= dict.fromkeys(there or [entry.theirs], entry.write(value, config))
+        is_told = entry.names_in(config) or (not complete and not entry.is_required)
+        if not is_told or not _gives(entry, config, value):
+            entry.write(value, config)
+
+
+def _gives(entry: Field, config: Mapping[str, Any], value: Any) -> bool:
+    """Return whether a config gives an argument's value; a list may have grown too short for it."""
+    try:
+        found = entry.read(config)
+    except ConfigError:
+        return False
+    return bool(found == (tuple(value) if isinstance(found, tuple) else value))
 
 
 def _format_ignore_options(names: Iterable[str]) -> str:

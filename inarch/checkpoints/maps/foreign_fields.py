@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.config import ConfigEntry, Field
+from inarch.checkpoints.maps.fields import ConfigEntry, Field
+from inarch.checkpoints.maps.nested import lookup
 
 # Fields of others whose value every model here is computed by, whatever is nothing elsewhere.
 COMPUTED_BY = {"scale_attn_weights": True}
@@ -66,7 +67,7 @@ def changes_numbers(
         return False
     fields = [entry for entry in entries if isinstance(entry, Field)]
     repeated = [
-        config.get(entry.theirs, entry.default)
+        lookup(config, entry.theirs, entry.default)
         for entry in fields
         if (isinstance(value, str) and entry.values is not None)
         or (name in listed.epsilons and "epsilon" in entry.ours)

@@ -5,9 +5,12 @@
     "(q + k + v) i -> i q, i k, i v"   one fused tensor, three of ours (sizes may differ)
     "(o + o + o) i -> i o, i o, i o"   the same in equal parts, which one side alone shows
     "o i, o i -> * i o"          two of theirs stacked along a new axis of ours
+    "o i -> {e} i o"             as many of theirs stacked as the index `e` of their name counts
+    "(h=num_heads (q + k)) i -> i (h q), i (h k)"   fused head by head, as many as `num_heads` says
 
 Patterns group, permute, split and join, and never look at a value, so every one has an inverse
-and export is load read backwards. Axis sizes are solved from the shapes of both sides.
+and export is load read backwards. Axis sizes are solved from the shapes of both sides; one that
+they leave open is given, as a number or as an argument of the backbone.
 """
 
 from __future__ import annotations
@@ -17,33 +20,56 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from inarch.errors import WeightMapError
+from inarch.validation import shown
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a tensor as a pattern writes it: `a`, `(a b)` merged, `(a + b)` joined, `*`."""
+    """One axis of a tensor: a product of factors, each a name or a sum of names.
 
-    names: tuple[str, ...]
-    joined: bool = False
+    `a` is one factor, `(a b)` two, `(a + b)` one of two names, and `(a (b + c))` has one of each.
+    """
+
+    factors: tuple[tuple[str, ...], ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for factor in self.factors for name in factor)
 
     @property
     def stacked(self) -> bool:
-        return self.names == ("*",)
+        return self.names[0] == "*" or self.names[0].startswith("{")
 
     @property
-    def fans(self) -> bool:
-        """Whether the pieces along this axis are separate tensors on the other side."""
-        return self.joined or self.stacked
+    def joined(self) -> int | None:
+        """The position of the factor that is a sum."""
+        return next((i for i, names in enumerate(self.factors) if len(names) > 1), None)
+
+    @property
+    def fan_count(self) -> int:
+        """How many times the pieces along this axis are separate tensors on the other side."""
+        return self.stacked + sum(len(names) > 1 for names in self.factors)
 
     def size(self, sizes: Mapping[str, int]) -> int:
-        values = [sizes[name] for name in self.names]
-        return sum(values) if self.joined else math.prod(values)
+        return math.prod(self.factor_sizes(sizes))
+
+    def factor_sizes(self, sizes: Mapping[str, int]) -> list[int]:
+        return [sum(sizes[name] for name in names) for names in self.factors]
+
+    def pieces(self) -> list[Axis]:
+        """The axes of the tensors that are joined in this one."""
+        at = self.joined
+        if at is None:
+            return [self]
+        before, after = self.factors[:at], self.factors[at + 1 :]
+        return [Axis((*before, (name,), *after)) for name in self.factors[at]]
 
 
 Spec = tuple[Axis, ...]
@@ -56,6 +82,7 @@ class Pattern:
     text: str
     theirs: tuple[Spec, ...]
     ours: tuple[Spec, ...]
+    given: tuple[tuple[str, str], ...] = ()
 
     @staticmethod
     @functools.cache
@@ -63,9 +90,10 @@ class Pattern:
         left, arrow, right = text.partition("->")
         if not arrow:
             raise WeightMapError(f"axis pattern {text!r} has no '->' between their axes and ours")
-        pattern = Pattern(text, _parse_side(text, left), _parse_side(text, right))
+        given = tuple(re.findall(rf"\b({_NAME})=(\w+)", text))
+        pattern = Pattern(text, _parse_side(text, left), _parse_side(text, right), given)
         for side in (pattern.theirs, pattern.ours):
-            fans = [sum(axis.fans for axis in spec) for spec in side]
+            fans = [sum(axis.fan_count for axis in spec) for spec in side]
             if max(fans) > 1 or (len(side) > 1 and any(fans)):
                 raise WeightMapError(f"axis pattern {text!r} takes apart more than one axis")
         theirs, ours = (_pieces(side, pattern.count) for side in (pattern.theirs, pattern.ours))
@@ -81,13 +109,46 @@ class Pattern:
         """How many tensors the side with several has."""
         return max(len(self.theirs), len(self.ours))
 
+    @property
+    def stacked_index(self) -> tuple[str, int] | None:
+        """The index that is an axis, such as `e` of `{e}`, and its side: 0 is theirs, 1 ours."""
+        for side, specs in enumerate((self.theirs, self.ours)):
+            for axis in (axis for spec in specs for axis in spec):
+                if axis.names[0].startswith("{"):
+                    return axis.names[0].strip("{}"), side
+        return None
+
+    def given_sizes(self, arguments: Mapping[str, Any]) -> str:
+        """Return the text with the numbers of `arguments` in place of their names.
+
+        Raises:
+            WeightMapError: an argument that gives a size is absent or no size.
+        """
+
+        def number(found: re.Match[str]) -> str:
+            name, size = found.groups()
+            value = int(size) if size.isdigit() else arguments.get(size)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise WeightMapError(
+                    f"axis pattern {self.text!r} takes the size of {name!r} from the argument "
+                    f"{size}, which is {shown(value)}; it must be a whole number, at least 1"
+                )
+            return f"{name}={value}"
+
+        return re.sub(r"(\w+)=(\w+)", number, self.text)
+
     def sizes(self, theirs: Sequence[Shape] | None, ours: Sequence[Shape] | None) -> dict[str, int]:
         """Solve every axis size from the shapes of both sides, or of the one that is known.
 
         Raises:
             WeightMapError: the shapes disagree, or leave a size open.
         """
-        sizes = {"*": self.count}
+        unknown = [name for _, name in self.given if not name.isdigit()]
+        if unknown:
+            raise WeightMapError(
+                f"{self.text!r} has sizes that are arguments of a model: {unknown}"
+            )
+        sizes = {"*": self.count} | {name: int(size) for name, size in self.given}
         equations = []
         if theirs is not None:
             equations += _equations(self.theirs, theirs, f"their side of {self.text!r}")
@@ -125,22 +186,34 @@ class Pattern:
 
 
 _NAME = r"[a-z][a-z0-9_]*"
+_SIZED = rf"{_NAME}(?:=\w+)?"
+_SUM = rf"\(\s*{_SIZED}(?:\s*\+\s*{_SIZED})+\s*\)"
+_FACTOR = rf"(?:{_SIZED}|{_SUM})"
 _AXIS = re.compile(
-    rf"\*|{_NAME}"  # an axis that is new on this side, or one by its name
-    rf"|\(\s*{_NAME}(\s+{_NAME})*\s*\)"  # merged
-    rf"|\(\s*{_NAME}(\s*\+\s*{_NAME})+\s*\)"  # joined
+    rf"\*|\{{{_NAME}\}}|{_SIZED}"  # an axis that is new on this side, or one by its name
+    rf"|{_SUM}"  # joined
+    rf"|\(\s*{_FACTOR}(?:\s+{_FACTOR})*\s*\)"  # merged
 )
 
 
 def _parse_side(text: str, side: str) -> tuple[Spec, ...]:
     specs = []
     for tensor in side.split(","):
-        tokens = re.findall(r"\([^()]*\)|[^\s()]+|[()]", tensor)
+        tokens = re.findall(r"\((?:[^()]|\([^()]*\))*\)|[^\s()]+|[()]", tensor)
         for token in tokens:
             if not _AXIS.fullmatch(token):
                 raise WeightMapError(f"axis pattern {text!r}: {token!r} is not an axis")
-        specs.append(tuple(Axis(tuple(re.findall(r"[\w*]+", t)), "+" in t) for t in tokens))
+        specs.append(tuple(map(_parse_axis, tokens)))
     return tuple(specs)
+
+
+def _parse_axis(token: str) -> Axis:
+    token = re.sub(r"=\w+", "", token)
+    if re.fullmatch(_SUM, token):
+        token = f"({token})"
+    inner = token[1:-1] if token.startswith("(") else token
+    factors = re.findall(rf"{_SUM}|[^\s()]+", inner)
+    return Axis(tuple(tuple(re.findall(r"[\w*{}]+", factor)) for factor in factors))
 
 
 def _names(spec: Spec) -> list[str]:
@@ -149,7 +222,7 @@ def _names(spec: Spec) -> list[str]:
 
 def _fan(spec: Spec) -> int | None:
     """Position of the axis of `spec` along which the other side's tensors lie, if any."""
-    return next((i for i, axis in enumerate(spec) if axis.fans), None)
+    return next((i for i, axis in enumerate(spec) if axis.fan_count), None)
 
 
 def _pieces(specs: tuple[Spec, ...], count: int) -> list[Spec]:
@@ -162,7 +235,7 @@ def _pieces(specs: tuple[Spec, ...], count: int) -> list[Spec]:
         return [spec]
     if spec[at].stacked:
         return [spec[:at] + spec[at + 1 :]] * count
-    return [(*spec[:at], Axis((name,)), *spec[at + 1 :]) for name in spec[at].names]
+    return [(*spec[:at], piece, *spec[at + 1 :]) for piece in spec[at].pieces()]
 
 
 def _equations(
@@ -182,9 +255,10 @@ def _solve(axis: Axis, size: int, sizes: dict[str, int]) -> None:
     """Find the size of a name, where it is the only one of the axis that is unknown."""
     unknown = [name for name in axis.names if name not in sizes]
     if len(set(unknown)) == 1:
-        others = [sizes[name] for name in axis.names if name in sizes]
-        rest = size - sum(others) if axis.joined else size // max(math.prod(others), 1)
-        sizes[unknown[0]] = rest // len(unknown)
+        (factor,) = {names for names in axis.factors if unknown[0] in names}
+        others = Axis(tuple(names for names in axis.factors if names != factor))
+        known = sum(sizes[name] for name in factor if name in sizes)
+        sizes[unknown[0]] = (size // max(others.size(sizes), 1) - known) // len(unknown)
 
 
 def _split(array: np.ndarray, spec: Spec, sizes: Mapping[str, int]) -> list[np.ndarray]:
@@ -194,15 +268,36 @@ def _split(array: np.ndarray, spec: Spec, sizes: Mapping[str, int]) -> list[np.n
         return [array]
     if spec[at].stacked:
         return list(np.moveaxis(array, at, 0))
-    return np.split(array, np.cumsum([sizes[name] for name in spec[at].names])[:-1], axis=at)
+    apart, along = _apart(array, at, spec[at], sizes)
+    lanes = [sizes[name] for name in spec[at].factors[along - at]]
+    parts = np.split(apart, np.cumsum(lanes)[:-1], along)
+    pieces = zip(parts, spec[at].pieces(), strict=True)
+    return [part.reshape(_resized(array, at, [axis.size(sizes)])) for part, axis in pieces]
 
 
-def _join(parts: list[np.ndarray], spec: Spec) -> np.ndarray:
+def _apart(
+    array: np.ndarray, at: int, axis: Axis, sizes: Mapping[str, int]
+) -> tuple[np.ndarray, int]:
+    """Return an array with the factors of one axis as axes, and the axis of those that is a sum."""
+    return array.reshape(_resized(array, at, axis.factor_sizes(sizes))), at + (axis.joined or 0)
+
+
+def _resized(array: np.ndarray, at: int, sizes: Sequence[int]) -> list[int]:
+    """Return the shape of an array with other sizes in place of one axis."""
+    return [*array.shape[:at], *sizes, *array.shape[at + 1 :]]
+
+
+def _join(parts: list[np.ndarray], spec: Spec, sizes: Mapping[str, int]) -> np.ndarray:
     """The inverse of `_split`."""
     at = _fan(spec)
     if at is None:
         return parts[0]
-    return (np.stack if spec[at].stacked else np.concatenate)(parts, axis=at)
+    if spec[at].stacked:
+        return np.stack(parts, axis=at)
+    along = at + (spec[at].joined or 0)
+    pieces = zip(parts, spec[at].pieces(), strict=True)
+    whole = np.concatenate([_apart(part, at, axis, sizes)[0] for part, axis in pieces], along)
+    return whole.reshape([axis.size(sizes) for axis in spec])
 
 
 def _convert(
@@ -215,7 +310,7 @@ def _convert(
     parts = list(arrays) if len(source) != 1 else _split(arrays[0], source[0], sizes)
     specs = zip(parts, _pieces(source, count), _pieces(target, count), strict=True)
     parts = [_rearrange(part, a, b, sizes) for part, a, b in specs]
-    return parts if len(target) != 1 else [_join(parts, target[0])]
+    return parts if len(target) != 1 else [_join(parts, target[0], sizes)]
 
 
 def _rearrange(array: np.ndarray, a: Spec, b: Spec, sizes: Mapping[str, int]) -> np.ndarray:

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
-from inarch.checkpoints.maps.pattern import Pattern, Shape
-from inarch.checkpoints.maps.rule import (
+from inarch.checkpoints.maps.entries import (
     Derived,
     Entry,
     Rule,
@@ -22,6 +21,7 @@ from inarch.checkpoints.maps.rule import (
     prefixed,
     spellings,
 )
+from inarch.checkpoints.maps.pattern import Pattern, Shape
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import WeightMapError
 from inarch.validation import listed

@@ -1,245 +1,180 @@
 """The map language: which tensors of a checkpoint are which of our variables.
 
-An entry names both sides, and a rule says by an axis pattern how their axes correspond. No entry
-looks at a value, so export is load read backwards.
+An entry names both sides, theirs first, and a rule says by an axis pattern how their axes
+correspond. No entry looks at a value, so export is load read backwards. A table is a list of
+entries, in which lists may stand in place of an entry.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from inarch.checkpoints.maps.pattern import Pattern, Shape
+from inarch.checkpoints.maps.counts import Count
+from inarch.checkpoints.maps.entries import (
+    Condition,
+    Derived,
+    Entries,
+    Entry,
+    Rule,
+    Tied,
+    Unused,
+    Zeros,
+    flatten,
+    renamed,
+)
+from inarch.checkpoints.maps.pattern import Shape
 from inarch.errors import WeightMapError
 
-# Whether an entry is there in a model of these arguments.
-Condition = Callable[[Mapping[str, Any]], bool]
 
-# In place of a variable of ours: a piece of their tensor that holds zeros, such as the bias of a
-# layer that has none where it is fused with one that has. Read in the tables of originals.
-ZEROS = "0"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """`theirs` and `ours` correspond by the axis `pattern`.
-
-    `legacy` holds, for each name of `theirs`, older spellings that are read in its place (and
-    written back only where the checkpoint itself used them).
-    """
-
-    theirs: tuple[str, ...]
-    ours: tuple[str, ...]
-    pattern: str
-    legacy: tuple[tuple[str, ...], ...] = ()
-    count: str | None = None
-    when: Condition | None = None
-
-    def __post_init__(self):
-        parsed = Pattern.parse(self.pattern)
-        if (len(parsed.theirs), len(parsed.ours)) != (len(self.theirs), len(self.ours)):
-            raise WeightMapError(f"{self.pattern!r} does not match {self.theirs} -> {self.ours}")
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The variables among `ours`."""
-        return tuple(name for name in self.ours if name != ZEROS)
-
-    def our_shapes(self, theirs: Sequence[Shape], ours: Mapping[str, Shape]) -> list[Shape]:
-        """The shapes of `ours`; their tensors' shapes show those of pieces that hold nothing."""
-        if len(self.variables) == len(self.ours):
-            return [ours[name] for name in self.ours]
-        pattern = Pattern.parse(self.pattern)
-        shown = pattern.our_shapes(pattern.sizes(theirs, None))
-        return [ours.get(name, shape) for name, shape in zip(self.ours, shown, strict=True)]
-
-
-@dataclass(frozen=True)
-class Tied:
-    """Their tensor `theirs`, where the file has it, is a second copy of the tensor `to`."""
-
-    theirs: tuple[str, ...]
-    to: str
-    count: str | None = None
-    when: Condition | None = None
-
-
-@dataclass(frozen=True)
-class Derived:
-    """Their tensor can be computed from its own shape; the file's copy must agree with `make`."""
-
-    theirs: tuple[str, ...]
-    make: Callable[[Shape], np.ndarray] = field(compare=False)
-    reason: str = "derived"
-    count: str | None = None
-    when: Condition | None = None
-
-
-@dataclass(frozen=True)
-class Unused:
-    """Their tensor plays no part in the computation; it is carried along and written back.
-
-    Where there is nothing to carry, a new file gets zeros of the shape of their tensor `like`.
-    """
-
-    theirs: tuple[str, ...]
-    reason: str
-    like: str | None = None
-    count: str | None = None
-    when: Condition | None = None
-
-
-@dataclass(frozen=True)
-class Zeros:
-    """Our variable `ours`, of which their graph has nothing, so that ours holds zeros.
-
-    `sizes` are the backbone's arguments that are its shape.
-    """
-
-    ours: tuple[str, ...]
-    sizes: tuple[str, ...]
-    reason: str
-    theirs: tuple[str, ...] = ()
-    count: str | None = None
-    when: Condition | None = None
-
-
-Entry = Rule | Tied | Derived | Unused | Zeros
-
-
-def rule(theirs: str | Sequence[str], ours: str | Sequence[str], pattern: str) -> list[Entry]:
-    """One rule between tensors `theirs` and variables `ours`."""
+def rule(theirs: str | Sequence[str], ours: str | Sequence[str], pattern: str) -> Entry:
+    """Return a rule between tensors `theirs` and variables `ours`, of one name or several."""
     names = (theirs,) if isinstance(theirs, str) else tuple(theirs)
     mine = (ours,) if isinstance(ours, str) else tuple(ours)
-    return [Rule(names, mine, pattern)]
+    return Rule(names, mine, pattern)
 
 
-def dense(theirs: str, ours: str, bias: bool = True) -> list[Entry]:
-    """A linear layer: their weight `[out, in]` is our kernel `[in, out]`."""
-    entries = rule(f"{theirs}.weight", f"{ours}/kernel", "o i -> i o")
-    return entries + rule(f"{theirs}.bias", f"{ours}/bias", "o -> o") if bias else entries
+@dataclass(frozen=True)
+class Dialect:
+    """How a framework names the tensors of its layers, and how kernels lie.
 
-
-def embedding(theirs: str, ours: str) -> list[Entry]:
-    """A table `[rows, dim]`, the same on both sides."""
-    return rule(f"{theirs}.weight", f"{ours}/embeddings", "v d -> v d")
-
-
-def norm(theirs: str, ours: str) -> list[Entry]:
-    """A layer normalization; the TensorFlow spellings `gamma` and `beta` are read too."""
-    return [
-        Rule((f"{theirs}.weight",), (f"{ours}/gamma",), "d -> d", ((f"{theirs}.gamma",),)),
-        Rule((f"{theirs}.bias",), (f"{ours}/beta",), "d -> d", ((f"{theirs}.beta",),)),
-    ]
-
-
-def tied(alias: str, to: str) -> list[Entry]:
-    """`alias`, where present, holds the same bytes as `to`; there is one variable for both."""
-    return [Tied((alias,), to)]
-
-
-def derived(name: str, make: Callable[[Shape], np.ndarray], reason: str) -> list[Entry]:
-    """A tensor that is a function of its shape, such as a stored range of positions."""
-    return [Derived((name,), make, reason)]
-
-
-def unused(name: str, reason: str, like: str | None = None) -> list[Entry]:
-    """A tensor that the original itself doesn't use, of the shape of `like` in a new file."""
-    return [Unused((name,), reason, like)]
-
-
-def zeros(ours: str, *sizes: str, reason: str) -> list[Entry]:
-    """A variable of ours that adds nothing; its shape is the arguments `sizes`."""
-    return [Zeros((ours,), sizes, reason)]
-
-
-def under(
-    theirs: str,
-    ours: str,
-    *groups: Iterable[Entry],
-    count: str = "num_layers",
-    between: str = ".",
-) -> list[Entry]:
-    """Put entries below a name on each side. `{i}` runs over the model's `count` argument.
-
-    `between` is what the original has between a name and those below it.
+    Args:
+        separator: between the names of a layer and of what is in it.
+        kernel: a linear layer's weights.
+        kernel_axes: how their kernel lies, as a pattern.
+        bias: a linear layer's bias.
+        scale, shift: those of a layer normalization.
+        table: a table of embeddings; empty where the layer's name is the table's.
+        legacy: older names of scale and shift.
     """
-    repeated = count if "{i}" in theirs else None
-    entries = [entry for group in groups for entry in group]
-    if repeated and any(entry.count for entry in entries):
-        raise WeightMapError(f"{theirs!r} has entries with an {{i}} of their own; number one level")
-    return [_renamed(entry, theirs + between, f"{ours}/", repeated) for entry in entries]
+
+    separator: str
+    kernel: str
+    kernel_axes: str
+    scale: str
+    shift: str
+    table: str
+    bias: str = "bias"
+    legacy: tuple[str, str] | None = None
+
+    def _join(self, layer: str, name: str) -> str:
+        return self.separator.join(filter(None, (layer, name)))
+
+    def dense(self, theirs: str, ours: str, *, bias: bool = True) -> list[Entry]:
+        """Return the entries of a linear layer; our kernel is `[in, out]`."""
+        kernel = rule(self._join(theirs, self.kernel), f"{ours}/kernel", self.kernel_axes)
+        shift = rule(self._join(theirs, self.bias), f"{ours}/bias", "o -> o")
+        return [kernel, shift] if bias else [kernel]
+
+    def embedding(self, theirs: str, ours: str) -> list[Entry]:
+        """Return the entry of a table `[rows, dim]`, the same on both sides."""
+        return [rule(self._join(theirs, self.table), f"{ours}/embeddings", "v d -> v d")]
+
+    def norm(self, theirs: str, ours: str, *, bias: bool = True) -> list[Entry]:
+        """Return the entries of a layer normalization; older names are read too."""
+        names = zip(
+            (self.scale, self.shift), ("gamma", "beta"), self.legacy or ("", ""), strict=True
+        )
+        entries: list[Entry] = [
+            Rule(
+                (self._join(theirs, name),),
+                (f"{ours}/{mine}",),
+                "d -> d",
+                ((self._join(theirs, older),),) if older else (),
+            )
+            for name, mine, older in names
+        ]
+        return entries if bias else entries[:1]
+
+    def under(self, theirs: str, ours: str, *entries: Entries, **counts: str) -> list[Entry]:
+        """Put entries below a name on each side.
+
+        Args:
+            theirs: the name below which their tensors lie, with an index such as `{i}`, or several,
+                where there are many such names.
+            ours: the name below which our variables lie.
+            entries: what lies below.
+            counts: what each index runs over, as `Count` reads it. `{i}` runs over `num_layers`
+                where nothing else is said.
+
+        Raises:
+            WeightMapError: an index that entries below have already, or a count of another form.
+        """
+        if "{i}" in theirs:
+            counts = {"i": "num_layers", **counts}
+        indices = tuple((name, Count.parse(text)) for name, text in counts.items())
+        found = [*flatten(entries)]
+        for name in counts:
+            if any(name == inner for entry in found for inner, _ in entry.indices):
+                raise WeightMapError(
+                    f"{theirs!r} counts by {{{name}}}, and so do entries below it; give one of the "
+                    "two levels another letter"
+                )
+        return [
+            replace(
+                renamed(e, lambda name: self._join(theirs, name), lambda name: f"{ours}/{name}"),
+                indices=(*indices, *e.indices),
+            )
+            for e in found
+        ]
 
 
-def when(condition: Condition | str, *groups: Iterable[Entry]) -> list[Entry]:
-    """Entries that are there only in models whose arguments meet the condition.
+TORCH = Dialect(
+    separator=".",
+    kernel="weight",
+    kernel_axes="o i -> i o",
+    scale="weight",
+    shift="bias",
+    table="weight",
+    legacy=("gamma", "beta"),
+)
+# GPT-2's linear layers, of transformers' class Conv1D.
+CONV1D = replace(TORCH, kernel_axes="i o -> i o")
+TENSORFLOW = Dialect(
+    separator="/", kernel="kernel", kernel_axes="i o -> i o", scale="gamma", shift="beta", table=""
+)
+FLAX = replace(TENSORFLOW, scale="scale", shift="bias", table="embedding")
+dense, embedding, norm, under = TORCH.dense, TORCH.embedding, TORCH.norm, TORCH.under
+
+
+def tied(theirs: str, to: str) -> Entry:
+    """Return the entry of a second copy, where the file has it, of the bytes of the tensor `to`."""
+    return Tied((theirs,), to)
+
+
+def derived(theirs: str, make: Callable[[Shape], np.ndarray], *, reason: str) -> Entry:
+    """Return the entry of a tensor made of its own shape, such as a stored range of positions."""
+    return Derived((theirs,), make=make, reason=reason)
+
+
+def unused(theirs: str, *, reason: str, like: str | None = None) -> Entry:
+    """Return the entry of a tensor that the reference doesn't use; as `like` in a new file."""
+    return Unused((theirs,), like=like, reason=reason)
+
+
+def zeros(ours: str, *sizes: str, reason: str) -> Entry:
+    """Return the entry of a variable of ours that adds nothing; its shape is arguments `sizes`."""
+    return Zeros(ours=(ours,), sizes=sizes, reason=reason)
+
+
+def when(condition: Condition | str, *entries: Entries) -> list[Entry]:
+    """Return entries that are there only in models whose arguments meet the condition.
 
     A name stands for the argument that must be given, and be neither false nor 0.
     """
     met = operator.itemgetter(condition) if isinstance(condition, str) else condition
-    return [replace(entry, when=met) for group in groups for entry in group]
+    return [replace(entry, when=_both(met, entry.when)) for entry in flatten(entries)]
 
 
-def unless(condition: str, *groups: Iterable[Entry]) -> list[Entry]:
-    """Entries that are there only in models without the argument of this name."""
-    return when(lambda arguments: not arguments[condition], *groups)
+def unless(condition: str, *entries: Entries) -> list[Entry]:
+    """Return entries that are there only in models without the argument of this name."""
+    return when(lambda arguments: not arguments[condition], *entries)
 
 
-def holds(entry: Entry, arguments: Mapping[str, Any]) -> bool:
-    """Whether an entry is there in a model of these arguments."""
-    return entry.when is None or entry.when(arguments)
-
-
-def spellings(entry: Entry) -> list[str]:
-    """Every name that a file may have for the tensors of an entry."""
-    older = entry.legacy if isinstance(entry, Rule) else ()
-    return [*entry.theirs, *(name for names in older for name in names)]
-
-
-def prefixed(entry: Entry, prefix: str) -> Entry:
-    """The entry with `prefix` before each of their names."""
-    return _renamed(entry, prefix, "", entry.count)
-
-
-def _renamed(entry: Entry, theirs: str, ours: str, count: str | None) -> Entry:
-    changed: dict = {
-        "theirs": tuple(theirs + name for name in entry.theirs),
-        "count": entry.count or count,
-    }
-    if isinstance(entry, Rule | Zeros):
-        changed["ours"] = tuple(n if n == ZEROS else ours + n for n in entry.ours)
-    if isinstance(entry, Rule):
-        changed["legacy"] = tuple(tuple(theirs + n for n in names) for names in entry.legacy)
-    if isinstance(entry, Tied):
-        changed["to"] = theirs + entry.to
-    return replace(entry, **changed)
-
-
-def expand(entries: Iterable[Entry], counts: Mapping[str, Any]) -> list[Entry]:
-    """The entries that are there in a model of these arguments, with every `{i}` written out."""
-    result: list[Entry] = []
-    for entry in entries:
-        if not holds(entry, counts):
-            continue
-        if entry.count is None:
-            result.append(entry)
-        else:
-            result += [_numbered(entry, i) for i in range(counts[entry.count])]
-    return result
-
-
-def _numbered(entry: Entry, i: int) -> Entry:
-    def fill(value):
-        if isinstance(value, str):
-            return value.replace("{i}", str(i))
-        return tuple(fill(v) for v in value) if isinstance(value, tuple) else value
-
-    names = ("theirs", "ours", "legacy", "to")
-    fields = {f.name for f in dataclasses.fields(entry)}
-    changed = {name: fill(getattr(entry, name)) for name in names if name in fields}
-    return replace(entry, count=None, **changed)
+def _both(one: Condition, two: Condition | None) -> Condition:
+    if two is None:
+        return one
+    return lambda arguments: one(arguments) and two(arguments)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.config import ConfigEntry
 from inarch.checkpoints.maps.config_map import ConfigMap, read_fields
-from inarch.checkpoints.maps.rule import Entry, Rule, expand, holds, spellings
+from inarch.checkpoints.maps.entries import Entries, Entry, Rule, expand, flatten, spellings
+from inarch.checkpoints.maps.fields import ConfigEntry
 from inarch.errors import ConfigError
 
+# Lists of entries of config maps, in which lists may stand in place of an entry.
+ConfigEntries = ConfigEntry | Iterable["ConfigEntries"]
 # A few layers too many are told by the names of their tensors, once they are built.
 LAYERS_TOO_MANY = 64
 # Where there are no tensors to hold the layers to.
 MOST_RULES = 100_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Head:
-    """What a task's original adds to the backbone.
+    """What the model of a task adds to the backbone.
+
+    Lists of entries may hold lists in place of an entry; they are kept as tuples.
 
     Args:
         architectures: class names in `config.json`; the first is the one a new export gets.
@@ -33,19 +37,42 @@ class Head:
     """
 
     architectures: tuple[str, ...]
-    weights: list[Entry] = dataclasses.field(default_factory=list)
-    tied: list[Entry] = dataclasses.field(default_factory=list)
-    untied: list[Entry] = dataclasses.field(default_factory=list)
-    config: list[ConfigEntry] = dataclasses.field(default_factory=list)
-    requires: tuple[str, ...] = ()
+    weights: tuple[Entry, ...]
+    tied: tuple[Entry, ...]
+    untied: tuple[Entry, ...]
+    config: tuple[ConfigEntry, ...]
+    requires: tuple[str, ...]
+
+    def __init__(
+        self,
+        architectures: tuple[str, ...],
+        weights: Entries = (),
+        *,
+        tied: Entries = (),
+        untied: Entries = (),
+        config: ConfigEntries = (),
+        requires: tuple[str, ...] = (),
+    ):
+        _keep(
+            self,
+            architectures=architectures,
+            weights=tuple(flatten(weights)),
+            tied=tuple(flatten(tied)),
+            untied=tuple(flatten(untied)),
+            config=tuple(flatten(config)),
+            requires=requires,
+        )
 
     def entries(self, tie: bool) -> list[Entry]:
+        """Return the entries of a head whose output and input embeddings are one, or two."""
         return [*self.weights, *(self.tied if tie else self.untied)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Source:
     """One published format of one architecture.
+
+    Lists of entries may hold lists in place of an entry; they are kept as tuples.
 
     Args:
         model_type: the `model_type` of its `config.json`.
@@ -55,12 +82,12 @@ class Source:
         config: the config map.
         weights: the backbone's weight map.
         optional_layers: layers that a file may lack, such as BERT's pooler. Each is also a boolean
-            argument of the backbone: true where the file has the piece.
+            argument of the backbone: true where the file has the layer.
         heads: by the name of the task that uses them; other heads are listed so that their
             tensors pass through.
         ignored_tensors: tensors that aren't the model's, such as an optimizer's state: patterns of
             whole names (`"*/adam_m"`), each with the reason.
-        published: fields that the published checkpoints set where the original's own defaults
+        published: fields that the published checkpoints set where the reference's own defaults
             are others. Our constructor's defaults are these.
         strict: whether a file holds nothing but what the map knows. Otherwise tensors outside the
             backbone are taken for those of another head, and pass through.
@@ -69,18 +96,47 @@ class Source:
     model_type: str
     architecture: str
     prefix: str
-    config: list[ConfigEntry]
-    weights: list[Entry]
-    optional_layers: Mapping[str, list[Entry]] = dataclasses.field(default_factory=dict)
-    heads: Mapping[str, Head] = dataclasses.field(default_factory=dict)
-    ignored_tensors: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    published: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    strict: bool = False
+    config: tuple[ConfigEntry, ...]
+    weights: tuple[Entry, ...]
+    optional_layers: Mapping[str, tuple[Entry, ...]]
+    heads: Mapping[str, Head]
+    ignored_tensors: Mapping[str, str]
+    published: Mapping[str, Any]
+    strict: bool
+
+    def __init__(
+        self,
+        *,
+        model_type: str,
+        architecture: str,
+        prefix: str,
+        config: ConfigEntries,
+        weights: Entries,
+        optional_layers: Mapping[str, Entries] | None = None,
+        heads: Mapping[str, Head] | None = None,
+        ignored_tensors: Mapping[str, str] | None = None,
+        published: Mapping[str, Any] | None = None,
+        strict: bool = False,
+    ):
+        layers = {name: tuple(flatten(each)) for name, each in (optional_layers or {}).items()}
+        _keep(
+            self,
+            model_type=model_type,
+            architecture=architecture,
+            prefix=prefix,
+            config=tuple(flatten(config)),
+            weights=tuple(flatten(weights)),
+            optional_layers=layers,
+            heads=heads or {},
+            ignored_tensors=ignored_tensors or {},
+            published=published or {},
+            strict=strict,
+        )
 
     @property
     def config_map(self) -> ConfigMap:
         elsewhere = (entry for head in self.heads.values() for entry in head.config)
-        return ConfigMap(tuple(self.config), tuple(elsewhere), self.model_type)
+        return ConfigMap(self.config, tuple(elsewhere), self.model_type)
 
     def arguments(
         self, config: Mapping[str, Any], names: Iterable[str], ignored: Collection[str] = ()
@@ -96,17 +152,33 @@ class Source:
         """
         arguments = self.config_map.arguments(config, ignored=ignored)
         names = set(names)
-        always = (e.count for e in self.weights if isinstance(e, Rule) and e.count and not e.when)
-        for count, rules in Counter(always).items():
-            if (arguments[count] - LAYERS_TOO_MANY) * rules > (len(names) or MOST_RULES):
+        self._check_counts(arguments, len(names))
+        for part, entries in self.optional_layers.items():
+            arguments[part] = self._has_any(expand(entries, arguments), names)
+        return arguments
+
+    def _check_counts(self, arguments: Mapping[str, Any], tensors: int) -> None:
+        """Hold the counts to a file's tensors before the names of so many layers are made."""
+        rules = Counter(
+            count.argument
+            for entry in self.weights
+            if isinstance(entry, Rule) and not entry.when
+            for _, count in entry.indices
+        )
+        for count, times in rules.items():
+            if (arguments[count] - LAYERS_TOO_MANY) * times > (tensors or MOST_RULES):
                 raise ConfigError(
                     f"{count} is {arguments[count]:,} by the config, and the file has but "
-                    f"{len(names):,} tensors; the two are of different models"
+                    f"{tensors:,} tensors; the two are of different models"
                 )
-        for part, entries in self.optional_layers.items():
-            mine = {name for entry in expand(entries, arguments) for name in entry.theirs}
-            arguments[part] = not names.isdisjoint(mine | {self.prefix + name for name in mine})
-        return arguments
+        counts = {count.argument for entry in self.weights for _, count in entry.indices}
+        total = math.prod(max(arguments[count], 1) for count in counts)
+        if total > MOST_RULES:
+            sizes = ", ".join(f"{count}={arguments[count]:,}" for count in sorted(counts))
+            raise ConfigError(
+                f"the config has {sizes}, which no model has together; the file has {tensors:,} "
+                "tensors"
+            )
 
     def head_arguments(self, head: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Our head's arguments from their config."""
@@ -122,10 +194,9 @@ class Source:
         named = config.get("architectures")
         written = {a for a in named if isinstance(a, str)} if isinstance(named, list) else set()
         known = {a for other in self.heads.values() for a in other.architectures}
-        entries = self.heads[head].weights
-        if any(e.when for e in entries):
-            arguments = read_fields(self.config, config)
-            entries = [e for e in entries if holds(e, arguments)]
+        entries: Sequence[Entry] = self.heads[head].weights
+        if any(e.when or e.indices for e in entries):
+            entries = expand(entries, read_fields(self.config, config))
         wanted = [e for e in entries if isinstance(e, Rule)]
         names = set(names)
         there = [not names.isdisjoint(spellings(e)) for e in wanted]
@@ -136,12 +207,20 @@ class Source:
         alike = {n for n, h in self.heads.items() if purposes & {*map(_purpose, h.architectures)}}
         if alike and head not in alike:
             return False
-        parts = all(self._has_part(part, names) for part in self.heads[head].requires)
-        return parts and bool(wanted) and all(there)
+        layers = (self.optional_layers.get(name, ()) for name in self.heads[head].requires)
+        complete = all(self._has_any(each, names) for each in layers)
+        return complete and bool(wanted) and all(there)
 
-    def _has_part(self, part: str, names: set[str]) -> bool:
-        mine = {name for entry in self.optional_layers.get(part, ()) for name in entry.theirs}
+    def _has_any(self, entries: Iterable[Entry], names: set[str]) -> bool:
+        """Return whether a file has a tensor of some entries, with the prefix or without."""
+        mine = {name for entry in entries for name in entry.theirs}
         return not names.isdisjoint(mine | {self.prefix + name for name in mine})
+
+
+def _keep(owner: Head | Source, **values: Any) -> None:
+    """Set the attributes of a frozen instance."""
+    for name, value in values.items():
+        object.__setattr__(owner, name, value)
 
 
 def _purpose(architecture: str) -> str | None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from inarch.checkpoints.formats.weights import DTYPES, TensorInfo, Weights
+from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.plan import Plan
-from inarch.checkpoints.maps.rule import Rule
 from inarch.errors import WeightMapError
 
 Shape = tuple[int, ...]

@@ -27,29 +27,29 @@ HUGGING_FACE = Source(
         field("intermediate_size", "intermediate_dim", 1024),
         probability("hidden_dropout_prob", "dropout", 0.1),
         probability("attention_probs_dropout_prob", "attention_dropout", 0.1),
-        choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
+        choice("hidden_act", "activation", "gelu", values=ACTIVATIONS),
         field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         field("max_position_embeddings", "max_sequence_length", 512),
         field("type_vocab_size", "num_segments", 2),
-        *TEXT_ENCODER,
+        TEXT_ENCODER,
         ignored(
-            "settings of the multiple choice head, for which there is no task",
             "summary_activation", "summary_first_dropout", "summary_last_dropout",
             "summary_proj_to_labels", "summary_type", "summary_use_proj",
+            reason="settings of the multiple choice head, for which there is no task",
         ),
     ],
     weights=[
-        *bert.HUGGING_FACE.weights,  # the encoder's tensors have BERT's names
-        *when(lambda arguments: arguments["embedding_dim"] != arguments["hidden_dim"],
+        bert.HUGGING_FACE.weights,  # the encoder's tensors have BERT's names
+        when(lambda arguments: arguments["embedding_dim"] != arguments["hidden_dim"],
             dense("embeddings_project", "embeddings_projection")),
     ],
     heads={
         "masked_lm": Head(
             ("ElectraForMaskedLM",),
             weights=[
-                *dense("generator_predictions.dense", "masked_lm_head/transform"),
-                *norm("generator_predictions.LayerNorm", "masked_lm_head/transform_norm"),
-                *rule("generator_lm_head.bias", "masked_lm_head/output_bias", "v -> v"),
+                dense("generator_predictions.dense", "masked_lm_head/transform"),
+                norm("generator_predictions.LayerNorm", "masked_lm_head/transform_norm"),
+                rule("generator_lm_head.bias", "masked_lm_head/output_bias", "v -> v"),
             ],
             tied=tied("generator_lm_head.weight", ".embeddings.word_embeddings.weight"),
             untied=rule("generator_lm_head.weight", "masked_lm_head/output_kernel", "v d -> d v"),
@@ -57,24 +57,24 @@ HUGGING_FACE = Source(
         "text_classifier": Head(
             ("ElectraForSequenceClassification",),
             weights=[
-                *dense("classifier.dense", "pooled_dense"),
-                *dense("classifier.out_proj", "logits"),
+                dense("classifier.dense", "pooled_dense"),
+                dense("classifier.out_proj", "logits"),
             ],
             config=[probability("classifier_dropout", "dropout", None)],
         ),
         "replaced_tokens": Head(
             ("ElectraForPreTraining",),
             weights=[
-                *dense("discriminator_predictions.dense", "replaced_dense"),
-                *dense("discriminator_predictions.dense_prediction", "replaced"),
+                dense("discriminator_predictions.dense", "replaced_dense"),
+                dense("discriminator_predictions.dense_prediction", "replaced"),
             ],
         ),
         "token_classifier": Head(("ElectraForTokenClassification",), dense("classifier", "logits")),
         "multiple_choice": Head(
             ("ElectraForMultipleChoice",),
             weights=[
-                *dense("sequence_summary.summary", "summary"),
-                *dense("classifier", "logits"),
+                dense("sequence_summary.summary", "summary"),
+                dense("classifier", "logits"),
             ],
         ),
         "question_answering": Head(

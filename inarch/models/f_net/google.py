@@ -1,14 +1,14 @@
 """FNet as its authors published it: a Flax checkpoint (google-research/f_net, models.py)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from inarch.checkpoints.formats.flax_file import open_flax
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
 from inarch.checkpoints.maps.config import constant, field, probability
-from inarch.checkpoints.maps.rule import rule
-from inarch.checkpoints.maps.slashed import dense, norm, projection, table, under
+from inarch.checkpoints.maps.rule import FLAX, rule
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ConfigError
 
@@ -16,14 +16,15 @@ from inarch.errors import ConfigError
 # tensors, and no config says which it is; so a checkpoint of another name isn't taken for an FNet.
 MODEL = "f_net_checkpoint"
 ROOT = "target/encoder"
+OUTPUT = replace(FLAX, kernel="output_kernel", bias="output_bias", kernel_axes="o i -> i o")
 
 
 # A table to be read, and checked against the original with a finger.
 # fmt: off
 def flax(pretrained: bool) -> Source:
     """The table for a checkpoint of pre-training, or of fine-tuning for classification."""
-    classes = projection("target/classification/output_kernel",
-        "target/classification/output_bias", "next_sentence" if pretrained else "logits")
+    classes = OUTPUT.dense("target/classification",
+        "next_sentence" if pretrained else "logits")
     return Source(
         model_type="fnet",
         architecture="EncoderModel",
@@ -41,28 +42,27 @@ def flax(pretrained: bool) -> Source:
             field("type_vocab_size", "num_segments"),
         ],
         weights=[
-            *table("embedder/word/embedding", "embeddings/token_embedding"),
-            *rule("embedder/position/embedding", "embeddings/position_embedding/embeddings",
+            FLAX.embedding("embedder/word", "embeddings/token_embedding"),
+            rule("embedder/position/embedding", "embeddings/position_embedding/embeddings",
                 "one v d -> (one v) d"),
-            *table("embedder/type/embedding", "segment_embedding"),
-            *norm("embedder/layer_norm", "embeddings_norm", "scale", "bias"),
-            *dense("embedder/hidden_mapping_in", "embeddings_projection"),
-            *under("encoder_{i}", "layer_{i}",
-                norm("mixing_layer_norm", "attention_norm", "scale", "bias"),
-                norm("output_layer_norm", "feed_forward_norm", "scale", "bias")),
-            *under("feed_forward_{i}", "layer_{i}",
-                dense("intermediate", "feed_forward/up"),
-                dense("output", "feed_forward/down")),
-            *dense("pooler", "pooler"),
+            FLAX.embedding("embedder/type", "segment_embedding"),
+            FLAX.norm("embedder/layer_norm", "embeddings_norm"),
+            FLAX.dense("embedder/hidden_mapping_in", "embeddings_projection"),
+            FLAX.under("encoder_{i}", "layer_{i}",
+                FLAX.norm("mixing_layer_norm", "attention_norm"),
+                FLAX.norm("output_layer_norm", "feed_forward_norm")),
+            FLAX.under("feed_forward_{i}", "layer_{i}",
+                FLAX.dense("intermediate", "feed_forward/up"),
+                FLAX.dense("output", "feed_forward/down")),
+            FLAX.dense("pooler", "pooler"),
         ],
         heads={
             "masked_lm": Head(
                 ("PreTrainingModel",),
                 weights=[
-                    *dense("target/predictions_dense", "masked_lm_head/transform"),
-                    *norm("target/predictions_layer_norm", "masked_lm_head/transform_norm",
-                        "scale", "bias"),
-                    *rule("target/predictions_output/output_bias", "masked_lm_head/output_bias",
+                    FLAX.dense("target/predictions_dense", "masked_lm_head/transform"),
+                    FLAX.norm("target/predictions_layer_norm", "masked_lm_head/transform_norm"),
+                    rule("target/predictions_output/output_bias", "masked_lm_head/output_bias",
                         "v -> v"),
                 ],
             ),
@@ -106,4 +106,4 @@ def _config(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
     return found | {"num_layers": len(layers)}
 
 
-FLAX = AuthorFormat("FNet, in Flax", (MODEL,), _open, flax(pretrained=True))
+FORMAT = AuthorFormat("FNet, in Flax", (MODEL,), _open, flax(pretrained=True))

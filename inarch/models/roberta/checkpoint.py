@@ -31,12 +31,12 @@ ROBERTA = Source(
         field("intermediate_size", "intermediate_dim", 3072),
         probability("hidden_dropout_prob", "dropout", 0.1),
         probability("attention_probs_dropout_prob", "attention_dropout", 0.1),
-        choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
+        choice("hidden_act", "activation", "gelu", values=ACTIVATIONS),
         field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         PADDING,
-        table_rows("max_position_embeddings", PADDING, "max_sequence_length", 512),
+        table_rows("max_position_embeddings", "max_sequence_length", 512, after=PADDING),
         field("type_vocab_size", "num_segments", 2),
-        *ENCODER_ONLY,
+        ENCODER_ONLY,
     ],
     weights=bert.HUGGING_FACE.weights,  # the encoder's tensors have BERT's names
     optional_layers=bert.HUGGING_FACE.optional_layers,
@@ -44,26 +44,26 @@ ROBERTA = Source(
         "masked_lm": Head(
             ("RobertaForMaskedLM",),
             weights=[
-                *dense("lm_head.dense", "masked_lm_head/transform"),
-                *norm("lm_head.layer_norm", "masked_lm_head/transform_norm"),
+                dense("lm_head.dense", "masked_lm_head/transform"),
+                norm("lm_head.layer_norm", "masked_lm_head/transform_norm"),
             ],
             tied=[
-                *rule("lm_head.bias", "masked_lm_head/output_bias", "v -> v"),
-                *tied("lm_head.decoder.weight", ".embeddings.word_embeddings.weight"),
-                *tied("lm_head.decoder.bias", "lm_head.bias"),
+                rule("lm_head.bias", "masked_lm_head/output_bias", "v -> v"),
+                tied("lm_head.decoder.weight", ".embeddings.word_embeddings.weight"),
+                tied("lm_head.decoder.bias", "lm_head.bias"),
             ],
             untied=[
-                *rule("lm_head.decoder.weight", "masked_lm_head/output_kernel", "v d -> d v"),
-                *rule("lm_head.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
-                *unused("lm_head.bias", "the untied decoder has a bias of its own",
+                rule("lm_head.decoder.weight", "masked_lm_head/output_kernel", "v d -> d v"),
+                rule("lm_head.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
+                unused("lm_head.bias", reason="the untied decoder has a bias of its own",
                     like="lm_head.decoder.bias"),
             ],
         ),
         "text_classifier": Head(
             ("RobertaForSequenceClassification",),
             weights=[
-                *dense("classifier.dense", "pooled_dense"),
-                *dense("classifier.out_proj", "logits"),
+                dense("classifier.dense", "pooled_dense"),
+                dense("classifier.out_proj", "logits"),
             ],
             config=[probability("classifier_dropout", "dropout", None)],
         ),
@@ -82,7 +82,7 @@ def named(model_type: str, family: str) -> Source:
         name: replace(h, architectures=tuple(a.replace("Roberta", family) for a in h.architectures))
         for name, h in ROBERTA.heads.items()
     }
-    config = [field("vocab_size", "vocabulary_size", 30522), *ROBERTA.config[1:]]
+    config = (field("vocab_size", "vocabulary_size", 30522), *ROBERTA.config[1:])
     return replace(
         ROBERTA, model_type=model_type, architecture=f"{family}Model", config=config, heads=heads
     )

@@ -13,18 +13,10 @@ from inarch.checkpoints.formats.torch_file import TorchFile, plain
 from inarch.checkpoints.formats.torch_parts import NAMESPACE
 from inarch.checkpoints.formats.weights import Weights
 from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
-from inarch.checkpoints.maps.config import MustBe, constant, field, must_be, probability
-from inarch.checkpoints.maps.rule import (
-    Entry,
-    dense,
-    embedding,
-    norm,
-    rule,
-    tied,
-    under,
-    unused,
-    zeros,
-)
+from inarch.checkpoints.maps.config import constant, field, must_be, probability
+from inarch.checkpoints.maps.entries import Entry
+from inarch.checkpoints.maps.fields import MustBe
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, zeros
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.models.roberta.text import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary
@@ -110,38 +102,38 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
             constant("padding_id", FIRST.index("<pad>")),
             field("max_positions", "max_sequence_length"),
             constant("num_segments", 1),
-            *SETTLED,
+            SETTLED,
         ],
         weights=[
-            *embedding("embed_tokens", "embeddings/token_embedding"),
-            *embedding("embed_positions", "embeddings/position_embedding"),
-            *zeros("segment_embedding/embeddings", "num_segments", "hidden_dim",
+            embedding("embed_tokens", "embeddings/token_embedding"),
+            embedding("embed_positions", "embeddings/position_embedding"),
+            zeros("segment_embedding/embeddings", "num_segments", "hidden_dim",
                 reason="RoBERTa has no segments"),
-            *norm(first_norm, "embeddings_norm"),
-            *under("layers.{i}", "layer_{i}",
+            norm(first_norm, "embeddings_norm"),
+            under("layers.{i}", "layer_{i}",
                 _query_key_value(fused),
                 dense("self_attn.out_proj", "attention/output"),
                 norm("self_attn_layer_norm", "attention_norm"),
                 dense("fc1", "feed_forward/up"),
                 dense("fc2", "feed_forward/down"),
                 norm("final_layer_norm", "feed_forward_norm")),
-            *unused("version", "fairseq's version of the encoder's tensors"),
+            unused("version", reason="fairseq's version of the encoder's tensors"),
         ],
         heads={
             "text_classifier": Head(
                 ("RobertaClassificationHead",),
                 weights=[
-                    *dense(f"{classifier}.dense", "pooled_dense"),
-                    *dense(f"{classifier}.out_proj", "logits"),
+                    dense(f"{classifier}.dense", "pooled_dense"),
+                    dense(f"{classifier}.out_proj", "logits"),
                 ],
                 config=[probability("pooler_dropout", "dropout", 0.0)],  # before each of the two
             ),
             "masked_lm": Head(
                 ("RobertaLMHead",),
                 weights=[
-                    *dense(f"{root}.lm_head.dense", "masked_lm_head/transform"),
-                    *norm(f"{root}.lm_head.layer_norm", "masked_lm_head/transform_norm"),
-                    *rule(f"{root}.lm_head.bias", "masked_lm_head/output_bias", "v -> v"),
+                    dense(f"{root}.lm_head.dense", "masked_lm_head/transform"),
+                    norm(f"{root}.lm_head.layer_norm", "masked_lm_head/transform_norm"),
+                    rule(f"{root}.lm_head.bias", "masked_lm_head/output_bias", "v -> v"),
                 ],
                 tied=tied(f"{root}.lm_head.weight", ".embed_tokens.weight"),
                 untied=rule(f"{root}.lm_head.weight", "masked_lm_head/output_kernel", "v d -> d v"),
@@ -157,9 +149,9 @@ def _query_key_value(fused: bool) -> list[Entry]:
         theirs = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         return [entry for pair in zip(theirs, names, strict=True) for entry in dense(*pair)]
     return [
-        *rule("self_attn.in_proj_weight", [f"{name}/kernel" for name in names],
+        rule("self_attn.in_proj_weight", [f"{name}/kernel" for name in names],
             "(o + o + o) i -> i o, i o, i o"),
-        *rule("self_attn.in_proj_bias", [f"{name}/bias" for name in names],
+        rule("self_attn.in_proj_bias", [f"{name}/bias" for name in names],
             "(o + o + o) -> o, o, o"),
     ]
 # fmt: on

@@ -6,14 +6,15 @@ Original: CTranslate2, python/ctranslate2/specs/whisper_spec.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from inarch.checkpoints.formats.ctranslate2_file import open_ctranslate2
 from inarch.checkpoints.formats.weights import TensorInfo
-from inarch.checkpoints.maps import slashed
 from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
 from inarch.checkpoints.maps.config import field, ignored, must_be
-from inarch.checkpoints.maps.rule import ZEROS, Entry, rule, tied
+from inarch.checkpoints.maps.entries import ZEROS, Entries
+from inarch.checkpoints.maps.rule import TENSORFLOW, rule, tied
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointFileError
 from inarch.json_fields import read_object
@@ -29,43 +30,40 @@ MODEL = "model.bin"
 SPEC, REVISIONS = "WhisperSpec", 3
 # Of its activations: include/ctranslate2/ops/activation.h.
 GELU = 3
+NAMES = replace(TENSORFLOW, kernel="weight", kernel_axes="o i -> i o")
 
 
 # A table to be read, and checked against the original with a finger.
 # fmt: off
-def _projection(theirs: str, ours: str) -> list[Entry]:
-    return slashed.projection(f"{theirs}/weight", f"{theirs}/bias", ours)
-
-
-def _self_attention(ours: str) -> list[Entry]:
+def _self_attention(ours: str) -> Entries:
     """Query, key and value are one tensor, with zeros for the bias that the key doesn't have."""
     query, key, value = (f"{ours}/{name}" for name in ("query", "key", "value"))
     return [
-        *rule("self_attention/linear_0/weight",
+        rule("self_attention/linear_0/weight",
             [f"{query}/kernel", f"{key}/kernel", f"{value}/kernel"],
             "(o + o + o) i -> i o, i o, i o"),
-        *rule("self_attention/linear_0/bias", [f"{query}/bias", ZEROS, f"{value}/bias"],
+        rule("self_attention/linear_0/bias", [f"{query}/bias", ZEROS, f"{value}/bias"],
             "(o + o + o) -> o, o, o"),
-        *_projection("self_attention/linear_1", f"{ours}/output"),
-        *slashed.norm("self_attention/layer_norm", f"{ours}_norm"),
+        NAMES.dense("self_attention/linear_1", f"{ours}/output"),
+        NAMES.norm("self_attention/layer_norm", f"{ours}_norm"),
     ]
 
 
-def _cross_attention(ours: str) -> list[Entry]:
+def _cross_attention(ours: str) -> Entries:
     return [
-        *_projection("attention/linear_0", f"{ours}/query"),
-        *rule("attention/linear_1/weight", [f"{ours}/key/kernel", f"{ours}/value/kernel"],
+        NAMES.dense("attention/linear_0", f"{ours}/query"),
+        rule("attention/linear_1/weight", [f"{ours}/key/kernel", f"{ours}/value/kernel"],
             "(o + o) i -> i o, i o"),
-        *rule("attention/linear_1/bias", [ZEROS, f"{ours}/value/bias"], "(o + o) -> o, o"),
-        *_projection("attention/linear_2", f"{ours}/output"),
-        *slashed.norm("attention/layer_norm", f"{ours}_norm"),
+        rule("attention/linear_1/bias", [ZEROS, f"{ours}/value/bias"], "(o + o) -> o, o"),
+        NAMES.dense("attention/linear_2", f"{ours}/output"),
+        NAMES.norm("attention/layer_norm", f"{ours}_norm"),
     ]
 
 
 FEED_FORWARD = [
-    *_projection("ffn/linear_0", "feed_forward/up"),
-    *_projection("ffn/linear_1", "feed_forward/down"),
-    *slashed.norm("ffn/layer_norm", "feed_forward_norm"),
+    NAMES.dense("ffn/linear_0", "feed_forward/up"),
+    NAMES.dense("ffn/linear_1", "feed_forward/down"),
+    NAMES.norm("ffn/layer_norm", "feed_forward_norm"),
 ]
 
 TABLE = Source(
@@ -90,28 +88,28 @@ TABLE = Source(
         must_be("decoder/scale_embeddings", 0),
         must_be("decoder/alibi", 0),
         must_be("decoder/start_from_zero_embedding", 0),
-        ignored("read where decoder/alibi is set",
-            "decoder/alibi_use_positive_positions", "decoder/scale_alibi"),
-        ignored("which attention to return, not what it is",
-            "decoder/alignment_layer", "decoder/alignment_heads"),
-        *SETTLED,
+        ignored("decoder/alibi_use_positive_positions", "decoder/scale_alibi",
+            reason="read where decoder/alibi is set"),
+        ignored("decoder/alignment_layer", "decoder/alignment_heads",
+            reason="which attention to return, not what it is"),
+        SETTLED,
     ],
     weights=[
-        *rule("encoder/conv1/weight", "encoder_conv_1/kernel", "o i w -> w i o"),
-        *rule("encoder/conv1/bias", "encoder_conv_1/bias", "o -> o"),
-        *rule("encoder/conv2/weight", "encoder_conv_2/kernel", "o i w -> w i o"),
-        *rule("encoder/conv2/bias", "encoder_conv_2/bias", "o -> o"),
-        *slashed.table("encoder/position_encodings/encodings", "encoder_position_embedding"),
-        *slashed.under("encoder/layer_{i}", "encoder_layer_{i}",
-            _self_attention("attention"), FEED_FORWARD, count=ENCODER),
-        *slashed.norm("encoder/layer_norm", "encoder_norm"),
-        *slashed.table("decoder/embeddings/weight", "decoder_embedding/token_embedding"),
-        *slashed.table("decoder/position_encodings/encodings",
+        rule("encoder/conv1/weight", "encoder_conv_1/kernel", "o i w -> w i o"),
+        rule("encoder/conv1/bias", "encoder_conv_1/bias", "o -> o"),
+        rule("encoder/conv2/weight", "encoder_conv_2/kernel", "o i w -> w i o"),
+        rule("encoder/conv2/bias", "encoder_conv_2/bias", "o -> o"),
+        NAMES.embedding("encoder/position_encodings/encodings", "encoder_position_embedding"),
+        NAMES.under("encoder/layer_{i}", "encoder_layer_{i}",
+            _self_attention("attention"), FEED_FORWARD, i=ENCODER),
+        NAMES.norm("encoder/layer_norm", "encoder_norm"),
+        NAMES.embedding("decoder/embeddings/weight", "decoder_embedding/token_embedding"),
+        NAMES.embedding("decoder/position_encodings/encodings",
             "decoder_embedding/position_embedding"),
-        *slashed.under("decoder/layer_{i}", "decoder_layer_{i}",
+        NAMES.under("decoder/layer_{i}", "decoder_layer_{i}",
             _self_attention("attention"), _cross_attention("cross_attention"),
-            FEED_FORWARD, count=DECODER),
-        *slashed.norm("decoder/layer_norm", "decoder_norm"),
+            FEED_FORWARD, i=DECODER),
+        NAMES.norm("decoder/layer_norm", "decoder_norm"),
     ],
     heads={
         "speech_to_text": Head(

@@ -11,7 +11,8 @@ from inarch.checkpoints.formats.torch_file import TorchFile, plain
 from inarch.checkpoints.formats.weights import Weights
 from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint
 from inarch.checkpoints.maps.config import constant, field, ignored
-from inarch.checkpoints.maps.rule import Entry, dense, embedding, norm, rule, under
+from inarch.checkpoints.maps.entries import Entries
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointFileError, ConfigError
 
@@ -31,12 +32,12 @@ SETTLED = (
 
 # A table to be read, and checked against the original with a finger.
 # fmt: off
-def _attention(theirs: str, ours: str) -> list[Entry]:
+def _attention(theirs: str, ours: str) -> Entries:
     return [
-        *dense(f"{theirs}.query", f"{ours}/query"),
-        *dense(f"{theirs}.key", f"{ours}/key", bias=False),
-        *dense(f"{theirs}.value", f"{ours}/value"),
-        *dense(f"{theirs}.out", f"{ours}/output"),
+        dense(f"{theirs}.query", f"{ours}/query"),
+        dense(f"{theirs}.key", f"{ours}/key", bias=False),
+        dense(f"{theirs}.value", f"{ours}/value"),
+        dense(f"{theirs}.out", f"{ours}/output"),
     ]
 
 
@@ -57,35 +58,35 @@ TABLE = Source(
         field("n_mels", "num_mels"),
         field("n_audio_ctx", "max_encoder_sequence_length"),
         field("n_text_ctx", "max_decoder_sequence_length"),
-        ignored("as wide as n_audio_state, or its tensors fit nowhere", "n_text_state"),
-        *SETTLED,
+        ignored("n_text_state", reason="as wide as n_audio_state, or its tensors fit nowhere"),
+        SETTLED,
     ],
     weights=[
-        *rule("encoder.conv1.weight", "encoder_conv_1/kernel", "o i w -> w i o"),
-        *rule("encoder.conv1.bias", "encoder_conv_1/bias", "o -> o"),
-        *rule("encoder.conv2.weight", "encoder_conv_2/kernel", "o i w -> w i o"),
-        *rule("encoder.conv2.bias", "encoder_conv_2/bias", "o -> o"),
-        *rule("encoder.positional_embedding", "encoder_position_embedding/embeddings",
+        rule("encoder.conv1.weight", "encoder_conv_1/kernel", "o i w -> w i o"),
+        rule("encoder.conv1.bias", "encoder_conv_1/bias", "o -> o"),
+        rule("encoder.conv2.weight", "encoder_conv_2/kernel", "o i w -> w i o"),
+        rule("encoder.conv2.bias", "encoder_conv_2/bias", "o -> o"),
+        rule("encoder.positional_embedding", "encoder_position_embedding/embeddings",
             "v d -> v d"),
-        *under("encoder.blocks.{i}", "encoder_layer_{i}",
+        under("encoder.blocks.{i}", "encoder_layer_{i}",
             _attention("attn", "attention"),
             norm("attn_ln", "attention_norm"),
             dense("mlp.0", "feed_forward/up"),
             dense("mlp.2", "feed_forward/down"),
-            norm("mlp_ln", "feed_forward_norm"), count=ENCODER),
-        *norm("encoder.ln_post", "encoder_norm"),
-        *embedding("decoder.token_embedding", "decoder_embedding/token_embedding"),
-        *rule("decoder.positional_embedding", "decoder_embedding/position_embedding/embeddings",
+            norm("mlp_ln", "feed_forward_norm"), i=ENCODER),
+        norm("encoder.ln_post", "encoder_norm"),
+        embedding("decoder.token_embedding", "decoder_embedding/token_embedding"),
+        rule("decoder.positional_embedding", "decoder_embedding/position_embedding/embeddings",
             "v d -> v d"),
-        *under("decoder.blocks.{i}", "decoder_layer_{i}",
+        under("decoder.blocks.{i}", "decoder_layer_{i}",
             _attention("attn", "attention"),
             norm("attn_ln", "attention_norm"),
             _attention("cross_attn", "cross_attention"),
             norm("cross_attn_ln", "cross_attention_norm"),
             dense("mlp.0", "feed_forward/up"),
             dense("mlp.2", "feed_forward/down"),
-            norm("mlp_ln", "feed_forward_norm"), count=DECODER),
-        *norm("decoder.ln", "decoder_norm"),
+            norm("mlp_ln", "feed_forward_norm"), i=DECODER),
+        norm("decoder.ln", "decoder_norm"),
     ],
     heads={"speech_to_text": Head(("Whisper",))},
 )

@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     choice,
+    fallback,
     field,
     ignored,
     must_be,
+    must_match,
     probability,
+    subset,
     table_rows,
     token_id,
+    with_defaults,
 )
 from inarch.checkpoints.maps.config_map import (
     KNOWN,
@@ -20,7 +24,6 @@ from inarch.checkpoints.maps.config_map import (
     tied,
     write_fields,
 )
-from inarch.checkpoints.maps.related import fallback, must_match, subset, with_defaults
 from inarch.errors import ConfigError
 
 ENTRIES = (
@@ -31,11 +34,11 @@ ENTRIES = (
     field("sinusoidal", "sinusoidal", False),
     probability("head_rate", "head_dropout", None),
     field("side", "side", "left"),
-    choice("act", "activation", ACTIVATIONS, "gelu"),
+    choice("act", "activation", "gelu", values=ACTIVATIONS),
     must_be("is_decoder", False),
     must_be("chunk", 0, 1),
     must_be("pruned", {}),
-    ignored("never read", "pooler_type", "pooler_size"),
+    ignored("pooler_type", "pooler_size", reason="never read"),
 )
 MAP = ConfigMap(ENTRIES, elsewhere=(field("cls_rate", "dropout", 0.2),))
 FULL = {
@@ -172,7 +175,7 @@ def test_what_is_written_is_read_back(arguments, complete):
 
 
 PAD = token_id("pad", "padding_id", 1)
-ROWS = ConfigMap((PAD, table_rows("rows", PAD, "longest", 514)))
+ROWS = ConfigMap((PAD, table_rows("rows", "longest", 514, after=PAD)))
 
 
 def test_rows_that_are_no_positions_are_not_counted():
@@ -195,8 +198,8 @@ def test_counted_rows_are_written_back(padding, longest, complete):
 RELATED = ConfigMap(
     (
         field("width", "width", 8),
-        fallback("narrow", "narrow", "width"),
-        subset("terms", "terms", "c2p", "p2c"),
+        fallback("narrow", "narrow", other="width"),
+        subset("terms", "terms", names=("c2p", "p2c")),
         field("buckets", "buckets", -1),
         must_match("head", lambda config: config.get("width", 8) // 2),
     )

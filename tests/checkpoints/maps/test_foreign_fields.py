@@ -14,7 +14,7 @@ MAP = ConfigMap(
     (
         field("hidden_size", "hidden_dim", 8),
         field("num_attention_heads", "num_heads", 2),
-        choice("hidden_act", "activation", ACTIVATIONS, "gelu"),
+        choice("hidden_act", "activation", "gelu", values=ACTIVATIONS),
         field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         must_be("is_decoder", False),
     ),

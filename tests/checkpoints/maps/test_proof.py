@@ -77,7 +77,7 @@ def test_every_problem_is_named_in_one_message():
         norm__bias=(5,),
         layer__0__up__1=(4, 5),
     )
-    source = replace(SOURCE, weights=[*SOURCE.weights, *rule("norm.weight", "n2/gamma", "d -> d")])
+    source = replace(SOURCE, weights=[*SOURCE.weights, rule("norm.weight", "n2/gamma", "d -> d")])
     with pytest.raises(WeightMapError) as error:
         proof(of, source, ours, where="/some/folder")
     message = str(error.value)
@@ -100,13 +100,13 @@ def test_every_problem_is_named_in_one_message():
     [
         embedding("words", "copy"),
         rule("copy", "norm/gamma", "d -> d"),
-        unused("words.weight", "said to be unused, and mapped"),
+        unused("words.weight", reason="said to be unused, and mapped"),
         rule("ids", "norm/gamma", "d -> d"),
     ],
     ids=["theirs", "ours", "mapped and unused", "mapped and derived"],
 )
 def test_a_name_mapped_twice_is_refused_on_loading_too(again):
-    source = replace(SOURCE, weights=[*SOURCE.weights, *again])
+    source = replace(SOURCE, weights=[SOURCE.weights, again])
     with pytest.raises(WeightMapError, match="mapped more than once"):
         match(source, header(), OURS, ARGUMENTS)
 

@@ -5,16 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inarch.checkpoints.maps.entries import Rule, Tied, expand, prefixed
+from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.rule import (
-    Pattern,
-    Rule,
-    Tied,
     dense,
     derived,
     embedding,
-    expand,
     norm,
-    prefixed,
     rule,
     tied,
     under,
@@ -230,12 +227,12 @@ def test_numbered_entries_run_over_the_count_on_both_sides():
         norm("n", "m"),
         under("attention", "attention", dense("q", "query")),
         tied("again", "n.weight"),
-        unused("mask", "a mask"),
-        derived("ids", np.zeros, "ids"),
+        unused("mask", reason="a mask"),
+        derived("ids", np.zeros, reason="ids"),
     )
     found = expand(under("model", "m", entries), {"num_layers": 2})
     assert len(found) == 2 * len(entries)
-    assert all(entry.count is None for entry in found)
+    assert not any(entry.indices for entry in found)
     names = [name for entry in found for name in entry.theirs]
     assert len(set(names)) == len(names)
     assert not any("{i}" in name for name in names)
@@ -250,7 +247,7 @@ def test_numbered_entries_run_over_the_count_on_both_sides():
 
 
 def test_entries_run_over_the_count_that_they_name():
-    entries = under("decoder.{i}", "d_{i}", dense("w", "w", bias=False), count="num_decoders")
+    entries = under("decoder.{i}", "d_{i}", dense("w", "w", bias=False), i="num_decoders")
     found = expand(entries, {"num_decoders": 3, "num_layers": 1})
     assert [e.theirs[0] for e in found] == [f"decoder.{i}.w.weight" for i in range(3)]
 
@@ -260,15 +257,15 @@ def test_two_numbered_levels_are_refused_rather_than_given_one_number():
         under(
             "layer.{i}",
             "layer_{i}",
-            under("expert.{i}", "expert_{i}", dense("w", "w"), count="num_experts"),
+            under("expert.{i}", "expert_{i}", dense("w", "w"), i="num_experts"),
         )
 
 
 def test_entries_hold_where_their_condition_is_met():
     entries = [
-        *when("shared", dense("a", "a", bias=False)),
-        *unless("shared", dense("b", "b", bias=False)),
-        *under("l.{i}", "l_{i}", when(lambda m: m["shared"] > 1, dense("c", "c", bias=False))),
+        when("shared", dense("a", "a", bias=False)),
+        unless("shared", dense("b", "b", bias=False)),
+        under("l.{i}", "l_{i}", when(lambda m: m["shared"] > 1, dense("c", "c", bias=False))),
     ]
 
     def names(shared):

@@ -23,8 +23,8 @@ SOURCE = Source(
     prefix="toy/",
     config=[],
     weights=[
-        *norm("norm", "norm"),
-        *under("layer_{i}", "layer_{i}", zeros("bias", "width", reason="no bias")),
+        norm("norm", "norm"),
+        under("layer_{i}", "layer_{i}", zeros("bias", "width", reason="no bias")),
     ],
     ignored_tensors={"step": "steps", "*/slot": "state"},
 )

@@ -1,0 +1,84 @@
+"""Counts that the indices of names run over: `num_layers`, or a part of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.errors import WeightMapError
+from inarch.validation import shown
+
+_FORM = re.compile(r"(\w+)(?:\[(not )?(-?\d+|(?:-?\d*:){1,2}-?\d*)\])?")
+
+
+@dataclass(frozen=True)
+class Count:
+    """Indices that a name runs over.
+
+        "num_layers"             0, 1, ... up to the argument `num_layers` - 1
+        "num_layers[1:]"         all but the first; a part as Python slices a list
+        "num_layers[::3]"        every third, from the first on
+        "num_layers[not ::3]"    the others
+        "num_layers[not 0]"      all but one
+
+    Args:
+        text: as it is written.
+        argument: the argument of the backbone that counts.
+        part: an index or a slice of the indices; all of them where it is None.
+        is_excluded: whether the indices are those outside of `part`.
+    """
+
+    text: str
+    argument: str
+    part: int | slice | None = None
+    is_excluded: bool = False
+
+    @staticmethod
+    def parse(text: str) -> Count:
+        """Return the count that a text means.
+
+        Raises:
+            WeightMapError: it is of another form.
+        """
+        found = _FORM.fullmatch(text) if isinstance(text, str) else None
+        if not found:
+            raise WeightMapError(
+                f"{shown(text)} is no count; write the name of an argument, with a part of its "
+                "indices if not all are meant: 'num_layers', 'num_layers[1:]', "
+                "'num_layers[not ::3]'"
+            )
+        argument, is_excluded, part = found.groups()
+        if part is None:
+            return Count(text, argument)
+        if ":" not in part:
+            return Count(text, argument, int(part), bool(is_excluded))
+        bounds = [int(bound) if bound else None for bound in part.split(":")]
+        if bounds[2:] == [0]:
+            raise WeightMapError(f"{text!r} has a step of 0; write 1 or more")
+        return Count(text, argument, slice(*bounds), bool(is_excluded))
+
+    def indices(self, arguments: Mapping[str, Any]) -> list[int]:
+        """Return the indices in a model of these arguments.
+
+        Raises:
+            WeightMapError: the argument is absent or no count, or doesn't have the one index.
+        """
+        size = arguments.get(self.argument)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise WeightMapError(
+                f"{self.text!r} counts by the argument {self.argument}, which is {shown(size)}; "
+                "it must be a whole number, at least 0"
+            )
+        indices = list(range(size))
+        if self.part is None:
+            return indices
+        if isinstance(self.part, int) and not -size <= self.part < size:
+            raise WeightMapError(
+                f"{self.text!r} names the index {self.part}, and {self.argument} is {size}: only 0 "
+                f"to {size - 1} exist. Name one of these, or a part such as "
+                f"'{self.argument}[{self.part}:]', which may be empty"
+            )
+        chosen = [indices[self.part]] if isinstance(self.part, int) else indices[self.part]
+        return [i for i in indices if i not in chosen] if self.is_excluded else chosen

@@ -1,0 +1,94 @@
+"""Values per layer, such as `layer_types`, in a config map."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.nested import assign, is_in, lookup
+from inarch.errors import ConfigError
+from inarch.json_fields import REQUIRED
+from inarch.validation import shown
+
+
+@dataclass(frozen=True)
+class EveryNth:
+    """An older spelling of a list of values per layer: a number `n`, and two values.
+
+    The layers 0, n, 2n ... have the value `first`, the others `other`.
+    """
+
+    theirs: str
+    first: Any
+    other: Any
+    default: int = 1
+
+    def listed(self, config: Mapping[str, Any], layers: int) -> list[Any]:
+        """Return the values of all layers."""
+        step = lookup(config, self.theirs, self.default)
+        if not isinstance(step, int) or isinstance(step, bool) or step < 1:
+            raise ConfigError(
+                f"config field {self.theirs!r} is {shown(step)}; it must be a whole number, at "
+                "least 1"
+            )
+        return [self.other if i % step else self.first for i in range(layers)]
+
+
+@dataclass(frozen=True)
+class PerLayer(Field):
+    """A list with a value for each layer; ours is a tuple.
+
+    Args:
+        layers: the entry of the number of layers.
+        older: another spelling, read where the list is absent.
+    """
+
+    layers: Field = dataclasses.field(kw_only=True)
+    older: EveryNth | None = None
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        return (*super().known_names, *([self.older.theirs] if self.older else []))
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is REQUIRED and self.older is None
+
+    def read(self, config: Mapping[str, Any]) -> Any:
+        count, name = self.layers.read(config), [self.theirs, *self.names_in(config)][-1]
+        listed = lookup(config, name, None)
+        if listed is None:
+            if self.older:
+                listed = self.older.listed(config, count)
+            elif self.default is REQUIRED:
+                raise ConfigError(f"the config has no {name!r}")
+            else:
+                listed = [self.default] * count
+        if not isinstance(listed, list | tuple):
+            raise ConfigError(
+                f"config field {name!r} is {shown(listed)}; it must be a list, with a value for "
+                f"each of the {count} layers ({self.layers.theirs})"
+            )
+        if len(listed) != count:
+            raise ConfigError(
+                f"config field {name!r} has {len(listed)} values, and {self.layers.theirs!r} is "
+                f"{count}; give a value for each layer, or set {self.layers.theirs!r} to "
+                f"{len(listed)}"
+            )
+        return tuple(self.convert(value, f"{name}[{i}]") for i, value in enumerate(listed))
+
+    def write(self, value: Any, config: dict[str, Any]) -> None:
+        listed = [self.spell(each) for each in value]
+        older = self.older
+        if older and is_in(config, older.theirs) and not self.names_in(config):
+            steps = range(1, len(listed) + 1)
+            for step in steps:
+                if older.listed({older.theirs: step}, len(listed)) == listed:
+                    config[older.theirs] = step
+                    return
+            del config[older.theirs]
+        for name in self.names_in(config) or [self.theirs]:
+            assign(config, name, listed)
