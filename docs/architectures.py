@@ -15,6 +15,7 @@ from pathlib import Path
 
 from inarch.checkpoints.maps.entries import ZEROS, Derived, Entry, Rule, Tied, Zeros
 from inarch.checkpoints.maps.fields import ConfigEntry, Constant, Field, Ignored, MustMatch
+from inarch.checkpoints.maps.per_layer import PerLayer
 from inarch.checkpoints.maps.source import Source
 from inarch.models.registry import Architecture, architectures
 from inarch.tasks.verification import verify_golden
@@ -183,7 +184,9 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
         values = entry.values
         renamed = values and any(a != b for a, b in values.items())
         choices = f" (one of {len(values)} known values)" if values and renamed else ""
-        default = "required" if _required(entry) else f"`{entry.default!r}`"
+        default = "required" if entry.is_required else f"`{entry.default!r}`"
+        if isinstance(entry, PerLayer) and entry.older:
+            default = f"by `{entry.older.theirs}`"
         return f"`{entry.theirs}`", f"`{entry.ours}`{choices}", default
     if isinstance(entry, Constant):
         return "no field", f"`{entry.ours}`", f"`{entry.value!r}`"
@@ -193,10 +196,6 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
         return f"`{entry.theirs}`", "refused unless it is what other fields imply", ""
     others = " or ".join(f"`{value!r}`" for value in entry.values)
     return f"`{entry.theirs}`", f"refused unless {others}", f"`{entry.values[0]!r}`"
-
-
-def _required(entry: Field) -> bool:
-    return entry.default is Field("", "").default
 
 
 def _weights(entries: Iterable[Entry]) -> Iterator[str]:

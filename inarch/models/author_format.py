@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.maps.author_formats import AuthorFormat, OpenedCheckpoint, near_misses
+from inarch.checkpoints.maps.nested import without
 from inarch.errors import CheckpointFileError
 from inarch.models import registry
-from inarch.models.ignored import select_ignored, without
+from inarch.models.ignored import select_ignored
 from inarch.paths import refuse_links_outside
 
 

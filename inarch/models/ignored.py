@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.nested import is_in, lookup
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.file_names import SETTINGS
@@ -78,7 +79,7 @@ def select_ignored(
     """
     entries = [*source.config, *(e for head in source.heads.values() for e in head.config)]
     fields = [entry for entry in entries if isinstance(entry, Field)]
-    read = READ.union(*((field.theirs, *field.aliases) for field in fields))
+    read = READ.union(*(field.known_names for field in fields))
     given, saved = list(given), list(saved)
     for name in saved:
         if name in read:
@@ -93,16 +94,10 @@ def select_ignored(
                 "unknown or refused can be ignored. Change the field itself, or give the argument "
                 "that it stands for"
             )
-    absent = [name for name in given if name not in config]
+    absent = [name for name in given if not is_in(config, name)]
     if absent:
         warnings.warn(
             f"ignore_fields names {', '.join(map(repr, absent))}, which {where} doesn't have",
             stacklevel=5,
         )
-    return {name: config[name] for name in (*given, *saved) if name in config}
-
-
-def without(config: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return a config without the fields named."""
-    dropped = set(names)
-    return {name: value for name, value in config.items() if name not in dropped}
+    return {name: lookup(config, name) for name in (*given, *saved) if is_in(config, name)}

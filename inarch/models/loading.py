@@ -20,6 +20,7 @@ from inarch.checkpoints.io.steady import FolderState
 from inarch.checkpoints.maps.author_formats import OpenedCheckpoint, convert, find_author_format
 from inarch.checkpoints.maps.config_map import tied
 from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.nested import without
 from inarch.checkpoints.maps.proof import Proof, prove
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import (
@@ -36,7 +37,6 @@ from inarch.models.ignored import (
     check_ignore_fields,
     saved_ignore_fields,
     select_ignored,
-    without,
 )
 from inarch.models.saving import CONFIG, backbone_of, write_checkpoint, write_texts
 from inarch.models.sidecar import read_sidecar_texts

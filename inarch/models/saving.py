@@ -18,12 +18,13 @@ from inarch.checkpoints.io.contents import holds_other_config
 from inarch.checkpoints.maps import layout, transfer
 from inarch.checkpoints.maps.author_formats import find_author_format
 from inarch.checkpoints.maps.config_map import tied, write_fields
+from inarch.checkpoints.maps.nested import without
 from inarch.checkpoints.maps.plan import match
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointError
 from inarch.json_fields import json_text
 from inarch.models import registry
-from inarch.models.ignored import without, write_ignore_fields
+from inarch.models.ignored import write_ignore_fields
 from inarch.models.layer_settings import check_not_quantized
 from inarch.models.sidecar import filter_sidecar
 from inarch.models.variables import get_value, named_variables

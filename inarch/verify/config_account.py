@@ -45,7 +45,7 @@ def unread(source: Source, reads: ConfigReads) -> list[str]:
         entry.theirs
         for entry in _entries(source)
         if isinstance(entry, Field | MustBe)
-        and entry.theirs not in read
+        and _root(entry.theirs) not in read
         and not (isinstance(entry, MustBe) and entry.reason)
     ]
 
@@ -54,11 +54,16 @@ def _entries(source: Source) -> tuple[ConfigEntry, ...]:
     return (*source.config_map.entries, *source.config_map.elsewhere)
 
 
+def _root(name: str) -> str:
+    """Return the field of the config itself that a field is, or that holds it."""
+    return name.partition(".")[0]
+
+
 def _names(entries: tuple[ConfigEntry, ...]) -> set[str]:
     names: set[str] = set()
     for entry in entries:
         if isinstance(entry, Ignored):
-            names.update(entry.theirs)
+            names.update(map(_root, entry.theirs))
         elif isinstance(entry, Field | MustBe):
-            names.add(entry.theirs)
+            names.add(_root(entry.theirs))
     return names

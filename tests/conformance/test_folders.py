@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inarch.checkpoints.maps.author_formats import AuthorFormat
-from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.fields import Field, Mapped
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 from inarch.models import registry
@@ -72,7 +72,7 @@ def test_every_argument_is_in_the_config_map(architecture):
     signature = inspect.signature(architecture.backbone.__init__).parameters
     arguments = signature.keys() - {"self", "kwargs"}
     for source in architecture.sources:
-        mapped = {e.ours for e in source.config if isinstance(e, Field)} | set(
+        mapped = {e.ours for e in source.config if isinstance(e, Mapped)} | set(
             source.optional_layers
         )
         assert arguments == mapped

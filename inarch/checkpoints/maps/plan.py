@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.count_hints import count_hints
 from inarch.checkpoints.maps.entries import (
     Derived,
     Entry,
@@ -113,7 +114,7 @@ def match(
         }
     if any(problems.values()):
         problems["unknown in the file"] = unknown  # one outside may be what is missing inside
-        raise _mismatch(where, source, header, problems)
+        raise _mismatch(where, source, prefix, header, arguments, problems)
     passthrough |= dict.fromkeys(outside, UNKNOWN_HEAD)
     return Plan(rules, ties, derived, passthrough, empty)
 
@@ -121,10 +122,15 @@ def match(
 def _mismatch(
     where: str,
     source: Source,
+    prefix: str,
     header: Mapping[str, TensorInfo],
+    arguments: Mapping[str, Any],
     problems: Mapping[str, list[str]],
 ) -> WeightMapError:
     lines = [f"\n  {what}: {listed(names)}" for what, names in problems.items() if names]
+    bare = (name.removeprefix(prefix) for name in header)
+    hints = count_hints(source.weights, source.config, bare, arguments)
+    lines += [f"\n  {hint}" for hint in hints]
     wrapper = {name.partition(".")[0] for name in header}
     if len(wrapper) == 1 and not any(n.startswith(source.prefix) for n in header):
         (name,) = wrapper
@@ -180,10 +186,10 @@ def _repeated(names: list[str]) -> list[str]:
 def export_rules(
     source: Source, arguments: Mapping[str, Any], head: str | None, tie: bool
 ) -> tuple[list[Rule], dict[str, str]]:
-    """The rules of a file written from nothing, with the prefix iff there is a head.
+    """Return the rules of a file written from nothing, with the prefix iff there is a head.
 
-    Beside them, the unused tensors that the original expects all the same, with the name of the
-    one whose shape each has.
+    With them, the unused tensors that the reference expects all the same, each with the name of the
+    tensor whose shape it has.
     """
     prefix = source.prefix if head else ""
     active, _ = _entries(source, prefix, arguments, head, tie)
@@ -201,7 +207,8 @@ def _entries(
         if arguments.get(part):
             backbone += entries
         else:
-            passthrough |= {prefix + n: f"{part} not used" for e in entries for n in spellings(e)}
+            absent = expand([replace(e, when=None) for e in entries], arguments)
+            passthrough |= {prefix + n: f"{part} not used" for e in absent for n in spellings(e)}
     active = [prefixed(entry, prefix) for entry in expand(backbone, arguments)]
     for name, other in source.heads.items():
         everything = [*other.weights, *other.tied, *other.untied]
