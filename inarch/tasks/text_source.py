@@ -47,6 +47,8 @@ class TextChoice:
             CheckpointError: there is one, and it can't be used.
         """
         folder = self.settings or checkpoint.folder
+        # What the architecture declares is looked at first, and no other one's is imported.
+        checkpoint.architecture.module("text")
         if isinstance(self.tokenizer, Tokenizer):
             return TextSource(folder, self.tokenizer)
         return TextSource(folder, _read(self.tokenizer or folder, checkpoint, kind))

@@ -1,0 +1,72 @@
+"""Families of tokenizers: shared ones, and those that an architecture's folder declares."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from inarch.models import registry
+from inarch.text.families import SHARED, author_tokenizers, families, find_family
+from inarch.text.special_tokens import SPECIAL_TOKEN_NAMES
+
+EVERY = list(families())
+DECLARING = [a for a in registry.architectures().values() if a.module("text")]
+
+
+def test_each_class_and_each_model_type_has_one_family():
+    classes = Counter(family.tokenizer_class for family in EVERY)
+    types = Counter(model_type for family in EVERY for model_type in family.model_types)
+    assert {*classes.values(), *types.values()} == {1}
+
+
+@pytest.mark.parametrize("family", EVERY, ids=lambda family: family.tokenizer_class)
+def test_a_family_is_found_by_its_class_and_by_its_model_types(family):
+    assert find_family(family.tokenizer_class, "of another") is family
+    for model_type in family.model_types:
+        assert find_family(None, model_type) is family
+    assert family.special_token_texts.keys() <= {*SPECIAL_TOKEN_NAMES}
+
+
+@pytest.mark.parametrize("architecture", DECLARING, ids=lambda architecture: architecture.name)
+def test_a_folder_declares_tokenizers_of_its_own_models(architecture):
+    declared = getattr(architecture.module("text"), "TOKENIZERS", ())
+    assert {t for family in declared for t in family.model_types} <= {*architecture.model_types}
+    assert all(family in EVERY and family not in SHARED for family in declared)
+    formats = getattr(architecture.module("text"), "AUTHOR_TOKENIZERS", ())
+    assert declared or formats
+    assert all(each in [*author_tokenizers()] for each in formats)
+
+
+def test_a_class_that_takes_any_tokenizer_json_and_an_unknown_one_have_no_family():
+    assert find_family("PreTrainedTokenizerFast", "bert") is None
+    assert find_family("NoTokenizer", "bert") is None
+    assert find_family(None, "no-model") is None
+    assert find_family(None, None) is None
+
+
+def imported(folder, first):
+    """Which architectures' modules a tokenizer's folder has imported, in a new process."""
+    code = f"""
+import sys
+{first}
+from inarch.text import Tokenizer
+Tokenizer.from_config(Tokenizer.from_folder({str(folder)!r}).get_config())
+print(sorted(name for name in sys.modules if name.startswith("inarch.models.")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_shared_family_imports_no_architecture(bert_folder):
+    folder = bert_folder(tokenizer_class="BertTokenizer")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    assert imported(folder, "") == "[]"
+
+
+def test_what_is_imported_already_is_looked_at_first(bert_folder):
+    folder = bert_folder()
+    (folder / "config.json").write_text(json.dumps({"model_type": "electra"}))
+    own = ["inarch.models.electra", "inarch.models.electra.text"]
+    assert imported(folder, "import inarch.models.electra.text") == str(own)
