@@ -15,7 +15,7 @@ from inarch.json_fields import object_in
 from inarch.text.family import TokenizerFamily
 from inarch.text.files import IDS_FILE, MERGES_FILE, decode_text, read_text
 from inarch.text.special_tokens import GPT2_TOKENS, ROBERTA_TOKENS, token_text
-from inarch.text.template import roberta_processing
+from inarch.text.template import template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,6 @@ def byte_pair_json(
             )
     prefix = flag(config, "add_prefix_space", False)
     trim = flag(config, "trim_offsets", True)
-    template = roberta_processing(cls, sep, ids, prefix, trim) if cls and sep else None
     level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0",
@@ -124,7 +123,7 @@ def byte_pair_json(
         "added_tokens": [],
         "normalizer": None,
         "pre_tokenizer": {**level, "add_prefix_space": prefix},
-        "post_processor": template,
+        "post_processor": template("roberta", cls, sep, ids, prefix, trim),
         "decoder": {**level, "add_prefix_space": True},
         "model": {
             "type": "BPE",

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from inarch.text.files import TOKENIZER_JSON
 from inarch.text.special_tokens import token_text
 
+Template = Literal["bert", "roberta", "xlm-roberta", "none"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerFamily:
@@ -20,8 +22,9 @@ class TokenizerFamily:
             is text, or an object with `content` and flags.
         files: names of the files that make the vocabulary, where there is no tokenizer.json.
         settings: other fields of tokenizer_config.json, where it leaves them out.
-        template: how a text and a pair are wrapped where a tokenizer.json doesn't say: `first A
-            last B last` of two segments, `first A last last B last` of one, or not at all.
+        template: how a text and a pair are wrapped where a tokenizer.json doesn't say: "bert" is
+            `first A last B last` of two segments; "xlm-roberta" is `first A last last B last` of
+            one; "roberta" the same, with spaces left out of the offsets; "none" wraps nothing.
         ends: names of the special tokens that are `first` and `last`.
         reads_tokenizer_json: whether a tokenizer.json is read in place of the vocabulary files.
         reads_prefix_space: whether `add_prefix_space` of tokenizer_config.json is what counts, and
@@ -33,7 +36,7 @@ class TokenizerFamily:
     special_tokens: Mapping[str, Any]
     files: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    template: Literal["bert", "roberta", "none"] = "bert"
+    template: Template = "bert"
     ends: tuple[str, str] = ("cls_token", "sep_token")
     reads_tokenizer_json: bool = True
     reads_prefix_space: bool = False

@@ -9,10 +9,10 @@ models/phobert/tokenization_phobert.py and models/bertweet/tokenization_bertweet
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
-from inarch.text.family import TokenizerFamily
+from inarch.text.family import Template, TokenizerFamily
 from inarch.text.files import CODES_FILE, VOCABULARY_FILE, decode_text
 from inarch.text.special_tokens import ROBERTA_TOKENS, SPECIAL_TOKEN_NAMES, token_text
 
@@ -29,7 +29,7 @@ class FastBpeFamily(TokenizerFamily):
 
     files: tuple[str, ...] = (VOCABULARY_FILE, CODES_FILE)
     special_tokens: Mapping[str, Any] = field(default_factory=lambda: ROBERTA_TOKENS)
-    template: Literal["bert", "roberta", "none"] = "roberta"
+    template: Template = "xlm-roberta"
     reads_tokenizer_json: bool = False
 
     def build(

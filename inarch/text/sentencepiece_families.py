@@ -97,7 +97,7 @@ class SentencePieceFamily(TokenizerFamily):
 
     def _template(
         self, model: SentencePieceModel, ids: Mapping[str, int], config: Config
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
         names = special_names(config)
         for role in self.ends:
             if names[role] not in ids:
@@ -106,7 +106,7 @@ class SentencePieceFamily(TokenizerFamily):
                     f"right token as {role!r} in tokenizer_config.json."
                 )
         first, last = (names[role] for role in self.ends)
-        return template(first, last, ids, doubled=self.template == "roberta")
+        return template(self.template, first, last, ids)
 
 
 def check_unigram(model: SentencePieceModel, tokenizer_class: str) -> None:

@@ -6,7 +6,7 @@ Source: transformers, whose classes put them also where a tokenizer.json says no
 from collections.abc import Mapping
 from typing import Any
 
-from inarch.text.family import TokenizerFamily
+from inarch.text.family import Template, TokenizerFamily
 
 
 def family_template(
@@ -24,41 +24,42 @@ def family_template(
         ids: token to id, with the added tokens.
     """
     first, last = (special_tokens.get(name, "") for name in family.ends)
-    if family.template == "none" or first not in ids or last not in ids:
+    if first not in ids or last not in ids:
         return None
-    level = spec.get("pre_tokenizer") or {}
-    if family.template == "roberta" and level.get("type") == "ByteLevel":
-        return roberta_processing(first, last, ids, bool(level.get("add_prefix_space", False)))
-    return template(first, last, ids, doubled=family.template == "roberta")
-
-
-def roberta_processing(
-    first: str, last: str, ids: Mapping[str, int], prefix: bool, trim_offsets: bool = True
-) -> dict[str, Any]:
-    """Return the post-processor of byte-level byte pairs, which trims spaces off the offsets."""
-    return {
-        "type": "RobertaProcessing",
-        "sep": [last, ids[last]],
-        "cls": [first, ids[first]],
-        "trim_offsets": trim_offsets,
-        "add_prefix_space": prefix,
-    }
+    prefix = bool((spec.get("pre_tokenizer") or {}).get("add_prefix_space", False))
+    return template(family.template, first, last, ids, prefix)
 
 
 def template(
-    first: str | None, last: str | None, ids: Mapping[str, int], doubled: bool = False
-) -> dict[str, Any]:
-    """Return the post-processor that puts a token before and one after a text.
+    kind: Template,
+    first: str | None,
+    last: str | None,
+    ids: Mapping[str, int],
+    add_prefix_space: bool = False,
+    trim_offsets: bool = True,
+) -> dict[str, Any] | None:
+    """Return the post-processor that puts a token before and one after a text; None for none.
 
     Args:
+        kind: how, as in `TokenizerFamily`.
         first, last: the tokens; None for none.
         ids: token to id.
-        doubled: whether a pair is `first A last last B last` of one segment, and not `first A last
-            B last` of two.
+        add_prefix_space, trim_offsets: of "roberta": whether a text begins with a space of the
+            tokenizer's own, and whether offsets leave out the spaces around a token.
     """
-    second = 0 if doubled else 1
+    if kind == "none" or (kind == "roberta" and None in (first, last)):
+        return None
+    if first and last and kind == "roberta":
+        return {
+            "type": "RobertaProcessing",
+            "sep": [last, ids[last]],
+            "cls": [first, ids[first]],
+            "trim_offsets": trim_offsets,
+            "add_prefix_space": add_prefix_space,
+        }
+    second = 1 if kind == "bert" else 0
     single = [*special(first, 0), sequence("A", 0), *special(last, 0)]
-    between = special(last, 0) if doubled else []
+    between = [] if kind == "bert" else special(last, 0)
     tokens = dict.fromkeys(token for token in (first, last) if token)
     return {
         "type": "TemplateProcessing",

@@ -3,10 +3,10 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from inarch.errors import ConfigError
-from inarch.text.family import TokenizerFamily
+from inarch.text.family import Template, TokenizerFamily
 from inarch.text.files import VOCABULARY_FILE, decode_text, parse_vocabulary
 from inarch.text.special_tokens import BERT_TOKENS, token_text
 from inarch.text.template import template as wrap
@@ -53,7 +53,7 @@ def word_piece_json(
     vocabulary: Sequence[str],
     config: Mapping[str, Any],
     suffix_indicator: str = "##",
-    template: Literal["bert", "roberta", "none"] = "bert",
+    template: Template = "bert",
 ) -> dict[str, Any]:
     """Return the content of a tokenizer.json.
 
@@ -83,7 +83,7 @@ def word_piece_json(
             **bert_options(config),
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": wrap(*ends, ids, doubled=template == "roberta")
+        "post_processor": wrap(template, *ends, ids)
         if all(token is None or token in ids for token in ends)
         else None,  # which `fill_defaults` makes when they have ids
         "decoder": {"type": "WordPiece", "prefix": suffix_indicator, "cleanup": True},

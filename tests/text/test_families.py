@@ -8,8 +8,10 @@ from collections import Counter
 import pytest
 
 from inarch.models import registry
+from inarch.text import Tokenizer, word_piece_json
+from inarch.text import families as families_module
 from inarch.text.families import SHARED, author_tokenizers, families, find_family
-from inarch.text.special_tokens import SPECIAL_TOKEN_NAMES
+from inarch.text.special_tokens import ROBERTA_TOKENS, SPECIAL_TOKEN_NAMES
 
 EVERY = list(families())
 DECLARING = [a for a in registry.architectures().values() if a.module("text")]
@@ -70,3 +72,63 @@ def test_what_is_imported_already_is_looked_at_first(bert_folder):
     (folder / "config.json").write_text(json.dumps({"model_type": "electra"}))
     own = ["inarch.models.electra", "inarch.models.electra.text"]
     assert imported(folder, "import inarch.models.electra.text") == str(own)
+
+
+# --- a family as a port declares it ------------------------------------------------------------
+
+WORDS = ["<s>", "<pad>", "</s>", "[UNK]", "the", "cat", "<mask>"]
+
+
+@pytest.fixture
+def own_family(monkeypatch):
+    """MPNet's: BERT's way to split words, with RoBERTa's special tokens and template."""
+    tokens = {**ROBERTA_TOKENS, "unk_token": "[UNK]"}
+    made = word_piece_json.WordPieceFamily(
+        tokenizer_class="OwnTokenizer",
+        model_types=("own",),
+        special_tokens=tokens,
+        template="roberta",
+    )
+    monkeypatch.setattr(families_module, "SHARED", (*SHARED, made))
+    return made
+
+
+@pytest.mark.parametrize("stated", [{"tokenizer_class": "OwnTokenizerFast"}, {"model_type": "own"}])
+@pytest.mark.parametrize("files", ["vocab.txt", "tokenizer.json"])
+def test_a_family_fills_in_its_special_tokens_and_its_template(
+    own_family, bert_folder, stated, files
+):
+    folder = bert_folder(vocabulary=WORDS)
+    (folder / "config.json").write_text(json.dumps(stated))
+    if files == "tokenizer.json":
+        spec = json.loads(Tokenizer.from_folder(folder)._given_spec)
+        (folder / "vocab.txt").unlink()
+        (folder / files).write_text(json.dumps(spec | {"post_processor": None}))
+    tokenizer = Tokenizer.from_folder(folder)
+    assert tokenizer.special_tokens == own_family.special_token_texts
+    pair = tokenizer.encode("The cat", "dog")
+    assert pair.tokens == ["<s>", "the", "cat", "</s>", "</s>", "[UNK]", "</s>"]
+    assert set(pair.segment_ids) == {0}
+    again = Tokenizer.from_config(tokenizer.get_config())
+    assert again.encode("The cat", "dog") == pair
+
+
+def test_flags_of_a_familys_token_are_kept_and_its_offset_is_the_tokens_own(
+    own_family, bert_folder
+):
+    folder = bert_folder(vocabulary=WORDS, tokenizer_class="OwnTokenizer")
+    tokenizer = Tokenizer.from_folder(folder)
+    found = tokenizer.encode("cat <mask>", allow_special=("<mask>",))
+    assert (
+        found.tokens[2] == " <mask>"
+    )  # It takes the space before it, which its offset leaves out.
+    assert found.ids[2] == tokenizer.mask_token_id
+    assert found.offsets[2] == (4, 10)
+
+
+def test_of_a_token_that_the_vocabulary_lacks_none_is_made(own_family, bert_folder):
+    tokenizer = Tokenizer.from_folder(
+        bert_folder(vocabulary=WORDS[:-1], tokenizer_class="OwnTokenizer")
+    )
+    assert tokenizer.mask_token is None
+    assert tokenizer.vocabulary_size == len(WORDS) - 1

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from inarch.text import Tokenizer, WordPieceTokenizer
+from inarch.text import BytePairTokenizer, Tokenizer, WordPieceTokenizer, families
+from inarch.text.byte_level import BYTE_TO_UNICODE
+from inarch.text.special_tokens import BERT_TOKENS, ROBERTA_TOKENS
+from inarch.text.template import template
+from inarch.text.word_piece_json import WordPieceFamily
 from inarch.verify.corpus import CORPUS
 from inarch.verify.tokenizer import compare_tokenizers
 
@@ -107,3 +111,49 @@ def test_transformers_loads_another_suffix_indicator(tmp_path):
     tokenizer = WordPieceTokenizer(vocabulary, suffix_indicator="@@")
     tokenizer.save(tmp_path)
     assert compare_tokenizers(tmp_path, tokenizer, ["unable unknown"]).same
+
+
+@pytest.mark.parametrize("config", [{"tokenizer_class": "MPNetTokenizer"}, {}])
+@pytest.mark.parametrize("kept", ["vocab.txt", "tokenizer.json", "no post-processor"])
+def test_word_piece_with_robertas_special_tokens_is_mpnets(
+    transformers, bert_folder, wide_vocabulary, monkeypatch, config, kept
+):
+    tokens = {**ROBERTA_TOKENS, "unk_token": "[UNK]"}
+    mpnet = WordPieceFamily(
+        tokenizer_class="MPNetTokenizer",
+        model_types=("mpnet",),
+        special_tokens=tokens,
+        template="roberta",
+    )
+    monkeypatch.setattr(families, "SHARED", (mpnet, *families.SHARED))
+    words = [token for token in wide_vocabulary if token not in BERT_TOKENS.values()]
+    folder = bert_folder(["<s>", "<pad>", "</s>", "[UNK]", *words, "<mask>"], **config)
+    (folder / "config.json").write_text(json.dumps({"model_type": "mpnet"}))
+    if kept != "vocab.txt":
+        transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+        (folder / "vocab.txt").unlink()
+    if kept == "no post-processor":
+        path = folder / "tokenizer.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": None}))
+    assert differences(folder, "a <mask> cat <s>", ("a <mask>", "cat")) == ()
+
+
+def test_byte_pairs_with_berts_special_tokens_are_modernberts(tmp_path):
+    ids = {token: index for index, token in enumerate([*BYTE_TO_UNICODE, "at", "Ġc", "Ġcat"])}
+    BytePairTokenizer(ids, ["a t", "Ġ c", "Ġc at"]).save(tmp_path)
+    spec = json.loads((tmp_path / "tokenizer.json").read_text())
+    flags = {"single_word": False, "rstrip": False, "normalized": False, "special": True}
+    added = [
+        {"id": len(ids) + index, "content": token, "lstrip": token == "[MASK]", **flags}
+        for index, token in enumerate(BERT_TOKENS.values())
+    ]
+    wrapped = template("bert", "[CLS]", "[SEP]", {token["content"]: token["id"] for token in added})
+    spec |= {"normalizer": {"type": "NFC"}, "added_tokens": added, "post_processor": wrapped}
+    decoder = {str(token["id"]): {k: token[k] for k in token if k != "id"} for token in added}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": decoder}
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).unlink()
+    for name, value in (("tokenizer.json", spec), ("tokenizer_config.json", BERT_TOKENS | config)):
+        (tmp_path / name).write_text(json.dumps(value))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "modernbert"}))
+    assert differences(tmp_path, "a [MASK] cat", ("a [MASK]", "[SEP] cat")) == ()

@@ -71,7 +71,7 @@ XLM_ROBERTA = SentencePieceFamily(
     model_types=("xlm-roberta",),
     files=(PIECES,),
     special_tokens={**ROBERTA_TOKENS, "mask_token": "<mask>"},
-    template="roberta",
+    template="xlm-roberta",
     ends=("bos_token", "eos_token"),
     layout=_xlm_roberta,
 )
