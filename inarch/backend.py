@@ -1,4 +1,4 @@
-"""Which Keras backend is used: the one asked for, else one that is installed."""
+"""Choice of the Keras backend: the one asked for, else one that is installed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def import_keras() -> str:
 
 
 def runs_on_cpu() -> bool:
-    """Whether the backend computes on the processor, not on an accelerator."""
+    """Return whether the backend computes on the processor, not on an accelerator."""
     import keras
 
     backend = keras.backend.backend()

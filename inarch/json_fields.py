@@ -27,7 +27,7 @@ REQUIRED = object()
 
 
 def is_text(value: Any) -> bool:
-    """Whether a value is text that UTF-8 can write: without lone surrogates."""
+    """Return whether a value is text that UTF-8 can write: without lone surrogates."""
     if not isinstance(value, str):
         return False
     try:
@@ -38,17 +38,17 @@ def is_text(value: Any) -> bool:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number, which true and false aren't."""
+    """Return whether a value is a whole number, which true and false aren't."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_size(value: Any) -> bool:
-    """Whether a value is a size or a place: a whole number from 0 on that 63 bits hold."""
+    """Return whether a value is a size or a place: a whole number from 0 on that 63 bits hold."""
     return is_whole(value) and 0 <= value < 1 << 63
 
 
 def is_shape(value: Any) -> bool:
-    """Whether a value is the shape of an array that NumPy can make, also where an axis has none."""
+    """Return whether a value is a shape that a NumPy array can have, empty axes included."""
     sizes = value if isinstance(value, list | tuple) else [None]
     if len(sizes) > MOST_AXES or not all(map(is_size, sizes)):
         return False
@@ -56,7 +56,7 @@ def is_shape(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, neither NaN nor infinite."""
+    """Return whether a value is a number, neither NaN nor infinite."""
     return (isinstance(value, float) and math.isfinite(value)) or is_whole(value)
 
 

@@ -101,7 +101,7 @@ def _parts(name: Any, where: str, plain: bool, empty: bool = True) -> list[str]:
 
 
 def _refusal(name: str, parts: list[str]) -> str | None:
-    """What is wrong with a relative path, or None."""
+    """Return what is wrong with a relative path, or None."""
     try:
         sizes = [len(part.encode()) for part in (name, *parts)]
     except UnicodeEncodeError:
@@ -137,7 +137,7 @@ def _check_target(path: Path, folder: Path, where: str | None) -> None:
 
 
 def _blobs_of(root: Path) -> Path | None:
-    """Where the files of a snapshot are in the hub's cache; None for any other folder.
+    """Return the hub cache's folder of a snapshot's files; None for any other folder.
 
     The cache is `models--OWNER--NAME/snapshots/COMMIT/FILE`, a link into
     `models--OWNER--NAME/blobs`. Source: huggingface_hub, "Understand caching".

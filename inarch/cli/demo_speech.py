@@ -59,7 +59,7 @@ def run(files: Sequence[str], say: Say) -> dict[str, Any]:
     load_seconds = time.perf_counter() - begin
     kind = type(model.backbone).__name__
     say(f"loaded    a keras.Model, {kind}, in {load_seconds:.2f} s")
-    heard = [_hear(model, file, say) for file in files or [str(CLIP)]]
+    heard = [_transcribe(model, file, say) for file in files or [str(CLIP)]]
     seconds = time.perf_counter() - start
     say(f"\n{seconds:.1f} s. Now yours: inarch demo-speech FILE, or inarch transcribe --help")
     return {
@@ -90,8 +90,8 @@ def find() -> Path:
     return folder
 
 
-def _hear(model: SpeechToText, file: str, say: Say) -> dict[str, Any]:
-    """What is said in a file; the first time is with compiling, the second without."""
+def _transcribe(model: SpeechToText, file: str, say: Say) -> dict[str, Any]:
+    """Transcribe a file twice: with compilation, then without."""
     audio = load_audio(file)
     length = len(audio) / SAMPLE_RATE
     times = []

@@ -1,4 +1,4 @@
-"""What a checkpoint holds and what would be made of it, from its headers alone."""
+"""Description of a checkpoint and of the model it gives, from its headers alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.identify import UnknownTypeError, model_type_line
 from inarch.models.loading import Checkpoint
 from inarch.models.sidecar import sidecar_names
-from inarch.tasks import auto, sentence_transformers
+from inarch.tasks import sentence_transformers, workflows
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_source import tokenizer_of, way_out
 from inarch.validation import listed
@@ -62,17 +62,17 @@ def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> 
 def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         arguments = checkpoint.arguments()
-        proof = auto.prove(checkpoint)
+        proof = workflows.prove(checkpoint)
     except CheckpointError as e:
         return {"class": None, "problem": str(e)}
     return {
-        "class": auto.class_of(checkpoint).__name__,
+        "class": workflows.class_of(checkpoint).__name__,
         "arguments": arguments,
         "parameters": proof.elements,
         "loaded": proof.tensors,
         "tied": list(proof.tied),
         "derived": list(proof.derived),
-        "carried": proof.passthrough,
+        "passthrough": proof.passthrough,
         "problem": None,
     }
 
@@ -87,7 +87,7 @@ def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
             "written_by": error.written_by,
             **_describe_weights(error.folder, weights),
             "heads": {},
-            "tokenizer": "there" if auto.has_tokenizer(error.folder) else None,
+            "tokenizer": "there" if workflows.has_tokenizer(error.folder) else None,
             "tokenizer_advice": None,
             "pooling": None,
             "class": None,
@@ -133,12 +133,12 @@ def _labels(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
 
 def _heads(checkpoint: Checkpoint) -> dict[str, str]:
     """Each head in the file, and the task that uses it; the others are kept for export."""
-    tasks = {task.head: task.__name__ for task in auto.HEADED}
+    tasks = {task.head: task.__name__ for task in workflows.HEADED}
     return {name: tasks.get(name, CARRIED) for name in checkpoint.stored_heads()}
 
 
 def _tokenizer(checkpoint: Checkpoint, problem: str | None) -> dict[str, Any] | str | None:
-    if not auto.has_tokenizer(checkpoint.folder):
+    if not workflows.has_tokenizer(checkpoint.folder):
         return None
     try:
         tokenizer = tokenizer_of(checkpoint)
@@ -153,8 +153,8 @@ def _tokenizer(checkpoint: Checkpoint, problem: str | None) -> dict[str, Any] | 
 
 
 def _tokenizer_advice(checkpoint: Checkpoint) -> str | None:
-    """What to do where there is no tokenizer."""
-    if auto.has_tokenizer(checkpoint.folder):
+    """Return advice where there is no tokenizer; None where there is one."""
+    if workflows.has_tokenizer(checkpoint.folder):
         return None
     return way_out(checkpoint.folder, checkpoint)
 
@@ -164,13 +164,13 @@ def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
     if not (checkpoint.folder / modules).is_file() or modules in sidecar_names(checkpoint.folder):
         return None
     try:
-        said = sentence_transformers.read(checkpoint.folder)
+        declared = sentence_transformers.read(checkpoint.folder)
     except (CheckpointError, CheckpointFileError) as e:
         return str(e)
     return {
-        "modes": list(said.pooling),
-        "normalize": said.normalize,
-        "longest": said.max_seq_length,
+        "modes": list(declared.pooling),
+        "normalize": declared.normalize,
+        "longest": declared.max_seq_length,
     }
 
 
@@ -221,15 +221,15 @@ def _loaded_lines(found: dict[str, Any]) -> dict[str, str]:
     for name in ("tied", "derived"):
         if found[name]:
             lines[name] = _shortened(found[name])
-    if found["carried"]:
-        lines["carried"] = _shortened(reasons(found["carried"]))
-    unknown = [name for name, why in found["carried"].items() if why == UNKNOWN_HEAD]
+    if found["passthrough"]:
+        lines["passthrough"] = _shortened(reasons(found["passthrough"]))
+    unknown = [name for name, why in found["passthrough"].items() if why == UNKNOWN_HEAD]
     lines["unknown"] = listed(unknown[:LISTED]) + _more(len(unknown) - LISTED) or "none"
     return lines
 
 
 def reasons(carried: Mapping[str, str]) -> list[str]:
-    """What is carried and why; the many tensors of an optimizer's state in one piece."""
+    """Return reasons by tensor name; those of an optimizer's state as one entry."""
     lines = []
     for why in dict.fromkeys(carried.values()):
         names = [name for name, reason in carried.items() if reason == why]

@@ -51,7 +51,7 @@ def show(report: Report, everything: bool = False) -> None:
 
 
 def _show_finding(finding: Finding, title: str) -> None:
-    """Where it is; what it is and how to mend it; how far it is off."""
+    """Print a finding: its layer, its diagnosis with the fix, and its noise ratio."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -132,7 +132,7 @@ def _axis(scale: Scale, threshold: float) -> str:
 
 
 def _bar(line: _Line, scale: Scale, threshold: float) -> Text:
-    """As many cells as the ratio reaches on the scale, in eighths, with the threshold's mark."""
+    """Return a bar of the ratio on the scale, in eighths of a cell, with the threshold's mark."""
     from rich.text import Text
 
     ratio = math.inf if line.ratio is None else line.ratio

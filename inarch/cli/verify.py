@@ -25,7 +25,7 @@ GOLDEN = Path("tests/golden")
 
 
 class Against(StrEnum):
-    """What a model is set against."""
+    """Reference that a model is compared with."""
 
     transformers = "transformers"
     golden = "golden"
@@ -177,7 +177,7 @@ def _report_config_map(architecture: Architecture, fresh: Golden) -> None:
 
 
 def _changes(path: Path, fresh: Golden) -> list[str]:
-    """What writing a golden file would change, in lines; one that can't be read changes whole."""
+    """Return what writing a golden file would change, in lines; all of one that can't be read."""
     from inarch.verify.golden import Golden
     from inarch.verify.golden_changes import differences
 
@@ -192,7 +192,7 @@ def _changes(path: Path, fresh: Golden) -> list[str]:
 
 @contextmanager
 def _steps() -> Iterator[Callable[[str], Any]]:
-    """Tells which step runs and since when, on a terminal alone."""
+    """Show the current step and its duration, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda step: None
         return

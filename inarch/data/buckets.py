@@ -20,7 +20,7 @@ def bucket(length: int, limit: int | None = None) -> int:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PlannedBatch:
     """Positions of some sequences in the caller's order, and the shape to pad them to.
 
     `rows` is at least `len(indices)`; the rows beyond are padding.
@@ -37,7 +37,7 @@ def by_length(
     limit: int | None = None,
     exact: bool = False,
     padded: bool = True,
-) -> Iterator[Batch]:
+) -> Iterator[PlannedBatch]:
     """Batches of sequences alike in length, longest first, so that memory peaks at once.
 
     Args:
@@ -57,7 +57,7 @@ def by_length(
             indices = group[start : start + batch_size]
             longest = max(int(sizes[indices[0]]), 1)
             rows = min(batch_size, 1 << (len(indices) - 1).bit_length())
-            yield Batch(
+            yield PlannedBatch(
                 indices,
                 len(indices) if exact else rows,
                 bucket(longest, limit) if padded and not exact else longest,

@@ -65,7 +65,7 @@ def text_column(names: Sequence[str]) -> str:
 
 
 def is_column(x: Any) -> bool:
-    """Whether `x` is one column: a Series, Index, Arrow array, or a column of `datasets`.
+    """Return whether `x` is one column: a Series, Index, Arrow array, or a column of `datasets`.
 
     NumPy's arrays and tensors aren't, since they may as well be prepared inputs.
     """
@@ -91,7 +91,7 @@ def values_of(x: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value of a column stands for none: None, NaN, NaT or pandas' NA."""
+    """Return whether a value of a column stands for none: None, NaN, NaT or pandas' NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value

@@ -70,7 +70,7 @@ def _torch(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
 
 
 def compiles_per_shape() -> bool:
-    """Whether a new shape costs a compilation on this backend."""
+    """Return whether a new shape costs a compilation on this backend."""
     return keras.backend.backend() != "torch"
 
 

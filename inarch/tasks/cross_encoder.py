@@ -1,4 +1,4 @@
-"""What sentence-transformers' CrossEncoder records of a reranker in its folder.
+"""Settings that sentence-transformers' CrossEncoder records in a reranker's folder.
 
 Source: sentence-transformers, cross_encoder/model.py. Before release 4 `config.json` had the field
 `sbert_ce_default_activation_function`, then `sentence_transformers`; from release 6 on
@@ -56,7 +56,7 @@ def _activation_of(config: Mapping[str, Any]) -> str | None:
 
 
 def has_settings(layout: Layout | None, head: str) -> bool:
-    """Whether a model is saved with CrossEncoder's own settings, which record its activation."""
+    """Return whether a model's activation is saved in CrossEncoder's own settings."""
     return (
         layout is not None
         and layout.head == head
@@ -65,7 +65,7 @@ def has_settings(layout: Layout | None, head: str) -> bool:
 
 
 def records(config: Mapping[str, Any]) -> bool:
-    """Whether a config has a field for the activation."""
+    """Return whether a config has a field for the activation."""
     return FIELD in config or OLD_FIELD in config
 
 

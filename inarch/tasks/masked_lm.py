@@ -8,14 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.data import Batch, pad
+from inarch.data import PlannedBatch, pad
 from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.runtime.forward import as_float32, compiled
-from inarch.tasks.feeding import Prepared
-from inarch.tasks.over_tokens import OverTokens
+from inarch.tasks.datasets import Batch
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.token_logits import TokenLogitsTask
 from inarch.text import Encoding, Tokenizer
 from inarch.validation import check_count, check_rate
 
@@ -27,7 +27,7 @@ def _checked_mask_rate(task: Any, rate: Any) -> float:
     return float(rate)
 
 
-class MaskedLM(OverTokens):
+class MaskedLM(TokenLogitsTask):
     """Logits `[batch, length, vocabulary]` for every position.
 
     Training on raw text hides tokens anew in each epoch, as in the original (Devlin et al., 2018,
@@ -70,15 +70,15 @@ class MaskedLM(OverTokens):
 
     # --- training -----------------------------------------------------------------------------
 
-    def example_maker(
+    def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
         if y is not None or sample_weight is not None:
             raise InputError("masked language modeling makes its own targets from text: give x")
         encodings = self.encode(texts)
         hidden = [~np.array(e.special_tokens_mask, bool) for e in encodings]
 
-        def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
+        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
             x = self.padded([encodings[i] for i in indices])
             may_hide = np.zeros(x["token_ids"].shape, bool)
             for row, i in enumerate(indices):
@@ -89,7 +89,7 @@ class MaskedLM(OverTokens):
 
     def _hide(
         self, x: dict[str, np.ndarray], may_hide: np.ndarray, random: np.random.Generator
-    ) -> Prepared:
+    ) -> Batch:
         """Select tokens and hide them: `(x, the true ids, 1 where selected)`."""
         tokenizer = self._tokenizer()
         truth = x["token_ids"]
@@ -152,7 +152,7 @@ class MaskedLM(OverTokens):
         return results
 
     def _blank_logits(
-        self, encodings: Sequence[Encoding], places: Sequence[np.ndarray], batch: Batch
+        self, encodings: Sequence[Encoding], places: Sequence[np.ndarray], batch: PlannedBatch
     ) -> np.ndarray:
         """Logits `[rows, most masks in a text, vocabulary]`; the head runs at masks alone."""
         if self._blanks is None:

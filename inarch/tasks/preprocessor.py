@@ -117,7 +117,7 @@ class TextPreprocessor(ReadOnlyArguments):
 
 
 def is_raw(x: Any) -> bool:
-    """Whether `x` is text, or a batch of text, rather than prepared arrays or a data set.
+    """Return whether `x` is text, or a batch of text, rather than prepared arrays or a data set.
 
     So is a list that begins with a bare number or None: `texts_of` says what is wrong with it.
     """
@@ -134,7 +134,7 @@ def is_raw(x: Any) -> bool:
 
 
 def is_text_group(x: Any) -> bool:
-    """Whether `x` is several strings in one list or tuple."""
+    """Return whether `x` is several strings in one list or tuple."""
     return isinstance(x, list | tuple) and all(map(_is_text, x))
 
 
@@ -145,7 +145,7 @@ def _first_is_text(x: Any) -> bool:
 
 
 def _is_text(x: Any) -> bool:
-    """Whether `x` is a text; an element of an Arrow column may be one."""
+    """Return whether `x` is a text; an element of an Arrow column may be one."""
     return isinstance(x, str | bytes) or hasattr(x, "as_py")
 
 

@@ -31,7 +31,7 @@ LENGTH = "model_max_length"
 
 @dataclass(frozen=True)
 class SentenceConfig:
-    """What a sentence-transformers folder says beside the transformer itself.
+    """Settings of a sentence-transformers folder, beside those of the transformer itself.
 
     Args:
         pooling: modes, concatenated.
@@ -57,7 +57,7 @@ class SentenceConfig:
 
 
 def read(folder: Path) -> SentenceConfig:
-    """The pooling of a checkpoint folder; mean pooling, as the library has it, where none is said.
+    """Return the pooling of a checkpoint folder; where none is declared, mean pooling.
 
     Raises:
         ConfigError: a module, or a field of one of the files, that isn't computed here; it is
@@ -168,10 +168,10 @@ def _transformer(
 
 def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
     config = _fields(folder / "config.json", sentence_fields.POOLING)
-    said = config.get("pooling_mode")
-    if said is None:
-        said = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)] or ["mean"]
-    modes = (said,) if isinstance(said, str) else tuple(said)
+    declared = config.get("pooling_mode")
+    if declared is None:
+        declared = [mode for flag, mode in POOLING_FLAGS.items() if config.get(flag)] or ["mean"]
+    modes = (declared,) if isinstance(declared, str) else tuple(declared)
     unknown = [mode for mode in modes if mode not in MODES]
     if unknown:
         raise ConfigError(
@@ -217,32 +217,34 @@ def _text_files(
 ) -> dict[str, str]:
     """The transformer's file, where it says another length or lower-casing than is in force."""
     name = next((name for name in files if name in TRANSFORMER_FILES), TRANSFORMER_FILES[0])
-    said = json.loads(files.get(name, "{}"))
+    declared = json.loads(files.get(name, "{}"))
     now: dict[str, Any] = {}
-    limit = keyword_arguments(said, *PROCESSOR_ARGUMENTS).get(LENGTH, said.get("max_seq_length"))
+    limit = keyword_arguments(declared, *PROCESSOR_ARGUMENTS).get(
+        LENGTH, declared.get("max_seq_length")
+    )
     if (limit or usual) != config.max_seq_length:
         now["max_seq_length"] = config.max_seq_length
         # What the tokenizer is given goes before it.
         for key in PROCESSOR_ARGUMENTS:
-            if LENGTH in (said.get(key) or {}):
-                now[key] = said[key] | {LENGTH: config.max_seq_length}
-    if bool(said.get("do_lower_case")) != config.lowercase:
+            if LENGTH in (declared.get(key) or {}):
+                now[key] = declared[key] | {LENGTH: config.max_seq_length}
+    if bool(declared.get("do_lower_case")) != config.lowercase:
         now["do_lower_case"] = config.lowercase
-    return {name: json_text(said | now)} if now else {}
+    return {name: json_text(declared | now)} if now else {}
 
 
 def _settings_files(config: SentenceConfig, files: Mapping[str, str]) -> dict[str, str]:
     """The settings' file, where it says other than the settings are now."""
-    said = json.loads(files.get(SETTINGS, "{}"))
+    declared = json.loads(files.get(SETTINGS, "{}"))
     before = {
-        "prompts": {k: v for k, v in (said.get("prompts") or {}).items() if v is not None},
-        "default_prompt_name": said.get("default_prompt_name"),
-        "similarity_fn_name": said.get("similarity_fn_name") or "cosine",
-        "truncate_dim": said.get("truncate_dim"),
+        "prompts": {k: v for k, v in (declared.get("prompts") or {}).items() if v is not None},
+        "default_prompt_name": declared.get("default_prompt_name"),
+        "similarity_fn_name": declared.get("similarity_fn_name") or "cosine",
+        "truncate_dim": declared.get("truncate_dim"),
     }
     after = {name: getattr(config, name) for name in before}
     changed = {name: value for name, value in after.items() if value != before[name]}
-    return {SETTINGS: json_text(said | changed)} if changed else {}
+    return {SETTINGS: json_text(declared | changed)} if changed else {}
 
 
 def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from inarch.data import bucket
 from inarch.errors import InputError
-from inarch.tasks.feeding import Prepared
+from inarch.tasks.datasets import Batch
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor, heard
 
 
@@ -37,7 +37,7 @@ def batch_maker(
     pairs: Sequence[tuple[Any, str]],
     language: str | None,
     task: str,
-) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+) -> Callable[[np.ndarray, np.random.Generator], Batch]:
     """A function from indices of `pairs` to their `(x, y, sample_weight)`.
 
     Sound is loaded when its batch is made, so that a data set needn't fit into memory.
@@ -47,7 +47,7 @@ def batch_maker(
         with _named(place):
             labels.append(preprocessor.labels(text, language, task))
 
-    def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
+    def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
         features = []
         for i in indices:
             with _named(i):
@@ -61,7 +61,7 @@ def batch_maker(
 
 @contextmanager
 def _named(place: int) -> Iterator[None]:
-    """Tells in an error of ours which example it is about."""
+    """Name the example in an error of ours."""
     try:
         yield
     except InputError as e:

@@ -23,14 +23,14 @@ from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
 from inarch.speech.validators import FLAG
 from inarch.speech.whisper_runner import WhisperRunner
-from inarch.tasks.feeding import Prepared, TextBatches, prepared
-from inarch.tasks.over_tokens import OverTokens
+from inarch.tasks.datasets import Batch, TextBatches, prepared
 from inarch.tasks.progress import progress_bar
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.speech_arguments import checked_generation, checked_language, checked_task
 from inarch.tasks.speech_examples import batch_maker, sound_text_pairs
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor, as_sound_list, heard
 from inarch.tasks.text_source import TextSource
+from inarch.tasks.token_logits import TokenLogitsTask
 from inarch.text import WhisperTokenizer
 from inarch.transcription_defaults import TEMPERATURES
 from inarch.validation import COUNT, optional
@@ -38,7 +38,7 @@ from inarch.validation import COUNT, optional
 BATCH_SIZE = optional(COUNT)
 
 
-class SpeechToText(OverTokens):
+class SpeechToText(TokenLogitsTask):
     """Transcripts of sound, by a Whisper.
 
     As a Keras model it gives logits `[batch, length, vocabulary]` of the token after each of
@@ -60,7 +60,7 @@ class SpeechToText(OverTokens):
 
     head = "speech_to_text"
     learning_rate = 1e-5
-    reads = "encoder_features"
+    required_input = "encoder_features"
     example_noun = "sounds"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     tokenizer_class = WhisperTokenizer
@@ -266,7 +266,9 @@ class SpeechToText(OverTokens):
 
     # --- training ------------------------------------------------------------------------------
 
-    def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
+    def _make_dataset(
+        self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool
+    ) -> Any:
         """Sounds with their texts as batches; features are computed when a batch is fed."""
         BATCH_SIZE.check("batch_size", batch_size)
         if x is None:
@@ -279,23 +281,23 @@ class SpeechToText(OverTokens):
             return prepared(x, self._prepare), y
         if not sounds:
             raise InputError("x holds no sounds")
-        make = self.example_maker(sounds, y, weight)
+        make = self.collate(sounds, y, weight)
         return TextBatches(len(sounds), make, batch_size or 8, shuffle), None
 
     def raw_examples(self, x: Any) -> list[Any] | None:
         x = values_of(x)
         return list(x) if isinstance(x, list | tuple) else None
 
-    def _prepare(self, batch: Any) -> Prepared:
+    def _prepare(self, batch: Any) -> Batch:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         if isinstance(x, Mapping):
             return batch
-        make = self.example_maker(list(x), y, weight)
+        make = self.collate(list(x), y, weight)
         return make(np.arange(len(x)), np.random.default_rng(0))
 
-    def example_maker(
+    def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
         if sample_weight is not None:
             raise InputError("speech is trained without sample weights; padding weighs nothing")
         pairs = sound_text_pairs(texts, y)

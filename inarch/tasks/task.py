@@ -62,7 +62,7 @@ class Task(TextModel):
     preprocessor_class: ClassVar[Any] = TextPreprocessor
     tokenizer_class: ClassVar[type[Tokenizer]] = Tokenizer
     # An input that the backbone must have.
-    reads: ClassVar[str] = "token_ids"
+    required_input: ClassVar[str] = "token_ids"
     # Arguments for which the original's format has no place.
     saved_settings: ClassVar[tuple[str, ...]] = ()
     backbone: Backbone
@@ -81,10 +81,10 @@ class Task(TextModel):
                 f"load the whole: {type(self).__name__}.from_preset(...)"
             )
         inputs = backbone.input
-        if self.reads not in inputs:
+        if self.required_input not in inputs:
             raise InputError(
-                f"{type(self).__name__} reads {self.reads}, and {type(backbone).__name__} takes "
-                f"{', '.join(inputs)}; choose a task for what it was made for"
+                f"{type(self).__name__} needs the input {self.required_input}, and "
+                f"{type(backbone).__name__} takes {', '.join(inputs)}; choose another task for it"
             )
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(backbone.dtype_policy)
@@ -140,7 +140,7 @@ class Task(TextModel):
                 )
             names = inspect.signature(cls).parameters
             own = {name: arguments.pop(name) for name in names if name in arguments}
-            config = checkpoint.arguments(**cls._parts(checkpoint) | arguments)
+            config = checkpoint.arguments(**cls._optional_layers(checkpoint) | arguments)
             saved = read_settings(checkpoint.folder).arguments_of(cls, cls.saved_settings)
             own = saved | cls.arguments_of(checkpoint, own)
             if isinstance(preprocessor, str | os.PathLike):
@@ -163,15 +163,15 @@ class Task(TextModel):
         return task
 
     @classmethod
-    def skeleton(cls, checkpoint: Checkpoint) -> Self:
+    def build_untrained(cls, checkpoint: Checkpoint) -> Self:
         """The task of a checkpoint as its weight map sees it: the graph, without a tokenizer."""
-        config = checkpoint.arguments(**cls._parts(checkpoint))
+        config = checkpoint.arguments(**cls._optional_layers(checkpoint))
         backbone = checkpoint.backbone(**config)
         return cls(backbone, **cls.arguments_of(checkpoint, {}))  # type: ignore[call-arg]
 
     @classmethod
-    def _parts(cls, checkpoint: Checkpoint) -> dict[str, bool]:
-        """Which optional pieces of the backbone to build, where the file doesn't decide it.
+    def _optional_layers(cls, checkpoint: Checkpoint) -> dict[str, bool]:
+        """Return which optional layers to build, by argument, where the file doesn't decide it.
 
         A fresh head gets the backbone that its original has: what it needs and no more.
         """
@@ -207,7 +207,7 @@ class Task(TextModel):
         return ()
 
     def head_misfit(self, checkpoint: Checkpoint) -> str | None:
-        """Why this task can't have the head of the checkpoint; None where it can, or has no head.
+        """Return why this task can't have the checkpoint's head; None where it can, or has none.
 
         Of a checkpoint whose head is of another task, it names that head and the class that
         `architectures` says it was written by.
@@ -233,10 +233,10 @@ class Task(TextModel):
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
-        save(self, folder, self.head_to_save(), self.tie, self.write_files, overwrite)
+        save(self, folder, self.head_to_save(), self.ties_embeddings, self.write_files, overwrite)
 
     def head_to_save(self) -> HeadToSave | None:
-        """What the export of the head needs beside its weights."""
+        """Return the settings that the export of the head needs beside its weights."""
         return None
 
     @property
@@ -248,21 +248,21 @@ class Task(TextModel):
         return self.backbone.padding_affects_output
 
     @property
-    def tie(self) -> bool:
-        """Whether output and input embeddings are one variable."""
+    def ties_embeddings(self) -> bool:
+        """Return whether output and input embeddings are one variable."""
         return tied(self.layout.config) if self.layout else True
 
     def write_files(self, folder: Path) -> None:
         """Write what belongs to the preset beside config and weights."""
         if self.preprocessor:
             write_tokenizer_files(folder, self.preprocessor.tokenizer.files)
-        note: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}
+        settings: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}
         values = checked_values(self)
         if self.saved_settings:
-            note["settings"] = {name: values[name] for name in self.saved_settings}
+            settings["settings"] = {name: values[name] for name in self.saved_settings}
         if self.preprocessor:
-            note |= checked_values(self.preprocessor)
-        (folder / SETTINGS).write_text(json.dumps(note, indent=2) + "\n", "utf-8")
+            settings |= checked_values(self.preprocessor)
+        (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -215,7 +215,7 @@ class TextClassifier(Task):
     def compile(
         self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any
     ) -> None:
-        """As `keras.Model.compile`; `"auto"` is Adam at 5e-5 and the loss of the problem type.
+        """Compile the model. `"auto"` is Adam at 5e-5 and the loss of the problem type.
 
         As in transformers, one class that is trained by this default is a number from then on:
         `problem_type` becomes `"regression"`, unless it or `activation_fn` is given.

@@ -18,7 +18,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import sentence_transformers
-from inarch.tasks.feeding import Prepared, array_of, weights_of
+from inarch.tasks.datasets import Batch, array_of, weights_of
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.sentence_fields import SIMILARITIES
 from inarch.tasks.sentence_transformers import SentenceConfig
@@ -57,7 +57,7 @@ class InBatchContrastive(keras.losses.Loss):
 
 
 # Arguments that a sentence-transformers folder decides.
-_SAID = (
+DECLARED = (
     "pooling", "normalize", "prompts", "default_prompt_name", "similarity_fn_name",
     "truncate_dim", "files",
 )  # fmt: skip
@@ -165,12 +165,15 @@ class TextEmbedder(Task):
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        said = sentence_transformers.read(checkpoint.folder)
-        found = {name: getattr(said, name) for name in _SAID}
+        declared = sentence_transformers.read(checkpoint.folder)
+        found = {name: getattr(declared, name) for name in DECLARED}
         # Where the caller chooses other modules, their files are written anew; the rest stays.
-        modes = pooling_modes(given.get("pooling", said.pooling))
-        if (modes, given.get("normalize", said.normalize)) != (said.pooling, said.normalize):
-            found["files"] = sentence_transformers.without_modules(said.files)
+        modes = pooling_modes(given.get("pooling", declared.pooling))
+        if (modes, given.get("normalize", declared.normalize)) != (
+            declared.pooling,
+            declared.normalize,
+        ):
+            found["files"] = sentence_transformers.without_modules(declared.files)
         return found | given
 
     @classmethod
@@ -178,10 +181,12 @@ class TextEmbedder(Task):
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
         found = super().preprocessor_of(checkpoint, arguments, source)
-        said = sentence_transformers.read(source.folder)
-        limit = min(said.max_seq_length or found.sequence_length, arguments["max_sequence_length"])
+        declared = sentence_transformers.read(source.folder)
+        limit = min(
+            declared.max_seq_length or found.sequence_length, arguments["max_sequence_length"]
+        )
         found.sequence_length = limit
-        found.lowercase = said.lowercase or found.lowercase
+        found.lowercase = declared.lowercase or found.lowercase
         return found
 
     def write_files(self, folder: Path) -> None:
@@ -199,7 +204,7 @@ class TextEmbedder(Task):
         sentence_transformers.write(config, folder, width, tokenizer)
 
     def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
-        """As `keras.Model.compile`; `"auto"` is Adam at 2e-5 and the contrastive loss of pairs."""
+        """Compile the model. `"auto"` is Adam at 2e-5 and the contrastive loss of pairs."""
         if optimizer == "auto":
             optimizer = keras.optimizers.Adam(2e-5)
         if loss == "auto":
@@ -259,11 +264,11 @@ class TextEmbedder(Task):
             )
         return similarity(self.similarity_fn_name, one, two)
 
-    def example_maker(
+    def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
         if y is not None:
-            return super().example_maker(texts, y, sample_weight)
+            return super().collate(texts, y, sample_weight)
         if not all(isinstance(t, tuple) for t in texts):
             raise InputError(
                 "without y, an embedder is trained on pairs of texts [(text, partner), ...]"
@@ -272,7 +277,7 @@ class TextEmbedder(Task):
         firsts = self.encode([first for first, _ in texts])
         seconds = self.encode([second for _, second in texts])
 
-        def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
+        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
             rows = [firsts[i] for i in indices] + [seconds[i] for i in indices]
             # Keras wants a target; which rows are partners is in their order.
             batch = self.padded(rows), np.zeros(len(rows), np.float32)

@@ -10,23 +10,23 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from inarch.data import Batch, by_length
+from inarch.data import PlannedBatch, by_length
 from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
 from inarch.models.model import Model
 from inarch.runtime.forward import as_float32, callback_list, compiled, compiles_per_shape
 from inarch.tasks.class_weights import weigh_batch
-from inarch.tasks.feeding import (
-    Prepared,
+from inarch.tasks.datasets import (
+    Batch,
     TextBatches,
     array_of,
     as_tuple,
     check_readable,
     check_token_ids,
+    default_batch_size,
     is_prepared,
     named_arguments,
     prepared,
-    rows_of,
     split_off,
     weights_of,
 )
@@ -69,7 +69,7 @@ class TextModel(Model):
         if kwargs.get("steps_per_epoch") and self.raw_examples(x) is None:
             x = prepared(x, lambda batch: weighed(self._prepare(batch)), counted=False)
             return super().fit(x, shuffle=False, **kwargs)
-        x, y = self._fed(x, y, weight, options["batch_size"], shuffle)
+        x, y = self._make_dataset(x, y, weight, options["batch_size"], shuffle)
         if weigh is not None:
             x = prepared(x, weighed)
         return super().fit(x, y, shuffle=False, **kwargs)
@@ -81,7 +81,7 @@ class TextModel(Model):
         if self.preprocessor is None or is_prepared(x) or kwargs.get("_use_cached_eval_dataset"):
             return super().evaluate(x, y, **kwargs)
         weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
-        x, y = self._fed(x, y, weight, batch_size, shuffle=False)
+        x, y = self._make_dataset(x, y, weight, batch_size, shuffle=False)
         return super().evaluate(x, y, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -126,13 +126,15 @@ class TextModel(Model):
             return super().predict(x, batch_size, verbose, steps, callbacks)
         check_readable(x)
         if is_raw(x):
-            return self.predict_texts(texts_of(x), rows_of(batch_size), verbose, callbacks)
+            return self.predict_texts(
+                texts_of(x), default_batch_size(batch_size), verbose, callbacks
+            )
         given = list(itertools.islice(x, steps))
         inputs = [keras.utils.unpack_x_y_sample_weight(as_tuple(batch))[0] for batch in given]
         if any(isinstance(part, Mapping) for part in inputs):
             return np.concatenate([super(TextModel, self).predict(i, verbose=0) for i in inputs])
         texts = [text for part in inputs for text in texts_of(part)]
-        return self.predict_texts(texts, rows_of(batch_size), verbose, callbacks)
+        return self.predict_texts(texts, default_batch_size(batch_size), verbose, callbacks)
 
     def predict_texts(
         self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
@@ -157,17 +159,17 @@ class TextModel(Model):
 
     @property
     def vocabulary_size(self) -> int | None:
-        """How many tokens the model knows, or None where that isn't said."""
+        """Size of the vocabulary, or None where it isn't declared."""
         return None
 
     @property
     def padding_affects_output(self) -> bool:
-        """Whether padding changes a text's numbers, so that `predict` must give it none."""
+        """Return whether padding changes a text's numbers, so that `predict` must give it none."""
         return False
 
     def outputs_of(
         self, encodings: Sequence[Encoding], batch_size: int, verbose: Any, callbacks: Any
-    ) -> Iterator[tuple[Batch, np.ndarray]]:
+    ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
         """Each batch of `encodings` with the model's outputs for its rows."""
         assert self.preprocessor is not None
         if self._forward is None:
@@ -182,7 +184,7 @@ class TextModel(Model):
             bar.on_predict_batch_end(step, {"outputs": output})
         bar.on_predict_end()
 
-    def batches_of(self, encodings: Sequence[Encoding], batch_size: int) -> list[Batch]:
+    def batches_of(self, encodings: Sequence[Encoding], batch_size: int) -> list[PlannedBatch]:
         """Batches in which no text's numbers depend on the others."""
         assert self.preprocessor is not None
         lengths = [len(e.ids) for e in encodings]
@@ -190,27 +192,29 @@ class TextModel(Model):
         exact, padded = not compiles_per_shape(), not self.padding_affects_output
         return list(by_length(lengths, batch_size, limit, exact, padded))
 
-    def inputs_of(self, encodings: Sequence[Encoding], batch: Batch) -> dict[str, np.ndarray]:
+    def inputs_of(
+        self, encodings: Sequence[Encoding], batch: PlannedBatch
+    ) -> dict[str, np.ndarray]:
         """The inputs for one batch of `encodings`."""
         assert self.preprocessor is not None
         chosen = [encodings[i] for i in batch.indices]
-        return self.only_inputs(self.preprocessor.pad(chosen, batch.rows, batch.length))
+        return self.select_inputs(self.preprocessor.pad(chosen, batch.rows, batch.length))
 
-    def only_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def select_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays that this architecture takes."""
         return {name: arrays[name] for name in self.input}
 
     # --- training batches ---------------------------------------------------------------------
 
-    def example_maker(
+    def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Prepared]:
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
         """A function from the indices of a batch to its `(x, y, sample_weight)`."""
         targets = self.targets(y, len(texts))
         weights = weights_of(sample_weight, len(texts))
         encodings = self.encode(texts)
 
-        def make(indices: np.ndarray, random: np.random.Generator) -> Prepared:
+        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
             x = self.padded([encodings[i] for i in indices])
             batch = (x, targets[indices])
             return batch if weights is None else (*batch, weights[indices])
@@ -232,7 +236,7 @@ class TextModel(Model):
         lengths = [len(e.ids) for e in encodings]
         limit = self.preprocessor.sequence_length
         (batch,) = by_length(lengths, rows, limit, exact=not compiles_per_shape())
-        return self.only_inputs(self.preprocessor.pad(encodings, rows, batch.length))
+        return self.select_inputs(self.preprocessor.pad(encodings, rows, batch.length))
 
     def _compiled(self) -> None:
         """Compile with the task's own defaults, unless it is compiled already."""
@@ -250,7 +254,9 @@ class TextModel(Model):
         """The examples that `fit` is given, as a list; None for a data set."""
         return texts_of(x) if is_raw(x) else None
 
-    def _fed(self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool) -> Any:
+    def _make_dataset(
+        self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool
+    ) -> Any:
         check_readable(x)
         if not is_raw(x):
             if y is not None:
@@ -259,13 +265,13 @@ class TextModel(Model):
                     "whose batches hold the targets: give a list of strings, or no y"
                 )
             return prepared(x, self._prepare), y
-        rows, texts = rows_of(batch_size), texts_of(x)
+        rows, texts = default_batch_size(batch_size), texts_of(x)
         if not texts:
             raise InputError("x holds no texts")
-        make = self.example_maker(texts, y, weight)
+        make = self.collate(texts, y, weight)
         return TextBatches(len(texts), make, rows, shuffle), None
 
-    def _prepare(self, batch: Any) -> Prepared:
+    def _prepare(self, batch: Any) -> Batch:
         """A batch of raw text from a data set as inputs; a prepared one as it is."""
         batch = as_tuple(batch)
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -273,7 +279,7 @@ class TextModel(Model):
             return batch
         return self._one_batch(x, y, weight, drop_none=True)
 
-    def _one_batch(self, x: Any, y: Any, weight: Any, drop_none: bool = False) -> Prepared:
+    def _one_batch(self, x: Any, y: Any, weight: Any, drop_none: bool = False) -> Batch:
         if self.preprocessor is None or is_prepared(x):
             return x, y, weight
         check_readable(x)
@@ -281,7 +287,7 @@ class TextModel(Model):
             return x, y, weight
         texts = texts_of(x)
         y = y.numpy() if hasattr(y, "numpy") else y
-        make = self.example_maker(texts, y, weight)
+        make = self.collate(texts, y, weight)
         batch = make(np.arange(len(texts)), np.random.default_rng(np.random.randint(2**31)))
         return batch if drop_none else (*batch, None, None)[:3]
 
@@ -294,7 +300,9 @@ class TextModel(Model):
         if isinstance(data, tuple | list):
             vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(data))
             if not isinstance(vx, Mapping):
-                data = self._fed(vx, vy, vweight, kwargs.get("validation_batch_size"), False)[0]
+                data = self._make_dataset(
+                    vx, vy, vweight, kwargs.get("validation_batch_size"), False
+                )[0]
         elif data is not None:
             data = prepared(data, self._prepare)
         return data, x, y, weight

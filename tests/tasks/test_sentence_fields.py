@@ -283,7 +283,7 @@ def test_a_prompt_stands_before_the_first_of_a_pair():
 
 def test_prepared_arrays_and_batches_are_truncated_too():
     task = embedder(truncate_dim=5)
-    x = task.only_inputs(task.preprocessor(["the cat sat", "a dog"]))
+    x = task.select_inputs(task.preprocessor(["the cat sat", "a dog"]))
     whole = embedder().predict(x, verbose=0)
     np.testing.assert_array_equal(task.predict(x, verbose=0), whole[:, :5])
     np.testing.assert_array_equal(task.predict([(x,)], verbose=0), whole[:, :5])
@@ -299,7 +299,7 @@ def test_pairs_are_weighed():
     ]
     assert losses[1] == 0
     assert losses[2] == pytest.approx(2 * losses[0], rel=1e-4)
-    make = task.example_maker(pairs, None, weights)
+    make = task.collate(pairs, None, weights)
     *_, found = make(np.array([1, 0]), None)
     np.testing.assert_array_equal(found, [3.0, 0.0, 3.0, 0.0])
     with pytest.raises(InputError, match="2 texts and 1 sample weights"):

@@ -226,7 +226,7 @@ def test_validation_losses_are_of_the_last_sounds(tokenizer):
 
 
 def test_labels_are_shifted_and_padding_weighs_nothing(task, tokenizer):
-    made = make_task(tokenizer, language="de").example_maker([noise(1)] * 2, ["ab", "c"], None)
+    made = make_task(tokenizer, language="de").collate([noise(1)] * 2, ["ab", "c"], None)
     x, y, weight = made(np.arange(2), np.random.default_rng(0))
     start = tokenizer.start_sequence("de", timestamps=False)
     ids = [*start, *tokenizer.encode("ab").ids, tokenizer.end_of_text]

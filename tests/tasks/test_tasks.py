@@ -59,9 +59,9 @@ def test_each_text_gets_its_own_vector_whatever_is_beside_it(embedder, batch, ba
 
 def test_predict_equals_the_model_called_on_prepared_arrays(backbone, preprocessor):
     task = classifier(backbone, preprocessor)
-    called = ops.convert_to_numpy(task(task.only_inputs(preprocessor(TEXTS))))
+    called = ops.convert_to_numpy(task(task.select_inputs(preprocessor(TEXTS))))
     np.testing.assert_allclose(task.predict(TEXTS), called, atol=1e-5)
-    prepared = task.only_inputs(preprocessor(TEXTS))
+    prepared = task.select_inputs(preprocessor(TEXTS))
     np.testing.assert_allclose(task.predict(prepared, verbose=0), called, atol=1e-5)
 
 
@@ -171,12 +171,12 @@ class Pieces(keras.utils.PyDataset):
 
 
 def prepared_pieces(task):
-    class Prepared(Pieces):
+    class Batch(Pieces):
         def __getitem__(self, index):
             x, y = super().__getitem__(index)
-            return task.only_inputs(task.preprocessor(x)), y
+            return task.select_inputs(task.preprocessor(x)), y
 
-    return Prepared()
+    return Batch()
 
 
 def tf_data(task):
@@ -267,7 +267,7 @@ def test_an_interrupted_fit_keeps_the_weights_it_had(preprocessor):
 
 def test_without_a_preprocessor_prepared_arrays_are_fed(preprocessor):
     task = classifier(make_backbone(), None)
-    x = task.only_inputs(preprocessor(TEXTS))
+    x = task.select_inputs(preprocessor(TEXTS))
     task.fit(x, np.array(LABELS), verbose=0)
     assert task.predict(x, verbose=0).shape == (6, 2)
     assert task.train_on_batch(x, np.array(LABELS)) is not None
@@ -402,7 +402,7 @@ def test_logits_beyond_a_text_are_zero_and_the_rest_is_the_models(masked):
 
 
 def test_only_hidden_tokens_count_in_the_loss(masked):
-    make = masked.example_maker(TEXTS, None, None)
+    make = masked.collate(TEXTS, None, None)
     x, truth, hidden = make(np.arange(len(TEXTS)), np.random.default_rng(0))
     special = np.isin(truth, [0, 2, 3])
     assert hidden.sum() > 0
@@ -420,9 +420,7 @@ def test_only_hidden_tokens_count_in_the_loss(masked):
 def test_the_share_hidden_and_how_is_the_papers(masked):
     masked.mask_rate = 0.5
     texts = ["the cat sat on the mat and the dog ran on the road"] * 400
-    x, truth, hidden = masked.example_maker(texts, None, None)(
-        np.arange(400), np.random.default_rng(0)
-    )
+    x, truth, hidden = masked.collate(texts, None, None)(np.arange(400), np.random.default_rng(0))
     candidates = ~np.isin(truth, [0, 2, 3])
     assert hidden[candidates].mean() == pytest.approx(0.5, abs=0.03)
     changed = x["token_ids"][hidden == 1]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, InputError
-from inarch.tasks import auto
+from inarch.tasks import workflows
 from inarch.text import SentencePieceTokenizer, Tokenizer
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
 from inarch.text.sentence_piece import read_model, sentence_piece_json
@@ -345,9 +345,9 @@ def test_a_missing_special_token_and_a_bpe_model_are_named(tmp_path, sentence_pi
 
 
 def test_a_folder_is_known_to_hold_what_can_be_loaded(tmp_path, sentence_piece):
-    assert not auto.has_tokenizer(tmp_path)
+    assert not workflows.has_tokenizer(tmp_path)
     folder_with(tmp_path, "spm.model", sentence_piece([*DEBERTA, *TAIL]))
-    assert auto.has_tokenizer(tmp_path)
+    assert workflows.has_tokenizer(tmp_path)
     target = tmp_path / "saved"
     Tokenizer.from_folder(tmp_path).save(target)
     assert [path.name for path in target.iterdir()] == ["spm.model"]

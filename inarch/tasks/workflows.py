@@ -56,7 +56,7 @@ def prove(checkpoint: Checkpoint) -> Proof:
     """
     task = headed_task(checkpoint)
     if task:
-        proof = checkpoint.prove(lambda: task.skeleton(checkpoint), task.head)
+        proof = checkpoint.prove(lambda: task.build_untrained(checkpoint), task.head)
     else:
         proof = checkpoint.prove()
     # Several heads share names of tensors; the checkpoint's own is the one that they are of.
@@ -68,7 +68,7 @@ def prove(checkpoint: Checkpoint) -> Proof:
 
 @dataclass(frozen=True)
 class Export:
-    """What `export` did: the class that the checkpoint went through, and what came out."""
+    """Result of `export`: the class that the checkpoint went through, and the comparison."""
 
     through: str
     comparison: Comparison

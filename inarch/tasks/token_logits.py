@@ -1,4 +1,4 @@
-"""What tasks have in common whose logits are over the vocabulary."""
+"""Base class of tasks whose logits are over the vocabulary."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from inarch.tasks.logits import loss_of_logits, metrics_of_logits
 from inarch.tasks.task import Task
 
 
-class OverTokens(Task):
-    """Base of tasks that tell tokens: the output embeddings may be the input embeddings.
+class TokenLogitsTask(Task):
+    """Base class of tasks with logits over the vocabulary, by output embeddings that may be tied.
 
     Attributes:
         learning_rate: of Adam, unless `compile` is given another optimizer.
@@ -30,7 +30,7 @@ class OverTokens(Task):
         )
 
     @property
-    def tie(self) -> bool:
+    def ties_embeddings(self) -> bool:
         return self.tie_word_embeddings
 
     def head_to_save(self) -> HeadToSave:
@@ -45,10 +45,10 @@ class OverTokens(Task):
         weighted_metrics: Any = "auto",
         **kwargs: Any,
     ) -> None:
-        """As `keras.Model.compile`; `"auto"` is Adam at `learning_rate` and cross entropy over
-        the tokens that weigh anything.
+        """Compile the model.
 
-        A cross entropy, or a metric, that is given by name reads the logits as what they are.
+        `"auto"` is Adam at `learning_rate` and cross entropy over the tokens with a weight. A cross
+        entropy, or a metric, that is given by name takes logits.
 
         Raises:
             InputError: a loss or a metric reads probabilities.

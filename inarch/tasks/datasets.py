@@ -1,4 +1,4 @@
-"""Raw text and data sets of raw text as what Keras's training loop takes."""
+"""Raw text and data sets of raw text as data sets for Keras's training loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inarch.tasks.preprocessor import is_raw, is_text_group
 from inarch.text import Encoding
 from inarch.validation import check_count, check_rate, shown
 
-Prepared = tuple[Any, ...]
+Batch = tuple[Any, ...]
 
 
 class TextBatches(keras.utils.PyDataset):
@@ -32,7 +32,7 @@ class TextBatches(keras.utils.PyDataset):
     def __init__(
         self,
         count: int,
-        make: Callable[[np.ndarray, np.random.Generator], Prepared],
+        make: Callable[[np.ndarray, np.random.Generator], Batch],
         batch_size: int,
         shuffle: bool,
     ):
@@ -48,7 +48,7 @@ class TextBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return -(-len(self._order) // self._batch_size)
 
-    def __getitem__(self, index: int) -> Prepared:
+    def __getitem__(self, index: int) -> Batch:
         start = index * self._batch_size
         return self._make(self._order[start : start + self._batch_size], self._random)
 
@@ -60,7 +60,7 @@ class TextBatches(keras.utils.PyDataset):
 class MappedDataset(keras.utils.PyDataset):
     """A `PyDataset` whose batches go through `prepare`."""
 
-    def __init__(self, dataset: keras.utils.PyDataset, prepare: Callable[[Any], Prepared]):
+    def __init__(self, dataset: keras.utils.PyDataset, prepare: Callable[[Any], Batch]):
         super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
         self._dataset = dataset
         self._prepare = prepare
@@ -68,7 +68,7 @@ class MappedDataset(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self._dataset.num_batches  # type: ignore[return-value]
 
-    def __getitem__(self, index: int) -> Prepared:
+    def __getitem__(self, index: int) -> Batch:
         return self._prepare(self._dataset[index])
 
     def on_epoch_begin(self) -> None:
@@ -78,10 +78,10 @@ class MappedDataset(keras.utils.PyDataset):
         self._dataset.on_epoch_end()
 
 
-class Replayed(keras.utils.PyDataset):
+class IterableDataset(keras.utils.PyDataset):
     """An iterable of batches (tf.data, grain, torch's loader) that starts anew each epoch."""
 
-    def __init__(self, batches: Any, prepare: Callable[[Any], Prepared], counted: bool):
+    def __init__(self, batches: Any, prepare: Callable[[Any], Batch], counted: bool):
         super().__init__()
         self._batches = batches
         self._prepare = prepare
@@ -90,10 +90,10 @@ class Replayed(keras.utils.PyDataset):
 
     @property
     def num_batches(self) -> int | None:
-        """How many batches an epoch has; None where the caller says how many steps to take."""
+        """Number of batches of an epoch; None where the caller gives the number of steps."""
         return self._length
 
-    def __getitem__(self, index: int) -> Prepared:
+    def __getitem__(self, index: int) -> Batch:
         if index == 0 or self._iterator is None:
             self._iterator = iter(self._batches)
         try:
@@ -105,14 +105,14 @@ class Replayed(keras.utils.PyDataset):
 
 
 def _length(batches: Any) -> int:
-    """How many batches there are; where the data set doesn't know, they are counted."""
+    """Return the number of batches; where the data set doesn't know it, they are counted."""
     try:
         return len(batches)
     except TypeError:
         return sum(1 for _ in batches)
 
 
-def prepared(batches: Any, prepare: Callable[[Any], Prepared], counted: bool = True) -> Any:
+def prepared(batches: Any, prepare: Callable[[Any], Batch], counted: bool = True) -> Any:
     """A data set of raw text as one of inputs; prepared batches pass through unchanged.
 
     `counted` is False where the number of steps is given, so that an endless one can be fed.
@@ -121,7 +121,7 @@ def prepared(batches: Any, prepare: Callable[[Any], Prepared], counted: bool = T
         return MappedDataset(batches, prepare)
     if isinstance(batches, Iterator):  # can be read once only
         return (prepare(batch) for batch in batches)
-    return Replayed(batches, prepare, counted)
+    return IterableDataset(batches, prepare, counted)
 
 
 def as_tuple(batch: Any) -> Any:
@@ -138,7 +138,7 @@ def as_tuple(batch: Any) -> Any:
 
 
 def is_prepared(x: Any) -> bool:
-    """Whether `x` is arrays by the names of the inputs.
+    """Return whether `x` is arrays by the names of the inputs.
 
     Raises:
         InputTypeError: it is columns by name, of which one holds texts.
@@ -199,7 +199,7 @@ def _rows(values: Any) -> Any:
     return values
 
 
-def rows_of(batch_size: int | None) -> int:
+def default_batch_size(batch_size: int | None) -> int:
     """Rows of a batch, Keras's own number where it isn't given."""
     if batch_size is None:
         return 32
