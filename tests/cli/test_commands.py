@@ -127,7 +127,7 @@ def test_prove_covers_every_tensor_of_a_checkpoint(run_json, run, checkpoints, n
     proof = run_json("prove", checkpoints[name])
     assert proof["tensors"] + len(proof["tied"]) == found["tensors"]
     assert proof["elements"] == found["parameters"]
-    assert proof["carried"] == {}
+    assert proof["passthrough"] == {}
     assert run("prove", checkpoints[name]).stdout.startswith("proven: ")
 
 
@@ -212,7 +212,7 @@ def test_a_head_of_another_task_is_named(named, run, run_json, checkpoints, tmp_
     assert (found["class"], found["heads"]) == (
         "BertBackbone", {"token_classifier": "carried along"}
     )  # fmt: skip
-    assert set(found["carried"].values()) == {"head token_classifier"}
+    assert set(found["passthrough"].values()) == {"head token_classifier"}
     assert "none here for this head" in run("info", folder).stdout
     result = run("classify", folder, "a dog ran")
     assert result.exit_code == 1

@@ -68,7 +68,7 @@ def set_file(config, name):
 
 def set_sidecar(config, name):
     config["backbone"]["config"]["layout"] = config["layout"]
-    config["layout"]["beside"] = {name: "text"}
+    config["layout"]["sidecar_files"] = {name: "text"}
 
 
 def set_shard(config, name):
