@@ -17,14 +17,14 @@ from inarch.models.variables import (
     named_variables,
     set_value,
 )
-from inarch.tasks import TextPreprocessor, auto
+from inarch.tasks import TextPreprocessor, workflows
 from inarch.text import WordPieceTokenizer
 from inarch.verify.golden import ROWS
 from inarch.verify.inputs import make_inputs
 
 ARCHITECTURES = registry.architectures()
 ENCODERS = [n for n, a in ARCHITECTURES.items() if "masked_lm" in a.sources[0].heads]
-TASKS = {task.head: task for task in auto.HEADED if task.head}
+TASKS = {task.head: task for task in workflows.HEADED if task.head}
 
 
 def heads():
