@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -27,19 +28,35 @@ GENERIC_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 ARCHITECTURES = "inarch.models"
 
 
+_LOCK = threading.RLock()
+
+
 @functools.cache
-def _declaring_modules() -> tuple[str, ...]:
-    """Return the names of the `text.py` of all architectures."""
+def _declaring_files() -> dict[str, Path]:
+    """Return the `text.py` of all architectures, by the name of the module."""
     package = importlib.util.find_spec(ARCHITECTURES)
     folders = (package.submodule_search_locations if package else None) or ()
     paths = sorted(path for folder in folders for path in Path(folder).glob("*/text.py"))
-    return tuple(f"{ARCHITECTURES}.{path.parent.name}.text" for path in paths)
+    return {f"{ARCHITECTURES}.{path.parent.name}.text": path for path in paths}
 
 
 def _declarations() -> Iterator[ModuleType]:
     """Yield the `text.py` of all architectures, those first that are imported already."""
-    for name in sorted(_declaring_modules(), key=lambda name: name not in sys.modules):
-        yield importlib.import_module(name)
+    for name in sorted(_declaring_files(), key=lambda name: name not in sys.modules):
+        yield _import(name)
+
+
+def _import(name: str) -> ModuleType:
+    """Import one `text.py`, without `inarch.models` around it, which chooses a Keras backend."""
+    with _LOCK:
+        if ARCHITECTURES in sys.modules or name in sys.modules:
+            return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(name, _declaring_files()[name])
+        assert spec is not None
+        assert spec.loader is not None  # as of every file of Python's
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return sys.modules.setdefault(name, module)
 
 
 def families() -> Iterator[TokenizerFamily]:

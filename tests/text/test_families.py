@@ -1,6 +1,7 @@
 """Families of tokenizers: shared ones, and those that an architecture's folder declares."""
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -48,30 +49,41 @@ def test_a_class_that_takes_any_tokenizer_json_and_an_unknown_one_have_no_family
     assert find_family(None, None) is None
 
 
-def imported(folder, first):
-    """Which architectures' modules a tokenizer's folder has imported, in a new process."""
+def imported(folder, first=""):
+    """Names of architectures' modules that a tokenizer's folder has imported, in a new process."""
     code = f"""
 import sys
 {first}
 from inarch.text import Tokenizer
 Tokenizer.from_config(Tokenizer.from_folder({str(folder)!r}).get_config())
-print(sorted(name for name in sys.modules if name.startswith("inarch.models.")))
+print(*sorted(name for name in sys.modules if name.startswith("inarch.models")))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    command = [sys.executable, "-W", "error", "-c", code]
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return done.stdout.split()
 
 
 def test_a_shared_family_imports_no_architecture(bert_folder):
     folder = bert_folder(tokenizer_class="BertTokenizer")
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    assert imported(folder, "") == "[]"
+    assert imported(folder) == []
+
+
+def test_what_an_architecture_declares_is_found_without_the_architecture(bert_folder):
+    folder = bert_folder()
+    (folder / "config.json").write_text(json.dumps({"model_type": "electra"}))
+    alone = imported(folder)
+    assert "inarch.models.electra.text" in alone
+    assert {name.rpartition(".")[2] for name in alone} == {"text"}
 
 
 def test_what_is_imported_already_is_looked_at_first(bert_folder):
     folder = bert_folder()
     (folder / "config.json").write_text(json.dumps({"model_type": "electra"}))
-    own = ["inarch.models.electra", "inarch.models.electra.text"]
-    assert imported(folder, "import inarch.models.electra.text") == str(own)
+    first = "import os; os.environ['KERAS_BACKEND'] = 'jax'; import inarch.models.electra.text"
+    own = ["inarch.models", "inarch.models.electra", "inarch.models.electra.text"]
+    assert imported(folder, first) == own
 
 
 # --- a family as a port declares it ------------------------------------------------------------
