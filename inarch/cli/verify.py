@@ -31,38 +31,43 @@ class Against(StrEnum):
     golden = "golden"
 
 
+Given = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PRESET]",
+        help="A checkpoint folder, a name of `inarch presets`, a hub id, or a golden file; "
+        "with --golden an architecture, or none for all.",
+    ),
+]
+Other = Annotated[
+    Against, typer.Option(help="The reference itself, or the golden file of its architecture.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="SEED", min=0, help="Random weights of order one, for untrained ones."),
+]
+Page = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML file.")
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="Print every tensor in place of every layer.")
+]
+Write = Annotated[bool, typer.Option("--golden", help="Write the golden file of an architecture.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="With --golden: replace a file that differs.")
+]
+Folder = Annotated[Path, typer.Option(help="Where golden files are.")]
+
+
 def verify(
-    preset: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[PRESET]",
-            help="A checkpoint folder, a name of `inarch presets`, a hub id, or a golden file; "
-            "with --golden an architecture, or none for all.",
-        ),
-    ] = None,
-    against: Annotated[
-        Against,
-        typer.Option(help="The reference itself, or the golden file of its architecture."),
-    ] = Against.transformers,
-    perturb: Annotated[
-        int | None,
-        typer.Option(
-            metavar="SEED", min=0, help="Random weights of order one, for untrained ones."
-        ),
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as one HTML file.")
-    ] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Print every tensor in place of every layer.")
-    ] = False,
-    golden: Annotated[
-        bool, typer.Option("--golden", help="Write the golden file of an architecture.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="With --golden: replace a file that differs.")
-    ] = False,
-    folder: Annotated[Path, typer.Option(help="Where golden files are.")] = GOLDEN,
+    preset: Given = None,
+    against: Other = Against.transformers,
+    perturb: Seed = None,
+    html: Page = None,
+    everything: Everything = False,
+    golden: Write = False,
+    overwrite: Overwrite = False,
+    folder: Folder = GOLDEN,
     ignore_field: IgnoreField = None,
     as_json: Json = False,
 ) -> None:

@@ -133,11 +133,7 @@ class Task(TextModel):
         """
         choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
         with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
-            if cls.head and cls.head not in checkpoint.source.heads:
-                raise PresetError(
-                    f"{checkpoint.folder} holds model_type {checkpoint.source.model_type!r}, which "
-                    f"has no head for {cls.__name__}; it has {', '.join(checkpoint.source.heads)}"
-                )
+            cls._check_head(checkpoint)
             names = inspect.signature(cls).parameters
             own = {name: arguments.pop(name) for name in names if name in arguments}
             config = checkpoint.arguments(**cls._optional_layers(checkpoint) | arguments)
@@ -161,6 +157,14 @@ class Task(TextModel):
             )
             checkpoint.check_unchanged()
         return task
+
+    @classmethod
+    def _check_head(cls, checkpoint: Checkpoint) -> None:
+        if cls.head and cls.head not in checkpoint.source.heads:
+            raise PresetError(
+                f"{checkpoint.folder} holds model_type {checkpoint.source.model_type!r}, which "
+                f"has no head for {cls.__name__}; it has {', '.join(checkpoint.source.heads)}"
+            )
 
     @classmethod
     def build_untrained(cls, checkpoint: Checkpoint) -> Self:
@@ -238,14 +242,6 @@ class Task(TextModel):
     def head_to_save(self) -> HeadToSave | None:
         """Return the settings that the export of the head needs beside its weights."""
         return None
-
-    @property
-    def vocabulary_size(self) -> int | None:
-        return self.backbone.arguments.get("vocabulary_size")
-
-    @property
-    def padding_affects_output(self) -> bool:
-        return self.backbone.padding_affects_output
 
     @property
     def ties_embeddings(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from inarch.data import PlannedBatch, by_length
 from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
+from inarch.models.backbone import Backbone
 from inarch.models.model import Model
 from inarch.runtime.forward import as_float32, callback_list, compiled, compiles_per_shape
 from inarch.tasks.class_weights import weigh_batch
@@ -38,10 +39,12 @@ class TextModel(Model):
     """`fit`, `evaluate` and `predict` on raw text, where there is a preprocessor.
 
     Attributes:
+        backbone: the model below the head.
         preprocessor: text to inputs; None where prepared arrays are fed.
         example_noun: name of the examples in messages.
     """
 
+    backbone: Backbone
     preprocessor: TextPreprocessor | None
     example_noun: ClassVar[str] = "texts"
     _forward: Callable[[Mapping[str, np.ndarray]], Any] | None = None
@@ -152,20 +155,10 @@ class TextModel(Model):
         if self.preprocessor is None:
             raise InputError("this task has no preprocessor; feed prepared arrays")
         encodings = self.preprocessor.encode(texts)
-        rows = self.vocabulary_size
+        rows = self.backbone.arguments.get("vocabulary_size")
         if rows is not None and self.preprocessor.tokenizer.vocabulary_size > rows:
             check_token_ids(encodings, rows)
         return encodings
-
-    @property
-    def vocabulary_size(self) -> int | None:
-        """Size of the vocabulary, or None where it isn't declared."""
-        return None
-
-    @property
-    def padding_affects_output(self) -> bool:
-        """Return whether padding changes a text's numbers, so that `predict` must give it none."""
-        return False
 
     def outputs_of(
         self, encodings: Sequence[Encoding], batch_size: int, verbose: Any, callbacks: Any
@@ -189,7 +182,7 @@ class TextModel(Model):
         assert self.preprocessor is not None
         lengths = [len(e.ids) for e in encodings]
         limit = self.preprocessor.sequence_length
-        exact, padded = not compiles_per_shape(), not self.padding_affects_output
+        exact, padded = not compiles_per_shape(), not self.backbone.padding_affects_output
         return list(by_length(lengths, batch_size, limit, exact, padded))
 
     def inputs_of(
@@ -203,8 +196,6 @@ class TextModel(Model):
     def select_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays that this architecture takes."""
         return {name: arrays[name] for name in self.input}
-
-    # --- training batches ---------------------------------------------------------------------
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
