@@ -142,5 +142,5 @@ def _traced(decoder: Decoder, program: Program, *example: Any) -> Callable[..., 
     with warnings.catch_warnings():
         # Tracing warns of every shape that Python reads; shapes are fixed here.
         warnings.simplefilter("ignore")
-        graph = torch.jit.generated(flat, tuple(keras.tree.flatten(example)), check_trace=False)
+        graph = torch.jit.trace(flat, tuple(keras.tree.flatten(example)), check_trace=False)
     return lambda *given: keras.tree.pack_sequence_as(nests[0], graph(*keras.tree.flatten(given)))

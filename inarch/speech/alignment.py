@@ -1,4 +1,4 @@
-"""When each token is said: a path through cross-attention weights (whisper/timing.py)."""
+"""Word timestamps: dynamic time warping of cross-attention weights (whisper/timing.py)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from inarch.speech.words import WordTiming
 FILTER_WIDTH = 7
 TOKENS_PER_SECOND = 50  # positions of the encoder's output
 
-# Where the cheapest path to a cell comes from.
+# Predecessor of a cell on the cheapest path.
 DIAGONAL, ABOVE, LEFT = 0, 1, 2
 
 
 def median_filter(x: np.ndarray, width: int = FILTER_WIDTH) -> np.ndarray:
-    """The median of `width` neighbours along the last axis, which is mirrored at its ends.
+    """Return the median of `width` neighbours along the last axis, reflected at its ends.
 
-    An axis too short to be mirrored stays as it is.
+    An axis too short to reflect is returned unchanged.
     """
     margin = width // 2
     if x.shape[-1] <= margin:
@@ -30,12 +30,12 @@ def median_filter(x: np.ndarray, width: int = FILTER_WIDTH) -> np.ndarray:
 
 
 def alignment_matrix(weights: np.ndarray, frames: int) -> np.ndarray:
-    """How well each token fits each position, float `[tokens, positions]`.
+    """Return how well each token fits each position, float `[tokens, positions]`.
 
     Args:
-        weights: attention weights `[heads, tokens, positions]` of the heads that align, after
+        weights: attention weights `[heads, tokens, positions]` of the alignment heads, after
             the softmax.
-        frames: frames of the window that hold the recording, two to a position.
+        frames: number of frames of the recording in the window, two for each position.
     """
     weights = weights[..., : frames // 2]
     weights = weights / weights.sum(axis=-1, keepdims=True)
@@ -45,12 +45,11 @@ def alignment_matrix(weights: np.ndarray, frames: int) -> np.ndarray:
 
 
 def dynamic_time_warping(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the cheapest way from the first corner of `cost` to the last.
+    """Return rows and columns of the cheapest path from the first corner of `cost` to the last.
 
-    Dynamic time warping (Sakoe and Chiba, 1978). Sums are float32, and where two ways to a cell
-    are equally cheap the one from the left is taken even if it is dearer: so does the original,
-    and the ways are to be equal to its own. The cells of an anti-diagonal don't depend on each
-    other and are computed together.
+    Dynamic time warping (Sakoe and Chiba, 1978). Sums are float32, and where two
+    predecessors are equal the left one is taken even if it costs more: so does openai-whisper, and
+    the paths are to be equal. Cells of an anti-diagonal are independent and computed together.
 
     Args:
         cost: `[rows, columns]`.
@@ -92,7 +91,7 @@ def word_timings(
     word_tokens: Sequence[Sequence[int]],
     probabilities: Sequence[float],
 ) -> list[WordTiming]:
-    """When each word is said, in seconds from the start of the window.
+    """Return the words with their times in seconds from the start of the window.
 
     Args:
         matrix: `[tokens, positions]`, see `alignment_matrix`; its last row is the end token.

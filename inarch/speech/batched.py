@@ -1,8 +1,8 @@
-"""Many windows of many recordings at once: quick, and no window is prompted with another's text.
+"""Batched transcription: chunks of speech of many recordings, without the text before as prompt.
 
-Silence between spans of speech isn't decoded. Windows are filled with neighbouring spans, so that
-few are needed (WhisperX, arXiv:2303.00747, section 2). Where a model stops before the speech of a
-window does, the rest is a window of a later batch.
+Silence between spans of speech isn't decoded. Neighbouring spans share a chunk, so that there are
+few (WhisperX, arXiv:2303.00747, section 2). Where a model stops before the speech of a chunk ends,
+the remainder is a chunk of a later batch.
 """
 
 from __future__ import annotations
@@ -15,34 +15,35 @@ import numpy as np
 from inarch.audio import HOP, WINDOW_FRAMES, merge_spans, speech_spans, voice_spans
 from inarch.audio.speech import Span, cut_spans
 from inarch.speech.decoding import decode_with_fallback
-from inarch.speech.options import Decoded, DecodingOptions, Settings
+from inarch.speech.options import DecodingOptions, DecodingResult, Settings
 from inarch.speech.sequential import add_word_timestamps, make_segments, text_tokens
 from inarch.speech.transcript import Segment
 from inarch.speech.windows import (
     FRAMES_PER_SECOND,
-    Cut,
-    Piece,
     Recording,
+    TimedTokens,
+    TimestampSplit,
     WindowModel,
-    cut,
     seconds,
+    split_at_timestamps,
+    timestamp_seconds,
 )
 
-# A window that ends early goes on where so much speech, in seconds, is left after its last time.
-UNSPOKEN = 1.0
-# Fewer tokens than this for each second of speech are too few: some of it was left out.
-FEWEST_TOKENS = 1.0
+# Speech in seconds after the last timestamp of a chunk that may stay undecoded.
+MAX_UNDECODED_SPEECH = 1.0
+# With fewer tokens per second of speech, the model has left out some of it.
+MIN_TOKENS_PER_SECOND = 1.0
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk of one of several recordings, in frames; at most a window long.
+    """Chunk of one of several recordings, in frames; at most a window long.
 
     Attributes:
         recording: index of the recording.
         start: first frame.
         size: number of frames.
-        speech: spans of frames that may hold speech, in order; parts outside don't count.
+        speech: spans of frames that may hold speech, in order; may extend beyond the chunk.
         timed: whether it is decoded with timestamps even where the options have none.
     """
 
@@ -50,15 +51,15 @@ class Chunk:
     start: int
     size: int
     speech: tuple[tuple[int, int], ...] = ()
-    timed: bool = False
+    with_timestamps: bool = False
 
-    def after(self, frames: int) -> Chunk:
-        """The chunk without its first frames."""
+    def without_first(self, frames: int) -> Chunk:
+        """Return the chunk without its first frames."""
         return replace(self, start=self.start + frames, size=self.size - frames)
 
     @property
-    def spoken(self) -> float:
-        """Seconds of the chunk that may be speech."""
+    def speech_seconds(self) -> float:
+        """Length of the speech in the chunk, in seconds."""
         end = self.start + self.size
         inside = (min(b, end) - max(a, self.start) for a, b in self.speech)
         return seconds(sum(max(0, frames) for frames in inside))
@@ -66,17 +67,17 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """The segments of a chunk, and the chunk that is still to be decoded, or None."""
+    """Segments of a chunk, and the remainder that is still to be decoded, or None."""
 
     segments: list[Segment]
-    rest: Chunk | None = None
+    remainder: Chunk | None = None
 
 
 def split_into_chunks(index: int, audio: np.ndarray, settings: Settings) -> list[Chunk]:
-    """The chunks of recording `index`, samples at 16 kHz, that hold speech."""
+    """Return the chunks of recording `index`, samples at 16 kHz, that hold speech."""
     frames = len(audio) // HOP
     spans = _spans_to_decode(audio, settings)
-    # Silence that is decoded on demand isn't speech that a window may leave out.
+    # Silence that the options have decoded isn't speech that the model may have left out.
     spoken = spans if settings.skip_silence or settings.vad_filter else speech_spans(audio)
     speech = tuple((start // HOP, -(-end // HOP)) for start, end in spoken)
     found = []
@@ -93,7 +94,7 @@ def split_into_chunks(index: int, audio: np.ndarray, settings: Settings) -> list
 
 
 def _spans_to_decode(audio: np.ndarray, settings: Settings) -> list[Span]:
-    """Spans of samples at 16 kHz, each short enough for a window."""
+    """Return spans of samples at 16 kHz to decode, each at most a window long."""
     if settings.vad_filter:
         return cut_spans(voice_spans(audio, settings.vad_filter), audio)
     whole = [(0, len(audio))] if len(audio) else []
@@ -109,7 +110,7 @@ def transcribe_batch(
 ) -> list[ChunkResult]:
     """Decode a batch of split_into_chunks; the segments are numbered later.
 
-    All chunks of a batch are `timed`, or none is.
+    All chunks of a batch are `with_timestamps`, or none is.
     """
     features = np.stack([recordings[s.recording].window(s.start, s.size) for s in batch])
     encoded = model.encode(features)
@@ -117,62 +118,62 @@ def transcribe_batch(
     if prompt is not None:
         tokens = tuple(model.tokenizer.encode(" " + prompt.strip()).ids)
         options = replace(options, prompt=tokens)
-    options = replace(options, timestamps=options.timestamps or batch[0].timed)
+    options = replace(options, timestamps=options.timestamps or batch[0].with_timestamps)
     results = decode_with_fallback(model, encoded, len(batch), options, settings)
-    heard = []
+    outputs = []
     for row, (chunk, result) in enumerate(zip(batch, results, strict=True)):
-        found, rest = _split_result(chunk, result, options, settings, model)
+        found, remainder = _segments_and_remainder(chunk, result, options, settings, model)
         segments = make_segments(found, result, chunk.start, model.tokenizer) if found else []
         if settings.words and segments:
             add_word_timestamps(
-                model, model.take(encoded, [row]), segments, chunk.size, options,
+                model, model.select(encoded, [row]), segments, chunk.size, options,
                 seconds(chunk.start), settings,
             )  # fmt: skip
         for segment in segments:
             segment.clear_if_empty()
-        heard.append(ChunkResult([segment for segment in segments if segment.text], rest))
-    return heard
+        kept = [segment for segment in segments if segment.text]
+        outputs.append(ChunkResult(kept, remainder))
+    return outputs
 
 
-def _split_result(
+def _segments_and_remainder(
     chunk: Chunk,
-    result: Decoded,
+    result: DecodingResult,
     options: DecodingOptions,
     settings: Settings,
     model: WindowModel,
-) -> tuple[Cut | None, Chunk | None]:
-    """The segments of a decoded chunk, None for a silent one, and the chunk left to decode."""
-    if settings.thresholds.silent(result):
+) -> tuple[TimestampSplit | None, Chunk | None]:
+    """Return the tokens of a chunk by segment, None if it is silent, and its remainder."""
+    if settings.thresholds.is_silent(result):
         return None, None
     if not options.timestamps:
         text = text_tokens(result.tokens, model.tokenizer)
-        if len(text) < FEWEST_TOKENS * chunk.spoken:
-            return None, replace(chunk, timed=True)
-        return _whole(cut(result.tokens, model.tokenizer.timestamp_begin, chunk.size),
-                      chunk, model), None  # fmt: skip
-    found = cut(result.tokens, model.tokenizer.timestamp_begin, chunk.size)
+        if len(text) < MIN_TOKENS_PER_SECOND * chunk.speech_seconds:
+            return None, replace(chunk, with_timestamps=True)
+        found = split_at_timestamps(result.tokens, model.tokenizer.timestamp_begin, chunk.size)
+        return _extend_to_end(found, chunk, model), None
+    found = split_at_timestamps(result.tokens, model.tokenizer.timestamp_begin, chunk.size)
     covered = covered_frames(found)
     if 0 < covered < chunk.size:
-        rest = chunk.after(covered)
-        if rest.spoken > (0 if found.rest else UNSPOKEN):
-            return replace(found, rest=[]), rest
-    return _whole(found, chunk, model), None
+        remainder = chunk.without_first(covered)
+        if remainder.speech_seconds > (0 if found.unfinished else MAX_UNDECODED_SPEECH):
+            return replace(found, unfinished=[]), remainder
+    return _extend_to_end(found, chunk, model), None
 
 
-def covered_frames(found: Cut) -> int:
-    """Frames of a window up to the last timestamp of its finished segments."""
-    return round(max((piece.end for piece in found.pieces), default=0.0) * FRAMES_PER_SECOND)
+def covered_frames(found: TimestampSplit) -> int:
+    """Return the number of frames up to the last timestamp of the finished segments."""
+    return round(max((part.end for part in found.finished), default=0.0) * FRAMES_PER_SECOND)
 
 
-def _whole(found: Cut, chunk: Chunk, model: WindowModel) -> Cut:
-    """The pieces of a chunk up to its end: no later window hears the unfinished one again."""
-    pieces = [*found.pieces]
+def _extend_to_end(found: TimestampSplit, chunk: Chunk, model: WindowModel) -> TimestampSplit:
+    """Return a split that ends with the chunk: its unfinished tokens aren't decoded again."""
+    finished = [*found.finished]
     length = seconds(chunk.size)
-    if found.rest:
-        begins = pieces[-1].end
-        if found.rest[0] >= model.tokenizer.timestamp_begin:
-            (piece, *_) = cut(found.rest[:1], model.tokenizer.timestamp_begin, 0).pieces
-            begins = piece.end
-        pieces.append(Piece(begins, length, found.rest))
-    kept = [replace(p, start=min(p.start, length), end=min(p.end, length)) for p in pieces]
-    return replace(found, pieces=kept, rest=[])
+    if found.unfinished:
+        begins = finished[-1].end
+        if found.unfinished[0] >= model.tokenizer.timestamp_begin:
+            begins = timestamp_seconds(found.unfinished[0], model.tokenizer.timestamp_begin)
+        finished.append(TimedTokens(begins, length, found.unfinished))
+    kept = [replace(p, start=min(p.start, length), end=min(p.end, length)) for p in finished]
+    return replace(found, finished=kept, unfinished=[])

@@ -1,4 +1,4 @@
-"""The JSON files by which transformers generates and hears as the original does."""
+"""The JSON files of Whisper checkpoints beside config.json: generation and preprocessor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inarch.validation import Validator
 GENERATION = "generation_config.json"
 PREPROCESSOR = "preprocessor_config.json"
 CONFIG = "config.json"
-# Where there is no generation_config.json, these of config.json count.
+# Fields of config.json that count without a generation_config.json.
 IN_CONFIG = ("forced_decoder_ids", "suppress_tokens", "begin_suppress_tokens")
 
 
@@ -28,8 +28,8 @@ def _is_forced(pair: Any) -> bool:
 
 
 _TOKEN_IDS = Validator("a list of token ids", lambda value: _is_list(value, is_whole))
-# The fields of generation_config.json that transcription reads.
-KINDS = {
+# Fields of generation_config.json that transcription reads.
+GENERATION_FIELDS = {
     "language": TEXT,
     "task": TEXT,
     "forced_decoder_ids": Validator(
@@ -50,7 +50,7 @@ KINDS = {
 
 
 def generation_config(tokenizer: WhisperTokenizer | None, max_length: int) -> dict[str, Any]:
-    """The content of generation_config.json, without lists of tokens to suppress.
+    """Return the default content of generation_config.json.
 
     Args:
         tokenizer: the model's, where it is known.
@@ -82,7 +82,7 @@ def generation_config(tokenizer: WhisperTokenizer | None, max_length: int) -> di
 
 
 def preprocessor_config(num_mels: int) -> dict[str, Any]:
-    """The content of preprocessor_config.json."""
+    """Return the content of preprocessor_config.json."""
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",
         "processor_class": "WhisperProcessor",
@@ -105,13 +105,13 @@ def config_files(
     generation: Mapping[str, Any],
     files: Mapping[str, str],
 ) -> dict[str, str]:
-    """The two JSON files of a saved task, by name; those that it was loaded from stay as they are.
+    """Return the two JSON files of a saved task by name; files that it was loaded from are kept.
 
     Args:
         tokenizer: the model's, where it is known.
         sizes: the backbone's arguments.
         generation: the content of generation_config.json.
-        files: JSON files of the checkpoint; its generation_config.json counts if it is unchanged.
+        files: JSON files of the checkpoint; its generation_config.json is kept if unchanged.
     """
     settings = generation_config(tokenizer, sizes["max_decoder_sequence_length"])
     made = {
@@ -126,7 +126,7 @@ def config_files(
 
 
 def declared_generation(generation: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of generation_config.json; without it, the fields of it that config.json has.
+    """Return the content of generation_config.json, else its fields in config.json.
 
     Args:
         generation: the content of generation_config.json, empty where there is no such file.
@@ -137,25 +137,28 @@ def declared_generation(generation: Mapping[str, Any], config: Mapping[str, Any]
     """
     if generation:
         return dict(generation)
-    values = {name: read_field(config, name, KINDS[name], None, where=CONFIG) for name in IN_CONFIG}
+    values = {
+        name: read_field(config, name, GENERATION_FIELDS[name], None, where=CONFIG)
+        for name in IN_CONFIG
+    }
     return {name: value for name, value in values.items() if value is not None}
 
 
-def declared_value(generation: Mapping[str, Any], name: str, absent: Any = None) -> Any:
-    """The value of a field in `KINDS`, None where it is null, and `absent` where it isn't there.
+def declared_value(generation: Mapping[str, Any], name: str, default: Any = None) -> Any:
+    """Return the value of a field, None where it is null, and `default` where it is absent.
 
     Raises:
         ConfigError: it isn't of its kind.
     """
     if name not in generation:
-        return absent
-    return read_field(generation, name, KINDS[name], None, where=GENERATION)
+        return default
+    return read_field(generation, name, GENERATION_FIELDS[name], None, where=GENERATION)
 
 
 def declared_prompt(
     generation: Mapping[str, Any], tokenizer: WhisperTokenizer
 ) -> tuple[str | None, str]:
-    """The language, None where it is to be detected, and the task of a checkpoint's configuration.
+    """Return the language of a checkpoint, None to detect it, and its task.
 
     As in transformers, `forced_decoder_ids` count where neither `language` nor `task` is there.
 
@@ -167,7 +170,7 @@ def declared_prompt(
         forced = declared_value(generation, "forced_decoder_ids") or ()
         language, task = _forced_prompt(forced, tokenizer)
     if not tokenizer.is_multilingual:
-        # Some English-only checkpoints name a task, which is the only one they have.
+        # Some English-only checkpoints name a task, the only one they have.
         return None, task or "transcribe"
     if language is not None:
         language = language.removeprefix("<|").removesuffix("|>")
@@ -177,7 +180,7 @@ def declared_prompt(
 def _forced_prompt(
     forced: Sequence[Sequence[Any]], tokenizer: WhisperTokenizer
 ) -> tuple[str | None, str | None]:
-    """Language and task among forced tokens, `[[1, 50259], [2, 50359], [3, 50363]]`."""
+    """Return language and task of forced tokens, `[[1, 50259], [2, 50359], [3, 50363]]`."""
     token_ids = {token_id for _, token_id in forced}
     codes = [code for code, token_id in tokenizer.languages.items() if token_id in token_ids]
     tasks = {tokenizer.transcribe: "transcribe", tokenizer.translate: "translate"}

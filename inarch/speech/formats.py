@@ -1,6 +1,6 @@
-"""Transcripts as files: text, subtitles, tables, JSON (whisper/utils.py).
+"""File formats of transcripts: text, subtitles, table, JSON (whisper/utils.py).
 
-Segments without text are left out of everything but JSON: a subtitle has to say something.
+All formats but JSON leave out segments without text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from inarch.speech.transcript import Transcript
 
 
 def timestamp(seconds: float, hours: bool, decimal: str) -> str:
-    """`[HH:]MM:SS.mmm`; with `hours` these are always written."""
+    """`[HH:]MM:SS.mmm`; `hours` are always written if true."""
     rest, milliseconds = divmod(round(seconds * 1000.0), 1000)
     rest, whole_seconds = divmod(rest, 60)
     whole_hours, minutes = divmod(rest, 60)
@@ -68,17 +68,17 @@ FORMATS: dict[str, Callable[[Transcript, SubtitleLayout], str]] = {
 }
 
 
-def render(transcript: Transcript, kind: str, layout: SubtitleLayout | None = None) -> str:
-    """A transcript in a format of `FORMATS`.
+def render(transcript: Transcript, format: str, layout: SubtitleLayout | None = None) -> str:
+    """Return a transcript in a format of `FORMATS`.
 
     Args:
-        transcript: what was said.
-        kind: "txt", "srt", "vtt", "json" or "tsv" (times in milliseconds).
-        layout: how subtitles are broken.
+        transcript: the transcript.
+        format: "txt", "srt", "vtt", "json" or "tsv" (times in milliseconds).
+        layout: layout of subtitles.
 
     Raises:
         InputError: there is no such format.
     """
-    if kind not in FORMATS:
-        raise InputError(f"format is {kind!r}; it must be one of {', '.join(FORMATS)}")
-    return FORMATS[kind](transcript, layout or SubtitleLayout())
+    if format not in FORMATS:
+        raise InputError(f"format is {format!r}; it must be one of {', '.join(FORMATS)}")
+    return FORMATS[format](transcript, layout or SubtitleLayout())

@@ -1,4 +1,4 @@
-"""Silence skipped where the words beside it look invented (whisper/transcribe.py)."""
+"""Silence around probable hallucinations, which is skipped (whisper/transcribe.py)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from inarch.speech.transcript import Segment, Word
 from inarch.speech.windows import FRAMES_PER_SECOND
 
 PUNCTUATION = "\"'“¿([{-\"'.。,，!！?？:：”)]}、"
-FIRST_WORDS = 8
-NEAR = 2.0  # seconds from the edge of a window
+MAX_WORDS = 8
+EDGE_SECONDS = 2.0  # seconds from the edge of a window
 
 
 @dataclass(frozen=True)
-class Span:
-    """A window in its recording; times in seconds, `seek` and `frames` in frames.
+class WindowSpan:
+    """Window of a recording; times in seconds.
 
     Attributes:
-        seek: where it begins.
-        start, end: when it begins and ends, 30 s later.
-        heard: when the recording ends in it.
-        frames, duration: length of the whole recording.
-        last_speech: when speech ended before it.
+        seek: its first frame.
+        start, end: its times; they differ by 30 s.
+        content_end: end of the recording's part in it.
+        frames, duration: length of the whole recording, in frames and seconds.
+        last_speech: end of the last speech before it.
     """
 
     seek: int
     start: float
     end: float
-    heard: float
+    content_end: float
     frames: int
     duration: float
     last_speech: float
@@ -36,14 +36,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Skip:
-    """Where to go on, and how many segments of the window stay; None drops the window whole."""
+    """Next frame to decode, and number of segments to keep; None drops the whole window."""
 
     seek: int
     kept: int | None
 
 
 def word_anomaly_score(word: Word) -> float:
-    """How odd a word is: improbable, very short or very long."""
+    """Return how anomalous a word is: improbable, very short or very long."""
     duration = word.end - word.start
     score = 1.0 if word.probability < 0.15 else 0.0
     if duration < 0.133:
@@ -54,21 +54,23 @@ def word_anomaly_score(word: Word) -> float:
 
 
 def is_segment_anomaly(segment: Segment | None) -> bool:
-    """Whether the first words of a segment look invented."""
+    """Whether the first words of a segment look hallucinated."""
     if segment is None or not segment.words:
         return False
-    words = [word for word in segment.words if word.word not in PUNCTUATION][:FIRST_WORDS]
+    words = [word for word in segment.words if word.word not in PUNCTUATION][:MAX_WORDS]
     score = sum(map(word_anomaly_score, words))
     return score >= 3 or score + 0.01 >= len(words)
 
 
-def skip_hallucination(segments: Sequence[Segment], span: Span, threshold: float) -> Skip | None:
-    """Where to go on if words of the window look invented, None where they don't.
+def skip_hallucination(
+    segments: Sequence[Segment], span: WindowSpan, threshold: float
+) -> Skip | None:
+    """Return where to go on if words of the window look hallucinated, else None.
 
     Args:
         segments: the segments of the window, with words.
         span: the window.
-        threshold: seconds of silence that are worth skipping.
+        threshold: silence in seconds that is skipped.
     """
     first = _with_words(segments)
     if first is not None and is_segment_anomaly(first) and first.start - span.start > threshold:
@@ -93,19 +95,19 @@ def _with_words(segments: Sequence[Segment]) -> Segment | None:
 
 
 def _alone(
-    segment: Segment, rest: Sequence[Segment], before: float, span: Span, threshold: float
+    segment: Segment, rest: Sequence[Segment], before: float, span: WindowSpan, threshold: float
 ) -> bool:
-    """Whether silence, or more that is invented, lies on both sides of a segment."""
+    """Whether silence or further hallucinations are on both sides of a segment."""
     following = _with_words(rest)
-    after = following.words[0].start if following and following.words else span.heard
+    after = following.words[0].start if following and following.words else span.content_end
     silent_before = (
         segment.start - before > threshold
         or segment.start < threshold
-        or segment.start - span.start < NEAR
+        or segment.start - span.start < EDGE_SECONDS
     )
     silent_after = (
         after - segment.end > threshold
         or is_segment_anomaly(following)
-        or span.end - segment.end < NEAR
+        or span.end - segment.end < EDGE_SECONDS
     )
     return silent_before and silent_after

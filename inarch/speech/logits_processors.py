@@ -1,4 +1,4 @@
-"""The rules on logits that decoding options make (whisper/decoding.py)."""
+"""Logits processors of decoding options (whisper/decoding.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from inarch.speech.windows import SECONDS_PER_TIMESTAMP
 from inarch.text import WhisperTokenizer
 
 # Seconds of a window: a later start is no limit, and may be too large for a tensor.
-LONGEST = WINDOW_SAMPLES / SAMPLE_RATE
+WINDOW_SECONDS = WINDOW_SAMPLES / SAMPLE_RATE
 
 
 def build_logits_processors(
@@ -29,46 +29,48 @@ def build_logits_processors(
     generation: Mapping[str, Any],
     vocabulary_size: int,
 ) -> tuple[LogitsProcessor, ...]:
-    """The rules of one window, in the order in which they apply.
+    """Return the logits processors of a window, in the order in which they apply.
 
     Args:
-        options: how it is decoded.
+        options: options of its decoding.
         tokenizer: the model's.
-        generation: the content of generation_config.json, whose lists of tokens to suppress take
-            the place of the original's.
-        vocabulary_size: number of tokens that the model has.
+        generation: the content of generation_config.json, whose lists of tokens to suppress
+            replace the default ones.
+        vocabulary_size: number of tokens of the model.
     """
-    rules: list[LogitsProcessor] = []
+    processors: list[LogitsProcessor] = []
     if options.repetition_penalty != 1:
-        rules.append(RepetitionPenalty(options.repetition_penalty))
+        processors.append(RepetitionPenalty(options.repetition_penalty))
     if options.no_repeat_ngram_size:
-        rules.append(NoRepeatNGram(options.no_repeat_ngram_size))
+        processors.append(NoRepeatNGram(options.no_repeat_ngram_size))
     if options.suppress_blank:
         blank = declared_value(generation, "begin_suppress_tokens", tokenizer.suppress_blank)
-        rules.append(SuppressTokensAtBegin(_in_vocabulary(blank, vocabulary_size)))
+        processors.append(SuppressTokensAtBegin(_in_vocabulary(blank, vocabulary_size)))
     if options.suppress_tokens:
         own = _in_vocabulary(
             declared_value(generation, "suppress_tokens", tokenizer.non_speech_tokens),
             vocabulary_size,
         )
-        rules.append(SuppressTokens(_suppressed(options.suppress_tokens, own, tokenizer)))
+        processors.append(SuppressTokens(_suppressed(options.suppress_tokens, own, tokenizer)))
     if options.timestamps:
         latest = options.max_initial_timestamp
-        rules.append(
+        if latest is not None:
+            latest = round(min(latest, WINDOW_SECONDS) / SECONDS_PER_TIMESTAMP)
+        processors.append(
             WhisperTimestamps(
                 tokenizer.timestamp_begin,
                 tokenizer.end_of_text,
                 tokenizer.no_timestamps,
-                None if latest is None else round(min(latest, LONGEST) / SECONDS_PER_TIMESTAMP),
+                latest,
             )
         )
-    return tuple(rules)
+    return tuple(processors)
 
 
 def _suppressed(
     token_ids: Sequence[int], own: Sequence[int], tokenizer: WhisperTokenizer
 ) -> tuple[int, ...]:
-    """Token ids with the model's own in place of -1, and with the control tokens."""
+    """Return token ids with the model's own in place of -1, and with the control tokens."""
     control = (
         tokenizer.transcribe, tokenizer.translate, tokenizer.start_of_transcript,
         tokenizer.start_of_prev, tokenizer.start_of_lm, tokenizer.no_speech,

@@ -1,4 +1,4 @@
-"""How a recording is transcribed: what is asked of each window, and when an answer is refused.
+"""Options of transcription: decoding of windows, thresholds of fallback, and settings.
 
 The defaults are those of openai-whisper's `transcribe` (whisper/transcribe.py).
 """
@@ -74,34 +74,34 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class DecodingOptions:
-    """How one window is decoded.
+    """Options of the decoding of one window.
 
     Attributes:
         language: code of the spoken language.
         task: "transcribe", or "translate" to English.
-        temperature: 0 for the likeliest token, above it tokens are drawn.
+        temperature: 0 for the likeliest tokens, above 0 for sampling.
         beam_size: number of beams at temperature 0; None for greedy search.
-        best_of: how many samples are drawn above temperature 0; the likeliest counts.
-        patience: beams wait for `beam_size * patience` finished ones (arXiv:2204.05424).
+        best_of: number of samples above temperature 0, of which the likeliest is the result.
+        patience: number of finished beams to wait for, over `beam_size` (arXiv:2204.05424).
         length_penalty: exponent of the length that ranks candidates (arXiv:1609.08144); None for
             the mean log-probability.
         timestamps: whether timestamp tokens are decoded.
-        prompt: tokens of what was said before.
-        prompt_room: tokens that the prompts of a recording may come to have; windows with the same
-            number share their compiled programs.
+        prompt: tokens of the text before.
+        prompt_room: maximal length of the prompts of a recording; windows with the same value
+            share compiled programs.
         max_initial_timestamp: latest start of the first segment, in seconds.
-        max_tokens: most tokens of a window; the model's limit where None.
-        suppress_tokens: token ids that are never decoded; -1 stands for those of the model's own
-            configuration, by default the symbols that nobody says. Tokens of tasks and the like
-            are added, unless it is empty or None, which suppresses nothing.
+        max_tokens: maximal number of tokens of a window; None for the model's limit.
+        suppress_tokens: token ids that are never decoded; -1 stands for those of the checkpoint's
+            generation_config.json, by default non-speech symbols. Control tokens are added, unless
+            it is empty or None, which suppresses nothing.
         suppress_blank: whether a window must not begin with a space or with the end.
         prefix: tokens that the window's text begins with; they aren't in the result. With
-            `max_tokens` as many of the last count as leave room for these.
+            `max_tokens`, only as many of the last ones are used as leave room for these.
         hotwords: tokens that every window's prompt begins with, before `prompt`.
-        repetition_penalty: above 1 tokens of the window are less likely to come again
-            (arXiv:1909.05858). It and the next are by default as generation_config.json says.
-        no_repeat_ngram_size: sequences of so many tokens come but once in a window; 0 for no rule.
-        seed: of what is drawn above temperature 0.
+        repetition_penalty: above 1, tokens of the window become less likely
+            (arXiv:1909.05858). Its default and the next are those of generation_config.json.
+        no_repeat_ngram_size: number of tokens of n-grams that don't repeat in a window; 0 for none.
+        seed: of sampling.
     """
 
     language: str | None = None
@@ -127,27 +127,27 @@ class DecodingOptions:
     def __post_init__(self) -> None:
         check_fields(self, _DECODING)
         if self.patience is not None and self.beam_size is None:
-            raise InputError(f"patience is {self.patience}, and it needs a beam_size")
+            raise InputError(f"patience is {self.patience}, which needs a beam_size; give one")
         if self.prefix and self.hotwords:
-            raise InputError("prefix and hotwords are both given; hotwords need a free beginning")
+            raise InputError("prefix and hotwords are both given; leave one of them out")
 
-    def at(self, temperature: float) -> DecodingOptions:
-        """These options at another temperature: beams belong to 0, samples to all above."""
+    def at_temperature(self, temperature: float) -> DecodingOptions:
+        """Return these options at a temperature: beams are for 0, samples for all above."""
         if temperature > 0:
             return replace(self, temperature=temperature, beam_size=None, patience=None)
         return replace(self, temperature=temperature, best_of=None)
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What was heard in one window.
+class DecodingResult:
+    """Result of the decoding of one window.
 
     Attributes:
-        tokens: token ids without prompt, start and end.
+        tokens: token ids without prompt, start tokens and end token.
         text: their text, stripped.
-        avg_logprob: mean log-probability of the tokens, the end included.
-        no_speech_prob: probability that nothing is said.
-        temperature: the one it was decoded at.
+        avg_logprob: mean log-probability of the tokens, end token included.
+        no_speech_prob: probability of no speech.
+        temperature: of its decoding.
     """
 
     tokens: Sequence[int]
@@ -158,21 +158,21 @@ class Decoded:
 
     @property
     def compression_ratio(self) -> float:
-        """Length of the text over its length once compressed by zlib, in UTF-8 bytes."""
+        """Length of the text over its length compressed by zlib, in UTF-8 bytes."""
         data = self.text.encode("utf-8")
         return len(data) / len(zlib.compress(data))
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When a window is decoded again at a higher temperature, and when it counts as silent.
+    """Thresholds for fallback to the next temperature, and for silence.
 
     None switches a threshold off.
 
     Attributes:
-        compression_ratio: above it a text repeats itself, and is decoded again.
-        logprob: a mean log-probability below it is too uncertain, and is decoded again.
-        no_speech: above it a window that is uncertain, too, is silent.
+        compression_ratio: above it a text is repetitive, and decoded again.
+        logprob: below it a mean log-probability is too low, and the window is decoded again.
+        no_speech: above it a window with a low log-probability is silent.
     """
 
     compression_ratio: float | None = COMPRESSION_RATIO_THRESHOLD
@@ -182,45 +182,44 @@ class Thresholds:
     def __post_init__(self) -> None:
         check_fields(self, _THRESHOLDS, "{}_threshold")
 
-    def failed(self, result: Decoded) -> bool:
-        """Whether to decode again."""
+    def needs_fallback(self, result: DecodingResult) -> bool:
+        """Whether to decode again at the next temperature."""
         uncertain = self.logprob is not None and result.avg_logprob < self.logprob
-        if uncertain and self._says_nothing(result):
+        if uncertain and self._is_no_speech(result):
             return False
         limit = self.compression_ratio
         return uncertain or (limit is not None and result.compression_ratio > limit)
 
-    def silent(self, result: Decoded) -> bool:
-        """Whether nothing was said."""
+    def is_silent(self, result: DecodingResult) -> bool:
+        """Whether the window has no speech."""
         certain = self.logprob is not None and result.avg_logprob > self.logprob
-        return self._says_nothing(result) and not certain
+        return self._is_no_speech(result) and not certain
 
-    def _says_nothing(self, result: Decoded) -> bool:
+    def _is_no_speech(self, result: DecodingResult) -> bool:
         return self.no_speech is not None and result.no_speech_prob > self.no_speech
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the windows of a recording are put together.
+    """Settings of the transcription of a recording.
 
     Attributes:
-        temperatures: tried in this order until an answer is good enough.
-        thresholds: when an answer isn't.
-        condition_on_previous_text: whether the text before a window is in its prompt; never where
-            windows are batched.
-        initial_prompt: text that the first window is told, such as names to expect.
-        carry_initial_prompt: whether it is in the prompt of every window; always where windows are
-            batched.
-        words: whether words are timed.
-        prepend_punctuations: marks that belong to the word after them.
-        append_punctuations: marks that belong to the word before them.
+        temperatures: tried in this order until a result is within the thresholds.
+        thresholds: limits of a result.
+        condition_on_previous_text: whether the text before a window is its prompt; False for
+            batched windows.
+        initial_prompt: prompt of the first window, such as names to expect.
+        carry_initial_prompt: whether it is in the prompt of every window; True for batched ones.
+        words: whether to return word timestamps.
+        prepend_punctuations: punctuation that belongs to the next word.
+        append_punctuations: punctuation that belongs to the word before.
         clips: chunks to transcribe, as seconds `(start, end)`; an end of None is the
             recording's.
-        hallucination_silence_threshold: skip silence longer than this many seconds where words
-            around it look invented; needs `words`, and windows that aren't batched.
-        skip_silence: whether windows without any sound are passed over undecoded.
-        vad_filter: whether only spans of speech are heard; or the path of Silero's ONNX model,
-            which finds them (see `inarch.audio.voice`).
+        hallucination_silence_threshold: length in seconds of silence that is skipped where words
+            around it look hallucinated; needs `words`, and windows that aren't batched.
+        skip_silence: whether to skip windows without any sound.
+        vad_filter: whether to transcribe only spans of speech; or the path of Silero's ONNX model,
+            which detects them (see `inarch.audio.voice`).
         multilingual: whether the language is detected for each window.
     """
 
@@ -241,12 +240,14 @@ class Settings:
     def __post_init__(self) -> None:
         check_fields(self, _SETTINGS)
         if not self.temperatures:
-            raise InputError("temperature is empty; give one of at least 0, or several to try")
+            raise InputError("temperature is empty; give one number of at least 0, or several")
         for temperature in self.temperatures:
             AT_LEAST_0.check("temperature", temperature)
         for start, end in self.clips:
             if end is not None and end < start:
-                raise InputError(f"the clip from {start} to {end} seconds has no length")
+                raise InputError(
+                    f"clips has ({start}, {end}), which ends before it starts; exchange the two"
+                )
         if self.hallucination_silence_threshold is not None and not self.words:
             raise InputError(
                 'hallucination_silence_threshold needs the times of words: timestamps="word"'

@@ -1,4 +1,4 @@
-"""The options of one call, from keyword arguments."""
+"""Options of a call, resolved from its arguments and the checkpoint's generation config."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ DECODING = frozenset(f.name for f in fields(DecodingOptions)) - {
     "prompt",
     "prompt_room",
 }
-FURTHER = frozenset({"without_timestamps"})  # fmt: skip
-# The language that asks for detection, whatever the checkpoint declares.
+OTHER = frozenset({"without_timestamps"})  # fmt: skip
+# Detects the language, whatever the checkpoint declares.
 AUTO = "auto"
-# Where generation_config.json doesn't say it: a second.
-LATEST_START = 50
-# Of `DecodingOptions`: generation_config.json has these under the same names.
-DECLARED = ("repetition_penalty", "no_repeat_ngram_size")
+# Default of max_initial_timestamp_index in generation_config.json: a second.
+DEFAULT_MAX_INITIAL = 50
+# Fields of `DecodingOptions` with defaults of the same names in generation_config.json.
+DECLARED_OPTIONS = ("repetition_penalty", "no_repeat_ngram_size")
 
 
 def resolve_options(
@@ -45,10 +45,10 @@ def resolve_options(
     options: Mapping[str, Any],
     batched: bool = False,
 ) -> tuple[DecodingOptions, Settings]:
-    """How windows are decoded and put together.
+    """Return the decoding options and the settings of a call.
 
-    The language stays None where it is to be detected, which "auto" asks for. A language or task
-    that isn't given is the checkpoint's own, and so are the rules against repetition.
+    The language is None where it is to be detected, as with "auto". Defaults of the language, the
+    task and the options against repetition are those of the checkpoint.
 
     Args:
         tokenizer: the model's.
@@ -59,19 +59,19 @@ def resolve_options(
         InputError: an option is unknown, or has a value that can't be used with this model.
         ConfigError: a value of generation_config.json isn't of its kind, or of this model.
     """
-    unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING - FURTHER)
+    unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING - OTHER)
     if unknown:
-        known = ", ".join(sorted(SETTINGS | THRESHOLDS.keys() | DECODING | FURTHER))
+        known = ", ".join(sorted(SETTINGS | THRESHOLDS.keys() | DECODING | OTHER))
         raise InputError(f"there is no option {', '.join(unknown)}; known: {known}")
     if timestamps not in TIMESTAMPS:
         raise InputError(f'timestamps is {timestamps!r}; give None, "segment" or "word"')
     with_times = _with_timestamps(timestamps, options.get("without_timestamps"), batched)
     own = _declared_options(generation)
     own |= {name: options[name] for name in DECODING & options.keys()}
-    own |= _as_tokens(tokenizer, own)
+    own |= _token_options(tokenizer, own)
     limits = {name: options[given] for given, name in THRESHOLDS.items() if given in options}
     settings = Settings(
-        temperatures=_several(temperature),
+        temperatures=_as_tuple(temperature),
         thresholds=Thresholds(**limits),
         words=timestamps == "word",
         **{name: options[name] for name in SETTINGS & options.keys()},
@@ -87,11 +87,11 @@ def resolve_options(
 
 
 def _declared_options(generation: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of decoding that generation_config.json gives defaults for."""
-    latest = declared_value(generation, "max_initial_timestamp_index", LATEST_START)
+    """Return the decoding options with defaults in generation_config.json."""
+    latest = declared_value(generation, "max_initial_timestamp_index", DEFAULT_MAX_INITIAL)
     if latest is not None:
         latest = min(latest, WINDOW_FRAMES // FRAMES_PER_TIMESTAMP) * SECONDS_PER_TIMESTAMP
-    found = {name: declared_value(generation, name) for name in DECLARED}
+    found = {name: declared_value(generation, name) for name in DECLARED_OPTIONS}
     found = {name: value for name, value in found.items() if value is not None}
     return {"max_initial_timestamp": latest, **found}
 
@@ -103,7 +103,7 @@ def _prompt(
     task: str | None,
     detect: bool,
 ) -> tuple[str | None, str]:
-    """The code of the language, None to detect it, and the task; declared where not given."""
+    """Return the code of the language, None to detect it, and the task; by default the declared."""
     declared_language, declared_task = declared_prompt(generation, tokenizer)
     chosen_language = declared_language if language is None and not detect else language
     chosen_task = declared_task if task is None else task
@@ -112,7 +112,7 @@ def _prompt(
     except InputError as e:
         if (chosen_language, chosen_task) == (language, task):
             raise
-        # Whether what is given is at fault: it would be so without the checkpoint's, too.
+        # An argument that is wrong by itself is reported before the checkpoint's declaration.
         resolve_language(tokenizer, language, task or "transcribe")
         raise ConfigError(
             f"{GENERATION} declares language={shown(declared_language)} and "
@@ -129,15 +129,15 @@ def _check_batched(settings: Settings) -> None:
 
 
 def _with_timestamps(timestamps: str | None, without: Any, batched: bool) -> bool:
-    """Whether timestamp tokens are decoded; a batched window needs to be asked for them."""
+    """Whether timestamp tokens are decoded; by default not where windows are batched."""
     optional(FLAG).check("without_timestamps", without)
     if without is not None:
         return not without
     return timestamps is not None or not batched
 
 
-def _as_tokens(tokenizer: WhisperTokenizer, own: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are lists of tokens, as tuples; text is encoded as the original does."""
+def _token_options(tokenizer: WhisperTokenizer, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are lists of tokens as tuples; text is encoded with a space."""
     found: dict[str, Any] = {}
     for name in ("prefix", "hotwords"):
         value = own.get(name)
@@ -166,9 +166,9 @@ def _check_multilingual(tokenizer: WhisperTokenizer, language: str | None, batch
 
 
 def resolve_language(tokenizer: WhisperTokenizer, language: str | None, task: str) -> str | None:
-    """The code of a language that the model knows; None where it is to be detected.
+    """Return the code of a language of the model; None where it is to be detected.
 
-    An English-only model's is "en".
+    For an English-only model it is "en".
 
     Raises:
         InputError: the model doesn't know the language, or the task.
@@ -180,8 +180,8 @@ def resolve_language(tokenizer: WhisperTokenizer, language: str | None, task: st
     return "en" if language is None else language_code(language)
 
 
-def _several(temperature: float | Iterable[float]) -> tuple[float, ...]:
-    """One temperature or more as a tuple; a text is one, which is refused whole."""
+def _as_tuple(temperature: float | Iterable[float]) -> tuple[float, ...]:
+    """Return one or more temperatures as a tuple; text counts as one, which is refused."""
     if isinstance(temperature, Iterable) and not isinstance(temperature, str):
         return tuple(temperature)
     return (temperature,)  # type: ignore[return-value]

@@ -1,8 +1,8 @@
-"""A recording from beginning to end, each window where the last one stopped to make sense.
+"""Sequential transcription: each window begins at the last timestamp of the one before.
 
-The rules are openai-whisper's (whisper/transcribe.py), and so are the segments. What differs: with
-`skip_silence` a window without any sound is passed over, no segment ends after the recording, and
-a window always takes the transcript on.
+It gives the segments of openai-whisper (whisper/transcribe.py), with three differences: with
+`skip_silence` a window without any sound is skipped, no segment ends after the recording, and
+every window moves on.
 """
 
 from __future__ import annotations
@@ -13,58 +13,58 @@ from typing import Any
 
 from inarch.audio import WINDOW_FRAMES
 from inarch.speech.decoding import decode_with_fallback
-from inarch.speech.hallucination import Span, skip_hallucination
-from inarch.speech.options import Decoded, DecodingOptions, Settings
+from inarch.speech.hallucination import WindowSpan, skip_hallucination
+from inarch.speech.options import DecodingOptions, DecodingResult, Settings
 from inarch.speech.transcript import Segment, last_end
 from inarch.speech.windows import (
     FRAMES_PER_SECOND,
-    Cut,
     Recording,
+    TimestampSplit,
     WindowModel,
-    cut,
     seconds,
+    split_at_timestamps,
 )
 from inarch.speech.words import assign_words
 
 
 class PromptHistory:
-    """The tokens said so far, of which the next window is told some.
+    """Tokens of the text so far, the last of which are the prompt of the next window.
 
     Args:
         initial: tokens of the initial prompt.
-        limit: most tokens that a window is told.
-        carry: whether every window is told the initial prompt.
+        limit: maximal number of tokens of a prompt.
+        carry: whether every prompt begins with the initial prompt.
     """
 
     def __init__(self, initial: Sequence[int], limit: int, carry: bool):
         self._initial = list(initial)[-limit:]
-        self._said: list[int] = []
+        self._tokens: list[int] = []
         self._limit = limit
         self._carry = carry
-        self._told_from = 0
-        self._tell_initial = True
+        self._start = 0
+        self._use_initial = True
 
-    def prompt(self) -> tuple[int, ...]:
-        """The tokens to tell the next window."""
-        said = self._said[self._told_from :]
+    def prompt_tokens(self) -> tuple[int, ...]:
+        """Return the prompt of the next window."""
+        tokens = self._tokens[self._start :]
         if self._carry:
             room = self._limit - len(self._initial)
-            return (*self._initial, *(said[-room:] if room else ()))
-        return tuple((*(self._initial if self._tell_initial else ()), *said)[-self._limit :])
+            return (*self._initial, *(tokens[-room:] if room else ()))
+        return tuple((*(self._initial if self._use_initial else ()), *tokens)[-self._limit :])
 
     def add(self, tokens: Sequence[int], forget: bool) -> None:
-        """Remember tokens; with `forget` the next windows aren't told what was said up to here."""
-        self._said.extend(tokens)
+        """Add tokens; with `forget`, later prompts have only what is added after them."""
+        self._tokens.extend(tokens)
         if forget:
-            self._told_from, self._tell_initial = len(self._said), False
+            self._start, self._use_initial = len(self._tokens), False
 
 
 @dataclass
 class SequentialTranscription:
-    """The segments of a recording, window by window.
+    """Transcription of a recording, window by window.
 
     Attributes:
-        seek: the frame that the next window begins at.
+        seek: first frame of the next window.
     """
 
     model: WindowModel
@@ -80,41 +80,41 @@ class SequentialTranscription:
         prompt = self.settings.initial_prompt
         initial = [] if prompt is None else self.model.tokenizer.encode(" " + prompt.strip()).ids
         carry = self.settings.carry_initial_prompt
-        self.memory = PromptHistory(initial, self.prompt_limit, carry)
+        self.history = PromptHistory(initial, self.prompt_limit, carry)
 
     def windows(self) -> Iterator[list[Segment]]:
-        """The segments of each window in turn; empty where nothing was said."""
+        """Yield the segments of each window, none where there is no speech."""
         for start, end in self.settings.clips:
             self.seek = round(start * FRAMES_PER_SECOND)
             frames = self.recording.frames
             limit = frames if end is None else min(round(end * FRAMES_PER_SECOND), frames)
             while self.seek < limit:
                 seek, size = self.seek, min(WINDOW_FRAMES, limit - self.seek)
-                yield self._hear(seek, size)
+                yield self._transcribe_window(seek, size)
                 if self.seek <= seek:
                     self.seek = seek + size
 
-    def _hear(self, seek: int, size: int) -> list[Segment]:
-        """The segments of one window; moves on to the next."""
+    def _transcribe_window(self, seek: int, size: int) -> list[Segment]:
+        """Return the segments of one window, and advance to the next."""
         self.seek = seek + size
-        if self.settings.skip_silence and self.recording.silent(seek, size):
+        if self.settings.skip_silence and self.recording.is_silent(seek, size):
             return []
         encoded = self.model.encode(self.recording.window(seek, size)[None])
-        options = replace(self.options, prompt=self.memory.prompt())
+        options = replace(self.options, prompt=self.history.prompt_tokens())
         if self.settings.multilingual:
-            options = replace(options, language=next(iter(self.model.languages(encoded)[0])))
+            options = replace(options, language=next(iter(self.model.detect_languages(encoded)[0])))
         (result,) = decode_with_fallback(self.model, encoded, 1, options, self.settings)
-        if self.settings.thresholds.silent(result):
+        if self.settings.thresholds.is_silent(result):
             return []
-        found = cut(result.tokens, self.model.tokenizer.timestamp_begin, size)
-        self.seek = seek + found.heard
+        found = split_at_timestamps(result.tokens, self.model.tokenizer.timestamp_begin, size)
+        self.seek = seek + found.seek_shift
         segments = make_segments(found, result, seek, self.model.tokenizer)
         if self.settings.words:
             add_word_timestamps(
                 self.model, encoded, segments, size, options, self.last_speech, self.settings
             )
-            heard_again = self._settle(segments, found, seek, size)
-            if heard_again:
+            decode_again = self._advance_seek(segments, found, seek, size)
+            if decode_again:
                 return []
         for segment in segments:
             segment.clear_if_empty()
@@ -123,18 +123,20 @@ class SequentialTranscription:
             segment.id = self.count
             self.count += 1
         forget = not self.settings.condition_on_previous_text or result.temperature > 0.5
-        self.memory.add([t for segment in segments for t in segment.tokens], forget)
+        self.history.add([t for segment in segments for t in segment.tokens], forget)
         return segments
 
-    def _settle(self, segments: list[Segment], found: Cut, seek: int, size: int) -> bool:
-        """Go on after the last word, past silence around invented ones; True to hear again."""
+    def _advance_seek(
+        self, segments: list[Segment], found: TimestampSplit, seek: int, size: int
+    ) -> bool:
+        """Advance past the last word and hallucinated ones; return True to decode again."""
         start, threshold = seconds(seek), self.settings.hallucination_silence_threshold
-        span = Span(
+        span = WindowSpan(
             seek, start, seconds(seek + WINDOW_FRAMES), start + seconds(size),
             self.recording.frames, self.recording.seconds, self.last_speech,
         )  # fmt: skip
         end = last_end(segments)
-        if not found.ended and end is not None and end > start:
+        if not found.single_timestamp_ending and end is not None and end > start:
             self.seek = round(end * FRAMES_PER_SECOND)
             if threshold is not None and span.end - end <= threshold:
                 self.seek = seek + size
@@ -150,22 +152,24 @@ class SequentialTranscription:
         return False
 
 
-def make_segments(found: Cut, result: Decoded, seek: int, tokenizer: Any) -> list[Segment]:
-    """The pieces of a window as segments of the recording, numbered later."""
+def make_segments(
+    found: TimestampSplit, result: DecodingResult, seek: int, tokenizer: Any
+) -> list[Segment]:
+    """Return the segments of a window with times in the recording; they are numbered later."""
     offset = seconds(seek)
     return [
         Segment(
-            0, seek, offset + piece.start, offset + piece.end,
-            tokenizer.decode(text_tokens(piece.tokens, tokenizer)), list(piece.tokens),
+            0, seek, offset + part.start, offset + part.end,
+            tokenizer.decode(text_tokens(part.tokens, tokenizer)), list(part.tokens),
             result.temperature, result.avg_logprob, result.compression_ratio,
             result.no_speech_prob,
         )
-        for piece in found.pieces
+        for part in found.finished
     ]  # fmt: skip
 
 
 def text_tokens(tokens: Sequence[int], tokenizer: Any) -> list[int]:
-    """The tokens that are text, neither control tokens nor timestamps."""
+    """Return the tokens of text, without control tokens and timestamps."""
     return [token for token in tokens if token < tokenizer.end_of_text]
 
 
@@ -178,7 +182,7 @@ def add_word_timestamps(
     last_speech: float,
     settings: Settings,
 ) -> None:
-    """Time the words of the segments of one encoded window of `size` frames."""
+    """Add the words with their times to the segments of an encoded window of `size` frames."""
     if not segments:
         return
     texts = [text_tokens(segment.tokens, model.tokenizer) for segment in segments]

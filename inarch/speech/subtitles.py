@@ -1,4 +1,4 @@
-"""Segments as subtitles, broken into lines at words where they are timed (whisper/utils.py)."""
+"""Subtitles of segments, with line breaks between timed words (whisper/utils.py)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LONG_PAUSE = 3.0  # seconds
 
 @dataclass(frozen=True)
 class SubtitleLayout:
-    """How timed words make subtitles. None of it counts where words aren't timed.
+    """Layout of subtitles of timed words; without word timestamps it has no effect.
 
     Attributes:
-        max_line_width: most characters of a line.
-        max_line_count: most lines of a subtitle; with a width, subtitles may span segments.
-        max_words_per_line: most words of a subtitle.
-        highlight_words: whether each word is underlined while it is said.
+        max_line_width: maximal number of characters of a line.
+        max_line_count: maximal number of lines of a subtitle; with a width, they span segments.
+        max_words_per_line: maximal number of words of a subtitle.
+        highlight_words: whether each word is underlined while it is spoken.
     """
 
     max_line_width: int | None = None
@@ -42,7 +42,7 @@ class SubtitleLayout:
 
 @dataclass(frozen=True)
 class Cue:
-    """One subtitle: from when to when, in seconds, and its text."""
+    """Subtitle with its times in seconds."""
 
     start: float
     end: float
@@ -50,7 +50,7 @@ class Cue:
 
 
 def cues(segments: Sequence[Segment], layout: SubtitleLayout) -> Iterator[Cue]:
-    """The subtitles of a transcript in order."""
+    """Yield the subtitles of a transcript in order."""
     if any(segment.words for segment in segments):
         for words in _Lines(layout).broken(segments):
             yield from _highlighted(words) if layout.highlight_words else [_cue(words)]
@@ -61,7 +61,7 @@ def cues(segments: Sequence[Segment], layout: SubtitleLayout) -> Iterator[Cue]:
 
 
 def _safe(text: str) -> str:
-    """An arrow in a text would look like that between two times."""
+    """Replace arrows, which separate the times of a subtitle."""
     return text.replace("-->", "->")
 
 
@@ -70,7 +70,7 @@ def _cue(words: Sequence[Word]) -> Cue:
 
 
 def _highlighted(words: Sequence[Word]) -> Iterator[Cue]:
-    """A subtitle once for each of its words, and once plain for each pause between them."""
+    """Yield a subtitle for each of its words, and without underline for each pause."""
     texts = [_safe(word.word) for word in words]
     last = round(words[0].start, 3)
     for i, word in enumerate(words):
@@ -83,7 +83,7 @@ def _highlighted(words: Sequence[Word]) -> Iterator[Cue]:
 
 @dataclass
 class _Lines:
-    """Words put into lines, and lines into subtitles."""
+    """Words collected into lines, and lines into subtitles."""
 
     layout: SubtitleLayout
     words: list[Word] = field(default_factory=list)
@@ -91,7 +91,7 @@ class _Lines:
     lines: int = 1
 
     def broken(self, segments: Sequence[Segment]) -> Iterator[list[Word]]:
-        """The words of each subtitle, with the line breaks before them."""
+        """Yield the words of each subtitle, with line breaks before words."""
         size = self.layout.max_words_per_line or UNBOUNDED
         last = next((w.start for s in segments for w in s.words or ()), 0.0)
         for segment in segments:
@@ -103,7 +103,7 @@ class _Lines:
             yield self.words
 
     def _add(self, word: Word, first: bool, pause: bool) -> Iterator[list[Word]]:
-        """Add a word; gives the subtitle that it ends by not being part of it."""
+        """Add a word; yield the subtitle before it, if the word begins another."""
         layout = self.layout
         ends = first and bool(self.words) and layout.keeps_segments
         fits = self.width + len(word.word) <= (layout.max_line_width or UNBOUNDED)

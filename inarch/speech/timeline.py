@@ -1,4 +1,4 @@
-"""A recording with only its speech, and times of its segments in the whole recording."""
+"""Recordings cut to their speech, and the original times of its segments."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from inarch.speech.transcript import Segment
 
 @dataclass(frozen=True)
 class Timeline:
-    """Spans of a recording that are heard one after another, as if nothing lay between them.
+    """Spans of speech of a recording that are transcribed without what is between them.
 
-    Times are put back as faster-whisper does it (faster_whisper/transcribe.py).
+    Original times are restored as in faster-whisper (faster_whisper/transcribe.py).
 
     Attributes:
         spans: `(start, end)` in samples, in order.
@@ -29,34 +29,34 @@ class Timeline:
 
     @classmethod
     def of_speech(cls, audio: np.ndarray, settings: Settings) -> Timeline:
-        """The spans of samples at 16 kHz in which someone speaks, within the clips."""
+        """Return the spans of speech of samples at 16 kHz within the clips."""
         return cls(speech_in_clips(voice_spans(audio, settings.vad_filter), settings))
 
-    def joined(self, audio: np.ndarray) -> np.ndarray:
-        """The samples of the spans, one after another."""
+    def concatenate(self, audio: np.ndarray) -> np.ndarray:
+        """Return the samples of the spans, concatenated."""
         return np.concatenate([audio[:0], *(audio[start:end] for start, end in self.spans)])
 
-    def put_back(self, segment: Segment) -> Segment:
-        """The segment, its times changed to those of the whole recording."""
+    def restore_times(self, segment: Segment) -> Segment:
+        """Return the segment with its times in the whole recording."""
         if not self.spans:
             return segment
         for word in segment.words or ():
-            place = self._place((word.start + word.end) / 2)
+            place = self._span_index((word.start + word.end) / 2)
             word.start, word.end = (self._time(t, place) for t in (word.start, word.end))
         if segment.words:
             segment.start, segment.end = segment.words[0].start, segment.words[-1].end
         else:
             start, end = segment.start, segment.end
-            segment.start = self._time(start, self._place(start))
-            segment.end = self._time(end, self._place(end, is_end=True))
+            segment.start = self._time(start, self._span_index(start))
+            segment.end = self._time(end, self._span_index(end, is_end=True))
         return segment
 
     @property
     def _ends(self) -> list[int]:
         return list(accumulate(end - start for start, end in self.spans))
 
-    def _place(self, seconds: float, is_end: bool = False) -> int:
-        """The span that a time of the joined samples lies in."""
+    def _span_index(self, seconds: float, is_end: bool = False) -> int:
+        """Return the index of the span that holds a time of the concatenated samples."""
         search = bisect_left if is_end else bisect_right
         return min(search(self._ends, int(seconds * SAMPLE_RATE)), len(self.spans) - 1)
 
@@ -66,7 +66,7 @@ class Timeline:
 
 
 def speech_in_clips(spans: Sequence[Span], settings: Settings) -> list[Span]:
-    """The parts of spans that lie within clips, in the order of the clips."""
+    """Return the parts of spans within clips, in the order of the clips."""
     found = []
     for first, last in settings.clips:
         low = round(first * SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""What was said and when: words, segments, and the transcript of one recording."""
+"""Transcripts: words, segments, and the transcript of one recording."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass
 class Word:
-    """One spoken word with the space before it and the punctuation around it.
+    """Word with the space before it and the punctuation around it.
 
     Attributes:
         word: its text.
-        start: when it begins, in seconds from the start of the recording.
-        end: when it ends.
+        start: start in seconds from the start of the recording.
+        end: end in seconds.
         probability: mean probability of its tokens.
     """
 
@@ -28,21 +28,21 @@ class Word:
 
 @dataclass
 class Segment:
-    """Speech between two timestamps; the fields are openai-whisper's.
+    """Speech between two timestamps, with the fields of openai-whisper.
 
     Attributes:
-        id: its place in the transcript.
-        seek: frame (of 10 ms) at which the window begins that it was heard in.
-        start: when it begins, in seconds from the start of the recording.
-        end: when it ends.
-        text: what was said, with the space before it.
+        id: its index in the transcript.
+        seek: first frame (of 10 ms) of its window.
+        start: start in seconds from the start of the recording.
+        end: end in seconds.
+        text: its text, with the space before it.
         tokens: token ids, timestamps included.
-        temperature: the one that its window was decoded at.
+        temperature: of the decoding of its window.
         avg_logprob: mean log-probability of its window's tokens.
-        compression_ratio: how well the text of its window compresses; repetition does very well.
-        no_speech_prob: probability that nothing is said in its window.
-        words: its words, where they were asked for.
-        language: code of the language that it was decoded as.
+        compression_ratio: of the text of its window; high for repetitive text.
+        no_speech_prob: probability of no speech in its window.
+        words: its words; None without word timestamps.
+        language: code of the language of its decoding.
     """
 
     id: int
@@ -59,18 +59,18 @@ class Segment:
     language: str | None = None
 
     def clip_to(self, seconds: float) -> None:
-        """Let nothing begin or end after the recording of so many seconds."""
+        """Limit all times to the length of the recording in seconds."""
         for part in (self, *(self.words or ())):
             part.start, part.end = min(part.start, seconds), min(part.end, seconds)
 
     def clear_if_empty(self) -> None:
-        """A segment without text or without duration holds nothing."""
+        """Clear a segment without text or without duration."""
         if self.start == self.end or not self.text.strip():
             self.text, self.tokens = "", []
             self.words = None if self.words is None else []
 
     def to_json(self, language: bool = False) -> dict[str, Any]:
-        """The fields in openai-whisper's layout, with `language` also that of the segment."""
+        """Return the fields in openai-whisper's layout, with the language if `language`."""
         found = dict(vars(self))
         words = found.pop("words")
         if not language:
@@ -80,10 +80,10 @@ class Segment:
 
 @dataclass
 class Transcript:
-    """All that was said in one recording. As a string it is the text.
+    """Transcript of one recording; as a string it is the text.
 
     Attributes:
-        text: the whole text.
+        text: all text.
         language: code of the spoken language, such as "en".
         segments: the segments in order.
         duration: length of the recording in seconds.
@@ -98,9 +98,9 @@ class Transcript:
         return self.text.strip()
 
     def to_json(self) -> dict[str, Any]:
-        """Text, segments and language, in openai-whisper's layout.
+        """Return text, segments and language in openai-whisper's layout.
 
-        Where segments differ in language, each has its own.
+        Segments have their language where they differ in it.
         """
         several = any(s.language not in (None, self.language) for s in self.segments)
         segments = [segment.to_json(several) for segment in self.segments]
@@ -108,7 +108,7 @@ class Transcript:
 
 
 def last_end(segments: list[Segment]) -> float | None:
-    """When the last word of `segments` ends, or the last segment where there are no words."""
+    """Return the end of the last word, or of the last segment without words."""
     for segment in reversed(segments):
         if segment.words:
             return segment.words[-1].end

@@ -1,4 +1,4 @@
-"""A Whisper model as transcription asks it: batches of windows, whatever the backend."""
+"""Whisper model that encodes, decodes and aligns batches of windows."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from inarch.runtime.memory import release_memory
 from inarch.speech.alignment import alignment_matrix, word_timings
 from inarch.speech.configs import GENERATION, declared_value
 from inarch.speech.logits_processors import build_logits_processors
-from inarch.speech.options import Decoded, DecodingOptions
+from inarch.speech.options import DecodingOptions, DecodingResult
 from inarch.speech.windows import FRAMES_PER_TIMESTAMP
 from inarch.speech.words import WordTiming
 
-# Lengths of aligned sequences are rounded up to a multiple, so that few programs are compiled.
+# Lengths of aligned sequences are rounded up to a multiple, to compile few programs.
 ALIGNED_STEP = 32
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch of encoded windows.
+    """Batch of encoded windows.
 
     Attributes:
         rows: number of windows.
@@ -49,16 +49,16 @@ class Encoded:
 
 
 class WhisperRunner:
-    """What a Whisper model hears in windows of 30 s (see `WindowModel`).
+    """Whisper model on windows of 30 s (see `WindowModel`).
 
     Args:
         backbone: a `WhisperBackbone`.
         tokenizer: its `WhisperTokenizer`.
-        generation: the content of generation_config.json; the original's rules where it is silent.
-        head: the layer of the logits, where these aren't tied to the embeddings.
+        generation: the content of generation_config.json; openai-whisper's values by default.
+        head: layer of the logits, where they aren't tied to the embeddings.
 
     Raises:
-        InputError: the model doesn't hear windows of 30 s.
+        InputError: the model isn't one of windows of 30 s.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class WhisperRunner:
         positions = sizes["max_encoder_sequence_length"]
         if positions * FRAMES_PER_TIMESTAMP != WINDOW_FRAMES:
             raise InputError(
-                f"the encoder has {positions} positions; transcription needs the "
-                f"{WINDOW_FRAMES // FRAMES_PER_TIMESTAMP} of a window of 30 s"
+                f"max_encoder_sequence_length is {positions}; transcription needs a model with "
+                f"the {WINDOW_FRAMES // FRAMES_PER_TIMESTAMP} positions of a window of 30 s"
             )
         self.tokenizer = tokenizer
         self.generation = generation
@@ -93,30 +93,30 @@ class WhisperRunner:
     def encode(self, features: np.ndarray) -> Encoded:
         rows = len(features)
         if runs_on_cpu():
-            # Windows take as long together as one by one, and more memory.
+            # A batch takes as long as its windows one by one, and more memory.
             parts = [block_until_ready(self._encode(features[i : i + 1])) for i in range(rows)]
-            parts += parts[-1:] * (_filled(rows) - rows)
-            return Encoded(rows, _joined(parts) if len(parts) > 1 else parts[0])
-        filling = features[-1:].repeat(_filled(rows) - rows, axis=0)
+            parts += parts[-1:] * (padded_batch_size(rows) - rows)
+            return Encoded(rows, _concatenate(parts) if len(parts) > 1 else parts[0])
+        filling = features[-1:].repeat(padded_batch_size(rows) - rows, axis=0)
         return Encoded(rows, self._encode(np.concatenate([features, filling])))
 
     def _encode(self, features: np.ndarray) -> Any:
         features = np.ascontiguousarray(features.swapaxes(1, 2))
         return self._make_cache(self._encoder({"encoder_features": features}))
 
-    def take(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
-        filled = [*rows, *[rows[-1]] * (_filled(len(rows)) - len(rows))]
+    def select(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
+        filled = [*rows, *[rows[-1]] * (padded_batch_size(len(rows)) - len(rows))]
         indices = np.asarray(filled, np.int32)
         reorder = self._decoder.reorder_cache
-        cache = reorder(encoded.cross_attention_cache, _filled(encoded.rows), indices)
+        cache = reorder(encoded.cross_attention_cache, padded_batch_size(encoded.rows), indices)
         return Encoded(len(rows), cache)
 
-    def decode(self, encoded: Encoded, options: DecodingOptions) -> list[Decoded]:
+    def decode(self, encoded: Encoded, options: DecodingOptions) -> list[DecodingResult]:
         start, rows = self._start(options), encoded.rows
         prefix = self._prefix(options, len(start))
-        prompt = [*self._prompt_tokens(options), *start, *prefix]
+        prompt = [*self.prompt_tokens(options), *start, *prefix]
         generated = self._generator.generate(
-            [prompt] * _filled(rows),
+            [prompt] * padded_batch_size(rows),
             cross_attention_cache=encoded.cross_attention_cache,
             strategy=self._strategy(options),
             logits_processors=build_logits_processors(
@@ -128,26 +128,26 @@ class WhisperRunner:
         )
         release_memory()
         assert generated.prompt_logits is not None
-        silence = softmax(generated.prompt_logits)[:, self.tokenizer.no_speech]
+        no_speech = softmax(generated.prompt_logits)[:, self.tokenizer.no_speech]
         return [
-            self._decoded(tokens, float(total), float(silent), options)
+            self._make_result(tokens, float(total), float(silent), options)
             for tokens, total, silent in zip(
-                generated.rows()[:rows], generated.log_probs, silence, strict=False
+                generated.rows()[:rows], generated.log_probs, no_speech, strict=False
             )
         ]
 
-    def languages(self, encoded: Encoded) -> list[dict[str, float]]:
-        """Probabilities of the languages, likeliest first, for each window."""
+    def detect_languages(self, encoded: Encoded) -> list[dict[str, float]]:
+        """Return the probabilities of languages for each window, likeliest first."""
         rows = encoded.rows
         codes = self.tokenizer.languages
         logits = self._generator.logits(
-            [[self.tokenizer.start_of_transcript]] * _filled(rows),
+            [[self.tokenizer.start_of_transcript]] * padded_batch_size(rows),
             cross_attention_cache=encoded.cross_attention_cache,
         )
-        chances = softmax(logits[:rows, list(codes.values())])
+        probabilities = softmax(logits[:rows, list(codes.values())])
         return [
             dict(sorted(zip(codes, map(float, row), strict=True), key=lambda x: x[1], reverse=True))
-            for row in chances
+            for row in probabilities
         ]
 
     def align(
@@ -161,30 +161,32 @@ class WhisperRunner:
         filled[0, : len(whole)] = whole
         logits, scores = self._scores(filled, encoded.cross_attention_cache)
         first, last = len(start), len(whole)
-        # The token after each position is the one that its logits are about.
-        chances = softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
+        # The logits of a position are those of the token after it.
+        probabilities = softmax(np.asarray(_numpy(logits)[0, first : last - 2, :end]))
         matrix = alignment_matrix(_numpy(scores)[0, :, :last], frames)[first:-1]
         words, parts = self.tokenizer.split_to_words([*tokens, end], options.language)
-        return word_timings(matrix, words, parts, chances[np.arange(len(tokens)), tokens].tolist())
+        return word_timings(
+            matrix, words, parts, probabilities[np.arange(len(tokens)), tokens].tolist()
+        )
 
-    # --- what is asked of the generator --------------------------------------------------------
+    # --- options of the generator --------------------------------------------------------------
 
     def _start(self, options: DecodingOptions) -> tuple[int, ...]:
         return self.tokenizer.start_sequence(options.language, options.task, options.timestamps)
 
-    def _prompt_tokens(self, options: DecodingOptions) -> list[int]:
-        """Tokens before the start: hotwords and the text of windows before; as many as fit."""
+    def prompt_tokens(self, options: DecodingOptions) -> list[int]:
+        """Return the tokens before the start tokens: hotwords, and as much text as fits."""
         hotwords, limit = options.hotwords[: self.prompt_limit], self.prompt_limit
         if not hotwords and not options.prompt:
             return []
-        # Beside hotwords a quarter of the positions is kept for the window's own text.
+        # With hotwords, a quarter of the positions is reserved for the window's own text.
         room = 3 * self._decoder.max_length // 4 - len(hotwords) - len(self._start(options)) - 1
         limit = min(limit, max(room, 0)) if hotwords else limit
         before = options.prompt[-limit:] if limit else ()
         return [self.tokenizer.start_of_prev, *hotwords, *before]
 
     def _prefix(self, options: DecodingOptions, start: int) -> tuple[int, ...]:
-        """Tokens after the `start` tokens of the start; with `max_tokens`, the last that fit."""
+        """Return the prefix after `start` start tokens; with `max_tokens`, its last that fit."""
         half = self._decoder.max_length // 2
         room = half - options.max_tokens if options.max_tokens is not None else 0
         prefix = options.prefix[-room:] if room > 0 else options.prefix
@@ -196,7 +198,7 @@ class WhisperRunner:
 
     @property
     def prompt_limit(self) -> int:
-        """The most tokens that a window is told of what was said before."""
+        """The maximal number of prompt tokens of a window."""
         return self._decoder.max_length // 2 - 1
 
     def _strategy(self, options: DecodingOptions) -> Strategy:
@@ -211,7 +213,7 @@ class WhisperRunner:
         return Greedy()
 
     def _alignment_heads(self) -> Sequence[Sequence[int]]:
-        """The heads that follow the audio; by default those of the last half of the layers."""
+        """Return [layer, head] of the alignment heads; by default of the last half of layers."""
         layers, heads = self._sizes["num_decoder_layers"], self._sizes["num_decoder_heads"]
         declared = declared_value(self.generation, "alignment_heads")
         for layer, head in declared or ():
@@ -224,11 +226,11 @@ class WhisperRunner:
 
     # --- results -------------------------------------------------------------------------------
 
-    def _decoded(
+    def _make_result(
         self, tokens: Sequence[int], total: float, silent: float, options: DecodingOptions
-    ) -> Decoded:
+    ) -> DecodingResult:
         text = self.tokenizer.decode(tokens).strip()
-        return Decoded(tokens, text, total / (len(tokens) + 1), silent, options.temperature)
+        return DecodingResult(tokens, text, total / (len(tokens) + 1), silent, options.temperature)
 
 
 def alignment_scores(
@@ -244,8 +246,8 @@ def alignment_scores(
     return keras.ops.cast(decoder.logits(hidden), "float32"), keras.ops.cast(chosen, "float32")
 
 
-def _joined(parts: list[Any]) -> Any:
-    """Concatenate contexts by rows. Each is freed on the way, so that little is held twice."""
+def _concatenate(parts: list[Any]) -> Any:
+    """Concatenate caches by rows; frees each on the way, so that little is held twice."""
     nest = keras.tree.map_structure(lambda tensor: 0, parts[0])
     flat = [keras.tree.flatten(part) for part in parts]
     parts.clear()
@@ -258,8 +260,8 @@ def _joined(parts: list[Any]) -> Any:
     return keras.tree.pack_sequence_as(nest, joined)
 
 
-def _filled(rows: int) -> int:
-    """How many rows are computed for so many."""
+def padded_batch_size(rows: int) -> int:
+    """Return the batch size, rounded up to a power of two where shapes are compiled."""
     return 1 << (rows - 1).bit_length() if compiles_per_shape() else rows
 
 

@@ -1,4 +1,4 @@
-"""Timed words brought into segments, with what is implausible mended (whisper/timing.py)."""
+"""Word timestamps assigned to segments, with implausible ones corrected (whisper/timing.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENTENCE_ENDS = ".。!！?？"
 
 @dataclass
 class WordTiming:
-    """A word as it was aligned, in seconds from the start of its window."""
+    """Aligned word, with times in seconds from the start of its window."""
 
     word: str
     tokens: list[int]
@@ -30,7 +30,7 @@ class WordTiming:
 
 
 def merge_punctuations(words: Sequence[WordTiming], prepended: str, appended: str) -> None:
-    """Give punctuation to the word after or before it; what was given away stays, empty."""
+    """Move punctuation to the word after or before it; emptied words stay."""
     following = len(words) - 1
     for i in range(len(words) - 2, -1, -1):
         mark, word = words[i], words[following]
@@ -57,14 +57,14 @@ def assign_words(
     last_speech: float,
     settings: Settings,
 ) -> None:
-    """Put the timed words of a window into its segments, whose times follow them.
+    """Assign the timed words of a window to its segments, and adjust their times.
 
     Args:
         segments: the segments of one window.
         texts: the text tokens of each.
         timings: the words of all of them in order; changed in place.
-        offset: when the window begins, in seconds.
-        last_speech: when speech ended before the window.
+        offset: start of the window in seconds.
+        last_speech: end of the last speech before the window, in seconds.
     """
     durations = np.array([t.duration for t in timings])
     durations = durations[durations.nonzero()]
@@ -91,7 +91,7 @@ def assign_words(
 
 
 def _shorten_at_sentence_ends(timings: Sequence[WordTiming], longest: float) -> None:
-    """A word takes in the pause beside it: a mark after it, the word after a mark before it."""
+    """Shorten long words at the end of sentences, which include a pause."""
     for previous, timing in itertools.pairwise(timings):
         if timing.duration > longest:
             if timing.word in SENTENCE_ENDS:
@@ -101,7 +101,7 @@ def _shorten_at_sentence_ends(timings: Sequence[WordTiming], longest: float) -> 
 
 
 def _shorten_after_pause(words: list[Word], last_speech: float, median: float) -> None:
-    """The first two words after a pause take at most twice the median each."""
+    """Shorten the first two words after a pause to twice the median each."""
     longest = 2 * median
     first, second = words[0], words[1] if len(words) > 1 else None
     paused = first.end - last_speech > median * 4
@@ -114,7 +114,7 @@ def _shorten_after_pause(words: list[Word], last_speech: float, median: float) -
 
 
 def _agree_on_start(segment: Segment, first: Word, median: float) -> None:
-    """The segment begins with its first word, unless that begins far too early."""
+    """Start the segment with its first word, unless that starts far too early."""
     if segment.start < first.end and segment.start - 0.5 > first.start:
         first.start = max(0, min(first.end - median, segment.start))
     else:
@@ -122,7 +122,7 @@ def _agree_on_start(segment: Segment, first: Word, median: float) -> None:
 
 
 def _agree_on_end(segment: Segment, last: Word, median: float) -> None:
-    """The segment ends with its last word, unless that ends far too late."""
+    """End the segment with its last word, unless that ends far too late."""
     if segment.end > last.start and segment.end + 0.5 < last.end:
         last.end = max(last.start + median, segment.end)
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from inarch.data import bucket
 from inarch.errors import InputError
 from inarch.tasks.datasets import Batch
-from inarch.tasks.speech_preprocessor import SpeechPreprocessor, heard
+from inarch.tasks.speech_preprocessor import SpeechPreprocessor, load_audio_input
 
 
 def sound_text_pairs(x: Sequence[Any], y: Any) -> list[tuple[Any, str]]:
@@ -51,7 +51,7 @@ def batch_maker(
         features = []
         for i in indices:
             with _named(i):
-                features.append(preprocessor.features(heard(pairs[i][0], i)))
+                features.append(preprocessor.features(load_audio_input(pairs[i][0], i)))
         chosen = [labels[i] for i in indices]
         longest = max(len(ids) - 1 for ids in chosen)
         return preprocessor.batch(features, chosen, bucket(longest, preprocessor.sequence_length))

@@ -65,7 +65,7 @@ class SpeechPreprocessor(ReadOnlyArguments):
         else:
             frames = (len(audio) + SILENCE) // HOP
             mel = np.full((self.num_mels, frames), ALL_SILENT, np.float32)
-        return Recording.of(audio, mel)
+        return Recording.from_audio(audio, mel)
 
     def features(self, audio: np.ndarray) -> np.ndarray:
         """float32 `[frames, mels]` of one window, as training feeds it: silence fills it up.
@@ -150,7 +150,7 @@ def as_sound_list(x: Any) -> list[Any]:
     raise InputTypeError(f"got one {type(x).__name__}; give a list of files or arrays: [file]")
 
 
-def heard(source: Any, place: int, sample_rate: int | None = None) -> np.ndarray:
+def load_audio_input(source: Any, place: int, sample_rate: int | None = None) -> np.ndarray:
     """The samples of one of several sounds, which messages call by its place where it has no name.
 
     Raises:

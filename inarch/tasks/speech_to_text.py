@@ -28,7 +28,7 @@ from inarch.tasks.progress import progress_bar
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.speech_arguments import checked_generation, checked_language, checked_task
 from inarch.tasks.speech_examples import batch_maker, sound_text_pairs
-from inarch.tasks.speech_preprocessor import SpeechPreprocessor, as_sound_list, heard
+from inarch.tasks.speech_preprocessor import SpeechPreprocessor, as_sound_list, load_audio_input
 from inarch.tasks.text_source import TextSource
 from inarch.tasks.token_logits import TokenLogitsTask
 from inarch.text import WhisperTokenizer
@@ -186,13 +186,13 @@ class SpeechToText(TokenLogitsTask):
             return keras.Model.predict(self, x, batch_size, verbose, steps, callbacks)
         FLAG.check("batched", batched)
         asked = (language, task, timestamps, temperature, options, batched)
-        decoding, settings = self._asked(*asked)
+        decoding, settings = self._resolve_options(*asked)
         tell = on_segment or (lambda segment: None)
         BATCH_SIZE.check("batch_size", batch_size)
         sources = as_sound_list(x)
         bar = progress_bar(verbose, len(sources))
         if batched:
-            sounds = [heard(source, i, sample_rate) for i, source in enumerate(sources)]
+            sounds = [load_audio_input(source, i, sample_rate) for i, source in enumerate(sources)]
             many = self._transcriber.transcribe_many
             transcripts = many(sounds, decoding, settings, batch_size or 8, bar)
             for transcript in transcripts:
@@ -201,7 +201,7 @@ class SpeechToText(TokenLogitsTask):
             return transcripts
         found = []
         for place, source in enumerate(sources):
-            audio, progress = heard(source, place, sample_rate), partial(bar, place)
+            audio, progress = load_audio_input(source, place, sample_rate), partial(bar, place)
             found.append(self._transcriber.transcribe(audio, decoding, settings, progress, tell))
         return found
 
@@ -217,8 +217,10 @@ class SpeechToText(TokenLogitsTask):
         **options: Any,
     ) -> Iterator[Segment]:
         """The segments of one sound, each as soon as its window was heard; see `predict`."""
-        decoding, settings = self._asked(language, task, timestamps, temperature, options)
-        return self._transcriber.stream(heard(source, 0, sample_rate), decoding, settings)
+        decoding, settings = self._resolve_options(language, task, timestamps, temperature, options)
+        return self._transcriber.stream(
+            load_audio_input(source, 0, sample_rate), decoding, settings
+        )
 
     def detect_language(self, x: Any, sample_rate: int | None = None) -> list[dict[str, float]]:
         """Probabilities of the languages, likeliest first, for each sound.
@@ -230,8 +232,10 @@ class SpeechToText(TokenLogitsTask):
         """
         if not self._preprocessor().tokenizer.is_multilingual:
             raise InputError("this is an English-only model, which can't tell languages")
-        sounds = [heard(source, i, sample_rate) for i, source in enumerate(as_sound_list(x))]
-        return [self._transcriber.languages(audio) for audio in sounds]
+        sounds = [
+            load_audio_input(source, i, sample_rate) for i, source in enumerate(as_sound_list(x))
+        ]
+        return [self._transcriber.detect_languages(audio) for audio in sounds]
 
     def _preprocessor(self) -> SpeechPreprocessor:
         if self.preprocessor is None:
@@ -261,7 +265,7 @@ class SpeechToText(TokenLogitsTask):
         assert self._engine is not None
         return self._engine[0]
 
-    def _asked(self, *asked: Any) -> tuple[DecodingOptions, Settings]:
+    def _resolve_options(self, *asked: Any) -> tuple[DecodingOptions, Settings]:
         return resolve_options(self._preprocessor().tokenizer, self.generation, *asked)
 
     # --- training ------------------------------------------------------------------------------

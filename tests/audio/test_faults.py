@@ -49,7 +49,7 @@ def spectrogram(golden, num_mels):
 
 def window(golden, num_mels, start=3, size=5):
     """Of a window of a recording, by the frames that it should hold."""
-    recording = Recording.of(
+    recording = Recording.from_audio(
         golden["audio"], log_mel_spectrogram(golden["audio"], num_mels, padding=PADDING)
     )
     wanted = np.zeros((num_mels, 3000))

@@ -11,7 +11,7 @@ import inarch.audio
 import inarch.generation
 import inarch.layers
 from inarch.speech.options import DecodingOptions, Settings
-from inarch.speech.resolve_options import FURTHER
+from inarch.speech.resolve_options import OTHER
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
 CODE = re.compile(r"`([^`]+)`")
@@ -41,7 +41,7 @@ def names(code):
 def known_names():
     """Methods and arguments of everything public, and the ports of models."""
     found = {field.name for cls in (DecodingOptions, Settings) for field in dataclasses.fields(cls)}
-    found |= PORTS | FURTHER
+    found |= PORTS | OTHER
     for home in (inarch, inarch.layers):
         for cls in (getattr(home, name) for name in dir(home) if name[0].isupper()):
             found |= set(dir(cls))

@@ -17,7 +17,7 @@ from inarch.speech.alignment import (  # noqa: E402
     word_timings,
 )
 from inarch.speech.formats import render  # noqa: E402
-from inarch.speech.options import Decoded, DecodingOptions, Settings  # noqa: E402
+from inarch.speech.options import DecodingOptions, DecodingResult, Settings  # noqa: E402
 from inarch.speech.sequential import SequentialTranscription  # noqa: E402
 from inarch.speech.subtitles import SubtitleLayout  # noqa: E402
 from inarch.speech.transcript import Segment, Transcript, Word  # noqa: E402
@@ -151,12 +151,12 @@ class Ours:
         assert features.shape == (1, 80, 3000)
         return features
 
-    def take(self, encoded, rows):
+    def select(self, encoded, rows):
         return encoded[list(rows)]
 
     def decode(self, encoded, options):
         found = self.script.answer(options.temperature, options.prompt, options.beam_size)
-        return [Decoded(*found, options.temperature)]
+        return [DecodingResult(*found, options.temperature)]
 
     def align(self, encoded, tokens, frames, options):
         return [WordTiming(*word) for word in self.script.words(tokens)]

@@ -13,7 +13,12 @@ from inarch.audio import log_mel_spectrogram, voice
 from inarch.errors import ConfigError, InarchError, InputError, InputTypeError
 from inarch.generation import SuppressTokens, SuppressTokensAtBegin
 from inarch.speech import Segment, Word
-from inarch.speech.configs import KINDS, declared_generation, declared_prompt, declared_value
+from inarch.speech.configs import (
+    GENERATION_FIELDS,
+    declared_generation,
+    declared_prompt,
+    declared_value,
+)
 from inarch.speech.logits_processors import build_logits_processors
 from inarch.speech.options import Settings
 from inarch.speech.resolve_options import resolve_options
@@ -112,11 +117,11 @@ def test_hotwords_come_before_what_was_said(task):
     names = task.preprocessor.tokenizer
     decoding, _ = asked(task, language="en", hotwords="Elinor")
     hot = names.encode(" Elinor").ids
-    assert listener._prompt_tokens(decoding) == [names.start_of_prev, *hot]
-    told = listener._prompt_tokens(replace(decoding, prompt=tuple(range(19))))
+    assert listener.prompt_tokens(decoding) == [names.start_of_prev, *hot]
+    told = listener.prompt_tokens(replace(decoding, prompt=tuple(range(19))))
     assert told == [names.start_of_prev, *hot, *range(19)]
     long = replace(decoding, hotwords=tuple(range(60)), prompt=tuple(range(19)))
-    assert len(listener._prompt_tokens(long)) <= 30
+    assert len(listener.prompt_tokens(long)) <= 30
 
 
 def test_text_without_times_is_one_segment(task):
@@ -215,10 +220,10 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
-@given(st.sampled_from(sorted(KINDS)), HOSTILE)
+@given(st.sampled_from(sorted(GENERATION_FIELDS)), HOSTILE)
 def test_a_declared_value_is_of_its_kind_or_refused_with_file_field_and_value(name, value):
     generation = {name: value}
-    if KINDS[name].fits(value):
+    if GENERATION_FIELDS[name].fits(value):
         assert declared_value(generation, name) is value
     else:
         with pytest.raises(ConfigError, match=f"^generation_config.json: '{name}' is .*must be"):
@@ -330,7 +335,7 @@ def test_the_language_is_detected_for_each_window(task):
     recording = task.preprocessor.recording(sound)
     for segment in found.segments:
         window = recording.window(segment.seek, min(3000, recording.frames - segment.seek))
-        (chances,) = listener.languages(listener.encode(window[None]))
+        (chances,) = listener.detect_languages(listener.encode(window[None]))
         assert segment.language == next(iter(chances))
 
 
@@ -390,17 +395,17 @@ def test_speech_alone_is_heard_and_put_back_in_time(task, monkeypatch):
 def test_times_of_joined_spans_are_put_back():
     line = Timeline([(16000, 32000), (64000, 96000)])  # 1 to 2 s and 4 to 6 s
     audio = np.arange(100_000, dtype=np.float32)
-    assert line.joined(audio).tolist() == [*range(16000, 32000), *range(64000, 96000)]
+    assert line.concatenate(audio).tolist() == [*range(16000, 32000), *range(64000, 96000)]
 
-    def put_back(start, end, words=None):
+    def restore_times(start, end, words=None):
         segment = Segment(0, 0, start, end, " a", [1], 0.0, 0.0, 1.0, 0.0, words)
-        return line.put_back(segment)
+        return line.restore_times(segment)
 
-    found = put_back(0.0, 1.0)
+    found = restore_times(0.0, 1.0)
     assert (found.start, found.end) == (1.0, 2.0)  # an end belongs to what ends there
-    found = put_back(1.0, 3.0)
+    found = restore_times(1.0, 3.0)
     assert (found.start, found.end) == (4.0, 6.0)
-    found = put_back(0.5, 2.5, [Word(" a", 0.5, 0.9, 1.0), Word(" b", 0.9, 1.3, 1.0)])
+    found = restore_times(0.5, 2.5, [Word(" a", 0.5, 0.9, 1.0), Word(" b", 0.9, 1.3, 1.0)])
     # A word over a seam lies where its middle does.
     assert [(w.start, w.end) for w in found.words] == [(1.5, 1.9), (3.9, 4.3)]
     assert (found.start, found.end) == (1.5, 4.3)

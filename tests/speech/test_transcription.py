@@ -13,9 +13,9 @@ from inarch.errors import InputError
 from inarch.speech import FORMATS, Segment, SubtitleLayout, Transcript, Word, render
 from inarch.speech.alignment import dynamic_time_warping, median_filter
 from inarch.speech.batched import Chunk, split_into_chunks, transcribe_batch
-from inarch.speech.options import Decoded, DecodingOptions, Settings, Thresholds
+from inarch.speech.options import DecodingOptions, DecodingResult, Settings, Thresholds
 from inarch.speech.sequential import SequentialTranscription
-from inarch.speech.windows import Recording, cut
+from inarch.speech.windows import Recording, split_at_timestamps
 from inarch.speech.words import WordTiming, merge_punctuations
 
 TIME = 1000
@@ -50,7 +50,7 @@ class Scripted:
         self.windows.append(features)
         return features
 
-    def take(self, encoded, rows):
+    def select(self, encoded, rows):
         return encoded[list(rows)]
 
     def decode(self, encoded, options):
@@ -63,7 +63,7 @@ class Scripted:
             stamp = part.startswith("|") and len(part) > 1
             tokens += [TIME + round(float(part[1:-1]) * 50)] if stamp else [ord(c) for c in part]
         text = self.tokenizer.decode(tokens).strip()
-        return Decoded(tokens, text, self.logprob, self.no_speech, temperature)
+        return DecodingResult(tokens, text, self.logprob, self.no_speech, temperature)
 
     def align(self, encoded, tokens, frames, options):
         words = re.findall(r" ?[^ ]+", self.tokenizer.decode(tokens))
@@ -108,10 +108,10 @@ def test_without_times_a_window_is_one_segment():
 
 
 @given(st.lists(st.integers(0, 1500).map(lambda i: TIME + i) | st.integers(65, 90), max_size=30))
-def test_pieces_and_rest_are_all_tokens_in_order(tokens):
-    found = cut(tokens, TIME, WINDOW_FRAMES)
-    assert [t for piece in found.pieces for t in piece.tokens] + found.rest == tokens
-    assert 0 <= found.heard <= WINDOW_FRAMES
+def test_finished_and_unfinished_parts_are_all_tokens_in_order(tokens):
+    found = split_at_timestamps(tokens, TIME, WINDOW_FRAMES)
+    assert [t for part in found.finished for t in part.tokens] + found.unfinished == tokens
+    assert 0 <= found.seek_shift <= WINDOW_FRAMES
 
 
 @given(st.lists(st.sampled_from(["|0.0||0.0|", "", "|3.0| a|2.0||2.0|", " b"]), min_size=1))
@@ -211,8 +211,8 @@ def test_batches_move_times_to_where_the_stretch_is_and_leave_nothing_out():
         (round(at, 2), round(at + 4, 2), " one"), (round(at + 4, 2), round(at + 9, 2), " two")
     ]  # fmt: skip
     # What is said after the last pair is decoded anew, from there.
-    assert found.rest == chunk.after(900)
-    assert found.rest.start + found.rest.size == chunk.start + chunk.size
+    assert found.remainder == chunk.without_first(900)
+    assert found.remainder.start + found.remainder.size == chunk.start + chunk.size
 
 
 def test_rows_that_fail_are_decoded_again_by_themselves():
@@ -223,7 +223,7 @@ def test_rows_that_fail_are_decoded_again_by_themselves():
     assert [s.text for part in found for s in part.segments] == [" better", " fine", " fine"]
 
 
-def spoken_stretch(seconds, *speech):
+def speech_chunk(seconds, *speech):
     spans = tuple((round(100 * a), round(100 * b)) for a, b in speech)
     return Chunk(0, 0, round(100 * seconds), spans)
 
@@ -236,42 +236,46 @@ def read(line, chunk, **options):
 
 @pytest.mark.parametrize("line", ["|0.0| one|4.0|", "|0.0| a|2.0||2.0| b|4.0|"])
 def test_a_window_closed_before_its_speech_ends_goes_on_at_its_last_time(line):
-    found = read(line, spoken_stretch(30, (0, 4), (9, 20)))
-    assert found.rest == spoken_stretch(30, (0, 4), (9, 20)).after(400)
-    assert read(line, spoken_stretch(30, (0, 4.5))).rest is None
+    found = read(line, speech_chunk(30, (0, 4), (9, 20)))
+    assert found.remainder == speech_chunk(30, (0, 4), (9, 20)).without_first(400)
+    assert read(line, speech_chunk(30, (0, 4.5))).remainder is None
     assert found.segments
 
 
 def test_an_unfinished_text_without_speech_after_it_is_kept():
-    found = read("|0.0| one|4.0||4.0| two", spoken_stretch(10, (0, 4)))
+    found = read("|0.0| one|4.0||4.0| two", speech_chunk(10, (0, 4)))
     assert [s.text for s in found.segments] == [" one", " two"]
-    assert found.rest is None
+    assert found.remainder is None
 
 
 def test_without_times_a_text_too_short_for_its_speech_is_decoded_again_with_times():
-    chunk = spoken_stretch(30, (0, 25))
+    chunk = speech_chunk(30, (0, 25))
     found = read(" hm", chunk, timestamps=False)
-    assert (found.segments, found.rest.timed) == ([], True)
+    assert (found.segments, found.remainder.with_timestamps) == ([], True)
     model = Scripted("|0.0| all|25.0|")
     (again,) = transcribe_batch(
-        model, [found.rest], [recording(30)], DecodingOptions("en", timestamps=False), Settings()
+        model,
+        [found.remainder],
+        [recording(30)],
+        DecodingOptions("en", timestamps=False),
+        Settings(),
     )
     assert model.asked[0].timestamps
     assert times(again.segments) == [(0, 25, " all")]
-    assert again.rest is None
-    assert read(" a text that is long enough", chunk, timestamps=False).rest is None
+    assert again.remainder is None
+    assert read(" a text that is long enough", chunk, timestamps=False).remainder is None
 
 
 @given(st.lists(st.sampled_from(["|0.0||0.0|", "", "|3.0| a|2.0||2.0|", " b"]), min_size=1))
 def test_every_stretch_comes_to_an_end(lines):
-    model, chunk = Scripted(*lines), spoken_stretch(30, (0, 30))
+    model, chunk = Scripted(*lines), speech_chunk(30, (0, 30))
     for _ in range(16):
         options = DecodingOptions("en")
         (found,) = transcribe_batch(model, [chunk], [recording(30)], options, Settings())
-        if found.rest is None:
+        if found.remainder is None:
             return
-        assert found.rest.start > chunk.start
-        chunk = found.rest
+        assert found.remainder.start > chunk.start
+        chunk = found.remainder
     raise AssertionError(f"still {chunk}")
 
 
@@ -323,9 +327,9 @@ def test_what_makes_no_sense_is_refused(make):
 
 def test_thresholds_of_none_refuse_nothing():
     off = Thresholds(None, None, None)
-    result = Decoded([], "la" * 100, -9.0, 0.99, 0.0)
-    assert not off.failed(result)
-    assert not off.silent(result)
+    result = DecodingResult([], "la" * 100, -9.0, 0.99, 0.0)
+    assert not off.needs_fallback(result)
+    assert not off.is_silent(result)
 
 
 def segment(start, end, text, words=None):
