@@ -53,19 +53,27 @@ class BertBackbone(Backbone):
         normal = initializers.TruncatedNormal(stddev=0.02)
 
         tokens = TokenAndPositionEmbedding(
-            vocabulary_size, max_sequence_length, hidden_dim,
-            embeddings_initializer=normal, name="embeddings",
-        )(inputs["token_ids"], padding_mask=mask)  # fmt: skip
+            vocabulary_size,
+            max_sequence_length,
+            hidden_dim,
+            embeddings_initializer=normal,
+            name="embeddings",
+        )(inputs["token_ids"], padding_mask=mask)
         segments = Embedding(num_segments, hidden_dim, normal, name="segment_embedding")
         x = Add(name="embeddings_sum")([tokens, segments(inputs["segment_ids"])])
         x = LayerNormalization(epsilon=layer_norm_epsilon, name="embeddings_norm")(x)
         x = Dropout(dropout, name="embeddings_dropout")(x)
         for i in range(num_layers):
             x = TransformerEncoder(
-                intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon,
-                kernel_initializer=normal, attention_dropout=attention_dropout,
+                intermediate_dim,
+                num_heads,
+                dropout,
+                activation,
+                layer_norm_epsilon,
+                kernel_initializer=normal,
+                attention_dropout=attention_dropout,
                 name=f"layer_{i}",
-            )(x, padding_mask=mask)  # fmt: skip
+            )(x, padding_mask=mask)
         outputs = {"sequence_output": x}
         if pooler:
             pooler_layer = Dense(hidden_dim, "tanh", kernel_initializer=normal, name="pooler")

@@ -45,17 +45,34 @@ class DebertaV3Backbone(Backbone):
     """
 
     def __init__(
-        self, vocabulary_size: int, num_layers: int, num_heads: int, hidden_dim: int,
-        intermediate_dim: int, dropout: float = 0.1, attention_dropout: float = 0.1,
-        activation: str = "gelu", layer_norm_epsilon: float = 1e-7,
-        max_sequence_length: int = 512, num_segments: int = 0, embedding_dim: int | None = None,
-        absolute_positions: bool = False, relative_attention: bool = True,
-        bucket_size: int = 256, max_relative_positions: int = -1,
-        position_terms: str = "c2p|p2c", share_keys: bool = True, norm_relative: bool = True,
-        conv_kernel_size: int = 0, conv_activation: str = "tanh", conv_groups: int = 1,
-        pooler_activation: str = "gelu", pooler_dropout: float = 0.0, legacy_head: bool = True,
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+        activation: str = "gelu",
+        layer_norm_epsilon: float = 1e-7,
+        max_sequence_length: int = 512,
+        num_segments: int = 0,
+        embedding_dim: int | None = None,
+        absolute_positions: bool = False,
+        relative_attention: bool = True,
+        bucket_size: int = 256,
+        max_relative_positions: int = -1,
+        position_terms: str = "c2p|p2c",
+        share_keys: bool = True,
+        norm_relative: bool = True,
+        conv_kernel_size: int = 0,
+        conv_activation: str = "tanh",
+        conv_groups: int = 1,
+        pooler_activation: str = "gelu",
+        pooler_dropout: float = 0.0,
+        legacy_head: bool = True,
         **kwargs: Any,
-    ):  # fmt: skip
+    ):
         inputs = text_inputs(*(["segment_ids"] if num_segments > 1 else []))
         tokens, mask = inputs["token_ids"], inputs["padding_mask"]
         normal = initializers.TruncatedNormal(stddev=0.02)
@@ -82,10 +99,19 @@ class DebertaV3Backbone(Backbone):
             relative = LayerNormalization(epsilon=epsilon, name="relative_norm")(relative)
         for i in range(num_layers):
             x = layers.DisentangledAttentionEncoder(
-                intermediate_dim, num_heads, dropout, activation, epsilon, normal,
-                attention_dropout=attention_dropout, bucket_size=bucket_size, share_keys=share_keys,
-                max_relative_positions=reach, position_terms=position_terms, name=f"layer_{i}",
-            )(x, relative, padding_mask=mask)  # fmt: skip
+                intermediate_dim,
+                num_heads,
+                dropout,
+                activation,
+                epsilon,
+                normal,
+                attention_dropout=attention_dropout,
+                bucket_size=bucket_size,
+                share_keys=share_keys,
+                max_relative_positions=reach,
+                position_terms=position_terms,
+                name=f"layer_{i}",
+            )(x, relative, padding_mask=mask)
             if i == 0 and conv_kernel_size > 0:
                 options = (conv_kernel_size, conv_activation, conv_groups, dropout, epsilon, normal)
                 layer = layers.ConvResidual(*options, name="convolution")
@@ -101,9 +127,13 @@ class DebertaV3Backbone(Backbone):
         table = self.get_layer("token_embedding") if tie_word_embeddings or not legacy else None
         width = (legacy and config["embedding_dim"]) or config["hidden_dim"]
         return layers.MaskedLMHead(
-            config["vocabulary_size"], table, config["activation"], intermediate_dim=width,
-            layer_norm_epsilon=config["layer_norm_epsilon"], name="masked_lm_head",
-        )(outputs["sequence_output"])  # fmt: skip
+            config["vocabulary_size"],
+            table,
+            config["activation"],
+            intermediate_dim=width,
+            layer_norm_epsilon=config["layer_norm_epsilon"],
+            name="masked_lm_head",
+        )(outputs["sequence_output"])
 
     def text_classifier(
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None

@@ -52,17 +52,26 @@ class DistilBertBackbone(Backbone):
         normal = initializers.RandomNormal(stddev=0.02)
 
         x = TokenAndPositionEmbedding(
-            vocabulary_size, max_sequence_length, hidden_dim, embeddings_initializer=normal,
+            vocabulary_size,
+            max_sequence_length,
+            hidden_dim,
+            embeddings_initializer=normal,
             position_initializer=SinePositions() if sinusoidal_positions else None,
             name="embeddings",
-        )(inputs["token_ids"], padding_mask=mask)  # fmt: skip
+        )(inputs["token_ids"], padding_mask=mask)
         x = LayerNormalization(epsilon=1e-12, name="embeddings_norm")(x)
         x = Dropout(dropout, name="embeddings_dropout")(x)
         for i in range(num_layers):
             x = TransformerEncoder(
-                intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon=1e-12,
-                kernel_initializer=normal, attention_dropout=attention_dropout, name=f"layer_{i}",
-            )(x, padding_mask=mask)  # fmt: skip
+                intermediate_dim,
+                num_heads,
+                dropout,
+                activation,
+                layer_norm_epsilon=1e-12,
+                kernel_initializer=normal,
+                attention_dropout=attention_dropout,
+                name=f"layer_{i}",
+            )(x, padding_mask=mask)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
         self.get_layer("embeddings").position_embedding.trainable = not sinusoidal_positions
 

@@ -52,9 +52,12 @@ class ElectraBackbone(Backbone):
         normal = initializers.TruncatedNormal(stddev=0.02)
 
         tokens = TokenAndPositionEmbedding(
-            vocabulary_size, max_sequence_length, embedding_dim,
-            embeddings_initializer=normal, name="embeddings",
-        )(inputs["token_ids"], padding_mask=mask)  # fmt: skip
+            vocabulary_size,
+            max_sequence_length,
+            embedding_dim,
+            embeddings_initializer=normal,
+            name="embeddings",
+        )(inputs["token_ids"], padding_mask=mask)
         segments = Embedding(num_segments, embedding_dim, normal, name="segment_embedding")
         x = Add(name="embeddings_sum")([tokens, segments(inputs["segment_ids"])])
         x = LayerNormalization(epsilon=layer_norm_epsilon, name="embeddings_norm")(x)
@@ -63,10 +66,15 @@ class ElectraBackbone(Backbone):
             x = Dense(hidden_dim, kernel_initializer=normal, name="embeddings_projection")(x)
         for i in range(num_layers):
             x = TransformerEncoder(
-                intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon,
-                kernel_initializer=normal, attention_dropout=attention_dropout,
+                intermediate_dim,
+                num_heads,
+                dropout,
+                activation,
+                layer_norm_epsilon,
+                kernel_initializer=normal,
+                attention_dropout=attention_dropout,
                 name=f"layer_{i}",
-            )(x, padding_mask=mask)  # fmt: skip
+            )(x, padding_mask=mask)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
 
     def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:

@@ -53,9 +53,12 @@ class FNetBackbone(Backbone):
         normal = initializers.RandomNormal(stddev=0.02)
 
         tokens = TokenAndPositionEmbedding(
-            vocabulary_size, max_sequence_length, hidden_dim,
-            embeddings_initializer=normal, name="embeddings",
-        )(inputs["token_ids"])  # fmt: skip
+            vocabulary_size,
+            max_sequence_length,
+            hidden_dim,
+            embeddings_initializer=normal,
+            name="embeddings",
+        )(inputs["token_ids"])
         segments = Embedding(num_segments, hidden_dim, normal, name="segment_embedding")
         x = Add(name="embeddings_sum")([tokens, segments(inputs["segment_ids"])])
         x = LayerNormalization(epsilon=layer_norm_epsilon, name="embeddings_norm")(x)
@@ -63,9 +66,13 @@ class FNetBackbone(Backbone):
         x = Dropout(dropout, name="embeddings_dropout")(x)
         for i in range(num_layers):
             x = FNetEncoder(
-                intermediate_dim, dropout, activation, layer_norm_epsilon,
-                kernel_initializer=normal, name=f"layer_{i}",
-            )(x)  # fmt: skip
+                intermediate_dim,
+                dropout,
+                activation,
+                layer_norm_epsilon,
+                kernel_initializer=normal,
+                name=f"layer_{i}",
+            )(x)
         pooler = Dense(hidden_dim, "tanh", kernel_initializer=normal, name="pooler")
         outputs = {"sequence_output": x, "pooled_output": pooler(x[:, 0])}
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)

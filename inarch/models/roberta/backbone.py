@@ -58,9 +58,13 @@ class RobertaBackbone(Backbone):
         normal = initializers.TruncatedNormal(stddev=0.02)
 
         embeddings = TokenAndPositionEmbedding(
-            vocabulary_size, max_sequence_length + padding_id + 1, hidden_dim,
-            embeddings_initializer=normal, padding_id=padding_id, name="embeddings",
-        )(tokens, padding_mask=mask)  # fmt: skip
+            vocabulary_size,
+            max_sequence_length + padding_id + 1,
+            hidden_dim,
+            embeddings_initializer=normal,
+            padding_id=padding_id,
+            name="embeddings",
+        )(tokens, padding_mask=mask)
         segment_ids = inputs.get("segment_ids", ops.zeros_like(tokens))
         segments = Embedding(num_segments, hidden_dim, normal, name="segment_embedding")
         x = Add(name="embeddings_sum")([embeddings, segments(segment_ids)])
@@ -68,10 +72,15 @@ class RobertaBackbone(Backbone):
         x = Dropout(dropout, name="embeddings_dropout")(x)
         for i in range(num_layers):
             x = TransformerEncoder(
-                intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon,
-                kernel_initializer=normal, attention_dropout=attention_dropout,
+                intermediate_dim,
+                num_heads,
+                dropout,
+                activation,
+                layer_norm_epsilon,
+                kernel_initializer=normal,
+                attention_dropout=attention_dropout,
                 name=f"layer_{i}",
-            )(x, padding_mask=mask)  # fmt: skip
+            )(x, padding_mask=mask)
         outputs = {"sequence_output": x}
         if pooler:
             pooler_layer = Dense(hidden_dim, "tanh", kernel_initializer=normal, name="pooler")

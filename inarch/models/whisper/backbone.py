@@ -69,10 +69,14 @@ class WhisperBackbone(Backbone):
         mask = keras.Input((None,), dtype="int32", name="decoder_padding_mask")
         normal = keras.initializers.RandomNormal(stddev=0.02)
         block = {
-            "dropout": dropout, "activation": activation, "kernel_initializer": normal,
-            "normalize_first": True, "attention_dropout": attention_dropout,
-            "activation_dropout": activation_dropout, "key_bias": False,
-        }  # fmt: skip
+            "dropout": dropout,
+            "activation": activation,
+            "kernel_initializer": normal,
+            "normalize_first": True,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+            "key_bias": False,
+        }
 
         x = features
         for number, stride in ((1, 1), (2, 2)):
@@ -80,9 +84,11 @@ class WhisperBackbone(Backbone):
             x = Activation("gelu", name=f"encoder_gelu_{number}")(convolution(x))
         # Stored rather than computed: a checkpoint in 16 bits has the sines as it rounded them.
         positions = PositionEmbedding(
-            max_encoder_sequence_length, SinePositions(interleaved=False),
-            trainable=False, name="encoder_position_embedding",
-        )  # fmt: skip
+            max_encoder_sequence_length,
+            SinePositions(interleaved=False),
+            trainable=False,
+            name="encoder_position_embedding",
+        )
         x = Add(name="encoder_embeddings")([x, positions(x)])
         x = Dropout(dropout, name="encoder_dropout")(x)
         for i in range(num_encoder_layers):
@@ -92,9 +98,12 @@ class WhisperBackbone(Backbone):
         encoded = LayerNormalization(epsilon=1e-5, name="encoder_norm")(x)
 
         x = TokenAndPositionEmbedding(
-            vocabulary_size, max_decoder_sequence_length, hidden_dim,
-            embeddings_initializer=normal, name="decoder_embedding",
-        )(tokens, padding_mask=mask)  # fmt: skip
+            vocabulary_size,
+            max_decoder_sequence_length,
+            hidden_dim,
+            embeddings_initializer=normal,
+            name="decoder_embedding",
+        )(tokens, padding_mask=mask)
         x = Dropout(dropout, name="decoder_dropout")(x)
         for i in range(num_decoder_layers):
             x = TransformerDecoder(
