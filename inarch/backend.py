@@ -8,11 +8,11 @@ import json
 import os
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
 from inarch.errors import InputError, MissingExtraError
+from inarch.user_warnings import warn
 
 BACKENDS = ("jax", "torch", "tensorflow")
 
@@ -137,10 +137,9 @@ def settle_backend() -> None:
     if configured in found or not found:
         return
     os.environ["KERAS_BACKEND"] = found[0]
-    warnings.warn(
+    warn(
         f"Keras's configured backend is {configured}, which isn't installed; {found[0]} is used. "
-        "To choose, set KERAS_BACKEND",
-        stacklevel=2,
+        "To choose, set KERAS_BACKEND"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -11,6 +10,7 @@ import numpy as np
 from inarch.audio.pipes import HEAD, states_no_length
 from inarch.audio.samples import SAMPLE_RATE, check_finite
 from inarch.errors import AudioFileError, MissingExtraError
+from inarch.user_warnings import warn
 
 # A file is short if so much of the time that it states, and at least so many seconds, is missing.
 SHORT, SHORT_SECONDS = 0.05, 0.5
@@ -208,8 +208,7 @@ class _Decoding:
             )
         if short or self._damaged:
             states = f"; it states {stated:.1f} s" if short else ""
-            warnings.warn(
+            warn(
                 f"{self._name} is damaged or truncated, and {self._seconds:.1f} s of it are taken"
-                f"{states}",
-                stacklevel=6,
+                f"{states}"
             )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from inarch.audio.samples import SAMPLE_RATE, check_waveform
 from inarch.audio.speech import Span, speech_spans
 from inarch.errors import CheckpointFileError, MissingExtraError
+from inarch.user_warnings import warn
 
 SPEECH, SILENCE = 0.5, 0.35
 MIN_SILENCE, MARGIN = 2.0, 0.4
@@ -56,10 +56,9 @@ def voice_spans(audio: Any, model: bool | str | os.PathLike[str] = True) -> list
     path = find_silero() if model is True else Path(model) if model else None
     if path is None:
         if model is True:
-            warnings.warn(
+            warn(
                 "Silero's model isn't installed (pip install onnxruntime silero-vad), so speech "
-                "is found by level",
-                stacklevel=2,
+                "is found by level"
             )
         return speech_spans(samples, min_silence=MIN_SILENCE, margin=MARGIN)
     if not len(samples):

@@ -153,7 +153,7 @@ def _mark(scale: Scale, threshold: float) -> int:
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
-    yield "model", visible(report.model)
+    yield "model", visible(report.title)
     yield "reference", visible(report.source)
     if report.measures:
         many = f"{len(report.measures)} tensors"

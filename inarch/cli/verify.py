@@ -123,13 +123,22 @@ def _check_html(path: Path | None) -> None:
 def _golden_for(preset: str, folder: Path) -> Path:
     """The golden file of the architecture that a checkpoint has."""
     from inarch.models.loading import Checkpoint
+    from inarch.verify.golden import Golden
 
     with Checkpoint(preset) as checkpoint:
-        path = folder / f"{checkpoint.architecture.name}.safetensors"
+        architecture = checkpoint.architecture
+    path = folder / f"{architecture.name}.safetensors"
     if not path.is_file():
         raise CheckpointFileError(
             f"{path} does not exist; golden files lie in the repository, see --folder, and "
             "`inarch verify --golden` writes one"
+        )
+    found = Golden.read(path).model_type
+    if found not in architecture.model_types:
+        raise CheckpointFileError(
+            f"{path} is of a model of model_type {found!r}, and {architecture.name} has "
+            f"{', '.join(architecture.model_types)}; write it anew with "
+            f"`inarch verify --golden {architecture.name} --overwrite`"
         )
     return path
 
@@ -160,7 +169,8 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
             differing.append(str(path))
         elif lines:
             fresh.write(path)
-            typer.echo(f"{path}: written, {path.stat().st_size:,} bytes")
+            what = f"{known[architecture].class_name} ({fresh.model_type})"
+            typer.echo(f"{path}: written for {what}, {path.stat().st_size:,} bytes")
         else:
             typer.echo(f"{path}: nothing changes")
     if differing:

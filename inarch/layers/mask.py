@@ -12,10 +12,8 @@ from typing import Any
 
 import keras
 
-# Keras names no public way to read the mask that `mask_zero=True` leaves on a tensor.
-from keras.src.backend import get_keras_mask
-
 from inarch.errors import InputError
+from inarch.keras_private import get_keras_mask
 from inarch.layers.cache import cache_length
 
 ops: Any = keras.ops  # Typed, every result may be None.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from inarch.errors import WeightMapError
+from inarch.user_warnings import warn
 
 
 def check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str, Any]) -> None:
@@ -19,4 +19,4 @@ def check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str,
             "quantized checkpoint must be brought back to floats by the library that wrote it"
         )
     if "F64" in stored.values() and not any(v.dtype == "float64" for v in variables.values()):
-        warnings.warn(f"{where} stores float64, rounded to float32 on loading", stacklevel=5)
+        warn(f"{where} stores float64, rounded to float32 on loading")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from inarch.errors import CheckpointFileError, InputError, InputTypeError
 from inarch.file_names import SETTINGS
 from inarch.json_fields import json_text, read_object
 from inarch.paths import resolve_inside
+from inarch.user_warnings import warn
 from inarch.validation import shown
 
 KEY = "ignore_fields"
@@ -96,8 +96,5 @@ def select_ignored(
             )
     absent = [name for name in given if not is_in(config, name)]
     if absent:
-        warnings.warn(
-            f"ignore_fields names {', '.join(map(repr, absent))}, which {where} doesn't have",
-            stacklevel=5,
-        )
+        warn(f"ignore_fields names {', '.join(map(repr, absent))}, which {where} doesn't have")
     return {name: lookup(config, name) for name in (*given, *saved) if is_in(config, name)}

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from inarch.errors import CheckpointError, InputError
+from inarch.keras_private import all_layers, is_quantized, own_trainable_variables, sublayers
 from inarch.validation import shown
 
 Settings = dict[str, dict[str, Any]]
@@ -95,7 +96,7 @@ def redraw_idle_lora(model: keras.Model) -> None:
     Keras merges an update into the kernel when it saves and loads both factors as zeros, where
     neither has a gradient. The model stays the same function, since B is zero.
     """
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if not getattr(layer, "lora_enabled", False):
             continue
         for kind in ("kernel", "embeddings"):
@@ -107,7 +108,7 @@ def redraw_idle_lora(model: keras.Model) -> None:
 def _walk(layer: keras.layers.Layer, path: str = "") -> Iterator[tuple[str, Any]]:
     """Each layer with its path, parents first; a layer in two places comes twice."""
     yield path, layer
-    for below in layer._layers:
+    for below in sublayers(layer):
         yield from _walk(below, f"{path}/{below.name}" if path else below.name)
 
 
@@ -130,7 +131,7 @@ def _own_settings(layer: Any) -> dict[str, Any]:
             "policy": keras.dtype_policies.serialize(layer.dtype_policy),
             "config": keras.saving.serialize_keras_object(layer.quantization_config),
         }
-    flags = {v.name: v.trainable for v in layer._trainable_variables}
+    flags = {v.name: v.trainable for v in own_trainable_variables(layer)}
     if others := {name: flag for name, flag in flags.items() if flag != layer.trainable}:
         found["variables"] = others
     return found
@@ -138,7 +139,7 @@ def _own_settings(layer: Any) -> dict[str, Any]:
 
 def _is_quantized(layer: Any) -> bool:
     # A model that holds quantized layers has a policy without a mode itself.
-    return bool(getattr(layer, "_is_quantized", False)) and not isinstance(layer, keras.Model)
+    return is_quantized(layer) and not isinstance(layer, keras.Model)
 
 
 def _change_variables(layer: Any, values: Mapping[str, Any]) -> None:
@@ -153,5 +154,5 @@ def _change_variables(layer: Any, values: Mapping[str, Any]) -> None:
 
 
 def _set_flags(layer: Any, flags: Mapping[str, bool]) -> None:
-    for variable in layer._trainable_variables:
+    for variable in own_trainable_variables(layer):
         variable.trainable = flags.get(variable.name, layer.trainable)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import keras
@@ -15,6 +14,7 @@ from inarch.models.dtype_check import check_dtypes
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import CONFIG, backbone_of
 from inarch.models.variables import initialize, named_variables, set_value
+from inarch.user_warnings import warn
 from inarch.validation import listed, shown
 
 
@@ -75,32 +75,29 @@ def load_checkpoint_weights(
             "be written back, and play no part"
         )
     if said:
-        warnings.warn(f"{checkpoint.folder} {'; and it '.join(said)}", stacklevel=4)
+        warn(f"{checkpoint.folder} {'; and it '.join(said)}")
 
 
 def _warn(checkpoint: Checkpoint) -> None:
     """Warn of what the checkpoint says and the model isn't computed by."""
     if names_own_code(checkpoint.config):
-        warnings.warn(
+        warn(
             f"{checkpoint.folder / CONFIG} names code of the repository's own (auto_map), which "
-            f"isn't run; the model is computed as {checkpoint.source.model_type}",
-            stacklevel=5,
+            f"isn't run; the model is computed as {checkpoint.source.model_type}"
         )
     authors = checkpoint.author_checkpoint
     if authors and authors.dropped:
-        warnings.warn(
+        warn(
             f"{checkpoint.folder}: left out, since Hugging Face's format has no place for them: "
-            + ", ".join(f"{name} ({why})" for name, why in authors.dropped.items()),
-            stacklevel=5,
+            + ", ".join(f"{name} ({why})" for name, why in authors.dropped.items())
         )
     for note in authors.notes if authors else ():
-        warnings.warn(note, stacklevel=5)
+        warn(note)
     if checkpoint.ignored_by_settings:
         ignored = checkpoint.ignored
         named = [f"{name}={shown(ignored[name])}" for name in checkpoint.ignored_by_settings]
-        warnings.warn(
+        warn(
             f"{checkpoint.folder / SETTINGS} has fields of {CONFIG} ignored: {', '.join(named)}. "
             "The model is computed without them, as was chosen before it was saved. Give them "
-            "as ignore_fields= if you know that they do nothing, or take them out of that file",
-            stacklevel=5,
+            "as ignore_fields= if you know that they do nothing, or take them out of that file"
         )

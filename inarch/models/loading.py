@@ -1,4 +1,4 @@
-"""Checkpoint folders to models."""
+"""`Checkpoint`: an opened checkpoint, before its weights are loaded."""
 
 from __future__ import annotations
 
@@ -13,31 +13,23 @@ from typing import Any
 import keras
 
 import inarch.json_fields as json_fields
-from inarch.checkpoints.formats import files
 from inarch.checkpoints.formats.weights import Weights
 from inarch.checkpoints.io import hub
 from inarch.checkpoints.io.steady import FolderState
-from inarch.checkpoints.maps.author_formats import OpenedCheckpoint, convert, find_author_format
+from inarch.checkpoints.maps.author_formats import find_author_format
 from inarch.checkpoints.maps.config_map import tied
 from inarch.checkpoints.maps.fields import Field
-from inarch.checkpoints.maps.nested import without
 from inarch.checkpoints.maps.proof import Proof, prove
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import (
-    CheckpointFileError,
     ConfigError,
     InarchError,
     InputError,
 )
-from inarch.files import read_file
 from inarch.models import registry
-from inarch.models.author_format import author_formats, open_author_format
-from inarch.models.identify import identify, model_type_line
-from inarch.models.ignored import (
-    check_ignore_fields,
-    saved_ignore_fields,
-    select_ignored,
-)
+from inarch.models.identify import model_type_line
+from inarch.models.ignored import check_ignore_fields
+from inarch.models.opening import open_files
 from inarch.models.saving import CONFIG, backbone_of, write_checkpoint, write_texts
 from inarch.models.sidecar import read_sidecar_texts
 from inarch.models.variables import build_without_values, named_variables
@@ -84,63 +76,29 @@ class Checkpoint:
         )
         self.path = path
         self.folder = path if path.is_dir() else path.parent
-        self.author_checkpoint: OpenedCheckpoint | None = None
-        self.config: dict[str, Any] = {}
-        self.config_text = ""
-        self.ignored: dict[str, Any] = {}
-        self.ignored_by_settings: list[str] = []
-        self.weights = Weights([], [])
         self._state = FolderState(self.folder)
         try:
-            self._open(path, cls, given)
+            opened = open_files(path, cls, given)
         except BaseException as e:
-            self.__exit__(type(e), e, None)
+            self._end(e)
             raise
-
-    def _open(self, path: Path, cls: type[Any] | None, given: Collection[str]) -> None:
-        """Read the config and the headers of the weights."""
-        if path.is_dir() and resolve_inside(path, CONFIG).is_file():
-            text = json_fields.text_in(read_file(path / CONFIG), path / CONFIG)
-            self.config, self.config_text = json_fields.object_in(text, path / CONFIG), text
-        model_type = self.config.get("model_type")
-        found = (
-            None if model_type is not None else find_author_format(path, registry.author_formats())
-        )
-        if found or not (self.folder / CONFIG).is_file():
-            if found is None:
-                raise CheckpointFileError(
-                    f"{self.folder / CONFIG} does not exist, and the folder isn't in an original's "
-                    f"format either; looked for {author_formats()}"
-                )
-            self.author_checkpoint, self.ignored = open_author_format(path, found, given)
-            model_type = self.author_checkpoint.source.model_type
-            self.architecture, self.source = registry.by_model_type(model_type)
-            try:
-                self.config, self.weights = convert(self.author_checkpoint, self.source, str(path))
-            except ConfigError as e:
-                raise ConfigError(f"{path}, {found.name}: {e}") from None
-            self.config_text = json_fields.json_text(self.config)
-            return
-        saved, where = saved_ignore_fields(self.folder), str(self.folder / CONFIG)
-        if model_type is not None:
-            self.architecture, self.source = registry.by_model_type(model_type)
-        self.weights = files.open_weights(self.folder)
-        if model_type is None:
-            rest = without(self.config, (*given, *saved))
-            self.architecture, self.source = identify(rest, self.weights.header, cls, self.folder)
-        self.ignored = select_ignored(self.config, given, saved, self.source, where)
-        self.ignored_by_settings = [name for name in self.ignored if name not in given]
-        self.config = without(self.config, self.ignored)
+        self._opened = opened
+        self.architecture, self.source = opened.architecture, opened.source
+        self.config, self.config_text = opened.config, opened.config_text
+        self.ignored, self.ignored_by_settings = opened.ignored, opened.ignored_by_settings
+        self.weights, self.author_checkpoint = opened.weights, opened.author_checkpoint
 
     def __enter__(self) -> Checkpoint:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self.weights.close()
-        if self.author_checkpoint:
-            self.author_checkpoint.weights.close()
+        self._opened.close()
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Let the folder go; name as the reason for an error that two saves were read."""
         try:
-            # What is read of two saves may well be faulty; the reason is then that there were two.
+            # What is read of two saves may well be faulty.
             if isinstance(error, InarchError | OSError):
                 self._state.check()
         finally:

@@ -14,6 +14,7 @@ import numpy as np
 from inarch.checkpoints.maps.layout import Layout
 from inarch.errors import InputError
 from inarch.json_fields import OBJECT, read_field
+from inarch.keras_private import ModelHooks
 from inarch.models import serving
 from inarch.models.arguments import check_settable, checked_values, mutable_arguments
 from inarch.models.input_checks import check_arrays, check_names
@@ -36,16 +37,8 @@ LAYERS = Validator(
     lambda value: isinstance(value, dict) and all(map(OBJECT.fits, value.values())),
 )
 
-# What Keras takes from the variables for a run on JAX, in the order it hands it out.
-_STATE = (
-    "trainable_variables",
-    "non_trainable_variables",
-    "optimizer_variables",
-    "metrics_variables",
-)
 
-
-class Model(keras.Model):
+class Model(ModelHooks):
     """A functional model wrapped in a class whose signature is its config.
 
     A subclass builds its graph in `__init__` and hands inputs and outputs to this class. The
@@ -67,7 +60,6 @@ class Model(keras.Model):
     """
 
     _arguments: dict[str, Any]
-    _jax_state: Any
     layout: Layout | None
     passthrough: Mapping[str, np.ndarray]
     fresh_weights: tuple[str, ...]
@@ -153,15 +145,6 @@ class Model(keras.Model):
         """As `keras.Model.load_weights`; low-rank updates that are merged there start anew."""
         super().load_weights(filepath, *args, **kwargs)
         redraw_idle_lora(self)
-
-    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
-        # keras.models.clone_model copies the graph by this method and gives the class nothing
-        # but the copy's tensors; with the config on them the copy is of the same class.
-        outputs = super()._run_through_graph(*args, **kwargs)
-        for tensor in keras.tree.flatten(outputs):
-            if isinstance(tensor, keras.KerasTensor):
-                tensor.cloned_model = self
-        return outputs
 
     def quantize(self, mode: Any = None, config: Any = None, **kwargs: Any) -> None:
         """Quantize as `keras.Model.quantize` does, in a mode that needs no calibration.
@@ -249,11 +232,8 @@ class Model(keras.Model):
                 given["callbacks"] = [*(c for c in listed if c is not None), interrupt]
                 return method(**given)
         finally:
-            # On JAX Keras takes the variables' values away while it runs and gives them back at
-            # the end; after an exception they would be empty.
-            if keras.backend.backend() == "jax":
-                self.jax_state_sync()
-                self._jax_state = None  # no later run shall find this one's
+            # Keras does so at the end; after an exception the variables would be empty.
+            self.give_back_state()
 
     def _check(self, x: Any) -> None:
         if isinstance(x, Mapping):
@@ -261,16 +241,6 @@ class Model(keras.Model):
             tables = {name: i.rows for name, i in inputs_of(type(below)).items() if i.rows}
             rows = {name: below.arguments[table] for name, table in tables.items()}
             check_arrays(self, x, rows, getattr(below, "max_length", None))
-
-    def _get_jax_state(self, **kwargs: Any) -> Any:
-        # Keras remembers what it takes from the variables only once a step has ended; remembered
-        # at once, it can be given back when the first step fails. A step that ends puts its own
-        # values here, so the ones that it was lent (and JAX has used up) are not held.
-        state = super()._get_jax_state(**kwargs)
-        if kwargs.get("purge_model_variables"):
-            names = [name for name in _STATE if kwargs.get(name)]
-            self._jax_state = dict(zip(names, state, strict=True))
-        return state
 
 
 def _serialized(value: Any) -> Any:

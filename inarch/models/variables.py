@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 import keras
 import ml_dtypes
 import numpy as np
-from keras.src.backend.common import global_state
+
+from inarch.keras_private import (
+    all_layers,
+    has_value,
+    initialize_value,
+    lora_base_variables,
+    no_values,
+    set_first_value,
+)
 
 T = TypeVar("T")
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -47,24 +55,16 @@ def build_without_values(build: Callable[[], T]) -> tuple[T, list[Any]]:
     Random initial values are most of the time that building a large model takes. Each waiting
     variable is either given a value by `set_value` or by `initialize`.
     """
-    # Keras has no public list of waiting variables. Left there, they would be initialized a
-    # second time at the end of the next scope.
-    before = global_state.get_global_attribute("uninitialized_variables") or []
-    global_state.set_global_attribute("uninitialized_variables", [])
-    try:
-        with keras.StatelessScope(initialize_variables=False):
-            built = build()
-        waiting = global_state.get_global_attribute("uninitialized_variables") or []
-    finally:
-        global_state.set_global_attribute("uninitialized_variables", before)
+    with no_values() as waiting:
+        built = build()
     return built, waiting
 
 
 def initialize(waiting: list[Any]) -> None:
     """Give every variable that still has no value its initial one."""
     for variable in waiting:
-        if variable._value is None:
-            variable._deferred_initialize()
+        if not has_value(variable):
+            initialize_value(variable)
 
 
 def set_value(variable: Any, array: np.ndarray) -> None:
@@ -75,11 +75,10 @@ def set_value(variable: Any, array: np.ndarray) -> None:
     start = -raw.ctypes.data % ALIGNMENT
     copy = raw[start : start + size].view(dtype).reshape(array.shape)
     _copy(array, copy)
-    if variable._value is None:
-        variable._initialize(keras.ops.convert_to_tensor(copy, dtype=variable.dtype))
-        variable._initializer = None
-    else:
+    if has_value(variable):
         variable.assign(copy)
+    else:
+        set_first_value(variable, keras.ops.convert_to_tensor(copy, dtype=variable.dtype))
 
 
 def _copy(array: np.ndarray, to: np.ndarray) -> None:
@@ -106,11 +105,9 @@ def get_value(model: keras.Model, name: str, variable: Any) -> np.ndarray:
 
 
 def _lora_owner(model: keras.Model, variable: Any) -> Any:
-    for layer in model._flatten_layers(include_self=False):
-        if getattr(layer, "lora_enabled", False) and any(
-            variable is v
-            for v in (getattr(layer, "_kernel", None), getattr(layer, "_embeddings", None))
-        ):
+    for layer in all_layers(model, include_self=False):
+        bases = lora_base_variables(layer) if getattr(layer, "lora_enabled", False) else ()
+        if any(variable is base for base in bases):
             return layer
     return None
 

@@ -7,7 +7,6 @@ Source: sentence-transformers, cross_encoder/model.py. Before release 4 `config.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from inarch.json_fields import json_text, read_object
 from inarch.models.loading import Checkpoint
 from inarch.models.sidecar import CROSS_ENCODER_SETTINGS, sidecar_names
 from inarch.tasks.activation import class_path, from_class_path
+from inarch.user_warnings import warn
 
 OLD_FIELD = "sbert_ce_default_activation_function"
 FIELD = "sentence_transformers"
@@ -106,8 +106,7 @@ def warn_of_prompt(checkpoint: Checkpoint) -> None:
     """Warn where CrossEncoder would put a prompt before each text."""
     settings = read_settings(checkpoint)
     if (name := settings.get("default_prompt_name")) is not None:
-        warnings.warn(
+        warn(
             f"{checkpoint.folder} has the default prompt {name!r}, which CrossEncoder puts before "
-            "each text and TextClassifier doesn't: put it there yourself",
-            stacklevel=5,
+            "each text and TextClassifier doesn't: put it there yourself"
         )

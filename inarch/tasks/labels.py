@@ -5,7 +5,6 @@ Source: transformers, configuration_utils.py, `PreTrainedConfig.__post_init__` a
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from inarch.checkpoints.maps.entries import Rule
 from inarch.errors import ConfigError, InputError
 from inarch.models.loading import Checkpoint
+from inarch.user_warnings import warn
 from inarch.validation import shown
 
 WAY_OUT = "give the names yourself: labels=[...]"
@@ -123,21 +123,19 @@ def _warn_of_contradictions(config: Mapping[str, Any], taken: Sequence[str]) -> 
     if names is None:
         return
     if count is not None and count != len(names):
-        warnings.warn(
+        warn(
             f"config.json has num_labels={count} and {len(names)} names in id2label; the "
             f"{len(taken)} classes are called {', '.join(taken[:3])}{', ...' * (len(taken) > 3)}. "
-            "For other names give labels=[...]",
-            stacklevel=5,
+            "For other names give labels=[...]"
         )
     numbers = config.get("label2id")
     if not isinstance(numbers, Mapping) or {*map(str, numbers)} != {*taken}:
         return  # names of another set are left over from a checkpoint that this was made from
     wrong = [name for i, name in enumerate(taken) if str(numbers.get(name)) != str(i)]
     if wrong:
-        warnings.warn(
+        warn(
             f"config.json has label2id {wrong[0]!r}: {numbers[wrong[0]]!r}, and id2label calls "
-            f"class {taken.index(wrong[0])} so, which counts",
-            stacklevel=5,
+            f"class {taken.index(wrong[0])} so, which counts"
         )
 
 

@@ -6,13 +6,13 @@ with logits.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from inarch.errors import InputError
+from inarch.user_warnings import warn
 
 # Losses by name that read neither logits nor can be told to.
 PROBABILITY_LOSSES = frozenset({"KLDivergence", "Dice", "Tversky"})
@@ -122,9 +122,8 @@ def _with_threshold(given: Any, built_in: bool, name: Any) -> Any:
         return cls(**{key: 0.0}, **named)
     threshold = given.get_config()[key]
     if threshold is None or threshold == 0.5:
-        warnings.warn(
+        warn(
             f"{cls.__name__} counts outputs above 0.5, and this task's outputs are logits, of "
-            f"which 0 stands for a probability of 0.5; give {cls.__name__}({key}=0.0)",
-            stacklevel=4,
+            f"which 0 stands for a probability of 0.5; give {cls.__name__}({key}=0.0)"
         )
     return given

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,6 +19,7 @@ from inarch.models.registry import Architecture
 from inarch.tasks import workflows
 from inarch.tasks.text_source import tokenizer_of
 from inarch.text.files import write_tokenizer_files
+from inarch.user_warnings import warn
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
@@ -88,10 +88,9 @@ def verify_checkpoint(
             checkpoint = stack.enter_context(Checkpoint(folder, ignore_fields=[*given.ignored]))
             model = build(checkpoint, head)
         elif untrained(model):
-            warnings.warn(
+            warn(
                 f"{source} was never trained: its norms have their initial values, behind "
-                "which faults hide; verify it with perturb (--perturb on the command line)",
-                stacklevel=2,
+                "which faults hide; verify it with perturb (--perturb on the command line)"
             )
         inputs = make_inputs(model)
         reference = reference_of(checkpoint, model, head, inputs, progress)

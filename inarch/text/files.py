@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from inarch.errors import CheckpointError, CheckpointFileError, ConfigError
 from inarch.files import read_file
 from inarch.json_fields import is_text, object_in, read_field
 from inarch.paths import check_file_name, resolve_inside
+from inarch.user_warnings import warn
 from inarch.validation import Validator, listed
 
 TOKENIZER_JSON = "tokenizer.json"
@@ -163,10 +163,9 @@ def _warn_of_repeated(tokens: list[str], name: str) -> None:
     odd = [i for i, token in enumerate(tokens) if not token or last[token] != i]
     if odd:
         shown = listed([f"{tokens[i]!r} in line {i + 1}" for i in odd], 6)
-        warnings.warn(
+        warn(
             f"{name} has blank lines, or tokens that a later line has again: {shown}. A "
-            "token's last line counts, as in transformers; the ids of the others are never used",
-            stacklevel=2,
+            "token's last line counts, as in transformers; the ids of the others are never used"
         )
 
 

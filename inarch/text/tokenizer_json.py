@@ -5,7 +5,6 @@ The format is that of the Rust `tokenizers` library.
 
 import json
 import re
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from inarch.text.special_tokens import BERT_TOKENS, SPECIAL_TOKEN_NAMES, added_t
 from inarch.text.template import family_template
 from inarch.text.tokenizer_json_checks import check_tokenizer_json
 from inarch.text.word_piece_json import bert_options
+from inarch.user_warnings import warn
 
 # transformers writes int(1e30) for "no limit".
 NO_LIMIT = 10**20
@@ -101,11 +101,10 @@ def _warn_of_unknown(
     declared = (config.get("added_tokens_decoder") or {}).values()
     known = {*(entry["content"] for entry in added), *map(token_text, declared)}
     if token is not None and token not in ids and token not in known:
-        warnings.warn(
+        warn(
             f"the vocabulary of {len(ids)} tokens has no {token!r}, which is the unk_token: its id "
             "comes after those of the vocabulary. If the model has no such row, add the token, or "
-            "name the right one in tokenizer_config.json",
-            stacklevel=2,
+            "name the right one in tokenizer_config.json"
         )
 
 

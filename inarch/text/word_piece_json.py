@@ -1,6 +1,5 @@
 """WordPiece (Devlin et al., 2018, arXiv:1810.04805) as a tokenizer.json, and its families."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +9,7 @@ from inarch.text.family import Template, TokenizerFamily
 from inarch.text.files import VOCABULARY_FILE, decode_text, parse_vocabulary
 from inarch.text.special_tokens import BERT_TOKENS, token_text
 from inarch.text.template import template as wrap
+from inarch.user_warnings import warn
 
 # Fields of tokenizer_config.json, and those of the normalizer that they set.
 BERT_OPTIONS = {
@@ -102,12 +102,11 @@ def _add_unknown(ids: dict[str, int], names: Mapping[str, str | None]) -> None:
     lacking = {name: token for name, token in names.items() if token and token not in ids}
     if not lacking:
         return
-    warnings.warn(
+    warn(
         f"the vocabulary of {len(ids)} tokens has no "
         + ", ".join(f"{token!r}, which is the {name}" for name, token in lacking.items())
         + ": its id comes after those of the vocabulary. If the model has no such row, add the "
-        "token, or name the right one in tokenizer_config.json",
-        stacklevel=2,
+        "token, or name the right one in tokenizer_config.json"
     )
     if "unk_token" in lacking:
         ids[lacking["unk_token"]] = max(ids.values()) + 1

@@ -68,8 +68,11 @@ def verify(
     tensors = {tensor.tap for tensor in reference.tensors}
     unseen = [name for layer, _, name in free if not layer and ("", 0, name) not in tensors]
     about = {"outputs not compared": ", ".join(unseen)} if unseen else {}
+    models = (model, getattr(model, "backbone", None))
+    layout = next((found for m in models if (found := getattr(m, "layout", None))), None)
     return Report(
         model=type(model).__name__,
+        model_type=layout.model_type if layout else "",
         source=source,
         about={
             "backend": keras.backend.backend(),

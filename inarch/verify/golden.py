@@ -62,6 +62,11 @@ class Golden:
     about: Mapping[str, str]
     reads: ConfigReads
 
+    @property
+    def model_type(self) -> str:
+        """The model type of the reference."""
+        return json.loads(self.config_text)["model_type"]
+
     def unpack(self, folder: Path) -> None:
         """Write the checkpoint into an existing folder, as the reference would have saved it."""
         (folder / "config.json").write_text(self.config_text, "utf-8")
@@ -153,7 +158,8 @@ class Golden:
         }
         if "" not in runs:
             raise ValueError("no run of the backbone")
-        _object(metadata["config"])
+        if not isinstance(_object(metadata["config"]).get("model_type"), str):
+            raise ValueError("its config has no model_type")
         defaults, about = _object(metadata["defaults"]), _object(metadata["about"])
         reads = ConfigReads(**_object(metadata["reads"]))
         return cls(metadata["config"], weights, runs, defaults, about, reads)

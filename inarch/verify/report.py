@@ -110,6 +110,7 @@ class Report:
 
     Attributes:
         model: our class, such as `BertBackbone`.
+        model_type: of the format that the model was loaded from; empty where it wasn't.
         source: the checkpoint folder or golden file.
         about: versions, sha256 of the files compared, backend, inputs; for the reader.
         measures: every tensor compared, in the order in which the reference computes them.
@@ -129,6 +130,12 @@ class Report:
     proof: str | None = None
     tokenizer: TokenizerParity | None = None
     threshold: float = THRESHOLD
+    model_type: str = ""
+
+    @property
+    def title(self) -> str:
+        """The model by its class and model type."""
+        return f"{self.model} ({self.model_type})" if self.model_type else self.model
 
     @property
     def passed(self) -> bool:

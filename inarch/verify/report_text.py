@@ -22,7 +22,7 @@ def headline(report: Report) -> str:
         unread = texts_read_differently(report)
         return f"The model is right, but its tokenizer reads {unread} of {total} texts differently"
     also = ", and reads text as the reference does" if report.tokenizer else ""
-    return f"{report.model} computes what the reference computes{also}"
+    return f"{report.title} computes what the reference computes{also}"
 
 
 def texts_read_differently(report: Report) -> int:

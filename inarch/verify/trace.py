@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.keras_private import all_layers, sublayers
+
 ops: Any = keras.ops  # Typed, every result may be None.
 
 # (path of the layer, which call of it, input | linear | output | attention)
@@ -27,7 +29,7 @@ def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
     seen: set[int] = set()
 
     def walk(parent: keras.layers.Layer, path: str) -> None:
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
+        for layer in sublayers(parent):
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
@@ -160,7 +162,7 @@ def gives_attention(layer: keras.layers.Layer) -> bool:
     def asks(of: keras.layers.Layer) -> bool:
         return "return_attention_scores" in inspect.signature(type(of).call).parameters
 
-    inner = layer._flatten_layers(include_self=False)
+    inner = all_layers(layer, include_self=False)
     return asks(layer) and not any(asks(sublayer) for sublayer in inner)
 
 

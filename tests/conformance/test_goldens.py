@@ -3,13 +3,14 @@
 import dataclasses
 import inspect
 import json
+import re
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from inarch.checkpoints.maps.config import field, must_be
+from inarch.checkpoints.maps.config_map import write_fields
 from inarch.checkpoints.maps.fields import Field
 from inarch.models import registry
 from inarch.models.backbone import Backbone
@@ -19,6 +20,8 @@ from inarch.tasks.verification import verify_golden
 from inarch.verify.compare import verify
 from inarch.verify.config_account import unaccounted, unread
 from inarch.verify.golden import LIMIT, Golden
+
+from .models import shared
 
 FOLDER = Path(__file__).parents[1] / "golden"
 
@@ -49,10 +52,14 @@ def examined(golden, folder, change=lambda model: None):
 def test_ours_is_the_reference_function(architecture, golden):
     report = verify_golden(path_of(architecture.name))
     assert report.findings == ()
+    assert golden.model_type == architecture.model_types[0]
+    assert report.title == f"{architecture.class_name} ({golden.model_type})"
     assert report.worst < report.threshold
     layers = {m.layer for m in report.measures}
     assert "" in layers
-    assert {name[-7:] for name in layers if name[-7:-1] == "layer_"} == {"layer_0", "layer_1"}
+    blocks = [x.name for x in shared(architecture.name).layers if re.search(r"layer_\d+$", x.name)]
+    assert blocks
+    assert {*blocks} <= layers
     for agreement in report.outputs.values():
         assert agreement.top1 == 1
         assert agreement.max_kl < 1e-9
@@ -107,42 +114,39 @@ def test_every_field_of_the_map_is_read_or_has_its_reason(architecture, golden):
 # --- what it must notice -----------------------------------------------------------------------
 
 
-def test_it_notices_another_default_of_epsilon(architecture, golden, tmp_path):
-    source = architecture.sources[0]
-    for at, entry in enumerate(source.config):
-        if isinstance(entry, Field) and "epsilon" in entry.ours:
-            source.config[at] = dataclasses.replace(entry, default=1e-5)
-            try:
-                assert examined(golden, tmp_path).findings
-            finally:
-                source.config[at] = entry
-            return
-    report = examined(golden, tmp_path, all_norms(2e-5))  # it is fixed in the graph
+def test_it_notices_another_default_of_epsilon(architecture, golden, tmp_path, monkeypatch):
+    source, *others = architecture.sources
+    config = [
+        dataclasses.replace(entry, default=entry.default + 2e-5)
+        if isinstance(entry, Field) and "epsilon" in entry.ours
+        else entry
+        for entry in source.config
+    ]
+    changed = dataclasses.replace(source, config=type(source.config)(config))
+    monkeypatch.setitem(vars(architecture), "sources", (changed, *others))
+    in_graph = config == list(source.config)
+    report = examined(golden, tmp_path, other_epsilons if in_graph else lambda model: None)
     assert report.findings
-    assert "norm" in report.first.measure.layer
+    assert not in_graph or "norm" in report.first.measure.layer
 
 
-def all_norms(epsilon):
-    def change(model):
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.LayerNormalization):
-                layer.epsilon = epsilon
-
-    return change
+def other_epsilons(model):
+    for layer in model._flatten_layers():
+        if hasattr(layer, "epsilon"):
+            layer.epsilon += 2e-5
 
 
-def test_it_notices_the_other_gelu(architecture, golden, tmp_path):
-    path = tmp_path / "config.json"
-    source = architecture.sources[0]
-    (field,) = [e for e in source.config if isinstance(e, Field) and e.ours == "activation"]
-    other = {"gelu": "gelu_new", "gelu_new": "gelu"}[field.default]
-    golden = dataclasses.replace(
-        golden,
-        config_text=json.dumps(json.loads(golden.config_text) | {field.theirs: other}),
-    )
+def test_it_notices_a_nearby_activation(architecture, golden, tmp_path):
+    fields = [e for e in architecture.sources[0].config if isinstance(e, Field)]
+    entry = next((e for e in fields if e.ours == "activation"), None)
+    if entry is None:
+        pytest.skip(f"{architecture.name} has one activation")
+    config = json.loads(golden.config_text)
+    near = {"gelu": "gelu_approximate", "gelu_approximate": "gelu"}
+    write_fields([entry], {"activation": near.get(entry.read(config), "relu")}, config)
+    golden = dataclasses.replace(golden, config_text=json.dumps(config))
     report = examined(golden, tmp_path)
-    assert path.is_file()
-    assert report.first.layer.endswith("layer_0/feed_forward/up")
+    assert re.search(r"layer_0/feed_forward(/|$)", report.first.layer)
 
 
 def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):
@@ -156,7 +160,7 @@ def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):
 
     report = examined(golden, tmp_path, change)
     if not emptied:
-        pytest.skip(f"{architecture.name} has no attention")
+        pytest.skip(f"{architecture.name} has no bias in its attention")
     assert {f.layer for f in report.findings} == emptied
 
 

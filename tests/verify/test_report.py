@@ -33,7 +33,8 @@ def passed_report():
     )
     return Report("BertBackbone", "tiny-bert", {"keras": "3.15"}, measures, (),
                   outputs={"logits": HeadAgreement(1.5e-13, 4.0e-13, 1.0)},
-                  proof="21 tensors carried over", tokenizer=TokenizerParity(57))  # fmt: skip
+                  proof="21 tensors carried over", tokenizer=TokenizerParity(57),
+                  model_type="bert")  # fmt: skip
 
 
 def failed_report():
@@ -152,8 +153,8 @@ def test_a_pass_says_so_and_lists_nothing_wrong():
     source = render(passed_report())
     text = Page(source).text
     assert text.startswith(
-        "Passed · verification of BertBackbone "
-        "BertBackbone computes what the reference computes, and reads text as the reference does"
+        "Passed · verification of BertBackbone (bert) BertBackbone (bert) computes what the "
+        "reference computes, and reads text as the reference does"
     )
     assert 'id="findings"' not in source
     assert "100 % of rows" in text
@@ -294,4 +295,4 @@ def test_the_terminal_fits_80_columns_and_passes_no_control_characters_on(capsys
 
 def test_the_terminal_of_a_pass_begins_with_it(capsys):
     verdict.show(passed_report())
-    assert capsys.readouterr().out.startswith("✓ Passed  BertBackbone computes what")
+    assert capsys.readouterr().out.startswith("✓ Passed  BertBackbone (bert) computes what")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -42,8 +43,9 @@ class Layout:
     model_type: str | None = None
     ignored: tuple[str, ...] = ()
 
-    @property
-    def config(self) -> dict[str, Any]:
+    @functools.cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The content of config.json."""
         return json.loads(self.config_text)
 
     def to_json(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Neither says whether the vocabulary is for lower-cased text.
 """
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from inarch.text.build import json_bytes
 from inarch.text.family import AuthorTokenizer
 from inarch.text.files import CONFIG_FILE, VOCABULARY_FILE, decode_text
 from inarch.text.word_piece_json import BERT
+from inarch.user_warnings import warn
 
 # google-research/bert, tokenization.py, `validate_case_matches_checkpoint`: by a folder's name.
 CASES = {
@@ -39,11 +39,10 @@ def _convert(
     if lower is None:
         lower = looks_lower_case(decode_text(files, VOCABULARY_FILE).split("\n"))
         shown = "none, so text is lower-cased" if lower else "some, so text is left as it is"
-        warnings.warn(
+        warn(
             f"{folder} doesn't say whether its text is to be lower-cased. Of words with capital "
             f"letters its vocab.txt has {shown}. To settle it, write "
-            f'{{"do_lower_case": true}} or {{"do_lower_case": false}} to {folder / name}',
-            stacklevel=2,
+            f'{{"do_lower_case": true}} or {{"do_lower_case": false}} to {folder / name}'
         )
     config |= {"do_lower_case": lower, "tokenizer_class": BERT.tokenizer_class}
     return {**files, name: json_bytes(config)}

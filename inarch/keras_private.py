@@ -1,0 +1,117 @@
+"""All that this library takes from Keras beyond its public interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from keras.src.backend import get_keras_mask as get_keras_mask
+from keras.src.backend.common import global_state
+
+_WAITING = "uninitialized_variables"
+# What Keras takes from the variables for a run on JAX, in the order it hands it out.
+_STATE = (
+    "trainable_variables",
+    "non_trainable_variables",
+    "optimizer_variables",
+    "metrics_variables",
+)
+
+
+# --- layers ------------------------------------------------------------------------------------
+
+
+def sublayers(layer: Any) -> list[Any]:
+    """Return the layers that a layer holds itself."""
+    return list(layer._layers)
+
+
+def all_layers(layer: Any, include_self: bool = True) -> Iterator[Any]:
+    """Return a layer and every layer below it, each once."""
+    return layer._flatten_layers(include_self=include_self)
+
+
+def own_trainable_variables(layer: Any) -> list[Any]:
+    """Return the variables that a layer made to be trained, whatever their flags are now."""
+    return list(layer._trainable_variables)
+
+
+def is_quantized(layer: Any) -> bool:
+    """Whether a layer itself is quantized."""
+    return bool(getattr(layer, "_is_quantized", False))
+
+
+def lora_base_variables(layer: Any) -> list[Any]:
+    """Return the variables to which a low-rank update of a layer is added."""
+    return [getattr(layer, name) for name in ("_kernel", "_embeddings") if hasattr(layer, name)]
+
+
+# --- variables without values ------------------------------------------------------------------
+
+
+@contextmanager
+def no_values() -> Iterator[list[Any]]:
+    """Have variables made within get no values, and list those that wait at the end."""
+    # Keras has no public list of waiting variables. Left there, they would be initialized a
+    # second time at the end of the next scope.
+    before = global_state.get_global_attribute(_WAITING) or []
+    global_state.set_global_attribute(_WAITING, [])
+    waiting: list[Any] = []
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield waiting
+        waiting += global_state.get_global_attribute(_WAITING) or []
+    finally:
+        global_state.set_global_attribute(_WAITING, before)
+
+
+def has_value(variable: Any) -> bool:
+    """Whether a variable has been given a value."""
+    return variable._value is not None
+
+
+def initialize_value(variable: Any) -> None:
+    """Give a waiting variable its initial value."""
+    variable._deferred_initialize()
+
+
+def set_first_value(variable: Any, tensor: Any) -> None:
+    """Give a waiting variable a tensor that it may keep."""
+    variable._initialize(tensor)
+    variable._initializer = None
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+class ModelHooks(keras.Model):
+    """Functional model that clones as its own class, and whose state survives a failed run."""
+
+    _jax_state: Any
+
+    def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
+        # keras.models.clone_model copies the graph by this method and gives the class nothing
+        # but the copy's tensors; with the config on them the copy is of the same class.
+        outputs = super()._run_through_graph(*args, **kwargs)
+        for tensor in keras.tree.flatten(outputs):
+            if isinstance(tensor, keras.KerasTensor):
+                tensor.cloned_model = self
+        return outputs
+
+    def _get_jax_state(self, **kwargs: Any) -> Any:
+        # Keras remembers what it takes from the variables only once a step has ended; remembered
+        # at once, it can be given back when the first step fails. A step that ends puts its own
+        # values here, so the ones that it was lent (and JAX has used up) are not held.
+        state = super()._get_jax_state(**kwargs)
+        if kwargs.get("purge_model_variables"):
+            names = [name for name in _STATE if kwargs.get(name)]
+            self._jax_state = dict(zip(names, state, strict=True))
+        return state
+
+    def give_back_state(self) -> None:
+        """Give the variables their values again, which Keras takes away for a run on JAX."""
+        if keras.backend.backend() == "jax":
+            self.jax_state_sync()
+            self._jax_state = None  # no later run shall find this one's
