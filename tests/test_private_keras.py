@@ -1,4 +1,4 @@
-"""What isn't public in Keras is touched in one module, so that a new release is adapted to there."""
+"""Private parts of Keras are touched in one module, where a new release is adapted to."""
 
 import re
 from pathlib import Path
