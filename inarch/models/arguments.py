@@ -45,7 +45,7 @@ class MutableArgument:
         vars(owner)[self._name] = self._check(owner, value)
 
     def checked(self, owner: Any) -> Any:
-        """The value, checked again, since it may have been changed in place."""
+        """Return the value, checked again, since it may have been changed in place."""
         return self._check(owner, self.__get__(owner))
 
 
@@ -54,7 +54,7 @@ _MUTABLE: WeakKeyDictionary[type, dict[str, MutableArgument]] = WeakKeyDictionar
 
 
 def mutable_arguments(cls: type) -> dict[str, MutableArgument]:
-    """The arguments of a class that may be set anew, by name."""
+    """Return the arguments of a class that may be set anew, by name."""
     if cls not in _MUTABLE:
         found = {name: inspect.getattr_static(cls, name, None) for name in dir(cls)}
         _MUTABLE[cls] = {n: v for n, v in found.items() if isinstance(v, MutableArgument)}
@@ -62,7 +62,7 @@ def mutable_arguments(cls: type) -> dict[str, MutableArgument]:
 
 
 def checked_values(owner: Any) -> dict[str, Any]:
-    """The values of an object's mutable arguments, checked, by name."""
+    """Return the values of an object's mutable arguments, checked, by name."""
     return {name: a.checked(owner) for name, a in mutable_arguments(type(owner)).items()}
 
 
@@ -105,7 +105,7 @@ def check_settable(owner: Any, name: str, arguments: Mapping[str, Any]) -> None:
 
 
 def _class_constants(cls: type) -> frozenset[str]:
-    """Names that a class of this library declares to be its own, by `ClassVar`."""
+    """Return the names that a class of this library declares to be its own, by `ClassVar`."""
     found: set[str] = set()
     for base in cls.__mro__:
         if base.__module__.split(".")[0] == "inarch":

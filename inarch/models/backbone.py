@@ -33,13 +33,13 @@ class Backbone(Model):
 
     @property
     def max_length(self) -> int | None:
-        """The most tokens of a row; None where positions are only relative, which have no limit."""
+        """Most tokens of a row; None where positions are only relative, which have no limit."""
         absolute = self.arguments.get("absolute_positions", True)
         return self.arguments.get("max_sequence_length") if absolute else None
 
     @property
     def axis_limits(self) -> dict[str, int]:
-        """The largest sizes of open axes of the inputs, by name (see `models.serving`)."""
+        """Largest sizes of open axes of the inputs, by name (see `models.serving`)."""
         return {} if self.max_length is None else {"length": self.max_length}
 
     @classmethod
@@ -53,7 +53,7 @@ class Backbone(Model):
         ignore_fields: Collection[str] = (),
         **overrides: Any,
     ) -> Self:
-        """The model of a checkpoint.
+        """Load the model of a checkpoint.
 
         Args:
             preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
@@ -84,7 +84,7 @@ class Backbone(Model):
 
     @classmethod
     def resolve_class(cls, checkpoint: Checkpoint) -> type[Self]:
-        """The class to build for a checkpoint: this one, if it is the right kind."""
+        """Return the class to build for a checkpoint: this one, if it is the right kind."""
         right = checkpoint.architecture.backbone
         if issubclass(cls, right):
             return cls
@@ -112,7 +112,7 @@ class Backbone(Model):
 
 
 def text_inputs(*extra: str) -> dict[str, Any]:
-    """The symbolic inputs of a text model, each `[batch, length]` int32.
+    """Return the symbolic inputs of a text model, each `[batch, length]` int32.
 
     `token_ids`, `padding_mask` (0 for padding, 1 for tokens; 2 and up for the further sequences
     of a packed row), and any `extra` ones such as `segment_ids`.

@@ -1,4 +1,4 @@
-"""Which dtypes of a checkpoint's tensors can be loaded."""
+"""Checks the dtypes of a checkpoint's tensors before they are loaded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inarch.user_warnings import warn
 
 
 def check_dtypes(where: Path, stored: Mapping[str, str], variables: Mapping[str, Any]) -> None:
-    """Refuse what isn't floating point, say where precision is lost."""
+    """Refuse what isn't floating point; warn where precision is lost."""
     whole = [name for name, code in stored.items() if not code.startswith(("F", "BF"))]
     if whole:
         raise WeightMapError(

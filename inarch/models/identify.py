@@ -1,4 +1,4 @@
-"""Which architecture and format a checkpoint without `model_type` is of.
+"""Identifies the architecture and format of a checkpoint without `model_type`.
 
 The class that is called decides; without one the classes that `architectures` names; without those
 the names of the tensors, where only one format explains them.

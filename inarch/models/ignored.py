@@ -1,4 +1,4 @@
-"""Fields of `config.json` that a user has ignored: chosen on loading, repeated in what is saved."""
+"""Fields of `config.json` that a user ignores: chosen on loading, repeated in what is saved."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def check_arrays(
             )
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{n} {shape}" for n, shape in shapes.items())
-        raise InputError(f"inputs of one run must have one shape, and have: {listed}")
+        raise InputError(f"all integer inputs must have the same shape; got {listed}")
     length = next(iter(shapes.values()))[1] if shapes else 0
     if max_length is not None and length > max_length:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment when the weights are whole."""
+"""Keyboard interrupts held back until the weights are whole."""
 
 from __future__ import annotations
 

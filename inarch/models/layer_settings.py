@@ -106,7 +106,7 @@ def redraw_idle_lora(model: keras.Model) -> None:
 
 
 def _walk(layer: keras.layers.Layer, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Each layer with its path, parents first; a layer in two places comes twice."""
+    """Yield each layer with its path, parents first; a layer in two places comes twice."""
     yield path, layer
     for below in sublayers(layer):
         yield from _walk(below, f"{path}/{below.name}" if path else below.name)

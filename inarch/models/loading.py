@@ -120,7 +120,7 @@ class Checkpoint:
 
     @property
     def written_by(self) -> list[str]:
-        """The classes that `architectures` of the config names."""
+        """Classes that `architectures` of the config names."""
         named = self.config.get("architectures")
         return [n for n in named if isinstance(n, str)] if isinstance(named, list) else []
 
@@ -130,11 +130,11 @@ class Checkpoint:
             return self.source.holds_head(head, self.config, self.weights.header)
 
     def stored_heads(self) -> list[str]:
-        """The heads whose weights are in the checkpoint."""
+        """Return the heads whose weights are in the checkpoint."""
         return [name for name in self.source.heads if self.has_head(name)]
 
     def arguments(self, **overrides: Any) -> dict[str, Any]:
-        """The backbone's arguments.
+        """Return the backbone's arguments.
 
         Raises:
             ConfigError: a field of config.json can't be computed as it stands.
@@ -152,7 +152,7 @@ class Checkpoint:
                 ) from None
 
     def read_sidecar(self, name: str) -> dict[str, Any]:
-        """The content of a further JSON file, such as `generation_config.json`; {} without it.
+        """Return the content of another JSON file, such as `generation_config.json`; {} without it.
 
         Raises:
             CheckpointFileError: the file isn't JSON.
@@ -163,7 +163,7 @@ class Checkpoint:
         return json_fields.read_object(path) if path.is_file() else {}
 
     def sidecar_texts(self) -> dict[str, str]:
-        """The texts of the files of `sidecar_names`.
+        """Return the texts of the files of `sidecar_names`.
 
         Raises:
             CheckpointFileError: one can't be read.
@@ -176,7 +176,7 @@ class Checkpoint:
         return read_sidecar_texts(self.folder)
 
     def unread_fields(self) -> list[str]:
-        """The fields of the config that no code of the reference for this model reads."""
+        """Return the fields of the config that no code of the reference for this model reads."""
         config = self.author_checkpoint.config if self.author_checkpoint else self.config
         source = self.author_checkpoint.source if self.author_checkpoint else self.source
         return list(source.config_map.ignored_fields(config))
@@ -187,14 +187,14 @@ class Checkpoint:
 
     @contextmanager
     def config_path_in_errors(self) -> Iterator[None]:
-        """Say in every ConfigError which file it is about."""
+        """Name the file in every ConfigError."""
         try:
             yield
         except ConfigError as e:
             raise ConfigError(f"{self.folder / CONFIG}: {e}") from None
 
     def backbone(self, cls: type[Any] | None = None, **arguments: Any) -> Any:
-        """The architecture's backbone, or one of `cls`, with initial weights.
+        """Build the architecture's backbone, or one of `cls`, with initial weights.
 
         Raises:
             ConfigError: sizes that fit none, by the names of the fields that they are from.

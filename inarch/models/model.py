@@ -114,7 +114,7 @@ class Model(ModelHooks):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """The model that `get_config` described.
+        """Build the model that `get_config` described.
 
         Raises:
             ConfigError: the config is of another form; a `.keras` file may hold anything.

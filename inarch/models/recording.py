@@ -66,7 +66,7 @@ def _check_rates(arguments: Mapping[str, Any]) -> None:
 
 
 def _policy(dtype: Any) -> Any:
-    """The dtype policy of a name, which must be one of floating point."""
+    """Return the dtype policy of a name, which must be one of floating point."""
     known = "float32, bfloat16, float16, mixed_bfloat16 or mixed_float16"
     refusal = f"dtype is {dtype!r}; give {known}, or a keras.DTypePolicy of floating point"
     try:
@@ -84,7 +84,7 @@ def _clone_of(outputs: Any) -> Any:
 
 
 def _fresh(value: Any) -> Any:
-    """An argument for a clone: a model is built anew, what can change in place is copied."""
+    """Return an argument for a clone: a new model, or a copy of what can change in place."""
     if isinstance(value, keras.Model):
         return type(value).from_config(value.get_config())
     return copy.copy(value)

@@ -39,7 +39,7 @@ def backbone_of(model: keras.Model) -> Any:
 
 @dataclass(frozen=True)
 class HeadToSave:
-    """The head of a task as its export needs it: name, config arguments, other config fields."""
+    """Head of a task as its export needs it: name, config arguments, other config fields."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -155,7 +155,7 @@ def _config_text(
     tie_word_embeddings: bool,
     code: str,
 ) -> str:
-    """The text of config.json; the checkpoint's own, to the byte, where nothing changed."""
+    """Return the text of config.json: the checkpoint's own where nothing changed."""
     config: dict[str, Any] = dict(old.config) if old else {"model_type": source.model_type}
     if config.get("model_type") is None:
         config = {"model_type": source.model_type} | without(config, ["model_type"])

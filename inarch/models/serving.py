@@ -16,7 +16,7 @@ _SHARED_AXIS = ".*The axis name: .* will not be used, since it shares the same s
 
 
 def axis_names(model: keras.Model) -> dict[str, tuple[str | int, ...]]:
-    """The shape of each input, with a name for each axis that is open.
+    """Return the shape of each input, with a name for each axis that is open.
 
     Inputs share `batch`, and the rows of tokens `[batch, length]` share `length`: they are used
     together, so an exporter that took each open axis for one of its own couldn't add them.
@@ -37,7 +37,7 @@ def _axis_name(name: str, axis: int, rank: int) -> str:
 
 
 def saved_model_options(model: keras.Model, limits: Mapping[str, int]) -> dict[str, Any]:
-    """Options of `jax2tf.convert` that leave batch and length open.
+    """Return options of `jax2tf.convert` that leave batch and length open.
 
     Args:
         limits: the largest size of an open axis, by its name, where it has one.
@@ -104,7 +104,7 @@ def export_onnx_from_torch(
 
 
 def _flat_module(torch: Any, model: keras.Model, names: list[str]) -> Any:
-    """The model as a torch module of positional inputs and of a tuple of outputs."""
+    """Return the model as a torch module of positional inputs and of a tuple of outputs."""
 
     class Flat(torch.nn.Module):
         def __init__(self) -> None:
@@ -119,6 +119,6 @@ def _flat_module(torch: Any, model: keras.Model, names: list[str]) -> Any:
 
 
 def _sample(torch: Any, tensor: Any, shape: tuple[str | int, ...]) -> Any:
-    """A tensor to trace with; a batch or length of 1 would be taken for a constant."""
+    """Return a tensor to trace with; a batch or length of 1 would be taken for a constant."""
     sizes = [axis if isinstance(axis, int) else {"batch": 2}.get(axis, 7) for axis in shape]
     return torch.ones(sizes, dtype=getattr(torch, tensor.dtype))

@@ -26,7 +26,7 @@ ALIGNMENT = 64
 
 
 def named_variables(model: keras.Model) -> dict[str, Any]:
-    """The weights of a backbone or a task, by the names that weight maps use.
+    """Return the weights of a backbone or a task, by the names that weight maps use.
 
     A name is the path of layers from the model down, such as `layer_0/attention/query/kernel`.
     The backbone of a task adds no level, and a variable shared by two layers has one name.
@@ -44,7 +44,7 @@ def named_variables(model: keras.Model) -> dict[str, Any]:
 
 
 def _below(path: str, layer: str) -> str:
-    """The part of a variable's path from `layer` on."""
+    """Return the part of a variable's path from `layer` on."""
     parts = path.split("/")
     return "/".join(parts[parts.index(layer) :]) if layer in parts else path
 
@@ -97,7 +97,7 @@ def _copy(array: np.ndarray, to: np.ndarray) -> None:
 
 
 def get_value(model: keras.Model, name: str, variable: Any) -> np.ndarray:
-    """The value of a variable, with a low-rank update of its layer (`enable_lora`) added."""
+    """Return the value of a variable, with a low-rank update of its layer added."""
     if (owner := _lora_owner(model, variable)) is not None:
         kind = "kernel" if name.endswith("kernel") else "embeddings"
         return to_numpy(getattr(owner, kind))
@@ -113,7 +113,7 @@ def _lora_owner(model: keras.Model, variable: Any) -> Any:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A variable or tensor as an array that keeps bfloat16."""
+    """Return a variable or tensor as an array that keeps bfloat16."""
     if keras.backend.standardize_dtype(value.dtype) == "bfloat16":
         wide = ops.convert_to_numpy(ops.cast(value, "float32"))
         return wide.astype(ml_dtypes.bfloat16)

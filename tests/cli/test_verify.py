@@ -167,6 +167,16 @@ def test_a_golden_file_that_is_not_there_is_named_with_the_way_out(run, checkpoi
     assert "--golden" in line
 
 
+def test_a_golden_file_of_another_architecture_is_refused_by_its_model_type(
+    run, checkpoints, tmp_path
+):
+    shutil.copy(FOLDER / "distil_bert.safetensors", tmp_path / "bert.safetensors")
+    arguments = ("--against", "golden", "--folder", tmp_path)
+    line = failure(run("verify", checkpoints["plain"], *arguments))
+    assert "bert.safetensors is of a model of model_type 'distilbert', and bert has bert" in line
+    assert "inarch verify --golden bert --overwrite" in line
+
+
 def test_weights_that_are_no_golden_file_are_told_from_it(run, checkpoints):
     path = checkpoints["plain"] / "model.safetensors"
     line = failure(run("verify", path))

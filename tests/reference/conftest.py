@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inarch.checkpoints.maps.config_map import write_fields
+from inarch.models.registry import by_model_type
+from inarch.verify.inputs import reference_inputs
+
 torch = pytest.importorskip("torch", reason="needs torch: make test-all")
 transformers = pytest.importorskip("transformers", reason="needs transformers: make test-all")
 
-BERT = {
-    "vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "intermediate_size": 40, "max_position_embeddings": 32,
-}  # fmt: skip
-# As published checkpoints are; buckets so few that a sequence reaches the logarithmic ones.
-DEBERTA = BERT | {
-    "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm",
-    "share_att_key": True, "pos_att_type": "p2c|c2p", "position_biased_input": False,
-    "type_vocab_size": 0,
-}  # fmt: skip
-DISTILBERT = {
-    "vocab_size": 61, "dim": 24, "n_layers": 2, "n_heads": 4, "hidden_dim": 40,
-    "max_position_embeddings": 32,
+# In place of the sizes of `[tiny]`: more heads, and rows as long as the tests' own.
+LARGER = {
+    "vocabulary_size": 61, "hidden_dim": 24, "num_heads": 4, "intermediate_dim": 40,
+    "max_sequence_length": 32,
 }  # fmt: skip
 
-FNET = {name: value for name, value in BERT.items() if name != "num_attention_heads"}
-ELECTRA = BERT | {"embedding_size": 10}
-TINY = {"Electra": ELECTRA, "Distil": DISTILBERT, "FNet": FNET, "Deberta": DEBERTA}
+
+def fields_of(cls: Any) -> dict[str, Any]:
+    """The config of a tiny model of one of transformers' classes, by the architecture's folder."""
+    architecture, source = by_model_type(cls.config_class.model_type)
+    known = {name: size for name, size in LARGER.items() if name in architecture.tiny}
+    config = dict(source.published)
+    write_fields(source.config, {**architecture.tiny, **known}, config, complete=True)
+    return config
 
 
 def perturb(model: Any, seed: int) -> None:
@@ -62,17 +62,10 @@ class Written:
     def outputs(self, inputs: dict[str, np.ndarray], name: str, double: bool) -> np.ndarray:
         """The original's output in float64 or float32, as float64."""
         model = self.model.double() if double else self.model.float()
-        fed = {
-            "input_ids": inputs["token_ids"],
-            "attention_mask": inputs["padding_mask"],
-            "token_type_ids": inputs.get("segment_ids"),
-        }
+        declared = by_model_type(model.config.model_type)[0].inputs
         taken = inspect.signature(model.forward).parameters
-        fed = {
-            k: torch.tensor(v, dtype=torch.long)
-            for k, v in fed.items()
-            if v is not None and k in taken
-        }
+        fed = reference_inputs(inputs, declared).items()
+        fed = {name: torch.tensor(array) for name, array in fed if name in taken}
         with torch.no_grad():
             return getattr(model(**fed), name).double().numpy()
 
@@ -83,8 +76,7 @@ def write(tmp_path):
 
     def writer(kind: str, seed: int = 0, dtype: Any = None, save: dict | None = None, **changes):
         cls = getattr(transformers, kind)
-        tiny = next((sizes for name, sizes in TINY.items() if kind.startswith(name)), BERT)
-        config = cls.config_class(**{**tiny, **changes})
+        config = cls.config_class(**{**fields_of(cls), **changes})
         config._attn_implementation = "eager"
         model = cls(config).eval()
         perturb(model, seed)

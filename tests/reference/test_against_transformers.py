@@ -126,10 +126,6 @@ DEBERTA_HEADS = [
         {"pooler_hidden_act": "tanh", "pooler_hidden_size": 24, "num_labels": 1},
     ]),
 ]  # fmt: skip
-SIZES = {
-    "vocabulary_size": 50, "num_layers": 2, "num_heads": 2, "hidden_dim": 8,
-    "embedding_dim": 6, "intermediate_dim": 16, "max_sequence_length": 20,
-}  # fmt: skip
 CASES = [
     *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
@@ -422,7 +418,7 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
         ("FNetModel", {"hidden_act": "quick_gelu"}),
         ("FNetModel", {"num_attention_heads": 4}),
         ("RobertaModel", {"position_embedding_type": "relative_key"}),
-        ("RobertaModel", {"pad_token_id": 31}),
+        ("RobertaModel", {"pad_token_id": 33}),
     ],
 )
 def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
@@ -474,8 +470,9 @@ def test_a_model_built_here_loads_there(kind, tmp_path):
     architecture, _ = by_model_type(cls.config_class.model_type)
     whole = dict.fromkeys(architecture.sources[0].optional_layers, True)
     known = inspect.signature(architecture.backbone).parameters
-    sizes = {name: size for name, size in SIZES.items() if name in known}
-    model = architecture.backbone(**sizes, activation="relu", **whole)
+    others = {"activation": "relu", "max_sequence_length": 20}
+    sizes = {**architecture.tiny, **{n: v for n, v in others.items() if n in known}}
+    model = architecture.backbone(**sizes, **whole)
     for variable in model.weights:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
     model.save_to_preset(tmp_path / "out")
@@ -484,7 +481,7 @@ def test_a_model_built_here_loads_there(kind, tmp_path):
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     written = Written(tmp_path, back.eval())
-    inputs = inputs_of(written, model, vocabulary=50)
+    inputs = inputs_of(written, model, vocabulary=architecture.tiny["vocabulary_size"])
     theirs = written.outputs(inputs, "last_hidden_state", True)
     real = inputs["padding_mask"].astype(bool)
     np.testing.assert_allclose(our_outputs(model, inputs)[real], theirs[real], rtol=1e-3, atol=1e-3)
