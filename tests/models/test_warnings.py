@@ -5,7 +5,7 @@ import json
 import warnings
 
 import pytest
-from inarch.tasks.auto import prove
+from inarch.tasks.workflows import prove
 
 from inarch.models import registry
 from inarch.models.backbone import Backbone
