@@ -31,7 +31,7 @@ def test_a_sound_config_makes_the_model_again(config):
     [
         ({"layout": 5}, "'layout' is 5"),
         ({"layout": {"model_type": "foo"}}, "model_type 'foo'; a BertBackbone is saved as bert"),
-        ({"layout": {"beside": {"model.safetensors": "x"}}}, "keeps model.safetensors"),
+        ({"layout": {"sidecar_files": {"model.safetensors": "x"}}}, "keeps model.safetensors"),
         ({"layer_settings": [1]}, r"'layer_settings' is \[1\]"),
         ({"layer_settings": {"": [1]}}, "must be an object of objects"),
         ({"settings": [1]}, r"'settings' is \[1\]"),
