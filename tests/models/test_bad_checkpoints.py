@@ -299,6 +299,7 @@ def test_everything_that_does_not_fit_is_named_in_one_message(folder):
         "layer_0/attention/query/kernel, where the file should have (4, 4), "
         "encoder.layer.0.intermediate.dense.bias (6, 1) for layer_0/feed_forward/up/bias, where "
         "the file should have (6,)",
+        "'num_hidden_layers' is 1, and the file also has 1": "set it to 2 if the file is right",
     }
 
 
