@@ -5,12 +5,12 @@ import json
 import warnings
 
 import pytest
-from inarch.tasks.workflows import prove
 
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.tasks import MaskedLM, TextClassifier
+from inarch.tasks.workflows import prove
 
 
 @pytest.fixture(scope="module")
