@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.common_fields import COMMON
-from inarch.checkpoints.maps.fields import ConfigEntry, Field, Mapped, MustBe
+from inarch.checkpoints.maps.fields import ConfigEntry, Constant, Field, Mapped, MustBe
 from inarch.checkpoints.maps.foreign_fields import changes_numbers, is_nothing
 from inarch.checkpoints.maps.nested import is_in, lookup, without
 from inarch.errors import ConfigError
@@ -189,8 +189,13 @@ def write_fields(
     """Bring `config` up to `arguments`, leaving the spelling of unchanged fields as it is.
 
     A field that is absent and has its default is written only if `complete`.
+
+    Raises:
+        ConfigError: no value of a field means the argument, or their code has another constant.
     """
     for entry in entries:
+        if isinstance(entry, Constant):
+            entry.check(arguments)
         if not isinstance(entry, Field) or entry.ours not in arguments:
             continue
         value = arguments[entry.ours]

@@ -141,6 +141,15 @@ class Constant:
         """Return the argument, whatever the config is."""
         return self.value
 
+    def check(self, arguments: Mapping[str, Any]) -> None:
+        """Raise ConfigError where the argument has another value, which no config can say."""
+        given = arguments.get(self.ours, self.value)
+        if given != self.value:
+            raise ConfigError(
+                f"{self.ours} is {shown(given)}, which their format can't say: it is "
+                f"{self.value!r} in their code. Save as a .keras file instead"
+            )
+
 
 # Entries that give an argument.
 Mapped = Field | Constant

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.fields import ConfigEntry, Field
+from inarch.checkpoints.maps.config import ACTIVATIONS
+from inarch.checkpoints.maps.fields import ConfigEntry, Constant, Mapped
 from inarch.checkpoints.maps.nested import lookup
 
 # Fields of others whose value every model here is computed by, whatever is nothing elsewhere.
@@ -22,7 +23,7 @@ COMPUTED_BY = {"scale_attn_weights": True}
 
 @dataclass(frozen=True)
 class ForeignFields:
-    """The list: fields by kind, first words of whole families, and other names of fields."""
+    """List of fields by kind, first words of whole families, and other names of fields."""
 
     switches: frozenset[str]
     epsilons: frozenset[str]
@@ -30,7 +31,7 @@ class ForeignFields:
     aliases: Mapping[str, tuple[str, ...]]
 
     def has(self, name: str) -> bool:
-        """Whether a field is listed, under its name, a longer one or its family's."""
+        """Return whether a field is listed, under its name, a longer one or its family's."""
         if name in self.switches or name in self.epsilons:
             return True
         first, _, rest = name.partition("_")
@@ -42,7 +43,7 @@ class ForeignFields:
 
 @functools.cache
 def foreign_fields() -> ForeignFields:
-    """The list that comes with the package."""
+    """Return the list that comes with the package."""
     path = importlib.resources.files("inarch.checkpoints.maps").joinpath("foreign_fields.toml")
     table = tomllib.loads(path.read_text("utf-8"))
     aliases = {name: tuple(usual) for name, usual in table["aliases"].items()}
@@ -54,30 +55,38 @@ def foreign_fields() -> ForeignFields:
 def changes_numbers(
     name: str, value: Any, entries: Iterable[ConfigEntry], config: Mapping[str, Any]
 ) -> bool:
-    """Whether a field that no entry knows would change the numbers of the code that reads it.
+    """Return whether a field that no entry knows would change the numbers of code that reads it.
 
     One of `COMPUTED_BY` does where it has another value. A listed field doesn't where its value is
-    nothing (None, false, 0, empty), or repeats what the model has by another field: its activation,
-    its epsilon, or a field that it is another name of.
+    nothing (None, false, 0, empty), or repeats what the model has by another field or a constant:
+    its activation, its epsilon, or a field that it is another name of.
     """
     if name in COMPUTED_BY:
         return value is not COMPUTED_BY[name]
     listed = foreign_fields()
     if not listed.has(name) or is_nothing(value):
         return False
-    fields = [entry for entry in entries if isinstance(entry, Field)]
-    repeated = [
-        lookup(config, entry.theirs, entry.default)
-        for entry in fields
-        if (isinstance(value, str) and entry.values is not None)
-        or (name in listed.epsilons and "epsilon" in entry.ours)
-        or entry.theirs in listed.aliases.get(name, ())
-    ]
-    return not any(value == other and type(value) is type(other) for other in repeated)
+    return not any(_repeats(name, value, entry, config) for entry in entries)
+
+
+def _repeats(name: str, value: Any, entry: ConfigEntry, config: Mapping[str, Any]) -> bool:
+    """Return whether a field has the value that the model has by an entry."""
+    if not isinstance(entry, Mapped):
+        return False
+    is_epsilon = name in foreign_fields().epsilons and "epsilon" in entry.ours
+    if isinstance(entry, Constant):
+        is_same = is_epsilon or (isinstance(value, str) and "activation" in entry.ours)
+        other, value = entry.value, ACTIVATIONS.get(value) if isinstance(value, str) else value
+    else:
+        is_choice = isinstance(value, str) and entry.values is not None
+        is_same = is_choice or is_epsilon
+        is_same = is_same or entry.theirs in foreign_fields().aliases.get(name, ())
+        other = lookup(config, entry.theirs, entry.default)
+    return is_same and value == other and type(value) is type(other)
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether a value is None, false, zero or empty, or holds nothing else."""
+    """Return whether a value is None, false, zero or empty, or holds nothing else."""
     if isinstance(value, Mapping):
         return all(is_nothing(v) for v in value.values())
     if isinstance(value, list | tuple):

@@ -4,8 +4,8 @@ import tomllib
 
 import pytest
 
-from inarch.checkpoints.maps.config import ACTIVATIONS, choice, field, must_be
-from inarch.checkpoints.maps.config_map import ConfigMap
+from inarch.checkpoints.maps.config import ACTIVATIONS, choice, constant, field, must_be
+from inarch.checkpoints.maps.config_map import ConfigMap, write_fields
 from inarch.checkpoints.maps.foreign_fields import foreign_fields, is_nothing
 from inarch.errors import ConfigError
 from inarch.models import registry
@@ -130,6 +130,27 @@ def test_a_constant_of_the_code_may_be_repeated_and_not_changed():
     assert source.arguments(config, ()) == source.arguments({"model_type": "distilbert"}, ())
     with pytest.raises(ConfigError, match="layer_norm_eps"):
         source.arguments(config | {"layer_norm_eps": 1e-5}, ())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "other"),
+    [("layer_norm_epsilon", 1e-12, 1e-5), ("hidden_act", "gelu_new", "gelu")],
+)
+def test_a_constant_counts_as_mapped(field, value, other):
+    entries = (constant("epsilon", 1e-12), constant("activation", "gelu_approximate"))
+    known = ConfigMap(entries, model_type="toy")
+    assert known.arguments({"model_type": "toy", field: value}) == {
+        "epsilon": 1e-12, "activation": "gelu_approximate"
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=field):
+        known.arguments({"model_type": "toy", field: other})
+
+
+def test_an_argument_that_their_code_has_as_another_constant_is_not_written():
+    entries = (constant("epsilon", 1e-12),)
+    write_fields(entries, {"epsilon": 1e-12}, {})
+    with pytest.raises(ConfigError, match=r"epsilon is 1e-05, .*it is 1e-12 in their code"):
+        write_fields(entries, {"epsilon": 1e-5}, {})
 
 
 @pytest.mark.reference
