@@ -8,11 +8,11 @@ from inarch.errors import CheckpointFileError
 # First bytes of a file that Git LFS has in the place of a large one.
 POINTER = b"version https://git-lfs.github.com/spec/"
 # Of a file that is read whole: JSON, a vocabulary. The largest that are published have 40 MB.
-LARGEST = 200_000_000
+MAX_BYTES = 200_000_000
 
 
-def read_file(path: Path, limit: int = LARGEST) -> bytes:
-    """The content of a file that is read whole.
+def read_file(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """Return the content of a file that is read whole.
 
     Args:
         path: the file.

@@ -18,11 +18,11 @@ from inarch.files import read_file
 from inarch.validation import Validator, shown
 
 # No JSON of a checkpoint is nested as deep; Python's own functions fail on much deeper values.
-DEEPEST = 100
+MAX_DEPTH = 100
 # Digits. transformers writes 10**30 for "no limit".
-LONGEST_NUMBER = 40
+MAX_DIGITS = 40
 # Of a tensor: the axes that NumPy has, and the numbers of 16 bytes that 63 bits can count.
-MOST_AXES, MOST_NUMBERS = 64, 1 << 59
+MAX_AXES, MAX_ELEMENTS = 64, 1 << 59
 REQUIRED = object()
 
 
@@ -50,9 +50,9 @@ def is_size(value: Any) -> bool:
 def is_shape(value: Any) -> bool:
     """Return whether a value is a shape that a NumPy array can have, empty axes included."""
     sizes = value if isinstance(value, list | tuple) else [None]
-    if len(sizes) > MOST_AXES or not all(map(is_size, sizes)):
+    if len(sizes) > MAX_AXES or not all(map(is_size, sizes)):
         return False
-    return math.prod(size for size in sizes if size) <= MOST_NUMBERS
+    return math.prod(size for size in sizes if size) <= MAX_ELEMENTS
 
 
 def is_number(value: Any) -> bool:
@@ -70,7 +70,7 @@ LIST = Validator("a list, [...]", lambda value: isinstance(value, list))
 TEXTS = Validator(
     "a list of texts", lambda value: isinstance(value, list) and all(map(is_text, value))
 )
-SHAPE = Validator(f"a list of at most {MOST_AXES} sizes", is_shape)
+SHAPE = Validator(f"a list of at most {MAX_AXES} sizes", is_shape)
 TEXT_OBJECT = Validator(
     "an object whose values are texts",
     lambda value: isinstance(value, dict) and all(map(is_text, (*value, *value.values()))),
@@ -176,7 +176,7 @@ def parse(
 
 
 def _whole_number(digits: str) -> int:
-    if len(digits.lstrip("-")) > LONGEST_NUMBER:
+    if len(digits.lstrip("-")) > MAX_DIGITS:
         raise ValueError(f"a number has {len(digits):,} digits")
     return int(digits)
 
@@ -184,12 +184,12 @@ def _whole_number(digits: str) -> int:
 def _check_depth(value: Any) -> None:
     # Level by level, for vocabularies of 250,000 lists with as little of Python as it can be.
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(MAX_DEPTH + 1):
         inner = itertools.chain.from_iterable(map(_parts, level))
         level = [part for part in inner if part.__class__ in (dict, list)]
         if not level:
             return
-    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+    raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
 def _parts(value: Any) -> Any:

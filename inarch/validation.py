@@ -132,12 +132,12 @@ _SHOWN = _Shown()
 
 
 def shown(value: Any) -> str:
-    """A value as an error names it, however long or deep it is."""
+    """Return a value as an error names it, however long or deep it is."""
     text = _SHOWN.repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
-    """Names for a reader, who sees from the first few what all are about."""
+    """Return the first few of many names, and the number of the others."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

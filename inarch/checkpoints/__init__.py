@@ -1,1 +1,1 @@
-"""Checkpoint files in our terms: `io` below `formats` below `maps`. NumPy alone, no Keras."""
+"""Checkpoint files as our models: `io` below `formats` below `maps`. NumPy alone, no Keras."""

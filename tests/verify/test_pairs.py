@@ -35,24 +35,24 @@ def test_a_module_holds_the_variables_of_all_tensors_under_it():
 
 def test_a_fused_tensor_is_no_pair_of_one_of_its_parts():
     parts = ["x/query/kernel", "x/key/kernel", "x/value/kernel"]
-    entries = rule("fused.weight", parts, "(q + k + v) i -> i q, i k, i v")
-    theirs = held(entries, ["fused.weight"], ["fused"])
+    entry = rule("fused.weight", parts, "(q + k + v) i -> i q, i k, i v")
+    theirs = held([entry], ["fused.weight"], ["fused"])
     ours = {part.removesuffix("/kernel"): frozenset([part]) for part in parts}
     ours = {"x": frozenset(parts), **ours}
     assert pairs.pair(ours, theirs) == {"x": [["fused"]]}
 
 
 def test_a_module_that_holds_half_of_a_stack_is_no_pair():
-    entries = rule(["experts.0.weight", "experts.1.weight"], "x/kernel", "o i, o i -> * i o")
+    entry = rule(["experts.0.weight", "experts.1.weight"], "x/kernel", "o i, o i -> * i o")
     tensors = ["experts.0.weight", "experts.1.weight"]
-    theirs = held(entries, tensors, ["experts", "experts.0", "experts.1"])
+    theirs = held([entry], tensors, ["experts", "experts.0", "experts.1"])
     assert pairs.pair({"x": frozenset(["x/kernel"])}, theirs) == {"x": [["experts"]]}
 
 
 def test_a_module_holds_a_tied_copy_as_if_it_were_the_tensor():
-    entries = rule("table.weight", "table/embeddings", "v d -> v d")
+    entry = rule("table.weight", "table/embeddings", "v d -> v d")
     theirs = held(
-        entries, ["table.weight", "decoder.weight"], ["table", "decoder"],
+        [entry], ["table.weight", "decoder.weight"], ["table", "decoder"],
         ties={"decoder.weight": "table.weight"},
     )  # fmt: skip
     assert theirs["decoder"] == theirs["table"] == {"table/embeddings"}

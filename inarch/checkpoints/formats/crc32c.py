@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), by which TensorFlow's checkpoints can be told from damaged ones.
+"""CRC-32C (Castagnoli), by which TensorFlow's checkpoints are told from damaged ones.
 
 Definition: RFC 3720, appendix B.4. A few bytes go through the usual table. Many are first folded
 into a few, by NumPy at about the speed of memory.

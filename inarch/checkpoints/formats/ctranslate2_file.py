@@ -18,17 +18,17 @@ from inarch.errors import CheckpointFileError
 
 # From 4 on a tensor's dtype is stored. CTranslate2 has written 6 since its version 3.
 VERSIONS = (4, 5, 6)
-KINDS = ("F32", "I8", "I16", "I32", "F16", "BF16")
+DTYPE_CODES = ("F32", "I8", "I16", "I32", "F16", "BF16")
 QUANTIZED = ("I8", "I16")
-# What a quantized tensor of 16 bits was multiplied by where the file doesn't say
+# Factor of a quantized tensor of 16 bits where the file has none
 # (ops::Quantize::global_int16_scale).
 USUAL_SCALE = 1000.0
-LARGEST_RANK = 8
+MAX_RANK = 8
 
 
 @dataclass(frozen=True)
-class Place:
-    """A variable as it lies in the file."""
+class StoredVariable:
+    """Variable as it lies in the file."""
 
     info: TensorInfo
     begin: int
@@ -67,7 +67,7 @@ class CTranslate2File:
             )
         self.spec = self._text()
         self.revision = self._number("<I", "a revision")
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, StoredVariable] = {}
         for _ in range(self._number("<I", "the number of variables")):
             name = self._text()
             if name in self._places:
@@ -100,11 +100,11 @@ class CTranslate2File:
         return self._stands_for.get(name, name)
 
     @staticmethod
-    def _is_quantized(place: Place) -> bool:
+    def _is_quantized(place: StoredVariable) -> bool:
         return place.info.dtype in QUANTIZED and bool(place.info.shape)
 
     def _take(self, size: int, what: str) -> int:
-        """The place of the next `size` bytes, which are then behind us."""
+        """Return the place of the next `size` bytes, and move past them."""
         begin, total = self._at, len(self._file.bytes)
         if begin + size > total:
             raise CheckpointFileError(
@@ -135,25 +135,26 @@ class CTranslate2File:
                 f"{self.path} has a name at byte {begin:,} that isn't UTF-8; fetch it again"
             ) from e
 
-    def _variable(self, name: str) -> Place:
+    def _variable(self, name: str) -> StoredVariable:
         what = f"variable {name!r}"
         rank = self._number("<B", f"the rank of {what}")
-        if rank > LARGEST_RANK:
+        if rank > MAX_RANK:
             raise CheckpointFileError(f"{self.path}: {what} has {rank} axes; fetch the file again")
         shape = tuple(self._number("<I", f"the shape of {what}") for _ in range(rank))
         kind = self._number("<B", f"the type of {what}")
-        if kind >= len(KINDS):
+        if kind >= len(DTYPE_CODES):
             raise CheckpointFileError(
-                f"{self.path}: {what} is of CTranslate2's type {kind}; known: {', '.join(KINDS)}"
+                f"{self.path}: {what} is of CTranslate2's type {kind}; known: "
+                f"{', '.join(DTYPE_CODES)}"
             )
-        info = TensorInfo(KINDS[kind], shape)
+        info = TensorInfo(DTYPE_CODES[kind], shape)
         nbytes = self._number("<I", f"the size of {what}")
         if info.nbytes != nbytes:
             raise CheckpointFileError(
                 f"{self.path}: {what} ({info.dtype} {list(shape)}) has {nbytes:,} bytes; fetch "
                 "the file again"
             )
-        return Place(info, self._take(nbytes, what))
+        return StoredVariable(info, self._take(nbytes, what))
 
     def _aliases(self) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -172,19 +173,19 @@ class CTranslate2File:
         return self._file.array(DTYPES[place.info.dtype], place.info.shape, place.begin)
 
     def _scale(self, name: str) -> np.ndarray:
-        """What a quantized tensor was multiplied by: a number for each row, or one for all."""
+        """Return the factors of a quantized tensor: a number for each row, or one for all."""
         stored = self._stored(name)
         info = self._places[stored].info
-        beside = self._stored(f"{stored}_scale")
-        if beside not in self._places:
+        factors = self._stored(f"{stored}_scale")
+        if factors not in self._places:
             if info.dtype == "I16":
                 return np.array(USUAL_SCALE, np.float32)
-            raise CheckpointFileError(f"{self.path} has no scale {beside!r} for what it quantizes")
-        scale = np.array(self._raw(beside), np.float32)
+            raise CheckpointFileError(f"{self.path} has no scale {factors!r} for what it quantizes")
+        scale = np.array(self._raw(factors), np.float32)
         rows = info.shape[:1] if info.dtype == "I8" else ()
         if scale.shape != rows or not np.all(np.isfinite(scale) & (scale > 0)):
             raise CheckpointFileError(
-                f"{self.path}: {beside!r} {list(scale.shape)} should be positive numbers "
+                f"{self.path}: {factors!r} {list(scale.shape)} should be positive numbers "
                 f"{list(rows)} for {stored!r} {list(info.shape)}; fetch the file again"
             )
         return scale

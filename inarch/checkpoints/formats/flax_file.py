@@ -30,8 +30,8 @@ NAMES = {dtype.name: code for dtype, code in CODES.items()}
 
 
 @dataclass(frozen=True)
-class Piece:
-    """An array as it lies in the file."""
+class StoredArray:
+    """Array as it lies in the file."""
 
     info: TensorInfo
     begin: int
@@ -42,7 +42,7 @@ class FlaxFile:
 
     def __init__(self, path: Path):
         self._file = MappedFile(path)
-        self._pieces: dict[str, list[Piece]] = {}
+        self._pieces: dict[str, list[StoredArray]] = {}
         self._plain: dict[str, np.ndarray] = {}
         tensors: dict[str, TensorInfo] = {}
         try:
@@ -73,11 +73,11 @@ class FlaxFile:
             else:
                 yield name, value
 
-    def _array(self, leaf: Any, what: str) -> tuple[TensorInfo, list[Piece]]:
+    def _array(self, leaf: Any, what: str) -> tuple[TensorInfo, list[StoredArray]]:
         if isinstance(leaf, Raw):
             bare = TensorInfo("U8", (leaf.end - leaf.begin,))
             whole = leaf.kind in (ARRAY, SCALAR)
-            piece = self._piece(leaf, what) if whole else Piece(bare, leaf.begin)
+            piece = self._piece(leaf, what) if whole else StoredArray(bare, leaf.begin)
             return piece.info, [piece]
         try:
             sizes, chunks = leaf["shape"], leaf["chunks"]
@@ -91,7 +91,7 @@ class FlaxFile:
             raise CheckpointError(f"{what} is cut in pieces that don't join; fetch it again")
         return TensorInfo(codes.pop(), shape), pieces
 
-    def _piece(self, raw: Any, what: str) -> Piece:
+    def _piece(self, raw: Any, what: str) -> StoredArray:
         if not isinstance(raw, Raw):
             raise CheckpointError(f"{what} isn't an array; fetch the file again")
         value = unpack(self._file.bytes, what, raw.begin, raw.end)
@@ -106,7 +106,7 @@ class FlaxFile:
             raise CheckpointError(
                 f"{what} ({dtype} {shape}) has {data.end - data.begin:,} bytes; fetch it again"
             )
-        return Piece(info, data.begin)
+        return StoredArray(info, data.begin)
 
     def read(self, name: str) -> np.ndarray:
         if name in self._plain:
@@ -130,7 +130,7 @@ class FlaxFile:
 
 
 def _plain(value: Any) -> np.ndarray:
-    """What isn't an array as one."""
+    """Return an array of a value that isn't one."""
     if isinstance(value, bool | int | float):
         return np.array(value)
     return np.frombuffer((value or "").encode(), np.uint8)

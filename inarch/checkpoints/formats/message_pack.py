@@ -15,9 +15,9 @@ from inarch.errors import CheckpointError
 from inarch.validation import shown
 
 # As deep as a tree of parameters may be.
-DEEPEST = 100
+MAX_DEPTH = 100
 # Values of a tree; the largest model's parameters are far fewer.
-MOST_VALUES = 200_000
+MAX_VALUES = 200_000
 # First bytes that a size of 1, 2 or 4 bytes follows, and those of numbers.
 SIZES = {0: ">B", 1: ">H", 2: ">I"}
 NUMBERS = {
@@ -56,7 +56,7 @@ def unpack(data: Any, name: str, begin: int = 0, end: int | None = None) -> Any:
 class _Reader:
     def __init__(self, data: Any, name: str, begin: int, end: int):
         self.data, self.name, self.at, self.end = data, name, begin, end
-        self.left = MOST_VALUES
+        self.left = MAX_VALUES
 
     def error(self, what: str) -> CheckpointError:
         return CheckpointError(
@@ -81,8 +81,8 @@ class _Reader:
             raise self.error("has text that isn't UTF-8") from e
 
     def value(self, depth: int) -> Any:
-        if depth > DEEPEST:
-            raise self.error(f"is nested deeper than {DEEPEST} levels")
+        if depth > MAX_DEPTH:
+            raise self.error(f"is nested deeper than {MAX_DEPTH} levels")
         first = self.number(">B")
         if first < 0x80 or first >= 0xE0:
             return first if first < 0x80 else first - 0x100
@@ -99,7 +99,7 @@ class _Reader:
         return self.sized(first, depth)
 
     def sized(self, first: int, depth: int) -> Any:
-        """A value whose first byte says how many bytes its size has."""
+        """Return a value whose first byte is the number of bytes of its size."""
         if 0xC4 <= first <= 0xC6:
             return self.take(self.number(SIZES[first - 0xC4]))
         if 0xC7 <= first <= 0xC9:
@@ -124,7 +124,7 @@ class _Reader:
             raise self.error(f"should have {count:,} values more and is too short for them")
         self.left -= count
         if self.left < 0:
-            raise self.error(f"has more than {MOST_VALUES:,} values")
+            raise self.error(f"has more than {MAX_VALUES:,} values")
         return [one() for _ in range(count)]
 
     def array(self, count: int, depth: int) -> list[Any]:

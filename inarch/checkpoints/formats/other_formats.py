@@ -26,15 +26,15 @@ FORMATS = (
     ("*.ckpt", "a training's state", "save its tensors as model.safetensors"),
 )
 # Entries of a folder that are looked at, and files that are named.
-MOST_SEARCHED, MAX_LISTED = 1000, 4
+MAX_SEARCHED, MAX_LISTED = 1000, 4
 
 
 def others_in(folder: Path) -> list[str]:
     """Weight files of other formats in a folder, each with what to do, as parts of an error."""
-    files = [path for path in sorted(folder.iterdir())[:MOST_SEARCHED] if path.is_file()]
+    files = [path for path in sorted(folder.iterdir())[:MAX_SEARCHED] if path.is_file()]
     below = resolve_inside(folder, "onnx")
     if below.is_dir():
-        files += sorted(below.iterdir())[:MOST_SEARCHED]
+        files += sorted(below.iterdir())[:MAX_SEARCHED]
     found = []
     for path in files:
         for pattern, kind, way_on in FORMATS:

@@ -1,7 +1,7 @@
 """The sorted table that a TensorFlow checkpoint's `.index` is: names, each with a few bytes.
 
 Format: google/leveldb, doc/table_format.md; tensorflow/core/lib/io/format.cc. Blocks of entries,
-each block with a checksum, then a block that says where the blocks lie, then a footer.
+each block with a checksum, then a block with the places of the blocks, then a footer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAGIC = 0xDB4775248B80FB57
 # What follows a block: how it is compressed, and the checksum of both.
 TRAILER = 5
 # Bytes of the keys of a block, each of which may be the one before it and a byte more.
-MOST_KEYS = 1_000_000
+MAX_KEY_BYTES = 1_000_000
 COMPRESSIONS = {1: "Snappy", 2: "Zlib", 4: "Zstandard"}
 KIND = "TensorFlow index"
 
@@ -65,7 +65,7 @@ def _entries(data: bytes, name: str) -> dict[bytes, bytes]:
 
 
 def _handle(data: bytes, at: int, name: str) -> tuple[tuple[int, int], int]:
-    """Where a block begins and how long it is, and the place after that."""
+    """Return the begin and the size of a block, and the place after them."""
     begin, at = protobuf.varint(data, at, name, KIND)
     size, at = protobuf.varint(data, at, name, KIND)
     return (begin, size), at
@@ -125,7 +125,7 @@ def _parse(block: bytes, name: str) -> list[tuple[bytes, bytes]]:
             raise CheckpointError(f"{name} has a malformed block; fetch it again")
         key = key[:shared] + block[at : at + added]
         keys += len(key)
-        if keys > MOST_KEYS + 100 * len(block):
+        if keys > MAX_KEY_BYTES + 100 * len(block):
             raise CheckpointError(f"{name} has names that no model has; fetch it again")
         at += added
         entries.append((key, block[at : at + size]))

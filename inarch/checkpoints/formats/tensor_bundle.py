@@ -32,8 +32,8 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 @dataclass(frozen=True)
-class Place:
-    """What the index says of a tensor: its kind, where its bytes lie, and their checksum."""
+class BundleEntry:
+    """Entry of the index for a tensor: its kind, the place of its bytes, and their checksum."""
 
     info: TensorInfo
     shard: int
@@ -111,8 +111,8 @@ def open_bundle(prefix: Path) -> Weights:
     return weights
 
 
-def _read(entries: dict[bytes, bytes], name: str) -> tuple[int, dict[str, Place]]:
-    """How many data files there are, and the place of every tensor."""
+def _read(entries: dict[bytes, bytes], name: str) -> tuple[int, dict[str, BundleEntry]]:
+    """Return the number of data files, and the place of every tensor."""
     header = dict(protobuf.fields(entries.get(b"", b""), name))
     count = protobuf.number_of(header.get(1, 0), f"the number of data files of {name}")
     if not 0 < count < 100_000:
@@ -133,7 +133,7 @@ def _read(entries: dict[bytes, bytes], name: str) -> tuple[int, dict[str, Place]
     return count, places
 
 
-def _place(entry: bytes, what: str, count: int) -> Place:
+def _place(entry: bytes, what: str, count: int) -> BundleEntry:
     found: dict[int, protobuf.Value] = {}
     for number, value in protobuf.fields(entry, what):
         if number == 7:
@@ -144,7 +144,7 @@ def _place(entry: bytes, what: str, count: int) -> Place:
         kind = "text" if numbers[1] == STRING else f"of TensorFlow's type {numbers[1]}"
         raise CheckpointError(f"{what} is {kind}; only plain numbers are read here")
     info = TensorInfo(CODES[numbers[1]], _shape(protobuf.bytes_of(found.get(2, b""), what), what))
-    place = Place(info, numbers[3], numbers[4], numbers[6])
+    place = BundleEntry(info, numbers[3], numbers[4], numbers[6])
     if not (0 <= place.shard < count and place.begin >= 0 and numbers[5] == info.nbytes):
         raise CheckpointError(
             f"{what} ({info.dtype} {list(info.shape)}) can't be {numbers[5]:,} bytes from "
@@ -173,7 +173,7 @@ def find_bundle(folder: Path, usual: str) -> Path:
     the only one.
 
     Raises:
-        CheckpointFileError: there is none, or several and nothing says which.
+        CheckpointFileError: there is none, or there are several and none is the latest.
     """
     found = sorted(path.name.removesuffix(".index") for path in folder.glob("*.index"))
     if usual in found:

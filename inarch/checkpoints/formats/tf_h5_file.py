@@ -57,15 +57,15 @@ class TensorFlowH5File:
 
     @contextmanager
     def _naming_file(self) -> Iterator[None]:
-        """Say in every error of h5py, which has no class of its own, which file it is about."""
+        """Name the file in every error of h5py, which has no class of its own."""
         try:
             yield
         except CheckpointFileError:
             raise
         except Exception as e:
-            said = str(e).splitlines()
+            cause = (str(e).splitlines() or [type(e).__name__])[0]
             raise CheckpointFileError(
-                f"{self.path} can't be read as HDF5 ({said[0] if said else type(e).__name__}); it "
+                f"{self.path} can't be read as HDF5 ({cause}); it "
                 "may be truncated or damaged: fetch it again"
             ) from e
 

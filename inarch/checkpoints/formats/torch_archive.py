@@ -1,4 +1,4 @@
-"""Where the storages of a torch file lie in it: in a zip archive, or as before torch 1.6.
+"""Places of the storages in a torch file: in a zip archive, or as before torch 1.6.
 
 Formats: torch/serialization.py, `_save` and `_legacy_save`; PKWARE, APPNOTE.TXT.
 """
@@ -35,7 +35,7 @@ ITEM_SIZES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class ByteRange:
     """Bytes of a file, and their CRC-32 where the format has one."""
 
     begin: int
@@ -62,7 +62,7 @@ class TorchArchive:
         self._file = file
         self._allow = allow
         self._checked: set[str] = set()
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, ByteRange] = {}
         start = file.bytes[: TAR_AT + len(TAR)]
         if start.startswith(ZIP):
             self.value = self._read_zip()
@@ -96,14 +96,14 @@ class TorchArchive:
         data = io.BytesIO(self._whole(members[pickles[0]], "data.pkl"))
         return read_pickle(data, str(self.path), self._allow)
 
-    def _members(self) -> dict[str, Place]:
+    def _members(self) -> dict[str, ByteRange]:
         """Every member of the archive, of which none is compressed or lies on another."""
         try:
             with zipfile.ZipFile(self.path) as archive:
                 listed = archive.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as e:
             raise self._damaged(f"no whole zip archive: {e}") from e
-        members: dict[str, Place] = {}
+        members: dict[str, ByteRange] = {}
         for info in listed:
             if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ENCRYPTED:
                 raise self._damaged(
@@ -114,7 +114,7 @@ class TorchArchive:
             if len(header) < LOCAL_HEADER.size or not header.startswith(ZIP):
                 raise self._damaged(f"{shown(info.filename)} doesn't lie where it should")
             _, name, extra = LOCAL_HEADER.unpack(header)
-            place = Place(begin + LOCAL_HEADER.size + name + extra, info.file_size, info.CRC)
+            place = ByteRange(begin + LOCAL_HEADER.size + name + extra, info.file_size, info.CRC)
             if info.filename in members:
                 raise self._damaged(f"{shown(info.filename)} is there twice")
             if info.compress_size != info.file_size:
@@ -127,7 +127,7 @@ class TorchArchive:
             at = place.end
         return members
 
-    def _whole(self, place: Place, name: str) -> bytes:
+    def _whole(self, place: ByteRange, name: str) -> bytes:
         data = self._file.bytes[place.begin : place.end]
         if zlib.crc32(data) != place.checksum:
             raise self._damaged(f"{name} doesn't have its checksum")
@@ -154,7 +154,7 @@ class TorchArchive:
             if at + 8 > end:
                 break
             (count,) = struct.unpack_from("<q", stream, at)
-            place = Place(at + 8, count * ITEM_SIZES[known[key]])
+            place = ByteRange(at + 8, count * ITEM_SIZES[known[key]])
             if count < 0 or place.end > end:
                 break
             self._places[key] = place
@@ -168,8 +168,8 @@ class TorchArchive:
         """Bytes of all storages."""
         return sum(place.size for place in self._places.values())
 
-    def place(self, storage: Storage) -> Place:
-        """Where a storage lies.
+    def place(self, storage: Storage) -> ByteRange:
+        """Return the place of a storage.
 
         Raises:
             CheckpointError: it isn't there, or not as many numbers of it.
@@ -187,7 +187,7 @@ class TorchArchive:
                 f"{self.path} is truncated or damaged: {storage.size:,} numbers should have the "
                 f"key {shown(storage.key)}, and {found.size:,} bytes have it; fetch it again"
             )
-        return Place(found.begin + begin, storage.size * size)
+        return ByteRange(found.begin + begin, storage.size * size)
 
     def check(self, key: str) -> None:
         """Hold the bytes of a storage to their checksum, when they are first read.

@@ -28,7 +28,7 @@ class TorchFile:
         allow: names of plain data classes that may be made beside tensors, numbers and text.
 
     Attributes:
-        beside: what the file holds beside `inside`.
+        outside: what the file holds outside of `inside`.
         others: what lies among the tensors and is none, by name.
 
     Raises:
@@ -43,9 +43,9 @@ class TorchFile:
         except CheckpointError as e:
             raise CheckpointFileError(str(e)) from e
         state = self._archive.value
-        self.beside: dict[str, Any] = {}
+        self.outside: dict[str, Any] = {}
         if inside and isinstance(state, dict) and isinstance(state.get(inside), dict):
-            self.beside = {str(name): value for name, value in state.items() if name != inside}
+            self.outside = {str(name): value for name, value in state.items() if name != inside}
             state = state[inside]
         if not isinstance(state, dict):
             kind = "tensor" if isinstance(state, Tensor) else type(state).__name__
@@ -69,10 +69,10 @@ class TorchFile:
         """
         holding = {name: n for name, v in self.others.items() if (n := tensors_in(v))}
         if "state_dict" in holding:
-            beside = listed([n for n in (*self._tensors, *self.others) if n != "state_dict"])
+            others = listed([n for n in (*self._tensors, *self.others) if n != "state_dict"])
             raise CheckpointFileError(
                 f"{self.path} is a checkpoint of training, such as PyTorch Lightning writes: the "
-                f"weights are in its entry 'state_dict'{f', beside {beside}' if beside else ''}. "
+                f"weights are in its entry 'state_dict'{f', beside {others}' if others else ''}. "
                 "Save them alone, under the names that the model has for them: "
                 "torch.save(torch.load(path)['state_dict'], path)"
             )

@@ -1,7 +1,7 @@
-"""What the pickles of torch files are made of: tensors, described and not made.
+"""Parts of the pickles of torch files: tensors, described and not made.
 
 The functions that `torch.save` has things made by are known here by name; each has its like, which
-only takes note of what it is told. Source: torch/_utils.py, torch/_weights_only_unpickler.py.
+only records what it is given. Source: torch/_utils.py, torch/_weights_only_unpickler.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.json_fields import MOST_AXES, is_shape, is_size, is_text
+from inarch.json_fields import MAX_AXES, is_shape, is_size, is_text
 from inarch.validation import shown
 
 NAMESPACE = "argparse.Namespace"
@@ -30,9 +30,9 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a tensor is made of, and the bits by which torch puts off a change of its numbers.
+    """Description of a tensor, with the bits by which torch puts off a change of its numbers.
 
-    `layout` says why it has no plain values, if it hasn't."""
+    `layout` is the reason for which it has no plain values, if it hasn't."""
 
     storage: Storage | None
     dtype: str
@@ -45,7 +45,7 @@ class Tensor:
 
     @property
     def extent(self) -> int:
-        """How many elements of its storage lie up to the end of its last one."""
+        """Return the number of elements of its storage up to the end of its last one."""
         if 0 in self.shape:
             return 0
         steps = zip(self.shape, self.strides, strict=True)
@@ -60,7 +60,7 @@ class Named:
 
 
 class Refused(Exception):
-    """Why a pickle can't be read."""
+    """Reason for which a pickle can't be read."""
 
 
 DTYPE_OF = {
@@ -89,7 +89,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 def _strides(value: Any) -> tuple[int, ...]:
     steps = value if isinstance(value, tuple | list) else [None]
-    if len(steps) > MOST_AXES or not all(map(is_size, steps)):
+    if len(steps) > MAX_AXES or not all(map(is_size, steps)):
         raise Refused(f"a tensor with the strides {shown(value)}")
     return tuple(steps)
 

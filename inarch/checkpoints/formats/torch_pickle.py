@@ -31,13 +31,13 @@ from inarch.json_fields import is_size, is_text, is_whole
 from inarch.validation import shown
 
 # Instructions of one pickle: those of 25,000 tensors.
-MOST_STEPS = 1_000_000
+MAX_STEPS = 1_000_000
 # Bits of a number; torch's own magic number has 77.
 LARGEST_NUMBER = 128
 
 
 class _Mark:
-    """Where the parts of a value begin on the stack."""
+    """Begin of the parts of a value on the stack."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class _Machine:
         return self.stack.pop()
 
     def popped(self) -> list[Any]:
-        """What lies above the last mark."""
+        """Return the values above the last mark."""
         at = len(self.stack) - 1
         while at >= 0 and not isinstance(self.stack[at], _Mark):
             at -= 1
@@ -244,8 +244,8 @@ def read_pickle(
     machine = _Machine(allow, what, storages={} if storages is None else storages)
     try:
         for steps, (code, value, _) in enumerate(_instructions(data)):
-            if steps > MOST_STEPS:
-                raise Refused(f"more than {MOST_STEPS:,} instructions")
+            if steps > MAX_STEPS:
+                raise Refused(f"more than {MAX_STEPS:,} instructions")
             machine.step(code.name, value)
         return machine.pop()
     except Refused as e:
@@ -263,7 +263,7 @@ def _instructions(data: Any) -> Iterable[tuple[Any, Any, Any]]:
 
 
 def tensors_in(value: Any) -> int:
-    """How many tensors are anywhere in a value, which may hold itself, or a part many times."""
+    """Count the tensors anywhere in a value, which may hold itself, or a part many times."""
     waiting, seen, count = [value], set(), 0
     while waiting:
         inner = waiting.pop()

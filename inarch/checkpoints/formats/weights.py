@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: what its files say of them, and their values one at a time."""
+"""Tensors of a checkpoint: their dtypes and shapes, and their values one at a time."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ DTYPES: dict[str, np.dtype] = {
 }  # fmt: skip
 # How many times over tensors may share the numbers of a file, and the bytes that always may be.
 # Layers that are one are stored once; none of the published models has so many.
-MOST_SHARED, LITTLE = 64, 64_000_000
+MAX_SHARING, ALWAYS_SHARED = 64, 64_000_000
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header says of one tensor. `dtype` is the format's code, such as `"F32"`."""
+    """Dtype and shape of one tensor. `dtype` is the format's code, such as `"F32"`."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -58,10 +58,10 @@ def check_sharing(path: Path, tensors: Iterable[TensorInfo], stored: int) -> Non
         stored: the bytes that they are in.
 
     Raises:
-        CheckpointFileError: they add up to more than `MOST_SHARED` times as many.
+        CheckpointFileError: they add up to more than `MAX_SHARING` times as many.
     """
     total = sum(info.nbytes for info in tensors)
-    if total > MOST_SHARED * stored + LITTLE:
+    if total > MAX_SHARING * stored + ALWAYS_SHARED:
         raise CheckpointFileError(
             f"{path} has {stored:,} bytes of numbers, and its tensors would have {total:,}: they "
             "are views of each other, or damaged. Save them whole, such as after `.contiguous()`"
@@ -93,7 +93,7 @@ class Weights:
         return self._readers[name].read(name)
 
     def release(self, name: str) -> None:
-        """Say that the values of a tensor are no longer needed in memory."""
+        """Release the memory of a tensor's values."""
         self._readers[name].release(name)
 
     def close(self) -> None:

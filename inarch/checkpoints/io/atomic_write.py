@@ -143,7 +143,7 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
 
 
 def _prefix(folder: Path, kind: str = NEW) -> str:
-    """How the names of the hidden folders begin that saves to `folder` make beside it."""
+    """Return the begin of the names of hidden folders that saves to `folder` make beside it."""
     return f".{folder.name[:100]}{kind}"
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are a checkpoint's: those that a save may replace, and make stale."""
+"""The files of a folder that are a checkpoint's: those that a save may replace or make stale."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _MODULE_CONFIG = re.compile(r"\d+_\w+/config\.json")
 
 
 def is_weight_file(name: str) -> bool:
-    """Whether a file of a checkpoint holds weights, or says where they are."""
+    """Return whether a file of a checkpoint holds weights, or an index of them."""
     return name in WEIGHT_FILES or _is_shard(name)
 
 
 def is_checkpoint_file(name: str) -> bool:
-    """Whether a file, by its path in a folder, may be one that a checkpoint consists of."""
+    """Return whether a file, by its path in a folder, may be one that a checkpoint consists of."""
     return _matches(name, _PATTERNS) and not name.startswith(".")
 
 
@@ -66,7 +66,7 @@ def stale_files(folder: Path, written: Collection[str]) -> list[str]:
 
 
 def _is_replaceable(folder: Path, name: str) -> bool:
-    """Whether a file is there and in the folder, so that a save can remove it."""
+    """Return whether a file is there and in the folder, so that a save can remove it."""
     try:
         return os.path.lexists(resolve_to_replace(folder, name))
     except CheckpointFileError:
@@ -74,13 +74,13 @@ def _is_replaceable(folder: Path, name: str) -> bool:
 
 
 def may_be_stale(name: str) -> bool:
-    """Whether a file is of a kind that `stale_files` may give."""
+    """Return whether a file is of a kind that `stale_files` may give."""
     known = (*WEIGHT_FILES, *TOKENIZER_FILES, *SENTENCE_FILES)
     return name in known or _is_shard(name) or bool(_MODULE_CONFIG.fullmatch(name))
 
 
 def _is_shard(name: str) -> bool:
-    """Whether a name can be a shard's, as an index gives them."""
+    """Return whether a name can be a shard's, as an index gives them."""
     return "/" not in name and name.endswith((".safetensors", ".bin"))
 
 
@@ -129,7 +129,7 @@ def checkpoint_files(folder: Path) -> list[str]:
 
 
 def is_alone(folder: Path, written: Collection[str], usual: int) -> bool:
-    """Whether a folder holds a checkpoint's files and those of a save, and nothing else.
+    """Return whether a folder holds a checkpoint's files and those of a save, and nothing else.
 
     A link, a file of another kind, and a folder with other rights than the `usual` ones of a new
     one are something else: they can't be made anew as they are.
@@ -150,7 +150,7 @@ def is_alone(folder: Path, written: Collection[str], usual: int) -> bool:
 
 
 def may_be_saved_to(folder: Path) -> bool:
-    """Whether a folder is empty or holds a checkpoint, or a part of one such as a tokenizer."""
+    """Return whether a folder is empty or holds a checkpoint, or a part of one: a tokenizer."""
     names = [name for name in os.listdir(folder) if name != COMMITTED]
     if holds_other_config(folder):
         return False
@@ -160,7 +160,7 @@ def may_be_saved_to(folder: Path) -> bool:
 
 
 def holds_other_config(folder: Path) -> bool:
-    """Whether a folder has a config.json that isn't a model's, but another program's.
+    """Return whether a folder has a config.json that isn't a model's, but another program's.
 
     One beside weights may lack what tells a model's, or be damaged.
     """
@@ -175,7 +175,7 @@ def holds_other_config(folder: Path) -> bool:
 
 
 def _may_be_module(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder by the name of a module's, such as `1_Pooling`."""
+    """Return whether an entry is a folder by the name of a module's, such as `1_Pooling`."""
     return bool(re.fullmatch(r"\d+_\w+", entry.name)) and entry.is_dir(follow_symlinks=False)
 
 

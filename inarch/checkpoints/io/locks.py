@@ -70,7 +70,7 @@ def open_folder(folder: Path) -> int | None:
 
 
 def is_at(handle: int, folder: Path) -> bool:
-    """Whether the folder of a handle is the one that has this name."""
+    """Return whether the folder of a handle is the one that has this name."""
     try:
         return os.path.samestat(os.fstat(handle), os.stat(folder))
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def try_lock(handle: int) -> bool:
 
 
 def try_locked(handle: int) -> bool:
-    """Whether a folder is locked now by this call: False also where there are no locks."""
+    """Return whether a folder is locked now by this call: False also where there are no locks."""
     return _flock(handle, "LOCK_EX") is True
 
 

@@ -42,7 +42,7 @@ from inarch.rights import new_file_mode, new_folder_mode
 NEW, OLD = ".inarch-new-", ".inarch-old-"
 # In the folder of a save: the names of the files that it makes stale.
 _STALE = ".stale.json"
-_LONGEST_STALE = 1 << 20  # bytes
+_MAX_STALE_BYTES = 1 << 20  # bytes
 _LAST = (CONFIG, "inarch.json")
 # Seconds to wait for loads of the folder.
 READERS_PATIENCE = 2.0
@@ -236,7 +236,7 @@ def finish(folder: Path) -> None:
 
 
 def is_committed(folder: Path) -> bool:
-    """Whether a folder has files of a committed save that aren't in their places.
+    """Return whether a folder has files of a committed save that aren't in their places.
 
     Raises:
         CheckpointFileError: something else has the name of the folder that they are in.
@@ -257,8 +257,10 @@ def _read_stale(path: Path) -> list[str]:
         return []
     if path.is_symlink() or not path.is_file():  # a pipe would be waited for
         raise CheckpointFileError(f"{path} is no file, so it isn't what a save leaves; remove it")
-    said = {_STALE: json_fields.parse(read_file(path, _LONGEST_STALE), path)}
-    return read_field(said, _STALE, json_fields.TEXTS, where=path.parent, error=CheckpointFileError)
+    listed = {_STALE: json_fields.parse(read_file(path, _MAX_STALE_BYTES), path)}
+    return read_field(
+        listed, _STALE, json_fields.TEXTS, where=path.parent, error=CheckpointFileError
+    )
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -76,7 +76,7 @@ class FolderState:
             os.close(self._handles.pop())
 
     def _read(self) -> dict[str, tuple[int, ...]]:
-        """What the system says of the checkpoint's files: their numbers, sizes and times."""
+        """Return the system's entries of the checkpoint's files: their numbers, sizes and times."""
         found: dict[str, tuple[int, ...]] = {}
         for name in checkpoint_files(self.folder):
             try:
@@ -87,7 +87,7 @@ class FolderState:
         return found
 
     def has_changed(self) -> bool:
-        """Whether the folder or a file of the checkpoint is another one by now."""
+        """Return whether the folder or a file of the checkpoint is another one by now."""
         try:
             same = self._folder is None or is_at(self._folder, self.folder)
             committed = os.path.lexists(self.folder / COMMITTED)
@@ -139,7 +139,7 @@ def settle(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is the user's of this process, who may then move it."""
+    """Return whether a file is the user's of this process, who may then move it."""
     try:
         return os.name != "nt" and path.stat().st_uid == os.geteuid()
     except FileNotFoundError:

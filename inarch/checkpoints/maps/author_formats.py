@@ -41,7 +41,7 @@ class OpenedCheckpoint:
         fields: fields of the Hugging Face config that no argument of ours stands for.
         sidecar_files: extra Hugging Face JSON files, by name: generation and preprocessor settings.
         notes: warnings for the user of the model.
-        untie: how the author format says that output and input embeddings are two.
+        untie: the setting of the author format for output and input embeddings that are two.
     """
 
     source: Source
@@ -74,10 +74,10 @@ class OpenedCheckpoint:
 
 @dataclass(frozen=True)
 class AuthorFormat:
-    """A format of the original authors.
+    """A format in which authors publish a checkpoint themselves.
 
     Args:
-        name: whose it is, as it is said to users.
+        name: its name in messages.
         files: the files by which a folder is recognised, or patterns of their names; all must be
             there.
         open: reads such a folder, and such a file where it is a single one.
@@ -99,7 +99,7 @@ class AuthorFormat:
         return not self.lacking(path)
 
     def lacking(self, folder: Path) -> list[str]:
-        """Which of its files a folder doesn't have."""
+        """Return those of its files that a folder doesn't have."""
         return [n for n in self.files if not any(each.is_file() for each in folder.glob(n))]
 
 
@@ -125,12 +125,12 @@ def convert(opened: OpenedCheckpoint, target: Source, where: str) -> tuple[dict[
     config["dtype"] = DTYPES[next(iter(converted.header.values())).dtype].name
     write_fields(target.config, arguments, config, complete=True)
     for head in target.heads.keys() & opened.source.heads.keys():
-        said = opened.source.head_arguments(head, opened.config)
-        write_fields(target.heads[head].config, said, config)
+        settings = opened.source.head_arguments(head, opened.config)
+        write_fields(target.heads[head].config, settings, config)
     config |= opened.fields
     if not opened.tie:
         config["tie_word_embeddings"] = False
-    if classes != 2:  # which is what a config means that doesn't say
+    if classes != 2:  # the default of a config
         config["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes)}
         config["label2id"] = {f"LABEL_{i}": i for i in range(classes)}
     shards = sharded(dict(sorted(converted.header.items())), SHARD_LIMIT, {"format": "pt"})
@@ -154,7 +154,7 @@ def _classes(target: Source, heads: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Filling:
-    """What fills a variable of ours: one of the tensors that a rule gives, or zeros."""
+    """Filling of a variable of ours: one of the tensors that a rule gives, or zeros."""
 
     shape: Shape
     dtype: str
@@ -247,13 +247,13 @@ def _our_shapes(rule: Rule, header: Mapping[str, TensorInfo], where: str) -> lis
 
 
 def find_author_format(path: Path, formats: Iterable[AuthorFormat]) -> AuthorFormat | None:
-    """The original whose folder or file this is: of several, the one known by most files."""
+    """Return the format of a folder or file: of several, the one recognised by most files."""
     found = [each for each in formats if each.found(path)]
     return max(found, key=lambda each: len(each.files), default=None)
 
 
 def near_misses(folder: Path, formats: Iterable[AuthorFormat]) -> list[str]:
-    """What a folder has and lacks of originals of which it has a part, as the ends of an error."""
+    """Return the files that a folder has and lacks of formats, as the ends of an error."""
     return [
         f"with {' and '.join(lacking)} beside {' and '.join(present)} the folder would be "
         f"{each.name}"

@@ -34,7 +34,7 @@ class Axis:
 
     @property
     def fan_count(self) -> int:
-        """How many times the pieces along this axis are separate tensors on the other side."""
+        """Number of times that pieces along this axis are separate tensors on the other side."""
         return self.stacked + sum(len(names) > 1 for names in self.factors)
 
     def size(self, sizes: Mapping[str, int]) -> int:

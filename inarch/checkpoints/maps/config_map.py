@@ -64,7 +64,7 @@ class ConfigMap:
         return arguments
 
     def is_strict(self, config: Mapping[str, Any]) -> bool:
-        """Whether every field must be known: the config names code of its own or another type."""
+        """Return whether all fields must be known: the config names own code or another type."""
         return (
             self.model_type is None
             or config.get("model_type") != self.model_type
@@ -156,12 +156,12 @@ FILLED = {
 
 
 def names_own_code(config: Mapping[str, Any]) -> bool:
-    """Whether a config names classes of the repository's own code, by a filled `auto_map`."""
+    """Return whether a config names classes of the repository's own code in `auto_map`."""
     return not is_nothing(config.get("auto_map"))
 
 
 def tied(config: Mapping[str, Any]) -> bool:
-    """Whether output and input embeddings are one, as they are where a config doesn't say.
+    """Return whether output and input embeddings are one, which a config need not state.
 
     Raises:
         ConfigError: the field is neither true nor false, which transformers refuses too.

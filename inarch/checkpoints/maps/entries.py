@@ -25,7 +25,7 @@ ZEROS = "0"
 
 @dataclass(frozen=True)
 class Entry:
-    """What every entry has.
+    """Attributes of every entry.
 
     Args:
         theirs: names of their tensors.
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rule(Entry):
-    """`theirs` and `ours` correspond by the axis `pattern`.
+    """Rule by which `theirs` and `ours` correspond, an axis `pattern`.
 
     `legacy` holds, for each name of `theirs`, older spellings that are read in its place (and
     written back only where the checkpoint itself used them).
@@ -71,14 +71,14 @@ class Rule(Entry):
 
 @dataclass(frozen=True)
 class Tied(Entry):
-    """Their tensor `theirs`, where the file has it, is a second copy of the tensor `to`."""
+    """Tensor `theirs` that is a second copy, where the file has it, of the tensor `to`."""
 
     to: str = ""
 
 
 @dataclass(frozen=True)
 class Derived(Entry):
-    """Their tensor can be computed from its own shape; the file's copy must agree with `make`."""
+    """Tensor that is computed from its own shape; the file's copy must agree with `make`."""
 
     make: Callable[[Shape], np.ndarray] = dataclasses.field(compare=False, kw_only=True)
     reason: str = dataclasses.field(kw_only=True)
@@ -86,7 +86,7 @@ class Derived(Entry):
 
 @dataclass(frozen=True)
 class Unused(Entry):
-    """Their tensor plays no part in the computation; it passes through and is written back.
+    """Tensor that plays no part in the computation; it passes through and is written back.
 
     Where there is nothing to pass on, a new file gets zeros of the shape of their tensor `like`.
     """
@@ -97,7 +97,7 @@ class Unused(Entry):
 
 @dataclass(frozen=True)
 class Zeros(Entry):
-    """Our variable `ours`, of which their graph has nothing, so that ours holds zeros.
+    """Variable `ours` that the reference has nothing of, so that it holds zeros.
 
     `sizes` are the backbone's arguments that are its shape.
     """

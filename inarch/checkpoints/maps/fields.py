@@ -22,7 +22,7 @@ from inarch.validation import shown
 
 @dataclass(frozen=True)
 class Field:
-    """Their field `theirs` is our argument `ours`.
+    """Field `theirs` of their config that is our argument `ours`.
 
     Args:
         theirs: the field.
@@ -55,7 +55,7 @@ class Field:
 
     @property
     def is_required(self) -> bool:
-        """Whether a config must have it."""
+        """True where a config must have the field."""
         return self.default is REQUIRED
 
     def names_in(self, config: Mapping[str, Any]) -> list[str]:
@@ -128,7 +128,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Constant:
-    """Our argument `ours` is a constant of their code, of which no field speaks."""
+    """Argument `ours` that is a constant of their code, with no field for it."""
 
     ours: str
     value: Any
@@ -142,11 +142,11 @@ class Constant:
         return self.value
 
     def check(self, arguments: Mapping[str, Any]) -> None:
-        """Raise ConfigError where the argument has another value, which no config can say."""
+        """Raise ConfigError where the argument has another value, which no config can hold."""
         given = arguments.get(self.ours, self.value)
         if given != self.value:
             raise ConfigError(
-                f"{self.ours} is {shown(given)}, which their format can't say: it is "
+                f"{self.ours} is {shown(given)}, which their format has no field for: it is "
                 f"{self.value!r} in their code. Save as a .keras file instead"
             )
 

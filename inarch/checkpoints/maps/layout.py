@@ -1,4 +1,4 @@
-"""What a checkpoint looked like on disk, kept so that an untouched model is written back equal."""
+"""Layout of a checkpoint on disk, kept so that an untouched model is written back equal."""
 
 from __future__ import annotations
 

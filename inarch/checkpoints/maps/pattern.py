@@ -6,7 +6,7 @@
     "(o + o + o) i -> i o, i o, i o"   the same in equal parts, which one side alone shows
     "o i, o i -> * i o"          two of theirs stacked along a new axis of ours
     "o i -> {e} i o"             as many of theirs stacked as the index `e` of their name counts
-    "(h=num_heads (q + k)) i -> i (h q), i (h k)"   fused head by head, as many as `num_heads` says
+    "(h=num_heads (q + k)) i -> i (h q), i (h k)"   fused head by head, of `num_heads`
 
 Patterns group, permute, split and join, and never look at a value, so every one has an inverse
 and export is load read backwards. Axis sizes are solved from the shapes of both sides; one that
@@ -61,7 +61,7 @@ class Pattern:
 
     @property
     def count(self) -> int:
-        """How many tensors the side with several has."""
+        """Number of tensors on the side with several."""
         return max(len(self.theirs), len(self.ours))
 
     @property

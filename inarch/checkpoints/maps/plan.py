@@ -144,7 +144,7 @@ def _mismatch(
 
 
 def _is_inside(name: str, source: Source, prefix: str, head: str | None, tie: bool) -> bool:
-    """Whether a name is one that the backbone, or the head in use, would have to account for."""
+    """Return whether a name is one that the backbone or the head in use has to account for."""
     if source.strict:
         return True
     if prefix and name.startswith(prefix):

@@ -19,7 +19,7 @@ from inarch.errors import WeightMapError
 
 @dataclass(frozen=True)
 class Proof:
-    """What was proven. Counts are of the checkpoint's tensors and of their elements."""
+    """Result of a proof. Counts are of the checkpoint's tensors and of their elements."""
 
     tensors: int
     elements: int
@@ -30,7 +30,7 @@ class Proof:
     seconds: float
 
     def in_words(self, owner: str = "") -> str:
-        """What was proven, in a line; `owner` is what the variables are of, where it is said."""
+        """Return the result in a line; `owner` names the model of the variables."""
         variables = f"variables of {owner}" if owner else "variables"
         # A fused tensor is several variables, so they don't pair; their numbers still do.
         shared = "pair one to one" if self.tensors == self.variables else "hold the same numbers"
@@ -87,7 +87,7 @@ def prove(
 
 
 def _comes_back(pattern: Pattern, theirs: Sequence[Shape], ours: Sequence[Shape]) -> bool:
-    """Whether different integers go from their shapes to ours, all of them, and back again."""
+    """Return whether different integers go from their shapes to ours and back, all of them."""
     sizes = [math.prod(shape) for shape in theirs]
     total = sum(sizes)
     numbers = np.arange(total, dtype=np.uint32 if total < 2**32 else np.uint64)

@@ -39,7 +39,7 @@ def rule(theirs: str | Sequence[str], ours: str | Sequence[str], pattern: str) -
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a framework names the tensors of its layers, and how kernels lie.
+    """Names that a framework gives to the tensors of its layers, and its layout of kernels.
 
     Args:
         separator: between the names of a layer and of what is in it.

@@ -15,15 +15,15 @@ from inarch.errors import ConfigError
 
 # Lists of entries of config maps, in which lists may stand in place of an entry.
 ConfigEntries = ConfigEntry | Iterable["ConfigEntries"]
-# A few layers too many are told by the names of their tensors, once they are built.
+# A few layers too many are an error with the names of their tensors, once they are built.
 LAYERS_TOO_MANY = 64
 # Where there are no tensors to hold the layers to.
-MOST_RULES = 100_000
+MAX_RULES = 100_000
 
 
 @dataclass(frozen=True, init=False)
 class Head:
-    """What the model of a task adds to the backbone.
+    """Weights and fields that the model of a task adds to the backbone.
 
     Lists of entries may hold lists in place of an entry; they are kept as tuples.
 
@@ -166,14 +166,14 @@ class Source:
             for _, count in entry.indices
         )
         for count, times in rules.items():
-            if (arguments[count] - LAYERS_TOO_MANY) * times > (tensors or MOST_RULES):
+            if (arguments[count] - LAYERS_TOO_MANY) * times > (tensors or MAX_RULES):
                 raise ConfigError(
                     f"{count} is {arguments[count]:,} by the config, and the file has but "
                     f"{tensors:,} tensors; the two are of different models"
                 )
         counts = {count.argument for entry in self.weights for _, count in entry.indices}
         total = math.prod(max(arguments[count], 1) for count in counts)
-        if total > MOST_RULES:
+        if total > MAX_RULES:
             sizes = ", ".join(f"{count}={arguments[count]:,}" for count in sorted(counts))
             raise ConfigError(
                 f"the config has {sizes}, which no model has together; the file has {tensors:,} "
@@ -185,7 +185,7 @@ class Source:
         return read_fields(self.heads[head].config, config)
 
     def holds_head(self, head: str, config: Mapping[str, Any], names: Iterable[str]) -> bool:
-        """Whether a checkpoint holds the weights of `head`.
+        """Return whether a checkpoint holds the weights of `head`.
 
         The class that wrote it decides where it is one of ours, since several heads share names,
         and as long as a part of the head is there. So does a class of another family with a name
@@ -224,6 +224,6 @@ def _keep(owner: Head | Source, **values: Any) -> None:
 
 
 def _purpose(architecture: str) -> str | None:
-    """What a class is for, by the end of its name: `ForTokenClassification`; None of a backbone."""
+    """Return the end of a class's name: `ForTokenClassification`; None of a backbone."""
     _, found, purpose = architecture.partition("For")
     return found + purpose if purpose else None

@@ -57,7 +57,7 @@ def load(
     return {name: np.array(weights.read(name)) for name in plan.passthrough}
 
 
-# How a user says that output and input embeddings are two.
+# The user's way to load output and input embeddings as two.
 UNTIE = "set 'tie_word_embeddings': false in config.json"
 
 
@@ -75,10 +75,10 @@ def _check_copies(plan: Plan, weights: Weights) -> None:
 
 
 def check_copy(weights: Weights, alias: str, name: str, untie: str = UNTIE) -> None:
-    """Two tensors that are one must be equal, byte for byte.
+    """Check that two copies of a tensor are equal, byte for byte.
 
     Args:
-        untie: what says of such a checkpoint that they are two; "" where nothing can.
+        untie: what makes them two in such a checkpoint; "" where nothing does.
 
     Raises:
         WeightMapError: they aren't.

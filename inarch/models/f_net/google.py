@@ -82,7 +82,7 @@ def _open(folder: Path) -> OpenedCheckpoint:
 
 
 def _config(path: Path, header: Mapping[str, TensorInfo]) -> dict[str, int]:
-    """The settings that the sizes of the tensors show; no file has them."""
+    """Return the settings that the tensors' sizes show; no file has them."""
     places = {
         "vocab_size": ("embedder/word/embedding", -2),
         "d_emb": ("embedder/word/embedding", -1),

@@ -46,8 +46,8 @@ SETTLED: tuple[MustBe, ...] = (
     must_be("ffn_blocks_to_remove", -1),
 )
 # What a checkpoint holds beside its model (fairseq/checkpoint_utils.py, trainer.py, state_dict).
-TOLD = ("args", "cfg")
-BESIDE = {
+SETTINGS = ("args", "cfg")
+NOT_SAVED = {
     "criterion": "the state of the loss, which training alone reads; not saved",
     "optimizer_history": "the optimizers of training; not saved",
     "last_optimizer_state": "the optimizer's state; not saved",
@@ -59,11 +59,11 @@ BESIDE = {
     "val_loss": "how far training had come; not saved",
     "best_loss": "how far training had come; not saved",
 }
-UNTIE = f"{MODEL} should say 'untie_weights_roberta': True in its 'args', or in 'model' of 'cfg'"
+UNTIE = f"{MODEL} should have 'untie_weights_roberta': True in its 'args', or in 'model' of 'cfg'"
 TRAINING = ("dropout", "attention_dropout", "pooler_dropout")
 SIZES = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads")
 BASE = dict(zip(SIZES, (12, 768, 3072, 12), strict=True))
-# What an architecture's name stands for where an argument doesn't say.
+# What an architecture's name stands for where an argument is absent.
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "roberta": BASE,
     "roberta_base": BASE,
@@ -164,7 +164,7 @@ def _open(folder: Path, with_pieces: bool) -> OpenedCheckpoint:
     weights.format = "fairseq checkpoint"
     if not weights.header:
         raise CheckpointFileError(f"{path} holds no tensors in 'model', as fairseq's files do")
-    beside = _beside(path, reader)
+    ignored_tensors = _ignored_tensors(path, reader)
     names = list(weights.header)
     tokens, overwriting = parse_dictionary(read_text(folder / DICTIONARY)[0], folder / DICTIONARY)
     pieced = "camembert" if overwriting else "xlm-roberta"
@@ -188,39 +188,39 @@ def _open(folder: Path, with_pieces: bool) -> OpenedCheckpoint:
             f"{LAST}, and {MODEL} has embeddings {list(embeddings.shape)}; the two are of "
             "different models"
         )
-    config = _config(path, reader.beside) | {"vocab_size": count}
-    return OpenedCheckpoint(source, config, weights, dropped, beside, untie=UNTIE)
+    config = _config(path, reader.outside) | {"vocab_size": count}
+    return OpenedCheckpoint(source, config, weights, dropped, ignored_tensors, untie=UNTIE)
 
 
-def _beside(path: Path, reader: TorchFile) -> dict[str, str]:
-    """What is left aside, with the reason.
+def _ignored_tensors(path: Path, reader: TorchFile) -> dict[str, str]:
+    """Return the contents that are left aside, with the reason.
 
     Raises:
         CheckpointError: an entry isn't known, and the model might need it.
     """
-    unknown = [name for name in reader.beside if name not in TOLD and name not in BESIDE]
+    unknown = [name for name in reader.outside if name not in SETTINGS and name not in NOT_SAVED]
     unknown += [f"model[{name!r}]" for name in reader.others]
     if unknown:
         raise CheckpointError(
             f"{path} has entries that aren't known, and that the model might need: "
             f"{', '.join(unknown)}. If they have no part in it, save the file without them"
         )
-    return {name: why for name, why in BESIDE.items() if name in reader.beside}
+    return {name: why for name, why in NOT_SAVED.items() if name in reader.outside}
 
 
-def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
+def _config(path: Path, outside: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the model's code reads, of the many that a checkpoint keeps.
 
-    `args` until 2020, `cfg` from then on; what neither says is what the architecture's name says.
+    `args` until 2020, `cfg` from then on; what neither has follows from the architecture's name.
     """
-    cfg = beside.get("cfg")
+    cfg = outside.get("cfg")
     if isinstance(cfg, Mapping):
-        said = _named(cfg.get("task")) | _named(cfg.get("model"))
+        settings = _named(cfg.get("task")) | _named(cfg.get("model"))
     else:
-        said = _named(beside.get("args"))
-    if not said:
+        settings = _named(outside.get("args"))
+    if not settings:
         raise CheckpointFileError(
-            f"{path} says nothing of its model: it should have 'args' or 'cfg' beside 'model', as "
+            f"{path} doesn't describe its model: it should have 'args' or 'cfg' beside 'model', as "
             "fairseq writes them"
         )
     known = [
@@ -229,12 +229,12 @@ def _config(path: Path, beside: Mapping[str, Any]) -> dict[str, Any]:
         "max_positions",
         *(entry.theirs for entry in SETTLED),
     ]
-    arch = said.get("arch") or said.get("_name")
+    arch = settings.get("arch") or settings.get("_name")
     config = dict(ARCHITECTURES.get(arch, {}) if isinstance(arch, str) else {})
-    config |= {name: said[name] for name in known if said.get(name) is not None}
-    if "max_positions" not in config and isinstance(said.get("tokens_per_sample"), int):
-        config["max_positions"] = said["tokens_per_sample"]
-    if said.get("untie_weights_roberta"):
+    config |= {name: settings[name] for name in known if settings.get(name) is not None}
+    if "max_positions" not in config and isinstance(settings.get("tokens_per_sample"), int):
+        config["max_positions"] = settings["tokens_per_sample"]
+    if settings.get("untie_weights_roberta"):
         config["tie_word_embeddings"] = False
     return config
 

@@ -36,7 +36,7 @@ NAMES = replace(TENSORFLOW, kernel="weight", kernel_axes="o i -> i o")
 # A table to be read, and checked against the original with a finger.
 # fmt: off
 def _self_attention(ours: str) -> Entries:
-    """Query, key and value are one tensor, with zeros for the bias that the key doesn't have."""
+    """Return the entries of attention whose query, key and value are one tensor."""
     query, key, value = (f"{ours}/{name}" for name in ("query", "key", "value"))
     return [
         rule("self_attention/linear_0/weight",

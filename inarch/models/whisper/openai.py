@@ -16,11 +16,11 @@ from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointFileError, ConfigError
 
-BESIDE = "beside the model in its file, such as the state of training; not saved"
+NOT_SAVED = "beside the model in its file, such as the state of training; not saved"
 GENERATION = "generation_config.json"
 ENCODER, DECODER = "num_encoder_layers", "num_decoder_layers"
 # Heads of all layers; large has 640. The numbers are in a file, and aren't checked at first.
-MOST_HEADS = 100_000
+MAX_HEADS = 100_000
 # Constants of the code.
 SETTLED = (
     constant("activation", "gelu"),
@@ -104,7 +104,7 @@ def _open(path: Path) -> OpenedCheckpoint:
             )
         (path,) = found
     reader = TorchFile(path, inside="model_state_dict")
-    dims = reader.beside.get("dims")
+    dims = reader.outside.get("dims")
     if not isinstance(dims, Mapping):
         raise CheckpointFileError(
             f"{path} is no Whisper of OpenAI's: it should have 'dims' beside 'model_state_dict'"
@@ -127,7 +127,7 @@ def _open(path: Path) -> OpenedCheckpoint:
         TABLE,
         config,
         weights,
-        ignored_tensors={name: BESIDE for name in reader.beside if name != "dims"},
+        ignored_tensors={name: NOT_SAVED for name in reader.outside if name != "dims"},
         fields=tokens,
         sidecar_files=generation_config(tokens, dims.get("n_text_ctx"), {"alignment_heads": heads}),
     )
@@ -135,7 +135,7 @@ def _open(path: Path) -> OpenedCheckpoint:
 
 def _last_half(layers: Any, heads: Any) -> list[list[int]]:
     """Return every head of the last half of the layers; none where no model has as many."""
-    if not isinstance(layers, int) or not isinstance(heads, int) or layers * heads > MOST_HEADS:
+    if not isinstance(layers, int) or not isinstance(heads, int) or layers * heads > MAX_HEADS:
         return []
     return [list(pair) for pair in product(range(layers // 2, layers), range(heads))]
 

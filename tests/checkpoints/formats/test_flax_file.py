@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inarch.checkpoints.formats.flax_file import open_flax
-from inarch.checkpoints.formats.message_pack import DEEPEST, unpack
+from inarch.checkpoints.formats.message_pack import MAX_DEPTH, unpack
 from inarch.errors import CheckpointError, CheckpointFileError
 
 from ...originals.writers import arrays, chunked, complaint, nested, pack
@@ -90,7 +90,7 @@ def test_bytes_are_a_value_or_refused_whatever_they_are(noise):
         (b"\xc1", "the byte 0xc1, which begins nothing"),
         (b"\x81\xa1\xff\xc0", "text that isn't UTF-8"),
         (b"\x82\xa1a\xc0\xa1a\xc0", "'a' twice"),
-        (b"\x91" * (DEEPEST + 2), "nested deeper"),
+        (b"\x91" * (MAX_DEPTH + 2), "nested deeper"),
         (pack({"a/b": np.ones(2), "a": {"b": np.ones(2)}}), "two arrays of the name 'a/b'"),
         (pack({"a": np.ones(2, "complex128")}), "dtype 'complex128', not supported"),
         (pack({"a": chunked(np.ones(9), 4) | {"chunks": {"0": np.ones(4)}}}), "don't join"),
