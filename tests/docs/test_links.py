@@ -1,5 +1,6 @@
 """Links between the project's own texts lead somewhere; `make docs` looks at the built pages."""
 
+import pydoc
 import re
 from pathlib import Path
 
@@ -60,3 +61,13 @@ def test_a_dead_link_is_noticed(link):
     right = "# One heading\n[a](docs/verify.md#golden-files) [b](#one-heading) [c](https://a.b/c)\n"
     assert dead_links(path, right) == []
     assert dead_links(path, f"{right}[d]({link})") == [link]
+
+
+OBJECTS = re.findall(
+    r"^\.\. auto\w+:: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_object_on_the_page_of_the_api_exists(name):
+    assert pydoc.locate(name) is not None
