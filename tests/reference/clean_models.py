@@ -4,6 +4,7 @@
 that KERAS_BACKEND names.
 """
 
+import inspect
 import sys
 import tempfile
 from pathlib import Path
@@ -12,50 +13,43 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from inarch.checkpoints.maps.config_map import write_fields
 from tests.reference.encoders import ENCODERS, classes
 
 CONFIGS, SEEDS = 20, 5
-ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
+ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu")
 KINDS = {name: tuple(classes(found)) for name, found in ENCODERS.items()}
 
 
 def config_of(architecture, number):
-    """A class of transformers, and a random config of it."""
+    """A class of transformers, and a random config of it: whatever of this its backbone varies."""
     random = np.random.default_rng([number, len(architecture)])
     # Few sizes, so that a backend that compiles every shape has few to compile.
     dim, heads = [(12, 1), (12, 2), (12, 3), (20, 5)][random.integers(4)]
-    sizes = {
-        "vocab_size": 31,
-        "max_position_embeddings": int(random.choice([9, 24])),
-    }
-    layers, between = int(random.integers(1, 4)), int(random.choice([10, 40]))
-    activation = str(random.choice(ACTIVATIONS))
-    if architecture != "distil_bert":
-        sizes |= {
-            "hidden_size": dim, "num_hidden_layers": layers,
-            "intermediate_size": between, "hidden_act": activation,
-            "layer_norm_eps": float(random.choice([1e-12, 1e-5, 1e-3])),
-            "type_vocab_size": int(random.integers(1, 4)),
-        }  # fmt: skip
-        if architecture != "f_net":
-            sizes["num_attention_heads"] = heads
-        if architecture == "roberta":
-            sizes["pad_token_id"] = int(random.integers(0, 3))
-        if architecture == "deberta_v3":
-            sizes |= deberta(random)
-    else:
-        sizes |= {
-            "dim": dim, "n_layers": layers, "n_heads": heads, "hidden_dim": between,
-            "activation": activation, "sinusoidal_pos_embds": bool(random.integers(0, 2)),
-        }  # fmt: skip
+    varied = {
+        "vocabulary_size": 31, "hidden_dim": dim, "num_heads": heads,
+        "num_layers": int(random.integers(1, 4)),
+        "intermediate_dim": int(random.choice([10, 40])),
+        "max_sequence_length": int(random.choice([9, 24])),
+        "activation": str(random.choice(ACTIVATIONS)),
+        "layer_norm_epsilon": float(random.choice([1e-12, 1e-5, 1e-3])),
+        "num_segments": int(random.integers(1, 4)),
+        "padding_id": int(random.integers(0, 3)),
+    }  # fmt: skip
+    found = ENCODERS[architecture]
+    source, known = found.sources[0], inspect.signature(found.backbone).parameters
+    config = dict(source.published)
+    sizes = {**found.tiny, **{name: value for name, value in varied.items() if name in known}}
+    write_fields(source.config, sizes, config, complete=True)
+    config |= OWN.get(architecture, lambda random: {})(random)
     kinds = KINDS[architecture]
     if "MaskedLM" in kinds[number % len(kinds)]:
-        sizes["tie_word_embeddings"] = bool(random.integers(0, 2))
-    return kinds[number % len(kinds)], sizes
+        config["tie_word_embeddings"] = bool(random.integers(0, 2))
+    return kinds[number % len(kinds)], config
 
 
 def deberta(random):
-    """What DeBERTa has beside BERT's fields."""
+    """Fields of DeBERTa that switch on other parts of its attention."""
     terms = ["c2p|p2c", "c2p|p2c", "c2p", ["p2c"], None]
     return {
         "relative_attention": bool(random.integers(0, 5)),
@@ -67,8 +61,15 @@ def deberta(random):
         "type_vocab_size": int(random.integers(0, 3)),
         "conv_kernel_size": int(random.choice([0, 3])),
         "max_relative_positions": int(random.choice([-1, 11])),
-        "pooler_hidden_act": str(random.choice(ACTIVATIONS)),
+        "pooler_hidden_act": str(random.choice(["gelu", "gelu_new", "relu", "silu"])),
     }
+
+
+# Further fields that are varied, of those that have any.
+OWN = {
+    "deberta_v3": deberta,
+    "distil_bert": lambda random: {"sinusoidal_pos_embds": bool(random.integers(0, 2))},
+}
 
 
 def reports(architecture, number, seeds=SEEDS):

@@ -34,7 +34,8 @@ def usual_cases():
     for architecture in ENCODERS.values():
         for source in architecture.sources:
             field = {e.ours: e.theirs for e in source.config if isinstance(e, Field)}
-            others = [{field["activation"]: "relu"}, {field["activation"]: "silu"}]
+            activation = field.get("activation")
+            others = [{activation: name} for name in ("relu", "silu") if activation]
             if "layer_norm_epsilon" in field:
                 others.append({field["layer_norm_epsilon"]: 1e-3})
             for changes in [{}, *others]:
