@@ -96,7 +96,7 @@ class Backbone(Model):
         )
 
     def save_to_preset(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
-        """Write config and weights to `folder` in the original's format.
+        """Write config and weights to `folder` in the format that it came in.
 
         A model from a checkpoint that nothing has changed is written back tensor for tensor. Files
         of the folder that aren't a checkpoint's stay as they are.

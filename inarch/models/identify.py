@@ -76,12 +76,12 @@ def identify(
     explained = explained or [f for f in every if _explains(f[1], config, header, strict=False)]
     if len({a.name for a, _ in explained}) == 1:
         return explained[0]
-    told = (
+    reason = (
         f"the tensors are those of {' and '.join(s.model_type for _, s in explained)} alike"
         if explained
         else "neither architectures nor the tensors tell what it is of"
     )
-    message = f"{where} has no model_type, and {told}. {_way_out(explained or every)}"
+    message = f"{where} has no model_type, and {reason}. {_way_out(explained or every)}"
     raise UnknownTypeError(message, folder, classes)
 
 

@@ -53,29 +53,28 @@ def load_checkpoint_weights(
         plan, checkpoint.weights, ours, lambda name, array: set_value(variables[name], array)
     )
     initialize(waiting)
-    shards, beside = checkpoint.weights.shards, checkpoint.sidecar_texts()
     model.layout = layout.Layout(
         checkpoint.config_text,
-        shards,
+        checkpoint.weights.shards,
         head,
-        beside,
+        checkpoint.sidecar_texts(),
         checkpoint.source.model_type,
         tuple(checkpoint.ignored),
     )
     model.fresh_weights = tuple(sorted(fresh))
-    said = []
+    notes = []
     if fresh:
-        said.append(
+        notes.append(
             f"has no values for {', '.join(sorted(fresh))}: freshly initialized, to be trained"
             + (f" ({reason})" if reason else "")
         )
     if plan.unknown:
-        said.append(
+        notes.append(
             f"has tensors of a head that isn't known: {listed(plan.unknown)}; they are kept to "
             "be written back, and play no part"
         )
-    if said:
-        warn(f"{checkpoint.folder} {'; and it '.join(said)}")
+    if notes:
+        warn(f"{checkpoint.folder} {'; and it '.join(notes)}")
 
 
 def _warn(checkpoint: Checkpoint) -> None:

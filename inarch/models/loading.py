@@ -39,12 +39,12 @@ from inarch.paths import resolve_inside
 class Checkpoint:
     """An opened checkpoint folder: its config, its format and its weights, nothing loaded yet.
 
-    A folder as the original authors publish it is converted in Hugging Face's terms: `config` and
-    `weights` are what such a folder would hold, and `author_checkpoint` is what is on disk.
+    A folder in a format of the authors' own is converted to Hugging Face's: `config` and `weights`
+    are what such a folder would hold, and `author_checkpoint` is what is on disk.
 
     Args:
         preset: a folder, a built-in name, a hub id (`owner/name`, optionally `@revision`), or an
-            original's file where that is all of it. `folder` then is the one that it is in.
+            author format's file where that is all of it. `folder` then is the one that it is in.
         cls: the backbone class that is called, which decides where the config has no `model_type`.
         ignore_fields: unknown or refused fields of the config that are taken as absent, beside
             those that `inarch.json` in the folder names.
@@ -59,7 +59,7 @@ class Checkpoint:
         CheckpointFileError: a file is absent or damaged, or the folder holds no checkpoint.
         ConfigError: `model_type` is unknown, or absent and nothing else tells it.
         InputError: an ignored field is one that the model is built by.
-        WeightMapError: an original's tensors are missing, unknown or of another shape.
+        WeightMapError: tensors of an author format are missing, unknown or of another shape.
     """
 
     def __init__(
@@ -170,8 +170,8 @@ class Checkpoint:
         """
         if self.author_checkpoint:
             return {
-                name: json_fields.json_text(said)
-                for name, said in self.author_checkpoint.sidecar_files.items()
+                name: json_fields.json_text(content)
+                for name, content in self.author_checkpoint.sidecar_files.items()
             }
         return read_sidecar_texts(self.folder)
 
@@ -205,11 +205,11 @@ class Checkpoint:
             source = self.author_checkpoint.source if self.author_checkpoint else self.source
             config = self.author_checkpoint.config if self.author_checkpoint else self.config
             fields = {f.ours: f.theirs for f in source.config if isinstance(f, Field)}
-            said = source.arguments(config, ())
+            declared = source.arguments(config, ())
             names = [
                 f"{ours} is {theirs!r}"
                 for ours, theirs in fields.items()
-                if re.search(rf"\b{ours}=", str(e)) and said[ours] == arguments[ours]
+                if re.search(rf"\b{ours}=", str(e)) and declared[ours] == arguments[ours]
             ]
             if not names:
                 raise
@@ -239,8 +239,8 @@ class Checkpoint:
             prove(source, weights.header, ours, arguments, head, tie, str(self.folder))
             for source, weights in self.formats()
         ]
-        aside = self.author_checkpoint.ignored_tensors if self.author_checkpoint else {}
-        return replace(proof, passthrough={**proof.passthrough, **aside})
+        ignored = self.author_checkpoint.ignored_tensors if self.author_checkpoint else {}
+        return replace(proof, passthrough={**proof.passthrough, **ignored})
 
     def formats(self) -> list[tuple[Source, Weights]]:
         """Return the format on disk first (errors use its names), then Hugging Face's."""

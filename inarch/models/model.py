@@ -30,7 +30,7 @@ from inarch.models.registry import inputs_of
 from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
 from inarch.validation import Validator, check_count
 
-# What a config has beside the constructor's arguments.
+# Keys of a config that are no arguments of the constructor.
 NOT_ARGUMENTS = frozenset(["layout", "layer_settings", "settings"])
 LAYERS = Validator(
     "an object of objects",
@@ -134,7 +134,7 @@ class Model(ModelHooks):
         return model
 
     def save_own_variables(self, store: Any) -> None:
-        """Keep the carried tensors in `.keras` and weight files beside the layers' weights."""
+        """Keep the passthrough tensors in `.keras` and weight files beside the layers' weights."""
         for name, value in self.passthrough.items():
             store[name] = value
 

@@ -80,8 +80,8 @@ def open_files(path: Path, cls: type[Any] | None, ignore_fields: Collection[str]
             return convert_author_format(path, found, ignore_fields)
     if text is None and not (folder / CONFIG).is_file():
         raise CheckpointFileError(
-            f"{folder / CONFIG} does not exist, and the folder isn't in an original's format "
-            f"either; looked for {author_formats()}"
+            f"{folder / CONFIG} does not exist, and the folder isn't in an author format either; "
+            f"looked for {author_formats()}"
         )
     return _open_hugging_face(folder, config, text or "", cls, ignore_fields)
 

@@ -22,10 +22,10 @@ def recording(init: Any) -> Any:
 
     @functools.wraps(init)
     def wrapper(self: Any, *args: Any, dtype: Any = None, **kwargs: Any) -> None:
-        original = _clone_of(args[1]) if len(args) == 2 else None
-        if original is not None:
-            args, dtype = (), original.dtype_policy
-            kwargs |= {name: _fresh(value) for name, value in original.arguments.items()}
+        source = _clone_of(args[1]) if len(args) == 2 else None
+        if source is not None:
+            args, dtype = (), source.dtype_policy
+            kwargs |= {name: _fresh(value) for name, value in source.arguments.items()}
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
@@ -45,18 +45,18 @@ def recording(init: Any) -> Any:
         # Past Keras's tracking: an argument may be a model, which is a layer already.
         if outermost:
             object.__setattr__(self, "_arguments", arguments)
-        if original is not None:
-            _continue_clone(self, original)
+        if source is not None:
+            _continue_clone(self, source)
 
     return wrapper
 
 
-def _continue_clone(clone: Any, original: Any) -> None:
-    """Give a clone what its original's constructor wasn't given."""
-    clone.layout, clone.passthrough = original.layout, original.passthrough
-    for name in mutable_arguments(type(original)).keys() - original.arguments.keys():
-        setattr(clone, name, _fresh(getattr(original, name)))
-    apply_layer_settings(clone, read_layer_settings(original))
+def _continue_clone(clone: Any, source: Any) -> None:
+    """Give a clone what its source's constructor wasn't given."""
+    clone.layout, clone.passthrough = source.layout, source.passthrough
+    for name in mutable_arguments(type(source)).keys() - source.arguments.keys():
+        setattr(clone, name, _fresh(getattr(source, name)))
+    apply_layer_settings(clone, read_layer_settings(source))
 
 
 def _check_rates(arguments: Mapping[str, Any]) -> None:

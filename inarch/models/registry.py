@@ -173,7 +173,7 @@ def presets() -> dict[str, Preset]:
 
 
 def author_formats() -> tuple[AuthorFormat, ...]:
-    """Return every format of original authors."""
+    """Return every author format."""
     return tuple(f for a in architectures().values() for f in a.author_formats)
 
 

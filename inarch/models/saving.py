@@ -60,7 +60,7 @@ def save(
 
     Args:
         tie_word_embeddings: whether output and input embeddings are one; `None` is what the
-            checkpoint said, whose head is carried along.
+            checkpoint declares, whose head is passed through.
         extra: writes further files, such as the tokenizer's, into the new folder.
         overwrite: whether the folder may hold other things and no checkpoint.
 
