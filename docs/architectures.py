@@ -200,18 +200,20 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
 
 def _weights(entries: Iterable[Entry]) -> Iterator[str]:
     """A table for what is there once, and one for each stack of layers."""
-    for (theirs, ours), group in itertools.groupby(entries, _stack):
+    for (theirs, ours, count), group in itertools.groupby(entries, _stack):
         if theirs:
-            yield f"For each layer, below `{theirs}` and `{ours}`:\n"
+            layers = f"layer of `{count}`" if "[" in count else "layer"
+            yield f"For each {layers}, below `{theirs}` and `{ours}`:\n"
         rows = [_entry(entry, len(theirs), len(ours)) for entry in group]
         yield _table(("theirs", "axes", "ours"), rows)
 
 
-def _stack(entry: Entry) -> tuple[str, str]:
-    """What the names of an entry begin with on each side, up to the number of the layer."""
+def _stack(entry: Entry) -> tuple[str, str, str]:
+    """Return the begin of the names on each side, up to the layer's number, and its count."""
     starts = (re.match(r".*\{i\}.", names[0]) for names in (entry.theirs, _ours(entry)) if names)
     begun = [start[0] for start in starts if start]
-    return (begun[0], begun[1]) if len(begun) == 2 else ("", "")
+    count = next((count.text for name, count in entry.indices if name == "i"), "")
+    return (begun[0], begun[1], count) if len(begun) == 2 else ("", "", "")
 
 
 def _ours(entry: Entry) -> tuple[str, ...]:

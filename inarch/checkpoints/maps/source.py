@@ -171,14 +171,13 @@ class Source:
                     f"{count} is {arguments[count]:,} by the config, and the file has but "
                     f"{tensors:,} tensors; the two are of different models"
                 )
-        counts = {count.argument for entry in self.weights for _, count in entry.indices}
-        total = math.prod(max(arguments[count], 1) for count in counts)
-        if total > MAX_RULES:
-            sizes = ", ".join(f"{count}={arguments[count]:,}" for count in sorted(counts))
-            raise ConfigError(
-                f"the config has {sizes}, which no model has together; the file has {tensors:,} "
-                "tensors"
-            )
+        for nest in {tuple(count.argument for _, count in e.indices) for e in self.weights}:
+            if math.prod(arguments[count] for count in nest) > MAX_RULES:
+                sizes = " and ".join(f"{count}={arguments[count]:,}" for count in nest)
+                raise ConfigError(
+                    f"the config has {sizes}, more together than any model has, and the file has "
+                    f"{tensors:,} tensors; the two are of different models"
+                )
 
     def head_arguments(self, head: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Our head's arguments from their config."""

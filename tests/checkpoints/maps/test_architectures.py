@@ -1,6 +1,7 @@
 """Maps shaped like published architectures lose nothing, and take each tensor where it belongs."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import strategies as st
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps import transfer
+from inarch.checkpoints.maps.config import field
 from inarch.checkpoints.maps.entries import Derived, expand
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.plan import export_rules, match
 from inarch.checkpoints.maps.proof import prove
-from inarch.errors import WeightMapError
+from inarch.errors import ConfigError, WeightMapError
 
 from .models import TOYS, gpt2, gpt_neox, mixtral, modern_bert
 from .toy import Memory
@@ -122,3 +124,14 @@ def test_experts_and_layers_beyond_the_count_are_named_with_the_number_that_woul
     said = str(error.value)
     assert "'num_experts' is 3, and the file also has 3: set it to 4" in said
     assert "'num_layers' is 2, and the file also has 2: set it to 3" in said
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"layers": 10**9, "experts": 1}, {"layers": 900, "experts": 900}]
+)
+def test_counts_that_no_file_bears_out_are_refused_before_names_are_made_of_them(sizes):
+    fields = [field("layers", "num_layers"), field("experts", "num_experts")]
+    counted = replace(mixtral().source, config=fields)
+    with pytest.raises(ConfigError, match=r"num_\w+(=| is )"):
+        counted.arguments(sizes, [f"layers.{i}" for i in range(50_000)])
+    assert counted.arguments({"layers": 3, "experts": 4}, made(mixtral()).arrays)
