@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ class Axis:
 
     factors: tuple[tuple[str, ...], ...]
 
-    @property
+    @functools.cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(name for factor in self.factors for name in factor)
 

@@ -131,9 +131,15 @@ def spellings(entry: Entry) -> list[str]:
     return [*entry.theirs, *(name for names in older for name in names)]
 
 
-def renamed(entry: Entry, theirs: Callable[[str], str], ours: Callable[[str], str]) -> Entry:
-    """Return the entry with each of their names, and each of ours, changed by a function."""
-    changed: dict[str, Any] = {"theirs": tuple(map(theirs, entry.theirs))}
+def renamed(
+    entry: Entry, theirs: Callable[[str], str], ours: Callable[[str], str], **changed: Any
+) -> Entry:
+    """Return the entry with each of their names, and each of ours, changed by a function.
+
+    Args:
+        changed: other attributes to change.
+    """
+    changed["theirs"] = tuple(map(theirs, entry.theirs))
     if isinstance(entry, Rule | Zeros):
         changed["ours"] = tuple(name if name == ZEROS else ours(name) for name in entry.ours)
     if isinstance(entry, Rule):
@@ -171,12 +177,15 @@ def _numbered(entry: Entry, arguments: Mapping[str, Any]) -> Iterator[Entry]:
         entry = replace(entry, pattern=pattern.given_sizes(arguments))
     counts = dict(entry.indices)
     _check_indices(entry, counts)
+    if not counts:
+        yield entry
+        return
     stacked = pattern.stacked_index if pattern else None
     along = [*counts.pop(stacked[0]).indices(arguments)] if stacked else []
     names, ranges = counts.keys(), [count.indices(arguments) for count in counts.values()]
     for numbers in itertools.product(*ranges):
-        values = dict(zip(names, numbers, strict=True))
-        each = replace(renamed(entry, _filling(values), _filling(values)), indices=())
+        fill = _filling(dict(zip(names, numbers, strict=True)))
+        each = renamed(entry, fill, fill, indices=())
         if stacked and isinstance(each, Rule):
             each = _stack(each, *stacked, along)
         yield each

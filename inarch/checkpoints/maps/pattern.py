@@ -64,7 +64,7 @@ class Pattern:
         """Number of tensors on the side with several."""
         return max(len(self.theirs), len(self.ours))
 
-    @property
+    @functools.cached_property
     def stacked_index(self) -> tuple[str, int] | None:
         """The index that is an axis, such as `e` of `{e}`, and its side: 0 is theirs, 1 ours."""
         for side, specs in enumerate((self.theirs, self.ours)):
@@ -98,28 +98,8 @@ class Pattern:
         Raises:
             WeightMapError: the shapes disagree, or leave a size open.
         """
-        unknown = [name for _, name in self.given if not name.isdigit()]
-        if unknown:
-            raise WeightMapError(
-                f"{self.text!r} has sizes that are arguments of a model: {unknown}"
-            )
-        sizes = {"*": self.count} | {name: int(size) for name, size in self.given}
-        equations = []
-        if theirs is not None:
-            equations += _equations(self.theirs, theirs, f"their side of {self.text!r}")
-        if ours is not None:
-            equations += _equations(self.ours, ours, f"our side of {self.text!r}")
-        known = 0
-        while len(sizes) > known:
-            known = len(sizes)
-            for axis, size in equations:
-                _solve(axis, size, sizes)
-        open_names = sorted({n for axis, _ in equations for n in axis.names} - sizes.keys())
-        if open_names:
-            raise WeightMapError(f"{self.text!r} leaves the sizes of {open_names} open")
-        if any(axis.size(sizes) != size for axis, size in equations):
-            raise WeightMapError(f"{self.text!r} does not fit shapes {theirs} and {ours}")
-        return sizes
+        sides = (tuple(map(tuple, side)) if side is not None else None for side in (theirs, ours))
+        return dict(_solved(self.text, *sides))
 
     def load(
         self, arrays: Sequence[np.ndarray], theirs: Sequence[Shape], ours: Sequence[Shape]
@@ -160,6 +140,33 @@ def _pieces(specs: tuple[Spec, ...], count: int) -> list[Spec]:
     if spec[at].stacked:
         return [spec[:at] + spec[at + 1 :]] * count
     return [(*spec[:at], piece, *spec[at + 1 :]) for piece in spec[at].pieces()]
+
+
+@functools.lru_cache(maxsize=4096)  # rules of all layers are alike
+def _solved(
+    text: str, theirs: tuple[Shape, ...] | None, ours: tuple[Shape, ...] | None
+) -> Mapping[str, int]:
+    pattern = Pattern.parse(text)
+    unknown = [name for _, name in pattern.given if not name.isdigit()]
+    if unknown:
+        raise WeightMapError(f"{text!r} has sizes that are arguments of a model: {unknown}")
+    sizes = {"*": pattern.count} | {name: int(size) for name, size in pattern.given}
+    equations = []
+    if theirs is not None:
+        equations += _equations(pattern.theirs, theirs, f"their side of {text!r}")
+    if ours is not None:
+        equations += _equations(pattern.ours, ours, f"our side of {text!r}")
+    known = 0
+    while len(sizes) > known:
+        known = len(sizes)
+        for axis, size in equations:
+            _solve(axis, size, sizes)
+    open_names = sorted({n for axis, _ in equations for n in axis.names} - sizes.keys())
+    if open_names:
+        raise WeightMapError(f"{text!r} leaves the sizes of {open_names} open")
+    if any(axis.size(sizes) != size for axis, size in equations):
+        raise WeightMapError(f"{text!r} does not fit shapes {theirs} and {ours}")
+    return sizes
 
 
 def _equations(

@@ -209,7 +209,7 @@ def _entries(
         else:
             absent = expand([replace(e, when=None) for e in entries], arguments)
             passthrough |= {prefix + n: f"{part} not used" for e in absent for n in spellings(e)}
-    active = [prefixed(entry, prefix) for entry in expand(backbone, arguments)]
+    active = expand([prefixed(entry, prefix) for entry in backbone], arguments)
     for name, other in source.heads.items():
         everything = [*other.weights, *other.tied, *other.untied]
         if name == head:

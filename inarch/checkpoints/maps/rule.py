@@ -114,8 +114,10 @@ class Dialect:
                     "two levels another letter"
                 )
         return [
-            replace(
-                renamed(e, lambda name: self._join(theirs, name), lambda name: f"{ours}/{name}"),
+            renamed(
+                e,
+                lambda name: self._join(theirs, name),
+                lambda name: f"{ours}/{name}",
                 indices=(*indices, *e.indices),
             )
             for e in found
