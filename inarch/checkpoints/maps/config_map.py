@@ -110,7 +110,7 @@ class ConfigMap:
             )
         raise ConfigError(
             f"the config has fields that could change the numbers and aren't mapped: {listed}. "
-            "Ignore those that do nothing in the original "
+            "Ignore those that do nothing in the reference "
             f"({_format_ignore_options(refused)}), remove them, or add them to the config map"
         )
 

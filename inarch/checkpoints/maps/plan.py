@@ -37,7 +37,7 @@ class Plan:
 
     `theirs` of every rule are spelled as the file has them. `passthrough` are tensors that no
     variable of this model holds: they are kept as they are and written back, with the reason.
-    `zeros` are variables that the original has nothing of.
+    `zeros` are variables that the reference has nothing of.
     """
 
     rules: tuple[Rule, ...]

@@ -18,7 +18,7 @@ ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear
 
 OUTPUT = replace(TENSORFLOW, kernel="output_weights", bias="output_bias", kernel_axes="o i -> i o")
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 GOOGLE = Source(
     model_type="bert",

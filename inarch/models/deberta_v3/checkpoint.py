@@ -25,7 +25,7 @@ def own(term):
     return lambda m: m["relative_attention"] and not m["share_keys"] and term in m["position_terms"]
 
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 CONFIG: ConfigEntries = [
     with_defaults(bert.HUGGING_FACE.config, vocab_size=128100, hidden_size=1536,

@@ -15,7 +15,7 @@ from inarch.checkpoints.maps.config import (
 from inarch.checkpoints.maps.rule import dense, derived, embedding, norm, rule, tied, under
 from inarch.checkpoints.maps.source import Head, Source
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 HUGGING_FACE = Source(
     model_type="distilbert",

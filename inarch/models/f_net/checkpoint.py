@@ -17,7 +17,7 @@ from inarch.checkpoints.maps.rule import dense, derived, embedding, norm, under,
 from inarch.checkpoints.maps.source import Source
 from inarch.models.bert import checkpoint as bert
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 HUGGING_FACE = Source(
     model_type="fnet",

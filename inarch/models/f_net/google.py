@@ -19,7 +19,7 @@ ROOT = "target/encoder"
 OUTPUT = replace(FLAX, kernel="output_kernel", bias="output_bias", kernel_axes="o i -> i o")
 
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 def flax(pretrained: bool) -> Source:
     """The table for a checkpoint of pre-training, or of fine-tuning for classification."""

@@ -17,7 +17,7 @@ from inarch.models.bert import checkpoint as bert
 
 PADDING = token_id("pad_token_id", "padding_id", 1)
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 ROBERTA = Source(
     model_type="roberta",

@@ -72,7 +72,7 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
 }
 
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: str) -> Source:
     """The table for a file's spellings.

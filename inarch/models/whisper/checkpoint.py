@@ -15,7 +15,7 @@ from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, und
 from inarch.checkpoints.maps.source import Head, Source
 
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 def attention(theirs: str, ours: str) -> list:
     return under(theirs, ours,
@@ -55,10 +55,10 @@ HUGGING_FACE = Source(
         *PLAIN,
         PADDING_ROW,
         ignored("init_std", reason="initial weights"),
-        ignored("scale_embedding", reason="read by no line of the original"),
+        ignored("scale_embedding", reason="read by no line of the reference"),
         ignored("apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks",
             "mask_feature_prob", "mask_feature_length", "mask_feature_min_masks",
-            reason="the original's training masks what it is fed"),
+            reason="the reference's training masks its inputs"),
         ignored("max_position_embeddings", "forced_decoder_ids",
             "median_filter_width", "alignment_heads", reason="generation"),
     ],

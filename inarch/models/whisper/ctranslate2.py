@@ -33,7 +33,7 @@ GELU = 3
 NAMES = replace(TENSORFLOW, kernel="weight", kernel_axes="o i -> i o")
 
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 def _self_attention(ours: str) -> Entries:
     """Return the entries of attention whose query, key and value are one tensor."""

@@ -30,7 +30,7 @@ SETTLED = (
 )
 
 
-# A table to be read, and checked against the original with a finger.
+# A table to be checked against the reference, line by line.
 # fmt: off
 def _attention(theirs: str, ours: str) -> Entries:
     return [
