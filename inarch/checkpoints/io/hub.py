@@ -66,7 +66,8 @@ def resolve(
         if single(folder):
             return folder
         raise PresetError(
-            f"{text} is a file; give the folder that holds config.json, or a folder in an author format"
+            f"{text} is a file; give the folder that holds config.json, or a folder in an author "
+            "format"
         )
     if os.path.isfile(f"{folder}.index"):
         raise PresetError(f"{text} is a TensorFlow checkpoint's name; give its folder")
