@@ -20,20 +20,20 @@ from inarch.text.whisper_json import is_whisper
 
 
 def build_tokenizer_json(
-    files: Mapping[str, bytes], config: dict[str, Any], model: Mapping[str, Any]
+    files: Mapping[str, bytes], model: Mapping[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Return the text of a tokenizer.json, and the config with what the family implies.
+    """Return the text of a tokenizer.json, and the tokenizer_config.json with all defaults.
 
     The config of a Whisper names its class, whether or not the files do.
 
     Args:
         files: the tokenizer's files by name, which `has_tokenizer_files`.
-        config: the tokenizer_config.json.
         model: the content of the checkpoint's config.json; {} where there is none.
 
     Raises:
         CheckpointError: a file is damaged, or of a tokenizer that isn't known.
     """
+    config = merged_config(files)
     named = named_class(config, model)
     family = find_family(named, model.get("model_type"))
     if family:
@@ -93,7 +93,7 @@ def with_tokenizer_json(files: Mapping[str, bytes]) -> dict[str, bytes]:
     Of some of the others transformers makes what their authors' program doesn't: of FNet's
     SentencePiece model a tokenizer that adds no special tokens.
     """
-    text, config = build_tokenizer_json(files, merged_config(files), {})
+    text, config = build_tokenizer_json(files, {})
     filled, _ = fill_defaults(json.loads(text), config)
     return {**files, TOKENIZER_JSON: json_bytes(filled)}
 

@@ -14,8 +14,8 @@ from inarch.errors import CheckpointError, ConfigError
 from inarch.json_fields import object_in
 from inarch.text.family import TokenizerFamily
 from inarch.text.files import IDS_FILE, MERGES_FILE, decode_text, read_text
+from inarch.text.json_parts import bpe_model, template, tokenizer_json
 from inarch.text.special_tokens import GPT2_TOKENS, ROBERTA_TOKENS, token_text
-from inarch.text.template import template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ BYTE_TO_UNICODE = _letters()
 
 
 def parse_merges(text: str, name: str = "merges.txt") -> list[list[str]]:
-    """One pair per line; the earlier line is merged first. A line `#version...` is a comment."""
+    """Return the pairs of merges.txt, the first to be merged first; `#version...` is a comment."""
     merges = []
     for number, line in enumerate(text.splitlines() if "\r" in text else text.split("\n"), 1):
         if line.startswith("#version") or not line:
@@ -60,7 +60,7 @@ def parse_merges(text: str, name: str = "merges.txt") -> list[list[str]]:
 
 
 def parse_ids(text: str, name: str = "vocab.json") -> dict[str, int]:
-    """Token to id."""
+    """Return token to id."""
     ids = object_in(text, name, CheckpointError)
     taken: dict[int, str] = {}
     for token, index in ids.items():
@@ -79,7 +79,7 @@ def parse_ids(text: str, name: str = "vocab.json") -> dict[str, int]:
 def ids_and_merges(
     vocabulary: Mapping[str, int] | str | os.PathLike, merges: Sequence[str] | str | os.PathLike
 ) -> tuple[dict[str, int], list[list[str]]]:
-    """Both from memory, or each from a file of the form of vocab.json and merges.txt."""
+    """Return both, from memory or from files of the form of vocab.json and merges.txt."""
     return (
         dict(vocabulary) if isinstance(vocabulary, Mapping) else parse_ids(*read_text(vocabulary)),
         parse_merges(*read_text(merges))
@@ -91,7 +91,7 @@ def ids_and_merges(
 def byte_pair_json(
     ids: Mapping[str, int], merges: Sequence[Sequence[str]], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The content of a tokenizer.json.
+    """Return the content of a tokenizer.json.
 
     Args:
         ids: token to id.
@@ -116,32 +116,16 @@ def byte_pair_json(
     prefix = flag(config, "add_prefix_space", False)
     trim = flag(config, "trim_offsets", True)
     level = {"type": "ByteLevel", "trim_offsets": True, "use_regex": True}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {**level, "add_prefix_space": prefix},
-        "post_processor": template("roberta", cls, sep, ids, prefix, trim),
-        "decoder": {**level, "add_prefix_space": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": "",
-            "end_of_word_suffix": "",
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": dict(ids),
-            "merges": [list(pair) for pair in merges],
-        },
-    }
+    return tokenizer_json(
+        bpe_model(ids, merges, continuing_subword_prefix="", end_of_word_suffix=""),
+        pre_tokenizer={**level, "add_prefix_space": prefix},
+        post_processor=template("roberta", cls, sep, ids, prefix, trim),
+        decoder={**level, "add_prefix_space": True},
+    )
 
 
 def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
-    """A field of tokenizer_config.json that is true or false."""
+    """Return a field of tokenizer_config.json that is true or false."""
     value = config.get(name, default)
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is {value!r} in tokenizer_config.json; it is true or false.")

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from inarch.errors import InputError
+from inarch.json_fields import json_text
 from inarch.text.byte_level import byte_pair_json, ids_and_merges
 from inarch.text.files import CONFIG_FILE, IDS_FILE, MERGES_FILE, TOKENIZER_JSON
 from inarch.text.tokenizer import Tokenizer
@@ -53,7 +54,7 @@ class BytePairTokenizer(Tokenizer):
             TOKENIZER_JSON: text,
             IDS_FILE: json.dumps(ids, ensure_ascii=False),
             MERGES_FILE: "\n".join(lines),
-            CONFIG_FILE: json.dumps(config, ensure_ascii=False, indent=2) + "\n",
+            CONFIG_FILE: json_text(config),
         }
         encoded = {name: value.encode("utf-8") for name, value in files.items()}
         super().__init__(text, config=config, files=encoded)

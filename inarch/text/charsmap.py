@@ -35,7 +35,7 @@ class Charsmap:
             raise CheckpointError(f"{name} is damaged: a rule leads nowhere. Fetch the file again.")
 
     def _child(self, node: int, label: int) -> int:
-        """The node that a byte leads to; 0, the root, where there is none."""
+        """Return the node that a byte leads to; 0, the root, where there is none."""
         child = self._base(node) ^ label
         known = child < len(self._units) and self._units[child] & 0x800000FF == label
         return child if known else 0
@@ -48,7 +48,7 @@ class Charsmap:
         return node ^ ((unit >> 10) << ((unit & 0x200) >> 6))
 
     def longest(self, data: bytes) -> tuple[int, str] | None:
-        """The length in bytes and the replacement of the longest rule that `data` begins with."""
+        """Return length in bytes and replacement of the longest rule that `data` begins with."""
         if not self._units:
             return None
         node, found = 0, None
@@ -98,7 +98,7 @@ class CharacterRules:
         self._places = re.compile("|".join(places))
 
     def changes(self, text: str) -> Iterator[Change]:
-        """Where `text` changes, as `(start, end, replacement)` in order."""
+        """Yield where `text` changes, as `(start, end, replacement)` in order."""
         at = 0
         while match := self._places.search(text, at):
             at = match.start()
@@ -148,7 +148,7 @@ class Replaced:
         self._places = [*places, (len(original), len(original))]
 
     def original(self, start: int, end: int) -> tuple[int, int]:
-        """The place in the original of `text[start:end]`."""
+        """Return the place in the original of `text[start:end]`."""
         if self._places is None:
             return start, end
         # What was put behind the text is of its end.

@@ -82,7 +82,7 @@ def _converted(
 
 
 def check_folder(folder: str | os.PathLike) -> Path:
-    """The path of a folder that is there.
+    """Return the path of a folder that is there.
 
     Raises:
         InputTypeError: it is no path.
@@ -106,7 +106,7 @@ def has_tokenizer(folder: str | os.PathLike) -> bool:
 
 
 def tokenizers_near(folder: str | os.PathLike, most: int = 3) -> list[Path]:
-    """Folders beside, above and within a folder that hold a tokenizer, the nearest first."""
+    """Return folders beside, above and within a folder that hold a tokenizer, the nearest first."""
     root = Path(folder).resolve()
     found: list[Path] = []
     for place in (_folders_in(root), [root.parent], _folders_in(root.parent)):

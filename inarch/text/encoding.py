@@ -1,4 +1,4 @@
-"""What a tokenizer makes of one text or one pair of texts."""
+"""Encoding of one text or one pair of texts."""
 
 from typing import Any
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from inarch.text.files import TOKENIZER_JSON
+from inarch.text.json_parts import Part, Template, template
 from inarch.text.special_tokens import token_text
-
-Template = Literal["bert", "roberta", "xlm-roberta", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +21,8 @@ class TokenizerFamily:
             is text, or an object with `content` and flags.
         files: names of the files that make the vocabulary, where there is no tokenizer.json.
         settings: other fields of tokenizer_config.json, where it leaves them out.
-        template: how a text and a pair are wrapped where a tokenizer.json doesn't say: "bert" is
-            `first A last B last` of two segments; "xlm-roberta" is `first A last last B last` of
-            one; "roberta" the same, with spaces left out of the offsets; "none" wraps nothing.
+        template: how a text and a pair are wrapped where a tokenizer.json doesn't say; see
+            `inarch.text.json_parts.template`.
         ends: names of the special tokens that are `first` and `last`.
         reads_tokenizer_json: whether a tokenizer.json is read in place of the vocabulary files.
         reads_prefix_space: whether `add_prefix_space` of tokenizer_config.json is what counts, and
@@ -59,6 +57,22 @@ class TokenizerFamily:
         if isinstance(mask, Mapping) and isinstance(given, str):
             merged["mask_token"] = {**mask, "content": given}
         return merged
+
+    def post_processor(
+        self, spec: Mapping[str, Any], special_tokens: Mapping[str, str], ids: Mapping[str, int]
+    ) -> Part | None:
+        """Return the template of a tokenizer.json that has none; None where a token is missing.
+
+        Args:
+            spec: the content of the tokenizer.json.
+            special_tokens: name to token.
+            ids: token to id, with the added tokens.
+        """
+        first, last = (special_tokens.get(name, "") for name in self.ends)
+        if first not in ids or last not in ids:
+            return None
+        prefix = bool((spec.get("pre_tokenizer") or {}).get("add_prefix_space", False))
+        return template(self.template, first, last, ids, prefix)
 
     def build(
         self, files: Mapping[str, bytes], names: tuple[str, ...], config: Mapping[str, Any]

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inarch.errors import CheckpointError, ConfigError
-from inarch.text.family import Template, TokenizerFamily
+from inarch.text.family import TokenizerFamily
 from inarch.text.files import CODES_FILE, VOCABULARY_FILE, decode_text
+from inarch.text.json_parts import Template, bpe_model, split, tokenizer_json
 from inarch.text.special_tokens import ROBERTA_TOKENS, SPECIAL_TOKEN_NAMES, token_text
 
 END, WITHIN = "</w>", "@@"
@@ -74,43 +75,25 @@ def fast_bpe_json(
     found = [
         ids[piece] if piece in special else ids.get(_as_listed(piece), unknown) for piece in pieces
     ]
-    spec: dict[str, Any] = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Split",
-            "pattern": {"Regex": f"[^{SPACES}]+\n?"},
-            "behavior": "Removed",
-            "invert": True,
-        },
-        "post_processor": None,
-        "decoder": None,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": token_text(config["unk_token"], "unk_token"),
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": END,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {piece: index for index, piece in enumerate(pieces)},
-            "merges": [list(pair) for pair in merges],
-        },
-    }
+    spec = tokenizer_json(
+        bpe_model(
+            {piece: index for index, piece in enumerate(pieces)},
+            merges,
+            unk_token=token_text(config["unk_token"], "unk_token"),
+            end_of_word_suffix=END,
+        ),
+        pre_tokenizer=split(f"[^{SPACES}]+\n?", "Removed", invert=True),
+    )
     return spec, {**config, DICTIONARY: ids, PIECE_IDS: found}
 
 
 def _as_listed(piece: str) -> str:
-    """A piece as the dictionary writes it."""
+    """Return a piece as the dictionary writes it."""
     return piece.removesuffix(END) if piece.endswith(END) else piece + WITHIN
 
 
 def _merges(codes: str) -> list[tuple[str, str]]:
-    """The pairs of bpe.codes, whose lines end in a count; the last line must end."""
+    """Return the pairs of bpe.codes, whose lines end in a count; the last line must end."""
     pairs = [tuple(line.split()[:-1]) for line in codes.split("\n")[:-1]]
     # Of a pair that occurs twice the last place counts, as in a dict.
     ranks = {pair: rank for rank, pair in enumerate(pairs) if len(pair) == 2}
@@ -118,7 +101,7 @@ def _merges(codes: str) -> list[tuple[str, str]]:
 
 
 def _special(config: Mapping[str, Any]) -> list[str]:
-    """The tokens that are none of the dictionary's pieces, in the order in which they get ids."""
+    """Return the tokens that are none of the dictionary's pieces, in the order of their ids."""
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
     named = [
         *_declared(config),
@@ -134,7 +117,7 @@ def _declared(config: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _dictionary(text: str, config: Mapping[str, Any]) -> dict[str, int]:
-    """Token to id: four special tokens, the lines of vocab.txt, and the tokens that are added."""
+    """Return token to id: four special tokens, the lines of vocab.txt, and added tokens."""
     ids: dict[str, int] = {}
     for role in ("bos_token", "pad_token", "eos_token", "unk_token"):
         ids[token_text(config[role], role) or ""] = len(ids)

@@ -1,6 +1,6 @@
 """PhoBERT's and BERTweet's tokenizers, whose ids are those of fairseq's dictionary."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from inarch.errors import CheckpointError
@@ -38,46 +38,11 @@ class FastBpeTokenizer(Tokenizer):
         self._table = table
         return dict(ids)
 
-    def encode(
-        self,
-        text: str,
-        pair: str | None = None,
-        *,
-        max_length: int | None = None,
-        add_special_tokens: bool = True,
-        allow_special: Collection[str] | str = (),
-    ) -> Encoding:
-        """Encode one text, or a text and its `pair`. See `Tokenizer.encode`."""
-        found = super().encode(
-            text,
-            pair,
-            max_length=max_length,
-            add_special_tokens=add_special_tokens,
-            allow_special=allow_special,
-        )
-        return DictionaryEncoding(found, self._table, self._tokens)
-
-    __call__ = encode
-
-    def encode_batch(
-        self,
-        texts: Sequence[str | tuple[str, str]],
-        *,
-        max_length: int | None = None,
-        add_special_tokens: bool = True,
-        allow_special: Collection[str] | str = (),
-    ) -> list[Encoding]:
-        """Encode many texts or `(text, pair)` tuples, in order. See `Tokenizer.encode`."""
-        found = super().encode_batch(
-            texts,
-            max_length=max_length,
-            add_special_tokens=add_special_tokens,
-            allow_special=allow_special,
-        )
-        return [DictionaryEncoding(each, self._table, self._tokens) for each in found]
+    def _wrap(self, raw: Any) -> Encoding:
+        return DictionaryEncoding(raw, self._table, self._tokens)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
-        """The text of a row of ids (a list or a one-dimensional array)."""
+        """Return the text of a row of ids (a list or a one-dimensional array)."""
         values = check_ids(ids, self._tokens, self.vocabulary_size)
         kept = [i for i in values if not (skip_special_tokens and i in self.special_ids)]
         return " ".join(self._tokens[i] for i in kept).replace(f"{WITHIN} ", "").strip()
@@ -88,8 +53,8 @@ class DictionaryEncoding(Encoding):
 
     __slots__ = ("_table", "_words")
 
-    def __init__(self, encoding: Encoding, table: Sequence[int], words: Mapping[int, str]):
-        super().__init__(encoding._raw)
+    def __init__(self, raw: Any, table: Sequence[int], words: Mapping[int, str]):
+        super().__init__(raw)
         self._table = table
         self._words = words
 

@@ -1,4 +1,4 @@
-"""The files of a tokenizer, read and written byte for byte, and what their JSON says."""
+"""Files of a tokenizer, read and written byte for byte, and the settings in their JSON."""
 
 import base64
 import os
@@ -34,19 +34,19 @@ WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".joi
 
 
 def model_vocabulary_size(folder: str | os.PathLike) -> int | None:
-    """How many tokens the model of a folder's config.json has; None where it says nothing."""
+    """Return the size of the vocabulary in a folder's config.json; None where it has none."""
     value = model_config(folder).get("vocab_size")
     return value if type(value) is int else None
 
 
 def model_config(folder: str | os.PathLike) -> dict[str, Any]:
-    """What a folder's config.json says of its model; {} where there is none."""
+    """Return the content of a folder's config.json; {} where there is none."""
     path = resolve_inside(Path(folder), MODEL_CONFIG_FILE)
     return object_in(*read_text(path), ConfigError) if path.is_file() else {}
 
 
 def read_text(path: str | os.PathLike) -> tuple[str, str]:
-    """The UTF-8 text of the file at `path`, and the file's name."""
+    """Return the UTF-8 text of the file at `path`, and the file's name."""
     file = Path(path)
     return decode_text({file.name: read_file(file)}, file.name), file.name
 
@@ -75,13 +75,13 @@ def write_tokenizer_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def check_names(files: Mapping[str, bytes]) -> None:
-    """A file name must be a bare name: a stored config must not write outside its folder."""
+    """Refuse a name that isn't bare: a stored config must not write outside its folder."""
     for name in files:
         check_file_name(name, "the name of a tokenizer's file", plain=True)
 
 
 def decode_text(files: Mapping[str, bytes], name: str) -> str:
-    """The UTF-8 text of a file, with an error that names the file and the byte."""
+    """Return the UTF-8 text of a file; the error for anything else names the file and the byte."""
     try:
         text = files[name].decode("utf-8")
     except UnicodeDecodeError as error:
@@ -119,7 +119,7 @@ TOKEN_FIELDS = {
 
 
 def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """tokenizer_config.json with the two older files folded in, as transformers folds them.
+    """Return tokenizer_config.json with the two older files folded in, as transformers folds them.
 
     `special_tokens_map.json` and `added_tokens.json` count only where the config has no
     `added_tokens_decoder`; then the map's tokens win over the config's.
@@ -128,9 +128,9 @@ def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
         object_in(decode_text(files, name), name, ConfigError) if name in files else {}
         for name in (CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
     )
-    for name, said in ((CONFIG_FILE, config), ("special_tokens_map.json", special)):
+    for name, content in ((CONFIG_FILE, config), ("special_tokens_map.json", special)):
         for key, kind in TOKEN_FIELDS.items():
-            read_field(said, key, kind, None, where=name)
+            read_field(content, key, kind, None, where=name)
     if "added_tokens_decoder" in config:
         return config
     for token, index in added.items():
@@ -141,7 +141,7 @@ def merged_config(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def parse_vocabulary(text: str, name: str = VOCABULARY_FILE, lenient: bool = False) -> list[str]:
-    """One token per line, `\\n` or `\\r\\n`; the line number is the id.
+    """Return the tokens, one per line, `\\n` or `\\r\\n`; the line number is the id.
 
     Args:
         lenient: whether repeated tokens, of which the last counts, and blank lines are a warning.
@@ -170,7 +170,7 @@ def _warn_of_repeated(tokens: list[str], name: str) -> None:
 
 
 def check_vocabulary(tokens: list[str], place: Any) -> None:
-    """No blank and no repeated token; `place(index)` says where a token stands."""
+    """Refuse blank and repeated tokens; `place(index)` is what the error calls a token's place."""
     if not tokens:
         raise CheckpointError("the vocabulary is empty; give one token per line.")
     first: dict[str, int] = {}
@@ -189,7 +189,7 @@ def check_vocabulary(tokens: list[str], place: Any) -> None:
 
 
 def files_to_json(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Files as JSON values: text where they are UTF-8, `{"base64": ...}` where they aren't."""
+    """Return files as JSON values: text where they are UTF-8, else `{"base64": ...}`."""
     values: dict[str, Any] = {}
     for name, data in files.items():
         try:
@@ -200,7 +200,7 @@ def files_to_json(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def files_from_json(values: Mapping[str, Any]) -> dict[str, bytes]:
-    """The inverse of `files_to_json`."""
+    """Return the files of `files_to_json`."""
     files: dict[str, bytes] = {}
     for name, value in values.items():
         try:

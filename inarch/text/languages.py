@@ -37,7 +37,7 @@ _CODES = {name: code for code, name in _rows(_TABLE) + _rows(_ALIASES)}
 
 
 def language_code(language: str) -> str:
-    """The code of a language given by code, English name or alias, in any case.
+    """Return the code of a language given by code, English name or alias, in any case.
 
     Raises:
         InputError: it isn't one of `LANGUAGES`.

@@ -20,13 +20,13 @@ UNLIMITED = 2**32
 
 
 class RustBackend:
-    """Configured Rust tokenizers of one description, made on need and never changed after.
+    """Configured Rust tokenizers of one tokenizer.json, made on need and never changed after.
 
     In the `tokenizers` library truncation is state of the tokenizer, shared by every caller, so
-    each setting gets a tokenizer of its own. A copy or a pickle carries the description alone.
+    each setting gets a tokenizer of its own. A copy or a pickle carries the tokenizer.json alone.
 
     Args:
-        spec: the completed description (see `inarch.text.tokenizer_json.fill_defaults`).
+        spec: the content of the tokenizer.json, as `fill_defaults` gives it.
         unk_token: the unknown token, which any text may turn into.
         side: where truncation cuts, "left" or "right".
     """
@@ -46,7 +46,11 @@ class RustBackend:
     def get(
         self, allow_special: Collection[str] | str = "all", max_length: int | None = None
     ) -> Any:
-        """The Rust tokenizer for these settings. InputError when they mean nothing."""
+        """Return the Rust tokenizer for these settings.
+
+        Raises:
+            InputError: a length that is none, or a token that isn't special.
+        """
         allowed = self._allowed(allow_special)
         if max_length is not None and (type(max_length) is not int or max_length < 1):
             raise InputError(f"max_length is {max_length!r}; give a whole number from 1, or None.")
@@ -63,7 +67,7 @@ class RustBackend:
             return self._made[key]
 
     def _allowed(self, allow_special: Collection[str] | str) -> frozenset[str] | None:
-        """The allowed tokens, None for all of them."""
+        """Return the allowed tokens, None for all of them."""
         if isinstance(allow_special, str):
             if allow_special == "all":
                 return None
@@ -152,7 +156,7 @@ def disable_parallelism_in_forks() -> None:
 
 
 def check_text(text: object, place: str) -> None:
-    """A string that UTF-8 can write."""
+    """Refuse what isn't a string that UTF-8 can write."""
     if not isinstance(text, str):
         hint = "decode it first" if isinstance(text, bytes) else "turn it into text first"
         raise InputTypeError(f"{place} is of type {type(text).__name__}, not a string; {hint}.")
@@ -166,16 +170,16 @@ def check_text(text: object, place: str) -> None:
         ) from None
 
 
-def check_batch(texts: object) -> None:
-    """Several texts, not one."""
+def check_batch(texts: object) -> list[Any]:
+    """Return the texts of a batch, and tuples of two; refuse one text, and anything else."""
     if isinstance(texts, str | bytes):
         raise InputTypeError(f"texts is one {type(texts).__name__}; give a list of strings.")
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):
         raise InputTypeError(f"texts is {shown(texts)}; give a list of strings.")
+    return [_check_batch_entry(text, index) for index, text in enumerate(texts)]
 
 
-def check_batch_entry(entry: object, index: int) -> Any:
-    """A text, or a tuple of two, of a batch."""
+def _check_batch_entry(entry: object, index: int) -> Any:
     if not isinstance(entry, tuple | list):
         check_text(entry, f"texts[{index}]")
         return entry
@@ -189,7 +193,7 @@ def check_batch_entry(entry: object, index: int) -> Any:
 def check_max_length(
     rust: Any, max_length: int | None, pair: bool, add_special_tokens: bool
 ) -> None:
-    """Truncation must have room for the special tokens, else the library doesn't truncate."""
+    """Refuse a length without room for the special tokens, at which the library doesn't cut."""
     needed = rust.num_special_tokens_to_add(pair) if add_special_tokens else 0
     if max_length is not None and max_length < needed:
         kind = "a pair" if pair else "a text"
@@ -200,7 +204,7 @@ def check_max_length(
 
 
 def check_ids(ids: Iterable[int], known: Container[int], size: int) -> list[int]:
-    """Ids as Python numbers, each one known to a vocabulary of `size` ids."""
+    """Return ids as Python numbers, each one known to a vocabulary of `size` ids."""
     values: Any = ids.tolist() if hasattr(ids, "tolist") else ids
     if not isinstance(values, Iterable):
         raise InputTypeError(f"ids is the single value {shown(values)}; give a row of token ids.")
@@ -220,7 +224,7 @@ def check_ids(ids: Iterable[int], known: Container[int], size: int) -> list[int]
 
 
 def check_rows(rows: Any) -> Iterable[Any]:
-    """Several rows of ids, not one number."""
+    """Return several rows of ids; refuse one number."""
     if not isinstance(rows, Iterable):
         raise InputTypeError(f"rows is {shown(rows)}; give a list of rows of token ids.")
     return rows

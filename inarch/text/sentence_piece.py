@@ -1,4 +1,4 @@
-"""A SentencePiece model in the form of the Rust `tokenizers` library."""
+"""A SentencePiece model as a tokenizer.json, as its own library reads texts."""
 
 import base64
 import re
@@ -6,36 +6,21 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from inarch.text.json_parts import bpe_model, replace, split, tokenizer_json
 from inarch.text.sentence_piece_model import (
     BPE,
     BYTE,
     CONTROL,
-    MODEL_TYPES,
     NORMAL,
     SPACE,
     UNIGRAM,
     UNKNOWN,
     UNUSED,
     USER_DEFINED,
-    SentencePiece,
     SentencePieceModel,
     read_model,
 )
-
-__all__ = [
-    "CONTROL",
-    "MODEL_TYPES",
-    "SPACE",
-    "UNIGRAM",
-    "USER_DEFINED",
-    "SentencePiece",
-    "SentencePieceModel",
-    "precompiled",
-    "read_model",
-    "replace",
-    "sentence_piece_json",
-    "split",
-]
+from inarch.text.special_tokens import added_token
 
 # The bonus that makes the Unigram algorithm prefer a user's symbol to all else.
 USER_DEFINED_SCORE = -0.1
@@ -51,7 +36,7 @@ def sentence_piece_json(
     name: str = "the SentencePiece model",
     normalized: bool = False,
 ) -> dict[str, Any]:
-    """The model as the content of a tokenizer.json, without a template of special tokens.
+    """Return the model as the content of a tokenizer.json, without a template of special tokens.
 
     Ids are those of the sentencepiece library. Where the model replaces sequences of characters,
     such as a letter and the accents after it, the Rust library replaces fewer of them; a
@@ -64,45 +49,23 @@ def sentence_piece_json(
     """
     if isinstance(model, bytes):
         model = read_model(model, name)
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": index,
-                "content": piece.text,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
+    return tokenizer_json(
+        unigram(model) if model.model_type == UNIGRAM else byte_pairs(model),
+        normalizer=_sequence("normalizers", _normalizers(model, normalized)),
+        pre_tokenizer=_sequence("pretokenizers", list(_splits(model))),
+        decoder=_sequence("decoders", list(_decoders(model))),
+        added_tokens=[
+            added_token({"normalized": False}, piece.text, index, is_control=True)
             for index, piece in enumerate(model.pieces)
             if piece.type == CONTROL
         ],
-        "normalizer": _sequence("normalizers", _normalizers(model, normalized)),
-        "pre_tokenizer": _sequence("pretokenizers", list(_splits(model))),
-        "post_processor": None,
-        "decoder": _sequence("decoders", list(_decoders(model))),
-        "model": unigram(model) if model.model_type == UNIGRAM else byte_pairs(model),
-    }
+    )
 
 
 def precompiled(charsmap: bytes) -> dict[str, Any]:
-    """The normalizer that replaces characters as the model's own table says."""
+    """Return the normalizer that replaces characters as the model's own table says."""
     encoded = base64.b64encode(charsmap).decode("ascii")
     return {"type": "Precompiled", "precompiled_charsmap": encoded}
-
-
-def replace(pattern: str, content: str, kind: str = "Regex") -> dict[str, Any]:
-    """A normalizer or decoder that replaces a pattern."""
-    return {"type": "Replace", "pattern": {kind: pattern}, "content": content}
-
-
-def split(pattern: str, behavior: str = "Isolated", kind: str = "Regex") -> dict[str, Any]:
-    """A pre-tokenizer that splits at a pattern."""
-    return {"type": "Split", "pattern": {kind: pattern}, "behavior": behavior, "invert": False}
 
 
 def _sequence(name: str, parts: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -110,7 +73,7 @@ def _sequence(name: str, parts: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _normalizers(model: SentencePieceModel, normalized: bool) -> list[dict[str, Any]]:
-    """Characters, then white space, in the order in which SentencePiece goes about it."""
+    """Return what replaces characters, then white space, in SentencePiece's order."""
     space, steps = model.space, []
     prefix = model.add_dummy_prefix and not model.treat_whitespace_as_suffix
     if model.precompiled_charsmap and not normalized:
@@ -133,7 +96,7 @@ def _normalizers(model: SentencePieceModel, normalized: bool) -> list[dict[str, 
 
 
 def _splits(model: SentencePieceModel) -> Iterator[dict[str, Any]]:
-    """Cuts that no piece crosses, so that words are found and remembered one by one."""
+    """Yield cuts that no piece crosses, so that words are found and remembered one by one."""
     user = sorted(model.texts(USER_DEFINED), key=len, reverse=True)
     if user and model.model_type == BPE:
         yield split("|".join(map(re.escape, user)))
@@ -150,7 +113,7 @@ def _splits(model: SentencePieceModel) -> Iterator[dict[str, Any]]:
 
 
 def hidden_cuts(hidden: list[str], pieces: list[str]) -> list[tuple[str, str]]:
-    """Where to cut each text that the model may not find, so that no other piece is cut.
+    """Return where to cut each text that the model may not find, so that no other piece is cut.
 
     The Rust library looks for every entry of its vocabulary, control pieces among them.
     """
@@ -177,7 +140,7 @@ def hidden_cuts(hidden: list[str], pieces: list[str]) -> list[tuple[str, str]]:
 
 
 def _decoders(model: SentencePieceModel) -> Iterator[dict[str, Any]]:
-    """Pieces to text again."""
+    """Yield the steps from pieces to text."""
     # With bytes to fall back to, no text is unknown, and every character may come of them.
     kept = " " if model.byte_fallback else KEPT_SPACE
     surface = model.unk_surface.replace(" ", kept)
@@ -193,7 +156,7 @@ def _decoders(model: SentencePieceModel) -> Iterator[dict[str, Any]]:
 
 
 def unigram(model: SentencePieceModel) -> dict[str, Any]:
-    """The Unigram model (Kudo, 2018, arXiv:1804.10959).
+    """Return the Unigram model (Kudo, 2018, arXiv:1804.10959).
 
     The library takes the unknown token's score from the least of all; only normal pieces count.
     """
@@ -214,7 +177,7 @@ def unigram(model: SentencePieceModel) -> dict[str, Any]:
 
 
 def byte_pairs(model: SentencePieceModel) -> dict[str, Any]:
-    """The BPE model (Sennrich et al., 2015, arXiv:1508.07909).
+    """Return the BPE model (Sennrich et al., 2015, arXiv:1508.07909).
 
     SentencePiece keeps no merges: any two pieces that make a third may merge, the highest score
     first and the leftmost of equals. The rank of a pair is that of the piece it makes.
@@ -224,15 +187,11 @@ def byte_pairs(model: SentencePieceModel) -> dict[str, Any]:
     for whole in sorted(scores, key=lambda text: -scores[text]):
         pairs = ((whole[:at], whole[at:]) for at in range(1, len(whole)))
         merges += [list(pair) for pair in pairs if pair[0] in scores and pair[1] in scores]
-    return {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": model.pieces[model.unk_id].text,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": True,
-        "byte_fallback": model.byte_fallback,
-        "ignore_merges": bool(model.texts(USER_DEFINED)),
-        "vocab": {piece.text: index for index, piece in enumerate(model.pieces)},
-        "merges": merges,
-    }
+    return bpe_model(
+        {piece.text: index for index, piece in enumerate(model.pieces)},
+        merges,
+        unk_token=model.pieces[model.unk_id].text,
+        fuse_unk=True,
+        byte_fallback=model.byte_fallback,
+        ignore_merges=bool(model.texts(USER_DEFINED)),
+    )

@@ -14,7 +14,7 @@ KIND = "SentencePiece model"
 SPACE = "▁"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE = 1, 2
-# Characters of a piece; SentencePiece makes none of more than 16 unless it is told to.
+# Characters of a piece; SentencePiece makes none of more than 16 by default.
 LONGEST = 1_000
 MODEL_TYPES = {UNIGRAM: "Unigram", BPE: "BPE", 3: "word", 4: "character"}
 
@@ -30,7 +30,7 @@ class SentencePiece:
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """What a SentencePiece model says; field names and defaults are those of its format."""
+    """Content of a SentencePiece model; field names and defaults are those of its format."""
 
     name: str
     pieces: tuple[SentencePiece, ...]
@@ -45,16 +45,16 @@ class SentencePieceModel:
 
     @property
     def unk_id(self) -> int:
-        """Id of the piece that stands for what the vocabulary hasn't got."""
+        """Id of the piece for unknown text."""
         return next(i for i, piece in enumerate(self.pieces) if piece.type == UNKNOWN)
 
     @property
     def space(self) -> str:
-        """What a space is written as within pieces."""
+        """Character that stands for a space within pieces."""
         return SPACE if self.escape_whitespaces else " "
 
     def texts(self, *types: int) -> list[str]:
-        """The pieces of these types."""
+        """Return the pieces of these types."""
         return [piece.text for piece in self.pieces if piece.type in types]
 
 

@@ -9,19 +9,14 @@ from typing import Any
 
 from inarch.checkpoints.io.steady import retry_when_changed, unchanged
 from inarch.errors import CheckpointError, CheckpointFileError, InputError
-from inarch.json_fields import object_in
+from inarch.json_fields import json_text, object_in
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
 from inarch.text.discovery import check_folder
 from inarch.text.encoding import Encoding
 from inarch.text.files import CONFIG_FILE, read_text
-from inarch.text.rust_backend import check_batch, check_batch_entry, check_text
-from inarch.text.sentence_piece import (
-    REMOVED,
-    USER_DEFINED,
-    SentencePieceModel,
-    read_model,
-    sentence_piece_json,
-)
+from inarch.text.rust_backend import check_batch, check_text
+from inarch.text.sentence_piece import REMOVED, sentence_piece_json
+from inarch.text.sentence_piece_model import USER_DEFINED, SentencePieceModel, read_model
 from inarch.text.special_tokens import SPECIAL_TOKEN_NAMES, token_text
 from inarch.text.tokenizer import Tokenizer
 
@@ -66,8 +61,7 @@ class SentencePieceTokenizer(Tokenizer):
                     "right one in special_tokens."
                 )
             config[role] = token
-        dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-        files = {PROTO_FILE: proto, CONFIG_FILE: dumped.encode("utf-8")}
+        files = {PROTO_FILE: proto, CONFIG_FILE: json_text(config).encode()}
         super().__init__(
             json.dumps(sentence_piece_json(model, normalized=True)), config=config, files=files
         )
@@ -77,7 +71,7 @@ class SentencePieceTokenizer(Tokenizer):
     def from_folder(
         cls, folder: str | os.PathLike, files: Any = None, vocabulary_size: Any = None
     ) -> "SentencePieceTokenizer":
-        """Load what `save` wrote. The model is a file of its own, and tells everything else."""
+        """Load what `save` wrote: the model, and which of its tokens are special."""
         root = check_folder(folder)
         with unchanged(root):
             read = object_in(*read_text(root / CONFIG_FILE), CheckpointError)
@@ -134,8 +128,7 @@ class SentencePieceTokenizer(Tokenizer):
         allow_special: Collection[str] | str = (),
     ) -> list[Encoding]:
         """Encode many texts or `(text, pair)` tuples, in order. See `Tokenizer.encode`."""
-        check_batch(texts)
-        entries = [check_batch_entry(text, index) for index, text in enumerate(texts)]
+        entries = check_batch(texts)
         rules = self._rules(allow_special)
         replaced = [_replaced(entry, rules) for entry in entries]
         encodings = super().encode_batch(

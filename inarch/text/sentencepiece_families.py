@@ -12,16 +12,16 @@ from typing import Any, Literal
 from inarch.errors import CheckpointError
 from inarch.text.byte_level import flag
 from inarch.text.family import TokenizerFamily
-from inarch.text.sentence_piece import (
+from inarch.text.json_parts import Part, replace, template, tokenizer_json
+from inarch.text.sentence_piece import precompiled
+from inarch.text.sentence_piece_model import (
     CONTROL,
     MODEL_TYPES,
     SPACE,
     UNIGRAM,
     USER_DEFINED,
     SentencePieceModel,
-    precompiled,
     read_model,
-    replace,
 )
 from inarch.text.special_tokens import (
     BERT_TOKENS,
@@ -29,14 +29,13 @@ from inarch.text.special_tokens import (
     added_token,
     special_token_texts,
 )
-from inarch.text.template import template
 
 Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnigramLayout:
-    """Vocabulary that a family makes of a model's pieces, and what is done to a text before.
+    """Vocabulary that a family makes of a model's pieces, and steps before it splits a text.
 
     Args:
         vocabulary: tokens by id, each with its log-probability.
@@ -48,8 +47,8 @@ class UnigramLayout:
 
     vocabulary: list[list]
     unk_id: int
-    normalizer: dict[str, Any] | None
-    pre_tokenizers: list[dict[str, Any]]
+    normalizer: Part | None
+    pre_tokenizers: list[Part]
     prepend_scheme: Literal["always", "first", "never"]
 
 
@@ -77,27 +76,24 @@ class SentencePieceFamily(TokenizerFamily):
             "split": True,
         }
         splits = [*layout.pre_tokenizers, metaspace]
-        spec = {
-            "version": "1.0",
-            "truncation": None,
-            "padding": None,
-            "added_tokens": _added_tokens(model, ids, config),
-            "normalizer": layout.normalizer,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": splits},
-            "post_processor": self._template(model, ids, config),
-            "decoder": metaspace,
-            "model": {
+        spec = tokenizer_json(
+            {
                 "type": "Unigram",
                 "unk_id": layout.unk_id,
                 "vocab": layout.vocabulary,
                 "byte_fallback": False,
             },
-        }
+            normalizer=layout.normalizer,
+            pre_tokenizer={"type": "Sequence", "pretokenizers": splits},
+            post_processor=self._template(model, ids, config),
+            decoder=metaspace,
+            added_tokens=_added_tokens(model, ids, config),
+        )
         return spec, config
 
     def _template(
         self, model: SentencePieceModel, ids: Mapping[str, int], config: Config
-    ) -> dict[str, Any] | None:
+    ) -> Part | None:
         names = special_names(config)
         for role in self.ends:
             if names[role] not in ids:
@@ -128,7 +124,7 @@ def scored_pieces(model: SentencePieceModel) -> list[list]:
 
 
 def special_names(config: Config) -> dict[str, str]:
-    """Return all special tokens by name; "" for those that a tokenizer_config.json hasn't got."""
+    """Return all special tokens by name; "" for those that a tokenizer_config.json lacks."""
     return dict.fromkeys(SPECIAL_TOKEN_NAMES, "") | special_token_texts(config)
 
 

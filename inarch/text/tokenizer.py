@@ -1,7 +1,6 @@
 """A checkpoint's tokenizer, on the Rust `tokenizers` library."""
 
 import copy
-import json
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -19,14 +18,12 @@ from inarch.text.files import (
     decode_text,
     files_from_json,
     files_to_json,
-    merged_config,
     model_config,
     save_folder,
 )
 from inarch.text.rust_backend import (
     RustBackend,
     check_batch,
-    check_batch_entry,
     check_ids,
     check_max_length,
     check_rows,
@@ -47,17 +44,17 @@ class Tokenizer:
     A special token spelled out in a text, such as "[SEP]", is ordinary text, so that a text can't
     forge the model's control tokens. `allow_special=("[MASK]",)` lets exactly those through,
     `allow_special="all"` all of them, as transformers does. Where the model's own vocabulary would
-    match such a token (Unigram does), its text is cut after the first character; if the model
-    knows neither side of the cut, two unknown tokens stand there in place of one.
+    match such a token (Unigram does), its text is cut after the first character; if the
+    vocabulary has neither side of the cut, there are two unknown tokens in place of one.
 
     Args:
         spec: text of a tokenizer.json.
         config: the tokenizer_config.json; names special tokens, `model_max_length`, ...
-        files: the original files, which `save` writes back byte for byte. By default a
+        files: the checkpoint's files, which `save` writes back byte for byte. By default a
             tokenizer.json and a tokenizer_config.json made of the two arguments above.
 
     Raises:
-        CheckpointError: the description isn't one the `tokenizers` library can use.
+        CheckpointError: the `tokenizers` library can't use the tokenizer.json.
     """
 
     pad_token: str | None
@@ -85,20 +82,15 @@ class Tokenizer:
         check_text(spec, "spec")
         config = copy.deepcopy(dict(config or {}))
         if files is None:
-            dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
-            files = {
-                TOKENIZER_JSON: spec.encode("utf-8"),
-                CONFIG_FILE: dumped.encode("utf-8"),
-            }
+            files = {TOKENIZER_JSON: spec.encode(), CONFIG_FILE: fields.json_text(config).encode()}
         check_names(files)
         self.config = config
         self.files = dict(files)
         self._given_spec = spec
-        name = TOKENIZER_JSON
-        parsed = fields.object_in(spec, name, CheckpointError)
-        completed, self._special_tokens = self._complete(parsed, config)
+        parsed = fields.object_in(spec, TOKENIZER_JSON, CheckpointError)
+        filled, self._special_tokens = self._fill_defaults(parsed, config)
         side = "left" if config.get("truncation_side") == "left" else "right"
-        self._backend = RustBackend(completed, self._special_tokens.get("unk_token"), side)
+        self._backend = RustBackend(filled, self._special_tokens.get("unk_token"), side)
         self._ids = self._read_vocabulary()
         self._tokens = {index: token for token, index in self._ids.items()}
         for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
@@ -109,14 +101,14 @@ class Tokenizer:
         self.model_max_length = model_max_length(config)
 
     @staticmethod
-    def _complete(
+    def _fill_defaults(
         spec: Mapping[str, Any], config: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """The description as it is used, and which token plays which role."""
+        """Return the tokenizer.json as it is used, and its special tokens by name."""
         return fill_defaults(spec, config)
 
     def _read_vocabulary(self) -> dict[str, int]:
-        """Token to id. Also encodes once, since some faults of a description show only then."""
+        """Return token to id; encode once, since some faults of a tokenizer.json show only then."""
         rust = self._backend.get()
         with rust_errors(f"{TOKENIZER_JSON} can't be used"):
             rust.encode("a", "a")
@@ -138,9 +130,8 @@ class Tokenizer:
         Args:
             folder: the folder of a checkpoint.
             files: further files to carry along to `save`.
-            vocabulary_size: how many tokens the model has, which tells how many languages where
-                there is only a `.tiktoken` file, and no config.json that says it: 51864 for an
-                English-only model, 51865, or 51866 for large-v3 and turbo.
+            vocabulary_size: tokens of the model, where there is only a `.tiktoken` file and no
+                config.json with their number: 51864 where it is English-only, 51865, or 51866.
 
         Raises:
             CheckpointFileError: there is no tokenizer in the folder.
@@ -149,19 +140,14 @@ class Tokenizer:
         """
         try:
             with unchanged(check_folder(folder)):
-                return cls._from_files(folder, read_folder(folder, files or (), vocabulary_size))
+                found = read_folder(folder, files or (), vocabulary_size)
+                return cls._assembled(*build_tokenizer_json(found, model_config(folder)), found)
         except CheckpointError as error:
             raise type(error)(f"{folder}: {error}") from error
 
     @classmethod
-    def _from_files(cls, folder: str | os.PathLike, found: Mapping[str, bytes]) -> Self:
-        config = merged_config(found)
-        spec, config = build_tokenizer_json(found, config, model_config(folder))
-        return cls._assembled(spec, config, found)
-
-    @classmethod
     def _assembled(cls, spec: str, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Self:
-        """An instance from the three parts, whatever signature a subclass's constructor has."""
+        """Return an instance of the three parts, whatever a subclass's constructor takes."""
         own = [kind for kind in Tokenizer.__subclasses__() if kind._is_of(spec, config)]
         kind = own[0] if own and cls is Tokenizer else cls
         self: Any = kind.__new__(kind)
@@ -185,15 +171,15 @@ class Tokenizer:
 
     @property
     def special_tokens(self) -> dict[str, str]:
-        """Role to token, such as `{"cls_token": "[CLS]", ...}`."""
+        """Special tokens by name, such as `{"cls_token": "[CLS]", ...}`."""
         return dict(self._special_tokens)
 
     def get_vocabulary(self) -> list[str]:
-        """Tokens by id; an id without a token is an empty string."""
+        """Return the tokens by id; an id without a token is an empty string."""
         return [self._tokens.get(index, "") for index in range(self.vocabulary_size)]
 
     def token_to_id(self, token: str) -> int:
-        """The id of a token. InputError when the vocabulary hasn't got it."""
+        """Return the id of a token; InputError for one that isn't in the vocabulary."""
         if not isinstance(token, str):
             raise InputTypeError(f"token is {shown(token)}; give one token as a string")
         if token not in self._ids:
@@ -201,7 +187,7 @@ class Tokenizer:
         return self._ids[token]
 
     def id_to_token(self, index: int) -> str:
-        """The token of an id. InputError when the vocabulary hasn't got it."""
+        """Return the token of an id; InputError for one that isn't in the vocabulary."""
         return self._tokens[check_ids([index], self._tokens, self.vocabulary_size)[0]]
 
     def encode(
@@ -232,7 +218,7 @@ class Tokenizer:
         rust = self._backend.get(allow_special, max_length)
         check_max_length(rust, max_length, pair is not None, add_special_tokens)
         with rust_errors("the tokenizer failed on a text"):
-            return Encoding(rust.encode(text, pair, add_special_tokens=add_special_tokens))
+            return self._wrap(rust.encode(text, pair, add_special_tokens=add_special_tokens))
 
     __call__ = encode
 
@@ -245,8 +231,7 @@ class Tokenizer:
         allow_special: Collection[str] | str = (),
     ) -> list[Encoding]:
         """Encode many texts or `(text, pair)` tuples in parallel, in order. See `encode`."""
-        check_batch(texts)
-        inputs = [check_batch_entry(text, index) for index, text in enumerate(texts)]
+        inputs = check_batch(texts)
         if not inputs:
             return []
         rust = self._backend.get(allow_special, max_length)
@@ -256,10 +241,14 @@ class Tokenizer:
         disable_parallelism_in_forks()
         with rust_errors("the tokenizer failed on a batch of texts"):
             encodings = rust.encode_batch(inputs, add_special_tokens=add_special_tokens)
-        return [Encoding(raw) for raw in encodings]
+        return [self._wrap(raw) for raw in encodings]
+
+    def _wrap(self, raw: Any) -> Encoding:
+        """Return the encoding of one that the library made."""
+        return Encoding(raw)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
-        """The text of a row of ids (a list or a one-dimensional array)."""
+        """Return the text of a row of ids (a list or a one-dimensional array)."""
         values = check_ids(ids, self._tokens, self.vocabulary_size)
         rust = self._backend.get()
         with rust_errors("the tokenizer failed to decode"):
@@ -268,7 +257,7 @@ class Tokenizer:
     def decode_batch(
         self, rows: Iterable[Iterable[int]], skip_special_tokens: bool = True
     ) -> list[str]:
-        """The texts of several rows of ids."""
+        """Return the texts of several rows of ids."""
         return [self.decode(row, skip_special_tokens) for row in check_rows(rows)]
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -280,18 +269,17 @@ class Tokenizer:
         save_folder(folder, self.files)
 
     def get_config(self) -> dict[str, Any]:
-        """Everything as JSON values; `from_config` makes an equal tokenizer of it."""
+        """Return everything as JSON values, of which `from_config` makes an equal tokenizer."""
         texts = files_to_json(self.files)
-        same = texts.get(TOKENIZER_JSON) == self._given_spec
-        spec = None if same else self._given_spec
+        spec = None if texts.get(TOKENIZER_JSON) == self._given_spec else self._given_spec
         return {"spec": spec, "config": copy.deepcopy(self.config), "files": texts}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The tokenizer that `get_config` build_tokenizer_json.
+        """Return the tokenizer whose `get_config` is given.
 
         Raises:
-            CheckpointError: it is of another form, or describes none.
+            CheckpointError: the config is malformed, or no tokenizer's.
         """
         where = "the config of a tokenizer"
         files = files_from_json(fields.read_field(config, "files", fields.OBJECT, where=where))

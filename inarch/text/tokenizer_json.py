@@ -11,8 +11,8 @@ from typing import Any
 from inarch.errors import CheckpointError, ConfigError
 from inarch.text.families import GENERIC_CLASSES, find_family, named_class
 from inarch.text.family import TokenizerFamily
+from inarch.text.json_parts import split as split_at
 from inarch.text.special_tokens import BERT_TOKENS, SPECIAL_TOKEN_NAMES, added_token, token_text
-from inarch.text.template import family_template
 from inarch.text.tokenizer_json_checks import check_tokenizer_json
 from inarch.text.word_piece_json import bert_options
 from inarch.user_warnings import warn
@@ -71,7 +71,7 @@ def fill_defaults(
         add_missing(added, ids, special_tokens, config)
         ids |= {token["content"]: token["id"] for token in added}
         if family and (spec.get("post_processor") or {}).get("type") in (None, "ByteLevel"):
-            made = family_template(family, spec, special_tokens, ids)
+            made = family.post_processor(spec, special_tokens, ids)
             spec["post_processor"] = made or spec.get("post_processor")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, CheckpointError):
@@ -135,7 +135,7 @@ def add_missing(
 def with_allowed_special(spec: Mapping[str, Any], allowed: Collection[str], split: bool) -> str:
     """Return the text of a tokenizer.json by which the `allowed` special tokens are found in texts.
 
-    The library passes over tokens marked special when told to encode them as text, so an allowed
+    The library passes over tokens marked special where it encodes them as text, so an allowed
     one is marked as ordinary here. With `split`, the literal text of a blocked one is also cut
     after its first character, for models whose own vocabulary would match it (Unigram does).
     """
@@ -147,14 +147,9 @@ def with_allowed_special(spec: Mapping[str, Any], allowed: Collection[str], spli
     blocked = [t["content"] for t in tokens if t["special"] and len(t["content"]) > 1]
     if split and blocked:
         cuts = "|".join(f"(?<={re.escape(t[0])})(?={re.escape(t[1:])})" for t in sorted(blocked))
-        cut = {
-            "type": "Split",
-            "pattern": {"Regex": cuts},
-            "behavior": "Isolated",
-            "invert": False,
-        }
         before = [spec["pre_tokenizer"]] if spec.get("pre_tokenizer") else []
-        variant["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [*before, cut]}
+        splits = [*before, split_at(cuts)]
+        variant["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": splits}
     return json.dumps(variant)
 
 

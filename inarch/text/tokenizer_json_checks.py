@@ -1,7 +1,7 @@
-"""A tokenizer.json from a stranger, held to its form before the Rust library gets it.
+"""Checks of a tokenizer.json from a stranger, before the Rust library gets it.
 
-What the library finds wrong it says itself. Held to here is what it would take memory or end the
-process for, and what is read of a description beside it.
+The library reports most faults itself. Checked here is what would take its memory or end the
+process, and what else is read of the file.
 """
 
 import base64
@@ -23,10 +23,10 @@ LARGEST_GROWTH = 10_000
 
 
 def check_tokenizer_json(spec: Mapping[str, Any]) -> None:
-    """Hold a description to its form.
+    """Check the form of a tokenizer.json.
 
     Raises:
-        CheckpointError: naming what isn't.
+        CheckpointError: a field is malformed, and is named.
     """
     _check_vocabulary(_read(spec, "model", OBJECT))
     for place, token in enumerate(_read(spec, "added_tokens", LIST, [])):
@@ -101,7 +101,7 @@ def _bytes(text: str) -> bytes:
 
 
 def check_charsmap(data: bytes, name: str) -> None:
-    """Hold the size that a table of replacements states to its own.
+    """Check the size that a table of replacements states against its own.
 
     The library takes memory for as many rules as the first four bytes say.
 
@@ -111,6 +111,6 @@ def check_charsmap(data: bytes, name: str) -> None:
     size = int.from_bytes(data[:4], "little")
     if data and (size % 4 or not 4 <= size < len(data) - 4):
         raise CheckpointError(
-            f"{name} is damaged: it says that {size} of its {len(data)} bytes are rules. "
+            f"{name} is damaged: it states that {size} of its {len(data)} bytes are rules. "
             "Fetch the file again."
         )

@@ -7,6 +7,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from inarch.errors import CheckpointError
+from inarch.json_fields import json_text
 from inarch.text import whisper_json
 from inarch.text.byte_level import ids_and_merges
 from inarch.text.encoding import Encoding
@@ -57,7 +58,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
         spec, config = whisper_json.build_whisper_json(ids, pairs, control)
         files = {
             TOKENIZER_JSON: json.dumps(spec, ensure_ascii=False),
-            CONFIG_FILE: json.dumps(config, ensure_ascii=False, indent=2) + "\n",
+            CONFIG_FILE: json_text(config),
         }
         encoded = {name: value.encode("utf-8") for name, value in files.items()}
         super().__init__(files[TOKENIZER_JSON], config=config, files=encoded)
@@ -67,7 +68,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
         return is_whisper(spec, config)
 
     @staticmethod
-    def _complete(
+    def _fill_defaults(
         spec: Mapping[str, Any], config: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
         filled, special_tokens = fill_defaults(spec, config)
@@ -135,7 +136,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
     def decode(
         self, ids: Iterable[int], skip_special_tokens: bool = True, timestamps: bool = False
     ) -> str:
-        """The text of a row of ids; bytes that aren't UTF-8 become U+FFFD.
+        """Return the text of a row of ids; bytes that aren't UTF-8 become U+FFFD.
 
         Args:
             ids: a list or a one-dimensional array.
@@ -153,7 +154,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
             return self._backend.get().decode(kept, skip_special_tokens=False)
 
     def split_to_words(self, ids: Iterable[int], language: str | None = None) -> Words:
-        """The words of a row of ids, and the ids of each, for timestamps of words.
+        """Return the words of a row of ids, and the ids of each, for timestamps of words.
 
         Words are parted at spaces and punctuation; Chinese, Japanese, Thai, Lao, Burmese and
         Cantonese at every character. Special tokens are words of their own. Put together, the
@@ -167,12 +168,12 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
 
     @cached_property
     def suppress_blank(self) -> tuple[int, ...]:
-        """The ids of a space and of the end, which a transcript shouldn't begin with."""
+        """Return the ids of a space and of the end, which a transcript shouldn't begin with."""
         return (*self._encode_plain(" "), self.end_of_text)
 
     @cached_property
     def non_speech_tokens(self) -> tuple[int, ...]:
-        """The ids of symbols that nobody says, such as `♪` or `[`, in order."""
+        """Return the ids of symbols that aren't spoken, such as `♪` or `[`, in order."""
         return non_speech(self._encode_plain)
 
     def _encode_plain(self, text: str) -> list[int]:

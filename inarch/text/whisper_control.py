@@ -73,7 +73,7 @@ class ControlTokens:
 
     @property
     def is_multilingual(self) -> bool:
-        """Whether the model knows more languages than English.
+        """Whether the model has more languages than English.
 
         English-only vocabularies have tokens of languages too, and are known by their size.
         """
@@ -82,7 +82,7 @@ class ControlTokens:
     def start_sequence(
         self, language: str | None = None, task: str = "transcribe", timestamps: bool = True
     ) -> tuple[int, ...]:
-        """The ids that a transcript begins with.
+        """Return the ids that a transcript begins with.
 
         Args:
             language: code, English name or alias, such as "en", "english" or "castilian". An
@@ -105,7 +105,7 @@ class ControlTokens:
     def _language_id(self, language: str | None) -> int:
         if language is None:
             raise InputError(
-                "language is None, and this model knows many. Give one, such as "
+                "language is None, and the model has many. Give one, such as "
                 f'"en" or "english"; languages lists its {len(self.languages)}.'
             )
         code = language_code(language)
@@ -119,7 +119,7 @@ class ControlTokens:
 
 
 def _check_english(language: str | None, task: str) -> None:
-    """What an English-only model can be asked."""
+    """Refuse a task or language that an English-only model doesn't have."""
     if task == "translate":
         raise InputError(
             'task is "translate", and this is an English-only model (its name ends in .en). Leave '

@@ -11,9 +11,9 @@ from typing import Any
 from inarch.errors import CheckpointError
 from inarch.text.byte_level import BYTE_TO_UNICODE, WHISPER, byte_pair_json, flag
 from inarch.text.families import GENERIC_CLASSES
+from inarch.text.json_parts import sequence, special, template_processing
 from inarch.text.languages import LANGUAGES, language_code
 from inarch.text.special_tokens import added_token, token_text
-from inarch.text.template import sequence, special
 from inarch.text.tokenizer_json import model_ids
 
 END, START = "<|endoftext|>", "<|startoftranscript|>"
@@ -167,11 +167,6 @@ def _template(ids: Mapping[str, int], config: Mapping[str, Any]) -> dict[str, An
                 f"task={task!r}, and the tokenizer has no {token}. Correct the config."
             )
     start = [part for token in prefix for part in special(token, 0)]
-    return {
-        "type": "TemplateProcessing",
-        "single": [*start, sequence("A", 0), *special(END, 0)],
-        "pair": [*start, sequence("A", 0), sequence("B", 1), *special(END, 1)],
-        "special_tokens": {
-            token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (*prefix, END)
-        },
-    }
+    single = [*start, sequence("A", 0), *special(END, 0)]
+    pair = [*start, sequence("A", 0), sequence("B", 1), *special(END, 1)]
+    return template_processing(single, pair, ids)

@@ -1,4 +1,4 @@
-"""What isn't said aloud, which Whisper shouldn't write (whisper/tokenizer.py)."""
+"""Symbols that aren't spoken, which Whisper shouldn't write (whisper/tokenizer.py)."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ SYMBOLS = (
 )
 # Suppressed by their first token where they take several: it is shared with other symbols alone.
 NOTES = tuple("♩♪♫♬♭♮♯")
-# Said within a word, and not at its beginning.
+# Spoken within a word, and not at its beginning.
 WITHIN_WORDS = (" -", " '")
 
 
 def non_speech(encode: Callable[[str], list[int]]) -> tuple[int, ...]:
-    """The ids of symbols that nobody says, in order."""
+    """Return the ids of symbols that aren't spoken, in order."""
     found = {encode(text)[0] for text in WITHIN_WORDS}
     for symbol in (*SYMBOLS, *NOTES):
         for text in (symbol, f" {symbol}"):

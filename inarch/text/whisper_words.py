@@ -5,18 +5,18 @@ from collections.abc import Callable, Container, Sequence
 
 Words = tuple[list[str], list[list[int]]]
 Decode = Callable[[Sequence[int]], str]
-# What bytes that aren't UTF-8 are decoded to.
+# The replacement character, which bytes that aren't UTF-8 are decoded to.
 MARK = "\ufffd"
 # Languages that are written without spaces; their words are taken to be characters.
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
 def split_on_characters(ids: Sequence[int], decode: Decode) -> Words:
-    """The shortest runs of ids that are whole characters.
+    """Return the shortest runs of ids that are whole characters.
 
     A mark that is in the whole text too is a character of its own, or a fault in it, that no
-    further id mends. Ids at the end that don't come out even are a last run, where the original
-    loses them or fails.
+    further id mends. Ids at the end that don't come out even are a last run, where OpenAI's
+    function loses them or fails.
     """
     whole = decode(ids)
     words: list[str] = []
@@ -39,7 +39,7 @@ def split_on_characters(ids: Sequence[int], decode: Decode) -> Words:
 
 
 def split_on_spaces(ids: Sequence[int], decode: Decode, special: Container[int]) -> Words:
-    """Runs of characters that begin with a space, or are a special token or punctuation."""
+    """Return runs of characters that begin with a space, or are a special token or punctuation."""
     words: list[str] = []
     groups: list[list[int]] = []
     for text, group in zip(*split_on_characters(ids, decode), strict=True):

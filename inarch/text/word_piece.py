@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from inarch.errors import CheckpointFileError, InputError, InputTypeError
+from inarch.json_fields import json_text
 from inarch.text.files import (
     CONFIG_FILE,
     TOKENIZER_JSON,
@@ -71,16 +72,15 @@ class WordPieceTokenizer(Tokenizer):
             "tokenize_chinese_chars": split_on_cjk,
             **special_tokens,
         }
-        # transformers' BERT class rebuilds the tokenizer, and knows no other mark than "##".
+        # transformers' BERT class rebuilds the tokenizer, and has no other mark than "##".
         usual = suffix_indicator == "##" and cls_token is not None and sep_token is not None
         config["tokenizer_class"] = "BertTokenizer" if usual else "PreTrainedTokenizerFast"
         spec = word_piece_json(tokens, config, suffix_indicator)
         text = json.dumps(spec, ensure_ascii=False)
-        dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
         files = {
             TOKENIZER_JSON: text.encode("utf-8"),
             VOCABULARY_FILE: "".join(f"{token}\n" for token in tokens).encode("utf-8"),
-            CONFIG_FILE: dumped.encode("utf-8"),
+            CONFIG_FILE: json_text(config).encode(),
         }
         super().__init__(text, config=config, files=files)
 

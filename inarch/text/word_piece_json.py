@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inarch.errors import ConfigError
-from inarch.text.family import Template, TokenizerFamily
+from inarch.text.family import TokenizerFamily
 from inarch.text.files import VOCABULARY_FILE, decode_text, parse_vocabulary
+from inarch.text.json_parts import Template, tokenizer_json
+from inarch.text.json_parts import template as wrap
 from inarch.text.special_tokens import BERT_TOKENS, token_text
-from inarch.text.template import template as wrap
 from inarch.user_warnings import warn
 
 # Fields of tokenizer_config.json, and those of the normalizer that they set.
@@ -69,12 +70,16 @@ def word_piece_json(
         raise ConfigError("unk_token is None; WordPiece needs a token for unknown words.")
     _add_unknown(ids, names)
     ends = names["cls_token"], names["sep_token"]
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [],
-        "normalizer": {
+    has_ends = all(token is None or token in ids for token in ends)
+    return tokenizer_json(
+        {
+            "type": "WordPiece",
+            "unk_token": names["unk_token"],
+            "continuing_subword_prefix": suffix_indicator,
+            "max_input_chars_per_word": 100,
+            "vocab": ids,
+        },
+        normalizer={
             "type": "BertNormalizer",
             "clean_text": True,
             "handle_chinese_chars": True,
@@ -82,19 +87,11 @@ def word_piece_json(
             "lowercase": True,
             **bert_options(config),
         },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": wrap(template, *ends, ids)
-        if all(token is None or token in ids for token in ends)
-        else None,  # which `fill_defaults` makes when they have ids
-        "decoder": {"type": "WordPiece", "prefix": suffix_indicator, "cleanup": True},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": names["unk_token"],
-            "continuing_subword_prefix": suffix_indicator,
-            "max_input_chars_per_word": 100,
-            "vocab": ids,
-        },
-    }
+        pre_tokenizer={"type": "BertPreTokenizer"},
+        # Where one has no id yet, `fill_defaults` makes it.
+        post_processor=wrap(template, *ends, ids) if has_ends else None,
+        decoder={"type": "WordPiece", "prefix": suffix_indicator, "cleanup": True},
+    )
 
 
 def _add_unknown(ids: dict[str, int], names: Mapping[str, str | None]) -> None:

@@ -10,7 +10,8 @@ from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, Inp
 from inarch.tasks import workflows
 from inarch.text import SentencePieceTokenizer, Tokenizer
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
-from inarch.text.sentence_piece import read_model, sentence_piece_json
+from inarch.text.sentence_piece import sentence_piece_json
+from inarch.text.sentence_piece_model import read_model
 from inarch.text.sentencepiece_families import ALBERT
 
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)

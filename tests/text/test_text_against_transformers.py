@@ -8,8 +8,8 @@ import pytest
 
 from inarch.text import BytePairTokenizer, Tokenizer, WordPieceTokenizer, families
 from inarch.text.byte_level import BYTE_TO_UNICODE
+from inarch.text.json_parts import template
 from inarch.text.special_tokens import BERT_TOKENS, ROBERTA_TOKENS
-from inarch.text.template import template
 from inarch.text.word_piece_json import WordPieceFamily
 from inarch.verify.corpus import CORPUS
 from inarch.verify.tokenizer import compare_tokenizers

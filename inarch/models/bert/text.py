@@ -1,6 +1,6 @@
 """Tokenizers of BERT as Google publishes it: `vocab.txt` beside a `bert_config.json`.
 
-Neither says whether the vocabulary is for lower-cased text.
+Neither has whether the vocabulary is for lower-cased text.
 """
 
 import re
@@ -52,7 +52,7 @@ def looks_lower_case(vocabulary: Sequence[str]) -> bool:
     """Whether a vocabulary of Google's BERT seems to be made of lower-cased text.
 
     It then has no capital letter but in tokens in brackets; one that has them couldn't be reached
-    otherwise. Google's programs are told on the command line.
+    otherwise. Google's programs get an option.
     """
     words = (token.strip() for token in vocabulary)
     words = (word for word in words if not re.fullmatch(r"\[.*\]", word))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from inarch.text.byte_level import flag
-from inarch.text.sentence_piece import SentencePieceModel, replace
+from inarch.text.json_parts import replace
+from inarch.text.sentence_piece_model import SentencePieceModel
 from inarch.text.sentencepiece_families import (
     SentencePieceFamily,
     UnigramLayout,

@@ -10,7 +10,7 @@ from pathlib import Path
 from inarch.text.build import json_bytes, with_tokenizer_json
 from inarch.text.family import AuthorTokenizer
 from inarch.text.files import CONFIG_FILE
-from inarch.text.sentence_piece import read_model
+from inarch.text.sentence_piece_model import read_model
 from inarch.text.sentencepiece_families import ALBERT, check_unigram
 from inarch.text.special_tokens import SPACED
 

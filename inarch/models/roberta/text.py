@@ -19,7 +19,8 @@ from inarch.text.byte_level import ROBERTA, flag, parse_ids
 from inarch.text.family import AuthorTokenizer, TokenizerFamily
 from inarch.text.fast_bpe import FastBpeFamily
 from inarch.text.files import CONFIG_FILE, IDS_FILE, MERGES_FILE, decode_text
-from inarch.text.sentence_piece import SentencePieceModel, precompiled, read_model
+from inarch.text.sentence_piece import precompiled
+from inarch.text.sentence_piece_model import SentencePieceModel, read_model
 from inarch.text.sentencepiece_families import (
     SentencePieceFamily,
     UnigramLayout,

@@ -1,8 +1,8 @@
 """OpenAI's vocabularies of Whisper: the bytes of each token, by the order they were learned in.
 
 A line of a `.tiktoken` file is a token in base64 and its rank, which is its id. Merges aren't
-written, since ranks tell them. Nor are control tokens, which follow in an order of their own
-(whisper/tokenizer.py).
+written, since they follow from the ranks, nor are control tokens, which come after them in an order
+of their own (whisper/tokenizer.py).
 """
 
 import base64
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inarch.errors import CheckpointError, ConfigError
+from inarch.json_fields import json_text
 from inarch.text.byte_level import BYTE_TO_UNICODE
 from inarch.text.family import AuthorTokenizer
 from inarch.text.files import (
@@ -45,7 +46,7 @@ def _convert(
 
     Raises:
         CheckpointError: the file is damaged.
-        ConfigError: the number of languages isn't told, or can't be.
+        ConfigError: the number of languages isn't given, or can't be.
     """
     vocabulary_size = vocabulary_size or model_vocabulary_size(folder)
     name = _chosen(files, vocabulary_size)
@@ -56,10 +57,9 @@ def _convert(
     names = control_tokens(languages)
     control = {token: len(ranks) + index for index, token in enumerate(names)}
     spec, config = build_whisper_json(ids, merges, control)
-    dumped = json.dumps(config, ensure_ascii=False, indent=2) + "\n"
     return {
         TOKENIZER_JSON: json.dumps(spec, ensure_ascii=False).encode("utf-8"),
-        CONFIG_FILE: dumped.encode("utf-8"),
+        CONFIG_FILE: json_text(config).encode(),
         **files,
     }
 
@@ -94,7 +94,7 @@ def _chosen(files: Mapping[str, bytes], size: int | None) -> str:
     if len(there) == 1:
         return there[0]
     if size is None:
-        raise _untold("whether the model is English-only, and of how many languages")
+        raise _undetermined("whether the model is English-only, and of how many languages")
     return _of_size(size)
 
 
@@ -106,7 +106,7 @@ def _languages(name: str, ranks: int, size: int | None) -> int:
     if size is None and name == ENGLISH:
         return ENGLISH_LANGUAGES
     if size is None:
-        raise _untold(f"how many languages there are: {name} is used with 99 and with 100")
+        raise _undetermined(f"how many languages there are: {name} is used with 99 and with 100")
     others = ranks + len(control_tokens(0)) + len(TIMESTAMPS)
     if not 1 <= size - others <= len(LANGUAGES):
         raise ConfigError(
@@ -117,7 +117,7 @@ def _languages(name: str, ranks: int, size: int | None) -> int:
     return size - others
 
 
-def _untold(what: str) -> ConfigError:
+def _undetermined(what: str) -> ConfigError:
     return ConfigError(
         f"the folder doesn't say {what}. Give it a config.json with the model's vocab_size, or "
         "say it: WhisperTokenizer.from_folder(folder, vocabulary_size=51865), or 51866 for "
@@ -126,7 +126,7 @@ def _untold(what: str) -> ConfigError:
 
 
 def parse_ranks(text: str, name: str) -> dict[bytes, int]:
-    """Token to rank; ranks run from 0, each once. CheckpointError naming the line."""
+    """Return token to rank; ranks run from 0, each once. CheckpointError naming the line."""
     ranks: dict[bytes, int] = {}
     lines: dict[int, int] = {}
     for number, line in enumerate(text.split("\n"), 1):
@@ -174,7 +174,7 @@ def _parse(line: str, place: str) -> tuple[bytes, int]:
 
 
 def merges_of(ranks: Mapping[bytes, int], name: str) -> list[tuple[bytes, bytes]]:
-    """The pairs that tokens were merged of, in order.
+    """Return the pairs that tokens were merged of, in order.
 
     A token's pair is what the tokens before it make of its bytes.
 
@@ -196,7 +196,7 @@ def merges_of(ranks: Mapping[bytes, int], name: str) -> list[tuple[bytes, bytes]
 
 
 def _parts(token: bytes, ranks: Mapping[bytes, int]) -> list[bytes]:
-    """The bytes of a token merged by the ranks before its own, down to two parts."""
+    """Return the bytes of a token merged by the ranks before its own, down to two parts."""
     own = ranks[token]
     parts = [token[i : i + 1] for i in range(len(token))]
     while len(parts) > 2:
