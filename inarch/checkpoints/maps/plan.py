@@ -82,34 +82,31 @@ def match(
     spelled = [_resolve_spelling(e, header, aliases) for e in active if isinstance(e, Rule)]
     rules = tuple(rule for rule, _ in spelled)
     names = {name: found for _, changed in spelled for name, found in changed.items()}
-    mapped = {name for rule in rules for name in rule.theirs}
+    theirs = [name for rule in rules for name in rule.theirs]
+    mapped = {*theirs}
     ties = {
         e.theirs[0]: names.get(e.to, e.to)
         for e in active
         if isinstance(e, Tied) and e.theirs[0] in header and e.theirs[0] not in mapped
     }
     derived = {e.theirs[0]: e for e in active if isinstance(e, Derived) and e.theirs[0] in header}
-    passthrough |= {
-        n: why for glob, why in source.ignored_tensors.items() for n in fnmatch.filter(header, glob)
-    }
+    for glob, why in source.ignored_tensors.items():
+        passthrough |= dict.fromkeys(fnmatch.filter(header, glob), why)
     passthrough = {n: why for n, why in passthrough.items() if n in header and n not in mapped}
     unknown = sorted(header.keys() - {*mapped, *ties, *derived, *passthrough})
     outside = [n for n in unknown if not _is_inside(n, source, prefix, head, tie)]
     empty = tuple(name for e in active if isinstance(e, Zeros) for name in e.ours)
-    filled = {*empty, *(name for rule in rules for name in rule.variables)}
+    filled = [*empty, *(name for rule in rules for name in rule.variables)]
     unused = [n for e in active if isinstance(e, Unused) for n in e.theirs]
     problems = {
-        "mapped more than once": [
-            *_repeated([*(n for rule in rules for n in rule.theirs), *ties, *derived, *unused]),
-            *_repeated([*empty, *(n for rule in rules for n in rule.variables)]),
-        ],
+        "mapped more than once": _repeated([*theirs, *ties, *derived, *unused]) + _repeated(filled),
         "missing from the file": sorted(mapped - header.keys()),
         "unknown in the file": [n for n in unknown if n not in outside],
     }
     if ours is not None:
         problems |= {
-            "variables that nothing fills": sorted(ours.keys() - filled),
-            "variables that the model lacks": sorted(filled - ours.keys()),
+            "variables that nothing fills": sorted(ours.keys() - {*filled}),
+            "variables that the model lacks": sorted({*filled} - ours.keys()),
             "of another shape": _misfits(rules, header, ours),
         }
     if any(problems.values()):

@@ -17,7 +17,7 @@ from inarch.checkpoints.maps.config import constant, field, must_be, probability
 from inarch.checkpoints.maps.entries import Entry
 from inarch.checkpoints.maps.fields import MustBe
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, zeros
-from inarch.checkpoints.maps.source import Head, Source
+from inarch.checkpoints.maps.source import ConfigEntries, Head, Source
 from inarch.errors import CheckpointError, CheckpointFileError
 from inarch.models.roberta.text import DICTIONARY, FIRST, LAST, PIECES, parse_dictionary
 from inarch.text.files import read_text
@@ -74,6 +74,23 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
 
 # A table to be checked against the reference, line by line.
 # fmt: off
+CONFIG: ConfigEntries = [
+    field("vocab_size", "vocabulary_size"),
+    field("encoder_layers", "num_layers"),
+    field("encoder_attention_heads", "num_heads"),
+    field("encoder_embed_dim", "hidden_dim"),
+    field("encoder_ffn_embed_dim", "intermediate_dim"),
+    probability("dropout", "dropout", 0.1),
+    probability("attention_dropout", "attention_dropout", 0.1),
+    constant("activation", "gelu"),
+    constant("layer_norm_epsilon", 1e-5),
+    constant("padding_id", FIRST.index("<pad>")),
+    field("max_positions", "max_sequence_length"),
+    constant("num_segments", 1),
+    SETTLED,
+]
+
+
 def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: str) -> Source:
     """The table for a file's spellings.
 
@@ -89,21 +106,7 @@ def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: 
         architecture="RobertaModel",
         strict=True,
         prefix=f"{encoder}.",
-        config=[
-            field("vocab_size", "vocabulary_size"),
-            field("encoder_layers", "num_layers"),
-            field("encoder_attention_heads", "num_heads"),
-            field("encoder_embed_dim", "hidden_dim"),
-            field("encoder_ffn_embed_dim", "intermediate_dim"),
-            probability("dropout", "dropout", 0.1),
-            probability("attention_dropout", "attention_dropout", 0.1),
-            constant("activation", "gelu"),
-            constant("layer_norm_epsilon", 1e-5),
-            constant("padding_id", FIRST.index("<pad>")),
-            field("max_positions", "max_sequence_length"),
-            constant("num_segments", 1),
-            SETTLED,
-        ],
+        config=CONFIG,
         weights=[
             embedding("embed_tokens", "embeddings/token_embedding"),
             embedding("embed_positions", "embeddings/position_embedding"),
