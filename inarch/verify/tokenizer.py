@@ -1,4 +1,4 @@
-"""Whether our tokenizer gives what the original's gives, on texts that are hard to tokenize."""
+"""Comparison of our tokenizer with the reference's, on texts that are hard to tokenize."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from inarch.verify.corpus import CORPUS, PAIRS, spelled_out
 
 Entry = str | tuple[str, str]
 
-# Room for the text beside the special tokens, in tokens. An odd one can't be shared evenly by two
-# texts, and none at all leaves the special tokens alone.
+# Tokens that are left for the text beside the special ones. An odd number can't be shared evenly by
+# two texts, and none at all leaves the special tokens alone.
 ROOMS = (0, 7, 10)
 
 
@@ -30,7 +30,7 @@ class TextDifference:
             how the text was read where that isn't whole, such as `ids at max_length=9`. Without a
             text `vocabulary` or `special_tokens`.
         ours: our value, from shortly before the first difference on.
-        theirs: the original's, from the same place on.
+        theirs: the reference's, from the same place on.
     """
 
     text: str
@@ -53,6 +53,7 @@ class TokenizerParity:
 
     @property
     def same(self) -> bool:
+        """Whether there is no difference."""
         return not self.differences
 
 
@@ -84,7 +85,7 @@ def compare_tokenizers(
         CheckpointError, CheckpointFileError: ours can't read the folder's tokenizer.
     """
     ours = Tokenizer.from_folder(folder) if tokenizer is None else tokenizer
-    with _original(folder):
+    with _reference_errors(folder):
         theirs = _load(folder)
         named = [*ours.special_tokens.values(), *theirs.special_tokens_map.values()]
         special, given = list(dict.fromkeys(named)), list(texts)
@@ -97,14 +98,14 @@ def compare_tokenizers(
             for limit in (None, *(needed + room for room in ROOMS if needed + room)):
                 found += _texts(ours, theirs, entries, limit)
             found += _texts(ours, theirs, entries, None, literal=True)
-    # One fault shows at many lengths: of each text, the first of a kind says it.
+    # One fault shows at many lengths: of each text, the first of a kind is reported.
     once = {(d.text, d.what.split()[0]): d for d in reversed(found)}
     return TokenizerParity(len(singles) + len(pairs), tuple(reversed(once.values())))
 
 
 @contextmanager
-def _original(folder: str | os.PathLike) -> Iterator[None]:
-    """transformers without its warnings, and its failures as ours."""
+def _reference_errors(folder: str | os.PathLike) -> Iterator[None]:
+    """Silence transformers' warnings, and turn its failures into ours."""
     try:
         from transformers.utils import logging
     except ImportError as error:
@@ -119,10 +120,10 @@ def _original(folder: str | os.PathLike) -> Iterator[None]:
     except (InarchError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:  # a panic in Rust is no Exception
-        said = " ".join(str(error).split()) or "no reason given"
+        reason = " ".join(str(error).split()) or "no reason given"
         raise ReferenceModelError(
             f"transformers fails on the tokenizer of {os.fspath(folder)} "
-            f"({type(error).__name__}: {said}). Check that the folder is whole, and made for the "
+            f"({type(error).__name__}: {reason}). Check that the folder is whole, and made for the "
             "version of transformers that is installed."
         ) from error
     finally:
@@ -130,7 +131,7 @@ def _original(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _load(folder: str | os.PathLike) -> Any:
-    """transformers' tokenizer; nothing is fetched, and no code of the checkpoint is run."""
+    """Load transformers' tokenizer; nothing is fetched, and no code of the checkpoint is run."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(
@@ -139,7 +140,7 @@ def _load(folder: str | os.PathLike) -> Any:
 
 
 def _vocabularies(ours: Tokenizer, theirs: Any) -> Iterator[TextDifference]:
-    """Differences of what the tokenizers hold, which no text need show."""
+    """Yield differences of vocabularies and special tokens, which no text need show."""
     rows = {index: token for token, index in theirs.get_vocab().items()}
     tokens = [rows.get(index, "") for index in range(max(rows, default=-1) + 1)]
     implied = ours.implied_tokens
@@ -162,7 +163,7 @@ def _texts(
     limit: int | None,
     literal: bool = False,
 ) -> Iterator[TextDifference]:
-    """Differences on a batch of texts or of pairs; `literal` takes special tokens for text."""
+    """Yield differences on texts or on pairs; `literal` takes special tokens for text."""
     how = f" at max_length={limit}" if limit is not None else ""
     how += " with special tokens as text" if literal else ""
     got = _ours(ours, entries, max_length=limit, allow_special=() if literal else "all")
@@ -191,7 +192,7 @@ def _texts(
 
 
 def _ours(tokenizer: Tokenizer, entries: Sequence[Entry], **how: Any) -> list[Any]:
-    """Our encodings of a batch; where it fails, an error in place of each text that fails."""
+    """Return our encodings of a batch, with an error in place of each text that fails."""
     try:
         return list(tokenizer.encode_batch(entries, add_special_tokens=True, **how))
     except InarchError as error:
@@ -203,7 +204,7 @@ def _ours(tokenizer: Tokenizer, entries: Sequence[Entry], **how: Any) -> list[An
 def _theirs(
     tokenizer: Any, entries: Sequence[Entry], limit: int | None, literal: bool
 ) -> list[dict[str, list]]:
-    """transformers' encodings of a batch, by our names of the lists."""
+    """Return transformers' encodings of a batch, by our names of the lists."""
     names = {
         "ids": "input_ids",
         "offsets": "offset_mapping",
@@ -230,7 +231,7 @@ def _theirs(
 def _decoded(
     ours: Tokenizer, theirs: Any, text: str, ids: Sequence[int], skip: bool
 ) -> Iterator[TextDifference]:
-    """The difference of the texts that the same ids give."""
+    """Yield the difference of the texts that the same ids give."""
     what = "decoded" if skip else "decoded with special tokens"
     want = theirs.decode(ids, skip_special_tokens=skip)
     try:
@@ -247,14 +248,14 @@ def _has_control(ids: Sequence[int], added: Sequence[int], control: Collection[i
 
 
 def _named(ids: Sequence[int], tokenizer: Any) -> list[str]:
-    """Ids with their tokens, of our tokenizer or theirs."""
+    """Return ids with their tokens, of our tokenizer or theirs."""
     ours = isinstance(tokenizer, Tokenizer)
     token = tokenizer.id_to_token if ours else tokenizer.convert_ids_to_tokens
     return [f"{index} {token(index)!r}" for index in ids]
 
 
 def _different(text: str, what: str, ours: Sequence, theirs: Sequence) -> Iterator[TextDifference]:
-    """The difference of two sequences, if there is one."""
+    """Yield the difference of two sequences, if there is one."""
     if ours != theirs:
         both = zip(ours, theirs, strict=False)
         same = sum(1 for _ in takewhile(lambda two: two[0] == two[1], both))
@@ -262,7 +263,7 @@ def _different(text: str, what: str, ours: Sequence, theirs: Sequence) -> Iterat
 
 
 def _shown(values: Sequence, position: int) -> str:
-    """The values around a position, in words."""
+    """Return the values around a position, as text."""
     before, most = (10, 40) if isinstance(values, str) else (2, 6)
     first = max(position - before, 0)
     part = values[first : first + most]
