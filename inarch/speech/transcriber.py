@@ -71,6 +71,7 @@ class Transcriber:
         settings: Settings,
         batch_size: int,
         bar: ProgressCallback,
+        on_segment: Callable[[Segment], None] = lambda segment: None,
     ) -> list[Transcript]:
         """Transcribe several sounds in batches of `batch_size` chunks of speech."""
         recordings = [self._make_recording(audio) for audio in sounds]
@@ -93,10 +94,14 @@ class Transcriber:
                     chosen += [] if part.remainder is None else [part.remainder]
                 bar(batch[-1].recording, 1.0)
         bar(len(sounds) - 1, 1.0)
-        return [
+        transcripts = [
             self._transcript(_renumber(segments), language, recording.seconds)
             for segments, language, recording in zip(found, languages, recordings, strict=True)
         ]
+        for transcript in transcripts:
+            for segment in transcript.segments:
+                on_segment(segment)
+        return transcripts
 
     def _prepare(
         self, audio: np.ndarray, decoding: DecodingOptions, settings: Settings

@@ -1,4 +1,4 @@
-"""Speech to text: transcripts of sound of any length."""
+"""Speech to text: transcription of sound of any length."""
 
 from __future__ import annotations
 
@@ -95,8 +95,6 @@ class SpeechToText(TokenLogitsTask):
         self.task = task
         self._engine: tuple[Transcriber, tuple[int, ...]] | None = None
 
-    # --- from a checkpoint and back ------------------------------------------------------------
-
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         found = {
@@ -147,7 +145,7 @@ class SpeechToText(TokenLogitsTask):
         on_segment: Callable[[Segment], None] | None = None,
         **options: Any,
     ) -> Any:
-        """The transcript of each sound, in the caller's order.
+        """Transcribe each sound, in the caller's order.
 
         A long sound is transcribed window by window like openai-whisper's `transcribe`, each with
         the text before it as prompt, to the same segments. `batched` transcribes chunks of speech
@@ -156,27 +154,25 @@ class SpeechToText(TokenLogitsTask):
         Args:
             x: a list of paths, bytes, file objects, or arrays of samples; prepared arrays and
                 data sets of them give logits, as `keras.Model.predict`.
-            batch_size: windows that are heard at once, 8 where not given; where `batched`.
+            batch_size: number of windows of a batch with `batched`; 8 by default.
             verbose: progress bar; by default on a terminal only.
             steps, callbacks: of prepared inputs alone.
-            language: code or English name; "auto" to detect it, by the first 30 s with
-                `skip_silence=False`, else by the first window of 30 s with any sound. Where not
-                given, that of generation_config.json; where there is none, it is detected.
-            task: "transcribe", or "translate" into English; where not given, that of
+            language: code or English name; "auto" detects it by the first window with any sound,
+                or by the first 30 s with `skip_silence=False`. By default that of
+                generation_config.json, else "auto".
+            task: "transcribe", or "translate" into English; by default that of
                 generation_config.json, else "transcribe".
-            timestamps: "word" times words; "segment" has every batched window tell times, which
-                None leaves out. Without `batched` there are always times of segments.
-            temperature: 0 for the likeliest tokens; of several, the next is tried when a text
-                repeats itself or is improbable.
-            batched: whether windows are decoded in batches. Each is prompted with
-                `initial_prompt` and none with the text before it, whatever `carry_initial_prompt`
-                and `condition_on_previous_text` say.
+            timestamps: "word" for word timestamps; "segment" for timestamps of segments with
+                `batched`, which are always there without it.
+            temperature: 0 for the likeliest tokens; of several, the next is used where the result
+                of a window is repetitive or improbable.
+            batched: whether windows are decoded in batches, all with `initial_prompt` as prompt.
             sample_rate: samples per second of arrays, 16,000 by default.
-            on_segment: called with each segment as soon as its window was heard; where `batched`,
-                once its sound is finished.
-            options: `beam_size`, `initial_prompt`, and all else of `Settings` and
-                `DecodingOptions`, whose lists of tokens may be texts; `without_timestamps`;
-                `compression_ratio_threshold`, `logprob_threshold` and `no_speech_threshold`.
+            on_segment: called with each segment once its window is decoded; with `batched`, once
+                all are.
+            options: fields of `DecodingOptions` and `Settings`, where tokens may be texts;
+                `without_timestamps`; `compression_ratio_threshold`, `logprob_threshold` and
+                `no_speech_threshold`.
 
         Raises:
             AudioFileError: a file is absent, or no sound.
@@ -185,25 +181,21 @@ class SpeechToText(TokenLogitsTask):
         if self.preprocessor is None or isinstance(x, Mapping):
             return keras.Model.predict(self, x, batch_size, verbose, steps, callbacks)
         FLAG.check("batched", batched)
-        asked = (language, task, timestamps, temperature, options, batched)
-        decoding, settings = self._resolve_options(*asked)
-        tell = on_segment or (lambda segment: None)
+        given = (language, task, timestamps, temperature, options, batched)
+        decoding, settings = self._resolve_options(*given)
+        on_segment = on_segment or (lambda segment: None)
         BATCH_SIZE.check("batch_size", batch_size)
         sources = as_sound_list(x)
         bar = progress_bar(verbose, len(sources))
+        sounds = (load_audio_input(source, i, sample_rate) for i, source in enumerate(sources))
         if batched:
-            sounds = [load_audio_input(source, i, sample_rate) for i, source in enumerate(sources)]
-            many = self._transcriber.transcribe_many
-            transcripts = many(sounds, decoding, settings, batch_size or 8, bar)
-            for transcript in transcripts:
-                for segment in transcript.segments:
-                    tell(segment)
-            return transcripts
-        found = []
-        for place, source in enumerate(sources):
-            audio, progress = load_audio_input(source, place, sample_rate), partial(bar, place)
-            found.append(self._transcriber.transcribe(audio, decoding, settings, progress, tell))
-        return found
+            return self._transcriber.transcribe_many(
+                list(sounds), decoding, settings, batch_size or 8, bar, on_segment
+            )
+        return [
+            self._transcriber.transcribe(audio, decoding, settings, partial(bar, i), on_segment)
+            for i, audio in enumerate(sounds)
+        ]
 
     def stream(
         self,
@@ -216,14 +208,14 @@ class SpeechToText(TokenLogitsTask):
         sample_rate: int | None = None,
         **options: Any,
     ) -> Iterator[Segment]:
-        """The segments of one sound, each as soon as its window was heard; see `predict`."""
+        """Yield the segments of one sound as its windows are decoded; see `predict`."""
         decoding, settings = self._resolve_options(language, task, timestamps, temperature, options)
         return self._transcriber.stream(
             load_audio_input(source, 0, sample_rate), decoding, settings
         )
 
     def detect_language(self, x: Any, sample_rate: int | None = None) -> list[dict[str, float]]:
-        """Probabilities of the languages, likeliest first, for each sound.
+        """Return probabilities of languages for each sound, likeliest first.
 
         They are those of its first window of 30 s with any sound.
 
@@ -231,7 +223,7 @@ class SpeechToText(TokenLogitsTask):
             InputError: an English-only model.
         """
         if not self._preprocessor().tokenizer.is_multilingual:
-            raise InputError("this is an English-only model, which can't tell languages")
+            raise InputError("this is an English-only model, which can't detect languages")
         sounds = [
             load_audio_input(source, i, sample_rate) for i, source in enumerate(as_sound_list(x))
         ]
@@ -239,12 +231,12 @@ class SpeechToText(TokenLogitsTask):
 
     def _preprocessor(self) -> SpeechPreprocessor:
         if self.preprocessor is None:
-            raise InputError("this task has no preprocessor; feed prepared arrays")
+            raise InputError("this task has no preprocessor; pass prepared arrays")
         return self.preprocessor
 
     @property
     def _transcriber(self) -> Transcriber:
-        # The programs are of these variables alone; LoRA and quantization bring others.
+        # Compiled programs are of these variables alone; LoRA and quantization bring others.
         variables = tuple(map(id, self.variables))
         if self._engine is None or self._engine[1] != variables:
             preprocessor = self._preprocessor()
@@ -259,7 +251,7 @@ class SpeechToText(TokenLogitsTask):
             head = None if self.tie_word_embeddings else self.get_layer("logits")
             enable_compile_cache()
             runner = WhisperRunner(self.backbone, tokenizer, self.generation, head)
-            # Past Keras's tracking: what it holds is this model's already.
+            # Not tracked by Keras: its layers are those of this model.
             made = Transcriber(runner, preprocessor.recording)
             object.__setattr__(self, "_engine", (made, variables))
         assert self._engine is not None
@@ -273,7 +265,7 @@ class SpeechToText(TokenLogitsTask):
     def _make_dataset(
         self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool
     ) -> Any:
-        """Sounds with their texts as batches; features are computed when a batch is fed."""
+        """Return sounds with their texts as batches; features are computed batch by batch."""
         BATCH_SIZE.check("batch_size", batch_size)
         if x is None:
             raise InputTypeError(

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from keras import ops
 
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.models.variables import named_variables
-from inarch.tasks import TextPreprocessor
+from inarch.tasks import TextClassifier, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
 WORDS = [
@@ -42,3 +43,15 @@ def make_backbone(cls=BertBackbone, seed=0, **changes):
         value = 0.4 * random.normal(size=tuple(variable.shape))
         variable.assign(1 + value if name.endswith("gamma") else value)
     return model
+
+
+TEXTS = ["the cat sat", "a dog ran on the road.", "", "bad", "the film was not very good!", "mat"]
+LABELS = [0, 1, 1, 0, 1, 0]
+
+
+def classifier(backbone, preprocessor, **options):
+    return TextClassifier(backbone, 2, preprocessor, **options)
+
+
+def weights_of(model):
+    return [ops.convert_to_numpy(v) for v in model.weights]

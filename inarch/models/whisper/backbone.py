@@ -78,18 +78,7 @@ class WhisperBackbone(Backbone):
             "key_bias": False,
         }
 
-        x = features
-        for number, stride in ((1, 1), (2, 2)):
-            convolution = SymmetricConv1D(hidden_dim, 3, stride, name=f"encoder_conv_{number}")
-            x = Activation("gelu", name=f"encoder_gelu_{number}")(convolution(x))
-        # Stored rather than computed: a checkpoint in 16 bits has the sines as it rounded them.
-        positions = PositionEmbedding(
-            max_encoder_sequence_length,
-            SinePositions(interleaved=False),
-            trainable=False,
-            name="encoder_position_embedding",
-        )
-        x = Add(name="encoder_embeddings")([x, positions(x)])
+        x = encoder_stem(features, hidden_dim, max_encoder_sequence_length)
         x = Dropout(dropout, name="encoder_dropout")(x)
         for i in range(num_encoder_layers):
             x = TransformerEncoder(
@@ -144,3 +133,19 @@ class WhisperBackbone(Backbone):
         if tie_word_embeddings:
             return self.get_layer("decoder_embedding").token_embedding(x, reverse=True)
         return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)
+
+
+def encoder_stem(features: Any, hidden_dim: int, max_length: int) -> Any:
+    """Return embeddings `[batch, frames / 2, hidden_dim]` of a spectrogram: two convolutions."""
+    x = features
+    for number, stride in ((1, 1), (2, 2)):
+        convolution = SymmetricConv1D(hidden_dim, 3, stride, name=f"encoder_conv_{number}")
+        x = Activation("gelu", name=f"encoder_gelu_{number}")(convolution(x))
+    # Stored rather than computed: a checkpoint in 16 bits has the sines as it rounded them.
+    positions = PositionEmbedding(
+        max_length,
+        SinePositions(interleaved=False),
+        trainable=False,
+        name="encoder_position_embedding",
+    )
+    return Add(name="encoder_embeddings")([x, positions(x)])
