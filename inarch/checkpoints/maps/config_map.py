@@ -210,7 +210,7 @@ def _gives(entry: Field, config: Mapping[str, Any], value: Any) -> bool:
         found = entry.read(config)
     except ConfigError:
         return False
-    return bool(found == (tuple(value) if isinstance(found, tuple) else value))
+    return bool(found == (tuple(value) if isinstance(value, list) else value))
 
 
 def _format_ignore_options(names: Iterable[str]) -> str:

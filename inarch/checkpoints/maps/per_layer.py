@@ -81,6 +81,8 @@ class PerLayer(Field):
         return tuple(self.convert(value, f"{name}[{i}]") for i, value in enumerate(listed))
 
     def write(self, value: Any, config: dict[str, Any]) -> None:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{self.ours} is {shown(value)}; give a list of a value per layer")
         listed = [self.spell(each) for each in value]
         older = self.older
         if older and is_in(config, older.theirs) and not self.names_in(config):

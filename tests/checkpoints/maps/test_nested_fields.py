@@ -188,6 +188,11 @@ def test_values_per_layer_without_another_spelling_may_have_a_default_or_must_be
         per_layer("sizes", "sizes", layers=LAYERS).read({})
 
 
+def test_what_is_no_list_is_not_written_as_values_per_layer():
+    with pytest.raises(ConfigError, match="layer_types is None; give a list of a value per layer"):
+        write_fields(ENTRIES, {"layer_types": None}, dict(NEW))
+
+
 def test_rows_may_come_after_a_row_that_is_a_constant():
     rows = table_rows("max_position_embeddings", "length", 514, after=constant("padding_id", 1))
     assert rows.read({}) == 512
