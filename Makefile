@@ -49,10 +49,10 @@ test: .venv/.test
 	.venv/bin/mypy
 	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "not reference and $(call SELECT,.venv)"
 
-# The comparison with the originals has a part on each backend, on JAX with its compiler at full
+# The comparison with the references has a part on each backend, on JAX with its compiler at full
 # strength.
 test-all: .venv-all/.installed
-	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) --ignore=tests/originals -m "$(call SELECT,.venv-all)"
+	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) --ignore=tests/author_formats -m "$(call SELECT,.venv-all)"
 	KERAS_BACKEND=tensorflow .venv-all/bin/python $(BACKEND) --ignore=tests/cli -m "$(call SELECT,.venv-all)"
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv-all/bin/python $(PYTEST) -m "reference and $(call SELECT,.venv-all)"
 

@@ -96,7 +96,7 @@ def _page(architecture: Architecture) -> Iterator[str]:
         files = ", ".join(f"`{name}`" for name in original.files)
         yield (
             f"A folder with {files} is read in this format, and saved in Hugging Face's: "
-            "[Author formats](../originals.md).\n"
+            "[Author formats](../author-formats.md).\n"
         )
         yield from _format(original.table, True)
 

@@ -16,8 +16,8 @@ import numpy as np
 from inarch.verify.golden import Golden
 
 from ..audio.sounds import encoded, tone, wav
-from ..originals.whispers import ct2_variables, write_ct2
-from ..originals.writers import arrays, bundle, nested, pack
+from ..author_formats.whispers import ct2_variables, write_ct2
+from ..author_formats.writers import arrays, bundle, nested, pack
 from . import torch_files as torch
 from .common import Files, Seeds, dumped, with_field
 from .tokenizer_seeds import tokenizers
@@ -112,7 +112,7 @@ def checkpoints() -> Seeds:
     seeds["model of classes"] = (
         "model", {**bert, "config.json": with_field(config, **classes, num_labels=3)}
     )  # fmt: skip
-    return seeds | sentences(bert) | torches(sharded) | originals()
+    return seeds | sentences(bert) | torches(sharded) | author_formats()
 
 
 def sentences(bert: Files) -> Seeds:
@@ -198,7 +198,7 @@ def torches(beside: Files) -> Seeds:
 # --- formats of the authors --------------------------------------------------------------------
 
 
-def originals() -> Seeds:
+def author_formats() -> Seeds:
     seeds: Seeds = {}
     with tempfile.TemporaryDirectory() as folder:
         seeds["ctranslate2"] = ("checkpoint", files_of(write_ct2(Path(folder), ct2_variables())))

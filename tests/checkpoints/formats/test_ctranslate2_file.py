@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inarch.checkpoints.formats.ctranslate2_file import CTranslate2File, open_ctranslate2
 from inarch.errors import CheckpointFileError
 
-from ...originals.writers import complaint, ct2_text, ctranslate2
+from ...author_formats.writers import complaint, ct2_text, ctranslate2
 
 RANDOM = np.random.default_rng(0)
 PLAIN = {

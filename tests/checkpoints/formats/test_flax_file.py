@@ -9,7 +9,7 @@ from inarch.checkpoints.formats.flax_file import open_flax
 from inarch.checkpoints.formats.message_pack import MAX_DEPTH, unpack
 from inarch.errors import CheckpointError, CheckpointFileError
 
-from ...originals.writers import arrays, chunked, complaint, nested, pack
+from ...author_formats.writers import arrays, chunked, complaint, nested, pack
 
 BYTES = pack(nested(arrays()))
 

@@ -12,7 +12,7 @@ from inarch.checkpoints.formats.tensor_bundle import find_bundle, open_bundle
 from inarch.errors import CheckpointFileError
 from inarch.files import POINTER
 
-from ...originals.writers import arrays, bundle, complaint, entry, field, table, write_bundle
+from ...author_formats.writers import arrays, bundle, complaint, entry, field, table, write_bundle
 
 INDEX, (DATA,) = bundle(arrays())
 
