@@ -240,9 +240,7 @@ def test_keras_files_weights_and_clones(architecture, tmp_path):
     """They are of the same class, with the same arguments, frozen layers and low-rank updates."""
     model = tiny(architecture)
     last_block(model, 0).trainable = False
-    for layer in last_block(model, 1)._flatten_layers():
-        if isinstance(layer, keras.layers.Dense):
-            layer.enable_lora(2)
+    first_dense(last_block(model, 1)).enable_lora(2)
     x = inputs_for(model)
     right = sequence(model(x))
     model.save(tmp_path / "model.keras")
