@@ -28,7 +28,7 @@ help:
 	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
 	@echo "make demo-speech  a published Whisper hears and writes down a few seconds of speech"
 	@echo "make test      lint, types and tests on JAX"
-	@echo "make test-all  tests on torch and TensorFlow, and against the original implementations"
+	@echo "make test-all  tests on torch and TensorFlow, and against the reference implementations"
 	@echo "make test-exhaustive  the cases for which others stand in the tests, on every backend"
 	@echo "make fuzz      INPUTS=100000 damaged and hostile files of every format"
 	@echo "make bench     the benchmarks"

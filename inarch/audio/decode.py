@@ -103,7 +103,7 @@ class _Resampler:
             pieces = self.rest()
             self._of = of
             self._resampler = _pyav().AudioResampler(self._format, "mono", SAMPLE_RATE)
-        # Samples follow each other whatever the file's clock says, as in the original.
+        # Samples follow each other whatever the file's clock says, as in the reference.
         frame.pts = None
         return pieces + [made.to_ndarray()[0] for made in self._resampler.resample(frame)]
 

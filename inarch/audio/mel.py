@@ -39,7 +39,7 @@ def log_mel_spectrogram(audio: np.ndarray, num_mels: int = 80, padding: int = 0)
 
     Returns:
         `[num_mels, frames]` or `[batch, num_mels, frames]`, a frame for each 160 samples. Each
-        sound of a batch is taken by itself (the original takes one maximum for all).
+        sound of a batch is taken by itself (the reference takes one maximum for all).
 
     Raises:
         InputTypeError: the audio isn't of floats.
@@ -136,7 +136,7 @@ def _tables(num_mels: int, dtype: str) -> _Tables:
 def _log_mel(samples: np.ndarray, num_mels: int, padding: int) -> np.ndarray:
     padded = np.pad(samples, (0, padding)) if padding else samples
     padded = np.pad(padded, FRAME // 2, mode="reflect")
-    # The original drops the last frame, which is centred on the end.
+    # The reference drops the last frame, which is centred on the end.
     frames = (len(samples) + padding) // HOP
     tables = _tables(num_mels, samples.dtype.name)
     out = np.empty((num_mels, frames), samples.dtype)

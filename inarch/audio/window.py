@@ -31,7 +31,7 @@ def cut_window(
 ) -> np.ndarray:
     """The window at a frame: at most `length` frames of it before `stop`, then zeros.
 
-    The original takes the spectrogram of the sound with 30 s of silence behind it, and lets
+    The reference takes the spectrogram of the sound with 30 s of silence behind it, and lets
     windows end where the sound does, so that their rest is zeros, not the silence's values:
 
         log_mel = log_mel_spectrogram(audio, padding=WINDOW_SAMPLES)

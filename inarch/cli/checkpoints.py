@@ -69,13 +69,13 @@ def export(
         output.print_json({**result, "same": found.same, **vars(found)})
     else:
         typer.echo(
-            f"{folder}: {len(found.equal)} of {total} tensors are byte-equal to the original's, "
+            f"{folder}: {len(found.equal)} of {total} tensors are byte-equal to the checkpoint's, "
             f"through {done.through}"
         )
     if not found.same:
         lists = {"different": found.different, "missing": found.missing, "added": found.added}
         named = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in lists.items() if names)
-        raise CheckpointError(f"the export is not equal to the original ({named})")
+        raise CheckpointError(f"the export is not equal to the checkpoint ({named})")
 
 
 def presets(as_json: Json = False) -> None:

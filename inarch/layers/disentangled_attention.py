@@ -39,7 +39,7 @@ class DisentangledSelfAttention(Layer):
         bucket_size: buckets of either sign; below 1 for none.
         dropout: rate of dropout on the attention probabilities.
         position_terms: `"c2p|p2c"`, `"c2p"`, `"p2c"` or `"none"`. What it names counts in the
-            scale even where there are no relative embeddings, as in the original.
+            scale even where there are no relative embeddings, as in the reference.
         share_keys: whether positions are projected by the query and key layers of contents.
         position_dropout: rate of dropout on the relative embeddings.
         kernel_initializer: of the kernels.

@@ -53,7 +53,7 @@ class SequencePooling(Layer):
         self.built = True
 
     def call(self, inputs: Any, padding_mask: Any) -> Any:
-        # Sums are taken in float32, as the original takes them.
+        # Sums are taken in float32, as the reference takes them.
         x = ops.cast(inputs, "float32")
         mask = ops.cast(ops.not_equal(padding_mask, 0), "float32")
         pooled = [getattr(self, f"_{mode}")(x, mask) for mode in self.modes]

@@ -60,7 +60,7 @@ class RelativeEmbedding(Layer):
 def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions: int) -> np.ndarray:
     """Buckets of distances: exact up to half of `bucket_size`, then logarithmic.
 
-    Computed in float32 and rounded up, as the original does; ours doesn't depend on the length.
+    Computed in float32 and rounded up, as the reference does; ours doesn't depend on the length.
 
     Source: He et al., 2021, arXiv:2006.03654; microsoft/DeBERTa, DeBERTa/deberta/da_utils.py,
     make_log_bucket_dict; transformers, modeling_deberta_v2.py, make_log_bucket_position.

@@ -30,7 +30,7 @@ def _checked_mask_rate(task: Any, rate: Any) -> float:
 class MaskedLM(TokenLogitsTask):
     """Logits `[batch, length, vocabulary]` for every position.
 
-    Training on raw text hides tokens anew in each epoch, as in the original (Devlin et al., 2018,
+    Training on raw text hides tokens anew in each epoch, as in the reference (Devlin et al., 2018,
     section 3.1): of the selected ones 80 % become `[MASK]`, 10 % a random token, 10 % stay. The
     loss is the mean over the selected positions alone.
 

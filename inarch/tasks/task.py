@@ -63,7 +63,7 @@ class Task(TextModel):
     tokenizer_class: ClassVar[type[Tokenizer]] = Tokenizer
     # An input that the backbone must have.
     required_input: ClassVar[str] = "token_ids"
-    # Arguments for which the original's format has no place.
+    # Arguments for which the checkpoint's own files have no place.
     saved_settings: ClassVar[tuple[str, ...]] = ()
     backbone: Backbone
     preprocessor = MutableArgument(_checked_preprocessor)  # type: ignore[assignment]

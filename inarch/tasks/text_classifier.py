@@ -1,4 +1,4 @@
-"""Text classification with the original's own head."""
+"""Text classification with the head of the reference."""
 
 from __future__ import annotations
 

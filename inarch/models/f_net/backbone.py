@@ -17,7 +17,7 @@ class FNetBackbone(Backbone):
     are `sequence_output` `[batch, length, hidden_dim]` and `pooled_output` `[batch, hidden_dim]`:
     the first token through a tanh layer.
 
-    As in the original the padding mask has no part in the numbers: tokens are mixed by Fourier
+    As in the reference the padding mask has no part in the numbers: tokens are mixed by Fourier
     transforms over the whole row, padding included, so a row holds one sequence, and a sequence
     padded to another length has other numbers. The tasks give it none (see
     `padding_affects_output`).

@@ -138,7 +138,7 @@ def _open(folder: Path) -> OpenedCheckpoint:
     if reader.quantized:
         notes.append(
             f"{path} holds {len(reader.quantized)} quantized tensors, read as float32: they are "
-            "as near to the original's as the quantization left them, and what is saved is not "
+            "as near to the published ones as the quantization left them, and what is saved is not "
             "byte-equal to this file"
         )
     return OpenedCheckpoint(
