@@ -44,7 +44,7 @@ def make_inputs(model: Any, seed: int = 0, lengths: Sequence[int] = ()) -> dict[
     shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
     lengths = lengths or [max(1, round(longest * share)) for share in shares]
     mask = (np.arange(longest) < np.array(lengths)[:, None]).astype("int32")
-    padding = arguments.get("padding_id", 0)
+    padding = arguments.get("padding_id") or 0
     words = random.integers(1, arguments[WORDS], mask.shape)
     # A token that isn't padding may not look like it.
     words = np.where(words == padding, 0, words)

@@ -53,7 +53,7 @@ def probability(theirs: str, ours: str, default: float | None) -> Field:
     return Field(theirs, ours, default, most=1)
 
 
-def token_id(theirs: str, ours: str, default: int) -> Field:
+def token_id(theirs: str, ours: str, default: int | None) -> Field:
     """Return the entry of a token's id, from 0 on."""
     return Field(theirs, ours, default, least=0)
 

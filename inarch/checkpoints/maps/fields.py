@@ -249,6 +249,8 @@ def _fits(value: Any, default: Any, least: int, most: float) -> bool:
     """Return whether a value is one that a field with this default can have."""
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
+    if default is None and most == math.inf:
+        return value is None or (isinstance(value, int) and value >= least)
     if default is None or isinstance(default, float):
         number = isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= most
         return number or (default is None and value is None)

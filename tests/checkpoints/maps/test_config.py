@@ -295,3 +295,14 @@ def test_an_alias_counts_before_the_fields_own_name_and_all_are_written(config, 
 def test_an_unusable_alias_is_blamed_by_its_name():
     with pytest.raises(ConfigError, match="'hidden_size' has the unusable value 'x'"):
         ALIASED.arguments({"dim": 4, "hidden_size": "x"})
+
+
+SOME = ConfigMap((field("inner", "inner_dim", None), token_id("pad", "padding_id", None)))
+
+
+def test_a_number_of_things_that_may_be_absent_is_whole():
+    assert SOME.arguments({}) == {"inner_dim": None, "padding_id": None}
+    assert SOME.arguments({"inner": 6, "pad": 0}) == {"inner_dim": 6, "padding_id": 0}
+    for config in ({"inner": 0.5}, {"inner": 0}, {"pad": 0.0}, {"pad": -1}, {"inner": True}):
+        with pytest.raises(ConfigError, match="has the unusable value"):
+            SOME.arguments(config)
