@@ -110,7 +110,7 @@ def pair_attention(
 
 @dataclass(frozen=True)
 class TapPair:
-    """A place that both sides have, and what the reference has there in float64."""
+    """A place that both sides have, and what the reference has there in float64, in our axes."""
 
     tap: Tap
     reference_tap: ReferenceTap
@@ -164,7 +164,8 @@ def find_tap_pairs(
         )
     }
     places = [
-        TapPair(key, reference_tap, calls[reference_tap]) for key, reference_tap in chosen.items()
+        TapPair(key, reference_tap, _in_our_axes(ours.get(key), calls[reference_tap]))
+        for key, reference_tap in chosen.items()
     ]
     return sorted(places, key=lambda place: order[place.reference_tap])
 
@@ -221,6 +222,17 @@ def _fits(ours: np.ndarray | None, theirs: np.ndarray | None) -> bool:
     """Whether two tensors have one shape, but for a batch axis of one that the reference leaves."""
     if theirs is None:
         return False
-    if ours is None or ours.shape == theirs.shape:
+    if ours is None:
         return True
-    return ours.ndim == theirs.ndim and theirs.shape == (1, *ours.shape[1:])
+    shape = _in_our_axes(ours, theirs).shape
+    return shape in (ours.shape, (1, *ours.shape[1:]))
+
+
+def _in_our_axes(ours: np.ndarray | None, theirs: np.ndarray) -> np.ndarray:
+    """Return a tensor of the reference in the order of our axes.
+
+    A table that is looked up for pairs of tokens gives `[T, S, heads]`, ours `[1, heads, T, S]`.
+    """
+    if ours is None or (ours.ndim, theirs.ndim) != (4, 3):
+        return theirs
+    return np.ascontiguousarray(np.moveaxis(theirs, -1, 0)[None])

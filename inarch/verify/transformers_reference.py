@@ -59,7 +59,7 @@ def reference_of(
         calls = run.free("float64")
         places = find_tap_pairs(model, ours, reference, plan, calls)
         _check_finite(places)
-        values = {place.reference_tap: place.value for place in places}
+        values = {place.reference_tap: calls[place.reference_tap] for place in places}
         del ours, calls  # most of the memory
         progress("the reference in float32")
         noise = run.measured("float32", values, force=False)

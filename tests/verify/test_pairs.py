@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from inarch.checkpoints.maps.plan import Plan
 from inarch.checkpoints.maps.rule import dense, rule
-from inarch.layers import MultiHeadAttention
+from inarch.layers import MultiHeadAttention, RelativePositionBias
 from inarch.verify import pairs
 
 
@@ -116,6 +116,27 @@ def test_a_module_that_adds_a_residual_leaves_its_place_to_the_one_within():
 def test_a_layer_that_is_never_called_stands_for_its_first_call():
     calls = {("one", 0, "output"): np.zeros(1), ("one", 1, "output"): np.zeros(1)}
     assert pairs._calls([["one"]], [], calls) == [(0, ["one"], 0)]
+
+
+def test_a_table_of_pairs_is_compared_in_the_order_of_our_axes():
+    model = keras.Sequential([keras.Input((5, 4)), RelativePositionBias(3, name="bias")])
+    plan = Plan((rule("table.weight", "bias/embeddings", "b h -> b h"),), {}, {}, {})
+    theirs = np.arange(75.0).reshape(5, 5, 3)  # query, key, head
+    calls = {("table", 0, "output"): theirs}
+    ours = {("bias", 0, "output"): np.zeros((1, 3, 5, 5))}
+    (found,) = pairs.find_tap_pairs(model, ours, Tables(), plan, calls)
+    assert found.tap == ("bias", 0, "output")
+    np.testing.assert_array_equal(found.value[0], [theirs[..., head] for head in range(3)])
+
+
+class Tables:
+    """A reference that is one table."""
+
+    def named_modules(self):
+        return {"": self, "table": self}.items()
+
+    def state_dict(self):
+        return {"table.weight": None}
 
 
 variables = st.frozensets(st.sampled_from("abc"))
