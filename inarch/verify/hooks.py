@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from inarch.models.registry import Input
+from inarch.verify.fused import Parts
 from inarch.verify.inputs import reference_inputs
 from inarch.verify.reference import distance
 
@@ -31,7 +32,9 @@ class Run:
         inputs: Mapping[str, np.ndarray],
         declared: Mapping[str, Input],
         torch: Any,
+        parts: Parts,
     ):
+        self.parts = parts
         self.reference = reference
         self.inputs = inputs
         self.declared = declared
@@ -76,7 +79,7 @@ class Run:
 
     def _run(self, dtype: str, at: Callable[[ReferenceTap, Any], Any]) -> None:
         model = self.reference.to(getattr(self.torch, dtype))
-        watch = _Watch(model, self.weightless, at)
+        watch = _Watch(model, self.weightless, partial(self._with_parts, at))
         with contextlib.ExitStack() as stack:
             for name, module in model.named_modules():
                 for handle in watch.hooks(name, module) if name else ():
@@ -97,6 +100,23 @@ class Run:
                 at(("", 0, name), tensor)
         del watch
         gc.collect()
+
+    def _with_parts(
+        self, at: Callable[[ReferenceTap, Any], Any], tap: ReferenceTap, tensor: Any
+    ) -> Any:
+        """Show what passes at a module, and at the parts of a fused one."""
+        name, number, what = tap
+        given = at(tap, tensor)
+        for shown_as, part in self.parts.get(name, {}).items():
+            if what == "input":
+                given = at((shown_as, number, what), tensor)
+            elif what == "output":
+                columns = self.torch.from_numpy(part.columns)
+                own = tensor[..., columns]
+                if (value := at((shown_as, number, what), own)) is not own:
+                    given = given.clone()
+                    given[..., columns] = value
+        return given
 
 
 class _Watch:

@@ -16,6 +16,7 @@ import numpy as np
 
 from inarch.checkpoints.maps.plan import Plan
 from inarch.models.variables import named_variables
+from inarch.verify.fused import Parts
 from inarch.verify.hooks import ReferenceTap
 from inarch.verify.trace import Tap, gives_attention, layers_of
 
@@ -128,6 +129,7 @@ def find_tap_pairs(
     reference: Any,
     plan: Plan,
     calls: Mapping[ReferenceTap, np.ndarray],
+    parts: Parts,
 ) -> list[TapPair]:
     """Where both sides can be compared, in the order in which the reference computes.
 
@@ -135,10 +137,12 @@ def find_tap_pairs(
         model: ours, and in `ours` what passes at its layers.
         reference: theirs, and in `calls` what passes at its modules.
         plan: the weight map matched with its tensors.
+        parts: those of its fused layers.
     """
     modules = dict(reference.named_modules())
     mine = held_by_ours(model)
     theirs = held_by_theirs(modules, list(reference.state_dict()), plan)
+    theirs |= {name: part.names for each in parts.values() for name, part in each.items()}
     wanted: dict[Tap, list[ReferenceTap]] = {}
     for path, nests in pair(mine, theirs).items():
         numbers = sorted({number for layer, number, _ in ours if layer == path})

@@ -23,8 +23,9 @@ from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
 from inarch.verify import trace
+from inarch.verify.fused import Parts, find_parts
 from inarch.verify.hooks import Run
-from inarch.verify.pairs import TapPair, find_tap_pairs
+from inarch.verify.pairs import TapPair, find_tap_pairs, held_by_ours, held_by_theirs
 from inarch.verify.reference import Reference, TappedTensor
 
 
@@ -54,10 +55,11 @@ def reference_of(
     with _reported(checkpoint.folder, torch):
         reference = _load(checkpoint, head, torch, transformers)
         plan = _plan(checkpoint, model, head, reference)
-        run = Run(reference, inputs, checkpoint.architecture.inputs, torch)
+        parts = _parts(model, reference, plan)
+        run = Run(reference, inputs, checkpoint.architecture.inputs, torch, parts)
         progress("the reference in float64")
         calls = run.free("float64")
-        places = find_tap_pairs(model, ours, reference, plan, calls)
+        places = find_tap_pairs(model, ours, reference, plan, calls, parts)
         _check_finite(places)
         values = {place.reference_tap: calls[place.reference_tap] for place in places}
         del ours, calls  # most of the memory
@@ -196,6 +198,18 @@ def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, referenc
             "made up random ones; there is nothing to compare with"
         )
     return plan
+
+
+def _parts(model: keras.Model, reference: Any, plan: Plan) -> Parts:
+    tensors = {name: tuple(tensor.shape) for name, tensor in reference.state_dict().items()}
+    modules = dict(reference.named_modules())
+    return find_parts(
+        plan,
+        held_by_ours(model),
+        held_by_theirs(modules, list(tensors), plan),
+        {name: tuple(v.shape) for name, v in named_variables(model).items()},
+        tensors,
+    )
 
 
 def _check_finite(places: list[TapPair]) -> None:

@@ -124,7 +124,7 @@ def test_a_table_of_pairs_is_compared_in_the_order_of_our_axes():
     theirs = np.arange(75.0).reshape(5, 5, 3)  # query, key, head
     calls = {("table", 0, "output"): theirs}
     ours = {("bias", 0, "output"): np.zeros((1, 3, 5, 5))}
-    (found,) = pairs.find_tap_pairs(model, ours, Tables(), plan, calls)
+    (found,) = pairs.find_tap_pairs(model, ours, Tables(), plan, calls, {})
     assert found.tap == ("bias", 0, "output")
     np.testing.assert_array_equal(found.value[0], [theirs[..., head] for head in range(3)])
 

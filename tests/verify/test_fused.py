@@ -1,0 +1,77 @@
+"""Which outputs of a fused layer of the reference are whose of ours, from the weight map alone."""
+
+import numpy as np
+import pytest
+
+from inarch.checkpoints.maps.plan import Plan
+from inarch.checkpoints.maps.rule import rule
+from inarch.verify.fused import find_parts
+from inarch.verify.hooks import Run
+
+QUERY_KEY = ["x/query/kernel", "x/key/kernel"]
+OURS = {p.removesuffix("/kernel"): frozenset([p]) for p in QUERY_KEY}
+WHOLE = {"a.fused": frozenset(QUERY_KEY)}
+
+
+def parts_of(pattern, fused, kernels, ours=OURS, theirs=WHOLE):
+    plan = Plan((rule("a.fused.weight", QUERY_KEY, pattern),), {}, {}, {})
+    shapes = dict(zip(QUERY_KEY, kernels, strict=True))
+    found = find_parts(plan, ours, theirs, shapes, {"a.fused.weight": fused})
+    return {name: part for parts in found.values() for name, part in parts.items()}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fused", "query", "key"),
+    [
+        ("(q + k) i -> i q, i k", (6, 3), [0, 1], [2, 3, 4, 5]),
+        ("i (q + k) -> i q, i k", (3, 6), [0, 1], [2, 3, 4, 5]),
+        ("i (q + k) -> i q, i k", (6, 6), [0, 1], [2, 3, 4, 5]),
+        ("(q + k) i -> i q, i k", (6, 1), [0, 1], [2, 3, 4, 5]),
+        ("(h=2 (q + k)) i -> i (h q), i (h k)", (6, 3), [0, 3], [1, 2, 4, 5]),
+    ],
+)
+def test_each_layer_has_the_columns_of_its_kernel(pattern, fused, query, key):
+    width = fused[0] if pattern.startswith("i ") else fused[1]
+    found = parts_of(pattern, fused, [(width, 2), (width, 4)])
+    assert found["a.fused[0]"].columns.tolist() == query
+    assert found["a.fused[1]"].columns.tolist() == key
+    assert found["a.fused[0]"].names == {"x/query/kernel"}
+
+
+def test_a_module_that_holds_more_or_less_than_the_layers_has_no_parts():
+    pattern, shapes = "(q + k) i -> i q, i k", ((6, 3), [(3, 2), (3, 4)])
+    more = {"a.fused": frozenset([*QUERY_KEY, "x/other/bias"])}
+    assert parts_of(pattern, *shapes, theirs=more) == {}
+    biased = {**OURS, "x/query": frozenset(["x/query/kernel", "x/query/bias"])}
+    assert parts_of(pattern, *shapes, ours=biased) == {}
+
+
+@pytest.mark.reference
+def test_parts_are_shown_and_the_reference_goes_on_with_what_is_put_in_their_place():
+    torch = pytest.importorskip("torch")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fused = torch.nn.Linear(3, 6, bias=False)
+
+        def forward(self, x, return_dict):
+            return {"y": self.fused(x)}
+
+    model = Model()
+    plan = Plan((rule("fused.weight", QUERY_KEY, "(q + k) i -> i q, i k"),), {}, {}, {})
+    shapes = dict(zip(QUERY_KEY, [(3, 2), (3, 4)], strict=True))
+    theirs = {"fused": frozenset(QUERY_KEY)}
+    parts = find_parts(plan, OURS, theirs, shapes, {"fused.weight": (6, 3)})
+    run = Run(model, {}, {}, torch, parts)
+    run.inputs = {"x": np.ones((1, 2, 3), "float64")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inarch.verify.hooks.reference_inputs", lambda inputs, declared: inputs)
+        seen = run.free("float64")
+        query, key = seen["fused[0]", 0, "output"], seen["fused[1]", 0, "output"]
+        np.testing.assert_array_equal(np.concatenate([query, key], -1), seen["", 0, "y"])
+        assert seen["fused[0]", 0, "input"] is seen["fused[1]", 0, "input"]
+        values = {("fused[1]", 0, "output"): key + 1, ("", 0, "y"): seen["", 0, "y"]}
+        noise = run.measured("float64", values, force=True)
+    assert noise["fused[1]", 0, "output"] == pytest.approx(1)
+    assert noise["", 0, "y"] == pytest.approx((4 / 6) ** 0.5)
