@@ -15,7 +15,7 @@ STDIN_NAME = "stdin"
 
 
 def check_sound(file: str) -> None:
-    """Refuse before the work what can't be heard.
+    """Refuse before any work what isn't sound.
 
     Raises:
         AudioFileError: there is no such file, or it is a folder.

@@ -82,7 +82,7 @@ def transcribe(
     tokenizer: TokenizerFrom = None,
     ignore_field: IgnoreField = None,
 ) -> None:
-    """What is said in sound files, with the options and defaults of openai-whisper's command.
+    """Transcribe sound files, with the options and defaults of openai-whisper's command.
 
     Its spelling serves, too: --beam_size 5, --word_timestamps True. What differs: transcripts go
     to standard output, as txt, without --output-dir. Windows without any sound are passed over
@@ -90,7 +90,7 @@ def transcribe(
     --model_dir, --device and --fp16 aren't there: the model's folder, the backend and the
     model's dtype say it.
 
-    A file that can't be heard is named, the others are heard, and the exit code is 1.
+    A file that can't be decoded is named, the others are transcribed, and the exit code is 1.
     """
     _run(locals())
 

@@ -137,7 +137,7 @@ NoSpeechThreshold = Annotated[Any, number("Above it an improbable window counts 
 Prompt = Annotated[str | None, option("Text that comes before, such as names to expect.")]
 CarryPrompt = Annotated[bool, option("Put it before every window.", "--carry-initial-prompt")]
 Condition = Annotated[bool, option("Put the text before each window into its prompt.")]
-Clips = Annotated[str, option("Seconds to hear, as start,end,start,end,...")]
+Clips = Annotated[str, option("Seconds to transcribe, as start,end,start,end,...")]
 SkipSilence = Annotated[bool, option("Pass over windows without any sound.")]
 VadFilter = Annotated[
     bool, option("Hear speech alone: by Silero's model if installed, else by level.",
