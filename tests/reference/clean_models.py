@@ -30,7 +30,7 @@ def config_of(architecture, number):
         "vocabulary_size": 31, "hidden_dim": dim, "num_heads": heads,
         "num_layers": int(random.integers(1, 4)),
         "intermediate_dim": int(random.choice([10, 40])),
-        "max_sequence_length": int(random.choice([9, 24])),
+        "max_sequence_length": int(random.choice([9, 14, 24])),
         "activation": str(random.choice(ACTIVATIONS)),
         "layer_norm_epsilon": float(random.choice([1e-12, 1e-5, 1e-3])),
         "num_segments": int(random.integers(1, 4)),
