@@ -23,13 +23,13 @@ KINDS = {name: tuple(classes(found)) for name, found in ENCODERS.items()}
 
 def config_of(architecture, number):
     """A class of transformers, and a random config of it: whatever of this its backbone varies."""
-    random = np.random.default_rng([number, len(architecture)])
+    random = np.random.default_rng([number, len(architecture), 1])
     # Few sizes, so that a backend that compiles every shape has few to compile.
     dim, heads = [(12, 1), (12, 2), (12, 3), (20, 5)][random.integers(4)]
     varied = {
         "vocabulary_size": 31, "hidden_dim": dim, "num_heads": heads,
         "num_layers": int(random.integers(1, 4)),
-        "intermediate_dim": int(random.choice([10, 40])),
+        "intermediate_dim": int(random.choice([10, 24, 40])),
         "max_sequence_length": int(random.choice([9, 14, 24])),
         "activation": str(random.choice(ACTIVATIONS)),
         "layer_norm_epsilon": float(random.choice([1e-12, 1e-5, 1e-3])),
