@@ -7,6 +7,12 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
+from inarch.layers.alternatives import (
+    BIASES,
+    Alternatives,
+    argument_alternatives,
+    attention_alternatives,
+)
 from inarch.layers.cache import (
     cache_length,
     check_room,
@@ -18,7 +24,11 @@ from inarch.layers.cache import (
     select_rows,
     update_cache,
 )
-from inarch.layers.dot_product_attention import MASKED_LOGIT, attend_to_cache, dot_product_attention
+from inarch.layers.dot_product_attention import (
+    attend_to_cache,
+    dot_product_attention,
+    masked_softmax,
+)
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import combine_masks, mask_of_context, position_range
@@ -78,6 +88,7 @@ class MultiHeadAttention(Layer):
     """
 
     templates = ("position",)
+    _softmax = staticmethod(masked_softmax)
 
     def __init__(
         self,
@@ -268,9 +279,7 @@ class MultiHeadAttention(Layer):
         logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * self._scale
         if bias is not None:
             logits = logits + ops.cast(bias, logits.dtype)
-        if mask is not None:
-            logits = ops.where(mask, logits, MASKED_LOGIT)
-        return ops.softmax(logits, axis=-1)
+        return self._softmax(logits, mask)
 
     def _keys_and_values(
         self, key: Any, value: Any, cache: Any = None, index: Any = None, positions: Any = None
@@ -297,3 +306,7 @@ class MultiHeadAttention(Layer):
         (batch, length, _), cache = arguments["query"].shape, arguments.get("cache")
         source = arguments["value"].shape[1] if cache is None else cache_length(cache)
         return batch, self.num_heads, length, source
+
+    def alternatives(self) -> Alternatives:
+        biases = argument_alternatives(self, "attention_bias", BIASES)
+        return {**attention_alternatives(self), **biases}

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from itertools import permutations
 from typing import Any
 
 import keras
 
 from inarch.errors import InputError
+from inarch.layers.alternatives import Alternatives
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import padding_mask_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 ORDERS = ("post", "pre")
+SUBLAYERS = ("attention", "cross_attention", "feed_forward")
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -176,6 +180,57 @@ class Block(Layer):
             return keras.Operation.compute_output_spec(self, *args, **kwargs)
         return super().compute_output_spec(*args, **kwargs)
 
+    def alternatives(self) -> Alternatives:
+        after, mixed, start = self._after, self._mixed, dict[str, Any]()
+        names = [n for n in SUBLAYERS if getattr(self, n) is not None]
+        other = {"pre": "post", "post": "pre"}[self.order]
+        return {
+            f"order={other!r}": {"order": other},
+            "norms of what sublayers give, before it is added": {
+                "_before": lambda name, x: x,
+                "_after": lambda name, x, y, training: x + getattr(self, f"{name}_norm")(y),
+            },
+            "residuals of normalized inputs": {
+                "_after": lambda name, x, y, training: after(
+                    name, getattr(self, f"{name}_norm")(x), y, training
+                )
+            },
+            "sums that are halved": {
+                "_after": lambda name, x, y, training: after(name, x / 2, y / 2, training)
+            },
+            "the block's input in place of the residual around feed_forward": {
+                "_mixed": lambda name, x, *others: (
+                    (name == "attention" and start.update(x=x)) or mixed(name, x, *others)
+                ),
+                "_after": lambda name, x, y, training: after(
+                    name, start["x"] if name == "feed_forward" else x, y, training
+                ),
+            },
+            "the block's input added to the residual around feed_forward": {
+                "_mixed": lambda name, x, *others: (
+                    (name == "attention" and start.update(x=x)) or mixed(name, x, *others)
+                ),
+                "_after": lambda name, x, y, training: after(
+                    name, start["x"] + x if name == "feed_forward" else x, y, training
+                ),
+            },
+            **{
+                f"{what} {name}": {"_after": partial(_scaled_after, after, name, *factors)}
+                for name in names
+                for what, factors in {
+                    "no residual around": (0.0, 1.0),
+                    "twice the residual around": (2.0, 1.0),
+                    "nothing added by": (1.0, 0.0),
+                }.items()
+            },
+            **{
+                f"{one}_norm in place of {other}_norm": {
+                    f"{other}_norm": getattr(self, f"{one}_norm")
+                }
+                for one, other in permutations(names, 2)
+            },
+        }
+
     def _mixed(self, name: str, x: Any, context: Mapping[str, Any], training: Any) -> Any:
         y, found = getattr(self, name).mix(self._before(name, x), context, training)
         return self._after(name, x, y, training), found
@@ -189,3 +244,11 @@ class Block(Layer):
         # Not `+`: a sublayer may return another dtype, which TensorFlow wouldn't add.
         x = ops.add(x, y)
         return x if self.order == "pre" else getattr(self, f"{name}_norm")(x)
+
+
+def _scaled_after(
+    after: Any, name: str, of_x: float, of_y: float, part: str, x: Any, y: Any, training: Any
+) -> Any:
+    """Continue after a part; after the part `name` with factors on its input and output."""
+    of_x, of_y = (of_x, of_y) if part == name else (1.0, 1.0)
+    return after(part, of_x * x, of_y * y, training)

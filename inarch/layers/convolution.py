@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
+from inarch.layers.alternatives import Alternatives
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -42,6 +43,18 @@ class SymmetricConv1D(keras.layers.Conv1D):
 
     def call(self, inputs: Any) -> Any:
         return super().call(ops.pad(inputs, ((0, 0), self._margin, (0, 0))))
+
+    def alternatives(self) -> Alternatives:
+        size, convolve = self.kernel_size[0] - 1, super().call
+        return {
+            f"windows with {before} zeros before the first frame": {
+                "call": lambda x, before=before: convolve(
+                    ops.pad(x, ((0, 0), (before, size - before), (0, 0)))
+                )
+            }
+            for before in range(size + 1)
+            if before != self._margin[0]
+        }
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         batch, length, dim = input_shape

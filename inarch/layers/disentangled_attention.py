@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import sqrt
 from typing import Any
 
 import keras
+import numpy as np
 
 from inarch.errors import InputError
-from inarch.layers.dot_product_attention import MASKED_LOGIT
+from inarch.layers.alternatives import Alternatives, attention_alternatives
+from inarch.layers.dot_product_attention import masked_softmax
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks, position_range, self_attention_mask
-from inarch.layers.relative_position import distance_rows, table_span
+from inarch.layers.relative_position import distance_rows, table_span, wrong_bucket_rows
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -62,6 +65,8 @@ class DisentangledSelfAttention(Layer):
         InputError: `num_heads` doesn't divide the width, `position_terms` is unknown, or the
             sizes make no buckets.
     """
+
+    _softmax = staticmethod(masked_softmax)
 
     def __init__(
         self,
@@ -139,7 +144,7 @@ class DisentangledSelfAttention(Layer):
 
         logits = ops.einsum("hbtd,hbsd->hbts", queries, keys)
         logits = logits + self._position_terms(queries, keys, relative_embeddings, training)
-        weights = _softmax(logits, mask)
+        weights = self._softmax(logits, mask)
         dropped = ops.cast(self.dropout_layer(weights, training=training), values.dtype)
         attended = ops.einsum("hbts,hbsd->bthd", dropped, values)
         output = self.output_dense(ops.reshape(attended, ops.shape(inputs)))
@@ -188,10 +193,10 @@ class DisentangledSelfAttention(Layer):
         added: Any = 0.0
         if "p2c" in self.terms:
             vectors = self._split_heads(self.position_query_dense(table))[:, 0] * self._scale
-            added = added + _gather_products(keys, vectors, asked, rows)
+            added = added + self._gather_products(keys, vectors, asked, rows)
         if "c2p" in self.terms:
             vectors = self._split_heads(self.position_key_dense(table))[:, 0]
-            added = added + _gather_products(queries, vectors, asking, rows)
+            added = added + self._gather_products(queries, vectors, asking, rows)
         return added
 
     def _table_range(self, length: Any) -> tuple[int, int]:
@@ -204,6 +209,93 @@ class DisentangledSelfAttention(Layer):
         first, last = int(reached.min()), int(reached.max()) + 1
         return (first, last) if 2 * (last - first) <= whole[1] else whole
 
+    @staticmethod
+    def _gather_products(x: Any, vectors: Any, tokens: Any, rows: Any) -> Any:
+        """Return, for every pair of tokens, the product of one with the vector of their distance.
+
+        Every token is multiplied with every vector first, once for all of its pairs.
+
+        Args:
+            x: float `[heads, batch, length, d]`.
+            vectors: float `[heads, rows, d]`.
+            tokens: int `[length, 1]` or `[1, length]`, which token of a pair is in `x`.
+            rows: int `[length, length]`, which vector is the pair's.
+
+        Returns:
+            float `[heads, batch, length, length]`.
+        """
+        heads, batch, length, dim = ops.shape(x)
+        count = ops.shape(vectors)[1]
+        flat = ops.reshape(x, (heads, batch * length, dim))
+        products = ops.einsum("hxd,hrd->hxr", flat, vectors)
+        products = ops.reshape(products, (heads * batch, length * count))
+        chosen = _take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
+        return ops.reshape(chosen, (heads, batch, length, length))
+
+    def alternatives(self) -> Alternatives:
+        """Return what is wrong with attention, or with position terms, table rows and buckets."""
+        sizes = (self.bucket_size, self.max_relative_positions)
+        gather, terms, count = self._gather_products, self._position_terms, 2 * table_span(*sizes)
+        rows = distance_rows(*sizes) if self._rows is None else self._rows
+        changes = {
+            "distances with their sign flipped": lambda x, v, t, r: gather(
+                x, v, t, ops.transpose(r)
+            ),
+            "a position term that is transposed": lambda x, v, t, r: ops.swapaxes(
+                gather(x, v, t, r), 2, 3
+            ),
+        }
+        looked_up = {
+            "distances without a sign": rows[
+                np.abs(np.arange(len(rows)) - len(rows) // 2) + len(rows) // 2
+            ],
+            "distances one too large": np.append(rows[1:], rows[-1]),
+            "distances one too small": np.append(rows[0], rows[:-1]),
+            "rows one too late": (rows + 1) % count,
+            "rows one too early": (rows - 1) % count,
+            "one row for every distance": np.full_like(rows, rows[len(rows) // 2]),
+            "no logarithmic buckets (distances are clipped)": np.clip(
+                np.arange(len(rows)) - len(rows) // 2 + count // 2, 0, count - 1
+            ),
+            **(wrong_bucket_rows(*sizes, len(rows) // 2) if self.bucket_size > 0 else {}),
+        }
+        return {
+            **attention_alternatives(self, of_itself=True),
+            **{
+                f"no {term} term": {"terms": tuple(t for t in self.terms if t != term)}
+                for term in self.terms
+            },
+            **{
+                f"{what} in {term}": {"_gather_products": partial(_in_term, term, change, gather)}
+                for what, change in changes.items()
+                for term in self.terms
+            },
+            **{
+                f"position terms times {factor:.3g}": {
+                    "_position_terms": lambda *args, factor=factor: factor * terms(*args)
+                }
+                for factor in (0.0, -1.0, 2.0, (1 + len(self.terms)) ** 0.5, 1 / self._scale)
+            },
+            "positions projected by each other's layer": {
+                "position_key_dense": self.position_query_dense,
+                "position_query_dense": self.position_key_dense,
+            },
+            "positions projected as keys alone": {"position_query_dense": self.position_key_dense},
+            "positions projected as queries alone": {
+                "position_key_dense": self.position_query_dense
+            },
+            "distances with their sign flipped": {"_rows": rows[::-1]},
+            **{name: {"_rows": np.asarray(found, "int32")} for name, found in looked_up.items()},
+        }
+
+
+def _in_term(
+    term: str, change: Any, gather: Any, x: Any, vectors: Any, tokens: Any, *rows: Any
+) -> Any:
+    """Gather the products of a term, `c2p` or `p2c`, in another way."""
+    is_term = tokens.shape[0] == 1 if term == "p2c" else tokens.shape[0] > 1
+    return (change if is_term else gather)(x, vectors, tokens, *rows)
+
 
 def _heads_first(mask: Any) -> Any:
     """Return a mask of rank 2 to 4 as `[1 or heads, 1 or batch, T, S]`."""
@@ -214,29 +306,6 @@ def _heads_first(mask: Any) -> Any:
     return ops.expand_dims(mask, (0, 1) if len(mask.shape) == 2 else 0)
 
 
-def _gather_products(x: Any, vectors: Any, tokens: Any, rows: Any) -> Any:
-    """Return, for every pair of tokens, the product of one with the vector of their distance.
-
-    Every token is multiplied with every vector first, once for all of its pairs.
-
-    Args:
-        x: float `[heads, batch, length, d]`.
-        vectors: float `[heads, rows, d]`.
-        tokens: int `[length, 1]` or `[1, length]`, which token of a pair is in `x`.
-        rows: int `[length, length]`, which vector is the pair's.
-
-    Returns:
-        float `[heads, batch, length, length]`.
-    """
-    heads, batch, length, dim = ops.shape(x)
-    count = ops.shape(vectors)[1]
-    flat = ops.reshape(x, (heads, batch * length, dim))
-    products = ops.einsum("hxd,hrd->hxr", flat, vectors)
-    products = ops.reshape(products, (heads * batch, length * count))
-    chosen = _take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
-    return ops.reshape(chosen, (heads, batch, length, length))
-
-
 def _take(x: Any, indices: Any, axis: int) -> Any:
     """Call `ops.take`; on torch without the squeeze Keras adds, which ONNX runtimes refuse."""
     if keras.backend.backend() != "torch":
@@ -245,11 +314,3 @@ def _take(x: Any, indices: Any, axis: int) -> Any:
 
     taken = torch.index_select(x, axis, indices.reshape(-1))
     return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-
-
-def _softmax(logits: Any, mask: Any) -> Any:
-    """Return probabilities over the last axis, in float32 at least."""
-    logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
-    if mask is not None:
-        logits = ops.where(mask, logits, MASKED_LOGIT)
-    return ops.softmax(logits, axis=-1)

@@ -42,6 +42,14 @@ def dot_product_attention(
     return ops.dot_product_attention(queries, keys, values, bias=bias, mask=mask, scale=scale)
 
 
+def masked_softmax(logits: Any, mask: Any) -> Any:
+    """Return probabilities over the last axis, in float32 at least; `mask` may be None."""
+    logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
+    if mask is not None:
+        logits = ops.where(mask, logits, MASKED_LOGIT)
+    return ops.softmax(logits, axis=-1)
+
+
 def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float, bias: Any = None) -> Any:
     """Return scaled dot-product attention over a cache, without a transpose of it.
 

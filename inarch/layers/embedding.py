@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.layers.alternatives import Alternatives
 from inarch.layers.initializer import fresh_initializer, wavelengths
 from inarch.layers.layer import Layer
 from inarch.layers.mask import sequence_positions, token_positions
@@ -65,6 +66,17 @@ class PositionEmbedding(Layer):
         else:
             vectors = ops.take(table, positions, axis=0)
         return ops.broadcast_to(vectors, shape)
+
+    def alternatives(self) -> Alternatives:
+        call = self.call
+        return {
+            "positions that are one too large": {
+                "call": lambda x, start_index=0, positions=None, **others: call(
+                    x, start_index + 1, None if positions is None else positions + 1, **others
+                )
+            },
+            "no position vectors": {"call": lambda x, *args, **others: ops.zeros_like(x)},
+        }
 
     def check_length(self, length: int | None, start_index: Any = 0) -> None:
         """Raise InputError if tokens of a known `length` from `start_index` on leave the table."""

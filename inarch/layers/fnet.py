@@ -1,11 +1,13 @@
 """Fourier mixing, and FNet's encoder layer of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 
 from inarch.layers.activation import Activation
+from inarch.layers.alternatives import Alternatives
 from inarch.layers.block import Block
 from inarch.layers.feed_forward import FeedForward
 from inarch.layers.layer import Layer
@@ -39,6 +41,65 @@ class FourierMixing(Layer):
     def compute_output_spec(self, inputs: Any) -> Any:
         dtype = keras.backend.result_type(inputs.dtype, "float32")
         return keras.KerasTensor(inputs.shape, dtype=dtype)
+
+    def alternatives(self) -> Alternatives:
+        call, zero = self.call, ops.zeros_like
+        return {
+            "the imaginary part": {"call": lambda x: ops.fft2((x, zero(x)))[1]},
+            "the magnitude": {
+                "call": lambda x: ops.sqrt(sum(ops.square(y) for y in ops.fft2((x, zero(x)))))
+            },
+            "the sum of real and imaginary part": {"call": lambda x: sum(ops.fft2((x, zero(x))))},
+            "the difference of real and imaginary part (Hartley's transform)": {
+                "call": lambda x: ops.subtract(*ops.fft2((x, zero(x))))
+            },
+            **{
+                f"a transform over {name}": {"call": partial(_transform, axes=axes)}
+                for name, axes in {
+                    "the length alone": (1,),
+                    "the width alone": (2,),
+                    "the batch too": (2, 1, 0),
+                    "batch and width": (2, 0),
+                    "batch and length": (1, 0),
+                }.items()
+            },
+            "the real part after each axis": {
+                "call": lambda x: _transform(_transform(x, (2,)), (1,))
+            },
+            **{
+                f"a transform divided by {name}": {"call": lambda x, size=size: call(x) / size(x)}
+                for name, size in {
+                    "the root of length times width (ortho)": lambda x: (
+                        (x.shape[1] * x.shape[2]) ** 0.5
+                    ),
+                    "length times width (the inverse)": lambda x: x.shape[1] * x.shape[2],
+                    "the length": lambda x: x.shape[1],
+                    "the width": lambda x: x.shape[2],
+                }.items()
+            },
+            **{
+                f"a {name} padded to a power of two": {
+                    "call": lambda x, axis=axis: _transform(
+                        x, (axis, 3 - axis), 1 << (x.shape[axis] - 1).bit_length()
+                    )
+                }
+                for name, axis in {"length": 1, "width": 2}.items()
+            },
+            **{
+                f"frequencies shifted along the {name}": {
+                    "call": lambda x, axis=axis: ops.roll(call(x), x.shape[axis] // 2, axis=axis)
+                }
+                for name, axis in {"length": 1, "width": 2}.items()
+            },
+            "padding that is masked out": {
+                "mix": lambda x, context, training=None: (
+                    call(x * ops.cast(context["padding_mask"] != 0, x.dtype)[..., None]),
+                    {},
+                )
+            },
+            "no transform": {"call": zero},
+            "the transform applied twice": {"call": lambda x: call(call(x))},
+        }
 
     def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
         self.build(shape)
@@ -89,6 +150,18 @@ class FNetEncoder(Block):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # type: ignore[override]
         return super().call(inputs, training=training)
+
+
+def _transform(x: Any, axes: Sequence[int], padded: int = 0) -> Any:
+    """Return the real part of a transform over axes; the first one padded, and then cut."""
+    values = (x, ops.zeros_like(x))
+    for axis in axes:
+        turned = tuple(ops.swapaxes(value, axis, -1) for value in values)
+        size = turned[0].shape[-1]
+        room = ((0, 0), (0, 0), (0, max(padded - size, 0) if axis == axes[0] else 0))
+        turned = ops.fft(tuple(ops.pad(value, room) for value in turned))
+        values = tuple(ops.swapaxes(value[..., :size], axis, -1) for value in turned)
+    return values[0]
 
 
 def fourier_mixing(x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -57,7 +58,15 @@ class RelativeEmbedding(Layer):
         return 2 * table_span(self.bucket_size, self.max_relative_positions), inputs_shape[-1]
 
 
-def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions: int) -> np.ndarray:
+def log_buckets(
+    distances: np.ndarray,
+    bucket_size: int,
+    max_relative_positions: int,
+    *,
+    exact: int = 0,
+    round_to_int: Callable[[np.ndarray], np.ndarray] = np.ceil,
+    log_factor: float = 1.0,
+) -> np.ndarray:
     """Buckets of distances: exact up to half of `bucket_size`, then logarithmic.
 
     Computed in float32 and rounded up, as the reference does; ours doesn't depend on the length.
@@ -67,14 +76,17 @@ def log_buckets(distances: np.ndarray, bucket_size: int, max_relative_positions:
 
     Args:
         distances: int, any shape; the position of a query minus that of a key.
+        exact, round_to_int, log_factor: of wrong implementations; see `wrong_bucket_rows`.
 
     Returns:
         int64 of the same shape, and of the same signs.
     """
-    half = bucket_size // 2
+    half = bucket_size // 2 + exact
     far = np.maximum(np.abs(distances), max(half, 1)).astype("float32") / np.float32(half)
     widest = float32_log(np.float32((max_relative_positions - 1) / half))
-    logarithmic = np.ceil(float32_log(far) / widest * np.float32(half - 1)) + half
+    logarithmic = (
+        round_to_int(float32_log(far) / widest * np.float32(log_factor * (half - 1))) + half
+    )
     return np.where(
         np.abs(distances) <= half, distances, logarithmic.astype("int64") * np.sign(distances)
     )
@@ -121,6 +133,37 @@ def distance_rows(bucket_size: int, max_relative_positions: int) -> np.ndarray:
     distances = np.arange(-farthest, farthest + 1)
     buckets = log_buckets(distances, bucket_size, max_relative_positions)
     return np.clip(buckets + span, 0, 2 * span - 1).astype("int32")
+
+
+def wrong_bucket_rows(
+    bucket_size: int, max_relative_positions: int, farthest: int
+) -> dict[str, np.ndarray]:
+    """Return the rows of distances up to `farthest` by wrong formulas (see `alternatives`)."""
+    distances, end = np.arange(-farthest, farthest + 1), max_relative_positions
+    found = {
+        "buckets rounded down": log_buckets(distances, bucket_size, end, round_to_int=np.floor),
+        "buckets rounded to the nearest": log_buckets(
+            distances, bucket_size, end, round_to_int=np.round
+        ),
+        "buckets by logarithms to base 2": log_buckets(
+            distances, bucket_size, end, log_factor=1 / np.log(2)
+        ),
+        **{
+            f"buckets of {bucket_size // 2 + more} exact distances": log_buckets(
+                distances, bucket_size, end, exact=more
+            )
+            for more in (1, -1)
+        },
+        **{
+            f"a longest distance of {end + more}": log_buckets(distances, bucket_size, end + more)
+            for more in (-3, -2, -1, 1, 2, 3)
+            if end + more > bucket_size // 2 + 1
+        },
+    }
+    return {
+        name: np.clip(buckets + bucket_size, 0, 2 * bucket_size - 1)
+        for name, buckets in found.items()
+    }
 
 
 def table_span(bucket_size: int, max_relative_positions: int) -> int:

@@ -16,6 +16,7 @@ from inarch.verify.report import THRESHOLD, Finding, HeadAgreement, Measure, Rep
 from inarch.verify.trace import Tap
 
 Values = Mapping[Tap, np.ndarray]
+Calls = Mapping[tuple[str, int], trace.Call]
 
 # So many findings are diagnosed; later ones mostly have the cause of one of these.
 MOST = 10
@@ -31,7 +32,7 @@ def verify(
     *,
     source: str = "",
     threshold: float = THRESHOLD,
-    diagnose: Callable[[Finding, Values], str | None] | None = None,
+    diagnose: Callable[[Finding, Values, Calls], str | None] | None = None,
     progress: Callable[[str], Any] = lambda step: None,
 ) -> Report:
     """Measure `model` against what the reference computes.
@@ -42,7 +43,7 @@ def verify(
     Args:
         source: the checkpoint or golden file that both sides have been loaded from.
         threshold: noise ratio above which a tensor has diverged.
-        diagnose: says in a line why a finding is there, from the values of the second run.
+        diagnose: says in a line why a finding is there, from the second run's values and calls.
         progress: told each step before it begins.
     """
     if not reference.tensors:
@@ -52,14 +53,17 @@ def verify(
     progress("ours")
     free = trace.run(model, reference.inputs)
     progress("ours, layer by layer")
-    teacher_forced = trace.run(model, reference.inputs, teacher_values(reference))
+    calls: dict[tuple[str, int], trace.Call] = {}
+    teacher_forced = trace.run(model, reference.inputs, teacher_values(reference), calls)
     measures = tuple(
         _measure(tensor, reference, free, teacher_forced) for tensor in reference.tensors
     )
     findings = _findings(measures, reference, teacher_forced, threshold)
     if diagnose is not None and findings:
         progress("the diagnosis")
-        told = [Finding(f.layer, f.measure, diagnose(f, teacher_forced)) for f in findings[:MOST]]
+        told = [
+            Finding(f.layer, f.measure, diagnose(f, teacher_forced, calls)) for f in findings[:MOST]
+        ]
         findings = told + findings[MOST:]
     logits = [
         p for p in reference.tensors

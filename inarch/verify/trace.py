@@ -6,6 +6,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -25,6 +26,10 @@ def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
     Paths are those of `named_variables`: a model within the model adds no level, and a layer used
     in two places has the path of the first.
     """
+    return _layers_below(model, "")
+
+
+def _layers_below(root: keras.layers.Layer, path: str) -> dict[str, keras.layers.Layer]:
     found: dict[str, keras.layers.Layer] = {}
     seen: set[int] = set()
 
@@ -40,14 +45,24 @@ def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
                 found[name] = layer
                 walk(layer, name)
 
-    walk(model, "")
+    walk(root, path)
     return found
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments of one call of a layer, and how often each layer had been called before it."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    counts: Counter[str]
 
 
 def run(
     model: keras.Model,
     inputs: Mapping[str, np.ndarray],
     teacher_values: Mapping[Tap, np.ndarray] | None = None,
+    calls: dict[tuple[str, int], Call] | None = None,
 ) -> dict[Tap, np.ndarray]:
     """Run the model and record every layer, in the order of events.
 
@@ -56,11 +71,12 @@ def run(
         teacher_values: values to go on with in place of the model's own at these taps. The model's
             own are recorded all the same; so every stretch between two such taps, and every layer
             after one, is measured in isolation.
+        calls: gets every call, by the layer's path and which of its calls it is.
 
     Returns:
         Arrays by `(layer, call, role)`; the model's outputs under the layer `""`.
     """
-    recorder = _Recorder(teacher_values or {})
+    recorder = _Recorder(teacher_values or {}, calls)
     fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     with ExitStack() as stack:
         for path, layer in layers_of(model).items():
@@ -72,11 +88,39 @@ def run(
     return recorder.values
 
 
+def replay(
+    layer: keras.layers.Layer,
+    path: str,
+    call: Call,
+    teacher_values: Mapping[Tap, np.ndarray],
+    with_attention: bool = False,
+) -> dict[Tap, np.ndarray]:
+    """Call a layer as the one at `path` was called, and record it as `run` does.
+
+    Args:
+        with_attention: whether to record attention probabilities, which takes another call.
+    """
+    recorder = _Recorder(teacher_values, with_attention=with_attention)
+    recorder.counts.update(call.counts)
+    with ExitStack() as stack:
+        for name, inner in {path: layer, **_layers_below(layer, path)}.items():
+            stack.enter_context(recorder.watching(name, inner))
+        layer(*call.args, **call.kwargs)
+    return recorder.values
+
+
 class _Recorder:
-    def __init__(self, teacher_values: Mapping[Tap, np.ndarray]):
+    def __init__(
+        self,
+        teacher_values: Mapping[Tap, np.ndarray],
+        calls: dict[tuple[str, int], Call] | None = None,
+        with_attention: bool = True,
+    ):
+        self.with_attention = with_attention
         self.teacher_values = teacher_values
+        self.calls = calls
         self.values: dict[Tap, np.ndarray] = {}
-        self.calls: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         # One array for a tensor that is the output of one layer and the input of others. The
         # tensor is kept, so that no other gets its id.
         self.arrays: dict[int, tuple[Any, np.ndarray]] = {}
@@ -120,13 +164,15 @@ class _Recorder:
 
     def _activation(self, path: str, activation: Callable) -> Callable:
         def recorded(x: Any) -> Any:
-            return activation(self.at((path, self.calls[path], "linear"), x))
+            return activation(self.at((path, self.counts[path], "linear"), x))
 
         return recorded
 
     def _call(self, path: str, layer: keras.layers.Layer, call: Callable) -> Callable:
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            number = self.calls[path]
+            number = self.counts[path]
+            if self.calls is not None:
+                self.calls[path, number] = Call(args, kwargs, Counter(self.counts))
             arguments = [*args, *kwargs.values()]
             first = next((a for a in arguments if _is_float(a)), None)
             if first is not None:
@@ -134,15 +180,15 @@ class _Recorder:
                 # Self-attention takes one tensor as queries, keys and values.
                 args = tuple(fed if a is first else a for a in args)
                 kwargs = {k: fed if a is first else a for k, a in kwargs.items()}
-            before = Counter(self.calls)
+            before = Counter(self.counts)
             output = call(*args, **kwargs)
-            if gives_attention(layer):
+            if self.with_attention and gives_attention(layer):
                 # The path that gives the probabilities may be another than the usual one, which
                 # is the one to be compared.
-                after, self.calls = self.calls, before
+                after, self.counts = self.counts, before
                 kept = dict(self.values)
                 scores = call(*args, **{**kwargs, "return_attention_scores": True})[1]
-                self.calls, self.values = after, kept
+                self.counts, self.values = after, kept
                 self.values[path, number, "attention"] = self.to_numpy(scores)
             if isinstance(output, tuple):
                 output = (self.at((path, number, "output"), output[0]), *output[1:])
@@ -150,7 +196,7 @@ class _Recorder:
                 if getattr(layer, "activation", None) is keras.activations.linear:
                     output = self.at((path, number, "linear"), output)
                 output = self.at((path, number, "output"), output)
-            self.calls[path] += 1
+            self.counts[path] += 1
             return output
 
         return recorded

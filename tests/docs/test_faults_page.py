@@ -1,4 +1,4 @@
-"""The page of faults says of every kind that is tried what verification makes of it."""
+"""The page of faults says of each kind what verification makes of it."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from inarch.verify.golden import Golden
 
 from ..verify.fault_table import COLUMNS, INTRO, NAMES, section
-from ..verify.faults import GOLDENS, faults_for
+from ..verify.faults import GOLDENS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "faults.md").read_text("utf-8")
 SECTION = re.compile(r"^## (.+)\n\n(.+)\n\n((?:\|.*\n)+)", re.MULTILINE)
@@ -32,12 +32,6 @@ def test_the_page_begins_with_what_its_columns_mean():
 
 def test_every_architecture_has_a_section():
     assert list(sections(PAGE)) == [path.stem for path in GOLDENS], ANEW
-
-
-@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
-def test_the_page_has_a_row_for_every_kind_of_fault(path):
-    _, rows = sections(PAGE)[path.stem]
-    assert [row[0] for row in rows] == [fault.name for fault in faults_for(Golden.read(path))], ANEW
 
 
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)

@@ -1,21 +1,20 @@
-"""A kind of fault, and the tools to put one into a live model."""
+"""A kind of fault in a model that is right, and its injection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from inarch.models.variables import named_variables
+from inarch.verify.doctor.bricks import changed
+from inarch.verify.reference import Reference
 from inarch.verify.trace import layers_of
 
-Injection = Callable[[keras.Model], None]
-
-ENCODERS = ("layer_0", "layer_1")
 NEVER_CALLED = "never called|never runs|skipped"
 
 
@@ -24,125 +23,96 @@ class Fault:
     """One way in which a model of ours can be wrong.
 
     Attributes:
-        name: in a few words, as the table of faults shows it.
-        inject: puts the fault into a model that is right.
+        name: in a few words, as the page of faults shows it.
         places: paths of the faulty layers; of the layer that follows, where the fault is in the
             graph between two. `""` is the model itself.
         diagnosis: regular expression that the diagnosis of the first finding matches; None if
-            there is none to be expected.
+            none is expected.
+        attributes: attributes of layers or operations that make it, methods included.
+        values: other values of variables that make it.
         head: of the golden run that shows it; `""` is the bare backbone.
-        fast: whether it is among those that every run of the tests injects.
         mixed: whether it adds tensors of two precisions, which TensorFlow refuses by itself.
     """
 
     name: str
-    inject: Injection
     places: frozenset[str]
     diagnosis: str | None = None
+    attributes: tuple[tuple[Any, Mapping[str, Any]], ...] = ()
+    values: tuple[tuple[keras.Variable, np.ndarray], ...] = ()
     head: str = ""
-    fast: bool = False
     mixed: bool = False
 
-
-def at(*paths: str) -> frozenset[str]:
-    return frozenset(paths)
-
-
-def everywhere(below: str) -> frozenset[str]:
-    """The same place in every encoder layer: a mistake in code that they share."""
-    return frozenset(f"{layer}/{below}" for layer in ENCODERS)
-
-
-def together(*injections: Injection) -> Injection:
-    def inject(model: keras.Model) -> None:
-        for injection in injections:
-            injection(model)
-
-    return inject
+    @contextmanager
+    def injected(self) -> Iterator[None]:
+        """Put the fault into the model while the context lasts."""
+        before = [(v, keras.ops.convert_to_numpy(v)) for v, _ in self.values]
+        with ExitStack() as stack:
+            for layer, attributes in self.attributes:
+                stack.enter_context(changed(layer, attributes))
+            for variable, value in self.values:
+                variable.assign(value)
+            try:
+                yield
+            finally:
+                for variable, value in before:
+                    variable.assign(value)
 
 
-# --- variables ---------------------------------------------------------------------------------
+class Subject:
+    """A right model that gets faults, and the run of a golden file that shows them.
+
+    Attributes:
+        head: the name of the run; `""` is the bare backbone.
+        layers: those that have weights, by their paths.
+        own: paths of the layers that get faults here: of a task, those that its backbone lacks.
+    """
+
+    def __init__(self, model: keras.Model, head: str, reference: Reference, others: Container[str]):
+        self.model, self.head, self.reference = model, head, reference
+        self.layers = layers_of(model)
+        self.own = [path for path in self.layers if path not in others]
+        self.tapped = {tensor.tap[0] for tensor in reference.tensors}
+        self.ends = {tensor.tap[0] for tensor in reference.tensors if tensor.tap[2] == "output"}
+
+    def roles(self, kind: Any) -> dict[str, list[str]]:
+        """Return the paths of the layers of a class, by their path without the block's number."""
+        found: dict[str, list[str]] = {}
+        for path in self.own:
+            if isinstance(self.layers[path], kind):
+                found.setdefault(role(path), []).append(path)
+        return found
+
+    def shown(self, path: str) -> str:
+        """Return where the reference shows what a layer gives: there, or at the layer after it."""
+        paths = list(self.layers)
+        return path if path in self.ends else paths[paths.index(path) + 1]
+
+    def operations(self, kind: str) -> list[Any]:
+        """Return the operations of the model's own graph that are of a class."""
+        return [o for o in self.model.operations if type(o).__name__ == kind]
+
+    def following(self, operation: Any) -> list[str]:
+        """Return the first layers with weights that read what an operation gives."""
+        found: dict[str, None] = {}
+        for node in operation._outbound_nodes:
+            name = node.operation.name
+            found |= dict.fromkeys(
+                [name] if name in self.layers else self.following(node.operation)
+            )
+        return [*found]
+
+    def fault(
+        self, name: str, places: Iterable[str], diagnosis: str | None, *attributes: Any, **more: Any
+    ) -> Fault:
+        name = f"{self.head}: {name}" if self.head else name
+        return Fault(name, frozenset(places), diagnosis, attributes, head=self.head, **more)
 
 
-def changed(name: str, change: Callable[[np.ndarray], Any]) -> Injection:
-    """A variable holds something else."""
-
-    def inject(model: keras.Model) -> None:
-        variable = named_variables(model)[name]
-        variable.assign(change(keras.ops.convert_to_numpy(variable)))
-
-    return inject
+def role(path: str) -> str:
+    """Return a path without the number of the block in it."""
+    return re.sub(r"_\d+(?=/|$)", "_i", path)
 
 
-def exchanged(*pairs: tuple[str, str]) -> Injection:
-    """For each pair, the variables under its two paths hold each other's values."""
-
-    def inject(model: keras.Model) -> None:
-        variables = named_variables(model)
-        held = {name: keras.ops.convert_to_numpy(v) for name, v in variables.items()}
-        for one, other in (p for pair in pairs for p in (pair, pair[::-1])):
-            for name, variable in variables.items():
-                if name == one or name.startswith(f"{one}/"):
-                    variable.assign(held[other + name.removeprefix(one)])
-
-    return inject
-
-
-def copied(one: str, other: str) -> Injection:
-    """The variables under `other` hold the values of those under `one`."""
-
-    def inject(model: keras.Model) -> None:
-        variables = named_variables(model)
-        for name, variable in variables.items():
-            if name.startswith(f"{one}/"):
-                variables[other + name.removeprefix(one)].assign(variable)
-
-    return inject
-
-
-# --- layers ------------------------------------------------------------------------------------
-
-
-def with_layers(paths: frozenset[str], change: Callable[[Any], Any]) -> Injection:
-    """Do something to the layers at these paths."""
-
-    def inject(model: keras.Model) -> None:
-        layers = layers_of(model)
-        for path in sorted(paths):
-            change(layers[path])
-
-    return inject
-
-
-def attribute(paths: frozenset[str], name: str, value: Any) -> Injection:
-    """An attribute of these layers, such as `epsilon` of a norm, has another value."""
-    return with_layers(paths, lambda layer: setattr(layer, name, value))
-
-
-def around(operation: Any, change: Callable[..., Any]) -> None:
-    """Have `change(call, ...)` run in place of `call(...)`."""
-    object.__setattr__(operation, "call", partial(change, operation.call))
-
-
-def calls(paths: frozenset[str], change: Callable[..., Any]) -> Injection:
-    """These layers run `change(call, ...)` in place of `call(...)`."""
-    return with_layers(paths, lambda layer: around(layer, change))
-
-
-def computes(paths: frozenset[str], function: Callable[..., Any], **options: Any) -> Injection:
-    """These layers run `function(layer, ...)` in place of `call(...)`."""
-
-    def change(layer: Any) -> None:
-        object.__setattr__(layer, "call", partial(function, layer, **options))
-
-    return with_layers(paths, change)
-
-
-def gives(path: str, change: Callable[[Any], Any]) -> Injection:
-    """What a layer gives is changed."""
-    return calls(at(path), lambda call, *args, **kwargs: change(call(*args, **kwargs)))
-
-
-def takes(path: str, change: Callable[[Any], Any]) -> Injection:
-    """What a layer takes in is changed."""
-    return calls(at(path), lambda call, x, *args, **kwargs: call(change(x), *args, **kwargs))
+def after(layer: Any, change: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a layer and the attributes by which it gives something else."""
+    return layer, {"call": lambda *args, call=layer.call, **more: change(call(*args, **more))}

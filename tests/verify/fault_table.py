@@ -11,51 +11,60 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from inarch.verify.compare import verify
-from inarch.verify.golden import Golden
 from tests.verify.fault import Fault
-from tests.verify.faults import GOLDENS, astray, caught, diagnosed, examine, faults_for, load
+from tests.verify.faults import (
+    GOLDENS,
+    astray,
+    caught,
+    diagnosed,
+    examine,
+    faults_for,
+    subjects,
+    unreached,
+)
 
 INTRO = """\
 # Verification, verified
 
 Each kind of fault below is put into a right model with tiny random weights, which is then verified
-against what the reference computes. *Caught* is a fault that the verdict shows, *located* one whose
-findings are the faulty places and no others, *diagnosed* one that the first finding's line names.
-The noise ratio is the largest of any tensor, to a power of ten: what rounding alone does is about
-1, and from 8 on a tensor has diverged.
+against what the reference computes. Layers are wrong in the ways that they declare themselves; the
+rest are wrong weights, calls, sums and precisions. *Caught* is a fault that the verdict shows,
+*located* one whose findings are the faulty places and no others, *diagnosed* one that the first
+finding's line names. The noise ratio is the largest of any tensor, to a power of ten: what rounding
+alone does is about 1, and from 8 on a tensor has diverged.
 """
 COLUMNS = "| Kind of fault | Caught | Located | Diagnosed | Noise ratio |\n|---|---|---|---|---|"
+NAMES = ("caught", "located", "diagnosed")
 
 
 def table() -> str:
-    """The page in Markdown."""
+    """Return the page in Markdown."""
     return "\n".join([INTRO, *(section(path) for path in GOLDENS)])
 
 
 def section(path: Path) -> str:
-    """The part of the page about the architecture of a golden file."""
-    golden = Golden.read(path)
-    results = [_result(golden, fault) for fault in faults_for(golden)]
-    alarms = sum(not verify(load(golden, h), run).passed for h, run in golden.runs.items())
+    """Return the part of the page about the architecture of a golden file."""
+    results = [_result(path, fault) for fault in faults_for(path)]
+    alarms = sum(
+        not verify(subject.model, subject.reference).passed for subject in subjects(path).values()
+    )
     marks = list(zip(*(marks for _, marks, _ in results), strict=True))
-    said = (f"{100 * sum(m) / len(m):.0f}% {n}" for n, m in zip(NAMES, marks, strict=True))
+    shares = (f"{100 * sum(m) / len(m):.0f}% {n}" for n, m in zip(NAMES, marks, strict=True))
     rows = [
         f"| {name} | {' | '.join('yes' if mark else 'no' for mark in marks)} | {ratio} |"
         for name, marks, ratio in results
     ]
     return "\n".join([
         f"## {path.stem}\n",
-        f"{len(results)} kinds: {', '.join(said)}. "
-        f"{alarms} false alarms in {len(golden.runs)} right models.\n",
+        f"{len(results)} kinds: {', '.join(shares)}. "
+        f"{alarms} false alarms in {len(subjects(path))} right models.\n",
         COLUMNS, *rows, "",
+        f"Alternatives that change nothing for these inputs: {'; '.join(unreached(path))}.\n",
     ])  # fmt: skip
 
 
-NAMES = ("caught", "located", "diagnosed")
-
-
-def _result(golden: Golden, fault: Fault) -> tuple[str, tuple[bool, bool, bool], str]:
-    report = examine(golden, fault)
+def _result(path: Path, fault: Fault) -> tuple[str, tuple[bool, bool, bool], str]:
+    report = examine(path, fault)
     marks = (caught(report), not astray(fault, report), diagnosed(fault, report))
     return fault.name, marks, _power(max(measure.worst for measure in report.measures))
 

@@ -2,81 +2,83 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 from pathlib import Path
 
 import keras
 
-from inarch.models.backbone import Backbone
-from inarch.tasks import MaskedLM, SpeechToText, TextClassifier
+from inarch.models.loading import Checkpoint
+from inarch.tasks.verification import build
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden
 from inarch.verify.report import Finding, Report
 
-from . import (
-    faults_of_attention,
-    faults_of_disentangled,
-    faults_of_fourier,
-    faults_of_graph,
-    faults_of_heads,
-    faults_of_speech,
-    faults_of_weights,
-)
-from .fault import Fault
+from . import faults_of_bricks, faults_of_graph, faults_of_weights
+from .fault import Fault, Subject
 
 GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
-TASKS = {"masked_lm": MaskedLM, "text_classifier": TextClassifier, "speech_to_text": SpeechToText}
 
 
-def faults_for(golden: Golden) -> list[Fault]:
-    """All faults that the layers of an architecture can have."""
-    layers = {tensor.tap[0] for run in golden.runs.values() for tensor in run.tensors}
-    ends = {tensor.tap[0] for run in golden.runs.values() for tensor in run.tensors
-            if tensor.tap[2] == "output"}  # fmt: skip
-    tanh = golden.defaults.get("hidden_act") == "gelu_new"
-    # A layer that nothing is compared at may have others within it.
-    paths = {"/".join(parts[:n]) for parts in (p.split("/") for p in layers) for n in range(1, 9)}
-    # What mixes tokens otherwise than by attention has its own faults of the norm after it.
-    mixing = {path for path in paths if path.endswith("/attention_norm")}
-    plain = paths if any(path.endswith("/attention") for path in paths) else paths - mixing
-    found = [
-        *faults_of_weights.faults(plain),
-        *faults_of_attention.faults(paths),
-        *faults_of_disentangled.faults(paths),
-        *faults_of_fourier.faults(paths),
-        *faults_of_speech.faults(paths),
-        *faults_of_graph.faults(plain, tanh),
-    ]
-    found += faults_of_heads.faults(layers, ends, tanh)
-    # Embeddings of a width of their own give the transform a kernel that isn't square.
-    wide = [tensor.value.shape[-1] for run in golden.runs.values() for tensor in run.tensors
-            if tensor.tap[0] == "masked_lm_head/transform"]  # fmt: skip
-    square = len(set(wide)) <= 1
-    return [f for f in found if square or f.name != "Masked-LM transform kernel transposed"]
+def load(golden: Golden, head: str = "") -> keras.Model:
+    """Return the right model of a golden file's run."""
+    with tempfile.TemporaryDirectory() as folder:
+        golden.unpack(Path(folder))
+        with Checkpoint(folder) as checkpoint:
+            return build(checkpoint, head or None)
 
 
 def blocks(golden: Golden, number: int) -> list[str]:
-    """Paths of the layers of a number: one, or a decoder's and then an encoder's."""
+    """Return the paths of the blocks of a number: one, or a decoder's and then an encoder's."""
     layers = {tensor.tap[0] for tensor in golden.runs[""].tensors}
     return sorted(path for path in layers if path.endswith(f"layer_{number}"))
 
 
-def load(golden: Golden, head: str = "") -> keras.Model:
-    with tempfile.TemporaryDirectory() as folder:
-        golden.unpack(Path(folder))
-        if head:
-            return TASKS[head].from_preset(folder, preprocessor=None)
-        return Backbone.from_preset(folder)
+@functools.cache
+def read(path: Path) -> Golden:
+    return Golden.read(path)
 
 
-def examine(golden: Golden, fault: Fault) -> Report:
-    """Inject a fault into a fresh model and verify it."""
+@functools.cache
+def subjects(path: Path) -> dict[str, Subject]:
+    """Return the right model of each run of a golden file."""
+    found: dict[str, Subject] = {}
+    for head, run in read(path).runs.items():
+        others = found[""].layers if head else {}
+        found[head] = Subject(load(read(path), head), head, run, others)
+    return found
+
+
+@functools.cache
+def tried(path: Path) -> tuple[Fault, ...]:
+    """Return all that is tried on an architecture; what has no places changes nothing in it."""
+    return tuple(
+        fault
+        for subject in subjects(path).values()
+        for kind in (faults_of_weights, faults_of_bricks, faults_of_graph)
+        for fault in kind.faults(subject)
+    )
+
+
+def faults_for(path: Path) -> list[Fault]:
+    """Return all faults of an architecture."""
+    return [fault for fault in tried(path) if fault.places]
+
+
+def unreached(path: Path) -> list[str]:
+    """Return the names of alternatives that change nothing for the inputs of a golden file."""
+    return [fault.name for fault in tried(path) if not fault.places]
+
+
+def examine(path: Path, fault: Fault) -> Report:
+    """Verify a model while it has a fault."""
     keras.utils.set_random_seed(0)
-    model, reference = load(golden, fault.head), golden.runs[fault.head]
-    fault.inject(model)
-    return verify(model, reference, diagnose=Doctor(model, reference))
+    subject = subjects(path)[fault.head]
+    with fault.injected():
+        doctor = Doctor(subject.model, subject.reference)
+        return verify(subject.model, subject.reference, diagnose=doctor)
 
 
 def caught(report: Report) -> bool:
@@ -85,7 +87,7 @@ def caught(report: Report) -> bool:
 
 
 def astray(fault: Fault, report: Report) -> list[str]:
-    """What findings and faulty places have not in common; nothing, if all is located."""
+    """Return what findings and faulty places don't share; nothing, if all is located."""
     findings = report.findings
     wrong = [f.where for f in findings if not any(_touches(f, p) for p in fault.places)]
     missed = [p for p in sorted(fault.places) if not any(_touches(f, p) for f in findings)]

@@ -1,149 +1,152 @@
-"""Values in the wrong variables, as a wrong weight map or a careless loader puts them."""
+"""Values in the wrong variables, as a wrong weight map or a careless loader puts them there."""
 
 from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
 
 import keras
 import ml_dtypes
 import numpy as np
 
-from inarch.layers import SinePositions
-from inarch.verify.trace import layers_of
+from inarch.layers import Block
+from inarch.models.variables import to_numpy
 
-from .fault import Fault, Injection, at, changed, copied, exchanged, together
+from .fault import Fault, Subject
 
-LAYER = "layer_1"
-ATTENTION = f"{LAYER}/attention"
-QUERY, KEY, VALUE, OUTPUT = (f"{ATTENTION}/{n}" for n in ("query", "key", "value", "output"))
-LEAVES = (
-    "attention/query", "attention/key", "attention/value", "attention/output", "attention_norm",
-    "feed_forward/up", "feed_forward/down", "feed_forward_norm",
-)  # fmt: skip
-POSITIONS = "embeddings/position_embedding"
-
-OTHER_WEIGHTS = r"swapped|holds"
+OTHER = "swapped|holds"
 
 
-def transposed(path: str) -> Injection:
-    return changed(f"{path}/kernel", np.transpose)
-
-
-def no_bias(path: str, name: str = "bias") -> Injection:
-    return changed(f"{path}/{name}", np.zeros_like)
-
-
-def heads_interleaved(path: str, axis: int) -> Injection:
-    """The features of all heads by turns, `(d h)`, where `(h d)` is right."""
-
-    def inject(model: keras.Model) -> None:
-        heads = layers_of(model)[ATTENTION].num_heads
-
-        def reorder(value: np.ndarray) -> np.ndarray:
-            order = np.arange(value.shape[axis]).reshape(heads, -1).T.ravel()
-            return np.take(value, order, axis)
-
-        changed(f"{path}/kernel", reorder)(model)
-        if axis == -1:
-            changed(f"{path}/bias", reorder)(model)
-
-    return inject
-
-
-def nudged(value: np.ndarray) -> np.ndarray:
+def _off(value: np.ndarray) -> np.ndarray:
     value = value.copy()
-    value[0, 0] *= 1.01
+    value.flat[0] *= 1.01
     return value
 
 
-def spoilt(value: np.ndarray) -> np.ndarray:
-    value = value.copy()
-    value[0, 0] = np.nan
-    return value
+def _spoilt(value: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(value.size).reshape(value.shape) == 0, np.nan, value)
 
 
-def rounded(value: np.ndarray) -> np.ndarray:
+def _rounded(value: np.ndarray) -> np.ndarray:
     return value.astype(ml_dtypes.bfloat16).astype(value.dtype)
 
 
-def sines(value: np.ndarray) -> np.ndarray:
-    return keras.ops.convert_to_numpy(SinePositions()(value.shape, dtype="float32"))
+def _interleaved(value: np.ndarray, axis: int = -1, heads: int = 3) -> np.ndarray:
+    """Take the features of all heads by turns, `(d h)`, where `(h d)` is right."""
+    order = np.arange(value.shape[axis]).reshape(heads, -1).T.ravel()
+    return np.take(value, order, axis)
 
 
-KERNELS = [
-    Fault("Query kernel transposed", transposed(QUERY), at(QUERY), "transposed", fast=True),
-    Fault("Attention's output kernel transposed", transposed(OUTPUT), at(OUTPUT), "transposed"),
-    Fault("Query and key swapped", exchanged((QUERY, KEY)), at(QUERY, KEY), OTHER_WEIGHTS,
-        fast=True),
-    Fault("Key and value swapped", exchanged((KEY, VALUE)), at(KEY, VALUE), OTHER_WEIGHTS),
-    Fault("Query and value swapped", exchanged((QUERY, VALUE)), at(QUERY, VALUE), OTHER_WEIGHTS),
-    Fault("Heads of query and key interleaved",
-        together(heads_interleaved(QUERY, -1), heads_interleaved(KEY, -1)), at(QUERY, KEY),
-        r"heads?\b.*order", fast=True),
-    Fault("One weight of a kernel off by 1%", changed(f"{LAYER}/feed_forward/up/kernel", nudged),
-        at(f"{LAYER}/feed_forward/up"), "holds other values"),
-    Fault("One weight of a kernel not a number", changed(f"{LAYER}/feed_forward/up/kernel", spoilt),
-        at(f"{LAYER}/feed_forward/up"), "number"),
-    Fault("Rows of attention's output kernel interleaved", heads_interleaved(OUTPUT, 0),
-        at(OUTPUT), r"heads?\b.*order"),
-]  # fmt: skip
-
-BIASES = [
-    Fault(f"{name} bias dropped", no_bias(path), at(path), "bias", fast=path == VALUE)
-    for name, path in {
-        "Query": QUERY, "Key": KEY, "Value": VALUE, "Attention's output": OUTPUT,
-        "First feed-forward": f"{LAYER}/feed_forward/up",
-        "Second feed-forward": f"{LAYER}/feed_forward/down",
-    }.items()
-]  # fmt: skip
-
-NORM, OTHER_NORM = f"{LAYER}/attention_norm", f"{LAYER}/feed_forward_norm"
-NORMS = [
-    Fault("The two norms of a layer swapped", exchanged((NORM, OTHER_NORM)),
-        at(NORM, OTHER_NORM), OTHER_WEIGHTS),
-    Fault("Gamma and beta swapped", exchanged((f"{NORM}/gamma", f"{NORM}/beta")), at(NORM),
-        "gamma|beta"),
-    Fault("Gamma never loaded", changed(f"{NORM}/gamma", np.ones_like), at(NORM), "gamma"),
-    Fault("Beta never loaded", changed(f"{NORM}/beta", np.zeros_like), at(NORM), "beta"),
-    Fault("Gamma taken as 1 + gamma", changed(f"{NORM}/gamma", lambda g: 1 + g), at(NORM),
-        "gamma"),
-]  # fmt: skip
-
-LAYERS = [
-    Fault("Layers' weights in the wrong order", exchanged(("layer_0", "layer_1")),
-        at(*(f"{layer}/{leaf}" for layer in ("layer_0", "layer_1") for leaf in LEAVES)),
-        OTHER_WEIGHTS),
-    Fault("One layer's weights in two layers", copied("layer_0", "layer_1"),
-        at(*(f"layer_1/{leaf}" for leaf in LEAVES)), OTHER_WEIGHTS),
-]  # fmt: skip
-
-POSITION = [
-    Fault("Position table shifted by a row",
-        changed(f"{POSITIONS}/embeddings", lambda t: np.roll(t, 1, axis=0)), at(POSITIONS),
-        "rows are -1 off"),
-    Fault("Sines in place of trained positions", changed(f"{POSITIONS}/embeddings", sines),
-        at(POSITIONS), "holds|table|rows"),
-]  # fmt: skip
+# Per class of layers: a name, the variable, its change, and what the diagnosis says.
+CHANGES: dict[type, list[tuple[str, str, Any, str | None]]] = {
+    keras.layers.Dense: [
+        ("kernel transposed", "kernel", np.transpose, "transposed"),
+        ("bias never loaded", "bias", np.zeros_like, "bias"),
+        ("one weight off by 1%", "kernel", _off, "holds other values"),
+        ("one weight that is no number", "kernel", _spoilt, "number"),
+        ("heads' columns interleaved", "kernel", _interleaved, r"heads?\b.*order|holds"),
+        (
+            "heads' rows interleaved",
+            "kernel",
+            lambda v: _interleaved(v, 0),
+            r"heads?\b.*order|holds",
+        ),
+    ],
+    keras.layers.LayerNormalization: [
+        ("gamma never loaded", "gamma", np.ones_like, "gamma"),
+        ("beta never loaded", "beta", np.zeros_like, "beta"),
+        ("gamma taken as 1 + gamma", "gamma", lambda gamma: 1 + gamma, "gamma"),
+    ],
+    keras.layers.Embedding: [
+        (
+            "table shifted by a row",
+            "_embeddings",
+            lambda t: np.roll(t, 1, axis=0),
+            "rows|gives row",
+        ),
+        ("table upside down", "_embeddings", np.flipud, "row"),
+        ("table rounded to bfloat16", "_embeddings", _rounded, "bfloat16|holds other values"),
+    ],
+    keras.layers.Conv1D: [
+        ("kernel reversed in time", "_kernel", np.flipud, "reversed in time"),
+        ("bias never loaded", "bias", np.zeros_like, "bias"),
+        ("one weight off by 1%", "_kernel", _off, "holds"),
+    ],
+}
 
 
-def tables(tokens: str) -> list[Fault]:
-    """Faults of the token table at the path `tokens`."""
-    return [
-        Fault("Token table shifted by a row",
-            changed(f"{tokens}/embeddings", lambda t: np.roll(t, 1, axis=0)), at(tokens),
-            "rows are -1 off"),
-        Fault("Token table rounded to bfloat16", changed(f"{tokens}/embeddings", rounded),
-            at(tokens), "bfloat16|precision|round|holds other values"),
-    ]  # fmt: skip
+def faults(subject: Subject) -> list[Fault]:
+    """Return the faults of each class's weights, in turn on the layers of each role."""
+    found = [*_swapped(subject)]
+    for kind, changes in CHANGES.items():
+        paths = [group[-1] for group in subject.roles(kind).values()]
+        for turn, (name, attribute, change, diagnosis) in enumerate(changes):
+            # Every bias is tried.
+            chosen = [*paths[turn % max(len(paths), 1) :], *paths[: turn % max(len(paths), 1)]]
+            wrong = [(p, *_wrong(subject.layers[p], attribute, change)) for p in chosen]
+            wrong = [
+                (path, variable, value) for path, variable, value in wrong if value is not None
+            ]
+            for path, variable, value in wrong if attribute == "bias" else wrong[:1]:
+                values = ((variable, value),)
+                found.append(subject.fault(f"{path}: {name}", [path], diagnosis, values=values))
+    return found
 
 
-SEGMENTS = [
-    Fault("Segments swapped",
-        changed("segment_embedding/embeddings", lambda t: t[::-1]), at("segment_embedding"),
-        r"rows are -1 off|gives row \d of \S+ where the reference gives row \d"),
-]  # fmt: skip
+def _wrong(layer: Any, attribute: str, change: Any) -> tuple[Any, np.ndarray | None]:
+    """Return a variable and its wrong value, if there is one of its shape."""
+    variable = getattr(layer, attribute, None)
+    if variable is None:
+        return None, None
+    right = to_numpy(variable)
+    try:
+        value = change(right)
+    except ValueError:  # the heads don't divide its width
+        return variable, None
+    is_wrong = value.shape == right.shape and not np.array_equal(value, right)
+    return variable, value if is_wrong else None
 
 
-def faults(layers: set[str]) -> list[Fault]:
-    (tokens,) = (layer for layer in layers if layer.endswith("token_embedding"))
-    found = [*KERNELS, *BIASES, *NORMS, *LAYERS, *tables(tokens), *POSITION]
-    found += SEGMENTS if "segment_embedding" in layers else []
-    return [fault for fault in found if fault.places <= layers]
+def _swapped(subject: Subject) -> list[Fault]:
+    """Return layers, and whole blocks, that hold each other's weights."""
+    found = []
+    for one, other in combinations(_leaves(subject), 2):
+        pairs = _pairs(subject, one, other)
+        alike = one.rpartition("/")[0] == other.rpartition("/")[0] and not one.endswith("_0")
+        if alike and pairs and "_0" not in one:
+            name = f"{one} and {other.rpartition('/')[2]} swapped"
+            found.append(subject.fault(name, [one, other], OTHER, values=_exchanged(pairs)))
+    for paths in subject.roles(Block).values():
+        one, other = paths[0], paths[-1]
+        leaves = [leaf for leaf in _leaves(subject) if leaf.startswith(f"{one}/")]
+        twins = [(leaf, other + leaf.removeprefix(one)) for leaf in leaves]
+        pairs = [pair for twin in twins for pair in _pairs(subject, *twin)] if one != other else []
+        if pairs:
+            places, copies = (
+                [leaf for twin in twins for leaf in twin],
+                [(b, to_numpy(a)) for a, b in pairs],
+            )
+            exchanged = _exchanged(pairs)
+            found += [
+                subject.fault(f"{one} and {other} swapped", places, OTHER, values=exchanged),
+                subject.fault(f"{one} in place of {other}", places[1::2], OTHER, values=copies),
+            ]
+    return found
+
+
+def _leaves(subject: Subject) -> list[str]:
+    """Return the layers that have weights and no other layer that has."""
+    outer = {path.rpartition("/")[0] for path in subject.layers}
+    return [path for path in subject.own if path not in outer]
+
+
+def _pairs(subject: Subject, one: str, other: str) -> list[tuple[Any, Any]]:
+    """Return the variables of two layers of one class that can hold each other's values."""
+    first, second = subject.layers[one], subject.layers[other]
+    pairs = list(zip(first.weights, second.weights, strict=False))
+    fits = type(first) is type(second) and all(a.shape == b.shape for a, b in pairs)
+    return [p for p in pairs if p[0].name == p[1].name] if fits else []
+
+
+def _exchanged(pairs: list[tuple[Any, Any]]) -> tuple[tuple[Any, np.ndarray], ...]:
+    return tuple((a, to_numpy(b)) for pair in pairs for a, b in (pair, pair[::-1]))

@@ -4,116 +4,92 @@ import keras
 import pytest
 
 from inarch.verify.compare import verify
-from inarch.verify.doctor import attention
-from inarch.verify.golden import Golden
+from inarch.verify.doctor.bricks import alternatives_of, bricks, changed
 
-from .fault import at, calls, computes
-from .faults import GOLDENS, astray, blocks, caught, diagnosed, examine, faults_for, load
-from .faults_of_attention import PLACES, attend
-from .faults_of_fourier import mix_and_feed_forward
-from .faults_of_graph import encode
-from .faults_of_speech import CROSS, ENCODER, HEARING, SAYING, hear
+from .faults import (
+    GOLDENS,
+    astray,
+    blocks,
+    caught,
+    diagnosed,
+    examine,
+    faults_for,
+    load,
+    read,
+    subjects,
+)
 
-READ = {path.stem: Golden.read(path) for path in GOLDENS}
-# On JAX the page of faults is made anew of all kinds, which tests those that aren't fast; the
-# other backends take turns with them, for what verification makes of arrays is NumPy's.
+BY_NAME = pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+# Every run of the tests injects one fault of so many. On JAX the page of faults is made anew of
+# all; the other backends take turns with them, for what verification makes of arrays is NumPy's.
+SHARE = 12
 BACKENDS = ("torch", "tensorflow")
 
 
-def slow(turn):
-    backend = BACKENDS[turn % len(BACKENDS)]
-    elsewhere = keras.backend.backend() != backend
-    return [
-        pytest.mark.reference,
-        pytest.mark.skipif(elsewhere, reason=f"tried on {backend}, on JAX by the page of faults"),
-    ]
+def hold(path, faults):
+    """All faults are caught, nearly all of them located, and most of them diagnosed."""
+    if keras.backend.backend() == "tensorflow":  # refuses to add two precisions by itself
+        faults = [fault for fault in faults if not fault.mixed]
+    reports = [(fault, examine(path, fault)) for fault in faults]
+    assert [fault.name for fault, report in reports if not caught(report) or report.passed] == []
+    lost = {fault.name: found for fault, r in reports if (found := astray(fault, r))}
+    assert len(lost) <= 0.05 * len(reports), lost
+    dark = [fault.name for fault, report in reports if not diagnosed(fault, report)]
+    assert len(dark) <= 0.2 * len(reports), dark
 
 
-KINDS = [
-    pytest.param(golden, fault, id=f"{name}-{fault.name}", marks=[] if fault.fast else slow(turn))
-    for name, golden in READ.items()
-    for turn, fault in enumerate(faults_for(golden))
-]
-RUNS = [pytest.param(g, head, id=f"{name}-{head}") for name, g in READ.items() for head in g.runs]
+@BY_NAME
+def test_faults_are_caught_at_their_places_and_diagnosed(path):
+    hold(path, faults_for(path)[::SHARE])
 
 
-@pytest.mark.parametrize(("golden", "fault"), KINDS)
-def test_a_fault_is_caught_at_its_place_and_diagnosed(golden, fault):
-    if fault.mixed and keras.backend.backend() == "tensorflow":
-        pytest.skip("TensorFlow itself refuses to add two precisions")
-    report = examine(golden, fault)
-    assert caught(report)
-    assert not report.passed
-    assert not astray(fault, report)
-    if fault.diagnosis:
-        assert diagnosed(fault, report), report.first.diagnosis
+@pytest.mark.reference
+@pytest.mark.skipif(keras.backend.backend() not in BACKENDS, reason="JAX has the page of faults")
+@BY_NAME
+def test_faults_are_caught_on_other_backends(path):
+    turn = 1 + BACKENDS.index(keras.backend.backend())
+    hold(path, [f for start in range(turn, SHARE, 2) for f in faults_for(path)[start::SHARE]])
 
 
-@pytest.mark.parametrize(("golden", "head"), RUNS)
-def test_a_right_model_raises_no_alarm(golden, head):
-    report = verify(load(golden, head), golden.runs[head])
-    assert report.passed
-    assert not caught(report)
+@BY_NAME
+def test_a_right_model_raises_no_alarm_before_and_after_a_fault(path):
+    for fault in faults_for(path)[:1]:
+        examine(path, fault)
+    for subject in subjects(path).values():
+        report = verify(subject.model, subject.reference)
+        assert report.passed
+        assert not caught(report)
 
 
-# By what is in the layers they are of; the first counts.
-REWRITTEN = {
-    "layer_0/attention/": [(PLACES, attend), (at("layer_1"), encode)],
-    "layer_0/attention_norm": [(at("layer_0", "layer_1"), mix_and_feed_forward)],
-    "decoder_layer_0/": [(HEARING | SAYING | CROSS, attend), (at(ENCODER), hear)],
-}
+@BY_NAME
+def test_verifying_leaves_the_calls_of_a_model_as_they_were(path):
+    model, run = load(read(path)), read(path).runs[""]
+    block = model.get_layer(blocks(read(path), 0)[-1])
+    seen, call = [], block.call
 
-
-@pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
-def test_a_rewritten_layer_without_a_fault_raises_no_alarm(golden):
-    layers = {tensor.tap[0] for tensor in golden.runs[""].tensors}
-    within = next(w for w in REWRITTEN if any(layer.startswith(w) for layer in layers))
-    for places, function in REWRITTEN[within]:
-        model = load(golden)
-        computes(places, function)(model)
-        assert verify(model, golden.runs[""]).passed, function
-
-
-@pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
-def test_verifying_leaves_the_calls_of_a_model_as_they_were(golden):
-    model, run = load(golden), golden.runs[""]
-    seen = []
-
-    def count(call, *args, **kwargs):
+    def count(*args, **kwargs):
         seen.append(call)
         return call(*args, **kwargs)
 
-    calls(at(blocks(golden, 0)[-1]), count)(model)
-    verify(model, run)
-    seen.clear()
-    model(run.inputs)
+    with changed(block, {"call": count}):
+        verify(model, run)
+        seen.clear()
+        model(run.inputs)
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("golden", READ.values(), ids=READ.keys())
-@pytest.mark.parametrize(
-    "name",
-    ["Mask ignored", "Attention unscaled", "One head too few", "Causal mask missing",
-     "Cross-attention unscaled"],
-)  # fmt: skip
-def test_one_row_of_many_is_enough_to_diagnose_attention(name, golden, monkeypatch):
-    found = [fault for fault in faults_for(golden) if fault.name == name]
-    if not found:
-        pytest.skip("another kind of layer mixes the tokens, or under another name")
-    monkeypatch.setattr(attention, "FEW", 0)
-    monkeypatch.setattr(attention, "ENOUGH", 7)
-    tried, attend = [], attention.attend
-
-    def counted(query, *others):
-        tried.append(len(query))
-        return attend(query, *others)
-
-    monkeypatch.setattr(attention, "attend", counted)
-    assert diagnosed(found[0], examine(golden, found[0]))
-    assert set(tried) == {1}
+@BY_NAME
+def test_alternatives_are_undone(path):
+    for layer in subjects(path)[""].layers.values():
+        for brick in bricks(layer).values():
+            before = dict(brick.__dict__)
+            for attributes in alternatives_of(brick).values():
+                with changed(brick, attributes):
+                    assert all(brick.__dict__[name] is not before.get(name) for name in attributes)
+                assert brick.__dict__ == before
 
 
-def test_names_of_faults_are_unique():
-    for golden in READ.values():
-        names = [fault.name for fault in faults_for(golden)]
-        assert len(set(names)) == len(names)
+@BY_NAME
+def test_names_of_faults_are_unique(path):
+    names = [fault.name for fault in faults_for(path)]
+    assert len(set(names)) == len(names) >= 30

@@ -14,12 +14,11 @@ import keras
 import numpy as np
 
 from inarch.verify import trace
-from inarch.verify.compare import teacher_values
+from inarch.verify.compare import Calls, teacher_values
 from inarch.verify.doctor import (
     attention,
+    bricks,
     convolution,
-    disentangled,
-    fourier,
     linear,
     norm,
     table,
@@ -32,13 +31,12 @@ from inarch.verify.trace import Tap
 
 # The usual suspects; the first that explains both sides has it.
 DIAGNOSES = (
+    bricks.diagnose,
+    attention.diagnose,
     table.diagnose,
     norm.diagnose,
     linear.diagnose,
     convolution.diagnose,
-    disentangled.diagnose,
-    attention.diagnose,
-    fourier.diagnose,
     wiring.precision,
     wiring.activation,
     wiring.offset,
@@ -61,10 +59,12 @@ class Doctor:
         self.reference = reference
         self.layers = trace.layers_of(model)
         self.shapes = {tensor.tap: tensor.value.shape for tensor in reference.tensors}
-        self._again: Mapping[Tap, np.ndarray] | None = None
+        self._memory: list[str] = []
 
-    def __call__(self, finding: Finding, teacher_forced: Mapping[Tap, np.ndarray]) -> str | None:
-        """Why the finding is there, in one line; None where no suspect explains it."""
+    def __call__(
+        self, finding: Finding, teacher_forced: Mapping[Tap, np.ndarray], calls: Calls
+    ) -> str | None:
+        """Return why the finding is there, in one line; None where nothing explains it."""
         measure = finding.measure
         key = (measure.layer, measure.call, measure.role)
         if key not in teacher_forced:
@@ -79,15 +79,18 @@ class Doctor:
             return f"it has the shape {shape}, the reference's has {wanted}"
         if not np.isfinite(teacher_forced[key]).all():
             return "it gives values that aren't numbers where the reference gives numbers"
-        if not np.array_equal(self._second(key), teacher_forced[key]):
+        again = self._again(finding.layer, key, calls)
+        if again is not None and not np.array_equal(again, teacher_forced[key]):
             return "it gives other values each time it runs: dropout, or another noise, is left on"
         if more := self._called_more(finding.layer, teacher_forced):
             return more
-        evidence = Evidence(finding, self.reference, teacher_forced, self.layers)
-        return next((said for suspect in DIAGNOSES if (said := suspect(evidence))), None)
+        evidence = Evidence(
+            finding, self.reference, teacher_forced, self.layers, calls, self._memory
+        )
+        return next((said for diagnose in DIAGNOSES if (said := diagnose(evidence))), None)
 
     def _called_more(self, path: str, teacher_forced: Mapping[Tap, np.ndarray]) -> str | None:
-        """What to say of a layer whose parts ours calls more often than the reference."""
+        """Return the diagnosis of a layer whose sublayers ours calls more often."""
         theirs = Counter(p.tap[0] for p in self.reference.tensors if p.tap[2] == "output")
         ours = Counter(layer for layer, _, tensor in teacher_forced if tensor == "output")
         inner = [layer for layer in theirs if path and layer.startswith(f"{path}/")]
@@ -96,8 +99,10 @@ class Doctor:
             return f"it runs {ours[once]} times and the reference {theirs[once]}"
         return None
 
-    def _second(self, key: Tap) -> np.ndarray:
-        if self._again is None:
-            values = teacher_values(self.reference)
-            self._again = trace.run(self.model, self.reference.inputs, values)
-        return self._again[key]
+    def _again(self, path: str, tap: Tap, calls: Calls) -> np.ndarray | None:
+        """Return what ours gives at a tap when it runs once more: the layer alone, if one does."""
+        values = teacher_values(self.reference)
+        call = calls.get((path, tap[1])) or calls.get((path, 0))
+        if call is None:
+            return trace.run(self.model, self.reference.inputs, values)[tap]
+        return trace.replay(self.layers[path], path, call, values, tap[2] == "attention").get(tap)

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 from inarch.models.variables import to_numpy
-from inarch.verify.compare import FLOOR, noise_ratio
+from inarch.verify.compare import FLOOR, noise_ratio, teacher_values
 from inarch.verify.reference import Reference, TappedTensor, real_tokens
 from inarch.verify.report import THRESHOLD, Finding
-from inarch.verify.trace import Tap
+from inarch.verify.trace import Call, Tap
 
 
 class Evidence:
@@ -23,6 +23,8 @@ class Evidence:
         key: the place; `layer` the layer of ours at it, or None for the model itself.
         theirs: what the reference computes there, in float64.
         ours: what ours computes from the reference's values.
+        calls: every call of a layer of ours on the reference's values.
+        memory: the alternatives that explained the last finding.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class Evidence:
         reference: Reference,
         teacher_forced: Mapping[Tap, np.ndarray],
         layers: Mapping[str, keras.layers.Layer],
+        calls: Mapping[tuple[str, int], Call],
+        memory: list[str],
     ):
         measure = finding.measure
         self.tap: Tap = (measure.layer, measure.call, measure.role)
@@ -38,8 +42,11 @@ class Evidence:
         self.reference = reference
         self.teacher_forced = teacher_forced
         self.layers = layers
+        self.calls = calls
+        self.memory = memory
         self.layer = layers.get(measure.layer)
         self.tensors: dict[Tap, TappedTensor] = {tensor.tap: tensor for tensor in reference.tensors}
+        self.teacher_values = teacher_values(reference)
         self.tensor = self.tensors[self.tap]
         self.theirs = self.tensor.value
         self.ours = teacher_forced[self.tap].astype("float64")

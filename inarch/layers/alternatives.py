@@ -1,0 +1,151 @@
+"""Ways to get a layer wrong, declared beside its code.
+
+`alternatives()` of a layer returns a dict: from a noun phrase for what a wrong implementation has
+to the attributes of the layer that make it so, among them methods and `call`. Fault injection sets
+them in a right model; the diagnosis sets them in a copy of a layer that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import keras
+
+from inarch.layers.dot_product_attention import masked_softmax
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+Alternatives = Mapping[str, Mapping[str, Any]]
+
+# Of bool masks `[..., T, S]`, true where a query attends to a key.
+MASKS: dict[str, Callable[[Any], Any]] = {
+    "no mask": lambda mask: ops.ones_like(mask),
+    "an inverted mask": lambda mask: ops.logical_not(mask),
+    "a causal mask": lambda mask: ops.logical_and(mask, ops.tril(ops.ones_like(mask))),
+    "a mask of what comes after": lambda mask: ops.logical_and(mask, ops.triu(ops.ones_like(mask))),
+    "a mask that hides a token from itself": lambda mask: ops.logical_and(
+        mask, ops.logical_not(_diagonal(mask))
+    ),
+    "a mask that is off by one and shows a key more": lambda mask: ops.logical_or(
+        mask, ops.roll(mask, 1, axis=-1)
+    ),
+    "a mask that is off by one and shows a key less": lambda mask: ops.logical_and(
+        mask, ops.roll(mask, -1, axis=-1)
+    ),
+    "a mask of the diagonal, and so the values themselves": lambda mask: _diagonal(mask),
+}
+# In place of probabilities `[..., T, S]`, from scaled scores and a bool mask or `None`.
+SOFTMAXES: dict[str, Callable[[Any, Any], Any]] = {
+    "a softmax over the queries": lambda x, mask: ops.softmax(
+        x if mask is None else ops.where(mask, x, -1e30), axis=-2
+    ),
+    "a softmax in float16": lambda x, mask: ops.cast(
+        ops.softmax(ops.cast(x if mask is None else ops.where(mask, x, -6e4), "float16")), x.dtype
+    ),
+    "scores without a softmax": lambda x, mask: x if mask is None else ops.where(mask, x, 0.0),
+    "a mask that is applied after the softmax": lambda x, mask: (
+        masked_softmax(x, None) * (1.0 if mask is None else ops.cast(mask, x.dtype))
+    ),
+    "a mask that is added as 0 and -1": lambda x, mask: masked_softmax(
+        x if mask is None else x + ops.cast(mask, x.dtype) - 1.0, None
+    ),
+}
+# In place of a bias on the scores, `[..., T, S]`.
+BIASES: dict[str, Callable[[Any], Any]] = {
+    "no bias on the scores": lambda bias: 0 * bias,
+    "a bias that is subtracted": lambda bias: -bias,
+    "a bias that is added twice": lambda bias: 2 * bias,
+    "a transposed bias": lambda bias: ops.swapaxes(bias, -1, -2),
+}
+
+
+def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
+    """Return what dot-product attention in several heads gets wrong.
+
+    Args:
+        layer: has `call`, `num_heads`, `_scale`, `_split_heads`, `_softmax` and dense layers.
+        of_itself: whether the keys are those of the first argument of `call`, not of the second.
+    """
+    split, output, width = layer._split_heads, layer.output_dense, layer.query_dense.units
+    dense = {name: getattr(layer, f"{name}_dense") for name in ("query", "key", "value")}
+    heads, dim = layer.num_heads, width // layer.num_heads
+    squares = {1, heads, dim**0.5, dim, 2 * dim, 3 * dim, dim**2, width}
+
+    def attend(change: Any, query: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        mask = kwargs.pop("attention_mask", None)
+        if mask is None:
+            mask = ops.ones((query.shape[1], (query if of_itself else value).shape[1]), "bool")
+        mask = change(ops.cast(mask, "bool"))
+        return type(layer).call(layer, query, value, *args, attention_mask=mask, **kwargs)
+
+    return {
+        **{name: {"call": partial(attend, change)} for name, change in MASKS.items()},
+        **{name: {"_softmax": f, "_fusible": False} for name, f in SOFTMAXES.items()},
+        **{
+            f"scores with the scale 1 / sqrt({square:g})": {"_scale": square**-0.5}
+            for square in sorted(squares)
+            if abs(square**-0.5 - layer._scale) > 1e-6
+        },
+        "uniform weights, and so the mean of the values": {"_scale": 0.0},
+        **{
+            f"{number} heads": {
+                "num_heads": number,
+                "_key_value_heads": number,
+                "_scale": layer._scale * (number / heads) ** 0.5,
+            }
+            for number in range(1, width + 1)
+            if width % number == 0 and number != heads
+        },
+        "the heads' order (d h) at the split": {
+            "_split_heads": lambda x, *more: split(_interleave(x, dim), *more)
+        },
+        "heads that are split without transposing": {
+            "_split_heads": lambda x, *more: split(
+                _reorder(x, (-1, x.shape[-1] // dim, x.shape[1], dim)), *more
+            )
+        },
+        "the heads' order (d h) at the merge": {
+            "output_dense": lambda x: output(_interleave(x, heads))
+        },
+        "heads that are merged without transposing": {
+            "output_dense": lambda x: output(_reorder(x, (-1, x.shape[1], heads, dim)))
+        },
+        **{
+            f"{one} and {other} projected by each other's layer": {
+                f"{one}_dense": dense[other],
+                f"{other}_dense": dense[one],
+            }
+            for one, other in combinations(dense, 2)
+        },
+    }
+
+
+def argument_alternatives(
+    layer: Any, argument: str, changes: Mapping[str, Callable[[Any], Any]]
+) -> Alternatives:
+    """Return calls that are given another value of an argument, where they are given one."""
+
+    def call(change: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get(argument) is not None:
+            kwargs[argument] = change(kwargs[argument])
+        return type(layer).call(layer, *args, **kwargs)
+
+    return {name: {"call": partial(call, change)} for name, change in changes.items()}
+
+
+def _interleave(x: Any, groups: int) -> Any:
+    """Take the features of each of `groups` by turns."""
+    grouped = ops.reshape(x, (*ops.shape(x)[:-1], groups, -1))
+    return ops.reshape(ops.swapaxes(grouped, -1, -2), ops.shape(x))
+
+
+def _reorder(x: Any, shape: Any) -> Any:
+    """Exchange the middle axes of `x` in another shape."""
+    return ops.reshape(ops.swapaxes(ops.reshape(x, shape), 1, 2), ops.shape(x))
+
+
+def _diagonal(mask: Any) -> Any:
+    return ops.broadcast_to(ops.cast(ops.eye(*mask.shape[-2:]), "bool"), mask.shape)

@@ -1,0 +1,172 @@
+"""Layers that are wrong in one of the ways that they declare (`inarch.layers.alternatives`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from inarch.layers.alternatives import Alternatives
+from inarch.layers.layer import Layer
+from inarch.verify import trace
+from inarch.verify.doctor.evidence import Evidence
+from inarch.verify.trace import Tap
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
+
+
+def is_brick(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has alternatives."""
+    return hasattr(layer, "alternatives") or isinstance(layer, keras.layers.LayerNormalization)
+
+
+def alternatives_of(layer: keras.layers.Layer) -> Alternatives:
+    """Return the alternatives of a layer: its own, or those of Keras's normalization."""
+    return layer.alternatives() if hasattr(layer, "alternatives") else _norm_alternatives(layer)
+
+
+def _norm_alternatives(layer: Any) -> Alternatives:
+    def norm(x: Any, centre: Any, variance: Any) -> Any:
+        return (x - centre) / ops.sqrt(variance + layer.epsilon) * layer.gamma + layer.beta
+
+    mean, var = (
+        lambda x, function=function: function(x, axis=-1, keepdims=True)
+        for function in (ops.mean, ops.var)
+    )
+    return {
+        **{
+            f"an epsilon of {value:g}": {"epsilon": value}
+            for value in EPSILONS
+            if value != layer.epsilon
+        },
+        "the root mean square for a norm": {"call": lambda x: norm(x, 0.0, mean(ops.square(x)))},
+        "the unbiased variance (n - 1)": {
+            "call": lambda x: norm(x, mean(x), var(x) * x.shape[-1] / (x.shape[-1] - 1))
+        },
+        "centering without scaling": {"call": lambda x: norm(x, mean(x), 1 - layer.epsilon)},
+        "no normalization": {"call": lambda x: x},
+    }
+
+
+@contextmanager
+def changed(layer: keras.layers.Layer, attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Set attributes of a layer, past Keras's bookkeeping, while the context lasts."""
+    before = {name: layer.__dict__[name] for name in attributes if name in layer.__dict__}
+    for name, value in attributes.items():
+        object.__setattr__(layer, name, value)
+    try:
+        yield
+    finally:
+        for name in attributes:
+            object.__delattr__(layer, name)
+        for name, value in before.items():
+            object.__setattr__(layer, name, value)
+
+
+def replay_changed(
+    brick: keras.layers.Layer, attributes: Mapping[str, Any], *arguments: Any
+) -> dict[Tap, np.ndarray]:
+    """Replay a layer while a brick in it is changed; nothing where shapes don't fit then."""
+    with changed(brick, attributes):
+        try:
+            return trace.replay(*arguments)
+        except Exception:  # each backend has its own; a bias per head rules out other head counts
+            return {}
+
+
+def bricks(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
+    """Return a layer and those within it that have alternatives, by their paths from it."""
+    found = {"": layer}
+
+    def walk(parent: keras.layers.Layer, path: str) -> None:
+        for inner in parent._flatten_layers(include_self=False, recursive=False):
+            name = f"{path}/{inner.name}"
+            found.setdefault(name, inner)
+            walk(inner, name)
+
+    walk(layer, "")
+    return {path: inner for path, inner in found.items() if is_brick(inner)}
+
+
+# --- diagnosis ---------------------------------------------------------------------------------
+
+
+def diagnose(evidence: Evidence) -> str | None:
+    """Say which alternatives the two sides compute, from the reference's inputs of a layer."""
+    layer = evidence.layers.get(evidence.finding.layer)
+    if layer is None or not (isinstance(layer, Layer) or is_brick(layer)):
+        return None
+    theirs = ours = nearly = None
+    for phrase, values in _replays(evidence, layer):
+        value = values.get(evidence.tap)
+        if value is None:
+            continue
+        if theirs is None and evidence.same(value, evidence.theirs):
+            theirs = phrase
+        if ours is None and evidence.same(value, evidence.ours):
+            nearly = phrase if nearly is None else nearly
+            ours = phrase if _is_ours(evidence, values) else None
+        if theirs is not None and ours is not None:
+            break
+    ours = nearly if ours is None else ours
+    if theirs is None or ours is None or ours == theirs:
+        return None
+    evidence.memory[:] = [phrase for phrase in (theirs, ours) if phrase]
+    return _sentence(type(layer).__name__, ours, theirs)
+
+
+def _replays(
+    evidence: Evidence, layer: keras.layers.Layer
+) -> Iterator[tuple[str, dict[Tap, np.ndarray]]]:
+    """Yield what a copy of the layer gives as it is, and with each alternative."""
+    path, is_attention = evidence.finding.layer, evidence.tap[2] == "attention"
+    call = evidence.calls.get((path, evidence.tap[1])) or evidence.calls[path, 0]
+    copy = type(layer).from_config(layer.get_config())
+    copy(*call.args, **call.kwargs)
+    copy.set_weights(layer.get_weights())
+
+    known = evidence.teacher_values
+    yield "", trace.replay(copy, path, call, known, is_attention)
+    tried = [
+        (phrase + _of_ours(layer, attributes), brick, attributes)
+        for name, brick in bricks(copy).items()
+        if not (name and _is_known(evidence, f"{path}{name}"))
+        for phrase, attributes in alternatives_of(brick).items()
+    ]
+    # What explained the finding before is tried first.
+    for phrase, brick, attributes in sorted(tried, key=lambda one: one[0] not in evidence.memory):
+        yield phrase, replay_changed(brick, attributes, copy, path, call, known, is_attention)
+
+
+def _is_ours(evidence: Evidence, values: Mapping[Tap, np.ndarray]) -> bool:
+    """Whether a copy gives what ours gives everywhere in the layer."""
+    return all(
+        evidence.same(value, evidence.teacher_forced[tap])
+        for tap, value in values.items()
+        if tap in evidence.teacher_forced
+    )
+
+
+def _is_known(evidence: Evidence, path: str) -> bool:
+    """Whether what a layer within the one at hand gives is the reference's."""
+    inner = [name for name in evidence.layers if name == path or name.startswith(f"{path}/")]
+    ends = {tap[0] for tap in evidence.tensors if tap[2] == "output"}
+    return bool(inner) and not ends.isdisjoint({path, inner[-1]})
+
+
+def _of_ours(layer: keras.layers.Layer, attributes: Mapping[str, Any]) -> str:
+    """Return the values that ours has of attributes that are numbers or names."""
+    plain = [n for n, v in attributes.items() if n[0] != "_" and isinstance(v, int | float | str)]
+    return "".join(f" (ours: {name}={getattr(layer, name)!r})" for name in plain)
+
+
+def _sentence(name: str, ours: str, theirs: str) -> str:
+    if not theirs:
+        return f"{name}: ours has {ours}; without that the reference's values are restored"
+    also = f"ours has {ours}, " if ours else ""
+    return f"{name}: {also}the reference has {theirs}, which restores its values"

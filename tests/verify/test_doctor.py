@@ -1,0 +1,95 @@
+"""A diagnosis names the alternative of a layer that either side computes."""
+
+import keras
+import numpy as np
+import pytest
+
+from inarch.layers import Block, FeedForward, MultiHeadAttention, RelativePositionBias
+from inarch.layers.alternatives import BIASES
+from inarch.verify import trace
+from inarch.verify.compare import verify
+from inarch.verify.doctor import Doctor
+from inarch.verify.doctor.attention import attend
+from inarch.verify.doctor.bricks import alternatives_of, changed
+from inarch.verify.reference import Reference, TappedTensor
+
+TOKENS = {"x": np.random.default_rng(0).standard_normal((3, 7, 12)).astype("float32")}
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(1)
+    x = keras.Input((7, 12), name="x")
+    bias = RelativePositionBias(3, 8, 9, "random_normal", name="relative_bias")(x)
+    outputs = x
+    for number in range(2):
+        block = Block(
+            MultiHeadAttention(3, bias_initializer="random_normal"),
+            FeedForward(20, "gelu", bias_initializer="random_normal"),
+            keras.layers.LayerNormalization(),
+            name=f"layer_{number}",
+        )
+        outputs = block(outputs, {"attention_bias": 5 * bias})
+    return keras.Model({"x": x}, outputs)
+
+
+@pytest.fixture(scope="module")
+def reference(model):
+    values = trace.run(model, TOKENS)
+    tensors = [TappedTensor(tap, "theirs", v.astype("float64"), 0, 0) for tap, v in values.items()]
+    return Reference(TOKENS, tuple(tensors))
+
+
+def report_of(model, reference, *injected):
+    """The report on a model while attributes of layers, by their paths, are others."""
+    layers = trace.layers_of(model)
+    before = {path: dict(layers[path].__dict__) for path, _ in injected}
+    for path, attributes in injected:
+        for name, value in attributes.items():
+            object.__setattr__(layers[path], name, value)
+    try:
+        return verify(model, reference, diagnose=Doctor(model, reference))
+    finally:
+        for path, attributes in before.items():
+            layers[path].__dict__.clear()
+            layers[path].__dict__.update(attributes)
+
+
+@pytest.mark.parametrize("where", [("layer_0", "layer_1"), ("layer_1",)], ids=["all", "later"])
+@pytest.mark.parametrize("phrase", BIASES)
+def test_how_a_bias_enters_the_scores_is_diagnosed(phrase, where, model, reference):
+    layers = trace.layers_of(model)
+    paths = [f"{layer}/attention" for layer in where]
+    wrong = [(path, alternatives_of(layers[path])[phrase]) for path in paths]
+    report = report_of(model, reference, *wrong)
+    assert [finding.layer for finding in report.findings] == paths
+    assert all(f"ours has {phrase};" in finding.diagnosis for finding in report.findings)
+
+
+def test_what_the_reference_has_is_named_where_ours_is_as_declared(model, reference):
+    attention = trace.layers_of(model)["layer_0/attention"]
+    with changed(attention, alternatives_of(attention)["a causal mask"]):
+        values = trace.run(model, TOKENS)
+    tensors = [TappedTensor(tap, "theirs", v.astype("float64"), 0, 0) for tap, v in values.items()]
+    report = report_of(model, Reference(TOKENS, tuple(tensors)))
+    assert "the reference has a causal mask, which restores its values" in report.first.diagnosis
+    assert report.first.layer == "layer_0/attention"
+
+
+def test_a_wrong_argument_is_named_with_its_value(model, reference):
+    report = report_of(model, reference, ("layer_1/attention_norm", {"epsilon": 0.1}))
+    assert "an epsilon of 0.001 (ours: epsilon=0.1)" in report.first.diagnosis
+
+
+def test_plain_attention_is_recognised_without_any_layer_of_ours():
+    x = keras.Input((7, 12), name="x")
+    model = keras.Model({"x": x}, MultiHeadAttention(3, name="attention")(x, x))
+    values = trace.run(model, TOKENS)
+    parts = [values[f"attention/{name}", 0, "output"] for name in ("query", "key", "value")]
+    mask = np.ones((3, 7, 7), bool)
+    mixed = attend(*(part.astype("float64") for part in parts), mask, heads=3)
+    np.testing.assert_allclose(values["attention/output", 0, "input"], mixed, atol=1e-5)
+    tensors = [TappedTensor(tap, "theirs", v.astype("float64"), 0, 0) for tap, v in values.items()]
+    broken = {"_softmax": lambda scores, mask: scores**2, "_fusible": False}
+    report = report_of(model, Reference(TOKENS, tuple(tensors)), ("attention", broken))
+    assert "attends as Vaswani et al. (2017) do, in 3 heads" in report.first.diagnosis
