@@ -13,6 +13,7 @@ from inarch.verify.report_text import (
     RIGHT,
     WRONG,
     Scale,
+    coverage,
     headline,
     layer_table,
     number,
@@ -158,6 +159,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     if report.measures:
         many = f"{len(report.measures)} tensors"
         yield "noise", f"{many}, largest {number(report.worst)}, threshold {report.threshold:g}"
+    if report.coverage:
+        yield "coverage", visible(coverage(report))
     for name, agreement in report.outputs.items():
         same = f"same likeliest class in {share(agreement.top1)} of rows"
         yield visible(name), f"{same}, divergence {number(agreement.kl)} nats"

@@ -21,6 +21,7 @@ from inarch.tasks.text_source import tokenizer_of
 from inarch.text.files import write_tokenizer_files
 from inarch.user_warnings import warn
 from inarch.verify.compare import verify
+from inarch.verify.coverage import table_coverage
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
 from inarch.verify.inputs import make_inputs
@@ -101,7 +102,8 @@ def verify_checkpoint(
         source += "" if perturb is None else f", perturbed with seed {perturb}"
         doctor = Doctor(model, reference)
         report = verify(model, reference, source=source, diagnose=doctor, progress=progress)
-    return replace(report, proof=proof.in_words(), tokenizer=tokenizer)
+    covered = table_coverage(model, inputs)
+    return replace(report, proof=proof.in_words(), tokenizer=tokenizer, coverage=covered)
 
 
 def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: None) -> Report:
@@ -122,11 +124,13 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
                     model = build(checkpoint, head or None)
                     doctor = Doctor(model, reference)
                     reports[head] = verify(model, reference, source=str(path), diagnose=doctor)
+                    if not head:
+                        covered = table_coverage(model, reference.inputs)
         except CheckpointError as e:
             raise type(e)(str(e).replace(folder, str(path))) from e
     merged = _merged(reports)
     about = {**merged.about, **golden.about, f"sha256 of {path.name}": sha256(path)}
-    return replace(merged, about=about)
+    return replace(merged, about=about, coverage=covered)
 
 
 def _merged(reports: dict[str, Report]) -> Report:

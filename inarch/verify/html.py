@@ -11,6 +11,7 @@ from inarch.verify.report import Report
 from inarch.verify.report_text import (
     Scale,
     attention_of,
+    coverage,
     headline,
     layer_table,
     number,
@@ -61,6 +62,7 @@ def render(report: Report) -> str:
         opened=top_layer(first.layer or first.measure.layer) if first else None,
         share=share,
         headline=headline(report),
+        coverage=coverage(report),
         rows=layer_table(report),
         has_finding=[finding.measure for finding in report.findings],
         state=lambda measure: state(measure, report),

@@ -105,6 +105,21 @@ class HeadAgreement:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """Rows of one table that the outputs at real tokens depend on.
+
+    Attributes:
+        table: name of the variable, such as `embeddings/position_embedding/embeddings`.
+        rows: number of its rows.
+        untouched: rows that no output depends on, so that a wrong one would not show.
+    """
+
+    table: str
+    rows: int
+    untouched: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """What a verification found.
 
@@ -118,6 +133,7 @@ class Report:
         outputs: agreement of the logits, by the name of the output.
         proof: the weight map's proof in a line, where there was one.
         tokenizer: parity of the tokenizers, where the checkpoint has one.
+        coverage: which rows of the model's tables the inputs reach.
         threshold: noise ratio above which a tensor has diverged.
     """
 
@@ -129,6 +145,7 @@ class Report:
     outputs: Mapping[str, HeadAgreement] = field(default_factory=dict)
     proof: str | None = None
     tokenizer: TokenizerParity | None = None
+    coverage: tuple[Coverage, ...] = ()
     threshold: float = THRESHOLD
     model_type: str = ""
 

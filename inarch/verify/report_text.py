@@ -30,6 +30,16 @@ def texts_read_differently(report: Report) -> int:
     return len({d.text for d in report.tokenizer.differences}) if report.tokenizer else 0
 
 
+def coverage(report: Report) -> str:
+    """Return which tables have rows that the inputs don't reach, or that there are none."""
+    partly = [
+        f"{table.rows - len(table.untouched)} of {table.rows} rows of {table.table}"
+        for table in report.coverage
+        if table.untouched
+    ]
+    return "; ".join(partly) or f"every row of {len(report.coverage)} tables"
+
+
 def sentence(text: str) -> str:
     """A text with its first word capitalised, unless that is a name such as `layer_0/attention`."""
     return text[:1].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
