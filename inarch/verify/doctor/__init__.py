@@ -21,6 +21,7 @@ from inarch.verify.doctor import (
     convolution,
     linear,
     norm,
+    precision,
     table,
     wiring,
 )
@@ -37,7 +38,7 @@ DIAGNOSES = (
     norm.diagnose,
     linear.diagnose,
     convolution.diagnose,
-    wiring.precision,
+    precision.diagnose,
     wiring.activation,
     wiring.offset,
     wiring.scale,
