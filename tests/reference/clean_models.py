@@ -4,7 +4,6 @@
 that KERAS_BACKEND names.
 """
 
-import inspect
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from inarch.checkpoints.maps.config_map import write_fields
+from inarch.checkpoints.maps.fields import Field
 from tests.reference.encoders import ENCODERS, classes
 
 CONFIGS, SEEDS = 20, 5
@@ -22,7 +22,7 @@ KINDS = {name: tuple(classes(found)) for name, found in ENCODERS.items()}
 
 
 def config_of(architecture, number):
-    """A class of transformers, and a random config of it: whatever of this its backbone varies."""
+    """A class of transformers, and a random config of it: whatever of this its fields vary."""
     random = np.random.default_rng([number, len(architecture), 1])
     # Few sizes, so that a backend that compiles every shape has few to compile.
     dim, heads = [(12, 1), (12, 2), (12, 3), (20, 5)][random.integers(4)]
@@ -37,7 +37,8 @@ def config_of(architecture, number):
         "padding_id": int(random.integers(0, 3)),
     }  # fmt: skip
     found = ENCODERS[architecture]
-    source, known = found.sources[0], inspect.signature(found.backbone).parameters
+    source = found.sources[0]
+    known = {entry.ours for entry in source.config if isinstance(entry, Field)}
     config = dict(source.published)
     sizes = {**found.tiny, **{name: value for name, value in varied.items() if name in known}}
     write_fields(source.config, sizes, config, complete=True)
