@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.layers.alternatives import Alternatives
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 from inarch.layers.mask import position_range
@@ -94,3 +95,24 @@ class RelativePositionBias(Layer):
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return 1, self.num_heads, inputs_shape[1], inputs_shape[1]
+
+    def alternatives(self) -> Alternatives:
+        rows, count, farthest = self.buckets, self.num_buckets, self.max_distance
+        middle = count // 2
+        lookups = {
+            "the bias of the opposite distance": lambda d: rows(-d),
+            "a bias without regard to the sign": lambda d: rows(np.abs(d)),
+            "the bias of the distance plus one": lambda d: rows(d + 1),
+            "the bias of the distance minus one": lambda d: rows(d - 1),
+            "the bias of the next row": lambda d: (rows(d) + 1) % count,
+            "one bias for all distances": lambda d: rows(0 * d),
+            "a bias by clipped distances": lambda d: (
+                np.minimum(np.abs(d), middle - 1) + np.where(d > 0, middle, 0)
+            ),
+        }
+        ends = [end for end in (farthest // 2, farthest * 2) if end > middle // 2]
+        return {
+            "no bias": {"call": lambda x: 0 * type(self).call(self, x)},
+            **{name: {"buckets": lookup} for name, lookup in lookups.items()},
+            **{f"a bias whose buckets end at {end} tokens": {"max_distance": end} for end in ends},
+        }

@@ -8,6 +8,7 @@ from keras import ops
 
 from inarch.errors import InputError
 from inarch.layers import RelativePositionBias
+from inarch.verify.doctor.bricks import changed
 
 
 def bucket(distance, buckets, farthest):
@@ -46,3 +47,29 @@ def test_every_pair_has_the_bias_of_its_distance_and_head(perturb, compiled, buc
 def test_sizes_that_make_no_buckets_are_refused(sizes, message):
     with pytest.raises(InputError, match=message):
         RelativePositionBias(*sizes)
+
+
+def test_each_alternative_gives_another_bias():
+    layer = RelativePositionBias(2, 8, 20, "random_normal")
+    x = np.zeros((1, 45, 3), "float32")
+    right = ops.convert_to_numpy(layer(x))
+    declared = layer.alternatives()
+    assert len(declared) == 10
+    for attributes in declared.values():
+        with changed(layer, attributes):
+            wrong = ops.convert_to_numpy(layer(x))
+        assert wrong.shape == right.shape
+        assert not np.array_equal(wrong, right)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize(("buckets", "farthest"), [(32, 128), (8, 20), (64, 500)])
+def test_buckets_are_those_of_the_published_models(buckets, farthest):
+    torch = pytest.importorskip("torch")
+    t5 = pytest.importorskip("transformers.models.t5.modeling_t5")
+    distances = np.arange(-2 * farthest, 2 * farthest + 1)
+    theirs = t5.T5Attention._relative_position_bucket(
+        torch.from_numpy(distances), num_buckets=buckets, max_distance=farthest
+    )
+    ours = RelativePositionBias(1, buckets, farthest).buckets(distances)
+    np.testing.assert_array_equal(ours, theirs.numpy())
