@@ -7,7 +7,8 @@ them in a right model; the diagnosis sets them in a copy of a layer that is wron
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import combinations
 from typing import Any
@@ -134,6 +135,55 @@ def argument_alternatives(
         return type(layer).call(layer, *args, **kwargs)
 
     return {name: {"call": partial(call, change)} for name, change in changes.items()}
+
+
+def window_alternatives(layer: Any) -> Alternatives:
+    """Return other windows of attention, where it has one."""
+    if layer.window is None:
+        return {}
+    widths = {1, layer.window - 1, layer.window + 1, 2 * layer.window} - {0, layer.window}
+    windows = {f"a window of {width} tokens": {"window": width} for width in sorted(widths)}
+    return {"no window": {"window": None}, **windows}
+
+
+def position_alternatives(layer: Any) -> Alternatives:
+    """Return what its position layer gets wrong, of queries and keys at once."""
+    if layer.position is None:
+        return {}
+    query, key = layer.query_position, layer.key_position
+    changes = zip(query.alternatives().items(), key.alternatives().values(), strict=True)
+    return {
+        name: {
+            "query_position": changed_call(query, of_query),
+            "key_position": changed_call(key, of_key),
+        }
+        for (name, of_query), of_key in changes
+    }
+
+
+@contextmanager
+def changed(layer: keras.layers.Layer, attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Set attributes of a layer, past Keras's bookkeeping, while the context lasts."""
+    before = {name: layer.__dict__[name] for name in attributes if name in layer.__dict__}
+    for name, value in attributes.items():
+        object.__setattr__(layer, name, value)
+    try:
+        yield
+    finally:
+        for name in attributes:
+            object.__delattr__(layer, name)
+        for name, value in before.items():
+            object.__setattr__(layer, name, value)
+
+
+def changed_call(layer: keras.layers.Layer, attributes: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a function that calls a layer with its attributes changed."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with changed(layer, attributes):
+            return layer(*args, **kwargs)
+
+    return call
 
 
 def _interleave(x: Any, groups: int) -> Any:

@@ -12,6 +12,8 @@ from inarch.layers.alternatives import (
     Alternatives,
     argument_alternatives,
     attention_alternatives,
+    position_alternatives,
+    window_alternatives,
 )
 from inarch.layers.cache import (
     cache_length,
@@ -26,12 +28,13 @@ from inarch.layers.cache import (
 )
 from inarch.layers.dot_product_attention import (
     attend_to_cache,
+    attention_logits,
     dot_product_attention,
     masked_softmax,
 )
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer, copy_layer
-from inarch.layers.mask import combine_masks, mask_of_context, position_range
+from inarch.layers.mask import combine_masks, mask_of_context, window_mask
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -109,10 +112,9 @@ class MultiHeadAttention(Layer):
         position: Any = None,
         **kwargs: Any,
     ):
-        for argument in ("num_heads", "key_dim", "num_key_value_heads", "window"):
-            size = getattr(self, argument)
-            if size is not None and size < 1:
-                raise InputError(f"{argument}={size}. Pass a positive int.")
+        for name in ("num_heads", "key_dim", "num_key_value_heads", "window"):
+            if (size := getattr(self, name)) is not None and size < 1:
+                raise InputError(f"{name}={size}. Pass a positive int.")
         self._key_value_heads = num_key_value_heads or num_heads
         if num_heads % self._key_value_heads:
             raise InputError(
@@ -147,10 +149,17 @@ class MultiHeadAttention(Layer):
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
-        self.position_layer = None
-        if self.position is not None:
-            self.position_layer = copy_layer(self.position, "position", self.dtype_policy)
+        self.query_position = self._position("query_position", self.num_heads)
+        self.key_position = self._position("key_position", heads)
         self.built = True
+
+    def _position(self, name: str, heads: int) -> Any:
+        if self.position is None:
+            return lambda x, **options: x
+        layer = copy_layer(self.position, name, self.dtype_policy)
+        if not layer.built:
+            layer.build((None, None, heads, self._key_dim))
+        return layer
 
     def call(
         self,
@@ -167,19 +176,21 @@ class MultiHeadAttention(Layer):
     ) -> Any:
         start = 0 if cache_update_index is None else cache_update_index
         queries = self._split_heads(self.query_dense(query), self.num_heads)
-        queries = self._rotate(queries, start, positions)
+        queries = self.query_position(queries, start_index=start, positions=positions)
         keys, values, cache = self._keys_and_values(
             value if key is None else key, value, cache, cache_update_index, positions
         )
         queries = merge_rows_of_shared_keys(queries, keys)
-        mask = combine_masks(attention_mask, self._window_mask(queries, keys, start))
+        mask = combine_masks(attention_mask, window_mask(queries, keys, self.window, start))
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
 
         scores = None
         if return_attention_scores or (training and self.dropout) or not self._fusible:
             keys, values = self._repeat_heads(keys), self._repeat_heads(values)
-            scores = self._scores(queries, keys, mask, attention_bias)
+            scores = self._softmax(
+                attention_logits(queries, keys, self._scale, attention_bias), mask
+            )
             dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
         elif is_pair(cache):
@@ -221,9 +232,7 @@ class MultiHeadAttention(Layer):
             positions=positions,
         )
         names = ["scores"] * scores + ["cache"] * (cache is not None)
-        if not names:
-            return outputs, {}
-        y, *found = outputs
+        y, *found = outputs if names else (outputs,)
         return y, dict(zip(names, found, strict=True))
 
     def init_cache(self, rows: int, length: int) -> Any:
@@ -254,32 +263,10 @@ class MultiHeadAttention(Layer):
         """Reshape `[batch, T, heads * d]` to `[batch, T, heads, d]`."""
         return ops.reshape(x, (*ops.shape(x)[:2], heads, x.shape[-1] // heads))
 
-    def _rotate(self, x: Any, start: Any, positions: Any) -> Any:
-        if self.position_layer is None:
-            return x
-        return self.position_layer(x, start_index=start, positions=positions)
-
     def _repeat_heads(self, x: Any) -> Any:
         """Return keys or values with one head for each head of queries."""
         repeats = self.num_heads // self._key_value_heads
         return x if repeats == 1 else ops.repeat(x, repeats, axis=2)
-
-    def _window_mask(self, queries: Any, keys: Any, start: Any) -> Any:
-        """Return bool `[T, S]`, true within the window; `None` if no distance exceeds it."""
-        length = keys.shape[1]
-        if self.window is None or (isinstance(length, int) and length <= self.window + 1):
-            return None
-        indices = ops.expand_dims(position_range(ops.shape(queries)[1], start), 1)
-        distances = ops.abs(indices - position_range(ops.shape(keys)[1]))
-        return ops.less_equal(distances, self.window)
-
-    def _scores(self, queries: Any, keys: Any, mask: Any, bias: Any) -> Any:
-        """Return attention probabilities `[batch, heads, T, S]`, in float32 at least."""
-        logits = ops.einsum("bthd,bshd->bhts", queries, keys)
-        logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * self._scale
-        if bias is not None:
-            logits = logits + ops.cast(bias, logits.dtype)
-        return self._softmax(logits, mask)
 
     def _keys_and_values(
         self, key: Any, value: Any, cache: Any = None, index: Any = None, positions: Any = None
@@ -288,13 +275,14 @@ class MultiHeadAttention(Layer):
         heads = self._key_value_heads
         if cache is None and index is not None:
             raise InputError(
-                f"cache_update_index={index} without a cache. Pass cache, zeros of shape "
-                "[batch, 2, length, num_heads, key_dim] to begin with, or leave the index out."
+                f"cache_update_index={index} without a cache. Pass cache (see `init_cache`), or "
+                "leave the index out."
             )
         if cache is not None and index is None:
             return *read_cache(cache, heads), cache
         start = 0 if index is None else index
-        keys = self._rotate(self._split_heads(self.key_dense(key), heads), start, positions)
+        keys = self._split_heads(self.key_dense(key), heads)
+        keys = self.key_position(keys, start_index=start, positions=positions)
         values = self._split_heads(self.value_dense(value), heads)
         if cache is None:
             return keys, values, None
@@ -309,4 +297,5 @@ class MultiHeadAttention(Layer):
 
     def alternatives(self) -> Alternatives:
         biases = argument_alternatives(self, "attention_bias", BIASES)
-        return {**attention_alternatives(self), **biases}
+        others = {**window_alternatives(self), **position_alternatives(self)}
+        return {**attention_alternatives(self), **biases, **others}

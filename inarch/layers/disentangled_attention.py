@@ -16,7 +16,7 @@ from inarch.layers.dot_product_attention import masked_softmax
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks, position_range, self_attention_mask
-from inarch.layers.relative_position import distance_rows, table_span, wrong_bucket_rows
+from inarch.layers.relative_position import distance_rows, table_span, take, wrong_rows
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -189,7 +189,7 @@ class DisentangledSelfAttention(Layer):
         asking, asked = ops.expand_dims(index, 1), ops.expand_dims(index, 0)
         farthest = len(self._rows) // 2
         places = ops.clip(asking - asked, -farthest, farthest) + farthest
-        rows = _take(ops.convert_to_tensor(self._rows - first), places, axis=0)
+        rows = take(ops.convert_to_tensor(self._rows - first), places, axis=0)
         added: Any = 0.0
         if "p2c" in self.terms:
             vectors = self._split_heads(self.position_query_dense(table))[:, 0] * self._scale
@@ -229,13 +229,13 @@ class DisentangledSelfAttention(Layer):
         flat = ops.reshape(x, (heads, batch * length, dim))
         products = ops.einsum("hxd,hrd->hxr", flat, vectors)
         products = ops.reshape(products, (heads * batch, length * count))
-        chosen = _take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
+        chosen = take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
         return ops.reshape(chosen, (heads, batch, length, length))
 
     def alternatives(self) -> Alternatives:
         """Return what is wrong with attention, or with position terms, table rows and buckets."""
         sizes = (self.bucket_size, self.max_relative_positions)
-        gather, terms, count = self._gather_products, self._position_terms, 2 * table_span(*sizes)
+        gather, terms = self._gather_products, self._position_terms
         rows = distance_rows(*sizes) if self._rows is None else self._rows
         changes = {
             "distances with their sign flipped": lambda x, v, t, r: gather(
@@ -245,20 +245,7 @@ class DisentangledSelfAttention(Layer):
                 gather(x, v, t, r), 2, 3
             ),
         }
-        looked_up = {
-            "distances without a sign": rows[
-                np.abs(np.arange(len(rows)) - len(rows) // 2) + len(rows) // 2
-            ],
-            "distances one too large": np.append(rows[1:], rows[-1]),
-            "distances one too small": np.append(rows[0], rows[:-1]),
-            "rows one too late": (rows + 1) % count,
-            "rows one too early": (rows - 1) % count,
-            "one row for every distance": np.full_like(rows, rows[len(rows) // 2]),
-            "no logarithmic buckets (distances are clipped)": np.clip(
-                np.arange(len(rows)) - len(rows) // 2 + count // 2, 0, count - 1
-            ),
-            **(wrong_bucket_rows(*sizes, len(rows) // 2) if self.bucket_size > 0 else {}),
-        }
+        looked_up = wrong_rows(rows, *sizes)
         return {
             **attention_alternatives(self, of_itself=True),
             **{
@@ -304,13 +291,3 @@ def _heads_first(mask: Any) -> Any:
     if len(mask.shape) == 4:
         return ops.swapaxes(mask, 0, 1)
     return ops.expand_dims(mask, (0, 1) if len(mask.shape) == 2 else 0)
-
-
-def _take(x: Any, indices: Any, axis: int) -> Any:
-    """Call `ops.take`; on torch without the squeeze Keras adds, which ONNX runtimes refuse."""
-    if keras.backend.backend() != "torch":
-        return ops.take(x, indices, axis=axis)
-    import torch
-
-    taken = torch.index_select(x, axis, indices.reshape(-1))
-    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])

@@ -42,6 +42,13 @@ def dot_product_attention(
     return ops.dot_product_attention(queries, keys, values, bias=bias, mask=mask, scale=scale)
 
 
+def attention_logits(queries: Any, keys: Any, scale: float, bias: Any = None) -> Any:
+    """Return scaled scores `[batch, heads, T, S]` with their bias, in float32 at least."""
+    logits = ops.einsum("bthd,bshd->bhts", queries, keys)
+    logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * scale
+    return logits if bias is None else logits + ops.cast(bias, logits.dtype)
+
+
 def masked_softmax(logits: Any, mask: Any) -> Any:
     """Return probabilities over the last axis, in float32 at least; `mask` may be None."""
     logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))

@@ -110,6 +110,24 @@ def causal_mask(target_length: Any, source_length: Any, start: Any = 0) -> Any:
     return ops.expand_dims(position_range(target_length, start), 1) >= position_range(source_length)
 
 
+def window_mask(queries: Any, keys: Any, window: int | None, start: Any = 0) -> Any:
+    """Return the mask of keys that are at most `window` tokens away, on either side.
+
+    Args:
+        queries: `[batch, T, ...]`, the first at position `start`.
+        keys: `[batch, S, ...]`, the first at position 0.
+
+    Returns:
+        bool `[T, S]`, or `None` if no distance can be larger than `window`, or `window` is `None`.
+    """
+    length = keys.shape[1]
+    if window is None or (isinstance(length, int) and length <= window + 1):
+        return None
+    positions = ops.expand_dims(position_range(ops.shape(queries)[1], start), 1)
+    distances = ops.abs(positions - position_range(ops.shape(keys)[1]))
+    return ops.less_equal(distances, window)
+
+
 def combine_masks(*masks: Any) -> Any:
     """Return the logical AND of the masks that aren't `None`, or `None` if none is left.
 

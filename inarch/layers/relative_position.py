@@ -178,3 +178,35 @@ def float32_log(values: np.ndarray | np.float32) -> np.ndarray:
 
 def _bucket(distance: int, bucket_size: int, max_relative_positions: int) -> int:
     return int(log_buckets(np.array(distance), bucket_size, max_relative_positions))
+
+
+def wrong_rows(rows: np.ndarray, bucket_size: int, max_relative_positions: int) -> dict[str, Any]:
+    """Return ways to look up the wrong row of each distance (`distance_rows`), by their names."""
+    count = 2 * table_span(bucket_size, max_relative_positions)
+    middle = len(rows) // 2
+    return {
+        "distances without a sign": rows[np.abs(np.arange(len(rows)) - middle) + middle],
+        "distances one too large": np.append(rows[1:], rows[-1]),
+        "distances one too small": np.append(rows[0], rows[:-1]),
+        "rows one too late": (rows + 1) % count,
+        "rows one too early": (rows - 1) % count,
+        "one row for every distance": np.full_like(rows, rows[middle]),
+        "no logarithmic buckets (distances are clipped)": np.clip(
+            np.arange(len(rows)) - middle + count // 2, 0, count - 1
+        ),
+        **(
+            wrong_bucket_rows(bucket_size, max_relative_positions, middle)
+            if bucket_size > 0
+            else {}
+        ),
+    }
+
+
+def take(x: Any, indices: Any, axis: int) -> Any:
+    """Call `ops.take`; on torch without the squeeze Keras adds, which ONNX runtimes refuse."""
+    if keras.backend.backend() != "torch":
+        return ops.take(x, indices, axis=axis)
+    import torch
+
+    taken = torch.index_select(x, axis, indices.reshape(-1))
+    return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])

@@ -8,10 +8,15 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.layers.alternatives import Alternatives
 from inarch.layers.layer import Layer
 from inarch.layers.mask import position_range
 
 ops: Any = keras.ops  # Typed, every result may be None.
+
+
+# Bases of published models.
+BASES = (10_000, 160_000, 500_000, 1_000_000)
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -85,6 +90,23 @@ class RotaryEmbedding(Layer):
         frequencies = ops.convert_to_tensor(frequencies / np.float32(self.scaling_factor), dtype)
         return ops.expand_dims(ops.cast(positions, dtype), -1) * frequencies
 
+    def alternatives(self) -> Alternatives:
+        call, angles, base = self.call, self.angles, self.max_wavelength
+        return {
+            "no rotary positions": {"call": lambda x, **options: x},
+            "rotated pairs of neighboring features": {
+                "call": lambda x, **options: _interleave(call(_deinterleave(x), **options))
+            },
+            "a rotation the other way": {"angles": lambda *args: -angles(*args)},
+            "rotary frequencies of twice the features": {
+                "angles": lambda positions, dim: angles(positions, 2 * dim)[..., : dim // 2]
+            },
+            **{
+                f"a rotary base of {value:g}": {"max_wavelength": value}
+                for value in sorted({*BASES, 10 * base, base / 10} - {base})
+            },
+        }
+
     def _axes(self, rank: int) -> tuple[int, int]:
         axes = (self.sequence_axis % rank, self.feature_axis % rank)
         are_valid = all(-rank <= axis < rank for axis in (self.sequence_axis, self.feature_axis))
@@ -94,3 +116,14 @@ class RotaryEmbedding(Layer):
                 f"two different axes of inputs of rank {rank}, and not the batch axis 0."
             )
         return axes
+
+
+def _deinterleave(x: Any) -> Any:
+    """Move the first features of neighboring pairs before the second ones."""
+    pairs = ops.reshape(x, (*ops.shape(x)[:-1], -1, 2))
+    return ops.concatenate((pairs[..., 0], pairs[..., 1]), axis=-1)
+
+
+def _interleave(x: Any) -> Any:
+    halves = ops.split(x, 2, axis=-1)
+    return ops.reshape(ops.stack(halves, axis=-1), ops.shape(x))

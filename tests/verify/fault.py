@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.verify.doctor.bricks import changed
+from inarch.layers.alternatives import changed
 from inarch.verify.reference import Reference
 from inarch.verify.trace import layers_of
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from inarch.layers import Block, FeedForward, MultiHeadAttention, RelativePositionBias
-from inarch.layers.alternatives import BIASES
+from inarch.layers.alternatives import BIASES, changed
 from inarch.verify import trace
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.doctor.attention import attend
-from inarch.verify.doctor.bricks import alternatives_of, changed
+from inarch.verify.doctor.bricks import alternatives_of
 from inarch.verify.reference import Reference, TappedTensor
 
 TOKENS = {"x": np.random.default_rng(0).standard_normal((3, 7, 12)).astype("float32")}

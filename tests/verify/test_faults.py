@@ -3,8 +3,9 @@
 import keras
 import pytest
 
+from inarch.layers.alternatives import changed
 from inarch.verify.compare import verify
-from inarch.verify.doctor.bricks import alternatives_of, bricks, changed
+from inarch.verify.doctor.bricks import alternatives_of, bricks
 
 from .faults import (
     GOLDENS,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
-from inarch.layers.alternatives import Alternatives
+from inarch.layers.alternatives import Alternatives, changed
 from inarch.layers.layer import Layer
 from inarch.verify import trace
 from inarch.verify.doctor.evidence import Evidence
@@ -51,21 +50,6 @@ def _norm_alternatives(layer: Any) -> Alternatives:
         "centering without scaling": {"call": lambda x: norm(x, mean(x), 1 - layer.epsilon)},
         "no normalization": {"call": lambda x: x},
     }
-
-
-@contextmanager
-def changed(layer: keras.layers.Layer, attributes: Mapping[str, Any]) -> Iterator[None]:
-    """Set attributes of a layer, past Keras's bookkeeping, while the context lasts."""
-    before = {name: layer.__dict__[name] for name in attributes if name in layer.__dict__}
-    for name, value in attributes.items():
-        object.__setattr__(layer, name, value)
-    try:
-        yield
-    finally:
-        for name in attributes:
-            object.__delattr__(layer, name)
-        for name, value in before.items():
-            object.__setattr__(layer, name, value)
 
 
 def replay_changed(
