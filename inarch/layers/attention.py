@@ -130,9 +130,8 @@ class MultiHeadAttention(Layer):
                 f"num_heads={self.num_heads} doesn't divide the hidden size {width}. Choose a "
                 "number of heads that does."
             )
-        key_dim = self.key_dim or width // self.num_heads
-        value_dim = self.value_dim or key_dim
-        self._key_dim, self._value_dim = key_dim, value_dim
+        self._key_dim = key_dim = self.key_dim or width // self.num_heads
+        self._value_dim = value_dim = self.value_dim or key_dim
         # jax's fused attention takes heads of one width only.
         self._fusible = key_dim == value_dim
         self._scale = 1 / sqrt(key_dim)
