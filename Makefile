@@ -14,10 +14,12 @@ SELECT = not exhaustive$(call AT_HAND,$(1))
 # Text, files, names, pages and what is refused before it is computed are the same on every backend;
 # they are tested on JAX. The commands and the authors' formats take turns, and so do the comparisons
 # with transformers, case by case.
-SAME := checkpoints docs text fuzz test_file_names.py test_json_fields.py test_paths.py test_rights.py \
+SAME := checkpoints docs text fuzz test_turns.py test_private_keras.py speech/test_options.py \
+	test_file_names.py test_json_fields.py test_paths.py test_rights.py \
 	$(addprefix audio/test_,load.py pipes_and_voice.py window_and_speech.py) \
 	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
-	$(addprefix models/test_,bad_checkpoints.py export.py opening.py own_code.py stored_config.py) \
+	$(addprefix models/test_,bad_checkpoints.py opening.py own_code.py registry.py saving.py \
+	stored_config.py warnings.py) \
 	$(addprefix tasks/test_,bad_input.py columns.py hostile_paths.py labels.py saves_during_loads.py \
 	sentence_fields.py text_source.py)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,$(SAME))
