@@ -74,5 +74,5 @@ def _weighted(outputs: Any, mask: np.ndarray | None) -> Any:
         weights = random.standard_normal(tuple(output.shape)).astype("float32")
         if mask is not None and len(output.shape) > 2 and tuple(output.shape[:2]) == mask.shape:
             weights *= (mask != 0)[..., None]
-        total = total + ops.sum(ops.cast(output, "float32") * weights)
+        total = total + ops.sum(ops.cast(output, "float32") * ops.convert_to_tensor(weights))
     return total
