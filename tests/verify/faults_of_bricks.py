@@ -32,7 +32,7 @@ def faults(subject: Subject) -> list[Fault]:
                 if only in (None, role(path)) and phrase in matter[role(path)]
             ]
             found.append(_fault(subject, f"{kind.__name__}: {phrase}", phrase, chosen))
-            if "bias" in phrase:
+            if "bias" in phrase and len(layers) > 1:
                 name = f"{kind.__name__}: {phrase}, but for the first layer"
                 found.append(_fault(subject, name, phrase, chosen[1:]))
     return [*found, *_activations(subject)]
