@@ -23,7 +23,7 @@ from inarch.verify.golden import ROWS
 from inarch.verify.inputs import make_inputs
 
 ARCHITECTURES = registry.architectures()
-ENCODERS = [n for n, a in ARCHITECTURES.items() if "masked_lm" in a.sources[0].heads]
+TEXT_MODELS = [n for n, a in ARCHITECTURES.items() if "token_ids" in a.inputs]
 TASKS = {task.head: task for task in workflows.HEADED if task.head}
 
 
