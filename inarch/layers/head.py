@@ -30,6 +30,9 @@ class MaskedLMHead(Layer):
         bias_initializer: of the biases.
         intermediate_dim: width of `transform`; `None` is that of `token_embedding`, or of the
             inputs where there is none.
+        use_bias: whether `transform` has a bias.
+        center: whether the normalization adds an offset.
+        use_output_bias: whether there is a bias for each token of the vocabulary.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
@@ -54,6 +57,9 @@ class MaskedLMHead(Layer):
         bias_initializer: Any = "zeros",
         *,
         intermediate_dim: int | None = None,
+        use_bias: bool = True,
+        center: bool = True,
+        use_output_bias: bool = True,
         **kwargs: Any,
     ):
         # The bias is added in the embedding's dtype, which may be wider than the head's.
@@ -84,13 +90,17 @@ class MaskedLMHead(Layer):
         self.transform = keras.layers.Dense(
             width,
             activation=self.intermediate_activation,
+            use_bias=self.use_bias,
             kernel_initializer=fresh_initializer(self.kernel_initializer),
             bias_initializer=fresh_initializer(self.bias_initializer),
             dtype=self.dtype_policy,
             name="transform",
         )
         self.transform_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="transform_norm"
+            epsilon=self.layer_norm_epsilon,
+            center=self.center,
+            dtype=self.dtype_policy,
+            name="transform_norm",
         )
         self.transform.build(inputs_shape)
         self.transform_norm.build((*inputs_shape[:-1], width))
@@ -102,9 +112,10 @@ class MaskedLMHead(Layer):
             )
         elif not embedding.built:
             embedding.build(inputs_shape[:-1])
-        self.output_bias = self.add_weight(
-            name="output_bias", shape=(self.vocabulary_size,), initializer=self.bias_initializer
-        )
+        if self.use_output_bias:
+            self.output_bias = self.add_weight(
+                name="output_bias", shape=(self.vocabulary_size,), initializer=self.bias_initializer
+            )
         self.built = True
 
     def call(self, inputs: Any, mask_positions: Any = None) -> Any:
@@ -116,7 +127,9 @@ class MaskedLMHead(Layer):
             logits = ops.matmul(x, ops.cast(self.output_kernel, x.dtype))
         else:
             logits = ops.cast(self.token_embedding(x, reverse=True), self._logits_dtype)
-        return self.activation(logits + ops.cast(self.output_bias, logits.dtype))
+        if self.use_output_bias:
+            logits = logits + ops.cast(self.output_bias, logits.dtype)
+        return self.activation(logits)
 
     def compute_output_spec(self, inputs: Any, mask_positions: Any = None) -> Any:
         batch, length = (inputs if mask_positions is None else mask_positions).shape[:2]

@@ -124,3 +124,19 @@ def test_an_untied_head_survives_saving(perturb, normal, reload):
     again = reload(model)
     assert again.layers[-1].get_config() == head.get_config()
     np.testing.assert_array_equal(array(again(normal(1, 2, 8))), array(model(normal(1, 2, 8))))
+
+
+def test_a_head_without_biases_is_one_whose_biases_are_zero(perturb, normal, compiled):
+    whole = built(perturb, vocabulary_size=11)
+    bare = built(perturb, vocabulary_size=11, use_bias=False, center=False, use_output_bias=False)
+    named = {weight.path.partition("/")[2]: weight for weight in whole.weights}
+    kept = {weight.path.partition("/")[2]: weight for weight in bare.weights}
+    biases = {"transform/bias", "transform_norm/beta", "output_bias"}
+    assert kept.keys() == named.keys() - biases
+    for name, weight in kept.items():
+        weight.assign(named[name])
+    x = normal(2, 3, 8)
+    assert np.abs(array(compiled(whole)(x)) - array(compiled(bare)(x))).max() > 0.1
+    for name in biases:
+        named[name].assign(np.zeros(named[name].shape))
+    np.testing.assert_allclose(array(compiled(bare)(x)), array(compiled(whole)(x)), atol=1e-6)
