@@ -63,22 +63,30 @@ class Dialect:
     def _join(self, layer: str, name: str) -> str:
         return self.separator.join(filter(None, (layer, name)))
 
-    def dense(self, theirs: str, ours: str, *, bias: bool = True) -> list[Entry]:
-        """Return the entries of a linear layer; our kernel is `[in, out]`."""
+    def dense(self, theirs: str, ours: str, *, bias: bool | str = True) -> list[Entry]:
+        """Return the entries of a linear layer; our kernel is `[in, out]`.
+
+        Args:
+            bias: whether it has a bias, or the name of the argument that says so.
+        """
         kernel = rule(self._join(theirs, self.kernel), f"{ours}/kernel", self.kernel_axes)
         shift = rule(self._join(theirs, self.bias), f"{ours}/bias", "o -> o")
-        return [kernel, shift] if bias else [kernel]
+        return [kernel, *_where(bias, shift)]
 
     def embedding(self, theirs: str, ours: str) -> list[Entry]:
         """Return the entry of a table `[rows, dim]`, the same on both sides."""
         return [rule(self._join(theirs, self.table), f"{ours}/embeddings", "v d -> v d")]
 
-    def norm(self, theirs: str, ours: str, *, bias: bool = True) -> list[Entry]:
-        """Return the entries of a layer normalization; older names are read too."""
+    def norm(self, theirs: str, ours: str, *, bias: bool | str = True) -> list[Entry]:
+        """Return the entries of a layer normalization; older names are read too.
+
+        Args:
+            bias: whether it has an offset, or the name of the argument that says so.
+        """
         names = zip(
             (self.scale, self.shift), ("gamma", "beta"), self.legacy or ("", ""), strict=True
         )
-        entries: list[Entry] = [
+        scale, shift = (
             Rule(
                 (self._join(theirs, name),),
                 (f"{ours}/{mine}",),
@@ -86,8 +94,8 @@ class Dialect:
                 ((self._join(theirs, older),),) if older else (),
             )
             for name, mine, older in names
-        ]
-        return entries if bias else entries[:1]
+        )
+        return [scale, *_where(bias, shift)]
 
     def under(self, theirs: str, ours: str, *entries: Entries, **counts: str) -> list[Entry]:
         """Put entries below a name on each side.
@@ -174,6 +182,12 @@ def when(condition: Condition | str, *entries: Entries) -> list[Entry]:
 def unless(condition: str, *entries: Entries) -> list[Entry]:
     """Return entries that are there only in models without the argument of this name."""
     return when(lambda arguments: not arguments[condition], *entries)
+
+
+def _where(condition: bool | str, entry: Entry) -> list[Entry]:
+    if isinstance(condition, str):
+        return when(condition, entry)
+    return [entry] if condition else []
 
 
 def _both(one: Condition, two: Condition | None) -> Condition:

@@ -213,6 +213,13 @@ def test_bricks_are_the_rules_they_say():
     assert [r.legacy for r in norm("a", "b")] == [(("a.gamma",),), (("a.beta",),)]
 
 
+@pytest.mark.parametrize("layer", [dense, norm])
+def test_a_bias_may_be_there_where_an_argument_says_so(layer):
+    entries = layer("a", "b", bias="biased")
+    assert expand(entries, {"biased": True}) == layer("a", "b")
+    assert expand(entries, {"biased": False}) == layer("a", "b", bias=False)
+
+
 def test_under_puts_both_sides_and_the_aliases_below_a_name():
     weight, _ = under("enc", "e", norm("n", "m"))
     assert (weight.theirs, weight.ours, weight.legacy) == (
