@@ -81,6 +81,8 @@ class Run:
         model = self.reference.to(getattr(self.torch, dtype))
         watch = _Watch(model, self.weightless, partial(self._with_parts, at))
         with contextlib.ExitStack() as stack:
+            if dtype == "float64":
+                stack.enter_context(_without_float32(self.torch))
             for name, module in model.named_modules():
                 for handle in watch.hooks(name, module) if name else ():
                     stack.callback(handle.remove)
@@ -189,6 +191,27 @@ class _Watch:
             return name, number, "output"
         source = self.made_by.get(id(_first_float(inputs)))
         return source and (source[1], source[2], "next")
+
+
+def _without_float32(torch: Any) -> Any:
+    """Return a context in which what code takes in float32, such as a softmax, stays in float64.
+
+    Cast to float32, a mask of the lowest float64 is infinite, and a row of it no number.
+    """
+
+    class Wide(torch.overrides.TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: tuple = (), kwargs: Any = None
+        ) -> Any:
+            kwargs = dict(kwargs or {})
+            if args and getattr(args[0], "dtype", None) is torch.float64:
+                if function is torch.Tensor.float:
+                    return args[0]
+                if kwargs.get("dtype") is torch.float32:
+                    kwargs["dtype"] = torch.float64
+            return function(*args, **kwargs)
+
+    return Wide()
 
 
 def _is_float(value: Any) -> bool:

@@ -10,9 +10,11 @@ import pytest
 
 from inarch.checkpoints.maps.entries import Rule
 from inarch.models import registry
+from inarch.models.registry import Input
 from inarch.tasks.verification import golden_of, verify_checkpoint
 from inarch.verify.golden import Golden
 from inarch.verify.golden_changes import differences
+from inarch.verify.hooks import Run
 
 from .conftest import torch
 
@@ -156,6 +158,24 @@ def test_two_entries_of_a_map_swapped_are_found_at_their_layer(
 
 
 # --- golden files ------------------------------------------------------------------------------
+
+
+def test_the_reference_in_float64_takes_nothing_in_float32():
+    """A mask of the lowest float64 would be infinite, and a row of it no number."""
+
+    class Toy(torch.nn.Module):
+        def forward(self, input_ids, return_dict=True):
+            lowest = torch.full((1, 3), torch.finfo(torch.float64).min, dtype=torch.float64)
+            third = torch.ones(1, 3, dtype=torch.float64).float() / 3
+            return {
+                "shares": torch.nn.functional.softmax(lowest, dim=-1, dtype=torch.float32),
+                "third": third.double(),
+            }
+
+    inputs, declared = {"token_ids": np.ones((1, 3), "int32")}, {"token_ids": Input("input_ids")}
+    found = Run(Toy(), inputs, declared, torch).free("float64")
+    for name in ("shares", "third"):
+        np.testing.assert_array_equal(found["", 0, name], np.ones((1, 3)) / 3)
 
 
 @pytest.mark.parametrize("architecture", sorted(registry.architectures()))
