@@ -28,7 +28,9 @@ def recording(init: Any) -> Any:
             kwargs |= {name: _fresh(value) for name, value in source.arguments.items()}
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        arguments = dict(bound.arguments)
+        # A list could be changed under the model, and is one in a saved model's config.
+        given = bound.arguments.items()
+        arguments: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in given}
         outermost = type(self).__init__ is wrapper
         named = arguments.pop("kwargs", {})
         del arguments[next(iter(arguments))]

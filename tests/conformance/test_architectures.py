@@ -11,6 +11,7 @@ from keras import ops
 
 from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.per_layer import PerLayer
 from inarch.errors import PresetError, WeightMapError
 from inarch.models import registry
 from inarch.models.backbone import Backbone
@@ -156,13 +157,15 @@ def test_a_checkpoint_with_a_layer_too_many_or_too_few_is_refused(architecture, 
     folder = shutil.copytree(saved, tmp_path / "saved")
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    counts = [e for e in architecture.sources[0].config
-              if isinstance(e, Field) and e.ours.endswith("_layers")]  # fmt: skip
+    entries = architecture.sources[0].config
+    counts = [e for e in entries if isinstance(e, Field) and e.ours.endswith("_layers")]
     assert counts
     for entry in counts:
         for more, said in ((-1, "unknown in the file"), (1, "missing from the file")):
             changed = architecture.tiny[entry.ours] + more
-            path.write_text(json.dumps(config | {entry.theirs: changed}))
+            listed = {e.theirs: [*config[e.theirs], config[e.theirs][-1]][:changed]
+                      for e in entries if isinstance(e, PerLayer)}  # fmt: skip
+            path.write_text(json.dumps(config | listed | {entry.theirs: changed}))
             with pytest.raises(WeightMapError, match=said):
                 Backbone.from_preset(folder)
 
