@@ -79,7 +79,7 @@ class Run:
 
     def _run(self, dtype: str, at: Callable[[ReferenceTap, Any], Any]) -> None:
         model = self.reference.to(getattr(self.torch, dtype))
-        watch = _Watch(model, self.weightless, partial(self._with_parts, at))
+        watch = _Watch(model, self.weightless, self.parts, partial(self._with_parts, at))
         with contextlib.ExitStack() as stack:
             if dtype == "float64":
                 stack.enter_context(_without_float32(self.torch))
@@ -125,10 +125,15 @@ class _Watch:
     """Shows `at` what passes at every module of one run, which goes on with what `at` returns."""
 
     def __init__(
-        self, model: Any, weightless: Container[str], at: Callable[[ReferenceTap, Any], Any]
+        self,
+        model: Any,
+        weightless: Container[str],
+        parts: Parts,
+        at: Callable[[ReferenceTap, Any], Any],
     ):
         self.at = at
         self.weightless = weightless
+        self.parts = parts
         self.calls: Counter[str] = Counter()
         # Tables that are read without a call of the module that holds them.
         self.tables = {
@@ -189,8 +194,17 @@ class _Watch:
         """What a module's output is: of one without weights, what comes `next` after another's."""
         if name not in self.weightless:
             return name, number, "output"
-        source = self.made_by.get(id(_first_float(inputs)))
+        first = _first_float(inputs)
+        source = self.made_by.get(id(first)) or self._part_source(first)
         return source and (source[1], source[2], "next")
+
+    def _part_source(self, tensor: Any) -> tuple[Any, str, int] | None:
+        """Return the fused layer's output of which a tensor is a view, with the part's name."""
+        for made, name, number in self.made_by.values():
+            for shown_as, part in self.parts.get(name, {}).items():
+                if tensor is not None and _is_view(tensor, made, part.columns):
+                    return made, shown_as, number
+        return None
 
 
 def _without_float32(torch: Any) -> Any:
@@ -212,6 +226,18 @@ def _without_float32(torch: Any) -> Any:
             return function(*args, **kwargs)
 
     return Wide()
+
+
+def _is_view(tensor: Any, whole: Any, columns: np.ndarray) -> bool:
+    """Return whether a tensor is a view of neighboring columns of another."""
+    if not len(columns) or (np.diff(columns) != 1).any():
+        return False
+    view = whole[..., columns[0] : columns[-1] + 1]
+    return bool(
+        tensor.shape == view.shape
+        and tensor.stride() == view.stride()
+        and tensor.data_ptr() == view.data_ptr()
+    )
 
 
 def _is_float(value: Any) -> bool:

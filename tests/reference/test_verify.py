@@ -173,7 +173,7 @@ def test_the_reference_in_float64_takes_nothing_in_float32():
             }
 
     inputs, declared = {"token_ids": np.ones((1, 3), "int32")}, {"token_ids": Input("input_ids")}
-    found = Run(Toy(), inputs, declared, torch).free("float64")
+    found = Run(Toy(), inputs, declared, torch, {}).free("float64")
     for name in ("shares", "third"):
         np.testing.assert_array_equal(found["", 0, name], np.ones((1, 3)) / 3)
 

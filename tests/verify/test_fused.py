@@ -5,7 +5,8 @@ import pytest
 
 from inarch.checkpoints.maps.plan import Plan
 from inarch.checkpoints.maps.rule import rule
-from inarch.verify.fused import find_parts
+from inarch.models.registry import Input
+from inarch.verify.fused import Part, find_parts
 from inarch.verify.hooks import Run
 
 QUERY_KEY = ["x/query/kernel", "x/key/kernel"]
@@ -75,3 +76,25 @@ def test_parts_are_shown_and_the_reference_goes_on_with_what_is_put_in_their_pla
         noise = run.measured("float64", values, force=True)
     assert noise["fused[1]", 0, "output"] == pytest.approx(1)
     assert noise["", 0, "y"] == pytest.approx((4 / 6) ** 0.5)
+
+
+@pytest.mark.reference
+def test_an_activation_of_a_part_is_what_comes_next_after_it():
+    torch = pytest.importorskip("torch")
+
+    class Gated(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fused, self.act = torch.nn.Linear(3, 6), torch.nn.Tanh()
+
+        def forward(self, x, return_dict):
+            up, gate = self.fused(x).split([2, 4], -1)
+            return {"y": self.act(gate).sum(-1) + up.sum(-1)}
+
+    parts = {"fused": {f"fused[{i}]": Part(frozenset(), np.array(c)) for i, c in
+                       enumerate([[0, 1], [2, 3, 4, 5]])}}  # fmt: skip
+    run = Run(Gated(), {"x": np.ones((1, 2, 3), "float32")}, {"x": Input("x")}, torch, parts)
+    seen = run.free("float64")
+    gate = seen["fused[1]", 0, "output"]
+    np.testing.assert_allclose(seen["fused[1]", 0, "next"], np.tanh(gate))
+    assert ("fused[0]", 0, "next") not in seen
