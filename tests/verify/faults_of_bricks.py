@@ -21,15 +21,18 @@ def faults(subject: Subject) -> list[Fault]:
     trace.run(subject.model, subject.reference.inputs, calls=calls)
     found = []
     for kind, layers in _by_class(subject).items():
-        roles = {role(path): (path, brick, declared) for path, brick, declared in layers[::-1]}
-        matter = {name: _matter(subject.layers[one[0]], calls, *one) for name, one in roles.items()}
+        # Layers of one role may differ in what they declare: some have a window, others none.
+        ways = {(role(path), *declared): (path, brick, declared)
+                for path, brick, declared in layers[::-1]}  # fmt: skip
+        matter = {way: _matter(subject.layers[one[0]], calls, *one) for way, one in ways.items()}
+        roles = list(dict.fromkeys(way[0] for way in ways))
         for turn, phrase in enumerate(dict.fromkeys(p for _, _, own in layers for p in own)):
             # Norms of Keras are everywhere; each alternative is tried on those of one role.
-            only = [*roles][turn % len(roles)] if kind.__module__.startswith("keras") else None
+            only = roles[turn % len(roles)] if kind.__module__.startswith("keras") else None
             chosen = [
                 (path, brick, declared[phrase])
                 for path, brick, declared in layers
-                if only in (None, role(path)) and phrase in matter[role(path)]
+                if only in (None, role(path)) and phrase in matter[role(path), *declared]
             ]
             found.append(_fault(subject, f"{kind.__name__}: {phrase}", phrase, chosen))
             if "bias" in phrase and len(layers) > 1:

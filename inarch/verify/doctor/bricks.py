@@ -117,7 +117,7 @@ def _replays(
     known = evidence.teacher_values
     yield "", trace.replay(copy, path, call, known, is_attention)
     tried = [
-        (phrase + _of_ours(layer, attributes), brick, attributes)
+        (phrase + _of_ours(brick, attributes), brick, attributes)
         for name, brick in bricks(copy).items()
         if not (name and _is_known(evidence, f"{path}{name}"))
         for phrase, attributes in alternatives_of(brick).items()
