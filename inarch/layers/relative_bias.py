@@ -72,11 +72,13 @@ class RelativePositionBias(Layer):
     def call(self, inputs: Any) -> Any:
         farthest = self.max_distance
         rows = self.buckets(np.arange(-farthest, farthest + 1))
-        by_distance = ops.take(ops.transpose(self.embeddings), rows, axis=1)
+        # Rows of tables alone, which every exporter knows.
+        by_distance = ops.take(ops.convert_to_tensor(self.embeddings), rows, axis=0)
         index = position_range(ops.shape(inputs)[1])
         distances = ops.expand_dims(index, 0) - ops.expand_dims(index, 1)
         places = ops.clip(distances, -farthest, farthest) + farthest
-        bias = ops.expand_dims(ops.take(by_distance, places, axis=1), 0)
+        bias = ops.transpose(ops.take(by_distance, places, axis=0), (2, 0, 1))
+        bias = ops.expand_dims(bias, 0)
         return ops.cast(bias, self.compute_dtype)
 
     def buckets(self, distances: np.ndarray) -> np.ndarray:
