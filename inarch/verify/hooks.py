@@ -82,7 +82,7 @@ class Run:
         watch = _Watch(model, self.weightless, self.parts, partial(self._with_parts, at))
         with contextlib.ExitStack() as stack:
             if dtype == "float64":
-                stack.enter_context(_without_float32(self.torch))
+                stack.enter_context(without_float32(self.torch))
             for name, module in model.named_modules():
                 for handle in watch.hooks(name, module) if name else ():
                     stack.callback(handle.remove)
@@ -207,7 +207,7 @@ class _Watch:
         return None
 
 
-def _without_float32(torch: Any) -> Any:
+def without_float32(torch: Any) -> Any:
     """Return a context in which what code takes in float32, such as a softmax, stays in float64.
 
     Cast to float32, a mask of the lowest float64 is infinite, and a row of it no number.
