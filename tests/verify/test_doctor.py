@@ -6,6 +6,7 @@ import pytest
 
 from inarch.layers import Block, FeedForward, MultiHeadAttention, RelativePositionBias
 from inarch.layers.alternatives import BIASES, changed
+from inarch.models.variables import to_numpy
 from inarch.verify import trace
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
@@ -93,3 +94,17 @@ def test_plain_attention_is_recognised_without_any_layer_of_ours():
     broken = {"_softmax": lambda scores, mask: scores**2, "_fusible": False}
     report = report_of(model, Reference(TOKENS, tuple(tensors)), ("attention", broken))
     assert "attends as Vaswani et al. (2017) do, in 3 heads" in report.first.diagnosis
+
+
+def test_a_wrong_part_of_a_fused_tensor_is_named(model, reference):
+    attention = trace.layers_of(model)["layer_1/attention"]
+    dense = (attention.query_dense, attention.key_dense, attention.value_dense)
+    kernels = [to_numpy(layer.kernel).astype("float64") for layer in dense]
+    fused = Reference(TOKENS, reference.tensors, {"qkv": np.concatenate(kernels, axis=1)})
+    dense[0].kernel.assign(kernels[1])
+    try:
+        report = verify(model, fused, diagnose=Doctor(model, fused))
+    finally:
+        dense[0].kernel.assign(kernels[0])
+    assert report.first.layer == "layer_1/attention/query"
+    assert report.first.diagnosis == "it holds qkv[1] where the reference has qkv[0]"

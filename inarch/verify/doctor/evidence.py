@@ -93,10 +93,12 @@ class Evidence:
     # --- naming --------------------------------------------------------------------------------
 
     def weights(self, ndim: int, *sizes: int) -> Iterator[tuple[str, np.ndarray]]:
-        """The reference's tensors of these axis sizes, in any order."""
+        """Yield the reference's tensors, and parts of them, of these axis sizes in any order."""
         for name, array in self.reference.weights.items():
             if array.ndim == ndim and sorted(array.shape) == sorted(sizes):
                 yield name, array
+            elif array.ndim == ndim:
+                yield from _parts(name, array, sizes)
 
     def holder(self, name: str | None) -> str:
         """Which layer of ours holds the reference's tensor instead, for the end of a sentence."""
@@ -141,6 +143,17 @@ class Evidence:
             if np.abs(array - values).max() <= 1e-3 * max(_rms(array), 1e-30):
                 return name
         return None
+
+
+def _parts(
+    name: str, array: np.ndarray, sizes: tuple[int, ...]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the equal parts of a fused tensor that have these axis sizes, in any order."""
+    for axis, whole in enumerate(array.shape):
+        for size in set(sizes):
+            parts = np.split(array, whole // size, axis) if whole % size == 0 else [array]
+            if sorted(parts[0].shape) == sorted(sizes):
+                yield from ((f"{name}[{i}]", part) for i, part in enumerate(parts))
 
 
 def variable(layer: keras.layers.Layer | None, name: str) -> np.ndarray | None:
