@@ -126,6 +126,19 @@ DEBERTA_HEADS = [
         {"pooler_hidden_act": "tanh", "pooler_hidden_size": 24, "num_labels": 1},
     ]),
 ]  # fmt: skip
+BIASED = {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True}
+MODERN_BERT_BASE = [
+    BIASED,
+    {"layer_types": ["sliding_attention", "full_attention"], "local_attention": 8},
+    {"layer_types": ["sliding_attention"] * 2, "hidden_activation": "gelu_pytorch_tanh"},
+    {"rope_parameters": {"full_attention": {"rope_theta": 20.0, "rope_type": "default"}}},
+]
+MODERN_BERT_HEADS = [
+    ("ModernBertForMaskedLM", MaskedLM, {**BIASED, "decoder_bias": False}),
+    ("ModernBertForMaskedLM", MaskedLM, {"classifier_activation": "silu"}),
+    ("ModernBertForSequenceClassification", TextClassifier, BIASED),
+    ("ModernBertForSequenceClassification", TextClassifier, {"classifier_pooling": "cls"}),
+]
 CASES = [
     *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
@@ -136,6 +149,8 @@ CASES = [
     ("ElectraForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("ElectraForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
     ("ElectraForSequenceClassification", TextClassifier, "logits", {"hidden_act": "relu"}),
+    *(("ModernBertModel", None, "last_hidden_state", changes) for changes in MODERN_BERT_BASE),
+    *((kind, task, "logits", changes) for kind, task, changes in MODERN_BERT_HEADS),
     *(("FNetModel", None, "last_hidden_state", changes) for changes in FNET_BASE),
     ("FNetForMaskedLM", MaskedLM, "logits", {}),
     ("FNetForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
@@ -229,6 +244,7 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
     ("DebertaV2Model", {"position_biased_input": True, "conv_kernel_size": 3}),
     ("DebertaV2Model", PLAIN),
     ("ElectraModel", {}),
+    ("ModernBertModel", {}),
     ("FNetModel", {}),
 ]
 
