@@ -35,11 +35,16 @@ def fields_of(cls: Any) -> dict[str, Any]:
     known = {name: size for name, size in LARGER.items() if name in architecture.tiny}
     sizes, config = {**architecture.tiny, **known}, dict(source.published)
     write_fields(source.config, sizes, config, complete=True)
-    # Past the end of a table so small, torch refuses the row of padding.
+    return config | small_padding(cls, sizes["vocabulary_size"])
+
+
+def small_padding(cls: Any, words: int) -> dict[str, int]:
+    """The padding's id for a vocabulary of `words`, where the default is past its end.
+
+    torch refuses such a row.
+    """
     padding = cls.config_class().pad_token_id or 0
-    if padding >= sizes["vocabulary_size"]:
-        config["pad_token_id"] = padding % sizes["vocabulary_size"]
-    return config
+    return {"pad_token_id": padding % words} if padding >= words else {}
 
 
 def perturb(model: Any, seed: int) -> None:

@@ -11,7 +11,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.registry import by_model_type
 from inarch.tasks import MaskedLM, TextClassifier
 
-from .conftest import Written, batch, noise_ratio, tensors, torch, transformers
+from .conftest import Written, batch, noise_ratio, small_padding, tensors, torch, transformers
 from .encoders import bare, headed, usual_cases
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
@@ -493,7 +493,10 @@ def test_a_model_built_here_loads_there(kind, tmp_path):
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
     model.save_to_preset(tmp_path / "out")
     back, report = cls.from_pretrained(
-        tmp_path / "out", output_loading_info=True, attn_implementation="eager"
+        tmp_path / "out",
+        output_loading_info=True,
+        attn_implementation="eager",
+        **small_padding(cls, sizes["vocabulary_size"]),
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     written = Written(tmp_path, back.eval())
