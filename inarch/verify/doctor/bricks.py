@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.keras_private import sublayers
 from inarch.layers.alternatives import Alternatives, changed
 from inarch.layers.layer import Layer
 from inarch.verify import trace
@@ -68,7 +69,7 @@ def bricks(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
     found = {"": layer}
 
     def walk(parent: keras.layers.Layer, path: str) -> None:
-        for inner in parent._flatten_layers(include_self=False, recursive=False):
+        for inner in sublayers(parent):
             name = f"{path}/{inner.name}"
             found.setdefault(name, inner)
             walk(inner, name)
