@@ -108,3 +108,15 @@ def test_a_wrong_part_of_a_fused_tensor_is_named(model, reference):
         dense[0].kernel.assign(kernels[0])
     assert report.first.layer == "layer_1/attention/query"
     assert report.first.diagnosis == "it holds qkv[1] where the reference has qkv[0]"
+
+
+@pytest.mark.parametrize("options", [{}, {"center": False}, {"scale": False, "center": False}])
+def test_every_way_to_get_a_norm_wrong_is_computed_with_and_without_weights(options):
+    norm = keras.layers.LayerNormalization(**options)
+    right = to_numpy(norm(TOKENS["x"]))
+    for phrase, attributes in alternatives_of(norm).items():
+        with changed(norm, attributes):
+            wrong = to_numpy(norm(TOKENS["x"]))
+        assert wrong.shape == right.shape
+        assert np.isfinite(wrong).all(), phrase
+        assert (wrong != right).any(), phrase

@@ -21,7 +21,7 @@ EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 
 
 def is_brick(layer: keras.layers.Layer) -> bool:
-    """Whether a layer has alternatives."""
+    """Return whether a layer has alternatives."""
     return hasattr(layer, "alternatives") or isinstance(layer, keras.layers.LayerNormalization)
 
 
@@ -31,8 +31,10 @@ def alternatives_of(layer: keras.layers.Layer) -> Alternatives:
 
 
 def _norm_alternatives(layer: Any) -> Alternatives:
-    def norm(x: Any, centre: Any, variance: Any) -> Any:
-        return (x - centre) / ops.sqrt(variance + layer.epsilon) * layer.gamma + layer.beta
+    def norm(x: Any, center: Any, variance: Any) -> Any:
+        x = (x - center) / ops.sqrt(variance + layer.epsilon)
+        x = x if layer.gamma is None else x * layer.gamma
+        return x if layer.beta is None else x + layer.beta
 
     mean, var = (
         lambda x, function=function: function(x, axis=-1, keepdims=True)
