@@ -10,7 +10,7 @@ from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
 from inarch.layers.initializer import fresh_initializer, wavelengths
 from inarch.layers.layer import Layer
-from inarch.layers.mask import sequence_positions, token_positions
+from inarch.layers.mask import position_range, sequence_positions, token_positions
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -68,13 +68,17 @@ class PositionEmbedding(Layer):
         return ops.broadcast_to(vectors, shape)
 
     def alternatives(self) -> Alternatives:
-        call = self.call
+        call, last = self.call, self.sequence_length - 1
+
+        def shifted(x: Any, start_index: Any = 0, positions: Any = None, **others: Any) -> Any:
+            length = ops.shape(x)[-2]
+            if positions is None and start_index + length <= last:
+                return call(x, start_index + 1, **others)
+            positions = position_range(length, start_index) if positions is None else positions
+            return call(x, positions=ops.minimum(positions + 1, last), **others)
+
         return {
-            "positions that are one too large": {
-                "call": lambda x, start_index=0, positions=None, **others: call(
-                    x, start_index + 1, None if positions is None else positions + 1, **others
-                )
-            },
+            "positions that are one too large": {"call": shifted},
             "no position vectors": {"call": lambda x, *args, **others: ops.zeros_like(x)},
         }
 

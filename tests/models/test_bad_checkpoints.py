@@ -100,7 +100,7 @@ def test_a_config_that_git_lfs_has_not_fetched_is_called_so(folder):
     refused(folder, CheckpointFileError, r"config\.json is a Git LFS pointer")
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "", "BERT", 3, ["bert"], {}])
+@pytest.mark.parametrize("kind", ["no_such_type", "", "BERT", 3, ["bert"], {}])
 def test_an_unknown_model_type_lists_the_known_ones(kind, folder):
     configure(folder, model_type=kind)
     said = refused(folder, ConfigError, "model_type")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from inarch.keras_private import all_layers
 from inarch.layers import Block, MaskedLMHead
 from inarch.models.variables import to_numpy
 from inarch.verify.doctor.wiring import ACTIVATIONS
@@ -58,8 +59,10 @@ def _blocks(subject: Subject) -> list[Fault]:
                 (last, {"call": lambda x, *args, **more: x}),
             ),
             subject.fault(f"{one} applied twice", [one], "runs 2 times", (first, twice)),
-            subject.fault(f"Dropout left on in {other}", [other], "dropout", (last, training)),
         ]
+        if any(isinstance(x, keras.layers.Dropout) and x.rate for x in all_layers(last)):
+            name = f"Dropout left on in {other}"
+            found.append(subject.fault(name, [other], "dropout", (last, training)))
     return found
 
 

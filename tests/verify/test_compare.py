@@ -165,7 +165,7 @@ def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
 def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
     model = load(golden)
     up = f"{blocks(golden, 1)[-1]}/feed_forward/up"
-    assign(model, f"{up}/bias", lambda bias: np.where(np.arange(len(bias)), bias, np.nan))
+    assign(model, f"{up}/kernel", lambda w: np.where(np.arange(w.size).reshape(w.shape), w, np.nan))
     report = verify(model, golden.runs[""])
     assert not report.passed
     assert [f.layer for f in report.findings] == [up]
@@ -219,8 +219,8 @@ def test_noise_alone_is_about_one_and_a_lower_threshold_is_taken_at_its_word(gol
 
 def test_progress_and_diagnoses_are_asked_for(golden):
     model = load(golden)
-    name = next(n for n in named_variables(model) if n.endswith("layer_0/feed_forward/up/bias"))
-    assign(model, name, lambda bias: bias + 1)
+    name = next(n for n in named_variables(model) if n.endswith("layer_0/feed_forward/up/kernel"))
+    assign(model, name, lambda kernel: kernel + 1)
     steps, asked = [], []
 
     def diagnose(finding, teacher_forced, calls):
