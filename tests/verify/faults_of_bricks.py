@@ -14,6 +14,9 @@ from inarch.verify.doctor.wiring import ACTIVATIONS
 
 from .fault import NEVER_CALLED, Fault, Subject, role
 
+# The least relative change that counts; rounding alone makes 1e-7 or so.
+LEAST = 3e-6
+
 
 def faults(subject: Subject) -> list[Fault]:
     """Return the faults of a model's layers; one without places changes nothing there."""
@@ -35,7 +38,7 @@ def faults(subject: Subject) -> list[Fault]:
                 if only in (None, role(path)) and phrase in matter[role(path), *declared]
             ]
             found.append(_fault(subject, f"{kind.__name__}: {phrase}", phrase, chosen))
-            if "bias" in phrase and len(layers) > 1:
+            if re.search(r"\bbias\b", phrase) and len(layers) > 1:
                 name = f"{kind.__name__}: {phrase}, but for the first layer"
                 found.append(_fault(subject, name, phrase, chosen[1:]))
     return [*found, *_activations(subject)]
@@ -81,7 +84,9 @@ def _matter(layer: Any, calls: Any, path: str, brick: Any, declared: Any) -> set
     found = set()
     for phrase, attributes in declared.items():
         if "epsilon" in attributes:
-            is_other = abs(attributes["epsilon"] - brick.epsilon) > 5e-6
+            wrong = replay_changed(brick, attributes, layer, path, calls[path, 0], {})
+            differs = abs(attributes["epsilon"] - brick.epsilon) > 5e-6
+            is_other = differs and any(_distance(wrong[tap], right[tap]) > LEAST for tap in wrong)
         elif re.search("mask|bias|heads|distance|bucket", phrase):
             wrong = replay_changed(brick, attributes, layer, path, calls[path, 0], {})
             is_other = any(not np.array_equal(wrong[tap], right[tap]) for tap in wrong)
@@ -89,6 +94,10 @@ def _matter(layer: Any, calls: Any, path: str, brick: Any, declared: Any) -> set
             is_other = True
         found |= {phrase} if is_other else set()
     return found
+
+
+def _distance(wrong: np.ndarray, right: np.ndarray) -> float:
+    return float(np.abs(wrong - right).max() / np.abs(right).max())
 
 
 def _activations(subject: Subject) -> list[Fault]:
