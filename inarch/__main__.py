@@ -1,4 +1,4 @@
-"""`python -m inarch` is the `inarch` command."""
+"""Entry point of `python -m inarch`, the `inarch` command."""
 
 from inarch.cli import main
 

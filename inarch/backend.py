@@ -1,4 +1,4 @@
-"""Choice of the Keras backend: the one asked for, else one that is installed."""
+"""Choice of the Keras backend: the one requested, else one that is installed."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ def choose_backend() -> str:
     """Settle `KERAS_BACKEND` before Keras is imported, and return it.
 
     An explicit `KERAS_BACKEND` counts first, then `keras.json`, then whatever is installed: Keras
-    writes a `keras.json` that says tensorflow on its first run, installed or not.
+    writes a `keras.json` with tensorflow on its first run, installed or not.
 
     TensorFlow's start-up lines stay off the terminal.
 
     Raises:
         InputError: `KERAS_BACKEND` names no backend.
-        MissingExtraError: the backend asked for, or every one, isn't installed.
+        MissingExtraError: the requested backend, or every one, isn't installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    asked = os.environ.get("KERAS_BACKEND")
-    if asked:
-        if asked not in BACKENDS:
-            raise InputError(f"KERAS_BACKEND is {asked!r}; known: {', '.join(BACKENDS)}")
-        if not _installed(asked):
+    requested = os.environ.get("KERAS_BACKEND")
+    if requested:
+        if requested not in BACKENDS:
+            raise InputError(f"KERAS_BACKEND is {requested!r}; known: {', '.join(BACKENDS)}")
+        if not _installed(requested):
             raise MissingExtraError(
-                f"KERAS_BACKEND is {asked!r}, which is not installed: pip install 'inarch[{asked}]'"
+                f"KERAS_BACKEND is {requested!r}, which is not installed: pip install "
+                f"'inarch[{requested}]'"
             )
-        return _started(asked)
+        return _started(requested)
     candidates = [name for name in (_configured(), *BACKENDS) if name and _installed(name)]
     if not candidates:
         raise MissingExtraError(
@@ -102,7 +103,7 @@ def block_until_ready(tensors: Any) -> Any:
 
 
 def _started(backend: str) -> str:
-    """The backend; TensorFlow is imported here, with what its libraries write held back.
+    """Return the backend; import TensorFlow with the output of its libraries held back.
 
     They write to standard error past Python, and before they have read how much they may log.
     """
@@ -116,7 +117,7 @@ def _started(backend: str) -> str:
             importlib.import_module("tensorflow")
         except BaseException:
             held.seek(0)
-            os.write(terminal, held.read())  # what it wrote may say why
+            os.write(terminal, held.read())  # its output may have the reason
             raise
         finally:
             os.dup2(terminal, 2)
@@ -125,10 +126,10 @@ def _started(backend: str) -> str:
 
 
 def settle_backend() -> None:
-    """Before Keras is imported, take a backend that is installed where the configured one isn't.
+    """Choose an installed backend before Keras is imported, where the configured one is missing.
 
     Nothing is done where Keras is imported already or `KERAS_BACKEND` is set. Keras itself takes
-    tensorflow where nothing is configured, and fails without it. A warning says what is taken.
+    tensorflow where nothing is configured, and fails without it. A warning names the backend used.
     """
     if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
         return
@@ -148,7 +149,7 @@ def _installed(backend: str) -> bool:
 
 
 def _configured() -> str | None:
-    """The backend in Keras's own settings file."""
+    """Return the backend in Keras's own settings file."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     try:
         found = json.loads((home / "keras.json").read_text("utf-8")).get("backend")

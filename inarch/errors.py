@@ -20,7 +20,7 @@ class InarchError(Exception):
 
 
 def _printable(text: str) -> str:
-    """The text with all that isn't shown, such as control characters, written as escapes."""
+    """Escape what isn't shown in a text, such as control characters."""
     if text.isprintable():
         return text
     return "".join(
@@ -37,48 +37,48 @@ def _bounded(text: str) -> str:
 
 
 class CheckpointError(InarchError, ValueError):
-    """A checkpoint says something that can't be carried over as it stands."""
+    """Error for a checkpoint with content that can't be converted as it is."""
 
 
 class ConfigError(CheckpointError):
-    """A config is unreadable, or has a field that could change the numbers and isn't mapped."""
+    """Error for an unreadable config, or a field that could change the numbers and isn't mapped."""
 
 
 class WeightMapError(CheckpointError):
-    """Tensors and variables don't pair up: missing, unknown or of another shape."""
+    """Error for tensors and variables that don't match: missing, unknown or of another shape."""
 
 
 class CheckpointFileError(InarchError, OSError):
-    """A file is absent, truncated or malformed, or can't be written."""
+    """Error for a file that is absent, truncated or malformed, or can't be written."""
 
 
 class FolderChangedError(CheckpointFileError):
-    """Another process has changed a folder while it was read."""
+    """Error for a folder that another process has changed while it was read."""
 
 
 class PresetError(InarchError, ValueError):
-    """A preset name, hub id or folder leads nowhere."""
+    """Error for a preset name, hub id or folder that leads nowhere."""
 
 
 class InputError(InarchError, ValueError):
-    """An argument or an input has a value that can't be used."""
+    """Error for an argument or an input of a value that can't be used."""
 
 
 class InputTypeError(InarchError, TypeError):
-    """An argument or an input is of a kind that can't be used."""
+    """Error for an argument or an input of a type that can't be used."""
 
 
 class ReadOnlyError(InarchError, AttributeError):
-    """An attribute that is fixed when an object is built was to be set."""
+    """Error for setting an attribute that is fixed when an object is built."""
 
 
 class MissingExtraError(InarchError, ImportError):
-    """An optional dependency is needed and not installed."""
+    """Error for an optional dependency that is needed and not installed."""
 
 
 class ReferenceModelError(InarchError, RuntimeError):
-    """The reference implementation is absent, can't run the checkpoint, or gives no numbers."""
+    """Error for a reference that is absent, can't run the checkpoint, or gives no numbers."""
 
 
 class AudioFileError(InarchError, OSError):
-    """An audio file is absent, empty or damaged, or holds no sound."""
+    """Error for an audio file that is absent, empty or damaged, or holds no sound."""

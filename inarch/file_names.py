@@ -1,12 +1,12 @@
 """The names of a checkpoint's files, in one table for those who fetch, read, replace or list them.
 
-Patterns are those of `fnmatch`; all other names stand for themselves alone.
+Patterns are those of `fnmatch`; all other names match themselves alone.
 """
 
 from __future__ import annotations
 
 CONFIG = "config.json"
-# What this library writes beside config.json.
+# What this library writes next to config.json.
 SETTINGS = "inarch.json"
 
 # Weights in the formats that are read from a folder of Hugging Face's, the first that is there.
@@ -18,8 +18,8 @@ WEIGHT_FILES = (
     "tf_model.h5",
 )
 INDEX_FILES = tuple(name for name in WEIGHT_FILES if name.endswith(".index.json"))
-# The same with their shards, as a hub is asked for them: each line where nothing of those before is
-# there. `model.bin` is CTranslate2's.
+# The same with their shards, in the order of requests to a hub: a line where nothing of those
+# before is there. `model.bin` is CTranslate2's.
 WEIGHT_PATTERNS = (
     ("model*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model*.bin", "pytorch_model.bin.index.json", "model.bin"),

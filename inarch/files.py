@@ -38,7 +38,7 @@ def read_file(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def refuse_pointer(path: Path, data: bytes) -> None:
-    """Refuse a file that only says where its content is.
+    """Refuse a file that only points to its content.
 
     Raises:
         CheckpointFileError: `data`, what is in the file, is a pointer of Git LFS.
@@ -50,6 +50,6 @@ def refuse_pointer(path: Path, data: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

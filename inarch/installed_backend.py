@@ -1,4 +1,4 @@
-"""Imported by every room that imports Keras, before it does: see `settle_backend`."""
+"""Import of `settle_backend`'s choice, for every package that imports Keras, before it does."""
 
 from inarch.backend import settle_backend
 

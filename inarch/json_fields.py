@@ -86,7 +86,7 @@ def read_field(
     where: str | Path,
     error: type[InarchError] = ConfigError,
 ) -> Any:
-    """The value of a field.
+    """Return the value of a field, validated.
 
     Args:
         values: the object that has the field.
@@ -128,7 +128,7 @@ def text_in(data: bytes, where: str | Path, error: type[InarchError] = Checkpoin
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Read the JSON object in a file.
 
     Raises:
         CheckpointFileError: the file is absent, can't be read, or holds anything else.
@@ -139,7 +139,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def object_in(
     data: bytes | str, where: str | Path, error: type[InarchError] = CheckpointFileError
 ) -> dict[str, Any]:
-    """The JSON object in `data`; `error` naming `where` when it is anything else."""
+    """Parse the JSON object in `data`; raise `error` naming `where` when it is anything else."""
     value = parse(data, where, error)
     if not isinstance(value, dict):
         raise error(f"{where} holds a JSON {type(value).__name__}, not an object")
@@ -152,13 +152,13 @@ def parse(
     error: type[InarchError] = CheckpointFileError,
     pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
-    """The JSON value in `data`.
+    """Parse the JSON value in `data`.
 
     Args:
         data: text, or its bytes.
         where: what an error calls the file.
         error: the class of errors.
-        pairs: makes an object of its fields; a `ValueError` of it says what is wrong with them.
+        pairs: makes an object of its fields; a `ValueError` of it states what is wrong with them.
 
     Raises:
         CheckpointFileError, or `error`: it isn't JSON, or has a number or a depth that none of a

@@ -39,7 +39,7 @@ def own_trainable_variables(layer: Any) -> list[Any]:
 
 
 def is_quantized(layer: Any) -> bool:
-    """Whether a layer itself is quantized."""
+    """Return whether a layer itself is quantized."""
     return bool(getattr(layer, "_is_quantized", False))
 
 
@@ -68,7 +68,7 @@ def no_values() -> Iterator[list[Any]]:
 
 
 def has_value(variable: Any) -> bool:
-    """Whether a variable has been given a value."""
+    """Return whether a variable has been given a value."""
     return variable._value is not None
 
 

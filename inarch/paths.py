@@ -1,6 +1,6 @@
 """Names of files that a checkpoint gives: none leads outside the folder of the checkpoint.
 
-Whoever reads or writes a file whose name stands in a file, or reads one by its usual name in a
+Whoever reads or writes a file whose name is in a file, or reads one by its usual name in a
 folder that anybody may have made, gets its path from `resolve_inside`.
 """
 
@@ -26,7 +26,7 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 def resolve_inside(
     folder: Path, name: Any, where: str | None = None, *, plain: bool = False
 ) -> Path:
-    """The path of the file `name` of `folder`, which lies in the folder.
+    """Return the path of the file `name`, which must be inside `folder`.
 
     A link may lead to another place in the folder, and in a snapshot of the Hugging Face hub's
     cache to the same repository's blobs.
@@ -48,7 +48,7 @@ def resolve_inside(
 
 
 def resolve_to_replace(folder: Path, name: str) -> Path:
-    """The path of a file of `folder` that is to be replaced or removed, itself where it is a link.
+    """Return the path of a file of `folder` to replace or remove: the link itself, if it is one.
 
     Raises:
         CheckpointFileError: as `resolve_inside`, of the name and of the folder that the file is in.
@@ -69,7 +69,7 @@ def refuse_links_outside(folder: Path) -> None:
 
 
 def check_file_name(name: Any, where: str, *, plain: bool = False) -> str:
-    """A name that a stored model gives to a file of its folder, to be written there later.
+    """Return a file name from a stored model, after a check that it stays inside its folder.
 
     Args:
         name: a relative path with `/` between its parts, at least one.
@@ -83,7 +83,7 @@ def check_file_name(name: Any, where: str, *, plain: bool = False) -> str:
 
 
 def _parts(name: Any, where: str, plain: bool, empty: bool = True) -> list[str]:
-    """The parts of a relative path that stays below where it starts."""
+    """Return the parts of a relative path that stays below where it starts."""
     if not isinstance(name, str):
         raise CheckpointFileError(f"{where} is {shown(name)}; it must be text, the name of a file")
     parts = [part for part in name.split("/") if part not in ("", ".")]

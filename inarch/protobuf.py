@@ -9,19 +9,19 @@ from collections.abc import Iterator
 from inarch.errors import CheckpointError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-KINDS = {VARINT: "a number", FIXED64: "8 bytes", BYTES: "a string", FIXED32: "4 bytes"}
+WIRE_TYPES = {VARINT: "a number", FIXED64: "8 bytes", BYTES: "a string", FIXED32: "4 bytes"}
 Value = int | bytes
 
 
 def fields(data: bytes, name: str, kind: str = "message") -> Iterator[tuple[int, Value]]:
-    """The fields of a message in order, as `(number, value)`.
+    """Yield the fields of a message in order, as `(number, value)`.
 
-    Strings and messages are bytes, all else is an unsigned number; `number_of` and `float_of` say
+    Strings and messages are bytes, all else is an unsigned number; `number_of` and `float_of` give
     what is meant.
 
     Args:
         name: what an error calls the message.
-        kind: what an error says that it should have been, such as `"SentencePiece model"`.
+        kind: what an error calls it, such as `"SentencePiece model"`.
 
     Raises:
         CheckpointError: naming `name` and the byte at which it stops being such a message.
@@ -31,7 +31,7 @@ def fields(data: bytes, name: str, kind: str = "message") -> Iterator[tuple[int,
         start = at
         tag, at = varint(data, at, name, kind)
         number, coding = tag >> 3, tag & 7
-        if number == 0 or coding not in KINDS:
+        if number == 0 or coding not in WIRE_TYPES:
             raise CheckpointError(
                 f"{name} isn't a {kind}: byte {start} begins no field (tag {tag}). "
                 "The file may be damaged or of another kind: fetch it again."
@@ -54,7 +54,7 @@ def fields(data: bytes, name: str, kind: str = "message") -> Iterator[tuple[int,
 
 
 def varint(data: bytes, at: int, name: str, kind: str) -> tuple[int, int]:
-    """A number in groups of seven bits, the lowest first, and the place after it.
+    """Read a number in groups of seven bits, the lowest first; return it and the place after it.
 
     Raises:
         CheckpointError: it has no end.
@@ -75,7 +75,7 @@ def varint(data: bytes, at: int, name: str, kind: str) -> tuple[int, int]:
 
 
 def number_of(value: Value, what: str) -> int:
-    """A signed number of at most 64 bits."""
+    """Return a signed number of at most 64 bits."""
     if isinstance(value, bytes):
         raise CheckpointError(f"{what} is text where a number belongs; fetch the file again.")
     value &= (1 << 64) - 1
@@ -83,7 +83,7 @@ def number_of(value: Value, what: str) -> int:
 
 
 def float_of(value: Value, what: str) -> float:
-    """A number of 32 bits with a fraction, finite."""
+    """Return a 32-bit float, which must be finite."""
     if isinstance(value, bytes) or value >> 32:
         raise CheckpointError(f"{what} isn't a number of 4 bytes; fetch the file again.")
     number = struct.unpack("<f", value.to_bytes(4, "little"))[0]
@@ -93,14 +93,14 @@ def float_of(value: Value, what: str) -> float:
 
 
 def bytes_of(value: Value, what: str) -> bytes:
-    """A string or a message."""
+    """Return a string or a message."""
     if not isinstance(value, bytes):
         raise CheckpointError(f"{what} is the number {value} where text belongs; fetch it again.")
     return value
 
 
 def text_of(value: Value, what: str) -> str:
-    """A string in UTF-8."""
+    """Return a string in UTF-8."""
     data = bytes_of(value, what)
     try:
         return data.decode("utf-8")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def new_folder_mode(place: Path) -> int:
-    """The rights that a new folder in the folder `place` has, as a number.
+    """Return the mode that a new folder in the folder `place` has.
 
-    They are asked of a file that is made there: what a process withholds from new files (its
+    They are taken from a file that is made there: what a process withholds from new files (its
     umask) can only be read by changing it, for all threads at once.
     """
     probe = tempfile.mktemp(prefix=".inarch-mode-", dir=place)  # made below, where there is none
@@ -23,5 +23,5 @@ def new_folder_mode(place: Path) -> int:
 
 
 def new_file_mode(place: Path) -> int:
-    """The rights that a new file in the folder `place` has, as a number."""
+    """Return the mode that a new file in the folder `place` has."""
     return new_folder_mode(place) & 0o666

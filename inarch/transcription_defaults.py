@@ -1,6 +1,6 @@
 """Default options of transcription: openai-whisper's (whisper/transcribe.py).
 
-They lie below all packages, so that the commands know them without importing Keras.
+They are below all packages, so that the commands have them without importing Keras.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-# Packages whose frames lie between the user's call and a warning.
+# Packages whose frames are between the user's call and a warning.
 INSIDE = frozenset(["inarch", "keras"])
 
 

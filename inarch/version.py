@@ -1,3 +1,3 @@
-"""The version, below every room."""
+"""The version, imported by every package."""
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ from inarch.user_warnings import warn
 SHORT, SHORT_SECONDS = 0.05, 0.5
 # Samples that are given to the resampler at once.
 PIECE = 1 << 16
-# Frames of FLAC have checksums, which FFmpeg holds them to where it is asked to. The format states
+# Frames of FLAC have checksums, which FFmpeg verifies with this option. The format states
 # the number of its samples exactly.
 CHECKED = {"flac": {"err_detect": "crccheck+explode"}}
 # Samples per second. Beyond these a file is damaged, and resampling would take all memory.
@@ -28,7 +28,7 @@ OPTIONS = {"protocol_whitelist": "none"}
 
 
 def decode(file: BinaryIO, name: str, max_seconds: float = 1800) -> np.ndarray:
-    """The sound of a file of any format that FFmpeg knows, float32 `[samples]` at 16 kHz.
+    """Decode a file of any format that FFmpeg reads to float32 `[samples]` at 16 kHz.
 
     Args:
         file: the file.
@@ -55,7 +55,7 @@ def decode(file: BinaryIO, name: str, max_seconds: float = 1800) -> np.ndarray:
 
 
 def _head(file: BinaryIO) -> bytes:
-    """The first bytes of a file, which stay to be read; none where it can't go back."""
+    """Read the first bytes of a file without consuming them; return none where that can't be."""
     if getattr(file, "seekable", lambda: False)():
         start = file.tell()
         head = file.read(HEAD)
@@ -65,7 +65,7 @@ def _head(file: BinaryIO) -> bytes:
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Mono float32 samples at `rate` per second, at 16 kHz."""
+    """Resample mono float32 samples from `rate` to 16 kHz."""
     av = _pyav()
     resampler = _Resampler("flt")
     pieces = []
@@ -103,12 +103,12 @@ class _Resampler:
             pieces = self.rest()
             self._of = of
             self._resampler = _pyav().AudioResampler(self._format, "mono", SAMPLE_RATE)
-        # Samples follow each other whatever the file's clock says, as in the reference.
+        # Samples follow each other whatever the file's clock is, as in the reference.
         frame.pts = None
         return pieces + [made.to_ndarray()[0] for made in self._resampler.resample(frame)]
 
     def rest(self) -> list[np.ndarray]:
-        """What the resampler still holds."""
+        """Return the samples that the resampler still holds."""
         made = [] if self._resampler is None else self._resampler.resample(None)
         self._resampler = None
         return [frame.to_ndarray()[0] for frame in made]
@@ -120,10 +120,10 @@ class _Decoding:
     def __init__(self, container: Any, name: str, max_seconds: float, endless: bool = False):
         streams = container.streams
         if not streams.audio:
-            kinds = sorted({stream.type for stream in streams})
+            types = sorted({stream.type for stream in streams})
             raise AudioFileError(
                 f"{name} ({container.format.name}) has no stream of sound, only "
-                f"{', '.join(kinds) or 'none at all'}. Pass a file with one"
+                f"{', '.join(types) or 'none at all'}. Pass a file with one"
             )
         self._container, self._name, self._endless = container, name, endless
         self._stream = streams.best("audio") or streams.audio[0]
@@ -152,7 +152,7 @@ class _Decoding:
                 found += piece.data
         for piece in resampler.rest():
             found += piece.data
-        self._tell_damage(bool(found))
+        self._report_damage(bool(found))
         samples = np.frombuffer(found, np.int16).astype(np.float32)
         samples *= np.float32(1 / 32768)
         return samples
@@ -198,11 +198,11 @@ class _Decoding:
         stream = self._stream
         return float(stream.duration * stream.time_base) if stream.duration else 0.0
 
-    def _tell_damage(self, heard: bool) -> None:
+    def _report_damage(self, has_samples: bool) -> None:
         stated = self._stated
         missing = 0.0 if self._endless else stated - self._seconds
         short = missing > (1e-3 if self._exact else max(SHORT * stated, SHORT_SECONDS))
-        if not heard and (self._damaged or short):
+        if not has_samples and (self._damaged or short):
             raise AudioFileError(
                 f"{self._name} is damaged: nothing of its sound can be decoded. Fetch it again"
             )

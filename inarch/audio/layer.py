@@ -72,7 +72,7 @@ class LogMelSpectrogram(keras.layers.Layer):
 
 
 def _bands(filters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each triangle as the few bins that it covers and their weights, `[num_mels, width]`."""
+    """Return the few bins that each triangle covers and their weights, `[num_mels, width]`."""
     width = int((filters > 0).sum(axis=1).max())
     first = np.minimum((filters > 0).argmax(axis=1), filters.shape[1] - width)
     bins = (first[:, None] + np.arange(width)).astype("int32")

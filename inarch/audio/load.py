@@ -23,7 +23,7 @@ def load_audio(
     name: str | None = None,
     max_seconds: float = 1800,
 ) -> np.ndarray:
-    """Sound as Whisper hears it: one channel, 16,000 samples a second, full scale at 1.
+    """Load audio in Whisper's format: one channel, 16,000 samples a second, full scale at 1.
 
     Files are decoded, mixed to one channel and resampled by FFmpeg through PyAV, in 16 bits, as
     openai-whisper does (whisper/audio.py). A file with several sound streams gives the one that
@@ -35,7 +35,7 @@ def load_audio(
 
     Args:
         source: a path, the bytes of a file, a binary file object, or an array.
-        sample_rate: samples per second of an array, 16,000 by default. A file tells its own.
+        sample_rate: samples per second of an array, 16,000 by default. A file states its own.
         name: what messages call the source; its path by default.
         max_seconds: the longest sound that is taken from a file of fewer than 500 bytes per
             second, which can be little but silence.
@@ -54,8 +54,8 @@ def load_audio(
         return _from_array(source, sample_rate, name or "the array")
     if sample_rate is not None:
         raise InputError(
-            f"sample_rate={sample_rate} goes with an array; {name or 'a file'} tells its own rate. "
-            "Leave it out"
+            f"sample_rate={sample_rate} goes with an array; {name or 'a file'} states its own "
+            "rate. Leave it out"
         )
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source), name or os.fspath(source), max_seconds)

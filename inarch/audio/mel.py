@@ -29,7 +29,7 @@ QUARTER = FRAME // 4
 
 
 def log_mel_spectrogram(audio: np.ndarray, num_mels: int = 80, padding: int = 0) -> np.ndarray:
-    """The log-mel spectrogram of sound at 16 kHz.
+    """Return the log-mel spectrogram of sound at 16 kHz.
 
     Args:
         audio: float `[samples]` or `[batch, samples]`, full scale at 1. Float64 is computed in
@@ -39,7 +39,7 @@ def log_mel_spectrogram(audio: np.ndarray, num_mels: int = 80, padding: int = 0)
 
     Returns:
         `[num_mels, frames]` or `[batch, num_mels, frames]`, a frame for each 160 samples. Each
-        sound of a batch is taken by itself (the reference takes one maximum for all).
+        sound of a batch has its own maximum (the reference takes one maximum for all).
 
     Raises:
         InputTypeError: the audio isn't of floats.
@@ -68,7 +68,7 @@ def check_length(samples: int, padding: int) -> None:
 
 @functools.cache
 def mel_filters(num_mels: int = 80) -> np.ndarray:
-    """The triangles of Slaney's mel scale up to 8 kHz, each of area 1, float64 `[num_mels, 201]`.
+    """Return the triangles of Slaney's mel scale, each of area 1, float64 `[num_mels, 201]`.
 
     Source: Malcolm Slaney, Auditory Toolbox (1998), `mfcc.m`, as librosa gives it.
     """
@@ -155,7 +155,7 @@ def _log_mel(samples: np.ndarray, num_mels: int, padding: int) -> np.ndarray:
 
 
 def _powers(piece: np.ndarray, count: int, tables: _Tables) -> np.ndarray:
-    """The power of each frequency in each frame of a piece, `[count, 199]`."""
+    """Return the power of each frequency in each frame of a piece, `[count, 199]`."""
     a, b, c, d = _partners(piece, count)
     sums, differences = (a + b) * tables.near, (a - b) * tables.near
     far_sums, far_differences = (c + d) * tables.far, (c - d) * tables.far
@@ -173,7 +173,7 @@ def _powers(piece: np.ndarray, count: int, tables: _Tables) -> np.ndarray:
 
 
 def _partners(piece: np.ndarray, count: int) -> list[np.ndarray]:
-    """Samples n, 400 - n, 200 - n and 200 + n of each frame for n to 100, `[count, 101]` each.
+    """Return samples n, 400 - n, 200 - n and 200 + n of each frame, `[count, 101]` each.
 
     Those that run backwards are taken from the reversed piece, where they run forwards: that is
     faster by far. Sample 400 is under a window of 0.

@@ -14,7 +14,7 @@ STAND_INS = (range(1), range(0x7FFFE000, 0x80000100), range(0xFFFFF000, 0x100000
 
 
 def states_no_length(head: bytes) -> bool:
-    """Whether the data of a WAV file, which begins with `head`, has a stand-in for its length."""
+    """Return whether the header of a WAV file has a placeholder for the length of its data."""
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return False
     at = 12

@@ -8,7 +8,7 @@ import numpy as np
 
 from inarch.errors import InputError, InputTypeError
 
-# Samples per second wherever inarch hears.
+# Samples per second of all audio in inarch.
 SAMPLE_RATE = 16_000
 # A float that overshoots full scale so far (12 dB) is taken for an integer that wasn't scaled.
 LARGEST_FLOAT = 4.0
@@ -17,7 +17,7 @@ SILENCE = {"int8": 0, "uint8": 128, "int16": 0, "int32": 0}
 
 
 def mono(array: Any, name: str) -> np.ndarray:
-    """Samples as float32 `[samples]`, full scale at 1; channels are averaged.
+    """Return samples as float32 `[samples]`, full scale at 1; channels are averaged.
 
     Args:
         array: `[samples]` or `[samples, channels]`, floats, or integers scaled by their range.
@@ -41,7 +41,7 @@ def mono(array: Any, name: str) -> np.ndarray:
 
 
 def check_waveform(audio: Any, name: str = "audio") -> np.ndarray:
-    """Mono samples as an array of float32, or of float64 where they are that already.
+    """Return mono samples as an array of float32, or of float64 where they are that already.
 
     Raises:
         InputTypeError: they aren't floats.

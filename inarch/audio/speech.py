@@ -1,6 +1,6 @@
-"""Where someone may be speaking, by loudness alone.
+"""Detection of possible speech by loudness alone.
 
-No model is at hand, so the rule is made to lose nothing: what isn't clearly silence, or a hiss
+No model is available here, so the rule loses nothing: what isn't clearly silence, or a hiss
 softer than it, counts as speech, and Whisper itself judges the rest. A 10 ms frame is taken for
 speech where it is `ABOVE_NOISE` dB above the noise around it, or near the loudness of the whole.
 The noise is the least loudness within some seconds (minimum statistics; Martin, "Noise power
@@ -43,7 +43,7 @@ def speech_spans(
     margin: float = 0.2,
     longest: float = LONGEST,
 ) -> list[Span]:
-    """Spans of sound that may be speech.
+    """Return spans of sound that may be speech.
 
     Args:
         audio: float `[samples]` at 16 kHz, full scale at 1.
@@ -78,7 +78,7 @@ def speech_spans(
 
 
 def cut_spans(spans: Iterable[Span], audio: Any, longest: float = LONGEST) -> list[Span]:
-    """Spans of at most `longest` seconds: longer ones are cut where it is quietest.
+    """Split spans to at most `longest` seconds each, where it is quietest.
 
     Args:
         spans: of the audio, in samples.
@@ -98,7 +98,7 @@ def _cut_spans(spans: Iterable[Span], levels: np.ndarray, longest: float) -> lis
 
 
 def merge_spans(spans: Iterable[Span], longest: float = LONGEST) -> list[Span]:
-    """Neighbours joined, with the silence between them, as long as a span stays within `longest`.
+    """Join neighbouring spans, with the silence between them, up to `longest` seconds.
 
     Args:
         spans: in order, as `speech_spans` gives them.
@@ -114,7 +114,7 @@ def merge_spans(spans: Iterable[Span], longest: float = LONGEST) -> list[Span]:
 
 
 def _levels(samples: np.ndarray) -> np.ndarray:
-    """Loudness in dB of each 10 ms, over 50 ms; what is steady (a constant) has none."""
+    """Return the loudness in dB of each 10 ms, over 50 ms; a constant signal has none."""
     count = -(-len(samples) // FRAME)
     power = np.empty(count)
     step = 1 << 13
@@ -130,26 +130,26 @@ def _levels(samples: np.ndarray) -> np.ndarray:
 
 
 def _threshold(levels: np.ndarray) -> np.ndarray:
-    """Decibels that a frame must be above to be speech."""
+    """Return the level in dB above which a frame may be speech."""
     second = 100
     count = -(-len(levels) // second)
     filled = np.pad(levels, (0, count * second - len(levels)), mode="edge")
     least = filled.reshape(count, second).min(axis=1)
     around = sliding_window_view(np.pad(least, NOISE_SECONDS, mode="edge"), 2 * NOISE_SECONDS + 1)
     noise = np.repeat(around.min(axis=1), second)[: len(levels)]
-    heard = levels[levels > SILENT]
-    loud = np.percentile(heard, 95) if heard.size else SILENT
+    audible = levels[levels > SILENT]
+    loud = np.percentile(audible, 95) if audible.size else SILENT
     return np.clip(noise + ABOVE_NOISE, SILENT, max(loud - BELOW_LOUD, HISS))
 
 
 def _runs(mask: np.ndarray) -> np.ndarray:
-    """Where a mask is true, `[runs, 2]`: first frames, and those after the last."""
+    """Return runs of true values of a mask, `[runs, 2]`: first frames, and those after the last."""
     edges = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0))
     return edges.reshape(-1, 2)
 
 
 def _joined(runs: np.ndarray, gap: int) -> np.ndarray:
-    """Runs, those at most `gap` frames apart as one."""
+    """Join runs that are at most `gap` frames apart."""
     if not len(runs):
         return runs
     apart = runs[1:, 0] - runs[:-1, 1] > gap

@@ -1,4 +1,4 @@
-"""Where someone speaks, by Silero's voice activity detector where the user has it, else by level.
+"""Detection of speech by Silero's voice activity detector, or by level without it.
 
 Silero's network (github.com/snakers4/silero-vad) is an ONNX file, of the package `silero_vad` or
 of faster-whisper, and runs on onnxruntime. Spans are made of its probabilities as faster-whisper
@@ -34,7 +34,7 @@ PLACES = {
 
 
 def voice_spans(audio: Any, model: bool | str | os.PathLike[str] = True) -> list[Span]:
-    """Spans of sound in which someone speaks.
+    """Return spans of sound in which someone speaks.
 
     Args:
         audio: float `[samples]` at 16 kHz, full scale at 1.
@@ -67,7 +67,7 @@ def voice_spans(audio: Any, model: bool | str | os.PathLike[str] = True) -> list
 
 
 def find_silero() -> Path | None:
-    """Silero's newest ONNX model among the installed packages; None without onnxruntime."""
+    """Find Silero's newest ONNX model among the installed packages; None without onnxruntime."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     for package, pattern in PLACES.items():
@@ -81,7 +81,7 @@ def find_silero() -> Path | None:
 
 
 def speech_probabilities(samples: np.ndarray, path: Path) -> np.ndarray:
-    """Probabilities of speech float32 `[windows]`, of 32 ms each, the last filled up with zeros.
+    """Return probabilities of speech, float32 `[windows]`, of 32 ms each; the last is padded.
 
     Args:
         samples: float32 `[samples]` at 16 kHz.
@@ -109,7 +109,7 @@ def speech_probabilities(samples: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _in_batches(session: Any, windows: np.ndarray) -> np.ndarray:
-    """By faster-whisper's network, which goes from window to window itself."""
+    """Run faster-whisper's network, which goes from window to window itself."""
     h = c = np.zeros((1, 1, 128), np.float32)
     found = []
     for at in range(0, len(windows), BATCH):
@@ -120,7 +120,7 @@ def _in_batches(session: Any, windows: np.ndarray) -> np.ndarray:
 
 
 def _one_by_one(session: Any, windows: np.ndarray) -> np.ndarray:
-    """By Silero's own network, which hands on its state."""
+    """Run Silero's own network, passing its state from window to window."""
     state, rate = np.zeros((2, 1, 128), np.float32), np.array(SAMPLE_RATE, np.int64)
     found = np.empty(len(windows), np.float32)
     for i, window in enumerate(windows):
@@ -150,7 +150,7 @@ def _session(path: Path) -> Any:
 
 
 def spans_of(probabilities: np.ndarray, length: int) -> list[Span]:
-    """Spans of speech in `length` samples, from the probabilities of their windows."""
+    """Return the spans of speech in `length` samples, from the probabilities of their windows."""
     spans: list[list[int]] = []
     began = quiet = None
     for i, probability in enumerate(probabilities):

@@ -1,4 +1,4 @@
-"""The 30-second windows that Whisper hears.
+"""The 30-second windows of Whisper's input.
 
 Source: whisper/audio.py (`pad_or_trim`) and whisper/transcribe.py of openai-whisper.
 """
@@ -16,7 +16,7 @@ WINDOW_FRAMES = WINDOW_SAMPLES // HOP
 
 
 def pad_or_trim(array: np.ndarray, length: int = WINDOW_SAMPLES, axis: int = -1) -> np.ndarray:
-    """The first `length` entries along an axis, filled up with zeros at the end.
+    """Return the first `length` entries along an axis, zero-padded at the end.
 
     Where nothing is to be added the result is a view.
     """
@@ -29,7 +29,7 @@ def pad_or_trim(array: np.ndarray, length: int = WINDOW_SAMPLES, axis: int = -1)
 def cut_window(
     log_mel: np.ndarray, start: int, stop: int | None = None, length: int = WINDOW_FRAMES
 ) -> np.ndarray:
-    """The window at a frame: at most `length` frames of it before `stop`, then zeros.
+    """Return the window at a frame: at most `length` frames of it before `stop`, then zeros.
 
     The reference takes the spectrogram of the sound with 30 s of silence behind it, and lets
     windows end where the sound does, so that their rest is zeros, not the silence's values:

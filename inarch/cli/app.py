@@ -58,8 +58,8 @@ app = typer.Typer(
 )
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"inarch {__version__}")
         raise typer.Exit
 
@@ -79,7 +79,7 @@ def demo(
         list[str] | None,
         typer.Argument(
             metavar="[SENTENCE]...",
-            help="Sentences to search too; without --query each is also asked.",
+            help="Sentences to search too; without --query each is also a query.",
         ),
     ] = None,
     query: Annotated[
@@ -91,30 +91,32 @@ def demo(
     # On an accelerator JAX may compute in less than float32, which the check would notice.
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     import_keras()
-    from inarch.cli import demo as room
+    from inarch.cli import demo as command
 
     if as_json:
-        output.print_json(room.run(sentences or [], query or [], lambda line: None))
+        output.print_json(command.run(sentences or [], query or [], lambda line: None))
     else:
-        room.run(sentences or [], query or [], room.printer())
+        command.run(sentences or [], query or [], command.printer())
 
 
 @app.command()
 def demo_speech(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]...", help="Sound to hear in place of the shipped clip."),
+        typer.Argument(
+            metavar="[FILE]...", help="Sound to transcribe in place of the shipped clip."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Load a published Whisper, prove it, and have it write down what is said."""
+    """Load a published Whisper, prove it, and transcribe with it."""
     import_keras()
-    from inarch.cli import demo_speech as room
+    from inarch.cli import demo_speech as command
 
     if as_json:
-        output.print_json(room.run(files or [], lambda line: None))
+        output.print_json(command.run(files or [], lambda line: None))
     else:
-        room.run(files or [], room.printer())
+        command.run(files or [], command.printer())
 
 
 @app.command()
@@ -130,7 +132,7 @@ def embed(
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
-    """Sentence vectors, one per text."""
+    """Compute sentence vectors, one per text."""
     given = read_texts(texts, input, field)
     import_keras()
     from inarch.tasks import TextEmbedder
@@ -166,7 +168,7 @@ def fill_mask(
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
-    """The likeliest tokens for each mask token, such as [MASK], of each text."""
+    """Predict the likeliest tokens for each mask token, such as [MASK], of each text."""
     given = read_texts(texts, input, field)
     import_keras()
     from inarch.tasks import MaskedLM
@@ -204,7 +206,7 @@ def classify(
     output_file: Output = None,
     as_json: Json = False,
 ) -> None:
-    """The class of each text, with its probability."""
+    """Classify each text, with the probability of its class."""
     given = read_texts(texts, input, field)
     import_keras()
     from inarch.tasks import TextClassifier
@@ -227,7 +229,7 @@ def classify(
 
 
 def _refuse_fresh(model: Any, preset: str) -> None:
-    """A head of initial weights is for training; its answers would be noise."""
+    """Refuse a model whose head has initial weights: its answers would be noise."""
     if model.fresh_weights:
         raise CheckpointError(
             f"{preset} has no trained {model.head} head, so its answers would be random; choose a "

@@ -14,7 +14,7 @@ from inarch.errors import CheckpointError
 
 
 def info(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False) -> None:
-    """What a checkpoint holds and what would be made of it; no weight is loaded."""
+    """Describe a checkpoint and the model that it gives, without loading a weight."""
     import_keras()
     from inarch.cli.describe import describe, facts
 
@@ -53,7 +53,7 @@ def export(
     ignore_field: IgnoreField = None,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Write beside other files, without a checkpoint there."),
+        typer.Option("--overwrite", help="Write next to other files, without a checkpoint there."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +79,7 @@ def export(
 
 
 def presets(as_json: Json = False) -> None:
-    """The built-in names and where their checkpoints are published."""
+    """List the built-in names and where their checkpoints are published."""
     import_keras()
     from inarch.models import registry
 

@@ -35,14 +35,14 @@ QUERIES = ("How do plants make their food?", "My computer does not work.", "trav
 # The reference is float64, the model float32: a few times 1e-7 is its rounding, more is a fault.
 TOLERANCE = 2e-6
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
-def run(sentences: Sequence[str], queries: Sequence[str], say: Say) -> dict[str, Any]:
-    """Run the demo, telling each step to `say`, and return what was measured.
+def run(sentences: Sequence[str], queries: Sequence[str], print_line: PrintLine) -> dict[str, Any]:
+    """Run the demo, passing each step's line to `print_line`, and return what was measured.
 
     Args:
-        sentences: searched beside those that are shipped.
+        sentences: searched in addition to those that are shipped.
         queries: what to search for; by default each of `sentences`, else three of ours.
 
     Raises:
@@ -50,18 +50,18 @@ def run(sentences: Sequence[str], queries: Sequence[str], say: Say) -> dict[str,
         CheckpointError: a check failed.
     """
     start = time.perf_counter()
-    say(f"inarch {__version__} on Keras {keras.__version__} ({keras.backend.backend()})")
-    say("all-MiniLM-L6-v2, a published sentence encoder, into a Keras model and back.\n")
+    print_line(f"inarch {__version__} on Keras {keras.__version__} ({keras.backend.backend()})")
+    print_line("all-MiniLM-L6-v2, a published sentence encoder, into a Keras model and back.\n")
     folder, origin = find()
     found: dict[str, Any] = {"folder": str(folder), "origin": origin}
     found["sha256"] = _check_digest(folder)
     size = (folder / WEIGHTS).stat().st_size
-    say(f"found     in {origin}: {size / 1e6:.1f} MB, sha256 {DIGEST[:8]}... as published")
+    print_line(f"found     in {origin}: {size / 1e6:.1f} MB, sha256 {DIGEST[:8]}... as published")
 
     with Checkpoint(folder) as checkpoint:
         proof = workflows.prove(checkpoint)
     found["proof"] = vars(proof)
-    say(
+    print_line(
         f"proved    {proof.tensors} tensors, {proof.elements:,} numbers: each has one place in the "
         f"model\n          and comes back from it (tensor {proof.tensors + 1} just counts "
         f"positions); {proof.seconds:.2f} s"
@@ -70,22 +70,22 @@ def run(sentences: Sequence[str], queries: Sequence[str], say: Say) -> dict[str,
     model = TextEmbedder.from_preset(folder)
     found["load_seconds"] = time.perf_counter() - begin
     kind = type(model.backbone).__name__
-    say(f"loaded    a keras.Model, {kind}, in {found['load_seconds']:.2f} s")
+    print_line(f"loaded    a keras.Model, {kind}, in {found['load_seconds']:.2f} s")
     found["largest_error"] = check_vectors(model)
-    say(
+    print_line(
         f"checked   against the original's vectors in float64: largest error "
         f"{found['largest_error']:.1e}"
     )
-    found["search"] = _search(model, sentences, queries, say)
-    found["export"] = _export(model, folder, say)
+    found["search"] = _search(model, sentences, queries, print_line)
+    found["export"] = _export(model, folder, print_line)
     found["seconds"] = time.perf_counter() - start
     hint = 'inarch demo "A sentence" "Or two" --query "a question"'
-    say(f"\n{found['seconds']:.1f} s. Now yours: {hint}")
+    print_line(f"\n{found['seconds']:.1f} s. Now yours: {hint}")
     return found
 
 
 def find() -> tuple[Path, str]:
-    """The folder of all-MiniLM-L6-v2 and where it came from: the package, else the hub."""
+    """Find the folder of all-MiniLM-L6-v2; return it and its origin: the package, else the hub."""
     presets = registry.presets()
     if folder := hub.packaged(presets[PRESET]):
         return folder, f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
@@ -109,7 +109,7 @@ def _check_digest(folder: Path) -> str:
 
 
 def check_vectors(model: TextEmbedder) -> float:
-    """The largest difference of a coordinate from the reference vectors.
+    """Return the largest difference of a coordinate from the reference vectors.
 
     The reference is made by `benchmarks/make_demo_reference.py`.
 
@@ -128,23 +128,23 @@ def check_vectors(model: TextEmbedder) -> float:
 
 
 def _search(
-    model: TextEmbedder, sentences: Sequence[str], queries: Sequence[str], say: Say
+    model: TextEmbedder, sentences: Sequence[str], queries: Sequence[str], print_line: PrintLine
 ) -> list[dict[str, Any]]:
-    """The three nearest sentences for each query."""
+    """Search for the three nearest sentences of each query."""
     shipped = (DATA / "sentences.txt").read_text("utf-8").splitlines()
     texts = list(dict.fromkeys((*shipped, *sentences)))
     queries = list(queries or sentences or QUERIES)
     vectors = model.embed([*texts, *queries])
     scores = model.similarity(vectors[len(texts) :], vectors[: len(texts)])
-    say(f"searched  {len(texts)} sentences by meaning:")
+    print_line(f"searched  {len(texts)} sentences by meaning:")
     results = []
     for query, row in zip(queries, scores, strict=True):
         order = [i for i in np.argsort(-row, kind="stable") if texts[i] != query][:3]
         best = [{"score": float(row[i]), "sentence": texts[i]} for i in order]
         results.append({"query": query, "best": best})
-        say(f'  "{_shortened(query, 74)}"')
+        print_line(f'  "{_shortened(query, 74)}"')
         for hit in best:
-            say(f"    {hit['score']:5.2f}  {_shortened(hit['sentence'], 69)}")
+            print_line(f"    {hit['score']:5.2f}  {_shortened(hit['sentence'], 69)}")
     return results
 
 
@@ -153,7 +153,7 @@ def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-def _export(model: TextEmbedder, folder: Path, say: Say) -> dict[str, Any]:
+def _export(model: TextEmbedder, folder: Path, print_line: PrintLine) -> dict[str, Any]:
     """Write the model to a temporary folder and compare it with the original."""
     with tempfile.TemporaryDirectory(prefix="inarch-demo-") as temporary:
         target = Path(temporary) / "model"
@@ -164,19 +164,21 @@ def _export(model: TextEmbedder, folder: Path, say: Say) -> dict[str, Any]:
         names = ", ".join((*found.different, *found.missing, *found.added)) or WEIGHTS
         raise CheckpointError(f"the export differs from the original in {names}")
     total = len(found.equal)
-    say(f"exported  {total} of {total} tensors byte-equal; the file has the original's sha256")
+    print_line(
+        f"exported  {total} of {total} tensors byte-equal; the file has the original's sha256"
+    )
     return {"tensors": total, "equal": len(found.equal), "same_file": same_file}
 
 
-def printer() -> Say:
-    """A function that prints the demo's lines: the step in bold on a terminal, plain in a pipe."""
+def printer() -> PrintLine:
+    """Return a function that prints the demo's lines; steps are bold on a terminal."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
     steps = "found", "proved", "loaded", "checked", "searched", "exported"
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         text = Text(line)
         first = line.split(" ", 1)[0]
         if first in steps:
@@ -185,4 +187,4 @@ def printer() -> Say:
             text.stylize("bold")
         console.print(text)
 
-    return say
+    return print_line

@@ -1,4 +1,4 @@
-"""`inarch demo-speech`: a published Whisper loaded, proven and set to hear, on one screen.
+"""`inarch demo-speech`: a published Whisper loaded, proven and run, on one screen.
 
 The model is Whisper tiny.en by OpenAI (MIT), as faster-whisper publishes it: CTranslate2, float16.
 """
@@ -26,31 +26,31 @@ WEIGHTS = "model.bin"
 DIGEST = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 CLIP = Path(__file__).parent / "data" / "speech.flac"
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
-def run(files: Sequence[str], say: Say) -> dict[str, Any]:
-    """Run the demo, telling each step to `say`, and return what was measured.
+def run(files: Sequence[str], print_line: PrintLine) -> dict[str, Any]:
+    """Run the demo, passing each step's line to `print_line`, and return what was measured.
 
     Args:
-        files: sound to hear in place of the clip that is shipped.
+        files: sound to transcribe in place of the clip that is shipped.
 
     Raises:
         CheckpointFileError: the model isn't here, or isn't the published one.
         AudioFileError: a file is no sound.
     """
     start = time.perf_counter()
-    say(f"inarch {__version__} on Keras {keras.__version__} ({keras.backend.backend()})")
-    say("Whisper tiny.en, a published speech recognizer, into a Keras model.\n")
+    print_line(f"inarch {__version__} on Keras {keras.__version__} ({keras.backend.backend()})")
+    print_line("Whisper tiny.en, a published speech recognizer, into a Keras model.\n")
     folder = find()
     size = (folder / WEIGHTS).stat().st_size
-    say(
+    print_line(
         f"found     in {DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}: "
         f"{size / 1e6:.1f} MB, sha256 {DIGEST[:8]}... as published"
     )
     with Checkpoint(folder) as checkpoint:
         proof = checkpoint.prove()
-    say(
+    print_line(
         f"proved    {proof.tensors} tensors, {proof.elements:,} numbers: each has one place in "
         f"the\n          model and comes back from it; {proof.seconds:.2f} s"
     )
@@ -58,18 +58,20 @@ def run(files: Sequence[str], say: Say) -> dict[str, Any]:
     model = SpeechToText.from_preset(folder)
     load_seconds = time.perf_counter() - begin
     kind = type(model.backbone).__name__
-    say(f"loaded    a keras.Model, {kind}, in {load_seconds:.2f} s")
-    heard = [_transcribe(model, file, say) for file in files or [str(CLIP)]]
+    print_line(f"loaded    a keras.Model, {kind}, in {load_seconds:.2f} s")
+    transcripts = [_transcribe(model, file, print_line) for file in files or [str(CLIP)]]
     seconds = time.perf_counter() - start
-    say(f"\n{seconds:.1f} s. Now yours: inarch demo-speech FILE, or inarch transcribe --help")
+    print_line(
+        f"\n{seconds:.1f} s. Now yours: inarch demo-speech FILE, or inarch transcribe --help"
+    )
     return {
         "folder": str(folder), "sha256": DIGEST, "proof": vars(proof),
-        "load_seconds": load_seconds, "heard": heard, "seconds": seconds,
+        "load_seconds": load_seconds, "heard": transcripts, "seconds": seconds,
     }  # fmt: skip
 
 
 def find() -> Path:
-    """The folder of the model in the package that holds it, which is found, never imported.
+    """Find the folder of the model in its package, which isn't imported.
 
     Raises:
         CheckpointFileError: it isn't installed, or its weights aren't the published ones.
@@ -90,7 +92,7 @@ def find() -> Path:
     return folder
 
 
-def _transcribe(model: SpeechToText, file: str, say: Say) -> dict[str, Any]:
+def _transcribe(model: SpeechToText, file: str, print_line: PrintLine) -> dict[str, Any]:
     """Transcribe a file twice: with compilation, then without."""
     audio = load_audio(file)
     length = len(audio) / SAMPLE_RATE
@@ -99,13 +101,13 @@ def _transcribe(model: SpeechToText, file: str, say: Say) -> dict[str, Any]:
         begin = time.perf_counter()
         (transcript,) = model.predict([audio], verbose=0)
         times.append(time.perf_counter() - begin)
-    say(f"heard     {length:.1f} s of {Path(file).name}:")
+    print_line(f"heard     {length:.1f} s of {Path(file).name}:")
     for segment in transcript.segments:
-        say(f'  {segment.start:6.2f}  "{segment.text.strip()}"')
+        print_line(f'  {segment.start:6.2f}  "{segment.text.strip()}"')
     speed = length / times[1]
-    say(
+    print_line(
         f"took      {times[0]:.2f} s, most of it compiling; and again {times[1]:.2f} s, "
-        f"{speed:.1f} times as fast as it was said"
+        f"{speed:.1f} times as fast as it was spoken"
     )
     return {
         "file": file, "audio_seconds": length, "first_seconds": times[0], "seconds": times[1],
@@ -113,15 +115,15 @@ def _transcribe(model: SpeechToText, file: str, say: Say) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def printer() -> Say:
-    """A function that prints the demo's lines: the step in bold on a terminal, plain in a pipe."""
+def printer() -> PrintLine:
+    """Return a function that prints the demo's lines; steps are bold on a terminal."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
     steps = "found", "proved", "loaded", "heard", "took"
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         text = Text(line)
         first = line.split(" ", 1)[0]
         if first in steps:
@@ -130,4 +132,4 @@ def printer() -> Say:
             text.stylize("bold")
         console.print(text)
 
-    return say
+    return print_line

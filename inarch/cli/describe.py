@@ -27,7 +27,7 @@ CARRIED = "carried along"
 
 
 def describe(preset: str | os.PathLike, ignore_fields: Collection[str] = ()) -> dict[str, Any]:
-    """Facts on a checkpoint; what keeps it from loading is under `problem`, None if nothing does.
+    """Describe a checkpoint; `problem` is what keeps it from loading, None if nothing does.
 
     Raises:
         PresetError, CheckpointFileError, ConfigError: it leads nowhere, can't be read, or is of
@@ -96,7 +96,7 @@ def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
 
 
 def _describe_weights(folder: Path, weights: Any) -> dict[str, Any]:
-    """Describe the files of weights. A name that isn't a file's stands for several files."""
+    """Describe the files of weights. A name that isn't a file's represents several files."""
     header = weights.header
     names = [shard.filename for shard in weights.shards]
     if all((folder / name).is_file() for name in names):
@@ -113,14 +113,14 @@ def _describe_weights(folder: Path, weights: Any) -> dict[str, Any]:
 
 
 def _line_to_add(checkpoint: Checkpoint) -> str | None:
-    """The line that a config without a model type lacks."""
+    """Return the line that a config without a model type lacks."""
     if checkpoint.config.get("model_type") is not None:
         return None
     return model_type_line(checkpoint.source.model_type)
 
 
 def _labels(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
-    """The classes of a trained classifier, and the activation that its scores are made by."""
+    """Return the classes of a trained classifier, and the activation that gives its scores."""
     head = TextClassifier.head
     if head not in checkpoint.stored_heads():
         return None
@@ -132,7 +132,7 @@ def _labels(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
 
 
 def _heads(checkpoint: Checkpoint) -> dict[str, str]:
-    """Each head in the file, and the task that uses it; the others are kept for export."""
+    """Return the task of each head in the file; heads without a task are kept for export."""
     tasks = {task.head: task.__name__ for task in workflows.HEADED}
     return {name: tasks.get(name, CARRIED) for name in checkpoint.stored_heads()}
 
@@ -175,7 +175,7 @@ def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
 
 
 def facts(found: dict[str, Any]) -> dict[str, str]:
-    """`describe`'s result as lines for a reader."""
+    """Format `describe`'s result as lines for a reader."""
     dtypes = ", ".join(f"{count} {name}" for name, count in found["dtypes"].items())
     kind = found["architecture"] or "unknown"
     lines = {
@@ -214,7 +214,7 @@ def facts(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _loaded_lines(found: dict[str, Any]) -> dict[str, str]:
-    """Lines about the use of the tensors, without those that would say none, but for `unknown`."""
+    """Return the lines on the use of the tensors, without empty ones but for `unknown`."""
     lines = {"loads as": f"{found['class']}, {found['parameters']:,} parameters"}
     lines["config"] = ", ".join(f"{name}={value}" for name, value in found["arguments"].items())
     lines["loaded"] = f"{found['loaded']} tensors"
@@ -246,7 +246,7 @@ def _short(value: Any) -> str:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    """The first names of a list, and how many more there are."""
+    """Return the first names of a list, and the number of the others."""
     return _listed(names[:LISTED]) + _more(len(names) - LISTED)
 
 

@@ -1,4 +1,4 @@
-"""The results of a command: rows as a table, as JSON, or in a file of the kind its suffix says."""
+"""The results of a command: rows as a table, as JSON, or in a file of the format of its suffix."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UNBOUNDED = 10_000
 
 
 def write(rows: Sequence[Row], as_json: bool, path: Path | None, table: Callable[[], None]) -> None:
-    """Rows to a file where one is asked for, else to standard output as JSON or as a table."""
+    """Write rows to a file if one is given, else to standard output as JSON or as a table."""
     if path is not None:
         write_file(rows, path)
     elif as_json:
@@ -35,17 +35,17 @@ def write(rows: Sequence[Row], as_json: bool, path: Path | None, table: Callable
 
 
 def complain(message: object) -> None:
-    """An error or a warning, one line on standard error."""
+    """Print an error or a warning, one line on standard error."""
     typer.echo(f"inarch: {one_line(str(message))}", err=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
 def print_table(rows: Sequence[Row], right: Sequence[str] = ()) -> None:
-    """Rows as aligned columns, headed by their names; columns in `right` align there."""
+    """Print rows as aligned columns under their names; columns in `right` align there."""
     from rich.table import Table
     from rich.text import Text
 
@@ -60,11 +60,11 @@ def print_table(rows: Sequence[Row], right: Sequence[str] = ()) -> None:
 
 
 def print_entries(rows: Sequence[Row], first: Sequence[str], below: Sequence[str]) -> None:
-    """Rows of many columns: on a terminal a paragraph each, which fits it; piped, a line each.
+    """Print rows of many columns: a paragraph each on a terminal, a line each in a pipe.
 
     Args:
         first: columns of a paragraph's first line.
-        below: columns that have lines of their own.
+        below: columns that are on separate lines.
     """
     if not sys.stdout.isatty():
         print_table(rows)
@@ -78,7 +78,7 @@ def print_entries(rows: Sequence[Row], first: Sequence[str], below: Sequence[str
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Names and values, one per line."""
+    """Print names and values, one per line."""
     from rich.table import Table
     from rich.text import Text
 
@@ -91,7 +91,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def show(renderable: Any) -> None:
-    """Anything of rich: as wide as the terminal, or plain and in whole lines where it is piped."""
+    """Print a renderable of rich, as wide as the terminal; in whole lines where it is piped."""
     from rich.console import Console
 
     if sys.stdout.isatty():
@@ -105,7 +105,7 @@ def show(renderable: Any) -> None:
 
 
 def one_line(message: str) -> str:
-    """A message on one line; an indented list after a colon stays readable."""
+    """Return a message on one line; an indented list after a colon stays readable."""
     return re.sub(r"\s*\n\s*", "; ", re.sub(r":\s*\n\s*", ": ", message.strip()))
 
 
@@ -118,10 +118,10 @@ def _cell_text(value: Any) -> str:
 
 
 def check_output(path: Path | None) -> Path | None:
-    """Refuse a file of a kind that isn't written here before any work is done for it."""
+    """Refuse a file of an unknown format before any work is done for it."""
     if path is not None and path.suffix not in WRITERS:
-        kinds = ", ".join(WRITERS)
-        raise typer.BadParameter(f"--output {path} ends in none of {kinds}")
+        suffixes = ", ".join(WRITERS)
+        raise typer.BadParameter(f"--output {path} ends in none of {suffixes}")
     if path is not None and path.suffix == ".parquet":
         from inarch.cli.texts import pyarrow_modules
 
@@ -182,7 +182,7 @@ def _parquet(rows: Sequence[Row], path: Path) -> None:
 
 
 def _npy(rows: Sequence[Row], path: Path) -> None:
-    """The vectors as one array `[rows, dim]`; rows of other results as a structured array."""
+    """Write vectors as one array `[rows, dim]`, and rows of other results as a structured array."""
     import numpy as np
 
     if rows and "vector" in rows[0]:
@@ -207,10 +207,10 @@ WRITERS: dict[str, Callable[[Sequence[Row], Path], None]] = {
 
 
 def _cell(value: Any) -> Any:
-    """A pair of texts as one, since an array has one value per cell."""
+    """Return a pair of texts as one, since an array has one value per cell."""
     return " | ".join(value) if isinstance(value, tuple) else value
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy value as JSON and Parquet take it."""
+    """Return a NumPy value in a form that JSON and Parquet take."""
     return value.tolist() if hasattr(value, "tolist") else value

@@ -1,4 +1,4 @@
-"""The sounds that `inarch transcribe` hears, and the files that it writes."""
+"""The sounds that `inarch transcribe` reads, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_sound(file: str) -> None:
 
 
 def read_sound(file: str) -> Any:
-    """The samples of a file, or of standard input.
+    """Read the samples of a file, or of standard input.
 
     Raises:
         AudioFileError, InputError: it holds no sound.
@@ -42,12 +42,12 @@ def read_sound(file: str) -> Any:
 
 
 def own_stem(file: str) -> str:
-    """The name of a file without its suffix."""
+    """Return the name of a file without its suffix."""
     return STDIN_NAME if file == STDIN else Path(file).stem
 
 
 def output_stems(files: Sequence[str]) -> list[str]:
-    """A name for the transcript of each file, without suffix; no two are the same.
+    """Return a name for the transcript of each file, without suffix; no two are the same.
 
     A file's own name comes first; where another has it, in any case of letters, a number follows.
     """
@@ -65,7 +65,7 @@ def output_stems(files: Sequence[str]) -> list[str]:
 
 
 def make_folder(folder: Path, names: Iterable[str]) -> None:
-    """Make a folder for files of these names, and those that it lies in.
+    """Make a folder for files of these names, and its parents.
 
     Raises:
         CheckpointFileError: it can't be made or written to, or a name is taken by a folder.
@@ -84,7 +84,7 @@ def make_folder(folder: Path, names: Iterable[str]) -> None:
 
 
 def check_standard_input(files: Sequence[str]) -> None:
-    """Standard input can be read once, and isn't a terminal.
+    """Refuse standard input that is read twice, or is a terminal.
 
     Raises:
         InputError: it is named twice, or nothing is piped into it.

@@ -22,7 +22,7 @@ csv.field_size_limit(2**31 - 1)
 
 
 def read_texts(arguments: Sequence[str] | None, path: Path | None, field: str) -> list[Text]:
-    """Texts in order: the arguments; else those of a file; else the lines of standard input.
+    """Read texts from the arguments, else from a file, else from lines of standard input.
 
     A `.jsonl` or `.parquet` file gives its `field` of each row, a string or a pair of strings; a
     `.csv` or `.tsv` file its column of that name, which its first row gives; any other file one
@@ -55,7 +55,7 @@ def read_texts(arguments: Sequence[str] | None, path: Path | None, field: str) -
 
 
 def _table_column(data: bytes, path: Path, field: str) -> list[Text]:
-    """A column of a table with a row of names; a quoted cell may have line ends in it."""
+    """Read a column of a table with a header row; a quoted cell may have line ends in it."""
     rows = csv.reader(
         io.StringIO(_decoded(data, str(path)), newline=""),
         delimiter=DELIMITERS[path.suffix],

@@ -1,4 +1,4 @@
-"""`inarch transcribe`: what is said in sound files, as text, subtitles, a table or JSON."""
+"""`inarch transcribe`: speech in sound files as text, subtitles, a table or JSON."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def transcribe(
     to standard output, as txt, without --output-dir. Windows without any sound are passed over
     (--no-skip-silence decodes them), and no segment ends after the sound. --model is needed;
     --model_dir, --device and --fp16 aren't there: the model's folder, the backend and the
-    model's dtype say it.
+    model's dtype decide it.
 
     A file that can't be decoded is named, the others are transcribed, and the exit code is 1.
     """
@@ -96,7 +96,7 @@ def transcribe(
 
 
 def _run(given: Mapping[str, Any]) -> None:
-    """Transcribe, as the parameters of the command say."""
+    """Transcribe with the parameters of the command."""
     _check(given)
     files, folder = given["files"], given["output_dir"]
     places = list(zip(files, sound_files.output_stems(files), strict=True))
@@ -137,13 +137,13 @@ def _check(given: Mapping[str, Any]) -> None:
 
 
 def _suffixes(format: o.Format) -> list[str]:
-    """The formats that are written of each sound."""
+    """Return the formats to write for each sound."""
     every = [each.value for each in o.Format if each is not o.Format.all]
     return every if format is o.Format.all else [format.value]
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `SpeechToText.predict`."""
+    """Return the options of `SpeechToText.predict`."""
     found = {name: given[name] for name in TO_MODEL}
     found |= {name: given[name] for name in IF_GIVEN if given[name] is not None}
     first, increment = given["temperature"], given["temperature_increment_on_fallback"]
@@ -197,7 +197,7 @@ class _Command:
         return self.given["output_dir"] is not None if verbose is None else verbose
 
     def _print(self, segment: Segment) -> None:
-        """One segment as it comes: to standard error where transcripts go to standard output."""
+        """Print one segment at once: on standard error where transcripts go to standard output."""
         from inarch.speech.formats import timestamp
 
         start, end = (timestamp(t, False, ".") for t in (segment.start, segment.end))
@@ -220,7 +220,7 @@ class _Command:
 
 
 def _read(places: Sequence[tuple[str, str]]) -> Iterator[tuple[Any, str, str]]:
-    """The samples of each file that can be read, with its name and stem."""
+    """Yield the samples of each file that can be read, with its name and stem."""
     for file, stem in places:
         sounds: list[Any] = []
         if _report_error(lambda file=file, to=sounds: to.append(sound_files.read_sound(file))):

@@ -22,7 +22,7 @@ class Format(StrEnum):
     all = "all"
 
 
-class Kind(StrEnum):
+class SpeechTask(StrEnum):
     """Tasks of speech recognition."""
 
     TRANSCRIBE = "transcribe"
@@ -30,17 +30,17 @@ class Kind(StrEnum):
 
 
 def option(help: str, *names: str, **settings: Any) -> Any:
-    """An option with its help."""
+    """Return an option with its help."""
     return typer.Option(*names, help=help, **settings)
 
 
 def whole(help: str) -> Any:
-    """An option that takes a whole number or "None"."""
+    """Return an option that takes a whole number or "None"."""
     return option(help, parser=optional_int, metavar="INT|None")
 
 
 def number(help: str) -> Any:
-    """An option that takes a number or "None"."""
+    """Return an option that takes a number or "None"."""
     return option(help, parser=optional_float, metavar="FLOAT|None")
 
 
@@ -59,14 +59,14 @@ Language = Annotated[
     typer.Option(help="Code or English name; auto: detect it; else the model's own, or detected."),
 ]
 TaskName = Annotated[
-    Kind | None,
-    typer.Option(help="Write what is said, or translate it to English; else as the model says."),
+    SpeechTask | None,
+    typer.Option(help="Transcribe, or translate to English; else by the model's settings."),
 ]
 Batch = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Decode so many windows at once: quicker; none knows the text of others.",
+        help="Decode so many windows at once: quicker; none gets the text of others.",
     ),
 ]
 Threads = Annotated[
@@ -113,18 +113,19 @@ WithoutTimestamps = Annotated[bool, option("Have no times decoded.", "--without-
 Prefix = Annotated[str | None, option("Text that each window begins with.")]
 Hotwords = Annotated[str | None, option("Text that each window's prompt begins with.")]
 Penalty = Annotated[
-    float | None, option("Above 1: tokens that came are less likely; else as the model says, or 1.")
+    float | None,
+    option("Above 1: tokens that came are less likely; else the model's setting, or 1."),
 ]
 Ngrams = Annotated[
     int | None,
-    option("Sequences of so many tokens come once; 0: any; else as the model says.", min=0),
+    option("Sequences of so many tokens come once; 0: any; else the model's setting.", min=0),
 ]
 MaxTokens = Annotated[
     int | None, option("Most tokens of a window (openai-whisper's sample_len).", min=1)
 ]
 LatestStart = Annotated[
     float | None,
-    option("Latest start of a window's first segment, in seconds; else as the model says, or 1.",
+    option("Latest start of a window's first segment, in seconds; else the model's setting, or 1.",
            "--max-initial-timestamp", min=0),
 ]  # fmt: skip
 Seed = Annotated[int, option("Of what is drawn above temperature 0.")]
@@ -140,7 +141,7 @@ Condition = Annotated[bool, option("Put the text before each window into its pro
 Clips = Annotated[str, option("Seconds to transcribe, as start,end,start,end,...")]
 SkipSilence = Annotated[bool, option("Pass over windows without any sound.")]
 VadFilter = Annotated[
-    bool, option("Hear speech alone: by Silero's model if installed, else by level.",
+    bool, option("Transcribe speech alone: by Silero's model if installed, else by level.",
                  "--vad-filter"),
 ]  # fmt: skip
 VadModel = Annotated[Path | None, option("Silero's ONNX model for that.")]
@@ -155,7 +156,7 @@ SilenceThreshold = Annotated[
     Any, number("Skip silence of more seconds around invented words; no batches.")
 ]
 Highlight = Annotated[
-    bool, option("Underline words in subtitles as they are said.", "--highlight-words")
+    bool, option("Underline words in subtitles as they are spoken.", "--highlight-words")
 ]
 LineWidth = Annotated[int | None, option("Most characters of a line.", min=1)]
 LineCount = Annotated[int | None, option("Most lines of a subtitle; counts with a width.", min=1)]

@@ -125,7 +125,7 @@ def _table(report: Report, everything: bool) -> Any:
 
 
 def _axis(scale: Scale, threshold: float) -> str:
-    """The ends of the scale, and the threshold beside its mark, as far as there is room."""
+    """Return the ends of the scale and, if there is room, the threshold next to its mark."""
     low, high, mark = f"{10.0**scale.low:g}", f"{10.0**scale.high:g}", _mark(scale, threshold)
     bound = f"│{threshold:g}"
     left = low.ljust(mark)[:mark] if len(low) < mark else " " * mark

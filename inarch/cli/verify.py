@@ -71,7 +71,7 @@ def verify(
     ignore_field: IgnoreField = None,
     as_json: Json = False,
 ) -> None:
-    """Check layer by layer that ours computes what the reference computes; say where it doesn't."""
+    """Check layer by layer that ours computes what the reference does; report where it doesn't."""
     # On an accelerator JAX may compute in less than float32, which the check would notice.
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     choose_backend()
@@ -121,7 +121,7 @@ def _check_html(path: Path | None) -> None:
 
 
 def _golden_for(preset: str, folder: Path) -> Path:
-    """The golden file of the architecture that a checkpoint has."""
+    """Return the golden file of the architecture that a checkpoint has."""
     from inarch.models.loading import Checkpoint
     from inarch.verify.golden import Golden
 
@@ -130,7 +130,7 @@ def _golden_for(preset: str, folder: Path) -> Path:
     path = folder / f"{architecture.name}.safetensors"
     if not path.is_file():
         raise CheckpointFileError(
-            f"{path} does not exist; golden files lie in the repository, see --folder, and "
+            f"{path} does not exist; golden files are in the repository, see --folder, and "
             "`inarch verify --golden` writes one"
         )
     found = Golden.read(path).model_type
@@ -175,7 +175,7 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
             typer.echo(f"{path}: nothing changes")
     if differing:
         raise CheckpointFileError(
-            f"left as they are: {', '.join(differing)}; if the changes above are meant, say "
+            f"left as they are: {', '.join(differing)}; if the changes above are meant, give "
             "--overwrite"
         )
 

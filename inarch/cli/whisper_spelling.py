@@ -32,7 +32,7 @@ class WhisperCommand(TyperCommand):
 
 
 def respelled(args: list[str], flags: dict[str, list[str]]) -> list[str]:
-    """Arguments in our spelling.
+    """Return the arguments in the spelling that the command parser reads.
 
     Args:
         args: of the command line, up to `--` at most.
@@ -60,17 +60,17 @@ def respelled(args: list[str], flags: dict[str, list[str]]) -> list[str]:
 
 
 def optional_int(text: str) -> int | None:
-    """A whole number, or "None"."""
+    """Parse a whole number, or "None"."""
     return None if text == "None" else int(text)
 
 
 def optional_float(text: str) -> float | None:
-    """A number, or "None"."""
+    """Parse a number, or "None"."""
     return None if text == "None" else float(text)
 
 
 def clips_of(text: str) -> list[tuple[float, float | None]]:
-    """Clips from "start,end,start,end,..." in seconds; without the last end, up to the sound's.
+    """Parse clips from "start,end,start,end,..." in seconds; the last end may be left out.
 
     Raises:
         InputError: it isn't made of numbers.
@@ -87,7 +87,7 @@ def clips_of(text: str) -> list[tuple[float, float | None]]:
 
 
 def temperatures(first: float, increment: float | None) -> list[float]:
-    """The temperatures to try, up to 1, as the original steps them.
+    """Return the temperatures to try, up to 1, in openai-whisper's steps.
 
     Raises:
         InputError: the increment isn't above 0.

@@ -14,7 +14,7 @@ BUCKETS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 
 
 def bucket(length: int, limit: int | None = None) -> int:
-    """The length to pad to: the smallest bucket that holds `length`, at most `limit`."""
+    """Return the length to pad to: the smallest bucket that holds `length`, at most `limit`."""
     size = next((size for size in BUCKETS if size >= length), length)
     return size if limit is None else max(length, min(size, limit))
 
@@ -38,7 +38,7 @@ def by_length(
     exact: bool = False,
     padded: bool = True,
 ) -> Iterator[PlannedBatch]:
-    """Batches of sequences alike in length, longest first, so that memory peaks at once.
+    """Yield batches of sequences alike in length, longest first, so that memory peaks at once.
 
     Args:
         lengths: tokens of each sequence.
@@ -67,7 +67,7 @@ def by_length(
 def pad(
     sequences: Sequence[Sequence[int] | np.ndarray], rows: int, length: int, value: int = 0
 ) -> np.ndarray:
-    """Sequences as one int32 array `[rows, length]`, filled up with `value` on the right.
+    """Pad sequences on the right with `value` to one int32 array `[rows, length]`.
 
     Raises:
         InputError: there are more than `rows`, or one is longer than `length`.

@@ -17,7 +17,7 @@ _OF_TABLES = ("shape", "collect_schema", "to_pandas", "toPandas", "with_format")
 
 
 def column_names(x: Any) -> list[str] | None:
-    """The names of a table's columns; None where `x` is no table.
+    """Return the names of a table's columns; None where `x` is no table.
 
     Tables are mappings of columns, frames of pandas and polars, Arrow tables and record batches,
     a `datasets.Dataset`, and whatever else gives a column by its name. A `PyDataset` or a loader
@@ -59,7 +59,7 @@ def refuse_table(name: str, x: Any) -> None:
 
 
 def text_column(names: Sequence[str]) -> str:
-    """The column that probably holds the texts, for advice."""
+    """Return the column that probably holds the texts, for advice."""
     usual = ("text", "texts", "sentence", "sentences", "review", "content")
     return next((name for name in names if str(name).lower() in usual), names[0])
 
@@ -80,7 +80,7 @@ def is_column(x: Any) -> bool:
 
 
 def values_of(x: Any) -> Any:
-    """A column as a list of Python's values; anything else as it is."""
+    """Return a column as a list of Python's values; anything else as it is."""
     if not is_column(x):
         return x
     for method in ("to_pylist", "to_list", "tolist"):
@@ -91,7 +91,7 @@ def values_of(x: Any) -> Any:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value of a column stands for none: None, NaN, NaT or pandas' NA."""
+    """Return whether a value of a column is missing: None, NaN, NaT or pandas' NA."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value

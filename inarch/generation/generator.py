@@ -46,7 +46,7 @@ class Generated:
 
 
 class Generator:
-    """Continues prompts with a decoder; compiled programs are kept for later calls.
+    """Continuation of prompts by a decoder; compiled programs are kept for later calls.
 
     A row's result doesn't depend on the other rows of its batch. Prompts of different lengths are
     padded on the left, and the padding is masked.

@@ -21,11 +21,11 @@ class Backbone(Model):
     """Base class of the architectures.
 
     A subclass builds its graph in `__init__` and hands inputs and outputs to this class; the
-    formats it is read from are in `checkpoint.py` beside it. For the attributes see `Model`.
+    formats it is read from are in `checkpoint.py` next to it. For the attributes see `Model`.
 
     Attributes:
         padding_affects_output: whether the numbers of a row's tokens depend on all that is in the
-            row, as where no mask is honoured: on padding, and on other sequences packed beside. The
+            row, as where no mask is honoured: on padding, and on other sequences packed in it. The
             tasks then predict without padding, on batches of sequences of one length.
     """
 
@@ -66,7 +66,7 @@ class Backbone(Model):
         Raises:
             PresetError: `preset` leads nowhere, or to an architecture of another class.
             CheckpointFileError: a file is absent or damaged.
-            ConfigError: a field of the config can't be computed as it stands.
+            ConfigError: a field of the config has a value that can't be computed.
             WeightMapError: tensors are missing, unknown or of another shape.
         """
         with Checkpoint(preset, cls, ignore_fields) as checkpoint:

@@ -94,7 +94,7 @@ class DecoderStack:
         context: Mapping[str, Any],
         cross_scores: bool = False,
     ) -> tuple[Any, list[Any]]:
-        """Return normed hidden states, and what each block returns beside its output."""
+        """Return normed hidden states, and what each block returns in addition to its output."""
         x = self.embed(token_ids, context)
         cross_caches = context.get("cross_attention_cache") or [{}] * len(self.blocks)
         outputs = []

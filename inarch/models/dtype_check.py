@@ -1,4 +1,4 @@
-"""Checks the dtypes of a checkpoint's tensors before they are loaded."""
+"""Check of the dtypes of a checkpoint's tensors before they are loaded."""
 
 from __future__ import annotations
 

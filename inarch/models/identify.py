@@ -1,4 +1,4 @@
-"""Identifies the architecture and format of a checkpoint without `model_type`.
+"""Identification of the architecture and format of a checkpoint without `model_type`.
 
 The class that is called decides; without one the classes that `architectures` names; without those
 the names of the tensors, where only one format explains them.
@@ -20,7 +20,7 @@ from inarch.models.registry import Architecture
 
 
 class UnknownTypeError(ConfigError):
-    """A config has no `model_type`, and nothing else tells one.
+    """Error for a config without `model_type` whose model type nothing else shows.
 
     Attributes:
         folder: the folder of the checkpoint.
@@ -51,8 +51,8 @@ def identify(
         folder: where the config is.
 
     Raises:
-        UnknownTypeError: none of them tells, or several formats are possible; it says which line to
-            add to the config.
+        UnknownTypeError: none of them is decisive, or several formats are possible; it names the
+            line to add to the config.
     """
     where = folder / "config.json"
     called = registry.find_backbone(cls) if cls else None
@@ -72,14 +72,14 @@ def identify(
             classes,
         )
     explained = [found for found in every if _explains(found[1], config, header)]
-    # Fields that no format knows tell nothing; reading the config names them.
+    # Fields that no format lists decide nothing; reading the config names them.
     explained = explained or [f for f in every if _explains(f[1], config, header, strict=False)]
     if len({a.name for a, _ in explained}) == 1:
         return explained[0]
     reason = (
         f"the tensors are those of {' and '.join(s.model_type for _, s in explained)} alike"
         if explained
-        else "neither architectures nor the tensors tell what it is of"
+        else "neither architectures nor the tensors show what it is of"
     )
     message = f"{where} has no model_type, and {reason}. {_way_out(explained or every)}"
     raise UnknownTypeError(message, folder, classes)
@@ -106,7 +106,7 @@ def _classes(config: Mapping[str, Any]) -> list[str]:
 
 
 def _wrote(source: Source, classes: Iterable[str]) -> bool:
-    """Whether one of the classes is transformers' for this format, with a known head or another."""
+    """Return whether one of the classes is transformers' for this format, whatever its head."""
     family = re.escape(source.architecture.removesuffix("Model"))
     known = {name for head in source.heads.values() for name in head.architectures}
     pattern = re.compile(rf"(TF|Flax)?{family}(Model|For\w+|LMHeadModel)")
@@ -119,7 +119,7 @@ def _explains(
     header: Mapping[str, TensorInfo],
     strict: bool = True,
 ) -> bool:
-    """Whether a format reads the config (`strict`: all of it) and has a place for every tensor."""
+    """Return whether a format reads the config (`strict`: fully) and maps every tensor."""
     try:
         ignored = () if strict else source.config_map.unknown_fields(config)
         arguments = source.arguments(config, header, ignored)

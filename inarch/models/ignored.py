@@ -17,7 +17,7 @@ from inarch.user_warnings import warn
 from inarch.validation import shown
 
 KEY = "ignore_fields"
-# Read by this library whatever the architecture; each has an argument of its own or none.
+# Read by this library whatever the architecture; each has its own argument or none.
 READ = frozenset(
     [
         "model_type", "architectures", "auto_map", "quantization_config",
@@ -92,7 +92,7 @@ def select_ignored(
             raise InputError(
                 f"ignore_fields names {name!r}, which {where} is read for: only fields that are "
                 "unknown or refused can be ignored. Change the field itself, or give the argument "
-                "that it stands for"
+                "that it sets"
             )
     absent = [name for name in given if not is_in(config, name)]
     if absent:

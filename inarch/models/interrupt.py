@@ -10,7 +10,7 @@ import keras
 
 
 class SafeInterrupt(keras.callbacks.Callback):
-    """Holds an interrupt back until a batch has ended, and raises `KeyboardInterrupt` there.
+    """Context that delays `KeyboardInterrupt` until a batch has ended.
 
     On JAX a running step has taken the weights' buffers; they are the model's again only between
     steps. On TensorFlow a function that is cut off while it is traced stays broken.
@@ -19,7 +19,7 @@ class SafeInterrupt(keras.callbacks.Callback):
     """
 
     def __enter__(self) -> Self:
-        self._asked = False
+        self._pending = False
         main = threading.current_thread() is threading.main_thread()
         ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
         self._before = signal.signal(signal.SIGINT, self._note) if ours else None
@@ -29,21 +29,21 @@ class SafeInterrupt(keras.callbacks.Callback):
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
         if kind is None:
-            self._raise_if_asked()
+            self._raise_if_pending()
 
     def _note(self, *_: object) -> None:
-        self._asked = True
+        self._pending = True
 
-    def _raise_if_asked(self) -> None:
-        if self._asked:
-            self._asked = False
+    def _raise_if_pending(self) -> None:
+        if self._pending:
+            self._pending = False
             raise KeyboardInterrupt
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._raise_if_asked()
+        self._raise_if_pending()
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._raise_if_asked()
+        self._raise_if_pending()
 
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._raise_if_asked()
+        self._raise_if_pending()

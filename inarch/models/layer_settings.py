@@ -1,4 +1,4 @@
-"""What a user changed on layers after they were built: frozen, low-rank updates, quantization.
+"""Changes by the user to layers already built: frozen, low-rank updates, quantization.
 
 A model that its constructor's arguments rebuild has none of this, so it is recorded by the layers'
 paths, where it differs from a model just built, and applied again before weights are loaded.

@@ -1,4 +1,4 @@
-"""Loads the weights of an opened checkpoint into a model, and warns of what plays no part."""
+"""Loading of an opened checkpoint's weights into a model, with warnings of unused ones."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load_checkpoint_weights(
 
 
 def _warn(checkpoint: Checkpoint) -> None:
-    """Warn of what the checkpoint says and the model isn't computed by."""
+    """Warn of what is in the checkpoint and isn't used by the model."""
     if names_own_code(checkpoint.config):
         warn(
             f"{checkpoint.folder / CONFIG} names code of the repository's own (auto_map), which "

@@ -46,7 +46,7 @@ class Checkpoint:
         preset: a folder, a built-in name, a hub id (`owner/name`, optionally `@revision`), or an
             author format's file where that is all of it. `folder` then is the one that it is in.
         cls: the backbone class that is called, which decides where the config has no `model_type`.
-        ignore_fields: unknown or refused fields of the config that are taken as absent, beside
+        ignore_fields: unknown or refused fields of the config that are taken as absent, besides
             those that `inarch.json` in the folder names.
 
     Attributes:
@@ -57,7 +57,7 @@ class Checkpoint:
     Raises:
         PresetError: `preset` leads nowhere.
         CheckpointFileError: a file is absent or damaged, or the folder holds no checkpoint.
-        ConfigError: `model_type` is unknown, or absent and nothing else tells it.
+        ConfigError: `model_type` is unknown, or absent and nothing else shows it.
         InputError: an ignored field is one that the model is built by.
         WeightMapError: tensors of an author format are missing, unknown or of another shape.
     """
@@ -114,7 +114,7 @@ class Checkpoint:
 
     @property
     def tie_word_embeddings(self) -> bool:
-        """Whether the output embeddings are the input embeddings."""
+        """True where the output embeddings are the input embeddings."""
         with self.config_path_in_errors():
             return tied(self.config)
 
@@ -125,7 +125,7 @@ class Checkpoint:
         return [n for n in named if isinstance(n, str)] if isinstance(named, list) else []
 
     def has_head(self, head: str) -> bool:
-        """Whether the weights of `head` are in the checkpoint."""
+        """Return whether the weights of `head` are in the checkpoint."""
         with self.config_path_in_errors():
             return self.source.holds_head(head, self.config, self.weights.header)
 
@@ -137,7 +137,7 @@ class Checkpoint:
         """Return the backbone's arguments.
 
         Raises:
-            ConfigError: a field of config.json can't be computed as it stands.
+            ConfigError: a field of config.json has a value that can't be computed.
         """
         with self.config_path_in_errors():
             try:
@@ -226,7 +226,7 @@ class Checkpoint:
             head: the head that this model has, if it has one.
 
         Raises:
-            ConfigError: a field of the config can't be computed as it stands.
+            ConfigError: a field of the config has a value that can't be computed.
             WeightMapError: with every tensor and variable that breaks the proof.
         """
         arguments = self.arguments()

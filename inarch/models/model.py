@@ -42,7 +42,7 @@ class Model(ModelHooks):
     """A functional model wrapped in a class whose signature is its config.
 
     A subclass builds its graph in `__init__` and hands inputs and outputs to this class. The
-    arguments of `__init__` are recorded, so that `get_config` need not say them again. `dtype`
+    arguments of `__init__` are recorded, so that `get_config` need not repeat them. `dtype`
     is an argument of every subclass: a dtype or dtype policy for all of its layers.
 
     Attributes that are arguments are read-only, since the graph was built by them, but for those
@@ -134,7 +134,7 @@ class Model(ModelHooks):
         return model
 
     def save_own_variables(self, store: Any) -> None:
-        """Keep the passthrough tensors in `.keras` and weight files beside the layers' weights."""
+        """Keep the passthrough tensors in `.keras` and weight files with the layers' weights."""
         for name, value in self.passthrough.items():
             store[name] = value
 
@@ -142,7 +142,7 @@ class Model(ModelHooks):
         self.passthrough = {name: np.array(store[name]) for name in store.keys()}  # noqa: SIM118
 
     def load_weights(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """As `keras.Model.load_weights`; low-rank updates that are merged there start anew."""
+        """Load weights as `keras.Model.load_weights`; low-rank updates merged there start anew."""
         super().load_weights(filepath, *args, **kwargs)
         redraw_idle_lora(self)
 
@@ -177,7 +177,7 @@ class Model(ModelHooks):
     def export(
         self, filepath: str | os.PathLike, format: str = "tf_saved_model", **kwargs: Any
     ) -> None:
-        """As `keras.Model.export`, with batch and length open and the inputs' names kept.
+        """Export as `keras.Model.export`, with open batch and length, and the inputs' names kept.
 
         On JAX a SavedModel then takes any batch and length, and on torch so does an ONNX graph
         (needs the `onnx` extra); its inputs come in the model's order. `input_signature` or

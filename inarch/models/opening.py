@@ -1,4 +1,4 @@
-"""Opens what a path holds: Hugging Face's files, or the authors' own converted to them."""
+"""Opening of a path: Hugging Face's files, or an author format converted to them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def open_files(path: Path, cls: type[Any] | None, ignore_fields: Collection[str]
 
     Raises:
         CheckpointFileError: a file is absent or damaged, or the folder holds no checkpoint.
-        ConfigError: `model_type` is unknown, or absent and nothing else tells it.
+        ConfigError: `model_type` is unknown, or absent and nothing else shows it.
         InputError: an ignored field is one that the model is built by.
         WeightMapError: tensors of an author format are missing, unknown or of another shape.
     """
@@ -124,7 +124,7 @@ def convert_author_format(
 
     Raises:
         CheckpointFileError: a file is absent or damaged.
-        ConfigError: a field of the config can't be computed as it stands.
+        ConfigError: a field of the config has a value that can't be computed.
         InputError: an ignored field is one that the model is built by.
         WeightMapError: tensors are missing, unknown or of another shape.
     """

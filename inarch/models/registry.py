@@ -1,6 +1,6 @@
-"""Finds the architectures: folders beside this file, each with its `presets.toml`.
+"""Registry of architectures: folders next to this file, each with its `presets.toml`.
 
-That table is data, and says what a folder has: opening a checkpoint reads the tables of all and
+That table is data, and lists what a folder has: opening a checkpoint reads the tables of all and
 imports the one folder that the checkpoint is of.
 """
 
@@ -44,7 +44,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Folder of `inarch/models`, whose modules are imported when they are asked for.
+    """Folder of `inarch/models`, whose modules are imported when they are needed.
 
     Args:
         name: of the folder.
@@ -158,7 +158,7 @@ def register_backbones() -> None:
 
 
 class _NotImported:
-    """Stands in Keras's registry for a class until a saved model needs it."""
+    """Placeholder in Keras's registry for a class until a saved model needs it."""
 
     def __init__(self, architecture: Architecture):
         self.architecture = architecture

@@ -109,7 +109,7 @@ def save(
 
 
 def holds_author_format(destination: str | os.PathLike) -> bool:
-    """Whether a folder holds a checkpoint as its authors publish it, beside which one may save.
+    """Return whether a folder holds a checkpoint in an author format, next to which one may save.
 
     It must be so by names that no other program's files have.
     """

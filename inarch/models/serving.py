@@ -11,7 +11,7 @@ import keras
 
 from inarch.errors import InputError
 
-# What torch says of two inputs that share an axis, which is meant here.
+# Torch's warning about two inputs that share an axis, which is meant here.
 _SHARED_AXIS = ".*The axis name: .* will not be used, since it shares the same shape constraints.*"
 
 
@@ -19,7 +19,7 @@ def axis_names(model: keras.Model) -> dict[str, tuple[str | int, ...]]:
     """Return the shape of each input, with a name for each axis that is open.
 
     Inputs share `batch`, and the rows of tokens `[batch, length]` share `length`: they are used
-    together, so an exporter that took each open axis for one of its own couldn't add them.
+    together, so an exporter that took each open axis for a separate one couldn't add them.
     """
     return {
         name: tuple(

@@ -1,4 +1,4 @@
-"""JSON files beside config and weights that belong to the model and are written back with it."""
+"""JSON files next to config and weights that belong to the model and are written back with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def read_sidecar_texts(folder: Path) -> dict[str, str]:
 
 
 def _is_cross_encoder(folder: Path) -> bool:
-    """Whether CrossEncoder would read its own files here, as it does where `modules.json` is."""
+    """Return whether a `modules.json` is there with which CrossEncoder reads its own files."""
     modules, settings = (resolve_inside(folder, name) for name in CROSS_ENCODER[:2])
     if not modules.is_file() or not settings.is_file():
         return False

@@ -34,7 +34,7 @@ def stored_layout(config: Mapping[str, Any], model: Any, where: str) -> Layout |
     """Return the layout that the config of a model keeps, if it keeps one.
 
     Raises:
-        ConfigError: it is of another form, has files that aren't written beside a model, or is of
+        ConfigError: it is of another form, has files that aren't written next to a model, or is of
             a format that isn't the model's, so that nothing could be saved in it.
     """
     value = read_field(config, "layout", OBJECT, None, where=where)
@@ -43,7 +43,7 @@ def stored_layout(config: Mapping[str, Any], model: Any, where: str) -> Layout |
     layout = Layout.from_json(value)
     if others := layout.sidecar_files.keys() - {*SIDECAR_FILES, *CROSS_ENCODER}:
         raise ConfigError(
-            f"{where}: 'layout' keeps {listed(sorted(others))}, which isn't written beside a "
+            f"{where}: 'layout' keeps {listed(sorted(others))}, which isn't written next to a "
             f"model; it may keep {', '.join((*SIDECAR_FILES, *CROSS_ENCODER))}"
         )
     backbone = getattr(model, "backbone", model)
@@ -58,7 +58,7 @@ def stored_layout(config: Mapping[str, Any], model: Any, where: str) -> Layout |
 
 
 def stored_settings(config: Mapping[str, Any], cls: type[Any], where: str) -> dict[str, Any]:
-    """Return what is set on a model beside its constructor's arguments.
+    """Return what is set on a model in addition to its constructor's arguments.
 
     Raises:
         ConfigError: a name is none of the class's mutable arguments.

@@ -63,12 +63,12 @@ def enable_compile_cache() -> None:
 
 
 def _processor() -> str:
-    """A short name of the processor: programs are compiled for its instructions alone."""
+    """Return a short name of the processor, whose instructions programs are compiled for."""
     described = platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
         lines = [platform.processor()]
-    told = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
-    described += "\n".join(dict.fromkeys(told or lines[:1]))
+    identifying = [line for line in lines if line.startswith(("model name", "flags", "Features"))]
+    described += "\n".join(dict.fromkeys(identifying or lines[:1]))
     return hashlib.sha256(described.encode()).hexdigest()[:12]

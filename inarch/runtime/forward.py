@@ -12,7 +12,7 @@ import numpy as np
 
 
 def compiled(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
-    """`model` in inference mode, as a function of its inputs that returns backend tensors.
+    """Return `model` in inference mode, as a function from inputs to backend tensors.
 
     Keras's own `predict` on JAX donates the weights' buffers to each step; here they stay with
     the model, so an interrupt at any moment harms nothing. A program is compiled anew where the
@@ -38,7 +38,7 @@ def _jax(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
 
     @functools.lru_cache(maxsize=1)
     def program(variables: tuple[int, ...], count: int) -> Any:
-        # A function of its own, whose traces are of these variables alone.
+        # A separate function, whose traces are of these variables alone.
         return jax.jit(lambda *arguments: step(*arguments))
 
     def run(inputs: Mapping[str, np.ndarray]) -> Any:
@@ -75,7 +75,7 @@ def compiles_per_shape() -> bool:
 
 
 def as_float32(tensor: Any) -> np.ndarray:
-    """A tensor as a float32 array, whatever the compute dtype was."""
+    """Return a tensor as a float32 array, whatever the compute dtype was."""
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
 
@@ -86,7 +86,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def callback_list(model: keras.Model, callbacks: Any, verbose: Any, steps: int) -> Any:
-    """The callbacks of a run of `predict`, with a progress bar where asked for."""
+    """Return the callbacks of a run of `predict`, with a progress bar if `verbose`."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
     if verbose == "auto":

@@ -1,4 +1,4 @@
-"""Returning freed memory to the operating system."""
+"""Return of freed memory to the operating system."""
 
 import ctypes
 import functools

@@ -1,4 +1,4 @@
-"""The JSON files of Whisper checkpoints beside config.json: generation and preprocessor."""
+"""The JSON files of Whisper checkpoints next to config.json: generation and preprocessor."""
 
 from __future__ import annotations
 

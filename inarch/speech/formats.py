@@ -14,7 +14,7 @@ from inarch.speech.transcript import Transcript
 
 
 def timestamp(seconds: float, hours: bool, decimal: str) -> str:
-    """`[HH:]MM:SS.mmm`; `hours` are always written if true."""
+    """Format seconds as `[HH:]MM:SS.mmm`; `hours` are always written if true."""
     rest, milliseconds = divmod(round(seconds * 1000.0), 1000)
     rest, whole_seconds = divmod(rest, 60)
     whole_hours, minutes = divmod(rest, 60)

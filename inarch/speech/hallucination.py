@@ -54,7 +54,7 @@ def word_anomaly_score(word: Word) -> float:
 
 
 def is_segment_anomaly(segment: Segment | None) -> bool:
-    """Whether the first words of a segment look hallucinated."""
+    """Return whether the first words of a segment look hallucinated."""
     if segment is None or not segment.words:
         return False
     words = [word for word in segment.words if word.word not in PUNCTUATION][:MAX_WORDS]
@@ -97,7 +97,7 @@ def _with_words(segments: Sequence[Segment]) -> Segment | None:
 def _alone(
     segment: Segment, rest: Sequence[Segment], before: float, span: WindowSpan, threshold: float
 ) -> bool:
-    """Whether silence or further hallucinations are on both sides of a segment."""
+    """Return whether silence or further hallucinations are on both sides of a segment."""
     following = _with_words(rest)
     after = following.words[0].start if following and following.words else span.content_end
     silent_before = (

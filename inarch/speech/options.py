@@ -91,7 +91,7 @@ class DecodingOptions:
             share compiled programs.
         max_initial_timestamp: latest start of the first segment, in seconds.
         max_tokens: maximal number of tokens of a window; None for the model's limit.
-        suppress_tokens: token ids that are never decoded; -1 stands for those of the checkpoint's
+        suppress_tokens: token ids that are never decoded; -1 means those of the checkpoint's
             generation_config.json, by default non-speech symbols. Control tokens are added, unless
             it is empty or None, which suppresses nothing.
         suppress_blank: whether a window must not begin with a space or with the end.
@@ -183,7 +183,7 @@ class Thresholds:
         check_fields(self, _THRESHOLDS, "{}_threshold")
 
     def needs_fallback(self, result: DecodingResult) -> bool:
-        """Whether to decode again at the next temperature."""
+        """Return whether to decode again at the next temperature."""
         uncertain = self.logprob is not None and result.avg_logprob < self.logprob
         if uncertain and self._is_no_speech(result):
             return False
@@ -191,7 +191,7 @@ class Thresholds:
         return uncertain or (limit is not None and result.compression_ratio > limit)
 
     def is_silent(self, result: DecodingResult) -> bool:
-        """Whether the window has no speech."""
+        """Return whether the window has no speech."""
         certain = self.logprob is not None and result.avg_logprob > self.logprob
         return self._is_no_speech(result) and not certain
 

@@ -112,7 +112,7 @@ def _prompt(
     except InputError as e:
         if (chosen_language, chosen_task) == (language, task):
             raise
-        # An argument that is wrong by itself is reported before the checkpoint's declaration.
+        # An argument that is wrong on its own is reported before the checkpoint's declaration.
         resolve_language(tokenizer, language, task or "transcribe")
         raise ConfigError(
             f"{GENERATION} declares language={shown(declared_language)} and "
@@ -129,7 +129,7 @@ def _check_batched(settings: Settings) -> None:
 
 
 def _with_timestamps(timestamps: str | None, without: Any, batched: bool) -> bool:
-    """Whether timestamp tokens are decoded; by default not where windows are batched."""
+    """Return whether timestamp tokens are decoded; by default not where windows are batched."""
     optional(FLAG).check("without_timestamps", without)
     if without is not None:
         return not without

@@ -21,7 +21,7 @@ ProgressCallback = Callable[[int, float], None]
 
 
 class Transcriber:
-    """Transcribes samples `[samples]` at 16 kHz; detects the language where none is given.
+    """Transcription of samples `[samples]` at 16 kHz; detects the language where none is given.
 
     Args:
         runner: the model.
@@ -39,7 +39,7 @@ class Transcriber:
     def stream(
         self, audio: np.ndarray, decoding: DecodingOptions, settings: Settings
     ) -> Iterator[Segment]:
-        """The segments of a sound, each as soon as its window was results."""
+        """Yield the segments of a sound, each as soon as its window is decoded."""
         timeline, run = self._prepare(audio, decoding, settings)
         restore_times = timeline.restore_times if timeline else lambda segment: segment
         return (restore_times(segment) for window in run.windows() for segment in window)

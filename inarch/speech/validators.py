@@ -34,7 +34,7 @@ VAD = Validator(
     "True, False or the path of Silero's ONNX model", types=(bool, np.bool_, str, os.PathLike)
 )
 TOKENS = Validator(
-    "a list of token ids, or text of ids with commas between them; -1 stands for the model's own",
+    "a list of token ids, or text of ids with commas between them; -1 means the model's own",
     lambda value: token_ids(value) is not None,
     (str, list, tuple, np.ndarray),
 )

@@ -95,7 +95,7 @@ class Recording:
         return features
 
     def is_silent(self, start: int, size: int) -> bool:
-        """Whether `size` frames from `start` on have no sound at all."""
+        """Return whether `size` frames from `start` on have no sound at all."""
         return not self.audible[start : start + size].any()
 
     def first_audible_window(self) -> int:
@@ -142,7 +142,7 @@ def timestamp_seconds(token: int, timestamp_begin: int) -> float:
 
 
 def split_at_timestamps(tokens: Sequence[int], timestamp_begin: int, size: int) -> TimestampSplit:
-    """TimestampSplit the tokens of a window of `size` frames where two timestamps meet.
+    """Split the tokens of a window of `size` frames where two timestamps meet.
 
     Without such a pair the window is one piece, up to its last timestamp if it has one.
     """

@@ -13,7 +13,7 @@ from inarch.validation import shown
 
 
 def class_numbers(y: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Class numbers int32 `[texts]`, from numbers or from names of classes.
+    """Return class numbers, int32 `[texts]`, from numbers or from names of classes.
 
     Raises:
         InputError: one is no class; it is named with its text.
@@ -47,7 +47,7 @@ def _number(label: Any, index: int, numbers: dict[str, int]) -> int:
 
 
 def label_rows(y: Any, labels: Sequence[str]) -> np.ndarray:
-    """Rows float32 `[texts, classes]`, 1 where a text has a class, for several labels at once.
+    """Return float32 `[texts, classes]`, 1 where a text has a class, for several labels at once.
 
     Takes such rows as they are, or for each text a list of the names of its classes.
 

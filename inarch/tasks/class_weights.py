@@ -13,7 +13,7 @@ from inarch.validation import shown
 
 
 def resolve_class_weight(class_weight: Any, labels: Sequence[str]) -> dict[int, float]:
-    """Weights by class number, from weights by the number or the name of a class.
+    """Return weights by class number, from weights by the number or the name of a class.
 
     Raises:
         InputTypeError: `class_weight` isn't a mapping.
@@ -56,7 +56,7 @@ def _is_class(key: Any, count: int) -> bool:
 def weigh_batch(
     class_weight: Mapping[int, float] | None, batch: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """A batch `(x, y)` with the weights of its classes.
+    """Return a batch `(x, y)` with the weights of its classes.
 
     A class without a weight weighs 1, as Keras has it.
 
@@ -66,7 +66,7 @@ def weigh_batch(
             them, or rows of probabilities `[rows, classes]`.
 
     Raises:
-        InputError: the batch has weights of its own.
+        InputError: the batch has weights already.
     """
     if class_weight is None:
         return batch

@@ -36,7 +36,7 @@ def recorded_activation(checkpoint: Checkpoint) -> str | None:
 
 
 def read_settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the settings that CrossEncoder reads beside `config.json`; {} without any."""
+    """Return the settings that CrossEncoder reads next to `config.json`; {} without any."""
     there = CROSS_ENCODER_SETTINGS in sidecar_names(checkpoint.folder)
     return checkpoint.read_sidecar(CROSS_ENCODER_SETTINGS) if there else {}
 

@@ -105,7 +105,7 @@ class IterableDataset(keras.utils.PyDataset):
 
 
 def _length(batches: Any) -> int:
-    """Return the number of batches; where the data set doesn't know it, they are counted."""
+    """Return the number of batches; where the data set has none, they are counted."""
     try:
         return len(batches)
     except TypeError:
@@ -113,7 +113,7 @@ def _length(batches: Any) -> int:
 
 
 def prepared(batches: Any, prepare: Callable[[Any], Batch], counted: bool = True) -> Any:
-    """A data set of raw text as one of inputs; prepared batches pass through unchanged.
+    """Return a data set of raw text as one of inputs; prepared batches stay unchanged.
 
     `counted` is False where the number of steps is given, so that an endless one can be fed.
     """
@@ -125,7 +125,7 @@ def prepared(batches: Any, prepare: Callable[[Any], Batch], counted: bool = True
 
 
 def as_tuple(batch: Any) -> Any:
-    """A batch of a data set as `(x, ...)`; a torch loader gives lists, and texts may stand bare."""
+    """Return a list or tuple of a data set's batch as `(x, ...)`; texts alone are `x`."""
     if isinstance(batch, list | tuple):
         bare = all(isinstance(item, str | bytes) for item in batch)
         if isinstance(batch, list) and not bare and all(map(is_text_group, batch)):
@@ -156,7 +156,7 @@ def is_prepared(x: Any) -> bool:
 def split_off(
     share: Any, examples: Sequence[Any] | None, y: Any, weight: Any, noun: str = "texts"
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, ...]]:
-    """The examples `(x, y, sample_weight)` without the last ones, and the last ones.
+    """Split the last examples off `(x, y, sample_weight)`; return the others, and the last.
 
     Args:
         share: of the examples, to be the last ones.
@@ -192,7 +192,7 @@ def split_off(
 
 
 def _rows(values: Any) -> Any:
-    """Targets or weights by their place, whatever labels a data frame gives its rows."""
+    """Return targets or weights by position, whatever labels a data frame gives its rows."""
     values = values_of(values)
     if hasattr(values, "numpy") or hasattr(values, "to_numpy"):
         values = np.asarray(values)
@@ -200,7 +200,7 @@ def _rows(values: Any) -> Any:
 
 
 def default_batch_size(batch_size: int | None) -> int:
-    """Rows of a batch, Keras's own number where it isn't given."""
+    """Return the batch size, Keras's own default where it isn't given."""
     if batch_size is None:
         return 32
     check_count("batch_size", batch_size)
@@ -208,7 +208,7 @@ def default_batch_size(batch_size: int | None) -> int:
 
 
 def array_of(name: str, values: Any, way_out: str = "a list with one for each text") -> np.ndarray:
-    """The argument `name` as an array of rows.
+    """Return the argument `name` as an array of rows.
 
     Raises:
         InputTypeError: it is a single value.
@@ -228,7 +228,7 @@ def array_of(name: str, values: Any, way_out: str = "a list with one for each te
 
 
 def weights_of(sample_weight: Any, count: int) -> np.ndarray | None:
-    """The weights of `count` examples as an array, checked; None where none are given."""
+    """Return the weights of `count` examples as an array, checked; None if none are given."""
     if sample_weight is None:
         return None
     weights = array_of("sample_weight", sample_weight)
@@ -255,5 +255,5 @@ def check_token_ids(encodings: Sequence[Encoding], vocabulary_size: int) -> None
 
 
 def named_arguments(method: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Any]:
-    """Positional arguments after `x` and `y` by their names."""
+    """Return the positional arguments after `x` and `y` by their names."""
     return dict(zip(list(inspect.signature(method).parameters)[3:], args, strict=False))

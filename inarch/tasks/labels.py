@@ -63,7 +63,7 @@ def _count(config: Mapping[str, Any]) -> int | None:
 
 
 def _names(config: Mapping[str, Any]) -> list[str] | None:
-    """The values of `id2label`, a mapping from class numbers or a list; None without it."""
+    """Return the values of `id2label`, a mapping from class numbers or a list; None if absent."""
     named = config.get("id2label")
     if named is None:
         return None
@@ -86,7 +86,7 @@ def _check_distinct(names: Sequence[str]) -> None:
     if count > 1:
         raise ConfigError(
             f"config field 'id2label' gives {count} classes the name {name!r}; an "
-            f"answer couldn't be told from another. Or {WAY_OUT}"
+            f"answer would be ambiguous. Or {WAY_OUT}"
         )
 
 
@@ -179,7 +179,7 @@ def check_labels(labels: Any) -> None:
 def check_order(labels: Sequence[Any], trained: Sequence[str], where: str) -> None:
     """Refuse names that a trained head has for other classes.
 
-    Each would stand for another class than it was trained to. Case doesn't tell names apart here:
+    Each output would mean another class than it was trained to. Case is ignored here:
     ["pos", "neg"] is no new name for ["NEG", "POS"].
 
     Raises:

@@ -1,6 +1,6 @@
 """Losses and metrics of tasks whose outputs are logits, where they are given by name.
 
-Keras's own read probabilities unless they are told otherwise, and say nothing when they are fed
+Keras's own expect probabilities by default, and give no error when they are fed
 with logits.
 """
 
@@ -14,7 +14,7 @@ import keras
 from inarch.errors import InputError
 from inarch.user_warnings import warn
 
-# Losses by name that read neither logits nor can be told to.
+# Losses by name that don't read logits, and have no argument for it.
 PROBABILITY_LOSSES = frozenset({"KLDivergence", "Dice", "Tversky"})
 # Metrics that count outputs above a threshold, of probabilities where none is given.
 THRESHOLD_METRICS = (keras.metrics.BinaryAccuracy, keras.metrics.Precision, keras.metrics.Recall)
@@ -29,10 +29,10 @@ SHORT_NAMES = {
 
 
 def loss_of_logits(loss: Any) -> Any:
-    """A loss, or several in a list or dictionary, as one of logits.
+    """Return a loss, or several in a list or dictionary, as one of logits.
 
     A loss given by name, or as Keras's function, is built for logits. An object of Keras's, which
-    says itself what it reads, must say logits.
+    has `from_logits` set itself, must have it true.
 
     Raises:
         InputError: the loss reads probabilities.
@@ -52,11 +52,11 @@ def loss_of_logits(loss: Any) -> Any:
 
 
 def metrics_of_logits(metrics: Any, several: bool) -> Any:
-    """Metrics as metrics of logits; see `loss_of_logits`.
+    """Return metrics as metrics of logits; see `loss_of_logits`.
 
     Args:
         metrics: what `compile` takes.
-        several: whether each output is a class of its own, of which any number can be true, so
+        several: whether each output is a separate class, of which any number can be true, so
             that "accuracy" is the binary one.
     """
     if isinstance(metrics, list | tuple | dict):
@@ -79,7 +79,7 @@ def _each(function: Callable[[Any], Any], values: Any) -> Any:
 
 
 def _resolved(given: Any, module: Any) -> Any:
-    """The object that a name, a function or an object of Keras's stands for; or None."""
+    """Return Keras's object for a name, a function or an object; None for any other."""
     if given is None or isinstance(given, module.__dict__.get("Loss", keras.metrics.Metric)):
         return given
     name = given if isinstance(given, str) else getattr(given, "__name__", None)

@@ -90,7 +90,7 @@ class MaskedLM(TokenLogitsTask):
     def _hide(
         self, x: dict[str, np.ndarray], may_hide: np.ndarray, random: np.random.Generator
     ) -> Batch:
-        """Select tokens and hide them: `(x, the true ids, 1 where selected)`."""
+        """Mask randomly selected tokens: `(x, the true ids, 1 where selected)`."""
         tokenizer = self._tokenizer()
         truth = x["token_ids"]
         selected = may_hide & (random.random(truth.shape) < self.mask_rate)
@@ -104,7 +104,7 @@ class MaskedLM(TokenLogitsTask):
     def predict_texts(
         self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
     ) -> np.ndarray:
-        """Logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
+        """Return logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
         encodings = self.encode(texts)
         longest = max((len(e.ids) for e in encodings), default=0)
         vocabulary = self.backbone.arguments["vocabulary_size"]
@@ -120,7 +120,7 @@ class MaskedLM(TokenLogitsTask):
     def fill_mask(
         self, texts: Sequence[str], top_k: int = 5, batch_size: int = 32
     ) -> list[list[list[dict[str, Any]]]]:
-        """The `top_k` tokens for every mask token of each text, best first.
+        """Return the `top_k` tokens for every mask token of each text, best first.
 
         Returns:
             for each text, for each of its mask tokens, a list of `{"token", "token_id", "score",
@@ -154,7 +154,7 @@ class MaskedLM(TokenLogitsTask):
     def _blank_logits(
         self, encodings: Sequence[Encoding], places: Sequence[np.ndarray], batch: PlannedBatch
     ) -> np.ndarray:
-        """Logits `[rows, most masks in a text, vocabulary]`; the head runs at masks alone."""
+        """Return logits `[rows, most masks in a text, vocabulary]`, computed at masks alone."""
         if self._blanks is None:
             inputs = dict(self.backbone.input)
             inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
@@ -177,7 +177,7 @@ class MaskedLM(TokenLogitsTask):
         logits = logits.astype(np.float64)
         scores = np.exp(logits - logits.max())
         scores /= scores.sum()
-        # A model may have rows beyond its tokenizer, which no token stands for.
+        # A model may have rows beyond its tokenizer, which are no token's.
         named = [bool(token) for token in tokenizer.get_vocabulary()[: len(scores)]]
         scores[: len(named)][~np.array(named, bool)] = -1.0
         scores[len(named) :] = -1.0

@@ -21,7 +21,7 @@ Text = str | tuple[str, str]
 
 
 def checked_length(owner: Any, length: Any) -> int:
-    """The argument `sequence_length`, a whole number from 1 up."""
+    """Return the argument `sequence_length`, checked: a whole number from 1 up."""
     check_count("sequence_length", length)
     return int(length)
 
@@ -41,7 +41,7 @@ def _checked_lowercase(owner: Any, flag: Any) -> bool:
 
 
 class TextPreprocessor(ReadOnlyArguments):
-    """Tokenizes, truncates and pads; never to a fixed length.
+    """Preprocessor that tokenizes, truncates and pads; never to a fixed length.
 
     All arguments are attributes, which can be set anew, but for `tokenizer`.
 
@@ -49,7 +49,7 @@ class TextPreprocessor(ReadOnlyArguments):
         tokenizer: the checkpoint's tokenizer.
         sequence_length: longest sequence in tokens, special ones included; longer text is
             truncated at its end.
-        allow_special: special tokens that count as such where they stand in the text; all others
+        allow_special: special tokens that count as such where the text has them; all others
             are ordinary text.
         lowercase: whether text is lower-cased before the tokenizer sees it.
     """
@@ -71,7 +71,7 @@ class TextPreprocessor(ReadOnlyArguments):
         self.lowercase = lowercase
 
     def encode(self, texts: Sequence[Text]) -> list[Encoding]:
-        """Token ids of each text or pair of texts, truncated, unpadded."""
+        """Return the token ids of each text or pair of texts, truncated, unpadded."""
         if self.lowercase:
             texts = [
                 t.lower() if isinstance(t, str) else (t[0].lower(), t[1].lower()) for t in texts
@@ -83,7 +83,7 @@ class TextPreprocessor(ReadOnlyArguments):
     def pad(
         self, encodings: Sequence[Encoding], rows: int | None = None, length: int | None = None
     ) -> dict[str, np.ndarray]:
-        """`token_ids`, `segment_ids`, `padding_mask`: int32 `[rows, length]`.
+        """Pad to `token_ids`, `segment_ids` and `padding_mask`, int32 `[rows, length]`.
 
         Raises:
             InputError: there are more encodings than `rows`, or one is longer than `length`.
@@ -98,7 +98,7 @@ class TextPreprocessor(ReadOnlyArguments):
         }
 
     def __call__(self, texts: Sequence[Text]) -> dict[str, np.ndarray]:
-        """The inputs for `texts`, padded to the length bucket of the longest."""
+        """Return the inputs for `texts`, padded to the length bucket of the longest."""
         encodings = self.encode(texts_of(texts))
         longest = max((len(e.ids) for e in encodings), default=1)
         return self.pad(encodings, length=bucket(longest, self.sequence_length))
@@ -119,7 +119,7 @@ class TextPreprocessor(ReadOnlyArguments):
 def is_raw(x: Any) -> bool:
     """Return whether `x` is text, or a batch of text, rather than prepared arrays or a data set.
 
-    So is a list that begins with a bare number or None: `texts_of` says what is wrong with it.
+    So is a list that begins with a bare number or None: `texts_of` explains what is wrong with it.
     """
     if isinstance(x, str | bytes):
         return True
@@ -150,7 +150,7 @@ def _is_text(x: Any) -> bool:
 
 
 def texts_of(x: Any, name: str = "x") -> list[Text]:
-    """A batch of text as a list of strings, or of pairs of strings.
+    """Return a batch of text as a list of strings, or of pairs of strings.
 
     Takes lists, NumPy arrays, string tensors, and columns of pandas, polars, Arrow and datasets;
     `name` is the argument's, for errors.

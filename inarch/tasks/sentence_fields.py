@@ -52,7 +52,7 @@ def _modes(value: Any) -> bool:
 
 
 def _keywords(**known: Check) -> Check:
-    """Keyword arguments for the loader, each one with a value that changes no number."""
+    """Return a check of the loader's keyword arguments, whose values must change no number."""
     return lambda value: (
         value is None
         or (isinstance(value, dict) and all(known.get(k, _never)(v) for k, v in value.items()))
@@ -110,7 +110,7 @@ POOLING_FLAGS = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 POOLING: dict[str, Check] = {
-    # The width is the transformer's, whatever a file says.
+    # The width is the transformer's, whatever a file has.
     "embedding_dimension": _any,
     "word_embedding_dimension": _any,
     "pooling_mode": _modes,
@@ -155,5 +155,5 @@ def check_fields(
 
 
 def keyword_arguments(config: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Keyword arguments that a file gives under either of two names."""
+    """Return the keyword arguments that a file gives under either of two names."""
     return next((config[name] for name in names if config.get(name)), {})

@@ -22,16 +22,16 @@ from inarch.tasks import sentence_fields
 from inarch.tasks.sentence_fields import POOLING_FLAGS, check_fields, keyword_arguments
 from inarch.text import Tokenizer
 
-# The first of these that says something counts.
+# The first of these that has a value counts.
 TRANSFORMER_FILES = SENTENCE_TRANSFORMER_FILES
-# Where newer versions have the longest sequence, before `max_seq_length` beside it.
+# Where newer versions have the longest sequence, before `max_seq_length` next to it.
 PROCESSOR_ARGUMENTS = ("processor_kwargs", "tokenizer_args")
 LENGTH = "model_max_length"
 
 
 @dataclass(frozen=True)
 class SentenceConfig:
-    """Settings of a sentence-transformers folder, beside those of the transformer itself.
+    """Settings of a sentence-transformers folder, besides those of the transformer itself.
 
     Args:
         pooling: modes, concatenated.
@@ -39,7 +39,7 @@ class SentenceConfig:
         max_seq_length: longest sequence in tokens, or none.
         lowercase: whether text is lower-cased before the tokenizer.
         prompts: named texts to put before an input.
-        default_prompt_name: the prompt that is used when none is asked for.
+        default_prompt_name: the prompt that is used when none is named.
         similarity_fn_name: how vectors are compared: "cosine", "dot", "euclidean", "manhattan".
         truncate_dim: so many numbers of each vector are kept, or all.
         files: the original files' text, to write back as it was.
@@ -141,7 +141,7 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 
 
 def _kind(module: Mapping[str, Any]) -> str:
-    """The class of a module, by name alone: nothing named in a file is ever imported."""
+    """Return the class name of a module; nothing named in a file is ever imported."""
     kind = str(module.get("type"))
     return kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind
 
@@ -181,7 +181,7 @@ def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
 
 
 def without_modules(files: Mapping[str, str]) -> dict[str, str]:
-    """Those of the original files that say nothing of the modules after the transformer."""
+    """Return the original files that don't describe modules after the transformer."""
     return {n: text for n, text in files.items() if n in (SETTINGS, *TRANSFORMER_FILES)}
 
 
@@ -191,11 +191,11 @@ def write(
     """Write the files that make `folder` a sentence-transformers model.
 
     Args:
-        config: what they say; its original files are brought up where they say other than that.
+        config: their content; its original files are updated where they differ from it.
         folder: where to write.
         embedding_dim: the transformer's width.
         tokenizer: whose longest sequence is in force where the files have none. Without one,
-            nothing is known of texts, and what the files say of them stays.
+            nothing is known about texts, and the files' settings of them stay.
     """
     files = dict(config.files)
     if MODULES not in files:
@@ -215,7 +215,7 @@ def write(
 def _text_files(
     config: SentenceConfig, files: Mapping[str, str], usual: int | None
 ) -> dict[str, str]:
-    """The transformer's file, where it says another length or lower-casing than is in force."""
+    """Return the transformer's file, if its length or lower-casing differs from the current."""
     name = next((name for name in files if name in TRANSFORMER_FILES), TRANSFORMER_FILES[0])
     declared = json.loads(files.get(name, "{}"))
     now: dict[str, Any] = {}
@@ -234,7 +234,7 @@ def _text_files(
 
 
 def _settings_files(config: SentenceConfig, files: Mapping[str, str]) -> dict[str, str]:
-    """The settings' file, where it says other than the settings are now."""
+    """Return the settings' file, if it differs from the current settings."""
     declared = json.loads(files.get(SETTINGS, "{}"))
     before = {
         "prompts": {k: v for k, v in (declared.get("prompts") or {}).items() if v is not None},
@@ -248,8 +248,8 @@ def _settings_files(config: SentenceConfig, files: Mapping[str, str]) -> dict[st
 
 
 def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
-    """The list of modules, and the files of those after the transformer."""
-    kinds = ["Transformer", "Pooling", *(["Normalize"] if config.normalize else [])]
+    """Return the list of modules, and the files of those after the transformer."""
+    module_types = ["Transformer", "Pooling", *(["Normalize"] if config.normalize else [])]
     modules = [
         {
             "idx": i,
@@ -257,7 +257,7 @@ def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]
             "path": f"{i}_{kind}" if i else "",
             "type": f"sentence_transformers.models.{kind}",
         }
-        for i, kind in enumerate(kinds)
+        for i, kind in enumerate(module_types)
     ]
     values: dict[str, Any] = {
         MODULES: modules,

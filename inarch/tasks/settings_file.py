@@ -34,14 +34,14 @@ class SavedSettings:
     allow_special: tuple[str, ...] | None = None
 
     def arguments_of(self, task: type, names: tuple[str, ...]) -> dict[str, Any]:
-        """The arguments named, where a task of this class wrote them."""
+        """Return the named arguments, if a task of this class wrote them."""
         if self.task != task.__name__:
             return {}
         return {name: self.arguments[name] for name in names if name in self.arguments}
 
 
 def read_settings(folder: Path) -> SavedSettings:
-    """The settings in a folder; none where it has no such file.
+    """Read the settings in a folder; return none where it has no such file.
 
     Raises:
         CheckpointFileError: the file is damaged, or a setting is of another kind.

@@ -45,7 +45,7 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def similarity(name: str, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Similarities `[len(one), len(two)]`: distances are negative, so that more is closer.
+    """Return similarities `[len(one), len(two)]`; distances are negated, so more is closer.
 
     Args:
         name: "cosine", "dot", "euclidean" or "manhattan".

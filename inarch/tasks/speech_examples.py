@@ -15,7 +15,7 @@ from inarch.tasks.speech_preprocessor import SpeechPreprocessor, load_audio_inpu
 
 
 def sound_text_pairs(x: Sequence[Any], y: Any) -> list[tuple[Any, str]]:
-    """Sounds with their texts, from two lists or from one of pairs.
+    """Return sounds with their texts, from two lists or from one of pairs.
 
     Raises:
         InputError: there are more of one kind, or an example is no such pair.
@@ -38,7 +38,7 @@ def batch_maker(
     language: str | None,
     task: str,
 ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
-    """A function from indices of `pairs` to their `(x, y, sample_weight)`.
+    """Return a function from indices of `pairs` to their `(x, y, sample_weight)`.
 
     Sound is loaded when its batch is made, so that a data set needn't fit into memory.
     """

@@ -34,11 +34,11 @@ ALL_SILENT = -1.5
 
 
 class SpeechPreprocessor(ReadOnlyArguments):
-    """Loads sound, and makes log-mel features and token ids of it and of its text.
+    """Preprocessor from sound and text to log-mel features and token ids.
 
     Args:
         tokenizer: the checkpoint's tokenizer.
-        num_mels: mel bands that the model hears.
+        num_mels: mel bands of the model's input.
         sequence_length: the longest sequence of tokens, the start and the end included.
 
     Raises:
@@ -59,7 +59,7 @@ class SpeechPreprocessor(ReadOnlyArguments):
         self.sequence_length = sequence_length
 
     def recording(self, audio: np.ndarray) -> Recording:
-        """The features of samples `[samples]` at 16 kHz."""
+        """Return the features of samples `[samples]` at 16 kHz."""
         if audio.any():
             mel = log_mel_spectrogram(audio, self.num_mels, padding=SILENCE)
         else:
@@ -68,7 +68,7 @@ class SpeechPreprocessor(ReadOnlyArguments):
         return Recording.from_audio(audio, mel)
 
     def features(self, audio: np.ndarray) -> np.ndarray:
-        """float32 `[frames, mels]` of one window, as training feeds it: silence fills it up.
+        """Return features float32 `[frames, mels]` of one window for training, padded with silence.
 
         Raises:
             InputError: it is longer than a window.
@@ -82,7 +82,7 @@ class SpeechPreprocessor(ReadOnlyArguments):
         return np.ascontiguousarray(mel[:, :WINDOW_FRAMES].T)
 
     def labels(self, text: str, language: str | None, task: str) -> list[int]:
-        """The tokens that a text is taught as: the start, the text, the end.
+        """Return the target tokens of a text: the start, the text, the end.
 
         Raises:
             InputError: there are more than the model has positions for.
@@ -99,7 +99,7 @@ class SpeechPreprocessor(ReadOnlyArguments):
     def batch(
         self, features: Sequence[np.ndarray], labels: Sequence[Sequence[int]], length: int
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-        """`(x, y, sample_weight)` of teacher forcing: each token is fed and the next is asked for.
+        """Return `(x, y, sample_weight)` of teacher forcing: each token predicts the next.
 
         Args:
             features: of each window.
@@ -134,7 +134,7 @@ class SpeechPreprocessor(ReadOnlyArguments):
 
 
 def as_sound_list(x: Any) -> list[Any]:
-    """Several sounds as a list, of a list or a column of them.
+    """Return several sounds as a list, from a list or a column of them.
 
     Raises:
         InputTypeError: a single one, or a table.
@@ -151,7 +151,7 @@ def as_sound_list(x: Any) -> list[Any]:
 
 
 def load_audio_input(source: Any, place: int, sample_rate: int | None = None) -> np.ndarray:
-    """The samples of one of several sounds, which messages call by its place where it has no name.
+    """Load the samples of one of several sounds; errors call it by name or position.
 
     Raises:
         AudioFileError, InputError, InputTypeError, MissingExtraError: as `load_audio`.

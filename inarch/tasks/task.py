@@ -110,9 +110,9 @@ class Task(TextModel):
         ignore_fields: Collection[str] = (),
         **arguments: Any,
     ) -> Self:
-        """The task of a checkpoint, with its tokenizer.
+        """Load the task of a checkpoint, with its tokenizer.
 
-        A head that the checkpoint doesn't hold is freshly initialized, and a warning says so.
+        A head that the checkpoint doesn't hold is freshly initialized, with a warning.
 
         Args:
             preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
@@ -168,7 +168,7 @@ class Task(TextModel):
 
     @classmethod
     def build_untrained(cls, checkpoint: Checkpoint) -> Self:
-        """The task of a checkpoint as its weight map sees it: the graph, without a tokenizer."""
+        """Build the graph of a checkpoint's task for its weight map, without a tokenizer."""
         config = checkpoint.arguments(**cls._optional_layers(checkpoint))
         backbone = checkpoint.backbone(**config)
         return cls(backbone, **cls.arguments_of(checkpoint, {}))  # type: ignore[call-arg]
@@ -188,14 +188,14 @@ class Task(TextModel):
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        """The task's own constructor arguments: `given` ones before the checkpoint's."""
+        """Return the task's own constructor arguments: `given` ones before the checkpoint's."""
         return (checkpoint.head_arguments(cls.head) if cls.head else {}) | given
 
     @classmethod
     def preprocessor_of(
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
-        """The preprocessor for a checkpoint, with the tokenizer and the settings of `source`."""
+        """Return the preprocessor for a checkpoint, with tokenizer and settings of `source`."""
         tokenizer = source.tokenizer
         limit = arguments["max_sequence_length"]
         saved = read_settings(source.folder)
@@ -207,14 +207,14 @@ class Task(TextModel):
 
     @classmethod
     def default_special(cls, tokenizer: Tokenizer) -> tuple[str, ...]:
-        """Special tokens that count as such in the task's texts."""
+        """Return the special tokens that are recognized in the task's texts."""
         return ()
 
     def head_misfit(self, checkpoint: Checkpoint) -> str | None:
         """Return why this task can't have the checkpoint's head; None where it can, or has none.
 
         Of a checkpoint whose head is of another task, it names that head and the class that
-        `architectures` says it was written by.
+        `architectures` names.
         """
         held = checkpoint.stored_heads()
         if self.head is None or self.head in held or not held:
@@ -240,7 +240,7 @@ class Task(TextModel):
         save(self, folder, self.head_to_save(), self.ties_embeddings, self.write_files, overwrite)
 
     def head_to_save(self) -> HeadToSave | None:
-        """Return the settings that the export of the head needs beside its weights."""
+        """Return the settings that the export of the head needs in addition to its weights."""
         return None
 
     @property
@@ -249,7 +249,7 @@ class Task(TextModel):
         return tied(self.layout.config) if self.layout else True
 
     def write_files(self, folder: Path) -> None:
-        """Write what belongs to the preset beside config and weights."""
+        """Write the files of the preset other than config and weights."""
         if self.preprocessor:
             write_tokenizer_files(folder, self.preprocessor.tokenizer.files)
         settings: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}

@@ -42,7 +42,7 @@ def _checked_labels(task: Any, labels: Any) -> list[str]:
 
 
 def _labels_for(num_classes: int, labels: Any) -> list[str]:
-    """The names of so many classes, `LABEL_0` and so on where none are given."""
+    """Return `num_classes` names, `LABEL_0` and so on where none are given."""
     if labels is None:
         return numbered(num_classes)
     check_labels(labels)
@@ -139,7 +139,7 @@ class TextClassifier(Task):
 
     @classmethod
     def _recorded(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of a checkpoint's classifier that the caller doesn't give."""
+        """Return the settings of a checkpoint's classifier that the caller doesn't give."""
         found: dict[str, Any] = {}
         problem = checkpoint.config.get("problem_type")
         with checkpoint.config_path_in_errors():
@@ -157,14 +157,14 @@ class TextClassifier(Task):
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike, **arguments: Any) -> Any:
-        """The classifier of a checkpoint; see `Task.from_preset`.
+        """Load the classifier of a checkpoint; see `Task.from_preset`.
 
         Other `labels` than the checkpoint's, as many, rename the classes of its trained head.
-        Another number (`labels` or `num_classes`) gives a fresh head, and a warning says so.
+        Another number (`labels` or `num_classes`) gives a fresh head, with a warning.
 
         Raises:
-            InputError: `labels` are the checkpoint's in another order, so that each would stand
-                for another class than it was trained to.
+            InputError: `labels` are the checkpoint's in another order, so that each would
+                mean another class than it was trained to.
             ConfigError: `num_labels` or `id2label` of the config name no classes, or another
                 number than the trained head has; with `labels` given they don't count.
         """
@@ -185,7 +185,7 @@ class TextClassifier(Task):
         """The problem type in force, by which the loss is chosen."""
         if self.problem_type or self.num_classes > 1:
             return self.problem_type or PROBLEMS[0]
-        # One class with a recorded activation is a reranker, which CrossEncoder trains to tell
+        # One class with a recorded activation is a reranker, which CrossEncoder trains to separate
         # relevant from irrelevant; transformers trains one class to be a number.
         return PROBLEMS[2] if self.activation_fn is None else PROBLEMS[1]
 
@@ -247,7 +247,7 @@ class TextClassifier(Task):
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
     def targets(self, y: Any, count: int) -> np.ndarray:
-        """Class numbers, from numbers or names; for the other problem types, float rows.
+        """Return class numbers, from numbers or names; for the other problem types, float rows.
 
         With several labels at once a text's target is a list of names, or a row of 0 and 1.
         """
@@ -276,7 +276,7 @@ class TextClassifier(Task):
     def classify(
         self, texts: Sequence[Any], top_k: int | None = 1, batch_size: int = 32
     ) -> list[list[dict[str, Any]]]:
-        """The `top_k` classes of each text, best first, as `{"label", "score"}`.
+        """Return the `top_k` classes of each text, best first, as `{"label", "score"}`.
 
         A score is what transformers' text-classification pipeline gives: the softmax over the
         classes; the sigmoid of each for several labels at once, and of the only one for

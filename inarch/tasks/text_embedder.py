@@ -106,7 +106,7 @@ def _checked_truncation(task: Any, count: Any) -> int | None:
 class TextEmbedder(Task):
     """One vector per text, float `[batch, dim]`.
 
-    Trained on pairs of texts (`fit([(text, partner), ...])`) each partner is told from the
+    Trained on pairs of texts (`fit([(text, partner), ...])`) each partner is distinguished from the
     others in the batch; with `y` given, vectors are fitted to the targets `[count, dim]`.
 
     Args:
@@ -115,7 +115,7 @@ class TextEmbedder(Task):
         pooling: mode or modes, see `SequencePooling`.
         normalize: whether vectors have length one.
         prompts: named texts to put before an input.
-        default_prompt_name: the prompt that is used when none is asked for.
+        default_prompt_name: the prompt that is used when none is named.
         similarity_fn_name: how `similarity` compares vectors: "cosine", "dot", "euclidean" or
             "manhattan", as sentence-transformers calls them.
         truncate_dim: how many numbers of a text's vector `embed` and `predict` keep, the first
@@ -214,7 +214,7 @@ class TextEmbedder(Task):
     def embed(
         self, texts: Sequence[str], prompt_name: str | None = None, batch_size: int = 32
     ) -> np.ndarray:
-        """Vectors float32 `[len(texts), dim]`, with the prompt of that name before each text.
+        """Return vectors float32 `[len(texts), dim]`, with the named prompt before each text.
 
         Without a name it is the checkpoint's default prompt, if it has one, as for `predict`.
 
@@ -248,9 +248,9 @@ class TextEmbedder(Task):
         return super().predict_texts(texts, *options)[:, : self.truncate_dim]
 
     def similarity(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-        """Similarities `[len(one), len(two)]` of two sets of vectors, by `similarity_fn_name`.
+        """Return `[len(one), len(two)]` similarities of vectors, by `similarity_fn_name`.
 
-        Cosine similarities lie in [-1, 1]; euclidean and manhattan ones are negative distances.
+        Cosine similarities are in [-1, 1]; euclidean and manhattan ones are negative distances.
 
         Raises:
             InputTypeError: they aren't arrays of numbers.
@@ -287,7 +287,7 @@ class TextEmbedder(Task):
 
 
 def _vectors(name: str, given: Any) -> np.ndarray:
-    """`given` as an array of numbers; of bfloat16 too, a kind of its own to NumPy."""
+    """Return `given` as an array of numbers, bfloat16 included, which isn't NumPy's own dtype."""
     way_out = "vectors, such as embed(texts) makes of texts"
     array = array_of(name, given, way_out)
     if array.dtype.kind in "USOMm":

@@ -1,4 +1,4 @@
-"""`TextModel`: a Keras model that is fitted, evaluated and asked on raw text."""
+"""`TextModel`: a Keras model whose `fit`, `evaluate` and `predict` take raw text."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class TextModel(Model):
         return super().fit(x, y, shuffle=False, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Loss and metrics on raw text or prepared inputs, as `keras.Model.evaluate`."""
+        """Return loss and metrics on raw text or prepared inputs, as `keras.Model.evaluate`."""
         self._compiled()
         kwargs |= named_arguments(keras.Model.evaluate, args)
         if self.preprocessor is None or is_prepared(x) or kwargs.get("_use_cached_eval_dataset"):
@@ -88,7 +88,7 @@ class TextModel(Model):
         return super().evaluate(x, y, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as a `.keras` file says; Keras itself does so only where `compile` is its own."""
+        """Compile from a `.keras` file; Keras itself skips a class that overrides `compile`."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
@@ -115,7 +115,7 @@ class TextModel(Model):
         steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
-        """Outputs for raw text, in the caller's order, as float32 arrays.
+        """Return outputs for raw text, in the caller's order, as float32 arrays.
 
         Args:
             x: a list or array of strings (or pairs of strings), a data set of such batches, or
@@ -142,7 +142,7 @@ class TextModel(Model):
     def predict_texts(
         self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
     ) -> np.ndarray:
-        """`predict` for a list of texts."""
+        """Return the outputs of `predict` for a list of texts."""
         encodings = self.encode(texts)
         rows: list[Any] = [None] * len(encodings)
         for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
@@ -163,7 +163,7 @@ class TextModel(Model):
     def outputs_of(
         self, encodings: Sequence[Encoding], batch_size: int, verbose: Any, callbacks: Any
     ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
-        """Each batch of `encodings` with the model's outputs for its rows."""
+        """Yield each batch of `encodings` with the model's outputs for its rows."""
         assert self.preprocessor is not None
         if self._forward is None:
             self._forward = compiled(self)
@@ -178,7 +178,7 @@ class TextModel(Model):
         bar.on_predict_end()
 
     def batches_of(self, encodings: Sequence[Encoding], batch_size: int) -> list[PlannedBatch]:
-        """Batches in which no text's numbers depend on the others."""
+        """Return batches in which no text's numbers depend on the others."""
         assert self.preprocessor is not None
         lengths = [len(e.ids) for e in encodings]
         limit = self.preprocessor.sequence_length
@@ -188,19 +188,19 @@ class TextModel(Model):
     def inputs_of(
         self, encodings: Sequence[Encoding], batch: PlannedBatch
     ) -> dict[str, np.ndarray]:
-        """The inputs for one batch of `encodings`."""
+        """Return the inputs for one batch of `encodings`."""
         assert self.preprocessor is not None
         chosen = [encodings[i] for i in batch.indices]
         return self.select_inputs(self.preprocessor.pad(chosen, batch.rows, batch.length))
 
     def select_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays that this architecture takes."""
+        """Return the arrays that this architecture takes."""
         return {name: arrays[name] for name in self.input}
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
     ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
-        """A function from the indices of a batch to its `(x, y, sample_weight)`."""
+        """Return a function from the indices of a batch to its `(x, y, sample_weight)`."""
         targets = self.targets(y, len(texts))
         weights = weights_of(sample_weight, len(texts))
         encodings = self.encode(texts)
@@ -213,7 +213,7 @@ class TextModel(Model):
         return make
 
     def targets(self, y: Any, count: int) -> np.ndarray:
-        """The targets of `count` examples as an array, checked."""
+        """Return the targets of `count` examples as an array, checked."""
         if y is None:
             raise InputError(f"{type(self).__name__} needs a target for each text: give y")
         y = array_of("y", y)
@@ -235,14 +235,14 @@ class TextModel(Model):
             self.compile()
 
     def weigh_classes(self, class_weight: Any) -> dict[int, float] | None:
-        """The weights of classes by their numbers; InputError for a task without classes."""
+        """Return the weights of classes by their numbers; InputError for a task without classes."""
         if class_weight is not None:
             task = type(self).__name__
             raise InputError(f"class_weight is given; {task} has no classes: give sample_weight")
         return None
 
     def raw_examples(self, x: Any) -> list[Any] | None:
-        """The examples that `fit` is given, as a list; None for a data set."""
+        """Return the examples that `fit` is given, as a list; None for a data set."""
         return texts_of(x) if is_raw(x) else None
 
     def _make_dataset(
@@ -263,7 +263,7 @@ class TextModel(Model):
         return TextBatches(len(texts), make, rows, shuffle), None
 
     def _prepare(self, batch: Any) -> Batch:
-        """A batch of raw text from a data set as inputs; a prepared one as it is."""
+        """Return a batch of raw text from a data set as inputs; a prepared one unchanged."""
         batch = as_tuple(batch)
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         if is_prepared(x):
@@ -283,7 +283,7 @@ class TextModel(Model):
         return batch if drop_none else (*batch, None, None)[:3]
 
     def _validation(self, x: Any, y: Any, weight: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """`validation_data` as inputs, split off the end where asked for; and the other data."""
+        """Return `validation_data` as inputs, or split off the end; and the training data."""
         data, share = kwargs.pop("validation_data", None), kwargs.pop("validation_split", 0.0)
         if share:
             examples = self.raw_examples(x)

@@ -28,7 +28,7 @@ class TextSource:
 
 @dataclass(frozen=True)
 class TextChoice:
-    """What a caller of `from_preset` chose in place of the checkpoint's own text files.
+    """Choice of a caller of `from_preset` in place of the checkpoint's own text files.
 
     Args:
         settings: the folder of the preprocessor's tokenizer and settings; None for the
@@ -40,10 +40,10 @@ class TextChoice:
     tokenizer: Tokenizer | Path | None = None
 
     def open(self, checkpoint: Checkpoint, kind: type[Tokenizer] = Tokenizer) -> TextSource:
-        """The source for a checkpoint, whose tokenizer is of a `kind`.
+        """Return the source for a checkpoint, whose tokenizer is of a `kind`.
 
         Raises:
-            CheckpointFileError: there is no tokenizer; the error says where one may be.
+            CheckpointFileError: there is no tokenizer; the error names where one may be.
             CheckpointError: there is one, and it can't be used.
         """
         folder = self.settings or checkpoint.folder
@@ -91,7 +91,7 @@ def check_choice(preprocessor_class: type, preprocessor: Any, tokenizer: Any) ->
 
 
 def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
-    """The tokenizer of an opened checkpoint.
+    """Return the tokenizer of an opened checkpoint.
 
     Raises:
         CheckpointFileError, CheckpointError: as `TextChoice.open`.
@@ -120,7 +120,7 @@ def way_out(folder: Path, checkpoint: Checkpoint) -> str:
     if near:
         found = f"There is one in {' and in '.join(map(str, near))}. "
     elif isinstance(made_from, str) and made_from and not os.path.isabs(made_from):
-        found = f"config.json says that the model was made from {shown(made_from)}. "
+        found = f"config.json states that the model was made from {shown(made_from)}. "
     else:
         found = ""
     return (

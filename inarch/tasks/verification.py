@@ -34,7 +34,7 @@ Progress = Callable[[str], Any]
 
 
 def build(checkpoint: Checkpoint, head: str | None) -> keras.Model:
-    """Our model for an opened checkpoint: the task of `head`, or the bare backbone."""
+    """Build our model for an opened checkpoint: the task of `head`, or the bare backbone."""
     ignored = [*checkpoint.ignored]
     if head is None:
         return checkpoint.architecture.backbone.from_preset(
@@ -61,7 +61,7 @@ def verify_checkpoint(
         perturb: seed for random weights of order one in place of the checkpoint's, for those that
             were never trained and so hide what is wrong.
         ignore_fields: as of `Backbone.from_preset`.
-        progress: told each step before it begins.
+        progress: called with each step before it begins.
 
     Raises:
         PresetError, CheckpointFileError, ConfigError, WeightMapError: as `Backbone.from_preset`.
@@ -134,7 +134,7 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
 
 
 def _merged(reports: dict[str, Report]) -> Report:
-    """One report: the backbone's, and of each head what the backbone doesn't have."""
+    """Merge reports: the backbone's, and of each head what the backbone doesn't have."""
     whole = reports[""]
     seen = {(m.layer, m.call, m.role) for m in whole.measures}
     measures, findings = list(whole.measures), list(whole.findings)
@@ -160,7 +160,7 @@ def _merged(reports: dict[str, Report]) -> Report:
 
 
 def golden_of(architecture: Architecture) -> Golden:
-    """A fresh golden of an architecture, by transformers.
+    """Compute a fresh golden of an architecture, by transformers.
 
     Raises:
         MissingExtraError, ReferenceModelError: the reference isn't installed, or doesn't know it.

@@ -31,7 +31,7 @@ HEADED: tuple[type[Task], ...] = (MaskedLM, TextClassifier, SpeechToText)
 
 
 def headed_task(checkpoint: Checkpoint) -> type[Task] | None:
-    """The task whose head is in a checkpoint, or None."""
+    """Return the task whose head is in a checkpoint, or None."""
     for task in HEADED:
         if task.head and task.head in checkpoint.source.heads and checkpoint.has_head(task.head):
             return task
@@ -39,7 +39,7 @@ def headed_task(checkpoint: Checkpoint) -> type[Task] | None:
 
 
 def class_of(checkpoint: Checkpoint) -> type[Task] | type[Backbone]:
-    """The class that uses the most of a checkpoint: a task, or the bare backbone."""
+    """Return the class that uses the most of a checkpoint: a task, or the bare backbone."""
     if task := headed_task(checkpoint):
         return task
     if (checkpoint.folder / sentence_transformers.MODULES).is_file():
@@ -51,7 +51,7 @@ def prove(checkpoint: Checkpoint) -> Proof:
     """Prove the weight map on the headers of a checkpoint, its head included.
 
     Raises:
-        ConfigError: a field of the config can't be computed as it stands.
+        ConfigError: a field of the config has a value that can't be computed.
         WeightMapError: with every tensor and variable that breaks the proof.
     """
     task = headed_task(checkpoint)

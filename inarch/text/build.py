@@ -1,4 +1,4 @@
-"""Makes the tokenizer.json of a checkpoint from whichever tokenizer files it has."""
+"""Construction of a checkpoint's tokenizer.json from whichever tokenizer files it has."""
 
 import json
 from collections.abc import Mapping
@@ -88,7 +88,7 @@ def _family_for(
 
 
 def with_tokenizer_json(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return a tokenizer's files with a tokenizer.json beside them.
+    """Return a tokenizer's files with a tokenizer.json added.
 
     Of some of the others transformers makes what their authors' program doesn't: of FNet's
     SentencePiece model a tokenizer that adds no special tokens.

@@ -79,7 +79,7 @@ class Charsmap:
 
 
 class CharacterRules:
-    """Finds what SentencePiece replaces in a text before it looks for pieces.
+    """Finder of the replacements that SentencePiece makes before it splits into pieces.
 
     Args:
         charsmap: the rules.

@@ -1,4 +1,4 @@
-"""Finds and reads a folder's tokenizer files, in Hugging Face's format or the authors' own."""
+"""Discovery and reading of tokenizer files, in Hugging Face's format or an author format."""
 
 import os
 from collections.abc import Iterable
@@ -95,7 +95,7 @@ def check_folder(folder: str | os.PathLike) -> Path:
 
 
 def has_tokenizer(folder: str | os.PathLike) -> bool:
-    """Whether a folder holds a tokenizer."""
+    """Return whether a folder holds a tokenizer."""
     root = Path(folder)
     there = {entry.name for entry in root.iterdir() if entry.is_file()} if root.is_dir() else set()
     return has_tokenizer_files(there) or any(
@@ -106,7 +106,7 @@ def has_tokenizer(folder: str | os.PathLike) -> bool:
 
 
 def tokenizers_near(folder: str | os.PathLike, most: int = 3) -> list[Path]:
-    """Return folders beside, above and within a folder that hold a tokenizer, the nearest first."""
+    """Return folders next to, above and within a folder that hold a tokenizer, nearest first."""
     root = Path(folder).resolve()
     found: list[Path] = []
     for place in (_folders_in(root), [root.parent], _folders_in(root.parent)):
@@ -129,7 +129,7 @@ def _has(folder: Path) -> bool:
 
 
 def _missing_files_hint(root: Path, vocabulary_size: int | None) -> str:
-    """Return what a folder's files need beside them to be a tokenizer, as the end of an error."""
+    """Return which files a folder needs in addition to have a tokenizer, as the end of an error."""
     hints = (each.missing_files_hint(root, vocabulary_size) for each in author_tokenizers())
     return next(filter(None, hints), None) or (
         f"A folder with another kind of vocabulary needs a {TOKENIZER_JSON}, which transformers "

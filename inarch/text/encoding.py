@@ -6,7 +6,7 @@ from typing import Any
 class Encoding:
     """The tokens of one text, read-only; every list has one entry per token.
 
-    The values stay in Rust until they are asked for, so a caller who only needs `ids` doesn't pay
+    The values stay in Rust until they are read, so a caller who only needs `ids` doesn't pay
     for the other lists. Offsets count characters (Python's `str` indices), not bytes.
     """
 

@@ -1,6 +1,6 @@
-"""Finds the family of a tokenizer: one of many models, or one that an architecture declares.
+"""Registry of tokenizer families: those of many models, and those of one architecture.
 
-What an architecture needs of its own stands in its `text.py`: `TOKENIZERS`, a tuple of
+What one architecture alone needs is in its `text.py`: `TOKENIZERS`, a tuple of
 `TokenizerFamily`, and `AUTHOR_TOKENIZERS`, one of `AuthorTokenizer`. Such a file is imported when
 nothing that was looked at before is of the class in question.
 """
@@ -102,7 +102,7 @@ def file_sets() -> list[tuple[str, ...]]:
 
 
 def has_tokenizer_files(names: Container[str]) -> bool:
-    """Whether some files, by their names, make a tokenizer."""
+    """Return whether some files, by their names, make a tokenizer."""
     return TOKENIZER_JSON in names or any(_are_among(f.files, names) for f in families())
 
 

@@ -17,11 +17,11 @@ class TokenizerFamily:
     Args:
         tokenizer_class: name of the class in tokenizer_config.json, without "Fast".
         model_types: those of config.json that mean this class where none is named.
-        special_tokens: name to token (`{"cls_token": "[CLS]"}`) where the files don't say; a token
-            is text, or an object with `content` and flags.
+        special_tokens: name to token (`{"cls_token": "[CLS]"}`) where the files lack it; a token is
+            text, or an object with `content` and flags.
         files: names of the files that make the vocabulary, where there is no tokenizer.json.
         settings: other fields of tokenizer_config.json, where it leaves them out.
-        template: how a text and a pair are wrapped where a tokenizer.json doesn't say; see
+        template: how a text and a pair are wrapped where a tokenizer.json has none; see
             `inarch.text.json_parts.template`.
         ends: names of the special tokens that are `first` and `last`.
         reads_tokenizer_json: whether a tokenizer.json is read in place of the vocabulary files.
@@ -102,7 +102,7 @@ class AuthorTokenizer:
         file_sets: files that make a tokenizer; any one set does.
         convert: adds Hugging Face's files to those of a folder, by name; given the folder, its
             tokenizer files and the size of the model's vocabulary, None where it is unknown.
-        missing_files_hint: says what a folder lacks, as the end of an error; "" where none of its
+        missing_files_hint: gives what a folder lacks, as the end of an error; "" where none of its
             files is of this format. Given the folder and the size of the vocabulary.
         with_config: whether such files are read where there is no other tokenizer, with a
             config.json or without; else where there is no config.json.
@@ -119,5 +119,5 @@ class AuthorTokenizer:
         return tuple(dict.fromkeys(name for files in self.file_sets for name in files))
 
     def is_complete(self, names: Container[str]) -> bool:
-        """Whether some files, by their names, make a tokenizer."""
+        """Return whether some files, by their names, make a tokenizer."""
         return any(all(name in names for name in files) for files in self.file_sets)

@@ -52,7 +52,7 @@ def fast_bpe_json(
 
     Raises:
         CheckpointError: a line of the dictionary has no count.
-        ConfigError: BERTweet's normalization of tweets is asked for.
+        ConfigError: BERTweet's normalization of tweets is enabled.
     """
     if config.get("normalization"):
         raise ConfigError(
@@ -126,7 +126,7 @@ def _dictionary(text: str, config: Mapping[str, Any]) -> dict[str, int]:
         if not space:
             raise CheckpointError(
                 f"line {number} of {VOCABULARY_FILE} isn't a token and a count with a space "
-                f"between, as beside {CODES_FILE}; the file may be damaged: fetch it again."
+                f"between, as {CODES_FILE} requires; the file may be damaged: fetch it again."
             )
         ids[token] = len(ids)
     for token, index in _declared(config).items():

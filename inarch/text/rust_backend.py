@@ -23,7 +23,7 @@ class RustBackend:
     """Configured Rust tokenizers of one tokenizer.json, made on need and never changed after.
 
     In the `tokenizers` library truncation is state of the tokenizer, shared by every caller, so
-    each setting gets a tokenizer of its own. A copy or a pickle carries the tokenizer.json alone.
+    each setting gets a separate tokenizer. A copy or a pickle carries the tokenizer.json alone.
 
     Args:
         spec: the content of the tokenizer.json, as `fill_defaults` gives it.
@@ -106,7 +106,7 @@ class RustBackend:
         return rust
 
     def _leaks(self, rust: Any, allowed: Collection[str]) -> bool:
-        """Whether a blocked token, spelled out, becomes its own id through the model itself."""
+        """Return whether the model gives the spelling of a blocked token that token's own id."""
         return any(
             rust.token_to_id(token) in rust.encode(text, add_special_tokens=False).ids
             for token in self.control.difference(allowed, {self.unk_token})
@@ -124,7 +124,7 @@ class RustBackend:
 
 @contextmanager
 def rust_errors(what: str) -> Iterator[None]:
-    """Turn an error of the library into a CheckpointError that says `what` failed.
+    """Turn an error of the library into a CheckpointError that names `what` failed.
 
     A panic in Rust arrives as a BaseException, which `except Exception` would let through.
     """

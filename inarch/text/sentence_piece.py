@@ -63,7 +63,7 @@ def sentence_piece_json(
 
 
 def precompiled(charsmap: bytes) -> dict[str, Any]:
-    """Return the normalizer that replaces characters as the model's own table says."""
+    """Return the normalizer that replaces characters by the model's own table."""
     encoded = base64.b64encode(charsmap).decode("ascii")
     return {"type": "Precompiled", "precompiled_charsmap": encoded}
 

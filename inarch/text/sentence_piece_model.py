@@ -50,7 +50,7 @@ class SentencePieceModel:
 
     @property
     def space(self) -> str:
-        """Character that stands for a space within pieces."""
+        """Character that represents a space within pieces."""
         return SPACE if self.escape_whitespaces else " "
 
     def texts(self, *types: int) -> list[str]:
@@ -112,7 +112,7 @@ NORMALIZER_FIELDS = {
 def _settings(
     message: dict[int, protobuf.Value], names: dict[int, str], file: str
 ) -> dict[str, Any]:
-    """The fields of a message that are there, by name."""
+    """Return the fields present in a message, by name."""
     found: dict[str, Any] = {}
     for number, name in names.items():
         if number not in message:
@@ -140,7 +140,7 @@ def _piece(data: bytes, place: str) -> SentencePiece:
 
 
 def _check(model: SentencePieceModel) -> None:
-    """What SentencePiece itself asks of a model."""
+    """Check the conditions that SentencePiece itself has for a model."""
     first: dict[str, int] = {}
     for index, piece in enumerate(model.pieces):
         place = f"piece {index} of {model.name}"

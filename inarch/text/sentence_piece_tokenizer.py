@@ -26,7 +26,7 @@ PROTO_FILE = "tokenizer.model"
 class SentencePieceTokenizer(Tokenizer):
     """A SentencePiece model (Kudo and Richardson, 2018, arXiv:1808.06226), Unigram or BPE.
 
-    Ids are those of the sentencepiece library. Only where two ways to cut a text have the very
+    Ids are those of the sentencepiece library. Only where two segmentations of a text have the very
     same score may it choose the other one, by how it rounds; and the noncharacters U+8FFFE and
     U+8FFFF are marks here. No special tokens are added.
 
@@ -92,7 +92,7 @@ class SentencePieceTokenizer(Tokenizer):
         return Charsmap(self.model.precompiled_charsmap, f"the charsmap of {PROTO_FILE}")
 
     def _rules(self, allow_special: Collection[str] | str) -> CharacterRules:
-        """What is replaced; symbols of the user and allowed special tokens aren't."""
+        """Return the replacement rules, which spare user symbols and allowed special tokens."""
         kept = self._backend.control if allow_special == "all" else allow_special
         return CharacterRules(self._charsmap, {*self.model.texts(USER_DEFINED), *kept})
 
@@ -144,7 +144,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def _replaced(entry: str | tuple[str, str], rules: CharacterRules) -> list[Replaced]:
-    """A text or a pair as the model reads it."""
+    """Return a text or a pair after the model's replacements."""
     texts = (entry,) if isinstance(entry, str) else entry
     replaced = [Replaced(text, rules.changes(text)) for text in texts]
     for text in replaced:

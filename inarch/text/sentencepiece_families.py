@@ -114,7 +114,7 @@ def check_unigram(model: SentencePieceModel, tokenizer_class: str) -> None:
     if model.model_type != UNIGRAM:
         raise CheckpointError(
             f"{model.name} is a {MODEL_TYPES[model.model_type]} model; that of {tokenizer_class} "
-            "is a Unigram model. Put a tokenizer.json beside it, which is read in its place."
+            "is a Unigram model. Put a tokenizer.json next to it, which is read in its place."
         )
 
 

@@ -156,7 +156,7 @@ class Tokenizer:
 
     @classmethod
     def _is_of(cls, spec: str, config: Mapping[str, Any]) -> bool:
-        """Whether files are of a model whose tokenizer has this class as its own."""
+        """Return whether files are of a model whose tokenizer class is this one."""
         return False
 
     @property

@@ -69,7 +69,7 @@ def _check_vocabulary(model: Mapping[str, Any]) -> None:
 
 
 def _steps(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A normalizer, decoder or the like, and all that it is a sequence of."""
+    """Yield a normalizer, decoder or the like, and each step of a sequence."""
     waiting: list[Any] = [part]
     while waiting:
         step = waiting.pop()
@@ -103,7 +103,7 @@ def _bytes(text: str) -> bytes:
 def check_charsmap(data: bytes, name: str) -> None:
     """Check the size that a table of replacements states against its own.
 
-    The library takes memory for as many rules as the first four bytes say.
+    The library takes memory for as many rules as the first four bytes state.
 
     Raises:
         CheckpointError: the table, called `name`, is damaged.

@@ -157,7 +157,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
         """Return the words of a row of ids, and the ids of each, for timestamps of words.
 
         Words are parted at spaces and punctuation; Chinese, Japanese, Thai, Lao, Burmese and
-        Cantonese at every character. Special tokens are words of their own. Put together, the
+        Cantonese at every character. Special tokens are separate words. Put together, the
         ids are those given.
         """
         values = check_ids(ids, self._tokens, self.vocabulary_size)

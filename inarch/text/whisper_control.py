@@ -27,12 +27,12 @@ class ControlTokens:
 
     @property
     def transcribe(self) -> int:
-        """The id of the task to write what is said."""
+        """The id of the task to transcribe."""
         return self._ids[whisper_json.TRANSCRIBE]
 
     @property
     def translate(self) -> int:
-        """The id of the task to write it in English."""
+        """The id of the task to translate to English."""
         return self._ids[whisper_json.TRANSLATE]
 
     @property
@@ -42,7 +42,7 @@ class ControlTokens:
 
     @property
     def start_of_prev(self) -> int:
-        """The id of `<|startofprev|>`, which begins the text of what was said before."""
+        """The id of `<|startofprev|>`, which begins the text of the windows before."""
         return self._ids[whisper_json.START_OF_PREV]
 
     @property
@@ -73,7 +73,7 @@ class ControlTokens:
 
     @property
     def is_multilingual(self) -> bool:
-        """Whether the model has more languages than English.
+        """True where the model has more languages than English.
 
         English-only vocabularies have tokens of languages too, and are known by their size.
         """
@@ -112,8 +112,8 @@ class ControlTokens:
         if code not in self.languages:
             raise InputError(
                 f"language is {language!r} ({LANGUAGES[code]}, {code!r}), which isn't one of the "
-                f"{len(self.languages)} that this model knows. Choose one of its `languages`, or a "
-                "model that knows it."
+                f"{len(self.languages)} that this model has. Choose one of its `languages`, or a "
+                "model that has it."
             )
         return self.languages[code]
 

@@ -40,7 +40,7 @@ def control_tokens(num_languages: int) -> list[str]:
 
 
 def is_whisper(spec: str, config: Mapping[str, Any]) -> bool:
-    """Whether a tokenizer.json and a tokenizer_config.json are Whisper's.
+    """Return whether a tokenizer.json and a tokenizer_config.json are Whisper's.
 
     Where the config names no class, as in CTranslate2's folders, the tokens decide.
     """

@@ -14,7 +14,7 @@ UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 def split_on_characters(ids: Sequence[int], decode: Decode) -> Words:
     """Return the shortest runs of ids that are whole characters.
 
-    A mark that is in the whole text too is a character of its own, or a fault in it, that no
+    A mark that is in the whole text too is a whole character, or a fault in it, that no
     further id mends. Ids at the end that don't come out even are a last run, where OpenAI's
     function loses them or fails.
     """

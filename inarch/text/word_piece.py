@@ -28,7 +28,7 @@ class WordPieceTokenizer(Tokenizer):
         vocabulary: tokens by id, a mapping of token to id, or the path of a vocab.txt.
         lowercase: whether the text is lowercased.
         strip_accents: whether accents are removed; None does what `lowercase` does.
-        split_on_cjk: whether each Chinese character is a word of its own.
+        split_on_cjk: whether each Chinese character is a separate word.
         unk_token, cls_token, sep_token, pad_token, mask_token: special tokens, each one in the
             vocabulary. All but the first may be None.
         suffix_indicator: what marks a piece that continues a word.
@@ -86,7 +86,7 @@ class WordPieceTokenizer(Tokenizer):
 
 
 def _tokens(vocabulary: Sequence[str] | Mapping[str, int] | str | os.PathLike) -> list[str]:
-    """Tokens by id, checked."""
+    """Return the tokens by id, checked."""
     if isinstance(vocabulary, str | os.PathLike):
         path = Path(vocabulary)
         try:

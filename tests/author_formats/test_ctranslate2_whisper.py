@@ -128,7 +128,7 @@ def test_the_map_is_proven_on_the_names_that_are_there(folder, variables):
 def test_a_bias_of_the_key_that_is_not_zero_is_refused(name, at, variables, tmp_path):
     variables[f"{name}/bias"][at] = 1e-6
     folder = write_ct2(tmp_path / "whisper", variables)
-    with pytest.raises(WeightMapError, match=f"{name}/bias should hold zeros beside"):
+    with pytest.raises(WeightMapError, match=f"{name}/bias should hold zeros next to"):
         Backbone.from_preset(folder)
 
 

@@ -409,7 +409,7 @@ def test_every_command_says_in_one_line_what_is_wrong_with_the_file(content, sai
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (None, "; with dict.txt beside model.pt the folder would be RoBERTa, in fairseq"),
+        (None, "; with dict.txt next to model.pt the folder would be RoBERTa, in fairseq"),
         ("", "dict.txt makes 5 tokens"),
         ("7 1\n7 1\n", "dict.txt has '7' twice, again in line 2"),
         ("7 1\n<pad> 1\n", "dict.txt has '<pad>' of fairseq's own, again in line 2"),
@@ -424,7 +424,7 @@ def test_every_command_says_in_one_line_what_is_wrong_with_the_dictionary(lines,
     assert said in refusal(folder)
     if lines is None:
         path = folder / "model.pt"
-        with pytest.raises(CheckpointFileError, match=r"dict\.txt beside model\.pt"):
+        with pytest.raises(CheckpointFileError, match=r"dict\.txt next to model\.pt"):
             Backbone.from_preset(path)
 
 

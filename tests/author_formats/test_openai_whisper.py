@@ -249,7 +249,7 @@ def test_a_file_that_wants_code_run_is_refused_by_its_name_and_none_runs(openai,
 @pytest.mark.parametrize(
     ("change", "kind", "said"),
     [
-        ({"dims": None}, CheckpointFileError, "should have 'dims' beside"),
+        ({"dims": None}, CheckpointFileError, "should have 'dims' next to"),
         ({"n_text_state": 8}, ConfigError, "an encoder 16 and a decoder 8 wide"),
         ({"n_audio_state": "16", "n_text_state": "16"}, ConfigError, "an encoder '16'"),
         ({"n_conv": 3}, ConfigError, "aren't mapped: n_conv=3"),

@@ -127,7 +127,7 @@ def test_a_mask_takes_the_space_before_it(tmp_path):
 def test_without_gpt_2s_files_the_error_says_what_to_put_where(tmp_path):
     folder = fairseq(tmp_path / "a", encoder=None)
     assert not workflows.has_tokenizer(folder)
-    with pytest.raises(CheckpointFileError, match=r"put encoder\.json and vocab\.bpe beside it"):
+    with pytest.raises(CheckpointFileError, match=r"put encoder\.json and vocab\.bpe next to it"):
         Tokenizer.from_folder(folder)
 
 
@@ -219,7 +219,7 @@ def test_fnets_model_is_found_under_its_own_name(tmp_path):
 def test_a_model_of_another_type_is_refused_under_the_name_that_its_file_has(tmp_path):
     path = tmp_path / "c4_bpe_sentencepiece.model"
     path.write_bytes(pieces("[CLS]", "[SEP]", "[MASK]", "<pad>", *WORDS, kind=2))
-    said = r": c4_bpe_sentencepiece\.model is a BPE model.*Put a tokenizer\.json beside it"
+    said = r": c4_bpe_sentencepiece\.model is a BPE model.*Put a tokenizer\.json next to it"
     with pytest.raises(CheckpointError, match=said):
         Tokenizer.from_folder(tmp_path)
     path.write_bytes(path.read_bytes()[:-3])

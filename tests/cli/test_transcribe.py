@@ -256,7 +256,7 @@ def test_the_demo_says_what_was_said_on_one_screen(run):
     result = run("demo-speech")
     assert result.exit_code == 0, result.stderr
     assert "prudently in his power to do for them." in result.stdout
-    assert "times as fast as it was said" in result.stdout
+    assert "times as fast as it was spoken" in result.stdout
     assert len(result.stdout.splitlines()) <= 24
 
 

@@ -330,8 +330,8 @@ def test_the_model_tells_how_many_languages_there_are(tmp_path):
 @pytest.mark.parametrize(
     ("size", "wanted"),
     [
-        (51864, "put gpt2.tiktoken beside it"),
-        (51866, "put multilingual.tiktoken beside it"),
+        (51864, "put gpt2.tiktoken next to it"),
+        (51866, "put multilingual.tiktoken next to it"),
         (None, "put gpt2.tiktoken, if the model is English-only, or else multilingual.tiktoken"),
     ],
 )

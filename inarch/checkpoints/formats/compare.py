@@ -23,7 +23,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether every tensor of one is in the other, byte for byte, and nothing else is."""
+        """True where both have the same tensors, byte for byte."""
         return not (self.different or self.missing or self.added)
 
 

@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), by which TensorFlow's checkpoints are told from damaged ones.
+"""CRC-32C (Castagnoli), the checksum of TensorFlow's checkpoints.
 
 Definition: RFC 3720, appendix B.4. A few bytes go through the usual table. Many are first folded
 into a few, by NumPy at about the speed of memory.
@@ -10,7 +10,7 @@ import numpy as np
 
 POLYNOMIAL = 0x82F63B78  # as the registers of the usual algorithm have it, lowest bit first
 # A checksum is the remainder of the message, as a polynomial, and the polynomial divides
-# x^290 + x^136 + x^113 + x^107 + x^32 + 1. So what stands 290 places before another byte may be
+# x^290 + x^136 + x^113 + x^107 + x^32 + 1. So what is 290 places before another byte may be
 # added to the bytes so many places on from it, and be left out. Squared, this holds for places
 # twice as far apart, and so on; eightfold, places are bytes.
 TERMS = (290, 136, 113, 107, 32, 0)
@@ -21,7 +21,7 @@ PART = 1 << 20
 
 
 def crc32c(data: bytes | memoryview | np.ndarray) -> int:
-    """The checksum of bytes, or of the bytes of a contiguous array."""
+    """Return the checksum of bytes, or of the bytes of a contiguous array."""
     message = np.frombuffer(data, np.uint8)
     if len(message) < 4:
         return _divided(message.tobytes(), 0xFFFFFFFF) ^ 0xFFFFFFFF
@@ -39,12 +39,12 @@ def crc32c(data: bytes | memoryview | np.ndarray) -> int:
 
 
 def masked(crc: int) -> int:
-    """A checksum as it is stored, so that one of bytes that hold one stays telling."""
+    """Return a checksum as it is stored, masked so that it can be part of checksummed data."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _folded(message: np.ndarray, scale: int) -> np.ndarray:
-    """The end of a message that has the remainder of all of it; `message` is overwritten."""
+    """Fold a message to a shorter one of the same remainder; `message` is overwritten."""
     places = [place * scale for place in PLACES]
     at, end = 0, len(message) - WIDTH * scale
     while at < end:

@@ -28,7 +28,7 @@ MAX_RANK = 8
 
 @dataclass(frozen=True)
 class StoredVariable:
-    """Variable as it lies in the file."""
+    """Variable as stored in the file."""
 
     info: TensorInfo
     begin: int
@@ -41,9 +41,9 @@ class StoredVariable:
 class CTranslate2File:
     """The variables of a CTranslate2 model, mapped for reading.
 
-    Quantized tensors are read as float32, each divided by the scale beside it, as
-    `ops::Dequantize` does; the scales aren't listed. An alias is listed as the tensor it stands
-    for, and a variable without axes is a setting.
+    Quantized tensors are read as float32, each divided by its scale, as
+    `ops::Dequantize` does; the scales aren't listed. An alias is listed as its target
+    tensor, and a variable without axes is a setting.
 
     Attributes:
         spec: the name of the kind of model, such as `"WhisperSpec"`.
@@ -73,7 +73,7 @@ class CTranslate2File:
             if name in self._places:
                 raise CheckpointFileError(f"{path} has two variables of the name {name!r}")
             self._places[name] = self._variable(name)
-        self._stands_for = self._aliases()
+        self._alias_targets = self._aliases()
         if self._at != len(self._file.bytes):
             more = len(self._file.bytes) - self._at
             raise CheckpointFileError(f"{path} has {more:,} bytes after its end; fetch it again")
@@ -94,10 +94,10 @@ class CTranslate2File:
         check_sharing(path, self.shard.tensors.values(), len(self._file.bytes))
 
     def _names(self) -> list[str]:
-        return [*self._places, *self._stands_for]
+        return [*self._places, *self._alias_targets]
 
     def _stored(self, name: str) -> str:
-        return self._stands_for.get(name, name)
+        return self._alias_targets.get(name, name)
 
     @staticmethod
     def _is_quantized(place: StoredVariable) -> bool:
@@ -108,7 +108,7 @@ class CTranslate2File:
         begin, total = self._at, len(self._file.bytes)
         if begin + size > total:
             raise CheckpointFileError(
-                f"{self.path} is truncated or of another kind: {what} should lie at bytes "
+                f"{self.path} is truncated or of another format: {what} should be at bytes "
                 f"{begin:,} to {begin + size:,}, the file has {total:,}; fetch it again"
             )
         self._at += size
@@ -119,7 +119,7 @@ class CTranslate2File:
         return struct.unpack_from(code, self._file.bytes, begin)[0]
 
     def _text(self) -> str:
-        """A name, stored with the size that it has together with the zero at its end."""
+        """Read a name, whose stored size includes the zero at its end."""
         size = self._number("<H", "the length of a name")
         begin = self._take(size, "a name")
         data = self._file.bytes[begin : begin + size]
@@ -191,7 +191,7 @@ class CTranslate2File:
         return scale
 
     def read(self, name: str) -> np.ndarray:
-        """The values of a tensor; those of a quantized one as float32."""
+        """Return the values of a tensor; those of a quantized one as float32."""
         values = self._raw(name)
         if name not in self._scales:
             return values
@@ -208,7 +208,7 @@ class CTranslate2File:
 
 
 def open_ctranslate2(path: Path, spec: str, revisions: int) -> tuple[Weights, CTranslate2File]:
-    """The tensors of a CTranslate2 model, and the file that they are in.
+    """Open a CTranslate2 model; return its tensors, and the file that they are in.
 
     Args:
         spec: the kind of model that it must be.

@@ -1,6 +1,6 @@
-"""Reading and writing tensors: safetensors both ways, and what lies in a folder.
+"""Reading and writing tensors: safetensors both ways, and other formats in a folder.
 
-Readers know every name, dtype and shape from the header alone and hand out one tensor at a time,
+Readers get every name, dtype and shape from the header alone and hand out one tensor at a time,
 so a checkpoint is never in memory twice. Format: huggingface/safetensors, "Format" section.
 """
 
@@ -90,7 +90,7 @@ class SafetensorsFile:
             if begin != at or end - begin != tensors[name].nbytes:
                 raise CheckpointFileError(
                     f"{self.path}: tensor {name!r} ({tensors[name].dtype} "
-                    f"{list(tensors[name].shape)}) can't lie at bytes {begin:,} to {end:,}"
+                    f"{list(tensors[name].shape)}) can't be at bytes {begin:,} to {end:,}"
                 )
             at = end
         if start + at != size:
@@ -134,7 +134,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def open_weights(folder: Path) -> Weights:
-    """The weights of a checkpoint folder.
+    """Open the weights of a checkpoint folder.
 
     Raises:
         CheckpointFileError: no weight file, one that is truncated or malformed or has more than
@@ -169,7 +169,7 @@ def open_weights(folder: Path) -> Weights:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    """The file name of the shard of each tensor, by an index; every shard is there."""
+    """Return the file name of each tensor's shard, from an index; every shard exists."""
     spelled = json_fields.read_object(index).get("weight_map")
     if not isinstance(spelled, dict) or not spelled:
         raise CheckpointFileError(f"{index} has no 'weight_map'")
@@ -239,7 +239,7 @@ def write_safetensors(path: Path, shard: Shard, values: Callable[[str], np.ndarr
 
 
 def _bytes(name: str, array: np.ndarray, info: TensorInfo | None) -> memoryview:
-    """The little-endian row-major bytes of an array, checked against what the header says."""
+    """Return the little-endian row-major bytes of an array, checked against the header."""
     if info is not None and (array.shape != info.shape or array.dtype != DTYPES[info.dtype]):
         raise CheckpointFileError(
             f"tensor {name!r} is {array.dtype} {array.shape}, announced as {info}"
@@ -248,7 +248,7 @@ def _bytes(name: str, array: np.ndarray, info: TensorInfo | None) -> memoryview:
 
 
 def sharded(tensors: Mapping[str, TensorInfo], limit: int, metadata: dict | None) -> list[Shard]:
-    """Tensors laid out in files of at most `limit` bytes (a larger tensor has its own)."""
+    """Divide tensors among files of at most `limit` bytes (a larger tensor has its own)."""
     groups: list[dict[str, TensorInfo]] = [{}]
     size = 0
     for name, info in tensors.items():
@@ -264,7 +264,7 @@ def sharded(tensors: Mapping[str, TensorInfo], limit: int, metadata: dict | None
 
 
 def index_of(shards: Iterable[Shard]) -> dict[str, Any]:
-    """The content of `model.safetensors.index.json` for several shards."""
+    """Return the content of `model.safetensors.index.json` for several shards."""
     pairs = [(name, shard, info) for shard in shards for name, info in shard.tensors.items()]
     total = sum(info.nbytes for _, _, info in pairs)
     weight_map = {name: shard.filename for name, shard, _ in pairs}

@@ -31,7 +31,7 @@ NAMES = {dtype.name: code for dtype, code in CODES.items()}
 
 @dataclass(frozen=True)
 class StoredArray:
-    """Array as it lies in the file."""
+    """Array as stored in the file."""
 
     info: TensorInfo
     begin: int
@@ -63,7 +63,7 @@ class FlaxFile:
         self.shard = Shard(path.name, {name: tensors[name] for name in order})
 
     def _leaves(self, tree: Mapping[Any, Any], above: str) -> Iterator[tuple[str, Any]]:
-        """Every leaf of the tree and its name."""
+        """Yield every leaf of the tree with its name."""
         for key, value in tree.items():
             name = f"{above}{key}"
             if isinstance(value, list):
@@ -146,7 +146,7 @@ def _check_shape(shape: Any, what: str) -> None:
 
 
 def open_flax(path: Path) -> Weights:
-    """The arrays of a Flax checkpoint.
+    """Open a Flax checkpoint; return its arrays.
 
     Raises:
         CheckpointFileError: the file is absent, truncated or damaged, or holds arrays of a kind

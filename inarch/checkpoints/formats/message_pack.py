@@ -37,7 +37,7 @@ class Raw:
 
 
 def unpack(data: Any, name: str, begin: int = 0, end: int | None = None) -> Any:
-    """The value in `data[begin:end]`: dictionaries, lists, text, numbers and `Raw`.
+    """Return the value in `data[begin:end]`: dictionaries, lists, text, numbers and `Raw`.
 
     Args:
         data: bytes, or a mapped file.

@@ -8,7 +8,7 @@ from pathlib import Path
 from inarch.paths import resolve_inside
 
 _BY_TRANSFORMERS = "load it with transformers before version 5 ({}) and save it"
-# Patterns of names, what writes such a file, and the way on.
+# Patterns of names, what writes such a file, and what to do.
 FORMATS = (
     ("flax_model*.msgpack*", "Flax", _BY_TRANSFORMERS.format("from_flax=True")),
     ("tf_model*.h5*", "TensorFlow, in shards", _BY_TRANSFORMERS.format("from_tf=True")),
@@ -30,7 +30,7 @@ MAX_SEARCHED, MAX_LISTED = 1000, 4
 
 
 def others_in(folder: Path) -> list[str]:
-    """Weight files of other formats in a folder, each with what to do, as parts of an error."""
+    """List weight files of other formats in a folder, each with what to do, for an error."""
     files = [path for path in sorted(folder.iterdir())[:MAX_SEARCHED] if path.is_file()]
     below = resolve_inside(folder, "onnx")
     if below.is_dir():

@@ -25,7 +25,7 @@ KIND = "TensorFlow index"
 
 
 def read_table(path: Path) -> dict[bytes, bytes]:
-    """Every entry of a table, in the order of the file.
+    """Return every entry of a table, in the order of the file.
 
     Each byte of the file is accounted for: it is under a checksum, or is what it must be.
 
@@ -65,7 +65,7 @@ def _entries(data: bytes, name: str) -> dict[bytes, bytes]:
 
 
 def _handle(data: bytes, at: int, name: str) -> tuple[tuple[int, int], int]:
-    """Return the begin and the size of a block, and the place after them."""
+    """Return the start and the size of a block, and the place after them."""
     begin, at = protobuf.varint(data, at, name, KIND)
     size, at = protobuf.varint(data, at, name, KIND)
     return (begin, size), at
@@ -91,7 +91,7 @@ def _block(data: bytes, begin: int, size: int, name: str) -> list[tuple[bytes, b
     end = begin + size
     if end + TRAILER > len(data) - FOOTER:
         raise CheckpointError(
-            f"{name} is truncated: a block should lie at bytes {begin:,} to {end:,}, the file has "
+            f"{name} is truncated: a block should be at bytes {begin:,} to {end:,}, the file has "
             f"{len(data):,}; fetch it again"
         )
     compression, checksum = struct.unpack_from("<BI", data, end)
@@ -110,7 +110,7 @@ def _block(data: bytes, begin: int, size: int, name: str) -> list[tuple[bytes, b
 
 
 def _parse(block: bytes, name: str) -> list[tuple[bytes, bytes]]:
-    """The entries of a block. A key is stored as what it adds to a start of the one before."""
+    """Return the entries of a block, whose keys are stored as a prefix of the last and the rest."""
     count = int.from_bytes(block[-4:], "little") if len(block) >= 4 else len(block)
     end = len(block) - 4 * (count + 1)  # the places where keys are whole; they aren't needed here
     if end < 0:

@@ -67,7 +67,7 @@ class TensorBundle:
             if place.end > size:
                 raise CheckpointFileError(
                     f"{self._files[place.shard].path} has {size:,} bytes, and by {index.name} "
-                    f"tensor {name!r} lies at {place.begin:,} to {place.end:,}; it is truncated: "
+                    f"tensor {name!r} is at {place.begin:,} to {place.end:,}; it is truncated: "
                     "fetch it again"
                 )
         stored = sum(len(file.bytes) for file in self._files)
@@ -99,7 +99,7 @@ class TensorBundle:
 
 
 def open_bundle(prefix: Path) -> Weights:
-    """The weights of a TensorFlow checkpoint, given by its path without `.index`.
+    """Open the weights of a TensorFlow checkpoint, given by its path without `.index`.
 
     Raises:
         CheckpointFileError: a file is absent, truncated or damaged, or holds tensors of a kind
@@ -167,7 +167,7 @@ def _shape(message: bytes, what: str) -> tuple[int, ...]:
 
 
 def find_bundle(folder: Path, usual: str) -> Path:
-    """The checkpoint of a folder, as a path without `.index`.
+    """Find the checkpoint of a folder; return its path without `.index`.
 
     The one named `usual`; else the one that TensorFlow's file `checkpoint` calls the latest; else
     the only one.

@@ -25,7 +25,7 @@ LAST_NAMES = {"kernel": "weight", "embeddings": "weight", "gamma": "weight", "be
 
 
 def torch_name(name: str) -> str:
-    """The name of the PyTorch class's tensor for that of a TensorFlow variable."""
+    """Return the name of the PyTorch tensor of a TensorFlow variable."""
     name = name.removesuffix(":0")
     name = re.sub(r"/[^/]*___([^/]*)/", r"/\1/", name)  # a prefix that keeps names apart
     parts = re.sub(r"//+", "/", name.replace("_._", "/")).split("/")
@@ -57,7 +57,7 @@ class TensorFlowH5File:
 
     @contextmanager
     def _naming_file(self) -> Iterator[None]:
-        """Name the file in every error of h5py, which has no class of its own."""
+        """Name the file in every error of h5py, which has no error class."""
         try:
             yield
         except CheckpointFileError:
@@ -85,7 +85,7 @@ class TensorFlowH5File:
                 yield name, (f"{layer}/{weight}", kernel, info)
 
     def _names(self, group: Any, attribute: str) -> list[str]:
-        """The names in an attribute; long lists are in several, numbered from 0."""
+        """Return the names in an attribute; long lists are split into several, numbered from 0."""
         parts = [group.attrs[attribute]] if attribute in group.attrs else []
         while not parts or attribute not in group.attrs:
             part = group.attrs.get(f"{attribute}{len(parts)}")
@@ -101,7 +101,7 @@ class TensorFlowH5File:
         return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
     def _member(self, group: Any, name: str) -> Any:
-        """A group or dataset below a group, by links within the file alone."""
+        """Return a member of a group, by links within the file alone."""
         for part in name.split("/"):
             link = group.get(part, getlink=True)
             if not isinstance(link, self._h5py.HardLink):
@@ -112,14 +112,14 @@ class TensorFlowH5File:
         return group
 
     def _code(self, data: Any) -> str:
-        """The dtype of a dataset whose bytes lie in the file as they are."""
+        """Return the dtype of a dataset whose bytes are stored as they are."""
         if not isinstance(data, self._h5py.Dataset) or data.dtype not in CODES:
             raise CheckpointFileError(
                 f"{self.path}: {shown(data.name)} isn't a tensor of a known dtype"
             )
         if data.is_virtual or data.external or data.id.get_storage_size() != data.nbytes:
             raise CheckpointFileError(
-                f"{self.path}: the numbers of {shown(data.name)} don't lie in the file as they "
+                f"{self.path}: the numbers of {shown(data.name)} aren't stored in the file as they "
                 "are; write it again without compression, by Keras's save_weights"
             )
         if not is_shape(data.shape):
@@ -137,7 +137,7 @@ class TensorFlowH5File:
         return np.ascontiguousarray(stored.T) if kernel else stored
 
     def release(self, name: str) -> None:
-        """Nothing to do: every reading is a copy."""
+        """Do nothing: every reading is a copy."""
 
     def close(self) -> None:
         self._file.close()

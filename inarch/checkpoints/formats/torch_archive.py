@@ -97,7 +97,7 @@ class TorchArchive:
         return read_pickle(data, str(self.path), self._allow)
 
     def _members(self) -> dict[str, ByteRange]:
-        """Every member of the archive, of which none is compressed or lies on another."""
+        """Return every member of the archive; none is compressed, and none overlaps another."""
         try:
             with zipfile.ZipFile(self.path) as archive:
                 listed = archive.infolist()
@@ -112,7 +112,7 @@ class TorchArchive:
             begin = info.header_offset
             header = self._file.bytes[begin : begin + LOCAL_HEADER.size] if begin >= 0 else b""
             if len(header) < LOCAL_HEADER.size or not header.startswith(ZIP):
-                raise self._damaged(f"{shown(info.filename)} doesn't lie where it should")
+                raise self._damaged(f"{shown(info.filename)} isn't where it should be")
             _, name, extra = LOCAL_HEADER.unpack(header)
             place = ByteRange(begin + LOCAL_HEADER.size + name + extra, info.file_size, info.CRC)
             if info.filename in members:
@@ -123,7 +123,7 @@ class TorchArchive:
         at = 0
         for place in sorted(members.values(), key=lambda place: place.begin):
             if place.begin < at or place.end > len(self._file.bytes):
-                raise self._damaged("its members lie on each other, or beyond its end")
+                raise self._damaged("its members overlap, or extend beyond its end")
             at = place.end
         return members
 

@@ -25,11 +25,11 @@ class TorchFile:
 
     Args:
         inside: the entry that holds the tensors, where the format has more than them.
-        allow: names of plain data classes that may be made beside tensors, numbers and text.
+        allow: names of plain data classes that may be made besides tensors, numbers and text.
 
     Attributes:
         outside: what the file holds outside of `inside`.
-        others: what lies among the tensors and is none, by name.
+        others: what is among the tensors and is none, by name.
 
     Raises:
         CheckpointFileError: the file is absent, damaged, of another kind, or wants code run.
@@ -72,7 +72,7 @@ class TorchFile:
             others = listed([n for n in (*self._tensors, *self.others) if n != "state_dict"])
             raise CheckpointFileError(
                 f"{self.path} is a checkpoint of training, such as PyTorch Lightning writes: the "
-                f"weights are in its entry 'state_dict'{f', beside {others}' if others else ''}. "
+                f"weights are in its entry 'state_dict'{f', next to {others}' if others else ''}. "
                 "Save them alone, under the names that the model has for them: "
                 "torch.save(torch.load(path)['state_dict'], path)"
             )
@@ -106,7 +106,7 @@ class TorchFile:
         return code
 
     def _begin(self, name: str, tensor: Tensor) -> int:
-        """The byte of the file at which a tensor begins, all of which is there."""
+        """Return the byte of the file at which a tensor begins; check that all of it exists."""
         size = DTYPES[self._code(name, tensor)].itemsize
         assert tensor.storage is not None  # `_code` sees to it
         if 0 in tensor.shape:
@@ -152,6 +152,6 @@ class TorchFile:
 
 
 def plain(value: Any) -> Mapping[str, Any]:
-    """The fields of a dictionary that have names; {} for anything else."""
+    """Return the fields of a dictionary that have names; {} for anything else."""
     found = value if isinstance(value, Mapping) else {}
     return {name: inner for name, inner in found.items() if is_text(name)}

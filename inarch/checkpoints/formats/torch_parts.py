@@ -74,7 +74,7 @@ UNTYPED = ("torch.storage.UntypedStorage", "torch.storage._UntypedStorage")
 
 
 def storage_dtype(name: str) -> str | None:
-    """The dtype of a class of storages."""
+    """Return the dtype of a class of storages."""
     kind = re.fullmatch(r"torch\.(?:cuda\.)?(\w+)Storage", name)
     if kind and kind[1] in DTYPE_OF:
         return DTYPE_OF[kind[1]]
@@ -95,15 +95,15 @@ def _strides(value: Any) -> tuple[int, ...]:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor:
-    """`_rebuild_tensor`, `_rebuild_tensor_v2`, `_rebuild_tensor_v3`."""
+    """Build a tensor, as `_rebuild_tensor`, `_rebuild_tensor_v2` and `_rebuild_tensor_v3` do."""
     if not isinstance(storage, Storage) or not is_size(offset):
         raise Refused("a tensor without numbers")
     shape, strides = _shape(shape), _strides(strides)
     if len(shape) != len(strides):
         raise Refused(f"a tensor of shape {shown(shape)} with strides {shown(strides)}")
     settings = next((part for part in reversed(rest) if isinstance(part, dict) and part), {})
-    kinds = [part.name.removeprefix("torch.") for part in rest if isinstance(part, Named)]
-    dtype = kinds[0] if kinds else storage.dtype
+    dtypes = [part.name.removeprefix("torch.") for part in rest if isinstance(part, Named)]
+    dtype = dtypes[0] if dtypes else storage.dtype
     conjugate, negative = (settings.get(bit) is True for bit in ("conj", "neg"))
     if negative and dtype == "bool":
         raise Refused("a negative of truth values")
@@ -111,12 +111,12 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> 
 
 
 def _like_its_first(data: Any = None, *rest: Any) -> Any:
-    """`_rebuild_parameter` and its like: a tensor with what only training needs."""
+    """Return the tensor of `_rebuild_parameter` and its like, without what only training needs."""
     return data
 
 
 def _from_type(function: Any = None, kind: Any = None, arguments: Any = (), *rest: Any) -> Any:
-    """`_rebuild_from_type_v2`: a tensor with attributes."""
+    """Build a tensor with attributes, as `_rebuild_from_type_v2` does."""
     if isinstance(function, Named) and function.name == FROM_TYPE:
         raise Refused("a tensor of no kind")
     return called(function, arguments)
@@ -142,7 +142,7 @@ def _layout(name: Any = None) -> Named:
 
 
 def _encoded(text: Any = "", encoding: Any = "latin1") -> bytes:
-    """`_codecs.encode`, by which older pickles hold bytes."""
+    """Encode bytes, as older pickles do by `_codecs.encode`."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("bytes that aren't encoded as pickles have them")
     try:
@@ -179,7 +179,7 @@ def is_list(value: Any) -> bool:
 
 
 def key_of(value: Any) -> Any:
-    """A key, whose hash is quick to compute."""
+    """Return a key, after a check that its hash is quick to compute."""
     if not isinstance(value, str | bytes | int | float | bool | None):
         raise Refused(f"a key of type {type(value).__name__}")
     return value
@@ -207,7 +207,7 @@ KNOWN: dict[str, Callable[..., Any]] = {
     "__builtin__.set": _set,
     "builtins.set": _set,
 }
-# Classes that only stand as arguments, and of dtypes.
+# Classes that are only arguments, and those of dtypes.
 ONLY_NAMED = ("torch.Tensor", "torch._tensor.Tensor", "builtins.dict", "__builtin__.dict",
               "builtins.list", "__builtin__.list", "builtins.int", "__builtin__.int")  # fmt: skip
 NAMED_DTYPE = re.compile(

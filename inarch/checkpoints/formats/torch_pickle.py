@@ -37,7 +37,7 @@ LARGEST_NUMBER = 128
 
 
 class _Mark:
-    """Begin of the parts of a value on the stack."""
+    """Start of the parts of a value on the stack."""
 
 
 @dataclass
@@ -87,7 +87,7 @@ class _Machine:
         return Named(whole)
 
     def persistent(self, value: Any) -> Any:
-        """A storage: ("storage", class, key, place, size), and in older files a view of it."""
+        """Return the storage of ("storage", class, key, place, size), or in older files a view."""
         if not isinstance(value, tuple) or len(value) not in (5, 6):
             raise Refused("something that is kept elsewhere")
         word, kind, key, _, size, *view = value
@@ -108,7 +108,7 @@ class _Machine:
         return Storage(key, dtype, size)
 
     def build(self, state: Any) -> None:
-        """Attributes of what is on the stack; they are read of a namespace alone."""
+        """Set the attributes of the object on top of the stack; only a namespace's are kept."""
         made = self.stack[-1] if self.stack else None
         if isinstance(made, argparse.Namespace):
             if not isinstance(state, dict) or not all(map(is_text, state)):
@@ -229,7 +229,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], None]] = {
 def read_pickle(
     data: Any, what: str, allow: Collection[str] = (), storages: dict[str, str] | None = None
 ) -> Any:
-    """The value of the pickle that `data`, a binary file, is at; it is then behind it.
+    """Read the next pickle of the binary file `data`; return its value.
 
     Dictionaries of every kind are `dict`, sizes are tuples, tensors are `Tensor`.
 

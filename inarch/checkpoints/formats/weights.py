@@ -89,7 +89,7 @@ class Weights:
                 self._readers[name] = reader
 
     def read(self, name: str) -> np.ndarray:
-        """The values of a tensor, read-only, shape as in the header."""
+        """Return the values of a tensor, read-only, shape as in the header."""
         return self._readers[name].read(name)
 
     def release(self, name: str) -> None:

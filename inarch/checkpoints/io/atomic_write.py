@@ -1,4 +1,4 @@
-"""A save takes its place as a whole or not at all, and touches nothing but its own files."""
+"""Atomic saves, which touch nothing but their own files."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _staged(folder: Path, whole: bool) -> Iterator[Path]:
 
 
 def check_destination(folder: str | os.PathLike, overwrite: bool = False) -> Path:
-    """The folder to save to, without links.
+    """Return the folder to save to, without links.
 
     Args:
         folder: where to save; it need not exist.
@@ -98,7 +98,7 @@ def check_destination(folder: str | os.PathLike, overwrite: bool = False) -> Pat
         if folder == place or folder in place.parents:
             what = f"is {name}" if folder == place else f"holds {name} {place}"
             raise CheckpointFileError(
-                f"{folder} {what}, where a checkpoint's files would lie among all others; choose a "
+                f"{folder} {what}, where a checkpoint's files would be among all others; choose a "
                 f"folder within it, such as {place / 'model'}"
             )
     if folder == folder.parent:
@@ -112,13 +112,13 @@ def check_destination(folder: str | os.PathLike, overwrite: bool = False) -> Pat
     if refused:
         raise CheckpointFileError(
             f"{folder} isn't empty and holds no checkpoint; choose another folder, or save with "
-            "overwrite=True (--overwrite) to write the checkpoint's files beside what is there"
+            "overwrite=True (--overwrite) to write the checkpoint's files next to what is there"
         )
     return folder
 
 
 def _stage(folder: Path) -> tuple[Path, int | None]:
-    """An empty hidden folder on the disk of `folder`, locked as long as its handle is open."""
+    """Make a hidden folder on the disk of `folder`, locked as long as its handle is open."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     exists = folder.exists()
     if not exists or folder.stat().st_dev == folder.parent.stat().st_dev:
@@ -143,12 +143,12 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int | None]:
 
 
 def _prefix(folder: Path, kind: str = NEW) -> str:
-    """Return the begin of the names of hidden folders that saves to `folder` make beside it."""
+    """Return the prefix of the hidden folders that saves to `folder` make next to it."""
     return f".{folder.name[:100]}{kind}"
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what saves to `folder` have left that were killed; live ones hold a lock on theirs."""
+    """Remove what killed saves to `folder` have left; running ones hold a lock on their own."""
     for parent, new in ((folder.parent, _prefix(folder)), (folder, NEW)):
         with contextlib.suppress(OSError):
             for entry in list(os.scandir(parent)):

@@ -29,8 +29,8 @@ from inarch.paths import resolve_to_replace
 # What a folder has of a save that isn't in place yet; see `publish`.
 COMMITTED = ".inarch-save"
 _PATTERNS = (*OTHER_PATTERNS, *(pattern for line in WEIGHT_PATTERNS for pattern in line))
-# What tells a model's config.json from that of any other program; and where it lies beside weights,
-# from that of another program's model.
+# What distinguishes a model's config.json from that of any other program; and next to weights, from
+# that of another program's model.
 _MODEL_FIELDS = ("model_type", "architectures")
 _SIZE_FIELDS = ("vocab_size", "hidden_size", "d_model", "dim")
 # Weights, by names that other programs don't give.
@@ -49,7 +49,7 @@ def is_checkpoint_file(name: str) -> bool:
 
 
 def stale_files(folder: Path, written: Collection[str]) -> list[str]:
-    """The files of a folder that a save of the files `written` makes stale.
+    """Return the files of a folder that a save of the files `written` makes stale.
 
     They are of the checkpoint that was saved there before, of each group of which the save has
     files: the weights that a loader would look for and the shards that their index lists, the
@@ -74,7 +74,7 @@ def _is_replaceable(folder: Path, name: str) -> bool:
 
 
 def may_be_stale(name: str) -> bool:
-    """Return whether a file is of a kind that `stale_files` may give."""
+    """Return whether a file is one that `stale_files` may give."""
     known = (*WEIGHT_FILES, *TOKENIZER_FILES, *SENTENCE_FILES)
     return name in known or _is_shard(name) or bool(_MODULE_CONFIG.fullmatch(name))
 
@@ -94,7 +94,7 @@ def _listed_shards(folder: Path) -> list[str]:
 
 
 def _listed_modules(folder: Path) -> list[str]:
-    """The configs of the modules of sentence-transformers that a folder lists."""
+    """Return the configs of the modules of sentence-transformers that a folder lists."""
     listed = _content(folder / MODULES)
     modules = listed if isinstance(listed, list) else []
     names = [f"{m.get('path')}/{CONFIG}" for m in modules if isinstance(m, dict)]
@@ -102,7 +102,7 @@ def _listed_modules(folder: Path) -> list[str]:
 
 
 def _content(path: Path) -> Any:
-    """The JSON value of a file; None where there is none, which lists nothing."""
+    """Return the JSON value of a file; None where there is none."""
     if not path.is_file():
         return None
     try:
@@ -117,7 +117,7 @@ def _list_entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def checkpoint_files(folder: Path) -> list[str]:
-    """The checkpoint's files in a folder and in those just below it, by their paths there."""
+    """Return the paths of the checkpoint's files in a folder and in those just below it."""
     found = []
     for entry in _list_entries(folder):
         if is_checkpoint_file(entry.name):
@@ -162,7 +162,7 @@ def may_be_saved_to(folder: Path) -> bool:
 def holds_other_config(folder: Path) -> bool:
     """Return whether a folder has a config.json that isn't a model's, but another program's.
 
-    One beside weights may lack what tells a model's, or be damaged.
+    One next to weights may lack the fields of a model's, or be damaged.
     """
     if SETTINGS in (names := os.listdir(folder)) or CONFIG not in names:
         return False
@@ -180,7 +180,7 @@ def _may_be_module(entry: os.DirEntry[str]) -> bool:
 
 
 def _matches(name: str, patterns: Collection[str]) -> bool:
-    # `*` stands for no `/`: a path has as many parts as its pattern.
+    # `*` matches no `/`: a path has as many parts as its pattern.
     return any(
         fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
         for pattern in patterns

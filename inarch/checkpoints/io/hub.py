@@ -1,4 +1,4 @@
-"""From a preset name, a hub id or a folder to a folder on this machine."""
+"""Resolution of a preset name, a hub id or a folder to a folder on this machine."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def resolve(
     presets: Mapping[str, Preset],
     single: Callable[[Path], bool] = lambda path: False,
 ) -> Path:
-    """A folder with the files of `preset`, fetched from the hub if need be.
+    """Return a folder with the files of `preset`, fetched from the hub if need be.
 
     Args:
         preset: a folder, a built-in name, or a hub id `owner/name`, optionally `@revision`.
         presets: the built-in names.
-        single: whether a file is a checkpoint by itself, whose own path is then the answer.
+        single: whether a single file can be a checkpoint, whose own path is then the answer.
 
     Raises:
         InputTypeError: `preset` is neither a string nor a path.
@@ -94,7 +94,7 @@ def resolve(
 
 
 def packaged(preset: Preset) -> Path | None:
-    """The folder of a checkpoint in the package that ships it; None where that isn't installed.
+    """Return the folder of a checkpoint in the package that ships it; None if not installed.
 
     The package is found and never imported: only its data is wanted.
     """

@@ -24,7 +24,7 @@ PATIENCE = 30.0
 
 
 def open_config(folder: Path) -> int | None:
-    """A handle of config.json, to lock it; None where it isn't a file of the folder."""
+    """Open config.json, to lock it; return None where it isn't a file of the folder."""
     try:
         return os.open(folder / CONFIG, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (OSError, AttributeError):  # Windows has none of these flags, and locks what is open
@@ -63,7 +63,7 @@ def locked(folder: Path) -> Iterator[bool]:
 
 
 def open_folder(folder: Path) -> int | None:
-    """A handle of a folder; None where the system has none."""
+    """Open a folder; return its handle, None where the system has none."""
     if os.name == "nt":
         return None
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -32,7 +32,7 @@ class MappedFile:
         refuse_pointer(path, self.bytes[: len(POINTER)])
 
     def array(self, dtype: np.dtype, shape: tuple[int, ...], begin: int) -> np.ndarray:
-        """The numbers from byte `begin` on, read-only and not copied."""
+        """Return the numbers from byte `begin` on, read-only and not copied."""
         return np.frombuffer(self.bytes, dtype, math.prod(shape), begin).reshape(shape)
 
     def release(self, begin: int, end: int) -> None:

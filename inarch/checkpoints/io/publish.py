@@ -1,4 +1,4 @@
-"""The files of a save come into place: exchanged with the old ones as a whole, or one by one.
+"""Publication of a save's files: exchanged with the old ones as a whole, or one by one.
 
 A folder that holds a checkpoint alone is exchanged for the new one in one step where the system
 can (Linux's `renameat2`). Everywhere else the new files are moved into the folder, one by one. The
@@ -37,7 +37,7 @@ from inarch.json_fields import read_field
 from inarch.paths import resolve_to_replace
 from inarch.rights import new_file_mode, new_folder_mode
 
-# The parts of a name that tell what a hidden folder beside a saved one is: the files of a save, of
+# The parts of a name that show what a hidden folder next to a saved one is: the files of a save, of
 # which nothing is anybody else's; and an old folder that was exchanged.
 NEW, OLD = ".inarch-new-", ".inarch-old-"
 # In the folder of a save: the names of the files that it makes stale.
@@ -147,8 +147,8 @@ def _exchange(fresh: Path, folder: Path, written: list[str], stale: list[str]) -
 
 
 def _is_exchangeable(fresh: Path, folder: Path, written: list[str]) -> bool:
-    beside = fresh.parent == folder.parent and not os.path.ismount(folder)
-    if not (beside and os.access(folder, os.W_OK)):
+    adjacent = fresh.parent == folder.parent and not os.path.ismount(folder)
+    if not (adjacent and os.access(folder, os.W_OK)):
         return False
     if not is_alone(folder, written, new_folder_mode(fresh)):
         return False
@@ -252,7 +252,7 @@ def is_committed(folder: Path) -> bool:
 
 
 def _read_stale(path: Path) -> list[str]:
-    """The names of the files that a committed save makes stale."""
+    """Read the names of the files that a committed save makes stale."""
     if not os.path.lexists(path):  # the last file to go
         return []
     if path.is_symlink() or not path.is_file():  # a pipe would be waited for
@@ -264,14 +264,14 @@ def _read_stale(path: Path) -> list[str]:
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Weights before everything else, then the config and the note."""
+    """Return the sort key of a file: weights first, the config and the note last."""
     if is_weight_file(name):
         return 0, name
     return (2 + _LAST.index(name), name) if name in _LAST else (1, name)
 
 
 def files_below(folder: Path) -> list[str]:
-    """The regular files in a folder and the folders below it, by path; hidden ones aren't."""
+    """Return the paths of the regular files below a folder, except hidden ones."""
     found: list[str] = []
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -1,4 +1,4 @@
-"""A load sees one save, whole: it notices what changed under it, and begins anew."""
+"""Loads of one whole save each: a change in the folder is noticed, and the load repeated."""
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ def unchanged(folder: Path) -> Iterator[None]:
     """Read a folder in the block, which sees one save, whole.
 
     Raises:
-        FolderChangedError: the folder's checkpoint is another one by now, whatever an error of the
-            block says: what is read of two saves may well be faulty.
+        FolderChangedError: the folder's checkpoint is another one by now, whatever error the
+            block raised: what is read of two saves may well be faulty.
         CheckpointFileError: as `FolderState`.
     """
     state = FolderState(folder)

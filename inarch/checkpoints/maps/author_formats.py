@@ -1,4 +1,4 @@
-"""Reads the authors' own checkpoint formats and presents them as Hugging Face checkpoints.
+"""The authors' own checkpoint formats, presented as Hugging Face checkpoints.
 
 An `AuthorFormat` recognises and opens such a folder. Its `Source` maps their names to ours, Hugging
 Face's maps ours to its own, and the two read one after the other make the folder a checkpoint like
@@ -38,7 +38,7 @@ class OpenedCheckpoint:
         weights: their tensors.
         dropped: tensors that no head of the Hugging Face format can hold, with the reason.
         ignored_tensors: further contents of the file that aren't the model's, with the reason.
-        fields: fields of the Hugging Face config that no argument of ours stands for.
+        fields: fields of the Hugging Face config that no argument of ours represents.
         sidecar_files: extra Hugging Face JSON files, by name: generation and preprocessor settings.
         notes: warnings for the user of the model.
         untie: the setting of the author format for output and input embeddings that are two.
@@ -59,11 +59,11 @@ class OpenedCheckpoint:
         return tied(self.config)
 
     def arguments(self) -> dict[str, Any]:
-        """Our backbone's arguments, from their config."""
+        """Return our backbone's arguments, from their config."""
         return self.source.arguments(self.config, self.weights.header)
 
     def heads(self) -> list[str]:
-        """The heads that every file has, and those of which a part is there, to be whole."""
+        """Return the heads of every file, and those with a tensor here, which must be complete."""
         return [
             name
             for name, head in self.source.heads.items()
@@ -104,10 +104,10 @@ class AuthorFormat:
 
 
 def convert(opened: OpenedCheckpoint, target: Source, where: str) -> tuple[dict[str, Any], Weights]:
-    """The config and the weights of `opened` as the format `target` has them.
+    """Return the config and the weights of `opened` as the format `target` has them.
 
     Raises:
-        ConfigError: a field of their config can't be computed as it stands.
+        ConfigError: a field of their config has a value that can't be computed.
         WeightMapError: tensors that are missing, unknown or of another shape.
     """
     arguments = opened.arguments()
@@ -140,7 +140,7 @@ def convert(opened: OpenedCheckpoint, target: Source, where: str) -> tuple[dict[
 
 
 def _classes(target: Source, heads: list[str]) -> list[str]:
-    """The fewest classes of the format that hold all of `heads` between them."""
+    """Return the fewest classes of the format that hold all of `heads` between them."""
     chosen: list[str] = []
     left = set(heads)
     while left:
@@ -223,7 +223,7 @@ class _ConvertedWeights:
         for name, value in zip(filling.rule.ours, values, strict=True):
             if name == ZEROS and np.any(value):
                 raise WeightMapError(
-                    f"{' + '.join(theirs)} should hold zeros beside {filling.rule.variables}, "
+                    f"{' + '.join(theirs)} should hold zeros next to {filling.rule.variables}, "
                     "since the model adds nothing there, and holds other numbers"
                 )
         return values[filling.index]
@@ -255,7 +255,7 @@ def find_author_format(path: Path, formats: Iterable[AuthorFormat]) -> AuthorFor
 def near_misses(folder: Path, formats: Iterable[AuthorFormat]) -> list[str]:
     """Return the files that a folder has and lacks of formats, as the ends of an error."""
     return [
-        f"with {' and '.join(lacking)} beside {' and '.join(present)} the folder would be "
+        f"with {' and '.join(lacking)} next to {' and '.join(present)} the folder would be "
         f"{each.name}"
         for each in formats
         if (lacking := each.lacking(folder))

@@ -45,7 +45,7 @@ class Axis:
         return [sum(sizes[name] for name in names) for names in self.factors]
 
     def pieces(self) -> list[Axis]:
-        """The axes of the tensors that are joined in this one."""
+        """Return the axes of the tensors that are joined in this one."""
         at = self.joined
         if at is None:
             return [self]

@@ -104,7 +104,7 @@ def must_be(theirs: str, *values: Any, reason: str = "") -> MustBe:
     """Return the entry of a field that is refused by name unless it has one of `values`.
 
     The first is assumed when it is absent. Where the reference doesn't read the field, `reason`
-    says why it is refused all the same.
+    explains why it is refused all the same.
     """
     return MustBe(theirs, values, reason)
 
@@ -115,7 +115,7 @@ def must_match(theirs: str, value: Callable[[Mapping[str, Any]], Any]) -> MustMa
 
 
 def fallback(theirs: str, ours: str, *, other: str) -> Fallback:
-    """Return the entry of a field that is what the field `other` is, unless it says otherwise."""
+    """Return the entry of a field that is what the field `other` is, unless it is given."""
     return Fallback(theirs, ours, None, other=other)
 
 

@@ -21,10 +21,10 @@ KNOWN = frozenset(name for entry in COMMON for name in entry.theirs)
 class ConfigMap:
     """A list of entries that accounts for every field of a config.
 
-    A field that no entry knows can't change the reference's numbers if the reference is the
+    A field that no entry lists can't change the reference's numbers if the reference is the
     model that `model_type` names, since its reads are recorded and the entries are held to them.
     So it is accepted, unless code of another architecture reads it in a way that changes numbers
-    (`foreign_fields`). A config that names another model type or none, or code of its own
+    (`foreign_fields`). A config that names another model type or none, or the repository's own code
     (`auto_map`), may mean anything by it: there every unknown field is refused.
 
     Args:
@@ -44,10 +44,10 @@ class ConfigMap:
         strict: bool | None = None,
         ignored: Collection[str] = (),
     ) -> dict[str, Any]:
-        """Our constructor's arguments from their config.
+        """Return our constructor's arguments from their config.
 
         Args:
-            strict: whether every unknown field is refused; by default as `is_strict` says.
+            strict: whether every unknown field is refused; by default as `is_strict` returns.
             ignored: names of fields that are taken as absent.
 
         Raises:
@@ -78,7 +78,7 @@ class ConfigMap:
         strict: bool | None = None,
         ignored: Collection[str] = (),
     ) -> dict[str, Any]:
-        """The fields that nothing computed here depends on and no entry knows, with their values.
+        """Return the fields, with their values, that no entry lists and that change no number here.
 
         Those that `arguments` refuses are not among them, those of `ignored` are. Fields that all
         configs of transformers may have, such as `transformers_version`, are known.
@@ -90,7 +90,7 @@ class ConfigMap:
         return taken | {name: lookup(config, name) for name in unknown if name not in refused}
 
     def unknown_fields(self, config: Mapping[str, Any]) -> list[str]:
-        """Return the names of the fields that no entry knows, also of those within known ones."""
+        """Return the names of the fields that no entry lists, also of those within known ones."""
         known = self._known()
         return [*_unknown(config, known, "")]
 
@@ -199,8 +199,8 @@ def write_fields(
         if not isinstance(entry, Field) or entry.ours not in arguments:
             continue
         value = arguments[entry.ours]
-        is_told = entry.names_in(config) or (not complete and not entry.is_required)
-        if not is_told or not _gives(entry, config, value):
+        is_given = entry.names_in(config) or (not complete and not entry.is_required)
+        if not is_given or not _gives(entry, config, value):
             entry.write(value, config)
 
 

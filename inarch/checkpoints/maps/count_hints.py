@@ -25,7 +25,7 @@ def count_hints(
     """Iterate over what is wrong with each count, and the way out.
 
     Args:
-        entries: the entries of a map, as they stand in it.
+        entries: the entries of a map, as the map has them.
         config: the config map, which has the names of the fields that count.
         names: the names in the file, without a prefix.
         arguments: the backbone's arguments.

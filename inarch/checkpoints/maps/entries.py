@@ -61,7 +61,7 @@ class Rule(Entry):
         return tuple(name for name in self.ours if name != ZEROS)
 
     def our_shapes(self, theirs: Sequence[Shape], ours: Mapping[str, Shape]) -> list[Shape]:
-        """The shapes of `ours`; their tensors' shapes show those of pieces that hold nothing."""
+        """Return the shapes of `ours`; the tensors' shapes show those of pieces without values."""
         if len(self.variables) == len(self.ours):
             return [ours[name] for name in self.ours]
         pattern = Pattern.parse(self.pattern)
@@ -107,7 +107,7 @@ class Zeros(Entry):
     reason: str = dataclasses.field(kw_only=True)
 
 
-# Lists of entries, in which lists may stand in place of an entry.
+# Lists of entries, which may be nested.
 Entries = Entry | Iterable["Entries"]
 
 

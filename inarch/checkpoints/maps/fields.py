@@ -159,7 +159,7 @@ Mapped = Field | Constant
 class MustBe:
     """A field that must have a value of `values` (the first when absent) to be computed here.
 
-    `reason` says why, where the reference as it is today doesn't read the field.
+    `reason` explains it, where the reference as it is today doesn't read the field.
     """
 
     theirs: str

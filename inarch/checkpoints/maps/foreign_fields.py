@@ -1,7 +1,7 @@
 """Fields of other architectures that would change the numbers, were they read here.
 
-A config that has one was probably made by code of its own, whatever `model_type` it names. The
-list is generated from transformers' source (`inarch.verify.foreign_fields`).
+A config that has one was probably made by the repository's own code, whatever `model_type` it
+names. The list is generated from transformers' source (`inarch.verify.foreign_fields`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def foreign_fields() -> ForeignFields:
 def changes_numbers(
     name: str, value: Any, entries: Iterable[ConfigEntry], config: Mapping[str, Any]
 ) -> bool:
-    """Return whether a field that no entry knows would change the numbers of code that reads it.
+    """Return whether a field that no entry lists would change the numbers of code that reads it.
 
     One of `COMPUTED_BY` does where it has another value. A listed field doesn't where its value is
     nothing (None, false, 0, empty), or repeats what the model has by another field or a constant:

@@ -120,7 +120,7 @@ def shards_to_write(
     tie: bool,
     dtype: str,
 ) -> list[Shard]:
-    """The files and tensors that an export has.
+    """Return the files and tensors that an export has.
 
     As they were where the checkpoint had this very head; else the map's own names, in the old
     order and dtypes as far as the old file goes, without the heads that the model replaced.
@@ -151,7 +151,7 @@ def shards_to_write(
 
 
 def _as_safetensors(shard: Shard) -> Shard:
-    """The same shard under the name that a safetensors file has; torch's aren't written."""
+    """Return the shard under the name of a safetensors file; torch's files aren't written."""
     name = shard.filename
     if not name.endswith(".safetensors"):
         stem = name.removesuffix(".bin").removesuffix(".h5")

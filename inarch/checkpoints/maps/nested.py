@@ -1,4 +1,4 @@
-"""Fields of a config that may lie within others: `rope_parameters.rope_theta`."""
+"""Fields of a config that may be within others: `rope_parameters.rope_theta`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inarch.validation import shown
 
 
 class _Absent:
-    """Stands for a field that isn't there, where no value of it is computed."""
+    """Sentinel for a field that isn't there, where no value of it is computed."""
 
     def __repr__(self) -> str:
         return "its absence"

@@ -104,13 +104,13 @@ class Pattern:
     def load(
         self, arrays: Sequence[np.ndarray], theirs: Sequence[Shape], ours: Sequence[Shape]
     ) -> list[np.ndarray]:
-        """Their arrays as ours. Results may be views; nothing is copied that needn't be."""
+        """Convert their arrays to ours. Results may be views; nothing is copied needlessly."""
         return _convert(arrays, self.theirs, self.ours, self.sizes(theirs, ours))
 
     def export(
         self, arrays: Sequence[np.ndarray], theirs: Sequence[Shape], ours: Sequence[Shape]
     ) -> list[np.ndarray]:
-        """Our arrays as theirs: the inverse of `load`."""
+        """Convert our arrays to theirs: the inverse of `load`."""
         return _convert(arrays, self.ours, self.theirs, self.sizes(theirs, ours))
 
     def their_shapes(self, sizes: Mapping[str, int]) -> list[Shape]:
@@ -125,12 +125,12 @@ def _names(spec: Spec) -> list[str]:
 
 
 def _fan(spec: Spec) -> int | None:
-    """Position of the axis of `spec` along which the other side's tensors lie, if any."""
+    """Return the position of the axis of `spec` that the other side's tensors divide, if any."""
     return next((i for i, axis in enumerate(spec) if axis.fan_count), None)
 
 
 def _pieces(specs: tuple[Spec, ...], count: int) -> list[Spec]:
-    """The specs after taking a fused or stacked tensor apart into its pieces."""
+    """Return the specs after taking a fused or stacked tensor apart into its pieces."""
     if len(specs) != 1:
         return list(specs)
     spec = specs[0]
@@ -219,7 +219,7 @@ def _resized(array: np.ndarray, at: int, sizes: Sequence[int]) -> list[int]:
 
 
 def _join(parts: list[np.ndarray], spec: Spec, sizes: Mapping[str, int]) -> np.ndarray:
-    """The inverse of `_split`."""
+    """Join arrays along a fused or stacked axis: the inverse of `_split`."""
     at = _fan(spec)
     if at is None:
         return parts[0]

@@ -27,7 +27,7 @@ from inarch.checkpoints.maps.source import Source
 from inarch.errors import WeightMapError
 from inarch.validation import listed
 
-# Reason of a tensor that passes through and no map knows.
+# Reason of a tensor that passes through and no map lists.
 UNKNOWN_HEAD = "unknown head"
 
 
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def unknown(self) -> list[str]:
-        """The tensors that pass through and no map knows."""
+        """The tensors that pass through and no map lists."""
         return [name for name, reason in self.passthrough.items() if reason == UNKNOWN_HEAD]
 
     def rule_of(self) -> dict[str, Rule]:
@@ -74,7 +74,7 @@ def match(
 
     Raises:
         WeightMapError: tensors that are missing, unknown or of another shape, and variables
-            that nothing fills, all kinds in one message; of many of a kind the first are named.
+            that nothing fills, all faults in one message; of many alike the first are named.
     """
     prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
     active, passthrough = _entries(source, prefix, arguments, head, tie)
@@ -162,7 +162,7 @@ def _is_inside(name: str, source: Source, prefix: str, head: str | None, tie: bo
 def _aliases(
     source: Source, prefix: str, arguments: Mapping[str, Any], active: Iterable[Entry]
 ) -> dict[str, list[str]]:
-    """The other names of tied tensors, of any head: a file may hold either name alone.
+    """Return the other names of tied tensors, of any head: a file may use either name alone.
 
     safetensors writes a tensor that a model has twice under one of its names.
     """
@@ -197,7 +197,7 @@ def export_rules(
 def _entries(
     source: Source, prefix: str, arguments: Mapping[str, Any], head: str | None, tie: bool
 ) -> tuple[list[Entry], dict[str, str]]:
-    """The entries in force, and the names that pass through, with the reason for each."""
+    """Return the entries in force, and the names that pass through, each with the reason."""
     backbone = list(source.weights)
     passthrough: dict[str, str] = {}
     for part, entries in source.optional_layers.items():
@@ -219,7 +219,7 @@ def _entries(
 
 
 def _resolve_root(entry: Entry, prefix: str) -> Entry:
-    """A head's entry; a tie of a head points into the backbone by a name starting with '.'."""
+    """Return a head's entry; its tie to a name that starts with '.' points into the backbone."""
     if isinstance(entry, Tied) and entry.to.startswith("."):
         return Tied(entry.theirs, prefix + entry.to[1:])
     return entry
@@ -228,9 +228,9 @@ def _resolve_root(entry: Entry, prefix: str) -> Entry:
 def _resolve_spelling(
     rule: Rule, header: Mapping[str, TensorInfo], aliases: Mapping[str, Sequence[str]]
 ) -> tuple[Rule, dict[str, str]]:
-    """The rule with their names as the file spells them, legacy spellings and ties included.
+    """Return the rule with the file's spelling of names, legacy spellings and ties included.
 
-    Beside it, the names that it has in the file in place of the map's.
+    Also return the names that it has in the file in place of the map's.
     """
     changed: dict[str, str] = {}
     for name, older in zip(rule.theirs, rule.legacy or [()] * len(rule.theirs), strict=True):
@@ -265,7 +265,7 @@ def _misfits(
 def _wanted(
     rule: Rule, theirs: Sequence[Shape], ours: Mapping[str, tuple[int, ...]]
 ) -> list[Shape] | None:
-    """The shapes that their tensors should have, in their own order of axes, if that is known."""
+    """Return the shapes that their tensors should have, in their order of axes; None if unknown."""
     pattern = Pattern.parse(rule.pattern)
     try:
         return pattern.their_shapes(pattern.sizes(None, rule.our_shapes(theirs, ours)))

@@ -1,8 +1,8 @@
 """The map language: which tensors of a checkpoint are which of our variables.
 
-An entry names both sides, theirs first, and a rule says by an axis pattern how their axes
+An entry names both sides, theirs first, and a rule states by an axis pattern how their axes
 correspond. No entry looks at a value, so export is load read backwards. A table is a list of
-entries, in which lists may stand in place of an entry.
+entries, which may be nested.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Dialect:
     Args:
         separator: between the names of a layer and of what is in it.
         kernel: a linear layer's weights.
-        kernel_axes: how their kernel lies, as a pattern.
+        kernel_axes: the axes of their kernel, as a pattern.
         bias: a linear layer's bias.
         scale, shift: those of a layer normalization.
         table: a table of embeddings; empty where the layer's name is the table's.
@@ -67,7 +67,7 @@ class Dialect:
         """Return the entries of a linear layer; our kernel is `[in, out]`.
 
         Args:
-            bias: whether it has a bias, or the name of the argument that says so.
+            bias: whether it has a bias, or the name of the argument that decides it.
         """
         kernel = rule(self._join(theirs, self.kernel), f"{ours}/kernel", self.kernel_axes)
         shift = rule(self._join(theirs, self.bias), f"{ours}/bias", "o -> o")
@@ -81,7 +81,7 @@ class Dialect:
         """Return the entries of a layer normalization; older names are read too.
 
         Args:
-            bias: whether it has an offset, or the name of the argument that says so.
+            bias: whether it has an offset, or the name of the argument that decides it.
         """
         names = zip(
             (self.scale, self.shift), ("gamma", "beta"), self.legacy or ("", ""), strict=True
@@ -101,12 +101,12 @@ class Dialect:
         """Put entries below a name on each side.
 
         Args:
-            theirs: the name below which their tensors lie, with an index such as `{i}`, or several,
+            theirs: the name below which their tensors are, with an index such as `{i}`, or several,
                 where there are many such names.
-            ours: the name below which our variables lie.
-            entries: what lies below.
+            ours: the name below which our variables are.
+            entries: those below.
             counts: what each index runs over, as `Count` reads it. `{i}` runs over `num_layers`
-                where nothing else is said.
+                where nothing else is given.
 
         Raises:
             WeightMapError: an index that entries below have already, or a count of another form.
@@ -173,7 +173,7 @@ def zeros(ours: str, *sizes: str, reason: str) -> Entry:
 def when(condition: Condition | str, *entries: Entries) -> list[Entry]:
     """Return entries that are there only in models whose arguments meet the condition.
 
-    A name stands for the argument that must be given, and be neither false nor 0.
+    A name is that of an argument that must be given, and be neither false nor 0.
     """
     met = operator.itemgetter(condition) if isinstance(condition, str) else condition
     return [replace(entry, when=_both(met, entry.when)) for entry in flatten(entries)]

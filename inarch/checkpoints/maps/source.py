@@ -1,4 +1,4 @@
-"""A `Source` is one published format of one architecture: config map, weight map and heads."""
+"""`Source`, one published format of one architecture: config map, weight map and heads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inarch.checkpoints.maps.entries import Entries, Entry, Rule, expand, flatte
 from inarch.checkpoints.maps.fields import ConfigEntry
 from inarch.errors import ConfigError
 
-# Lists of entries of config maps, in which lists may stand in place of an entry.
+# Lists of entries of config maps, which may be nested.
 ConfigEntries = ConfigEntry | Iterable["ConfigEntries"]
 # A few layers too many are an error with the names of their tensors, once they are built.
 LAYERS_TOO_MANY = 64
@@ -89,7 +89,7 @@ class Source:
             whole names (`"*/adam_m"`), each with the reason.
         published: fields that the published checkpoints set where the reference's own defaults
             are others. Our constructor's defaults are these.
-        strict: whether a file holds nothing but what the map knows. Otherwise tensors outside the
+        strict: whether a file holds nothing but what the map lists. Otherwise tensors outside the
             backbone are taken for those of another head, and pass through.
     """
 
@@ -141,13 +141,13 @@ class Source:
     def arguments(
         self, config: Mapping[str, Any], names: Iterable[str], ignored: Collection[str] = ()
     ) -> dict[str, Any]:
-        """Our backbone's arguments, from their config and the names in their weight file.
+        """Return our backbone's arguments, from their config and the names in their weight file.
 
         Args:
             ignored: fields that are taken as absent from the config.
 
         Raises:
-            ConfigError: a field can't be computed as it stands, or the file has too few tensors
+            ConfigError: a field's value can't be computed, or the file has too few tensors
                 for the layers that there should be.
         """
         arguments = self.config_map.arguments(config, ignored=ignored)
@@ -158,7 +158,7 @@ class Source:
         return arguments
 
     def _check_counts(self, arguments: Mapping[str, Any], tensors: int) -> None:
-        """Hold the counts to a file's tensors before the names of so many layers are made."""
+        """Hold the counts to a file's tensors before the names of its layers are made."""
         rules = Counter(
             count.argument
             for entry in self.weights
@@ -180,7 +180,7 @@ class Source:
                 )
 
     def head_arguments(self, head: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Our head's arguments from their config."""
+        """Return our head's arguments from their config."""
         return read_fields(self.heads[head].config, config)
 
     def holds_head(self, head: str, config: Mapping[str, Any], names: Iterable[str]) -> bool:

@@ -1,6 +1,6 @@
 """Values through a weight map: load into variables, export from them.
 
-Nothing here knows what a variable is: `put(name, array)` and `get(name)` are the caller's.
+Nothing here depends on what a variable is: `put(name, array)` and `get(name)` are the caller's.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def exporter(
     get: Callable[[str], np.ndarray],
     passthrough: Mapping[str, np.ndarray],
 ) -> Callable[[str], np.ndarray]:
-    """A function that gives the values of any tensor of `header`, in the dtype it has there."""
+    """Return a function that gives the values of any tensor of `header`, in its dtype there."""
     rules = plan.rule_of()
     siblings: dict[str, np.ndarray] = {}  # the other tensors of a rule that joins several
 

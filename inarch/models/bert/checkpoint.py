@@ -76,7 +76,7 @@ HUGGING_FACE = Source(
                 rule("cls.predictions.decoder.weight", "masked_lm_head/output_kernel",
                     "v d -> d v"),
                 rule("cls.predictions.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
-                unused("cls.predictions.bias", reason="the untied decoder has a bias of its own",
+                unused("cls.predictions.bias", reason="the untied decoder has its own bias",
                     like="cls.predictions.decoder.bias"),
             ],
         ),

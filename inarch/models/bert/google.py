@@ -72,7 +72,7 @@ GOOGLE = Source(
         "text_classifier": Head(
             ("run_classifier.create_model",),
             weights=OUTPUT.dense("", "logits"),
-            config=[constant("dropout", 0.1)],  # whatever the config says: `keep_prob=0.9`
+            config=[constant("dropout", 0.1)],  # whatever the config has: `keep_prob=0.9`
             requires=("pooler",),
         ),
         "next_sentence": Head(

@@ -1,4 +1,4 @@
-"""Tokenizers of BERT as Google publishes it: `vocab.txt` beside a `bert_config.json`.
+"""Tokenizers of BERT as Google publishes it: `vocab.txt` with a `bert_config.json`.
 
 Neither has whether the vocabulary is for lower-cased text.
 """
@@ -30,7 +30,7 @@ CASES = {
 def _convert(
     folder: Path, files: Mapping[str, bytes], vocabulary_size: int | None
 ) -> dict[str, bytes]:
-    """Add a tokenizer_config.json that says whether text is lower-cased."""
+    """Add a tokenizer_config.json that states whether text is lower-cased."""
     name = CONFIG_FILE
     config = object_in(decode_text(files, name), name, ConfigError) if name in files else {}
     if "do_lower_case" in config:
@@ -49,7 +49,7 @@ def _convert(
 
 
 def looks_lower_case(vocabulary: Sequence[str]) -> bool:
-    """Whether a vocabulary of Google's BERT seems to be made of lower-cased text.
+    """Return whether a vocabulary of Google's BERT seems to be made of lower-cased text.
 
     It then has no capital letter but in tokens in brackets; one that has them couldn't be reached
     otherwise. Google's programs get an option.

@@ -21,7 +21,7 @@ CLASSIFIER = [dense("pooler.dense", "pooled_dense"), dense("classifier", "logits
 
 
 def own(term):
-    """Return whether positions have a projection of their own for this term of attention."""
+    """Return whether positions have a separate projection for this term of attention."""
     return lambda m: m["relative_attention"] and not m["share_keys"] and term in m["position_terms"]
 
 

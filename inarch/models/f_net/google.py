@@ -13,7 +13,7 @@ from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ConfigError
 
 # The name under which it was published. A model that mixes nothing or at random has the very same
-# tensors, and no config says which it is; so a checkpoint of another name isn't taken for an FNet.
+# tensors, and no config has which it is; so a checkpoint of another name isn't taken for an FNet.
 MODEL = "f_net_checkpoint"
 ROOT = "target/encoder"
 OUTPUT = replace(FLAX, kernel="output_kernel", bias="output_bias", kernel_axes="o i -> i o")
@@ -22,7 +22,7 @@ OUTPUT = replace(FLAX, kernel="output_kernel", bias="output_bias", kernel_axes="
 # A table to be checked against the reference, line by line.
 # fmt: off
 def flax(pretrained: bool) -> Source:
-    """The table for a checkpoint of pre-training, or of fine-tuning for classification."""
+    """Return the table for a checkpoint of pre-training, or of fine-tuned classification."""
     classes = OUTPUT.dense("target/classification",
         "next_sentence" if pretrained else "logits")
     return Source(

@@ -58,7 +58,7 @@ HUGGING_FACE = Source(
             reason="dropout of the token classification head, for training"),
         ignored("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
             "summary_first_dropout", "summary_last_dropout",
-            reason="multiple choice beside a language model, of which no task has the head"),
+            reason="multiple choice next to a language model, of which no task has the head"),
     ],
     weights=[
         embedding("wte", "embeddings/token_embedding"),

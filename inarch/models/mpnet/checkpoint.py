@@ -17,7 +17,7 @@ from inarch.checkpoints.maps.config import (
 from inarch.checkpoints.maps.rule import dense, embedding, norm, under
 from inarch.checkpoints.maps.source import Head, Source
 
-PADDING = constant("padding_id", 1)  # whatever pad_token_id says
+PADDING = constant("padding_id", 1)  # whatever pad_token_id is
 MASKED_LM = roberta.ROBERTA.heads["masked_lm"]
 CLASSIFIER = roberta.ROBERTA.heads["text_classifier"]
 

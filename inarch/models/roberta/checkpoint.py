@@ -55,7 +55,7 @@ ROBERTA = Source(
             untied=[
                 rule("lm_head.decoder.weight", "masked_lm_head/output_kernel", "v d -> d v"),
                 rule("lm_head.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
-                unused("lm_head.bias", reason="the untied decoder has a bias of its own",
+                unused("lm_head.bias", reason="the untied decoder has its own bias",
                     like="lm_head.decoder.bias"),
             ],
         ),
@@ -77,7 +77,7 @@ ROBERTA = Source(
 
 
 def named(model_type: str, family: str) -> Source:
-    """The same format under the names of a descendant."""
+    """Return the same format under the names of a descendant."""
     heads = {
         name: replace(h, architectures=tuple(a.replace("Roberta", family) for a in h.architectures))
         for name, h in ROBERTA.heads.items()

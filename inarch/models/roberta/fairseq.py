@@ -1,6 +1,6 @@
 """RoBERTa as its authors published it: a fairseq checkpoint (fairseq/models/roberta/model.py).
 
-XLM-R and CamemBERT came in the same files, with a SentencePiece model beside them.
+XLM-R and CamemBERT came in the same files, with a SentencePiece model next to them.
 """
 
 import argparse
@@ -45,7 +45,7 @@ SETTLED: tuple[MustBe, ...] = (
     must_be("mha_heads_to_keep", -1),
     must_be("ffn_blocks_to_remove", -1),
 )
-# What a checkpoint holds beside its model (fairseq/checkpoint_utils.py, trainer.py, state_dict).
+# What a checkpoint holds besides its model (fairseq/checkpoint_utils.py, trainer.py, state_dict).
 SETTINGS = ("args", "cfg")
 NOT_SAVED = {
     "criterion": "the state of the loss, which training alone reads; not saved",
@@ -63,7 +63,7 @@ UNTIE = f"{MODEL} should have 'untie_weights_roberta': True in its 'args', or in
 TRAINING = ("dropout", "attention_dropout", "pooler_dropout")
 SIZES = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads")
 BASE = dict(zip(SIZES, (12, 768, 3072, 12), strict=True))
-# What an architecture's name stands for where an argument is absent.
+# What an architecture's name implies where an argument is absent.
 ARCHITECTURES: dict[str, dict[str, int]] = {
     "roberta": BASE,
     "roberta_base": BASE,
@@ -92,7 +92,7 @@ CONFIG: ConfigEntries = [
 
 
 def table(model_type: str, root: str, first_norm: str, fused: bool, classifier: str) -> Source:
-    """The table for a file's spellings.
+    """Return the table for a file's spellings.
 
     Args:
         root: `encoder`, or `decoder` as it was called until 2020.
@@ -212,7 +212,7 @@ def _ignored_tensors(path: Path, reader: TorchFile) -> dict[str, str]:
 
 
 def _config(path: Path, outside: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the model's code reads, of the many that a checkpoint keeps.
+    """Return the arguments that the model's code reads, of the many that a checkpoint keeps.
 
     `args` until 2020, `cfg` from then on; what neither has follows from the architecture's name.
     """
@@ -223,8 +223,8 @@ def _config(path: Path, outside: Mapping[str, Any]) -> dict[str, Any]:
         settings = _named(outside.get("args"))
     if not settings:
         raise CheckpointFileError(
-            f"{path} doesn't describe its model: it should have 'args' or 'cfg' beside 'model', as "
-            "fairseq writes them"
+            f"{path} doesn't describe its model: it should have 'args' or 'cfg' next to 'model', "
+            "as fairseq writes them"
         )
     known = [
         *SIZES,

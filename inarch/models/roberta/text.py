@@ -184,11 +184,11 @@ def _family_of(data: bytes, tokens: list[str], overwriting: bool) -> TokenizerFa
 
 
 def _missing_files_hint(folder: Path, vocabulary_size: int | None) -> str:
-    """Return what to put beside a `dict.txt` so that it is a tokenizer, as the end of an error."""
+    """Return what to put next to a `dict.txt` to have a tokenizer, as the end of an error."""
     if not (folder / DICTIONARY).is_file():
         return ""
     return (
-        f"{DICTIONARY} is fairseq's: put {ENCODER} and {MERGES} beside it, GPT-2's byte pair "
+        f"{DICTIONARY} is fairseq's: put {ENCODER} and {MERGES} next to it, GPT-2's byte pair "
         f"encoding that RoBERTa is used with, or the {PIECES} that XLM-R and CamemBERT come with."
     )
 

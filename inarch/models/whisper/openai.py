@@ -16,7 +16,7 @@ from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import CheckpointFileError, ConfigError
 
-NOT_SAVED = "beside the model in its file, such as the state of training; not saved"
+NOT_SAVED = "next to the model in its file, such as the state of training; not saved"
 GENERATION = "generation_config.json"
 ENCODER, DECODER = "num_encoder_layers", "num_decoder_layers"
 # Heads of all layers; large has 640. The numbers are in a file, and aren't checked at first.
@@ -107,7 +107,7 @@ def _open(path: Path) -> OpenedCheckpoint:
     dims = reader.outside.get("dims")
     if not isinstance(dims, Mapping):
         raise CheckpointFileError(
-            f"{path} is no Whisper of OpenAI's: it should have 'dims' beside 'model_state_dict'"
+            f"{path} is no Whisper of OpenAI's: it should have 'dims' next to 'model_state_dict'"
         )
     reader.refuse_others()
     weights = Weights([reader.shard], [reader])

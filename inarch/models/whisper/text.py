@@ -1,8 +1,8 @@
 """OpenAI's vocabularies of Whisper: the bytes of each token, by the order they were learned in.
 
 A line of a `.tiktoken` file is a token in base64 and its rank, which is its id. Merges aren't
-written, since they follow from the ranks, nor are control tokens, which come after them in an order
-of their own (whisper/tokenizer.py).
+written, since they follow from the ranks, nor are control tokens, which come after them in a
+separate order (whisper/tokenizer.py).
 """
 
 import base64
@@ -65,7 +65,7 @@ def _convert(
 
 
 def _missing_files_hint(folder: Path, vocabulary_size: int | None) -> str:
-    """Return what to put beside CTranslate2's or OpenAI's files, as the end of an error.
+    """Return what to put next to CTranslate2's or OpenAI's files, as the end of an error.
 
     Args:
         folder: the checkpoint's.
@@ -75,7 +75,7 @@ def _missing_files_hint(folder: Path, vocabulary_size: int | None) -> str:
     if listed is not None:
         return (
             f"{listed} is CTranslate2's: it lists tokens and not how text becomes them. Put the "
-            f"{TOKENIZER_JSON} beside it that the model was converted with."
+            f"{TOKENIZER_JSON} next to it that the model was converted with."
         )
     if (folder / MODEL_CONFIG_FILE).is_file() or not any(folder.glob("*.pt")):
         return ""
@@ -84,7 +84,7 @@ def _missing_files_hint(folder: Path, vocabulary_size: int | None) -> str:
     else:
         wanted = _of_size(vocabulary_size)
     return (
-        f"A .pt file of OpenAI's Whisper has no vocabulary in it: put {wanted} beside it, which "
+        f"A .pt file of OpenAI's Whisper has no vocabulary in it: put {wanted} next to it, which "
         "is in whisper/assets of the package openai-whisper."
     )
 
@@ -119,8 +119,8 @@ def _languages(name: str, ranks: int, size: int | None) -> int:
 
 def _undetermined(what: str) -> ConfigError:
     return ConfigError(
-        f"the folder doesn't say {what}. Give it a config.json with the model's vocab_size, or "
-        "say it: WhisperTokenizer.from_folder(folder, vocabulary_size=51865), or 51866 for "
+        f"the folder doesn't show {what}. Give it a config.json with the model's vocab_size, or "
+        "pass it: WhisperTokenizer.from_folder(folder, vocabulary_size=51865), or 51866 for "
         "large-v3 and turbo."
     )
 

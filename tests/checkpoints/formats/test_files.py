@@ -545,7 +545,7 @@ def test_what_is_no_tensor_in_a_torch_file_is_refused_by_name(value, said, zippe
 def test_a_checkpoint_of_training_is_called_so_with_the_way_out(torch, tmp_path):
     path = tmp_path / "pytorch_model.bin"
     torch.save({"state_dict": {"w": torch.ones(2)}, "epoch": 3, "loops": {}}, path)
-    with pytest.raises(CheckpointFileError, match="checkpoint of training.*beside epoch, loops"):
+    with pytest.raises(CheckpointFileError, match="checkpoint of training.*next to epoch, loops"):
         open_weights(tmp_path)
     torch.save(torch.load(path)["state_dict"], path)  # the way out
     with open_weights(tmp_path) as weights:
