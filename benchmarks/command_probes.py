@@ -1,18 +1,16 @@
-"""One transcription by a process of its own: `python command_probes.py FUNCTION ARGUMENTS`.
+"""Probes of one transcription in its own process: `python command_probes.py FUNCTION ARGUMENTS`.
 
 Each library has all cores, and its import and loading count.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from typing import Any
 
-from probes import memory
-from speech_probes import published, ten_minutes
+from probe import memory, report
+from transcription_probes import published, ten_minutes
 
 # Greedily, and with the beams of the commands' defaults. The speech repeats itself, so that
 # decoding with fallback would take it for a fault of the model and try again and again.
@@ -40,12 +38,12 @@ def write_sound(path: str) -> dict[str, float]:
 
 
 def whole_process(text: str) -> dict[str, float]:
-    """Processor seconds and peak MiB since the process began, and the words of a transcript."""
+    """Return processor seconds and peak MiB since the process began, and a transcript's words."""
     return {"seconds": time.process_time(), "peak": memory("VmHWM"), "words": len(text.split())}
 
 
 def once_inarch(path: str, search: str, cache: str, batch_size: str = "") -> dict[str, float]:
-    """The command `inarch transcribe`, with a folder of compiled programs, "" for an empty one."""
+    """Run `inarch transcribe` with a folder of compiled programs, "" for an empty one."""
     import contextlib
     import io
     import tempfile
@@ -57,14 +55,14 @@ def once_inarch(path: str, search: str, cache: str, batch_size: str = "") -> dic
     beams = SEARCHES[search].get("beam_size")
     options = ["--beam_size", str(beams), "--temperature_increment_on_fallback", "None"]
     options += ["--batch-size", batch_size] if batch_size else []
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         app(["transcribe", path, "--model", str(published()), *options], standalone_mode=False)
-    return whole_process(said.getvalue())
+    return whole_process(output.getvalue())
 
 
 def once_openai(copy: str, path: str, search: str) -> dict[str, float]:
-    """openai-whisper, which is given samples, since it would ask another program for them."""
+    """Run openai-whisper on samples: to read a file it would start another program."""
     import wave
 
     import numpy as np
@@ -79,7 +77,7 @@ def once_openai(copy: str, path: str, search: str) -> dict[str, float]:
 
 
 def once_faster(path: str, search: str, batch_size: str = "") -> dict[str, float]:
-    """faster-whisper in float32."""
+    """Run faster-whisper in float32."""
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
     model: Any = WhisperModel(str(published()), device="cpu", compute_type="float32")
@@ -92,5 +90,4 @@ def once_faster(path: str, search: str, batch_size: str = "") -> dict[str, float
 
 
 if __name__ == "__main__":
-    figures = globals()[sys.argv[1]](*sys.argv[2:])
-    print(json.dumps(figures | {"reported": time.monotonic()}), flush=True)
+    report(globals())

@@ -2,9 +2,9 @@
 
     python benchmarks/make_demo_reference.py FOLDER
 
-FOLDER holds all-MiniLM-L6-v2 (the demo prints where it found it). The vectors are the original
+FOLDER holds all-MiniLM-L6-v2 (the demo prints where it found it). The vectors are the reference
 implementation's, torch and transformers, computed in float64: mean over the tokens, then divided
-by the length, as the model's `modules.json` says. Needs the extra `verify`. The file written is
+by the length, as the model's `modules.json` has it. Needs the extra `verify`. The file written is
 the same to the byte on every run of the same versions; between versions the numbers agree to
 about 1e-15.
 """

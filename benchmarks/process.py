@@ -19,18 +19,18 @@ HERE = Path(__file__).parent
 class Probe:
     """A function of a file of probes with its arguments, run under a Keras backend."""
 
+    file: str
     function: str
     arguments: tuple[str, ...] = ()
     backend: str = "jax"
-    file: str = "probes.py"
 
     def run(self) -> dict[str, float]:
-        """The figures of one fresh process.
+        """Measure in one fresh process and return its figures.
 
         `since_start` is added: seconds from before the process was started to the report.
 
         Raises:
-            RuntimeError: the process failed; the end of what it said is in the message.
+            RuntimeError: the process failed; the end of its standard error is in the message.
         """
         command = [sys.executable, str(HERE / self.file), self.function, *self.arguments]
         start = time.monotonic()
@@ -52,9 +52,10 @@ class Probe:
 
 
 def medians(probes: Sequence[Probe], repeats: int) -> list[dict[str, float]]:
-    """The median of each figure of each probe. One run of every probe, then the next round.
+    """Return the median of each figure of each probe.
 
-    A first round that isn't counted fills the system's file cache for all.
+    Every probe runs once in each round. A first round that isn't counted fills the system's file
+    cache for all.
     """
     rounds = [[probe.run() for probe in probes] for _ in range(repeats + 1)][1:]
     return [

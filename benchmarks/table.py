@@ -1,4 +1,4 @@
-"""A line of the table, and what a group of lines is given."""
+"""Rows of the table, and the settings of the groups that yield them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Row:
     def over(
         cls, what: str, ours: float, theirs: float, limit: float | None = None, unit: str = "s"
     ) -> Row:
-        """Our figure over theirs: seconds, or another unit in whole numbers."""
+        """Return a row of our figure over theirs: seconds, or another unit in whole numbers."""
         digits = 2 if unit == "s" else 0
         figures = f"{ours:.{digits}f} {unit} over {theirs:.{digits}f} {unit}"
         return cls(what, figures, ours / theirs, limit)
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Setting:
-    """What every group of measurements is given."""
+    """Settings of every group of measurements."""
 
     repeats: int
     scratch: Path

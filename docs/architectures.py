@@ -1,4 +1,4 @@
-"""Writes one page per architecture from its folder: config, presets, weight map, verification.
+"""Write one page per architecture from its folder: config, presets, weight map, verification.
 
 The documentation's build runs it. `python docs/architectures.py README.md` writes that file's
 table of architectures anew.
@@ -48,7 +48,7 @@ def write(folder: Path) -> None:
 
 
 def with_table(readme: str) -> str:
-    """The README with the rows of its table of architectures as the folders are."""
+    """Return the README with the rows of its table of architectures as the folders are."""
     rows = [
         (
             f"`inarch/models/{name}`", f"`{a.backbone.__name__}`", _formats(a), _others(a),
@@ -62,7 +62,7 @@ def with_table(readme: str) -> str:
 
 
 INTRO = """Each page is made from the architecture's own folder: from the table that loads and
-writes its checkpoints, and from what verification says of it.
+writes its checkpoints, and from the report of its verification.
 """
 NAMES = """In the tables of the formats *theirs* is a name in the checkpoint, *ours* an argument or
 a variable of the model. [The map language](../map-language.md) explains the entries and their axes.
@@ -91,14 +91,14 @@ def _page(architecture: Architecture) -> Iterator[str]:
         if source is not written and source.weights == written.weights:
             yield f"The weight map is that of {written.model_type}.\n"
         yield from _format(source, source is written or source.weights != written.weights)
-    for original in architecture.author_formats:
-        yield f"## Format: {original.name}\n"
-        files = ", ".join(f"`{name}`" for name in original.files)
+    for author_format in architecture.author_formats:
+        yield f"## Format: {author_format.name}\n"
+        files = ", ".join(f"`{name}`" for name in author_format.files)
         yield (
             f"A folder with {files} is read in this format, and saved in Hugging Face's: "
             "[Author formats](../author-formats.md).\n"
         )
-        yield from _format(original.table, True)
+        yield from _format(author_format.table, True)
 
 
 def _formats(architecture: Architecture) -> str:
@@ -106,7 +106,7 @@ def _formats(architecture: Architecture) -> str:
 
 
 def _others(architecture: Architecture) -> str:
-    return "; ".join(original.name for original in architecture.author_formats)
+    return "; ".join(author_format.name for author_format in architecture.author_formats)
 
 
 def _heads(cls: type, known: Iterable[str]) -> list[str]:
@@ -114,7 +114,7 @@ def _heads(cls: type, known: Iterable[str]) -> list[str]:
 
 
 def _class(cls: type, known: Iterable[str]) -> str:
-    """A backbone in the API reference."""
+    """Return a backbone's entry in the API reference."""
     members = ", ".join(_heads(cls, known))
     return f".. autoclass:: inarch.{cls.__name__}\n   :members: {members}\n"
 
@@ -199,7 +199,7 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
 
 
 def _weights(entries: Iterable[Entry]) -> Iterator[str]:
-    """A table for what is there once, and one for each stack of layers."""
+    """Return a table of the entries outside the layers, and one for each stack of layers."""
     for (theirs, ours, count), group in itertools.groupby(entries, _stack):
         if theirs:
             layers = f"layer of `{count}`" if "[" in count else "layer"

@@ -40,9 +40,9 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-# By name, not as the kinds of entries that they stand for.
+# By name, not as the union of classes that they abbreviate.
 autodoc_type_aliases = {name: name for name in ("Entry", "ConfigEntry")}
-# What a class takes over from Keras is documented there.
+# Inherited members of Keras's classes are documented there.
 autodoc_inherit_docstrings = False
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -51,22 +51,28 @@ napoleon_custom_sections = [("Call arguments", "params_style")]
 
 
 ALIAS = re.compile(r"~?(?:[\w.]+\.)?TypeAliasForwardRef\('(\w+)'\)")
-# What a default prints as where it is no value that can be written down.
+# The repr of a default that has no literal.
 NAMELESS = re.compile(r"<(factory|function <lambda>|object object)>")
 
 
 def _signature(
-    app: Any, what: str, name: str, obj: Any, options: Any, said: str | None, gives: str | None
+    app: Any,
+    what: str,
+    name: str,
+    obj: Any,
+    options: Any,
+    signature: str | None,
+    return_annotation: str | None,
 ) -> tuple[str | None, str | None]:
-    """Keras's own `__new__` takes anything; the arguments are those of `__init__`."""
+    """Return the signature of `__init__`, since Keras's own `__new__` takes anything."""
     if what == "class" and hasattr(obj, "from_config") and obj.__init__ is not object.__init__:
         parameters = list(inspect.signature(obj.__init__).parameters.values())[1:]
         return stringify_signature(inspect.Signature(parameters), show_annotation=False), ""
-    return _plain(said), _plain(gives)
+    return _plain(signature), _plain(return_annotation)
 
 
-def _plain(said: str | None) -> str | None:
-    return said and ALIAS.sub(r"\1", NAMELESS.sub("...", said))
+def _plain(signature: str | None) -> str | None:
+    return signature and ALIAS.sub(r"\1", NAMELESS.sub("...", signature))
 
 
 def _check_links(app: Any, exception: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""Finds links within built pages that lead nowhere: to no file, or to no place in it."""
+"""Find links within built pages that lead nowhere: to no file, or to no anchor in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class _Page(HTMLParser):
-    """The places in a page that a link can lead to, and its own links."""
+    """Anchors of a page, and its own links."""
 
     def __init__(self, text: str):
         super().__init__()
@@ -25,7 +25,7 @@ class _Page(HTMLParser):
 
 
 def dead_links(folder: Path) -> list[str]:
-    """The dead links of all pages in `folder`, each as `page: link`."""
+    """Return the dead links of all pages in `folder`, each as `page: link`."""
     pages = {path.resolve(): _Page(path.read_text("utf-8")) for path in folder.rglob("*.html")}
     found = []
     for path, page in pages.items():

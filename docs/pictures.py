@@ -1,4 +1,4 @@
-"""Takes the README's pictures: commands run in a terminal of their own, as SVG.
+"""Take the README's pictures: commands run in a terminal of their own, as SVG.
 
 `python docs/pictures.py docs/_static`, where the demo's model and transformers are installed.
 """
@@ -40,7 +40,7 @@ def take(command: str, path: Path) -> None:
 
 
 def output(command: str) -> str:
-    """What a command prints on a terminal, its progress left out."""
+    """Return the text that a command prints on a terminal, without its progress."""
     program = [sys.executable, "-c", "from inarch.cli import main; main()", *command.split()[1:]]
     pid, terminal = pty.fork()
     if pid == 0:

@@ -1,7 +1,7 @@
-"""What holds for every architecture folder as such: its table, its maps and its size."""
+"""Every architecture folder as such: its table, its maps and its size."""
 
-import ast
 import inspect
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +16,7 @@ from inarch.models import registry
 
 from .models import ARCHITECTURES, shared
 
-# Statements of backbone.py, statements and entries of checkpoint.py.
-MOST = 130
+MEASURE = Path(__file__).parents[2] / "benchmarks" / "architecture_size.py"
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
@@ -25,28 +24,17 @@ def architecture(request):
     return ARCHITECTURES[request.param]
 
 
-def statements(tree):
-    """All but imports and docstrings."""
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-    found = [node for node in found if not isinstance(node, ast.Import | ast.ImportFrom)]
-    return [n for n in found if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-
-
 def test_the_folder_is_short():
-    """Whatever its formatting: an entry of a table is a call, on one line or on five."""
-    sizes = {}
-    for path in Path(registry.__file__).parent.glob(f"*/{registry.TABLE}"):
-        graph, maps = (
-            ast.parse(path.with_name(name).read_text()) for name in ("backbone.py", "checkpoint.py")
-        )
-        entries = [node for node in ast.walk(maps) if isinstance(node, ast.Call)]
-        sizes[path.parent.name] = len(statements(graph)) + len(statements(maps)) + len(entries)
+    """Measure the folder as the benchmarks do, whatever its formatting."""
+    measure = runpy.run_path(str(MEASURE))
+    folders = [path.parent for path in Path(registry.__file__).parent.glob(f"*/{registry.TABLE}")]
+    sizes = {folder.name: measure["architecture_size"](folder) for folder in folders}
     assert sizes.keys() == ARCHITECTURES.keys()
-    assert {name: size for name, size in sizes.items() if size > MOST} == {}
+    assert {name: size for name, size in sizes.items() if size > measure["MAX_SIZE"]} == {}
 
 
 def test_every_format_that_the_folder_makes_is_in_its_table(architecture):
-    """So that none is left out of the registry, and none is another folder's."""
+    """Leave no format out of the registry, and have none of another folder's."""
     others = {t for a in ARCHITECTURES.values() if a is not architecture for t in a.model_types}
     made = vars(architecture.module("checkpoint")).values()
     types = {value.model_type for value in made if isinstance(value, Source)}
@@ -80,7 +68,7 @@ def test_every_argument_is_in_the_config_map(architecture):
 
 @pytest.mark.parametrize("value", [1.5, 2, -0.1, float("inf"), float("nan"), "0.1"])
 def test_a_rate_of_dropout_beyond_its_bounds_is_refused_by_name(architecture, value):
-    """In the backbone and in every head, of every format."""
+    """Refuse it in the backbone and in every head, of every format."""
     tables = [s.config for s in architecture.sources]
     tables += [head.config for s in architecture.sources for head in s.heads.values()]
     rates = [e for table in tables for e in table if isinstance(e, Field) and "drop" in e.ours]
@@ -88,8 +76,8 @@ def test_a_rate_of_dropout_beyond_its_bounds_is_refused_by_name(architecture, va
     for rate in rates:
         with pytest.raises(ConfigError) as error:
             rate.read({rate.theirs: value})
-        said = f"{rate.theirs!r} has the unusable value {value!r}; it must be from 0 to 1"
-        assert said in str(error.value)
+        message = f"{rate.theirs!r} has the unusable value {value!r}; it must be from 0 to 1"
+        assert message in str(error.value)
 
 
 def test_presets_are_complete(architecture):

@@ -1,0 +1,81 @@
+"""Probes of sentence vectors: `python embedding_probes.py FUNCTION ARGUMENTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from probe import report, timed
+
+SENTENCE = "A shoot is grafted onto a new root while it still lives on its old one."
+WORDS = """
+the of and to a in that is was he for it with as his on be at by had not are but from or
+have an they which one you were her all she there would their we him been has when who will
+more no if out so said what up its about into than them can only other new some could time
+these two may then do first any now such like our over man even most made after also did
+many before must through back years where much way well down should because each just people
+those state house world school government between water number system public general
+national important graft root branch orchard season harvest weather market history language
+reading writing
+"""
+
+
+def first_vector_inarch(folder: str) -> dict[str, float]:
+    from inarch import TextEmbedder
+
+    TextEmbedder.from_preset(folder).embed([SENTENCE])
+    return {}
+
+
+def first_vector_transformers(folder: str) -> dict[str, float]:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
+    inputs = tokenizer([SENTENCE], return_tensors="pt")
+    with torch.inference_mode():
+        tokens = model(**inputs).last_hidden_state
+    mask = inputs["attention_mask"][..., None]
+    vector = (tokens * mask).sum(1) / mask.sum(1)
+    torch.nn.functional.normalize(vector).numpy()
+    return {}
+
+
+def texts(count: int) -> list[str]:
+    """Return sentences of lengths as in real text: lognormal, half of them below 18 words."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    words = WORDS.split()
+    lengths = random.lognormal(np.log(18), 0.8, count).clip(3, 180).astype(int)
+    return [" ".join(random.choice(words, n)) for n in lengths]
+
+
+def embed_inarch(folder: str, count: str, output: str) -> dict[str, float]:
+    from inarch import TextEmbedder
+
+    return _embedding(TextEmbedder.from_preset(folder).embed, int(count), output)
+
+
+def embed_sentence_transformers(folder: str, count: str, output: str) -> dict[str, float]:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(folder, device="cpu")
+    return _embedding(model.encode, int(count), output)
+
+
+def _embedding(embed: Callable[[list[str]], Any], count: int, output: str) -> dict[str, float]:
+    """Return sentences per second of the first time (with all compilations) and of the third."""
+    import numpy as np
+
+    sentences = texts(count)
+    vectors, first = timed(lambda: embed(sentences))
+    embed(sentences)
+    _, again = timed(lambda: embed(sentences))
+    np.save(output, vectors)
+    return {"first": count / first, "again": count / again}
+
+
+if __name__ == "__main__":
+    report(globals())
