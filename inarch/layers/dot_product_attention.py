@@ -1,5 +1,6 @@
 """Dot-product attention with the fastest kernel for backend and shape."""
 
+import functools
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ from inarch.backend import runs_on_cpu
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
-# Finite, so that a row that may see nothing averages over all instead of dividing 0 by 0.
+# Finite, so that a query that may attend to nothing averages over all instead of dividing 0 by 0.
 MASKED_LOGIT = -1e30
 
 # From this many pairs of tokens on, XLA on a CPU takes several times as long over all heads
@@ -108,10 +109,19 @@ def _jax_on_cpu(queries: Any, keys: Any, values: Any, mask: Any, scale: float, b
     if _many_pairs(queries, keys):
         attended = _head_by_head(queries, keys, values, mask, scale, bias)
     else:
-        attended = ops.dot_product_attention(
-            queries, keys, values, bias=bias, mask=mask, scale=scale
-        )
+        attended = _as_one_program()(queries, keys, values, bias=bias, mask=mask, scale=scale)
     return ops.cast(attended, dtype)
+
+
+@functools.cache
+def _as_one_program() -> Any:
+    """Return attention that is traced once for all layers of a shape.
+
+    JAX's own is traced in every call, and outside of a compiled function compiled in every call.
+    """
+    import jax
+
+    return jax.jit(ops.dot_product_attention, static_argnames="scale")
 
 
 def _many_pairs(queries: Any, keys: Any) -> bool:
