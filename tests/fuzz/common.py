@@ -1,4 +1,4 @@
-"""What all seeds are made of."""
+"""Parts that all seeds are made of."""
 
 from __future__ import annotations
 

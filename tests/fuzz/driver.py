@@ -1,4 +1,4 @@
-"""Runs a reader on files and says which of its properties doesn't hold.
+"""Run a reader on files and report which of its properties doesn't hold.
 
 Of a folder with anything in it, every reader ends well or in one of our errors, whose message is
 printable and below 2 kB; nothing outside the folder is opened, nothing imported, run or connected
@@ -108,7 +108,7 @@ class TooSlow(BaseException):
 
 
 class Watch:
-    """Notes what Python does that no reader does, while it is on."""
+    """Recorder of events of Python that no reader causes, while it is on."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
@@ -136,7 +136,7 @@ class Watch:
 
 
 def _is_harmless(args: tuple) -> bool:
-    """Whether an event is of a module that a library imports late, such as a codec of Python's."""
+    """Return whether an event is of a module imported late, such as a codec of Python's."""
     code = args[0] if args else None
     is_module = (
         getattr(code, "co_name", "") == "<module>" and LIBRARY in Path(code.co_filename).parents
@@ -149,7 +149,7 @@ def _alarm(*_: object) -> None:
 
 
 class Driver:
-    """Tries inputs, each in a folder of its own."""
+    """Runner of inputs, each in a folder of its own."""
 
     def __init__(self) -> None:
         self._watch = Watch()
@@ -203,8 +203,8 @@ class Driver:
         return found
 
 
-def _message(said: str) -> str | None:
-    if len(said.encode("utf-8", "surrogatepass")) >= MESSAGE:
-        return f"a message of {len(said.encode()):,} bytes"
-    odd = [c for c in said if not c.isprintable() and c != "\n"]
+def _message(text: str) -> str | None:
+    if len(text.encode("utf-8", "surrogatepass")) >= MESSAGE:
+        return f"a message of {len(text.encode()):,} bytes"
+    odd = [c for c in text if not c.isprintable() and c != "\n"]
     return f"a message with {odd[0]!r}" if odd else None

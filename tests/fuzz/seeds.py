@@ -74,6 +74,9 @@ def checkpoints() -> Seeds:
         "config 10**400",
         config__json=config.replace(b"{", b'{"num_labels": 1' + b"0" * 400 + b",", 1),
     )
+    typeless = config.replace(b'"model_type": "bert",', b"")
+    assert typeless != config
+    add("config without a type", config__json=with_field(typeless, num_hidden_layers=BIG))
     add("config nested", config__json=b'{"a":' * 100_000)
     add("config nested a little", config__json=b'{"a":' * 500 + b"1" + b"}" * 500)
     add("config of another encoding", config__json=config + b"\xff")
@@ -150,7 +153,7 @@ def sentences(bert: Files) -> Seeds:
     return seeds
 
 
-def torches(beside: Files) -> Seeds:
+def torches(sidecar_files: Files) -> Seeds:
     numbers = {"w": np.arange(6, dtype="float32").reshape(2, 3)}
     bits = {"0": numbers["w"].tobytes()}
 
@@ -187,10 +190,10 @@ def torches(beside: Files) -> Seeds:
             {"0": (BIG, b"\0")},
         ),
     }
-    layers = with_field(beside["config.json"], num_hidden_layers=BIG)
+    layers = with_field(sidecar_files["config.json"], num_hidden_layers=BIG)
     no_tensors = {"config.json": layers, "pytorch_model.bin": made["far memory"]}
-    return {"torch no tensors": ("checkpoint", {**beside, **no_tensors})} | {
-        f"torch {name}": ("checkpoint", {**beside, "pytorch_model.bin": data})
+    return {"torch no tensors": ("checkpoint", {**sidecar_files, **no_tensors})} | {
+        f"torch {name}": ("checkpoint", {**sidecar_files, "pytorch_model.bin": data})
         for name, data in made.items()
     }
 
@@ -237,14 +240,14 @@ def author_formats() -> Seeds:
         "wide": {"n_audio_state": BIG, "n_text_state": BIG}, "text": {"n_vocab": "61"},
         "lists": {"n_mels": [[]]},
     }.items():  # fmt: skip
-        file = torch.saved(numbers, beside={"dims": dims | changed}, inside="model_state_dict")
+        file = torch.saved(numbers, entries={"dims": dims | changed}, inside="model_state_dict")
         seeds[f"openai {name}"] = ("checkpoint", {"tiny.pt": file})
     lines = "".join(f"{i} {100 - i}\n" for i in range(26)).encode()
     for name, cfg in {
         "sound": {"model": {"arch": "roberta"}},
         "list": {"model": {"arch": [[]]}},
     }.items():
-        file = torch.saved(numbers, beside={"cfg": cfg}, inside="model")
+        file = torch.saved(numbers, entries={"cfg": cfg}, inside="model")
         seeds[f"fairseq {name}"] = ("checkpoint", {"model.pt": file, "dict.txt": lines})
     return seeds
 
@@ -273,7 +276,7 @@ def sounds() -> Seeds:
 def others() -> Seeds:
     golden = (GOLDEN / "f_net.safetensors").read_bytes()
     layout = {
-        "config_text": "{}", "head": None, "beside": {},
+        "config_text": "{}", "head": None, "sidecar_files": {},
         "shards": [
             {"filename": "model.safetensors", "metadata": None, "tensors": [["w", "F32", [2]]]}
         ],
@@ -283,7 +286,10 @@ def others() -> Seeds:
         "layout": ("layout", {"layout.json": dumped(layout)}),
         "layout list": ("layout", {"layout.json": dumped({"shards": [1]})}),
         "layout empty": ("layout", {"layout.json": b"{}"}),
-        "layout beside": ("layout", {"layout.json": dumped(layout | {"beside": [1]})}),
+        "layout sidecar files": (
+            "layout",
+            {"layout.json": dumped(layout | {"sidecar_files": [1]})},
+        ),
     }
     return seeds
 

@@ -31,7 +31,7 @@ def test_every_seed_ends_well_or_in_an_error_of_ours(every, driver):
 
 
 def test_the_driver_finds_what_it_looks_for(driver, monkeypatch):
-    from . import driver as room
+    from . import driver as driver_module
 
     def opens(folder):
         open("/etc/hostname").close()
@@ -39,13 +39,13 @@ def test_the_driver_finds_what_it_looks_for(driver, monkeypatch):
     def fails(folder):
         raise KeyError("x")
 
-    def says(folder):
-        raise room.InarchError("fine")
+    def refuses(folder):
+        raise driver_module.InarchError("fine")
 
-    for reader, said in ((opens, "opens /etc/hostname"), (fails, "KeyError"), (says, None)):
-        monkeypatch.setitem(room.READERS, "reader", reader)
+    for reader, message in ((opens, "opens /etc/hostname"), (fails, "KeyError"), (refuses, None)):
+        monkeypatch.setitem(driver_module.READERS, "reader", reader)
         problem = driver.problem("reader", {})
-        assert said is problem is None or said in problem
+        assert message is problem is None or message in problem
 
 
 @pytest.mark.reference
@@ -60,7 +60,9 @@ READS = {"tokenizer": Tokenizer.from_folder, "audio": load_audio, "checkpoint": 
 @pytest.mark.parametrize("name", ["x" * 300, "a/" * 3000, "a\0b", "\ud800", "\x1b[2J", ""])
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_name_that_nothing_can_have_is_refused(read, name, monkeypatch):
-    monkeypatch.setattr("inarch.checkpoints.io.hub._fetch", lambda *_: pytest.fail("asks the hub"))
+    monkeypatch.setattr(
+        "inarch.checkpoints.io.hub._fetch", lambda *_: pytest.fail("requests from the hub")
+    )
     with pytest.raises(InarchError) as error:
         read(name)
     assert len(str(error.value).encode()) < 2048

@@ -45,13 +45,13 @@ def tokenizers() -> Seeds:
         "vocab.txt": ("tokenizer", {"vocab.txt": "\n".join(WORDS).encode()}),
         "spiece.model": ("tokenizer", {"spiece.model": pieces()}),
     }
-    told = {"spec": None, "config": config, "files": {"tokenizer.json": json.dumps(spec)}}
+    state = {"spec": None, "config": config, "files": {"tokenizer.json": json.dumps(spec)}}
     for name, changed in {
         "sound": {}, "no files": {"files": {}}, "list": {"files": [1]}, "text": {"spec": 5},
         "bytes": {"files": {"x": {"base64": 5}}}, "config": {"config": [1]},
         "outside": {"files": {"../x": "y"}}, "empty": {"spec": ""},
     }.items():  # fmt: skip
-        seeds[f"state {name}"] = ("state", {"state.json": dumped(told | changed)})
+        seeds[f"state {name}"] = ("state", {"state.json": dumped(state | changed)})
     charsmap = base64.b64encode(b"\xf0\xff\xff\xff\x00").decode()
     precompiled = {"type": "Precompiled", "precompiled_charsmap": charsmap}
     double = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}

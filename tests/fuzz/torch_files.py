@@ -101,7 +101,7 @@ def stream(value, storages):
     return b"".join(map(pickled, [*begin, keys])) + b"".join(parts)
 
 
-def saved(arrays, legacy=False, beside=None, inside=None):
+def saved(arrays, legacy=False, entries=None, inside=None):
     """The file that `torch.save` makes of named arrays, inside of an entry if one is named."""
     fields, storages = {}, {}
     for key, (name, array) in enumerate(arrays.items()):
@@ -111,5 +111,5 @@ def saved(arrays, legacy=False, beside=None, inside=None):
         storages[key] = (array.size, data) if legacy else data
     value = mapping(fields)
     if inside:
-        value = mapping({name: plain(v) for name, v in (beside or {}).items()} | {inside: value})
+        value = mapping({name: plain(v) for name, v in (entries or {}).items()} | {inside: value})
     return stream(value, storages) if legacy else archive(value, storages)

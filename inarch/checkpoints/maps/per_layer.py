@@ -13,6 +13,9 @@ from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
 from inarch.validation import shown
 
+# No model has as many; a list for a billion layers would fill the memory.
+MAX_LAYERS = 10_000
+
 
 @dataclass(frozen=True)
 class EveryNth:
@@ -61,6 +64,11 @@ class PerLayer(Field):
         count, name = self.layers.read(config), [self.theirs, *self.names_in(config)][-1]
         listed = lookup(config, name, None)
         if listed is None:
+            if count > MAX_LAYERS:
+                raise ConfigError(
+                    f"config field {self.layers.theirs!r} is {count:,}; without {name!r} at most "
+                    f"{MAX_LAYERS:,} layers are supported; correct the number"
+                )
             if self.older:
                 listed = self.older.listed(config, count)
             elif self.default is REQUIRED:

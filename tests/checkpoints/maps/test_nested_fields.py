@@ -126,7 +126,7 @@ def test_a_pattern_of_layers_is_written_in_the_older_spelling_while_it_can_be():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("rope_parameters", 5, r"'rope_parameters' is 5; it must be an object that has"),
         ("rope_parameters", [], r"'rope_parameters' is \[\]; it must be an object"),
@@ -152,8 +152,8 @@ def test_a_pattern_of_layers_is_written_in_the_older_spelling_while_it_can_be():
         ("global_attn_every_n_layers", "3", r"is '3'; it must be a whole number, at least 1"),
     ],
 )
-def test_a_wrong_value_within_or_per_layer_is_named_with_the_way_out(field, value, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_value_within_or_per_layer_is_named_with_the_way_out(field, value, message):
+    with pytest.raises(ConfigError, match=message):
         MAP.arguments({"model_type": "toy", field: value})
 
 
@@ -186,6 +186,14 @@ def test_values_per_layer_without_another_spelling_may_have_a_default_or_must_be
         sizes.read({"sizes": [1, 0, 3, 4]})
     with pytest.raises(ConfigError, match="the config has no 'sizes'"):
         per_layer("sizes", "sizes", layers=LAYERS).read({})
+
+
+def test_no_list_is_made_up_for_a_billion_layers():
+    message = "'num_hidden_layers' is 1,000,000,000; .*at most 10,000 layers.*; correct the number"
+    for older in (None, every_nth("every", "global", "local", 3)):
+        kinds = per_layer("layer_types", "layer_types", "global", layers=LAYERS, older=older)
+        with pytest.raises(ConfigError, match=message):
+            kinds.read({"num_hidden_layers": 10**9})
 
 
 def test_what_is_no_list_is_not_written_as_values_per_layer():
