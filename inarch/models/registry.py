@@ -43,6 +43,21 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Unreached:
+    """Rows of a table that no input reaches, from an `[[unreached]]` entry of `presets.toml`.
+
+    Args:
+        table: path of the layer that has the table.
+        rows: the rows.
+        reason: why no output at a token depends on them.
+    """
+
+    table: str
+    rows: list[int] = field(hash=False)
+    reason: str
+
+
+@dataclass(frozen=True)
 class Architecture:
     """Folder of `inarch/models`, whose modules are imported when they are needed.
 
@@ -54,6 +69,7 @@ class Architecture:
         inputs: of the model, by name; some of them only under some arguments.
         tiny: the backbone's arguments for the model of golden files and tests.
         presets: published checkpoints, by their built-in names.
+        unreached: rows of tables that need not be compared with the reference.
         author_modules: names of the modules that read the authors' own formats.
     """
 
@@ -63,6 +79,7 @@ class Architecture:
     inputs: Mapping[str, Input] = field(hash=False)
     tiny: Mapping[str, Any] = field(hash=False)
     presets: Mapping[str, Preset] = field(hash=False)
+    unreached: tuple[Unreached, ...] = ()
     author_modules: tuple[str, ...] = ()
 
     def module(self, name: str) -> ModuleType | None:
@@ -140,6 +157,7 @@ def _read(path: Path) -> Architecture:
             inputs={name: Input(**row) for name, row in table["inputs"].items()},
             tiny=table["tiny"],
             presets={name: Preset(name=name, **row) for name, row in rows},
+            unreached=tuple(Unreached(**row) for row in table.get("unreached", ())),
             author_modules=tuple(table.get("author_formats", ())),
         )
     except KeyError as e:

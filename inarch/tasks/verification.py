@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from inarch.errors import CheckpointError
 from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
+from inarch.models.variables import named_variables
 from inarch.tasks import workflows
 from inarch.tasks.text_source import tokenizer_of
 from inarch.text.files import write_tokenizer_files
 from inarch.user_warnings import warn
 from inarch.verify.compare import verify
-from inarch.verify.coverage import table_coverage
+from inarch.verify.coverage import joined_coverage, table_coverage
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
 from inarch.verify.inputs import make_inputs
 from inarch.verify.perturb import perturb_checkpoint, untrained
-from inarch.verify.report import HeadAgreement, Report
+from inarch.verify.report import Coverage, HeadAgreement, Measure, Report
 from inarch.verify.tokenizer import compare_tokenizers
 from inarch.verify.transformers_reference import reference_of
 
 Progress = Callable[[str], Any]
+
+# So many of the tensors and layers that aren't compared are named.
+FEW = 4
 
 
 def build(checkpoint: Checkpoint, head: str | None) -> keras.Model:
@@ -102,8 +109,32 @@ def verify_checkpoint(
         source += "" if perturb is None else f", perturbed with seed {perturb}"
         doctor = Doctor(model, reference)
         report = verify(model, reference, source=source, diagnose=doctor, progress=progress)
-    covered = table_coverage(model, inputs)
-    return replace(report, proof=proof.in_words(), tokenizer=tokenizer, coverage=covered)
+    return replace(
+        report,
+        proof=proof.in_words() + _not_compared(model, report, proof.passthrough),
+        tokenizer=tokenizer,
+        coverage=_coverage(model, inputs),
+    )
+
+
+def _not_compared(model: keras.Model, report: Report, passthrough: Iterable[str]) -> str:
+    """Name the tensors that no layer here uses, and the layers that the reference lacks."""
+    measured = {measure.layer for measure in report.measures}
+    layers = dict.fromkeys(name.rpartition("/")[0] for name in named_variables(model))
+    names = [*passthrough, *(layer for layer in layers if layer not in measured)]
+    some = ", ".join(names[:FEW]) + (" ..." if len(names) > FEW else "")
+    return f"; not compared: {some}" if names else ""
+
+
+def _coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
+    """Return the coverage; none where the gradient of a large model finds no memory."""
+    try:
+        return table_coverage(model, inputs)
+    except Exception as e:
+        if not isinstance(e, MemoryError) and not re.search("memory|RESOURCE_EXHAUSTED", str(e)):
+            raise
+        warn("the coverage of the inputs isn't measured: its gradient ran out of memory")
+        return ()
 
 
 def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: None) -> Report:
@@ -111,6 +142,7 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
 
     Raises:
         CheckpointFileError: the file isn't there, or isn't a golden file.
+        ConfigError, WeightMapError: the checkpoint in it can't be loaded.
     """
     path = Path(path)
     golden = Golden.read(path)
@@ -125,12 +157,37 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
                     doctor = Doctor(model, reference)
                     reports[head] = verify(model, reference, source=str(path), diagnose=doctor)
                     if not head:
-                        covered = table_coverage(model, reference.inputs)
+                        coverage, covering = _covering(model, golden, checkpoint, str(path))
         except CheckpointError as e:
             raise type(e)(str(e).replace(folder, str(path))) from e
     merged = _merged(reports)
+    # What is wrong in other runs too shows at the outputs of this one, far from its place.
+    findings = merged.findings or covering.findings
+    merged = replace(merged, measures=merged.measures + covering.measures, findings=findings)
     about = {**merged.about, **golden.about, f"sha256 of {path.name}": sha256(path)}
-    return replace(merged, about=about, coverage=covered)
+    return replace(merged, about=about, coverage=coverage, requires_coverage=True)
+
+
+def _covering(
+    model: keras.Model, golden: Golden, checkpoint: Checkpoint, source: str
+) -> tuple[tuple[Coverage, ...], Report]:
+    """Return the coverage of a golden file, and the report of the run that completes it."""
+    run = golden.covering
+    coverage = joined_coverage(
+        table_coverage(model, golden.runs[""].inputs),
+        table_coverage(model, run.inputs),
+        checkpoint.architecture.unreached,
+    )
+    report = verify(model, run, source=source, diagnose=Doctor(model, run))
+    return coverage, _renamed(report, lambda m: replace(m, role=f"{m.role} of all rows"))
+
+
+def _renamed(report: Report, rename: Callable[[Measure], Measure]) -> Report:
+    return replace(
+        report,
+        measures=tuple(map(rename, report.measures)),
+        findings=tuple(replace(f, measure=rename(f.measure)) for f in report.findings),
+    )
 
 
 def _merged(reports: dict[str, Report]) -> Report:
@@ -139,24 +196,24 @@ def _merged(reports: dict[str, Report]) -> Report:
     seen = {(m.layer, m.call, m.role) for m in whole.measures}
     measures, findings = list(whole.measures), list(whole.findings)
     outputs: dict[str, HeadAgreement] = {}
-    for head, report in reports.items():
+    for head, given in reports.items():
         if not head:
             continue
-        outputs |= dict.fromkeys([head], *report.outputs.values()) if report.outputs else {}
-        known = {(m.layer, m.call, m.role) for m in report.measures if m.layer}
-        for measure in report.measures:
-            key = (measure.layer, measure.call, measure.role)
-            if not measure.layer:
-                measures.append(replace(measure, role=f"{head} {measure.role}"))
-            elif key not in seen:
-                measures.append(measure)
+        report = _renamed(given, partial(_of_head, head))
+        for name, agreement in report.outputs.items():
+            outputs[head if len(report.outputs) == 1 else f"{head} {name}"] = agreement
+        measures += [m for m in report.measures if (m.layer, m.call, m.role) not in seen]
         findings += [
             f for f in report.findings
             if (f.measure.layer, f.measure.call, f.measure.role) not in seen
         ]  # fmt: skip
-        seen |= known
+        seen |= {(m.layer, m.call, m.role) for m in report.measures}
     measures.sort(key=lambda m: not m.layer)  # the outputs last
     return replace(whole, measures=tuple(measures), findings=tuple(findings), outputs=outputs)
+
+
+def _of_head(head: str, measure: Measure) -> Measure:
+    return measure if measure.layer else replace(measure, role=f"{head} {measure.role}")
 
 
 def golden_of(architecture: Architecture) -> Golden:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
+from inarch.models.registry import Unreached
 from inarch.models.variables import named_variables
+from inarch.verify.reference import padding_mask_in
 from inarch.verify.report import Coverage
 
 ops: Any = keras.ops  # Typed, every result may be None.
+
+# How the names of their variables end.
+TABLE = "/embeddings"
 
 
 def table_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
@@ -20,8 +26,7 @@ def table_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tupl
     Args:
         inputs: the model's inputs by name.
     """
-    variables = named_variables(model)
-    tables = {n: v for n, v in variables.items() if n.endswith("embeddings") and len(v.shape) == 2}
+    tables = tables_of(model)
     if not tables:
         return ()
     gradients = _gradients(model, list(tables.values()), inputs)
@@ -31,33 +36,67 @@ def table_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tupl
     )
 
 
+def tables_of(model: keras.Model) -> dict[str, keras.Variable]:
+    """Return the tables of embeddings of a model, by the names of their variables."""
+    variables = named_variables(model)
+    return {n: v for n, v in variables.items() if n.endswith(TABLE) and len(v.shape) == 2}
+
+
+def joined_coverage(
+    first: Iterable[Coverage], second: Iterable[Coverage], unreached: Iterable[Unreached]
+) -> tuple[Coverage, ...]:
+    """Return the coverage of two runs of one model, with reasons of rows that none reaches."""
+    others = {coverage.table: {*coverage.untouched} for coverage in second}
+    reasons: dict[str, dict[int, str]] = {}
+    for entry in unreached:
+        rows = reasons.setdefault(entry.table + TABLE, {})
+        rows |= dict.fromkeys(entry.rows, entry.reason)
+    return tuple(
+        replace(
+            coverage,
+            untouched=tuple(r for r in coverage.untouched if r in others[coverage.table]),
+            reasons=reasons.get(coverage.table, {}),
+        )
+        for coverage in first
+    )
+
+
 def _gradients(
     model: keras.Model, tables: list[keras.Variable], inputs: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
     fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
-    mask = inputs.get("padding_mask", inputs.get("decoder_padding_mask"))
+    mask = padding_mask_in(inputs)
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
         trained, rest = model.trainable_variables, model.non_trainable_variables
-        values = {v.path: v.value for v in (*trained, *rest)}
+        values = {id(v): v.value for v in (*trained, *rest)}
 
         def loss(chosen: list[Any]) -> Any:
-            held = {**values, **{v.path: x for v, x in zip(tables, chosen, strict=True)}}
-            states = ([held[v.path] for v in variables] for variables in (trained, rest))
+            held = {**values, **{id(v): x for v, x in zip(tables, chosen, strict=True)}}
+            states = ([held[id(v)] for v in variables] for variables in (trained, rest))
             return _weighted(model.stateless_call(*states, fed, training=False)[0], mask)
 
-        found = jax.grad(loss)([v.value for v in tables])
+        found = jax.jit(jax.grad(loss))([v.value for v in tables])
     elif backend == "torch":
         import torch
 
-        total = _weighted(model(fed, training=False), mask)
-        found = torch.autograd.grad(total, [v.value for v in tables], allow_unused=True)
+        leaves: list[Any] = [v.value for v in tables]
+        frozen = [value for value in leaves if not value.requires_grad]
+        try:
+            for value in frozen:
+                value.requires_grad_(True)
+            total = _weighted(model(fed, training=False), mask)
+            found = torch.autograd.grad(total, leaves, allow_unused=True)
+        finally:
+            for value in frozen:
+                value.requires_grad_(False)
     else:
         import tensorflow
 
         with tensorflow.GradientTape() as tape:
+            tape.watch([v.value for v in tables])
             total = _weighted(model(fed, training=False), mask)
         found = tape.gradient(total, [v.value for v in tables])
         found = [x if x is None else tensorflow.convert_to_tensor(x) for x in found]

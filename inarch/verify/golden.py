@@ -1,8 +1,8 @@
 """Golden files: a tiny perturbed reference and what it computes, in one safetensors file.
 
-With it an architecture is verified without torch or transformers. The file holds the weights in
-the reference's own format, the inputs, float64 values at every place that ours and the reference
-have in common, and the distance that the reference's float32 keeps from them.
+With it an architecture is verified without torch or transformers. The file has the weights in the
+reference's format, the inputs, float64 values at every place that both models have in common, and
+their distance from the reference's float32.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.verify import transformers_reference
 from inarch.verify.config_reads import ConfigReads, record_reads
-from inarch.verify.inputs import make_inputs, reference_inputs
+from inarch.verify.coverage import tables_of
+from inarch.verify.inputs import covering_inputs, make_inputs, reference_inputs
 from inarch.verify.perturb import perturbed
 from inarch.verify.reference import Reference, TappedTensor
 
-FORMAT = "inarch golden 1"
+FORMAT = "inarch golden 2"
 LIMIT = 300_000
 
 ROWS = (11, 7, 3)
 LABELS = 4
+# Significant digits of the distance that float32 keeps.
+DIGITS = 5
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Golden:
             for, so that the defaults take part, but for what published checkpoints set otherwise.
         weights: the reference's tensors, in its own format.
         runs: what the reference computes, by the name of its head; `""` is the bare backbone.
+        covering: what the bare backbone computes of inputs that reach every row of its tables: its
+            outputs, and those of layers that have a table.
         defaults: the reference's own default for every field of its config.
         about: versions of what computed it.
         reads: the fields of its config that the reference's code reads.
@@ -58,6 +63,7 @@ class Golden:
     config_text: str
     weights: Mapping[str, np.ndarray]
     runs: Mapping[str, Reference]
+    covering: Reference
     defaults: Mapping[str, Any]
     about: Mapping[str, str]
     reads: ConfigReads
@@ -80,22 +86,15 @@ class Golden:
         """
         arrays = {f"weights/{name}": value for name, value in self.weights.items()}
         stored: dict[str, str] = {}
-        described = {}
-        for head, run in self.runs.items():
-            arrays |= {f"inputs/{name}": value for name, value in run.inputs.items()}
-            rows = []
-            for tensor in run.tensors:
-                name = stored.setdefault(_digest(tensor.value), f"values/{len(stored)}")
-                arrays[name] = tensor.value
-                rows.append([*tensor.tap, tensor.module, name, tensor.noise, tensor.local_noise])
-            described[head] = {"ports": rows, "inputs": [*run.inputs], "about": run.about}
+        runs = {head: _packed(run, "inputs", arrays, stored) for head, run in self.runs.items()}
         metadata = {
             "format": FORMAT,
             "config": self.config_text,
             "defaults": json.dumps(self.defaults),
-            "runs": json.dumps(described),
+            "runs": _compact(runs),
             "about": json.dumps(self.about),
-            "reads": json.dumps(vars(self.reads), separators=(",", ":")),
+            "reads": _compact(vars(self.reads)),
+            "covering": _compact(_packed(self.covering, "covering", arrays, stored)),
         }
         header = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}
         shard = Shard(path.name, header, metadata)
@@ -143,26 +142,45 @@ class Golden:
         }
         wide = {name: value.astype("float64") for name, value in weights.items()}
         runs = {
-            head: Reference(
-                {name: arrays[f"inputs/{name}"] for name in run["inputs"]},
-                tuple(
-                    TappedTensor(
-                        (layer, call, role), module, arrays[name], float(noise), float(local)
-                    )
-                    for layer, call, role, module, name, noise, local in run["ports"]
-                ),
-                wide,
-                run["about"],
-            )
+            head: _unpacked(run, "inputs", arrays, wide)
             for head, run in _object(metadata["runs"]).items()
         }
+        covering = _unpacked(_object(metadata["covering"]), "covering", arrays, wide)
         if "" not in runs:
             raise ValueError("no run of the backbone")
         if not isinstance(_object(metadata["config"]).get("model_type"), str):
             raise ValueError("its config has no model_type")
         defaults, about = _object(metadata["defaults"]), _object(metadata["about"])
         reads = ConfigReads(**_object(metadata["reads"]))
-        return cls(metadata["config"], weights, runs, defaults, about, reads)
+        return cls(metadata["config"], weights, runs, covering, defaults, about, reads)
+
+
+def _packed(
+    run: Reference, folder: str, arrays: dict[str, np.ndarray], stored: dict[str, str]
+) -> dict[str, Any]:
+    """Return a run as plain values; its arrays go to `arrays`, equal ones once."""
+    arrays |= {f"{folder}/{name}": value for name, value in run.inputs.items()}
+    rows = []
+    for tensor in run.tensors:
+        name = stored.setdefault(_digest(tensor.value), f"values/{len(stored)}")
+        arrays[name] = tensor.value
+        noise = (float(f"{n:.{DIGITS}g}") for n in (tensor.noise, tensor.local_noise))
+        rows.append([*tensor.tap, tensor.module, name, *noise])
+    return {"taps": rows, "inputs": [*run.inputs], "about": run.about}
+
+
+def _unpacked(
+    run: Mapping[str, Any],
+    folder: str,
+    arrays: Mapping[str, np.ndarray],
+    weights: Mapping[str, np.ndarray],
+) -> Reference:
+    tensors = tuple(
+        TappedTensor((layer, call, role), module, arrays[name], float(noise), float(local))
+        for layer, call, role, module, name, noise, local in run["taps"]
+    )
+    inputs = {name: arrays[f"{folder}/{name}"] for name in run["inputs"]}
+    return Reference(inputs, tensors, weights, run["about"])
 
 
 def make_golden(
@@ -174,7 +192,7 @@ def make_golden(
     """Have transformers make the tiny model of an architecture, perturb it and run it.
 
     Args:
-        heads: names of the heads to run beside the bare backbone.
+        heads: names of the heads to run besides the bare backbone.
         build: our model for an opened checkpoint and a head, with its weights.
 
     Raises:
@@ -210,10 +228,31 @@ def make_golden(
                 run = transformers_reference.reference_of(checkpoint, model, head, inputs)
             kind = {"reference class": run.about["reference class"]}
             runs[head or ""] = replace(run, weights={}, about=kind)
+        covering = _covering(Path(folder), build, runs[""].inputs, seed)
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
     theirs_inputs = reference_inputs(runs[""].inputs, architecture.inputs)
     reads = record_reads(source, theirs, theirs_inputs, torch, transformers)
-    return Golden(text, weights, runs, json.loads(defaults), about, reads)
+    return Golden(text, weights, runs, covering, json.loads(defaults), about, reads)
+
+
+def _covering(
+    folder: Path,
+    build: Callable[[Checkpoint, str | None], keras.Model],
+    inputs: Mapping[str, np.ndarray],
+    seed: int,
+) -> Reference:
+    """Return the run that shows the rows of tables which `inputs` leave out."""
+    with Checkpoint(folder) as checkpoint:
+        model = build(checkpoint, None)
+        run = transformers_reference.reference_of(
+            checkpoint, model, None, covering_inputs(model, inputs, seed)
+        )
+    tables = {name.rpartition("/")[0] for name in tables_of(model)}
+    # A bias for each pair of tokens is larger than all else together.
+    # Between the tables and the outputs no layer is given the reference's values.
+    kept = [replace(t, local_noise=t.noise) for t in run.tensors if not t.tap[0]]
+    kept[:0] = [t for t in run.tensors if t.tap[0] in tables and t.value.ndim < 4]
+    return replace(run, tensors=tuple(kept), weights={}, about={})
 
 
 def _small_ids(defaults: Mapping[str, Any], words: int) -> dict[str, int]:
@@ -225,7 +264,7 @@ def _small_ids(defaults: Mapping[str, Any], words: int) -> dict[str, int]:
 def _weights(
     source: Source, config: Any, heads: list[str], transformers: Any, seed: int
 ) -> dict[str, np.ndarray]:
-    """Perturbed values for every tensor of the backbone and of the heads, by their names."""
+    """Return perturbed values for every tensor of the backbone and of the heads, by their names."""
     base = transformers.AutoModel.from_config(config)
     shapes = {source.prefix + n: tuple(t.shape) for n, t in base.state_dict().items()}
     for head in heads:
@@ -248,6 +287,10 @@ def _write_weights(folder: Path, weights: Mapping[str, np.ndarray]) -> None:
 
 def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What writing a golden file anew would change."""
+"""Changes that rewriting a golden file would make."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from inarch.verify.golden import Golden
+from inarch.verify.reference import Reference
 
 
 def differences(old: Golden, new: Golden) -> list[str]:
-    """What rewriting a golden file would change, in lines for a reader."""
+    """Return what rewriting a golden file would change, in lines for a reader."""
     lines = []
     if old.config_text != new.config_text:
         lines.append("the config changes")
@@ -27,17 +28,23 @@ def differences(old: Golden, new: Golden) -> list[str]:
         if head not in old.runs or head not in new.runs:
             lines.append(f"{what}: {'added' if head in new.runs else 'removed'}")
             continue
-        before, after = (
-            {f"{what} {' '.join(map(str, p.tap))}": p.value for p in g.runs[head].tensors}
-            for g in (old, new)
-        )
-        lines += _changed("value", before, after)
-        lines += _changed(f"{what} input", old.runs[head].inputs, new.runs[head].inputs)
+        lines += _changed_run(what, old.runs[head], new.runs[head])
+    lines += _changed_run("covering", old.covering, new.covering)
     for name in sorted(old.about.keys() | new.about.keys()):
         before, after = old.about.get(name), new.about.get(name)
         if before != after:
             lines.append(f"{name}: {before} becomes {after}")
     return lines
+
+
+def _changed_run(what: str, old: Reference, new: Reference) -> list[str]:
+    before, after = (
+        {f"{what} {' '.join(map(str, p.tap))}": p.value for p in run.tensors} for run in (old, new)
+    )
+    return [
+        *_changed("value", before, after),
+        *_changed(f"{what} input", old.inputs, new.inputs),
+    ]
 
 
 def _changed(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> list[str]:
@@ -52,7 +59,7 @@ def _changed(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, np.ndar
 
 
 def _reads(old: Golden, new: Golden) -> list[tuple[str, set[str], set[str]]]:
-    """Fields that modeling code and other code reads, before and after."""
+    """Return fields that modeling code and other code reads, before and after."""
     modeling, elsewhere = (
         [{n for names in g.reads.modeling.values() for n in names} for g in (old, new)],
         [{*g.reads.elsewhere} for g in (old, new)],

@@ -10,6 +10,7 @@ import numpy as np
 from inarch.errors import InputError
 from inarch.models.registry import Input, inputs_of
 from inarch.models.serving import axis_names
+from inarch.verify.reference import padding_mask_in
 
 # A long row shows what depends on the position; more would show nothing new.
 LONGEST = 512
@@ -60,6 +61,32 @@ def make_inputs(model: Any, seed: int = 0, lengths: Sequence[int] = ()) -> dict[
         else:
             rows = max(arguments[declared[name].rows], 1)
             made[name] = (random.integers(0, rows, mask.shape) * mask).astype("int32")
+    return made
+
+
+def covering_inputs(
+    model: Any, inputs: Mapping[str, np.ndarray], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Make inputs that reach the rows of tables which other `inputs` of the backbone leave out.
+
+    Rows have the model's maximal length, or twice `max_sequence_length` where any length is
+    accepted, and the tokens that `inputs` lack.
+    """
+    limit = model.max_length or 2 * model.arguments.get("max_sequence_length", LONGEST)
+    padding = model.arguments.get("padding_id")
+    declared = inputs_of(type(model))
+    words = [w for w in range(model.arguments[WORDS]) if w != padding]
+    mask = padding_mask_in(inputs)
+    lacking = {
+        name: [w for w in words if w not in (array if mask is None else array[mask != 0])]
+        for name, array in inputs.items()
+        if declared[name].rows == WORDS
+    }
+    count = max(1, *(-(-len(rest) // limit) for rest in lacking.values()))
+    made = make_inputs(model, seed, [limit] * count)
+    for name, rest in lacking.items():
+        row = np.resize([*rest, *words], count * limit)
+        made[name] = row.reshape(count, limit).astype("int32")
     return made
 
 

@@ -1,4 +1,4 @@
-"""What the reference computes, at every place where a layer of ours has its counterpart."""
+"""Values of the reference at every place where a layer of ours has its counterpart."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Reference:
 
     Attributes:
         inputs: of our model, by name.
-        tensors: in the order in which the reference computes them. Ports at which one tensor
-            passes share one array.
+        tensors: in the order in which the reference computes them. Taps of one
+            tensor share one array.
         weights: the reference's tensors in float64, under its own names.
         about: versions and sha256 of what was run.
     """
@@ -48,13 +48,18 @@ class Reference:
     about: Mapping[str, str] = field(default_factory=dict)
 
 
+def padding_mask_in(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the mask of the tokens that outputs are of, a decoder's where there is one, if any."""
+    return inputs.get("padding_mask", inputs.get("decoder_padding_mask"))
+
+
 def real_tokens(array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The part of a traced tensor that isn't padding, as rows.
+    """Return the part of a traced tensor that isn't padding, as rows.
 
     Tokens come first in `[batch, length, ...]`, queries third in `[batch, heads, length, length]`;
     whatever has another shape has no padding.
     """
-    mask = inputs.get("padding_mask", inputs.get("decoder_padding_mask"))
+    mask = padding_mask_in(inputs)
     if mask is None:
         return array.reshape(len(array), -1)
     batch, length = mask.shape
@@ -68,6 +73,6 @@ def real_tokens(array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarr
 
 
 def distance(one: np.ndarray, other: np.ndarray, inputs: Mapping[str, np.ndarray]) -> float:
-    """Root mean square of the difference over real tokens."""
+    """Return root mean square of the difference over real tokens."""
     difference = real_tokens(one, inputs).astype("float64") - real_tokens(other, inputs)
     return float(np.sqrt(np.mean(np.square(difference))))

@@ -15,7 +15,7 @@ THRESHOLD = 8.0
 
 @dataclass(frozen=True)
 class Measure:
-    """How far one tensor of ours is from the reference's.
+    """Distance of one tensor of ours from the reference's.
 
     A noise ratio is our distance to the reference in float64 over the distance that the reference's
     own float32 has, both as root mean squares over real tokens. About 1 is perfect.
@@ -91,7 +91,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class HeadAgreement:
-    """How far two sets of logits agree as distributions.
+    """Agreement of two sets of logits as distributions.
 
     Attributes:
         kl: mean Kullback-Leibler divergence from the reference's distribution to ours, in nats.
@@ -112,16 +112,23 @@ class Coverage:
         table: name of the variable, such as `embeddings/position_embedding/embeddings`.
         rows: number of its rows.
         untouched: rows that no output depends on, so that a wrong one would not show.
+        reasons: of rows that no input can reach, by row.
     """
 
     table: str
     rows: int
     untouched: tuple[int, ...]
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The untouched rows that no reason is given for."""
+        return tuple(row for row in self.untouched if row not in self.reasons)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a verification found.
+    """Result of a verification.
 
     Attributes:
         model: our class, such as `BertBackbone`.
@@ -135,6 +142,7 @@ class Report:
         tokenizer: parity of the tokenizers, where the checkpoint has one.
         coverage: which rows of the model's tables the inputs reach.
         threshold: noise ratio above which a tensor has diverged.
+        requires_coverage: whether the inputs have to reach every row, as a golden file's have.
     """
 
     model: str
@@ -148,6 +156,7 @@ class Report:
     coverage: tuple[Coverage, ...] = ()
     threshold: float = THRESHOLD
     model_type: str = ""
+    requires_coverage: bool = False
 
     @property
     def title(self) -> str:
@@ -156,8 +165,14 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether ours computes the reference's function and reads text as the reference does."""
-        return not self.findings and (self.tokenizer is None or self.tokenizer.same)
+        """Return whether ours computes the reference's function and tokenizes text as it does."""
+        reads_text = self.tokenizer is None or self.tokenizer.same
+        return not self.findings and not self.unreached and reads_text
+
+    @property
+    def unreached(self) -> tuple[Coverage, ...]:
+        """The tables with rows that the inputs should reach and don't."""
+        return tuple(c for c in self.coverage if c.missing) if self.requires_coverage else ()
 
     @property
     def first(self) -> Finding | None:
@@ -171,7 +186,7 @@ class Report:
         return max(ratios, default=0.0)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole report in plain values; infinity and not-a-number become strings."""
+        """Return the whole report in plain values; infinity and not-a-number become strings."""
         plain = asdict(self)
         plain |= {"passed": self.passed, "worst": self.worst}
         plain["findings"] = [asdict(f) | {"where": f.where} for f in self.findings]

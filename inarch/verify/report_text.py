@@ -7,16 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from inarch.verify.report import Finding, Measure, Report
+from inarch.verify.report import Coverage, Finding, Measure, Report
 
 # --- words and numbers -------------------------------------------------------------------------
 
 
 def headline(report: Report) -> str:
-    """The verdict in a sentence: the doctor's where there is one."""
+    """Return the verdict in a sentence: the doctor's where there is one."""
     first = report.first
     if first is not None:
         return sentence(first.diagnosis or f"the first wrong place is {first.where}")
+    if report.unreached:
+        table = report.unreached[0]
+        rows = ", ".join(map(str, table.missing))
+        return (
+            f"The model is right as far as its inputs reach: no output depends on rows {rows} of "
+            f"{table.table}. Write the golden file anew, or give the reason in an [[unreached]] of "
+            "presets.toml"
+        )
     if not report.passed:
         total = report.tokenizer.texts if report.tokenizer else 0
         unread = texts_read_differently(report)
@@ -26,7 +34,7 @@ def headline(report: Report) -> str:
 
 
 def texts_read_differently(report: Report) -> int:
-    """How many texts the tokenizers differ on; a text may differ in several ways."""
+    """Return the number of texts that the tokenizers differ on, in one way or several."""
     return len({d.text for d in report.tokenizer.differences}) if report.tokenizer else 0
 
 
@@ -34,19 +42,25 @@ def coverage(report: Report) -> str:
     """Return which tables have rows that the inputs don't reach, or that there are none."""
     partly = [
         f"{table.rows - len(table.untouched)} of {table.rows} rows of {table.table}"
+        + _reasons(table)
         for table in report.coverage
         if table.untouched
     ]
     return "; ".join(partly) or f"every row of {len(report.coverage)} tables"
 
 
+def _reasons(table: Coverage) -> str:
+    reasons = dict.fromkeys(table.reasons[row] for row in table.untouched if row in table.reasons)
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
 def sentence(text: str) -> str:
-    """A text with its first word capitalised, unless that is a name such as `layer_0/attention`."""
+    """Return a text with its first word capitalised, unless that is a name of a layer."""
     return text[:1].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
 
 
 def number(value: float | None) -> str:
-    """A number for people: 1.04, 12.3, 3.2e+04, ∞."""
+    """Return a number for people: 1.04, 12.3, 3.2e+04, ∞."""
     if value is None or math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -59,14 +73,14 @@ def number(value: float | None) -> str:
 
 
 def share(part: float) -> str:
-    """A share in per cent, which says 100 only of all."""
+    """Return a share in per cent, which says 100 only of all."""
     if part < 1 and round(100 * part, 2) == 100:
         return "nearly 100 %"
     return f"{100 * part:.4g} %"
 
 
 def pieces(text: str) -> list[tuple[str, bool]]:
-    """A text in runs, each with whether it had no shape of its own and so stands escaped."""
+    """Return a text in runs, each with whether it had no shape of its own and so is escaped."""
     return [
         ("".join(run) if shown else "".join(map(_escaped, run)), not shown)
         for shown, run in groupby(text, key=str.isprintable)
@@ -74,7 +88,7 @@ def pieces(text: str) -> list[tuple[str, bool]]:
 
 
 def visible(text: str) -> str:
-    """A text whose control, format and other shapeless characters are escaped."""
+    """Return a text whose control, format and other shapeless characters are escaped."""
     return text if text.isprintable() else "".join(piece for piece, _ in pieces(text))
 
 
@@ -82,7 +96,7 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-# --- the ladder --------------------------------------------------------------------------------
+# --- the layer table ---------------------------------------------------------------------------
 
 RIGHT, INHERITED, WRONG = "right", "inherited", "wrong"
 
@@ -94,7 +108,7 @@ class LayerRow:
     Attributes:
         layer: its name; empty for the outputs of the model itself.
         measures: its tensors, in order.
-        state: `wrong` where it computes something else, `carried` where only what it is given is
+        state: `wrong` where it computes something else, `inherited` where only its inputs are
             wrong, else `right`.
         has_finding: whether a finding lies within it.
     """
@@ -118,7 +132,7 @@ class LayerRow:
 
 
 def layer_table(report: Report) -> list[LayerRow]:
-    """One row per layer of the model's own graph, in the order in which they are computed."""
+    """Return a row for each layer of the model's own graph, in the order of computation."""
     rows: dict[str, list[Measure]] = {}
     for measure in report.measures:
         rows.setdefault(top_layer(measure.layer), []).append(measure)
@@ -132,7 +146,7 @@ def layer_table(report: Report) -> list[LayerRow]:
 
 
 def state(measure: Measure, report: Report) -> str:
-    """Whether a tensor is wrong by itself, wrong only through what came before it, or right."""
+    """Return whether a tensor is wrong by itself, wrong only through its inputs, or right."""
     itself = measure.ratio is None or (measure.local_ratio or 0.0) > report.threshold
     if itself or any(f.measure == measure for f in report.findings):
         return WRONG
@@ -140,14 +154,14 @@ def state(measure: Measure, report: Report) -> str:
 
 
 def within(measure: Measure, row: LayerRow) -> str:
-    """A tensor's name inside its row, such as `attention/query · linear`."""
+    """Return a tensor's name inside its row, such as `attention/query · linear`."""
     inner = measure.layer.removeprefix(row.layer).strip("/")
     name = f"{inner} · {measure.role}" if inner else measure.role
     return f"{name} (call {measure.call})" if measure.call else name
 
 
 def attention_of(finding: Finding | None, measures: Sequence[Measure]) -> Measure | None:
-    """The attention probabilities that a finding lies in, where they were compared."""
+    """Return the attention probabilities that a finding lies in, where they were compared."""
     if finding is None:
         return None
     places = [f"{place}/" for place in (finding.layer, finding.measure.layer) if place]
@@ -175,7 +189,7 @@ class Scale:
 
     @classmethod
     def of(cls, report: Report) -> Scale:
-        """Whole decades around every ratio; those below 0.01 stand at the edge."""
+        """Whole decades around every ratio; those below 0.01 are at the edge."""
         ratios = [r for m in report.measures for r in (m.ratio, m.local_ratio) if r is not None]
         logs = [math.log10(r) for r in ratios if 0 < r < math.inf]
         low = math.floor(min([-1.0, *logs]))
@@ -183,7 +197,7 @@ class Scale:
         return cls(max(low, -2), high)
 
     def at(self, ratio: float) -> float:
-        """Where a ratio stands, from 0 at the low end to 1 at the high one."""
+        """Return the position of a ratio, from 0 at the low end to 1 at the high one."""
         if ratio <= 0:
             return 0.0
         place = (math.log10(ratio) - self.low) / (self.high - self.low)

@@ -20,6 +20,7 @@ from inarch.tasks.verification import verify_golden
 from inarch.verify.compare import verify
 from inarch.verify.config_account import unaccounted, unread
 from inarch.verify.golden import LIMIT, Golden
+from inarch.verify.inputs import covering_inputs
 
 from .models import shared
 
@@ -65,6 +66,22 @@ def test_ours_is_the_reference_function(architecture, golden):
         assert agreement.max_kl < 1e-9
 
 
+def test_its_inputs_reach_every_row_or_there_is_a_reason(architecture, golden, tmp_path):
+    report = verify_golden(path_of(architecture.name))
+    assert report.requires_coverage
+    assert report.coverage
+    assert report.unreached == ()
+    for table in report.coverage:
+        assert {*table.reasons} == {*table.untouched}  # no reason is out of date
+    named = {f"{entry.table}/embeddings" for entry in architecture.unreached}
+    assert named <= {table.table for table in report.coverage}
+    golden.unpack(tmp_path)
+    made = covering_inputs(Backbone.from_preset(tmp_path), golden.runs[""].inputs)
+    assert made.keys() == golden.covering.inputs.keys()
+    for name, array in made.items():
+        np.testing.assert_array_equal(golden.covering.inputs[name], array)
+
+
 def test_the_golden_file_covers_every_variable_and_head(architecture, golden, tmp_path):
     heads = {task.head for task in workflows.HEADED} & architecture.sources[0].heads.keys()
     assert golden.runs.keys() == {"", *heads}
@@ -103,12 +120,12 @@ def test_our_defaults_are_the_reference(architecture, golden):
 
 def test_every_field_that_the_reference_reads_is_accounted_for(architecture, golden):
     for source in architecture.sources:
-        assert unaccounted(source, golden.reads) == []
+        assert unaccounted(source, golden.reads) == [], "the config map needs an entry for each"
 
 
 def test_every_field_of_the_map_is_read_or_has_its_reason(architecture, golden):
     for source in architecture.sources:
-        assert unread(source, golden.reads) == []
+        assert unread(source, golden.reads) == [], "take it out of the config map, or say why not"
 
 
 # --- what it must notice -----------------------------------------------------------------------
@@ -177,7 +194,7 @@ def test_it_notices_a_field_that_the_map_leaves_out(architecture, golden):
 
 
 def is_in(name, holder):
-    """Whether a field is `holder`, or one of those within it."""
+    """Return whether a field is `holder`, or one of those within it."""
     return name.partition(".")[0] == holder
 
 

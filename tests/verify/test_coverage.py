@@ -1,10 +1,21 @@
 """Coverage says which rows of a model's tables its inputs reach."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
-from inarch.verify.coverage import table_coverage
+from inarch.models.registry import Unreached
+from inarch.models.variables import named_variables
+from inarch.tasks.verification import verify_golden
+from inarch.verify.compare import verify
+from inarch.verify.coverage import joined_coverage, table_coverage
+from inarch.verify.report import Coverage
+from inarch.verify.report_text import coverage, headline
 
-from .faults import GOLDENS, read, subjects
+from .faults import GOLDENS, load, read, subjects
+
+pytestmark = pytest.mark.turns(3)
 
 READ = {path.stem: path for path in GOLDENS}
 
@@ -27,3 +38,51 @@ def test_a_distance_is_reached_only_in_rows_that_are_long_enough():
     )
     assert len(short[0].untouched) == short[0].rows - 5  # distances from -2 to 2
     assert len(whole[0].untouched) < len(short[0].untouched)
+
+
+def test_a_wrong_row_that_no_other_input_reaches_is_found():
+    golden = read(READ["bert"])
+    model = load(golden)
+    table = named_variables(model)["embeddings/position_embedding/embeddings"]
+    table.assign(np.concatenate([table[:13], -np.array(table[13:])]))
+    assert verify(model, golden.runs[""]).passed
+    report = verify(model, golden.covering)
+    assert report.first.layer == "embeddings/position_embedding"
+
+
+def test_a_golden_file_that_leaves_rows_out_fails_and_names_them(tmp_path):
+    golden, path = read(READ["distil_bert"]), tmp_path / "distil_bert.safetensors"
+    inputs = golden.runs[""].inputs
+    outputs = [t for t in golden.runs[""].tensors if not t.tap[0]]
+    again = dataclasses.replace(golden.covering, inputs=inputs, tensors=tuple(outputs))
+    dataclasses.replace(golden, covering=again).write(path)
+    report = verify_golden(path)
+    assert not report.findings
+    assert not report.passed
+    assert "rows 0, 4, 6, 7, 10, 11, 13, 14, 20, 22, 25, 27 of embeddings/token" in headline(report)
+    assert "11 of 14 rows of embeddings/position_embedding" in coverage(report)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_a_head_that_gives_something_else_is_found_where_all_layers_are_right(name, tmp_path):
+    golden, head = read(READ[name]), "text_classifier"
+    run = golden.runs[head]
+    tensors = tuple(
+        t if t.tap[0] else dataclasses.replace(t, value=t.value[::-1].copy()) for t in run.tensors
+    )
+    runs = {**golden.runs, head: dataclasses.replace(run, tensors=tensors)}
+    dataclasses.replace(golden, runs=runs).write(tmp_path / "wrong.safetensors")
+    report = verify_golden(tmp_path / "wrong.safetensors")
+    assert not report.passed
+    (finding,) = report.findings
+    assert finding.where == "the model: its text_classifier output"
+    assert finding.measure in report.measures
+
+
+def test_two_runs_reach_what_either_does_and_a_reason_is_of_its_rows():
+    first, second = [Coverage("a/embeddings", 9, (1, 2, 3))], [Coverage("a/embeddings", 9, (2, 3))]
+    reason = Unreached("a", [3], "it is padding")
+    (joined,) = joined_coverage(first, second, [reason])
+    assert joined.untouched == (2, 3)
+    assert joined.missing == (2,)
+    assert joined_coverage(first, first, [])[0].missing == (1, 2, 3)

@@ -96,24 +96,20 @@ def change_run(change):
     return changing
 
 
+PARTS = ("config", "defaults", "runs", "about", "reads", "covering")
 DAMAGE = {
-    **{f"no {key}": lose(key) for key in ("config", "defaults", "runs", "about", "reads")},
-    **{
-        f"half of {key}": put(key, '{"a": ')
-        for key in ("config", "defaults", "runs", "about", "reads")
-    },
-    **{
-        f"{key} a list": put(key, "[1]") for key in ("config", "defaults", "runs", "about", "reads")
-    },
+    **{f"no {key}": lose(key) for key in PARTS},
+    **{f"half of {key}": put(key, '{"a": ') for key in PARTS},
+    **{f"{key} a list": put(key, "[1]") for key in PARTS},
     "a run a list": put("runs", '{"": []}'),
     "no run of the backbone": change_run(lambda runs: runs.pop("")),
-    "no tensors": change_run(lambda runs: runs[""].pop("ports")),
-    "half a port": change_run(lambda runs: runs[""]["ports"][0].pop()),
+    "no tensors": change_run(lambda runs: runs[""].pop("taps")),
+    "half a tap": change_run(lambda runs: runs[""]["taps"][0].pop()),
     "a value that isn't there": change_run(
-        lambda runs: runs[""]["ports"][0].__setitem__(4, "values/none")
+        lambda runs: runs[""]["taps"][0].__setitem__(4, "values/none")
     ),
     "an input that isn't there": change_run(lambda runs: runs[""]["inputs"].append("sound")),
-    "noise in words": change_run(lambda runs: runs[""]["ports"][0].__setitem__(5, "little")),
+    "noise in words": change_run(lambda runs: runs[""]["taps"][0].__setitem__(5, "little")),
 }
 
 

@@ -108,13 +108,13 @@ class GPT2Backbone(Backbone):
         )
 
     def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]` of the token after each."""
+        """Return logits `[batch, length, vocabulary]` of the token after each."""
         if tie_word_embeddings:
             return self.get_layer("embeddings").token_embedding(outputs, reverse=True)
         return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(outputs)
 
     def text_classifier(self, outputs: Any, num_classes: int) -> Any:
-        """Logits `[batch, num_classes]` of the last token that isn't padding."""
+        """Return logits `[batch, num_classes]` of the last token that isn't padding."""
         x = Dense(num_classes, use_bias=False, name="logits")(outputs)
         token_ids, mask = self.input["token_ids"], self.input["padding_mask"]
         if self.arguments["padding_id"] is not None:

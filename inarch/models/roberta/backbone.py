@@ -88,7 +88,7 @@ class RobertaBackbone(Backbone):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     def masked_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]`; the head's GELU is exact whatever `activation`."""
+        """Return logits `[batch, length, vocabulary]`; the head's GELU is always the exact one."""
         embedding = self.get_layer("embeddings").token_embedding
         return MaskedLMHead(
             vocabulary_size=self.arguments["vocabulary_size"],
@@ -101,7 +101,7 @@ class RobertaBackbone(Backbone):
     def text_classifier(
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
     ) -> Any:
-        """Logits `[batch, num_classes]` from the first token, through a tanh layer."""
+        """Return logits `[batch, num_classes]` from the first token, through a tanh layer."""
         rate = self.arguments["dropout"] if dropout is None else dropout
         x = Dropout(rate, name="pooled_dropout")(outputs["sequence_output"][:, 0])
         x = Dense(self.arguments["hidden_dim"], "tanh", name="pooled_dense")(x)

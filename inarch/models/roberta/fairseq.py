@@ -196,7 +196,7 @@ def _open(folder: Path, with_pieces: bool) -> OpenedCheckpoint:
 
 
 def _ignored_tensors(path: Path, reader: TorchFile) -> dict[str, str]:
-    """Return the contents that are left aside, with the reason.
+    """Return the contents that are ignored, with the reason.
 
     Raises:
         CheckpointError: an entry isn't known, and the model might need it.
