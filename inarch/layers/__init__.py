@@ -9,6 +9,7 @@ from inarch.layers.disentangled_attention import DisentangledSelfAttention
 from inarch.layers.disentangled_encoder import ConvResidual, DisentangledAttentionEncoder
 from inarch.layers.embedding import (
     PositionEmbedding,
+    RelativeEmbedding,
     SinePositionEncoding,
     TokenAndPositionEmbedding,
 )
@@ -18,7 +19,6 @@ from inarch.layers.head import MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.mask import self_attention_mask, sequence_positions
 from inarch.layers.relative_bias import RelativePositionBias
-from inarch.layers.relative_position import RelativeEmbedding
 from inarch.layers.rotary import RotaryEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 

@@ -12,7 +12,7 @@ Activation = str | dict | Callable[[Any], Any] | None
 
 @keras.saving.register_keras_serializable(package="inarch")
 def gelu_approximate(x: Any) -> Any:
-    """GELU through tanh (Hendrycks & Gimpel, 2016, arXiv:1606.08415), elementwise.
+    """Return GELU through tanh (Hendrycks & Gimpel, 2016, arXiv:1606.08415), elementwise.
 
     Within 5e-4 of the exact GELU: near enough to train with, far enough to spoil a conversion.
     """

@@ -1,4 +1,4 @@
-"""Ways to get a layer wrong, declared beside its code.
+"""Ways to get a layer wrong, declared next to its code.
 
 `alternatives()` of a layer returns a dict: from a noun phrase for what a wrong implementation has
 to the attributes of the layer that make it so, among them methods and `call`. Fault injection sets
@@ -101,7 +101,7 @@ def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
             if width % number == 0 and number != heads
         },
         "the heads' order (d h) at the split": {
-            "_split_heads": lambda x, *more: split(_interleave(x, dim), *more)
+            "_split_heads": lambda x, *more: split(interleave(x, dim), *more)
         },
         "heads that are split without transposing": {
             "_split_heads": lambda x, *more: split(
@@ -109,7 +109,7 @@ def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
             )
         },
         "the heads' order (d h) at the merge": {
-            "output_dense": lambda x: output(_interleave(x, heads))
+            "output_dense": lambda x: output(interleave(x, heads))
         },
         "heads that are merged without transposing": {
             "output_dense": lambda x: output(_reorder(x, (-1, x.shape[1], heads, dim)))
@@ -186,8 +186,8 @@ def changed_call(layer: keras.layers.Layer, attributes: Mapping[str, Any]) -> Ca
     return call
 
 
-def _interleave(x: Any, groups: int) -> Any:
-    """Take the features of each of `groups` by turns."""
+def interleave(x: Any, groups: int) -> Any:
+    """Return features in the order of the first of each of `groups`, the second of each, ..."""
     grouped = ops.reshape(x, (*ops.shape(x)[:-1], groups, -1))
     return ops.reshape(ops.swapaxes(grouped, -1, -2), ops.shape(x))
 

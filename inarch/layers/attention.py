@@ -211,7 +211,7 @@ class MultiHeadAttention(Layer):
         self.build(shape, context_shapes.get("source", shape))
 
     def mix(self, x: Any, context: Mapping[str, Any], training: Any = None) -> tuple[Any, dict]:
-        """Return attention over `x`, or over the `source` of a context, and what is asked for."""
+        """Return attention over `x`, or the `source` of a context, with the cache and scores."""
         cache, source = context.get("cache"), context.get("source")
         mask = context.get("mask")
         is_cross = source is not None or (cache is not None and context.get("cache_index") is None)

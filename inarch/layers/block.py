@@ -247,8 +247,8 @@ class Block(Layer):
 
 
 def _scaled_after(
-    after: Any, name: str, of_x: float, of_y: float, part: str, x: Any, y: Any, training: Any
+    after: Any, name: str, of_x: float, of_y: float, sublayer: str, x: Any, y: Any, training: Any
 ) -> Any:
-    """Continue after a part; after the part `name` with factors on its input and output."""
-    of_x, of_y = (of_x, of_y) if part == name else (1.0, 1.0)
-    return after(part, of_x * x, of_y * y, training)
+    """Continue after a sublayer; for the sublayer `name`, with factors on residual and output."""
+    of_x, of_y = (of_x, of_y) if sublayer == name else (1.0, 1.0)
+    return after(sublayer, of_x * x, of_y * y, training)

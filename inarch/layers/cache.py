@@ -35,7 +35,7 @@ def make_cache(keys: Any, values: Any) -> tuple[Any, Any]:
 
 
 def is_pair(cache: Any) -> bool:
-    """Whether a cache is a pair of tensors, not KerasHub's one."""
+    """Return whether a cache is a pair of tensors, not KerasHub's one."""
     return isinstance(cache, tuple | list)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, attention_alternatives
+from inarch.layers.buckets import distance_rows, table_span, take, wrong_rows
 from inarch.layers.dot_product_attention import masked_softmax
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks, position_range, self_attention_mask
-from inarch.layers.relative_position import distance_rows, table_span, take, wrong_rows
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -50,11 +50,11 @@ class DisentangledSelfAttention(Layer):
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
-        relative_embeddings: float `[rows, dim]`, what `RelativeEmbedding` gives; `None` leaves
+        relative_embeddings: float `[rows, dim]`, the output of `RelativeEmbedding`; `None` leaves
             positions out.
         attention_mask: bool or int `[length, length]`, `[batch, length, length]` or
-            `[batch, 1, length, length]`, true where a token sees another. One that sees none
-            averages all.
+            `[batch, 1, length, length]`, true where a token attends to another. One that
+            attends to none averages all.
         return_attention_scores: whether to return the probabilities
             `[batch, num_heads, length, length]`.
 
@@ -152,7 +152,7 @@ class DisentangledSelfAttention(Layer):
             return output
         return output, ops.cast(ops.swapaxes(weights, 0, 1), self.compute_dtype)
 
-    # --- a part of a block ---------------------------------------------------------------------
+    # --- as a sublayer of a block --------------------------------------------------------------
 
     def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
         self.build(shape, context_shapes.get("relative_embeddings"))
@@ -186,17 +186,17 @@ class DisentangledSelfAttention(Layer):
         table = table[:, first:last]
 
         index = position_range(length)
-        asking, asked = ops.expand_dims(index, 1), ops.expand_dims(index, 0)
+        queries_at, keys_at = ops.expand_dims(index, 1), ops.expand_dims(index, 0)
         farthest = len(self._rows) // 2
-        places = ops.clip(asking - asked, -farthest, farthest) + farthest
+        places = ops.clip(queries_at - keys_at, -farthest, farthest) + farthest
         rows = take(ops.convert_to_tensor(self._rows - first), places, axis=0)
         added: Any = 0.0
         if "p2c" in self.terms:
             vectors = self._split_heads(self.position_query_dense(table))[:, 0] * self._scale
-            added = added + self._gather_products(keys, vectors, asked, rows)
+            added = added + self._gather_products(keys, vectors, keys_at, rows)
         if "c2p" in self.terms:
             vectors = self._split_heads(self.position_key_dense(table))[:, 0]
-            added = added + self._gather_products(queries, vectors, asking, rows)
+            added = added + self._gather_products(queries, vectors, queries_at, rows)
         return added
 
     def _table_range(self, length: Any) -> tuple[int, int]:

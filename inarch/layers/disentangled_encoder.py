@@ -30,11 +30,11 @@ class DisentangledAttentionEncoder(Block):
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
-        relative_embeddings: float `[rows, dim]`, what `RelativeEmbedding` gives, or `None`.
+        relative_embeddings: float `[rows, dim]`, the output of `RelativeEmbedding`, or `None`.
         padding_mask: int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
             tokens, 2, 3, ... for further packed sequences. `None` takes the implicit Keras mask.
         attention_mask: bool or int `[batch, length, length]` or `[batch, 1, length, length]`,
-            true where a token may see another; narrows `padding_mask` further.
+            true where a token may attend to another; narrows `padding_mask` further.
         return_attention_scores: whether to return `(output, scores)`, with the attention
             probabilities `[batch, num_heads, length, length]`.
 
@@ -108,7 +108,7 @@ class ConvResidual(Layer):
     """Residual convolution over neighboring tokens, added to another layer's output and normalized.
 
     `norm(residual + activation(dropout(convolution(inputs))))`. Neighbours are tokens of the same
-    sequence; padding and what is packed beside it count as zeros, as beyond the ends.
+    sequence; padding and other packed sequences count as zeros, as beyond the ends.
 
     Source: microsoft/DeBERTa, DeBERTa/deberta/bert.py, ConvLayer.
 
@@ -170,17 +170,19 @@ class ConvResidual(Layer):
     def call(
         self, inputs: Any, residual: Any, padding_mask: Any = None, training: bool | None = None
     ) -> Any:
-        numbers = padding_mask_of(inputs, padding_mask)
-        numbers = ops.ones_like(inputs[..., 0], dtype="int32") if numbers is None else numbers
+        sequence_ids = padding_mask_of(inputs, padding_mask)
+        sequence_ids = (
+            ops.ones_like(inputs[..., 0], dtype="int32") if sequence_ids is None else sequence_ids
+        )
         batch, length, width = ops.shape(inputs)
         reach, each = self.kernel_size // 2, width // self.groups
         padded = ops.pad(inputs, ((0, 0), (reach, reach), (0, 0)))
-        others = ops.pad(numbers, ((0, 0), (reach, reach)), constant_values=-1)
+        others = ops.pad(sequence_ids, ((0, 0), (reach, reach)), constant_values=-1)
         kernel = ops.reshape(self.kernel, (self.kernel_size, each, self.groups, each))
 
         y = ops.cast(self.bias, inputs.dtype)
         for i in range(self.kernel_size):
-            same = ops.expand_dims(ops.equal(others[:, i : i + length], numbers), -1)
+            same = ops.expand_dims(ops.equal(others[:, i : i + length], sequence_ids), -1)
             seen = ops.where(same, padded[:, i : i + length], 0)
             seen = ops.reshape(seen, (batch, length, self.groups, each))
             part = ops.einsum("blgi,igo->blgo", seen, ops.cast(kernel[i], inputs.dtype))

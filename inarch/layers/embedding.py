@@ -1,4 +1,4 @@
-"""Token and position embeddings."""
+"""Embeddings of tokens, positions and relative positions."""
 
 from numbers import Integral
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
+from inarch.layers.buckets import table_span
 from inarch.layers.initializer import fresh_initializer, wavelengths
 from inarch.layers.layer import Layer
 from inarch.layers.mask import position_range, sequence_positions, token_positions
@@ -220,3 +221,44 @@ class SinePositionEncoding(Layer):
         is_sine = ops.convert_to_tensor(np.arange(dim) % 2 == 0)
         encoding = ops.where(is_sine, ops.sin(angles), ops.cos(angles))
         return ops.broadcast_to(ops.cast(encoding, self.compute_dtype), shape)
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class RelativeEmbedding(Layer):
+    """A trained vector for every distance, or bucket of distances, between two tokens.
+
+    Source: He et al., 2021, arXiv:2006.03654, section 3.1.
+
+    Args:
+        max_relative_positions: the longest distance of either sign.
+        bucket_size: buckets of either sign, in place of distances; below 1 for none.
+        initializer: of the table.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`, read for its width alone.
+
+    Returns:
+        float `[2 * bucket_size or 2 * max_relative_positions, dim]`, whatever the batch.
+    """
+
+    def __init__(
+        self,
+        max_relative_positions: int = 512,
+        bucket_size: int = 256,
+        initializer: Any = "glorot_uniform",
+        **kwargs: Any,
+    ): ...
+
+    def build(self, inputs_shape: Any) -> None:
+        self.embeddings = self.add_weight(
+            name="embeddings",
+            shape=self.compute_output_shape(inputs_shape),
+            initializer=self.initializer,
+        )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return ops.convert_to_tensor(self.embeddings)
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return 2 * table_span(self.bucket_size, self.max_relative_positions), inputs_shape[-1]

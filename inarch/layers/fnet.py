@@ -36,7 +36,7 @@ class FourierMixing(Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        return fourier_mixing(ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32")))
+        return fourier_mixing(_wide(inputs))
 
     def compute_output_spec(self, inputs: Any) -> Any:
         dtype = keras.backend.result_type(inputs.dtype, "float32")
@@ -44,7 +44,7 @@ class FourierMixing(Layer):
 
     def alternatives(self) -> Alternatives:
         call, zero = self.call, ops.zeros_like
-        return {
+        found: dict[str, dict[str, Any]] = {
             "the imaginary part": {"call": lambda x: ops.fft2((x, zero(x)))[1]},
             "the magnitude": {
                 "call": lambda x: ops.sqrt(sum(ops.square(y) for y in ops.fft2((x, zero(x)))))
@@ -100,6 +100,13 @@ class FourierMixing(Layer):
             "no transform": {"call": zero},
             "the transform applied twice": {"call": lambda x: call(call(x))},
         }
+        return {
+            phrase: {
+                name: lambda x, *args, way=way, **more: way(_wide(x), *args, **more)
+                for name, way in attributes.items()
+            }
+            for phrase, attributes in found.items()
+        }
 
     def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
         self.build(shape)
@@ -150,6 +157,11 @@ class FNetEncoder(Block):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:  # type: ignore[override]
         return super().call(inputs, training=training)
+
+
+def _wide(x: Any) -> Any:
+    """Return a tensor in float32 at least; backends have no transform of 16 bits."""
+    return ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
 
 
 def _transform(x: Any, axes: Sequence[int], padded: int = 0) -> Any:

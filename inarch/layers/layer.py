@@ -29,7 +29,7 @@ class Layer(keras.layers.Layer):
     By default the output has the shape of the first input, and the layer passes on implicit masks.
     """
 
-    # Whether the layer is a part of a `Block`, which no other may have then.
+    # Whether the layer is a sublayer of a `Block`, which no other may have then.
     in_block = False
 
     # Arguments that are layers to be copied (`copy_layer`), and not themselves part of this one.

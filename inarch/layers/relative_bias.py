@@ -9,10 +9,10 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
+from inarch.layers.buckets import float32_log
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 from inarch.layers.mask import position_range
-from inarch.layers.relative_position import float32_log
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -72,7 +72,7 @@ class RelativePositionBias(Layer):
     def call(self, inputs: Any) -> Any:
         farthest = self.max_distance
         rows = self.buckets(np.arange(-farthest, farthest + 1))
-        # Rows of tables alone, which every exporter knows.
+        # Lookups of whole rows, which every exporter supports.
         by_distance = ops.take(ops.convert_to_tensor(self.embeddings), rows, axis=0)
         index = position_range(ops.shape(inputs)[1])
         distances = ops.expand_dims(index, 0) - ops.expand_dims(index, 1)

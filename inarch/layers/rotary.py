@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.layers.alternatives import Alternatives
+from inarch.layers.alternatives import Alternatives, interleave
 from inarch.layers.layer import Layer
 from inarch.layers.mask import position_range
 
@@ -95,7 +95,9 @@ class RotaryEmbedding(Layer):
         return {
             "no rotary positions": {"call": lambda x, **options: x},
             "rotated pairs of neighboring features": {
-                "call": lambda x, **options: _interleave(call(_deinterleave(x), **options))
+                "call": lambda x, **options: interleave(
+                    call(interleave(x, x.shape[-1] // 2), **options), 2
+                )
             },
             "a rotation the other way": {"angles": lambda *args: -angles(*args)},
             "rotary frequencies of twice the features": {
@@ -116,14 +118,3 @@ class RotaryEmbedding(Layer):
                 f"two different axes of inputs of rank {rank}, and not the batch axis 0."
             )
         return axes
-
-
-def _deinterleave(x: Any) -> Any:
-    """Move the first features of neighboring pairs before the second ones."""
-    pairs = ops.reshape(x, (*ops.shape(x)[:-1], -1, 2))
-    return ops.concatenate((pairs[..., 0], pairs[..., 1]), axis=-1)
-
-
-def _interleave(x: Any) -> Any:
-    halves = ops.split(x, 2, axis=-1)
-    return ops.reshape(ops.stack(halves, axis=-1), ops.shape(x))

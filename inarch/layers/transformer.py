@@ -18,14 +18,14 @@ class TransformerLayer(Block):
     Args:
         intermediate_dim: width between the two feed-forward projections.
         num_heads: number of attention heads; must divide the width of the inputs.
-        dropout: rate of dropout on what each part adds.
+        dropout: rate of dropout on the output of each sublayer.
         activation: between the feed-forward projections; a name or a function (`get_activation`).
         layer_norm_epsilon: added to the variance in layer normalization.
         kernel_initializer: of all kernels.
         bias_initializer: of all biases.
-        normalize_first: whether to normalize what a part reads, rather than what it gives.
+        normalize_first: whether to normalize the input of each sublayer, rather than its output.
         attention_dropout: rate of dropout on attention probabilities; `None` is `dropout`.
-        use_bias: whether projections have biases, those of the feed-forward part included.
+        use_bias: whether projections have biases, those of the feed-forward network included.
         query_bias, key_bias, value_bias, output_bias: overrides of `use_bias` for one projection
             of attention (Whisper has no bias on keys).
         activation_dropout: rate of dropout between the feed-forward projections.
@@ -98,7 +98,7 @@ class TransformerEncoder(TransformerLayer):
         padding_mask: int or bool `[batch, length]` of sequence ids: 0 for padding, 1 for
             tokens, 2, 3, ... for further packed sequences. `None` takes the implicit Keras mask.
         attention_mask: bool or int `[batch, length, length]` or `[batch, 1, length, length]`,
-            true where a token may see another; narrows `padding_mask` further.
+            true where a token may attend to another; narrows `padding_mask` further.
         return_attention_scores: whether to return `(output, scores)`, with the attention
             probabilities `[batch, num_heads, length, length]`.
 
@@ -142,14 +142,14 @@ class TransformerDecoder(TransformerLayer):
             cache]` with a cache. `None` takes the implicit Keras mask.
         decoder_attention_mask: bool or int `[batch, T, T or length of the cache]`.
         encoder_padding_mask: int or bool sequence ids `[batch, S]`. Given both padding masks,
-            a token sees the encoder's tokens of its own number.
+            a token attends to the encoder's tokens of its own sequence.
         encoder_attention_mask: bool or int `[batch, T, S]`.
         self_attention_cache: a pair of float `[batch * num_heads, dim of a head, length]` (see
             `inarch.layers.cache`), or one float `[batch, 2, length, num_heads, dim of a head]`.
         self_attention_cache_update_index: index of the first token of this call in the cache.
         cross_attention_cache: the same, of length S.
         cross_attention_cache_update_index: 0 to fill the cache, `None` to use it as it is.
-        use_causal_mask: whether a token sees none of those after it.
+        use_causal_mask: whether a token attends to none of those after it.
 
     Returns:
         `output` `[batch, T, dim]`; with a cache `(output, self_attention_cache)`, and with

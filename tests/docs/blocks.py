@@ -1,4 +1,4 @@
-"""The code blocks of a page, and how a block of Python is held to what its comments say."""
+"""Code blocks of a page, and the check of a block of Python against its comments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Block:
     """One fenced block.
 
     Attributes:
-        kind: what stands behind the fence, such as `python` or `{code-block} python`.
+        kind: the text after the fence, such as `python` or `{code-block} python`.
         options: of a directive, by name.
         text: its lines, options left out.
         line: number of the line before the text.
@@ -47,14 +47,16 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def execute(block: Block, page: str, names: dict[str, Any]) -> None:
-    """Run a block statement by statement; `# -> value` says what an expression gives."""
+    """Run a block statement by statement; `# -> value` is the value of an expression."""
     lines = block.text.splitlines()
     for node in ast.increment_lineno(ast.parse(block.text), block.line).body:
         assert isinstance(node, ast.stmt)
-        said = lines[(node.end_lineno or 0) - block.line - 1].partition("# -> ")[2]
-        if said:
-            assert isinstance(node, ast.Expr), f"{page}:{node.lineno} says a value of no expression"
+        expected = lines[(node.end_lineno or 0) - block.line - 1].partition("# -> ")[2]
+        if expected:
+            assert isinstance(node, ast.Expr), (
+                f"{page}:{node.lineno} gives a value for no expression"
+            )
             value = eval(compile(ast.Expression(node.value), page, "eval"), names)
-            assert repr(value) == said, f"{page}:{node.lineno}: it is {value!r}"
+            assert repr(value) == expected, f"{page}:{node.lineno}: it is {value!r}"
         else:
             exec(compile(ast.Module([node], []), page, "exec"), names)

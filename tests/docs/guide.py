@@ -1,4 +1,4 @@
-"""Runs the pages of the guide where its architecture doesn't exist yet, as a reader would.
+"""Run the pages of the guide where its architecture doesn't exist yet, as a reader would.
 
 `python guide.py PAGE...` in a scratch copy of the repository. Of each page, in order:
 
@@ -8,9 +8,9 @@
   begins anew;
 - `console` runs, and the lines after each command are held to what it prints. What differs from
   machine to machine may differ: measured times and ratios, the bars that show them, and what
-  stands behind a bar. A last line `...` stands for any further ones.
+  follows a bar. A last line `...` means any further ones.
 
-Exits with 1 at the first block that does something else, and says what. With `--files` before the
+Exits with 1 at the first block that does something else, and prints what. With `--files` before the
 pages, files are written and changed, and nothing runs.
 """
 
@@ -57,7 +57,7 @@ def change(path: Path, text: str) -> None:
 
 
 def steady(line: str) -> str:
-    """A line without what differs from machine to machine."""
+    """Return a line without the parts that differ from machine to machine."""
     if bar := BAR.search(line):
         line = re.sub(r"(?<!\w)\d[\d.]*(e[+-]\d+)?(?!\w)", "#", line[: bar.start()])
     line = re.sub(r"\d+(\.\d+)?e[+-]\d+|\d+\.\d+", "#", line)
@@ -65,7 +65,7 @@ def steady(line: str) -> str:
 
 
 def command(line: str) -> tuple[int, str]:
-    """What a command prints, and how it exits."""
+    """Run a command and return its status and its output."""
     program, *arguments = shlex.split(line)
     if program == "inarch":
         from typer.testing import CliRunner
@@ -84,8 +84,8 @@ def command(line: str) -> tuple[int, str]:
 
 def converse(block: Block) -> None:
     """Run each command of a block and compare what it prints."""
-    for said in COMMAND.split(block.text)[1:]:
-        line, _, expected = said.partition("\n")
+    for entry in COMMAND.split(block.text)[1:]:
+        line, _, expected = entry.partition("\n")
         code, printed = command(line.partition("  # ")[0])
         lines, wanted = printed.splitlines(), expected.splitlines()
         if wanted[-1:] == ["..."]:

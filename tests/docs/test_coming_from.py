@@ -26,7 +26,7 @@ PORTS = {
 
 
 def codes(page):
-    """What stands for ours: the right cell, and the left one where the right says "the same"."""
+    """Yield our names: of the right cell, and of the left one where the right is "the same"."""
     for row in re.findall(r"^\| (?!There)(.+) \|$", page, re.MULTILINE):
         left, right = row.split(" | ")
         shared = CODE.findall(left) if re.match("the same( names?|$|;)", right) else []
@@ -39,7 +39,7 @@ def names(code):
 
 
 def known_names():
-    """Methods and arguments of everything public, and the ports of models."""
+    """Methods and arguments of everything public, and the inputs and outputs of models."""
     found = {field.name for cls in (DecodingOptions, Settings) for field in dataclasses.fields(cls)}
     found |= PORTS | OTHER
     for home in (inarch, inarch.layers):

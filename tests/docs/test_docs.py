@@ -1,7 +1,7 @@
-"""What the pages say runs, on tiny checkpoints of the names that the pages use.
+"""Code of the pages runs, on tiny checkpoints of the names that the pages use.
 
-Blocks of ```python and ```console run in order, page by page. A comment `# -> value` says what an
-expression gives, and is held to it. Blocks that need a hub, or a shell, say so by their class.
+Blocks of ```python and ```console run in order, page by page. A comment `# -> value` is what an
+expression must give. Blocks that need a hub, or a shell, have a class for it.
 """
 
 import importlib.util
@@ -104,7 +104,7 @@ def test_every_command_is_described():
     assert described == set(get_command(app).commands)
 
 
-def test_blocks_that_do_not_run_say_why():
+def test_blocks_that_do_not_run_have_a_reason():
     for page in PAGES:
         for block in blocks(page):
             if block.kind.startswith("{code-block}"):

@@ -1,4 +1,4 @@
-"""The page of faults says of each kind what verification makes of it."""
+"""The page of faults has the verdict of verification on each kind of fault."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ ANEW = "write it anew: make tables"
 
 
 def sections(page):
-    """Of each architecture the line at its head, and the cells of every row."""
+    """Return each architecture's first line, and the cells of every row."""
     found = {}
     for name, head, lines in SECTION.findall(page):
         assert lines.startswith(COLUMNS)

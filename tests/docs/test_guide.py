@@ -73,7 +73,7 @@ def test_every_page_of_the_guide_is_a_step_of_it():
 
 
 @pytest.mark.parametrize(
-    ("page", "said"),
+    ("page", "message"),
     [
         ("```python\n1 + 1  # -> 3\n```\n", "it is 2"),
         ("```python\nimport inarch.models.nothing\n```\n", "ModuleNotFoundError"),
@@ -83,10 +83,10 @@ def test_every_page_of_the_guide_is_a_step_of_it():
         ("```ruby\nputs 1\n```\n", "nothing is known"),
     ],
 )
-def test_a_page_that_says_something_else_is_noticed(page, said, scratch, tmp_path):
+def test_a_page_that_differs_is_noticed(page, message, scratch, tmp_path):
     path = tmp_path / "page.md"
     path.write_text(page)
     done = follow(scratch, path)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert message in done.stderr
     assert "page.md, the block at line " in done.stderr

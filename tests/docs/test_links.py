@@ -41,7 +41,7 @@ def dead_links(path, text):
 
 
 def places(text):
-    """What stands behind the `#` of a link to a heading, or to a label."""
+    """Return the fragments that a link can have: of headings and of labels."""
     headings = HEADING.findall(FENCED.sub("", text))
     slugs = (re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
     return {*slugs, *LABEL.findall(text)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -58,6 +59,23 @@ class Fault:
                     variable.assign(value)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A fault by its name, which is made when it is asked for.
+
+    Attributes:
+        name: of the fault.
+        make: returns the fault; one without places changes nothing for the inputs at hand.
+    """
+
+    name: str
+    make: Callable[[], Fault]
+
+    @cached_property
+    def fault(self) -> Fault:
+        return self.make()
+
+
 class Subject:
     """A right model that gets faults, and the run of a golden file that shows them.
 
@@ -106,6 +124,9 @@ class Subject:
     ) -> Fault:
         name = f"{self.head}: {name}" if self.head else name
         return Fault(name, frozenset(places), diagnosis, attributes, head=self.head, **more)
+
+    def trial(self, name: str, make: Callable[[], Fault]) -> Trial:
+        return Trial(f"{self.head}: {name}" if self.head else name, make)
 
 
 def role(path: str) -> str:

@@ -37,11 +37,6 @@ COLUMNS = "| Kind of fault | Caught | Located | Diagnosed | Noise ratio |\n|---|
 NAMES = ("caught", "located", "diagnosed")
 
 
-def table() -> str:
-    """Return the page in Markdown."""
-    return "\n".join([INTRO, *(section(path) for path in GOLDENS)])
-
-
 def section(path: Path) -> str:
     """Return the part of the page about the architecture of a golden file."""
     results = [_result(path, fault) for fault in faults_for(path)]
@@ -77,5 +72,17 @@ def _power(ratio: float) -> str:
     return "10" + power.translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def write(page: Path, names: list[str]) -> None:
+    """Write the page; of named architectures the sections alone, each as soon as it is made."""
+    stored = page.read_text("utf-8") if page.is_file() else ""
+    found = {part.partition("\n")[0]: part for part in stored.split("\n## ")[1:]}
+    for path in GOLDENS:
+        if not names or path.stem in names:
+            print(f"{path.stem}: {len(faults_for(path))} kinds of fault", file=sys.stderr)
+            found[path.stem] = section(path).removeprefix("## ")
+            parts = [found[p.stem].rstrip() for p in GOLDENS if p.stem in found]
+            page.write_text("\n## ".join([INTRO, *(f"{part}\n" for part in parts)]), "utf-8")
+
+
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(table(), "utf-8")
+    write(Path(sys.argv[1]), sys.argv[2:])

@@ -17,7 +17,7 @@ from inarch.verify.golden import Golden
 from inarch.verify.report import Finding, Report
 
 from . import faults_of_bricks, faults_of_graph, faults_of_weights
-from .fault import Fault, Subject
+from .fault import Fault, Subject, Trial
 
 GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
 
@@ -52,24 +52,29 @@ def subjects(path: Path) -> dict[str, Subject]:
 
 
 @functools.cache
-def tried(path: Path) -> tuple[Fault, ...]:
-    """Return all that is tried on an architecture; what has no places changes nothing in it."""
-    return tuple(
-        fault
-        for subject in subjects(path).values()
-        for kind in (faults_of_weights, faults_of_bricks, faults_of_graph)
-        for fault in kind.faults(subject)
-    )
+def tried(path: Path) -> tuple[Trial, ...]:
+    """Return all that is tried on an architecture, most of it not yet made."""
+    found: list[Trial] = []
+    for subject in subjects(path).values():
+        found += map(_made, faults_of_weights.faults(subject))
+        found += faults_of_bricks.trials(subject)
+        found += map(_made, faults_of_bricks.faults(subject))
+        found += map(_made, faults_of_graph.faults(subject))
+    return tuple(found)
+
+
+def _made(fault: Fault) -> Trial:
+    return Trial(fault.name, lambda: fault)
 
 
 def faults_for(path: Path) -> list[Fault]:
-    """Return all faults of an architecture."""
-    return [fault for fault in tried(path) if fault.places]
+    """Return all faults of an architecture, each of which changes what the model gives."""
+    return [trial.fault for trial in tried(path) if trial.fault.places]
 
 
 def unreached(path: Path) -> list[str]:
     """Return the names of alternatives that change nothing for the inputs of a golden file."""
-    return [fault.name for fault in tried(path) if not fault.places]
+    return [trial.name for trial in tried(path) if not trial.fault.places]
 
 
 def examine(path: Path, fault: Fault) -> Report:

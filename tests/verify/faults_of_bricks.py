@@ -3,54 +3,82 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
+from inarch.models.variables import to_numpy
 from inarch.verify import trace
 from inarch.verify.doctor.bricks import alternatives_of, bricks, replay_changed
 from inarch.verify.doctor.wiring import ACTIVATIONS
 
-from .fault import NEVER_CALLED, Fault, Subject, role
+from .fault import NEVER_CALLED, Fault, Subject, Trial, role
 
-# The least relative change that counts; rounding alone makes 1e-7 or so.
+Calls = dict[tuple[str, int], trace.Call]
+# Path of the weighted layer around a brick, the brick, and its alternatives.
+Declared = tuple[str, Any, Any]
+
+# A change of a layer's output that counts, relative to its largest value; rounding makes 1e-7.
 LEAST = 3e-6
 
 
-def faults(subject: Subject) -> list[Fault]:
-    """Return the faults of a model's layers; one without places changes nothing there."""
+def trials(subject: Subject) -> list[Trial]:
+    """Return the faults of a model's layers, in each way that one of them declares."""
     calls: dict[tuple[str, int], trace.Call] = {}
     trace.run(subject.model, subject.reference.inputs, calls=calls)
     found = []
     for kind, layers in _by_class(subject).items():
-        # Layers of one role may differ in what they declare: some have a window, others none.
-        ways = {(role(path), *declared): (path, brick, declared)
-                for path, brick, declared in layers[::-1]}  # fmt: skip
-        matter = {way: _matter(subject.layers[one[0]], calls, *one) for way, one in ways.items()}
-        roles = list(dict.fromkeys(way[0] for way in ways))
         for turn, phrase in enumerate(dict.fromkeys(p for _, _, own in layers for p in own)):
+            name = f"{kind.__name__}: {phrase}"
             # Norms of Keras are everywhere; each alternative is tried on those of one role.
-            only = roles[turn % len(roles)] if kind.__module__.startswith("keras") else None
-            chosen = [
-                (path, brick, declared[phrase])
-                for path, brick, declared in layers
-                if only in (None, role(path)) and phrase in matter[role(path), *declared]
-            ]
-            found.append(_fault(subject, f"{kind.__name__}: {phrase}", phrase, chosen))
+            only = turn if kind.__module__.startswith("keras") else None
+            make = partial(_wrong_layers, subject, calls, layers, phrase, only, name)
+            found.append(subject.trial(name, make))
             if re.search(r"\bbias\b", phrase) and len(layers) > 1:
-                name = f"{kind.__name__}: {phrase}, but for the first layer"
-                found.append(_fault(subject, name, phrase, chosen[1:]))
-    return [*found, *_activations(subject)]
+                name += ", but for the first layer"
+                make = partial(_wrong_layers, subject, calls, layers, phrase, None, name, True)
+                found.append(subject.trial(name, make))
+    return found
 
 
-def _by_class(subject: Subject) -> dict[type, list[tuple[str, Any, Any]]]:
+def _wrong_layers(
+    subject: Subject,
+    calls: Calls,
+    layers: list[Declared],
+    phrase: str,
+    turn: int | None,
+    name: str,
+    skip_first: bool = False,
+) -> Fault:
+    """Return the fault of all layers that an alternative changes; without places if there is none.
+
+    Args:
+        turn: number of the role whose layers alone are changed; None for all.
+    """
+    # Layers of one role may differ in what they declare: some have a window, others none.
+    ways = {(role(path), *declared): (path, brick, declared[phrase])
+            for path, brick, declared in layers[::-1] if phrase in declared}  # fmt: skip
+    shows = [way for way, one in ways.items() if _effect(subject, calls, *one) > LEAST]
+    if turn is not None and shows:
+        roles = list(dict.fromkeys(way[0] for way in shows))
+        shows = [way for way in shows if way[0] == roles[turn % len(roles)]]
+    chosen = [
+        (path, brick, declared[phrase])
+        for path, brick, declared in layers
+        if (role(path), *declared) in shows
+    ]
+    return _fault(subject, name, phrase, chosen[skip_first:])
+
+
+def _by_class(subject: Subject) -> dict[type, list[Declared]]:
     """Return the bricks of each class and their alternatives, by the weighted layer around."""
     holders: dict[int, tuple[str, keras.layers.Layer]] = {}
     for path in sorted(subject.own, key=lambda path: (-path.count("/"), path)):
         for brick in bricks(subject.layers[path]).values():
             holders.setdefault(id(brick), (path, brick))
-    found: dict[type, list[tuple[str, Any, Any]]] = {}
+    found: dict[type, list[Declared]] = {}
     for path, brick in sorted(holders.values(), key=lambda held: held[0]):
         found.setdefault(type(brick), []).append((path, brick, alternatives_of(brick)))
     return found
@@ -72,35 +100,29 @@ def _fault(subject: Subject, name: str, phrase: str, chosen: list[tuple[str, Any
     )
 
 
-def _matter(layer: Any, calls: Any, path: str, brick: Any, declared: Any) -> set[str]:
-    """Return the alternatives by which a layer gives something else for its inputs.
+def _effect(subject: Subject, calls: Calls, path: str, brick: Any, attributes: Any) -> float:
+    """Return how much an alternative changes what a layer gives, relative to the largest value.
 
     No mask or bias may be there to be changed, an epsilon may be too small to count, and inputs
     may be too short for a distance.
     """
     if (path, 0) not in calls:
-        return set()
-    right = trace.replay(layer, path, calls[path, 0], {})
-    found = set()
-    for phrase, attributes in declared.items():
-        if "epsilon" in attributes:
-            wrong = replay_changed(brick, attributes, layer, path, calls[path, 0], {})
-            differs = abs(attributes["epsilon"] - brick.epsilon) > 5e-6
-            is_other = differs and any(_distance(wrong[tap], right[tap]) > LEAST for tap in wrong)
-        elif re.search("mask|bias|heads|distance|bucket", phrase):
-            wrong = replay_changed(brick, attributes, layer, path, calls[path, 0], {})
-            is_other = any(not np.array_equal(wrong[tap], right[tap]) for tap in wrong)
-        else:
-            is_other = True
-        found |= {phrase} if is_other else set()
-    return found
+        return 0.0
+    layer, call = subject.layers[path], calls[path, 0]
+    right = trace.replay(layer, path, call, {})
+    wrong = replay_changed(brick, attributes, layer, path, call, {})
+    shared = wrong.keys() & right.keys()
+    return max((_distance(wrong[tap], right[tap]) for tap in shared), default=0.0)
 
 
 def _distance(wrong: np.ndarray, right: np.ndarray) -> float:
+    """Return the largest difference over the largest value; infinity for another shape or NaN."""
+    if wrong.shape != right.shape or not np.isfinite(wrong).all():
+        return float("inf")
     return float(np.abs(wrong - right).max() / np.abs(right).max())
 
 
-def _activations(subject: Subject) -> list[Fault]:
+def faults(subject: Subject) -> list[Fault]:
     """Return other activations, each of them tried on the dense layers of one role."""
     linear = keras.activations.linear
     groups = [
@@ -108,10 +130,11 @@ def _activations(subject: Subject) -> list[Fault]:
         for paths in subject.roles(keras.layers.Dense).values()
         if subject.layers[paths[0]].activation is not linear
     ]
-    x, found = np.linspace(-3, 3, 24, dtype="float32").reshape(2, 12), []
+    x, found = keras.ops.reshape(keras.ops.linspace(-3.0, 3.0, 24), (2, 12)), []
     for turn, (name, function) in enumerate(ACTIVATIONS.items() if groups else ()):
         paths = groups[turn % len(groups)]
-        if not np.allclose(function(x), subject.layers[paths[0]].activation(x)):
+        one, other = (to_numpy(f(x)) for f in (function, subject.layers[paths[0]].activation))
+        if not np.allclose(one, other):
             changes = [(subject.layers[path], {"activation": function}) for path in paths]
             places = [subject.shown(path) for path in paths]
             found.append(

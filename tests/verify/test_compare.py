@@ -23,6 +23,8 @@ from inarch.verify.tokenizer import TextDifference, TokenizerParity
 from .fault import after
 from .faults import GOLDENS, blocks, load
 
+pytestmark = pytest.mark.turns(3)
+
 READ = {path.stem: Golden.read(path) for path in GOLDENS}
 SHAPE = (2, 4, 3)
 MASK = {"padding_mask": np.array([[1, 1, 1, 1], [1, 2, 0, 0]])}

@@ -14,6 +14,8 @@ from inarch.verify.doctor.attention import attend
 from inarch.verify.doctor.bricks import alternatives_of
 from inarch.verify.reference import Reference, TappedTensor
 
+pytestmark = pytest.mark.turns(3)
+
 TOKENS = {"x": np.random.default_rng(0).standard_normal((3, 7, 12)).astype("float32")}
 
 

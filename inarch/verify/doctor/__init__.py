@@ -1,7 +1,7 @@
-"""The doctor: why a place is wrong, in one line that a contributor can act on.
+"""The doctor: the cause of a finding, in one line that a contributor can act on.
 
-He finds out what each side computes, in terms of the reference's weights and of tensors known to
-be right, and says how the two differ. So a diagnosis is never a guess: the change that it names
+It works out what each side computes, in terms of the reference's weights and of tensors known to
+be right, and states how the two differ. So a diagnosis is never a guess: the change that it names
 has been computed, and gives the reference's values but for rounding.
 """
 
@@ -30,7 +30,7 @@ from inarch.verify.reference import Reference
 from inarch.verify.report import THRESHOLD, Finding
 from inarch.verify.trace import Tap
 
-# The usual suspects; the first that explains both sides has it.
+# In this order; the first that explains both sides is returned.
 DIAGNOSES = (
     bricks.diagnose,
     attention.diagnose,
@@ -88,7 +88,7 @@ class Doctor:
         evidence = Evidence(
             finding, self.reference, teacher_forced, self.layers, calls, self._memory
         )
-        return next((said for diagnose in DIAGNOSES if (said := diagnose(evidence))), None)
+        return next((cause for diagnose in DIAGNOSES if (cause := diagnose(evidence))), None)
 
     def _called_more(self, path: str, teacher_forced: Mapping[Tap, np.ndarray]) -> str | None:
         """Return the diagnosis of a layer whose sublayers ours calls more often."""

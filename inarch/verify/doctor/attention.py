@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 
 from inarch.verify.doctor.evidence import Evidence
+from inarch.verify.reference import padding_mask_in
 
 # By what they hide, from bool `[batch, keys]` of what is no padding, and indices.
 MASKS = {
@@ -24,7 +25,7 @@ def diagnose(evidence: Evidence) -> str | None:
     query, key, value = parts
     if heads is None or query is None or key is None or value is None:
         return None
-    mask = evidence.reference.inputs.get("padding_mask")
+    mask = padding_mask_in(evidence.reference.inputs)
     fits = mask is not None and mask.shape == key.shape[:2]
     real = mask != 0 if mask is not None and fits else np.ones(key.shape[:2], bool)
     i, j = np.arange(query.shape[1])[:, None], np.arange(key.shape[1])

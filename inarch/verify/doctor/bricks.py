@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.errors import InputError
 from inarch.keras_private import sublayers
 from inarch.layers.alternatives import Alternatives, changed
 from inarch.layers.layer import Layer
@@ -56,14 +57,34 @@ def _norm_alternatives(layer: Any) -> Alternatives:
 
 
 def replay_changed(
-    brick: keras.layers.Layer, attributes: Mapping[str, Any], *arguments: Any
+    brick: keras.layers.Layer,
+    attributes: Mapping[str, Any],
+    layer: keras.layers.Layer,
+    path: str,
+    call: trace.Call,
+    *arguments: Any,
 ) -> dict[Tap, np.ndarray]:
-    """Replay a layer while a brick in it is changed; nothing where shapes don't fit then."""
+    """Replay a layer as `trace.replay` does, while a brick in it is changed.
+
+    Nothing is returned where a bias for each head, or a layer of positions that refuses the width
+    of a head, rules out another number of heads.
+    """
+    heads = attributes.get("num_heads")
+    if heads is not None and any(bias.shape[1] not in (1, heads) for bias in _biases(call)):
+        return {}
     with changed(brick, attributes):
         try:
-            return trace.replay(*arguments)
-        except Exception:  # each backend has its own; a bias per head rules out other head counts
+            return trace.replay(layer, path, call, *arguments)
+        except InputError:
             return {}
+
+
+def _biases(call: trace.Call) -> list[Any]:
+    """Return the biases on attention scores among the arguments of a call."""
+    contexts = [call.kwargs, *(a for a in call.args if isinstance(a, Mapping))]
+    contexts += [a for a in call.kwargs.values() if isinstance(a, Mapping)]
+    found = (context.get("attention_bias") for context in contexts)
+    return [bias for bias in found if bias is not None]
 
 
 def bricks(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
@@ -131,7 +152,7 @@ def _replays(
 
 
 def _is_ours(evidence: Evidence, values: Mapping[Tap, np.ndarray]) -> bool:
-    """Whether a copy gives what ours gives everywhere in the layer."""
+    """Return whether a copy gives what ours gives everywhere in the layer."""
     return all(
         evidence.same(value, evidence.teacher_forced[tap])
         for tap, value in values.items()
@@ -140,7 +161,7 @@ def _is_ours(evidence: Evidence, values: Mapping[Tap, np.ndarray]) -> bool:
 
 
 def _is_known(evidence: Evidence, path: str) -> bool:
-    """Whether what a layer within the one at hand gives is the reference's."""
+    """Return whether what a layer within the one at hand gives is the reference's."""
     inner = [name for name in evidence.layers if name == path or name.startswith(f"{path}/")]
     ends = {tap[0] for tap in evidence.tensors if tap[2] == "output"}
     return bool(inner) and not ends.isdisjoint({path, inner[-1]})

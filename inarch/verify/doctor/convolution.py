@@ -8,7 +8,7 @@ from inarch.verify.doctor.evidence import Evidence, equal, variable
 
 
 def diagnose(evidence: Evidence) -> str | None:
-    """What is wrong with a convolution, by the windows that each side turns out to read."""
+    """Return what is wrong with a convolution, by the windows that each side reads."""
     kernel, x = variable(evidence.layer, "kernel"), evidence.known("input")
     if kernel is None or kernel.ndim != 3 or x is None or evidence.tap[2] != "output":
         return None
@@ -41,7 +41,7 @@ def diagnose(evidence: Evidence) -> str | None:
 def _windows(
     evidence: Evidence, x: np.ndarray, kernel: np.ndarray, given: np.ndarray
 ) -> tuple[int, np.ndarray] | None:
-    """How many zeros come before the first frame, and the bias, if `given` is of this kernel."""
+    """Return the zeros before the first frame and the bias, if `given` is of this kernel."""
     strides = getattr(evidence.layer, "strides", (1,))
     width, rows = len(kernel), evidence.rows(given)
     for before in range(width):

@@ -1,4 +1,4 @@
-"""The evidence at one wrong place, and the ways to compare with it."""
+"""Evidence at one wrong place, and comparisons with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Evidence:
     """One finding, with what both sides had there and everything they had it from.
 
     Attributes:
-        key: the place; `layer` the layer of ours at it, or None for the model itself.
+        tap: tap of the finding.
+        layer: our layer there, or None for the model itself.
         theirs: what the reference computes there, in float64.
         ours: what ours computes from the reference's values.
         calls: every call of a layer of ours on the reference's values.
@@ -71,22 +72,22 @@ class Evidence:
         return THRESHOLD * max(self.tensor.local_noise / (_rms(self.rows(self.theirs)) or 1), FLOOR)
 
     def ratio(self, candidate: np.ndarray) -> float:
-        """The noise ratio if ours gave `candidate` instead."""
+        """Return the noise ratio if ours gave `candidate` instead."""
         return noise_ratio(candidate, self.tensor, self.tensor.local_noise, self.reference.inputs)
 
     def same(self, candidate: np.ndarray, values: np.ndarray, of: slice = slice(None)) -> bool:
-        """Whether two tensors, of these sequences, are the same but for rounding."""
+        """Return whether two tensors, of these sequences, are the same but for rounding."""
         if candidate.size != values.size and candidate.shape[1:] != values.shape[1:]:
             return False
         right = self.rows(values, of)
         return self.close(self.rows(candidate, of) - right, right)
 
     def close(self, error: np.ndarray, values: np.ndarray) -> bool:
-        """Whether an error is rounding, next to `values`."""
+        """Return whether an error is rounding, next to `values`."""
         return _rms(error) <= self._tolerance * max(_rms(values), 1e-30)
 
     def constant(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray | None:
-        """The row that all rows are, but for rounding of `values`; None if they differ."""
+        """Return the row that all rows are, but for rounding of `values`; None if they differ."""
         mean = rows.mean(axis=0)
         return mean if self.close(rows - mean, values) else None
 
@@ -101,7 +102,7 @@ class Evidence:
                 yield from _parts(name, array, sizes)
 
     def holder(self, name: str | None) -> str:
-        """Which layer of ours holds the reference's tensor instead, for the end of a sentence."""
+        """Return the layer of ours that holds the reference's tensor instead, to end a sentence."""
         wanted = self.reference.weights.get(name or "")
         if wanted is None:
             return ""
@@ -124,7 +125,7 @@ class Evidence:
 
     @cached_property
     def tensor_names(self) -> dict[int, str]:
-        """What to call each known tensor: what it is to the layer at hand, or where it is made."""
+        """Return a name for each known tensor: its role in the layer, or the layer of origin."""
         block = self.finding.layer
         found: dict[int, tuple[tuple[int, int], str]] = {}
         for tensor in self.reference.tensors:
@@ -138,7 +139,7 @@ class Evidence:
         return {key: name for key, (_, name) in found.items()}
 
     def name_of(self, values: np.ndarray) -> str | None:
-        """The reference's name for a vector, given to a relative error of 1e-3."""
+        """Return the reference's name for a vector, given to a relative error of 1e-3."""
         for name, array in self.weights(1, *values.shape):
             if np.abs(array - values).max() <= 1e-3 * max(_rms(array), 1e-30):
                 return name
@@ -157,13 +158,13 @@ def _parts(
 
 
 def variable(layer: keras.layers.Layer | None, name: str) -> np.ndarray | None:
-    """A variable of a layer in float64, or None where it has none of that name."""
+    """Return a variable of a layer in float64, or None where it has none of that name."""
     value: Any = getattr(layer, name, None)
     return None if value is None else to_numpy(value).astype("float64")
 
 
 def equal(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two sets of weights are the same, but for their dtype."""
+    """Return whether two sets of weights are the same, but for their dtype."""
     return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-5, atol=1e-7))
 
 

@@ -8,7 +8,7 @@ from inarch.verify.doctor.evidence import Evidence, equal, variable
 
 
 def diagnose(evidence: Evidence) -> str | None:
-    """What is wrong with a dense layer's linear part."""
+    """Return what is wrong with a dense layer's linear part."""
     kernel, x = variable(evidence.layer, "kernel"), evidence.known("input")
     if kernel is None or kernel.ndim != 2 or x is None or x.shape[-1] != kernel.shape[0]:
         return None
@@ -37,7 +37,7 @@ def diagnose(evidence: Evidence) -> str | None:
 
 
 def _idle(evidence: Evidence, x: np.ndarray) -> bool:
-    """Whether ours hands on its input as it is."""
+    """Return whether ours hands on its input as it is."""
     return x.shape == evidence.ours.shape and evidence.same(x, evidence.ours)
 
 
@@ -50,7 +50,7 @@ def _bias(evidence: Evidence, bias: np.ndarray | None, offset: np.ndarray) -> st
 
 
 def _kernel(evidence: Evidence, name: str, kernel: np.ndarray, right: np.ndarray) -> str:
-    """How our kernel came from the right one."""
+    """Return how our kernel differs from the right one."""
     if equal(kernel, right.T):
         return f"the kernel is transposed: transposing {name} restores the reference's values"
     size = right.shape

@@ -46,5 +46,5 @@ def _weights(evidence: Evidence, right: dict[str, np.ndarray]) -> str | None:
 
 
 def _near(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two vectors are equal but for the error of a fit."""
+    """Return whether two vectors are equal but for the error of a fit."""
     return bool(np.abs(one - other).max() <= 1e-3 * max(float(np.abs(other).max()), 1e-30))

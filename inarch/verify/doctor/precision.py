@@ -12,7 +12,7 @@ DTYPES = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype("float16
 
 
 def diagnose(evidence: Evidence) -> str | None:
-    """Values, or weights, that 16 bits can hold exactly."""
+    """Return values, or weights, that 16 bits can hold exactly."""
     error = evidence.rows(evidence.theirs) - evidence.rows(evidence.ours)
     if (
         not evidence.close(error * 2e-3, evidence.rows(evidence.theirs))

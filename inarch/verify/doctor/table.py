@@ -8,19 +8,19 @@ from inarch.verify.doctor.evidence import Evidence
 
 
 def diagnose(evidence: Evidence) -> str | None:
-    """What is wrong with a lookup, by the rows that each side turns out to give."""
+    """Return what is wrong with a lookup, by the rows that each side returns."""
     if evidence.tap[2] != "output" or evidence.known("input") is not None:
         return None
     theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
     if theirs.shape != ours.shape:
         return None
-    right = _rows_of(evidence, theirs)
+    right = _find_table_rows(evidence, theirs)
     if right is None:
         return None
     name, wanted = right
     if not np.any(ours):
         return f"it gives zeros: {name} is never looked up"
-    found = _rows_of(evidence, ours)
+    found = _find_table_rows(evidence, ours)
     if found is None:
         return f"it holds other values than {name}, which restores the reference's values"
     held, given = found
@@ -40,8 +40,8 @@ def diagnose(evidence: Evidence) -> str | None:
     return f"ours gives row {given[at]} of {name} where the reference gives row {wanted[at]}"
 
 
-def _rows_of(evidence: Evidence, rows: np.ndarray) -> tuple[str, np.ndarray] | None:
-    """The tensor of the reference that all `rows` are rows of, and which ones."""
+def _find_table_rows(evidence: Evidence, rows: np.ndarray) -> tuple[str, np.ndarray] | None:
+    """Return the tensor of the reference that all `rows` are rows of, and which ones."""
     wanted = [row.tobytes() for row in rows.astype("float32")]
     for name, table in evidence.reference.weights.items():
         if table.ndim == 2 and table.shape[1] == rows.shape[1]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from inarch.layers.activation import get_activation
 from inarch.verify.doctor.evidence import Evidence, variable
+from inarch.verify.reference import padding_mask_in
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -40,7 +41,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Sum:
-    """What a tensor turns out to be: known tensors times numbers."""
+    """A tensor as a sum of known tensors times numbers."""
 
     names: tuple[str, ...]
     factors: tuple[float, ...]
@@ -85,27 +86,27 @@ def sums(evidence: Evidence) -> str | None:
         return f"the reference has {theirs} here, ours something else"
     missing = [name for name in theirs.names if name not in ours.names]
     extra = [name for name in ours.names if name not in theirs.names]
-    said = f"the reference has {theirs} here, ours {ours}"
+    both = f"the reference has {theirs} here, ours {ours}"
     if missing and not extra and _is_early_norm(evidence, missing, ours.names):
-        return f"a norm is at another place, before the sum instead of after it: {said}"
+        return f"a norm is at another place, before the sum instead of after it: {both}"
     if missing and not extra:
         lacking = _residual(evidence, missing[0])
-        return f"the {lacking} is missing: {said}; adding it restores its values"
+        return f"the {lacking} is missing: {both}; adding it restores its values"
     if extra and not missing:
         return (
-            f"a residual too many: the {extra[0]} is added and the reference leaves it out: {said}"
+            f"a residual too many: the {extra[0]} is added and the reference leaves it out: {both}"
         )
     if not missing and theirs.factors != ours.factors:
-        return f"another scale: {said}"
+        return f"another scale: {both}"
     if len(missing) == len(extra) == 1 and len(theirs.names) > 1:
         return f"another residual: the reference adds the {missing[0]}, ours the {extra[0]}"
     if any(_is_norm_of(evidence, name) for name in (*extra, *missing)):
-        return f"a norm is at another place (before or after the sum): {said}"
-    return f"another path: {said}"
+        return f"a norm is at another place (before or after the sum): {both}"
+    return f"another path: {both}"
 
 
 def offset(evidence: Evidence) -> str | None:
-    """The two differ by one vector, everywhere: a bias."""
+    """Return a diagnosis if the two differ by one vector everywhere: a bias."""
     theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
     if len(theirs) < 3 or theirs.shape != ours.shape:
         return None
@@ -120,7 +121,7 @@ def offset(evidence: Evidence) -> str | None:
 
 
 def scale(evidence: Evidence) -> str | None:
-    """The two differ by a factor."""
+    """Return a diagnosis if the two differ by a factor."""
     theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
     if theirs.shape != ours.shape:
         return None
@@ -131,7 +132,7 @@ def scale(evidence: Evidence) -> str | None:
 
 
 def output_kernel(evidence: Evidence) -> str | None:
-    """A projection by another of the reference's matrices, such as an untied head."""
+    """Return a projection by another of the reference's matrices, such as an untied head."""
     if variable(evidence.layer, "kernel") is not None:
         return None
     theirs, ours = evidence.rows(evidence.theirs), evidence.rows(evidence.ours)
@@ -156,7 +157,7 @@ def output_kernel(evidence: Evidence) -> str | None:
 
 
 def _all_terms(evidence: Evidence, ours: bool = False) -> Iterator[Term]:
-    """Known tensors from before the place and near it: the same layer's, the model's own, and
+    """Yield known tensors from before the place and near it: the same layer's, the model's own, and
     the last few of others."""
     block = (evidence.finding.layer or evidence.tap[0]).split("/")[0]
     seen = {id(evidence.theirs)}
@@ -169,7 +170,7 @@ def _all_terms(evidence: Evidence, ours: bool = False) -> Iterator[Term]:
 
 
 def _alias(evidence: Evidence) -> str | None:
-    """The layer whose output the reference takes here as it is."""
+    """Return the layer whose output the reference takes here as it is."""
     for tensor in evidence.before(ours=False):
         if tensor.value is evidence.theirs and tensor.tap[2] == "output":
             return evidence.tensor_names[id(tensor.value)]
@@ -177,7 +178,7 @@ def _alias(evidence: Evidence) -> str | None:
 
 
 def _sources(evidence: Evidence) -> Iterator[Term]:
-    """Known tensors that an activation may come after, the likeliest first."""
+    """Yield known tensors that an activation may come after, the likeliest first."""
     linear = evidence.known("linear")
     kernel, bias, x = variable(evidence.layer, "kernel"), variable(evidence.layer, "bias"), None
     if evidence.tap[2] == "output" and kernel is not None:
@@ -192,7 +193,7 @@ def _sources(evidence: Evidence) -> Iterator[Term]:
 
 
 def _terms(evidence: Evidence, ours: bool = False) -> Iterator[Term]:
-    """Known tensors of the shape of what is sought; of sequences, a token or a mean of them."""
+    """Yield known tensors of the shape sought; of sequences, single tokens and means."""
     shape = evidence.theirs.shape
     for term in _all_terms(evidence, ours):
         value = term.value
@@ -203,8 +204,8 @@ def _terms(evidence: Evidence, ours: bool = False) -> Iterator[Term]:
 
 
 def _pooled(evidence: Evidence, term: Term) -> Iterator[Term]:
-    mask = evidence.reference.inputs.get("padding_mask")
-    if mask is None:
+    mask = padding_mask_in(evidence.reference.inputs)
+    if mask is None or mask.shape != term.value.shape[:2]:
         return
     real = mask != 0
     last = real.shape[1] - 1 - np.argmax(real[:, ::-1], axis=1)
@@ -224,7 +225,7 @@ def _mean(value: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def _as_sum(evidence: Evidence, values: np.ndarray, terms: list[Term]) -> Sum | None:
-    """The shortest sum of known tensors that the values are."""
+    """Return the shortest sum of known tensors equal to `values`, or None."""
     target = evidence.rows(values).ravel()
     columns = [np.broadcast_to(t.value, evidence.theirs.shape) for t in terms]
     flat = [evidence.rows(column).ravel() for column in columns]
@@ -242,7 +243,7 @@ def _as_sum(evidence: Evidence, values: np.ndarray, terms: list[Term]) -> Sum | 
 
 
 def _is_early_norm(evidence: Evidence, missing: list[str], held: tuple[str, ...]) -> bool:
-    """Whether a norm takes what passes by a half of the layer before that half has run.
+    """Return whether a norm takes the residual of a sublayer before the sublayer has run.
 
     Where it has run, what it gives was there to be added and is only left out.
     """
@@ -252,7 +253,7 @@ def _is_early_norm(evidence: Evidence, missing: list[str], held: tuple[str, ...]
 
 
 def _is_residual(evidence: Evidence, names: tuple[str, ...]) -> bool:
-    """Whether all there is is what passes by the half of the layer, not what the half gives."""
+    """Return whether the terms are the residual alone, without the sublayer's own output."""
     block = evidence.finding.layer
     passing = {
         id(p.value)
@@ -265,7 +266,7 @@ def _is_residual(evidence: Evidence, names: tuple[str, ...]) -> bool:
 
 
 def _is_norm_of(evidence: Evidence, name: str) -> bool:
-    """Whether a term is what a norm of the block at hand gives."""
+    """Return whether a term is what a norm of the block at hand gives."""
     block = evidence.finding.layer
     path = name.removeprefix("output of ")
     return bool(block) and path.startswith(f"{block}/") and path.endswith("norm")

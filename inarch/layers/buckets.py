@@ -1,4 +1,4 @@
-"""Table of relative positions, and the row of the table for each distance of two tokens."""
+"""Buckets of distances: the row of a table of relative positions for two tokens."""
 
 from __future__ import annotations
 
@@ -9,53 +9,11 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.layers.layer import Layer
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 # Distances are looked up in an array, which is never longer than this in one direction.
 FARTHEST = 2**18
-
-
-@keras.saving.register_keras_serializable(package="inarch")
-class RelativeEmbedding(Layer):
-    """A trained vector for every distance, or bucket of distances, between two tokens.
-
-    Source: He et al., 2021, arXiv:2006.03654, section 3.1.
-
-    Args:
-        max_relative_positions: the longest distance of either sign.
-        bucket_size: buckets of either sign, in place of distances; below 1 for none.
-        initializer: of the table.
-
-    Call arguments:
-        inputs: float `[batch, length, dim]`, read for its width alone.
-
-    Returns:
-        float `[2 * bucket_size or 2 * max_relative_positions, dim]`, whatever the batch.
-    """
-
-    def __init__(
-        self,
-        max_relative_positions: int = 512,
-        bucket_size: int = 256,
-        initializer: Any = "glorot_uniform",
-        **kwargs: Any,
-    ): ...
-
-    def build(self, inputs_shape: Any) -> None:
-        self.embeddings = self.add_weight(
-            name="embeddings",
-            shape=self.compute_output_shape(inputs_shape),
-            initializer=self.initializer,
-        )
-        self.built = True
-
-    def call(self, inputs: Any) -> Any:
-        return ops.convert_to_tensor(self.embeddings)
-
-    def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return 2 * table_span(self.bucket_size, self.max_relative_positions), inputs_shape[-1]
 
 
 def log_buckets(
