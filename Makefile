@@ -20,8 +20,7 @@ SAME := checkpoints docs text fuzz test_turns.py test_private_keras.py speech/te
 	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
 	$(addprefix models/test_,bad_checkpoints.py opening.py own_code.py registry.py saving.py \
 	stored_config.py warnings.py) \
-	$(addprefix tasks/test_,bad_input.py columns.py hostile_paths.py labels.py saves_during_loads.py \
-	sentence_fields.py text_source.py)
+	$(addprefix tasks/test_,bad_input.py hostile_paths.py saves_during_loads.py text_source.py)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,$(SAME))
 
 .PHONY: demo demo-speech test test-all test-exhaustive fuzz bench docs pictures tables clean help
@@ -36,7 +35,7 @@ help:
 	@echo "make bench     the benchmarks"
 	@echo "make docs      the documentation, into docs/_build/html"
 	@echo "make pictures  the README's pictures (a minute)"
-	@echo "make tables    docs/faults.md, and the README's table of architectures (2 minutes)"
+	@echo "make tables    docs/faults.md, and the README's table of architectures (10 minutes)"
 	@echo "make clean     remove everything that the targets made"
 
 demo: .venv/.demo

@@ -1,4 +1,4 @@
-"""Set before Keras is imported: the backend, and what makes many tiny models quick."""
+"""Settings before Keras is imported: the backend, and the options that make tiny models quick."""
 
 import gc
 import importlib.util
@@ -19,7 +19,7 @@ QUICK = ("xla_cpu_use_fusion_emitters=false", "xla_cpu_parallel_codegen_split_co
 
 
 def known_to_xla(flags: tuple[str, ...]) -> bool:
-    """Whether the installed XLA has all flags; one that it doesn't know ends the process."""
+    """Return whether the installed XLA has all flags; one that it hasn't ends the process."""
     spec = importlib.util.find_spec("jaxlib")
     folders = (spec.submodule_search_locations if spec else None) or ()
     libraries = [path for folder in folders for path in Path(folder).glob("*.so")]
@@ -52,7 +52,7 @@ BACKENDS = ("jax", "torch", "tensorflow")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of tests marked `turns(n)` every n-th case runs; the others are for `make test-exhaustive`.
+    """Run every n-th case of tests marked `turns(n)`, and leave the rest to `make test-exhaustive`.
 
     A case has the sum of the numbers of its test in the file and of its values in their lists, so
     that of two parametrisations every value has its turn. With 3 or fewer turns the backends have

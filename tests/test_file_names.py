@@ -1,4 +1,4 @@
-"""Whatever is read from a checkpoint's folder is fetched from a hub too."""
+"""Every file that is read from a checkpoint's folder is fetched from a hub too."""
 
 from fnmatch import fnmatchcase
 

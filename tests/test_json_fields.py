@@ -74,11 +74,11 @@ def test_a_field_that_is_absent_or_null_has_its_default_or_is_named():
 @given(st.text() | st.text(alphabet=st.characters(categories=["Cs", "Cc", "Zl"])))
 def test_every_message_is_printable_and_short(text):
     for message in (text, text * 500):
-        said = str(InputError(f"begin {message} end"))
-        assert len(said.encode()) < 2048
-        assert all(c.isprintable() or c == "\n" for c in said)
-        assert said.startswith("begin ")
-        assert said.endswith(" end")
+        shown = str(InputError(f"begin {message} end"))
+        assert len(shown.encode()) < 2048
+        assert all(c.isprintable() or c == "\n" for c in shown)
+        assert shown.startswith("begin ")
+        assert shown.endswith(" end")
 
 
 def test_a_message_that_is_fit_to_print_stays_as_it_is():

@@ -44,7 +44,7 @@ def test_a_plain_name_has_no_folder_and_a_file_has_a_name(tmp_path):
 
 
 @given(st.text() | st.text("./\\ab:~ \0", max_size=12))
-def test_whatever_the_name_it_is_refused_or_lies_in_the_folder(name):
+def test_whatever_the_name_it_is_refused_or_is_within_the_folder(name):
     folder = Path("/nowhere/model")
     try:
         path = resolve_inside(folder, name)

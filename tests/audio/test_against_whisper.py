@@ -1,4 +1,4 @@
-"""Against openai-whisper's own functions."""
+"""Comparison with openai-whisper's own functions."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def sounds():
 
 
 def in_double(audio, num_mels, padding):
-    """Their formula in float64, with the exact triangles."""
+    """Return the result of their formula in float64, with the exact triangles."""
     audio = torch.nn.functional.pad(torch.from_numpy(audio).double(), (0, padding))
     window = torch.hann_window(400, dtype=torch.float64)
     stft = torch.stft(audio, 400, 160, window=window, return_complex=True)
@@ -65,7 +65,7 @@ def test_spectrograms_are_theirs_to_rounding(name, audio, num_mels):
 
 
 @pytest.mark.skipif(not SPEECH.exists(), reason="needs Debian's pocketsphinx-testdata")
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the original needs ffmpeg")
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the reference needs ffmpeg")
 def test_samples_of_real_speech_are_theirs_to_the_bit():
     for path in sorted(SPEECH.glob("*.wav")):
         np.testing.assert_array_equal(load_audio(path), theirs.load_audio(str(path)))

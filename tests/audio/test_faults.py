@@ -1,7 +1,7 @@
-"""What a model hears against a golden of openai-whisper's; and that it notices what gets it wrong.
+"""Features of sound against a golden of openai-whisper's, which notices every fault in them.
 
-The golden is the original's formula in float64, with the triangles of its own file
-(`test_the_golden_is_the_originals` makes it anew): `[mels, frames]` of 1,600 samples and 480 of
+The golden is the reference's formula in float64, with the triangles of its own file
+(`test_the_golden_is_the_references` makes it anew): `[mels, frames]` of 1,600 samples and 480 of
 silence.
 """
 
@@ -27,7 +27,7 @@ def golden():
 
 @pytest.fixture(autouse=True)
 def anew():
-    """Tables that a fault has made, or would be kept from, are made anew."""
+    """Have tables made anew that a fault has made, or would be kept from."""
     mel._tables.cache_clear()
     mel.mel_filters.cache_clear()
     yield
@@ -48,7 +48,7 @@ def spectrogram(golden, num_mels):
 
 
 def window(golden, num_mels, start=3, size=5):
-    """Of a window of a recording, by the frames that it should hold."""
+    """Return the distance of a recording's window from the frames that it should hold."""
     recording = Recording.from_audio(
         golden["audio"], log_mel_spectrogram(golden["audio"], num_mels, padding=PADDING)
     )
@@ -84,7 +84,7 @@ def other_scale(patch):
 
 
 def symmetric_window(patch):
-    """Of 399 steps, as np.hanning(400) has it, not periodic."""
+    """Patch in a window of 399 steps, as np.hanning(400) has it, not periodic."""
     right = mel._tables
 
     def tables(num_mels, dtype):
@@ -155,7 +155,7 @@ def test_a_window_off_by_a_frame_is_noticed(golden, fault, monkeypatch):
 
 @pytest.mark.reference
 @pytest.mark.parametrize("num_mels", [80, 128])
-def test_the_golden_is_the_originals(golden, num_mels):
+def test_the_golden_is_the_references(golden, num_mels):
     torch = pytest.importorskip("torch", reason="needs torch: make test-all")
     theirs = pytest.importorskip("whisper.audio", reason="needs openai-whisper: make test-all")
     audio = torch.nn.functional.pad(torch.from_numpy(golden["audio"]).double(), (0, PADDING))

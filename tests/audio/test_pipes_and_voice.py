@@ -108,7 +108,7 @@ def test_flags_of_numpy_are_flags(monkeypatch):
     assert voice.voice_spans(audio, np.False_) == []
 
 
-def test_without_silero_speech_is_found_by_level_which_is_told(monkeypatch):
+def test_without_silero_speech_is_found_by_level_with_a_warning(monkeypatch):
     monkeypatch.setattr(voice, "find_silero", lambda: None)
     sound = np.zeros(5 * 16000, np.float32)
     sound[32000:48000] = np.random.default_rng(0).normal(size=16000) * 0.1

@@ -1,4 +1,4 @@
-"""What the command line says of a folder that can't be read."""
+"""Error messages of the command line for a folder that can't be read."""
 
 from typer.testing import CliRunner
 
@@ -9,8 +9,8 @@ PROVING = ("prove", "export")
 
 
 def refusal(folder, commands=READING):
-    """The one line that each of the commands ends with, its status being that of a failure."""
-    said = set()
+    """Return the one line that each of the commands fails with."""
+    messages = set()
     for command in commands:
         more = {"export": [str(folder.parent / "unused")], "embed": ["a"]}.get(command, [])
         result = CliRunner().invoke(app, [command, str(folder), *more])
@@ -19,7 +19,7 @@ def refusal(folder, commands=READING):
         lines = result.stderr.splitlines()
         (line,) = (line for line in lines if not line.startswith("inarch: warning: "))
         assert line.startswith("inarch: ")
-        said.add(line)
-    (line,) = said
+        messages.add(line)
+    (line,) = messages
     assert str(folder) in line
     return line

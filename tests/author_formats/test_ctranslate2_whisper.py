@@ -59,8 +59,8 @@ def folder(variables, tmp_path):
     return write_ct2(tmp_path / "whisper", variables)
 
 
-def refused(folder, kind, said):
-    with pytest.raises(kind, match=said) as error:
+def refused(folder, kind, message):
+    with pytest.raises(kind, match=message) as error:
         Backbone.from_preset(folder)
     assert str(folder) in str(error.value)
 
@@ -69,22 +69,22 @@ def test_a_bare_backbone_keeps_how_the_folder_generates(folder, tmp_path):
     backbone = Backbone.from_preset(folder)
     path = tmp_path / "backbone.keras"
     backbone.save(path)
-    said = GENERATES
+    expected = GENERATES
     for number, model in enumerate((backbone, keras.saving.load_model(path))):
         model.save_to_preset(tmp_path / f"out{number}")
         text = (tmp_path / f"out{number}" / "generation_config.json").read_text()
-        assert json.loads(text) == said
+        assert json.loads(text) == expected
     # In Hugging Face's format it is a file like any other: to the byte.
-    said = '{ "suppress_tokens":[1]}'
-    (tmp_path / "out0" / "generation_config.json").write_text(said)
+    content = '{ "suppress_tokens":[1]}'
+    (tmp_path / "out0" / "generation_config.json").write_text(content)
     Backbone.from_preset(tmp_path / "out0").save_to_preset(tmp_path / "again")
-    assert (tmp_path / "again" / "generation_config.json").read_text() == said
+    assert (tmp_path / "again" / "generation_config.json").read_text() == content
     (tmp_path / "out0" / "generation_config.json").write_bytes(b'{"a": "\xff"}')
     with pytest.raises(CheckpointFileError, match=r"generation_config\.json can't be read"):
         Backbone.from_preset(tmp_path / "out0")
 
 
-def test_the_model_tells_an_original_tokenizer_how_many_languages_it_has(tmp_path, monkeypatch):
+def test_an_author_tokenizer_has_as_many_languages_as_the_model(tmp_path, monkeypatch):
     size = 256 + len(control_tokens(100)) + 1501
     monkeypatch.setattr(whispers, "WORDS", size)
     folder = write_ct2(tmp_path / "whisper", ct2_variables())
@@ -120,8 +120,8 @@ def test_the_map_is_proven_on_the_names_that_are_there(folder, variables):
         assert proof.tensors == sum(1 for v in variables.values() if np.ndim(v))
         assert checkpoint.config["architectures"] == ["WhisperForConditionalGeneration"]
         assert checkpoint.has_head("speech_to_text")
-        said = checkpoint.read_sidecar("generation_config.json")
-        assert said == GENERATES
+        sidecar = checkpoint.read_sidecar("generation_config.json")
+        assert sidecar == GENERATES
 
 
 @pytest.mark.parametrize(("name", "at"), [(SELF, 8), (SELF, 15), (CROSS, 0), (CROSS, 7)])
@@ -153,7 +153,7 @@ def test_a_file_without_what_shows_its_sizes_is_no_whole_whisper(name, variables
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("activation", 0, "'decoder/activation' is 0"),
         ("pre_norm", 0, "'decoder/pre_norm' is 0"),
@@ -163,10 +163,10 @@ def test_a_file_without_what_shows_its_sizes_is_no_whole_whisper(name, variables
     ],
 )
 def test_what_ctranslate2_can_compute_and_we_do_not_is_refused(
-    name, value, said, variables, tmp_path
+    name, value, message, variables, tmp_path
 ):
     variables[f"decoder/{name}"] = np.int8(value)
-    refused(write_ct2(tmp_path / "whisper", variables), ConfigError, said)
+    refused(write_ct2(tmp_path / "whisper", variables), ConfigError, message)
 
 
 def test_quantized_tensors_are_read_as_floats_with_a_warning(variables, tmp_path):
@@ -183,7 +183,7 @@ def test_quantized_tensors_are_read_as_floats_with_a_warning(variables, tmp_path
 # --- how a folder is known -----------------------------------------------------------------------
 
 
-def test_a_config_with_a_model_type_is_hugging_faces_whatever_lies_beside(folder, tmp_path):
+def test_a_config_with_a_model_type_is_hugging_faces_whatever_the_other_files(folder, tmp_path):
     Backbone.from_preset(folder).save_to_preset(tmp_path / "both")
     shutil.copy(folder / "model.bin", tmp_path / "both")
     with Checkpoint(tmp_path / "both") as checkpoint:
@@ -196,7 +196,7 @@ def test_a_folder_without_its_model_has_no_weights(folder):
         Backbone.from_preset(folder)
 
 
-def test_a_model_without_a_config_says_what_makes_a_folder_known(folder):
+def test_the_error_for_a_model_without_a_config_names_the_files_that_identify_a_folder(folder):
     (folder / "config.json").unlink()
     refused(folder, CheckpointFileError, r"model\.bin and config\.json \(Whisper, in CTranslate2")
 
@@ -258,8 +258,8 @@ def test_what_the_converter_writes_holds_transformers_weights(kind, written):
             found = np.array(checkpoint.weights.read(name)).astype("float32")
             np.testing.assert_array_equal(found, expected, err_msg=name)
         assert not checkpoint.author_checkpoint.notes
-        beside = checkpoint.read_sidecar("generation_config.json")
-        assert beside["alignment_heads"] == [[1, 2], [2, 3]]
+        sidecar = checkpoint.read_sidecar("generation_config.json")
+        assert sidecar["alignment_heads"] == [[1, 2], [2, 3]]
 
 
 def largest(state, name, kind):

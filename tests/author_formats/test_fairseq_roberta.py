@@ -100,7 +100,7 @@ def rewrite(folder, arrays):
 
 
 def fairseq_names(arrays, classifier="mnli"):
-    """Their tensors by the names of fairseq's newest code."""
+    """Return tensors by the names of fairseq's newest code."""
     found = {}
     for name, array in arrays.items():
         new = name.removeprefix("roberta.")
@@ -137,27 +137,27 @@ def oldest(tensors):
     return found
 
 
-def write(folder, tensors, zipped=True, told="args", tokens=26, **changes):
+def write(folder, tensors, zipped=True, config_style="args", tokens=26, **changes):
     folder.mkdir(exist_ok=True)
     args = argparse.Namespace(**ARGS | changes)
-    beside = {"args": args}
-    if told == "cfg":
+    entries = {"args": args}
+    if config_style == "cfg":
         task = {"tokens_per_sample": 16, "_name": "masked_lm"}
-        beside = {"args": None, "cfg": {"model": vars(args), "task": task, "optimizer": {}}}
-    elif told == "mixed":
-        beside = {"args": None, "cfg": {"model": args, "task": {"_name": "masked_lm"}}}
+        entries = {"args": None, "cfg": {"model": vars(args), "task": task, "optimizer": {}}}
+    elif config_style == "mixed":
+        entries = {"args": None, "cfg": {"model": args, "task": {"_name": "masked_lm"}}}
     state = {n: torch.from_numpy(np.ascontiguousarray(a)) for n, a in tensors.items()}
     extra = {"extra_state": {"epoch": 3}, "optimizer_history": [{"lr": 0.1}]}
     path = folder / "model.pt"
-    torch.save(beside | {"model": state} | extra, path, _use_new_zipfile_serialization=zipped)
+    torch.save(entries | {"model": state} | extra, path, _use_new_zipfile_serialization=zipped)
     lines = "".join(f"{i} {100 - i}\n" for i in range(tokens))
     (folder / "dict.txt").write_text(lines)
     return folder
 
 
 KINDS = {
-    "newest": (newest, {"told": "cfg"}),
-    "2021": (newest, {"told": "mixed"}),
+    "newest": (newest, {"config_style": "cfg"}),
+    "2021": (newest, {"config_style": "mixed"}),
     "2019": (oldest, {}),
     "2019, before torch 1.6": (oldest, {"zipped": False}),
 }
@@ -210,9 +210,9 @@ def test_the_map_is_proven_on_the_names_that_are_there(kind, tmp_path):
     with Checkpoint(folder) as checkpoint:
         proof = workflows.prove(checkpoint)
         names = checkpoint.author_checkpoint.weights.header
-        beside = {"extra_state", "optimizer_history"}
-        assert beside <= proof.passthrough.keys()
-        carried = len(proof.passthrough) - len(beside)
+        passthrough = {"extra_state", "optimizer_history"}
+        assert passthrough <= proof.passthrough.keys()
+        carried = len(proof.passthrough) - len(passthrough)
         assert len(names) == proof.tensors + len(proof.tied) + carried
         assert proof.tied == (next(n for n in names if n.endswith("lm_head.weight")),)
     done = workflows.export(folder, tmp_path / "out")
@@ -226,8 +226,8 @@ def test_untied_output_embeddings_are_of_their_own(tmp_path):
     one, two = (MaskedLM.from_preset(f, preprocessor=None) for f in (folder, tmp_path / "ours"))
     assert values(one) == values(two)
     write(folder, tensors)
-    said = "are tied, and the file holds two different.*untie_weights_roberta"
-    with pytest.raises(WeightMapError, match=said):
+    message = "are tied, and the file holds two different.*untie_weights_roberta"
+    with pytest.raises(WeightMapError, match=message):
         MaskedLM.from_preset(folder, preprocessor=None)
 
 
@@ -249,8 +249,8 @@ def folder(tensors, tmp_path):
     return write(tmp_path / "roberta", tensors)
 
 
-def refused(folder, kind, said):
-    with pytest.raises(kind, match=said) as error:
+def refused(folder, kind, message):
+    with pytest.raises(kind, match=message) as error:
         Backbone.from_preset(folder)
     assert str(folder) in str(error.value)
 
@@ -275,7 +275,7 @@ def test_arguments_of_training_and_data_are_let_through(folder, tensors):
     assert Backbone.from_preset(folder).count_params() > 0
 
 
-def test_sizes_that_are_not_said_are_those_of_the_architecture(folder, tensors):
+def test_sizes_that_are_not_declared_are_those_of_the_architecture(folder, tensors):
     write(folder, tensors, encoder_layers=None, arch="roberta_large")
     # 22 layers of 16 tensors are missing to the 24 of the large one.
     refused(folder, WeightMapError, r"layers\.10\..* and 340 more")
@@ -283,16 +283,16 @@ def test_sizes_that_are_not_said_are_those_of_the_architecture(folder, tensors):
     refused(folder, ConfigError, "has no 'encoder_attention_heads'")
 
 
-def test_a_file_that_says_nothing_of_its_model_is_refused(folder, tensors):
+def test_a_file_that_does_not_describe_its_model_is_refused(folder, tensors):
     torch.save({"model": {"encoder.x": torch.zeros(1)}}, folder / "model.pt")
     (folder / "dict.txt").write_text("0 1\n")
     refused(folder, CheckpointFileError, "should have 'args' or 'cfg'")
 
 
-@pytest.mark.parametrize("place", ["beside", "within"])
+@pytest.mark.parametrize("place", ["outside", "within"])
 def test_an_entry_that_is_not_known_is_refused_by_name(place, folder):
     state = torch.load(folder / "model.pt", weights_only=False)
-    (state if place == "beside" else state["model"])["fsdp_metadata"] = {"shards": 2}
+    (state if place == "outside" else state["model"])["fsdp_metadata"] = {"shards": 2}
     torch.save(state, folder / "model.pt")
     refused(folder, CheckpointError, r"model\.pt has entries that aren't known.*fsdp_metadata")
 
@@ -308,11 +308,11 @@ def test_training_state_is_named_with_its_reason(folder):
     assert expected <= carried.keys()
 
 
-@pytest.mark.parametrize(("said", "rate"), [({"pooler_dropout": 0.3}, 0.3), ({}, 0.0)])
+@pytest.mark.parametrize(("declared", "rate"), [({"pooler_dropout": 0.3}, 0.3), ({}, 0.0)])
 @pytest.mark.parametrize("heads", [HEADS, HEADS | CLASSIFIER])
-def test_the_poolers_dropout_is_the_classifiers(said, rate, heads, tmp_path):
+def test_the_poolers_dropout_is_the_classifiers(declared, rate, heads, tmp_path):
     arrays = hugging_face(tmp_path / "ours", heads)
-    folder = write(tmp_path / "theirs", newest(fairseq_names(arrays)), **said)
+    folder = write(tmp_path / "theirs", newest(fairseq_names(arrays)), **declared)
     model = TextClassifier.from_preset(folder, preprocessor=None)
     assert [model.get_layer(f"{n}_dropout").rate for n in ("pooled", "classifier")] == [rate, rate]
     model.save_to_preset(tmp_path / "out")
@@ -335,7 +335,7 @@ def test_missing_and_unknown_tensors_are_named_in_fairseqs_names(folder, tensors
     refused(folder, WeightMapError, r"unknown in the file: encoder\._ema")
 
 
-def test_a_file_that_wants_code_run_is_refused_by_its_name_and_none_runs(folder, tmp_path):
+def test_a_file_that_needs_code_run_is_refused_by_its_name_and_none_runs(folder, tmp_path):
     ran = tmp_path / "ran"
 
     class Trap:
@@ -353,7 +353,7 @@ def test_a_file_that_wants_code_run_is_refused_by_its_name_and_none_runs(folder,
 
 
 def test_only_fairseqs_folders_may_hold_a_namespace(tmp_path):
-    """What is allowed for one file is allowed for it alone."""
+    """Refuse in other folders what fairseq's alone may hold."""
     path = tmp_path / "pytorch_model.bin"
     torch.save({"args": argparse.Namespace()}, path)
     with pytest.raises(CheckpointFileError, match=r"argparse\.Namespace"):
@@ -388,7 +388,7 @@ def rewritten(folder, **entries):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "model.pt is empty; fetch"),
         (b"<html>Not found</html>", "model.pt is no torch file, or a damaged one (it has no whole"),
@@ -397,17 +397,17 @@ def rewritten(folder, **entries):
         (0.5, "model.pt is no torch file, or a damaged one ("),
     ],
 )
-def test_every_command_says_in_one_line_what_is_wrong_with_the_file(content, said, folder):
+def test_every_command_reports_an_error_of_the_file_in_one_line(content, message, folder):
     path = folder / "model.pt"
     whole = path.read_bytes()
     path.write_bytes(whole[: int(content * len(whole))] if isinstance(content, float) else content)
     line = refusal(folder)
-    assert said in line
+    assert message in line
     assert "weights_only" not in line
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (None, "; with dict.txt next to model.pt the folder would be RoBERTa, in fairseq"),
         ("", "dict.txt makes 5 tokens"),
@@ -417,11 +417,11 @@ def test_every_command_says_in_one_line_what_is_wrong_with_the_file(content, sai
         ("0 1\n1 1\n", "dict.txt makes 7 tokens with fairseq's own 4 and <mask>"),
     ],
 )
-def test_every_command_says_in_one_line_what_is_wrong_with_the_dictionary(lines, said, folder):
+def test_every_command_reports_an_error_of_the_dictionary_in_one_line(lines, message, folder):
     (folder / "dict.txt").unlink()
     if lines is not None:
         (folder / "dict.txt").write_text(lines)
-    assert said in refusal(folder)
+    assert message in refusal(folder)
     if lines is None:
         path = folder / "model.pt"
         with pytest.raises(CheckpointFileError, match=r"dict\.txt next to model\.pt"):
@@ -429,7 +429,7 @@ def test_every_command_says_in_one_line_what_is_wrong_with_the_dictionary(lines,
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         ({"args": 5}, "model.pt says nothing of its model"),
         ({"args": None, "cfg": {"model": 3, "task": None}}, "model.pt says nothing of its model"),
@@ -440,13 +440,13 @@ def test_every_command_says_in_one_line_what_is_wrong_with_the_dictionary(lines,
         ({"model": [1]}, "model.pt holds no tensors in 'model'"),
     ],
 )
-def test_every_command_says_in_one_line_what_is_wrong_with_the_entries(entries, said, folder):
+def test_every_command_reports_an_error_of_the_entries_in_one_line(entries, message, folder):
     rewritten(folder, **entries)
-    assert said in refusal(folder)
+    assert message in refusal(folder)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"dropout": 2}, "'dropout' has the unusable value 2; it must be from 0 to 1"),
         ({"pooler_dropout": -0.5}, "'pooler_dropout' has the unusable value -0.5; it must be"),
@@ -456,11 +456,11 @@ def test_every_command_says_in_one_line_what_is_wrong_with_the_entries(entries, 
         ({"encoder_ffn_embed_dim": 13}, "encoder.sentence_encoder.layers.0.fc1.weight (12, 8) for"),
     ],
 )
-def test_arguments_at_odds_with_the_tensors_are_told_of_in_fairseqs_names(
-    changes, said, folder, tensors
+def test_arguments_at_odds_with_the_tensors_are_reported_in_fairseqs_names(
+    changes, message, folder, tensors
 ):
     write(folder, tensors, **changes)
-    assert said in refusal(folder, PROVING)
+    assert message in refusal(folder, PROVING)
 
 
 def test_a_part_of_a_head_is_refused(folder, tensors):
@@ -468,7 +468,7 @@ def test_a_part_of_a_head_is_refused(folder, tensors):
     assert "missing from the file: encoder.lm_head.bias" in refusal(folder, PROVING)
 
 
-def test_whole_numbers_are_told_of_in_fairseqs_names(folder, tensors):
+def test_integer_tensors_are_reported_in_fairseqs_names(folder, tensors):
     name = "encoder.sentence_encoder.layers.1.fc1.bias"
     write(folder, tensors | {name: np.zeros(12, "int64")})
     refused(folder, WeightMapError, f"stores {re.escape(name)} as I64")

@@ -123,7 +123,7 @@ def test_a_checkpoint_of_another_name_is_not_taken_for_an_fnet(folders, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("tree", "kind", "said"),
+    ("tree", "kind", "message"),
     [
         ({"step": np.array(1)}, ConfigError, "has no table target/encoder/embedder"),
         (
@@ -133,7 +133,7 @@ def test_a_checkpoint_of_another_name_is_not_taken_for_an_fnet(folders, tmp_path
         ),
     ],
 )
-def test_another_tree_is_refused(tree, kind, said, folders, tmp_path):
+def test_another_tree_is_refused(tree, kind, message, folders, tmp_path):
     path = tmp_path / "f_net_checkpoint"
     path.write_bytes(pack(tree))
     if kind is WeightMapError:
@@ -141,7 +141,7 @@ def test_another_tree_is_refused(tree, kind, said, folders, tmp_path):
             arrays = {n: weights.read(n) for n in weights.header if n.startswith("target")}
         extra = {"target/encoder/self_attention_0/bias": np.zeros(2, "float32")}
         path.write_bytes(pack(nested(arrays | extra)))
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         Checkpoint(tmp_path)
 
 
@@ -169,7 +169,7 @@ def open_flax_tree(folder):
 
 
 @pytest.mark.parametrize(
-    ("share", "more", "said"),
+    ("share", "more", "message"),
     [
         (0, b"", "f_net_checkpoint is empty"),
         (0.5, b"", "f_net_checkpoint isn't whole MessagePack: at byte"),
@@ -180,15 +180,15 @@ def open_flax_tree(folder):
         (0, b"\x80", "has no table target/encoder/embedder/word/embedding"),
     ],
 )
-def test_every_command_says_in_one_line_what_is_wrong(share, more, said, folders, tmp_path):
+def test_every_command_reports_an_error_in_one_line(share, more, message, folders, tmp_path):
     content = (folders[0] / "f_net_checkpoint").read_bytes()
     path = tmp_path / "f_net_checkpoint"
     path.write_bytes(content[: int(share * len(content))] + more)
-    assert said in refusal(tmp_path)
+    assert message in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "said"),
+    ("name", "shape", "message"),
     [
         ("encoder/feed_forward_1/output/bias", (9,), "feed_forward_1/output/bias (9,) for"),
         ("encoder/embedder/type/embedding", (4, 7), "embedder/type/embedding (4, 7) for"),
@@ -200,11 +200,11 @@ def test_every_command_says_in_one_line_what_is_wrong(share, more, said, folders
         ("classification/output_bias", None, "the file: target/classification/output_bias"),
     ],
 )
-def test_what_does_not_fit_is_told_of_in_flaxs_names(name, shape, said, folders, tmp_path):
+def test_what_does_not_fit_is_reported_in_flaxs_names(name, shape, message, folders, tmp_path):
     with open_flax_tree(folders[0]) as weights:
         arrays = {n: weights.read(n) for n in weights.header if n.startswith("target")}
     arrays |= {f"target/{name}": np.zeros(shape or (), "float32")}
     if shape is None:
         del arrays[f"target/{name}"]
     (tmp_path / "f_net_checkpoint").write_bytes(pack(nested(arrays)))
-    assert said in refusal(tmp_path, PROVING)
+    assert message in refusal(tmp_path, PROVING)

@@ -79,7 +79,7 @@ def google(name, array):
 
 
 def slots(tensors):
-    """The state of Google's optimizer beside its variables."""
+    """State of Google's optimizer, which its files hold too."""
     made = {f"{name}/adam_{kind}": array for name, array in tensors.items() for kind in "mv"}
     return {**tensors, **made, "global_step": np.array(7)}
 
@@ -136,9 +136,9 @@ def test_both_folders_give_the_same_variables_and_the_same_numbers(folders, head
         one, two = (load(folder) for folder in folders)
         assert values(one) == values(two)
         assert not one.fresh_weights
-        told = {"dropout": 0.1} if "dropout" in two.arguments and head == "classifier" else {}
-        told = told if isinstance(one, TextClassifier) else {}  # as run_classifier.py has it
-        assert one.arguments | {"backbone": 0} == two.arguments | {"backbone": 0} | told
+        added = {"dropout": 0.1} if "dropout" in two.arguments and head == "classifier" else {}
+        added = added if isinstance(one, TextClassifier) else {}  # as run_classifier.py has it
+        assert one.arguments | {"backbone": 0} == two.arguments | {"backbone": 0} | added
         tokens = np.random.default_rng(1).integers(0, 31, (2, 7)).astype("int32")
         inputs = {"token_ids": tokens, "padding_mask": np.ones_like(tokens)}
         inputs["segment_ids"] = tokens % 2
@@ -207,8 +207,8 @@ def folder(tensors, tmp_path):
     return folder
 
 
-def refused(folder, kind, said):
-    with pytest.raises(kind, match=said) as error:
+def refused(folder, kind, message):
+    with pytest.raises(kind, match=message) as error:
         Backbone.from_preset(folder)
     assert str(folder) in str(error.value)
 
@@ -229,16 +229,16 @@ def test_a_tensor_of_another_shape_is_refused(shape, folder, tensors):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         ("hidden_act", "swish", "'hidden_act' is 'swish'; computed here: 'gelu'"),
         ("rotary", True, "rotary=True"),
         ("num_attention_heads", 0, "'num_attention_heads' has the unusable value 0"),
     ],
 )
-def test_a_config_that_is_not_computed_is_refused(field, value, said, folder):
+def test_a_config_that_is_not_computed_is_refused(field, value, message, folder):
     (folder / "bert_config.json").write_text(json.dumps(CONFIG | {field: value}))
-    refused(folder, ConfigError, said)
+    refused(folder, ConfigError, message)
 
 
 def test_a_config_of_other_sizes_than_the_weights_is_refused(folder):
@@ -249,8 +249,8 @@ def test_a_config_of_other_sizes_than_the_weights_is_refused(folder):
 def test_segments_are_as_many_as_googles_code_assumes(folder):
     config = {n: v for n, v in CONFIG.items() if n != "type_vocab_size"}
     (folder / "bert_config.json").write_text(json.dumps(config))
-    said = r"\(2, 8\) for segment_embedding/embeddings, where the file should have \(16, 8\)"
-    refused(folder, WeightMapError, said)
+    message = r"\(2, 8\) for segment_embedding/embeddings, where the file should have \(16, 8\)"
+    refused(folder, WeightMapError, message)
 
 
 def test_a_checkpoint_under_another_name_is_found(folder):
@@ -278,7 +278,7 @@ def test_a_config_that_is_no_json_is_refused_by_name(folder):
     refused(folder, CheckpointFileError, "bert_config.json is not JSON")
 
 
-def test_a_folder_of_nothing_known_says_what_was_looked_for(tmp_path):
+def test_the_error_for_an_unknown_folder_names_the_files_that_were_looked_for(tmp_path):
     with pytest.raises(CheckpointFileError) as error:
         Checkpoint(tmp_path)
     for name in ("config.json", "bert_config.json", "model.pt and dict.txt"):
@@ -293,7 +293,7 @@ def test_hugging_faces_config_is_taken_before_googles(folder, tmp_path):
         assert checkpoint.weights.format == "safetensors"
 
 
-def test_a_save_beside_the_original_leaves_it_there(folder):
+def test_a_save_into_an_author_folder_keeps_the_authors_files(folder):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     model = Backbone.from_preset(folder)
     model.save_to_preset(folder)
@@ -320,7 +320,7 @@ INDEX, DATA = "bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         (INDEX, None, "should hold bert_model.ckpt.index or one other"),
         (INDEX, b"<html>Not found</html>", f"{INDEX} doesn't end as a TensorFlow index does"),
@@ -332,29 +332,29 @@ INDEX, DATA = "bert_model.ckpt.index", "bert_model.ckpt.data-00000-of-00001"
         ("bert_config.json", b"{}", "config has no 'vocab_size'"),
     ],
 )
-def test_every_command_says_in_one_line_what_is_wrong(name, content, said, folder):
+def test_every_command_reports_an_error_in_one_line(name, content, message, folder):
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
-    assert said in refusal(folder)
+    assert message in refusal(folder)
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "said"),
+    ("vocabulary", "message"),
     [
         (None, "holds no tokenizer"),
         (b"", "the vocabulary is empty"),
         (b"\xff\xfe", "vocab.txt isn't UTF-8 text"),
     ],
 )
-def test_a_vocabulary_that_is_no_use_is_told_of_in_one_line(vocabulary, said, folder):
+def test_an_unusable_vocabulary_is_reported_in_one_line(vocabulary, message, folder):
     if vocabulary is not None:
         (folder / "vocab.txt").write_bytes(vocabulary)
-    assert said in refusal(folder, ["embed"])
+    assert message in refusal(folder, ["embed"])
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         (
             "hidden_dropout_prob",
@@ -367,9 +367,11 @@ def test_a_vocabulary_that_is_no_use_is_told_of_in_one_line(vocabulary, said, fo
         ("max_position_embeddings", 10, "bert/embeddings/position_embeddings (16, 8) for"),
     ],
 )
-def test_a_config_at_odds_with_the_weights_is_told_of_in_googles_names(field, value, said, folder):
+def test_a_config_at_odds_with_the_weights_is_reported_in_googles_names(
+    field, value, message, folder
+):
     (folder / "bert_config.json").write_text(json.dumps(CONFIG | {field: value}))
-    assert said in refusal(folder, PROVING)
+    assert message in refusal(folder, PROVING)
 
 
 def test_a_part_of_a_head_is_refused(folder, tensors):

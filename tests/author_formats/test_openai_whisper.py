@@ -113,7 +113,7 @@ def test_every_step_with_the_cache_is_theirs_without(openai):
 
 
 @pytest.mark.reference
-def test_what_stands_beside_the_model_is_named_and_not_saved(openai, tmp_path):
+def test_further_entries_of_the_file_are_named_and_not_saved(openai, tmp_path):
     import torch
 
     path = openai()[1]
@@ -135,8 +135,13 @@ def test_a_bare_backbone_is_saved_with_the_tokens_to_generate_with(
     from ..reference.conftest import transformers
 
     Backbone.from_preset(openai(n_vocab=vocabulary)[1]).save_to_preset(tmp_path / "out")
-    said = transformers.GenerationConfig.from_pretrained(tmp_path / "out")
-    found = (said.decoder_start_token_id, said.eos_token_id, said.pad_token_id, said.max_length)
+    generation = transformers.GenerationConfig.from_pretrained(tmp_path / "out")
+    found = (
+        generation.decoder_start_token_id,
+        generation.eos_token_id,
+        generation.pad_token_id,
+        generation.max_length,
+    )
     assert found == (start, start - 1, start - 1, LENGTH)
 
 
@@ -209,8 +214,8 @@ def test_a_folder_with_one_file_is_that_file(openai):
 # --- what is refused -----------------------------------------------------------------------------
 
 
-def refused(path, kind, said):
-    with pytest.raises(kind, match=said) as error:
+def refused(path, kind, message):
+    with pytest.raises(kind, match=message) as error:
         Backbone.from_preset(path)
     assert str(path) in str(error.value)
 
@@ -228,7 +233,7 @@ def test_several_files_in_a_folder_are_named_and_each_can_be_given(openai, tmp_p
 
 
 @pytest.mark.reference
-def test_a_file_that_wants_code_run_is_refused_by_its_name_and_none_runs(openai, tmp_path):
+def test_a_file_that_needs_code_run_is_refused_by_its_name_and_none_runs(openai, tmp_path):
     import torch
 
     _, path = openai()
@@ -247,7 +252,7 @@ def test_a_file_that_wants_code_run_is_refused_by_its_name_and_none_runs(openai,
 
 @pytest.mark.reference
 @pytest.mark.parametrize(
-    ("change", "kind", "said"),
+    ("change", "kind", "message"),
     [
         ({"dims": None}, CheckpointFileError, "should have 'dims' next to"),
         ({"n_text_state": 8}, ConfigError, "an encoder 16 and a decoder 8 wide"),
@@ -257,14 +262,14 @@ def test_a_file_that_wants_code_run_is_refused_by_its_name_and_none_runs(openai,
         ({"n_text_layer": 2}, WeightMapError, r"unknown in the file: decoder\.blocks\.2\."),
     ],
 )
-def test_dims_that_do_not_fit_are_refused(change, kind, said, openai):
+def test_dims_that_do_not_fit_are_refused(change, kind, message, openai):
     import torch
 
     _, path = openai()
     saved = torch.load(path)
     dims = change.get("dims", saved["dims"] | change)
     torch.save(saved | {"dims": dims}, path)
-    refused(path, kind, said)
+    refused(path, kind, message)
 
 
 @pytest.mark.reference

@@ -1,4 +1,4 @@
-"""The tokenizers of originals' folders: the right case, fairseq's ids, and no wrong ones."""
+"""Tokenizers of author folders: the right case, fairseq's ids, and no wrong ones."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_the_case_is_that_of_the_published_name_or_of_the_vocabulary(
 
 
 @pytest.mark.parametrize(("vocabulary", "shown"), [(LOWER, "has none"), (CASED, "has some")])
-def test_a_guess_of_the_case_is_told_with_the_way_out(vocabulary, shown, tmp_path):
+def test_a_guess_of_the_case_is_a_warning_with_the_way_out(vocabulary, shown, tmp_path):
     folder = google(tmp_path / "mine", vocabulary)
     with pytest.warns(UserWarning, match=rf"mine doesn't say.*{shown}.*do_lower_case.*to .*mine"):
         Tokenizer.from_folder(folder)
@@ -58,12 +58,12 @@ def test_where_the_case_is_known_there_is_no_warning(tmp_path):
     Tokenizer.from_folder(google(tmp_path / "a", LOWER, tokenizer_config={"do_lower_case": True}))
 
 
-def test_what_a_config_says_of_the_case_is_kept(tmp_path):
-    said = {"do_lower_case": False, "model_max_length": 9}
-    folder = google(tmp_path / "a", LOWER, tokenizer_config=said)
-    assert said.items() <= Tokenizer.from_folder(folder).config.items()
-    told = google(tmp_path / "b", CASED, tokenizer_config={"model_max_length": 9})
-    config = Tokenizer.from_folder(told).config
+def test_the_case_that_a_config_declares_is_kept(tmp_path):
+    declared = {"do_lower_case": False, "model_max_length": 9}
+    folder = google(tmp_path / "a", LOWER, tokenizer_config=declared)
+    assert declared.items() <= Tokenizer.from_folder(folder).config.items()
+    configured = google(tmp_path / "b", CASED, tokenizer_config={"model_max_length": 9})
+    config = Tokenizer.from_folder(configured).config
     assert (config["do_lower_case"], config["model_max_length"]) == (False, 9)
 
 
@@ -124,7 +124,7 @@ def test_a_mask_takes_the_space_before_it(tmp_path):
     assert ids == [0, tokenizer.token_to_id("ab"), 17, tokenizer.token_to_id("Ġab"), 2]
 
 
-def test_without_gpt_2s_files_the_error_says_what_to_put_where(tmp_path):
+def test_without_gpt_2s_files_the_error_names_the_files_and_the_folder(tmp_path):
     folder = fairseq(tmp_path / "a", encoder=None)
     assert not workflows.has_tokenizer(folder)
     with pytest.raises(CheckpointFileError, match=r"put encoder\.json and vocab\.bpe next to it"):
@@ -132,15 +132,15 @@ def test_without_gpt_2s_files_the_error_says_what_to_put_where(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("order", "said"),
+    ("order", "message"),
     [
         (ORDER[1:], "lacks 1 of the 13 tokens of encoder.json"),
         ([*ORDER, "7"], "has '7' twice"),
         ([*ORDER, "</s>"], "'</s>' of fairseq's own"),
     ],
 )
-def test_a_dictionary_of_another_encoder_is_refused(order, said, tmp_path):
-    with pytest.raises(CheckpointError, match=said):
+def test_a_dictionary_of_another_encoder_is_refused(order, message, tmp_path):
+    with pytest.raises(CheckpointError, match=message):
         Tokenizer.from_folder(fairseq(tmp_path / "a", order))
 
 
@@ -183,7 +183,7 @@ def fnet(folder):
     return folder
 
 
-ORIGINALS = {"roberta": fairseq, "xlm-roberta": xlm_r, "camembert": camembert, "fnet": fnet}
+AUTHOR_FOLDERS = {"roberta": fairseq, "xlm-roberta": xlm_r, "camembert": camembert, "fnet": fnet}
 
 
 def test_xlm_rs_ids_are_fairseqs(tmp_path):
@@ -219,8 +219,8 @@ def test_fnets_model_is_found_under_its_own_name(tmp_path):
 def test_a_model_of_another_type_is_refused_under_the_name_that_its_file_has(tmp_path):
     path = tmp_path / "c4_bpe_sentencepiece.model"
     path.write_bytes(pieces("[CLS]", "[SEP]", "[MASK]", "<pad>", *WORDS, kind=2))
-    said = r": c4_bpe_sentencepiece\.model is a BPE model.*Put a tokenizer\.json next to it"
-    with pytest.raises(CheckpointError, match=said):
+    message = r": c4_bpe_sentencepiece\.model is a BPE model.*Put a tokenizer\.json next to it"
+    with pytest.raises(CheckpointError, match=message):
         Tokenizer.from_folder(tmp_path)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match=r": c4_bpe_sentencepiece\.model"):
@@ -234,7 +234,7 @@ def test_a_model_of_another_type_is_refused_under_the_name_that_its_file_has(tmp
 @pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "camembert", "fnet"])
 def test_what_is_saved_reads_the_same_to_transformers(kind, tmp_path):
     transformers = pytest.importorskip("transformers", reason="needs transformers: make test-all")
-    folder = ORIGINALS[kind](tmp_path / "original")
+    folder = AUTHOR_FOLDERS[kind](tmp_path / "original")
     Tokenizer.from_folder(folder).save(tmp_path / "saved")
     ours = Tokenizer.from_folder(tmp_path / "saved")
     (tmp_path / "saved" / "config.json").write_text(json.dumps({"model_type": kind}))

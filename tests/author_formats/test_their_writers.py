@@ -1,4 +1,4 @@
-"""The readers on files that the original libraries write themselves."""
+"""Readers on files that the authors' libraries write themselves."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.reference
 
 def check(weights, expected):
     with weights:
-        # What Flax has beside arrays is named too, for the map to say what becomes of it.
+        # Flax's other entries than arrays are named too, for the map to decide on each.
         arrays = {n for n in weights.header if n not in ("state/name", "state/rate")}
         assert arrays == expected.keys()
         for name, array in expected.items():
@@ -85,7 +85,7 @@ def test_shards_merged_by_tensorflow_are_read(tmp_path):
 
 
 def test_the_small_writer_of_these_tests_is_read_by_tensorflow(tmp_path):
-    """So that the tests without TensorFlow are about its format, and not about our own."""
+    """Hold the tests without TensorFlow to its format, and not to our own."""
     tf = pytest.importorskip("tensorflow")
     write_bundle(tmp_path / "x", arrays(), shards=2)
     reader = tf.train.load_checkpoint(str(tmp_path / "x"))

@@ -1,4 +1,4 @@
-"""Originals' folders are verified against transformers, from the command line as well."""
+"""Verification of author folders against transformers, from the command line as well."""
 
 import json
 
@@ -47,17 +47,17 @@ def test_model_and_tokenizer_compute_what_transformers_does(folder):
 
 
 @pytest.mark.parametrize("command", ["info", "prove", "verify", "embed"])
-def test_the_commands_take_an_originals_folder(command, folder):
+def test_the_commands_take_an_author_folder(command, folder):
     given = [command, str(folder), *(["a b"] if command == "embed" else [])]
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
-    said = {
+    expected = {
         "info": "TensorFlow checkpoint: bert_model.ckpt",
         "prove": "92 tensors such as bert/",
         "verify": "82 texts same",
         "embed": "",
     }
-    assert said[command] in result.output
+    assert expected[command] in result.output
 
 
 def test_an_export_from_the_command_line_is_equal(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""Tiny Whispers for the tests of its originals, with weights of order one."""
+"""Tiny Whispers for the tests of its author formats, with weights of order one."""
 
 import json
 import re
@@ -100,6 +100,6 @@ def write_ct2(folder, variables, config=None):
     aliases = {"decoder/projection/weight": "decoder/embeddings/weight"}
     aliases = {alias: name for alias, name in aliases.items() if name in variables}
     (folder / "model.bin").write_bytes(ctranslate2(variables, aliases))
-    said = {"suppress_ids": [1, 2], "suppress_ids_begin": None, "alignment_heads": [[1, 0]]}
-    (folder / "config.json").write_text(json.dumps(said if config is None else config))
+    default = {"suppress_ids": [1, 2], "suppress_ids_begin": None, "alignment_heads": [[1, 0]]}
+    (folder / "config.json").write_text(json.dumps(default if config is None else config))
     return folder

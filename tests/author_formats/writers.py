@@ -1,6 +1,6 @@
-"""Small writers of the originals' file formats, so that the readers are tested without them.
+"""Small writers of the authors' file formats, so that the readers are tested without them.
 
-`test_their_writers.py` tests the readers on what the original libraries write.
+`test_their_writers.py` tests the readers on what the authors' libraries write.
 """
 
 import struct
@@ -25,7 +25,7 @@ def arrays(seed=0):
 
 
 def complaint(call, kind):
-    """What a call's error says, if it is of this kind; None where it ends well."""
+    """Return the message of a call's error of this class; None where there is no error."""
     try:
         call()
     except kind as error:
@@ -48,7 +48,7 @@ def field(number, value):
 
 
 def crc32c(data):
-    """By polynomial division, bit for bit; the reader has a table."""
+    """Compute CRC-32C by polynomial division, bit for bit; the reader has a table."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

@@ -11,6 +11,8 @@ from inarch.files import sha256
 from inarch.models import registry
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
 
+pytestmark = pytest.mark.turns(2)
+
 TEXTS = ["the cat sat on the mat .", "a dog ran !", ""]
 
 
@@ -116,9 +118,9 @@ def test_info_names_what_keeps_a_checkpoint_from_loading(run_json, run, checkpoi
 
 def test_info_reads_as_names_and_values(run, checkpoints):
     lines = run("info", checkpoints["masked_lm"]).stdout.splitlines()
-    said = dict(line.split(None, 1) for line in lines)
-    assert said["architecture"] == "bert (BertForMaskedLM)"
-    assert said["unknown"] == "none"
+    facts = dict(line.split(None, 1) for line in lines)
+    assert facts["architecture"] == "bert (BertForMaskedLM)"
+    assert facts["unknown"] == "none"
 
 
 @pytest.mark.parametrize("name", ["plain", "embedder", "masked_lm", "classifier"])
@@ -175,14 +177,14 @@ def variant(folder, target, **fields):
     return target
 
 
-def test_info_says_what_to_do_without_a_model_type(run, run_json, checkpoints, tmp_path):
-    told = variant(checkpoints["masked_lm"], tmp_path / "told", model_type=...)
-    found = run_json("info", told)
+def test_info_suggests_a_line_where_there_is_no_model_type(run, run_json, checkpoints, tmp_path):
+    masked_lm = variant(checkpoints["masked_lm"], tmp_path / "masked_lm", model_type=...)
+    found = run_json("info", masked_lm)
     assert (found["class"], found["add_line"]) == ("MaskedLM", '"model_type": "bert",')
-    assert 'add "model_type": "bert",' in run("info", told).stdout
+    assert 'add "model_type": "bert",' in run("info", masked_lm).stdout
     bare = variant(checkpoints["plain"], tmp_path / "bare", model_type=..., architectures=...)
     found = run_json("info", bare)
-    assert (found["class"], found["tensors"]) == (None, run_json("prove", told)["tensors"] - 5)
+    assert (found["class"], found["tensors"]) == (None, run_json("prove", masked_lm)["tensors"] - 5)
     assert 'Add the line "model_type": "bert",' in found["problem"]
     odd = {"model_type": ..., "architectures": ..., "num_hidden_groups": 1}
     found = run_json("info", variant(checkpoints["masked_lm"], tmp_path / "odd", **odd))

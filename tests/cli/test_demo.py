@@ -5,7 +5,7 @@ import pytest
 
 from inarch.errors import CheckpointError, CheckpointFileError
 
-pytestmark = [pytest.mark.weights, pytest.mark.usefixtures("need_weights")]
+pytestmark = [pytest.mark.weights, pytest.mark.usefixtures("need_weights"), pytest.mark.turns(2)]
 
 
 def test_the_demo_is_one_screen_without_colours_in_a_pipe(run):
@@ -28,11 +28,11 @@ def test_the_demo_measures_what_it_claims(run_json):
     assert best[0] == "A leaf turns sunlight, water and air into sugar."
 
 
-def test_sentences_of_the_user_are_asked_and_found(run_json):
+def test_sentences_of_the_user_are_queried_and_found(run_json):
     mine = ["The volcano spat ash over the island.", "Lava flowed down the mountain."]
-    asked = run_json("demo", *mine)["search"]
-    assert [result["query"] for result in asked] == mine
-    assert [result["best"][0]["sentence"] for result in asked] == mine[::-1]
+    results = run_json("demo", *mine)["search"]
+    assert [result["query"] for result in results] == mine
+    assert [result["best"][0]["sentence"] for result in results] == mine[::-1]
     (result,) = run_json("demo", *mine, "--query", "an eruption")["search"]
     assert {hit["sentence"] for hit in result["best"][:2]} == set(mine)
 

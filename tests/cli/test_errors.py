@@ -1,4 +1,4 @@
-"""Whatever goes wrong is one line on standard error and a status that says so."""
+"""Every failure is one line on standard error and a status of failure."""
 
 import json
 import shutil
@@ -100,7 +100,9 @@ def test_a_damaged_parquet_file_or_column_is_named(run, checkpoints, tmp_path):
     assert "'text'" in failure(run("embed", checkpoints["embedder"], "--input", path))
 
 
-def test_parquet_without_pyarrow_says_what_to_install(run, checkpoints, tmp_path, monkeypatch):
+def test_parquet_without_pyarrow_names_the_extra_to_install(
+    run, checkpoints, tmp_path, monkeypatch
+):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     result = run("embed", checkpoints["embedder"], "a", "--output", tmp_path / "out.parquet")
     assert "inarch[parquet]" in failure(result)

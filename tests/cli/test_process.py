@@ -13,6 +13,8 @@ from inarch import backend
 from inarch.errors import InputError, MissingExtraError
 from inarch.version import __version__
 
+pytestmark = pytest.mark.turns(2)
+
 COMMAND = [sys.executable, "-c", "from inarch.cli import main; main()"]
 
 
@@ -86,18 +88,18 @@ def test_an_interrupt_is_status_130_without_a_traceback():
 def installed(monkeypatch, tmp_path):
     """Pretend that just these backends are installed, and that Keras is configured for one."""
 
-    def pretend(*names, configured=None, asked=None):
+    def pretend(*names, configured=None, requested=None):
         monkeypatch.setattr(backend, "_installed", lambda name: name in names)
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        monkeypatch.setenv("KERAS_BACKEND", asked or "")
+        monkeypatch.setenv("KERAS_BACKEND", requested or "")
         if configured:
             (tmp_path / "keras.json").write_text(json.dumps({"backend": configured}), "utf-8")
 
     return pretend
 
 
-def test_the_backend_is_the_one_asked_for(installed):
-    installed("jax", "torch", configured="jax", asked="torch")
+def test_the_backend_is_the_requested_one(installed):
+    installed("jax", "torch", configured="jax", requested="torch")
     assert backend.choose_backend() == "torch"
 
 
@@ -112,20 +114,20 @@ def test_the_backend_is_else_one_that_is_installed(installed):
     assert backend.choose_backend() == "jax"
 
 
-def test_no_backend_says_what_to_install(installed):
+def test_without_a_backend_the_error_names_the_extra_to_install(installed):
     installed()
     with pytest.raises(MissingExtraError, match=r"inarch\[jax\]"):
         backend.choose_backend()
-    installed("jax", asked="torch")
+    installed("jax", requested="torch")
     with pytest.raises(MissingExtraError, match=r"inarch\[torch\]"):
         backend.choose_backend()
-    installed("jax", asked="theano")
+    installed("jax", requested="theano")
     with pytest.raises(InputError, match="'theano'"):
         backend.choose_backend()
 
 
 def test_a_command_imports_keras_without_what_it_does_not_use(installed, monkeypatch):
-    installed("jax", "torch", asked="jax")
+    installed("jax", "torch", requested="jax")
     optional = ("pandas", "requests", "sklearn", "torch")
     found = {}
 
@@ -141,26 +143,26 @@ def test_a_command_imports_keras_without_what_it_does_not_use(installed, monkeyp
 
 
 @pytest.mark.parametrize("configured", ["tensorflow", None])
-def test_the_library_takes_an_installed_backend_and_says_so(configured, installed, monkeypatch):
+def test_the_library_takes_an_installed_backend_with_a_warning(configured, installed, monkeypatch):
     installed("torch", configured=configured)
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     with pytest.warns(UserWarning, match="is tensorflow, which isn't installed; torch is used"):
         backend.settle_backend()
     assert os.environ["KERAS_BACKEND"] == "torch"
-    backend.settle_backend()  # says it once
+    backend.settle_backend()  # warns once
 
 
 def test_the_library_leaves_a_choice_that_can_be_kept(installed, monkeypatch):
     monkeypatch.delitem(sys.modules, "keras", raising=False)
-    for names, configured, asked in [
+    for names, configured, requested in [
         (("jax", "torch"), "torch", ""), (("jax",), None, "torch"), ((), None, ""),
         (("jax", "tensorflow"), None, ""),
     ]:  # fmt: skip
-        installed(*names, configured=configured, asked=asked)
+        installed(*names, configured=configured, requested=requested)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             backend.settle_backend()
-        assert os.environ["KERAS_BACKEND"] == asked
+        assert os.environ["KERAS_BACKEND"] == requested
         if configured:
             os.remove(os.path.join(os.environ["KERAS_HOME"], "keras.json"))
 

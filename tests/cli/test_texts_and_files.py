@@ -8,6 +8,8 @@ import pytest
 from inarch.cli.texts import read_texts
 from inarch.errors import InputError
 
+pytestmark = pytest.mark.turns(2)
+
 TEXTS = ["the cat sat .", "", "a dog ran !"]
 
 

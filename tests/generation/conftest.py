@@ -1,4 +1,4 @@
-"""The toy model is imported by name."""
+"""Import path with the toy model."""
 
 import sys
 from pathlib import Path

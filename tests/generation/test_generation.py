@@ -26,6 +26,8 @@ from inarch.generation.compiled import compile_function
 from inarch.generation.program import CHUNK
 from inarch.runtime.forward import compiles_per_shape
 
+pytestmark = pytest.mark.turns(3)
+
 STRATEGIES = [
     Greedy(),
     Sample(0.8, samples=3, seed=[5, 6, 7, 8]),
@@ -39,7 +41,7 @@ SHARING = [[7, 8, 9, 10, 2], [1, 4, 2, 6, 5, 9, 8], [4, 2, 11, 5, 6, 7], list(ra
 
 @pytest.fixture(scope="module")
 def decoder():
-    """One layer is enough where layers aren't the subject, and is compiled sooner."""
+    """Return a decoder of one layer, compiled sooner, for tests whose subject isn't layers."""
     return toy(layers=1)
 
 

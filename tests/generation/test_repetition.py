@@ -19,6 +19,8 @@ from inarch.generation import (
 )
 from inarch.generation.program import Program
 
+pytestmark = pytest.mark.turns(3)
+
 LENGTH = 12
 ROWS = st.lists(
     st.lists(st.integers(0, 4), min_size=LENGTH, max_size=LENGTH), min_size=2, max_size=2
@@ -38,9 +40,9 @@ def test_no_ngram_comes_twice_and_nothing_else_is_barred(rows, count, size):
     logits = np.zeros((2, 6), np.float32)
     found = apply(NoRepeatNGram(size), rows, count, logits)
     for row, values in zip(rows, found, strict=True):
-        said = row[:count]
-        grams = {tuple(said[i : i + size]) for i in range(count - size + 1)}
-        last = tuple(said[count - size + 1 :]) if count >= size - 1 else None
+        generated = row[:count]
+        grams = {tuple(generated[i : i + size]) for i in range(count - size + 1)}
+        last = tuple(generated[count - size + 1 :]) if count >= size - 1 else None
         barred = [last is not None and (*last, token) in grams for token in range(6)]
         assert np.isneginf(values).tolist() == barred
 

@@ -9,6 +9,8 @@ from inarch.errors import InputError
 from inarch.layers import MultiHeadAttention, RotaryEmbedding
 from inarch.layers import dot_product_attention as kernels
 
+pytestmark = pytest.mark.turns(2)
+
 
 def array(x):
     return ops.convert_to_numpy(ops.cast(x, "float32"))

@@ -16,6 +16,8 @@ from inarch.layers import (
     TransformerEncoder,
 )
 
+pytestmark = pytest.mark.turns(2)
+
 DIM = 8
 MASK = np.array([[1, 1, 1, 0], [1, 2, 2, 2]], "int32")
 

@@ -12,7 +12,9 @@ from inarch.layers import (
     DisentangledSelfAttention,
     RelativeEmbedding,
 )
-from inarch.layers.relative_position import distance_rows
+from inarch.layers.buckets import distance_rows
+
+pytestmark = pytest.mark.turns(2)
 
 BUCKETS, LONGEST, ROWS = 6, 20, 12
 
@@ -154,7 +156,6 @@ def test_a_step_of_training_changes_the_table(perturb, normal, train):
     assert np.abs(array(model.get_layer("relative").embeddings) - before).max() > 0
 
 
-@pytest.mark.turns(2)
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("size", [1, 3, 5])
 def test_a_token_is_convolved_with_its_own_sequence_alone(perturb, normal, size, groups):

@@ -10,6 +10,8 @@ from keras import ops
 from inarch.layers import FNetEncoder
 from inarch.layers.fnet import fourier_mixing
 
+pytestmark = pytest.mark.turns(2)
+
 DIM = 6
 
 

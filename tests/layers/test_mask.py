@@ -10,6 +10,8 @@ from keras import ops
 from inarch.layers import TokenAndPositionEmbedding, self_attention_mask, sequence_positions
 from inarch.layers.mask import token_positions
 
+pytestmark = pytest.mark.turns(2)
+
 
 def positions_of(*row, dtype="int32"):
     return ops.convert_to_numpy(sequence_positions(ops.convert_to_tensor([row], dtype)))[0].tolist()

@@ -11,6 +11,8 @@ from keras import ops
 
 from inarch.layers import TransformerDecoder, TransformerEncoder
 
+pytestmark = pytest.mark.turns(2)
+
 DIM = 8
 
 
@@ -268,7 +270,7 @@ def test_decoding_step_by_step_gives_the_full_pass(decode, normal, pads):
 def test_decoding_step_by_step_gives_the_full_pass_without_a_bias_on_keys(
     first, perturb, normal, compiled
 ):
-    """As Whisper's, where nothing that is heard is padding."""
+    """As Whisper's, where no part of the input is padding."""
     layer = TransformerDecoder(16, 2, activation="gelu", normalize_first=first, key_bias=False)
     layer.build((None, None, DIM), (None, None, DIM))
     decode = compiled(perturb(layer))

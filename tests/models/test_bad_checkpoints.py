@@ -74,8 +74,8 @@ def content(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def refused(folder, error, said, cls=Backbone):
-    with pytest.raises(error, match=said) as caught:
+def refused(folder, error, message, cls=Backbone):
+    with pytest.raises(error, match=message) as caught:
         cls.from_preset(folder)
     assert isinstance(caught.value, InarchError)
     return str(caught.value)
@@ -103,23 +103,23 @@ def test_a_config_that_git_lfs_has_not_fetched_is_called_so(folder):
 @pytest.mark.parametrize("kind", ["no_such_type", "", "BERT", 3, ["bert"], {}])
 def test_an_unknown_model_type_lists_the_known_ones(kind, folder):
     configure(folder, model_type=kind)
-    said = refused(folder, ConfigError, "model_type")
-    assert repr(kind) in said
+    message = refused(folder, ConfigError, "model_type")
+    assert repr(kind) in message
     known = {s.model_type for a in registry.architectures().values() for s in a.sources}
-    assert ", ".join(sorted(known)) in said
+    assert ", ".join(sorted(known)) in message
 
 
 def test_unknown_fields_are_all_named_with_the_file(folder):
     configure(folder, rope_theta=5.0, rope_scaling=[3])
-    said = refused(folder, ConfigError, r"rope_theta=5\.0, rope_scaling=\[3\]")
-    assert str(folder / "config.json") in said
+    message = refused(folder, ConfigError, r"rope_theta=5\.0, rope_scaling=\[3\]")
+    assert str(folder / "config.json") in message
 
 
 def test_a_quantized_checkpoint_is_called_so(folder):
     configure(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    said = refused(folder, ConfigError, "quantized checkpoints aren't read.*made from")
-    assert "Remove" not in said
-    assert str(folder / "config.json") in said
+    message = refused(folder, ConfigError, "quantized checkpoints aren't read.*made from")
+    assert "Remove" not in message
+    assert str(folder / "config.json") in message
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_field_that_is_not_computed_is_refused_by_name(field, value, folder):
 
 
 @pytest.mark.parametrize(
-    ("field", "values", "said"),
+    ("field", "values", "message"),
     [
         ("num_hidden_layers", (0, -1), "'num_hidden_layers' has the unusable value"),
         ("num_hidden_layers", (2,), "missing from the file: encoder.layer.1"),
@@ -158,10 +158,10 @@ def test_a_field_that_is_not_computed_is_refused_by_name(field, value, folder):
         ("num_hidden_layers", (10**6, 10**30), "the file has but 23 tensors"),
     ],
 )
-def test_sizes_that_make_no_model_or_another_one_are_refused(field, values, said, folder):
+def test_sizes_that_make_no_model_or_another_one_are_refused(field, values, message, folder):
     for value in values:
         configure(folder, **{field: value})
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             Backbone.from_preset(folder)
 
 
@@ -186,30 +186,30 @@ def test_debertas_unusable_sizes_are_blamed_and_not_what_they_imply(field, value
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"position_buckets": 3}, "bucket_size=3 .*bucket_size is 'position_buckets' there"),
         ({"num_attention_heads": 3}, "num_heads=3 .*num_heads is 'num_attention_heads' there"),
     ],
 )
-def test_sizes_that_fit_no_layer_are_named_as_the_file_has_them(changes, said, tmp_path):
+def test_sizes_that_fit_no_layer_are_named_as_the_file_has_them(changes, message, tmp_path):
     DebertaV3Backbone(**SIZES, bucket_size=4).save_to_preset(tmp_path)
     text = json.loads((tmp_path / "config.json").read_text())
     text.pop("attention_head_size", None)
     (tmp_path / "config.json").write_text(json.dumps(text | changes))
-    assert str(tmp_path / "config.json") in refused(tmp_path, ConfigError, said)
+    assert str(tmp_path / "config.json") in refused(tmp_path, ConfigError, message)
     if "position_buckets" in changes:  # what the caller gives is the caller's
         with pytest.raises(InputError) as error:
             Backbone.from_preset(tmp_path, bucket_size=2)
         assert "config.json" not in str(error.value)
 
 
-def test_a_field_that_is_asked_for_a_head_is_named_with_the_file(tmp_path):
+def test_a_field_that_decides_on_a_head_is_named_with_the_file(tmp_path):
     DebertaV3Backbone(**SIZES, bucket_size=4).save_to_preset(tmp_path)
     configure(tmp_path, legacy="no")
-    for ask in (lambda c: c.has_head("masked_lm"), Checkpoint.arguments):
+    for call in (lambda c: c.has_head("masked_lm"), Checkpoint.arguments):
         with Checkpoint(tmp_path) as checkpoint, pytest.raises(ConfigError) as error:
-            ask(checkpoint)
+            call(checkpoint)
         assert f"{tmp_path / 'config.json'}: config field 'legacy'" in str(error.value)
 
 
@@ -252,7 +252,7 @@ def test_an_untouched_config_comes_back_to_the_byte(folder, tmp_path):
     assert content(tmp_path / "out") == content(folder)
 
 
-def test_the_class_of_another_kind_says_which_to_use(folder):
+def test_the_error_of_a_wrong_class_names_the_right_one(folder):
     refused(folder, PresetError, r"use BertBackbone\.from_preset", DistilBertBackbone)
 
 
@@ -288,9 +288,9 @@ def test_everything_that_does_not_fit_is_named_in_one_message(folder):
     arrays["encoder.layer.0.adapter.weight"] = np.zeros(3, "float32")
     arrays["encoder.layer.1.output.dense.bias"] = np.zeros(4, "float32")
     rewrite(folder, arrays)
-    said = refused(folder, WeightMapError, "does not match the bert weight map")
-    lines = dict(line.strip().split(": ", 1) for line in said.splitlines()[1:])
-    assert str(folder) in said
+    message = refused(folder, WeightMapError, "does not match the bert weight map")
+    lines = dict(line.strip().split(": ", 1) for line in message.splitlines()[1:])
+    assert str(folder) in message
     assert lines == {
         "missing from the file": "embeddings.word_embeddings.weight, "
         "encoder.layer.0.output.dense.bias",
@@ -303,7 +303,7 @@ def test_everything_that_does_not_fit_is_named_in_one_message(folder):
     }
 
 
-def test_a_transposed_tensor_is_told_the_shape_that_the_file_should_have(folder):
+def test_a_transposed_tensor_is_reported_with_the_shape_that_the_file_should_have(folder):
     arrays = tensors(folder)
     name = "encoder.layer.0.intermediate.dense.weight"
     rewrite(folder, arrays | {name: np.ascontiguousarray(arrays[name].T)})
@@ -313,7 +313,7 @@ def test_a_transposed_tensor_is_told_the_shape_that_the_file_should_have(folder)
     refused(folder, WeightMapError, expected)
 
 
-def test_the_proof_says_the_same_without_loading(folder):
+def test_the_proof_reports_the_same_without_loading(folder):
     with Checkpoint(folder) as checkpoint:
         assert checkpoint.prove().tensors == len(tensors(folder))
     arrays = tensors(folder)
@@ -471,6 +471,6 @@ def test_a_refused_checkpoint_leaves_keras_as_it_was(folder):
 
 def test_every_architecture_is_named_where_none_fits(folder):
     configure(folder, model_type="t5")
-    said = refused(folder, ConfigError, "known here")
+    message = refused(folder, ConfigError, "known here")
     for architecture in inarch.models.registry.architectures().values():
-        assert all(source.model_type in said for source in architecture.sources)
+        assert all(source.model_type in message for source in architecture.sources)

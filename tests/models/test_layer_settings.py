@@ -14,6 +14,8 @@ from inarch.models.layer_settings import apply_layer_settings, read_layer_settin
 from inarch.runtime.forward import compiled
 from inarch.tasks import MaskedLM, TextClassifier
 
+pytestmark = pytest.mark.turns(3)
+
 IDS = np.array([[3, 1, 4, 1, 5]], np.int32)
 INPUTS = {"token_ids": IDS, "segment_ids": 0 * IDS, "padding_mask": 0 * IDS + 1}
 
@@ -45,7 +47,7 @@ TIED = masked()
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 200), st.booleans()), max_size=8))
 def test_any_sequence_of_flags_is_rebuilt(changes):
-    """Also of the embeddings that the head is tied to, which are in two places."""
+    """Cover the embeddings too that the head is tied to, which are in two places."""
     layers = list(TIED._flatten_layers())
     apply_layer_settings(TIED, {})
     for number, flag in changes:

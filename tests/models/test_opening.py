@@ -67,7 +67,7 @@ def test_without_a_model_type_the_class_that_is_called_decides(bare, tmp_path):
     model = BertBackbone.from_preset(bare)
     other = RobertaBackbone.from_preset(bare, load_weights=False)
     assert (type(model), type(other)) == (BertBackbone, RobertaBackbone)
-    model.save_to_preset(tmp_path / "again")  # which then says what it is
+    model.save_to_preset(tmp_path / "again")  # which then declares its type
     np.testing.assert_array_equal(numbers(Backbone.from_preset(tmp_path / "again")), numbers(model))
     through = BertBackbone.from_config(model.get_config())
     assert through.layout.model_type == "bert"
@@ -80,7 +80,7 @@ def test_without_a_model_type_the_class_that_is_called_decides(bare, tmp_path):
         ("BertLMHeadModel", "bert"), ("BertForSomethingOfTheirOwn", "bert"),
     ],
 )  # fmt: skip
-def test_without_a_model_type_the_class_that_wrote_it_tells(written, model_type, bare, tmp_path):
+def test_without_a_model_type_the_class_that_wrote_it_decides(written, model_type, bare, tmp_path):
     configure(bare, architectures=[written])
     for model in (Backbone.from_preset(bare), TextEmbedder.from_preset(bare, preprocessor=None)):
         assert model.save_to_preset(tmp_path / "again") is None
@@ -97,7 +97,7 @@ def test_among_the_formats_of_a_class_the_one_that_wrote_it_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("cls", [BertBackbone, ElectraBackbone, RobertaBackbone])
-def test_names_of_tensors_tell_where_one_architecture_alone_has_them(cls, tmp_path):
+def test_names_of_tensors_decide_where_one_architecture_alone_has_them(cls, tmp_path):
     make(cls, tmp_path, MaskedLM)
     named = numbers(Backbone.from_preset(tmp_path))
     configure(tmp_path, model_type=..., architectures=...)
@@ -125,7 +125,7 @@ def test_a_file_that_no_format_explains_is_refused_with_the_known_types(bare):
         Backbone.from_preset(bare)
 
 
-def test_a_field_that_no_format_knows_does_not_hide_what_the_tensors_tell(tmp_path):
+def test_a_field_that_no_format_has_does_not_keep_the_tensors_from_deciding(tmp_path):
     make(ElectraBackbone, tmp_path, MaskedLM)
     configure(tmp_path, model_type=..., architectures=..., num_hidden_groups=1)
     with pytest.raises(ConfigError, match="num_hidden_groups=1.*--ignore-field num_hidden_groups"):
@@ -134,7 +134,7 @@ def test_a_field_that_no_format_knows_does_not_hide_what_the_tensors_tell(tmp_pa
     assert type(model) is ElectraBackbone
 
 
-def test_a_field_that_no_format_knows_leaves_the_possible_types_as_they_are(bare):
+def test_a_field_that_no_format_has_leaves_the_possible_types_as_they_are(bare):
     configure(bare, num_hidden_groups=1)
     with pytest.raises(ConfigError, match="bert and roberta and xlm-roberta"):
         Backbone.from_preset(bare)
@@ -189,12 +189,12 @@ def test_what_a_note_ignores_is_warned_of_and_what_the_caller_repeats_is_not(bar
     configure(bare, model_type="bert", position_embedding_type="relative_key", is_decoder=True)
     note = json.dumps({"ignore_fields": ["position_embedding_type", "is_decoder"]})
     (bare / "inarch.json").write_text(note)
-    said = r"inarch.json.*config.json ignored: position_embedding_type='relative_key'\."
-    with pytest.warns(UserWarning, match=said):
+    message = r"inarch.json.*config.json ignored: position_embedding_type='relative_key'\."
+    with pytest.warns(UserWarning, match=message):
         BertBackbone.from_preset(bare, ignore_fields=["is_decoder"])
 
 
-def test_an_ignored_field_that_is_not_there_is_told(bare):
+def test_an_ignored_field_that_is_not_there_is_reported(bare):
     with pytest.warns(UserWarning, match="ignore_fields names 'cel', which .*config.json"):
         BertBackbone.from_preset(bare, ignore_fields=["cel"])
 

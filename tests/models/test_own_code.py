@@ -1,4 +1,4 @@
-"""A config that names code of the repository's own: it isn't run, and a warning says so."""
+"""A config that names code of the repository's own: it isn't run, and there is a warning."""
 
 import json
 import warnings
@@ -41,6 +41,6 @@ def test_a_known_model_type_loads_with_a_warning(folder):
     assert loaded(folder, auto_map={}, author="us") == []
 
 
-def test_an_unknown_field_beside_it_is_refused(folder):
+def test_a_further_unknown_field_is_refused(folder):
     with pytest.raises(ConfigError, match=r"auto_map.*isn't run here.*author='us'"):
         loaded(folder, **OWN_CODE, author="us")

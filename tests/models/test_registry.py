@@ -87,7 +87,7 @@ def test_two_folders_cannot_have_one_model_type_or_preset(folder):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('backbone = "CopyBackbone"\n', "", "copy/presets.toml has no 'backbone'; add it"),
         ("[tiny]", "[small]", "has no 'tiny'"),
@@ -95,12 +95,12 @@ def test_two_folders_cannot_have_one_model_type_or_preset(folder):
         ("= 5", "= ", "can't be read: .*line 11"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_named_with_the_reason(folder, old, new, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_table_that_cannot_be_read_is_named_with_the_reason(folder, old, new, message):
+    with pytest.raises(ConfigError, match=message):
         folder(TABLE.replace(old, new))
 
 
-def test_a_folder_without_a_module_says_which(folder, tmp_path):
+def test_the_error_for_a_missing_module_names_it(folder, tmp_path):
     architecture = folder()
     (tmp_path / "copy/checkpoint.py").unlink()
     with pytest.raises(ConfigError, match=r"copy has a presets.toml and no checkpoint.py; add it"):

@@ -1,4 +1,4 @@
-"""Laws of `Model`'s runs on prepared arrays: what fails is told, and the weights stay."""
+"""Laws of `Model`'s runs on prepared arrays: failures are reported, and the weights stay."""
 
 import keras
 import numpy as np
@@ -8,6 +8,8 @@ from keras import ops
 from inarch.errors import InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import TextClassifier
+
+pytestmark = pytest.mark.turns(3)
 
 
 def small(**changes):
@@ -44,7 +46,7 @@ WRONG = {
 
 
 class Fail(keras.callbacks.Callback):
-    """Fails at one moment of a run."""
+    """Callback that fails at one moment of a run."""
 
     def __init__(self, moment):
         super().__init__()
@@ -173,7 +175,7 @@ def test_what_is_wrong_with_arrays_is_named(run, change, named, trained):
 
 
 @pytest.mark.parametrize("length", [0, 7])
-def test_an_array_too_long_or_without_tokens_is_told_in_our_words_alone(length, trained):
+def test_an_array_too_long_or_without_tokens_raises_our_error_alone(length, trained):
     with pytest.raises(InputError) as caught:
         trained.predict(arrays(length=length), verbose=0)
     assert str(length) in str(caught.value)

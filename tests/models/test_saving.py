@@ -1,4 +1,4 @@
-"""One saves over a checkpoint, and beside other things only where one says so."""
+"""A save replaces a checkpoint, and enters a folder of other files only on request."""
 
 import pytest
 

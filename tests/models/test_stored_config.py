@@ -12,7 +12,7 @@ from inarch.tasks import TextEmbedder
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """Of an embedder that was loaded, so that it has a layout."""
+    """Return the config of an embedder that was loaded, so that it has a layout."""
     folder = tmp_path_factory.mktemp("stored") / "bert"
     BertBackbone(
         vocabulary_size=11, num_layers=1, num_heads=1, hidden_dim=4, intermediate_dim=4,
@@ -27,7 +27,7 @@ def test_a_sound_config_makes_the_model_again(config):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"layout": 5}, "'layout' is 5"),
         ({"layout": {"model_type": "foo"}}, "model_type 'foo'; a BertBackbone is saved as bert"),
@@ -43,10 +43,10 @@ def test_a_sound_config_makes_the_model_again(config):
     ],
     ids=str,
 )
-def test_a_config_of_another_form_is_refused_by_field(change, said, config):
+def test_a_config_of_another_form_is_refused_by_field(change, message, config):
     hostile = copy.deepcopy(config)
     for name, value in change.items():
         inner = name == "layout" and isinstance(value, dict)
         hostile[name] = hostile[name] | value if inner else value
-    with pytest.raises(InarchError, match=said):
+    with pytest.raises(InarchError, match=message):
         TextEmbedder.from_config(hostile)

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from inarch.checkpoints.maps.config_map import write_fields
 from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.per_layer import PerLayer
 from tests.reference.encoders import ENCODERS, classes
 
 CONFIGS, SEEDS = 20, 5
@@ -41,6 +42,10 @@ def config_of(architecture, number):
     known = {entry.ours for entry in source.config if isinstance(entry, Field)}
     config = dict(source.published)
     sizes = {**found.tiny, **{name: value for name, value in varied.items() if name in known}}
+    for entry in source.config:
+        if isinstance(entry, PerLayer):
+            listed = np.resize(sizes[entry.ours], sizes[entry.layers.ours])
+            sizes[entry.ours] = [str(value) for value in listed]
     write_fields(source.config, sizes, config, complete=True)
     config |= OWN.get(architecture, lambda random: {})(random)
     kinds = KINDS[architecture]
@@ -69,6 +74,10 @@ def deberta(random):
 # Further fields that are varied, of those that have any.
 OWN = {
     "deberta_v3": deberta,
+    # Ids of special tokens that a small vocabulary has.
+    "modern_bert": lambda random: dict.fromkeys(
+        (f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")), 0
+    ),
     "distil_bert": lambda random: {"sinusoidal_pos_embds": bool(random.integers(0, 2))},
 }
 

@@ -71,7 +71,7 @@ class Written:
     model: Any
 
     def outputs(self, inputs: dict[str, np.ndarray], name: str, double: bool) -> np.ndarray:
-        """The original's output in float64 or float32, as float64."""
+        """Return the reference's output in float64 or float32, as float64."""
         model = self.model.double() if double else self.model.float()
         declared = by_model_type(model.config.model_type)[0].inputs
         taken = inspect.signature(model.forward).parameters

@@ -1,4 +1,4 @@
-"""What there is to compare of every architecture that encodes text, found in its folder."""
+"""Cases to compare of every architecture that encodes text, found in its folder."""
 
 from itertools import cycle
 
@@ -11,7 +11,7 @@ ENCODERS = {n: a for n, a in architectures().items() if "masked_lm" in a.sources
 
 
 def bare():
-    """The original's class without a head, of each architecture."""
+    """Reference class without a head, of each architecture."""
     return [architecture.sources[0].architecture for architecture in ENCODERS.values()]
 
 

@@ -1,4 +1,4 @@
-"""Our numbers are the original's, and what we write the original reads: against transformers."""
+"""Our numbers are transformers', and transformers reads the checkpoints that we write."""
 
 import inspect
 import json
@@ -16,7 +16,7 @@ from .encoders import bare, headed, usual_cases
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
-# Class that writes, task that reads, output of the original, config changes. What every encoder
+# Class that writes, task that reads, output of the reference, config changes. What every encoder
 # has is found (encoders.py); what is here are the fields of each.
 BERT_BASE = [
     {},
@@ -192,7 +192,7 @@ def load(folder, task, **arguments):
 
 
 def inputs_of(written, model, vocabulary=61):
-    """A batch for a checkpoint's original and its model here, with the pads that it knows."""
+    """Return a batch for a checkpoint's reference and its model here, with the pads that it has."""
     config = written.model.config
     reads_segments = "segment_ids" in getattr(model, "backbone", model).input
     segments = config.type_vocab_size if reads_segments else None
@@ -206,7 +206,7 @@ def our_outputs(model, inputs):
 
 
 @pytest.mark.parametrize(("kind", "task", "name", "changes"), CASES)
-def test_numbers_are_the_originals_and_come_back_byte_equal(
+def test_numbers_are_the_references_and_come_back_byte_equal(
     kind, task, name, changes, write, tmp_path
 ):
     written = write(kind, **changes)
@@ -253,7 +253,7 @@ LEFT += [(kind, {}) for kind in bare() if kind not in dict(LEFT)]
 
 
 @pytest.mark.parametrize(("kind", "changes"), LEFT)
-def test_left_padded_rows_are_the_originals(kind, changes, write):
+def test_left_padded_rows_are_the_references(kind, changes, write):
     """Rows with no pads in front, with a few, with all but one; pads are counted as positions."""
     written = write(kind, **changes)
     model = Backbone.from_preset(written.folder)
@@ -276,20 +276,20 @@ def test_left_padded_rows_are_the_originals(kind, changes, write):
         ("DebertaV2ForMaskedLM", MaskedLM),
     ],
 )
-def test_the_heads_numbers_on_left_padded_rows_are_the_originals(kind, task, write):
+def test_the_heads_numbers_on_left_padded_rows_are_the_references(kind, task, write):
     written = write(kind)
     model = load(written.folder, task)
     inputs = {k: v[:, ::-1].copy() for k, v in inputs_of(written, model).items()}
     single, double = (written.outputs(inputs, "logits", d) for d in (False, True))
     ours = our_outputs(model, inputs)
     # A classifier reads the first place, which is a pad where there are some; what ours and the
-    # original make of pads need not be the same.
+    # reference make of pads need not be the same.
     rows = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else [0]  # the row without pads
     assert noise_ratio(ours[rows], single[rows], double[rows]) <= 4
 
 
 @pytest.mark.parametrize("kind", ["BertModel", "RobertaModel"])
-def test_the_pooled_output_is_the_originals(kind, write):
+def test_the_pooled_output_is_the_references(kind, write):
     written = write(kind)
     model = Backbone.from_preset(written.folder)
     inputs = inputs_of(written, model)
@@ -462,7 +462,7 @@ def test_a_feed_forward_in_chunks_gives_the_same_numbers(kind, write):
     ("task", "suffix"),
     [(MaskedLM, "ForMaskedLM"), (TextClassifier, "ForSequenceClassification")],
 )
-def test_a_fresh_head_saves_as_the_originals_class(kind, task, suffix, write, tmp_path):
+def test_a_fresh_head_saves_as_the_references_class(kind, task, suffix, write, tmp_path):
     written = write(kind)
     with pytest.warns(UserWarning, match="freshly"):
         model = load(written.folder, task)

@@ -22,7 +22,7 @@ def deberta(transformers):
     )  # fmt: skip
 
 
-def test_reads_are_told_by_who_reads_and_absent_fields_have_their_defaults(transformers):
+def test_reads_are_recorded_by_reader_and_absent_fields_have_their_defaults(transformers):
     config = deberta(transformers)
     recorder = Recorder(type(config), Path(transformers.__file__).parent)
     with recorder():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import WeightMapError
-from inarch.layers.relative_position import distance_rows
+from inarch.layers.buckets import distance_rows
 from inarch.models.backbone import Backbone
 from inarch.tasks import MaskedLM
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 @pytest.mark.parametrize("bucket_size", [4, 5, 8, 18, 32, 50, 256, 320])
 @pytest.mark.parametrize("longest", [7, 13, 16, 24, 46, 127, 128, 512, 514])
-def test_every_distance_has_the_originals_row(bucket_size, longest):
+def test_every_distance_has_the_references_row(bucket_size, longest):
     from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 
     if longest - 1 <= bucket_size // 2:
@@ -40,7 +40,7 @@ def test_every_distance_has_the_originals_row(bucket_size, longest):
      {"share_att_key": False, "conv_kernel_size": 3}],
 )  # fmt: skip
 @pytest.mark.parametrize("length", [129, 300])
-def test_long_sequences_are_the_originals(changes, length, write):
+def test_long_sequences_are_the_references(changes, length, write):
     """Most of the table is reached, or little of it."""
     changes = {"position_buckets": 32, "max_position_embeddings": 256} | changes
     written = write("DebertaV2Model", **changes)
@@ -91,7 +91,9 @@ def test_a_published_file_loads_and_nothing_of_it_is_lost(published, tmp_path):
     assert stored == {name: tensor.numpy().tobytes() for name, tensor in state.items()}
 
 
-def test_its_masked_lm_head_is_read_where_the_config_says_so_and_only_there(published, tmp_path):
+def test_its_masked_lm_head_is_read_where_the_config_declares_it_and_only_there(
+    published, tmp_path
+):
     folder, state = published
     with pytest.warns(UserWarning, match="masked_lm_head/transform/kernel"):
         assert MaskedLM.from_preset(folder, preprocessor=None).fresh_weights

@@ -49,7 +49,7 @@ def test_onnx_has_the_models_names_order_and_numbers(name, tmp_path):
             np.testing.assert_allclose(theirs, ours, atol=ONNX_RUNTIMES_FFT)
 
 
-# Exporting takes seconds, so a part stands for those that are put together in the same way.
+# Exporting takes seconds, so a part represents those that are put together in the same way.
 PARTS = {"jax": ["bert", "deberta_v3", "f_net", "roberta", "whisper"], "tensorflow": ["f_net"]}
 
 

@@ -1,4 +1,4 @@
-"""FNet beside transformers where it is unlike the others: no mask, and a way for TPUs."""
+"""FNet against transformers where it is unlike the others: no mask, and a way for TPUs."""
 
 import json
 
@@ -36,7 +36,7 @@ def plainly(written):
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 11, 12, 31, 32])
-def test_every_length_is_the_originals(length, write):
+def test_every_length_is_the_references(length, write):
     written = write("FNetModel", hidden_size=21)
     tokens = np.random.default_rng(length).integers(0, 61, (3, length)).astype("int32")
     x = {"token_ids": tokens, "segment_ids": tokens % 4, "padding_mask": tokens * 0 + 1}
@@ -47,7 +47,7 @@ def test_every_length_is_the_originals(length, write):
 
 @pytest.mark.parametrize("positions", [32, 5000])
 def test_the_way_for_tpus_gives_the_same_numbers(positions, write, tmp_path):
-    """Up to 4096 positions the original writes the transform's matrices into its file."""
+    """Up to 4096 positions the reference writes the transform's matrices into its file."""
     written = write(
         "FNetModel", use_tpu_fourier_optimizations=True, tpu_short_seq_length=LENGTH,
         max_position_embeddings=positions,
@@ -90,7 +90,7 @@ def test_settings_of_before_the_first_release_do_nothing(write):
         ("FNetForMaskedLM", MaskedLM, "logits"),
     ],
 )
-def test_a_texts_numbers_are_the_originals_on_the_unpadded_text(kind, task, name, write):
+def test_a_texts_numbers_are_the_references_on_the_unpadded_text(kind, task, name, write):
     written = write(kind)
     preprocessor = TextPreprocessor(WordPieceTokenizer(VOCABULARY), 32)
     model = task.from_preset(written.folder, preprocessor=preprocessor)
@@ -116,7 +116,7 @@ def test_prepared_arrays_are_padded_as_the_caller_pads_them(write):
     assert np.abs(model.predict(TEXTS) - single).max() > 0.1
 
 
-def test_masks_are_filled_as_the_original_fills_them(write):
+def test_masks_are_filled_as_the_reference_fills_them(write):
     written = write("FNetForMaskedLM")
     preprocessor = TextPreprocessor(WordPieceTokenizer(VOCABULARY), 32, ("[MASK]",))
     model = MaskedLM.from_preset(written.folder, preprocessor=preprocessor)

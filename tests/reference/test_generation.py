@@ -1,4 +1,4 @@
-"""Sequences of tokens against the originals: transformers' searches and openai-whisper's rules."""
+"""Sequences of tokens against the references: transformers' searches, openai-whisper's rules."""
 
 import keras
 import numpy as np
@@ -125,7 +125,7 @@ def test_sequences_are_those_of_transformers(ours, name):
             wanted = row[: row.index(END)] if END in row else row
             assert tokens == wanted, seed
             ended += len(tokens) < LONGEST
-    assert ended > 10  # the end has to be reached for the test to say anything
+    assert ended > 10  # the end has to be reached for the test to mean anything
 
 
 class Table:

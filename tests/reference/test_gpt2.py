@@ -1,4 +1,4 @@
-"""GPT-2 beside transformers where it is unlike the encoders: causal, fused, and it generates."""
+"""GPT-2 against transformers where it is unlike the encoders: causal, fused, and it generates."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The published tiny.en: what it hears is, to the letter, what openai-whisper hears with it."""
+"""The published tiny.en: its transcripts are, to the letter, openai-whisper's with it."""
 
 import importlib.util
 import wave
@@ -82,7 +82,7 @@ def theirs(ours):
 
 
 def without_noise(segment):
-    """What has to be equal exactly, and the numbers that are of floats."""
+    """Split a segment into the parts that must be equal exactly and the floats."""
     floats = {n: segment.pop(n) for n in ("avg_logprob", "no_speech_prob")}
     chances = [word.pop("probability") for word in segment.get("words", ())]
     return segment, np.array([*floats.values(), *chances])
@@ -93,18 +93,18 @@ def check_equal(found, expected, seconds):
     assert found["text"] == expected["text"]
     for segment in (*expected["segments"], *found["segments"]):
         if not segment["text"]:
-            segment.pop("words", None)  # an empty segment of the original has them even so
+            segment.pop("words", None)  # an empty segment of the reference has them even so
         for part in (segment, *segment.get("words", ())):
             part |= {name: min(part[name], seconds) for name in ("start", "end")}
     assert len(found["segments"]) == len(expected["segments"])
     for mine, other in zip(found["segments"], expected["segments"], strict=True):
-        (mine, numbers), (other, original) = without_noise(mine), without_noise(other)
+        (mine, numbers), (other, reference) = without_noise(mine), without_noise(other)
         assert mine == other
         # Sums over hundreds of tokens of a float32 model.
-        np.testing.assert_allclose(numbers, original, rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(numbers, reference, rtol=2e-3, atol=2e-4)
 
 
-def test_five_clips_are_heard_as_by_the_original(ours, theirs, clips):
+def test_five_clips_are_transcribed_as_by_the_reference(ours, theirs, clips):
     assert len(clips) == 5
     for clip, found in zip(clips, ours.predict(clips), strict=True):
         expected = whisper.transcribe(theirs, clip, fp16=False)
@@ -112,7 +112,7 @@ def test_five_clips_are_heard_as_by_the_original(ours, theirs, clips):
         assert len(str(found)) > 20
 
 
-def test_beams_hear_what_the_originals_hear(ours, theirs, clips):
+def test_beams_give_the_references_transcripts(ours, theirs, clips):
     for clip, found in zip(clips[:2], ours.predict(clips[:2], beam_size=5), strict=True):
         expected = whisper.transcribe(theirs, clip, fp16=False, beam_size=5)
         check_equal(found.to_json(), expected, found.duration)
@@ -133,7 +133,7 @@ def test_beams_hear_what_the_originals_hear(ours, theirs, clips):
     ],
     ids=str,
 )
-def test_options_of_decoding_are_the_originals(ours, theirs, clips, options):
+def test_options_of_decoding_are_the_references(ours, theirs, clips, options):
     clip = clips[0]
     expected = whisper.transcribe(theirs, clip, fp16=False, temperature=0.0, **options)
     named = {"sample_len": "max_tokens"}
@@ -181,7 +181,7 @@ def test_speech_is_found_as_by_faster_whisper(clips):
     np.testing.assert_allclose(found, expected, atol=1)
 
 
-def test_the_filter_hears_what_faster_whisper_hears(ours, faster, clips):
+def test_the_filter_finds_the_speech_that_faster_whisper_finds(ours, faster, clips):
     gap = np.zeros(4 * 16000, np.float32)
     whole = np.concatenate([gap, clips[1], gap, clips[4], gap])
     segments, _ = faster.transcribe(
@@ -194,14 +194,14 @@ def test_the_filter_hears_what_faster_whisper_hears(ours, faster, clips):
     np.testing.assert_allclose([(s.start, s.end) for s in found.segments], times, atol=0.02)
 
 
-def test_words_are_timed_as_by_the_original(ours, theirs, clips):
+def test_words_are_timed_as_by_the_reference(ours, theirs, clips):
     for clip, found in zip(clips, ours.predict(clips, timestamps="word"), strict=True):
         expected = whisper.transcribe(theirs, clip, fp16=False, word_timestamps=True)
         check_equal(found.to_json(), expected, found.duration)
 
 
-def test_long_audio_is_heard_window_by_window_as_by_the_original(ours, theirs, clips):
-    """Over windows that are told what was said before them."""
+def test_long_audio_is_transcribed_window_by_window_as_by_the_reference(ours, theirs, clips):
+    """Compare windows whose prompts are the text before them."""
     rest = np.zeros(8000, np.float32)
     whole = np.concatenate([part for clip in (*clips, *clips[:3]) for part in (clip, rest)])
     assert len(whole) > 40 * 16000
@@ -210,7 +210,7 @@ def test_long_audio_is_heard_window_by_window_as_by_the_original(ours, theirs, c
     check_equal(found.to_json(), expected, found.duration)
 
 
-def test_batches_hear_nearly_the_same_words(ours, clips):
+def test_batches_give_nearly_the_same_words(ours, clips):
     single = ours.predict(clips, temperature=0)
     many = ours.predict(clips, batched=True, timestamps="segment", batch_size=4, temperature=0)
     equal = [str(a) == str(b) for a, b in zip(single, many, strict=True)]
@@ -230,12 +230,12 @@ def test_batches_with_times_lose_no_words(ours, clips):
     at = 0.0
     for clip in clips:
         end = at + len(clip) / 16000
-        told = [s for s in found.segments if s.start < end and s.end > at]
-        assert sum(min(s.end, end) - max(s.start, at) for s in told) > end - at - 1.0
+        overlapping = [s for s in found.segments if s.start < end and s.end > at]
+        assert sum(min(s.end, end) - max(s.start, at) for s in overlapping) > end - at - 1.0
         at = end + 2.5
 
 
-def test_what_is_saved_is_loaded_and_heard_alike_by_transformers(ours, clips, tmp_path):
+def test_what_is_saved_is_loaded_and_transcribed_alike_by_transformers(ours, clips, tmp_path):
     transformers = pytest.importorskip("transformers")
     ours.save_to_preset(tmp_path / "saved")
     loading = transformers.WhisperForConditionalGeneration.from_pretrained(

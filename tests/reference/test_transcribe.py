@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 timing = importlib.import_module("whisper.timing")
 transcribing = importlib.import_module("whisper.transcribe")
 
-ORIGINAL = whisper.tokenizer.get_tokenizer(False)
-TIME, END = ORIGINAL.timestamp_begin, ORIGINAL.eot
+REFERENCE = whisper.tokenizer.get_tokenizer(False)
+TIME, END = REFERENCE.timestamp_begin, REFERENCE.eot
 SENTENCES = [
     " The cat sat on the mat.", " No!", " She said \"never\" (twice).", " la la la" * 20, " ",
     "...", " Mr. Jennings, who was there", " ¿Qué? 你好。",
@@ -39,7 +39,7 @@ SENTENCES = [
 
 
 class Tokens:
-    """Our tokenizer's names for the original's, so that only the rules differ."""
+    """Our tokenizer's names for the reference's, so that only the rules differ."""
 
     timestamp_begin, end_of_text = TIME, END
 
@@ -47,16 +47,16 @@ class Tokens:
         ids = property(lambda self: self)
 
     def encode(self, text):
-        return self.Ids(ORIGINAL.encode(text))
+        return self.Ids(REFERENCE.encode(text))
 
     def decode(self, ids):
-        return ORIGINAL.decode(list(ids))
+        return REFERENCE.decode(list(ids))
 
 
 def drawn_tokens(random, window):
-    """What a model may say of a window: text with times in pairs, alone, or none."""
+    """Return tokens as a model may give for a window: text with times in pairs, alone, or none."""
     kind = random.choice(["pairs", "pairs", "pairs", "one", "none", "empty", "first"])
-    text = lambda: ORIGINAL.encode(SENTENCES[random.integers(len(SENTENCES))])  # noqa: E731
+    text = lambda: REFERENCE.encode(SENTENCES[random.integers(len(SENTENCES))])  # noqa: E731
     if kind == "empty":
         return []
     if kind == "none":
@@ -85,7 +85,7 @@ def drawn_tokens(random, window):
 def drawn_words(tokens, calls):
     """Times of the words of some tokens, multiples of 20 ms, some of them odd."""
     random = np.random.default_rng([len(tokens), calls])
-    words, parts = ORIGINAL.split_to_word_tokens([*tokens, END])
+    words, parts = REFERENCE.split_to_word_tokens([*tokens, END])
     if len(words) <= 1:
         return []
     steps = random.choice(
@@ -99,19 +99,19 @@ def drawn_words(tokens, calls):
 
 
 class Script:
-    """The same answers for both sides, and a record of what was asked."""
+    """The same answers for both sides, and a record of the requests."""
 
     def __init__(self, seed):
-        self.seed, self.calls, self.alignments, self.asked = seed, 0, 0, []
+        self.seed, self.calls, self.alignments, self.requests = seed, 0, 0, []
 
     def answer(self, temperature, prompt, beams):
         self.calls += 1
         if self.calls > 300:
             raise RuntimeError("this script leads nowhere")
-        self.asked.append((temperature, list(prompt)[-223:], beams))
+        self.requests.append((temperature, list(prompt)[-223:], beams))
         random = np.random.default_rng([self.seed, self.calls])
         tokens = drawn_tokens(random, 1500 if random.random() < 0.9 else 300)
-        text = ORIGINAL.decode([t for t in tokens if t < END]).strip()
+        text = REFERENCE.decode([t for t in tokens if t < END]).strip()
         logprob = float(random.choice([-0.3, -0.9, -1.4]))
         return tokens, text, logprob, float(random.choice([0.01, 0.5, 0.9], p=[0.6, 0.2, 0.2]))
 
@@ -163,8 +163,8 @@ class Ours:
 
 
 @pytest.fixture
-def original(monkeypatch):
-    """`original(script, frames, **options)`: the segments of openai-whisper."""
+def reference(monkeypatch):
+    """`reference(script, frames, **options)`: the segments of openai-whisper."""
 
     def run(script, frames, **options):
         mel = torch.zeros(80, frames + 3000)
@@ -220,33 +220,33 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_segments_are_those_of_the_original(variant, original):
+def test_segments_are_those_of_the_reference(variant, reference):
     theirs, mine = VARIANTS[variant]
     compared = 0
     for seed in range(30):
-        # Clips past the end the original goes on to hear, from there backwards.
+        # Clips past the end the reference goes on to transcribe, from there backwards.
         frames = int(np.random.default_rng(seed).integers(9000 if "clips" in mine else 1, 20_000))
         expected, found = Script(seed), Script(seed)
         try:
-            segments = original(expected, frames, **theirs)["segments"]
+            segments = reference(expected, frames, **theirs)["segments"]
         except RuntimeError:
-            continue  # the original never ends
+            continue  # the reference never ends
         assert ours(found, frames, **mine) == segments, f"seed {seed}"
-        assert found.asked == expected.asked, f"seed {seed}"
+        assert found.requests == expected.requests, f"seed {seed}"
         compared += len(segments)
     assert compared > 100
 
 
-def test_the_shortest_recordings_are_as_the_originals(original):
+def test_the_shortest_recordings_are_as_the_references(reference):
     for frames in (0, 1, 2, 3, 2999, 3000, 3001):
-        assert ours(Script(7), frames) == original(Script(7), frames)["segments"]
+        assert ours(Script(7), frames) == reference(Script(7), frames)["segments"]
 
 
 # --- words ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 40), (40, 5), (60, 700)])
-def test_paths_are_those_of_the_original_ties_included(shape):
+def test_paths_are_those_of_the_reference_ties_included(shape):
     random = np.random.default_rng(0)
     for cost in (random.normal(size=shape), random.integers(0, 3, shape), np.zeros(shape)):
         rows, columns = dynamic_time_warping(cost)
@@ -255,7 +255,7 @@ def test_paths_are_those_of_the_original_ties_included(shape):
 
 
 @pytest.mark.parametrize("length", [1, 3, 4, 7, 50])
-def test_medians_are_those_of_the_original(length):
+def test_medians_are_those_of_the_reference(length):
     x = np.random.default_rng(length).normal(size=(2, 3, length)).astype(np.float32)
     np.testing.assert_array_equal(median_filter(x), timing.median_filter(torch.tensor(x), 7))
 
@@ -289,21 +289,21 @@ class Aligned:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_words_are_timed_as_the_original_times_them(seed):
+def test_words_are_timed_as_the_reference_times_them(seed):
     random = np.random.default_rng(seed)
-    text = ORIGINAL.encode("".join(random.choice(SENTENCES, 3)))
+    text = REFERENCE.encode("".join(random.choice(SENTENCES, 3)))
     frames = int(random.integers(300, 3000))
     length = len(text) + 3
     scores = torch.tensor(3 * random.normal(size=(2, 2, length, 1500)), dtype=torch.float32)
     logits = torch.tensor(random.normal(size=(length, 51864)), dtype=torch.float32)
     model = Aligned(scores, logits)
-    expected = timing.find_alignment(model, ORIGINAL, text, torch.zeros(80, 3000), frames)
+    expected = timing.find_alignment(model, REFERENCE, text, torch.zeros(80, 3000), frames)
 
     heads = scores[torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1])]
-    start = len(ORIGINAL.sot_sequence)
+    start = len(REFERENCE.sot_sequence)
     matrix = alignment_matrix(heads.softmax(-1).numpy(), frames)[start:-1]
     chances = logits[start:, :END].softmax(-1)[np.arange(len(text)), text].tolist()
-    words = ORIGINAL.split_to_word_tokens([*text, END])
+    words = REFERENCE.split_to_word_tokens([*text, END])
     found = word_timings(matrix, *words, chances)
     assert [vars(w) for w in found] == [vars(w) for w in expected]
 
@@ -340,11 +340,11 @@ LAYOUTS = [
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 @pytest.mark.parametrize("kind", ["txt", "srt", "vtt", "tsv", "json"])
 @pytest.mark.parametrize("words", [False, True])
-def test_files_are_those_of_the_original(kind, words, layout):
+def test_files_are_those_of_the_reference(kind, words, layout):
     for seed in range(4):
         transcript = drawn_transcript(seed, words)
         if words:
-            for segment in transcript.segments[:1]:  # the original leaves arrows in words
+            for segment in transcript.segments[:1]:  # the reference leaves arrows in words
                 segment.words = segment.words[:1] + segment.words[2:]
         file = io.StringIO()
         whisper.utils.get_writer(kind, ".").write_result(transcript.to_json(), file, layout)

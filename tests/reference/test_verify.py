@@ -65,6 +65,13 @@ def test_a_checkpoint_is_verified_with_the_head_that_has_a_task(
     assert report.worst < report.threshold
 
 
+def test_tensors_that_no_layer_uses_are_named_as_not_compared(write):
+    proof = verify_checkpoint(write("BertForPreTraining").folder).proof
+    assert "; not compared: cls.seq_relationship." in proof
+    assert proof.endswith(", pooler")
+    assert "not compared" not in verify_checkpoint(write("BertForMaskedLM").folder).proof
+
+
 def test_a_bert_without_a_pooler_is_compared_without_it(write):
     written = write("BertModel")
     written.model.pooler = None
@@ -118,21 +125,23 @@ def test_an_untrained_checkpoint_is_warned_of_unless_it_is_perturbed(write, recw
 
 
 @pytest.fixture
-def swap():
+def swap(monkeypatch):
     """Exchange what two modules of BERT are mapped to."""
-    entries = registry.architectures()["bert"].sources[0].weights
-    before = list(entries)
+    architecture = registry.architectures()["bert"]
+    source, *others = architecture.sources
 
     def change(one, other):
         names = {f"/{one}/": f"/{other}/", f"/{other}/": f"/{one}/"}
-        for at, entry in enumerate(before):
+        entries = list(source.weights)
+        for at, entry in enumerate(source.weights):
             for name, instead in names.items():
                 if isinstance(entry, Rule) and name in entry.ours[0]:
                     ours = (entry.ours[0].replace(name, instead),)
                     entries[at] = dataclasses.replace(entry, ours=ours)
+        changed = dataclasses.replace(source, weights=tuple(entries))
+        monkeypatch.setitem(vars(architecture), "sources", (changed, *others))
 
-    yield change
-    entries[:] = before
+    return change
 
 
 @pytest.mark.parametrize(

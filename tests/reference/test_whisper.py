@@ -1,4 +1,4 @@
-"""Whisper beside transformers: what it hears, what it says, and what comes back."""
+"""Whisper against transformers: encoder and decoder outputs, and the checkpoints written back."""
 
 import inspect
 import json
@@ -85,7 +85,7 @@ def batch(changes, seed=0, left=False):
 
 
 def theirs(model, inputs, double):
-    """What the original hears and says, in float64 or float32, as float64."""
+    """Return the reference's encoder and decoder outputs, in float64 or float32, as float64."""
     model = getattr(model, "model", model)
     model = model.double() if double else model.float()
     assert "decoder_attention_mask" in inspect.signature(model.forward).parameters
@@ -102,22 +102,22 @@ def theirs(model, inputs, double):
     }
 
 
-def check(model, original, inputs):
-    """Both outputs are the original's within noise; every row by itself."""
-    single, double = (theirs(original, inputs, d) for d in (False, True))
+def check(model, reference, inputs):
+    """Check that both outputs are the reference's within noise; every row by itself."""
+    single, double = (theirs(reference, inputs, d) for d in (False, True))
     ours = {k: keras.ops.convert_to_numpy(v).astype("float64") for k, v in model(inputs).items()}
     assert ours.keys() == single.keys()
-    heard = "encoder_sequence_output"
-    assert noise_ratio(ours[heard], single[heard], double[heard]) <= 4
-    said = "decoder_sequence_output"
+    encoded = "encoder_sequence_output"
+    assert noise_ratio(ours[encoded], single[encoded], double[encoded]) <= 4
+    decoded = "decoder_sequence_output"
     for row, real in enumerate(inputs["decoder_padding_mask"].astype(bool)):
-        values = (side[said][row, real] for side in (ours, single, double))
+        values = (side[decoded][row, real] for side in (ours, single, double))
         assert noise_ratio(*values) <= 4
     return single
 
 
 @pytest.mark.parametrize(("kind", "changes"), CASES)
-def test_numbers_are_the_originals_and_come_back_byte_equal(kind, changes, write, tmp_path):
+def test_numbers_are_the_references_and_come_back_byte_equal(kind, changes, write, tmp_path):
     written = write(kind, **changes)
     model = Backbone.from_preset(written.folder)
     inputs = batch(changes)
@@ -137,8 +137,8 @@ def test_numbers_are_the_originals_and_come_back_byte_equal(kind, changes, write
 
 
 @pytest.mark.parametrize("changes", [{}, {"decoder_attention_heads": 3, "decoder_layers": 3}])
-def test_left_padded_rows_are_the_originals(changes, write):
-    """Pads in front are counted as positions, as the original counts them."""
+def test_left_padded_rows_are_the_references(changes, write):
+    """Pads in front are counted as positions, as the reference counts them."""
     written = write(MODEL, **changes)
     inputs = batch(changes, left=True)
     assert not inputs["decoder_padding_mask"][1:, 0].any()
@@ -146,7 +146,7 @@ def test_left_padded_rows_are_the_originals(changes, write):
 
 
 @pytest.mark.parametrize("length", [1, 4])
-def test_short_texts_are_the_originals(length, write):
+def test_short_texts_are_the_references(length, write):
     written = write(MODEL)
     inputs = {
         name: value[:, :length] if name.startswith("decoder") else value
@@ -168,7 +168,7 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
     "changes",
     [{}, {"tie_word_embeddings": False}, {"decoder_attention_heads": 3, "decoder_layers": 3}],
 )
-def test_every_step_with_the_cache_is_the_originals_without(changes, write):
+def test_every_step_with_the_cache_is_the_references_without(changes, write):
     written = write(GENERATOR, **changes)
     task = SpeechToText.from_preset(written.folder, preprocessor=None)
     inputs = batch(changes)

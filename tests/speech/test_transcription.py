@@ -1,4 +1,4 @@
-"""Windows put together, by a model that says what the test wrote for it."""
+"""Windows put together, by a model whose output is the test's script."""
 
 import itertools
 import re
@@ -17,6 +17,8 @@ from inarch.speech.options import DecodingOptions, DecodingResult, Settings, Thr
 from inarch.speech.sequential import SequentialTranscription
 from inarch.speech.windows import Recording, split_at_timestamps
 from inarch.speech.words import WordTiming, merge_punctuations
+
+pytestmark = pytest.mark.turns(3)
 
 TIME = 1000
 
@@ -38,12 +40,12 @@ class Tokens:
 
 
 class Scripted:
-    """Says the lines of a script, one a window; `|4.2|` is a time."""
+    """Model whose output is the lines of a script, one a window; `|4.2|` is a time."""
 
     tokenizer = Tokens()
 
     def __init__(self, *lines, logprob=-0.2, no_speech=0.0):
-        self.lines, self.asked = itertools.cycle(lines), []
+        self.lines, self.calls = itertools.cycle(lines), []
         self.logprob, self.no_speech, self.windows = logprob, no_speech, []
 
     def encode(self, features):
@@ -54,10 +56,10 @@ class Scripted:
         return encoded[list(rows)]
 
     def decode(self, encoded, options):
-        self.asked.append(options)
-        return [self.said(next(self.lines), options.temperature) for _ in encoded]
+        self.calls.append(options)
+        return [self.decode_line(next(self.lines), options.temperature) for _ in encoded]
 
-    def said(self, line, temperature):
+    def decode_line(self, line, temperature):
         tokens = []
         for part in re.split(r"(\|[\d.]+\|)", line):
             stamp = part.startswith("|") and len(part) > 1
@@ -78,7 +80,7 @@ def recording(seconds, audible=True):
     return Recording(np.ones((4, frames), np.float32), np.full(frames, audible))
 
 
-def heard(model, seconds, **settings):
+def transcribe(model, seconds, **settings):
     run = SequentialTranscription(
         model, recording(seconds), DecodingOptions("en"), Settings(**settings), 20
     )
@@ -91,20 +93,20 @@ def times(segments):
 
 def test_the_next_window_begins_at_the_last_pair_of_times():
     model = Scripted("|0.0| one|4.0||4.0| two|9.0||9.0| unfinished", "|0.0| three|1.0|")
-    found = heard(model, 20)
+    found = transcribe(model, 20)
     assert times(found) == [(0, 4, " one"), (4, 9, " two"), (9, 10, " three")]
     assert [s.id for s in found] == [0, 1, 2]
     assert [s.seek for s in found] == [0, 0, 900]
 
 
-def test_a_single_time_at_the_end_says_that_no_more_is_said():
-    assert times(heard(Scripted("|0.0| one|4.0||5.0| two|9.0|"), 20)) == [
+def test_a_single_time_at_the_end_means_that_no_speech_follows():
+    assert times(transcribe(Scripted("|0.0| one|4.0||5.0| two|9.0|"), 20)) == [
         (0, 4, " one"), (5, 9, " two")
     ]  # fmt: skip
 
 
 def test_without_times_a_window_is_one_segment():
-    assert times(heard(Scripted(" all"), 40)) == [(0, 30, " all"), (30, 40, " all")]
+    assert times(transcribe(Scripted(" all"), 40)) == [(0, 30, " all"), (30, 40, " all")]
 
 
 @given(st.lists(st.integers(0, 1500).map(lambda i: TIME + i) | st.integers(65, 90), max_size=30))
@@ -117,36 +119,36 @@ def test_finished_and_unfinished_parts_are_all_tokens_in_order(tokens):
 @given(st.lists(st.sampled_from(["|0.0||0.0|", "", "|3.0| a|2.0||2.0|", " b"]), min_size=1))
 def test_every_window_takes_the_transcript_on(lines):
     model = Scripted(*lines)
-    heard(model, 65)
+    transcribe(model, 65)
     assert len(model.windows) <= 40
 
 
-def test_each_window_is_told_the_text_before_it():
+def test_each_window_has_the_text_before_it_as_its_prompt():
     model = Scripted("|0.0| ab|9.0|")
-    heard(model, 70)
-    told = [model.tokenizer.decode(o.prompt) for o in model.asked]
-    assert told == ["", " ab", " ab ab"]
+    transcribe(model, 70)
+    prompts = [model.tokenizer.decode(o.prompt) for o in model.calls]
+    assert prompts == ["", " ab", " ab ab"]
 
 
-def test_after_a_high_temperature_nothing_is_told():
+def test_after_a_high_temperature_the_prompt_is_empty():
     model = Scripted("|0.0| ab|9.0|", logprob=-3.0)
-    heard(model, 70)
-    assert [o.temperature for o in model.asked[:6]] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert all(o.prompt == () for o in model.asked)
+    transcribe(model, 70)
+    assert [o.temperature for o in model.calls[:6]] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert all(o.prompt == () for o in model.calls)
 
 
-def test_a_carried_prompt_is_told_to_every_window():
+def test_a_carried_prompt_is_in_the_prompt_of_every_window():
     model = Scripted("|0.0| ab|9.0|")
-    heard(model, 70, initial_prompt="names", carry_initial_prompt=True)
-    told = [model.tokenizer.decode(o.prompt) for o in model.asked]
-    assert told == [" names", " names ab", " names ab ab"]
+    transcribe(model, 70, initial_prompt="names", carry_initial_prompt=True)
+    prompts = [model.tokenizer.decode(o.prompt) for o in model.calls]
+    assert prompts == [" names", " names ab", " names ab ab"]
 
 
-def test_a_window_that_the_model_takes_for_silence_says_nothing():
-    assert heard(Scripted(" you", logprob=-1.5, no_speech=0.9), 40) == []
+def test_a_window_that_the_model_takes_for_silence_has_no_segments():
+    assert transcribe(Scripted(" you", logprob=-1.5, no_speech=0.9), 40) == []
 
 
-def test_an_hour_of_silence_is_not_heard_at_all():
+def test_an_hour_of_silence_is_not_encoded_at_all():
     model = Scripted(" Thank you.")
     run = SequentialTranscription(
         model, recording(3600, False), DecodingOptions("en"), Settings(), 20
@@ -155,14 +157,14 @@ def test_an_hour_of_silence_is_not_heard_at_all():
     assert model.windows == []
 
 
-def test_clips_are_heard_alone_and_never_past_the_end():
+def test_clips_are_transcribed_alone_and_never_past_the_end():
     model = Scripted(" x")
-    found = heard(model, 50, clips=((5.0, 10.0), (45.0, 100.0), (70.0, None)))
+    found = transcribe(model, 50, clips=((5.0, 10.0), (45.0, 100.0), (70.0, None)))
     assert times(found) == [(5, 10, " x"), (45, 50, " x")]
 
 
-def test_words_lie_in_their_segments_in_order():
-    found = heard(Scripted("|0.0| one two|4.0||4.0| three four|9.0|"), 12, words=True)
+def test_words_are_within_their_segments_in_order():
+    found = transcribe(Scripted("|0.0| one two|4.0||4.0| three four|9.0|"), 12, words=True)
     words = [w for s in found for w in s.words]
     assert [w.word for w in words] == [" one", " two", " three", " four"]
     assert all(a.end <= b.start for a, b in itertools.pairwise(words))
@@ -210,7 +212,7 @@ def test_batches_move_times_to_where_the_stretch_is_and_leave_nothing_out():
     assert times(found.segments) == [
         (round(at, 2), round(at + 4, 2), " one"), (round(at + 4, 2), round(at + 9, 2), " two")
     ]  # fmt: skip
-    # What is said after the last pair is decoded anew, from there.
+    # Speech after the last pair is decoded anew, from there.
     assert found.remainder == chunk.without_first(900)
     assert found.remainder.start + found.remainder.size == chunk.start + chunk.size
 
@@ -219,7 +221,7 @@ def test_rows_that_fail_are_decoded_again_by_themselves():
     model = Scripted("la " * 40, " fine", " fine", " better")
     batch = split_into_chunks(0, np.sin(np.arange(16000 * 70)).astype(np.float32), Settings())
     found = transcribe_batch(model, batch, [recording(70)], DecodingOptions("en"), Settings())
-    assert [o.temperature for o in model.asked] == [0.0, 0.2]
+    assert [o.temperature for o in model.calls] == [0.0, 0.2]
     assert [s.text for part in found for s in part.segments] == [" better", " fine", " fine"]
 
 
@@ -260,7 +262,7 @@ def test_without_times_a_text_too_short_for_its_speech_is_decoded_again_with_tim
         DecodingOptions("en", timestamps=False),
         Settings(),
     )
-    assert model.asked[0].timestamps
+    assert model.calls[0].timestamps
     assert times(again.segments) == [(0, 25, " all")]
     assert again.remainder is None
     assert read(" a text that is long enough", chunk, timestamps=False).remainder is None
@@ -336,9 +338,9 @@ def segment(start, end, text, words=None):
     return Segment(0, 0, start, end, text, [], 0.0, -0.1, 1.0, 0.0, words)
 
 
-def test_formats_say_the_same():
-    said = [segment(0.0, 1.5, " One."), segment(3661.25, 3662.0, " Two\t--> three.")]
-    transcript = Transcript(" One. Two\t--> three.", "en", said)
+def test_formats_have_the_same_content():
+    segments = [segment(0.0, 1.5, " One."), segment(3661.25, 3662.0, " Two\t--> three.")]
+    transcript = Transcript(" One. Two\t--> three.", "en", segments)
     found = {kind: render(transcript, kind) for kind in FORMATS}
     assert found["txt"] == "One.\nTwo\t--> three.\n"
     assert found["srt"] == (
@@ -351,7 +353,7 @@ def test_formats_say_the_same():
     assert all(render(Transcript("", "en"), kind) is not None for kind in FORMATS)
 
 
-def test_lines_are_no_wider_than_asked_for():
+def test_lines_are_no_wider_than_requested():
     words = [Word(f" word{i}", i, i + 0.5, 1.0) for i in range(20)]
     transcript = Transcript("", "en", [segment(0, 20, "".join(w.word for w in words), words)])
     text = render(transcript, "srt", SubtitleLayout(max_line_width=14, max_line_count=2))

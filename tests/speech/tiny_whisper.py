@@ -1,4 +1,4 @@
-"""A Whisper of a few thousand weights that hears windows of 30 s, and its tokenizer."""
+"""A Whisper of a few thousand weights that takes windows of 30 s, and its tokenizer."""
 
 import functools
 

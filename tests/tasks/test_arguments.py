@@ -15,6 +15,8 @@ from inarch.text import WordPieceTokenizer
 from ..speech.tiny_whisper import make_task, make_tokenizer
 from .conftest import VOCABULARY, learner
 
+pytestmark = pytest.mark.turns(3)
+
 # By attribute: another value than `make` gives, and one that can't be used.
 VALUES = {
     "labels": (["no", "yes"], ["no"]),
@@ -81,9 +83,11 @@ def test_every_value_that_can_be_set_is_in_the_folder_the_file_and_the_clone(cls
     ):  # fmt: skip
         assert settings_of(again) == after
     found = settings_of(cls.from_preset(tmp_path / "folder"))
-    if cls is SpeechToText:  # of which a folder says all, not only what was set
-        said = found["task", "generation"]
-        found["task", "generation"] = {name: said[name] for name in after["task", "generation"]}
+    if cls is SpeechToText:  # whose folder has all settings, not only those that were set
+        all_settings = found["task", "generation"]
+        found["task", "generation"] = {
+            name: all_settings[name] for name in after["task", "generation"]
+        }
     assert found == after
     # And none of them is another's.
     clone.preprocessor.sequence_length = 5

@@ -1,4 +1,4 @@
-"""Laws of the tasks on text: what can't be used is told by its name and value."""
+"""Laws of the tasks on text: an unusable argument is reported by its name and value."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What people feed by mistake, from Python and on the command line: one clear line, or a result."""
+"""Mistaken inputs of sound, from Python and on the command line: one clear line, or a result."""
 
 import re
 from pathlib import Path
@@ -14,6 +14,8 @@ from inarch.tasks import SpeechToText
 
 from ..audio import sounds
 from ..speech.tiny_whisper import ENGLISH, make_task, make_tokenizer, noise, shared_task
+
+pytestmark = pytest.mark.turns(3)
 
 pytest.importorskip("av")
 encoded, wav = sounds.encoded, sounds.wav
@@ -33,13 +35,13 @@ def truncated():
     return data[: len(data) // 2]
 
 
-UNHEARD = {
+REFUSED = {
     "words.wav": (lambda: b"These are words.\n" * 50, "words.wav can't be decoded"),
     "empty.wav": (lambda: b"", "empty.wav can't be decoded"),
     "film.mp4": (sounds.silent_film, "film.mp4 .* has no stream of sound"),
     "nan.wav": (with_nan, "nan.wav has 1 samples that are NaN"),
 }
-HEARD = {
+ACCEPTED = {
     "one.wav": lambda: wav(np.ones(1)),
     "telephone.wav": lambda: encoded(noise(1), "wav", "pcm_mulaw", 8_000),
     "six.wav": lambda: wav(np.stack([LOUD] * 6, axis=1)),
@@ -65,34 +67,34 @@ def transcribe(*arguments):
     return CliRunner().invoke(app, ["transcribe", *given, "--language", "en", *quick])
 
 
-def refused(result, said):
+def refused(result, message):
     assert result.exit_code == 1
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert line.startswith("inarch: ")
-    assert said in line, line
+    assert message in line, line
     return True
 
 
 # --- sounds --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", UNHEARD)
+@pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_sound_is_refused_by_name(name, task, run, tmp_path):
-    make, said = UNHEARD[name]
+    make, message = REFUSED[name]
     path = tmp_path / name
     path.write_bytes(make())
-    with pytest.raises((AudioFileError, InputError), match=said):
+    with pytest.raises((AudioFileError, InputError), match=message):
         task.predict([path], **QUICK)
     (tmp_path / "out").mkdir()
     assert refused(run(path, "-m", "m", "-o", tmp_path / "out"), name)
     assert not list((tmp_path / "out").iterdir())
 
 
-@pytest.mark.parametrize("name", HEARD)
-def test_odd_sounds_are_heard(name, task, run, tmp_path):
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_odd_sounds_are_transcribed(name, task, run, tmp_path):
     path = tmp_path / name
-    path.write_bytes(HEARD[name]())
+    path.write_bytes(ACCEPTED[name]())
     result = run(path, "-m", "m", "-f", "json")
     assert result.exit_code == 0, result.stderr
     warned = "truncated" in result.stderr
@@ -101,7 +103,7 @@ def test_odd_sounds_are_heard(name, task, run, tmp_path):
     assert '"segments"' in result.stdout
 
 
-def test_an_hour_of_silence_in_a_file_says_nothing(run, tmp_path):
+def test_an_hour_of_silence_in_a_file_has_no_text(run, tmp_path):
     path = tmp_path / "silence.wav"
     hour = wav(np.zeros(0), 8_000) + bytes(2 * 3600 * 8_000)
     size = len(hour)
@@ -116,7 +118,7 @@ def test_an_hour_of_silence_in_a_file_says_nothing(run, tmp_path):
 @pytest.mark.parametrize(
     "array", [LOUD.astype("f8"), np.round(20_000 * LOUD).astype("i2"), np.stack([LOUD] * 2, 1)]
 )
-def test_arrays_of_any_kind_of_sound_are_heard(task, array):
+def test_arrays_of_any_dtype_and_shape_of_sound_are_transcribed(task, array):
     (found,) = task.predict([array], **QUICK)
     assert round(found.duration) == 2
     (other,) = task.predict([array], sample_rate=32_000, **QUICK)
@@ -124,7 +126,7 @@ def test_arrays_of_any_kind_of_sound_are_heard(task, array):
 
 
 @pytest.mark.parametrize(
-    ("array", "rate", "error", "said"),
+    ("array", "rate", "error", "message"),
     [
         (np.stack([LOUD] * 2), None, InputError, "more channels than samples"),
         (LOUD[None, None], None, InputError, "shape"),
@@ -135,8 +137,8 @@ def test_arrays_of_any_kind_of_sound_are_heard(task, array):
         (LOUD, "16000", InputTypeError, "sample_rate is a str"),
     ],
 )
-def test_arrays_that_are_no_sound_are_refused(task, array, rate, error, said):
-    with pytest.raises(error, match=said):
+def test_arrays_that_are_no_sound_are_refused(task, array, rate, error, message):
+    with pytest.raises(error, match=message):
         task.predict([array], sample_rate=rate, **QUICK)
 
 
@@ -152,16 +154,16 @@ def test_an_unknown_language_is_refused(run, tmp_path):
     assert refused(CliRunner().invoke(app, given), "klingon")
 
 
-@pytest.mark.parametrize("asked", [{"task": "translate"}, {"language": "de"}])
-def test_an_english_only_model_neither_translates_nor_knows_languages(asked, tmp_path, monkeypatch):
+@pytest.mark.parametrize("options", [{"task": "translate"}, {"language": "de"}])
+def test_an_english_only_model_neither_translates_nor_has_languages(options, tmp_path, monkeypatch):
     english = make_task(make_tokenizer(ENGLISH))
     with pytest.raises(InputError, match="English-only"):
-        english.predict([LOUD], temperature=0.0, **asked)
+        english.predict([LOUD], temperature=0.0, **options)
     with pytest.raises(InputError, match="English-only"):
         english.detect_language([LOUD])
     monkeypatch.setattr(SpeechToText, "from_preset", lambda preset, **_: english)
     (tmp_path / "a.wav").write_bytes(wav(LOUD))
-    ((name, value),) = asked.items()
+    ((name, value),) = options.items()
     given = ["transcribe", str(tmp_path / "a.wav"), "-m", "m", f"--{name}", value]
     assert refused(CliRunner().invoke(app, given), "English-only")
 
@@ -177,21 +179,21 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("holiday", "config.json"), ("bert", "SpeechToText"), ("nowhere", "nowhere")],
 )
-def test_what_is_no_whisper_is_refused_by_name(name, said, folders, tmp_path):
-    with pytest.raises(InarchError, match=said) as caught:
+def test_what_is_no_whisper_is_refused_by_name(name, message, folders, tmp_path):
+    with pytest.raises(InarchError, match=message) as caught:
         SpeechToText.from_preset(folders / name)
     assert name != "bert" or isinstance(caught.value, PresetError)
     (tmp_path / "a.wav").write_bytes(wav(LOUD))
-    assert refused(transcribe(tmp_path / "a.wav", "-m", folders / name), said)
+    assert refused(transcribe(tmp_path / "a.wav", "-m", folders / name), message)
 
 
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_of_several_files_a_missing_one_is_told_and_the_others_are_heard(run, tmp_path):
+def test_of_several_files_a_missing_one_is_reported_and_the_others_are_transcribed(run, tmp_path):
     (tmp_path / "a.wav").write_bytes(wav(LOUD))
     out = tmp_path / "out"
     result = run(tmp_path / "b.wav", tmp_path / "a.wav", "-m", "m", "-o", out)
@@ -204,7 +206,9 @@ def test_of_several_files_a_missing_one_is_told_and_the_others_are_heard(run, tm
 
 
 @pytest.mark.parametrize("together", [(), ("--batch-size", "4")])
-def test_each_damaged_file_is_told_on_a_line_and_the_others_are_heard(together, run, tmp_path):
+def test_each_damaged_file_is_reported_on_a_line_and_the_others_are_transcribed(
+    together, run, tmp_path
+):
     contents = {"a.wav": wav(LOUD), "b.wav": b"", "c.wav": wav(LOUD), "d.wav": with_nan()}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -228,12 +232,12 @@ def test_what_is_not_about_one_file_ends_the_run_at_once(run, tmp_path):
     assert refused(CliRunner().invoke(app, [*given, "--language", "klingon"]), "klingon")
 
 
-def test_a_folder_in_place_of_a_file_is_told_as_one(run, tmp_path):
+def test_a_folder_in_place_of_a_file_is_reported_as_one(run, tmp_path):
     assert refused(run(tmp_path, "-m", "m"), f"{tmp_path} is a folder; give files")
 
 
 @pytest.mark.parametrize("kind", ["file", "taken"])
-def test_an_output_that_cannot_be_written_is_told_before_any_work(kind, tmp_path, monkeypatch):
+def test_an_output_that_cannot_be_written_is_reported_before_any_work(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(
         SpeechToText, "from_preset", lambda preset, **_: pytest.fail("it was loaded")
     )

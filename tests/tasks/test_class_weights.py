@@ -11,6 +11,8 @@ from inarch.tasks.class_weights import weigh_batch
 
 from .conftest import learner
 
+pytestmark = pytest.mark.turns(3)
+
 TEXTS = ["good film", "bad film", "good cat", "the bad dog"]
 Y = [1, 0, 1, 0]
 

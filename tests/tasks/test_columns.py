@@ -11,12 +11,14 @@ from inarch.text import WordPieceTokenizer
 
 from .conftest import VOCABULARY, make_backbone
 
+pytestmark = pytest.mark.turns(3)
+
 TEXTS = ["the cat sat", "a dog", "good"]
 NAMES = ["no", "yes", "no"]
 
 
 class Series:
-    """What pandas and polars have in common: labels of its own for its rows, and `to_list`."""
+    """Column with what pandas and polars share: labels of its own for its rows, and `to_list`."""
 
     def __init__(self, values, dtype="object"):
         self.values, self.dtype = list(values), dtype

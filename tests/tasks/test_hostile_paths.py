@@ -1,4 +1,4 @@
-"""Where the names in a checkpoint or a `.keras` file lead outside, nothing is read or written."""
+"""Names in a checkpoint or a `.keras` file that lead outside: nothing is read or written."""
 
 import json
 import zipfile

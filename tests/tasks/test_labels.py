@@ -12,6 +12,8 @@ from inarch.tasks.labels import class_names
 
 from .conftest import make_backbone
 
+pytestmark = pytest.mark.turns(3)
+
 TEXTS = ["the cat sat", "bad", "not very good!"]
 TWO, THREE = {"0": "no", "1": "yes"}, {"0": "x", "1": "y", "2": "z"}
 
@@ -89,7 +91,7 @@ def test_labels_that_name_no_classes_are_refused_unless_they_are_given(fields, n
     MaskedLM.from_preset(folder, load_weights=False)  # a task without classes isn't concerned
 
 
-def test_fields_that_contradict_each_other_are_told(saved):
+def test_fields_that_contradict_each_other_are_reported(saved):
     with pytest.warns(UserWarning, match="num_labels=2 and 3 names"):
         assert TextClassifier.from_preset(saved(id2label=THREE, num_labels=2)).labels == [
             "LABEL_0", "LABEL_1"
@@ -141,7 +143,7 @@ def test_names_of_classes_that_are_none_are_refused(saved, preprocessor):
         TextClassifier(make_backbone(), 2, preprocessor, labels="ab")
 
 
-def test_another_number_of_classes_gives_a_fresh_head_and_says_so(saved, tmp_path):
+def test_another_number_of_classes_gives_a_fresh_head_with_a_warning(saved, tmp_path):
     folder = saved(["x", "y", "z"], num_labels=3, problem_type="multi_label_classification")
     with pytest.warns(UserWarning, match="text_classifier head has 3 classes, not 5"):
         other = TextClassifier.from_preset(folder, num_classes=5)

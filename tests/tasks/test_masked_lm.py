@@ -10,6 +10,8 @@ from inarch.tasks import MaskedLM, TextPreprocessor
 
 from .conftest import TEXTS, VOCABULARY, learner
 
+pytestmark = pytest.mark.turns(3)
+
 
 @pytest.fixture
 def masked(backbone, preprocessor):

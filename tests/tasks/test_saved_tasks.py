@@ -14,6 +14,8 @@ from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
 
 from .conftest import LABELS, TEXTS, classifier, make_backbone, weights_of
 
+pytestmark = pytest.mark.turns(3)
+
 
 def tasks_of(preprocessor):
     return [
@@ -91,7 +93,7 @@ def test_a_keras_file_loads_in_a_new_process(preprocessor, tmp_path):
 
 @pytest.fixture
 def heeding_ctrl_c():
-    """Ctrl-C interrupts, also in the background of a shell, where it is ignored."""
+    """Have Ctrl-C interrupt, also in the background of a shell, where it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -51,7 +51,7 @@ def test_a_load_that_a_save_disturbs_is_begun_anew(kind, tmp_path, monkeypatch):
     assert values(Backbone.from_preset(folder)).keys() == values(task.backbone).keys()
 
 
-def test_a_load_that_is_disturbed_each_time_says_so(tmp_path, monkeypatch):
+def test_a_load_that_is_disturbed_each_time_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(publish, "READERS_PATIENCE", 0)
     folder = tmp_path / "model"
     save(folder, 1)

@@ -13,6 +13,8 @@ from inarch.tasks.activation import ACTIVATIONS
 
 from .conftest import make_backbone
 
+pytestmark = pytest.mark.turns(3)
+
 PAIRS = [("the cat sat", "a dog ran"), ("bad", "not very good!")]
 OLD, NEW = "sbert_ce_default_activation_function", "sentence_transformers"
 TANH, IDENTITY = "torch.nn.modules.activation.Tanh", "torch.nn.modules.linear.Identity"
@@ -164,7 +166,7 @@ def test_another_head_leaves_the_rerankers_files_behind(reranker, tmp_path):
     assert TextClassifier.from_preset(tmp_path / "again").score_activation == "softmax"
 
 
-def test_a_prompt_that_is_not_put_before_texts_is_told(reranker):
+def test_a_prompt_that_is_not_put_before_texts_is_reported(reranker):
     settings = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
     with pytest.warns(UserWarning, match="default prompt 'query'"):
         TextClassifier.from_preset(reranker(settings))

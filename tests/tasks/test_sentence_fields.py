@@ -11,6 +11,8 @@ from inarch.text import WordPieceTokenizer
 
 from .conftest import VOCABULARY, make_backbone
 
+pytestmark = pytest.mark.turns(3)
+
 PREFIX = "sentence_transformers."
 SETTINGS, TRANSFORMER = "config_sentence_transformers.json", "sentence_bert_config.json"
 # As version 6 of the library writes a folder.
@@ -131,7 +133,7 @@ def test_the_tokenizers_own_length_goes_before_the_transformers(folder):
     assert sentence_transformers.read(folder).max_seq_length == 7
 
 
-def test_of_the_transformers_file_names_the_first_that_says_something_counts(folder):
+def test_of_the_transformers_file_names_the_first_that_declares_something_counts(folder):
     write(folder, "sentence_albert_config.json", {"max_seq_length": 5})
     write(folder, "sentence_xlnet_config.json", {"max_seq_length": 6})
     write(folder, TRANSFORMER, {})
@@ -149,7 +151,7 @@ SIMILAR = {
 
 
 @pytest.mark.parametrize("name", SIMILAR)
-def test_similarity_is_what_its_name_says(name):
+def test_similarity_is_the_function_of_its_name(name):
     random = np.random.default_rng(0)
     one, two = (random.normal(size=(rows, 6)).astype("float32") for rows in (3, 5))
     task = embedder(similarity_fn_name=name)
@@ -213,7 +215,7 @@ def saved(folder, **changes):
     return {name: (folder / name).read_text() for name in content}
 
 
-def test_without_a_preprocessor_what_files_say_of_text_stays(tmp_path):
+def test_without_a_preprocessor_the_text_settings_of_the_files_stay(tmp_path):
     before = saved(tmp_path / "a", do_lower_case=True)
     for number, options in enumerate(({}, {"truncate_dim": 4}, {"pooling": "max"})):
         target = tmp_path / str(number)
@@ -273,7 +275,7 @@ def test_a_default_prompt_is_never_without_its_text():
     assert task.get_config()["prompts"] == {"other": "the "}
 
 
-def test_a_prompt_stands_before_the_first_of_a_pair():
+def test_a_prompt_is_put_before_the_first_of_a_pair():
     task = embedder(prompts={"q": "the "}, default_prompt_name="q")
     np.testing.assert_array_equal(
         task.predict([("cat", "dog")]), embedder().embed([("the cat", "dog")])

@@ -13,6 +13,8 @@ from inarch.tasks import SpeechToText
 
 from ..speech.tiny_whisper import make_task, make_tokenizer, noise, shared_task
 
+pytestmark = pytest.mark.turns(3)
+
 QUICK = {"temperature": 0.0, "max_tokens": 6, "language": "en"}
 
 
@@ -41,7 +43,7 @@ def test_segments_stream_as_they_are_predicted(task):
     assert found.segments
 
 
-def test_a_batch_hears_what_each_window_hears_alone(task):
+def test_a_batch_gives_the_transcript_of_each_window_alone(task):
     sounds = [noise(3, i) for i in range(3)]
     alone = [task.predict([s], batched=True, timestamps="segment", **QUICK)[0] for s in sounds]
     many = task.predict(sounds, 2, batched=True, timestamps="segment", **QUICK)
@@ -55,16 +57,16 @@ def test_words_are_timed(task):
     assert all(s.words is not None for s in found.segments)
 
 
-def test_languages_are_told_with_their_chances(task):
+def test_languages_are_detected_with_their_probabilities(task):
     (found,) = task.detect_language([noise(2)])
     assert set(found) == {"en", "zh", "de"}
     assert sum(found.values()) == pytest.approx(1, abs=1e-5)
     assert list(found.values()) == sorted(found.values(), reverse=True)
-    (said,) = task.predict([noise(2)], temperature=0.0, max_tokens=4)
-    assert said.language == next(iter(found))
+    (transcript,) = task.predict([noise(2)], temperature=0.0, max_tokens=4)
+    assert transcript.language == next(iter(found))
 
 
-def test_an_hour_of_silence_says_nothing_and_is_quick(task):
+def test_an_hour_of_silence_has_no_text_and_is_quick(task):
     silence = np.zeros(3600 * 16000, np.float32)
     for batched in (False, True):
         (found,) = task.predict([silence], batched=batched, language="en")
@@ -72,7 +74,7 @@ def test_an_hour_of_silence_says_nothing_and_is_quick(task):
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 399])
-def test_the_shortest_sounds_say_something_or_nothing_without_fault(task, length):
+def test_the_shortest_sounds_have_some_text_or_none_without_an_error(task, length):
     (found,) = task.predict([noise(1)[:length]], **QUICK)
     assert isinstance(found, Transcript)
 
@@ -84,7 +86,7 @@ def test_no_sounds_have_no_transcripts(task):
 
 
 @pytest.mark.parametrize(
-    ("x", "options", "error", "said"),
+    ("x", "options", "error", "message"),
     [
         ([np.full(160, np.nan, np.float32)], {}, InputError, "sound 0"),
         (["/nowhere.wav"], {}, InarchError, "nowhere"),
@@ -100,10 +102,10 @@ def test_no_sounds_have_no_transcripts(task):
         ([noise(1)], {"hallucination_silence_threshold": 1}, InputError, "word"),
     ],
 )
-def test_what_cannot_be_heard_is_refused_by_name(task, x, options, error, said):
+def test_unusable_sound_is_refused_by_name(task, x, options, error, message):
     if isinstance(x[0], bytes):
         pytest.importorskip("av")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         task.predict(x, **options)
 
 
@@ -111,7 +113,7 @@ CLIPS = r"a list of clips \(start, end\)"
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"beam_size": 2.5}, InputTypeError, "beam_size is 2.5; .* a whole number, at least 1"),
         ({"beam_size": "a"}, InputTypeError, "beam_size is 'a'"),
@@ -134,10 +136,10 @@ CLIPS = r"a list of clips \(start, end\)"
         ({"batch_size": 0, "batched": True}, InputError, "batch_size is 0"),
     ],
 )
-def test_an_option_of_the_wrong_kind_is_told_with_its_value_and_what_it_takes(
-    task, options, error, said
+def test_an_unusable_option_is_reported_with_its_value_and_the_valid_ones(
+    task, options, error, message
 ):
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         task.predict([noise(1)], **options)
 
 
@@ -161,12 +163,15 @@ def test_a_closed_file_is_refused_by_name(task):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"), [({"language": "zz"}, "language is 'zz'"), ({"task": "x"}, "task is 'x'")]
+    ("options", "message"),
+    [({"language": "zz"}, "language is 'zz'"), ({"task": "x"}, "task is 'x'")],
 )
-def test_what_training_could_not_use_is_refused_when_the_task_is_made(task, tmp_path, asked, said):
+def test_what_training_could_not_use_is_refused_when_the_task_is_made(
+    task, tmp_path, options, message
+):
     task.save_to_preset(tmp_path / "saved")
-    with pytest.raises(InputError, match=said):
-        SpeechToText.from_preset(tmp_path / "saved", **asked)
+    with pytest.raises(InputError, match=message):
+        SpeechToText.from_preset(tmp_path / "saved", **options)
 
 
 def test_without_a_preprocessor_there_are_logits_alone(task):
@@ -184,7 +189,7 @@ def test_without_a_preprocessor_there_are_logits_alone(task):
 # --- training ------------------------------------------------------------------------------------
 
 
-def test_training_teaches_what_is_said(tokenizer):
+def test_training_teaches_the_transcript(tokenizer):
     task = make_task(tokenizer, language="en")
     task.compile(optimizer=keras.optimizers.Adam(0.03))
     sounds, texts = [noise(1, 1), noise(1, 2)], ["ab", "abba"]
@@ -237,7 +242,7 @@ def test_labels_are_shifted_and_padding_weighs_nothing(task, tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "said"),
+    ("x", "y", "message"),
     [
         ([noise(1)], None, "example 0"),
         ([noise(1)], ["a", "b"], "1 sounds and 2 texts"),
@@ -246,8 +251,8 @@ def test_labels_are_shifted_and_padding_weighs_nothing(task, tokenizer):
         ([], [], "no sounds"),
     ],
 )
-def test_examples_that_teach_nothing_are_refused(tokenizer, x, y, said):
-    with pytest.raises(InputError, match=said):
+def test_examples_that_teach_nothing_are_refused(tokenizer, x, y, message):
+    with pytest.raises(InputError, match=message):
         make_task(tokenizer, language="en").fit(x, y, verbose=0)
 
 
@@ -261,7 +266,7 @@ def test_nothing_to_train_on_is_refused(task):
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_a_saved_task_hears_the_same(task, tmp_path):
+def test_a_saved_task_gives_the_same_transcript(task, tmp_path):
     task.save_to_preset(tmp_path / "a")
     loaded = SpeechToText.from_preset(tmp_path / "a")
     sounds = [noise(2)]
@@ -289,15 +294,15 @@ def test_what_is_changed_of_generating_is_saved(task, tmp_path):
     assert written == loaded.generation
 
 
-def test_what_generation_config_says_is_never_decoded(task):
+def test_tokens_that_generation_config_suppresses_are_never_decoded(task):
     (before,) = task.predict([noise(2)], **QUICK)
-    said = {t for t in before.segments[0].tokens if t < 256}
+    generated = {t for t in before.segments[0].tokens if t < 256}
     changed = SpeechToText(
-        task.backbone, task.preprocessor, generation={"suppress_tokens": sorted(said)}
+        task.backbone, task.preprocessor, generation={"suppress_tokens": sorted(generated)}
     )
     (after,) = changed.predict([noise(2)], **QUICK)
-    assert said
-    assert not said & {t for s in after.segments for t in s.tokens}
+    assert generated
+    assert not generated & {t for s in after.segments for t in s.tokens}
 
 
 def test_a_keras_file_keeps_the_task(task, tmp_path):
@@ -326,6 +331,7 @@ def test_a_folder_without_tokenizer_is_refused(task, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*(quantize|quantization_mode)")
+@pytest.mark.turns(1)  # torch does more
 def test_what_is_changed_on_layers_after_a_transcription_counts_in_the_next(tokenizer):
     """LoRA and quantization bring other variables than the programs were compiled for."""
     sound = noise(2)

@@ -11,6 +11,8 @@ from inarch.text import WordPieceTokenizer
 
 from .conftest import VOCABULARY, learner, make_backbone
 
+pytestmark = pytest.mark.turns(3)
+
 TEXTS = ["the cat", "a dog", "the film was bad", "good", "the mat", "ran", "on the road", "sat"]
 LABELS = [0, 1, 0, 1, 1, 0, 1, 1]
 NAMES = ["bad", "good", "dull"]
@@ -58,7 +60,7 @@ def generator():
 @pytest.mark.parametrize(
     "data", [{"x": TEXTS, "y": LABELS, "shuffle": False}, {"x": Batches()}, {"x": generator}]
 )
-def test_each_class_weighs_what_its_name_or_number_says(data, preprocessor):
+def test_each_class_has_the_weight_of_its_name_or_number(data, preprocessor):
     task = classifier(preprocessor, num_classes=2, labels=["bad", "good"])
     for weight in ({"good": 3.0}, {1: 3.0}, {np.int64(1): 3, "bad": 1}):
         given = {**data, "x": data["x"]() if callable(data["x"]) else data["x"]}

@@ -13,6 +13,8 @@ from inarch.tasks import TextClassifier
 
 from .conftest import LABELS, TEXTS, classifier, learner, make_backbone, weights_of
 
+pytestmark = pytest.mark.turns(3)
+
 
 @pytest.mark.parametrize("cls", [BertBackbone, DistilBertBackbone])
 def test_fit_learns_from_raw_text(cls, preprocessor):
@@ -184,7 +186,7 @@ def test_several_labels_and_regression_have_their_losses(preprocessor):
     assert loss == pytest.approx(squares, rel=1e-4)
 
 
-def test_another_number_of_classes_gives_a_fresh_head_and_says_so(preprocessor, tmp_path):
+def test_another_number_of_classes_gives_a_fresh_head_with_a_warning(preprocessor, tmp_path):
     task = TextClassifier(make_backbone(), 3, preprocessor, labels=["x", "y", "z"])
     task.save_to_preset(tmp_path)
     same = TextClassifier.from_preset(tmp_path)

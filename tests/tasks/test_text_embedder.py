@@ -1,4 +1,4 @@
-"""Laws of `TextEmbedder`: one vector for each text, whatever is beside it."""
+"""Laws of `TextEmbedder`: one vector for each text, whatever the rest of its batch."""
 
 import keras
 import numpy as np
@@ -11,6 +11,8 @@ from inarch.errors import InputError, InputTypeError
 from inarch.tasks import TextEmbedder, TextPreprocessor
 
 from .conftest import LABELS, TEXTS, VOCABULARY, classifier, learner, make_backbone, weights_of
+
+pytestmark = pytest.mark.turns(3)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ texts = st.lists(st.lists(words, max_size=30).map(" ".join), min_size=1, max_siz
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(texts, st.sampled_from([1, 3, 8]))
-def test_each_text_gets_its_own_vector_whatever_is_beside_it(embedder, batch, batch_size):
+def test_each_text_gets_its_own_vector_whatever_the_rest_of_its_batch(embedder, batch, batch_size):
     together = embedder.predict(batch, batch_size=batch_size)
     assert together.shape == (len(batch), 16)
     assert together.dtype == np.float32
@@ -140,7 +142,7 @@ def reference_pooling(tokens, mask, mode):
     "mode", ["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 )
 @pytest.mark.parametrize("normalize", [False, True])
-def test_pooling_is_what_its_name_says(mode, normalize, preprocessor):
+def test_pooling_is_the_function_of_its_name(mode, normalize, preprocessor):
     backbone = make_backbone()
     task = TextEmbedder(backbone, preprocessor, pooling=mode, normalize=normalize)
     inputs = preprocessor(TEXTS)

@@ -1,4 +1,4 @@
-"""A task's tokenizer and settings come from where the caller says."""
+"""A task's tokenizer and settings come from the source that the caller names."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_a_tokenizer_is_taken_from_a_folder_or_as_it_is(task, folders):
     ):
         found = loaded(task, folders / "model", tokenizer=given).preprocessor
         assert found.tokenizer.get_vocabulary() == VOCABULARY
-        assert found.sequence_length == 20  # the model's, since its own folder says nothing
+        assert found.sequence_length == 20  # the model's, since its own folder has none
     assert loaded(task, folders / "model", tokenizer=given).preprocessor.tokenizer is given
 
 
@@ -70,7 +70,7 @@ def test_what_was_given_is_saved_with_the_task(folders, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"preprocessor": 5}, InputTypeError, "preprocessor is 5; give a TextPreprocessor"),
         ({"preprocessor": ["auto"]}, InputTypeError, "preprocessor is"),
@@ -82,8 +82,8 @@ def test_what_was_given_is_saved_with_the_task(folders, tmp_path):
     ],
 )
 @pytest.mark.parametrize("task", TASKS)
-def test_anything_else_is_an_error_before_the_checkpoint_is_opened(task, options, error, said):
-    with pytest.raises(error, match=said):
+def test_anything_else_is_an_error_before_the_checkpoint_is_opened(task, options, error, message):
+    with pytest.raises(error, match=message):
         task.from_preset("a checkpoint that isn't there", **options)
 
 
@@ -96,8 +96,8 @@ def test_a_folder_without_a_tokenizer_names_the_ways_out_and_one_nearby(folders,
             shutil.copy(folders / "texts" / name, root / place / name)
         with pytest.raises(CheckpointFileError) as error:
             MaskedLM.from_preset(root / "model")
-        for said in ("tokenizer=", "preprocessor=None", f"There is one in {root / place}."):
-            assert said in str(error.value)
+        for message in ("tokenizer=", "preprocessor=None", f"There is one in {root / place}."):
+            assert message in str(error.value)
     shutil.move(root / "model/tokenizer/vocab.txt", root / "vocab.txt")
     shutil.rmtree(root / "model/tokenizer")
     with pytest.raises(CheckpointFileError, match=f"There is one in {root}\\."):

@@ -27,7 +27,7 @@ def vocabulary():
 
 @pytest.fixture
 def bert_folder(tmp_path):
-    """Makes a folder with a vocab.txt and the given other files."""
+    """Return a function that makes a folder with a vocab.txt and the given other files."""
 
     def make(vocabulary=VOCABULARY, end="\n", name="bert", **config):
         folder = tmp_path / name
@@ -62,7 +62,7 @@ def wire_field():
 
 @pytest.fixture(scope="session")
 def sentence_piece():
-    """Makes the bytes of a SentencePiece model of `(text, score, type)` and its settings."""
+    """Return a maker of SentencePiece models' bytes of `(text, score, type)` and settings."""
 
     def make(pieces, trainer=((3, 1),), normalizer=((1, "identity"),)):
         message = b""

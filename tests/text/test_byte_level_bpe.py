@@ -30,7 +30,7 @@ def ids_of(special):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Makes a folder with the two files and a config."""
+    """Return a function that makes a folder with the two files and a config."""
 
     def make(special=SPECIAL, model_type=None, merges=MERGES, ids=None, **config):
         (tmp_path / "vocab.json").write_text(json.dumps(ids_of(special) if ids is None else ids))

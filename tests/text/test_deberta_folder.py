@@ -20,8 +20,8 @@ def folder(tmp_path, sentence_piece):
     # As many rows as pieces and the mask, and some to spare.
     DebertaV3Backbone(10, 2, 2, 8, 12, bucket_size=4, max_sequence_length=16).save_to_preset(path)
     (path / "spm.model").write_bytes(sentence_piece(PIECES))
-    said = {"do_lower_case": False, "vocab_type": "spm"}
-    (path / "tokenizer_config.json").write_text(json.dumps(said))
+    config = {"do_lower_case": False, "vocab_type": "spm"}
+    (path / "tokenizer_config.json").write_text(json.dumps(config))
     return path
 
 

@@ -1,4 +1,4 @@
-"""Which of a folder's files are read, and what a class adds that they leave out."""
+"""Files of a folder that are read, and the settings that a class adds to them."""
 
 import json
 
@@ -88,12 +88,19 @@ def test_berts_class_puts_two_segments(tmp_path):
     assert encoding.segment_ids == [0, 0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("said", [None, False, True])
+@pytest.mark.parametrize("declared", [None, False, True])
 @pytest.mark.parametrize("there", [False, True])
-def test_of_a_space_before_the_text_the_config_decides_as_its_class_has_it(there, said, tmp_path):
+def test_of_a_space_before_the_text_the_config_decides_as_its_class_has_it(
+    there, declared, tmp_path
+):
     BytePairTokenizer(BYTES, ["a b"], add_prefix_space=there).save(tmp_path)
-    for kind, expected in (("RobertaTokenizer", bool(said)), ("PreTrainedTokenizerFast", there)):
-        config = {"tokenizer_class": kind} | ({} if said is None else {"add_prefix_space": said})
+    for kind, expected in (
+        ("RobertaTokenizer", bool(declared)),
+        ("PreTrainedTokenizerFast", there),
+    ):
+        config = {"tokenizer_class": kind} | (
+            {} if declared is None else {"add_prefix_space": declared}
+        )
         write(tmp_path, tokenizer_config__json=config)
         tokens = Tokenizer.from_folder(tmp_path).encode("ab", add_special_tokens=False).tokens
         assert tokens == (["Ġ", "ab"] if expected else ["ab"])

@@ -1,4 +1,4 @@
-"""What a folder holds becomes a tokenizer, and goes back byte for byte."""
+"""The files of a folder become a tokenizer, and go back byte for byte."""
 
 import json
 
@@ -146,7 +146,7 @@ def test_truncation_takes_the_side_that_the_config_names(tmp_path, spec):
     assert tokens == ["[CLS]", "c", "d", "[SEP]"]
 
 
-def test_the_config_wins_over_the_file_in_what_bert_can_be_told(tmp_path, spec):
+def test_the_config_wins_over_the_file_in_the_settings_of_bert(tmp_path, spec):
     folder = folder_of(
         tmp_path, tokenizer__json=spec, tokenizer_config__json={"do_lower_case": False}
     )

@@ -117,7 +117,7 @@ def test_an_empty_text_has_no_tokens(sentence_piece, text):
     assert tokens(sentence_piece(PIECES), text.replace("\n", "")) == []
 
 
-def test_unknown_text_is_decoded_as_the_model_says(sentence_piece):
+def test_unknown_text_is_decoded_as_the_model_declares(sentence_piece):
     found = SentencePieceTokenizer(sentence_piece(PIECES, trainer=((3, 1), (44, "?!"))))
     assert found.decode(found.encode("日 cat").ids, skip_special_tokens=False) == "?! cat"
 
@@ -301,8 +301,8 @@ def test_one_file_alone_has_the_special_tokens_of_the_kind_of_model(tmp_path, se
     }
     other = folder_with(tmp_path / "d", "tokenizer.json", spec, "fnet", tokenizer_class="Any")
     assert Tokenizer.from_folder(other).pad_token is None
-    told = folder_with(tmp_path / "e", "tokenizer.json", spec, "fnet", pad_token="hello")
-    assert Tokenizer.from_folder(told).pad_token == "hello"
+    configured = folder_with(tmp_path / "e", "tokenizer.json", spec, "fnet", pad_token="hello")
+    assert Tokenizer.from_folder(configured).pad_token == "hello"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_folder_is_known_to_hold_what_can_be_loaded(tmp_path, sentence_piece):
     assert (target / "spm.model").read_bytes() == (tmp_path / "spm.model").read_bytes()
 
 
-def test_the_description_stands_alone(sentence_piece):
+def test_the_description_is_complete(sentence_piece):
     spec = sentence_piece_json(sentence_piece(PIECES, normalizer=((2, charsmap_of({"A": "a"})),)))
     found = Tokenizer(json.dumps(spec))
     assert found.encode("hellA").tokens == ["▁", "h", "e", "l", "l", "a"]

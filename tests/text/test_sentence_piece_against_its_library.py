@@ -162,7 +162,7 @@ def test_a_folder_is_read_as_transformers_reads_it(tmp_path, name):
 
 @pytest.mark.parametrize("both", [True, False])
 def test_a_folder_laid_out_as_fnets_is_read_as_transformers_reads_it(tmp_path, both):
-    """Its two files say the same; transformers 5 can't read `spiece.model` without the other."""
+    """The two files have the same content; transformers 5 can't read `spiece.model` alone."""
     pytest.importorskip("transformers", minversion="5")
     (tmp_path / "spiece.model").write_bytes(train(**FNET_IDS))
     config = json.dumps({"tokenizer_class": "FNetTokenizer", **FNET})

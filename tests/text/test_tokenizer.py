@@ -36,7 +36,7 @@ def cased(vocabulary):
 
 
 def visible(text):
-    """What BERT keeps of a text: no control or format characters, no white space."""
+    """Return what BERT keeps of a text: no control or format characters, no white space."""
     kept = (c for c in text if unicodedata.category(c)[0] != "C" and c != "\ufffd")
     return "".join("".join(kept).split())
 

@@ -92,7 +92,7 @@ def test_a_control_token_is_one_where_it_is_let_through(tokenizer):
     assert found[-1] == tokenizer.timestamp_begin + 54
 
 
-def test_labels_are_wrapped_when_asked_for(tokenizer):
+def test_labels_are_wrapped_on_request(tokenizer):
     plain = tokenizer("hello").ids
     assert tokenizer.encode("hello", add_special_tokens=True).ids == [
         *(tokenizer.start_of_transcript, tokenizer.no_timestamps),
@@ -101,14 +101,14 @@ def test_labels_are_wrapped_when_asked_for(tokenizer):
     ]
 
 
-def test_the_config_says_how_labels_are_wrapped(tokenizer):
+def test_the_config_decides_how_labels_are_wrapped(tokenizer):
     spec = tokenizer.files["tokenizer.json"].decode()
     config = tokenizer.config | {"language": "Castilian", "task": "translate"}
-    said = Tokenizer.from_config(
+    configured = Tokenizer.from_config(
         {"spec": spec, "config": config | {"predict_timestamps": True}, "files": {}}
     )
-    found = said.encode("", add_special_tokens=True).ids
-    assert found == [*said.start_sequence("es", "translate"), said.end_of_text]
+    found = configured.encode("", add_special_tokens=True).ids
+    assert found == [*configured.start_sequence("es", "translate"), configured.end_of_text]
 
 
 def test_times_and_control_tokens_are_dropped_or_written(tokenizer):
@@ -192,7 +192,7 @@ def test_the_older_name_of_no_speech_is_read():
     assert made(control).no_speech == CONTROL["<|nospeech|>"]
 
 
-def test_symbols_that_nobody_says_are_listed(tokenizer):
+def test_non_speech_symbols_are_listed(tokenizer):
     found = tokenizer.non_speech_tokens
     assert list(found) == sorted(set(found))
     # One byte each; the notes by their first byte, which is a space where one is before them.
@@ -207,13 +207,13 @@ def test_a_language_goes_by_code_name_and_alias(tokenizer, language):
     assert start == tuple(CONTROL[f"<|{name}|>"] for name in names)
 
 
-def test_languages_are_told_apart_by_code_and_by_name():
+def test_languages_are_distinct_by_code_and_by_name():
     assert len(LANGUAGES) == len(set(LANGUAGES.values())) == 100
     assert all(language_code(name) == code for code, name in LANGUAGES.items())
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("options", "reason"),
     [
         ({"language": "klingon"}, "'klingon'.*'english'"),
         ({"language": "yue"}, r"'yue' \(cantonese, 'yue'\).*the 99"),
@@ -222,9 +222,9 @@ def test_languages_are_told_apart_by_code_and_by_name():
         ({"language": "en", "task": "sing"}, "task is 'sing'"),
     ],
 )
-def test_what_a_model_of_many_languages_cant_do_is_named(tokenizer, asked, reason):
+def test_what_a_model_of_many_languages_cant_do_is_named(tokenizer, options, reason):
     with pytest.raises(InputError, match=reason):
-        tokenizer.start_sequence(**asked)
+        tokenizer.start_sequence(**options)
 
 
 def test_an_english_only_model_has_no_other_language_and_no_task():
@@ -263,7 +263,7 @@ def test_a_folder_is_recognised_and_written_back_byte_for_byte(tokenizer, tmp_pa
 
 
 def test_a_lone_tokenizer_file_without_times_is_enough(tokenizer, tmp_path):
-    """As CTranslate2's folders of older models have it."""
+    """Read a tokenizer as CTranslate2's folders of older models have it."""
     spec = changed_spec(tokenizer, lambda tokens: tokens[: len(CONTROL)])
     (tmp_path / "tokenizer.json").write_text(spec)
     (tmp_path / "vocabulary.txt").write_text("!\n")
@@ -312,7 +312,7 @@ def test_ranks_make_the_same_tokenizer(tmp_path, languages):
     same(Tokenizer.from_folder(tmp_path / "saved"), found)
 
 
-def test_the_model_tells_how_many_languages_there_are(tmp_path):
+def test_the_model_decides_how_many_languages_there_are(tmp_path):
     write(tmp_path, MULTILINGUAL, ranks(), vocab_size=None)
     with pytest.raises(ConfigError, match="how many languages.*vocabulary_size=51865"):
         Tokenizer.from_folder(tmp_path)
@@ -335,14 +335,16 @@ def test_the_model_tells_how_many_languages_there_are(tmp_path):
         (None, "put gpt2.tiktoken, if the model is English-only, or else multilingual.tiktoken"),
     ],
 )
-def test_beside_openais_weights_alone_the_absent_vocabulary_is_named(size, wanted, tmp_path):
+def test_the_absent_vocabulary_is_named_where_there_are_openais_weights_alone(
+    size, wanted, tmp_path
+):
     (tmp_path / "tiny.pt").write_bytes(b"")
     with pytest.raises(CheckpointFileError, match="whisper/assets .* openai-whisper") as caught:
         WhisperTokenizer.from_folder(tmp_path, vocabulary_size=size)
     assert wanted in str(caught.value)
 
 
-def test_other_folders_are_not_told_of_openais_vocabulary(tmp_path):
+def test_other_folders_have_no_hint_of_openais_vocabulary(tmp_path):
     with pytest.raises(CheckpointFileError) as caught:
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "tiny.pt").write_bytes(b"")

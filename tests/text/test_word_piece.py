@@ -39,7 +39,7 @@ def test_the_config_decides_case_accents_and_cjk(bert_folder):
     assert tokens(Tokenizer.from_folder(bert_folder(name="d")), "中文") == ["中", "文"]
 
 
-SAID_BY = ("tokenizer_config.json", "config.json")
+CONFIG_FILES = ("tokenizer_config.json", "config.json")
 OF_BERT = [{}, {"tokenizer_class": None}, {"model_type": "electra"}, {"hidden_size": 8}]
 OF_BERT += [
     {"tokenizer_class": f"{family.tokenizer_class}Fast"}
@@ -60,24 +60,24 @@ OF_OTHER_MODELS = [
 ]
 
 
-@pytest.mark.parametrize("file", SAID_BY)
-@pytest.mark.parametrize("said", OF_BERT)
-def test_the_kinds_that_are_berts_under_another_name_read_text_as_bert(bert_folder, file, said):
+@pytest.mark.parametrize("file", CONFIG_FILES)
+@pytest.mark.parametrize("config", OF_BERT)
+def test_the_kinds_that_are_berts_under_another_name_read_text_as_bert(bert_folder, file, config):
     folder = bert_folder()
-    (folder / file).write_text(json.dumps(said))
+    (folder / file).write_text(json.dumps(config))
     assert tokens(Tokenizer.from_folder(folder), "Hello Wörld") == ["hello", "world"]
 
 
 @pytest.mark.parametrize(
-    ("file", "said", "kind"),
-    [(file, *other) for file in SAID_BY for other in OF_OTHERS]
+    ("file", "config", "kind"),
+    [(file, *other) for file in CONFIG_FILES for other in OF_OTHERS]
     + [("config.json", {"model_type": model}, kind) for model, kind in OF_OTHER_MODELS],
 )
 def test_a_vocabulary_of_another_kind_of_tokenizer_is_refused_by_name(
-    bert_folder, file, said, kind
+    bert_folder, file, config, kind
 ):
     folder = bert_folder()
-    (folder / file).write_text(json.dumps(said))
+    (folder / file).write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=rf"vocab\.txt.*'{kind}'.*save_pretrained"):
         Tokenizer.from_folder(folder)
 
@@ -256,7 +256,7 @@ def test_an_unknown_token_without_an_id_is_warned_of_once_in_every_format(file, 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         Tokenizer.from_folder(tmp_path)
-    said = [
+    messages = [
         str(w.message) for w in caught if "no '[XYZ]', which is the unk_token" in str(w.message)
     ]
-    assert len(said) == 1
+    assert len(messages) == 1

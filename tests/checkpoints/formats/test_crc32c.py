@@ -10,7 +10,7 @@ from inarch.checkpoints.formats.crc32c import crc32c, masked
 
 
 def by_division(data):
-    """Bit for bit."""
+    """Compute it by division, bit for bit."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

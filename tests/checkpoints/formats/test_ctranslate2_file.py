@@ -30,8 +30,8 @@ def write(tmp_path, content):
     return path
 
 
-def refused(path, said):
-    with pytest.raises(CheckpointFileError, match=said) as error:
+def refused(path, message):
+    with pytest.raises(CheckpointFileError, match=message) as error:
         CTranslate2File(path).close()
     assert str(path) in str(error.value)
 
@@ -90,15 +90,15 @@ def test_a_changed_byte_is_refused_or_leaves_a_model(tmp_path_factory, place, va
         for name in reader.shard.tensors:
             reader.read(name)
 
-    said = complaint(read, CheckpointFileError)
-    assert said is None or str(path) in said
+    message = complaint(read, CheckpointFileError)
+    assert message is None or str(path) in message
 
 
 QUANTIZED = np.ones((2, 3), "int8")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (ctranslate2(PLAIN, version=7), "binary version 7"),
         (ctranslate2(PLAIN, version=3), "binary version 3"),
@@ -127,8 +127,8 @@ QUANTIZED = np.ones((2, 3), "int8")
         ),
     ],
 )  # fmt: skip
-def test_what_is_no_model_is_refused_with_the_reason(content, said, tmp_path):
-    refused(write(tmp_path, content), said)
+def test_what_is_no_model_is_refused_with_the_reason(content, message, tmp_path):
+    refused(write(tmp_path, content), message)
 
 
 @pytest.mark.parametrize(("spec", "revision"), [("TransformerSpec", 3), ("WhisperSpec", 4)])

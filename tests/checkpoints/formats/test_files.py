@@ -98,7 +98,7 @@ def test_what_is_written_is_read(tmp_path, arrays, metadata):
     assert struct.unpack("<Q", path.read_bytes()[:8])[0] % 8 == 0  # data is aligned
 
 
-# The other library's NumPy side knows every dtype but the two float8.
+# The other library's NumPy side has every dtype but the two float8.
 COMMON = [code for code in DTYPES if not code.startswith("F8")]
 
 
@@ -240,7 +240,7 @@ def test_an_index_that_names_what_its_shard_lacks_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [
         ("{}", "weight_map"),
         ('{"weight_map": {}}', "weight_map"),
@@ -259,13 +259,13 @@ def test_an_index_that_names_what_its_shard_lacks_is_refused(tmp_path):
         ('{"weight_map": {"w": null}}', "must be text"),
     ],
 )
-def test_a_bad_index_is_refused(index, said, tmp_path):
+def test_a_bad_index_is_refused(index, message, tmp_path):
     folder = tmp_path / "model"
     (folder / "below").mkdir(parents=True)
     for place in (tmp_path, folder / "below"):
         write(place, {"w": np.ones(2, "float32")}, name="secret.safetensors")
     (folder / "model.safetensors.index.json").write_text(index)
-    with pytest.raises(CheckpointFileError, match=said) as error:
+    with pytest.raises(CheckpointFileError, match=message) as error:
         open_weights(folder)
     assert "index.json" in str(error.value)
 
@@ -273,7 +273,7 @@ def test_a_bad_index_is_refused(index, said, tmp_path):
 # --- damage ------------------------------------------------------------------------------------
 
 
-def test_a_folder_without_weights_says_what_was_looked_for(tmp_path):
+def test_the_error_for_a_folder_without_weights_names_what_was_looked_for(tmp_path):
     with pytest.raises(CheckpointFileError, match=r"model\.safetensors, .*pytorch_model\.bin"):
         open_weights(tmp_path)
 
@@ -293,7 +293,7 @@ def test_a_file_cut_anywhere_is_refused_by_name(tmp_path, data):
 
 
 def refusal(folder, otherwise):
-    """What is said of a folder's weights, or `otherwise` if every tensor can be read."""
+    """Return the error for a folder's weights, or `otherwise` if every tensor can be read."""
     try:
         with open_weights(folder) as weights:
             for name in weights.header:
@@ -305,7 +305,7 @@ def refusal(folder, otherwise):
 
 @quick
 @given(st.data())
-def test_a_header_damaged_anywhere_is_refused_or_read_as_it_says(tmp_path, data):
+def test_a_header_damaged_anywhere_is_refused_or_read_literally(tmp_path, data):
     path = write(tmp_path, WHOLE)
     whole = bytearray(path.read_bytes())
     (length,) = struct.unpack("<Q", whole[:8])
@@ -331,7 +331,7 @@ def test_bytes_left_over_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("length", "said"),
+    ("length", "message"),
     [
         (1_000, "truncated"),
         (HEADER_LIMIT, "truncated"),
@@ -340,9 +340,9 @@ def test_bytes_left_over_are_refused(tmp_path):
         (2**64 - 1, "not a safetensors file"),
     ],
 )
-def test_a_header_longer_than_the_file_or_the_format_is_not_read(length, said, tmp_path):
+def test_a_header_longer_than_the_file_or_the_format_is_not_read(length, message, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", length) + b"{}")
-    with pytest.raises(CheckpointFileError, match=said):
+    with pytest.raises(CheckpointFileError, match=message):
         open_weights(tmp_path)
 
 
@@ -412,23 +412,23 @@ def test_a_header_that_describes_no_file_is_refused_by_name(header, tmp_path):
     assert str(path) in str(error.value)
 
 
-def test_a_name_that_occurs_twice_is_said_so(tmp_path):
+def test_a_name_that_occurs_twice_is_reported_as_such(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(raw(TWICE, b"\1\2\3\4"))
     with pytest.raises(CheckpointFileError, match="twice"):
         open_weights(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "not JSON"), (b"{", "not JSON"), (b"\xff\x00", "not JSON"), (b"[1]", "JSON list"),
         (b"3", "JSON int"), (b"null", "JSON NoneType"), (b"[" * 100_000, "not JSON"),
         (b"1" * 5000, "not JSON"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_json_object_is_refused_by_name(content, said, tmp_path):
+def test_a_file_that_is_no_json_object_is_refused_by_name(content, message, tmp_path):
     (tmp_path / "x.json").write_bytes(content)
-    with pytest.raises(CheckpointFileError, match=rf"x\.json.*{said}"):
+    with pytest.raises(CheckpointFileError, match=rf"x\.json.*{message}"):
         read_object(tmp_path / "x.json")
 
 
@@ -524,7 +524,7 @@ def test_a_torch_tensor_without_values_is_refused_by_name(torch, tmp_path):
 @pytest.mark.reference
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("ema", r"'ema' \(dict that holds tensors: 2\)"),
         ("list", r"'ema' \(list that holds tensors: 2\)"),
@@ -532,12 +532,14 @@ def test_a_torch_tensor_without_values_is_refused_by_name(torch, tmp_path):
         (None, r"'ema' \(NoneType\)"),
     ],
 )  # fmt: skip
-def test_what_is_no_tensor_in_a_torch_file_is_refused_by_name(value, said, zipped, torch, tmp_path):
+def test_what_is_no_tensor_in_a_torch_file_is_refused_by_name(
+    value, message, zipped, torch, tmp_path
+):
     held = {"a": torch.ones(2), "b": {"c": [torch.ones(3)]}}
     value = held if value == "ema" else list(held.values()) if value == "list" else value
     saved = {"w": torch.ones(2), "ema": value}
     torch.save(saved, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointFileError, match=rf"pytorch_model\.bin has entries.*{said}"):
+    with pytest.raises(CheckpointFileError, match=rf"pytorch_model\.bin has entries.*{message}"):
         open_weights(tmp_path)
 
 

@@ -20,8 +20,8 @@ def write(tmp_path, content):
     return path
 
 
-def refused(path, said):
-    with pytest.raises(CheckpointFileError, match=said) as error:
+def refused(path, message):
+    with pytest.raises(CheckpointFileError, match=message) as error:
         open_flax(path).close()
     assert str(path) in str(error.value)
 
@@ -43,7 +43,7 @@ def test_an_array_that_was_cut_in_pieces_is_joined(tmp_path):
         np.testing.assert_array_equal(weights.read("a/b"), array)
 
 
-def test_numbers_and_text_beside_the_arrays_have_their_names_too(tmp_path):
+def test_numbers_and_text_among_the_arrays_have_their_names_too(tmp_path):
     plain = {"step": 7, "rate": 0.5, "on": True, "name": "é", "raw": b"ab", "none": None}
     tree = plain | {"list": [np.ones(2, "float32")]}
     with open_flax(write(tmp_path, pack(tree))) as weights:
@@ -71,18 +71,18 @@ def test_a_changed_byte_is_refused_or_leaves_a_checkpoint(tmp_path_factory, plac
             for name in weights.header:
                 weights.read(name)
 
-    said = complaint(read, CheckpointFileError)
-    assert said is None or str(path) in said
+    message = complaint(read, CheckpointFileError)
+    assert message is None or str(path) in message
 
 
 @given(st.binary(max_size=100))
 def test_bytes_are_a_value_or_refused_whatever_they_are(noise):
-    said = complaint(lambda: unpack(noise, "noise"), CheckpointError)
-    assert said is None or "noise" in said
+    message = complaint(lambda: unpack(noise, "noise"), CheckpointError)
+    assert message is None or "noise" in message
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (pack([np.ones(2, "float32")]), "holds a list, not a tree"),
         (pack({}) + b"\xc0", "1 bytes after its end"),
@@ -98,12 +98,12 @@ def test_bytes_are_a_value_or_refused_whatever_they_are(noise):
         (pack({"a": chunked(np.ones(9), 4) | {"chunks": {}}}), "don't join"),
     ],
 )
-def test_what_is_no_tree_of_arrays_is_refused_with_the_reason(content, said, tmp_path):
-    refused(write(tmp_path, content), said)
+def test_what_is_no_tree_of_arrays_is_refused_with_the_reason(content, message, tmp_path):
+    refused(write(tmp_path, content), message)
 
 
 @pytest.mark.parametrize(
-    ("payload", "said"),
+    ("payload", "message"),
     [
         ([[2], "float32", b"1234567"], "has 7 bytes"),
         ([[-2], "float32", b"12345678"], "has the shape"),
@@ -112,9 +112,11 @@ def test_what_is_no_tree_of_arrays_is_refused_with_the_reason(content, said, tmp
         ([[2], "float32"], "isn't a shape, a dtype and bytes"),
     ],
 )
-def test_an_array_that_is_not_what_it_says_is_refused_by_name(payload, said, tmp_path):
+def test_an_array_that_is_not_as_declared_is_refused_by_name(payload, message, tmp_path):
     content = pack(payload)
-    refused(write(tmp_path, b"\x81\xa1w\xc7" + bytes([len(content), 1]) + content), f"'w'.*{said}")
+    refused(
+        write(tmp_path, b"\x81\xa1w\xc7" + bytes([len(content), 1]) + content), f"'w'.*{message}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ def files(tmp_path, index=INDEX, data=DATA):
     return tmp_path / "model.ckpt"
 
 
-def refused(prefix, said):
-    with pytest.raises(CheckpointFileError, match=said) as error:
+def refused(prefix, message):
+    with pytest.raises(CheckpointFileError, match=message) as error:
         open_bundle(prefix).close()
     assert str(prefix) in str(error.value)
 
@@ -82,16 +82,18 @@ def test_a_flipped_bit_in_a_data_file_is_noticed_with_its_tensor(tmp_path_factor
                 complaint(lambda name=name: weights.read(name), CheckpointFileError)
                 == (refusals[name])
             )
-    (said,) = (said for said in refusals.values() if said)
-    (name,) = (name for name, said in refusals.items() if said)
-    assert f"data-00000-of-00001 is damaged: tensor {name!r}" in said
+    (message,) = (message for message in refusals.values() if message)
+    (name,) = (name for name, message in refusals.items() if message)
+    assert f"data-00000-of-00001 is damaged: tensor {name!r}" in message
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_index_are_refused_whatever_they_are(tmp_path_factory, noise):
     folder = tmp_path_factory.mktemp("noise")
-    said = "Git LFS pointer" if noise.startswith(POINTER) else "doesn't end as a TensorFlow index"
-    refused(files(folder, index=noise), said)
+    message = (
+        "Git LFS pointer" if noise.startswith(POINTER) else "doesn't end as a TensorFlow index"
+    )
+    refused(files(folder, index=noise), message)
     footer = noise[:40].ljust(40, b"\0") + struct.pack("<Q", table_file.MAGIC)
     refused(files(folder, index=noise + footer), r"model\.ckpt\.index")
 
@@ -104,8 +106,8 @@ def test_an_entry_of_any_bytes_under_a_right_checksum_is_read_or_refused(tmp_pat
         with open_bundle(prefix) as weights:
             weights.read("x")
 
-    said = complaint(read, CheckpointFileError)
-    assert said is None or str(prefix) in said
+    message = complaint(read, CheckpointFileError)
+    assert message is None or str(prefix) in message
 
 
 @pytest.mark.parametrize("how", ["index", "data"])
@@ -131,7 +133,7 @@ def changed(**fields):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"dtype": 7}, "'x'.*is text; only plain numbers"),
         ({"dtype": 8}, "of TensorFlow's type 8"),
@@ -143,8 +145,8 @@ def changed(**fields):
         ({"crc": 0, "slices": b""}, "stored in slices"),
     ],
 )
-def test_a_tensor_that_can_not_be_read_is_refused_with_its_name(fields, said, tmp_path):
-    refused(files(tmp_path, changed(**fields), b"12345678"), said)
+def test_a_tensor_that_can_not_be_read_is_refused_with_its_name(fields, message, tmp_path):
+    refused(files(tmp_path, changed(**fields), b"12345678"), message)
 
 
 def test_objects_of_tensorflow_2_are_refused_with_the_way_out(tmp_path):
@@ -187,6 +189,6 @@ def test_the_usual_name_is_taken_before_the_latest_and_that_before_the_only_one(
         find_bundle(four, usual[1])
 
 
-def test_a_folder_without_an_index_says_what_it_should_hold(tmp_path):
+def test_the_error_for_a_folder_without_an_index_names_the_missing_files(tmp_path):
     with pytest.raises(CheckpointFileError, match=r"should hold bert_model\.ckpt\.index.*none"):
         find_bundle(tmp_path, "bert_model.ckpt")

@@ -1,4 +1,4 @@
-"""`tf_model.h5` is read as the PyTorch class's tensors, and what it can't be is said."""
+"""`tf_model.h5` is read as the PyTorch class's tensors, and anything else in it is an error."""
 
 import h5py
 import numpy as np
@@ -75,12 +75,12 @@ def test_tensors_are_read_with_kernels_transposed(split, tmp_path):
                 np.testing.assert_array_equal(found, stored.T if "kernel" in name else stored)
 
 
-def refused(folder, said):
-    with pytest.raises(CheckpointFileError, match=said):
+def refused(folder, message):
+    with pytest.raises(CheckpointFileError, match=message):
         open_weights(folder)
 
 
-def test_numbers_that_do_not_lie_in_the_file_as_they_are_are_refused(tmp_path):
+def test_numbers_that_are_not_stored_plainly_are_refused(tmp_path):
     big = {f"{BERT}a/kernel:0": (64, 64)}
     refused(write(tmp_path, big, compression="gzip"), "as they are")
 
@@ -107,7 +107,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("flax_model.msgpack", "flax_model.msgpack .Flax"),
         ("rust_model.ot", "rust_model.ot"),
@@ -119,7 +119,7 @@ def test_other_files_are_refused(tmp_path):
         ("tf_model.h5.index.json", "tf_model.h5.index.json"),
     ],
 )
-def test_files_of_another_format_are_named_with_the_way_on(name, said, tmp_path):
+def test_files_of_another_format_are_named_with_the_way_on(name, message, tmp_path):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"")
-    refused(tmp_path, rf"(?s)holds no weights.*found {said}")
+    refused(tmp_path, rf"(?s)holds no weights.*found {message}")

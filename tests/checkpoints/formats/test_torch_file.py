@@ -35,9 +35,9 @@ def values(folder):
         return {name: np.array(weights.read(name)) for name in weights.header}
 
 
-def refused(folder, data, said):
+def refused(folder, data, message):
     path = write(folder, data)
-    with pytest.raises(CheckpointFileError, match=said) as error:
+    with pytest.raises(CheckpointFileError, match=message) as error:
         values(folder)
     assert str(path) in str(error.value)
 
@@ -112,7 +112,7 @@ BIG = 10**9
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"a": made.tensor("0", "float32", 2, (3,))}, "reaches beyond the 8 bytes"),
         ({"a": made.tensor("0", "float32", 2, (2,), offset=1)}, "reaches beyond"),
@@ -133,8 +133,8 @@ BIG = 10**9
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_a_pickle_that_torch_never_writes_is_refused(fields, said, tmp_path):
-    refused(tmp_path, made.archive(made.mapping(fields), {"0": b"\0" * 8}), said)
+def test_a_pickle_that_torch_never_writes_is_refused(fields, message, tmp_path):
+    refused(tmp_path, made.archive(made.mapping(fields), {"0": b"\0" * 8}), message)
 
 
 # Tuples, each of which holds the one before it twice.

@@ -45,7 +45,7 @@ def tree(folder):
 
 @pytest.fixture(params=["exchange", "one by one"])
 def way(request, monkeypatch):
-    """With the system's exchange of two names, and without it, as on Windows and macOS."""
+    """Run with the system's exchange of two names, and without it, as on Windows and macOS."""
     if request.param == "one by one":
         monkeypatch.setattr(folders, "_swap", lambda one, two: False)
 
@@ -105,7 +105,7 @@ STALE = [
     "model.safetensors.index.json",
     "tf_model.h5",
 ]
-# Of nobody that a loader here knows.
+# Written by no tool that a loader here recognizes.
 MINE = [
     "training.bin", "onnx/model.safetensors", "model_card.md", "model.fp16.safetensors",
     "model_epoch3.safetensors", "pytorch_model_best.bin", "tf_model_old.h5", "mine.model",
@@ -124,7 +124,7 @@ def put(folder, names, text="old"):
         (folder / name).write_text(text)
 
 
-def test_old_weights_do_not_survive_beside_new_ones(target, way):
+def test_old_weights_do_not_survive_next_to_new_ones(target, way):
     put(target, [*STALE, *MINE, "tokenizer.json"])
     (target / "model.safetensors.index.json").write_text(index(*STALE[3:5], "../escape.bin", 5))
     (target / "pytorch_model.bin.index.json").write_text(index(STALE[2], "README.md"))
@@ -213,7 +213,7 @@ os_mkdir = os.mkdir
 
 
 class FullDisk:
-    """Fails the n-th step that needs the disk; counts the steps."""
+    """Disk that fails at the n-th step that needs it, and a count of the steps."""
 
     def __init__(self, fails_at, monkeypatch):
         self.step = 0
@@ -287,9 +287,9 @@ def test_a_disk_full_at_any_step_leaves_the_old_files_whole(way_, kind, tmp_path
                 save(folder, 2)
                 break
             except CheckpointFileError as error:
-                said = str(error)
-        assert "model" in said
-        assert "No space left" in said
+                message = str(error)
+        assert "model" in message
+        assert "No space left" in message
         assert tree(tmp_path) == before
     else:
         pytest.fail("the save never ran to its end")
@@ -333,8 +333,8 @@ def test_a_real_write_error_in_the_middle_of_a_file_leaves_the_old_files_whole(t
         "except CheckpointFileError as e:\n    print(e)",
         target,
     )
-    said, _ = run.communicate(timeout=60)
-    assert "can't be written: File too large" in said
+    output, _ = run.communicate(timeout=60)
+    assert "can't be written: File too large" in output
     assert tree(target.parent) == before
 
 
@@ -411,7 +411,7 @@ def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a directory in use can't be removed")
-def test_a_current_directory_that_is_gone_is_said_so(tmp_path, monkeypatch):
+def test_a_missing_current_directory_is_reported_as_such(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here").rmdir()
@@ -550,7 +550,7 @@ def test_the_home_folder_and_the_root_are_refused(place, tmp_path, monkeypatch):
         ["config.json", "model.safetensors"], ["model_epoch3.safetensors"],
     ],
 )  # fmt: skip
-def test_a_folder_of_other_things_is_refused_unless_told(names, tmp_path):
+def test_a_folder_of_other_things_is_refused_unless_allowed(names, tmp_path):
     folder = tmp_path / "work"
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

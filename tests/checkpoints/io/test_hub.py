@@ -105,7 +105,7 @@ def test_a_typo_offers_the_nearest_names():
         "ümlaut",
     ],
 )  # fmt: skip
-def test_what_is_no_name_says_what_a_name_is(name, tmp_path, monkeypatch):
+def test_the_error_for_an_invalid_name_describes_a_valid_one(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PresetError, match="owner/name"):
         resolve(name, presets())
@@ -165,10 +165,10 @@ def test_a_checksum_that_is_not_the_known_one_is_an_error(cache, weights):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's interface as fetching a repository takes."""
+    """Hub with as much of the interface as fetching a repository takes."""
 
     files: dict[str, bytes]
-    asked: list[str]
+    requests: list[str]
     broken: str | None
 
     def do_HEAD(self):
@@ -179,7 +179,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, body):
         path = urllib.parse.unquote(urllib.parse.urlparse(self.path).path)
-        self.asked.append(f"{self.command} {path}")
+        self.requests.append(f"{self.command} {path}")
         if self.broken == "always":
             return self.reply(500, b"{}", body)
         if not path.removeprefix("/api/models").startswith("/owner/tiny"):
@@ -217,13 +217,13 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2] if short else content)
 
     def log_message(self, *args):
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def hub(monkeypatch, weights):
     """A hub on this machine that serves one repository."""
-    handler = type("TestHub", (Hub,), {"files": dict(FILES), "asked": [], "broken": None})
+    handler = type("TestHub", (Hub,), {"files": dict(FILES), "requests": [], "broken": None})
     handler.files["model.safetensors"] = weights
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
@@ -252,9 +252,9 @@ def test_what_a_hub_has_is_fetched_once_without_what_is_not_wanted(hub, weights,
     with open_weights(folder) as opened:
         assert list(opened.read("w")) == list(range(6))
     known = {"model.safetensors": hashlib.sha256(weights).hexdigest()}
-    hub.asked.clear()
+    hub.requests.clear()
     assert resolve("bert_base_en", presets(revision=COMMIT, sha256=known)) == folder
-    assert not any(request.startswith("GET /owner") for request in hub.asked)
+    assert not any(request.startswith("GET /owner") for request in hub.requests)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert resolve("owner/tiny", {}) == folder
 
@@ -267,7 +267,7 @@ def test_a_pickle_is_fetched_only_where_there_is_nothing_else(hub):
 
 
 def test_a_whisper_in_ctranslate2_is_fetched_whole(hub):
-    """As faster-whisper publishes them."""
+    """Fetch a folder of the files that faster-whisper publishes."""
     wanted = {
         "config.json", "generation_config.json", "model.bin", "preprocessor_config.json",
         "tokenizer.json", "vocabulary.json", "vocabulary.txt",
@@ -277,14 +277,14 @@ def test_a_whisper_in_ctranslate2_is_fetched_whole(hub):
     assert {path.name for path in folder.iterdir()} == wanted
 
 
-def test_another_format_beside_safetensors_is_not_fetched(hub):
+def test_no_other_format_is_fetched_where_there_is_safetensors(hub):
     hub.files |= {"model.bin": b"CTranslate2's", "normalizer.json": b"{}"}
     folder = resolve("owner/tiny", {})
     assert (folder / "normalizer.json").is_file()
     assert not (folder / "model.bin").exists()
 
 
-def test_a_repository_or_a_revision_that_does_not_exist_is_said_so(hub):
+def test_a_repository_or_a_revision_that_does_not_exist_is_reported_as_such(hub):
     with pytest.raises(PresetError, match="no hub repository 'owner/other'"):
         resolve("owner/other", {})
     with pytest.raises(PresetError, match="'owner/tiny' has no revision 'v9'"):

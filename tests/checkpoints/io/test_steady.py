@@ -56,7 +56,7 @@ def load(folder):
 
 @pytest.fixture(params=["alone", "among other files", "without an exchange"])
 def folder(request, tmp_path, monkeypatch):
-    """Of each way in which a save comes into place."""
+    """Return a folder for each way in which a save comes into place."""
     save(tmp_path / "model", 1)
     if request.param == "among other files":
         (tmp_path / "model" / "README.md").write_text("mine")

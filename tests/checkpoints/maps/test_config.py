@@ -54,7 +54,7 @@ def test_every_kind_of_field_is_read():
     }  # fmt: skip
 
 
-def test_an_absent_field_has_the_originals_default_and_a_required_one_is_named():
+def test_an_absent_field_has_the_references_default_and_a_required_one_is_named():
     found = MAP.arguments({"vocab_size": 7})
     assert (found["num_layers"], found["dropout"], found["head_dropout"]) == (12, 0.1, None)
     assert (found["sinusoidal"], found["activation"]) == (False, "gelu")
@@ -106,8 +106,8 @@ def test_a_value_that_json_spells_differently_is_let_through(field, value):
 @pytest.mark.parametrize("field", ["rate", "head_rate"])
 @pytest.mark.parametrize("value", [1.5, 2, -0.1, -1])
 def test_a_rate_beyond_its_bounds_is_refused_with_them(field, value):
-    said = f"'{field}' has the unusable value {value}; it must be from 0 to 1$"
-    with pytest.raises(ConfigError, match=said):
+    message = f"'{field}' has the unusable value {value}; it must be from 0 to 1$"
+    with pytest.raises(ConfigError, match=message):
         MAP.arguments(FULL | {field: value})
     for bound in (0, 1, 1.0):
         MAP.arguments(FULL | {field: bound})
@@ -239,7 +239,7 @@ def test_a_field_falls_back_on_another_and_is_written_as_it():
     assert config == {"width": 6, "narrow": 6}
 
 
-def test_a_default_below_zero_may_be_said():
+def test_a_default_below_zero_may_be_declared():
     assert RELATED.arguments({"buckets": -1})["buckets"] == -1
     with pytest.raises(ConfigError, match="'buckets' has the unusable value -2"):
         RELATED.arguments({"buckets": -2})

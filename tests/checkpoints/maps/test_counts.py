@@ -84,7 +84,7 @@ def test_a_stack_on_their_side_is_taken_apart_into_layers():
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"),
+    ("entries", "message"),
     [
         (moe(), r"index \{e\}, which nothing counts; .*e='num_layers'"),
         (moe("o i -> i o", e="num_experts"), r"don't all have the index \{e\}; write it into"),
@@ -93,8 +93,8 @@ def test_a_stack_on_their_side_is_taken_apart_into_layers():
         (under("a", "b", unused("{x}", reason="none")), r"index \{x\}, which nothing counts"),
     ],
 )
-def test_an_index_of_one_side_alone_or_of_no_count_is_refused(entries, said):
-    with pytest.raises(WeightMapError, match=said):
+def test_an_index_of_one_side_alone_or_of_no_count_is_refused(entries, message):
+    with pytest.raises(WeightMapError, match=message):
         expand(entries, {"num_layers": 2, "num_experts": 3})
 
 

@@ -80,14 +80,14 @@ def test_a_field_that_changes_other_architectures_is_refused_by_name(field, valu
     [
         ("sliding_window", None), ("rope_scaling", None), ("use_relative_position", False),
         ("layer_types", []), ("rope_parameters", {}), ("sinusoidal_pos_embds", False),
-        # Said twice: the model's own activation, epsilon and heads.
+        # Declared twice: the model's own activation, epsilon and heads.
         ("activation", "gelu"), ("layer_norm_epsilon", 1e-12), ("n_head", 2),
         # Seen in the tensors, or without a part in inference.
         ("embedding_size", 128), ("n_layers", 6), ("dim", 768), ("seq_classif_dropout", 0.2),
         ("seed", 42), ("masked_loss", True), ("scale_attn_weights", True),
     ],
 )  # fmt: skip
-def test_a_listed_field_that_says_nothing_new_is_let_through(field, value):
+def test_a_listed_field_that_changes_nothing_is_let_through(field, value):
     assert MAP.ignored_fields(TOY | {field: value}) == {field: value}
     MAP.arguments(TOY | {field: value})
 

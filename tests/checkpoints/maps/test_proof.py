@@ -32,7 +32,7 @@ def test_a_good_map_is_proven_and_counted():
     assert found.seconds < 0.5
 
 
-def test_only_as_many_tensors_as_variables_are_said_to_pair():
+def test_only_as_many_tensors_as_variables_are_suggested_as_pairs():
     found = replace(proof(header()), tensors=9, elements=2048)
     assert replace(found, variables=9).in_words("Task") == (
         "9 tensors (2,048 numbers) and 9 variables of Task pair one to one, nothing lost either way"
@@ -178,7 +178,7 @@ def test_a_wrong_way_back_of_one_pattern_names_only_its_tensors(monkeypatch):
 
 
 def loaded(of, **options):
-    """What loading the arrays `of` puts into variables, with the plan and what is carried."""
+    """Load the arrays `of`; return plan, weights, values of variables and passthrough tensors."""
     weights = Memory(of)
     ours = options.pop("ours", OURS)
     plan = match(SOURCE, weights.header, ours, ARGUMENTS, **options)

@@ -1,4 +1,4 @@
-"""What an original's table needs beside the rules: equal parts, zeros, constants, what is aside."""
+"""Further entries of an author format's table: equal parts, zeros, constants, ignored tensors."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def test_parts_that_are_not_equal_are_refused():
         pattern.sizes([(7, 3)], None)
 
 
-def test_a_variable_that_the_original_has_nothing_of_is_zero():
+def test_a_variable_that_the_author_format_has_nothing_of_is_zero():
     proof = prove(SOURCE, HEADER, OURS, ARGUMENTS)
     assert (proof.tensors, proof.variables) == (2, 4)
     found = {}

@@ -80,7 +80,7 @@ class Memory:
         return self.arrays[name]
 
     def release(self, name):
-        """Nothing is mapped."""
+        """Release nothing: no file is mapped."""
 
 
 def arrays(of, seed=0):
