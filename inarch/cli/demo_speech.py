@@ -66,7 +66,7 @@ def run(files: Sequence[str], print_line: PrintLine) -> dict[str, Any]:
     )
     return {
         "folder": str(folder), "sha256": DIGEST, "proof": vars(proof),
-        "load_seconds": load_seconds, "heard": transcripts, "seconds": seconds,
+        "load_seconds": load_seconds, "transcribed": transcripts, "seconds": seconds,
     }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def _transcribe(model: SpeechToText, file: str, print_line: PrintLine) -> dict[s
         begin = time.perf_counter()
         (transcript,) = model.predict([audio], verbose=0)
         times.append(time.perf_counter() - begin)
-    print_line(f"heard     {length:.1f} s of {Path(file).name}:")
+    print_line(f"decoded   {length:.1f} s of {Path(file).name}:")
     for segment in transcript.segments:
         print_line(f'  {segment.start:6.2f}  "{segment.text.strip()}"')
     speed = length / times[1]
@@ -121,7 +121,7 @@ def printer() -> PrintLine:
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
-    steps = "found", "proved", "loaded", "heard", "took"
+    steps = "found", "proved", "loaded", "decoded", "took"
 
     def print_line(line: str) -> None:
         text = Text(line)

@@ -69,7 +69,7 @@ def _show_finding(finding: Finding, title: str) -> None:
     output.show(Padding(Text(f"{reference}: {how}", "dim"), (0, 0, 0, 2)))
 
 
-# --- the ladder --------------------------------------------------------------------------------
+# --- the layer table ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

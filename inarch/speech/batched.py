@@ -44,7 +44,7 @@ class Chunk:
         start: first frame.
         size: number of frames.
         speech: spans of frames that may hold speech, in order; may extend beyond the chunk.
-        timed: whether it is decoded with timestamps even where the options have none.
+        with_timestamps: whether it is decoded with timestamps even where the options have none.
     """
 
     recording: int

@@ -59,6 +59,7 @@ def resolve_options(
         InputError: an option is unknown, or has a value that can't be used with this model.
         ConfigError: a value of generation_config.json isn't of its kind, or of this model.
     """
+    FLAG.check("batched", batched)
     unknown = sorted(options.keys() - SETTINGS - THRESHOLDS.keys() - DECODING - OTHER)
     if unknown:
         known = ", ".join(sorted(SETTINGS | THRESHOLDS.keys() | DECODING | OTHER))

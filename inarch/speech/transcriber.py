@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -63,6 +64,25 @@ class Transcriber:
         progress(1.0)
         duration = seconds(len(audio) // HOP)
         return self._transcript(segments, run.options.language, duration)
+
+    def transcribe_all(
+        self,
+        sounds: Iterable[np.ndarray],
+        decoding: DecodingOptions,
+        settings: Settings,
+        batch_size: int | None,
+        bar: ProgressCallback,
+        on_segment: Callable[[Segment], None],
+    ) -> list[Transcript]:
+        """Transcribe sounds in batches of so many chunks, or sequentially for `None`."""
+        if batch_size is not None:
+            return self.transcribe_many(
+                list(sounds), decoding, settings, batch_size, bar, on_segment
+            )
+        return [
+            self.transcribe(audio, decoding, settings, partial(bar, i), on_segment)
+            for i, audio in enumerate(sounds)
+        ]
 
     def transcribe_many(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +20,6 @@ from inarch.speech.options import DecodingOptions, Settings
 from inarch.speech.resolve_options import resolve_language, resolve_options
 from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
-from inarch.speech.validators import FLAG
 from inarch.speech.whisper_runner import WhisperRunner
 from inarch.tasks.datasets import Batch, TextBatches, prepared
 from inarch.tasks.progress import progress_bar
@@ -101,7 +99,7 @@ class SpeechToText(TokenLogitsTask):
             "generation": declared_generation(
                 checkpoint.read_sidecar(GENERATION), checkpoint.config
             ),
-            # An original says too little beside its weights for transformers to generate by.
+            # Author formats have no complete generation_config.json for transformers.
             "files": {} if checkpoint.author_checkpoint else checkpoint.sidecar_texts(),
         }
         return found | super().arguments_of(checkpoint, given)
@@ -168,8 +166,7 @@ class SpeechToText(TokenLogitsTask):
                 of a window is repetitive or improbable.
             batched: whether windows are decoded in batches, all with `initial_prompt` as prompt.
             sample_rate: samples per second of arrays, 16,000 by default.
-            on_segment: called with each segment once its window is decoded; with `batched`, once
-                all are.
+            on_segment: called with each segment once it is decoded; with `batched`, once all are.
             options: fields of `DecodingOptions` and `Settings`, where tokens may be texts;
                 `without_timestamps`; `compression_ratio_threshold`, `logprob_threshold` and
                 `no_speech_threshold`.
@@ -180,22 +177,15 @@ class SpeechToText(TokenLogitsTask):
         """
         if self.preprocessor is None or isinstance(x, Mapping):
             return keras.Model.predict(self, x, batch_size, verbose, steps, callbacks)
-        FLAG.check("batched", batched)
         given = (language, task, timestamps, temperature, options, batched)
         decoding, settings = self._resolve_options(*given)
-        on_segment = on_segment or (lambda segment: None)
         BATCH_SIZE.check("batch_size", batch_size)
         sources = as_sound_list(x)
         bar = progress_bar(verbose, len(sources))
         sounds = (load_audio_input(source, i, sample_rate) for i, source in enumerate(sources))
-        if batched:
-            return self._transcriber.transcribe_many(
-                list(sounds), decoding, settings, batch_size or 8, bar, on_segment
-            )
-        return [
-            self._transcriber.transcribe(audio, decoding, settings, partial(bar, i), on_segment)
-            for i, audio in enumerate(sounds)
-        ]
+        size = (batch_size or 8) if batched else None
+        on_segment = on_segment or (lambda segment: None)
+        return self._transcriber.transcribe_all(sounds, decoding, settings, size, bar, on_segment)
 
     def stream(
         self,
@@ -257,8 +247,8 @@ class SpeechToText(TokenLogitsTask):
         assert self._engine is not None
         return self._engine[0]
 
-    def _resolve_options(self, *asked: Any) -> tuple[DecodingOptions, Settings]:
-        return resolve_options(self._preprocessor().tokenizer, self.generation, *asked)
+    def _resolve_options(self, *given: Any) -> tuple[DecodingOptions, Settings]:
+        return resolve_options(self._preprocessor().tokenizer, self.generation, *given)
 
     # --- training ------------------------------------------------------------------------------
 

@@ -43,8 +43,8 @@ def verify(
     Args:
         source: the checkpoint or golden file that both sides have been loaded from.
         threshold: noise ratio above which a tensor has diverged.
-        diagnose: says in a line why a finding is there, from the second run's values and calls.
-        progress: told each step before it begins.
+        diagnose: returns the cause of a finding in a line, from the second run's values and calls.
+        progress: called with the name of each step before it begins.
     """
     if not reference.tensors:
         raise ReferenceModelError(
@@ -61,10 +61,22 @@ def verify(
     findings = _findings(measures, reference, teacher_forced, threshold)
     if diagnose is not None and findings:
         progress("the diagnosis")
-        told = [
+        diagnosed = [
             Finding(f.layer, f.measure, diagnose(f, teacher_forced, calls)) for f in findings[:MOST]
         ]
-        findings = told + findings[MOST:]
+        findings = diagnosed + findings[MOST:]
+    return _report(model, reference, free, measures, tuple(findings), source, threshold)
+
+
+def _report(
+    model: keras.Model,
+    reference: Reference,
+    free: Values,
+    measures: tuple[Measure, ...],
+    findings: tuple[Finding, ...],
+    source: str,
+    threshold: float,
+) -> Report:
     logits = [
         p for p in reference.tensors
         if not p.tap[0] and p.module == "logits" and p.value.shape == free[p.tap].shape
@@ -85,14 +97,14 @@ def verify(
             **about,
         },
         measures=measures,
-        findings=tuple(findings),
+        findings=findings,
         outputs={p.tap[2]: _agreement(free[p.tap], p.value, reference) for p in logits},
         threshold=threshold,
     )
 
 
 def teacher_values(reference: Reference) -> dict[Tap, np.ndarray]:
-    """The reference's values to go on with; probabilities and outputs only end there."""
+    """Return the reference's values that layers are fed; probabilities and outputs feed none."""
     return {
         tensor.tap: tensor.value
         for tensor in reference.tensors
@@ -103,7 +115,7 @@ def teacher_values(reference: Reference) -> dict[Tap, np.ndarray]:
 def noise_ratio(
     ours: np.ndarray, tensor: TappedTensor, noise: float, inputs: Mapping[str, np.ndarray]
 ) -> float:
-    """Our distance from float64 over the reference's own `noise`; infinity for what's no number."""
+    """Return our distance from float64 over the reference's `noise`; infinity for no number."""
     error = distance(ours, tensor.value, inputs)
     if not math.isfinite(error):
         return math.inf
@@ -139,13 +151,13 @@ def _measure(
 
 
 def _per_head(difference: np.ndarray, shape: tuple[int, ...]) -> tuple[float, ...]:
-    """The largest difference in each head; a row is a token's, or a whole batch element's."""
+    """Return the largest difference in each head; a row is of a token, or of a batch element."""
     rows = difference.reshape(len(difference), shape[1], -1)
     return tuple(float(h) for h in rows.max(axis=(0, 2)))
 
 
 def _agreement(ours: np.ndarray, value: np.ndarray, reference: Reference) -> HeadAgreement:
-    """Kullback-Leibler divergence and equal best classes, over tokens or over rows."""
+    """Return Kullback-Leibler divergence and equal best classes, over tokens or over rows."""
     classes = value.shape[-1]
     rows = [
         real_tokens(a, reference.inputs).astype("float64").reshape(-1, classes)
@@ -163,7 +175,7 @@ def _agreement(ours: np.ndarray, value: np.ndarray, reference: Reference) -> Hea
 def _findings(
     measures: tuple[Measure, ...], reference: Reference, teacher_forced: Values, threshold: float
 ) -> list[Finding]:
-    """Every wrong place, in the order in which ours computes."""
+    """Return every wrong place, in the order in which ours computes."""
     tensors = {tensor.tap: tensor for tensor in reference.tensors}
     order = {key: at for at, key in enumerate(teacher_forced)}
     wrong: list[tuple[int, Tap, Measure]] = []
@@ -193,7 +205,7 @@ def _findings(
 
 
 def _innermost(key: Tap, teacher_forced: Values, called: set[str]) -> str:
-    """The innermost layer of ours that computes the tensor at `key` from known values."""
+    """Return the innermost layer of ours that computes the tensor at `key` from known values."""
     layer, call, role = key
     outer = layer.rpartition("/")[0]
     if key not in teacher_forced:  # the layer around it that should have called it, if called
@@ -209,7 +221,7 @@ def _innermost(key: Tap, teacher_forced: Values, called: set[str]) -> str:
 
 
 def _mixed(key: Tap, teacher_forced: Values) -> bool:
-    """Whether the tensor is what attention makes of queries, keys and values."""
+    """Return whether the tensor is what attention makes of queries, keys and values."""
     layer, call, role = key
     outer = layer.rpartition("/")[0]
     return (
@@ -222,6 +234,6 @@ def _mixed(key: Tap, teacher_forced: Values) -> bool:
 def _first_apart(
     measures: tuple[Measure, ...], order: Mapping[Tap, int], threshold: float
 ) -> Measure | None:
-    """The first tensor that diverges on the same inputs though no single place is wrong."""
+    """Return the first tensor that diverges on the same inputs though no single place is wrong."""
     apart = [m for m in measures if (m.ratio or 0) > threshold]
     return min(apart, key=lambda m: order[m.layer, m.call, m.role], default=None)

@@ -11,7 +11,7 @@ from inarch.verify.config_reads import BASE, ConfigReads
 
 
 def unaccounted(source: Source, reads: ConfigReads) -> list[str]:
-    """Each field that the reference reads and the config map has no entry for, in a line.
+    """Return a line for each field that the reference reads and the config map lacks.
 
     Tokens of the inputs and text generation need no entry unless modeling code reads them, nor
     does a field that is refused for what other architectures do with it.
@@ -36,7 +36,7 @@ def unaccounted(source: Source, reads: ConfigReads) -> list[str]:
 
 
 def unread(source: Source, reads: ConfigReads) -> list[str]:
-    """Each field that the map computes or holds to one value, and that the reference never reads.
+    """Return each field that the map computes or fixes and that the reference never reads.
 
     One with a reason is none of them.
     """

@@ -5,7 +5,7 @@ are built, run in inference and in training (with labels, of each problem type) 
 generate, generate. Since some fields are read only where another field switches a branch on, all
 that is repeated with each switch turned over, until no new field is read.
 
-A read is told by the file that the reading frame is in. Modeling code computes: the architecture's
+A read is classified by the file of the frame that reads. Modeling code computes: the architecture's
 own folder, and the files that compute for all (attention, masks, positions, activations, losses,
 heads, caches). The rest of transformers only handles configs, files, devices and what a call
 returns; its reads are kept apart, since a map may leave them to the fields that all configs share.
@@ -21,6 +21,7 @@ import copy
 import inspect
 import linecache
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -33,7 +34,7 @@ from inarch.checkpoints.maps.fields import MustBe
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 
-# Files of transformers that compute, beside the architectures' own.
+# Files of transformers that compute, besides the architectures' own.
 COMPUTING = frozenset(
     [
         "activations.py", "cache_utils.py", "masking_utils.py", "modeling_attn_mask_utils.py",
@@ -117,14 +118,14 @@ class Recorder:
         (self.modeling if computing else self.elsewhere).add(name)
 
     def _is_field(self, config: Any, name: str) -> bool:
-        """Whether a file can set what is read: no method, and no constant of the class."""
+        """Return whether a file can set what is read: no method, and no constant of the class."""
         known = inspect.getattr_static(self.cls, name, None)
         stored = name in vars(config) or name in {f.name for f in fields(self.cls)}
         return stored or (isinstance(known, property) and known.fset is not None)
 
 
 def _default(frame: FrameType) -> Any:
-    """The default of the `getattr` that a frame is at; None for another way of asking."""
+    """Return the default of the `getattr` that a frame is at; None for another kind of read."""
     line, last, start, end = list(frame.f_code.co_positions())[frame.f_lasti // 2]
     if line is None or last is None:
         return None
@@ -172,7 +173,7 @@ def record_reads(
 
 
 def _classes(source: Source, transformers: Any, config: Any) -> dict[str, list[type]]:
-    """The base model's class, and those of every head that this transformers has."""
+    """Return the base model's class, and those of every head that this transformers has."""
     found = {BASE: [type(transformers.AutoModel.from_config(config))]}
     for head, described in source.heads.items():
         named = (getattr(transformers, name, None) for name in described.architectures)
@@ -287,7 +288,9 @@ def _train(
     failures: list[Exception] = []
     for labels in kinds:
         try:
-            model(**given, labels=labels, **more)
+            with warnings.catch_warnings():  # of labels that turn out to be of another shape
+                warnings.simplefilter("ignore")
+                model(**given, labels=labels, **more)
             break
         except (ValueError, RuntimeError, IndexError, TypeError) as e:
             failures.append(e)

@@ -20,7 +20,7 @@ CORPUS: tuple[str, ...] = (
     "“curly” ‘quotes’ – en — em … dots • bullet « » ¿? ¡!",
     "https://example.org/a?b=c&d=%20#e user@mail.example 3.14159 1,000,000 -5°C 50€ £3 ½ ² ①",
     "12345678901234567890 1e-12 0x1F٣٤٥ ४५ Ⅷ 1st 2nd",
-    # accents: precomposed, decomposed, and those that stand alone
+    # accents: precomposed, decomposed, and those without a letter
     "naïve café résumé Ünïcödé Tiếng Việt",
     "nai\u0308ve cafe\u0301 re\u0301sume\u0301 A\u030a \u0301lone Vie\u0323\u0302t",
     "a" + "\u0301" * 40,
@@ -83,7 +83,7 @@ PAIRS: tuple[tuple[str, str], ...] = (
 
 
 def spelled_out(tokens: Iterable[str]) -> list[str]:
-    """Texts in which the special `tokens` of a tokenizer stand as a user may type them."""
+    """Return texts that contain the special `tokens` of a tokenizer as a user may type them."""
     tokens = list(dict.fromkeys(tokens))
     texts = [" ".join(tokens), "".join(tokens)]
     for token in tokens:

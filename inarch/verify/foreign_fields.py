@@ -15,10 +15,10 @@ Every read of `config.<field>` in a `modeling_*.py` file is classified by where 
 
 A field is listed where some read is of the last two kinds and none is a shape. `kwargs` that
 configuration classes take out by name, such as `rope_theta`, count as switches. A rate of dropout,
-a seed and a loss are told by their names, since they mostly reach where they are used through
+a seed and a loss are recognised by their names, since they mostly reach where they are used through
 arguments of other names.
 
-Beside these the list holds the first words that only listed fields have (`rope_...`), and other
+In addition the list has the first words that only listed fields have (`rope_...`), and other
 names of one field (`attribute_map`).
 """
 
@@ -44,7 +44,7 @@ HEADER = """\
 #     python -m inarch.verify.foreign_fields inarch/checkpoints/maps/foreign_fields.toml
 """
 # A first word that so many listed fields of so many architectures share, and no other field has,
-# stands for all fields that begin with it.
+# is for all fields that begin with it.
 FAMILY, FAMILY_READERS = 3, 50
 # Configs of other things than models.
 OTHER_CONFIGS = frozenset(["generation_config", "quantization_config", "cache_config"])
@@ -84,8 +84,8 @@ class Reads:
                 if name and scope:
                     self.uses[scope, name].append(node)
 
-    def kinds(self) -> Iterator[tuple[str, str]]:
-        """Each read as its field and its kind."""
+    def uses_by_field(self) -> Iterator[tuple[str, str]]:
+        """Yield each read as its field and its category."""
         for node in ast.walk(self.tree):
             name = field_read(node)
             called = getattr(self.parents.get(node), "func", None) is node
@@ -128,7 +128,7 @@ class Reads:
         return set().union(*(self._kinds(use, depth - 1) for use in uses)) or {IDLE}
 
     def _is_idle(self, node: ast.AST) -> bool:
-        """Whether a read has no part in inference: initial weights, losses, checks, messages."""
+        """Return whether a read has no part in inference, such as that of a loss or a message."""
         child, parent = node, self.parents.get(node)
         while parent is not None:
             if isinstance(parent, ast.FunctionDef) and (
@@ -153,7 +153,7 @@ class Reads:
 
 
 def field_read(node: ast.AST) -> str | None:
-    """The field that a node reads: `config.x`, `self.config.x` or `getattr(config, "x", ...)`."""
+    """Return the field that a node reads: `config.x`, `self.config.x`, `getattr(config, "x")`."""
     if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
         return node.attr if _is_config(node.value) else None
     if isinstance(node, ast.Call) and _name(node) == "getattr" and len(node.args) > 1:
@@ -193,21 +193,21 @@ def _attribute_of_self(node: ast.AST) -> str | None:
 
 @dataclass
 class Found:
-    """What the source files say of each field.
+    """Reads of each field in the source files.
 
     Attributes:
-        kinds: of its reads.
+        categories: of its reads.
         readers: architectures whose code reads it.
         aliases: names that `attribute_map`s give it.
     """
 
-    kinds: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    categories: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     readers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     aliases: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def add_model(self, path: Path) -> None:
-        for name, kind in Reads(path.read_text("utf-8")).kinds():
-            self.kinds[name].add(IDLE if IDLE_NAME.search(name) else kind)
+        for name, kind in Reads(path.read_text("utf-8")).uses_by_field():
+            self.categories[name].add(IDLE if IDLE_NAME.search(name) else kind)
             self.readers[name].add(path.parent.name)
 
     def add_configuration(self, path: Path) -> None:
@@ -215,14 +215,14 @@ class Found:
             if isinstance(node, ast.FunctionDef) and node.name != "from_pretrained":
                 for name in filter(None, map(_taken, ast.walk(node))):
                     if not IDLE_NAME.search(name):
-                        self.kinds[name].add("switch")
+                        self.categories[name].add("switch")
             elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "attribute_map":
                 for usual, theirs in ast.literal_eval(node.value).items():
                     self.aliases[theirs].add(usual)
 
 
 def _taken(node: ast.AST) -> str | None:
-    """The field that a call takes by its name out of `kwargs`."""
+    """Return the field that a call takes by its name out of `kwargs`."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) in ("kwargs.pop", "kwargs.get"):
         name = node.args[0]
         return str(name.value) if isinstance(name, ast.Constant) else None
@@ -230,7 +230,7 @@ def _taken(node: ast.AST) -> str | None:
 
 
 def scan(folder: Path) -> Found:
-    """What the source files of a transformers package say of each field."""
+    """Return the reads of each field in the source files of a transformers package."""
     found = Found()
     for path in sorted(folder.glob("models/*/modeling_*.py")):
         found.add_model(path)
@@ -242,12 +242,12 @@ def scan(folder: Path) -> Found:
 
 
 def toml(found: Found, version: str) -> str:
-    """The text of the list."""
+    """Return the text of the list."""
     common = {name for entry in COMMON for name in entry.theirs}
     listed: dict[str, list[str]] = {"switch": [], "epsilon": []}
-    for name in sorted(found.kinds.keys() - common):
-        kind = next((kind for kind in listed if kind in found.kinds[name]), None)
-        if kind and "shape" not in found.kinds[name]:
+    for name in sorted(found.categories.keys() - common):
+        kind = next((kind for kind in listed if kind in found.categories[name]), None)
+        if kind and "shape" not in found.categories[name]:
             listed[kind].append(name)
     every = [name for names in listed.values() for name in names]
     lines = [HEADER.format(version=version)]
@@ -261,7 +261,7 @@ def toml(found: Found, version: str) -> str:
 def _families(found: Found, listed: list[str]) -> list[str]:
     """First words that listed fields alone have."""
     first: dict[str, set[str]] = defaultdict(set)
-    for name in found.kinds:
+    for name in found.categories:
         first[name.partition("_")[0]].add(name)
     return sorted(
         word
@@ -273,7 +273,7 @@ def _families(found: Found, listed: list[str]) -> list[str]:
 
 
 def installed() -> str:
-    """The text of the list for the installed transformers.
+    """Return the text of the list for the installed transformers.
 
     Raises:
         MissingExtraError: it isn't installed.

@@ -191,7 +191,7 @@ class _Watch:
         return tuple(parts) if isinstance(output, tuple) else parts[0]
 
     def _output_tap(self, name: str, number: int, inputs: list[Any]) -> ReferenceTap | None:
-        """What a module's output is: of one without weights, what comes `next` after another's."""
+        """Return the tap of a module's output; without weights, the `next` one after another's."""
         if name not in self.weightless:
             return name, number, "output"
         first = _first_float(inputs)
@@ -249,7 +249,7 @@ def _first_float(values: list[Any]) -> Any:
 
 
 def _shown(module: Any, tensor: Any, output: bool = False) -> Any:
-    """A tensor in the order of our axes, and back: convolutions have features before time.
+    """Return a tensor in the order of our axes, or back: convolutions have features before time.
 
     A table of positions gives no batch axis, where ours has one.
     """

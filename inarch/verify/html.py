@@ -29,7 +29,7 @@ TEMPLATE = "report.html.jinja"
 
 
 def render(report: Report) -> str:
-    """The report as one HTML file that loads nothing from elsewhere.
+    """Return the report as one HTML file that loads nothing from elsewhere.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
@@ -75,7 +75,7 @@ def render(report: Report) -> str:
 
 
 def _bars(values: Sequence[float]) -> list[tuple[float, float]]:
-    """Each value with its share of the largest; what isn't a number fills its bar."""
+    """Return each value with its share of the largest; what isn't a number fills its bar."""
     top = max((v for v in values if math.isfinite(v)), default=0.0) or 1.0
     return [(v, v / top if math.isfinite(v) else 1.0) for v in values]
 
@@ -87,5 +87,5 @@ def _decade(exponent: int) -> str:
 
 
 def _percent(place: float) -> str:
-    """A place on the scale as a share of the plot; to its right is room for what has no place."""
+    """Return a place on the scale as a share of the plot, with room on the right for infinity."""
     return f"{3 + 84 * place:.2f}%"

@@ -1,6 +1,6 @@
-"""Which of their modules is which of our layers, from the weight map alone.
+"""Pairs of the reference's modules and our layers, from the weight map alone.
 
-Two are a pair when the same set of our variables lives under both. Nothing else is asked of a
+Two are a pair when the same set of our variables lives under both. Nothing else is required of a
 contributor: no names, no annotations.
 """
 
@@ -33,7 +33,7 @@ OUTPUTS = {
 
 
 def held_by_ours(model: keras.Model) -> dict[str, Names]:
-    """The names of the variables under each of our layers."""
+    """Return the names of the variables under each of our layers."""
     names = {id(variable): name for name, variable in named_variables(model).items()}
     return {
         path: frozenset(names[id(v)] for v in layer.weights if id(v) in names)
@@ -42,7 +42,7 @@ def held_by_ours(model: keras.Model) -> dict[str, Names]:
 
 
 def held_by_theirs(modules: Mapping[str, Any], tensors: list[str], plan: Plan) -> dict[str, Names]:
-    """The names of our variables whose values all live under each of their modules.
+    """Return the names of our variables whose values all live under each of their modules.
 
     Args:
         modules: their modules by name.
@@ -131,7 +131,7 @@ def find_tap_pairs(
     calls: Mapping[ReferenceTap, np.ndarray],
     parts: Parts,
 ) -> list[TapPair]:
-    """Where both sides can be compared, in the order in which the reference computes.
+    """Return the places where both sides can be compared, in the order of the reference.
 
     Args:
         model: ours, and in `ours` what passes at its layers.
@@ -177,7 +177,7 @@ def find_tap_pairs(
 def _calls(
     nests: list[list[str]], numbers: list[int], calls: Mapping[ReferenceTap, np.ndarray]
 ) -> list[tuple[int, list[str], int]]:
-    """Our k-th call of a layer is the k-th call of any of the nests that hold its variables."""
+    """Pair our k-th call of a layer with the k-th of any nest that holds its variables."""
     # A module that hands on something else than a tensor, such as a list of layers, shows nothing.
     showing = {name for name, _, what in calls if what == "output"}
     # One that adds a residual to what the one within gives, such as MegatronBERT's `output` around
@@ -223,7 +223,7 @@ def _candidates(
 
 
 def _fits(ours: np.ndarray | None, theirs: np.ndarray | None) -> bool:
-    """Whether two tensors have one shape, but for a batch axis of one that the reference leaves."""
+    """Return whether two tensors have the same shape, apart from a batch axis of one."""
     if theirs is None:
         return False
     if ours is None:

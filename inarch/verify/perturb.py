@@ -80,7 +80,7 @@ def perturb_checkpoint(
 
 
 def untrained(model: keras.Model) -> bool:
-    """Whether every normalization still has its initial values, as after no training at all."""
+    """Return whether every normalization still has its initial values, as without any training."""
     norms = {n: v for n, v in named_variables(model).items() if n.endswith(("gamma", "beta"))}
     values = [(n, keras.ops.convert_to_numpy(v)) for n, v in norms.items()]
     return bool(values) and all((v == n.endswith("gamma")).all() for n, v in values)

@@ -15,7 +15,7 @@ from inarch.verify.corpus import CORPUS, PAIRS, spelled_out
 
 Entry = str | tuple[str, str]
 
-# Tokens that are left for the text beside the special ones. An odd number can't be shared evenly by
+# Room for tokens of the text besides the special ones. An odd number can't be shared evenly by
 # two texts, and none at all leaves the special tokens alone.
 ROOMS = (0, 7, 10)
 
@@ -53,7 +53,7 @@ class TokenizerParity:
 
     @property
     def same(self) -> bool:
-        """Whether there is no difference."""
+        """Return whether there is no difference."""
         return not self.differences
 
 
@@ -243,7 +243,7 @@ def _decoded(
 
 
 def _has_control(ids: Sequence[int], added: Sequence[int], control: Collection[int]) -> bool:
-    """Whether a special token stands among the text's own tokens."""
+    """Return whether a special token is among the text's own tokens."""
     return any(i in control for i, template in zip(ids, added, strict=True) if not template)
 
 

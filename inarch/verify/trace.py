@@ -1,4 +1,4 @@
-"""What every layer of a model of ours takes in and gives out, on any backend."""
+"""Inputs and outputs of every layer of a model of ours, on any backend."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from inarch.keras_private import all_layers, sublayers
+from inarch.layers.alternatives import changed
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -21,7 +22,7 @@ Tap = tuple[str, int, str]
 
 
 def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Every layer that has weights, by its path from the model down, outer ones first.
+    """Return every layer that has weights, by its path from the model down, outer ones first.
 
     Paths are those of `named_variables`: a model within the model adds no level, and a layer used
     in two places has the path of the first.
@@ -150,17 +151,8 @@ class _Recorder:
         activation = getattr(layer, "activation", None)
         if callable(activation) and activation is not keras.activations.linear:
             patched["activation"] = self._activation(path, activation)
-        before = {name: layer.__dict__[name] for name in patched if name in layer.__dict__}
-        for name, value in patched.items():
-            object.__setattr__(layer, name, value)
-        try:
+        with changed(layer, patched):
             yield
-        finally:
-            for name in patched:
-                if name in before:
-                    object.__setattr__(layer, name, before[name])
-                else:
-                    object.__delattr__(layer, name)
 
     def _activation(self, path: str, activation: Callable) -> Callable:
         def recorded(x: Any) -> Any:
@@ -203,7 +195,7 @@ class _Recorder:
 
 
 def gives_attention(layer: keras.layers.Layer) -> bool:
-    """Whether a layer computes attention probabilities itself, and gives them if asked."""
+    """Return whether a layer computes attention probabilities and can return them."""
 
     def asks(of: keras.layers.Layer) -> bool:
         return "return_attention_scores" in inspect.signature(type(of).call).parameters

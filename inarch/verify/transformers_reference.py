@@ -42,7 +42,7 @@ def reference_of(
         checkpoint: the opened checkpoint, read by the reference itself.
         model: ours, built for the same checkpoint; only its structure is read.
         head: the head that it has, if any.
-        progress: told each step before it begins.
+        progress: called with the name of each step before it begins.
 
     Raises:
         MissingExtraError: torch or transformers isn't installed.
@@ -84,7 +84,7 @@ def reference_of(
 
 
 def libraries() -> tuple[Any, Any]:
-    """torch and transformers, the latter silenced.
+    """Return torch and transformers, the latter silenced.
 
     Raises:
         MissingExtraError: one isn't installed.
@@ -121,13 +121,13 @@ def _reported(folder: Path, torch: Any) -> Iterator[None]:
 
 
 def _sums(checkpoint: Checkpoint) -> dict[str, str]:
-    """sha256 of what was read."""
+    """Return sha256 of what was read."""
     names = ["config.json", *(shard.filename for shard in checkpoint.weights.shards)]
     return {f"sha256 of {name}": sha256(checkpoint.folder / name) for name in names}
 
 
 def reference_class(source: Source, head: str | None, transformers: Any) -> Any:
-    """The reference's class for the backbone or for a head.
+    """Return the reference's class for the backbone or for a head.
 
     Raises:
         ReferenceModelError: this version of transformers has none.
@@ -142,7 +142,7 @@ def reference_class(source: Source, head: str | None, transformers: Any) -> Any:
 
 
 def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: Any) -> Any:
-    """The reference's class for what ours is, with the checkpoint's weights, in float32."""
+    """Return the reference's class for what ours is, with the checkpoint's weights, in float32."""
     folder = checkpoint.folder
     cls = reference_class(checkpoint.source, head, transformers)
     quiet = logging.getLogger("transformers")
@@ -176,7 +176,7 @@ def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: An
 
 
 def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, reference: Any) -> Plan:
-    """The weight map matched with the reference's own tensors rather than with the file's."""
+    """Return the weight map matched with the reference's own tensors, not with the file's."""
     source = checkpoint.source
     header = {n: TensorInfo("F32", tuple(t.shape)) for n, t in reference.state_dict().items()}
     ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}

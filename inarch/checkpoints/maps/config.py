@@ -138,7 +138,10 @@ def with_defaults(entries: Iterable[Any], **defaults: Any) -> list[ConfigEntry]:
     found = [*flatten(entries)]
     known = {entry.theirs for entry in found if isinstance(entry, Field)}
     if strangers := defaults.keys() - known:
-        raise ConfigError(f"no entry maps {', '.join(sorted(strangers))}; give a field of these")
+        raise ConfigError(
+            f"no entry maps {', '.join(sorted(strangers))}; the entries map "
+            f"{', '.join(sorted(known)) or 'no field'}"
+        )
     return [
         replace(e, default=defaults[e.theirs])
         if isinstance(e, Field) and e.theirs in defaults

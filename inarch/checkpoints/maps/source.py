@@ -168,8 +168,8 @@ class Source:
         for count, times in rules.items():
             if (arguments[count] - LAYERS_TOO_MANY) * times > (tensors or MAX_RULES):
                 raise ConfigError(
-                    f"{count} is {arguments[count]:,} by the config, and the file has but "
-                    f"{tensors:,} tensors; the two are of different models"
+                    f"{count} is {arguments[count]:,} by the config, and the file has only "
+                    f"{tensors:,} tensors; use the config and the weights of one model"
                 )
         for nest in {tuple(count.argument for _, count in e.indices) for e in self.weights}:
             if math.prod(arguments[count] for count in nest) > MAX_RULES:

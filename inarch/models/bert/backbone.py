@@ -81,7 +81,7 @@ class BertBackbone(Backbone):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
     def masked_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]`: a transformed token against the embeddings."""
+        """Return logits `[batch, length, vocabulary]`: transformed tokens times the embeddings."""
         embedding = self.get_layer("embeddings").token_embedding
         return MaskedLMHead(
             vocabulary_size=self.arguments["vocabulary_size"],
@@ -94,7 +94,7 @@ class BertBackbone(Backbone):
     def text_classifier(
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
     ) -> Any:
-        """Logits `[batch, num_classes]` from the pooled output."""
+        """Return logits `[batch, num_classes]` from the pooled output."""
         if "pooled_output" not in outputs:
             raise InputError(f"{self.name} was built with pooler=False; classifying needs it")
         rate = self.arguments["dropout"] if dropout is None else dropout

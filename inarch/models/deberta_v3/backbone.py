@@ -36,7 +36,7 @@ class DebertaV3Backbone(Backbone):
         position_terms: of attention: `"c2p|p2c"`, `"c2p"`, `"p2c"` or `"none"`.
         share_keys: whether positions are projected by the layers that contents are.
         norm_relative: whether the table of relative positions is normalised.
-        conv_kernel_size: tokens that the convolution beside the first layer sees; 0 for none.
+        conv_kernel_size: kernel size in tokens of the convolution of the first layer; 0 for none.
         conv_activation: of the convolution.
         conv_groups: parts of the width that are convolved each by itself.
         pooler_activation: of the layer that a classifier has above the first token.
@@ -74,37 +74,23 @@ class DebertaV3Backbone(Backbone):
         **kwargs: Any,
     ):
         inputs = text_inputs(*(["segment_ids"] if num_segments > 1 else []))
-        tokens, mask = inputs["token_ids"], inputs["padding_mask"]
-        normal = initializers.TruncatedNormal(stddev=0.02)
-        width, epsilon = embedding_dim or hidden_dim, layer_norm_epsilon
+        mask = inputs["padding_mask"]
+        epsilon, normal = layer_norm_epsilon, initializers.TruncatedNormal(stddev=0.02)
+        width, positions = embedding_dim or hidden_dim, max_sequence_length * absolute_positions
         reach = max_relative_positions if max_relative_positions > 0 else max_sequence_length
-
-        table = ReversibleEmbedding(vocabulary_size, width, True, normal, name="token_embedding")
-        terms = [table(tokens)]
-        if absolute_positions:
-            table = layers.PositionEmbedding(max_sequence_length, normal, name="position_embedding")
-            terms.append(table(terms[0], padding_mask=mask))
-        if num_segments > 0:
-            table = Embedding(num_segments, width, normal, name="segment_embedding")
-            terms.append(table(inputs.get("segment_ids", tokens * 0)))
-        x = Add(name="embeddings_sum")(terms) if len(terms) > 1 else terms[0]
+        x = _sum_of_embeddings(inputs, vocabulary_size, width, positions, num_segments, normal)
         if width != hidden_dim:
             x = Dense(hidden_dim, use_bias=False, name="embeddings_projection")(x)
         x = LayerNormalization(epsilon=epsilon, name="embeddings_norm")(x)
         x = embeddings = Dropout(dropout, name="embeddings_dropout")(x)
-
         table = layers.RelativeEmbedding(reach, bucket_size, normal, name="relative_embedding")
         relative = table(x) if relative_attention else None
         if relative_attention and norm_relative:
             relative = LayerNormalization(epsilon=epsilon, name="relative_norm")(relative)
+        sizes = (intermediate_dim, num_heads, dropout, activation, epsilon, normal)
         for i in range(num_layers):
             x = layers.DisentangledAttentionEncoder(
-                intermediate_dim,
-                num_heads,
-                dropout,
-                activation,
-                epsilon,
-                normal,
+                *sizes,
                 attention_dropout=attention_dropout,
                 bucket_size=bucket_size,
                 share_keys=share_keys,
@@ -119,7 +105,7 @@ class DebertaV3Backbone(Backbone):
         super().__init__(inputs=inputs, outputs={"sequence_output": x}, **kwargs)
 
     def masked_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]`: a transformed token against the embeddings.
+        """Return logits `[batch, length, vocabulary]`: transformed tokens times the embeddings.
 
         The newer head is always tied, and of the encoder's width.
         """
@@ -138,7 +124,7 @@ class DebertaV3Backbone(Backbone):
     def text_classifier(
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
     ) -> Any:
-        """Logits `[batch, num_classes]` from the first token, through a dense layer."""
+        """Return logits `[batch, num_classes]` from the first token, through a dense layer."""
         config = self.arguments
         x = outputs["sequence_output"][:, 0]
         x = Dropout(config["pooler_dropout"], name="pooler_dropout")(x)
@@ -146,3 +132,24 @@ class DebertaV3Backbone(Backbone):
         x = Dense(config["hidden_dim"], activation, name="pooled_dense")(x)
         rate = config["dropout"] if dropout is None else dropout
         return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))
+
+
+def _sum_of_embeddings(
+    inputs: dict[str, Any],
+    vocabulary_size: int,
+    width: int,
+    positions: int,
+    num_segments: int,
+    initializer: Any,
+) -> Any:
+    """Return the embeddings of tokens plus those of positions and segments, where there are any."""
+    tokens, mask = inputs["token_ids"], inputs["padding_mask"]
+    table = ReversibleEmbedding(vocabulary_size, width, True, initializer, name="token_embedding")
+    terms = [table(tokens)]
+    if positions > 0:
+        table = layers.PositionEmbedding(positions, initializer, name="position_embedding")
+        terms.append(table(terms[0], padding_mask=mask))
+    if num_segments > 0:
+        table = Embedding(num_segments, width, initializer, name="segment_embedding")
+        terms.append(table(inputs.get("segment_ids", tokens * 0)))
+    return Add(name="embeddings_sum")(terms) if len(terms) > 1 else terms[0]

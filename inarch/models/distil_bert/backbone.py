@@ -76,7 +76,7 @@ class DistilBertBackbone(Backbone):
         self.get_layer("embeddings").position_embedding.trainable = not sinusoidal_positions
 
     def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]`: a transformed token against the embeddings."""
+        """Return logits `[batch, length, vocabulary]`: transformed tokens times the embeddings."""
         embedding = self.get_layer("embeddings").token_embedding
         return MaskedLMHead(
             vocabulary_size=self.arguments["vocabulary_size"],
@@ -87,7 +87,7 @@ class DistilBertBackbone(Backbone):
         )(outputs)
 
     def text_classifier(self, outputs: Any, num_classes: int, dropout: float = 0.2) -> Any:
-        """Logits `[batch, num_classes]`: the first token, a ReLU layer, a linear one."""
+        """Return logits `[batch, num_classes]`: the first token, a ReLU layer, a linear one."""
         hidden_dim = self.arguments["hidden_dim"]
         x = Dense(hidden_dim, "relu", name="pre_classifier")(outputs[:, 0])
         x = Dropout(dropout, name="classifier_dropout")(x)

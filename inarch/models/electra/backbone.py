@@ -78,7 +78,7 @@ class ElectraBackbone(Backbone):
         super().__init__(inputs=inputs, outputs=x, **kwargs)
 
     def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]`; the head's GELU is exact whatever `activation`."""
+        """Return logits `[batch, length, vocabulary]`; the head's GELU is always the exact one."""
         embedding = self.get_layer("embeddings").token_embedding
         return MaskedLMHead(
             vocabulary_size=self.arguments["vocabulary_size"],
@@ -90,7 +90,7 @@ class ElectraBackbone(Backbone):
         )(outputs)
 
     def text_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
-        """Logits `[batch, num_classes]` from the first token, through an exact GELU layer."""
+        """Return logits `[batch, num_classes]` from the first token, by a layer of exact GELU."""
         rate = self.arguments["dropout"] if dropout is None else dropout
         x = Dropout(rate, name="pooled_dropout")(outputs[:, 0])
         x = Dense(self.arguments["hidden_dim"], "gelu", name="pooled_dense")(x)

@@ -86,18 +86,12 @@ class ModernBertBackbone(Backbone):
         max_sequence_length: int = 8192,
         **kwargs: Any,
     ):
-        _check_layer_types(layer_types, num_layers)
+        _check_kinds(layer_types, num_layers, classifier_pooling)
         _check_positions(local_attention, global_rope_theta, local_rope_theta)
-        if classifier_pooling not in POOLINGS:
-            raise InputError(f"classifier_pooling={classifier_pooling!r}; pass one of {POOLINGS}.")
         inputs = text_inputs()
-        mask = inputs["padding_mask"]
-        normal = initializers.TruncatedNormal(stddev=0.02)
+        init = initializers.TruncatedNormal(stddev=0.02)
         norm = {"epsilon": layer_norm_epsilon, "center": norm_bias}
-
-        table = ReversibleEmbedding(
-            vocabulary_size, hidden_dim, embeddings_initializer=normal, name="token_embedding"
-        )
+        table = ReversibleEmbedding(vocabulary_size, hidden_dim, True, init, name="token_embedding")
         x = LayerNormalization(**norm, name="embeddings_norm")(table(inputs["token_ids"]))
         x = Dropout(embedding_dropout, name="embeddings_dropout")(x)
         for i, layer_type in enumerate(layer_types):
@@ -107,14 +101,14 @@ class ModernBertBackbone(Backbone):
                     num_heads,
                     dropout=attention_dropout,
                     use_bias=attention_bias,
-                    kernel_initializer=normal,
+                    kernel_initializer=init,
                     window=None if is_global else local_attention // 2,
                     position=RotaryEmbedding(global_rope_theta if is_global else local_rope_theta),
                 ),
                 GatedFeedForward(
                     intermediate_dim,
                     activation,
-                    kernel_initializer=normal,
+                    kernel_initializer=init,
                     use_bias=feed_forward_bias,
                     activation_dropout=feed_forward_dropout,
                 ),
@@ -123,12 +117,12 @@ class ModernBertBackbone(Backbone):
                 dropout=attention_dropout,
                 first_norm=None if i else Identity(),
                 name=f"layer_{i}",
-            )(x, context={"padding_mask": mask})
+            )(x, context={"padding_mask": inputs["padding_mask"]})
         x = LayerNormalization(**norm, name="final_norm")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
 
     def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]`: a transformed token against the embeddings."""
+        """Return logits `[batch, length, vocabulary]`: transformed tokens times the embeddings."""
         config = self.arguments
         return MaskedLMHead(
             config["vocabulary_size"],
@@ -142,7 +136,7 @@ class ModernBertBackbone(Backbone):
         )(outputs)
 
     def text_classifier(self, outputs: Any, num_classes: int, dropout: float = 0.0) -> Any:
-        """Logits `[batch, num_classes]` from pooled tokens, through a dense layer and a norm."""
+        """Return logits `[batch, num_classes]` from pooled tokens, by a dense layer and a norm."""
         config = self.arguments
         if config["classifier_pooling"] == "cls":
             x = outputs[:, 0]
@@ -156,7 +150,9 @@ class ModernBertBackbone(Backbone):
         return Dense(num_classes, name="logits")(x)
 
 
-def _check_layer_types(layer_types: Sequence[str], num_layers: int) -> None:
+def _check_kinds(layer_types: Sequence[str], num_layers: int, pooling: str) -> None:
+    if pooling not in POOLINGS:
+        raise InputError(f"classifier_pooling={pooling!r}; pass one of {POOLINGS}.")
     if len(layer_types) != num_layers:
         raise InputError(
             f"layer_types has {len(layer_types)} values and num_layers={num_layers}. Pass a value "

@@ -25,7 +25,7 @@ class WhisperBackbone(Backbone):
     int32 `[batch, length]`. Outputs are `encoder_sequence_output` `[batch, frames / 2, hidden_dim]`
     and `decoder_sequence_output` `[batch, length, hidden_dim]`.
 
-    The encoder reads no mask: silence is part of what was heard.
+    The encoder reads no mask: silence is part of the input.
 
     Args:
         vocabulary_size: number of tokens.
@@ -128,7 +128,7 @@ class WhisperBackbone(Backbone):
         )
 
     def speech_to_text(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
-        """Logits `[batch, length, vocabulary]` of the token after each."""
+        """Return logits `[batch, length, vocabulary]` of the token after each."""
         x = outputs["decoder_sequence_output"]
         if tie_word_embeddings:
             return self.get_layer("decoder_embedding").token_embedding(x, reverse=True)
