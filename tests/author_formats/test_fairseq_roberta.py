@@ -431,8 +431,8 @@ def test_every_command_reports_an_error_of_the_dictionary_in_one_line(lines, mes
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"args": 5}, "model.pt says nothing of its model"),
-        ({"args": None, "cfg": {"model": 3, "task": None}}, "model.pt says nothing of its model"),
+        ({"args": 5}, "model.pt doesn't describe its model"),
+        ({"args": None, "cfg": {"model": 3, "task": None}}, "model.pt doesn't describe its model"),
         ({"args": {"arch": ["x"], 3: 4}}, "the config has no 'encoder_layers'"),
         ({"args": argparse.Namespace(arch="roberta_base")}, "the config has no 'max_positions'"),
         ({"model": None}, "model.pt holds no tensors in 'model'"),

@@ -155,7 +155,7 @@ def test_a_field_that_is_not_computed_is_refused_by_name(field, value, folder):
         ("layer_norm_eps", (-1e-5,), "'layer_norm_eps' has the unusable value"),
         ("hidden_dropout_prob", (-0.1,), "'hidden_dropout_prob' has the unusable value"),
         ("hidden_dropout_prob", (1.5, 2), "'hidden_dropout_prob' has the unusable value"),
-        ("num_hidden_layers", (10**6, 10**30), "the file has but 23 tensors"),
+        ("num_hidden_layers", (10**6, 10**30), "the file has only 23 tensors"),
     ],
 )
 def test_sizes_that_make_no_model_or_another_one_are_refused(field, values, message, folder):
