@@ -67,7 +67,7 @@ def imports(setting: Setting) -> Iterator[Row]:
     )
     yield Row("`import inarch` over `import keras`", f"{bare:.3f} s over {keras:.2f} s",
         bare / keras, 1.15)  # fmt: skip
-    yield Row.over("every room and architecture over `import keras`", everything, keras, 1.15)
+    yield Row.over("every package and architecture over `import keras`", everything, keras, 1.15)
 
 
 def first_vector(setting: Setting) -> Iterator[Row]:

@@ -35,7 +35,7 @@ class Validator:
 
         Raises:
             InputTypeError: it is of another type.
-            InputError: it is a value that won't do.
+            InputError: the value isn't allowed.
         """
         if not self.accepts(value):
             error = InputError if self._has_type(value) else InputTypeError

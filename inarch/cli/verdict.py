@@ -16,6 +16,7 @@ from inarch.verify.report_text import (
     coverage,
     headline,
     layer_table,
+    not_compared,
     number,
     sentence,
     share,
@@ -166,6 +167,8 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield visible(name), f"{same}, divergence {number(agreement.kl)} nats"
     if report.proof:
         yield "weights", visible(report.proof)
+    if report.not_compared:
+        yield "not compared", visible(not_compared(report))
     if report.tokenizer:
         unread, total = texts_read_differently(report), report.tokenizer.texts
         yield "tokenizer", f"{unread} of {total} texts differ" if unread else f"{total} texts same"

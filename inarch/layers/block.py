@@ -34,8 +34,8 @@ class Block(Layer):
     `feed_forward`, and their norms `attention_norm` and so on.
 
     A sublayer that mixes tokens has `build_mixing(shape, context shapes)` and
-    `mix(x, context, training)`, which returns its output and a dict of caches and scores that were
-    asked for; it reads from the context what it needs. The norm of a sublayer with `gives_float32`
+    `mix(x, context, training)`, which returns its output and a dict of the requested caches and
+    scores; it reads from the context what it needs. The norm of a sublayer with `gives_float32`
     takes its output uncast; a sublayer without `residual_dropout` has no dropout on its output.
 
     Args:
@@ -60,7 +60,7 @@ class Block(Layer):
         return_attention_scores: whether to return the scores of `attention`.
 
     Returns:
-        float `[batch, length, dim]`; where caches or scores are asked for, a tuple of it and a dict
+        float `[batch, length, dim]`; where caches or scores are requested, a tuple of it and a dict
         from the names of sublayers to dicts of their `cache` and `scores`.
 
     Raises:

@@ -1,6 +1,6 @@
 """Fourier mixing, and FNet's encoder layer of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,70 +43,29 @@ class FourierMixing(Layer):
         return keras.KerasTensor(inputs.shape, dtype=dtype)
 
     def alternatives(self) -> Alternatives:
-        call, zero = self.call, ops.zeros_like
-        found: dict[str, dict[str, Any]] = {
-            "the imaginary part": {"call": lambda x: ops.fft2((x, zero(x)))[1]},
-            "the magnitude": {
-                "call": lambda x: ops.sqrt(sum(ops.square(y) for y in ops.fft2((x, zero(x)))))
-            },
-            "the sum of real and imaginary part": {"call": lambda x: sum(ops.fft2((x, zero(x))))},
-            "the difference of real and imaginary part (Hartley's transform)": {
-                "call": lambda x: ops.subtract(*ops.fft2((x, zero(x))))
-            },
-            **{
-                f"a transform over {name}": {"call": partial(_transform, axes=axes)}
-                for name, axes in {
-                    "the length alone": (1,),
-                    "the width alone": (2,),
-                    "the batch too": (2, 1, 0),
-                    "batch and width": (2, 0),
-                    "batch and length": (1, 0),
-                }.items()
-            },
-            "the real part after each axis": {
-                "call": lambda x: _transform(_transform(x, (2,)), (1,))
-            },
-            **{
-                f"a transform divided by {name}": {"call": lambda x, size=size: call(x) / size(x)}
-                for name, size in {
-                    "the root of length times width (ortho)": lambda x: (
-                        (x.shape[1] * x.shape[2]) ** 0.5
-                    ),
-                    "length times width (the inverse)": lambda x: x.shape[1] * x.shape[2],
-                    "the length": lambda x: x.shape[1],
-                    "the width": lambda x: x.shape[2],
-                }.items()
-            },
-            **{
-                f"a {name} padded to a power of two": {
-                    "call": lambda x, axis=axis: _transform(
-                        x, (axis, 3 - axis), 1 << (x.shape[axis] - 1).bit_length()
-                    )
-                }
-                for name, axis in {"length": 1, "width": 2}.items()
-            },
-            **{
-                f"frequencies shifted along the {name}": {
-                    "call": lambda x, axis=axis: ops.roll(call(x), x.shape[axis] // 2, axis=axis)
-                }
-                for name, axis in {"length": 1, "width": 2}.items()
-            },
-            "padding that is masked out": {
-                "mix": lambda x, context, training=None: (
-                    call(x * ops.cast(context["padding_mask"] != 0, x.dtype)[..., None]),
-                    {},
-                )
-            },
-            "no transform": {"call": zero},
-            "the transform applied twice": {"call": lambda x: call(call(x))},
+        call = self.call
+
+        def divided(size: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            return lambda x: call(x) / size(x)
+
+        def shifted(axis: int) -> Callable[[Any], Any]:
+            return lambda x: ops.roll(call(x), x.shape[axis] // 2, axis=axis)
+
+        root = divided(lambda x: (x.shape[1] * x.shape[2]) ** 0.5)
+        ways = {
+            **_OTHER_TRANSFORMS,
+            "a transform divided by the root of length times width (ortho)": root,
+            "a transform divided by length times width (the inverse)": divided(
+                lambda x: x.shape[1] * x.shape[2]
+            ),
+            "a transform divided by the length": divided(lambda x: x.shape[1]),
+            "a transform divided by the width": divided(lambda x: x.shape[2]),
+            "frequencies shifted along the length": shifted(1),
+            "frequencies shifted along the width": shifted(2),
+            "no transform": ops.zeros_like,
+            "the transform applied twice": lambda x: call(call(x)),
         }
-        return {
-            phrase: {
-                name: lambda x, *args, way=way, **more: way(_wide(x), *args, **more)
-                for name, way in attributes.items()
-            }
-            for phrase, attributes in found.items()
-        }
+        return {name: {"call": lambda x, way=way: way(_wide(x))} for name, way in ways.items()}
 
     def build_mixing(self, shape: Any, context_shapes: Mapping[str, Any]) -> None:
         self.build(shape)
@@ -191,5 +150,37 @@ def fourier_mixing(x: Any) -> Any:
     # Rather than by matrices of sines: at a width of 768 and lengths of 16 to 512, odd and prime
     # ones too, the best of these take 1.3 to 6 times as long on two CPU cores, on every backend,
     # with twice the rounding (`benchmarks/run.py --only fourier`).
-    real, _ = ops.fft2((x, ops.zeros_like(x)))
-    return real
+    return _parts(x)[0]
+
+
+def _parts(x: Any) -> Any:
+    """Return the real and the imaginary part of the transform."""
+    return ops.fft2((x, ops.zeros_like(x)))
+
+
+def _power(size: int) -> int:
+    """Return the smallest power of two that is at least `size`."""
+    return 1 << (size - 1).bit_length()
+
+
+_OTHER_TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "the imaginary part": lambda x: _parts(x)[1],
+    "the magnitude": lambda x: ops.sqrt(sum(ops.square(part) for part in _parts(x))),
+    "the sum of real and imaginary part": lambda x: sum(_parts(x)),
+    "the difference of real and imaginary part (Hartley's transform)": lambda x: ops.subtract(
+        *_parts(x)
+    ),
+    **{
+        f"a transform over {name}": partial(_transform, axes=axes)
+        for name, axes in {
+            "the length alone": (1,),
+            "the width alone": (2,),
+            "the batch too": (2, 1, 0),
+            "batch and width": (2, 0),
+            "batch and length": (1, 0),
+        }.items()
+    },
+    "the real part after each axis": lambda x: _transform(_transform(x, (2,)), (1,)),
+    "a length padded to a power of two": lambda x: _transform(x, (1, 2), _power(x.shape[1])),
+    "a width padded to a power of two": lambda x: _transform(x, (2, 1), _power(x.shape[2])),
+}

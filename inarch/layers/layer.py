@@ -44,7 +44,7 @@ class Layer(keras.layers.Layer):
         return inputs_shape
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the output, scores if they are asked for, and the caches that are given.
+        """Return the output, scores if requested, and the caches that are given.
 
         They are known without a computation, also where lengths are open.
         """

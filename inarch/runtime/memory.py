@@ -1,7 +1,8 @@
-"""Return of freed memory to the operating system."""
+"""Freed memory returned to the operating system, and errors for want of memory."""
 
 import ctypes
 import functools
+import re
 from collections.abc import Callable
 
 
@@ -14,6 +15,12 @@ def release_memory() -> None:
     trim = _trim()
     if trim is not None:
         trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python or of a backend is for want of memory, by its message."""
+    found = re.search("out of memory|OOM|RESOURCE_EXHAUSTED|allocate memory", str(error), re.I)
+    return isinstance(error, MemoryError) or found is not None
 
 
 @functools.cache

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.models.variables import named_variables
+from inarch.runtime.memory import is_out_of_memory
 from inarch.tasks import workflows
 from inarch.tasks.text_source import tokenizer_of
 from inarch.text.files import write_tokenizer_files
@@ -35,9 +35,6 @@ from inarch.verify.tokenizer import compare_tokenizers
 from inarch.verify.transformers_reference import reference_of
 
 Progress = Callable[[str], Any]
-
-# So many of the tensors and layers that aren't compared are named.
-FEW = 4
 
 
 def build(checkpoint: Checkpoint, head: str | None) -> keras.Model:
@@ -80,11 +77,7 @@ def verify_checkpoint(
         proof, source = workflows.prove(given), str(given.folder)
         if given.author_checkpoint is not None:
             progress("a copy for transformers")
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            given.copy_to(folder)
-            if workflows.has_tokenizer(given.folder):
-                write_tokenizer_files(folder, tokenizer_of(given).files)
-            given = checkpoint = stack.enter_context(Checkpoint(folder))
+            given = checkpoint = _copy_for_transformers(given, stack)
             source += ", in a copy in Hugging Face's format"
         task = workflows.headed_task(given)
         head = task.head if task else None
@@ -100,8 +93,7 @@ def verify_checkpoint(
                 f"{source} was never trained: its norms have their initial values, behind "
                 "which faults hide; verify it with perturb (--perturb on the command line)"
             )
-        inputs = make_inputs(model)
-        reference = reference_of(checkpoint, model, head, inputs, progress)
+        reference = reference_of(checkpoint, model, head, make_inputs(model), progress)
         tokenizer = None
         if workflows.has_tokenizer(given.folder):
             progress("the tokenizer")
@@ -111,19 +103,27 @@ def verify_checkpoint(
         report = verify(model, reference, source=source, diagnose=doctor, progress=progress)
     return replace(
         report,
-        proof=proof.in_words() + _not_compared(model, report, proof.passthrough),
+        proof=proof.in_words(),
+        not_compared=(*proof.passthrough, *_unmeasured(model, report)),
         tokenizer=tokenizer,
-        coverage=_coverage(model, inputs),
+        coverage=_coverage(model, reference.inputs),
     )
 
 
-def _not_compared(model: keras.Model, report: Report, passthrough: Iterable[str]) -> str:
-    """Name the tensors that no layer here uses, and the layers that the reference lacks."""
+def _copy_for_transformers(given: Checkpoint, stack: ExitStack) -> Checkpoint:
+    """Return a checkpoint in an author format as one in Hugging Face's, in a temporary folder."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    given.copy_to(folder)
+    if workflows.has_tokenizer(given.folder):
+        write_tokenizer_files(folder, tokenizer_of(given).files)
+    return stack.enter_context(Checkpoint(folder))
+
+
+def _unmeasured(model: keras.Model, report: Report) -> list[str]:
+    """Return the layers that hold variables and that the reference has no counterpart of."""
     measured = {measure.layer for measure in report.measures}
     layers = dict.fromkeys(name.rpartition("/")[0] for name in named_variables(model))
-    names = [*passthrough, *(layer for layer in layers if layer not in measured)]
-    some = ", ".join(names[:FEW]) + (" ..." if len(names) > FEW else "")
-    return f"; not compared: {some}" if names else ""
+    return [layer for layer in layers if layer not in measured]
 
 
 def _coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
@@ -131,7 +131,7 @@ def _coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Cov
     try:
         return table_coverage(model, inputs)
     except Exception as e:
-        if not isinstance(e, MemoryError) and not re.search("memory|RESOURCE_EXHAUSTED", str(e)):
+        if not is_out_of_memory(e):
             raise
         warn("the coverage of the inputs isn't measured: its gradient ran out of memory")
         return ()

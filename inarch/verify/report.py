@@ -142,6 +142,8 @@ class Report:
         tokenizer: parity of the tokenizers, where the checkpoint has one.
         coverage: which rows of the model's tables the inputs reach.
         threshold: noise ratio above which a tensor has diverged.
+        not_compared: tensors of the checkpoint that no layer of ours uses, and layers of ours that
+            the reference's class lacks.
         requires_coverage: whether the inputs have to reach every row, as a golden file's have.
     """
 
@@ -156,6 +158,7 @@ class Report:
     coverage: tuple[Coverage, ...] = ()
     threshold: float = THRESHOLD
     model_type: str = ""
+    not_compared: tuple[str, ...] = ()
     requires_coverage: bool = False
 
     @property

@@ -9,6 +9,9 @@ from itertools import groupby
 
 from inarch.verify.report import Coverage, Finding, Measure, Report
 
+# So many names of a list are shown.
+FEW = 4
+
 # --- words and numbers -------------------------------------------------------------------------
 
 
@@ -47,6 +50,12 @@ def coverage(report: Report) -> str:
         if table.untouched
     ]
     return "; ".join(partly) or f"every row of {len(report.coverage)} tables"
+
+
+def not_compared(report: Report) -> str:
+    """Return the first tensors and layers that aren't compared, and the number of the rest."""
+    more = len(report.not_compared) - FEW
+    return ", ".join(report.not_compared[:FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 def _reasons(table: Coverage) -> str:

@@ -22,6 +22,7 @@ from inarch.errors import InarchError, MissingExtraError, ReferenceModelError
 from inarch.files import sha256
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
+from inarch.runtime.memory import is_out_of_memory
 from inarch.verify import trace
 from inarch.verify.fused import Parts, find_parts
 from inarch.verify.hooks import Run
@@ -52,7 +53,7 @@ def reference_of(
     progress("loading the reference")
     torch, transformers = libraries()
     ours = trace.run(model, inputs)
-    with _reported(checkpoint.folder, torch):
+    with _reported(checkpoint.folder):
         reference = _load(checkpoint, head, torch, transformers)
         plan = _plan(checkpoint, model, head, reference)
         parts = _parts(model, reference, plan)
@@ -102,7 +103,7 @@ def libraries() -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def _reported(folder: Path, torch: Any) -> Iterator[None]:
+def _reported(folder: Path) -> Iterator[None]:
     """Turn what the reference raises into one line of ours."""
     try:
         yield
@@ -110,7 +111,7 @@ def _reported(folder: Path, torch: Any) -> Iterator[None]:
         raise
     except Exception as e:
         text = str(e).strip().split("\n")[0]
-        if isinstance(e, MemoryError | torch.OutOfMemoryError) or "memory" in text:
+        if is_out_of_memory(e):
             raise ReferenceModelError(
                 f"the reference ran out of memory on {folder} (it runs in float64, 8 bytes a "
                 "weight); verify a smaller checkpoint of the architecture, or its golden file"

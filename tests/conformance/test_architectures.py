@@ -1,4 +1,4 @@
-"""What holds for every architecture folder. A new folder is tested by being there."""
+"""Laws of every architecture folder. A new folder is tested by being there."""
 
 import inspect
 import json

@@ -14,6 +14,7 @@ from inarch.checkpoints.formats.weights import DTYPES
 from inarch.cli.app import app
 from inarch.errors import ReferenceModelError
 from inarch.models import registry
+from inarch.tasks import verification
 from inarch.tasks.verification import golden_of, verify_checkpoint
 from inarch.verify import transformers_reference
 
@@ -152,6 +153,17 @@ def test_no_memory_for_the_reference_is_reported_with_the_way_out(
     assert "the reference ran out of memory" in line
     assert str(folder) in line
     assert "golden" in line
+
+
+def test_a_report_is_not_lost_for_want_of_memory_for_its_coverage(folder, monkeypatch):
+    monkeypatch.setattr(verification, "table_coverage", raising(RuntimeError(ALLOCATOR)))
+    with pytest.warns(UserWarning, match="coverage of the inputs isn't measured"):
+        report = verification.verify_checkpoint(folder)
+    assert report.measures
+    assert report.coverage == ()
+    monkeypatch.setattr(verification, "table_coverage", raising(RuntimeError("another fault")))
+    with pytest.raises(RuntimeError, match="another fault"):
+        verification.verify_checkpoint(folder)
 
 
 def test_whatever_stops_the_reference_is_one_line(folder, monkeypatch):

@@ -87,7 +87,7 @@ def examine(path: Path, fault: Fault) -> Report:
 
 
 def caught(report: Report) -> bool:
-    """Whether any tensor is further from float64 than noise can be."""
+    """Return whether any tensor is further from float64 than noise can be."""
     return max(measure.worst for measure in report.measures) > report.threshold
 
 
@@ -102,7 +102,7 @@ def astray(fault: Fault, report: Report) -> list[str]:
 
 
 def diagnosed(fault: Fault, report: Report) -> bool:
-    """Whether the diagnosis of the first finding names the fault."""
+    """Return whether the diagnosis of the first finding names the fault."""
     said = report.first and report.first.diagnosis
     return bool(fault.diagnosis and said and re.search(fault.diagnosis, said))
 

@@ -1,4 +1,4 @@
-"""How far apart two tensors are, and where a difference begins."""
+"""Distances of tensors, and the place where a difference begins."""
 
 import dataclasses
 import json

@@ -102,6 +102,6 @@ def test_names_of_faults_are_unique_and_are_on_the_page(path):
     section = PAGE.read_text("utf-8").partition(f"## {path.stem}\n")[2].partition("\n## ")[0]
     rows = [line[2:].split(" | ")[0] for line in section.splitlines() if line.startswith("| ")]
     others = section.partition("change nothing for these inputs: ")[2].rstrip(".\n").split("; ")
-    assert len(set(names)) == len(names)
+    assert len(set(names)) == len(names) >= 30
     assert rows[1:] == [name for name in names if name not in others], ANEW
     assert others == [name for name in names if name in others], ANEW

@@ -1,4 +1,4 @@
-"""Which outputs of a fused layer of the reference are whose of ours, from the weight map alone."""
+"""Outputs of a fused layer of the reference are paired with ours by the weight map alone."""
 
 import numpy as np
 import pytest

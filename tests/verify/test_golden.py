@@ -33,7 +33,7 @@ def path(tmp_path):
 
 
 def refused(path):
-    """What is said of a file that can't be read."""
+    """Return the error of a file that can't be read."""
     with pytest.raises(CheckpointFileError) as caught:
         Golden.read(path)
     assert str(path) in str(caught.value)

@@ -1,4 +1,4 @@
-"""Which of their modules is which of our layers: by the variables under both, and nothing else."""
+"""Their modules are paired with our layers by the variables under both, and nothing else."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from inarch.verify import pairs
 
 
 def held(entries, tensors, modules, ties=None):
-    """What modules hold, by a map of these entries."""
+    """Return the variables that modules hold, by a map of these entries."""
     plan = Plan(tuple(entries), ties or {}, {}, {})
     return pairs.held_by_theirs(dict.fromkeys(modules), tensors, plan)
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
@@ -13,7 +14,17 @@ from inarch.cli import verdict
 from inarch.errors import MissingExtraError
 from inarch.verify.html import render
 from inarch.verify.report import Finding, HeadAgreement, Measure, Report
-from inarch.verify.report_text import Scale, layer_table, number, pieces, visible
+from inarch.verify.report_text import (
+    INHERITED,
+    RIGHT,
+    WRONG,
+    Scale,
+    layer_table,
+    not_compared,
+    number,
+    pieces,
+    visible,
+)
 from inarch.verify.tokenizer import TextDifference, TokenizerParity
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "wbr"}
@@ -167,6 +178,23 @@ def test_a_tokenizer_that_differs_fails_a_model_that_is_right():
     measures = (measure("layer_0"),)
     report = Report("M", "s", {}, measures, (), tokenizer=TokenizerParity(9, differences))
     assert "its tokenizer reads 1 of 9 texts differently" in Page(render(report)).text
+
+
+def test_what_is_not_compared_is_named_and_the_rest_counted():
+    names = ("cls.a\x1b[2J", "cls.b", "cls.c", "cls.d", "pooler", "other")
+    report = replace(passed_report(), not_compared=names)
+    assert report.passed
+    assert not_compared(report) == "cls.a\x1b[2J, cls.b, cls.c, cls.d and 2 more"
+    text = Page(render(report)).text
+    assert "cls.b, cls.c, cls.d and 2 more" in text
+    assert "\x1b" not in text
+    assert "Not compared" not in render(passed_report())
+
+
+def test_every_state_of_a_row_has_its_colour():
+    page = render(failed_report())
+    for state in (RIGHT, INHERITED, WRONG):
+        assert f".{state} {{ --dot: var(--{state}); }}" in page
 
 
 def test_only_the_first_guilty_layer_stands_open():

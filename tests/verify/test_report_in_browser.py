@@ -1,4 +1,4 @@
-"""What a browser makes of the HTML report: its colours in light and dark, its width on a phone."""
+"""The HTML report in a browser: its colours in light and dark, its width on a phone."""
 
 import math
 import re

@@ -168,7 +168,7 @@ def test_a_forced_value_of_another_shape_is_left_out(model, inputs):
 
 
 def attributes(model):
-    """What a run replaces, by layer."""
+    """Return the attributes that a run replaces, by layer."""
     return {
         path: {name: layer.__dict__.get(name) for name in ("call", "activation")}
         for path, layer in trace.layers_of(model).items()

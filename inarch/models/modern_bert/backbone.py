@@ -86,7 +86,7 @@ class ModernBertBackbone(Backbone):
         max_sequence_length: int = 8192,
         **kwargs: Any,
     ):
-        _check_kinds(layer_types, num_layers, classifier_pooling)
+        _check_choices(layer_types, num_layers, classifier_pooling)
         _check_positions(local_attention, global_rope_theta, local_rope_theta)
         inputs = text_inputs()
         init = initializers.TruncatedNormal(stddev=0.02)
@@ -150,7 +150,7 @@ class ModernBertBackbone(Backbone):
         return Dense(num_classes, name="logits")(x)
 
 
-def _check_kinds(layer_types: Sequence[str], num_layers: int, pooling: str) -> None:
+def _check_choices(layer_types: Sequence[str], num_layers: int, pooling: str) -> None:
     if pooling not in POOLINGS:
         raise InputError(f"classifier_pooling={pooling!r}; pass one of {POOLINGS}.")
     if len(layer_types) != num_layers:
