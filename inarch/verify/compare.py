@@ -163,8 +163,9 @@ def _agreement(ours: np.ndarray, value: np.ndarray, reference: Reference) -> Hea
         real_tokens(a, reference.inputs).astype("float64").reshape(-1, classes)
         for a in (ours, value)
     ]
-    mine, theirs = (r - np.logaddexp.reduce(r, axis=-1, keepdims=True) for r in rows)
-    kl = np.sum(np.exp(theirs) * (theirs - mine), axis=-1)
+    with np.errstate(invalid="ignore"):  # Of infinite logits the divergence is no number.
+        mine, theirs = (r - np.logaddexp.reduce(r, axis=-1, keepdims=True) for r in rows)
+        kl = np.sum(np.exp(theirs) * (theirs - mine), axis=-1)
     same = np.argmax(mine, axis=-1) == np.argmax(theirs, axis=-1)
     return HeadAgreement(float(np.mean(kl)), float(np.max(kl)), float(np.mean(same)))
 

@@ -193,5 +193,9 @@ def test_golden_files_are_what_the_reference_computes_today(architecture):
     fresh = golden_of(registry.architectures()[architecture])
     lines = differences(dataclasses.replace(stored, about=fresh.about), fresh)
     sizes = [re.fullmatch(r".* changes by up to (\S+)", line) for line in lines]
-    assert [line for line, size in zip(lines, sizes, strict=True) if not size] == []
-    assert np.max([float(size[1]) for size in sizes], initial=0) < 1e-9
+    unlike = [line for line, size in zip(lines, sizes, strict=True) if not size]
+    if stored.about != fresh.about:
+        # Another release may have other modules between the same values.
+        unlike = [line for line in unlike if not re.search(r"^value .* is (added|removed)$", line)]
+    assert unlike == []
+    assert np.max([float(size[1]) for size in sizes if size], initial=0) < 1e-9
