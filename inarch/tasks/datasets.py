@@ -199,10 +199,10 @@ def _rows(values: Any) -> Any:
     return values
 
 
-def default_batch_size(batch_size: int | None) -> int:
+def default_batch_size(batch_size: int | None, default: int = 32) -> int:
     """Return the batch size, Keras's own default where it isn't given."""
     if batch_size is None:
-        return 32
+        return default
     check_count("batch_size", batch_size)
     return batch_size
 
@@ -237,11 +237,11 @@ def weights_of(sample_weight: Any, count: int) -> np.ndarray | None:
     return weights
 
 
-def check_readable(x: Any) -> None:
-    """Raise InputTypeError where `x` can't be text nor a data set."""
+def check_readable(x: Any, noun: str) -> None:
+    """Raise InputTypeError where `x` can be neither examples, called `noun`, nor a data set."""
     refuse_table("x", x)
     if x is None or isinstance(x, Number):
-        raise InputTypeError(f"x is {x!r}; give texts, prepared arrays or a data set")
+        raise InputTypeError(f"x is {x!r}; give {noun}, prepared arrays or a data set")
 
 
 def check_token_ids(encodings: Sequence[Encoding], vocabulary_size: int) -> None:

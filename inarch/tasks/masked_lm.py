@@ -14,8 +14,9 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.runtime.forward import as_float32, compiled
 from inarch.tasks.datasets import Batch
+from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
-from inarch.tasks.token_logits import TokenLogitsTask
+from inarch.tasks.task import Task
 from inarch.text import Encoding, Tokenizer
 from inarch.validation import check_count, check_rate
 
@@ -27,7 +28,7 @@ def _checked_mask_rate(task: Any, rate: Any) -> float:
     return float(rate)
 
 
-class MaskedLM(TokenLogitsTask):
+class MaskedLM(Task):
     """Logits `[batch, length, vocabulary]` for every position.
 
     Training on raw text hides tokens anew in each epoch, as in the reference (Devlin et al., 2018,
@@ -70,6 +71,9 @@ class MaskedLM(TokenLogitsTask):
 
     # --- training -----------------------------------------------------------------------------
 
+    def objective(self) -> Objective:
+        return token_objective()
+
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
     ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
@@ -102,10 +106,15 @@ class MaskedLM(TokenLogitsTask):
         return {**x, "token_ids": ids.astype(np.int32)}, truth, selected.astype(np.float32)
 
     def predict_texts(
-        self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
+        self,
+        texts: Sequence[Any],
+        batch_size: int,
+        verbose: Any = 0,
+        callbacks: Any = None,
+        prompt_name: str | None = None,
     ) -> np.ndarray:
         """Return logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
-        encodings = self.encode(texts)
+        encodings = self.encode(texts, prompt_name)
         longest = max((len(e.ids) for e in encodings), default=0)
         vocabulary = self.backbone.arguments["vocabulary_size"]
         logits = np.zeros((len(encodings), longest, vocabulary), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,34 @@ def _checked_lowercase(owner: Any, flag: Any) -> bool:
     return flag
 
 
+def _checked_prompts(owner: Any, prompts: Any) -> dict[str, str]:
+    prompts = {} if prompts is None else prompts
+    if not isinstance(prompts, Mapping):
+        raise InputTypeError(f"prompts is {shown(prompts)}; give a text for each name, by name")
+    for name, text in prompts.items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InputTypeError(
+                f"prompts has {shown(text)} for {shown(name)}; give a text for each name"
+            )
+    default = vars(owner).get("default_prompt_name")
+    if default is not None and default not in prompts:
+        raise InputError(
+            f"prompts has no {default!r}, which is default_prompt_name; set default_prompt_name to "
+            "None first, or keep that prompt"
+        )
+    return dict(prompts)
+
+
+def _checked_prompt_name(owner: Any, name: Any) -> str | None:
+    if name is not None and name not in list(owner.prompts):
+        known = ", ".join(map(repr, owner.prompts)) or "none"
+        raise InputError(
+            f"default_prompt_name is {shown(name)}, and there is no such prompt; known: {known}. "
+            "Set prompts first"
+        )
+    return name
+
+
 class TextPreprocessor(ReadOnlyArguments):
     """Preprocessor that tokenizes, truncates and pads; never to a fixed length.
 
@@ -52,11 +80,19 @@ class TextPreprocessor(ReadOnlyArguments):
         allow_special: special tokens that count as such where the text has them; all others
             are ordinary text.
         lowercase: whether text is lower-cased before the tokenizer sees it.
+        prompts: named texts to put before an input.
+        default_prompt_name: the prompt that a task puts before texts to predict where none is
+            named.
     """
+
+    example_noun: ClassVar[str] = "texts"
+    batch_size: ClassVar[int] = 32
 
     sequence_length = MutableArgument(checked_length)
     allow_special = MutableArgument(_checked_special)
     lowercase = MutableArgument(_checked_lowercase)
+    prompts = MutableArgument(_checked_prompts)
+    default_prompt_name = MutableArgument(_checked_prompt_name)
 
     def __init__(
         self,
@@ -64,14 +100,37 @@ class TextPreprocessor(ReadOnlyArguments):
         sequence_length: int,
         allow_special: tuple[str, ...] = (),
         lowercase: bool = False,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
     ):
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
         self.allow_special = allow_special
         self.lowercase = lowercase
+        self.prompts = prompts
+        self.default_prompt_name = default_prompt_name
 
-    def encode(self, texts: Sequence[Text]) -> list[Encoding]:
-        """Return the token ids of each text or pair of texts, truncated, unpadded."""
+    def examples(self, x: Any, of_batch: bool = False) -> list[Text] | None:
+        """Return `x` as a list of texts or pairs; None where it holds no text.
+
+        Args:
+            of_batch: whether `x` is of one batch, which may be a tensor, and is no data set.
+        """
+        return texts_of(x) if is_raw(x) or (of_batch and hasattr(x, "numpy")) else None
+
+    def encode(self, texts: Sequence[Text], prompt_name: str | None = None) -> list[Encoding]:
+        """Return the token ids of each text or pair of texts, truncated, unpadded.
+
+        Args:
+            prompt_name: of `prompts`, the text to put before each, of a pair before the first;
+                None for no prompt.
+
+        Raises:
+            InputError: there is no prompt of that name.
+        """
+        if prompt_name is not None:
+            prompt = self._prompt(prompt_name)
+            texts = [prompt + t if isinstance(t, str) else (prompt + t[0], t[1]) for t in texts]
         if self.lowercase:
             texts = [
                 t.lower() if isinstance(t, str) else (t[0].lower(), t[1].lower()) for t in texts
@@ -79,6 +138,12 @@ class TextPreprocessor(ReadOnlyArguments):
         return self.tokenizer.encode_batch(
             texts, max_length=self.sequence_length, allow_special=self.allow_special
         )
+
+    def _prompt(self, name: str) -> str:
+        if name not in list(self.prompts):
+            known = ", ".join(map(repr, self.prompts)) or "none"
+            raise InputError(f"there is no prompt {name!r}; known: {known}")
+        return self.prompts[name]
 
     def pad(
         self, encodings: Sequence[Encoding], rows: int | None = None, length: int | None = None

@@ -205,7 +205,7 @@ def write(
             files[TRANSFORMER_FILES[0]] = json_text(text)
     if tokenizer is not None:
         files |= _text_files(config, files, tokenizer.model_max_length)
-    files |= _settings_files(config, files)
+    files |= _settings_files(config, files, has_text=tokenizer is not None)
     for name, content in files.items():
         path = resolve_inside(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -233,15 +233,23 @@ def _text_files(
     return {name: json_text(declared | now)} if now else {}
 
 
-def _settings_files(config: SentenceConfig, files: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings' file, if it differs from the current settings."""
+def _settings_files(
+    config: SentenceConfig, files: Mapping[str, str], has_text: bool
+) -> dict[str, str]:
+    """Return the settings' file, if it differs from the current settings.
+
+    Args:
+        has_text: whether the prompts are known; otherwise those of the file stay.
+    """
     declared = json.loads(files.get(SETTINGS, "{}"))
     before = {
-        "prompts": {k: v for k, v in (declared.get("prompts") or {}).items() if v is not None},
-        "default_prompt_name": declared.get("default_prompt_name"),
         "similarity_fn_name": declared.get("similarity_fn_name") or "cosine",
         "truncate_dim": declared.get("truncate_dim"),
     }
+    if has_text:
+        prompts = declared.get("prompts") or {}
+        before["prompts"] = {name: text for name, text in prompts.items() if text is not None}
+        before["default_prompt_name"] = declared.get("default_prompt_name")
     after = {name: getattr(config, name) for name in before}
     changed = {name: value for name, value in after.items() if value != before[name]}
     return {SETTINGS: json_text(declared | changed)} if changed else {}

@@ -25,6 +25,8 @@ class SavedSettings:
         sequence_length: longest sequence in tokens, or none.
         lowercase: whether text is lower-cased, or none.
         allow_special: special tokens that count as such in text, or none.
+        prompts: named texts to put before an input, or none.
+        default_prompt_name: the prompt that is used where none is named, or none.
     """
 
     task: str | None = None
@@ -32,6 +34,8 @@ class SavedSettings:
     sequence_length: int | None = None
     lowercase: bool | None = None
     allow_special: tuple[str, ...] | None = None
+    prompts: Mapping[str, str] | None = None
+    default_prompt_name: str | None = None
 
     def arguments_of(self, task: type, names: tuple[str, ...]) -> dict[str, Any]:
         """Return the named arguments, if a task of this class wrote them."""
@@ -58,4 +62,6 @@ def read_settings(folder: Path) -> SavedSettings:
         sequence_length=read("sequence_length", validator=COUNT, default=None),
         lowercase=read("lowercase", validator=FLAG, default=None),
         allow_special=None if special is None else tuple(special),
+        prompts=read("prompts", validator=OBJECT, default=None),
+        default_prompt_name=read("default_prompt_name", validator=TEXT, default=None),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,8 @@ class SpeechPreprocessor(ReadOnlyArguments):
         CheckpointError: the tokenizer isn't Whisper's.
     """
 
+    example_noun: ClassVar[str] = "sounds"
+    batch_size: ClassVar[int] = 8
     sequence_length = MutableArgument(checked_length)
 
     def __init__(self, tokenizer: Tokenizer, num_mels: int = 80, sequence_length: int = 448):
@@ -57,6 +59,15 @@ class SpeechPreprocessor(ReadOnlyArguments):
         self.tokenizer = tokenizer
         self.num_mels = num_mels
         self.sequence_length = sequence_length
+
+    def examples(self, x: Any, of_batch: bool = False) -> list[Any] | None:
+        """Return `x` as a list of sounds, or of pairs of sound and text; None for a data set.
+
+        Args:
+            of_batch: whether `x` is of one batch, which may be an array, and is no data set.
+        """
+        x = values_of(x)
+        return list(x) if of_batch or isinstance(x, list | tuple) else None
 
     def recording(self, audio: np.ndarray) -> Recording:
         """Return the features of samples `[samples]` at 16 kHz."""

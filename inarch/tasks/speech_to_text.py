@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from inarch.data.columns import refuse_table, values_of
-from inarch.errors import InputError, InputTypeError
+from inarch.data.columns import values_of
+from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
@@ -21,14 +21,15 @@ from inarch.speech.resolve_options import resolve_language, resolve_options
 from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
 from inarch.speech.whisper_runner import WhisperRunner
-from inarch.tasks.datasets import Batch, TextBatches, prepared
+from inarch.tasks.datasets import Batch
+from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.progress import progress_bar
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.speech_arguments import checked_generation, checked_language, checked_task
 from inarch.tasks.speech_examples import batch_maker, sound_text_pairs
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor, as_sound_list, load_audio_input
+from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
-from inarch.tasks.token_logits import TokenLogitsTask
 from inarch.text import WhisperTokenizer
 from inarch.transcription_defaults import TEMPERATURES
 from inarch.validation import COUNT, optional
@@ -36,7 +37,7 @@ from inarch.validation import COUNT, optional
 BATCH_SIZE = optional(COUNT)
 
 
-class SpeechToText(TokenLogitsTask):
+class SpeechToText(Task):
     """Transcripts of sound, by a Whisper.
 
     As a Keras model it gives logits `[batch, length, vocabulary]` of the token after each of
@@ -57,9 +58,7 @@ class SpeechToText(TokenLogitsTask):
     """
 
     head = "speech_to_text"
-    learning_rate = 1e-5
     required_input = "encoder_features"
-    example_noun = "sounds"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     tokenizer_class = WhisperTokenizer
     saved_settings = ("language", "task")
@@ -252,39 +251,14 @@ class SpeechToText(TokenLogitsTask):
 
     # --- training ------------------------------------------------------------------------------
 
-    def _make_dataset(
-        self, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool
-    ) -> Any:
-        """Return sounds with their texts as batches; features are computed batch by batch."""
-        BATCH_SIZE.check("batch_size", batch_size)
-        if x is None:
-            raise InputTypeError(
-                "x is None; give sounds and their texts, prepared arrays or a data set"
-            )
-        refuse_table("x", x)
-        sounds, y = self.raw_examples(x), values_of(y)
-        if sounds is None:
-            return prepared(x, self._prepare), y
-        if not sounds:
-            raise InputError("x holds no sounds")
-        make = self.collate(sounds, y, weight)
-        return TextBatches(len(sounds), make, batch_size or 8, shuffle), None
-
-    def raw_examples(self, x: Any) -> list[Any] | None:
-        x = values_of(x)
-        return list(x) if isinstance(x, list | tuple) else None
-
-    def _prepare(self, batch: Any) -> Batch:
-        x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        if isinstance(x, Mapping):
-            return batch
-        make = self.collate(list(x), y, weight)
-        return make(np.arange(len(x)), np.random.default_rng(0))
+    def objective(self) -> Objective:
+        return token_objective(learning_rate=1e-5)
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
     ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
         if sample_weight is not None:
             raise InputError("speech is trained without sample weights; padding weighs nothing")
+        y = values_of(y)
         pairs = sound_text_pairs(texts, y)
         return batch_maker(self._preprocessor(), pairs, self.language, self.task)

@@ -1,32 +1,44 @@
-"""`Task`: a backbone and a head as one Keras model that takes raw text."""
+"""`Task`: a backbone, a head and a preprocessor as one Keras model that takes raw examples."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
+import numpy as np
 
-from inarch.checkpoints.io.steady import retry_when_changed
 from inarch.checkpoints.maps.config_map import tied
-from inarch.errors import ConfigError, InputError, InputTypeError, PresetError
+from inarch.data import PlannedBatch
+from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.file_names import SETTINGS
 from inarch.json_fields import OBJECT, read_field
 from inarch.models.arguments import MutableArgument, checked_values
 from inarch.models.backbone import Backbone
-from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.loading import Checkpoint
+from inarch.models.model import Model
 from inarch.models.saving import HeadToSave, save
-from inarch.models.variables import build_without_values
+from inarch.runtime.forward import compiled
+from inarch.tasks import inference, raw_data
+from inarch.tasks.datasets import (
+    Batch,
+    array_of,
+    default_batch_size,
+    is_prepared,
+    named_arguments,
+    weights_of,
+)
+from inarch.tasks.loading import load_task, optional_layers
+from inarch.tasks.logits import loss_of_logits, metrics_of_logits
+from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import read_settings
-from inarch.tasks.text_model import TextModel
-from inarch.tasks.text_source import AUTO, TextSource, check_choice
-from inarch.text import Tokenizer
+from inarch.tasks.text_source import AUTO, TextSource
+from inarch.text import Encoding, Tokenizer
 from inarch.text.files import write_tokenizer_files
 from inarch.validation import shown
 from inarch.version import __version__
@@ -42,11 +54,15 @@ def _checked_preprocessor(task: Task, preprocessor: Any) -> Any:
     return preprocessor
 
 
-class Task(TextModel):
+class Task(Model):
     """Base class of the tasks.
 
     A task is called like any Keras model on `{"token_ids", "padding_mask"[, "segment_ids"]}`;
     `fit`, `evaluate` and `predict` also take raw text where it has a preprocessor.
+
+    A new task gives its graph (`outputs`), the `objective` that it is trained by, how `targets` are
+    checked, a verb that makes answers of logits, and what the config has of its head
+    (`arguments_of`, `head_to_save`).
 
     What a task is configured by are attributes: each `MutableArgument` may be set anew
     and is in every file that is saved, all others are read-only.
@@ -66,7 +82,8 @@ class Task(TextModel):
     # Arguments for which the checkpoint's own files have no place.
     saved_settings: ClassVar[tuple[str, ...]] = ()
     backbone: Backbone
-    preprocessor = MutableArgument(_checked_preprocessor)  # type: ignore[assignment]
+    preprocessor = MutableArgument(_checked_preprocessor)
+    _forward: Callable[[Mapping[str, np.ndarray]], Any] | None = None
 
     def __init__(
         self,
@@ -98,7 +115,6 @@ class Task(TextModel):
     # --- from a checkpoint and back ------------------------------------------------------------
 
     @classmethod
-    @retry_when_changed
     def from_preset(
         cls,
         preset: str | os.PathLike,
@@ -123,73 +139,39 @@ class Task(TextModel):
             tokenizer: one to use in place of the checkpoint's, or the folder or name of a
                 checkpoint to take it from.
             ignore_fields: as of `Backbone.from_preset`.
-            arguments: constructor arguments of the task and of the backbone, in place of those
-                that the config gives.
+            arguments: arguments of the task, of the backbone and of the preprocessor, such as
+                `sequence_length`, in place of those that the checkpoint's files give.
 
         Raises:
             PresetError, CheckpointFileError, ConfigError, WeightMapError: as
                 `Backbone.from_preset`.
             InputTypeError, InputError: `preprocessor` and `tokenizer` are none, or both are given.
         """
-        choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
-        with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
-            cls._check_head(checkpoint)
-            names = inspect.signature(cls).parameters
-            own = {name: arguments.pop(name) for name in names if name in arguments}
-            config = checkpoint.arguments(**cls._optional_layers(checkpoint) | arguments)
-            saved = read_settings(checkpoint.folder).arguments_of(cls, cls.saved_settings)
-            own = saved | cls.arguments_of(checkpoint, own)
-            if isinstance(preprocessor, str | os.PathLike):
-                source = choice.open(checkpoint, cls.tokenizer_class)
-                preprocessor = cls.preprocessor_of(checkpoint, config, source)
-
-            def build() -> Any:
-                backbone = checkpoint.backbone(**config, dtype=dtype)
-                return cls(backbone, preprocessor=preprocessor, **own)  # type: ignore[call-arg, arg-type]
-
-            if not load_weights:
-                checkpoint.check_unchanged()
-                return build()
-            task, waiting = build_without_values(build)
-            misfit = task.head_misfit(checkpoint)
-            load_checkpoint_weights(
-                checkpoint, task, waiting, None if misfit else cls.head, misfit or ""
-            )
-            checkpoint.check_unchanged()
-        return task
-
-    @classmethod
-    def _check_head(cls, checkpoint: Checkpoint) -> None:
-        if cls.head and cls.head not in checkpoint.source.heads:
-            raise PresetError(
-                f"{checkpoint.folder} holds model_type {checkpoint.source.model_type!r}, which "
-                f"has no head for {cls.__name__}; it has {', '.join(checkpoint.source.heads)}"
-            )
+        return load_task(
+            cls,
+            preset,
+            arguments,
+            load_weights=load_weights,
+            dtype=dtype,
+            preprocessor=preprocessor,
+            tokenizer=tokenizer,
+            ignore_fields=ignore_fields,
+        )
 
     @classmethod
     def build_untrained(cls, checkpoint: Checkpoint) -> Self:
         """Build the graph of a checkpoint's task for its weight map, without a tokenizer."""
-        config = checkpoint.arguments(**cls._optional_layers(checkpoint))
+        config = checkpoint.arguments(**optional_layers(cls, checkpoint))
         backbone = checkpoint.backbone(**config)
         return cls(backbone, **cls.arguments_of(checkpoint, {}))  # type: ignore[call-arg]
 
     @classmethod
-    def _optional_layers(cls, checkpoint: Checkpoint) -> dict[str, bool]:
-        """Return which optional layers to build, by argument, where the file doesn't decide it.
-
-        A fresh head gets the backbone that its original has: what it needs and no more.
-        """
-        if cls.head is None:
-            return {}
-        needs = checkpoint.source.heads[cls.head].requires
-        if checkpoint.has_head(cls.head):
-            return dict.fromkeys(needs, True)
-        return {part: part in needs for part in checkpoint.source.optional_layers}
-
-    @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         """Return the task's own constructor arguments: `given` ones before the checkpoint's."""
-        return (checkpoint.head_arguments(cls.head) if cls.head else {}) | given
+        found = checkpoint.head_arguments(cls.head) if cls.head else {}
+        if "tie_word_embeddings" in inspect.signature(cls).parameters:
+            found["tie_word_embeddings"] = checkpoint.tie_word_embeddings
+        return found | given
 
     @classmethod
     def preprocessor_of(
@@ -203,7 +185,14 @@ class Task(TextModel):
         special = cls.default_special(tokenizer)
         if saved.task == cls.__name__ and saved.allow_special is not None:
             special = saved.allow_special
-        return TextPreprocessor(tokenizer, min(length, limit), special, bool(saved.lowercase))
+        return TextPreprocessor(
+            tokenizer,
+            min(length, limit),
+            special,
+            bool(saved.lowercase),
+            saved.prompts,
+            saved.default_prompt_name,
+        )
 
     @classmethod
     def default_special(cls, tokenizer: Tokenizer) -> tuple[str, ...]:
@@ -241,11 +230,13 @@ class Task(TextModel):
 
     def head_to_save(self) -> HeadToSave | None:
         """Return the settings that the export of the head needs in addition to its weights."""
-        return None
+        return HeadToSave(self.head, {}, {}) if self.head else None
 
     @property
     def ties_embeddings(self) -> bool:
         """Return whether output and input embeddings are one variable."""
+        if "tie_word_embeddings" in self.arguments:
+            return self.arguments["tie_word_embeddings"]
         return tied(self.layout.config) if self.layout else True
 
     def write_files(self, folder: Path) -> None:
@@ -279,3 +270,208 @@ class Task(TextModel):
         preprocessor = cls.preprocessor_class.from_config(text) if text else None
         made = {"backbone": backbone, "preprocessor": preprocessor}
         return super().from_config(config | made, custom_objects)
+
+    # --- training ------------------------------------------------------------------------------
+
+    def objective(self) -> Objective:
+        """Return loss, metrics and learning rate of a task that is compiled without its own."""
+        raise NotImplementedError
+
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        metrics: Any = "auto",
+        weighted_metrics: Any = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Compile the model; `"auto"` is Adam and what the task's `objective` has.
+
+        Where the outputs are logits, a cross entropy or a metric that is given by name reads them
+        as such.
+
+        Raises:
+            InputError: the outputs are logits, and a loss or a metric reads probabilities.
+        """
+        objective = self.objective()
+        if optimizer == "auto":
+            optimizer = keras.optimizers.Adam(objective.learning_rate)
+        if loss == "auto":
+            loss = objective.loss
+        if metrics == "auto":
+            metrics = list(objective.metrics) or None
+        if weighted_metrics == "auto":
+            weighted_metrics = list(objective.weighted_metrics) or None
+        if objective.reads_logits:
+            several = objective.several_labels
+            loss = loss_of_logits(loss)
+            metrics = metrics_of_logits(metrics, several)
+            weighted_metrics = metrics_of_logits(weighted_metrics, several)
+        super().compile(
+            optimizer=optimizer,
+            loss=loss,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **kwargs,
+        )
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train on raw text or prepared inputs; the arguments are `keras.Model.fit`'s.
+
+        `x` may be a list or array of strings (or pairs), prepared arrays, or a data set whose
+        batches hold either: a `PyDataset`, `tf.data`, grain, a torch loader, a generator.
+        """
+        self._compile_once()
+        given = kwargs | named_arguments(keras.Model.fit, args)
+        return super().fit(**raw_data.fit_arguments(self, x, y, given))
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Return loss and metrics on raw text or prepared inputs, as `keras.Model.evaluate`."""
+        self._compile_once()
+        given = kwargs | named_arguments(keras.Model.evaluate, args)
+        return super().evaluate(**raw_data.evaluate_arguments(self, x, y, given))
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
+    ) -> Any:
+        self._compile_once()
+        if (weigh := self.weigh_classes(kwargs.get("class_weight"))) is not None:
+            kwargs["class_weight"] = weigh
+        return super().train_on_batch(*raw_data.one_batch(self, x, y, sample_weight), **kwargs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+        self._compile_once()
+        return super().test_on_batch(*raw_data.one_batch(self, x, y, sample_weight), **kwargs)
+
+    def _compile_once(self) -> None:
+        """Compile with the task's own defaults, unless it is compiled already."""
+        if not self.compiled:
+            self.compile()
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile from a `.keras` file; Keras itself skips a class that overrides `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def collate(
+        self, texts: Sequence[Any], y: Any, sample_weight: Any
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+        """Return a function from the indices of a batch to its `(x, y, sample_weight)`."""
+        targets = self.targets(y, len(texts))
+        weights = weights_of(sample_weight, len(texts))
+        encodings = self.encode(texts)
+
+        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
+            x = self.padded([encodings[i] for i in indices])
+            batch = (x, targets[indices])
+            return batch if weights is None else (*batch, weights[indices])
+
+        return make
+
+    def targets(self, y: Any, count: int) -> np.ndarray:
+        """Return the targets of `count` examples as an array, checked."""
+        if y is None:
+            raise InputError(f"{type(self).__name__} needs a target for each text: give y")
+        y = array_of("y", y)
+        if len(y) != count:
+            raise InputError(f"there are {count} texts and {len(y)} targets")
+        return y
+
+    def weigh_classes(self, class_weight: Any) -> dict[int, float] | None:
+        """Return the weights of classes by their numbers; InputError for a task without classes."""
+        if class_weight is not None:
+            task = type(self).__name__
+            raise InputError(f"class_weight is given; {task} has no classes: give sample_weight")
+        return None
+
+    # --- inference -----------------------------------------------------------------------------
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Return outputs for raw text, in the caller's order, as float32 arrays.
+
+        Args:
+            x: a list or array of strings (or pairs of strings), a data set of such batches, or
+                what `keras.Model.predict` takes.
+            batch_size: rows of a batch, 32 where not given.
+            verbose: progress bar; by default on a terminal only.
+            steps: batches to read of a data set.
+            callbacks: Keras callbacks.
+        """
+        if self.preprocessor is None or is_prepared(x):
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+        given = raw_data.inputs_to_predict(x, steps)
+        if any(isinstance(batch, Mapping) for batch in given):
+            return np.concatenate([super(Task, self).predict(i, verbose=0) for i in given])
+        return self.predict_texts(given, default_batch_size(batch_size), verbose, callbacks)
+
+    def predict_texts(
+        self,
+        texts: Sequence[Any],
+        batch_size: int,
+        verbose: Any = 0,
+        callbacks: Any = None,
+        prompt_name: str | None = None,
+    ) -> np.ndarray:
+        """Return the outputs of `predict` for a list of texts.
+
+        Args:
+            prompt_name: of the prompt to put before each; the preprocessor's default one where not
+                given.
+        """
+        default = inference.preprocessor_of(self).default_prompt_name
+        encodings = self.encode(texts, default if prompt_name is None else prompt_name)
+        rows: list[Any] = [None] * len(encodings)
+        for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
+            for row, index in enumerate(batch.indices):
+                rows[index] = output[row]
+        empty = (0, *(n or 0 for n in self.output_shape[1:]))
+        return np.stack(rows) if rows else np.zeros(empty, np.float32)
+
+    def encode(self, texts: Sequence[Any], prompt_name: str | None = None) -> list[Encoding]:
+        """Return the token ids of each text or pair of texts, truncated, unpadded.
+
+        Raises:
+            InputError: there is no preprocessor, or no prompt of that name; or the tokenizer has
+                tokens that the model doesn't have.
+        """
+        encodings = inference.preprocessor_of(self).encode(texts, prompt_name)
+        inference.check_vocabulary(self, encodings)
+        return encodings
+
+    def outputs_of(
+        self, encodings: Sequence[Encoding], batch_size: int, verbose: Any, callbacks: Any
+    ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
+        """Yield each batch of `encodings` with the model's outputs for its rows."""
+        if self._forward is None:
+            self._forward = compiled(self)
+        batches = self.batches_of(encodings, batch_size)
+        return inference.run(self, self._forward, encodings, batches, verbose, callbacks)
+
+    def batches_of(self, encodings: Sequence[Encoding], batch_size: int) -> list[PlannedBatch]:
+        """Return batches in which no text's numbers depend on the others."""
+        return inference.plan(self, encodings, batch_size)
+
+    def inputs_of(
+        self, encodings: Sequence[Encoding], batch: PlannedBatch
+    ) -> dict[str, np.ndarray]:
+        """Return the inputs for one batch of `encodings`."""
+        chosen = [encodings[i] for i in batch.indices]
+        arrays = inference.preprocessor_of(self).pad(chosen, batch.rows, batch.length)
+        return self.select_inputs(arrays)
+
+    def padded(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
+        """Return the inputs for `encodings` in one batch."""
+        return self.inputs_of(encodings, inference.one_batch(self, encodings))
+
+    def select_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the arrays that this architecture takes."""
+        return {name: arrays[name] for name in self.input}

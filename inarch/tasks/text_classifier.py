@@ -27,7 +27,7 @@ from inarch.tasks.labels import (
     recorded_names,
     trained_classes,
 )
-from inarch.tasks.logits import loss_of_logits, metrics_of_logits
+from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.task import Task
 from inarch.validation import check_count, shown
@@ -212,39 +212,32 @@ class TextClassifier(Task):
         super().write_files(folder)
         cross_encoder.write_settings(folder, self.activation_fn)
 
-    def compile(
-        self, optimizer: Any = "auto", loss: Any = "auto", *, metrics: Any = "auto", **kwargs: Any
-    ) -> None:
-        """Compile the model. `"auto"` is Adam at 5e-5 and the loss of the problem type.
+    def objective(self) -> Objective:
+        kind = self.kind
+        loss = {
+            PROBLEMS[0]: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            PROBLEMS[1]: keras.losses.BinaryCrossentropy(from_logits=True),
+            PROBLEMS[2]: keras.losses.MeanSquaredError(),
+        }[kind]
+        return Objective(
+            loss,
+            metrics=["accuracy"] if kind == PROBLEMS[0] else [],
+            reads_logits=kind != PROBLEMS[2] or self.num_classes == 1,
+            several_labels=kind != PROBLEMS[0],
+        )
+
+    def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
+        """Compile the model; `"auto"` is Adam at 5e-5 and the loss of the problem type.
 
         As in transformers, one class that is trained by this default is a number from then on:
         `problem_type` becomes `"regression"`, unless it or `activation_fn` is given.
 
-        A cross entropy, or a metric, that is given by name reads the logits as what they are.
-
         Raises:
             InputError: a loss or a metric reads probabilities.
         """
-        kind = self.kind
-        if optimizer == "auto":
-            optimizer = keras.optimizers.Adam(5e-5)
-        if loss == "auto":
-            if kind == PROBLEMS[2]:
-                self.problem_type = kind
-            loss = {
-                PROBLEMS[0]: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                PROBLEMS[1]: keras.losses.BinaryCrossentropy(from_logits=True),
-                PROBLEMS[2]: keras.losses.MeanSquaredError(),
-            }[kind]
-        if metrics == "auto":
-            metrics = ["accuracy"] if kind == PROBLEMS[0] else None
-        if kind != PROBLEMS[2] or self.num_classes == 1:
-            several = kind != PROBLEMS[0]
-            loss = loss_of_logits(loss)
-            metrics = metrics_of_logits(metrics, several)
-            weighted = kwargs.pop("weighted_metrics", None)
-            kwargs["weighted_metrics"] = metrics_of_logits(weighted, several)
-        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+        if loss == "auto" and self.kind == PROBLEMS[2]:
+            self.problem_type = PROBLEMS[2]
+        super().compile(optimizer, loss, **kwargs)
 
     def targets(self, y: Any, count: int) -> np.ndarray:
         """Return class numbers, from numbers or names; for the other problem types, float rows.

@@ -19,6 +19,7 @@ from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import sentence_transformers
 from inarch.tasks.datasets import Batch, array_of, weights_of
+from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.sentence_fields import SIMILARITIES
 from inarch.tasks.sentence_transformers import SentenceConfig
@@ -57,38 +58,7 @@ class InBatchContrastive(keras.losses.Loss):
 
 
 # Arguments that a sentence-transformers folder decides.
-DECLARED = (
-    "pooling", "normalize", "prompts", "default_prompt_name", "similarity_fn_name",
-    "truncate_dim", "files",
-)  # fmt: skip
-
-
-def _checked_prompts(task: Any, prompts: Any) -> dict[str, str]:
-    prompts = {} if prompts is None else prompts
-    if not isinstance(prompts, Mapping):
-        raise InputTypeError(f"prompts is {shown(prompts)}; give a text for each name, by name")
-    for name, text in prompts.items():
-        if not isinstance(name, str) or not isinstance(text, str):
-            raise InputTypeError(
-                f"prompts has {shown(text)} for {shown(name)}; give a text for each name"
-            )
-    default = vars(task).get("default_prompt_name")
-    if default is not None and default not in prompts:
-        raise InputError(
-            f"prompts has no {default!r}, which is default_prompt_name; set default_prompt_name to "
-            "None first, or keep that prompt"
-        )
-    return dict(prompts)
-
-
-def _checked_prompt_name(task: Any, name: Any) -> str | None:
-    if name is not None and name not in list(task.prompts):
-        known = ", ".join(map(repr, task.prompts)) or "none"
-        raise InputError(
-            f"default_prompt_name is {shown(name)}, and there is no such prompt; known: {known}. "
-            "Set prompts first"
-        )
-    return name
+DECLARED = ("pooling", "normalize", "similarity_fn_name", "truncate_dim", "files")
 
 
 def _checked_similarity(task: Any, name: Any) -> str:
@@ -114,8 +84,6 @@ class TextEmbedder(Task):
         preprocessor: text to inputs; None to feed prepared arrays.
         pooling: mode or modes, see `SequencePooling`.
         normalize: whether vectors have length one.
-        prompts: named texts to put before an input.
-        default_prompt_name: the prompt that is used when none is named.
         similarity_fn_name: how `similarity` compares vectors: "cosine", "dot", "euclidean" or
             "manhattan", as sentence-transformers calls them.
         truncate_dim: how many numbers of a text's vector `embed` and `predict` keep, the first
@@ -125,8 +93,6 @@ class TextEmbedder(Task):
         InputError: an unknown pooling mode or similarity, or `truncate_dim` below 1.
     """
 
-    prompts = MutableArgument(_checked_prompts)
-    default_prompt_name = MutableArgument(_checked_prompt_name)
     similarity_fn_name = MutableArgument(_checked_similarity)
     truncate_dim = MutableArgument(_checked_truncation)
 
@@ -136,8 +102,6 @@ class TextEmbedder(Task):
         preprocessor: TextPreprocessor | None = None,
         pooling: str | Sequence[str] = "mean",
         normalize: bool = False,
-        prompts: Mapping[str, str] | None = None,
-        default_prompt_name: str | None = None,
         similarity_fn_name: str = "cosine",
         truncate_dim: int | None = None,
         files: Mapping[str, str] | None = None,
@@ -157,8 +121,6 @@ class TextEmbedder(Task):
         super().__init__(backbone, pooled, preprocessor, **kwargs)
         self.pooling = pooling
         self.normalize = normalize
-        self.prompts = prompts
-        self.default_prompt_name = default_prompt_name
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         self.files = {check_file_name(n, "a name in files"): t for n, t in (files or {}).items()}
@@ -187,29 +149,28 @@ class TextEmbedder(Task):
         )
         found.sequence_length = limit
         found.lowercase = declared.lowercase or found.lowercase
+        found.default_prompt_name = None
+        found.prompts = declared.prompts
+        found.default_prompt_name = declared.default_prompt_name
         return found
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
         config = SentenceConfig(
-            tuple(self.pooling), self.normalize, prompts=self.prompts,
-            default_prompt_name=self.default_prompt_name, files=self.files,
+            tuple(self.pooling), self.normalize, files=self.files,
             similarity_fn_name=self.similarity_fn_name, truncate_dim=self.truncate_dim,
         )  # fmt: skip
-        if self.preprocessor:
-            limit, lowercase = self.preprocessor.sequence_length, self.preprocessor.lowercase
-            config = replace(config, max_seq_length=limit, lowercase=lowercase)
+        if text := self.preprocessor:
+            config = replace(
+                config, max_seq_length=text.sequence_length, lowercase=text.lowercase,
+                prompts=text.prompts, default_prompt_name=text.default_prompt_name,
+            )  # fmt: skip
         width = self.backbone.arguments["hidden_dim"]
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         sentence_transformers.write(config, folder, width, tokenizer)
 
-    def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
-        """Compile the model. `"auto"` is Adam at 2e-5 and the contrastive loss of pairs."""
-        if optimizer == "auto":
-            optimizer = keras.optimizers.Adam(2e-5)
-        if loss == "auto":
-            loss = InBatchContrastive()
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+    def objective(self) -> Objective:
+        return Objective(InBatchContrastive(), learning_rate=2e-5, reads_logits=False)
 
     def embed(
         self, texts: Sequence[str], prompt_name: str | None = None, batch_size: int = 32
@@ -221,31 +182,13 @@ class TextEmbedder(Task):
         Raises:
             InputError: there is no prompt of that name.
         """
-        if prompt_name is not None and prompt_name not in list(self.prompts):
-            known = ", ".join(map(repr, self.prompts)) or "none"
-            raise InputError(f"there is no prompt {prompt_name!r}; known: {known}")
-        name = self.default_prompt_name if prompt_name is None else prompt_name
-        return self._predict_texts(texts_of(texts), name, batch_size)
+        vectors = self.predict_texts(texts_of(texts), batch_size, prompt_name=prompt_name)
+        return vectors[:, : self.truncate_dim]
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        # Of prepared arrays too; vectors of texts are of that width already.
         return super().predict(*args, **kwargs)[:, : self.truncate_dim]
 
     predict.__doc__ = Task.predict.__doc__
-
-    def predict_texts(
-        self, texts: Sequence[Any], batch_size: int, verbose: Any = 0, callbacks: Any = None
-    ) -> np.ndarray:
-        return self._predict_texts(texts, self.default_prompt_name, batch_size, verbose, callbacks)
-
-    def _predict_texts(
-        self, texts: Sequence[Any], prompt_name: str | None, *options: Any
-    ) -> np.ndarray:
-        prompt = self.prompts.get(prompt_name, "") if prompt_name else ""
-        if prompt:
-            # Of a pair, before the first, as sentence-transformers puts it.
-            texts = [prompt + t if isinstance(t, str) else (prompt + t[0], *t[1:]) for t in texts]
-        return super().predict_texts(texts, *options)[:, : self.truncate_dim]
 
     def similarity(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
         """Return `[len(one), len(two)]` similarities of vectors, by `similarity_fn_name`.

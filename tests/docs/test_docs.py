@@ -41,13 +41,13 @@ def checkpoints(tmp_path_factory):
         keras.utils.set_random_seed(3)
         return BertBackbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=32, **changes)
 
-    def preprocessor(*allowed):
-        return TextPreprocessor(WordPieceTokenizer(VOCABULARY), 32, allowed)
+    def preprocessor(*allowed, **options):
+        return TextPreprocessor(WordPieceTokenizer(VOCABULARY), 32, allowed, **options)
 
     root = tmp_path_factory.mktemp("docs")
     tasks = {
         "my-embedder": TextEmbedder(
-            backbone(), preprocessor(), normalize=True, prompts={"query": "query: "}
+            backbone(), preprocessor(prompts={"query": "query: "}), normalize=True
         ),
         "my-masked-lm": MaskedLM(backbone(pooler=False), preprocessor("[MASK]")),
         "my-classifier": TextClassifier(

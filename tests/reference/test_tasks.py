@@ -95,7 +95,11 @@ def test_an_untied_head_made_here_has_every_key_there(tmp_path):
 )
 def test_sentence_transformers_loads_what_is_saved_here(options, tmp_path):
     library = pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
-    task = TextEmbedder(tiny(BertBackbone), tokenizer(), **options)
+    text = tokenizer()
+    for name in ("prompts", "default_prompt_name"):
+        setattr(text, name, options.get(name))
+    rest = {name: value for name, value in options.items() if "prompt" not in name}
+    task = TextEmbedder(tiny(BertBackbone), text, **rest)
     task.save_to_preset(tmp_path / "ours")
     model = library.SentenceTransformer(str(tmp_path / "ours"), device="cpu")
     np.testing.assert_allclose(task.predict(TEXTS), model.encode(TEXTS), atol=3e-6)

@@ -46,9 +46,9 @@ def make(cls):
     if cls is SpeechToText:
         return make_task(make_tokenizer())
     own = {"num_classes": 2} if cls is TextClassifier else {}
-    prompts = {"prompts": {"query": "the "}} if cls is TextEmbedder else {}
-    preprocessor = TextPreprocessor(WordPieceTokenizer(VOCABULARY), 20)
-    return cls(learner(BertBackbone), preprocessor=preprocessor, **own, **prompts)
+    tokenizer = WordPieceTokenizer(VOCABULARY)
+    preprocessor = TextPreprocessor(tokenizer, 20, prompts={"query": "the "})
+    return cls(learner(BertBackbone), preprocessor=preprocessor, **own)
 
 
 def settings_of(model):
@@ -135,7 +135,7 @@ def test_a_value_spoilt_in_place_is_refused_when_it_is_saved(in_place, tmp_path)
     if in_place == "labels":
         model.labels.append("LABEL_0")
     else:
-        model.prompts["query"] = 3
+        model.preprocessor.prompts["query"] = 3
     with pytest.raises(InarchError, match=in_place):
         model.save(tmp_path / "model.keras")
     with pytest.raises(InarchError, match=in_place):
@@ -146,9 +146,9 @@ def test_a_value_spoilt_in_place_is_refused_when_it_is_saved(in_place, tmp_path)
 def test_a_default_prompt_must_be_one(tmp_path):
     model = make(TextEmbedder)
     with pytest.raises(InputError, match="default_prompt_name is 'passage'.*known: 'query'"):
-        model.default_prompt_name = "passage"
-    model.prompts["passage"] = "cat "
-    model.default_prompt_name = "passage"
+        model.preprocessor.default_prompt_name = "passage"
+    model.preprocessor.prompts["passage"] = "cat "
+    model.preprocessor.default_prompt_name = "passage"
     alone = model.embed(["dog"])
     model.save_to_preset(tmp_path)
     np.testing.assert_array_equal(TextEmbedder.from_preset(tmp_path).embed(["dog"]), alone)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.turns(3)
 
 def tasks_of(preprocessor):
     return [
-        TextEmbedder(make_backbone(), preprocessor, ["cls", "max"], True, {"q": "the "}),
+        TextEmbedder(make_backbone(), preprocessor, ["cls", "max"], True, "dot"),
         TextClassifier(make_backbone(), 3, preprocessor, labels=["x", "y", "z"], dropout=0.3),
         MaskedLM(make_backbone(pooler=False), preprocessor),
     ]
@@ -37,7 +37,7 @@ def test_a_preset_folder_and_a_keras_file_give_the_same_task(number, preprocesso
     ):
         assert type(again) is type(task)
         np.testing.assert_array_equal(again.predict(TEXTS), expected)
-        for name in ("labels", "prompts", "pooling", "normalize", "num_classes"):
+        for name in ("labels", "similarity_fn_name", "pooling", "normalize", "num_classes"):
             assert getattr(again, name, None) == getattr(task, name, None)
     clone = keras.models.clone_model(task)
     assert type(clone) is type(task)

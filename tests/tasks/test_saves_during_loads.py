@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="folders aren't held ope
 
 
 def save(folder, seed):
-    task = TextEmbedder(make_backbone(seed=seed), None, prompts={"seed": str(seed)})
+    task = TextEmbedder(make_backbone(seed=seed), None, truncate_dim=seed)
     task.save_to_preset(folder)
     return task
 
@@ -43,7 +43,7 @@ def test_a_load_that_a_save_disturbs_is_begun_anew(kind, tmp_path, monkeypatch):
 
     monkeypatch.setattr(transfer, "load", disturbed)
     task = TextEmbedder.from_preset(folder, preprocessor=None)
-    assert task.prompts == {"seed": "2"}
+    assert task.truncate_dim == 2
     expected = values(saved[0])
     for name, value in values(task).items():
         np.testing.assert_array_equal(value, expected[name])

@@ -55,10 +55,14 @@ def write(folder, name, content):
     (folder / name).write_text(json.dumps(content))
 
 
-def embedder(**options):
-    return TextEmbedder(
-        make_backbone(), TextPreprocessor(WordPieceTokenizer(VOCABULARY), 20), **options
+def embedder(prompts=None, default_prompt_name=None, **options):
+    text = TextPreprocessor(
+        WordPieceTokenizer(VOCABULARY),
+        20,
+        prompts=prompts,
+        default_prompt_name=default_prompt_name,
     )
+    return TextEmbedder(make_backbone(), text, **options)
 
 
 def test_what_the_library_writes_is_read(folder):
@@ -263,16 +267,16 @@ def test_a_module_in_a_folder_of_a_folder_is_written_back(tmp_path):
 
 
 def test_a_default_prompt_is_never_without_its_text():
-    task = embedder(prompts={"q": "the "}, default_prompt_name="q")
+    text = embedder(prompts={"q": "the "}, default_prompt_name="q").preprocessor
     for prompts in ({"other": "a "}, {}, None):
         with pytest.raises(InputError, match="'q', which is default_prompt_name; set .* None"):
-            task.prompts = prompts
-    assert task.prompts == {"q": "the "}
-    task.prompts = {"q": "a "}
-    task.default_prompt_name = None
-    task.prompts = {"other": "the "}
-    task.default_prompt_name = "other"
-    assert task.get_config()["prompts"] == {"other": "the "}
+            text.prompts = prompts
+    assert text.prompts == {"q": "the "}
+    text.prompts = {"q": "a "}
+    text.default_prompt_name = None
+    text.prompts = {"other": "the "}
+    text.default_prompt_name = "other"
+    assert text.get_config()["prompts"] == {"other": "the "}
 
 
 def test_a_prompt_is_put_before_the_first_of_a_pair():

@@ -10,6 +10,7 @@ import pytest
 from inarch.errors import CheckpointFileError, InarchError, InputError, InputTypeError
 from inarch.speech import Transcript
 from inarch.tasks import SpeechToText
+from inarch.tasks.raw_data import split_validation
 
 from ..speech.tiny_whisper import make_task, make_tokenizer, noise, shared_task
 
@@ -209,7 +210,7 @@ def test_the_last_sounds_are_split_off_for_validation(kind, tokenizer, tmp_path)
         "pairs": [(path, "a") for path in paths],
     }
     x, y = sounds[kind], None if kind == "pairs" else ["a", "b", "c", "d"]
-    data, kept, texts, _ = task._validation(x, y, None, {"validation_split": 0.25})
+    data, kept, texts, _ = split_validation(task, x, y, None, {"validation_split": 0.25})
     assert all(a is b for a, b in zip(kept, x[:3], strict=True))
     assert texts == (y and y[:3])
     assert len(data) == 1

@@ -186,10 +186,11 @@ def test_vectors_can_be_fitted_to_targets(preprocessor):
 
 
 def test_prompts_go_before_the_text(preprocessor):
-    task = TextEmbedder(
-        make_backbone(), preprocessor, prompts={"query": "the "}, default_prompt_name="query"
+    plain = TextEmbedder(make_backbone(), preprocessor)
+    prompted = TextPreprocessor(
+        preprocessor.tokenizer, 20, prompts={"query": "the "}, default_prompt_name="query"
     )
-    plain = TextEmbedder(task.backbone, preprocessor)
+    task = TextEmbedder(plain.backbone, prompted)
     np.testing.assert_array_equal(task.predict(["cat"]), plain.predict(["the cat"]))
     np.testing.assert_array_equal(task.embed(["cat"], prompt_name="query"), task.predict(["cat"]))
     np.testing.assert_array_equal(task.embed(["cat"]), task.predict(["cat"]))

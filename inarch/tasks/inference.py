@@ -1,0 +1,68 @@
+"""Batches of encoded texts through a task's compiled forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inarch.data import PlannedBatch, by_length
+from inarch.errors import InputError
+from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
+from inarch.tasks.datasets import check_token_ids
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.text import Encoding
+
+if TYPE_CHECKING:
+    from inarch.tasks.task import Task
+
+
+def preprocessor_of(task: Task) -> TextPreprocessor:
+    """Return the preprocessor of a task; InputError where it has none."""
+    if task.preprocessor is None:
+        raise InputError("this task has no preprocessor; feed prepared arrays")
+    return task.preprocessor
+
+
+def check_vocabulary(task: Task, encodings: Sequence[Encoding]) -> None:
+    """Raise InputError where a text has a token that the model doesn't have."""
+    rows = task.backbone.arguments.get("vocabulary_size")
+    if rows is not None and preprocessor_of(task).tokenizer.vocabulary_size > rows:
+        check_token_ids(encodings, rows)
+
+
+def plan(task: Task, encodings: Sequence[Encoding], batch_size: int) -> list[PlannedBatch]:
+    """Return batches in which no text's numbers depend on the others."""
+    lengths = [len(e.ids) for e in encodings]
+    limit = preprocessor_of(task).sequence_length
+    exact, padded = not compiles_per_shape(), not task.backbone.padding_affects_output
+    return list(by_length(lengths, batch_size, limit, exact, padded))
+
+
+def one_batch(task: Task, encodings: Sequence[Encoding]) -> PlannedBatch:
+    """Return all of `encodings` as one batch, in their order."""
+    lengths = [len(e.ids) for e in encodings]
+    limit = preprocessor_of(task).sequence_length
+    rows = len(encodings)
+    (batch,) = by_length(lengths, rows, limit, exact=not compiles_per_shape())
+    return PlannedBatch(np.arange(rows), rows, batch.length)
+
+
+def run(
+    task: Task,
+    forward: Callable[[Mapping[str, np.ndarray]], Any],
+    encodings: Sequence[Encoding],
+    batches: Sequence[PlannedBatch],
+    verbose: Any,
+    callbacks: Any,
+) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
+    """Yield each batch of `encodings` with the outputs of `forward` for its rows."""
+    bar = callback_list(task, callbacks, verbose, len(batches))
+    bar.on_predict_begin()
+    for step, batch in enumerate(batches):
+        bar.on_predict_batch_begin(step)
+        output = as_float32(forward(task.inputs_of(encodings, batch)))
+        yield batch, output[: len(batch.indices)]
+        bar.on_predict_batch_end(step, {"outputs": output})
+    bar.on_predict_end()

@@ -1,0 +1,110 @@
+"""A task of a checkpoint: its backbone, its head and its preprocessor, with trained weights."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from inarch.checkpoints.io.steady import retry_when_changed
+from inarch.errors import InputError, PresetError
+from inarch.models.arguments import mutable_arguments
+from inarch.models.load_weights import load_checkpoint_weights
+from inarch.models.loading import Checkpoint
+from inarch.models.variables import build_without_values
+from inarch.tasks.settings_file import read_settings
+from inarch.tasks.text_source import check_choice
+
+if TYPE_CHECKING:
+    from inarch.tasks.task import Task
+
+T = TypeVar("T", bound="Task")
+
+
+@retry_when_changed
+def load_task(
+    cls: type[T],
+    preset: str | os.PathLike,
+    arguments: Mapping[str, Any],
+    *,
+    load_weights: bool,
+    dtype: Any,
+    preprocessor: Any,
+    tokenizer: Any,
+    ignore_fields: Collection[str],
+) -> T:
+    """Load a task, by the arguments of `Task.from_preset`."""
+    choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
+    of_text, arguments = _split_arguments(cls, preprocessor, arguments)
+    with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
+        check_head(cls, checkpoint)
+        names = inspect.signature(cls).parameters
+        own = {name: arguments[name] for name in names if name in arguments}
+        rest = {name: value for name, value in arguments.items() if name not in own}
+        config = checkpoint.arguments(**optional_layers(cls, checkpoint) | rest)
+        saved = read_settings(checkpoint.folder).arguments_of(cls, cls.saved_settings)
+        own = saved | cls.arguments_of(checkpoint, own)
+        if isinstance(preprocessor, str | os.PathLike):
+            source = choice.open(checkpoint, cls.tokenizer_class)
+            preprocessor = cls.preprocessor_of(checkpoint, config, source)
+            if of_text:
+                names = inspect.signature(type(preprocessor)).parameters
+                found = {name: getattr(preprocessor, name) for name in names}
+                preprocessor = type(preprocessor)(**found | of_text)
+
+        def build() -> T:
+            backbone = checkpoint.backbone(**config, dtype=dtype)
+            return cls(backbone, preprocessor=preprocessor, **own)  # type: ignore[call-arg]
+
+        if not load_weights:
+            checkpoint.check_unchanged()
+            return build()
+        task, waiting = build_without_values(build)
+        misfit = task.head_misfit(checkpoint)
+        load_checkpoint_weights(
+            checkpoint, task, waiting, None if misfit else cls.head, misfit or ""
+        )
+        checkpoint.check_unchanged()
+    return task
+
+
+def _split_arguments(
+    cls: type[Task], preprocessor: Any, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments that are the preprocessor's, and all others.
+
+    Raises:
+        InputError: some are the preprocessor's, and it isn't made here.
+    """
+    settable = mutable_arguments(cls.preprocessor_class).keys() - mutable_arguments(cls).keys()
+    of_text = {name: arguments[name] for name in settable if name in arguments}
+    if of_text and not isinstance(preprocessor, str | os.PathLike):
+        name, value = next(iter(of_text.items()))
+        raise InputError(
+            f"{name}={value!r} is an argument of the preprocessor, and preprocessor is given; set "
+            "it there"
+        )
+    return of_text, {n: v for n, v in arguments.items() if n not in of_text}
+
+
+def check_head(cls: type[Task], checkpoint: Checkpoint) -> None:
+    """Raise PresetError where an architecture has no head for a task."""
+    if cls.head and cls.head not in checkpoint.source.heads:
+        raise PresetError(
+            f"{checkpoint.folder} holds model_type {checkpoint.source.model_type!r}, which "
+            f"has no head for {cls.__name__}; it has {', '.join(checkpoint.source.heads)}"
+        )
+
+
+def optional_layers(cls: type[Task], checkpoint: Checkpoint) -> dict[str, bool]:
+    """Return which optional layers to build, by argument, where the file doesn't decide it.
+
+    A fresh head gets the backbone that its original has: what it needs and no more.
+    """
+    if cls.head is None:
+        return {}
+    needs = checkpoint.source.heads[cls.head].requires
+    if checkpoint.has_head(cls.head):
+        return dict.fromkeys(needs, True)
+    return {part: part in needs for part in checkpoint.source.optional_layers}

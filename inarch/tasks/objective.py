@@ -1,0 +1,42 @@
+"""Objectives: the loss and the metrics that a task is trained by where `compile` is given none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Defaults of `Task.compile`, and how it reads what it is given by name.
+
+    Args:
+        loss: loss where none is given.
+        learning_rate: of Adam, where no optimizer is given.
+        metrics: metrics where none are given.
+        weighted_metrics: the same, weighed by the sample weights.
+        reads_logits: whether the outputs are logits, so that a loss or a metric given by name reads
+            them as such.
+        several_labels: whether each output is a separate class, of which any number can be true.
+    """
+
+    loss: Any
+    learning_rate: float = 5e-5
+    metrics: Sequence[Any] = ()
+    weighted_metrics: Sequence[Any] = ()
+    reads_logits: bool = True
+    several_labels: bool = False
+
+
+def token_objective(learning_rate: float = 5e-5) -> Objective:
+    """Return the objective of logits over the vocabulary: cross entropy of tokens with a weight."""
+    return Objective(
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
+        learning_rate,
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )

@@ -1,0 +1,156 @@
+"""Raw examples (texts, sounds) of a task as batches for Keras's training loop."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from inarch.data.columns import refuse_table
+from inarch.errors import InputError, InputTypeError
+from inarch.tasks.class_weights import weigh_batch
+from inarch.tasks.datasets import (
+    Batch,
+    TextBatches,
+    as_tuple,
+    check_readable,
+    default_batch_size,
+    is_prepared,
+    prepared,
+    split_off,
+)
+from inarch.tasks.preprocessor import is_raw, texts_of
+
+if TYPE_CHECKING:
+    from inarch.tasks.task import Task
+
+
+def fit_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `keras.Model.fit`, with raw examples as batches of inputs.
+
+    Args:
+        given: the arguments other than `x` and `y`, by name.
+    """
+    kwargs = dict(given)
+    weigh = task.weigh_classes(kwargs.pop("class_weight", None))
+    if task.preprocessor is None or is_prepared(x):
+        return {"x": x, "y": y, "class_weight": weigh, **kwargs}
+    refuse_table("x", x)
+    weighed = partial(weigh_batch, weigh)
+    weight = kwargs.pop("sample_weight", None)
+    kwargs["validation_data"], x, y, weight = split_validation(task, x, y, weight, kwargs)
+    batch_size, shuffle = kwargs.pop("batch_size", None), kwargs.pop("shuffle", None)
+    kwargs["shuffle"] = False  # Keras shuffles arrays alone; the data set here shuffles itself.
+    if kwargs.get("steps_per_epoch") and task.preprocessor.examples(x) is None:
+        x = prepared(x, lambda batch: weighed(prepare(task, batch)), counted=False)
+        return {"x": x, **kwargs}
+    x, y = make_dataset(task, x, y, weight, batch_size, shuffle is not False)
+    if weigh is not None:
+        x = prepared(x, weighed)
+    return {"x": x, "y": y, **kwargs}
+
+
+def evaluate_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `keras.Model.evaluate`; see `fit_arguments`."""
+    kwargs = dict(given)
+    cached = kwargs.get("_use_cached_eval_dataset")  # a validation within `fit`, prepared there
+    if task.preprocessor is not None and not is_prepared(x) and not cached:
+        weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
+        x, y = make_dataset(task, x, y, weight, batch_size, shuffle=False)
+    return {"x": x, "y": y, **kwargs}
+
+
+def make_dataset(
+    task: Task, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool
+) -> Any:
+    """Return `(data set, y)` for raw examples, or for a data set whose batches hold some.
+
+    Raises:
+        InputError: there are no examples.
+        InputTypeError: `x` is neither; or it is a data set, and `y` is given.
+    """
+    preprocessor = task.preprocessor
+    rows = default_batch_size(batch_size, preprocessor.batch_size)
+    check_readable(x, preprocessor.example_noun)
+    examples = preprocessor.examples(x)
+    if examples is None:
+        if y is not None:
+            raise InputTypeError(
+                f"x is a {type(x).__name__} that isn't {preprocessor.example_noun}, so it is read "
+                "as a data set, whose batches hold the targets: give a list of "
+                f"{preprocessor.example_noun}, or no y"
+            )
+        return prepared(x, partial(prepare, task)), y
+    if not examples:
+        raise InputError(f"x holds no {preprocessor.example_noun}")
+    make = task.collate(examples, y, weight)
+    return TextBatches(len(examples), make, rows, shuffle), None
+
+
+def prepare(task: Task, batch: Any) -> Batch:
+    """Return a batch of a data set as inputs; a prepared one unchanged."""
+    batch = as_tuple(batch)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    if is_prepared(x):
+        return batch
+    return one_batch(task, x, y, weight, drop_none=True)
+
+
+def one_batch(task: Task, x: Any, y: Any, weight: Any, drop_none: bool = False) -> Batch:
+    """Return `(x, y, sample_weight)` of one batch of raw examples, or of prepared arrays."""
+    if task.preprocessor is None or is_prepared(x):
+        return x, y, weight
+    check_readable(x, task.preprocessor.example_noun)
+    examples = task.preprocessor.examples(x, of_batch=True)
+    if examples is None:
+        return x, y, weight
+    y = y.numpy() if hasattr(y, "numpy") else y
+    make = task.collate(examples, y, weight)
+    batch = make(np.arange(len(examples)), np.random.default_rng(np.random.randint(2**31)))
+    return batch if drop_none else (*batch, None, None)[:3]
+
+
+def split_validation(
+    task: Task, x: Any, y: Any, weight: Any, kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Take the validation arguments of `fit` out of `kwargs`.
+
+    Returns:
+        `(validation_data, x, y, sample_weight)`: the data as inputs, given or split off the end.
+    """
+    data, share = kwargs.pop("validation_data", None), kwargs.pop("validation_split", 0.0)
+    if share:
+        preprocessor = task.preprocessor
+        (x, y, weight), data = split_off(
+            share, preprocessor.examples(x), y, weight, preprocessor.example_noun
+        )
+    if isinstance(data, tuple | list):
+        vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(data))
+        if not isinstance(vx, Mapping):
+            rows = kwargs.get("validation_batch_size")
+            data = make_dataset(task, vx, vy, vweight, rows, shuffle=False)[0]
+    elif data is not None:
+        data = prepared(data, partial(prepare, task))
+    return data, x, y, weight
+
+
+def inputs_to_predict(x: Any, steps: int | None) -> list[Any]:
+    """Return texts, of a list or of the batches of a data set; or its batches of prepared inputs.
+
+    Args:
+        steps: batches to read of a data set.
+    """
+    check_readable(x, "texts")
+    if is_raw(x):
+        return texts_of(x)
+    batches = [
+        keras.utils.unpack_x_y_sample_weight(as_tuple(batch))[0]
+        for batch in itertools.islice(x, steps)
+    ]
+    if any(isinstance(batch, Mapping) for batch in batches):
+        return batches
+    return [text for batch in batches for text in texts_of(batch)]
