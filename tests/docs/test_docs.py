@@ -24,7 +24,7 @@ from .blocks import blocks, execute
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("tasks/*.md")])
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = [

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "docs" / "architectures"
 TEXTS = [
     path
-    for folder in (".", ".github", ".github/ISSUE_TEMPLATE", "docs", "docs/contribute")
+    for folder in (".", ".github", ".github/ISSUE_TEMPLATE", "docs", "docs/tasks", "docs/contribute")
     for path in sorted((ROOT / folder).glob("*.md"))
 ]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
