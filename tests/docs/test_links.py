@@ -10,11 +10,8 @@ from inarch.models import registry
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ROOT / "docs" / "architectures"
-TEXTS = [
-    path
-    for folder in (".", ".github", ".github/ISSUE_TEMPLATE", "docs", "docs/tasks", "docs/contribute")
-    for path in sorted((ROOT / folder).glob("*.md"))
-]
+FOLDERS = (".", ".github", ".github/ISSUE_TEMPLATE", "docs", "docs/contribute", "docs/tasks")
+TEXTS = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
