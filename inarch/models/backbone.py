@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any, ClassVar, Self
 
 import keras
+from keras.layers import Dense, Dropout
 
 from inarch.checkpoints.io.steady import retry_when_changed
 from inarch.errors import PresetError
@@ -109,6 +110,25 @@ class Backbone(Model):
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
         saving.save(self, folder, overwrite=overwrite)
+
+    # Heads over tokens, which are one linear layer in nearly every reference; an architecture
+    # overrides what differs in its own.
+
+    def token_features(self, outputs: Any) -> Any:
+        """Return the vectors `[batch, length, dim]` that a head over tokens reads."""
+        return outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+
+    def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
+        """Return logits `[batch, length, num_classes]`, of each token."""
+        rate = self.arguments.get("dropout", 0.0) if dropout is None else dropout
+        x = Dropout(rate, name="classifier_dropout")(self.token_features(outputs))
+        return Dense(num_classes, name="logits")(x)
+
+    def question_answering(self, outputs: Any, dropout: float = 0.0) -> Any:
+        """Return logits `[batch, length, 2]`: of an answer's first token, and of its last."""
+        x = self.token_features(outputs)
+        x = Dropout(dropout, name="answer_dropout")(x) if dropout else x
+        return Dense(2, name="logits")(x)
 
 
 def text_inputs(*extra: str) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def _names(entries: tuple[ConfigEntry, ...]) -> set[str]:
     for entry in entries:
         if isinstance(entry, Ignored):
             names.update(map(_root, entry.theirs))
-        elif isinstance(entry, Field | MustBe):
+        elif isinstance(entry, Field):
+            names.update(map(_root, (entry.theirs, *entry.legacy)))
+        elif isinstance(entry, MustBe):
             names.add(_root(entry.theirs))
     return names

@@ -48,9 +48,11 @@ def field(
     return Field(theirs, ours, default, aliases=aliases, legacy=legacy)
 
 
-def probability(theirs: str, ours: str, default: float | None) -> Field:
-    """Return the entry of a rate of dropout, from 0 to 1."""
-    return Field(theirs, ours, default, most=1)
+def probability(
+    theirs: str, ours: str, default: float | None, *, legacy: tuple[str, ...] = ()
+) -> Field:
+    """Return the entry of a rate of dropout, from 0 to 1; `legacy` as of `field`."""
+    return Field(theirs, ours, default, most=1, legacy=legacy)
 
 
 def token_id(theirs: str, ours: str, default: int | None) -> Field:

@@ -90,7 +90,10 @@ HUGGING_FACE = Source(
             ("BertForNextSentencePrediction", "BertForPreTraining"),
             weights=dense("cls.seq_relationship", "next_sentence"),
         ),
-        "token_classifier": Head(("BertForTokenClassification",), dense("classifier", "logits")),
+        "token_classifier": Head(
+            ("BertForTokenClassification",), dense("classifier", "logits"),
+            config=[probability("classifier_dropout", "dropout", None)],
+        ),
         "multiple_choice": Head(("BertForMultipleChoice",), dense("classifier", "logits")),
         "question_answering": Head(("BertForQuestionAnswering",), dense("qa_outputs", "logits")),
     },

@@ -92,3 +92,6 @@ class DistilBertBackbone(Backbone):
         x = Dense(hidden_dim, "relu", name="pre_classifier")(outputs[:, 0])
         x = Dropout(dropout, name="classifier_dropout")(x)
         return Dense(num_classes, name="logits")(x)
+
+    def question_answering(self, outputs: Any, dropout: float = 0.1) -> Any:
+        return super().question_answering(outputs, dropout)

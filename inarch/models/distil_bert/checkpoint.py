@@ -8,7 +8,6 @@ from inarch.checkpoints.maps.config import (
     PADDING_ROW,
     choice,
     field,
-    ignored,
     must_be,
     probability,
 )
@@ -35,7 +34,6 @@ HUGGING_FACE = Source(
         ENCODER_ONLY,
         PADDING_ROW,
         must_be("layer_norm_eps", 1e-12, reason="a constant of the code, which the field repeats"),
-        ignored("qa_dropout", reason="dropout of the question answering head, for training"),
     ],
     weights=[
         embedding("embeddings.word_embeddings", "embeddings/token_embedding"),
@@ -83,7 +81,8 @@ HUGGING_FACE = Source(
             ],
         ),
         "question_answering": Head(
-            ("DistilBertForQuestionAnswering",), dense("qa_outputs", "logits")
+            ("DistilBertForQuestionAnswering",), dense("qa_outputs", "logits"),
+            config=[probability("qa_dropout", "dropout", 0.1)],
         ),
     },
 )

@@ -69,7 +69,10 @@ HUGGING_FACE = Source(
                 dense("discriminator_predictions.dense_prediction", "replaced"),
             ],
         ),
-        "token_classifier": Head(("ElectraForTokenClassification",), dense("classifier", "logits")),
+        "token_classifier": Head(
+            ("ElectraForTokenClassification",), dense("classifier", "logits"),
+            config=[probability("classifier_dropout", "dropout", None)],
+        ),
         "multiple_choice": Head(
             ("ElectraForMultipleChoice",),
             weights=[

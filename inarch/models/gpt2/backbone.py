@@ -121,3 +121,7 @@ class GPT2Backbone(Backbone):
             is_text = ops.not_equal(token_ids, self.arguments["padding_id"])
             mask = ops.where(is_text, mask, 0)
         return SequencePooling("lasttoken", name="last_token")(x, mask)
+
+    def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
+        rate = 0.1 if dropout is None else dropout  # whatever the backbone's is
+        return super().token_classifier(outputs, num_classes, rate)

@@ -54,8 +54,6 @@ HUGGING_FACE = Source(
         must_be("pruned_heads", {}, reason="versions of transformers before 5 read it"),
         ignored("reorder_and_upcast_attn", reason="the precision of 16-bit training"),
         ignored("n_ctx", reason="the length of the stored causal mask, which n_positions repeats"),
-        ignored("classifier_dropout", "hidden_dropout",
-            reason="dropout of the token classification head, for training"),
         ignored("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
             "summary_first_dropout", "summary_last_dropout",
             reason="multiple choice next to a language model, of which no task has the head"),
@@ -86,7 +84,11 @@ HUGGING_FACE = Source(
         "text_classifier": Head(
             ("GPT2ForSequenceClassification",), dense("score", "logits", bias=False)
         ),
-        "token_classifier": Head(("GPT2ForTokenClassification",), dense("classifier", "logits")),
+        "token_classifier": Head(
+            ("GPT2ForTokenClassification",), dense("classifier", "logits"),
+            config=[probability("classifier_dropout", "dropout", None,
+                legacy=("hidden_dropout",))],
+        ),
         "question_answering": Head(("GPT2ForQuestionAnswering",), dense("qa_outputs", "logits")),
         "multiple_choice": Head(
             ("GPT2DoubleHeadsModel",), dense("multiple_choice_head.summary", "logits")

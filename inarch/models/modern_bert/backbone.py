@@ -137,17 +137,21 @@ class ModernBertBackbone(Backbone):
 
     def text_classifier(self, outputs: Any, num_classes: int, dropout: float = 0.0) -> Any:
         """Return logits `[batch, num_classes]` from pooled tokens, by a dense layer and a norm."""
-        config = self.arguments
-        if config["classifier_pooling"] == "cls":
+        if self.arguments["classifier_pooling"] == "cls":
             x = outputs[:, 0]
         else:
             x = SequencePooling("mean", name="pooling")(outputs, self.input["padding_mask"])
+        x = Dropout(dropout, name="classifier_dropout")(self.token_features(x))
+        return Dense(num_classes, name="logits")(x)
+
+    def token_features(self, outputs: Any) -> Any:
+        """Return vectors through the dense layer and the norm that every classifier begins with."""
+        config = self.arguments
         activation = get_activation(config["classifier_activation"])
         bias, epsilon = config["classifier_bias"], config["layer_norm_epsilon"]
-        x = Dense(config["hidden_dim"], activation, use_bias=bias, name="pooled_dense")(x)
-        x = LayerNormalization(epsilon=epsilon, center=config["norm_bias"], name="pooled_norm")(x)
-        x = Dropout(dropout, name="classifier_dropout")(x)
-        return Dense(num_classes, name="logits")(x)
+        x = Dense(config["hidden_dim"], activation, use_bias=bias, name="pooled_dense")(outputs)
+        norm = LayerNormalization(epsilon=epsilon, center=config["norm_bias"], name="pooled_norm")
+        return norm(x)
 
 
 def _check_choices(layer_types: Sequence[str], num_layers: int, pooling: str) -> None:

@@ -25,6 +25,7 @@ OF_OTHER_ROPES = (
 )
 QUERY_KEY_VALUE = ["attention/query", "attention/key", "attention/value"]
 # What each head but the one of masked language modeling begins with, and its last layer.
+DROPOUT = probability("classifier_dropout", "dropout", 0.0)
 CLASSIFIER = [
     dense("head.dense", "pooled_dense", bias="classifier_bias"),
     norm("head.norm", "pooled_norm", bias="norm_bias"),
@@ -115,10 +116,12 @@ HUGGING_FACE = Source(
         ),
         "text_classifier": Head(
             ("ModernBertForSequenceClassification",), CLASSIFIER,
-            config=[probability("classifier_dropout", "dropout", 0.0)],
+            config=[DROPOUT],
         ),
-        "token_classifier": Head(("ModernBertForTokenClassification",), CLASSIFIER),
+        "token_classifier": Head(
+            ("ModernBertForTokenClassification",), CLASSIFIER, config=[DROPOUT]),
         "multiple_choice": Head(("ModernBertForMultipleChoice",), CLASSIFIER),
-        "question_answering": Head(("ModernBertForQuestionAnswering",), CLASSIFIER),
+        "question_answering": Head(
+            ("ModernBertForQuestionAnswering",), CLASSIFIER, config=[DROPOUT]),
     },
 )

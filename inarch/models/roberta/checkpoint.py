@@ -67,7 +67,10 @@ ROBERTA = Source(
             ],
             config=[probability("classifier_dropout", "dropout", None)],
         ),
-        "token_classifier": Head(("RobertaForTokenClassification",), dense("classifier", "logits")),
+        "token_classifier": Head(
+            ("RobertaForTokenClassification",), dense("classifier", "logits"),
+            config=[probability("classifier_dropout", "dropout", None)],
+        ),
         "multiple_choice": Head(("RobertaForMultipleChoice",), dense("classifier", "logits")),
         "question_answering": Head(
             ("RobertaForQuestionAnswering",), dense("qa_outputs", "logits")
