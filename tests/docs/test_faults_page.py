@@ -8,8 +8,8 @@ import pytest
 
 from inarch.verify.golden import Golden
 
-from ..verify.fault_table import COLUMNS, INTRO, NAMES, section
-from ..verify.faults import GOLDENS
+from ..verify.fault_table import COLUMNS, INTRO, NAMES, row_of, section
+from ..verify.faults import GOLDENS, tried
 
 PAGE = (Path(__file__).parents[2] / "docs" / "faults.md").read_text("utf-8")
 SECTION = re.compile(r"^## (.+)\n\n(.+)\n\n((?:\|.*\n)+)", re.MULTILINE)
@@ -54,8 +54,22 @@ def test_every_fault_is_caught_nearly_all_are_located_and_most_diagnosed(path):
     assert len(rows) >= 30
 
 
+on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the page is written on JAX")
+
+
 @pytest.mark.reference
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the page is written on JAX")
+@on_jax
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_every_tenth_row_is_what_verification_makes_of_its_fault(path):
+    marks = {row[0]: row[1:-1] for row in sections(PAGE)[path.stem][1]}
+    faults = [trial.fault for trial in tried(path)[::10]]
+    anew = {fault.name: row_of(path, fault)[1:-1] for fault in faults if fault.places}
+    assert len(anew) >= 5
+    assert anew == {name: marks[name] for name in anew}, ANEW
+
+
+@pytest.mark.exhaustive
+@on_jax
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
 def test_a_section_is_what_verification_makes_of_the_faults(path):
     # The ratio is left out: another machine rounds otherwise.

@@ -39,16 +39,16 @@ NAMES = ("caught", "located", "diagnosed")
 
 def section(path: Path) -> str:
     """Return the part of the page about the architecture of a golden file."""
-    results = [_result(path, fault) for fault in faults_for(path)]
+    results = [row_of(path, fault) for fault in faults_for(path)]
     alarms = sum(
         not verify(subject.model, subject.reference).passed for subject in subjects(path).values()
     )
-    marks = list(zip(*(marks for _, marks, _ in results), strict=True))
-    shares = (f"{100 * sum(m) / len(m):.0f}% {n}" for n, m in zip(NAMES, marks, strict=True))
-    rows = [
-        f"| {name} | {' | '.join('yes' if mark else 'no' for mark in marks)} | {ratio} |"
-        for name, marks, ratio in results
-    ]
+    columns = list(zip(*results, strict=True))[1:-1]
+    shares = (
+        f"{100 * cells.count('yes') / len(cells):.0f}% {name}"
+        for name, cells in zip(NAMES, columns, strict=True)
+    )
+    rows = [f"| {' | '.join(row)} |" for row in results]
     return "\n".join([
         f"## {path.stem}\n",
         f"{len(results)} kinds: {', '.join(shares)}. "
@@ -58,10 +58,12 @@ def section(path: Path) -> str:
     ])  # fmt: skip
 
 
-def _result(path: Path, fault: Fault) -> tuple[str, tuple[bool, bool, bool], str]:
+def row_of(path: Path, fault: Fault) -> list[str]:
+    """Return the cells of a fault: its name, a mark for each of `NAMES`, its noise ratio."""
     report = examine(path, fault)
     marks = (caught(report), not astray(fault, report), diagnosed(fault, report))
-    return fault.name, marks, _power(max(measure.worst for measure in report.measures))
+    ratio = _power(max(measure.worst for measure in report.measures))
+    return [fault.name, *("yes" if mark else "no" for mark in marks), ratio]
 
 
 def _power(ratio: float) -> str:
