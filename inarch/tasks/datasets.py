@@ -12,8 +12,7 @@ import numpy as np
 
 from inarch.data.columns import column_names, refuse_table, text_column, values_of
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.preprocessor import is_raw, is_text_group
-from inarch.text import Encoding
+from inarch.tasks.preprocessor import TokenRow, is_raw, is_text_group
 from inarch.validation import check_count, check_rate, shown
 
 Batch = tuple[Any, ...]
@@ -244,7 +243,7 @@ def check_readable(x: Any, noun: str) -> None:
         raise InputTypeError(f"x is {x!r}; give {noun}, prepared arrays or a data set")
 
 
-def check_token_ids(encodings: Sequence[Encoding], vocabulary_size: int) -> None:
+def check_token_ids(encodings: Sequence[TokenRow], vocabulary_size: int) -> None:
     """Raise InputError where a text has a token that the model doesn't have."""
     for i, encoding in enumerate(encodings):
         if max(encoding.ids, default=0) >= vocabulary_size:

@@ -11,8 +11,7 @@ from inarch.data import PlannedBatch, by_length
 from inarch.errors import InputError
 from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
 from inarch.tasks.datasets import check_token_ids
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.text import Encoding
+from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
@@ -25,14 +24,14 @@ def preprocessor_of(task: Task) -> TextPreprocessor:
     return task.preprocessor
 
 
-def check_vocabulary(task: Task, encodings: Sequence[Encoding]) -> None:
+def check_vocabulary(task: Task, encodings: Sequence[TokenRow]) -> None:
     """Raise InputError where a text has a token that the model doesn't have."""
     rows = task.backbone.arguments.get("vocabulary_size")
     if rows is not None and preprocessor_of(task).tokenizer.vocabulary_size > rows:
         check_token_ids(encodings, rows)
 
 
-def plan(task: Task, encodings: Sequence[Encoding], batch_size: int) -> list[PlannedBatch]:
+def plan(task: Task, encodings: Sequence[TokenRow], batch_size: int) -> list[PlannedBatch]:
     """Return batches in which no text's numbers depend on the others."""
     lengths = [len(e.ids) for e in encodings]
     limit = preprocessor_of(task).sequence_length
@@ -40,7 +39,7 @@ def plan(task: Task, encodings: Sequence[Encoding], batch_size: int) -> list[Pla
     return list(by_length(lengths, batch_size, limit, exact, padded))
 
 
-def one_batch(task: Task, encodings: Sequence[Encoding]) -> PlannedBatch:
+def one_batch(task: Task, encodings: Sequence[TokenRow]) -> PlannedBatch:
     """Return all of `encodings` as one batch, in their order."""
     lengths = [len(e.ids) for e in encodings]
     limit = preprocessor_of(task).sequence_length
@@ -52,7 +51,7 @@ def one_batch(task: Task, encodings: Sequence[Encoding]) -> PlannedBatch:
 def run(
     task: Task,
     forward: Callable[[Mapping[str, np.ndarray]], Any],
-    encodings: Sequence[Encoding],
+    encodings: Sequence[TokenRow],
     batches: Sequence[PlannedBatch],
     verbose: Any,
     callbacks: Any,

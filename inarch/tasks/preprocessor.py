@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Number
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -18,6 +18,16 @@ from inarch.text import Encoding, Tokenizer
 from inarch.validation import check_count, check_flag, shown
 
 Text = str | tuple[str, str]
+
+
+class TokenRow(Protocol):
+    """Row of tokens that is padded, such as an `Encoding` or a window of one."""
+
+    @property
+    def ids(self) -> Any: ...
+
+    @property
+    def segment_ids(self) -> Any: ...
 
 
 def checked_length(owner: Any, length: Any) -> int:
@@ -146,7 +156,7 @@ class TextPreprocessor(ReadOnlyArguments):
         return self.prompts[name]
 
     def pad(
-        self, encodings: Sequence[Encoding], rows: int | None = None, length: int | None = None
+        self, encodings: Sequence[TokenRow], rows: int | None = None, length: int | None = None
     ) -> dict[str, np.ndarray]:
         """Pad to `token_ids`, `segment_ids` and `padding_mask`, int32 `[rows, length]`.
 

@@ -35,7 +35,7 @@ from inarch.tasks.datasets import (
 from inarch.tasks.loading import load_task, optional_layers
 from inarch.tasks.logits import loss_of_logits, metrics_of_logits
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.text_source import AUTO, TextSource
 from inarch.text import Encoding, Tokenizer
@@ -355,6 +355,12 @@ class Task(Model):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
+    def training_examples(
+        self, examples: Sequence[Any], y: Any, sample_weight: Any
+    ) -> tuple[Sequence[Any], Any, Any]:
+        """Return examples, targets and weights for `collate`: more, where one has several rows."""
+        return examples, y, sample_weight
+
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
     ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
@@ -448,7 +454,7 @@ class Task(Model):
         return encodings
 
     def outputs_of(
-        self, encodings: Sequence[Encoding], batch_size: int, verbose: Any, callbacks: Any
+        self, encodings: Sequence[TokenRow], batch_size: int, verbose: Any, callbacks: Any
     ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
         """Yield each batch of `encodings` with the model's outputs for its rows."""
         if self._forward is None:
@@ -456,19 +462,19 @@ class Task(Model):
         batches = self.batches_of(encodings, batch_size)
         return inference.run(self, self._forward, encodings, batches, verbose, callbacks)
 
-    def batches_of(self, encodings: Sequence[Encoding], batch_size: int) -> list[PlannedBatch]:
+    def batches_of(self, encodings: Sequence[TokenRow], batch_size: int) -> list[PlannedBatch]:
         """Return batches in which no text's numbers depend on the others."""
         return inference.plan(self, encodings, batch_size)
 
     def inputs_of(
-        self, encodings: Sequence[Encoding], batch: PlannedBatch
+        self, encodings: Sequence[TokenRow], batch: PlannedBatch
     ) -> dict[str, np.ndarray]:
         """Return the inputs for one batch of `encodings`."""
         chosen = [encodings[i] for i in batch.indices]
         arrays = inference.preprocessor_of(self).pad(chosen, batch.rows, batch.length)
         return self.select_inputs(arrays)
 
-    def padded(self, encodings: Sequence[Encoding]) -> dict[str, np.ndarray]:
+    def padded(self, encodings: Sequence[TokenRow]) -> dict[str, np.ndarray]:
         """Return the inputs for `encodings` in one batch."""
         return self.inputs_of(encodings, inference.one_batch(self, encodings))
 

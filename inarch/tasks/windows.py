@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 from inarch.errors import InputError
 from inarch.tasks.preprocessor import Text, TextPreprocessor
@@ -33,6 +34,7 @@ class Window:
         segment_ids: 0 for the first text and its special tokens, 1 for the second.
         sequence_ids: 0 for the first text, 1 for the second, None for a special token.
         offsets: `(start, end)` in characters of the text that the token came from.
+        word_ids: index of the word within its text; None for a special token.
         positions: indices of the tokens in the encoding of the whole text.
         is_first, is_last: whether it has the beginning of the text that is cut, and its end.
     """
@@ -42,6 +44,7 @@ class Window:
     segment_ids: list[int]
     sequence_ids: list[int | None]
     offsets: list[tuple[int, int]]
+    word_ids: list[int | None]
     positions: list[int]
     is_first: bool
     is_last: bool
@@ -51,9 +54,13 @@ class Window:
 
 
 def encode_windows(
-    preprocessor: TextPreprocessor, texts: Sequence[Text], stride: int | None = None
+    preprocessor: TextPreprocessor,
+    texts: Sequence[Text],
+    stride: int | None = None,
+    cut: int = 1,
+    first_index: int = 0,
 ) -> list[Window]:
-    """Return the windows of texts, or of pairs of which the second text is cut, in order.
+    """Return the windows of texts, or of pairs of which one text is cut, in order.
 
     Rows have at most `preprocessor.sequence_length` tokens. Offsets are of the texts as given,
     whether or not the preprocessor lower-cases them.
@@ -61,48 +68,61 @@ def encode_windows(
     Args:
         stride: tokens that neighbouring windows of a text have in common; by default half of what
             a window holds of it, at most 128.
+        cut: which text of a pair is cut, 0 or 1.
+        first_index: index of the first text, where they are a part of a list.
 
     Raises:
-        InputError: `stride` leaves a window nothing new; or so do special tokens and first text.
+        InputError: `stride` leaves a window nothing new; or so do the special tokens and the other
+            text.
     """
     lower = preprocessor.lowercase
     given = [_lowered(text) for text in texts] if lower else texts
     encodings = preprocessor.tokenizer.encode_batch(given, allow_special=preprocessor.allow_special)
-    found = windows(encodings, preprocessor.sequence_length, stride)
-    return [_before_lowering(window, texts[window.index]) for window in found] if lower else found
+    found = windows(encodings, preprocessor.sequence_length, stride, cut, first_index)
+    if not lower:
+        return found
+    return [_before_lowering(window, texts[window.index - first_index]) for window in found]
 
 
-def windows(encodings: Sequence[Encoding], length: int, stride: int | None = None) -> list[Window]:
+def windows(
+    encodings: Sequence[Encoding],
+    length: int,
+    stride: int | None = None,
+    cut: int = 1,
+    first_index: int = 0,
+) -> list[Window]:
     """Cut whole encodings into windows of at most `length` tokens; see `encode_windows`."""
     if stride is not None:
         check_count("stride", stride, 0)
     return [
-        window for index, encoding in enumerate(encodings)
-        for window in _cut(index, encoding, length, stride)
+        window for index, encoding in enumerate(encodings, first_index)
+        for window in _cut(index, encoding, length, stride, cut)
     ]  # fmt: skip
 
 
-def _cut(index: int, encoding: Encoding, length: int, stride: int | None) -> list[Window]:
+def _cut(index: int, encoding: Encoding, length: int, stride: int | None, cut: int) -> list[Window]:
     sequences = encoding.sequence_ids
-    cut = max((s for s in sequences if s is not None), default=0)
+    cut = min(cut, max((s for s in sequences if s is not None), default=0))
     text = [i for i, s in enumerate(sequences) if s == cut]
     ranges = [range(len(text))]
     if len(sequences) > length:
         room = length - (len(sequences) - len(text))
-        ranges = _ranges(len(text), room, stride, _described(index, cut, room, length))
-    columns = (encoding.ids, encoding.segment_ids, sequences, encoding.offsets)
+        ranges = _ranges(len(text), room, stride, _described(index, 1 in sequences, room, length))
     # The text that is cut is in one piece, so that what isn't is before it or after it.
     begin, end = (text[0], text[-1] + 1) if text else (0, 0)
+    columns: tuple[Any, ...] = (
+        encoding.ids, encoding.segment_ids, sequences, encoding.offsets, encoding.word_ids
+    )  # fmt: skip
     found = []
     for part in ranges:
-        positions = [
-            *range(begin), *(begin + i for i in part), *range(end, len(sequences))
-        ]  # fmt: skip
-        ids, segment_ids, sequence_ids, offsets = (
+        positions = [*range(begin), *(begin + i for i in part), *range(end, len(sequences))]
+        ids, segment_ids, sequence_ids, offsets, word_ids = (
             [column[i] for i in positions] for column in columns
         )
         ends = part.start == 0, part.stop == len(text)
-        found.append(Window(index, ids, segment_ids, sequence_ids, offsets, positions, *ends))
+        found.append(
+            Window(index, ids, segment_ids, sequence_ids, offsets, word_ids, positions, *ends)
+        )
     return found
 
 
@@ -120,10 +140,10 @@ def _ranges(count: int, room: int, stride: int | None, described: str) -> list[r
     return [range(start, min(start + room, count)) for start in starts]
 
 
-def _described(index: int, cut: int, room: int, length: int) -> str:
-    first = " and the first text" if cut else ""
+def _described(index: int, is_pair: bool, room: int, length: int) -> str:
+    other = " and the other text" if is_pair else ""
     return (
-        f"text {index} is longer than sequence_length={length}, of which the special tokens{first} "
+        f"text {index} is longer than sequence_length={length}, of which the special tokens{other} "
         f"leave {max(room, 0)} for a window of it"
     )
 

@@ -49,12 +49,12 @@ def tokenizer(request):
     return TOKENIZERS[request.param]
 
 
-def of_the_library(tokenizer, texts, length, stride):
+def of_the_library(tokenizer, texts, length, stride, only=None):
     """Ids and offsets of the windows that the tokenizers library cuts by itself."""
     from tokenizers import Tokenizer as Rust
 
     rust = Rust.from_str(json.dumps(json.loads(tokenizer._given_spec)))
-    only = "only_second" if isinstance(texts[0], tuple) else "only_first"
+    only = only or ("only_second" if isinstance(texts[0], tuple) else "only_first")
     rust.enable_truncation(length, stride=stride, strategy=only)
     encodings = rust.encode_batch(texts)
     return [
@@ -82,6 +82,14 @@ def test_of_a_pair_the_first_text_is_whole_in_every_window(tokenizer, length, st
         assert (spans[0][0], spans[-1][1]) == (0, 5)
 
 
+@pytest.mark.parametrize(("length", "stride"), [(12, 0), (13, 3), (200, 5)])
+def test_either_text_of_a_pair_can_be_cut(tokenizer, length, stride):
+    pairs = [(text, "a cat") for text in NASTY]
+    found = windows(tokenizer.encode_batch(pairs), length, stride, cut=0, first_index=3)
+    assert rows(found) == of_the_library(tokenizer, pairs, length, stride, "only_first")
+    assert {w.index for w in found} == {*range(3, 3 + len(NASTY))}
+
+
 @pytest.mark.parametrize("stride", [None, 0, 2])
 def test_every_token_of_a_text_is_in_a_window_and_its_neighbours_share_the_stride(
     tokenizer, stride
@@ -95,7 +103,7 @@ def test_every_token_of_a_text_is_in_a_window_and_its_neighbours_share_the_strid
         assert [w.is_first for w in of_text] == [i == 0 for i in range(len(of_text))]
         assert [w.is_last for w in of_text][::-1] == [i == 0 for i in range(len(of_text))]
         for window in of_text:
-            for name in ("ids", "segment_ids", "sequence_ids", "offsets"):
+            for name in ("ids", "segment_ids", "sequence_ids", "offsets", "word_ids"):
                 whole = getattr(encoding, name)
                 assert getattr(window, name) == [whole[p] for p in window.positions]
         for one, two in zip(of_text, of_text[1:], strict=False):
@@ -128,8 +136,8 @@ def test_a_stride_that_leaves_nothing_new_is_refused():
             windows(encodings, 6, stride)
 
 
-def test_special_tokens_and_first_text_that_fill_a_window_are_refused():
+def test_special_tokens_and_another_text_that_fill_a_window_are_refused():
     with pytest.raises(InputError, match="the special tokens leave 0 for a window of it"):
         windows(WORDS.encode_batch(["the cat sat"]), 2)
-    with pytest.raises(InputError, match="the special tokens and the first text leave 0"):
+    with pytest.raises(InputError, match="the special tokens and the other text leave 0"):
         windows(WORDS.encode_batch([("the cat sat on", "a mat")]), 7)
