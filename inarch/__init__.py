@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from inarch.tasks import TextClassifier as TextClassifier
     from inarch.tasks import TextEmbedder as TextEmbedder
     from inarch.tasks import TextPreprocessor as TextPreprocessor
+    from inarch.tasks.verification import verify_checkpoint as verify
+    from inarch.tasks.workflows import export as export
+    from inarch.tasks.workflows import load as load
+    from inarch.tasks.workflows import prove as prove
     from inarch.text import BytePairTokenizer as BytePairTokenizer
     from inarch.text import SentencePieceTokenizer as SentencePieceTokenizer
     from inarch.text import Tokenizer as Tokenizer
@@ -39,8 +43,11 @@ _HOMES = {
     "Tokenizer": "inarch.text",
     "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",
+    "export": "inarch.tasks.workflows",
+    "load": "inarch.tasks.workflows",
+    "prove": "inarch.tasks.workflows",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES, "verify"]
 _ROOMS = (
     "audio", "checkpoints", "data", "errors", "generation", "layers", "models", "tasks", "text",
     "verify",

@@ -63,15 +63,11 @@ def export(
 
     done = workflows.export(preset, folder, ignore_field or (), overwrite=overwrite)
     found = done.comparison
-    total = len(found.equal) + len(found.different) + len(found.missing)
     if as_json:
-        result = {"class": done.through, "folder": str(folder), "tensors": total}
+        result = {"class": done.through, "folder": str(folder), "tensors": found.total}
         output.print_json({**result, "same": found.same, **vars(found)})
     else:
-        typer.echo(
-            f"{folder}: {len(found.equal)} of {total} tensors are byte-equal to the checkpoint's, "
-            f"through {done.through}"
-        )
+        typer.echo(f"{folder}: {done.in_words()}")
     if not found.same:
         lists = {"different": found.different, "missing": found.missing, "added": found.added}
         named = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in lists.items() if names)

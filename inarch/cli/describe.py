@@ -133,7 +133,7 @@ def _labels(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
 
 def _heads(checkpoint: Checkpoint) -> dict[str, str]:
     """Return the task of each head in the file; heads without a task are kept for export."""
-    tasks = {task.head: task.__name__ for task in workflows.HEADED}
+    tasks = {head: task.__name__ for head, task in workflows.tasks_by_head().items()}
     return {name: tasks.get(name, CARRIED) for name in checkpoint.stored_heads()}
 
 

@@ -132,6 +132,16 @@ def _text(path: Path) -> str:
         raise CheckpointFileError(f"{path} isn't UTF-8 text: {e.reason}; fetch it again") from e
 
 
+def module_kinds(folder: Path) -> list[str]:
+    """Return the class names of the modules that a folder lists, in order; [] without a list.
+
+    Raises:
+        CheckpointFileError: `modules.json` is damaged.
+    """
+    there = resolve_inside(folder, MODULES).is_file()
+    return [_kind(module) for module in _modules(folder)] if there else []
+
+
 def _modules(folder: Path) -> list[dict[str, Any]]:
     path = folder / MODULES
     value = parse(read_file(path), path)

@@ -159,6 +159,14 @@ class Task(Model):
         )
 
     @classmethod
+    def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
+        """Return whether a checkpoint is this task's own by other files than its weights.
+
+        A task that defines this isn't chosen for its head alone, which is another task's then.
+        """
+        return False
+
+    @classmethod
     def build_untrained(cls, checkpoint: Checkpoint) -> Self:
         """Build the graph of a checkpoint's task for its weight map, without a tokenizer."""
         config = checkpoint.arguments(**optional_layers(cls, checkpoint))

@@ -126,6 +126,10 @@ class TextEmbedder(Task):
         self.files = {check_file_name(n, "a name in files"): t for n, t in (files or {}).items()}
 
     @classmethod
+    def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
+        return "Pooling" in sentence_transformers.module_kinds(checkpoint.folder)
+
+    @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         declared = sentence_transformers.read(checkpoint.folder)
         found = {name: getattr(declared, name) for name in DECLARED}

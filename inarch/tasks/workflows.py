@@ -1,59 +1,137 @@
-"""The class that a checkpoint was written for, found by what is in it."""
+"""Front doors: a checkpoint opened, proven and exported as the task that it was made for.
+
+Each task says in its own class which checkpoints are its own: `Task.head`, the head whose weights
+it reads, and `Task.is_declared_by`, for those that other files than the weights tell. What is
+decided here is only the order in which they are asked.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import inarch.tasks
 from inarch.checkpoints.formats.compare import Comparison, compare
 from inarch.checkpoints.io.atomic_write import check_destination
+from inarch.checkpoints.io.steady import retry_when_changed
 from inarch.checkpoints.maps.entries import spellings
 from inarch.checkpoints.maps.proof import Proof
+from inarch.errors import InputError
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import holds_author_format, save
-from inarch.tasks import sentence_transformers
-from inarch.tasks.masked_lm import MaskedLM
-from inarch.tasks.speech_to_text import SpeechToText
+from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
-from inarch.tasks.text_classifier import TextClassifier
-from inarch.tasks.text_embedder import TextEmbedder
 from inarch.tasks.text_source import tokenizer_of
 from inarch.text.discovery import has_tokenizer
 from inarch.text.files import write_tokenizer_files
+from inarch.validation import shown
 
-__all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "prove"]
+__all__ = ["Export", "class_of", "export", "has_tokenizer", "headed_task", "load", "prove"]
 
-# The tasks whose heads are in checkpoints; every other head is carried along as it is.
-HEADED: tuple[type[Task], ...] = (MaskedLM, TextClassifier, SpeechToText)
+# Options of `Task.from_preset` that a bare backbone has no use for.
+OF_TEXT = ("preprocessor", "tokenizer")
+
+
+def tasks() -> list[type[Task]]:
+    """Return every task that `inarch.tasks` exports."""
+    exported = (getattr(inarch.tasks, name) for name in inarch.tasks.__all__)
+    return [each for each in exported if isinstance(each, type) and issubclass(each, Task)]
+
+
+def tasks_by_head() -> dict[str, type[Task]]:
+    """Return the task of each head, which a checkpoint with nothing but the head is made for.
+
+    Other tasks that read the same head define `is_declared_by`.
+    """
+    usual = Task.is_declared_by.__func__  # type: ignore[attr-defined]
+    plain = [t for t in tasks() if t.head and t.is_declared_by.__func__ is usual]  # type: ignore[attr-defined]
+    return {task.head: task for task in plain if task.head}
 
 
 def headed_task(checkpoint: Checkpoint) -> type[Task] | None:
     """Return the task whose head is in a checkpoint, or None."""
-    for task in HEADED:
-        if task.head and task.head in checkpoint.source.heads and checkpoint.has_head(task.head):
-            return task
-    return None
+    return next((task for task in tasks_by_head().values() if _has_head(checkpoint, task)), None)
 
 
 def class_of(checkpoint: Checkpoint) -> type[Task] | type[Backbone]:
-    """Return the class that uses the most of a checkpoint: a task, or the bare backbone."""
-    if task := headed_task(checkpoint):
-        return task
-    if (checkpoint.folder / sentence_transformers.MODULES).is_file():
-        return TextEmbedder
-    return checkpoint.architecture.backbone
+    """Return the class that a checkpoint was made for: a task, or the bare backbone.
 
-
-def prove(checkpoint: Checkpoint) -> Proof:
-    """Prove the weight map on the headers of a checkpoint, its head included.
+    First comes the task that saved the folder here, then one that the files of another library
+    declare, then that of the head in the weights. A checkpoint of none is its backbone's.
 
     Raises:
+        CheckpointFileError: a file that declares a task is damaged.
+    """
+    saved = read_settings(checkpoint.folder).task
+    able = [t for t in tasks() if t.head is None or _has_head(checkpoint, t)]
+    for task in able:
+        if task.__name__ == saved:
+            return task
+    for task in able:
+        if task.is_declared_by(checkpoint):
+            return task
+    return headed_task(checkpoint) or checkpoint.architecture.backbone
+
+
+def _has_head(checkpoint: Checkpoint, task: type[Task]) -> bool:
+    head = task.head
+    return head is not None and head in checkpoint.source.heads and checkpoint.has_head(head)
+
+
+@retry_when_changed
+def load(preset: str | os.PathLike, **options: Any) -> Any:
+    """Load a checkpoint as the task that it was made for, with its tokenizer.
+
+    A checkpoint of no task, such as a bare encoder, gives its backbone. To open it as another
+    task call that task's own `from_preset`, such as `TextEmbedder.from_preset`.
+
+    Args:
+        preset: a folder, a built-in name, or a hub id (`owner/name`, optionally `@revision`).
+        options: arguments of the `from_preset` of what is found: `dtype`, `load_weights`,
+            `ignore_fields`; for a task `preprocessor` and `tokenizer`, and its own arguments.
+
+    Raises:
+        PresetError, CheckpointFileError, ConfigError, WeightMapError: as `Task.from_preset`.
+        InputError: a tokenizer or preprocessor is given, and the checkpoint is of no task.
+    """
+    with Checkpoint(preset, ignore_fields=options.get("ignore_fields", ())) as checkpoint:
+        found, path = class_of(checkpoint), checkpoint.path
+        checkpoint.check_unchanged()
+    if not issubclass(found, Task):
+        for name in OF_TEXT:
+            if (given := options.pop(name, None)) is not None:
+                raise InputError(
+                    f"{name} is {shown(given)}, and {path} holds no task, so that it opens as "
+                    f"{found.__name__}, which takes token ids; leave {name} out, or load it by a "
+                    "task's own from_preset"
+                )
+    return found.from_preset(path, **options)
+
+
+def prove(preset: str | os.PathLike | Checkpoint, ignore_fields: Collection[str] = ()) -> Proof:
+    """Prove that loading a checkpoint loses nothing, by its headers alone, its head included.
+
+    Args:
+        preset: as `Backbone.from_preset` takes it, or an opened checkpoint.
+        ignore_fields: as of `Backbone.from_preset`, for a checkpoint that isn't open yet.
+
+    Raises:
+        PresetError, CheckpointFileError: as `Backbone.from_preset`.
         ConfigError: a field of the config has a value that can't be computed.
         WeightMapError: with every tensor and variable that breaks the proof.
     """
+    with ExitStack() as stack:
+        if isinstance(preset, Checkpoint):
+            return _prove(preset)
+        return _prove(stack.enter_context(Checkpoint(preset, ignore_fields=ignore_fields)))
+
+
+def _prove(checkpoint: Checkpoint) -> Proof:
     task = headed_task(checkpoint)
     if task:
         proof = checkpoint.prove(lambda: task.build_untrained(checkpoint), task.head)
@@ -66,12 +144,33 @@ def prove(checkpoint: Checkpoint) -> Proof:
     return replace(proof, passthrough={**proof.passthrough, **named})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Export:
-    """Result of `export`: the class that the checkpoint went through, and the comparison."""
+    """Result of `export`.
+
+    Attributes:
+        through: name of the class that the checkpoint went through.
+        comparison: the tensors of the new folder, compared with the checkpoint's.
+    """
 
     through: str
     comparison: Comparison
+
+    @property
+    def same(self) -> bool:
+        """True where the new folder has the checkpoint's tensors, byte for byte."""
+        return self.comparison.same
+
+    def in_words(self) -> str:
+        """Return the result in a line."""
+        equal = len(self.comparison.equal)
+        return (
+            f"{equal} of {self.comparison.total} tensors are byte-equal to the checkpoint's, "
+            f"through {self.through}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Export: {self.in_words()}>"
 
 
 def export(
@@ -86,6 +185,7 @@ def export(
     Args:
         preset: as `Backbone.from_preset` takes it.
         folder: as `Backbone.save_to_preset` takes it.
+        ignore_fields: as of `Backbone.from_preset`.
         overwrite: whether the folder may hold other things and no checkpoint.
 
     Raises:

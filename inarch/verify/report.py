@@ -126,7 +126,7 @@ class Coverage:
         return tuple(row for row in self.untouched if row not in self.reasons)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """Result of a verification.
 
@@ -187,6 +187,12 @@ class Report:
         """The largest noise ratio of the run on the same inputs."""
         ratios = (math.inf if m.ratio is None else m.ratio for m in self.measures)
         return max(ratios, default=0.0)
+
+    def __repr__(self) -> str:
+        result = "passed" if self.passed else "failed"
+        first = f", first at {self.first.where}" if self.first else ""
+        tensors = f"{len(self.measures)} tensors, largest noise ratio {self.worst:.3g}"
+        return f"<Report of {self.title}: {result}, {tensors}{first}>"
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole report in plain values; infinity and not-a-number become strings."""

@@ -22,6 +22,11 @@ class Comparison:
     added: tuple[str, ...]
 
     @property
+    def total(self) -> int:
+        """Number of tensors of the first folder."""
+        return len(self.equal) + len(self.different) + len(self.missing)
+
+    @property
     def same(self) -> bool:
         """True where both have the same tensors, byte for byte."""
         return not (self.different or self.missing or self.added)

@@ -17,7 +17,7 @@ from inarch.checkpoints.maps.source import Source
 from inarch.errors import WeightMapError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Proof:
     """Result of a proof. Counts are of the checkpoint's tensors and of their elements."""
 
@@ -38,6 +38,9 @@ class Proof:
             f"{self.tensors} tensors ({self.elements:,} numbers) and {self.variables} {variables} "
             f"{shared}, nothing lost either way"
         )
+
+    def __repr__(self) -> str:
+        return f"<Proof: {self.in_words()}>"
 
 
 def prove(
