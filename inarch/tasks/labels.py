@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.entries import Rule
@@ -20,6 +21,10 @@ WAY_OUT = "give the names yourself: labels=[...]"
 # The most classes that a config may count: a larger number is a broken file, and would fill memory
 # with names.
 MAX_CLASSES = 1_000_000
+# Arguments that count the classes; None is as good as absent.
+COUNTED = ("labels", "num_classes")
+# Heads whose classes a config names.
+CLASSIFIERS = ("text_classifier", "token_classifier")
 
 
 def numbered(count: int) -> list[str]:
@@ -90,10 +95,77 @@ def _check_distinct(names: Sequence[str]) -> None:
         )
 
 
-def recorded_names(checkpoint: Checkpoint, trained: int | None, required: bool) -> list[str]:
+def labels_for(num_classes: int, labels: Any) -> list[str]:
+    """Return `num_classes` names, `LABEL_0` and so on where none are given.
+
+    Raises:
+        InputError: there are other than `num_classes` names, or they are no names.
+    """
+    if labels is None:
+        return numbered(num_classes)
+    check_labels(labels)
+    if len(labels) != num_classes:
+        raise InputError(f"there are {len(labels)} labels for {num_classes} classes")
+    return list(labels)
+
+
+@dataclass(frozen=True)
+class ClassArguments:
+    """Arguments of a classifier, `num_classes` and `labels` among them.
+
+    Attributes:
+        arguments: those that are given, and those of the checkpoint.
+        are_recorded: whether there are as many classes as the checkpoint has.
+    """
+
+    arguments: dict[str, Any]
+    are_recorded: bool
+
+
+def class_arguments(checkpoint: Checkpoint, head: str, given: Mapping[str, Any]) -> ClassArguments:
+    """Return the arguments of a classifier: `given` ones before the checkpoint's.
+
+    Raises:
+        InputError: `labels` are given and are no names.
+        ConfigError: as `recorded_names`, where no classes are given.
+    """
+    given = {n: v for n, v in given.items() if v is not None or n not in COUNTED}
+    if "labels" in given:
+        check_labels(given["labels"])
+        given.setdefault("num_classes", len(given["labels"]))
+    wanted = given.get("num_classes")
+    trained = trained_classes(checkpoint, head)
+    names = recorded_names(checkpoint, head, trained, required=wanted is None)
+    found: dict[str, Any] = {}
+    if wanted is None or ("labels" not in given and wanted == len(names)):
+        found = {"num_classes": len(names), "labels": names}
+    recorded = len(names) if trained is None else trained
+    return ClassArguments(found | given, wanted in (None, recorded))
+
+
+def classes_misfit(checkpoint: Checkpoint, head: str, labels: Sequence[str]) -> str | None:
+    """Return why a classifier can't have the trained head of a checkpoint; None where it can.
+
+    Raises:
+        InputError: the head has the names of `labels` for other classes.
+    """
+    trained = trained_classes(checkpoint, head)
+    if trained is None:
+        return None
+    if len(labels) != trained:
+        return f"its {head} head has {trained} classes, not {len(labels)}"
+    names = recorded_names(checkpoint, head, trained, required=False)
+    check_order(labels, names, str(checkpoint.folder))
+    return None
+
+
+def recorded_names(
+    checkpoint: Checkpoint, head: str, trained: int | None, required: bool
+) -> list[str]:
     """Return the class names of a checkpoint; where they aren't `required`, [] if it has none.
 
-    The names of another trained head are those of tokens, not of texts; only their number counts.
+    The names of another trained head are those of tokens where these are of texts, or the reverse;
+    only their number counts.
 
     Raises:
         ConfigError: the config names no classes, or another number than the trained head has.
@@ -110,7 +182,11 @@ def recorded_names(checkpoint: Checkpoint, trained: int | None, required: bool) 
         if required:
             raise
         return []
-    if "token_classifier" in checkpoint.source.heads and checkpoint.has_head("token_classifier"):
+    if any(
+        other in checkpoint.source.heads and checkpoint.has_head(other)
+        for other in CLASSIFIERS
+        if other != head
+    ):
         return numbered(len(names))
     if required:
         _warn_of_contradictions(checkpoint.config, names)

@@ -19,36 +19,17 @@ from inarch.tasks import cross_encoder
 from inarch.tasks.activation import ACTIVATIONS, check_activation
 from inarch.tasks.class_targets import check_loss_reads_rows, class_numbers, label_rows
 from inarch.tasks.class_weights import resolve_class_weight
-from inarch.tasks.labels import (
-    check_labels,
-    check_order,
-    label_fields,
-    numbered,
-    recorded_names,
-    trained_classes,
-)
+from inarch.tasks.labels import class_arguments, classes_misfit, label_fields, labels_for
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.task import Task
 from inarch.validation import check_count, shown
 
-# Arguments that count the classes; None is as good as absent.
-_COUNTED = ("labels", "num_classes")
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
 
 
 def _checked_labels(task: Any, labels: Any) -> list[str]:
-    return _labels_for(task.num_classes, labels)
-
-
-def _labels_for(num_classes: int, labels: Any) -> list[str]:
-    """Return `num_classes` names, `LABEL_0` and so on where none are given."""
-    if labels is None:
-        return numbered(num_classes)
-    check_labels(labels)
-    if len(labels) != num_classes:
-        raise InputError(f"there are {len(labels)} labels for {num_classes} classes")
-    return list(labels)
+    return labels_for(task.num_classes, labels)
 
 
 def _check_problem(num_classes: int, problem_type: Any) -> None:
@@ -105,7 +86,7 @@ class TextClassifier(Task):
     ):
         check_count("num_classes", num_classes)
         # Before the graph is built, and once more where the attributes are set.
-        labels = _labels_for(num_classes, labels or None)
+        labels = labels_for(num_classes, labels or None)
         _check_problem(num_classes, problem_type)
         check_activation(activation_fn)
         rate = {} if dropout is None else {"dropout": dropout}
@@ -123,19 +104,11 @@ class TextClassifier(Task):
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        given = {n: v for n, v in given.items() if v is not None or n not in _COUNTED}
-        if "labels" in given:
-            check_labels(given["labels"])
-            given.setdefault("num_classes", len(given["labels"]))
-        wanted = given.get("num_classes")
+        classes = class_arguments(checkpoint, TextClassifier.head, given)
         found = super().arguments_of(checkpoint, {})
-        trained = trained_classes(checkpoint, TextClassifier.head)
-        names = recorded_names(checkpoint, trained, required=wanted is None)
-        if wanted is None or ("labels" not in given and wanted == len(names)):
-            found |= {"num_classes": len(names), "labels": names}
-        if wanted in (None, len(names) if trained is None else trained):
+        if classes.are_recorded:
             found |= cls._recorded(checkpoint, given)
-        return found | given
+        return found | classes.arguments
 
     @classmethod
     def _recorded(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,14 +144,8 @@ class TextClassifier(Task):
         return super().from_preset(preset, **arguments)
 
     def head_misfit(self, checkpoint: Checkpoint) -> str | None:
-        trained = trained_classes(checkpoint, TextClassifier.head)
-        if trained is None:
-            return super().head_misfit(checkpoint)
-        if self.num_classes != trained:
-            return f"its {self.head} head has {trained} classes, not {self.num_classes}"
-        names = recorded_names(checkpoint, trained, required=False)
-        check_order(self.labels, names, str(checkpoint.folder))
-        return None
+        misfit = classes_misfit(checkpoint, TextClassifier.head, self.labels)
+        return misfit or super().head_misfit(checkpoint)
 
     @property
     def kind(self) -> str:
