@@ -45,7 +45,7 @@ def fit_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[
     kwargs["validation_data"], x, y, weight = split_validation(task, x, y, weight, kwargs)
     batch_size, shuffle = kwargs.pop("batch_size", None), kwargs.pop("shuffle", None)
     kwargs["shuffle"] = False  # Keras shuffles arrays alone; the data set here shuffles itself.
-    if kwargs.get("steps_per_epoch") and task.preprocessor.examples(x) is None:
+    if kwargs.get("steps_per_epoch") and task.examples(x) is None:
         x = prepared(x, lambda batch: weighed(prepare(task, batch)), counted=False)
         return {"x": x, **kwargs}
     x, y = make_dataset(task, x, y, weight, batch_size, shuffle is not False)
@@ -76,7 +76,7 @@ def make_dataset(
     preprocessor = task.preprocessor
     rows = default_batch_size(batch_size, preprocessor.batch_size)
     check_readable(x, preprocessor.example_noun)
-    examples = preprocessor.examples(x)
+    examples = task.examples(x)
     if examples is None:
         if y is not None:
             raise InputTypeError(
@@ -106,7 +106,7 @@ def one_batch(task: Task, x: Any, y: Any, weight: Any, drop_none: bool = False) 
     if task.preprocessor is None or is_prepared(x):
         return x, y, weight
     check_readable(x, task.preprocessor.example_noun)
-    examples = task.preprocessor.examples(x, of_batch=True)
+    examples = task.examples(x, of_batch=True)
     if examples is None:
         return x, y, weight
     y = y.numpy() if hasattr(y, "numpy") else y
@@ -128,7 +128,7 @@ def split_validation(
     if share:
         preprocessor = task.preprocessor
         (x, y, weight), data = split_off(
-            share, preprocessor.examples(x), y, weight, preprocessor.example_noun
+            share, task.examples(x), y, weight, preprocessor.example_noun
         )
     if isinstance(data, tuple | list):
         vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(data))

@@ -369,6 +369,14 @@ class Task(Model):
         """Return examples, targets and weights for `collate`: more, where one has several rows."""
         return examples, y, sample_weight
 
+    def examples(self, x: Any, of_batch: bool = False) -> Sequence[Any] | None:
+        """Return `x` as a list of raw examples to train on; None where it is a data set.
+
+        Args:
+            of_batch: whether `x` is of one batch, which may be a tensor, and is no data set.
+        """
+        return self.preprocessor.examples(x, of_batch)
+
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
     ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
