@@ -3,7 +3,8 @@
 A `padding_mask` is int or bool `[batch, length]`: 0 for padding, 1 for tokens, and 2, 3, ... for
 the tokens of further sequences packed into the same row. The number is the token's sequence id, and
 a token attends to the tokens of its own sequence only. Pads attend to pads, so a row of padding
-alone stays finite.
+alone stays finite. A token of the id -1 attends to those of the id 1, and none attends to it:
+ColBERT's queries end in such tokens (Khattab & Zaharia, 2020, arXiv:2004.12832, section 3.2).
 """
 
 from collections.abc import Mapping
@@ -97,7 +98,7 @@ def same_sequence(queries: Any, keys: Any) -> Any:
         return None
     if queries is None:
         return ops.expand_dims(ops.not_equal(keys, 0), 1)
-    return ops.equal(ops.expand_dims(queries, 2), ops.expand_dims(keys, 1))
+    return ops.equal(ops.expand_dims(ops.abs(queries), 2), ops.expand_dims(keys, 1))
 
 
 def position_range(length: Any, start: Any = 0) -> Any:

@@ -42,6 +42,12 @@ def test_a_token_sees_its_own_number_and_pads_see_pads():
     np.testing.assert_array_equal(mask, numbers[:, :, None] == numbers[:, None, :])
 
 
+def test_a_token_of_a_negative_number_sees_its_sequence_and_is_not_seen():
+    mask = ops.convert_to_numpy(self_attention_mask(ops.convert_to_tensor([[1, 1, -1, 0]])))
+    assert mask[0].astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
+    assert positions_of(1, 1, -1, -1, 0) == [0, 1, 2, 3, 4]
+
+
 def test_an_attention_mask_narrows_a_padding_mask():
     padding = ops.convert_to_tensor([[1, 1, 0]])
     lower = ops.convert_to_tensor(np.tril(np.ones((1, 3, 3), "int32")))
