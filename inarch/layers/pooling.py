@@ -108,3 +108,55 @@ def _token(x: Any, index: Any) -> Any:
     places = ops.arange(ops.shape(x)[1], dtype="int32")
     chosen = ops.equal(ops.expand_dims(places, 0), ops.expand_dims(ops.cast(index, "int32"), 1))
     return ops.sum(ops.where(ops.expand_dims(chosen, -1), x, 0.0), axis=1)
+
+
+STRATEGIES = ("max", "sum")
+SPLADE_ACTIVATIONS = ("relu", "log1p_relu")
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class SpladePooling(Layer):
+    """Term weights from logits over the vocabulary: `log(1 + relu(logit))`, pooled over the tokens.
+
+    Source: Formal et al., 2021, arXiv:2107.05720 (sum) and arXiv:2109.10086 (max);
+    sentence-transformers, modules/splade_pooling.py.
+
+    Args:
+        strategy: `"max"` or `"sum"`, over the tokens that aren't padding.
+        activation_function: `"relu"`, or `"log1p_relu"` for a second `log(1 + ...)` (Shen et al.,
+            2025, arXiv:2504.14839).
+
+    Call arguments:
+        inputs: float `[batch, length, vocabulary]`.
+        padding_mask: int `[batch, length]`, 0 for padding.
+
+    Returns:
+        float `[batch, vocabulary]`, none below 0.
+
+    Raises:
+        InputError: an unknown strategy or activation.
+    """
+
+    def __init__(self, strategy: str = "max", activation_function: str = "relu", **kwargs: Any):
+        for name, value, known in (
+            ("strategy", strategy, STRATEGIES),
+            ("activation_function", activation_function, SPLADE_ACTIVATIONS),
+        ):
+            if value not in known:
+                raise InputError(f"{name} is {shown(value)}; known: {', '.join(known)}")
+        self.built = True
+
+    def call(self, inputs: Any, padding_mask: Any) -> Any:
+        # A weight of padding is 0, which no other is below.
+        x = ops.where(ops.not_equal(padding_mask, 0)[..., None], inputs, 0.0)
+        if self.strategy == "max":
+            # Before the logarithm, which keeps the order: so that is of one row for each text.
+            return self._weights(ops.max(x, axis=1))
+        return ops.cast(ops.sum(self._weights(ops.cast(x, "float32")), axis=1), self.compute_dtype)
+
+    def _weights(self, x: Any) -> Any:
+        x = ops.log1p(ops.relu(x))
+        return ops.log1p(x) if self.activation_function == "log1p_relu" else x
+
+    def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any = None) -> Any:
+        return (inputs_shape[0], inputs_shape[-1])

@@ -1,0 +1,67 @@
+"""Training loss of sparse vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from inarch.validation import ABOVE_0, AT_LEAST_0, check_fields
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class SpladeLoss(keras.losses.Loss):
+    """Each query's document against all others of the batch, and a price on the terms in use.
+
+    The first half of the rows are queries, the second half their documents in the same order. The
+    loss is the cross entropy of the dot products, plus the FLOPS regularizers: the sum over the
+    vocabulary of the squared mean weight of a term, of the queries and of the documents.
+
+    Sources: Formal et al., 2022, arXiv:2205.04733; Paria et al., 2020, arXiv:2004.05665;
+    sentence-transformers' SpladeLoss around SparseMultipleNegativesRankingLoss.
+
+    Args:
+        document_regularizer_weight: factor on the documents' regularizer.
+        query_regularizer_weight: factor on the queries' regularizer.
+        scale: factor on the dot products, the inverse of a temperature.
+
+    Raises:
+        InputError: a weight is below 0, or `scale` isn't above 0.
+    """
+
+    def __init__(
+        self,
+        document_regularizer_weight: float = 3e-5,
+        query_regularizer_weight: float = 5e-5,
+        scale: float = 1.0,
+        name: str = "splade_loss",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.document_regularizer_weight = document_regularizer_weight
+        self.query_regularizer_weight = query_regularizer_weight
+        self.scale = scale
+        weights = ("document_regularizer_weight", "query_regularizer_weight")
+        check_fields(self, dict.fromkeys(weights, AT_LEAST_0) | {"scale": ABOVE_0})
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        queries, documents = ops.split(ops.cast(y_pred, "float32"), 2, axis=0)
+        logits = self.scale * ops.matmul(queries, ops.transpose(documents))
+        rows = ops.arange(ops.shape(logits)[0])
+        loss = keras.losses.sparse_categorical_crossentropy(rows, logits, from_logits=True)
+        loss += self.document_regularizer_weight * _flops(documents)
+        loss += self.query_regularizer_weight * _flops(queries)
+        return ops.concatenate([loss, loss], axis=0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "document_regularizer_weight": self.document_regularizer_weight,
+            "query_regularizer_weight": self.query_regularizer_weight,
+            "scale": self.scale,
+        }
+
+
+def _flops(vectors: Any) -> Any:
+    return ops.sum(ops.square(ops.mean(vectors, axis=0)))
