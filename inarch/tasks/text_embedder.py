@@ -19,6 +19,7 @@ from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import sentence_transformers
 from inarch.tasks.datasets import Batch, array_of, weights_of
+from inarch.tasks.module_files import module_kinds
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.sentence_fields import SIMILARITIES
@@ -127,7 +128,7 @@ class TextEmbedder(Task):
 
     @classmethod
     def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
-        return "Pooling" in sentence_transformers.module_kinds(checkpoint.folder)
+        return "Pooling" in module_kinds(checkpoint.folder)
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
