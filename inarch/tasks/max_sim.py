@@ -92,7 +92,7 @@ def checked_token_vectors(name: str, given: Any) -> list[np.ndarray]:
     widths = sorted({each.shape[1] for each in vectors})
     if len(widths) > 1:
         raise InputError(
-            f"{name} has vectors of {' and '.join(map(str, widths))} numbers; take them of one model"
+            f"{name} has vectors of {' and '.join(map(str, widths))} numbers; take all of one model"
         )
     return vectors
 
