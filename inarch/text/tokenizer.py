@@ -6,10 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import inarch.json_fields as fields
-from inarch.checkpoints.io.steady import retry_when_changed, unchanged
 from inarch.errors import CheckpointError, InputError, InputTypeError
-from inarch.text.build import build_tokenizer_json
-from inarch.text.discovery import check_folder, read_folder
 from inarch.text.encoding import Encoding
 from inarch.text.files import (
     CONFIG_FILE,
@@ -18,7 +15,6 @@ from inarch.text.files import (
     decode_text,
     files_from_json,
     files_to_json,
-    model_config,
     save_folder,
 )
 from inarch.text.rust_backend import (
@@ -31,11 +27,12 @@ from inarch.text.rust_backend import (
     disable_parallelism_in_forks,
     rust_errors,
 )
+from inarch.text.tokenizer_doors import TokenizerDoors
 from inarch.text.tokenizer_json import fill_defaults, model_max_length
 from inarch.validation import shown
 
 
-class Tokenizer:
+class Tokenizer(TokenizerDoors):
     """Text to token ids and back.
 
     Safe to share between threads: what is configured per call (truncation, allowed special
@@ -114,36 +111,6 @@ class Tokenizer:
             rust.encode("a", "a")
             rust.encode("a")
             return rust.get_vocab(with_added_tokens=True)
-
-    @classmethod
-    @retry_when_changed
-    def from_folder(
-        cls,
-        folder: str | os.PathLike,
-        files: Iterable[str] | None = None,
-        vocabulary_size: int | None = None,
-    ) -> Self:
-        """Load from tokenizer.json, else vocab.txt, vocab.json and merges.txt, or SentencePiece.
-
-        A folder of Whisper's gives a WhisperTokenizer, from OpenAI's `.tiktoken` files too.
-
-        Args:
-            folder: the folder of a checkpoint.
-            files: further files to carry along to `save`.
-            vocabulary_size: tokens of the model, where there is only a `.tiktoken` file and no
-                config.json with their number: 51864 where it is English-only, 51865, or 51866.
-
-        Raises:
-            CheckpointFileError: there is no tokenizer in the folder.
-            CheckpointError: there is one, and it can't be used; for a WhisperTokenizer, it isn't
-                Whisper's.
-        """
-        try:
-            with unchanged(check_folder(folder)):
-                found = read_folder(folder, files or (), vocabulary_size)
-                return cls._assembled(*build_tokenizer_json(found, model_config(folder)), found)
-        except CheckpointError as error:
-            raise type(error)(f"{folder}: {error}") from error
 
     @classmethod
     def _assembled(cls, spec: str, config: Mapping[str, Any], files: Mapping[str, bytes]) -> Self:

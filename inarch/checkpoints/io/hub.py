@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import importlib.util
 import os
 import re
@@ -43,6 +44,7 @@ def resolve(
     preset: str | os.PathLike,
     presets: Mapping[str, Preset],
     single: Callable[[Path], bool] = lambda path: False,
+    weights: bool = True,
 ) -> Path:
     """Return a folder with the files of `preset`, fetched from the hub if need be.
 
@@ -50,6 +52,7 @@ def resolve(
         preset: a folder, a built-in name, or a hub id `owner/name`, optionally `@revision`.
         presets: the built-in names.
         single: whether a single file can be a checkpoint, whose own path is then the answer.
+        weights: whether the weights are fetched, too.
 
     Raises:
         InputTypeError: `preset` is neither a string nor a path.
@@ -73,9 +76,11 @@ def resolve(
         raise PresetError(f"{text} is a TensorFlow checkpoint's name; give its folder")
     if text in presets:
         known = presets[text]
-        found = packaged(known) or _fetch(known.hub, known.revision)
+        found = packaged(known) or _fetch(known.hub, known.revision, weights)
         for name, digest in known.sha256.items():
             if not (found / name).is_file():
+                if not weights and _is_weight(name):
+                    continue
                 raise CheckpointFileError(f"preset {text!r} should have {name}; not in {found}")
             if sha256(found / name) != digest:
                 raise CheckpointFileError(
@@ -85,7 +90,7 @@ def resolve(
         return found
     hub_id = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", text)
     if hub_id and not text.startswith("."):
-        return _fetch(hub_id[1], hub_id[2])
+        return _fetch(hub_id[1], hub_id[2], weights)
     near = difflib.get_close_matches(text, presets, n=3, cutoff=0.6)
     hint = f"did you mean {', '.join(near)}?" if near else "`inarch presets` lists the names;"
     raise PresetError(
@@ -106,7 +111,11 @@ def packaged(preset: Preset) -> Path | None:
     return None
 
 
-def _fetch(repo: str, revision: str | None) -> Path:
+def _is_weight(name: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for group in WEIGHT_PATTERNS for pattern in group)
+
+
+def _fetch(repo: str, revision: str | None, weights: bool) -> Path:
     import huggingface_hub as hub
     from huggingface_hub import errors, utils
 
@@ -119,6 +128,8 @@ def _fetch(repo: str, revision: str | None) -> Path:
     try:
         # Exports to other runtimes that share a repository stay there.
         wanted = OTHER_PATTERNS
+        if not weights:
+            return snapshot(wanted)
         for patterns in WEIGHT_PATTERNS:
             wanted = (*wanted, *patterns)
             folder = snapshot(wanted)

@@ -19,6 +19,7 @@ from inarch.checkpoints.formats.files import open_weights
 from inarch.checkpoints.io.hub import Preset, resolve
 from inarch.errors import CheckpointFileError, PresetError
 from inarch.files import sha256
+from inarch.text import Tokenizer
 
 from ..formats.test_files import write
 
@@ -257,6 +258,17 @@ def test_what_a_hub_has_is_fetched_once_without_what_is_not_wanted(hub, weights,
     assert not any(request.startswith("GET /owner") for request in hub.requests)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert resolve("owner/tiny", {}) == folder
+
+
+def test_no_weights_are_fetched_where_only_the_tokenizer_is_wanted(hub):
+    folder = resolve("owner/tiny", {}, weights=False)
+    found = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert found == {"config.json", "vocab.txt", "1_Pooling/config.json"}
+    digests = {"model.safetensors": "0" * 64, "vocab.txt": "0" * 64}
+    with pytest.raises(CheckpointFileError, match="vocab.txt has not the checksum"):
+        resolve("bert_base_en", presets(sha256=digests), weights=False)
+    assert Tokenizer.from_preset("owner/tiny").pad_token_id == 0
+    assert not any("safetensors" in request for request in hub.requests if "GET" in request)
 
 
 def test_a_pickle_is_fetched_only_where_there_is_nothing_else(hub):
