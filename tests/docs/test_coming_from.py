@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 import inarch.audio
+import inarch.data
 import inarch.generation
 import inarch.layers
 from inarch.speech.options import DecodingOptions, Settings
@@ -42,7 +43,7 @@ def known_names():
     """Methods and arguments of everything public, and the inputs and outputs of models."""
     found = {field.name for cls in (DecodingOptions, Settings) for field in dataclasses.fields(cls)}
     found |= PORTS | OTHER
-    for home in (inarch, inarch.layers):
+    for home in (inarch, inarch.layers, inarch.data):
         for cls in (getattr(home, name) for name in dir(home) if name[0].isupper()):
             found |= set(dir(cls))
             for method in (cls, *(m for _, m in inspect.getmembers(cls, inspect.isroutine))):
@@ -56,7 +57,7 @@ def exists(name, known):
         return True
     first, *rest = name.split(".")
     found = [{"inarch": inarch, "keras": keras}.get(first)]
-    found += [getattr(home, first, None) for home in (inarch, inarch.layers)]
+    found += [getattr(home, first, None) for home in (inarch, inarch.layers, inarch.data)]
     for attribute in rest:
         found = [getattr(f, attribute, None) for f in found]
     return any(f is not None for f in found)
