@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.loading import Checkpoint as Checkpoint
     from inarch.tasks import MaskedLM as MaskedLM
+    from inarch.tasks import SparseEmbedder as SparseEmbedder
     from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
     from inarch.tasks import SpeechToText as SpeechToText
     from inarch.tasks import TextClassifier as TextClassifier
@@ -35,6 +36,7 @@ _HOMES = {
     "Checkpoint": "inarch.models.loading",
     "MaskedLM": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
+    "SparseEmbedder": "inarch.tasks",
     "SpeechPreprocessor": "inarch.tasks",
     "SpeechToText": "inarch.tasks",
     "TextClassifier": "inarch.tasks",

@@ -3,6 +3,7 @@
 import inarch.installed_backend  # noqa: F401
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.sparse_embedder import SparseEmbedder
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.text_classifier import TextClassifier
@@ -10,6 +11,7 @@ from inarch.tasks.text_embedder import TextEmbedder
 
 __all__ = [
     "MaskedLM",
+    "SparseEmbedder",
     "SpeechPreprocessor",
     "SpeechToText",
     "TextClassifier",

@@ -18,6 +18,7 @@ from inarch.files import read_file
 from inarch.json_fields import json_text, parse, read_object
 from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sentence_fields import check_fields, keyword_arguments
 from inarch.text import Tokenizer
 
@@ -180,6 +181,42 @@ def _text(path: Path) -> str:
         return read_file(path).decode()
     except UnicodeDecodeError as e:
         raise CheckpointFileError(f"{path} isn't UTF-8 text: {e.reason}; fetch it again") from e
+
+
+def without_modules(files: Mapping[str, str]) -> dict[str, str]:
+    """Return the original files that don't describe modules after the transformer."""
+    return {n: text for n, text in files.items() if n in (SETTINGS, *TRANSFORMER_FILES)}
+
+
+def with_declared(
+    preprocessor: TextPreprocessor, declared: SentenceConfig, limit: int
+) -> TextPreprocessor:
+    """Return a preprocessor with the settings of its texts that a folder declares.
+
+    Args:
+        limit: the backbone's longest sequence.
+    """
+    preprocessor.sequence_length = min(
+        declared.max_seq_length or preprocessor.sequence_length, limit
+    )
+    preprocessor.lowercase = declared.lowercase or preprocessor.lowercase
+    preprocessor.default_prompt_name = None
+    preprocessor.prompts = declared.prompts
+    preprocessor.default_prompt_name = declared.default_prompt_name
+    return preprocessor
+
+
+def text_config(preprocessor: TextPreprocessor | None, files: Mapping[str, str]) -> SentenceConfig:
+    """Return the settings of a preprocessor's texts, and the original files, to be written."""
+    if preprocessor is None:
+        return SentenceConfig(files=files)
+    return SentenceConfig(
+        max_seq_length=preprocessor.sequence_length,
+        lowercase=preprocessor.lowercase,
+        prompts=preprocessor.prompts,
+        default_prompt_name=preprocessor.default_prompt_name,
+        files=files,
+    )
 
 
 def write_model(

@@ -20,11 +20,11 @@ SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 Check = Callable[[Any], bool]
 
 
-def _one_of(*values: Any) -> Check:
+def one_of(*values: Any) -> Check:
     return lambda value: any(value == v and type(value) is type(v) for v in values)
 
 
-def _any(value: Any) -> bool:
+def any_value(value: Any) -> bool:
     return True
 
 
@@ -32,7 +32,7 @@ def _optional_flag(value: Any) -> bool:
     return value is None or isinstance(value, bool)
 
 
-def _optional_count(value: Any) -> bool:
+def optional_count(value: Any) -> bool:
     return value is None or (type(value) is int and value > 0)
 
 
@@ -66,7 +66,8 @@ def _never(value: Any) -> bool:
 _TEXT = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
 # Where files are fetched from and how the same function is computed.
 _FETCHING = dict.fromkeys(
-    ("trust_remote_code", "revision", "token", "cache_dir", "subfolder", "local_files_only"), _any
+    ("trust_remote_code", "revision", "token", "cache_dir", "subfolder", "local_files_only"),
+    any_value,
 )
 _MODEL = _keywords(
     **_FETCHING,
@@ -75,27 +76,27 @@ _MODEL = _keywords(
             "attn_implementation", "add_pooling_layer", "device_map", "low_cpu_mem_usage",
             "use_safetensors", "use_cache",
         ),
-        _any,
+        any_value,
     ),
 )  # fmt: skip
 _PROCESSOR = _keywords(
-    **_FETCHING, use_fast=_any, model_max_length=_optional_count, padding_side=_one_of("right")
+    **_FETCHING, use_fast=any_value, model_max_length=optional_count, padding_side=one_of("right")
 )
-_CONFIG = _keywords(**_FETCHING, use_cache=_any)
+_CONFIG = _keywords(**_FETCHING, use_cache=any_value)
 
 TRANSFORMER: dict[str, Check] = {
-    "max_seq_length": _optional_count,
+    "max_seq_length": optional_count,
     "do_lower_case": _optional_flag,
-    "transformer_task": _one_of("feature-extraction"),
-    "modality_config": _one_of(_TEXT),
-    "module_output_name": _one_of("token_embeddings"),
-    "processing_kwargs": _one_of(None, {}),
+    "transformer_task": one_of("feature-extraction"),
+    "modality_config": one_of(_TEXT),
+    "module_output_name": one_of("token_embeddings"),
+    "processing_kwargs": one_of(None, {}),
     # Whether rows are computed without padding, which gives the same vectors.
     "unpad_inputs": _optional_flag,
-    "query_length": _one_of(None),
-    "document_length": _one_of(None),
-    "query_expansion": _one_of(None),
-    "tokenizer_name_or_path": _one_of(None),
+    "query_length": one_of(None),
+    "document_length": one_of(None),
+    "query_expansion": one_of(None),
+    "tokenizer_name_or_path": one_of(None),
     **dict.fromkeys(("model_kwargs", "model_args"), _MODEL),
     **dict.fromkeys(("processor_kwargs", "tokenizer_args"), _PROCESSOR),
     **dict.fromkeys(("config_kwargs", "config_args"), _CONFIG),
@@ -111,22 +112,22 @@ POOLING_FLAGS = {
 }
 POOLING: dict[str, Check] = {
     # The width is the transformer's, whatever a file has.
-    "embedding_dimension": _any,
-    "word_embedding_dimension": _any,
+    "embedding_dimension": any_value,
+    "word_embedding_dimension": any_value,
     "pooling_mode": _modes,
-    "include_prompt": _one_of(True),
+    "include_prompt": one_of(True),
     **dict.fromkeys(POOLING_FLAGS, _optional_flag),
 }
 NORMALIZE: dict[str, Check] = {
-    "module_input_name": _one_of("sentence_embedding"),
-    "module_output_name": _one_of("sentence_embedding", None),
+    "module_input_name": one_of("sentence_embedding"),
+    "module_output_name": one_of("sentence_embedding", None),
 }
 SETTINGS: dict[str, Check] = {
     "prompts": _prompts,
     "default_prompt_name": _optional_text,
-    "similarity_fn_name": lambda value: value is None or _one_of(*SIMILARITIES)(value),
-    "truncate_dim": _optional_count,
-    "model_type": _one_of("SentenceTransformer"),
+    "similarity_fn_name": lambda value: value is None or one_of(*SIMILARITIES)(value),
+    "truncate_dim": optional_count,
+    "model_type": one_of("SentenceTransformer"),
 }
 
 

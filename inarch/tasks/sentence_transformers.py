@@ -5,7 +5,7 @@ Format: sentence-transformers, base/model.py (`modules.json`) and the modules' o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from inarch.json_fields import json_text
 from inarch.layers.pooling import MODES
 from inarch.tasks import sentence_fields
 from inarch.tasks.module_files import (
-    TRANSFORMER_FILES,
+    Module,
     SentenceConfig,
     file_texts,
     list_modules,
@@ -59,7 +59,7 @@ def read(folder: Path) -> SentenceConfig:
         else:
             raise ConfigError(
                 f"{folder / MODULES}: module {place} is {module.type!r}; computed here: a "
-                "Transformer, then Pooling, then optionally Normalize"
+                "Transformer, then Pooling, then optionally Normalize" + _way_out(modules)
             )
     if not found.pooling:
         raise ConfigError(f"{folder / MODULES} has no Pooling module, so no sentence vector")
@@ -67,6 +67,12 @@ def read(folder: Path) -> SentenceConfig:
         names.append(SETTINGS)
         found = read_declared(folder / SETTINGS, found)
     return replace(found, files=file_texts(folder, names))
+
+
+def _way_out(modules: Sequence[Module]) -> str:
+    """Return the class that reads a folder of another kind of model, for an error."""
+    sparse = any(module.kind == "SpladePooling" for module in modules)
+    return ". Use SparseEmbedder for this folder" if sparse else ""
 
 
 def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
@@ -81,11 +87,6 @@ def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
             f"{folder / 'config.json'}: pooling mode {unknown[0]!r}; known: {', '.join(MODES)}"
         )
     return modes
-
-
-def without_modules(files: Mapping[str, str]) -> dict[str, str]:
-    """Return the original files that don't describe modules after the transformer."""
-    return {n: text for n, text in files.items() if n in (SETTINGS, *TRANSFORMER_FILES)}
 
 
 def write(

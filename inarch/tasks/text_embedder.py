@@ -19,7 +19,7 @@ from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import sentence_transformers
 from inarch.tasks.datasets import Batch, array_of, weights_of
-from inarch.tasks.module_files import module_kinds
+from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.sentence_fields import SIMILARITIES
@@ -140,7 +140,7 @@ class TextEmbedder(Task):
             declared.pooling,
             declared.normalize,
         ):
-            found["files"] = sentence_transformers.without_modules(declared.files)
+            found["files"] = without_modules(declared.files)
         return found | given
 
     @classmethod

@@ -17,7 +17,13 @@ from typer.testing import CliRunner
 
 from inarch.cli.app import app
 from inarch.models.bert.backbone import BertBackbone
-from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
+from inarch.tasks import (
+    MaskedLM,
+    SparseEmbedder,
+    TextClassifier,
+    TextEmbedder,
+    TextPreprocessor,
+)
 from inarch.text import WordPieceTokenizer
 
 from .blocks import blocks, execute
@@ -49,6 +55,7 @@ def checkpoints(tmp_path_factory):
         "my-embedder": TextEmbedder(
             backbone(), preprocessor(prompts={"query": "query: "}), normalize=True
         ),
+        "my-sparse-embedder": SparseEmbedder(backbone(pooler=False), preprocessor()),
         "my-masked-lm": MaskedLM(backbone(pooler=False), preprocessor("[MASK]")),
         "my-classifier": TextClassifier(
             backbone(), 2, preprocessor(), labels=["negative", "positive"]

@@ -9,7 +9,14 @@ import pytest
 from inarch.errors import CheckpointFileError, InarchError, InputError, ReadOnlyError
 from inarch.models.arguments import KERAS_ARGUMENTS, mutable_arguments
 from inarch.models.bert.backbone import BertBackbone
-from inarch.tasks import MaskedLM, SpeechToText, TextClassifier, TextEmbedder, TextPreprocessor
+from inarch.tasks import (
+    MaskedLM,
+    SparseEmbedder,
+    SpeechToText,
+    TextClassifier,
+    TextEmbedder,
+    TextPreprocessor,
+)
 from inarch.text import WordPieceTokenizer
 
 from ..speech.tiny_whisper import make_task, make_tokenizer
@@ -24,8 +31,9 @@ VALUES = {
     "activation_fn": ("tanh", "wings"),
     "prompts": ({"query": "the ", "passage": "cat "}, {"query": 3}),
     "default_prompt_name": ("query", "wings"),
-    "similarity_fn_name": ("dot", "wings"),
+    "similarity_fn_name": ("euclidean", "wings"),
     "truncate_dim": (3, 0),
+    "max_active_dims": (3, 0),
     "mask_rate": (0.5, 2.0),
     "generation": ({"suppress_tokens": [1]}, [1]),
     "language": ("de", "klingon"),
@@ -34,7 +42,7 @@ VALUES = {
     "lowercase": (True, "yes"),
     "allow_special": (("[MASK]", "[UNK]"), "[MASK]"),
 }
-TASKS = (TextClassifier, TextEmbedder, MaskedLM, SpeechToText)
+TASKS = (TextClassifier, TextEmbedder, SparseEmbedder, MaskedLM, SpeechToText)
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda cls: cls.__name__)

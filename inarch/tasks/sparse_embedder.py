@@ -1,0 +1,272 @@
+"""Sparse vectors of texts: a weight for each term of the vocabulary (SPLADE)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.layers.pooling import SpladePooling
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
+from inarch.models.loading import Checkpoint
+from inarch.paths import check_file_name
+from inarch.tasks import sparse_folder
+from inarch.tasks.datasets import Batch, weights_of
+from inarch.tasks.inference import preprocessor_of
+from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
+from inarch.tasks.objective import Objective
+from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.sentence_fields import SIMILARITIES
+from inarch.tasks.sparse_folder import SparseConfig
+from inarch.tasks.sparse_vectors import (
+    SparseVector,
+    checked_vectors,
+    from_dense,
+    is_sparse_vector,
+    sparse_similarity,
+    to_dense,
+)
+from inarch.tasks.splade_loss import SpladeLoss
+from inarch.tasks.task import Task
+from inarch.tasks.text_source import TextSource
+from inarch.validation import check_count, shown
+
+
+def _checked_similarity(task: Any, name: Any) -> str:
+    if not isinstance(name, str) or name not in SIMILARITIES:
+        raise InputError(f"similarity_fn_name is {shown(name)}; known: {', '.join(SIMILARITIES)}")
+    return name
+
+
+def _checked_dims(task: Any, count: Any) -> int | None:
+    if count is not None:
+        check_count("max_active_dims", count)
+    return count
+
+
+# Arguments that a sentence-transformers folder decides.
+DECLARED = (
+    "pooling_strategy", "activation_function", "similarity_fn_name", "max_active_dims", "files",
+)  # fmt: skip
+
+
+class SparseEmbedder(Task):
+    """A weight for each term of the vocabulary, float `[batch, vocabulary]`, of which few aren't 0.
+
+    These are SPLADE's: the masked-LM head's logits through `SpladePooling`. Trained on pairs of
+    texts (`fit([(query, document), ...])`) each document is distinguished from the others in the
+    batch, at a price on the terms in use (`SpladeLoss`).
+
+    Args:
+        backbone: the encoder.
+        preprocessor: text to inputs; None to feed prepared arrays.
+        pooling_strategy: `"max"` or `"sum"`, see `SpladePooling`.
+        activation_function: `"relu"` or `"log1p_relu"`, see `SpladePooling`.
+        similarity_fn_name: how `similarity` compares vectors: "cosine", "dot", "euclidean" or
+            "manhattan", as sentence-transformers calls them.
+        max_active_dims: how many terms of a text `embed` and `predict` keep, those of the largest
+            weights; None for all. Training uses all of them.
+        tie_word_embeddings: whether the output embeddings are the input embeddings.
+
+    Raises:
+        InputError: an unknown strategy, activation or similarity, or `max_active_dims` below 1.
+    """
+
+    head = "masked_lm"
+    similarity_fn_name = MutableArgument(_checked_similarity)
+    max_active_dims = MutableArgument(_checked_dims)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: TextPreprocessor | None = None,
+        pooling_strategy: str = "max",
+        activation_function: str = "relu",
+        similarity_fn_name: str = "dot",
+        max_active_dims: int | None = None,
+        tie_word_embeddings: bool = True,
+        files: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ):
+        _checked_similarity(self, similarity_fn_name)  # before the graph is built
+        _checked_dims(self, max_active_dims)
+        pooling = SpladePooling(pooling_strategy, activation_function, name="splade_pooling")
+        super().__init__(
+            backbone,
+            lambda outputs: pooling(
+                backbone.masked_lm(outputs, tie_word_embeddings),
+                padding_mask=backbone.input["padding_mask"],
+            ),
+            preprocessor,
+            **kwargs,
+        )
+        self.pooling_strategy = pooling_strategy
+        self.activation_function = activation_function
+        self.similarity_fn_name = similarity_fn_name
+        self.max_active_dims = max_active_dims
+        self.tie_word_embeddings = tie_word_embeddings
+        self.files = {check_file_name(n, "a name in files"): t for n, t in (files or {}).items()}
+
+    # --- folders ------------------------------------------------------------------------------
+
+    @classmethod
+    def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
+        return "SpladePooling" in module_kinds(checkpoint.folder)
+
+    @classmethod
+    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
+        declared = sparse_folder.read(checkpoint.folder)
+        found = {name: getattr(declared, name) for name in DECLARED}
+        # Where the caller chooses another pooling, its files are written anew; the rest stays.
+        if any(given.get(name, found[name]) != found[name] for name in DECLARED[:2]):
+            found["files"] = without_modules(declared.files)
+        return super().arguments_of(checkpoint, {}) | found | given
+
+    @classmethod
+    def preprocessor_of(
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
+    ) -> TextPreprocessor:
+        found = super().preprocessor_of(checkpoint, arguments, source)
+        declared = sparse_folder.read(source.folder).text
+        return with_declared(found, declared, arguments["max_sequence_length"])
+
+    def write_files(self, folder: Path) -> None:
+        super().write_files(folder)
+        config = SparseConfig(
+            **{name: getattr(self, name) for name in DECLARED if name != "files"},
+            text=text_config(self.preprocessor, self.files),
+        )
+        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
+        sparse_folder.write(config, folder, self._width, tokenizer)
+
+    # --- vectors ------------------------------------------------------------------------------
+
+    @overload
+    def embed(
+        self, texts: str | tuple[str, str], prompt_name: str | None = ...,
+        max_active_dims: int | None = ..., batch_size: int = ...,
+    ) -> SparseVector: ...  # fmt: skip
+
+    @overload
+    def embed(
+        self, texts: Sequence[Any], prompt_name: str | None = ...,
+        max_active_dims: int | None = ..., batch_size: int = ...,
+    ) -> list[SparseVector]: ...  # fmt: skip
+
+    def embed(
+        self,
+        texts: Any,
+        prompt_name: str | None = None,
+        max_active_dims: int | None = None,
+        batch_size: int = 32,
+    ) -> SparseVector | list[SparseVector]:
+        """Return the sparse vector of each text; of one text, its vector alone.
+
+        Args:
+            texts: a text, or several.
+            prompt_name: the prompt to put before each; the default prompt where not given.
+            max_active_dims: how many terms to keep, in place of the attribute.
+            batch_size: texts of a batch.
+
+        Raises:
+            InputError: there is no prompt of that name, or `max_active_dims` is below 1.
+        """
+        limit = self.max_active_dims if max_active_dims is None else max_active_dims
+        _checked_dims(self, limit)
+        single = isinstance(texts, str)
+        name = preprocessor_of(self).default_prompt_name if prompt_name is None else prompt_name
+        encodings = self.encode(texts_of([texts] if single else texts, "texts"), name)
+        vectors: list[Any] = [None] * len(encodings)
+        for batch, output in self.outputs_of(encodings, batch_size, verbose=0, callbacks=None):
+            for index, row in zip(batch.indices, output, strict=True):
+                vectors[index] = from_dense(row, limit)
+        return vectors[0] if single else vectors
+
+    def decode(
+        self, vectors: SparseVector | Sequence[SparseVector], top_k: int | None = None
+    ) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
+        """Return the terms of each sparse vector with their weights, by falling weight.
+
+        Args:
+            vectors: what `embed` returns: one vector or several.
+            top_k: how many terms of each; None for all.
+
+        Raises:
+            InputError: `top_k` is below 1, or the task has no preprocessor; or as `similarity`.
+            InputTypeError: as `similarity`.
+        """
+        if top_k is not None:
+            check_count("top_k", top_k)
+        tokenizer = preprocessor_of(self).tokenizer
+        decoded = []
+        for vector in checked_vectors("vectors", vectors, self._width):
+            order = np.argsort(-vector["values"], kind="stable")[:top_k]
+            terms = [tokenizer.id_to_token(i) for i in vector["indices"][order].tolist()]
+            decoded.append(list(zip(terms, vector["values"][order].tolist(), strict=True)))
+        return decoded[0] if is_sparse_vector(vectors) else decoded
+
+    def similarity(
+        self,
+        one: SparseVector | Sequence[SparseVector],
+        two: SparseVector | Sequence[SparseVector],
+    ) -> np.ndarray:
+        """Return `[len(one), len(two)]` similarities of sparse vectors, by `similarity_fn_name`.
+
+        A single vector has no axis in the result. Euclidean and manhattan similarities are negative
+        distances.
+
+        Raises:
+            InputTypeError: they aren't sparse vectors.
+            InputError: a vector has a term beyond the vocabulary.
+        """
+        sides = (checked_vectors("one", one, self._width), checked_vectors("two", two, self._width))
+        found = sparse_similarity(self.similarity_fn_name, *sides, self._width)
+        return found.reshape(
+            [
+                len(side)
+                for side, x in zip(sides, (one, two), strict=True)
+                if not is_sparse_vector(x)
+            ]
+        )
+
+    @property
+    def _width(self) -> int:
+        return self.output_shape[-1]
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        dense = super().predict(*args, **kwargs)
+        if self.max_active_dims is None:
+            return dense
+        return to_dense([from_dense(row, self.max_active_dims) for row in dense], self._width)
+
+    predict.__doc__ = Task.predict.__doc__
+
+    # --- training -----------------------------------------------------------------------------
+
+    def objective(self) -> Objective:
+        return Objective(SpladeLoss(), 2e-5, reads_logits=False)
+
+    def collate(
+        self, texts: Sequence[Any], y: Any, sample_weight: Any
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+        if y is not None:
+            return super().collate(texts, y, sample_weight)
+        if not all(isinstance(t, tuple) for t in texts):
+            raise InputError(
+                "without y, an embedder is trained on pairs of texts [(query, document), ...]"
+            )
+        weights = weights_of(sample_weight, len(texts))
+        queries = self.encode([query for query, _ in texts])
+        documents = self.encode([document for _, document in texts])
+
+        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
+            rows = [queries[i] for i in indices] + [documents[i] for i in indices]
+            # Keras wants a target; which rows are partners is in their order.
+            batch = self.padded(rows), np.zeros(len(rows), np.float32)
+            return batch if weights is None else (*batch, np.tile(weights[indices], 2))
+
+        return make

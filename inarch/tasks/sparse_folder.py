@@ -1,0 +1,154 @@
+"""The folder layout of sentence-transformers' sparse encoders, read and written without it.
+
+Format: sentence-transformers, sparse_encoder/model.py and modules/splade_pooling.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from inarch.errors import ConfigError
+from inarch.file_names import MODULES
+from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
+from inarch.json_fields import json_text, read_object
+from inarch.layers.pooling import SPLADE_ACTIVATIONS, STRATEGIES
+from inarch.tasks.module_files import (
+    Module,
+    SentenceConfig,
+    file_texts,
+    list_modules,
+    read_declared,
+    read_fields,
+    read_transformer,
+    write_model,
+)
+from inarch.tasks.sentence_fields import SETTINGS as SETTINGS_FIELDS
+from inarch.tasks.sentence_fields import TRANSFORMER, Check, any_value, one_of, optional_count
+from inarch.text import Tokenizer
+
+_LOGITS = {"text": {"method": "forward", "method_output_name": "logits"}}
+_FILL_MASK: dict[str, Check] = {
+    **TRANSFORMER,
+    "transformer_task": one_of("fill-mask"),
+    "modality_config": one_of(_LOGITS),
+}
+_POOLING: dict[str, Check] = {
+    "pooling_strategy": one_of(*STRATEGIES),
+    "activation_function": one_of(*SPLADE_ACTIVATIONS),
+    # The width is the vocabulary's, and rows of texts are pooled whole or in parts alike.
+    **dict.fromkeys(("embedding_dimension", "word_embedding_dimension", "chunk_size"), any_value),
+}
+_SETTINGS: dict[str, Check] = {
+    **SETTINGS_FIELDS,
+    "model_type": one_of("SparseEncoder"),
+    "max_active_dims": optional_count,
+}
+_COMPUTED = "computed here: a Transformer of the task fill-mask (or MLMTransformer), SpladePooling"
+
+
+@dataclass(frozen=True)
+class SparseConfig:
+    """Settings of a folder of a sparse encoder, besides those of the transformer itself.
+
+    Args:
+        pooling_strategy, activation_function, similarity_fn_name, max_active_dims: arguments of a
+            `SparseEmbedder`.
+        text: settings of its texts, and the original files.
+    """
+
+    pooling_strategy: str = "max"
+    activation_function: str = "relu"
+    similarity_fn_name: str = "dot"
+    max_active_dims: int | None = None
+    text: SentenceConfig = field(default_factory=SentenceConfig)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        return self.text.files
+
+
+def read(folder: Path) -> SparseConfig:
+    """Return the settings of a checkpoint folder; where none are declared, the usual ones.
+
+    Raises:
+        ConfigError: a module, or a field of one of the files, that isn't computed here; it is
+            named.
+        CheckpointFileError: a file that `modules.json` needs is absent or damaged.
+    """
+    modules = list_modules(folder)
+    if modules is None:
+        return SparseConfig()
+    _check_modules(folder, modules)
+    pooling = read_fields(folder / modules[1].config, _POOLING)
+    text, name = read_transformer(folder, modules[0].path, SentenceConfig(), _FILL_MASK)
+    task = read_object(folder / name).get("transformer_task") if name else None
+    if modules[0].kind == "Transformer" and task is None:
+        raise ConfigError(
+            f"{folder / (name or MODULES)} has no transformer_task, so that the Transformer of "
+            f"{MODULES} gives no logits; {_COMPUTED}"
+        )
+    names = [MODULES, modules[1].config, *([name] if name else [])]
+    declared: dict[str, Any] = {}
+    if (folder / SETTINGS).is_file():
+        names.append(SETTINGS)
+        text = read_declared(folder / SETTINGS, text, _SETTINGS)
+        declared = read_object(folder / SETTINGS)
+    return SparseConfig(
+        pooling.get("pooling_strategy", "max"),
+        pooling.get("activation_function", "relu"),
+        declared.get("similarity_fn_name") or "dot",
+        declared.get("max_active_dims"),
+        replace(text, files=file_texts(folder, names)),
+    )
+
+
+def _check_modules(folder: Path, modules: list[Module]) -> None:
+    """Raise ConfigError for a module that isn't computed here."""
+    wanted = (("Transformer", "MLMTransformer"), ("SpladePooling",))
+    for place, module in enumerate(modules):
+        if place >= len(wanted) or module.kind not in wanted[place]:
+            raise ConfigError(f"{folder / MODULES}: module {place} is {module.type!r}; {_COMPUTED}")
+    if len(modules) < len(wanted):
+        raise ConfigError(f"{folder / MODULES} has no SpladePooling module; {_COMPUTED}")
+
+
+def write(
+    config: SparseConfig, folder: Path, vocabulary_size: int, tokenizer: Tokenizer | None
+) -> None:
+    """Write the files that make `folder` a sparse encoder of sentence-transformers.
+
+    Args:
+        config: their content; its original files are updated where they differ from it.
+        folder: where to write.
+        vocabulary_size: width of the vectors.
+        tokenizer: as of `sentence_transformers.write`.
+    """
+    files = dict(config.files)
+    if MODULES not in files:
+        files |= _modules_files(config, vocabulary_size)
+    settings = {
+        "model_type": "SparseEncoder",
+        "similarity_fn_name": config.similarity_fn_name,
+        "max_active_dims": config.max_active_dims,
+    }
+    defaults = {"model_type": None, "similarity_fn_name": "dot", "max_active_dims": None}
+    write_model(config.text, files, folder, tokenizer, settings, defaults)
+
+
+def _modules_files(config: SparseConfig, vocabulary_size: int) -> dict[str, str]:
+    package = "sentence_transformers.sparse_encoder.models"
+    # By the class whose task is fill-mask without a field, which every version reads.
+    kinds = {"": "MLMTransformer", "1_SpladePooling": "SpladePooling"}
+    modules = [
+        {"idx": i, "name": str(i), "path": path, "type": f"{package}.{kind}"}
+        for i, (path, kind) in enumerate(kinds.items())
+    ]
+    pooling = {
+        "pooling_strategy": config.pooling_strategy,
+        "activation_function": config.activation_function,
+        "word_embedding_dimension": vocabulary_size,
+    }
+    return {MODULES: json_text(modules), "1_SpladePooling/config.json": json_text(pooling)}
