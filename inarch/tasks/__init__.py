@@ -3,6 +3,7 @@
 import inarch.installed_backend  # noqa: F401
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.quantization import quantize_embeddings
 from inarch.tasks.sparse_embedder import SparseEmbedder
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.speech_to_text import SpeechToText
@@ -17,4 +18,5 @@ __all__ = [
     "TextClassifier",
     "TextEmbedder",
     "TextPreprocessor",
+    "quantize_embeddings",
 ]
