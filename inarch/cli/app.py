@@ -140,7 +140,7 @@ def embed(
     embedder = TextEmbedder.from_preset(
         preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
     )
-    vectors = embedder.embed(given, prompt, batch_size)  # type: ignore[arg-type]
+    vectors = embedder.embed(given, prompt_name=prompt, batch_size=batch_size)  # type: ignore[arg-type]
     rows = [{"text": t, "vector": v} for t, v in zip(given, vectors, strict=True)]
 
     def table() -> None:

@@ -1,7 +1,16 @@
 """Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text or sound."""
 
 import inarch.installed_backend  # noqa: F401
+from inarch.tasks.distillation_losses import DistillKLDivLoss, EmbedDistillLoss, MarginMSELoss
+from inarch.tasks.embedding_losses import (
+    CoSENTLoss,
+    CosineSimilarityLoss,
+    EmbeddingLoss,
+    MultipleNegativesRankingLoss,
+    TripletLoss,
+)
 from inarch.tasks.masked_lm import MaskedLM
+from inarch.tasks.matryoshka_loss import MatryoshkaLoss
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import quantize_embeddings
 from inarch.tasks.sparse_embedder import SparseEmbedder
@@ -11,12 +20,21 @@ from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 
 __all__ = [
+    "CoSENTLoss",
+    "CosineSimilarityLoss",
+    "DistillKLDivLoss",
+    "EmbedDistillLoss",
+    "EmbeddingLoss",
+    "MarginMSELoss",
     "MaskedLM",
+    "MatryoshkaLoss",
+    "MultipleNegativesRankingLoss",
     "SparseEmbedder",
     "SpeechPreprocessor",
     "SpeechToText",
     "TextClassifier",
     "TextEmbedder",
     "TextPreprocessor",
+    "TripletLoss",
     "quantize_embeddings",
 ]

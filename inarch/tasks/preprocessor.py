@@ -17,6 +17,7 @@ from inarch.models.stored_config import check_arguments
 from inarch.text import Encoding, Tokenizer
 from inarch.validation import check_count, check_flag, shown
 
+# A text, or a pair of texts that a model reads together; a loss may read groups of more.
 Text = str | tuple[str, str]
 
 
@@ -139,8 +140,13 @@ class TextPreprocessor(ReadOnlyArguments):
             InputError: there is no prompt of that name.
         """
         if prompt_name is not None:
-            prompt = self._prompt(prompt_name)
-            texts = [prompt + t if isinstance(t, str) else (prompt + t[0], t[1]) for t in texts]
+            texts = put_before(self._prompt(prompt_name), texts)
+        for i, text in enumerate(texts):
+            if not isinstance(text, str) and len(text) != 2:
+                raise InputError(
+                    f"text {i} is a group of {len(text)} texts, and a model reads one or a pair at "
+                    "a time; give each by itself"
+                )
         if self.lowercase:
             texts = [
                 t.lower() if isinstance(t, str) else (t[0].lower(), t[1].lower()) for t in texts
@@ -191,6 +197,11 @@ class TextPreprocessor(ReadOnlyArguments):
         return cls(**{**config, "tokenizer": tokenizer})
 
 
+def put_before(prompt: str, texts: Sequence[Text]) -> list[Text]:
+    """Return texts with a prompt before each, of a pair before the first."""
+    return [prompt + t if isinstance(t, str) else (prompt + t[0], t[1]) for t in texts]
+
+
 def is_raw(x: Any) -> bool:
     """Return whether `x` is text, or a batch of text, rather than prepared arrays or a data set.
 
@@ -225,7 +236,7 @@ def _is_text(x: Any) -> bool:
 
 
 def texts_of(x: Any, name: str = "x") -> list[Text]:
-    """Return a batch of text as a list of strings, or of pairs of strings.
+    """Return a batch of text as a list of strings, or of tuples of two or more strings.
 
     Takes lists, NumPy arrays, string tensors, and columns of pandas, polars, Arrow and datasets;
     `name` is the argument's, for errors.
@@ -252,10 +263,10 @@ def _text(item: Any, index: int) -> Text:
         return item
     if isinstance(item, bytes):
         return _decoded(item, index)
-    if isinstance(item, list | tuple) and len(item) == 2:
-        first, second = (_text(part, index) for part in item)
-        if isinstance(first, str) and isinstance(second, str):
-            return first, second
+    if isinstance(item, list | tuple) and len(item) > 1:
+        parts = [_text(part, index) for part in item]
+        if all(isinstance(part, str) for part in parts):
+            return tuple(parts)  # type: ignore[return-value, arg-type]
     if hasattr(item, "as_py"):  # of an Arrow column, one by one
         return _text(item.as_py(), index)
     if is_missing(item):

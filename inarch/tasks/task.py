@@ -451,6 +451,16 @@ class Task(Model):
         """
         default = inference.preprocessor_of(self).default_prompt_name
         encodings = self.encode(texts, default if prompt_name is None else prompt_name)
+        return self.predict_encodings(encodings, batch_size, verbose, callbacks)
+
+    def predict_encodings(
+        self,
+        encodings: Sequence[Encoding],
+        batch_size: int,
+        verbose: Any = 0,
+        callbacks: Any = None,
+    ) -> np.ndarray:
+        """Return the outputs of `predict` for encoded texts."""
         rows: list[Any] = [None] * len(encodings)
         for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
             for row, index in enumerate(batch.indices):

@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from inarch.errors import InputError, InputTypeError
 from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
@@ -17,46 +15,23 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
-from inarch.tasks import sentence_transformers
-from inarch.tasks.datasets import Batch, array_of, weights_of
+from inarch.tasks import embedding_evaluation, sentence_transformers
+from inarch.tasks.datasets import Batch
+from inarch.tasks.embedding_batches import check_vectors, collate_columns
+from inarch.tasks.embedding_losses import EmbeddingLoss, MultipleNegativesRankingLoss
+from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor, put_before, texts_of
+from inarch.tasks.quantization import check_precision, quantize_embeddings
+from inarch.tasks.retrieval_metrics import Relevant
 from inarch.tasks.sentence_fields import SIMILARITIES
 from inarch.tasks.sentence_transformers import SentenceConfig
-from inarch.tasks.similarity import similarity
+from inarch.tasks.similarity import pairwise_similarity, similarity, unit_vectors
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
+from inarch.text import Encoding
 from inarch.validation import check_count, check_flag, shown
-
-
-@keras.saving.register_keras_serializable(package="inarch")
-class InBatchContrastive(keras.losses.Loss):
-    """Each text's partner against all other partners of the batch.
-
-    The first half of the rows are texts, the second half their partners in the same order; the
-    loss is the cross entropy of the scaled cosine similarities. Source: Henderson et al., 2017,
-    arXiv:1705.00652; sentence-transformers' MultipleNegativesRankingLoss.
-
-    Args:
-        scale: factor on the similarities, the inverse of a temperature.
-    """
-
-    def __init__(self, scale: float = 20.0, name: str = "in_batch_contrastive", **kwargs: Any):
-        super().__init__(name=name, **kwargs)
-        self.scale = scale
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        unit = Normalize(dtype="float32")(y_pred)
-        texts, partners = ops.split(unit, 2, axis=0)
-        logits = self.scale * ops.matmul(texts, ops.transpose(partners))
-        rows = ops.arange(ops.shape(logits)[0])
-        loss = keras.losses.sparse_categorical_crossentropy(rows, logits, from_logits=True)
-        return ops.concatenate([loss, loss], axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale}
-
 
 # Arguments that a sentence-transformers folder decides.
 DECLARED = ("pooling", "normalize", "similarity_fn_name", "truncate_dim", "files")
@@ -78,7 +53,9 @@ class TextEmbedder(Task):
     """One vector per text, float `[batch, dim]`.
 
     Trained on pairs of texts (`fit([(text, partner), ...])`) each partner is distinguished from the
-    others in the batch; with `y` given, vectors are fitted to the targets `[count, dim]`.
+    others in the batch. A loss of `EmbeddingLoss`'s family reads examples of several texts, such as
+    `(anchor, positive, negative)`, with targets where it needs some; with any other, a text's
+    vector is fitted to its target `[count, dim]`.
 
     Args:
         backbone: the encoder.
@@ -175,20 +152,87 @@ class TextEmbedder(Task):
         sentence_transformers.write(config, folder, width, tokenizer)
 
     def objective(self) -> Objective:
-        return Objective(InBatchContrastive(), learning_rate=2e-5, reads_logits=False)
+        return Objective(MultipleNegativesRankingLoss(), learning_rate=2e-5, reads_logits=False)
 
     def embed(
-        self, texts: Sequence[str], prompt_name: str | None = None, batch_size: int = 32
+        self,
+        texts: str | Sequence[Any],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        truncate_dim: int | None = None,
+        normalize: bool = False,
+        precision: str = "float32",
     ) -> np.ndarray:
-        """Return vectors float32 `[len(texts), dim]`, with the named prompt before each text.
+        """Return vectors `[len(texts), dim]`, or of one string its vector `[dim]`.
 
-        Without a name it is the checkpoint's default prompt, if it has one, as for `predict`.
+        Args:
+            texts: one string, or a list of strings.
+            prompt_name: name of the preprocessor's prompt to put before each.
+            prompt: the text itself to put before each, in place of a name. Where neither is given
+                it is the default prompt, if the checkpoint has one, as for `predict`.
+            batch_size: texts that are computed at a time.
+            truncate_dim: how many numbers of each vector to keep; the task's `truncate_dim` where
+                not given.
+            normalize: whether to give the vectors length one, after that.
+            precision: `"float32"`, `"float16"`, `"int8"`, `"uint8"`, `"binary"` or `"ubinary"`; see
+                `quantize_embeddings`. The ranges of int8 and uint8 are those of these texts.
 
         Raises:
-            InputError: there is no prompt of that name.
+            InputError: there is no prompt of that name, or both are given; an unknown precision; or
+                int8 or uint8 of a single text.
         """
-        vectors = self.predict_texts(texts_of(texts), batch_size, prompt_name=prompt_name)
-        return vectors[:, : self.truncate_dim]
+        check_flag("normalize", normalize)
+        check_precision(precision)
+        dim = _checked_truncation(self, truncate_dim) or self.truncate_dim
+        is_single = isinstance(texts, str)
+        given = texts_of([texts] if is_single else texts)
+        encodings = self._encode(given, prompt_name, prompt)
+        vectors = self.predict_encodings(encodings, batch_size)[:, :dim]
+        if normalize:
+            vectors = unit_vectors(vectors)
+        if precision != "float32":
+            vectors = quantize_embeddings(vectors, precision)
+        return vectors[0] if is_single else vectors
+
+    def embed_query(self, texts: str | Sequence[Any], **options: Any) -> np.ndarray:
+        """Return vectors of queries: `embed` with the prompt named "query", where there is one.
+
+        Args:
+            texts, options: as of `embed`; a prompt that is given counts.
+        """
+        return self.embed(texts, **self._with_prompt_of(("query",), options))
+
+    def embed_document(self, texts: str | Sequence[Any], **options: Any) -> np.ndarray:
+        """Return vectors of documents: `embed` with the prompt of documents, where there is one.
+
+        It is the first there is of "document", "passage" and "corpus", as in sentence-transformers.
+
+        Args:
+            texts, options: as of `embed`; a prompt that is given counts.
+        """
+        return self.embed(texts, **self._with_prompt_of(("document", "passage", "corpus"), options))
+
+    def _with_prompt_of(self, names: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:
+        given = options.get("prompt") is not None or options.get("prompt_name") is not None
+        if given or self.preprocessor is None:
+            return options
+        known = self.preprocessor.prompts
+        return options | {"prompt_name": next((name for name in names if name in known), None)}
+
+    def _encode(
+        self, texts: Sequence[Any], prompt_name: str | None, prompt: str | None
+    ) -> list[Encoding]:
+        if prompt is None:
+            default = preprocessor_of(self).default_prompt_name
+            return self.encode(texts, default if prompt_name is None else prompt_name)
+        if not isinstance(prompt, str):
+            raise InputTypeError(f"prompt is {shown(prompt)}; give the text to put before each")
+        if prompt_name is not None:
+            raise InputError(
+                f"prompt is {shown(prompt)} and prompt_name {shown(prompt_name)}; give one of them"
+            )
+        return self.encode(put_before(prompt, texts))
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         return super().predict(*args, **kwargs)[:, : self.truncate_dim]
@@ -204,40 +248,65 @@ class TextEmbedder(Task):
             InputTypeError: they aren't arrays of numbers.
             InputError: their vectors are of different widths.
         """
-        one, two = _vectors("one", one), _vectors("two", two)
-        if one.shape[-1:] != two.shape[-1:]:
-            raise InputError(
-                f"vectors of shapes {one.shape} and {two.shape} can't be compared: their last "
-                "dimensions differ; take both from one model"
-            )
         return similarity(self.similarity_fn_name, one, two)
+
+    def similarity_pairwise(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        """Return `[count]` similarities of the vectors in the same places of `one` and `two`.
+
+        Raises:
+            InputTypeError, InputError: as `similarity`; or their numbers differ.
+        """
+        return pairwise_similarity(self.similarity_fn_name, one, two)
+
+    def evaluate_retrieval(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        relevant: Relevant,
+        k: int = 10,
+        batch_size: int = 32,
+    ) -> dict[str, float]:
+        """Return NDCG, MRR and recall of the `k` most similar documents of each query.
+
+        Args:
+            queries: texts, of which `embed_query` makes vectors.
+            documents: texts, of which `embed_document` makes vectors.
+            relevant: for each query the indices of its relevant documents, or their relevance by
+                index.
+            k: how many documents count.
+            batch_size: texts that are computed at a time.
+
+        Returns:
+            `{"ndcg@10", "mrr@10", "recall@10"}`, with `k` in their names.
+
+        Raises:
+            InputError: there are no documents, or an index is none of theirs; or as
+                `retrieval_metrics.gains_of`.
+        """
+        return embedding_evaluation.retrieval(self, queries, documents, relevant, k, batch_size)
+
+    def evaluate_similarity(
+        self, pairs: Sequence[tuple[str, str]], scores: Any, batch_size: int = 32
+    ) -> dict[str, float]:
+        """Return the correlations of the similarities of pairs of texts with their scores.
+
+        Returns:
+            `{"pearson", "spearman"}`, the second that of the ranks.
+
+        Raises:
+            InputError: fewer than two pairs, other numbers of pairs and scores, or a score is NaN.
+        """
+        return embedding_evaluation.similarity(self, pairs, scores, batch_size)
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
     ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
-        if y is not None:
-            return super().collate(texts, y, sample_weight)
-        if not all(isinstance(t, tuple) for t in texts):
-            raise InputError(
-                "without y, an embedder is trained on pairs of texts [(text, partner), ...]"
-            )
-        weights = weights_of(sample_weight, len(texts))
-        firsts = self.encode([first for first, _ in texts])
-        seconds = self.encode([second for _, second in texts])
+        loss = getattr(self, "loss", None) or self.objective().loss
+        if isinstance(loss, EmbeddingLoss):
+            return collate_columns(self, loss, texts, y, sample_weight)
+        return super().collate(texts, y, sample_weight)
 
-        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
-            rows = [firsts[i] for i in indices] + [seconds[i] for i in indices]
-            # Keras wants a target; which rows are partners is in their order.
-            batch = self.padded(rows), np.zeros(len(rows), np.float32)
-            return batch if weights is None else (*batch, np.tile(weights[indices], 2))
-
-        return make
-
-
-def _vectors(name: str, given: Any) -> np.ndarray:
-    """Return `given` as an array of numbers, bfloat16 included, which isn't NumPy's own dtype."""
-    way_out = "vectors, such as embed(texts) makes of texts"
-    array = array_of(name, given, way_out)
-    if array.dtype.kind in "USOMm":
-        raise InputTypeError(f"{name} is {shown(given)}; give {way_out}")
-    return array
+    def targets(self, y: Any, count: int) -> np.ndarray:
+        y = super().targets(y, count)
+        check_vectors(y, self.loss, self.output_shape[-1])
+        return y

@@ -1,0 +1,82 @@
+"""Examples of several texts as batches for a loss of their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.tasks.datasets import Batch, array_of, weights_of
+from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
+
+if TYPE_CHECKING:
+    from inarch.tasks.text_embedder import TextEmbedder
+
+
+def columns_of(examples: Sequence[Any]) -> list[list[str]]:
+    """Return the first texts of all examples, the second ones, and so on.
+
+    Raises:
+        InputError: the examples have different numbers of texts.
+    """
+    groups = [(e,) if isinstance(e, str) else tuple(e) for e in examples]
+    counts = [len(group) for group in groups]
+    if len(set(counts)) > 1:
+        other = next(i for i, count in enumerate(counts) if count != counts[0])
+        raise InputError(
+            f"example 0 has {counts[0]} texts and example {other} has {counts[other]}; all of one "
+            "fit need the same number, such as (anchor, positive, negative)"
+        )
+    return [list(column) for column in zip(*groups, strict=True)]
+
+
+def collate_columns(
+    task: TextEmbedder, loss: EmbeddingLoss, examples: Sequence[Any], y: Any, sample_weight: Any
+) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    """Return a function from the indices of a batch to `(x, y)` or `(x, y, sample_weight)`.
+
+    `x` has the first texts of all examples, then their second ones, and so on.
+
+    Raises:
+        InputError: the examples, or their targets or weights, aren't what the loss reads.
+    """
+    count, dim = len(examples), task.output_shape[-1]
+    columns = columns_of(examples)
+    loss.check_columns(len(columns))
+    loss.check_dimension(dim)
+    if y is not None:
+        y = array_of("y", y)
+        if len(y) != count:
+            raise InputError(f"there are {count} examples and {len(y)} targets")
+        check_finite(y)
+    targets = loss.targets(y, count, len(columns), dim)
+    weights = weights_of(sample_weight, count)
+    if weights is not None and not loss.weighs_examples:
+        raise InputError(
+            f"sample_weight is given, and {type(loss).__name__} has one value for a whole batch; "
+            "leave it out"
+        )
+    encoded = [task.encode(column) for column in columns]
+
+    def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
+        x = task.padded([column[i] for column in encoded for i in indices])
+        batch = (x, targets[indices])
+        return batch if weights is None else (*batch, weights[indices])
+
+    return make
+
+
+def check_vectors(y: np.ndarray, loss: Any, dim: int) -> None:
+    """Raise InputError where `y` can't be vectors for a loss of Keras's, or has NaN for any loss.
+
+    Keras itself would stretch targets of one number to all of a vector's.
+    """
+    check_finite(y)
+    of_keras = isinstance(loss, str) or type(loss).__module__.startswith("keras.")
+    if of_keras and y.shape[1:] != (dim,):
+        raise InputError(
+            f"y has the shape {list(y.shape)}, and the model's vectors have {dim} numbers; give "
+            f"[{len(y)}, {dim}]: vectors of a teacher of another width must be projected first"
+        )
