@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
+from inarch.runtime.mini_batches import call_in_mini_batches
 from inarch.tasks import embedding_evaluation, sentence_transformers
 from inarch.tasks.datasets import Batch
 from inarch.tasks.embedding_batches import check_vectors, collate_columns
@@ -297,6 +299,13 @@ class TextEmbedder(Task):
             InputError: fewer than two pairs, other numbers of pairs and scores, or a score is NaN.
         """
         return embedding_evaluation.similarity(self, pairs, scores, batch_size)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+        size = getattr(getattr(self, "loss", None), "mini_batch_size", None)
+        if size is None or not training:
+            return super().call(inputs, training=training, mask=mask, **kwargs)
+        whole = partial(super().call, training=training, mask=mask, **kwargs)
+        return call_in_mini_batches(self, whole, inputs, size)
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any

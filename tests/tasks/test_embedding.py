@@ -181,6 +181,19 @@ def test_what_a_fit_cannot_use_is_named_before_a_step(loss, x, y, options, named
         np.testing.assert_array_equal(old, new)
 
 
+def test_a_fit_in_mini_batches_is_the_fit_of_whole_batches():
+    keras.utils.set_random_seed(0)
+    whole = make(learner())
+    parts = make(learner())
+    parts.set_weights(whole.get_weights())
+    for task, size in ((whole, None), (parts, 5)):
+        loss = MultipleNegativesRankingLoss(mini_batch_size=size)
+        task.compile(optimizer=keras.optimizers.SGD(0.1), loss=loss)
+        task.fit(TRIPLES, batch_size=4, shuffle=False, verbose=0)
+    for one, two in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
 def test_a_compiled_loss_is_in_the_keras_file(tmp_path):
     task = make(learner())
     task.compile(loss=MatryoshkaLoss(MultipleNegativesRankingLoss(10.0), [16, 8]))
