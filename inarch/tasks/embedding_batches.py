@@ -12,7 +12,7 @@ from inarch.tasks.datasets import Batch, array_of, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
 
 if TYPE_CHECKING:
-    from inarch.tasks.text_embedder import TextEmbedder
+    from inarch.tasks.task import Task
 
 
 def columns_of(examples: Sequence[Any]) -> list[list[str]]:
@@ -33,7 +33,7 @@ def columns_of(examples: Sequence[Any]) -> list[list[str]]:
 
 
 def collate_columns(
-    task: TextEmbedder, loss: EmbeddingLoss, examples: Sequence[Any], y: Any, sample_weight: Any
+    task: Task, loss: EmbeddingLoss, examples: Sequence[Any], y: Any, sample_weight: Any
 ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
     """Return a function from the indices of a batch to `(x, y)` or `(x, y, sample_weight)`.
 

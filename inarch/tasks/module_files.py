@@ -104,7 +104,8 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 def _kind(module: Mapping[str, Any]) -> str:
     """Return the class name of a module; nothing named in a file is ever imported."""
     kind = str(module.get("type"))
-    return kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind
+    known = kind.startswith(("sentence_transformers.", "pylate.models."))
+    return kind.rpartition(".")[2] if known else kind
 
 
 def read_transformer(
@@ -249,6 +250,11 @@ def write_model(
         settings["default_prompt_name"] = config.default_prompt_name
         defaults = {**defaults, "prompts": {}, "default_prompt_name": None}
     files |= _settings_files(files, settings, defaults)
+    write_texts(folder, files)
+
+
+def write_texts(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the texts of files into a folder, and into those below it that they name."""
     for name, content in files.items():
         path = resolve_inside(folder, name)
         path.parent.mkdir(parents=True, exist_ok=True)

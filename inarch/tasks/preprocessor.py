@@ -186,8 +186,8 @@ class TextPreprocessor(ReadOnlyArguments):
 
     def get_config(self) -> dict[str, Any]:
         values = checked_values(self)
-        values["allow_special"] = list(values["allow_special"])
-        return {"tokenizer": self.tokenizer.get_config(), **values}
+        plain = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+        return {"tokenizer": self.tokenizer.get_config(), **plain}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TextPreprocessor:

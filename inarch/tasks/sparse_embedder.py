@@ -15,7 +15,9 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import sparse_folder
-from inarch.tasks.datasets import Batch, weights_of
+from inarch.tasks.datasets import Batch
+from inarch.tasks.embedding_batches import collate_columns
+from inarch.tasks.embedding_losses import EmbeddingLoss
 from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
 from inarch.tasks.objective import Objective
@@ -58,8 +60,8 @@ class SparseEmbedder(Task):
     """A weight for each term of the vocabulary, float `[batch, vocabulary]`, of which few aren't 0.
 
     These are SPLADE's: the masked-LM head's logits through `SpladePooling`. Trained on pairs of
-    texts (`fit([(query, document), ...])`) each document is distinguished from the others in the
-    batch, at a price on the terms in use (`SpladeLoss`).
+    texts (`fit([(query, document), ...])`, or with hard negatives) each document is distinguished
+    from the others in the batch, at a price on the terms in use (`SpladeLoss`).
 
     Args:
         backbone: the encoder.
@@ -253,20 +255,7 @@ class SparseEmbedder(Task):
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any
     ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
-        if y is not None:
-            return super().collate(texts, y, sample_weight)
-        if not all(isinstance(t, tuple) for t in texts):
-            raise InputError(
-                "without y, an embedder is trained on pairs of texts [(query, document), ...]"
-            )
-        weights = weights_of(sample_weight, len(texts))
-        queries = self.encode([query for query, _ in texts])
-        documents = self.encode([document for _, document in texts])
-
-        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
-            rows = [queries[i] for i in indices] + [documents[i] for i in indices]
-            # Keras wants a target; which rows are partners is in their order.
-            batch = self.padded(rows), np.zeros(len(rows), np.float32)
-            return batch if weights is None else (*batch, np.tile(weights[indices], 2))
-
-        return make
+        loss = getattr(self, "loss", None) or self.objective().loss
+        if isinstance(loss, EmbeddingLoss):
+            return collate_columns(self, loss, texts, y, sample_weight)
+        return super().collate(texts, y, sample_weight)

@@ -7,14 +7,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from inarch.tasks.embedding_losses import EmbeddingLoss
 from inarch.validation import ABOVE_0, AT_LEAST_0, check_fields
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class SpladeLoss(keras.losses.Loss):
+class SpladeLoss(EmbeddingLoss):
     """Each query's document against all others of the batch, and a price on the terms in use.
 
-    The first half of the rows are queries, the second half their documents in the same order. The
+    Examples are `(query, document)`, or `(query, document, negative, ...)` with hard negatives. The
     loss is the cross entropy of the dot products, plus the FLOPS regularizers: the sum over the
     vocabulary of the squared mean weight of a term, of the queries and of the documents.
 
@@ -30,6 +31,8 @@ class SpladeLoss(keras.losses.Loss):
         InputError: a weight is below 0, or `scale` isn't above 0.
     """
 
+    most_columns = None
+
     def __init__(
         self,
         document_regularizer_weight: float = 3e-5,
@@ -38,29 +41,20 @@ class SpladeLoss(keras.losses.Loss):
         name: str = "splade_loss",
         **kwargs: Any,
     ):
-        super().__init__(name=name, **kwargs)
+        super().__init__(name=name, **kwargs)  # type: ignore[misc]
         self.document_regularizer_weight = document_regularizer_weight
         self.query_regularizer_weight = query_regularizer_weight
         self.scale = scale
         weights = ("document_regularizer_weight", "query_regularizer_weight")
         check_fields(self, dict.fromkeys(weights, AT_LEAST_0) | {"scale": ABOVE_0})
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        queries, documents = ops.split(ops.cast(y_pred, "float32"), 2, axis=0)
+    def losses(self, columns: Any, y: Any) -> Any:
+        queries, documents = columns[0], ops.reshape(columns[1:], (-1, columns.shape[-1]))
         logits = self.scale * ops.matmul(queries, ops.transpose(documents))
         rows = ops.arange(ops.shape(logits)[0])
         loss = keras.losses.sparse_categorical_crossentropy(rows, logits, from_logits=True)
         loss += self.document_regularizer_weight * _flops(documents)
-        loss += self.query_regularizer_weight * _flops(queries)
-        return ops.concatenate([loss, loss], axis=0)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "document_regularizer_weight": self.document_regularizer_weight,
-            "query_regularizer_weight": self.query_regularizer_weight,
-            "scale": self.scale,
-        }
+        return loss + self.query_regularizer_weight * _flops(queries)
 
 
 def _flops(vectors: Any) -> Any:

@@ -145,6 +145,10 @@ class Tokenizer(TokenizerDoors):
         """Return the tokens by id; an id without a token is an empty string."""
         return [self._tokens.get(index, "") for index in range(self.vocabulary_size)]
 
+    def has_token(self, token: str) -> bool:
+        """Return whether a token is in the vocabulary."""
+        return token in self._ids
+
     def token_to_id(self, token: str) -> int:
         """Return the id of a token; InputError for one that isn't in the vocabulary."""
         if not isinstance(token, str):

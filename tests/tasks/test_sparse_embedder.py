@@ -116,15 +116,16 @@ def test_a_prompt_goes_before_each_text(embedder):
 # --- training ----------------------------------------------------------------------------------
 
 
-def test_the_loss_is_a_cross_entropy_and_the_price_of_the_terms():
+@pytest.mark.parametrize("columns", [2, 3])
+def test_the_loss_is_a_cross_entropy_and_the_price_of_the_terms(columns):
     random = np.random.default_rng(0)
-    vectors = random.normal(size=(8, 5)).astype(np.float32).clip(0)
+    vectors = random.normal(size=(4 * columns, 5)).astype(np.float32).clip(0)
     queries, documents = vectors[:4], vectors[4:]
     logits = 2.0 * queries @ documents.T
     expected = np.mean(np.log(np.exp(logits).sum(-1)) - np.diag(logits))
     expected += 0.3 * (documents.mean(0) ** 2).sum() + 0.2 * (queries.mean(0) ** 2).sum()
     loss = SpladeLoss(0.3, 0.2, scale=2.0)
-    assert float(loss(np.zeros(8), vectors)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(np.zeros((4, 1)), vectors)) == pytest.approx(expected, rel=1e-5)
     assert SpladeLoss.from_config(loss.get_config()).get_config() == loss.get_config()
     with pytest.raises(InputError, match="query_regularizer_weight is -1"):
         SpladeLoss(query_regularizer_weight=-1)
@@ -148,7 +149,7 @@ def test_training_finds_the_document_of_each_query_and_its_price_thins_the_vecto
 
 def test_texts_without_a_partner_are_refused_before_training():
     task = SparseEmbedder(learner(), preprocessor())
-    with pytest.raises(InputError, match="pairs"):
+    with pytest.raises(InputError, match="has 1 text, and SpladeLoss needs at least 2"):
         task.fit(TEXTS, verbose=0)
 
 
