@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.loading import Checkpoint as Checkpoint
     from inarch.tasks import MaskedLM as MaskedLM
+    from inarch.tasks import QuestionAnswerer as QuestionAnswerer
     from inarch.tasks import SparseEmbedder as SparseEmbedder
     from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
     from inarch.tasks import SpeechToText as SpeechToText
     from inarch.tasks import TextClassifier as TextClassifier
     from inarch.tasks import TextEmbedder as TextEmbedder
     from inarch.tasks import TextPreprocessor as TextPreprocessor
+    from inarch.tasks import ZeroShotClassifier as ZeroShotClassifier
     from inarch.tasks.verification import verify_checkpoint as verify
     from inarch.tasks.workflows import export as export
     from inarch.tasks.workflows import load as load
@@ -35,6 +37,7 @@ _HOMES = {
     "BytePairTokenizer": "inarch.text",
     "Checkpoint": "inarch.models.loading",
     "MaskedLM": "inarch.tasks",
+    "QuestionAnswerer": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
     "SparseEmbedder": "inarch.tasks",
     "SpeechPreprocessor": "inarch.tasks",
@@ -45,6 +48,7 @@ _HOMES = {
     "Tokenizer": "inarch.text",
     "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",
+    "ZeroShotClassifier": "inarch.tasks",
     "export": "inarch.tasks.workflows",
     "load": "inarch.tasks.workflows",
     "prove": "inarch.tasks.workflows",

@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 
 from inarch.backend import import_keras
 from inarch.cli import output
-from inarch.cli.checkpoints import export, info, presets, prove
+from inarch.cli.answer import answer
+from inarch.cli.checkpoints import export, info, presets, prove, refuse_fresh
 from inarch.cli.options import (
     BatchSize,
     FieldName,
@@ -27,7 +28,8 @@ from inarch.cli.texts import read_texts
 from inarch.cli.transcribe import transcribe
 from inarch.cli.verify import verify
 from inarch.cli.whisper_spelling import WhisperCommand
-from inarch.errors import CheckpointError, InarchError
+from inarch.cli.zero_shot import zero_shot
+from inarch.errors import InarchError
 from inarch.version import __version__
 
 
@@ -174,7 +176,7 @@ def fill_mask(
     from inarch.tasks import MaskedLM
 
     model = MaskedLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
-    _refuse_fresh(model, preset)
+    refuse_fresh(model, preset)
     found = model.fill_mask(given, top_k, batch_size)  # type: ignore[arg-type]
     rows = [
         {
@@ -214,7 +216,7 @@ def classify(
     model = TextClassifier.from_preset(
         preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
     )
-    _refuse_fresh(model, preset)
+    refuse_fresh(model, preset)
     rows = [
         {"text": text, "label": answer["label"], "score": answer["score"]}
         for text, answers in zip(given, model.classify(given, top_k, batch_size), strict=True)
@@ -228,15 +230,8 @@ def classify(
     output.write(rows, as_json, output_file, table)
 
 
-def _refuse_fresh(model: Any, preset: str) -> None:
-    """Refuse a model whose head has initial weights: its answers would be noise."""
-    if model.fresh_weights:
-        raise CheckpointError(
-            f"{preset} has no trained {model.head} head, so its answers would be random; choose a "
-            f"checkpoint that has one (`inarch info` shows it), or train {type(model).__name__}"
-        )
-
-
+app.command()(answer)
+app.command()(zero_shot)
 app.command()(info)
 app.command()(prove)
 app.command(cls=WhisperCommand)(transcribe)

@@ -13,11 +13,13 @@ from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.matryoshka_loss import MatryoshkaLoss
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import quantize_embeddings
+from inarch.tasks.question_answerer import QuestionAnswerer
 from inarch.tasks.sparse_embedder import SparseEmbedder
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
+from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
     "CoSENTLoss",
@@ -29,6 +31,7 @@ __all__ = [
     "MaskedLM",
     "MatryoshkaLoss",
     "MultipleNegativesRankingLoss",
+    "QuestionAnswerer",
     "SparseEmbedder",
     "SpeechPreprocessor",
     "SpeechToText",
@@ -36,5 +39,6 @@ __all__ = [
     "TextEmbedder",
     "TextPreprocessor",
     "TripletLoss",
+    "ZeroShotClassifier",
     "quantize_embeddings",
 ]

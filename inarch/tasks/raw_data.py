@@ -87,7 +87,7 @@ def make_dataset(
         return prepared(x, partial(prepare, task)), y
     if not examples:
         raise InputError(f"x holds no {preprocessor.example_noun}")
-    examples, y, weight = task.training_examples(examples, y, weight)
+    examples, y, weight = task.training_rows(examples, y, weight)
     make = task.collate(examples, y, weight)
     return TextBatches(len(examples), make, rows, shuffle), None
 
@@ -110,7 +110,7 @@ def one_batch(task: Task, x: Any, y: Any, weight: Any, drop_none: bool = False) 
     if examples is None:
         return x, y, weight
     y = y.numpy() if hasattr(y, "numpy") else y
-    examples, y, weight = task.training_examples(examples, y, weight)
+    examples, y, weight = task.training_rows(examples, y, weight)
     make = task.collate(examples, y, weight)
     batch = make(np.arange(len(examples)), np.random.default_rng(np.random.randint(2**31)))
     return batch if drop_none else (*batch, None, None)[:3]

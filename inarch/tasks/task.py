@@ -363,7 +363,7 @@ class Task(Model):
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
-    def training_examples(
+    def training_rows(
         self, examples: Sequence[Any], y: Any, sample_weight: Any
     ) -> tuple[Sequence[Any], Any, Any]:
         """Return examples, targets and weights for `collate`: more, where one has several rows."""

@@ -19,6 +19,7 @@ from inarch.cli.app import app
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import (
     MaskedLM,
+    QuestionAnswerer,
     SparseEmbedder,
     TextClassifier,
     TextEmbedder,
@@ -61,11 +62,16 @@ def checkpoints(tmp_path_factory):
             backbone(), 2, preprocessor(), labels=["negative", "positive"]
         ),
     }
+    nli = ["contradiction", "neutral", "entailment"]
+    tasks["my-nli"] = TextClassifier(backbone(), 3, preprocessor(), labels=nli)
+    tasks["my-answerer"] = QuestionAnswerer(backbone(pooler=False), preprocessor())
     for name, task in tasks.items():
         task.save_to_preset(root / name)
     (root / "tests").mkdir()
     (root / "tests" / "golden").symlink_to(ROOT / "tests" / "golden")
     (root / "texts.txt").write_text("A good film.\nA bad film.\n")
+    asked = {"pair": ["Who sat?", "The cat sat on the mat."]}
+    (root / "questions.jsonl").write_text(json.dumps(asked) + "\n")
     (root / "reviews.jsonl").write_text(json.dumps({"review": "A good film."}) + "\n")
     return root
 

@@ -11,6 +11,7 @@ from inarch.models.arguments import KERAS_ARGUMENTS, mutable_arguments
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import (
     MaskedLM,
+    QuestionAnswerer,
     SparseEmbedder,
     SpeechToText,
     TextClassifier,
@@ -42,7 +43,7 @@ VALUES = {
     "lowercase": (True, "yes"),
     "allow_special": (("[MASK]", "[UNK]"), "[MASK]"),
 }
-TASKS = (TextClassifier, TextEmbedder, SparseEmbedder, MaskedLM, SpeechToText)
+TASKS = (TextClassifier, TextEmbedder, SparseEmbedder, MaskedLM, QuestionAnswerer, SpeechToText)
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda cls: cls.__name__)

@@ -1,0 +1,66 @@
+"""Every example runs, on tiny data and a tiny model."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import inarch
+from inarch.models.bert.backbone import BertBackbone
+from inarch.tasks import TextPreprocessor
+from inarch.text import WordPieceTokenizer
+
+pytestmark = [
+    pytest.mark.turns(3),
+    pytest.mark.filterwarnings("ignore:.* has no values for"),
+]
+EXAMPLES = sorted(Path(__file__).parents[2].glob("examples/*.py"))
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+VOCABULARY = [
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "the", "cat", "dog", "sat", "ran",
+    "on", "mat", "road", "who", *LETTERS, *(f"##{letter}" for letter in LETTERS),
+]  # fmt: skip
+
+
+def encoder(folder):
+    """A tiny encoder with its tokenizer, as a folder."""
+    backbone = BertBackbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=32)
+    task = inarch.TextEmbedder(backbone, TextPreprocessor(WordPieceTokenizer(VOCABULARY), 32))
+    task.save_to_preset(folder)
+    return str(folder)
+
+
+def question_answering(folder):
+    """Two questions on a context, one without an answer, and an answer within a token."""
+    context = "The cat sat on the mat. The dog ran on the road."
+    asked = [
+        {"question": "Who sat?", "answers": [{"text": "cat", "answer_start": 4}]},
+        {"question": "Who flew?", "answers": []},
+        {"question": "Who ran?", "answers": [{"text": "og", "answer_start": 29}]},
+    ]
+    data = {"data": [{"paragraphs": [{"context": context, "qas": asked}]}]}
+    path = folder / "squad.json"
+    path.write_text(json.dumps(data))
+    preset = encoder(folder / "encoder")
+    return [path, path, "--preset", preset, "--output", folder / "tuned", "--epochs", 1]
+
+
+def check_question_answering(folder, printed):
+    assert "left out: the answer 'og' of question 0" in printed
+    assert "'HasAns_exact'" in printed
+    answer = inarch.load(folder / "tuned").answer("Who sat?", "the cat", top_k=1)
+    assert set(answer) == {"answer", "start", "end", "score"}
+
+
+# By example: its arguments, and what it must have done.
+CASES = {"question_answering": (question_answering, check_question_answering)}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path, tmp_path, monkeypatch, capsys):
+    arguments, check = CASES[path.stem]
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments(tmp_path))])
+    runpy.run_path(str(path), run_name="__main__")
+    check(tmp_path, capsys.readouterr().out)
