@@ -53,5 +53,6 @@ SIDECAR_FILES = ("generation_config.json", "preprocessor_config.json")
 # All but the weights: `*.model` is a SentencePiece model's, `vocabulary.*` CTranslate2's.
 OTHER_PATTERNS = (
     CONFIG, SETTINGS, *TOKENIZER_FILES, "*.model", *SENTENCE_FILES, "sentence_*_config.json",
-    "*_*/config.json", *SIDECAR_FILES, "vocabulary.*",
+    "*_*/config.json", "[0-9]_*/model.safetensors", "[0-9]_*/pytorch_model.bin", *SIDECAR_FILES,
+    "vocabulary.*",
 )  # fmt: skip

@@ -43,6 +43,7 @@ class SequencePooling(Layer):
     Call arguments:
         inputs: float `[batch, length, dim]`.
         padding_mask: int `[batch, length]`, 0 for padding.
+        token_weights: factor of each token `[batch, length]`, or None; a mean is over their sum.
 
     Returns:
         float `[batch, dim * len(modes)]`.
@@ -52,34 +53,67 @@ class SequencePooling(Layer):
         self.modes = pooling_modes(modes)
         self.built = True
 
-    def call(self, inputs: Any, padding_mask: Any) -> Any:
+    def call(self, inputs: Any, padding_mask: Any, token_weights: Any = None) -> Any:
         # Sums are taken in float32, as the reference takes them.
         x = ops.cast(inputs, "float32")
         mask = ops.cast(ops.not_equal(padding_mask, 0), "float32")
-        pooled = [getattr(self, f"_{mode}")(x, mask) for mode in self.modes]
+        factors = None
+        if token_weights is not None:
+            factors = ops.cast(token_weights, "float32") * mask
+            x = x * factors[..., None]
+        pooled = [getattr(self, f"_{mode}")(x, mask, factors) for mode in self.modes]
         return ops.cast(ops.concatenate(pooled, axis=-1), self.compute_dtype)
 
-    def _mean(self, x: Any, mask: Any) -> Any:
-        return _sum(x, mask) / _count(mask)
+    # Each from tokens, their mask, and their factors or None.
 
-    def _mean_sqrt_len_tokens(self, x: Any, mask: Any) -> Any:
-        return _sum(x, mask) / ops.sqrt(_count(mask))
+    def _mean(self, x: Any, mask: Any, factors: Any) -> Any:
+        return _sum(x, mask) / _count(mask if factors is None else factors)
 
-    def _weightedmean(self, x: Any, mask: Any) -> Any:
+    def _mean_sqrt_len_tokens(self, x: Any, mask: Any, factors: Any) -> Any:
+        return _sum(x, mask) / ops.sqrt(_count(mask if factors is None else factors))
+
+    def _weightedmean(self, x: Any, mask: Any, factors: Any) -> Any:
         weights = ops.cumsum(mask, axis=-1) * mask
-        return self._mean(x, weights)
+        return self._mean(x, weights, factors)
 
-    def _max(self, x: Any, mask: Any) -> Any:
+    def _max(self, x: Any, mask: Any, factors: Any) -> Any:
         return ops.max(ops.where(mask[..., None] > 0, x, float("-inf")), axis=1)
 
-    def _cls(self, x: Any, mask: Any) -> Any:
+    def _cls(self, x: Any, mask: Any, factors: Any) -> Any:
         return _token(x, ops.argmax(mask, axis=-1))
 
-    def _lasttoken(self, x: Any, mask: Any) -> Any:
+    def _lasttoken(self, x: Any, mask: Any, factors: Any) -> Any:
         return _token(x, ops.argmax(ops.cumsum(mask, axis=-1), axis=-1))
 
-    def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any = None) -> Any:
+    def compute_output_shape(self, inputs_shape: Any, *others: Any, **more: Any) -> Any:
         return (inputs_shape[0], inputs_shape[-1] * len(self.modes))
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class TokenWeights(Layer):
+    """Weight of each token by its id, such as its inverse document frequency.
+
+    Source: sentence-transformers, modules/word_weights.py.
+
+    Args:
+        vocabulary_size: number of tokens.
+
+    Call arguments:
+        inputs: int `[batch, length]`, token ids.
+
+    Returns:
+        float `[batch, length]`.
+    """
+
+    def __init__(self, vocabulary_size: int, **kwargs: Any):
+        pass
+
+    def build(self, inputs_shape: Any) -> None:
+        self.table = self.add_weight((self.vocabulary_size,), "ones", name="table")
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return ops.take(self.table, inputs, axis=0)
 
 
 @keras.saving.register_keras_serializable(package="inarch")

@@ -13,7 +13,12 @@ from inarch.file_names import SETTINGS
 from inarch.models.dtype_check import check_dtypes
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import CONFIG, backbone_of
-from inarch.models.variables import initialize, named_variables, set_value
+from inarch.models.variables import (
+    initialize,
+    mapped_variables,
+    named_variables,
+    set_value,
+)
 from inarch.user_warnings import warn
 from inarch.validation import listed, shown
 
@@ -31,7 +36,7 @@ def load_checkpoint_weights(
     `model.fresh_weights`; a warning names them. Without `head`, a task's head is fresh, for
     the `reason` that the warning gives.
     """
-    variables = named_variables(model)
+    variables = mapped_variables(model)
     arguments = dict(backbone_of(model).arguments)
     fresh: set[str] = set()
     head = head if head and checkpoint.has_head(head) else None

@@ -77,6 +77,11 @@ class Model(ModelHooks):
         self.fresh_weights = ()
 
     @property
+    def sidecar_variables(self) -> frozenset[str]:
+        """Return the names of weights that a checkpoint has in files of their own."""
+        return frozenset()
+
+    @property
     def arguments(self) -> Mapping[str, Any]:
         mutable = mutable_arguments(type(self))
         given = self._arguments.items()

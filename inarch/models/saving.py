@@ -27,7 +27,7 @@ from inarch.models import registry
 from inarch.models.ignored import write_ignore_fields
 from inarch.models.layer_settings import check_not_quantized
 from inarch.models.sidecar import filter_sidecar
-from inarch.models.variables import get_value, named_variables
+from inarch.models.variables import get_value, mapped_variables
 from inarch.paths import resolve_inside
 
 CONFIG = "config.json"
@@ -72,7 +72,7 @@ def save(
     backbone = backbone_of(model)
     sources = registry.of_backbone(type(backbone)).sources
     arguments = backbone.arguments
-    variables = named_variables(model)
+    variables = mapped_variables(model)
     ours = {name: tuple(v.shape) for name, v in variables.items()}
     # A task built around a loaded backbone is written as that backbone's checkpoint was.
     origin = backbone if model.layout is None else model

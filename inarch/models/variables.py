@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 import keras
@@ -41,6 +41,12 @@ def named_variables(model: keras.Model) -> dict[str, Any]:
         named |= {name: v for name, v in found.items() if id(v) not in seen}
         seen |= {id(v) for v in found.values()}
     return {n: v for n, v in named.items() if not n.rpartition("/")[2].startswith("lora_")}
+
+
+def mapped_variables(model: keras.Model) -> dict[str, Any]:
+    """Return the weights that a weight map pairs: all but those in files of their own."""
+    own: Collection[str] = getattr(model, "sidecar_variables", ())
+    return {name: v for name, v in named_variables(model).items() if name not in own}
 
 
 def _below(path: str, layer: str) -> str:

@@ -65,6 +65,7 @@ def load_task(
         load_checkpoint_weights(
             checkpoint, task, waiting, None if misfit else cls.head, misfit or ""
         )
+        task.load_sidecar_weights(checkpoint.folder)
         checkpoint.check_unchanged()
     return task
 

@@ -36,6 +36,7 @@ class SentenceConfig:
     Args:
         pooling: modes, concatenated.
         normalize: whether vectors have length one.
+        modules: those before and after the pooling, see `embedding_modules`.
         max_seq_length: longest sequence in tokens, or none.
         lowercase: whether text is lower-cased before the tokenizer.
         prompts: named texts to put before an input.
@@ -47,6 +48,7 @@ class SentenceConfig:
 
     pooling: tuple[str, ...] = ("mean",)
     normalize: bool = False
+    modules: tuple[Mapping[str, Any], ...] = ()
     max_seq_length: int | None = None
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ config_sentence_transformers.json.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,22 @@ def _optional_flag(value: Any) -> bool:
 
 def optional_count(value: Any) -> bool:
     return value is None or (type(value) is int and value > 0)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
 
 
 def _optional_text(value: Any) -> bool:
@@ -121,6 +138,21 @@ POOLING: dict[str, Check] = {
 NORMALIZE: dict[str, Check] = {
     "module_input_name": one_of("sentence_embedding"),
     "module_output_name": one_of("sentence_embedding", None),
+}
+DENSE: dict[str, Check] = {
+    "in_features": _count,
+    "out_features": _count,
+    "bias": _flag,
+    # Which names are known is checked where the layer is made.
+    "activation_function": _optional_text,
+    "use_residual": _flag,
+    **NORMALIZE,
+}
+LAYER_NORM: dict[str, Check] = {"dimension": _count}
+WORD_WEIGHTS: dict[str, Check] = {
+    "vocab": _texts,
+    "word_weights": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
+    "unknown_word_weight": _number,
 }
 SETTINGS: dict[str, Check] = {
     "prompts": _prompts,

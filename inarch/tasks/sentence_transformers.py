@@ -16,6 +16,7 @@ from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
 from inarch.json_fields import json_text
 from inarch.layers.pooling import MODES
 from inarch.tasks import sentence_fields
+from inarch.tasks.embedding_modules import FIELDS, config_of, read_module
 from inarch.tasks.module_files import (
     Module,
     SentenceConfig,
@@ -51,22 +52,33 @@ def read(folder: Path) -> SentenceConfig:
         elif kind == "Pooling" and not found.pooling:
             found = replace(found, pooling=_pooling(folder / path, found))
             names.append(config)
-        elif kind == "Normalize" and found.pooling:
-            found = replace(found, normalize=True)
-            if config and (folder / config).is_file():
-                read_fields(folder / config, sentence_fields.NORMALIZE)
-                names.append(config)
+        elif _may_follow(kind, found):
+            # Older versions of the library write no config for Normalize.
+            there = kind != "Normalize" or (config and (folder / config).is_file())
+            names += [config] if there else []
+            module_config = read_module(folder, kind, path) if there else {"type": kind}
+            found = replace(found, modules=(*found.modules, module_config))
         else:
             raise ConfigError(
                 f"{folder / MODULES}: module {place} is {module.type!r}; computed here: a "
-                "Transformer, then Pooling, then optionally Normalize" + _way_out(modules)
+                "Transformer, optionally WordWeights, Pooling, then any of Dense, LayerNorm and "
+                "Normalize" + _way_out(modules)
             )
     if not found.pooling:
         raise ConfigError(f"{folder / MODULES} has no Pooling module, so no sentence vector")
+    if found.modules and found.modules[-1]["type"] == "Normalize":
+        found = replace(found, modules=found.modules[:-1], normalize=True)
     if (folder / SETTINGS).is_file():
         names.append(SETTINGS)
         found = read_declared(folder / SETTINGS, found)
     return replace(found, files=file_texts(folder, names))
+
+
+def _may_follow(kind: str, found: SentenceConfig) -> bool:
+    """Return whether a module of this kind may come after those that are found."""
+    if kind == "WordWeights":
+        return not found.pooling and not found.modules
+    return kind in FIELDS and bool(found.pooling)
 
 
 def _way_out(modules: Sequence[Module]) -> str:
@@ -111,7 +123,16 @@ def write(
 
 def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
     """Return the list of modules, and the files of those after the transformer."""
-    module_types = ["Transformer", "Pooling", *(["Normalize"] if config.normalize else [])]
+    before = [module for module in config.modules if module["type"] == "WordWeights"]
+    after = [module for module in config.modules if module["type"] != "WordWeights"]
+    pooling = _pooling_config(config.pooling, embedding_dim)
+    configs: list[tuple[str, dict[str, Any]]] = [
+        ("Transformer", {}),
+        *((module["type"], config_of(module)) for module in before),
+        ("Pooling", pooling),
+        *((module["type"], config_of(module)) for module in after),
+        *([("Normalize", {})] if config.normalize else []),
+    ]
     modules = [
         {
             "idx": i,
@@ -119,15 +140,10 @@ def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]
             "path": f"{i}_{kind}" if i else "",
             "type": f"sentence_transformers.models.{kind}",
         }
-        for i, kind in enumerate(module_types)
+        for i, (kind, _) in enumerate(configs)
     ]
-    values: dict[str, Any] = {
-        MODULES: modules,
-        "1_Pooling/config.json": _pooling_config(config.pooling, embedding_dim),
-    }
-    if config.normalize:
-        values["2_Normalize/config.json"] = {}
-    return {name: json_text(value) for name, value in values.items()}
+    files = {f"{i}_{kind}/config.json": fields for i, (kind, fields) in enumerate(configs) if i}
+    return {name: json_text(value) for name, value in ({MODULES: modules} | files).items()}
 
 
 def _pooling_config(modes: tuple[str, ...], embedding_dim: int) -> dict[str, Any]:

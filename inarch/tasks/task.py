@@ -259,6 +259,9 @@ class Task(Model):
             settings |= checked_values(self.preprocessor)
         (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
+    def load_sidecar_weights(self, folder: Path) -> None:
+        """Load the weights that a checkpoint has in files of their own, by `sidecar_variables`."""
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config["backbone"] = keras.saving.serialize_keras_object(self.backbone)

@@ -17,26 +17,32 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.runtime.mini_batches import call_in_mini_batches
-from inarch.tasks import embedding_evaluation, sentence_transformers
+from inarch.tasks import embedding_evaluation, embedding_modules, sentence_transformers
 from inarch.tasks.datasets import Batch
 from inarch.tasks.embedding_batches import check_vectors, collate_columns
 from inarch.tasks.embedding_losses import EmbeddingLoss, MultipleNegativesRankingLoss
+from inarch.tasks.embedding_modules import (
+    apply_modules,
+    resolve_modules,
+    set_token_weights,
+    token_weights,
+)
 from inarch.tasks.inference import preprocessor_of
-from inarch.tasks.module_files import module_kinds, without_modules
+from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, put_before, texts_of
 from inarch.tasks.quantization import check_precision, quantize_embeddings
 from inarch.tasks.retrieval_metrics import Relevant
 from inarch.tasks.sentence_fields import SIMILARITIES
-from inarch.tasks.sentence_transformers import SentenceConfig
 from inarch.tasks.similarity import pairwise_similarity, similarity, unit_vectors
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
 from inarch.text import Encoding
+from inarch.user_warnings import warn
 from inarch.validation import check_count, check_flag, shown
 
 # Arguments that a sentence-transformers folder decides.
-DECLARED = ("pooling", "normalize", "similarity_fn_name", "truncate_dim", "files")
+DECLARED = ("pooling", "normalize", "modules", "similarity_fn_name", "truncate_dim", "files")
 
 
 def _checked_similarity(task: Any, name: Any) -> str:
@@ -66,6 +72,10 @@ class TextEmbedder(Task):
         normalize: whether vectors have length one.
         similarity_fn_name: how `similarity` compares vectors: "cosine", "dot", "euclidean" or
             "manhattan", as sentence-transformers calls them.
+        modules: sentence-transformers' modules between pooling and normalisation, in order, each
+            its class's name and the fields of its config, such as
+            `{"type": "Dense", "out_features": 128}`: `Dense`, `LayerNorm` and `Normalize`. A first
+            one may be `WordWeights`, which weighs the tokens before they are pooled.
         truncate_dim: how many numbers of a text's vector `embed` and `predict` keep, the first
             ones; None for all. Training uses all of them.
 
@@ -85,6 +95,7 @@ class TextEmbedder(Task):
         similarity_fn_name: str = "cosine",
         truncate_dim: int | None = None,
         files: Mapping[str, str] | None = None,
+        modules: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ):
         pooling = pooling_modes(pooling)
@@ -93,17 +104,23 @@ class TextEmbedder(Task):
         _checked_truncation(self, truncate_dim)
 
         def pooled(outputs: Any) -> Any:
+            nonlocal modules
             tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+            modules = resolve_modules(modules, tokens.shape[-1] * len(pooling))
             mask = backbone.input["padding_mask"]
-            x = SequencePooling(pooling, name="pooling")(tokens, padding_mask=mask)
+            weights = token_weights(modules, backbone.input["token_ids"], preprocessor)
+            pool = SequencePooling(pooling, name="pooling")
+            x = apply_modules(modules, pool(tokens, padding_mask=mask, token_weights=weights))
             return Normalize(name="normalize")(x) if normalize else x
 
         super().__init__(backbone, pooled, preprocessor, **kwargs)
         self.pooling = pooling
         self.normalize = normalize
+        self.modules = modules
         self.similarity_fn_name = similarity_fn_name
         self.truncate_dim = truncate_dim
         self.files = {check_file_name(n, "a name in files"): t for n, t in (files or {}).items()}
+        set_token_weights(self, self.modules)
 
     @classmethod
     def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
@@ -115,10 +132,9 @@ class TextEmbedder(Task):
         found = {name: getattr(declared, name) for name in DECLARED}
         # Where the caller chooses other modules, their files are written anew; the rest stays.
         modes = pooling_modes(given.get("pooling", declared.pooling))
-        if (modes, given.get("normalize", declared.normalize)) != (
-            declared.pooling,
-            declared.normalize,
-        ):
+        flag = given.get("normalize", declared.normalize)
+        modules = tuple(given.get("modules", declared.modules))
+        if (modes, flag, modules) != (declared.pooling, declared.normalize, declared.modules):
             found["files"] = without_modules(declared.files)
         return found | given
 
@@ -128,30 +144,37 @@ class TextEmbedder(Task):
     ) -> TextPreprocessor:
         found = super().preprocessor_of(checkpoint, arguments, source)
         declared = sentence_transformers.read(source.folder)
-        limit = min(
-            declared.max_seq_length or found.sequence_length, arguments["max_sequence_length"]
+        return with_declared(found, declared, arguments["max_sequence_length"])
+
+    @property
+    def sidecar_variables(self) -> frozenset[str]:
+        return embedding_modules.variable_names(self.modules)
+
+    def load_sidecar_weights(self, folder: Path) -> None:
+        if not self.modules:
+            return
+        declared = sentence_transformers.read(folder).modules
+        width = self.backbone.arguments["hidden_dim"] * len(self.pooling)
+        if declared and resolve_modules(declared, width) == self.modules:
+            embedding_modules.load_weights(self, self.modules, folder)
+            return
+        self.fresh_weights = tuple(sorted({*self.fresh_weights, *self.sidecar_variables}))
+        warn(
+            f"{folder} has no values for {', '.join(sorted(self.sidecar_variables))}: freshly "
+            "initialized, to be trained"
         )
-        found.sequence_length = limit
-        found.lowercase = declared.lowercase or found.lowercase
-        found.default_prompt_name = None
-        found.prompts = declared.prompts
-        found.default_prompt_name = declared.default_prompt_name
-        return found
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
-        config = SentenceConfig(
-            tuple(self.pooling), self.normalize, files=self.files,
-            similarity_fn_name=self.similarity_fn_name, truncate_dim=self.truncate_dim,
+        config = replace(
+            text_config(self.preprocessor, self.files), pooling=tuple(self.pooling),
+            normalize=self.normalize, modules=tuple(self.modules), truncate_dim=self.truncate_dim,
+            similarity_fn_name=self.similarity_fn_name,
         )  # fmt: skip
-        if text := self.preprocessor:
-            config = replace(
-                config, max_seq_length=text.sequence_length, lowercase=text.lowercase,
-                prompts=text.prompts, default_prompt_name=text.default_prompt_name,
-            )  # fmt: skip
         width = self.backbone.arguments["hidden_dim"]
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         sentence_transformers.write(config, folder, width, tokenizer)
+        embedding_modules.write_weights(self, self.modules, folder)
 
     def objective(self) -> Objective:
         return Objective(MultipleNegativesRankingLoss(), learning_rate=2e-5, reads_logits=False)

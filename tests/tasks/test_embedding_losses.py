@@ -17,6 +17,8 @@ from inarch.tasks import (
     TripletLoss,
 )
 
+pytestmark = pytest.mark.turns(3)
+
 ROWS, DIM = 5, 6
 RANDOM = np.random.default_rng(0)
 A, B, C, D = (RANDOM.normal(size=(ROWS, DIM)).astype(np.float32) for _ in range(4))

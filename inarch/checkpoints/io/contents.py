@@ -35,7 +35,9 @@ _MODEL_FIELDS = ("model_type", "architectures")
 _SIZE_FIELDS = ("vocab_size", "hidden_size", "d_model", "dim")
 # Weights, by names that other programs don't give.
 _SHARD = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
-_MODULE_CONFIG = re.compile(r"\d+_\w+/config\.json")
+# What a module of sentence-transformers has in a folder of its own.
+_MODULE_FILES = (CONFIG, "model.safetensors", "pytorch_model.bin")
+_MODULE_FILE = re.compile(r"\d+_\w+/(config\.json|model\.safetensors|pytorch_model\.bin)")
 
 
 def is_weight_file(name: str) -> bool:
@@ -53,14 +55,14 @@ def stale_files(folder: Path, written: Collection[str]) -> list[str]:
 
     They are of the checkpoint that was saved there before, of each group of which the save has
     files: the weights that a loader would look for and the shards that their index lists, the
-    tokenizer's files, and sentence-transformers' with the configs of the modules that they list.
+    tokenizer's files, and sentence-transformers' with those of the modules that they list.
     """
     stale: set[str] = set()
     if any(map(is_weight_file, written)):
         stale |= {*WEIGHT_FILES, *_listed_shards(folder)}
     if any(name in TOKENIZER_FILES for name in written):
         stale |= {*TOKENIZER_FILES}
-    if any(name in SENTENCE_FILES or _MODULE_CONFIG.fullmatch(name) for name in written):
+    if any(name in SENTENCE_FILES or _MODULE_FILE.fullmatch(name) for name in written):
         stale |= {*SENTENCE_FILES, *_listed_modules(folder)}
     return sorted(name for name in stale.difference(written) if _is_replaceable(folder, name))
 
@@ -76,7 +78,7 @@ def _is_replaceable(folder: Path, name: str) -> bool:
 def may_be_stale(name: str) -> bool:
     """Return whether a file is one that `stale_files` may give."""
     known = (*WEIGHT_FILES, *TOKENIZER_FILES, *SENTENCE_FILES)
-    return name in known or _is_shard(name) or bool(_MODULE_CONFIG.fullmatch(name))
+    return name in known or _is_shard(name) or bool(_MODULE_FILE.fullmatch(name))
 
 
 def _is_shard(name: str) -> bool:
@@ -94,11 +96,12 @@ def _listed_shards(folder: Path) -> list[str]:
 
 
 def _listed_modules(folder: Path) -> list[str]:
-    """Return the configs of the modules of sentence-transformers that a folder lists."""
+    """Return the files of the modules of sentence-transformers that a folder lists."""
     listed = _content(folder / MODULES)
     modules = listed if isinstance(listed, list) else []
-    names = [f"{m.get('path')}/{CONFIG}" for m in modules if isinstance(m, dict)]
-    return [name for name in names if _MODULE_CONFIG.fullmatch(name)]
+    paths = [m.get("path") for m in modules if isinstance(m, dict)]
+    names = [f"{path}/{name}" for path in paths for name in _MODULE_FILES]
+    return [name for name in names if _MODULE_FILE.fullmatch(name)]
 
 
 def _content(path: Path) -> Any:
@@ -123,8 +126,8 @@ def checkpoint_files(folder: Path) -> list[str]:
         if is_checkpoint_file(entry.name):
             found.append(entry.name)
         elif _may_be_module(entry):
-            name = f"{entry.name}/{CONFIG}"
-            found += [name] if os.path.lexists(folder / name) else []
+            names = [f"{entry.name}/{name}" for name in _MODULE_FILES]
+            found += [name for name in names if os.path.lexists(folder / name)]
     return found
 
 
@@ -142,7 +145,7 @@ def is_alone(folder: Path, written: Collection[str], usual: int) -> bool:
             inner = _list_entries(Path(entry.path))
             if entry.stat(follow_symlinks=False).st_mode & 0o7777 != usual:
                 return False
-            if not all(i.name == CONFIG and i.is_file(follow_symlinks=False) for i in inner):
+            if not all(i.name in _MODULE_FILES and i.is_file(follow_symlinks=False) for i in inner):
                 return False
         else:
             return False
