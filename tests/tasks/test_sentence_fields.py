@@ -310,5 +310,5 @@ def test_pairs_are_weighed():
     np.testing.assert_array_equal(found, [3.0, 0.0])
     with pytest.raises(InputError, match="2 texts and 1 sample weights"):
         task.fit(pairs, sample_weight=[1.0], verbose=0)
-    with pytest.raises(InputError, match="trained on pairs"):
+    with pytest.raises(InputError, match="has 1 text, and .* needs at least 2"):
         task.fit(["a", "b"], sample_weight=weights, verbose=0)

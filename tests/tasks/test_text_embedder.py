@@ -181,7 +181,7 @@ def test_vectors_can_be_fitted_to_targets(preprocessor):
     task = TextEmbedder(make_backbone(), preprocessor)
     task.compile(loss="mse")
     task.fit(TEXTS, np.zeros((6, 16)), verbose=0)
-    with pytest.raises(InputError, match="pairs"):
+    with pytest.raises(InputError, match="needs a target for each text"):
         task.fit(TEXTS, verbose=0)
 
 
