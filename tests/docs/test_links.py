@@ -60,11 +60,20 @@ def test_a_dead_link_is_noticed(link):
     assert dead_links(path, f"{right}[d]({link})") == [link]
 
 
-OBJECTS = re.findall(
-    r"^\.\. auto\w+:: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE
-)
+API = (ROOT / "docs" / "api.md").read_text("utf-8")
+OBJECTS = re.findall(r"^\.\. auto\w+:: (\S+)\n(?: +:members: (.+))?", API, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", OBJECTS)
-def test_every_object_on_the_page_of_the_api_exists(name):
-    assert pydoc.locate(name) is not None
+@pytest.mark.parametrize(("name", "members"), OBJECTS)
+def test_every_object_on_the_page_of_the_api_exists(name, members):
+    found = pydoc.locate(name)
+    assert found is not None
+    fields = getattr(found, "__annotations__", {})
+    assert [
+        m for m in re.findall(r"\w+", members) if not hasattr(found, m) and m not in fields
+    ] == []
+
+
+def test_no_object_is_twice_on_the_page_of_the_api():
+    names = [name for name, _ in OBJECTS]
+    assert sorted(set(names)) == sorted(names)
