@@ -1,8 +1,9 @@
-"""Batches by length, in an order that can be undone; packing and masking of rows of token ids."""
+"""Batches by length, packing and masking of rows of token ids, and lines of text files."""
 
 from inarch.data.buckets import BUCKETS, PlannedBatch, bucket, by_length, pad
 from inarch.data.mask_generator import MaskedLMMaskGenerator
 from inarch.data.packers import MultiSegmentPacker, StartEndPacker
+from inarch.data.text_lines import TextLines
 
 __all__ = [
     "BUCKETS",
@@ -10,6 +11,7 @@ __all__ = [
     "MultiSegmentPacker",
     "PlannedBatch",
     "StartEndPacker",
+    "TextLines",
     "bucket",
     "by_length",
     "pad",

@@ -23,6 +23,7 @@ from inarch.tasks.datasets import (
     prepared,
     split_off,
 )
+from inarch.tasks.line_batches import open_lines
 from inarch.tasks.preprocessor import is_raw, texts_of
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def fit_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[
     refuse_table("x", x)
     weighed = partial(weigh_batch, weigh)
     weight = kwargs.pop("sample_weight", None)
-    kwargs["validation_data"], x, y, weight = split_validation(task, x, y, weight, kwargs)
     batch_size, shuffle = kwargs.pop("batch_size", None), kwargs.pop("shuffle", None)
+    x = open_lines(task, x, batch_size, shuffle is not False)
+    kwargs["validation_data"], x, y, weight = split_validation(task, x, y, weight, kwargs)
     kwargs["shuffle"] = False  # Keras shuffles arrays alone; the data set here shuffles itself.
     if kwargs.get("steps_per_epoch") and task.examples(x) is None:
         x = prepared(x, lambda batch: weighed(prepare(task, batch)), counted=False)
@@ -75,6 +77,7 @@ def make_dataset(
     """
     preprocessor = task.preprocessor
     rows = default_batch_size(batch_size, preprocessor.batch_size)
+    x = open_lines(task, x, batch_size, shuffle)
     check_readable(x, preprocessor.example_noun)
     examples = task.examples(x)
     if examples is None:
@@ -130,13 +133,12 @@ def split_validation(
         (x, y, weight), data = split_off(
             share, task.examples(x), y, weight, preprocessor.example_noun
         )
-    if isinstance(data, tuple | list):
-        vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(data))
+    if data is not None:
+        given = data if isinstance(data, tuple | list) else (data,)
+        vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(given))
         if not isinstance(vx, Mapping):
             rows = kwargs.get("validation_batch_size")
             data = make_dataset(task, vx, vy, vweight, rows, shuffle=False)[0]
-    elif data is not None:
-        data = prepared(data, partial(prepare, task))
     return data, x, y, weight
 
 

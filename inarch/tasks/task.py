@@ -79,6 +79,8 @@ class Task(Model):
     tokenizer_class: ClassVar[type[Tokenizer]] = Tokenizer
     # An input that the backbone must have.
     required_input: ClassVar[str] = "token_ids"
+    # Whether it is trained on texts alone, and so on the lines of a file.
+    is_self_supervised: ClassVar[bool] = False
     # Arguments for which the checkpoint's own files have no place.
     saved_settings: ClassVar[tuple[str, ...]] = ()
     backbone: Backbone

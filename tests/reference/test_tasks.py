@@ -65,11 +65,24 @@ def test_blanks_are_filled_as_the_pipeline_fills_them(cls, tmp_path):
     preprocessor.allow_special = ("[MASK]",)
     MaskedLM(backbone, preprocessor).save_to_preset(tmp_path)
     task = MaskedLM.from_preset(tmp_path)
-    text = "the film was [MASK] good."
-    theirs = transformers.pipeline("fill-mask", model=str(tmp_path))(text, top_k=4)
-    (ours,) = task.fill_mask([text], top_k=4)[0]
+    pipeline = transformers.pipeline("fill-mask", model=str(tmp_path))
+    texts = ["the film was [MASK] good.", "[MASK] film was [MASK]", "xyz [MASK] \u00e9"]
+    every = [{"top_k": 4}, {"top_k": 1}]
+    for options in [*every, {"targets": ["bad", "very", "film"]}, {"targets": "good", "top_k": 3}]:
+        for text, ours in zip(texts, task.fill_mask(texts, **options), strict=True):
+            theirs = pipeline(text, **options)
+            theirs = theirs if isinstance(theirs[0], list) else [theirs]
+            for blank, expected in zip(ours, theirs, strict=True):
+                assert [o["token_id"] for o in blank] == [t["token"] for t in expected]
+                assert [o["token"] for o in blank] == [t["token_str"] for t in expected]
+                scores = [o["score"] for o in blank], [t["score"] for t in expected]
+                np.testing.assert_allclose(*scores, rtol=1e-4)
+            if len(ours) == 1:
+                assert [o["text"] for o in ours[0]] == [t["sequence"] for t in theirs[0]]
+    with pytest.warns(UserWarning, match="'goods' is no token of the vocabulary: 'good'"):
+        (ours,) = task.fill_mask(texts[0], targets=["goods", "bad"])
+    theirs = pipeline(texts[0], targets=["goods", "bad"])
     assert [o["token_id"] for o in ours] == [t["token"] for t in theirs]
-    np.testing.assert_allclose([o["score"] for o in ours], [t["score"] for t in theirs], rtol=1e-4)
 
 
 def test_an_untied_head_made_here_has_every_key_there(tmp_path):

@@ -36,6 +36,7 @@ VALUES = {
     "truncate_dim": (3, 0),
     "max_active_dims": (3, 0),
     "mask_rate": (0.5, 2.0),
+    "whole_word_mask": (True, "yes"),
     "generation": ({"suppress_tokens": [1]}, [1]),
     "language": ("de", "klingon"),
     "task": ("translate", "sing"),

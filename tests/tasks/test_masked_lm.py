@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from inarch.errors import InputError
+from inarch.errors import InarchError, InputError
 from inarch.tasks import MaskedLM, TextPreprocessor
 
 from .conftest import TEXTS, VOCABULARY, learner
@@ -73,6 +73,59 @@ def test_the_share_hidden_and_how_is_the_papers(masked):
     changed = x["token_ids"][hidden == 1]
     assert (changed == 4).mean() == pytest.approx(0.8, abs=0.03)
     assert (changed == truth[hidden == 1]).mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_words_are_hidden_whole_where_it_is_asked(masked):
+    masked.mask_rate, masked.whole_word_mask = 0.3, True
+    texts = [("the filming was xyz", "xyz sat")] * 300
+    x, truth, hidden = masked.collate(texts, None, None)(np.arange(300), np.random.default_rng(0))
+    (encoding,) = masked.encode(texts[:1])
+    assert encoding.tokens == [
+        "[CLS]", "the", "film", "##ing", "was", "x", "##y", "##z", "[SEP]", "x", "##y", "##z",
+        "sat", "[SEP]",
+    ]  # fmt: skip
+    hidden = hidden[:, :14] == 1
+    for word in ([2, 3], [5, 6, 7], [9, 10, 11]):
+        assert (hidden[:, word].all(1) == hidden[:, word].any(1)).all()
+        assert hidden[:, word].mean() == pytest.approx(0.3, abs=0.09)
+    assert not hidden[:, [0, 8, 13]].any()
+    assert (hidden[:, 5] != hidden[:, 9]).any()
+
+
+def test_one_text_in_is_one_result_out(masked):
+    text, pair = "the [MASK] sat", ("[MASK] dog", "the [MASK] sat")
+
+    def tokens(blanks):
+        return [[answer["token"] for answer in best] for best in blanks]
+
+    together = masked.fill_mask([text, pair], top_k=2)
+    assert tokens(masked.fill_mask(text, top_k=2)) == tokens(together[0])
+    assert tokens(masked.fill_mask(pair, top_k=2)) == tokens(together[1])
+    assert [len(blanks) for blanks in together] == [1, 2]
+
+
+def test_targets_are_what_is_chosen_among(masked):
+    text = "the [MASK] sat on the [MASK]"
+    every = masked.fill_mask(text, top_k=1000)
+    for blank, answers in zip(every, masked.fill_mask(text, targets=["dog", "cat"]), strict=True):
+        assert [a["token"] for a in answers] == [
+            a["token"] for a in blank if a["token"] in ("cat", "dog")
+        ]
+        assert all(a in blank for a in answers)
+    assert masked.fill_mask(text, targets="Cat") == masked.fill_mask(text, targets=["cat"])
+    assert len(masked.fill_mask(text, top_k=1, targets=["cat", "dog"])[0]) == 1
+    with pytest.warns(UserWarning, match="'filming' is no token of the vocabulary: 'film'"):
+        answers = masked.fill_mask(text, targets=["filming"])
+    assert answers[0][0]["token"] == "film"
+
+
+@pytest.mark.parametrize(
+    ("targets", "names"),
+    [([], "targets is \\[\\]"), ([""], "targets has ''"), ([3], "text 0 is a int")],
+)
+def test_targets_that_are_none_are_named(targets, names, masked):
+    with pytest.raises(InarchError, match=names):
+        masked.fill_mask("the [MASK]", targets=targets)
 
 
 def test_training_fills_the_blank(preprocessor):
