@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.loading import Checkpoint as Checkpoint
     from inarch.tasks import MaskedLM as MaskedLM
+    from inarch.tasks import Perplexity as Perplexity
     from inarch.tasks import QuestionAnswerer as QuestionAnswerer
     from inarch.tasks import SparseEmbedder as SparseEmbedder
     from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
@@ -38,6 +39,7 @@ _HOMES = {
     "Checkpoint": "inarch.models.loading",
     "MaskedLM": "inarch.tasks",
     "QuestionAnswerer": "inarch.tasks",
+    "Perplexity": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
     "SparseEmbedder": "inarch.tasks",
     "SpeechPreprocessor": "inarch.tasks",

@@ -19,6 +19,7 @@ from inarch.tasks.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
+from inarch.tasks.text_metrics import Perplexity
 from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "MaskedLM",
     "MatryoshkaLoss",
     "MultipleNegativesRankingLoss",
+    "Perplexity",
     "QuestionAnswerer",
     "SparseEmbedder",
     "SpeechPreprocessor",

@@ -106,9 +106,11 @@ def _with_logits(given: Any, built_in: bool, what: str, name: Any = None) -> Any
         return given
     if not built_in:
         cls = type(given).__name__
+        home = "losses." if what == "loss" else "metrics."
+        home = f"keras.{home}" if type(given).__module__.startswith("keras.") else ""
         raise InputError(
             f"{what} is a {cls} of probabilities, and this task's outputs are logits; give "
-            f"keras.{'losses' if what == 'loss' else 'metrics'}.{cls}(from_logits=True)"
+            f"{home}{cls}(from_logits=True)"
         )
     named = {"name": name} if isinstance(name, str) else {}
     return type(given).from_config(config | {"from_logits": True} | named)
