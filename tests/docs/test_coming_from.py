@@ -11,11 +11,14 @@ import inarch.audio
 import inarch.data
 import inarch.generation
 import inarch.layers
+import inarch.tasks
 from inarch.speech.options import DecodingOptions, Settings
 from inarch.speech.resolve_options import OTHER
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
 CODE = re.compile(r"`([^`]+)`")
+# Where names in the tables are looked up.
+HOMES = (inarch, inarch.data, inarch.layers, inarch.tasks)
 # Strings, a command, a file.
 NO_NAME = re.compile(r'"|inarch |\w+\.py$')
 # The inputs and outputs of models have names that no signature shows.
@@ -43,7 +46,7 @@ def known_names():
     """Methods and arguments of everything public, and the inputs and outputs of models."""
     found = {field.name for cls in (DecodingOptions, Settings) for field in dataclasses.fields(cls)}
     found |= PORTS | OTHER
-    for home in (inarch, inarch.layers, inarch.data):
+    for home in HOMES:
         for cls in (getattr(home, name) for name in dir(home) if name[0].isupper()):
             found |= set(dir(cls))
             for method in (cls, *(m for _, m in inspect.getmembers(cls, inspect.isroutine))):
@@ -57,7 +60,7 @@ def exists(name, known):
         return True
     first, *rest = name.split(".")
     found = [{"inarch": inarch, "keras": keras}.get(first)]
-    found += [getattr(home, first, None) for home in (inarch, inarch.layers, inarch.data)]
+    found += [getattr(home, first, None) for home in HOMES]
     for attribute in rest:
         found = [getattr(f, attribute, None) for f in found]
     return any(f is not None for f in found)
