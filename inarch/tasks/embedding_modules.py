@@ -9,22 +9,17 @@ here; nothing is imported by them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from inarch.checkpoints.formats.files import open_weights, write_safetensors
-from inarch.checkpoints.formats.weights import DTYPES, Shard, TensorInfo, Weights
-from inarch.errors import CheckpointFileError, ConfigError, InputError, InputTypeError
-from inarch.json_fields import json_text
+from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.keras_private import has_value
-from inarch.layers.pooling import Normalize, TokenWeights
-from inarch.models.variables import get_value, named_variables, set_value
+from inarch.layers.pooling import Normalize, SequencePooling, TokenWeights
+from inarch.models.variables import named_variables, set_value
 from inarch.tasks import sentence_fields
 from inarch.tasks.activation import ACTIVATIONS, class_path, from_class_path
-from inarch.tasks.module_files import list_modules, read_fields
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.validation import shown
 
@@ -118,7 +113,29 @@ def _activation(i: int, name: str | None) -> str:
 # --- layers ------------------------------------------------------------------------------------
 
 
-def token_weights(modules: Sequence[Module], token_ids: Any, preprocessor: Any) -> Any:
+def pooled_vectors(
+    modules: Sequence[Module],
+    pooling: Sequence[str],
+    tokens: Any,
+    inputs: Mapping[str, Any],
+    preprocessor: Any,
+) -> Any:
+    """Return the vector of each text, from the vectors of its tokens, after all modules.
+
+    Args:
+        modules: as `resolve_modules` returns them.
+        pooling: modes, see `SequencePooling`.
+        tokens: float `[batch, length, dim]`.
+        inputs: the backbone's inputs, by name.
+        preprocessor: whose tokens must have weights where the modules have some; or None.
+    """
+    weights = _token_weights(modules, inputs["token_ids"], preprocessor)
+    pool = SequencePooling(pooling, name="pooling")
+    x = pool(tokens, padding_mask=inputs["padding_mask"], token_weights=weights)
+    return _apply(modules, x)
+
+
+def _token_weights(modules: Sequence[Module], token_ids: Any, preprocessor: Any) -> Any:
     """Return the weight of each token `[batch, length]`; None where all count the same.
 
     Raises:
@@ -137,7 +154,7 @@ def token_weights(modules: Sequence[Module], token_ids: Any, preprocessor: Any) 
     return TokenWeights(count, name="token_weights")(token_ids)
 
 
-def apply_modules(modules: Sequence[Module], x: Any) -> Any:
+def _apply(modules: Sequence[Module], x: Any) -> Any:
     """Return pooled vectors after the modules that follow the pooling."""
     for i, module in enumerate(modules):
         if module["type"] == "Dense":
@@ -157,26 +174,6 @@ def apply_modules(modules: Sequence[Module], x: Any) -> Any:
     return x
 
 
-def tensor_names(i: int, module: Module) -> dict[str, str]:
-    """Return the variable of each tensor in a module's file."""
-    if module["type"] == "WordWeights":
-        return {"emb_layer.weight": "token_weights/table"}
-    if module["type"] == "LayerNorm":
-        return {"norm.bias": f"layer_norm_{i}/beta", "norm.weight": f"layer_norm_{i}/gamma"}
-    if module["type"] != "Dense":
-        return {}
-    found = {"linear.bias": f"dense_{i}/bias"} if module["bias"] else {}
-    found["linear.weight"] = f"dense_{i}/kernel"
-    if module.get("use_residual") and module["in_features"] != module["out_features"]:
-        found["residual.weight"] = f"dense_{i}_residual/kernel"
-    return found
-
-
-def variable_names(modules: Sequence[Module]) -> frozenset[str]:
-    """Return the names of all variables of modules."""
-    return frozenset(n for i, m in enumerate(modules) for n in tensor_names(i, m).values())
-
-
 def initial_weights(module: Module) -> np.ndarray:
     """Return the weight of each token that a WordWeights module gives it, float32 `[tokens]`."""
     weights, unknown = module["word_weights"], module.get("unknown_word_weight", 1)
@@ -192,107 +189,9 @@ def set_token_weights(model: keras.Model, modules: Sequence[Module]) -> None:
             set_value(table, initial_weights(modules[0]))
 
 
-# --- files -------------------------------------------------------------------------------------
-
-
-def read_module(folder: Path, kind: str, path: str) -> Module:
-    """Return a module of a checkpoint folder, from its config and the header of its weights.
-
-    Raises:
-        ConfigError: a field has a value that isn't computed here.
-        CheckpointFileError: a file is absent or damaged.
-    """
-    config = read_fields(folder / path / "config.json", FIELDS[kind])
-    module = {"type": kind, **config}
-    if kind in ("Dense", "LayerNorm"):
-        with open_weights(folder / path) as weights:
-            dtypes = {DTYPES[info.dtype].name for info in weights.header.values()}
-        if len(dtypes) != 1 or not dtypes <= {*FLOATS}:
-            raise CheckpointFileError(
-                f"{folder / path} has weights of {', '.join(sorted(dtypes)) or 'no dtype'}; they "
-                "must be of one floating-point dtype"
-            )
-        (dtype,) = dtypes
-        return module if dtype == "float32" else module | {DTYPE: dtype}
-    return module
-
-
-def load_weights(model: keras.Model, modules: Sequence[Module], folder: Path) -> None:
-    """Give the variables of modules the values in a checkpoint folder.
-
-    Raises:
-        CheckpointFileError: a file has other tensors, or of another shape.
-    """
-    variables = named_variables(model)
-    for (i, module), path in zip(enumerate(modules), _paths(folder), strict=False):
-        names = tensor_names(i, module)
-        if module["type"] == "WordWeights":  # whose weights are in its config
-            set_value(variables["token_weights/table"], initial_weights(module))
-        elif names:
-            with open_weights(folder / path) as weights:
-                _load(weights, folder / path, names, variables)
-
-
-def _load(
-    weights: Weights, path: Path, names: Mapping[str, str], variables: Mapping[str, Any]
-) -> None:
-    expected = {t: _file_shape(name, variables[name].shape) for t, name in names.items()}
-    there = {name: info.shape for name, info in weights.header.items()}
-    if there != expected:
-        raise CheckpointFileError(
-            f"{path} has the weights {shown(there)}; by its config.json they must be "
-            f"{shown(expected)}"
-        )
-    for tensor, name in names.items():
-        array = weights.read(tensor)
-        set_value(variables[name], array.T if name.endswith("kernel") else array)
-
-
-def _file_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
-    if name.endswith("table"):
-        return (shape[0], 1)
-    return tuple(reversed(shape)) if name.endswith("kernel") else tuple(shape)
-
-
-def write_weights(model: keras.Model, modules: Sequence[Module], folder: Path) -> None:
-    """Write the weights of modules into a folder whose modules.json is written.
-
-    Of WordWeights that were trained the config is written anew, since it holds the weights.
-    """
-    variables = named_variables(model)
-    for (i, module), path in zip(enumerate(modules), _paths(folder), strict=False):
-        names = tensor_names(i, module)
-        if not names:
-            continue
-        code = next(c for c, d in DTYPES.items() if d.name == module.get(DTYPE, "float32"))
-        values = {}
-        for tensor, name in names.items():
-            value = get_value(model, name, variables[name])
-            value = value.T if name.endswith("kernel") else value
-            shape = _file_shape(name, variables[name].shape)
-            values[tensor] = value.reshape(shape).astype(DTYPES[code])
-        if module["type"] == "WordWeights":
-            _write_word_weights(folder / path / "config.json", module, values["emb_layer.weight"])
-        infos = {n: TensorInfo(code, value.shape) for n, value in values.items()}
-        shard = Shard("model.safetensors", infos)
-        write_safetensors(folder / path / shard.filename, shard, values.__getitem__)
-
-
-def _write_word_weights(path: Path, module: Module, table: np.ndarray) -> None:
-    weights = table[:, 0].astype(np.float32)
-    if not np.array_equal(weights, initial_weights(module)):
-        found = {word: float(weight) for word, weight in zip(module["vocab"], weights, strict=True)}
-        path.write_text(json_text(config_of(module) | {"word_weights": found}), "utf-8")
-
-
 def config_of(module: Module) -> dict[str, Any]:
     """Return the content of a module's config.json."""
     config = {name: value for name, value in module.items() if name not in ("type", DTYPE)}
     if "activation_function" in config:
         config["activation_function"] = class_path(config["activation_function"])
     return config
-
-
-def _paths(folder: Path) -> list[str]:
-    """Return the folders of the modules that are computed here, in order."""
-    return [module.path for module in list_modules(folder) or () if module.kind in FIELDS]

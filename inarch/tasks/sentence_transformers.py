@@ -16,7 +16,7 @@ from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
 from inarch.json_fields import json_text
 from inarch.layers.pooling import MODES
 from inarch.tasks import sentence_fields
-from inarch.tasks.embedding_modules import FIELDS, config_of, read_module
+from inarch.tasks.embedding_modules import FIELDS, config_of
 from inarch.tasks.module_files import (
     Module,
     SentenceConfig,
@@ -27,6 +27,7 @@ from inarch.tasks.module_files import (
     read_transformer,
     write_model,
 )
+from inarch.tasks.module_weights import read_module
 from inarch.tasks.sentence_fields import POOLING_FLAGS
 from inarch.text import Tokenizer
 

@@ -10,35 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from inarch.errors import InputError, InputTypeError
-from inarch.layers.pooling import Normalize, SequencePooling, pooling_modes
+from inarch.errors import InputError
+from inarch.layers.pooling import Normalize, pooling_modes
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.runtime.mini_batches import call_in_mini_batches
-from inarch.tasks import embedding_evaluation, embedding_modules, sentence_transformers
+from inarch.tasks import embedding_evaluation, module_weights, prompts, sentence_transformers
 from inarch.tasks.datasets import Batch
 from inarch.tasks.embedding_batches import check_vectors, collate_columns
 from inarch.tasks.embedding_losses import EmbeddingLoss, MultipleNegativesRankingLoss
-from inarch.tasks.embedding_modules import (
-    apply_modules,
-    resolve_modules,
-    set_token_weights,
-    token_weights,
-)
-from inarch.tasks.inference import preprocessor_of
+from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
 from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, put_before, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.quantization import check_precision, quantize_embeddings
 from inarch.tasks.retrieval_metrics import Relevant
 from inarch.tasks.sentence_fields import SIMILARITIES
 from inarch.tasks.similarity import pairwise_similarity, similarity, unit_vectors
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
-from inarch.text import Encoding
-from inarch.user_warnings import warn
 from inarch.validation import check_count, check_flag, shown
 
 # Arguments that a sentence-transformers folder decides.
@@ -107,10 +99,7 @@ class TextEmbedder(Task):
             nonlocal modules
             tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
             modules = resolve_modules(modules, tokens.shape[-1] * len(pooling))
-            mask = backbone.input["padding_mask"]
-            weights = token_weights(modules, backbone.input["token_ids"], preprocessor)
-            pool = SequencePooling(pooling, name="pooling")
-            x = apply_modules(modules, pool(tokens, padding_mask=mask, token_weights=weights))
+            x = pooled_vectors(modules, pooling, tokens, backbone.input, preprocessor)
             return Normalize(name="normalize")(x) if normalize else x
 
         super().__init__(backbone, pooled, preprocessor, **kwargs)
@@ -132,9 +121,10 @@ class TextEmbedder(Task):
         found = {name: getattr(declared, name) for name in DECLARED}
         # Where the caller chooses other modules, their files are written anew; the rest stays.
         modes = pooling_modes(given.get("pooling", declared.pooling))
-        flag = given.get("normalize", declared.normalize)
-        modules = tuple(given.get("modules", declared.modules))
-        if (modes, flag, modules) != (declared.pooling, declared.normalize, declared.modules):
+        flag, modules = (given.get(n, getattr(declared, n)) for n in ("normalize", "modules"))
+        if (modes, flag) != (declared.pooling, declared.normalize) or (
+            modules != declared.modules and modules != list(declared.modules)
+        ):
             found["files"] = without_modules(declared.files)
         return found | given
 
@@ -148,21 +138,14 @@ class TextEmbedder(Task):
 
     @property
     def sidecar_variables(self) -> frozenset[str]:
-        return embedding_modules.variable_names(self.modules)
+        return module_weights.variable_names(self.modules)
 
     def load_sidecar_weights(self, folder: Path) -> None:
-        if not self.modules:
-            return
-        declared = sentence_transformers.read(folder).modules
         width = self.backbone.arguments["hidden_dim"] * len(self.pooling)
-        if declared and resolve_modules(declared, width) == self.modules:
-            embedding_modules.load_weights(self, self.modules, folder)
-            return
-        self.fresh_weights = tuple(sorted({*self.fresh_weights, *self.sidecar_variables}))
-        warn(
-            f"{folder} has no values for {', '.join(sorted(self.sidecar_variables))}: freshly "
-            "initialized, to be trained"
-        )
+        declared = sentence_transformers.read(folder).modules
+        declared = resolve_modules(declared, width) if self.modules else ()
+        fresh = module_weights.load_or_initialize(self, self.modules, declared, folder)
+        self.fresh_weights = tuple(sorted([*self.fresh_weights, *fresh]))
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
@@ -174,7 +157,7 @@ class TextEmbedder(Task):
         width = self.backbone.arguments["hidden_dim"]
         tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
         sentence_transformers.write(config, folder, width, tokenizer)
-        embedding_modules.write_weights(self, self.modules, folder)
+        module_weights.write_weights(self, self.modules, folder)
 
     def objective(self) -> Objective:
         return Objective(MultipleNegativesRankingLoss(), learning_rate=2e-5, reads_logits=False)
@@ -212,7 +195,7 @@ class TextEmbedder(Task):
         dim = _checked_truncation(self, truncate_dim) or self.truncate_dim
         is_single = isinstance(texts, str)
         given = texts_of([texts] if is_single else texts)
-        encodings = self._encode(given, prompt_name, prompt)
+        encodings = prompts.encode_with_prompt(self, given, prompt_name, prompt)
         vectors = self.predict_encodings(encodings, batch_size)[:, :dim]
         if normalize:
             vectors = unit_vectors(vectors)
@@ -226,7 +209,7 @@ class TextEmbedder(Task):
         Args:
             texts, options: as of `embed`; a prompt that is given counts.
         """
-        return self.embed(texts, **self._with_prompt_of(("query",), options))
+        return self.embed(texts, **prompts.options_for(self, prompts.QUERY, options))
 
     def embed_document(self, texts: str | Sequence[Any], **options: Any) -> np.ndarray:
         """Return vectors of documents: `embed` with the prompt of documents, where there is one.
@@ -236,28 +219,7 @@ class TextEmbedder(Task):
         Args:
             texts, options: as of `embed`; a prompt that is given counts.
         """
-        return self.embed(texts, **self._with_prompt_of(("document", "passage", "corpus"), options))
-
-    def _with_prompt_of(self, names: Sequence[str], options: dict[str, Any]) -> dict[str, Any]:
-        given = options.get("prompt") is not None or options.get("prompt_name") is not None
-        if given or self.preprocessor is None:
-            return options
-        known = self.preprocessor.prompts
-        return options | {"prompt_name": next((name for name in names if name in known), None)}
-
-    def _encode(
-        self, texts: Sequence[Any], prompt_name: str | None, prompt: str | None
-    ) -> list[Encoding]:
-        if prompt is None:
-            default = preprocessor_of(self).default_prompt_name
-            return self.encode(texts, default if prompt_name is None else prompt_name)
-        if not isinstance(prompt, str):
-            raise InputTypeError(f"prompt is {shown(prompt)}; give the text to put before each")
-        if prompt_name is not None:
-            raise InputError(
-                f"prompt is {shown(prompt)} and prompt_name {shown(prompt_name)}; give one of them"
-            )
-        return self.encode(put_before(prompt, texts))
+        return self.embed(texts, **prompts.options_for(self, prompts.DOCUMENT, options))
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         return super().predict(*args, **kwargs)[:, : self.truncate_dim]
@@ -291,18 +253,14 @@ class TextEmbedder(Task):
         k: int = 10,
         batch_size: int = 32,
     ) -> dict[str, float]:
-        """Return NDCG, MRR and recall of the `k` most similar documents of each query.
+        """Return `{"ndcg@10", "mrr@10", "recall@10"}` of the `k=10` most similar documents.
 
         Args:
-            queries: texts, of which `embed_query` makes vectors.
-            documents: texts, of which `embed_document` makes vectors.
+            queries, documents: texts for `embed_query` and `embed_document`.
             relevant: for each query the indices of its relevant documents, or their relevance by
                 index.
-            k: how many documents count.
+            k: how many documents of each query count.
             batch_size: texts that are computed at a time.
-
-        Returns:
-            `{"ndcg@10", "mrr@10", "recall@10"}`, with `k` in their names.
 
         Raises:
             InputError: there are no documents, or an index is none of theirs; or as
@@ -313,10 +271,7 @@ class TextEmbedder(Task):
     def evaluate_similarity(
         self, pairs: Sequence[tuple[str, str]], scores: Any, batch_size: int = 32
     ) -> dict[str, float]:
-        """Return the correlations of the similarities of pairs of texts with their scores.
-
-        Returns:
-            `{"pearson", "spearman"}`, the second that of the ranks.
+        """Return `{"pearson", "spearman"}`: how pairs' similarities correlate with their scores.
 
         Raises:
             InputError: fewer than two pairs, other numbers of pairs and scores, or a score is NaN.

@@ -161,6 +161,14 @@ def test_other_modules_are_fresh_and_their_files_replace_the_old_ones(folder, tm
     assert (bare.fresh_weights, bare.embed(TEXTS).shape) == ((), (3, 16))
 
 
+def test_weights_of_words_that_are_given_are_not_fresh(folder):
+    task = TextEmbedder.from_preset(folder, modules=[WORDS])
+    assert task.fresh_weights == ()
+    np.testing.assert_allclose(
+        task.embed(TEXTS), make([WORDS], normalize=True).embed(TEXTS), atol=1e-6
+    )
+
+
 def test_another_pooling_keeps_modules_that_fit_it(folder, task):
     again = TextEmbedder.from_preset(folder, pooling="cls")
     assert again.fresh_weights == ()
