@@ -14,17 +14,17 @@ from inarch.validation import shown
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
 
-# Names of prompts that go before a text of each role, the first that there is.
-QUERY = ("query",)
-DOCUMENT = ("document", "passage", "corpus")
 
+def options_for(task: Task, role: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `embed` with the prompt of a role, unless a prompt is given.
 
-def options_for(task: Task, role: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `embed` with the role's prompt, unless a prompt is given."""
+    Without a prompt of that name there is none, not even the default one: in the reference each
+    role has an empty prompt to begin with.
+    """
     if options.get("prompt") is not None or options.get("prompt_name") is not None:
         return dict(options)
-    known = preprocessor_of(task).prompts
-    return {**options, "prompt_name": next((name for name in role if name in known), None)}
+    there = role in preprocessor_of(task).prompts
+    return {**options, **({"prompt_name": role} if there else {"prompt": ""})}
 
 
 def encode_with_prompt(

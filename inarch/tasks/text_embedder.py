@@ -204,22 +204,20 @@ class TextEmbedder(Task):
         return vectors[0] if is_single else vectors
 
     def embed_query(self, texts: str | Sequence[Any], **options: Any) -> np.ndarray:
-        """Return vectors of queries: `embed` with the prompt named "query", where there is one.
+        """Return vectors of queries: `embed` with the prompt named "query", or with none.
 
         Args:
             texts, options: as of `embed`; a prompt that is given counts.
         """
-        return self.embed(texts, **prompts.options_for(self, prompts.QUERY, options))
+        return self.embed(texts, **prompts.options_for(self, "query", options))
 
     def embed_document(self, texts: str | Sequence[Any], **options: Any) -> np.ndarray:
-        """Return vectors of documents: `embed` with the prompt of documents, where there is one.
-
-        It is the first there is of "document", "passage" and "corpus", as in sentence-transformers.
+        """Return vectors of documents: `embed` with the prompt named "document", or with none.
 
         Args:
             texts, options: as of `embed`; a prompt that is given counts.
         """
-        return self.embed(texts, **prompts.options_for(self, prompts.DOCUMENT, options))
+        return self.embed(texts, **prompts.options_for(self, "document", options))
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         return super().predict(*args, **kwargs)[:, : self.truncate_dim]

@@ -24,7 +24,7 @@ from .conftest import VOCABULARY, learner, make_backbone
 pytestmark = pytest.mark.turns(3)
 
 TEXTS = ["the cat sat", "a dog", "bad film", "road"]
-PROMPTS = {"query": "the ", "passage": "a ", "corpus": "cat "}
+PROMPTS = {"query": "the ", "document": "a "}
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +64,12 @@ def test_a_prompt_is_put_before_each_text(embedder):
     same(embedder.embed_document("cat", prompt_name="query"), expected[0])
 
 
-def test_where_queries_have_no_prompt_they_get_the_default_one(embedder):
+def test_queries_and_documents_without_a_prompt_get_no_default_one(embedder):
     other = make(embedder.backbone, default="passage", prompts={"passage": "a "})
-    same(other.embed_query("cat"), embedder.embed("a cat"))
     same(other.embed("cat"), embedder.embed("a cat"))
+    for found in (other.embed_query("cat"), other.embed_document("cat")):
+        same(found, embedder.embed("cat"))
     same(other.embed("cat", prompt=""), embedder.embed("cat"))
-    bare = make(embedder.backbone, prompts=None)
-    same(bare.embed_query("cat"), embedder.embed("cat"))
 
 
 def test_vectors_are_cut_and_then_get_length_one(embedder, vectors):
