@@ -110,7 +110,7 @@ clean:
 .venv-all/.installed: pyproject.toml requirements/demo.txt | .venv-all/bin/python
 	.venv-all/bin/python -m pip install --quiet torch==2.13.0
 	.venv-all/bin/python -m pip install --quiet --editable '.[jax,tensorflow,dev]' \
-		'transformers>=5' sentence-transformers sentencepiece flax \
+		'transformers>=5' sentence-transformers peft sentencepiece flax \
 		numba tiktoken more-itertools pysrt webvtt-py onnx onnxscript onnxruntime faster-whisper
 	.venv-all/bin/python -m pip install --quiet --no-deps openai-whisper==20250625
 	-.venv-all/bin/python -m pip install --quiet $(SPEECH)

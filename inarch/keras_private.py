@@ -48,6 +48,24 @@ def lora_base_variables(layer: Any) -> list[Any]:
     return [getattr(layer, name) for name in ("_kernel", "_embeddings") if hasattr(layer, name)]
 
 
+def lora_factors(layer: Any) -> tuple[Any, Any]:
+    """Return the two factors of a layer's low-rank update, `[in, rank]` and `[rank, out]`."""
+    kind = "kernel" if hasattr(layer, "lora_kernel_a") else "embeddings"
+    return getattr(layer, f"lora_{kind}_a"), getattr(layer, f"lora_{kind}_b")
+
+
+def remove_lora(layer: Any) -> None:
+    """Add a layer's low-rank update to its kernel, and take it off, which Keras itself can't."""
+    (base,) = lora_base_variables(layer)
+    kind = "kernel" if hasattr(layer, "lora_kernel_a") else "embeddings"
+    base.assign(getattr(layer, kind))
+    for factor in "ab":
+        name = f"lora_{kind}_{factor}"
+        layer._untrack_variable(getattr(layer, name))
+        delattr(layer, name)
+    layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
+
+
 # --- variables without values ------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection
 from typing import Any, ClassVar, Self
 
@@ -11,11 +12,16 @@ from keras.layers import Dense, Dropout
 
 from inarch.checkpoints.io.steady import retry_when_changed
 from inarch.errors import PresetError
+from inarch.keras_private import all_layers
 from inarch.models import saving
 from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.loading import Checkpoint
 from inarch.models.model import Model
 from inarch.models.variables import build_without_values
+
+# Arguments that count layers and heads, of one stack or of an encoder and a decoder.
+_LAYERS = re.compile(r"num_(encoder_|decoder_)?layers")
+_HEADS = re.compile(r"num_(encoder_|decoder_)?heads")
 
 
 class Backbone(Model):
@@ -31,6 +37,27 @@ class Backbone(Model):
     """
 
     padding_affects_output: ClassVar[bool] = False
+
+    @property
+    def hidden_dim(self) -> int:
+        """Width of the vectors of tokens."""
+        return self.arguments["hidden_dim"]
+
+    @property
+    def num_layers(self) -> int:
+        """Number of Transformer layers, those of an encoder and of a decoder together."""
+        return sum(n for name, n in self.arguments.items() if _LAYERS.fullmatch(name))
+
+    @property
+    def num_heads(self) -> int | None:
+        """Attention heads of each layer; None where there are none, or not everywhere as many."""
+        found = {n for name, n in self.arguments.items() if _HEADS.fullmatch(name)}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def token_embedding(self) -> keras.layers.ReversibleEmbedding:
+        """Layer whose table has a row for each token of the vocabulary."""
+        return next(layer for layer in all_layers(self) if layer.name == "token_embedding")
 
     @property
     def max_length(self) -> int | None:

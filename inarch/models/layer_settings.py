@@ -13,7 +13,13 @@ import keras
 import numpy as np
 
 from inarch.errors import CheckpointError, InputError
-from inarch.keras_private import all_layers, is_quantized, own_trainable_variables, sublayers
+from inarch.keras_private import (
+    all_layers,
+    is_quantized,
+    lora_factors,
+    own_trainable_variables,
+    sublayers,
+)
 from inarch.validation import shown
 
 Settings = dict[str, dict[str, Any]]
@@ -91,7 +97,7 @@ def check_not_quantized(model: keras.Model) -> None:
 
 
 def redraw_idle_lora(model: keras.Model) -> None:
-    """Draw A anew of each low-rank update `A @ B` whose two factors are zero.
+    """Draw A anew of each low-rank update `A @ B` whose two factors are zero, and note it there.
 
     Keras merges an update into the kernel when it saves and loads both factors as zeros, where
     neither has a gradient. The model stays the same function, since B is zero.
@@ -99,10 +105,10 @@ def redraw_idle_lora(model: keras.Model) -> None:
     for layer in all_layers(model):
         if not getattr(layer, "lora_enabled", False):
             continue
-        for kind in ("kernel", "embeddings"):
-            a, b = (getattr(layer, f"lora_{kind}_{factor}", None) for factor in "ab")
-            if a is not None and not any(np.any(keras.ops.convert_to_numpy(v)) for v in (b, a)):
-                a.assign(keras.initializers.HeUniform()(a.shape, a.dtype))
+        a, b = lora_factors(layer)
+        if not any(np.any(keras.ops.convert_to_numpy(v)) for v in (b, a)):
+            a.assign(keras.initializers.HeUniform()(a.shape, a.dtype))
+            layer.lora_was_merged = True
 
 
 def _walk(layer: keras.layers.Layer, path: str = "") -> Iterator[tuple[str, Any]]:

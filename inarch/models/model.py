@@ -25,6 +25,7 @@ from inarch.models.layer_settings import (
     read_layer_settings,
     redraw_idle_lora,
 )
+from inarch.models.lora import LowRankUpdates
 from inarch.models.recording import recording
 from inarch.models.registry import inputs_of
 from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
@@ -38,7 +39,7 @@ LAYERS = Validator(
 )
 
 
-class Model(ModelHooks):
+class Model(LowRankUpdates, ModelHooks):
     """A functional model wrapped in a class whose signature is its config.
 
     A subclass builds its graph in `__init__` and hands inputs and outputs to this class. The

@@ -37,6 +37,25 @@ def backbone_of(model: keras.Model) -> Any:
     return getattr(model, "backbone", model)
 
 
+def head_name(model: keras.Model) -> str | None:
+    """Return the name of a task's head; None of a backbone, or of a task without a head."""
+    return getattr(model, "head", None)
+
+
+def origin_of(model: Any) -> Any:
+    """Return the model whose checkpoint is known: of a task around a loaded backbone that."""
+    return backbone_of(model) if model.layout is None else model
+
+
+def source_of(model: Any) -> Source:
+    """Return the format that a model came in; of a new one the first of its architecture."""
+    sources = registry.of_backbone(type(backbone_of(model))).sources
+    old: layout.Layout | None = origin_of(model).layout
+    written_as = (old.model_type or old.config["model_type"]) if old else sources[0].model_type
+    (source,) = (s for s in sources if s.model_type == written_as)
+    return source
+
+
 @dataclass(frozen=True)
 class HeadToSave:
     """Head of a task as its export needs it: name, config arguments, other config fields."""
@@ -69,16 +88,12 @@ def save(
         InputError: the model is quantized.
     """
     check_not_quantized(model)
-    backbone = backbone_of(model)
-    sources = registry.of_backbone(type(backbone)).sources
-    arguments = backbone.arguments
+    source = source_of(model)
+    arguments = backbone_of(model).arguments
     variables = mapped_variables(model)
     ours = {name: tuple(v.shape) for name, v in variables.items()}
-    # A task built around a loaded backbone is written as that backbone's checkpoint was.
-    origin = backbone if model.layout is None else model
+    origin = origin_of(model)
     old: layout.Layout | None = origin.layout
-    written_as = (old.model_type or old.config["model_type"]) if old else sources[0].model_type
-    (source,) = (s for s in sources if s.model_type == written_as)
     name = head.name if head else None
     if tie_word_embeddings is None:
         tie_word_embeddings = old is None or tied(old.config)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import shutil
 
 import keras
@@ -313,6 +314,20 @@ def test_frozen_weights_and_low_rank_updates_train_and_export(architecture, tmp_
     merged = Backbone.from_preset(tmp_path)
     x = inputs_for(model)
     np.testing.assert_allclose(sequence(merged(x)), sequence(model(x)), rtol=1e-4, atol=1e-4)
+
+
+def test_sizes_and_the_table_of_tokens_are_attributes_that_cant_be_set(architecture):
+    model = shared(architecture.name)
+    assert model.hidden_dim == expected(architecture.name).shape[-1]
+    blocks = [layer for layer in model.layers if re.fullmatch(r"(\w+_)?layer_\d+", layer.name)]
+    assert model.num_layers == len(blocks)
+    heads = {getattr(layer, "num_heads", None) for layer in model._flatten_layers()} - {None}
+    assert model.num_heads == (heads.pop() if len(heads) == 1 else None)
+    assert model.token_embedding.input_dim == model.arguments["vocabulary_size"]
+    assert model.token_embedding in [*model._flatten_layers()]
+    for name in ("hidden_dim", "num_layers", "num_heads", "token_embedding"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(model, name, 3)
 
 
 def test_arguments_override_the_config(architecture, saved):

@@ -45,6 +45,7 @@ def resolve(
     presets: Mapping[str, Preset],
     single: Callable[[Path], bool] = lambda path: False,
     weights: bool = True,
+    names: tuple[str, ...] = (),
 ) -> Path:
     """Return a folder with the files of `preset`, fetched from the hub if need be.
 
@@ -53,6 +54,7 @@ def resolve(
         presets: the built-in names.
         single: whether a single file can be a checkpoint, whose own path is then the answer.
         weights: whether the weights are fetched, too.
+        names: the files to fetch in place of a checkpoint's.
 
     Raises:
         InputTypeError: `preset` is neither a string nor a path.
@@ -90,7 +92,7 @@ def resolve(
         return found
     hub_id = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", text)
     if hub_id and not text.startswith("."):
-        return _fetch(hub_id[1], hub_id[2], weights)
+        return _fetch(hub_id[1], hub_id[2], weights, names)
     near = difflib.get_close_matches(text, presets, n=3, cutoff=0.6)
     hint = f"did you mean {', '.join(near)}?" if near else "`inarch presets` lists the names;"
     raise PresetError(
@@ -115,7 +117,7 @@ def _is_weight(name: str) -> bool:
     return any(fnmatch.fnmatch(name, pattern) for group in WEIGHT_PATTERNS for pattern in group)
 
 
-def _fetch(repo: str, revision: str | None, weights: bool) -> Path:
+def _fetch(repo: str, revision: str | None, weights: bool, names: tuple[str, ...] = ()) -> Path:
     import huggingface_hub as hub
     from huggingface_hub import errors, utils
 
@@ -126,6 +128,8 @@ def _fetch(repo: str, revision: str | None, weights: bool) -> Path:
 
     at = f" at revision {revision!r}" if revision else ""
     try:
+        if names:
+            return snapshot(names)
         # Exports to other runtimes that share a repository stay there.
         wanted = OTHER_PATTERNS
         if not weights:
