@@ -96,7 +96,7 @@ class LowRankUpdates:
                 can't hold exactly: it is named.
             CheckpointFileError: the folder can't be written.
         """
-        from inarch.models.adapter import write_adapter
+        from inarch.models.adapter_writing import write_adapter
 
         write_adapter(self, folder)
 
@@ -116,7 +116,7 @@ class LowRankUpdates:
             WeightMapError: tensors are missing, unknown, or for a base of another width.
             InputError: the model has updates of its own, in other layers or of another rank.
         """
-        from inarch.models.adapter import read_adapter
+        from inarch.models.adapter_reading import read_adapter
 
         read_adapter(self, preset)
 
