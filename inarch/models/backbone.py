@@ -123,7 +123,9 @@ class Backbone(Model):
             f"use {right.__name__}.from_preset (or Backbone.from_preset), not {cls.__name__}"
         )
 
-    def save_to_preset(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def save_to_preset(
+        self, folder: str | os.PathLike, *, overwrite: bool = False, model_card: bool = False
+    ) -> None:
         """Write config and weights to `folder` in the format that it came in.
 
         A model from a checkpoint that nothing has changed is written back tensor for tensor. Files
@@ -132,11 +134,13 @@ class Backbone(Model):
         Args:
             folder: a new folder, an empty one, or one that holds a checkpoint.
             overwrite: whether it may also hold other things and no checkpoint.
+            model_card: whether to write a README.md with base model, task and labels; one that
+                isn't of this library, or that was edited, stays as it is.
 
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
-        saving.save(self, folder, overwrite=overwrite)
+        saving.save(self, folder, overwrite=overwrite, model_card=model_card)
 
     # Heads over tokens, which are one linear layer in nearly every reference; an architecture
     # overrides what differs in its own.

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from inarch.checkpoints.io import hub
 from inarch.checkpoints.maps import layout, transfer
 from inarch.checkpoints.maps.config_map import names_own_code
 from inarch.checkpoints.maps.plan import match
@@ -65,6 +66,7 @@ def load_checkpoint_weights(
         checkpoint.sidecar_texts(),
         checkpoint.source.model_type,
         tuple(checkpoint.ignored),
+        hub.repository_of(checkpoint.folder),
     )
     model.fresh_weights = tuple(sorted(fresh))
     notes = []

@@ -26,6 +26,7 @@ from inarch.models.layer_settings import (
     redraw_idle_lora,
 )
 from inarch.models.lora import LowRankUpdates
+from inarch.models.publishing import Publishing
 from inarch.models.recording import recording
 from inarch.models.registry import inputs_of
 from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
@@ -39,7 +40,7 @@ LAYERS = Validator(
 )
 
 
-class Model(LowRankUpdates, ModelHooks):
+class Model(LowRankUpdates, Publishing, ModelHooks):
     """A functional model wrapped in a class whose signature is its config.
 
     A subclass builds its graph in `__init__` and hands inputs and outputs to this class. The

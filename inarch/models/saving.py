@@ -72,6 +72,7 @@ def save(
     tie_word_embeddings: bool | None = None,
     extra: Callable[[Path], None] = lambda folder: None,
     overwrite: bool = False,
+    model_card: bool = False,
 ) -> None:
     """Write `model` to a folder in the format it came in (Hugging Face's where it is new).
 
@@ -82,6 +83,7 @@ def save(
             checkpoint declares, whose head is passed through.
         extra: writes further files, such as the tokenizer's, into the new folder.
         overwrite: whether the folder may hold other things and no checkpoint.
+        model_card: whether to write a README.md, where there is none of somebody else's.
 
     Raises:
         CheckpointFileError: the folder can't be written.
@@ -120,6 +122,10 @@ def save(
         write_checkpoint(fresh, text, shards, values)
         write_texts(fresh, filter_sidecar(old.sidecar_files, old.head == name) if old else {})
         extra(fresh)
+        if model_card:
+            from inarch.models.model_card import write_card  # which describes what is saved here
+
+            write_card(model, fresh, Path(destination))
         write_ignore_fields(fresh, old.ignored if old else ())
 
 

@@ -52,6 +52,7 @@ class MaskedLM(Task):
     """
 
     head = "masked_lm"
+    pipeline_tag = "fill-mask"
     is_self_supervised = True
     saved_settings = ("mask_rate", "whole_word_mask")
     mask_rate = MutableArgument(_checked_mask_rate)

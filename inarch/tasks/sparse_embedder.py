@@ -79,6 +79,8 @@ class SparseEmbedder(Task):
     """
 
     head = "masked_lm"
+    pipeline_tag = "feature-extraction"
+    library_name = "sentence-transformers"
     similarity_fn_name = MutableArgument(_checked_similarity)
     max_active_dims = MutableArgument(_checked_dims)
 

@@ -58,6 +58,7 @@ class SpeechToText(Task):
     """
 
     head = "speech_to_text"
+    pipeline_tag = "automatic-speech-recognition"
     required_input = "encoder_features"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     tokenizer_class = WhisperTokenizer

@@ -73,6 +73,9 @@ class Task(Model):
         fresh_weights: names of weights that the checkpoint had no values for.
     """
 
+    # The hub's name of what the task does, and of the library that opens its folder.
+    pipeline_tag: ClassVar[str | None] = None
+    library_name: ClassVar[str] = "transformers"
     # The name of the task's head in the architectures, or none.
     head: ClassVar[str | None] = None
     preprocessor_class: ClassVar[Any] = TextPreprocessor
@@ -224,7 +227,9 @@ class Task(Model):
             f"{type(self).__name__} doesn't use"
         )
 
-    def save_to_preset(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def save_to_preset(
+        self, folder: str | os.PathLike, *, overwrite: bool = False, model_card: bool = False
+    ) -> None:
         """Write model, tokenizer and whatever the task reads from `folder` in its own format.
 
         Files of the folder that aren't a checkpoint's stay as they are.
@@ -232,11 +237,14 @@ class Task(Model):
         Args:
             folder: a new folder, an empty one, or one that holds a checkpoint.
             overwrite: whether it may also hold other things and no checkpoint.
+            model_card: whether to write a README.md with base model, task and labels; one that
+                isn't of this library, or that was edited, stays as it is.
 
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.
         """
-        save(self, folder, self.head_to_save(), self.ties_embeddings, self.write_files, overwrite)
+        head, tie = self.head_to_save(), self.ties_embeddings
+        save(self, folder, head, tie, self.write_files, overwrite, model_card)
 
     def head_to_save(self) -> HeadToSave | None:
         """Return the settings that the export of the head needs in addition to its weights."""

@@ -69,6 +69,7 @@ class TextClassifier(Task):
     """
 
     head = "text_classifier"
+    pipeline_tag = "text-classification"
     labels = MutableArgument(_checked_labels)
     problem_type = MutableArgument(_checked_problem)
     activation_fn = MutableArgument(_checked_activation)

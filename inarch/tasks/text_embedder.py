@@ -75,6 +75,8 @@ class TextEmbedder(Task):
         InputError: an unknown pooling mode or similarity, or `truncate_dim` below 1.
     """
 
+    pipeline_tag = "sentence-similarity"
+    library_name = "sentence-transformers"
     similarity_fn_name = MutableArgument(_checked_similarity)
     truncate_dim = MutableArgument(_checked_truncation)
 

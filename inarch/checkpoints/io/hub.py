@@ -100,6 +100,16 @@ def resolve(
     )
 
 
+def repository_of(folder: Path) -> str | None:
+    """Return the hub id of a snapshot in the hub's cache; None of any other folder.
+
+    The cache is `models--OWNER--NAME/snapshots/COMMIT`. Source: huggingface_hub, "Understand
+    caching".
+    """
+    found = re.fullmatch(r"models--([\w.-]+?)--([\w.-]+)", folder.parent.parent.name)
+    return f"{found[1]}/{found[2]}" if found and folder.parent.name == "snapshots" else None
+
+
 def packaged(preset: Preset) -> Path | None:
     """Return the folder of a checkpoint in the package that ships it; None if not installed.
 

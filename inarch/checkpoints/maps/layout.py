@@ -23,6 +23,9 @@ from inarch.validation import shown
 # Shards of a new export hold at most this many bytes.
 SHARD_LIMIT = 5_000_000_000
 WHERE = "the layout of a model"
+ORIGIN = fields.Validator(
+    "a hub id", lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w.-]+/[\w.-]+", v))
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Layout:
         sidecar_files: texts of further files that belong to the model, by name.
         model_type: of the format, which the config need not state.
         ignored: names of fields of the config that are taken as absent.
+        origin: the hub id that it came from, or none.
     """
 
     config_text: str
@@ -42,6 +46,7 @@ class Layout:
     sidecar_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     model_type: str | None = None
     ignored: tuple[str, ...] = ()
+    origin: str | None = None
 
     @functools.cached_property
     def config(self) -> Mapping[str, Any]:
@@ -64,6 +69,7 @@ class Layout:
             "sidecar_files": dict(self.sidecar_files),
             "model_type": self.model_type,
             "ignored": list(self.ignored),
+            "origin": self.origin,
         }
 
     @classmethod
@@ -82,7 +88,9 @@ class Layout:
         head = fields.read_field(value, "head", fields.TEXT, None, where=WHERE)
         kind = fields.read_field(value, "model_type", fields.TEXT, None, where=WHERE)
         ignored = fields.read_field(value, "ignored", fields.TEXTS, [], where=WHERE)
-        return cls(text, tuple(map(_shard, listed)), head, dict(sidecars), kind, tuple(ignored))
+        origin = fields.read_field(value, "origin", ORIGIN, None, where=WHERE)
+        shards = tuple(map(_shard, listed))
+        return cls(text, shards, head, dict(sidecars), kind, tuple(ignored), origin)
 
 
 def _shard(value: Any) -> Shard:
