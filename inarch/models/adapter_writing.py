@@ -129,6 +129,11 @@ def _trained_whole(model: Any, updated: set[str]) -> dict[str, np.ndarray]:
         )
     rules = rules_of(model)
     names = [name for rule in rules for name in rule.theirs]
+    if apart := sorted(trained.difference(*(rule.ours for rule in rules))):
+        raise InputError(
+            f"{listed(apart)} of {model.name} is trained and is no part of the reference's model, "
+            "so that an adapter can't have it; freeze it, or call save_to_preset"
+        )
     found: dict[str, np.ndarray] = {}
     for rule in rules:
         if trained.isdisjoint(rule.ours):

@@ -83,6 +83,7 @@ class QuestionAnswerer(Task):
     """
 
     head = "question_answering"
+    pipeline_tag = "question-answering"
 
     def __init__(
         self,
