@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from inarch.tasks import TextClassifier as TextClassifier
     from inarch.tasks import TextEmbedder as TextEmbedder
     from inarch.tasks import TextPreprocessor as TextPreprocessor
+    from inarch.tasks import TokenClassifier as TokenClassifier
     from inarch.tasks import ZeroShotClassifier as ZeroShotClassifier
     from inarch.tasks.verification import verify_checkpoint as verify
     from inarch.tasks.workflows import export as export
@@ -47,6 +48,7 @@ _HOMES = {
     "TextClassifier": "inarch.tasks",
     "TextEmbedder": "inarch.tasks",
     "TextPreprocessor": "inarch.tasks",
+    "TokenClassifier": "inarch.tasks",
     "Tokenizer": "inarch.text",
     "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",

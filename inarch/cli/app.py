@@ -24,7 +24,9 @@ from inarch.cli.options import (
     Texts,
     TokenizerFrom,
 )
+from inarch.cli.tag import tag
 from inarch.cli.texts import read_texts
+from inarch.cli.trained_head import check_trained
 from inarch.cli.transcribe import transcribe
 from inarch.cli.verify import verify
 from inarch.cli.whisper_spelling import WhisperCommand
@@ -177,6 +179,7 @@ def fill_mask(
 
     model = MaskedLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
     refuse_fresh(model, preset)
+    check_trained(model, preset)
     found = model.fill_mask(given, top_k, batch_size)  # type: ignore[arg-type]
     rows = [
         {
@@ -217,6 +220,7 @@ def classify(
         preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
     )
     refuse_fresh(model, preset)
+    check_trained(model, preset)
     rows = [
         {"text": text, "label": answer["label"], "score": answer["score"]}
         for text, answers in zip(given, model.classify(given, top_k, batch_size), strict=True)
@@ -232,6 +236,7 @@ def classify(
 
 app.command()(answer)
 app.command()(zero_shot)
+app.command()(tag)
 app.command()(info)
 app.command()(prove)
 app.command(cls=WhisperCommand)(transcribe)

@@ -20,6 +20,7 @@ from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 from inarch.tasks.text_metrics import Perplexity
+from inarch.tasks.token_classifier import TokenClassifier
 from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "TextClassifier",
     "TextEmbedder",
     "TextPreprocessor",
+    "TokenClassifier",
     "TripletLoss",
     "ZeroShotClassifier",
     "quantize_embeddings",

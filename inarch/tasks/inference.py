@@ -65,3 +65,16 @@ def run(
         yield batch, output[: len(batch.indices)]
         bar.on_predict_batch_end(step, {"outputs": output})
     bar.on_predict_end()
+
+
+def token_outputs(
+    task: Task, encodings: Sequence[TokenRow], batch_size: int, verbose: Any, callbacks: Any
+) -> np.ndarray:
+    """Return outputs of tokens, float32 `[texts, longest, width]`, zero beyond the end of each."""
+    longest = max((len(e.ids) for e in encodings), default=0)
+    found = np.zeros((len(encodings), longest, task.output_shape[-1]), np.float32)
+    for batch, output in task.outputs_of(encodings, batch_size, verbose, callbacks):
+        for row, index in enumerate(batch.indices):
+            length = len(encodings[index].ids)
+            found[index, :length] = output[row, :length]
+    return found

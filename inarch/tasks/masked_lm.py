@@ -14,6 +14,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.runtime.forward import as_float32, compiled
+from inarch.tasks import inference
 from inarch.tasks.datasets import Batch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import Text, TextPreprocessor, is_text_group, texts_of
@@ -127,14 +128,7 @@ class MaskedLM(Task):
     ) -> np.ndarray:
         """Return logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
         encodings = self.encode(texts, prompt_name)
-        longest = max((len(e.ids) for e in encodings), default=0)
-        vocabulary = self.backbone.arguments["vocabulary_size"]
-        logits = np.zeros((len(encodings), longest, vocabulary), np.float32)
-        for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
-            for row, index in enumerate(batch.indices):
-                length = len(encodings[index].ids)
-                logits[index, :length] = output[row, :length]
-        return logits
+        return inference.token_outputs(self, encodings, batch_size, verbose, callbacks)
 
     # --- filling in ---------------------------------------------------------------------------
 

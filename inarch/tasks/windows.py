@@ -6,10 +6,12 @@ Windows are those of the tokenizers library, and so of transformers' pipelines, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
+
+import numpy as np
 
 from inarch.errors import InputError
 from inarch.tasks.preprocessor import Text, TextPreprocessor
@@ -98,6 +100,20 @@ def windows(
         window for index, encoding in enumerate(encodings, first_index)
         for window in _cut(index, encoding, length, stride, cut)
     ]  # fmt: skip
+
+
+def with_most_context(rows: Iterable[tuple[Window, np.ndarray]]) -> dict[int, np.ndarray]:
+    """Return the logits of each token, by its position, of the window with most text around it."""
+    best: dict[int, tuple[float, np.ndarray]] = {}
+    for window, logits in rows:
+        of_text = [i for i, s in enumerate(window.sequence_ids) if s is not None]
+        for i in of_text:
+            before = np.inf if window.is_first else i - of_text[0]
+            after = np.inf if window.is_last else of_text[-1] - i
+            position, context = window.positions[i], min(before, after)
+            if position not in best or context > best[position][0]:
+                best[position] = context, logits[i]
+    return {position: row for position, (_, row) in best.items()}
 
 
 def _cut(index: int, encoding: Encoding, length: int, stride: int | None, cut: int) -> list[Window]:

@@ -141,6 +141,14 @@ class Tokenizer(TokenizerDoors):
         """Special tokens by name, such as `{"cls_token": "[CLS]", ...}`."""
         return dict(self._special_tokens)
 
+    @property
+    def continuing_subword_prefix(self) -> str | None:
+        """Mark of a token that continues a word, such as `##`; None where words have no such mark.
+
+        Models without it are those of SentencePiece and of bytes.
+        """
+        return getattr(self._backend.get().model, "continuing_subword_prefix", None) or None
+
     def get_vocabulary(self) -> list[str]:
         """Return the tokens by id; an id without a token is an empty string."""
         return [self._tokens.get(index, "") for index in range(self.vocabulary_size)]

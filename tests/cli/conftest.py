@@ -15,7 +15,13 @@ from typer.testing import CliRunner
 from inarch.cli.app import app
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.saving import save
-from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
+from inarch.tasks import (
+    MaskedLM,
+    TextClassifier,
+    TextEmbedder,
+    TextPreprocessor,
+    TokenClassifier,
+)
 from inarch.text import WordPieceTokenizer
 from inarch.text.files import write_tokenizer_files
 
@@ -56,12 +62,13 @@ def preprocessor(allow=()):
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
-    """Folders: `plain` (no head), `embedder`, `masked_lm`, `classifier`."""
+    """Folders: `plain` (no head), `embedder`, `masked_lm`, `classifier`, `tagger`."""
     root = tmp_path_factory.mktemp("checkpoints")
     models = {
         "embedder": TextEmbedder(backbone(), preprocessor(), normalize=True),
         "masked_lm": MaskedLM(backbone(), preprocessor(("[MASK]",))),
         "classifier": TextClassifier(backbone(), 3, preprocessor(), labels=LABELS),
+        "tagger": TokenClassifier(backbone(), 3, preprocessor(), labels=["O", "B-PET", "I-PET"]),
     }
     for name, model in models.items():
         model.save_to_preset(root / name)

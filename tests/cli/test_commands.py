@@ -9,7 +9,7 @@ import pytest
 from inarch import __version__
 from inarch.files import sha256
 from inarch.models import registry
-from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
+from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TokenClassifier
 
 pytestmark = pytest.mark.turns(2)
 
@@ -22,7 +22,17 @@ def test_the_version_is_the_packages(run):
 
 def test_help_names_every_command(run):
     text = run("--help").stdout
-    for command in ("demo", "embed", "fill-mask", "classify", "info", "prove", "export", "presets"):
+    for command in (
+        "demo",
+        "embed",
+        "fill-mask",
+        "classify",
+        "tag",
+        "info",
+        "prove",
+        "export",
+        "presets",
+    ):
         assert command in text
 
 
@@ -76,6 +86,17 @@ def test_classify_gives_the_classifiers_labels(run_json, checkpoints):
 def test_classify_shows_the_label_first(run, checkpoints):
     result = run("classify", checkpoints["classifier"], "a dog ran")
     assert result.stdout.splitlines()[1].split()[0] in {"calm", "loud", "mixed"}
+
+
+def test_tag_gives_the_taggers_entities_with_the_number_of_their_text(run_json, run, checkpoints):
+    texts = ["the cats sat", "a dog ran"]
+    rows = run_json("tag", checkpoints["tagger"], *texts, "--aggregation", "first", "--stride", 2)
+    model = TokenClassifier.from_preset(checkpoints["tagger"])
+    found = model.tag(texts, aggregation="first", stride=2)
+    assert rows == [{"index": i, **e} for i, row in enumerate(found) for e in row] != []
+    lines = run("tag", checkpoints["tagger"], *texts).stdout.splitlines()
+    assert lines[0].split() == ["index", "label", "text", "start", "end", "score"]
+    assert len(lines) == 1 + len([e for row in model.tag(texts) for e in row])
 
 
 @pytest.mark.parametrize(
@@ -207,18 +228,18 @@ def test_info_lists_unread_fields_and_ignores_what_is_named(run, run_json, check
     assert rows == run_json("classify", checkpoints["classifier"], "a dog ran")
 
 
-@pytest.mark.parametrize("named", [["BertForTokenClassification"], ["OursForTokenClassification"]])
+@pytest.mark.parametrize("named", [["BertForMultipleChoice"], ["OursForMultipleChoice"]])
 def test_a_head_of_another_task_is_named(named, run, run_json, checkpoints, tmp_path):
     folder = variant(checkpoints["classifier"], tmp_path / "tagger", architectures=named)
     found = run_json("info", folder)
     assert (found["class"], found["heads"]) == (
-        "BertBackbone", {"token_classifier": "carried along"}
+        "BertBackbone", {"multiple_choice": "carried along"}
     )  # fmt: skip
-    assert set(found["passthrough"].values()) == {"head token_classifier"}
+    assert set(found["passthrough"].values()) == {"head multiple_choice"}
     assert "none here for this head" in run("info", folder).stdout
     result = run("classify", folder, "a dog ran")
     assert result.exit_code == 1
-    assert f"token_classifier head ({named[0]})" in result.stderr
+    assert f"multiple_choice head ({named[0]})" in result.stderr
 
 
 def test_every_command_that_loads_a_checkpoint_ignores_fields(run, checkpoints, tmp_path):

@@ -55,6 +55,7 @@ def test_strange_class_names_in_a_config_are_no_ones(classes, run, run_json, che
 def test_a_head_that_is_not_in_the_checkpoint_gives_no_answers(run, checkpoints):
     for command, head, text in (
         ("classify", "text_classifier", "a cat"), ("fill-mask", "masked_lm", "a [MASK]"),
+        ("tag", "token_classifier", "a cat"),
     ):  # fmt: skip
         result = run(command, checkpoints["plain"], text)
         warning, error = result.stderr.splitlines()

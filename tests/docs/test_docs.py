@@ -24,6 +24,7 @@ from inarch.tasks import (
     TextClassifier,
     TextEmbedder,
     TextPreprocessor,
+    TokenClassifier,
 )
 from inarch.text import WordPieceTokenizer
 
@@ -61,6 +62,7 @@ def checkpoints(tmp_path_factory):
         "my-classifier": TextClassifier(
             backbone(), 2, preprocessor(), labels=["negative", "positive"]
         ),
+        "my-tagger": TokenClassifier(backbone(), 3, preprocessor(), labels=["O", "B-PET", "I-PET"]),
     }
     nli = ["contradiction", "neutral", "entailment"]
     tasks["my-nli"] = TextClassifier(backbone(), 3, preprocessor(), labels=nli)

@@ -1,6 +1,7 @@
 """Every example runs, on tiny data and a tiny model."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -54,8 +55,26 @@ def check_question_answering(folder, printed):
     assert set(answer) == {"answer", "start", "end", "score"}
 
 
+def named_entities(folder):
+    """Two sentences, one of which begins with a line that is none."""
+    path = folder / "conll.txt"
+    path.write_text("-DOCSTART- O\n\nThe DT O\ncat NN B-PET\n\nA DT O\nroad NN I-PET\n")
+    preset = encoder(folder / "encoder")
+    return [path, path, "--preset", preset, "--output", folder / "tuned", "--epochs", 1]
+
+
+def check_named_entities(folder, printed):
+    assert re.search(
+        r"^PET: precision [\d.]+, recall [\d.]+, f1 [\d.]+, 2 entities$", printed, re.M
+    )
+    assert inarch.load(folder / "tuned").labels == ["B-PET", "I-PET", "O"]
+
+
 # By example: its arguments, and what it must have done.
-CASES = {"question_answering": (question_answering, check_question_answering)}
+CASES = {
+    "named_entities": (named_entities, check_named_entities),
+    "question_answering": (question_answering, check_question_answering),
+}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -5,32 +5,17 @@ import numpy as np
 import pytest
 
 from inarch.models.registry import architectures
-from inarch.tasks.task import Task
+from inarch.tasks import QuestionAnswerer, TokenClassifier
 
 from .conftest import batch, noise_ratio
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
 
-class TokenLogits(Task):
-    head = "token_classifier"
-
-    def __init__(self, backbone, dropout=None, preprocessor=None):
-        super().__init__(backbone, lambda x: backbone.token_classifier(x, 3, dropout), preprocessor)
-
-
-class Answers(Task):
-    head = "question_answering"
-
-    def __init__(self, backbone, dropout=None, preprocessor=None):
-        own = {} if dropout is None else {"dropout": dropout}
-        super().__init__(backbone, lambda x: backbone.question_answering(x, **own), preprocessor)
-
-
 def cases():
     for architecture in architectures().values():
         for source in architecture.sources[:1]:
-            for task in (TokenLogits, Answers):
+            for task in (TokenClassifier, QuestionAnswerer):
                 if task.head in source.heads:
                     yield source.heads[task.head].architectures[0], task
 
@@ -38,8 +23,8 @@ def cases():
 BIASED = {"norm_bias": True, "classifier_bias": True, "classifier_activation": "silu"}
 CASES = [
     *((kind, task, {}) for kind, task in cases()),
-    ("ModernBertForTokenClassification", TokenLogits, BIASED),
-    ("ModernBertForQuestionAnswering", Answers, BIASED),
+    ("ModernBertForTokenClassification", TokenClassifier, BIASED),
+    ("ModernBertForQuestionAnswering", QuestionAnswerer, BIASED),
 ]
 
 
@@ -59,7 +44,7 @@ def task_names(written):
 
 @pytest.mark.parametrize(("kind", "task", "changes"), CASES)
 def test_logits_of_tokens_are_the_references(kind, task, changes, write):
-    written = write(kind, **({"num_labels": 3} if task is TokenLogits else {}), **changes)
+    written = write(kind, **({"num_labels": 3} if task is TokenClassifier else {}), **changes)
     model = task.from_preset(written.folder, preprocessor=None)
     assert model.fresh_weights == ()
     config = written.model.config
@@ -93,7 +78,7 @@ def test_a_heads_dropout_is_the_references(kind, changes, rate, write):
     written = write(kind, **changes)
     drops = [m for n, m in written.model.named_children() if n.startswith("drop")]
     assert [d.p for d in drops] == ([] if rate is None else [rate])
-    task = Answers if "Question" in kind else TokenLogits
+    task = QuestionAnswerer if "Question" in kind else TokenClassifier
     model = task.from_preset(written.folder, preprocessor=None, load_weights=False)
     own = [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert own == ([] if rate is None else [rate])

@@ -51,6 +51,10 @@ def test_the_real_minilm_is_the_reference_function_and_reads_as_it_does():
             "BertForSequenceClassification", "TextClassifier", "BertForSequenceClassification",
             {"output"},
         ),
+        (
+            "BertForTokenClassification", "TokenClassifier", "BertForTokenClassification",
+            {"output"},
+        ),
         ("BertForQuestionAnswering", "BertBackbone", "BertModel", {"sequence_output"}),
         ("DistilBertForQuestionAnswering", "DistilBertBackbone", "DistilBertModel", {"output"}),
     ],

@@ -17,6 +17,7 @@ from inarch.tasks import (
     TextClassifier,
     TextEmbedder,
     TextPreprocessor,
+    TokenClassifier,
 )
 from inarch.text import WordPieceTokenizer
 
@@ -44,7 +45,10 @@ VALUES = {
     "lowercase": (True, "yes"),
     "allow_special": (("[MASK]", "[UNK]"), "[MASK]"),
 }
-TASKS = (TextClassifier, TextEmbedder, SparseEmbedder, MaskedLM, QuestionAnswerer, SpeechToText)
+TASKS = (
+    TextClassifier, TokenClassifier, TextEmbedder, SparseEmbedder, MaskedLM, QuestionAnswerer,
+    SpeechToText,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda cls: cls.__name__)
@@ -55,7 +59,7 @@ def cls(request):
 def make(cls):
     if cls is SpeechToText:
         return make_task(make_tokenizer())
-    own = {"num_classes": 2} if cls is TextClassifier else {}
+    own = {"num_classes": 2} if cls in (TextClassifier, TokenClassifier) else {}
     tokenizer = WordPieceTokenizer(VOCABULARY)
     preprocessor = TextPreprocessor(tokenizer, 20, prompts={"query": "the "})
     return cls(learner(BertBackbone), preprocessor=preprocessor, **own)

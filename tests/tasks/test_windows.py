@@ -29,16 +29,21 @@ def byte_level():
     from tokenizers import Tokenizer as Rust
     from tokenizers import decoders, models, pre_tokenizers, processors
 
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: i for i, letter in enumerate(["<s>", "</s>", *letters])}
-    rust = Rust(models.BPE(vocabulary, []))
-    rust.add_special_tokens(["<s>", "</s>"])
+    vocabulary = {letter: i for i, letter in enumerate([*special, *letters])}
+    rust = Rust(models.BPE(vocabulary, [], unk_token="<unk>"))
+    rust.add_special_tokens(special)
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
     rust.post_processor = processors.RobertaProcessing(
-        ("</s>", 1), ("<s>", 0), add_prefix_space=False
+        ("</s>", 2), ("<s>", 0), add_prefix_space=False
     )
-    return Tokenizer(rust.to_str(), config={"bos_token": "<s>", "eos_token": "</s>"})
+    names = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return Tokenizer(
+        rust.to_str(),
+        config={**names, "mask_token": "<mask>", "cls_token": "<s>", "sep_token": "</s>"},
+    )
 
 
 TOKENIZERS = {"words": WORDS, "bytes": byte_level()}

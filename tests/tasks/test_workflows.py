@@ -11,7 +11,7 @@ import inarch.verify.report
 from inarch.errors import CheckpointFileError, InputError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks import MaskedLM, SpeechToText, TextClassifier, TextEmbedder
+from inarch.tasks import MaskedLM, SpeechToText, TextClassifier, TextEmbedder, TokenClassifier
 from inarch.tasks.workflows import class_of, tasks, tasks_by_head
 
 from ..speech.tiny_whisper import make_task, make_tokenizer
@@ -25,7 +25,7 @@ def saved(tmp_path, preprocessor):
     """A function that saves a new task of a class, and returns its folder."""
 
     def save(cls):
-        own = {"num_classes": 2} if cls is TextClassifier else {}
+        own = {"num_classes": 2} if cls in (TextClassifier, TokenClassifier) else {}
         if cls is SpeechToText:
             task = make_task(make_tokenizer())
         else:
@@ -41,7 +41,9 @@ def opened(folder):
         return class_of(checkpoint)
 
 
-@pytest.mark.parametrize("cls", [TextClassifier, TextEmbedder, MaskedLM, SpeechToText])
+@pytest.mark.parametrize(
+    "cls", [TextClassifier, TokenClassifier, TextEmbedder, MaskedLM, SpeechToText]
+)
 def test_a_saved_task_is_opened_as_that_task_also_without_our_own_file(cls, saved):
     folder = saved(cls)
     assert opened(folder) is cls
