@@ -118,7 +118,7 @@ class TokenClassifier(Task):
             return [targets.words_of(row, i) for i, row in enumerate(rows)]
         return super().examples(x, of_batch)
 
-    def training_examples(
+    def training_rows(
         self, examples: Sequence[Any], y: Any, sample_weight: Any
     ) -> tuple[Sequence[Any], Any, Any]:
         """Return the windows of texts, with class numbers and weights of the tokens of each."""

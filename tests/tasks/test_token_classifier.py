@@ -94,7 +94,7 @@ def test_a_text_of_many_windows_has_the_entities_of_its_parts(trained):
 def test_a_long_text_is_trained_on_whole_with_each_word_labelled_in_every_window():
     task = tagger(length=8)
     words = WORDS[0] * 3
-    windows, numbers, weights = task.training_examples(
+    windows, numbers, weights = task.training_rows(
         task.examples([words]), [LABELS[0] * 3], [0.5]
     )
     assert len(windows) > 2
@@ -112,7 +112,7 @@ def test_a_long_text_is_trained_on_whole_with_each_word_labelled_in_every_window
 def test_tokens_without_a_label_have_no_part_in_training():
     keras.utils.set_random_seed(0)
     task = tagger()
-    batch = task.collate(*task.training_examples(task.examples(WORDS), LABELS, None))
+    batch = task.collate(*task.training_rows(task.examples(WORDS), LABELS, None))
     x, y, weight = batch(np.arange(3), np.random.default_rng(0))
     assert x["token_ids"].shape == y.shape == weight.shape
     assert weight.sum() == sum(map(len, WORDS))
