@@ -38,12 +38,14 @@ class TokenClassifier(Task):
 
     A text that is longer than `preprocessor.sequence_length` is read in windows that overlap.
 
-    Training on raw text takes labels of words or spans of characters:
-    - `fit(texts, labels)` with a list of words for each text, and as many labels, names or numbers.
-      The first token of a word has its label, and the others don't count.
-    - `fit(texts, spans)` with a string for each text, and a list of its spans, each
-      `(start, end, kind)` in characters or `{"start", "end", "label"}`. The labels must have `O`
-      and for each kind `B-` and `I-` (BIO), or `B-`, `I-`, `E-` and `S-` (BIOES). All tokens count.
+    Training on labels of words, `fit(texts, labels)`, takes a list of words for each text, and as
+    many labels, names or numbers. The first token of a word has its label, and the others don't
+    count.
+
+    Training on spans of characters, `fit(texts, spans)`, takes a string for each text, and a list
+    of its spans, each `(start, end, kind)` or `{"start", "end", "label"}`. The labels must have
+    `O`, and for each kind `B-` and `I-` (BIO), or `B-`, `I-`, `E-` and `S-` (BIOES). All tokens
+    count.
 
     Args:
         backbone: the encoder.

@@ -94,9 +94,7 @@ def test_a_text_of_many_windows_has_the_entities_of_its_parts(trained):
 def test_a_long_text_is_trained_on_whole_with_each_word_labelled_in_every_window():
     task = tagger(length=8)
     words = WORDS[0] * 3
-    windows, numbers, weights = task.training_rows(
-        task.examples([words]), [LABELS[0] * 3], [0.5]
-    )
+    windows, numbers, weights = task.training_rows(task.examples([words]), [LABELS[0] * 3], [0.5])
     assert len(windows) > 2
     assert all(len(w) <= 8 for w in windows)
     labelled = {
