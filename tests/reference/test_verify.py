@@ -60,7 +60,10 @@ def test_the_real_minilm_is_the_reference_function_and_reads_as_it_does():
             "DistilBertForQuestionAnswering", "QuestionAnswerer", "DistilBertForQuestionAnswering",
             set(),
         ),
-        ("BertForMultipleChoice", "BertBackbone", "BertModel", {"sequence_output"}),
+        (
+            "BertForMultipleChoice", "BertBackbone", "BertModel",
+            {"sequence_output", "pooled_output"},
+        ),
     ],
 )  # fmt: skip
 def test_a_checkpoint_is_verified_with_the_head_that_has_a_task(
