@@ -148,6 +148,10 @@ class QuestionAnswerer(Task):
                         f"question {index} has no answer, for which the tokenizer needs a CLS "
                         "token, and it has none; leave the question out"
                     )
+        if not rows:
+            raise InputError(
+                "no window holds a whole answer; give a longer preprocessor.sequence_length"
+            )
         return rows, np.array(targets, np.int32), None if weights is None else weights[owners]
 
     def collate(
