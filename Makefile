@@ -19,7 +19,7 @@ SAME := checkpoints data docs text fuzz test_turns.py test_private_keras.py spee
 	$(addprefix audio/test_,load.py pipes_and_voice.py window_and_speech.py) \
 	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
 	$(addprefix models/test_,bad_checkpoints.py opening.py own_code.py registry.py saving.py \
-	stored_config.py warnings.py) \
+	publishing.py stored_config.py warnings.py) \
 	$(addprefix tasks/test_,bad_input.py hostile_paths.py saves_during_loads.py text_source.py)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,$(SAME))
 

@@ -63,10 +63,11 @@ def _loading(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         arguments = checkpoint.arguments()
         proof = workflows.prove(checkpoint)
-    except CheckpointError as e:
+        made_for = workflows.class_of(checkpoint)
+    except (CheckpointError, CheckpointFileError) as e:
         return {"class": None, "problem": str(e)}
     return {
-        "class": workflows.class_of(checkpoint).__name__,
+        "class": made_for.__name__,
         "arguments": arguments,
         "parameters": proof.elements,
         "loaded": proof.tensors,

@@ -250,3 +250,13 @@ def test_every_command_that_loads_a_checkpoint_ignores_fields(run, checkpoints, 
         assert run(command, folder, *rest).exit_code == 1
         assert run(command, folder, *rest, "--ignore-field", "rope_theta").exit_code == 0
     assert json.loads((tmp_path / "out/inarch.json").read_text())["ignore_fields"] == ["rope_theta"]
+
+
+def test_info_names_a_damaged_file_that_would_say_what_a_folder_is_for(
+    run_json, checkpoints, tmp_path
+):
+    shutil.copytree(checkpoints["plain"], tmp_path / "folder")
+    (tmp_path / "folder" / "modules.json").write_text("{")
+    found = run_json("info", tmp_path / "folder")
+    assert found["class"] is None
+    assert "modules.json" in found["problem"]
