@@ -130,6 +130,10 @@ def embed(
     input: Input = None,
     field: FieldName = "text",
     prompt: Annotated[str | None, typer.Option(help="Put this prompt of the model first.")] = None,
+    truncate_dim: Annotated[int | None, typer.Option(help="Keep so many numbers of each.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, float16, int8, uint8, binary or ubinary.")
+    ] = "float32",
     batch_size: BatchSize = 32,
     tokenizer: TokenizerFrom = None,
     ignore_field: IgnoreField = None,
@@ -144,7 +148,13 @@ def embed(
     embedder = TextEmbedder.from_preset(
         preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
     )
-    vectors = embedder.embed(given, prompt_name=prompt, batch_size=batch_size)  # type: ignore[arg-type]
+    vectors = embedder.embed(
+        given,
+        prompt_name=prompt,
+        batch_size=batch_size,
+        truncate_dim=truncate_dim,
+        precision=precision,
+    )
     rows = [{"text": t, "vector": v} for t, v in zip(given, vectors, strict=True)]
 
     def table() -> None:

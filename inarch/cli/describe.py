@@ -161,15 +161,17 @@ def _tokenizer_advice(checkpoint: Checkpoint) -> str | None:
 
 
 def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
-    modules = sentence_transformers.MODULES
-    if not (checkpoint.folder / modules).is_file() or modules in sidecar_names(checkpoint.folder):
+    listed = sentence_transformers.MODULES
+    if not (checkpoint.folder / listed).is_file() or listed in sidecar_names(checkpoint.folder):
         return None
     try:
         declared = sentence_transformers.read(checkpoint.folder)
     except (CheckpointError, CheckpointFileError) as e:
         return str(e)
+    modules = [module["type"] for module in declared.modules]
     return {
         "modes": list(declared.pooling),
+        **({"modules": modules} if modules else {}),
         "normalize": declared.normalize,
         "longest": declared.max_seq_length,
     }

@@ -43,6 +43,21 @@ def test_embed_gives_the_embedders_vectors(run_json, checkpoints):
     np.testing.assert_array_equal(np.array([r["vector"] for r in rows], np.float32), expected)
 
 
+def test_embed_writes_vectors_of_the_length_and_precision_that_are_asked_for(
+    run, run_json, checkpoints, tmp_path
+):
+    options = ("--truncate-dim", "8", "--precision", "ubinary")
+    rows = run_json("embed", checkpoints["embedder"], *TEXTS, *options)
+    embedder = TextEmbedder.from_preset(checkpoints["embedder"])
+    expected = embedder.embed(TEXTS, truncate_dim=8, precision="ubinary")
+    np.testing.assert_array_equal(np.array([row["vector"] for row in rows]), expected)
+    path = tmp_path / "vectors.npy"
+    run("embed", checkpoints["embedder"], *TEXTS, *options, "--output", path)
+    written = np.load(path)
+    assert written.dtype == np.uint8
+    np.testing.assert_array_equal(written, expected)
+
+
 def test_embed_shows_a_line_for_each_text(run, checkpoints):
     lines = run("embed", checkpoints["embedder"], *TEXTS[:2]).stdout.splitlines()
     assert len(lines) == 3
