@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import Perplexity as Perplexity
     from inarch.tasks import QuestionAnswerer as QuestionAnswerer
+    from inarch.tasks import Reranker as Reranker
     from inarch.tasks import SparseEmbedder as SparseEmbedder
     from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
     from inarch.tasks import SpeechToText as SpeechToText
@@ -41,6 +42,7 @@ _HOMES = {
     "MaskedLM": "inarch.tasks",
     "QuestionAnswerer": "inarch.tasks",
     "Perplexity": "inarch.tasks",
+    "Reranker": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
     "SparseEmbedder": "inarch.tasks",
     "SpeechPreprocessor": "inarch.tasks",

@@ -24,6 +24,7 @@ from inarch.cli.options import (
     Texts,
     TokenizerFrom,
 )
+from inarch.cli.rerank import rerank
 from inarch.cli.tag import tag
 from inarch.cli.texts import read_texts
 from inarch.cli.trained_head import check_trained
@@ -214,14 +215,23 @@ def classify(
     texts: Texts = None,
     input: Input = None,
     field: FieldName = "text",
-    top_k: Annotated[int, typer.Option(min=1, help="Classes per text, best first.")] = 1,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Classes per text, best first; by default one, or those that reach the "
+            "model's thresholds.",
+        ),
+    ] = None,
+    all_classes: Annotated[bool, typer.Option("--all", help="All classes of each text.")] = False,
     batch_size: BatchSize = 32,
     tokenizer: TokenizerFrom = None,
     ignore_field: IgnoreField = None,
     output_file: Output = None,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Classify each text, with the probability of its class."""
+    if all_classes and top_k:
+        raise typer.BadParameter("give --top-k or --all, not both")
     given = read_texts(texts, input, field)
     import_keras()
     from inarch.tasks import TextClassifier
@@ -231,9 +241,10 @@ def classify(
     )
     refuse_fresh(model, preset)
     check_trained(model, preset)
+    found = model.classify(given, None if all_classes else top_k or "auto", batch_size)
     rows = [
         {"text": text, "label": answer["label"], "score": answer["score"]}
-        for text, answers in zip(given, model.classify(given, top_k, batch_size), strict=True)
+        for text, answers in zip(given, found, strict=True)
         for answer in answers
     ]
 
@@ -244,6 +255,7 @@ def classify(
     output.write(rows, as_json, output_file, table)
 
 
+app.command()(rerank)
 app.command()(answer)
 app.command()(zero_shot)
 app.command()(tag)

@@ -14,6 +14,7 @@ from inarch.tasks.matryoshka_loss import MatryoshkaLoss
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import quantize_embeddings
 from inarch.tasks.question_answerer import QuestionAnswerer
+from inarch.tasks.reranker import Reranker
 from inarch.tasks.sparse_embedder import SparseEmbedder
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.speech_to_text import SpeechToText
@@ -35,6 +36,7 @@ __all__ = [
     "MultipleNegativesRankingLoss",
     "Perplexity",
     "QuestionAnswerer",
+    "Reranker",
     "SparseEmbedder",
     "SpeechPreprocessor",
     "SpeechToText",

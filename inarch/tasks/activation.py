@@ -57,12 +57,17 @@ ACTIVATIONS: dict[str, tuple[str, Activation]] = {
 _BY_CLASS = {cls: name for name, (cls, _) in ACTIVATIONS.items()}
 
 
-def check_activation(name: Any) -> None:
-    """Raise InputError unless `name` is None or an activation that is computed here."""
+def checked_activation(owner: Any, name: Any) -> str | None:
+    """Return the argument `activation_fn`, checked.
+
+    Raises:
+        InputError: it is neither None nor an activation that is computed here.
+    """
     if name is not None and (not isinstance(name, str) or name not in ACTIVATIONS):
         raise InputError(
             f"activation_fn is {shown(name)}; known: {', '.join(map(repr, ACTIVATIONS))}"
         )
+    return name
 
 
 def from_class_path(path: Any, where: str) -> str:

@@ -46,6 +46,26 @@ def _number(label: Any, index: int, numbers: dict[str, int]) -> int:
     raise InputError(f"label {label!r} of text {index} is none of {listed}")
 
 
+def number_rows(y: np.ndarray, width: int) -> np.ndarray:
+    """Return targets that are numbers as float32 `[texts, width]`.
+
+    Raises:
+        InputError: one isn't a number, or a finite one; or a text has another number of them.
+    """
+    try:
+        rows = y.astype(np.float64).reshape(len(y), -1)
+    except (TypeError, ValueError):
+        raise InputError(f"y has {shown(y.flat[0].item())} for text 0; give numbers") from None
+    if rows.shape[-1] != width and len(rows):
+        each = "one number" if width == 1 else f"{width} numbers"
+        raise InputError(f"y has {rows.shape[-1]} numbers for each text; give {each}")
+    wrong = np.argwhere(~np.isfinite(rows))
+    if len(wrong):
+        text, place = wrong[0].tolist()
+        raise InputError(f"y has {rows[text, place]} for text {text}; leave the text out")
+    return rows.astype(np.float32)
+
+
 def label_rows(y: Any, labels: Sequence[str]) -> np.ndarray:
     """Return float32 `[texts, classes]`, 1 where a text has a class, for several labels at once.
 

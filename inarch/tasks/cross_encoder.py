@@ -7,20 +7,45 @@ Source: sentence-transformers, cross_encoder/model.py. Before release 4 `config.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.maps.layout import Layout
-from inarch.errors import ConfigError
-from inarch.json_fields import json_text, read_object
+from inarch.errors import ConfigError, PresetError
+from inarch.file_names import MODULES
+from inarch.json_fields import json_text
 from inarch.models.loading import Checkpoint
-from inarch.models.sidecar import CROSS_ENCODER_SETTINGS, sidecar_names
+from inarch.models.sidecar import CROSS_ENCODER, CROSS_ENCODER_SETTINGS, sidecar_names
 from inarch.tasks.activation import class_path, from_class_path
-from inarch.user_warnings import warn
+from inarch.tasks.module_files import (
+    TRANSFORMER_FILES,
+    SentenceConfig,
+    file_texts,
+    module_kinds,
+    read_declared,
+    read_transformer,
+    write_model,
+)
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.sentence_fields import CROSS_ENCODER_FIELDS, CROSS_ENCODER_TRANSFORMER
 
 OLD_FIELD = "sbert_ce_default_activation_function"
 FIELD = "sentence_transformers"
+# What release 6 writes of a transformer with a classification head.
+_MODULES = [
+    {
+        "idx": 0, "name": "0", "path": "",
+        "type": "sentence_transformers.base.modules.transformer.Transformer",
+    }
+]  # fmt: skip
+_TRANSFORMER = {
+    "transformer_task": "sequence-classification",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+    "module_output_name": "scores",
+}
 
 
 def recorded_activation(checkpoint: Checkpoint) -> str | None:
@@ -41,6 +66,11 @@ def read_settings(checkpoint: Checkpoint) -> dict[str, Any]:
     return checkpoint.read_sidecar(CROSS_ENCODER_SETTINGS) if there else {}
 
 
+def is_declared(checkpoint: Checkpoint) -> bool:
+    """Return whether a checkpoint says that CrossEncoder wrote it."""
+    return bool(read_settings(checkpoint)) or _records(checkpoint.config)
+
+
 def _activation_of(config: Mapping[str, Any]) -> str | None:
     recorded = config.get(FIELD)
     if recorded is not None and not isinstance(recorded, Mapping):
@@ -55,21 +85,12 @@ def _activation_of(config: Mapping[str, Any]) -> str | None:
     return None if path is None else from_class_path(path, f"config field '{OLD_FIELD}'")
 
 
-def has_settings(layout: Layout | None, head: str) -> bool:
-    """Return whether a model's activation is saved in CrossEncoder's own settings."""
-    return (
-        layout is not None
-        and layout.head == head
-        and CROSS_ENCODER_SETTINGS in layout.sidecar_files
-    )
-
-
-def records(config: Mapping[str, Any]) -> bool:
+def _records(config: Mapping[str, Any]) -> bool:
     """Return whether a config has a field for the activation."""
     return FIELD in config or OLD_FIELD in config
 
 
-def config_fields(config: Mapping[str, Any], activation: str | None) -> dict[str, Any]:
+def _config_fields(config: Mapping[str, Any], activation: str | None) -> dict[str, Any]:
     """Return the fields to write so that `config` records `activation`; {} if it does already."""
     try:
         unchanged = _activation_of(config) == activation
@@ -85,28 +106,101 @@ def config_fields(config: Mapping[str, Any], activation: str | None) -> dict[str
     return fields
 
 
-def write_settings(folder: Path, activation: str | None) -> None:
-    """Bring the settings file of a saved CrossEncoder folder, if it has one, up to `activation`."""
-    path = folder / CROSS_ENCODER_SETTINGS
-    if not path.is_file():
-        return
-    settings = read_object(path)
-    recorded = settings.get("activation_fn")
-    wanted = class_path(activation) if activation else None
-    try:
-        unchanged = recorded is not None and from_class_path(recorded, "") == activation
-    except ConfigError:
-        unchanged = False
-    if unchanged or (wanted is None and recorded is None):
-        return
-    path.write_text(json_text(settings | {"activation_fn": wanted}), "utf-8")
+def fields_to_save(layout: Layout | None, head: str, activation: str | None) -> dict[str, Any]:
+    """Return the config fields to write so that a model's activation is recorded.
+
+    They are none where the files that `write_files` keeps up record it alone.
+    """
+    old = layout.config if layout else {}
+    kept = layout is not None and layout.head == head
+    if kept and CROSS_ENCODER_SETTINGS in layout.sidecar_files and not _records(old):  # type: ignore[union-attr]
+        return {}
+    return _config_fields(old, activation)
 
 
-def warn_of_prompt(checkpoint: Checkpoint) -> None:
-    """Warn where CrossEncoder would put a prompt before each text."""
-    settings = read_settings(checkpoint)
-    if (name := settings.get("default_prompt_name")) is not None:
-        warn(
-            f"{checkpoint.folder} has the default prompt {name!r}, which CrossEncoder puts before "
-            "each text and TextClassifier doesn't: put it there yourself"
+def check_modules(checkpoint: Checkpoint, head: str, counted: bool) -> None:
+    """Refuse a folder of sentence-transformers whose modules make no score of a pair.
+
+    Args:
+        counted: whether the caller gives the number of classes, and so asks for a fresh head.
+
+    Raises:
+        ConfigError: CrossEncoder has other modules than a transformer with its head.
+        PresetError: the folder is of a model that makes a vector of each text.
+    """
+    kinds = module_kinds(checkpoint.folder)
+    if kinds in ([], ["Transformer"]):
+        return
+    listed = f"{MODULES} has {', '.join(kinds)}"
+    if is_declared(checkpoint):
+        raise ConfigError(
+            f"{checkpoint.folder}: {listed}; computed here: a Transformer with its own "
+            "classification head"
         )
+    if not counted and not checkpoint.has_head(head):
+        raise PresetError(
+            f"{checkpoint.folder} is a bi-encoder and no reranker: {listed}, which make a vector "
+            "of each text. Load it by TextEmbedder; or give num_classes=1 to train its "
+            "transformer, with a fresh head, as a reranker"
+        )
+
+
+def configure(preprocessor: TextPreprocessor, folder: Path, limit: int) -> TextPreprocessor:
+    """Set what CrossEncoder's own files, if a folder has them, say of texts.
+
+    Args:
+        limit: the model's longest sequence.
+
+    Raises:
+        ConfigError: a field has a value that isn't computed here.
+    """
+    if CROSS_ENCODER_SETTINGS not in sidecar_names(folder):
+        return preprocessor
+    declared, _ = read_transformer(folder, "", SentenceConfig(), CROSS_ENCODER_TRANSFORMER)
+    declared = read_declared(folder / CROSS_ENCODER_SETTINGS, declared, CROSS_ENCODER_FIELDS)
+    length = declared.max_seq_length or preprocessor.sequence_length
+    preprocessor.sequence_length = min(length, limit)
+    preprocessor.lowercase = declared.lowercase or preprocessor.lowercase
+    preprocessor.default_prompt_name = None
+    preprocessor.prompts = declared.prompts
+    preprocessor.default_prompt_name = declared.default_prompt_name
+    return preprocessor
+
+
+def write_files(
+    folder: Path,
+    activation: str | None,
+    preprocessor: TextPreprocessor | None,
+    create: bool = False,
+) -> None:
+    """Bring CrossEncoder's own files of a saved folder up to a task's settings.
+
+    Args:
+        preprocessor: whose lengths and prompts are written; where it is None, the files' stay.
+        create: whether to write the files where the folder has none.
+    """
+    there = [name for name in CROSS_ENCODER if (folder / name).is_file()]
+    if CROSS_ENCODER_SETTINGS not in there and not create:
+        return
+    files = file_texts(folder, there)
+    files = {MODULES: json_text(_MODULES), TRANSFORMER_FILES[0]: json_text(_TRANSFORMER)} | files
+    recorded = json.loads(files.get(CROSS_ENCODER_SETTINGS, "{}")).get("activation_fn")
+    settings = {"model_type": "CrossEncoder", "activation_fn": _path(activation, recorded)}
+    config, tokenizer = SentenceConfig(files=files), None
+    if preprocessor is not None:
+        tokenizer = preprocessor.tokenizer
+        config = replace(
+            config, max_seq_length=preprocessor.sequence_length, lowercase=preprocessor.lowercase,
+            prompts=preprocessor.prompts, default_prompt_name=preprocessor.default_prompt_name,
+        )  # fmt: skip
+    write_model(config, files, folder, tokenizer, settings, dict.fromkeys(settings))
+
+
+def _path(activation: str | None, recorded: Any) -> str | None:
+    """Return the name to write for an activation: as it is recorded, where that is the same one."""
+    try:
+        if recorded is not None and from_class_path(recorded, "") == activation:
+            return recorded
+    except ConfigError:
+        pass  # the caller gave another in its place
+    return class_path(activation) if activation else None

@@ -109,6 +109,11 @@ def labels_for(num_classes: int, labels: Any) -> list[str]:
     return list(labels)
 
 
+def checked_labels(task: Any, labels: Any) -> list[str]:
+    """Return the argument `labels` of a task with `num_classes`, checked."""
+    return labels_for(task.num_classes, labels)
+
+
 @dataclass(frozen=True)
 class ClassArguments:
     """Arguments of a classifier, `num_classes` and `labels` among them.

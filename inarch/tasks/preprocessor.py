@@ -219,6 +219,12 @@ def is_raw(x: Any) -> bool:
     )
 
 
+def is_one_text(x: Any) -> bool:
+    """Return whether `x` is one text, or one pair (a tuple of two strings), rather than a list."""
+    pair = isinstance(x, tuple) and len(x) == 2 and all(isinstance(part, str) for part in x)
+    return isinstance(x, str) or pair
+
+
 def is_text_group(x: Any) -> bool:
     """Return whether `x` is several strings in one list or tuple."""
     return isinstance(x, list | tuple) and all(map(_is_text, x))

@@ -4,6 +4,9 @@ All read the scores of all documents of a batch, `[rows, 1]`, and for each `[row
 the number of its query, by which the documents of a query are found among the rows. Rows of a
 negative number are padding. The loss of a batch is the mean over its queries, its pairs or its
 negatives, as each says; a sample weight is that of a document's query.
+
+Two have the names of losses of sentence vectors, so these are registered with Keras as a package of
+their own, as they are in sentence-transformers.
 """
 
 from __future__ import annotations
@@ -81,7 +84,7 @@ def _ranks(x: Any, same: Any) -> Any:
     return 1.0 + ops.sum(ops.cast(before, "float32"), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="inarch")
+@keras.saving.register_keras_serializable(package="inarch.ranking")
 class ListNetLoss(RankingLoss):
     """Cross entropy between the softmaxes of labels and of scores; the mean over the queries.
 
@@ -98,7 +101,7 @@ class ListNetLoss(RankingLoss):
         return -target * _log_softmax(scores, same), is_first
 
 
-@keras.saving.register_keras_serializable(package="inarch")
+@keras.saving.register_keras_serializable(package="inarch.ranking")
 class LambdaLoss(RankingLoss):
     """Bound on NDCG by the pairs of a query's documents; the mean over the pairs.
 
@@ -186,7 +189,7 @@ class LambdaLoss(RankingLoss):
         return {**super().get_config(), **own}
 
 
-@keras.saving.register_keras_serializable(package="inarch")
+@keras.saving.register_keras_serializable(package="inarch.ranking")
 class MarginMSELoss(RankingLoss):
     """Squared error of the margins of a positive over its negatives; the mean over the negatives.
 
@@ -208,7 +211,7 @@ class MarginMSELoss(RankingLoss):
         return ops.square(margins - wanted), ops.logical_not(is_first)
 
 
-@keras.saving.register_keras_serializable(package="inarch")
+@keras.saving.register_keras_serializable(package="inarch.ranking")
 class MarginRankingLoss(RankingLoss):
     """Hinge on the margins of a positive over its negatives; the mean over the negatives.
 

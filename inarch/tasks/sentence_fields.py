@@ -118,6 +118,13 @@ TRANSFORMER: dict[str, Check] = {
     **dict.fromkeys(("processor_kwargs", "tokenizer_args"), _PROCESSOR),
     **dict.fromkeys(("config_kwargs", "config_args"), _CONFIG),
 }
+# The same of a transformer with a classification head, as CrossEncoder has it.
+CROSS_ENCODER_TRANSFORMER: dict[str, Check] = {
+    **TRANSFORMER,
+    "transformer_task": one_of("sequence-classification"),
+    "modality_config": one_of({"text": {"method": "forward", "method_output_name": "logits"}}),
+    "module_output_name": one_of("scores"),
+}
 # The older form of `pooling_mode`, in the order in which the modes are concatenated.
 POOLING_FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -160,6 +167,12 @@ SETTINGS: dict[str, Check] = {
     "similarity_fn_name": lambda value: value is None or one_of(*SIMILARITIES)(value),
     "truncate_dim": optional_count,
     "model_type": one_of("SentenceTransformer"),
+}
+
+CROSS_ENCODER_FIELDS: dict[str, Check] = {
+    "prompts": _prompts,
+    "default_prompt_name": _optional_text,
+    "model_type": one_of("CrossEncoder"),
 }
 
 

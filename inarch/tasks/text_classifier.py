@@ -5,51 +5,64 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-import keras
 import numpy as np
 
-from inarch.errors import ConfigError, InputError
+from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import HeadToSave
 from inarch.tasks import cross_encoder
-from inarch.tasks.activation import ACTIVATIONS, check_activation
-from inarch.tasks.class_targets import check_loss_reads_rows, class_numbers, label_rows
+from inarch.tasks.activation import ACTIVATIONS, checked_activation
+from inarch.tasks.class_answers import Answers, TopK, check_top_k, class_answers
+from inarch.tasks.class_targets import (
+    check_loss_reads_rows,
+    class_numbers,
+    label_rows,
+    number_rows,
+)
+from inarch.tasks.class_thresholds import class_thresholds
 from inarch.tasks.class_weights import resolve_class_weight
-from inarch.tasks.labels import class_arguments, classes_misfit, label_fields, labels_for
+from inarch.tasks.labels import (
+    checked_labels,
+    class_arguments,
+    classes_misfit,
+    label_fields,
+    labels_for,
+)
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.preprocessor import Text, TextPreprocessor, is_one_text
+from inarch.tasks.problem_type import (
+    PROBLEMS,
+    check_label_smoothing,
+    check_problem,
+    default_loss,
+    recorded_problem,
+)
 from inarch.tasks.task import Task
+from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count, shown
-
-PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
-
-
-def _checked_labels(task: Any, labels: Any) -> list[str]:
-    return labels_for(task.num_classes, labels)
-
-
-def _check_problem(num_classes: int, problem_type: Any) -> None:
-    if problem_type not in (None, *PROBLEMS):
-        raise InputError(f"problem_type is {problem_type!r}; known: {', '.join(PROBLEMS)}")
-    if problem_type == PROBLEMS[0] and num_classes == 1:
-        raise InputError(
-            f"problem_type is {problem_type!r} for one class, which is every text's; give "
-            "'regression' for a number, or num_classes=2"
-        )
 
 
 def _checked_problem(task: Any, problem_type: Any) -> str | None:
-    _check_problem(task.num_classes, problem_type)
+    check_problem(task.num_classes, problem_type)
+    if problem_type != PROBLEMS[1] and vars(task).get("thresholds") is not None:
+        raise InputError(
+            f"problem_type is {problem_type!r}, and thresholds are for {PROBLEMS[1]!r}; set "
+            "thresholds to None first"
+        )
     return problem_type
 
 
-def _checked_activation(task: Any, name: Any) -> str | None:
-    check_activation(name)
-    return name
+def _checked_thresholds(task: Any, thresholds: Any) -> list[float] | None:
+    if thresholds is not None and task.problem_type != PROBLEMS[1]:
+        raise InputError(
+            f"thresholds is {shown(thresholds)}, and problem_type is {task.problem_type!r}; they "
+            f"are for {PROBLEMS[1]!r}"
+        )
+    return None if thresholds is None else class_thresholds(thresholds, task.labels)
 
 
 class TextClassifier(Task):
@@ -66,13 +79,20 @@ class TextClassifier(Task):
         activation_fn: what `classify` applies to the logits, such as `"identity"`, `"sigmoid"` or
             `"tanh"`: for a reranker what sentence-transformers' CrossEncoder recorded. Where not
             given, what transformers' pipeline applies, see `classify`.
+        thresholds: for several labels at once, the score from which on `classify` says a label:
+            a number for all, a list with one for each, or a mapping from every label.
+
+    Raises:
+        InputError: an argument has a value that can't be used.
     """
 
     head = "text_classifier"
     pipeline_tag = "text-classification"
-    labels = MutableArgument(_checked_labels)
+    saved_settings = ("thresholds",)
+    labels = MutableArgument(checked_labels)
     problem_type = MutableArgument(_checked_problem)
-    activation_fn = MutableArgument(_checked_activation)
+    activation_fn = MutableArgument(checked_activation)
+    thresholds = MutableArgument(_checked_thresholds)
 
     def __init__(
         self,
@@ -83,13 +103,14 @@ class TextClassifier(Task):
         dropout: float | None = None,
         problem_type: str | None = None,
         activation_fn: str | None = None,
+        thresholds: float | Sequence[float] | Mapping[str, float] | None = None,
         **kwargs: Any,
     ):
         check_count("num_classes", num_classes)
         # Before the graph is built, and once more where the attributes are set.
         labels = labels_for(num_classes, labels or None)
-        _check_problem(num_classes, problem_type)
-        check_activation(activation_fn)
+        check_problem(num_classes, problem_type)
+        checked_activation(None, activation_fn)
         rate = {} if dropout is None else {"dropout": dropout}
         super().__init__(
             backbone,
@@ -102,32 +123,29 @@ class TextClassifier(Task):
         self.dropout = dropout
         self.problem_type = problem_type
         self.activation_fn = activation_fn
+        self.thresholds = thresholds
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         classes = class_arguments(checkpoint, TextClassifier.head, given)
         found = super().arguments_of(checkpoint, {})
         if classes.are_recorded:
-            found |= cls._recorded(checkpoint, given)
-        return found | classes.arguments
+            with checkpoint.config_path_in_errors():
+                if "problem_type" not in given:
+                    found["problem_type"] = recorded_problem(checkpoint.config)
+                if "activation_fn" not in given:
+                    found["activation_fn"] = cross_encoder.recorded_activation(checkpoint)
+        found |= classes.arguments
+        if not classes.are_recorded or found.get("problem_type") != PROBLEMS[1]:
+            found.setdefault("thresholds", None)  # those that are saved are of other classes
+        return found
 
     @classmethod
-    def _recorded(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of a checkpoint's classifier that the caller doesn't give."""
-        found: dict[str, Any] = {}
-        problem = checkpoint.config.get("problem_type")
-        with checkpoint.config_path_in_errors():
-            if "problem_type" not in given:
-                if problem not in (None, *PROBLEMS):
-                    raise ConfigError(
-                        f"config field 'problem_type' is {shown(problem)}; known: "
-                        f"{', '.join(PROBLEMS)}. Give one: problem_type=..."
-                    )
-                found["problem_type"] = problem
-            if "activation_fn" not in given:
-                found["activation_fn"] = cross_encoder.recorded_activation(checkpoint)
-        cross_encoder.warn_of_prompt(checkpoint)
-        return found
+    def preprocessor_of(
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
+    ) -> TextPreprocessor:
+        found = super().preprocessor_of(checkpoint, arguments, source)
+        return cross_encoder.configure(found, source.folder, arguments["max_sequence_length"])
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike, **arguments: Any) -> Any:
@@ -171,40 +189,48 @@ class TextClassifier(Task):
         fields: dict[str, Any] = label_fields(old, self.labels)
         if self.problem_type != old.get("problem_type"):
             fields["problem_type"] = self.problem_type
-        if not cross_encoder.has_settings(self.layout, self.head) or cross_encoder.records(old):
-            fields |= cross_encoder.config_fields(old, self.activation_fn)
+        fields |= cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
         arguments = {} if self.dropout is None else {"dropout": self.dropout}
         return HeadToSave(self.head, arguments, fields)
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
-        cross_encoder.write_settings(folder, self.activation_fn)
+        cross_encoder.write_files(folder, self.activation_fn, self.preprocessor)
 
     def objective(self) -> Objective:
         kind = self.kind
-        loss = {
-            PROBLEMS[0]: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            PROBLEMS[1]: keras.losses.BinaryCrossentropy(from_logits=True),
-            PROBLEMS[2]: keras.losses.MeanSquaredError(),
-        }[kind]
         return Objective(
-            loss,
+            default_loss(kind),
             metrics=["accuracy"] if kind == PROBLEMS[0] else [],
             reads_logits=kind != PROBLEMS[2] or self.num_classes == 1,
             several_labels=kind != PROBLEMS[0],
         )
 
-    def compile(self, optimizer: Any = "auto", loss: Any = "auto", **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        *,
+        label_smoothing: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         """Compile the model; `"auto"` is Adam at 5e-5 and the loss of the problem type.
 
         As in transformers, one class that is trained by this default is a number from then on:
         `problem_type` becomes `"regression"`, unless it or `activation_fn` is given.
 
+        Args:
+            label_smoothing: for the loss of classes: from 0 to 1, the part of each target that is
+                spread over all classes.
+
         Raises:
-            InputError: a loss or a metric reads probabilities.
+            InputError: a loss or a metric reads probabilities; or labels are to be smoothed for
+                another loss than the task's own, or for numbers.
         """
-        if loss == "auto" and self.kind == PROBLEMS[2]:
-            self.problem_type = PROBLEMS[2]
+        check_label_smoothing(label_smoothing, loss, self.kind)
+        if loss == "auto":
+            self.problem_type = PROBLEMS[2] if self.kind == PROBLEMS[2] else self.problem_type
+            loss = default_loss(self.kind, label_smoothing)
         super().compile(optimizer, loss, **kwargs)
 
     def targets(self, y: Any, count: int) -> np.ndarray:
@@ -216,12 +242,12 @@ class TextClassifier(Task):
             y = label_rows(y, self.labels)
         y = super().targets(y, count)
         if self.kind != PROBLEMS[0]:
-            return y.astype(np.float32).reshape(count, -1)
+            return number_rows(y, self.num_classes)
         if y.ndim > 1 and y.shape[-1] == 1:
             y = y[..., 0]
         if y.ndim > 1:
             check_loss_reads_rows(getattr(self, "loss", None), y)
-            return y  # one row of class probabilities each, with a loss of the user's own
+            return number_rows(y, self.num_classes)  # of probabilities, for a loss of one's own
         return class_numbers(y, self.labels)
 
     def weigh_classes(self, class_weight: Any) -> dict[int, float] | None:
@@ -234,26 +260,40 @@ class TextClassifier(Task):
             )
         return resolve_class_weight(class_weight, self.labels)
 
+    @overload
+    def classify(  # type: ignore[overload-overlap]
+        self, texts: Text, top_k: TopK = "auto", batch_size: int = 32
+    ) -> Answers: ...
+
+    @overload
     def classify(
-        self, texts: Sequence[Any], top_k: int | None = 1, batch_size: int = 32
-    ) -> list[list[dict[str, Any]]]:
-        """Return the `top_k` classes of each text, best first, as `{"label", "score"}`.
+        self, texts: Sequence[Text], top_k: TopK = "auto", batch_size: int = 32
+    ) -> list[Answers]: ...
+
+    def classify(self, texts: Any, top_k: TopK = "auto", batch_size: int = 32) -> Any:
+        """Return the classes of each text, best first, as `{"label", "score"}`.
 
         A score is what transformers' text-classification pipeline gives: the softmax over the
         classes; the sigmoid of each for several labels at once, and of the only one for
         `num_classes=1`; for `problem_type="regression"` the value itself. Where `activation_fn` is
         given, as rerankers record it, it is that, as of sentence-transformers'
-        `CrossEncoder.predict`. `predict` gives the logits. `top_k=None` is all classes.
+        `CrossEncoder.predict`. `predict` gives the logits.
+
+        Args:
+            texts: one text, one pair (a tuple of two strings), or a list or column of them.
+            top_k: how many classes to return, the best ones; None for all. `"auto"` is the best
+                one; or, where `thresholds` are set, those whose score reaches their threshold.
+            batch_size: texts in a batch.
+
+        Returns:
+            for one text a list of its classes; for several a list of such lists.
 
         Raises:
             InputError: `top_k` is neither None nor a whole number from 1 up.
         """
-        if top_k is not None:
-            check_count("top_k", top_k)
-        logits = self.predict(texts, batch_size=batch_size).astype(np.float64)
+        check_top_k(top_k)
+        given = [texts] if is_one_text(texts) else texts
+        logits = self.predict(given, batch_size=batch_size).astype(np.float64)
         scores = ACTIVATIONS[self.score_activation][1](logits)
-        best = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k]
-        return [
-            [{"label": self.labels[i], "score": float(row[i])} for i in order]
-            for row, order in zip(scores, best, strict=True)
-        ]
+        results = class_answers(scores, self.labels, top_k, self.thresholds)
+        return results[0] if is_one_text(texts) else results

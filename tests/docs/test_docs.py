@@ -20,6 +20,7 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import (
     MaskedLM,
     QuestionAnswerer,
+    Reranker,
     SparseEmbedder,
     TextClassifier,
     TextEmbedder,
@@ -59,6 +60,7 @@ def checkpoints(tmp_path_factory):
         ),
         "my-sparse-embedder": SparseEmbedder(backbone(pooler=False), preprocessor()),
         "my-masked-lm": MaskedLM(backbone(pooler=False), preprocessor("[MASK]")),
+        "my-reranker": Reranker(backbone(), preprocessor=preprocessor()),
         "my-classifier": TextClassifier(
             backbone(), 2, preprocessor(), labels=["negative", "positive"]
         ),

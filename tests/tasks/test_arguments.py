@@ -12,6 +12,7 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import (
     MaskedLM,
     QuestionAnswerer,
+    Reranker,
     SparseEmbedder,
     SpeechToText,
     TextClassifier,
@@ -31,6 +32,7 @@ VALUES = {
     "labels": (["no", "yes"], ["no"]),
     "problem_type": ("multi_label_classification", "guessing"),
     "activation_fn": ("tanh", "wings"),
+    "thresholds": ([0.25, 0.75], 2),
     "prompts": ({"query": "the ", "passage": "cat "}, {"query": 3}),
     "default_prompt_name": ("query", "wings"),
     "similarity_fn_name": ("euclidean", "wings"),
@@ -46,7 +48,8 @@ VALUES = {
     "allow_special": (("[MASK]", "[UNK]"), "[MASK]"),
 }
 TASKS = (
-    TextClassifier, TokenClassifier, TextEmbedder, SparseEmbedder, MaskedLM, QuestionAnswerer,
+    TextClassifier, Reranker, TokenClassifier, TextEmbedder, SparseEmbedder, MaskedLM,
+    QuestionAnswerer,
     SpeechToText,
 )  # fmt: skip
 
@@ -59,7 +62,7 @@ def cls(request):
 def make(cls):
     if cls is SpeechToText:
         return make_task(make_tokenizer())
-    own = {"num_classes": 2} if cls in (TextClassifier, TokenClassifier) else {}
+    own = {"num_classes": 2} if cls in (TextClassifier, Reranker, TokenClassifier) else {}
     tokenizer = WordPieceTokenizer(VOCABULARY)
     preprocessor = TextPreprocessor(tokenizer, 20, prompts={"query": "the "})
     return cls(learner(BertBackbone), preprocessor=preprocessor, **own)

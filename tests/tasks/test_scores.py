@@ -166,10 +166,23 @@ def test_another_head_leaves_the_rerankers_files_behind(reranker, tmp_path):
     assert TextClassifier.from_preset(tmp_path / "again").score_activation == "softmax"
 
 
-def test_a_prompt_that_is_not_put_before_texts_is_reported(reranker):
-    settings = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
-    with pytest.warns(UserWarning, match="default prompt 'query'"):
-        TextClassifier.from_preset(reranker(settings))
+def test_what_cross_encoder_says_of_texts_counts_and_survives(reranker, tmp_path):
+    folder = reranker({"prompts": {"query": "bad ", "none": None}, "default_prompt_name": "query"})
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
+    task = TextClassifier.from_preset(folder)
+    assert (task.preprocessor.sequence_length, task.preprocessor.prompts) == (9, {"query": "bad "})
+    pairs = [("bad " + first, second) for first, second in PAIRS]
+    plain = TextClassifier(task.backbone, 1, task.preprocessor)
+    plain.set_weights(task.get_weights())
+    expected = scores(task)
+    task.preprocessor.default_prompt_name = None
+    np.testing.assert_array_equal([a[0]["score"] for a in plain.classify(pairs)], expected[:, 0])
+    task.preprocessor.sequence_length = 8
+    task.save_to_preset(tmp_path / "again")
+    saved = json.loads((tmp_path / "again" / SETTINGS).read_text())
+    assert (saved["default_prompt_name"], saved["prompts"]["query"]) == (None, "bad ")
+    length = json.loads((tmp_path / "again/sentence_bert_config.json").read_text())
+    assert length == {"max_seq_length": 8}
 
 
 def test_one_class_is_trained_as_the_libraries_train_it(preprocessor, tmp_path):

@@ -1,0 +1,45 @@
+"""Answers of a classifier to people: names of classes with their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from inarch.validation import check_count
+
+Answers = list[dict[str, Any]]
+TopK = int | None | Literal["auto"]
+
+
+def check_top_k(top_k: Any) -> None:
+    """Raise InputError unless `top_k` is "auto", None, or a whole number from 1 up."""
+    if top_k is not None and top_k != "auto":
+        check_count("top_k", top_k)
+
+
+def class_answers(
+    scores: np.ndarray,
+    labels: Sequence[str],
+    top_k: TopK,
+    thresholds: Sequence[float] | None = None,
+) -> list[Answers]:
+    """Return the classes of each row of `scores`, best first, as `{"label", "score"}`.
+
+    Args:
+        scores: `[rows, classes]`.
+        labels: names of the classes.
+        top_k: how many of each row, or None for all; `"auto"` is those whose score reaches their
+            threshold, or the best one where there are no `thresholds`.
+        thresholds: one for each class.
+    """
+    reached = np.full(scores.shape, True)
+    if top_k == "auto":
+        top_k = 1 if thresholds is None else None
+        reached = reached if thresholds is None else scores >= np.array(thresholds)
+    orders = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k]
+    return [
+        [{"label": labels[i], "score": float(row[i])} for i in order if chosen[i]]
+        for row, chosen, order in zip(scores, reached, orders, strict=True)
+    ]

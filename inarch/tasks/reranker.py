@@ -1,0 +1,297 @@
+"""Scores of pairs of texts by a cross-encoder, and documents ranked by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import keras
+import numpy as np
+
+from inarch.errors import InputError
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import HeadToSave
+from inarch.tasks import cross_encoder, inference
+from inarch.tasks.activation import ACTIVATIONS, checked_activation
+from inarch.tasks.class_targets import number_rows
+from inarch.tasks.datasets import Batch, weights_of
+from inarch.tasks.labels import (
+    COUNTED,
+    checked_labels,
+    class_arguments,
+    classes_misfit,
+    label_fields,
+    labels_for,
+    trained_classes,
+)
+from inarch.tasks.objective import Objective
+from inarch.tasks.preprocessor import TextPreprocessor, is_one_text
+from inarch.tasks.ranking_examples import (
+    check_no_metrics,
+    check_queries,
+    checked_pairs,
+    group_rows,
+    groups_of,
+    is_grouped,
+    labels_of,
+    queries_of,
+)
+from inarch.tasks.ranking_losses import RankingLoss
+from inarch.tasks.retrieval_metrics import rank_by_score
+from inarch.tasks.task import Task
+from inarch.tasks.text_source import TextSource
+from inarch.validation import check_count, shown
+
+Ranking = list[dict[str, Any]]
+
+
+class Reranker(Task):
+    """Scores of pairs of a query and a document, which are read together by one encoder.
+
+    `rank` orders documents by their scores. `predict` gives what sentence-transformers'
+    `CrossEncoder.predict` gives: `[pairs]`, or `[pairs, num_classes]` for several classes.
+
+    Trained on pairs, `fit([(query, document), ...], y)`, a score is the probability that the
+    document is relevant, whose targets are from 0 to 1. Compiled with one of the ranking losses
+    (`ListNetLoss`, `LambdaLoss`, `MarginMSELoss`, `MarginRankingLoss`) it is trained on several
+    documents of each query: `fit([(query, [document, ...]), ...], [[label, ...], ...])`, or
+    `fit([(query, positive, negative, ...), ...])`. Batches are of so many queries then.
+
+    Args:
+        backbone: the encoder.
+        num_classes: number of scores of a pair; `rank` and training are for 1.
+        preprocessor: text to inputs; None to feed prepared arrays.
+        labels: names of the classes, `LABEL_0` and so on where not given.
+        dropout: rate before the last layer; the architecture's own where not given.
+        activation_fn: what makes scores of logits, such as `"identity"` or `"sigmoid"`; where not
+            given, the sigmoid for one class and the logits themselves for several, as in
+            CrossEncoder.
+
+    `from_preset` gives a checkpoint without a classification head a fresh one of one class, with a
+    warning; a bi-encoder's folder is refused (PresetError) unless `num_classes` is given.
+    """
+
+    head = "text_classifier"
+    pipeline_tag = "text-ranking"
+    labels = MutableArgument(checked_labels)
+    activation_fn = MutableArgument(checked_activation)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int = 1,
+        preprocessor: TextPreprocessor | None = None,
+        labels: Sequence[str] | None = None,
+        dropout: float | None = None,
+        activation_fn: str | None = None,
+        **kwargs: Any,
+    ):
+        check_count("num_classes", num_classes)
+        # Before the graph is built, and once more where the attributes are set.
+        labels = labels_for(num_classes, labels or None)
+        checked_activation(None, activation_fn)
+        rate = {} if dropout is None else {"dropout": dropout}
+        super().__init__(
+            backbone,
+            lambda outputs: backbone.text_classifier(outputs, num_classes, **rate),
+            preprocessor,
+            **kwargs,
+        )
+        self.num_classes = num_classes
+        self.labels = labels
+        self.dropout = dropout
+        self.activation_fn = activation_fn
+
+    # --- from a checkpoint and back ------------------------------------------------------------
+
+    @classmethod
+    def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
+        one = cls.head in checkpoint.source.heads and trained_classes(checkpoint, cls.head) == 1
+        return one and cross_encoder.is_declared(checkpoint)
+
+    @classmethod
+    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
+        counted = any(given.get(name) is not None for name in COUNTED)
+        cross_encoder.check_modules(checkpoint, cls.head, counted)
+        if not counted and trained_classes(checkpoint, cls.head) is None:
+            given = given | {"num_classes": 1, "labels": None}
+        classes = class_arguments(checkpoint, cls.head, given)
+        found = super().arguments_of(checkpoint, {})
+        if classes.are_recorded and "activation_fn" not in given:
+            with checkpoint.config_path_in_errors():
+                found["activation_fn"] = cross_encoder.recorded_activation(checkpoint)
+        return found | classes.arguments
+
+    @classmethod
+    def preprocessor_of(
+        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
+    ) -> TextPreprocessor:
+        found = super().preprocessor_of(checkpoint, arguments, source)
+        return cross_encoder.configure(found, source.folder, arguments["max_sequence_length"])
+
+    def head_misfit(self, checkpoint: Checkpoint) -> str | None:
+        misfit = classes_misfit(checkpoint, self.head, self.labels)
+        return misfit or super().head_misfit(checkpoint)
+
+    def head_to_save(self) -> HeadToSave:
+        fields = label_fields(self.layout.config if self.layout else {}, self.labels)
+        fields |= cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
+        arguments = {} if self.dropout is None else {"dropout": self.dropout}
+        return HeadToSave(self.head, arguments, fields)
+
+    def write_files(self, folder: Path) -> None:
+        super().write_files(folder)
+        create = self.preprocessor is not None
+        cross_encoder.write_files(folder, self.activation_fn, self.preprocessor, create)
+
+    # --- training ------------------------------------------------------------------------------
+
+    def objective(self) -> Objective:
+        self._check_one_score("trained on one score of a pair")
+        return Objective(keras.losses.BinaryCrossentropy(from_logits=True), learning_rate=2e-5)
+
+    def examples(self, x: Any, of_batch: bool = False) -> Sequence[Any] | None:
+        if is_grouped(x):
+            return groups_of(x)
+        pairs = super().examples(x, of_batch)
+        return None if pairs is None else checked_pairs(pairs)
+
+    def collate(
+        self, texts: Sequence[Any], y: Any, sample_weight: Any
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+        grouped, loss = isinstance(texts[0][1], tuple), getattr(self, "loss", None)
+        if not isinstance(loss, RankingLoss):
+            if grouped:
+                raise InputError(
+                    f"the queries have several documents each, and the loss, {shown(loss)}, reads "
+                    "pairs; compile(loss=ListNetLoss()), or another of the ranking losses"
+                )
+            return super().collate(texts, y, sample_weight)
+        if not grouped:
+            raise InputError(
+                f"{type(loss).__name__} compares the documents of a query, and x has pairs; give "
+                "(query, [document, ...]) for each query, or compile with another loss"
+            )
+        check_no_metrics(self, loss)
+        labels = labels_of(y, texts, loss)
+        rows_of = group_rows(labels, weights_of(sample_weight, len(texts)))
+        check_queries(inference.preprocessor_of(self), [query for query, _ in texts])
+        encodings = self.encode([(query, d) for query, documents in texts for d in documents])
+
+        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
+            rows, *targets = rows_of(indices)
+            return self.padded([encodings[i] for i in rows]), *targets
+
+        return make
+
+    def targets(self, y: Any, count: int) -> np.ndarray:
+        y = number_rows(super().targets(y, count), 1)
+        if isinstance(getattr(self, "loss", None), keras.losses.BinaryCrossentropy):
+            wrong = np.flatnonzero((y < 0) | (y > 1))
+            if len(wrong):
+                raise InputError(
+                    f"y has {y.flat[wrong[0]]} for pair {wrong[0]}, and binary cross entropy reads "
+                    "targets from 0 to 1; scale them, or compile(loss='mse')"
+                )
+        return y
+
+    # --- inference -----------------------------------------------------------------------------
+
+    @property
+    def score_activation(self) -> str:
+        """The activation by which `predict` and `rank` make scores of logits."""
+        return self.activation_fn or ("sigmoid" if self.num_classes == 1 else "identity")
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return scores, float32 `[pairs]`, or `[pairs, num_classes]` for several classes.
+
+        Args:
+            x: one pair, a tuple of two strings, whose result has no axis of pairs; a list of
+                pairs; or whatever else `Task.predict` takes, as are all other arguments.
+        """
+        if is_one_text(x):
+            return self.predict([x], *args, **kwargs)[0]
+        return self._scores(super().predict(x, *args, **kwargs))
+
+    def predict_texts(self, texts: Sequence[Any], *args: Any, **kwargs: Any) -> np.ndarray:
+        return super().predict_texts(checked_pairs(texts), *args, **kwargs)
+
+    def _scores(self, logits: np.ndarray) -> np.ndarray:
+        scores = ACTIVATIONS[self.score_activation][1](np.asarray(logits, np.float64))
+        return (scores[:, 0] if self.num_classes == 1 else scores).astype(np.float32)
+
+    @overload
+    def rank(  # type: ignore[overload-overlap]
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        prompt_name: str | None = None,
+        batch_size: int = 32,
+    ) -> Ranking: ...
+
+    @overload
+    def rank(
+        self,
+        query: Sequence[str],
+        documents: Sequence[Sequence[str]],
+        top_k: int | None = None,
+        prompt_name: str | None = None,
+        batch_size: int = 32,
+    ) -> list[Ranking]: ...
+
+    def rank(
+        self,
+        query: Any,
+        documents: Any,
+        top_k: int | None = None,
+        prompt_name: str | None = None,
+        batch_size: int = 32,
+    ) -> Any:
+        """Return the documents of a query by falling score, as `{"index", "score", "text"}`.
+
+        The scores are `predict`'s. Documents of equal scores keep their order.
+
+        Args:
+            query: one query, or a list.
+            documents: for one query a list of texts; for a list of queries such a list for each.
+            top_k: how many documents to return, the first ones; None for all.
+            prompt_name: of the prompt to put before the query; the preprocessor's default one
+                where not given.
+            batch_size: pairs in a batch.
+
+        Returns:
+            for one query a list; for a list of queries a list of such lists.
+
+        Raises:
+            InputError: there are no documents, or other numbers of queries and of lists; a query
+                is so long that none of a document is read with it; the model has several classes;
+                or there is no prompt of that name.
+        """
+        self._check_one_score("asked for one score of a pair")
+        if top_k is not None:
+            check_count("top_k", top_k)
+        groups = queries_of(query, documents)
+        preprocessor = inference.preprocessor_of(self)
+        prompt_name = preprocessor.default_prompt_name if prompt_name is None else prompt_name
+        check_queries(preprocessor, [query for query, _ in groups], prompt_name)
+        pairs = [(query, document) for query, texts in groups for document in texts]
+        scores = self._scores(self.predict_texts(pairs, batch_size, prompt_name=prompt_name))
+        remaining, results = iter(scores.tolist()), []
+        for _, texts in groups:
+            row = list(islice(remaining, len(texts)))
+            order = rank_by_score(row)[:top_k]
+            results.append([{"index": i, "score": row[i], "text": texts[i]} for i in order])
+        return results[0] if isinstance(query, str) else results
+
+    def _check_one_score(self, what: str) -> None:
+        if self.num_classes != 1:
+            raise InputError(
+                f"the reranker has {self.num_classes} classes ({', '.join(self.labels[:4])}), and "
+                f"is {what}; predict gives the scores of all classes, TextClassifier is trained "
+                "on them, and from_preset(..., num_classes=1) gives a fresh head of one"
+            )
