@@ -70,10 +70,35 @@ def check_named_entities(folder, printed):
     assert inarch.load(folder / "tuned").labels == ["B-PET", "I-PET", "O"]
 
 
+def semantic_search(folder):
+    """Three texts, and two queries with the number of the right one."""
+    (folder / "texts.txt").write_text("The cat sat on the mat.\nThe dog ran.\nA road.\n")
+    (folder / "relevant.txt").write_text("0\n1\n")
+    reranker = inarch.Reranker(
+        BertBackbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=32),
+        preprocessor=TextPreprocessor(WordPieceTokenizer(VOCABULARY), 32),
+    )
+    reranker.save_to_preset(folder / "reranker")
+    return [
+        folder / "texts.txt", "who sat?", "who ran?", "--embedder", encoder(folder / "encoder"),
+        "--reranker", folder / "reranker", "--candidates", 2, "--top-k", 1,
+        "--relevant", folder / "relevant.txt",
+    ]  # fmt: skip
+
+
+def check_semantic_search(folder, printed):
+    lines = printed.splitlines()
+    assert [line for line in lines[:4] if line.startswith("who")] == ["who sat?", "who ran?"]
+    texts = (folder / "texts.txt").read_text().splitlines()
+    assert all(line.split("  ")[2] in texts for line in (lines[1], lines[3]))
+    assert [line.partition(":")[0].strip() for line in lines[4:]] == ["vectors", "reranked"]
+
+
 # By example: its arguments, and what it must have done.
 CASES = {
     "named_entities": (named_entities, check_named_entities),
     "question_answering": (question_answering, check_question_answering),
+    "semantic_search": (semantic_search, check_semantic_search),
 }
 
 
