@@ -57,6 +57,7 @@ class TokenClassifier(Task):
     """
 
     head = "token_classifier"
+    pipeline_tag = "token-classification"
     labels = MutableArgument(_checked_labels)
 
     def __init__(
