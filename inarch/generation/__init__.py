@@ -13,7 +13,9 @@ from inarch.generation.logits_processors import (
     SuppressTokens,
     SuppressTokensAtBegin,
 )
+from inarch.generation.options import GenerationOptions
 from inarch.generation.repetition import NoRepeatNGram, RepetitionPenalty
+from inarch.generation.sampling import MinP, Temperature, TopK, TopP
 from inarch.generation.strategy import Greedy, Sample, Strategy
 from inarch.generation.timestamps import WhisperTimestamps
 from inarch.generation.whisper_beam import WhisperBeamSearch
@@ -25,16 +27,21 @@ __all__ = [
     "Decoder",
     "Generated",
     "GeneratedTokens",
+    "GenerationOptions",
     "Generator",
     "Greedy",
     "LogitsProcessor",
     "MinLength",
+    "MinP",
     "NoRepeatNGram",
     "RepetitionPenalty",
     "Sample",
     "Strategy",
     "SuppressTokens",
     "SuppressTokensAtBegin",
+    "Temperature",
+    "TopK",
+    "TopP",
     "WhisperBeamSearch",
     "WhisperTimestamps",
 ]

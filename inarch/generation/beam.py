@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.generation.logits_processors import GeneratedTokens, apply_processors
 from inarch.generation.strategy import State, StrategyContext, gather_per_row, write_token
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -32,11 +31,13 @@ class BeamSearch:
         early_stopping: True ends a row when it has `beams` finished sequences. False ends it when
             the best running sequence wouldn't win if it ended now, a heuristic. `"never"` ends it
             when no running sequence can win.
+        num_return_sequences: number of sequences that are returned of each row, the best first.
     """
 
     beams: int = 5
     length_penalty: float = 1.0
     early_stopping: bool | str = False
+    num_return_sequences: int = 1
 
     def __post_init__(self) -> None:
         if self.beams < 1:
@@ -44,6 +45,11 @@ class BeamSearch:
         if self.early_stopping not in (True, False, "never"):
             raise InputError(
                 f"early_stopping={self.early_stopping!r}. Pass True, False or 'never'."
+            )
+        if not 1 <= self.num_return_sequences <= self.beams:
+            raise InputError(
+                f"num_return_sequences={self.num_return_sequences} and beams={self.beams}. Pass "
+                "from 1 to as many as there are beams."
             )
 
     @property
@@ -71,11 +77,10 @@ class BeamSearch:
         self, context: StrategyContext, state: State, logits: Any, count: Any
     ) -> tuple[State, Any, Any | None]:
         log_probs = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
-        generated = GeneratedTokens(state["token_ids"], count)
-        log_probs = apply_processors(context.processors, log_probs, generated)
+        log_probs = context.process(log_probs, state["token_ids"], count, self.width)
         sums, tokens, beams = best_continuations(log_probs, state["scores"])
         sequences = extend_sequences(state["token_ids"], tokens, beams, count)
-        stops = ops.logical_or(ops.equal(tokens, context.end_id), self._full(context, count))
+        stops = ops.logical_or(context.is_end(tokens), self._full(context, count))
 
         running = sums + ops.cast(stops, "float32") * LOWEST_SCORE
         scores, order = ops.top_k(running, self.beams)
@@ -92,11 +97,13 @@ class BeamSearch:
         return ops.all(ops.logical_or(ended, self._full(context, count - 1)))
 
     def finish(self, context: StrategyContext, state: State, count: Any) -> State:
-        return {
-            "token_ids": state["finished_ids"][:, 0],
-            "lengths": state["finished_lengths"][:, 0],
-            "log_probs": state["finished_sums"][:, 0],
+        found = {
+            "token_ids": state["finished_ids"],
+            "lengths": state["finished_lengths"],
+            "log_probs": state["finished_sums"],
         }
+        best = {name: array[:, : self.num_return_sequences] for name, array in found.items()}
+        return {n: ops.reshape(array, (-1, *array.shape[2:])) for n, array in best.items()}
 
     def _full(self, context: StrategyContext, count: Any) -> Any:
         """Return bool `[rows, 1]`, whether the token after `count` others is the last of a row."""
@@ -126,7 +133,7 @@ class BeamSearch:
 
         here = sequences[:, :, 0] * 0 + count + 1
         last = ops.max(ops.where(ops.arange(context.length) == count, sequences, 0), axis=-1)
-        lengths = ops.cast(here - ops.cast(ops.equal(last, context.end_id), "int32"), "int32")
+        lengths = ops.cast(here - ops.cast(context.is_end(last), "int32"), "int32")
         merged = {
             "finished_scores": (state["finished_scores"], scores),
             "finished_ids": (state["finished_ids"], sequences),

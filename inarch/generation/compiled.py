@@ -40,6 +40,34 @@ def compile_program(decoder: Decoder, program: Program) -> CompiledFunction:
     return compile_function(decoder, run)
 
 
+def compile_steps(decoder: Decoder, program: Program) -> tuple[CompiledFunction, CompiledFunction]:
+    """Return two functions of a program that is run some tokens at a time.
+
+    The first one is from caches and inputs to the state before the first token. The second one is
+    from a state, which it takes over, inputs, and a number of tokens at which to halt, to the
+    state, the results so far, and whether all rows are finished.
+    """
+    if keras.backend.backend() == "torch":
+        begin, advance = _torch_steps(decoder, program)
+        return _without_gradients(begin), _without_gradients(advance)
+    loop = backend_loop()
+
+    def run(state: Any, inputs: Any, halt: Any) -> Any:
+        state = loop(
+            lambda state: ops.logical_and(
+                ops.logical_not(program.done(state, inputs)), state["count"] < halt
+            ),
+            lambda state: program.step(decoder, state, inputs),
+            state,
+        )
+        return state, program.finish(state, inputs), program.done(state, inputs)
+
+    return (
+        compile_function(decoder, lambda *given: program.begin(decoder, *given)),
+        compile_function(decoder, run, consumes_first=True),
+    )
+
+
 def compile_prefill(decoder: Decoder, prefill: Prefill) -> CompiledFunction:
     """Return a function from inputs to the caches of their prompts, for every shape."""
     loop = backend_loop()
@@ -81,13 +109,21 @@ def as_pure_function(decoder: Any, function: Callable[..., Any]) -> Callable[...
     return stateless
 
 
-def compile_function(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` of a decoder's layers, compiled if the backend compiles."""
+def compile_function(
+    decoder: Any, function: Callable[..., Any], consumes_first: bool = False
+) -> Callable[..., Any]:
+    """Return `function` of a decoder's layers, compiled if the backend compiles.
+
+    Args:
+        consumes_first: whether the first argument's memory is reused for results, where the
+            backend can, so that the caller must not use it again.
+    """
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
-        stateless = jax.jit(as_pure_function(decoder, function))
+        donated = (1,) if consumes_first else ()  # after the variables
+        stateless = jax.jit(as_pure_function(decoder, function), donate_argnums=donated)
         return lambda *arguments: stateless([v.value for v in decoder.variables], *arguments)
     if backend == "tensorflow":
         import tensorflow as tf
@@ -97,20 +133,30 @@ def compile_function(decoder: Any, function: Callable[..., Any]) -> Callable[...
 
 
 def _torch_loop(decoder: Decoder, program: Program) -> CompiledFunction:
-    graphs: dict[Any, Callable[..., Any]] = {}
+    begin, advance = _torch_steps(decoder, program)
 
     def run(caches: Any, inputs: Any) -> Any:
-        state = program.begin(decoder, caches, inputs)
+        _, found, _ = advance(begin(caches, inputs), inputs, float("inf"))
+        return found
+
+    return _without_gradients(run)
+
+
+def _torch_steps(decoder: Decoder, program: Program) -> tuple[CompiledFunction, CompiledFunction]:
+    """Return the two functions of `compile_steps`."""
+    graphs: dict[Any, Callable[..., Any]] = {}
+
+    def advance(state: Any, inputs: Any, halt: Any) -> Any:
         values = [v.value.detach() for v in decoder.variables]
         given = keras.tree.flatten((state, inputs, values))
         shapes = tuple((x.shape, x.dtype) for x in given)
-        while not program.done(state, inputs):
+        while not (done := bool(program.done(state, inputs))) and state["count"] < halt:
             if shapes not in graphs:
                 graphs[shapes] = _traced(decoder, program, state, inputs, values)
             state = graphs[shapes](state, inputs, values)
-        return program.finish(state, inputs)
+        return state, program.finish(state, inputs), done
 
-    return _without_gradients(run)
+    return lambda caches, inputs: program.begin(decoder, caches, inputs), advance
 
 
 def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,12 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.generation.compiled import CompiledFunction, compile_prefill, compile_program
+from inarch.generation.compiled import (
+    CompiledFunction,
+    compile_prefill,
+    compile_program,
+    compile_steps,
+)
 from inarch.generation.decoder import Decoder
 from inarch.generation.logits_processors import LogitsProcessor, processor_arrays
 from inarch.generation.program import CHUNK, Prefill, Program
@@ -63,6 +68,7 @@ class Generator:
         self.decoder = decoder
         self.end_id = end_id
         self._programs: dict[Program, CompiledFunction] = {}
+        self._steps: dict[Program, tuple[CompiledFunction, CompiledFunction]] = {}
         self._prefills: dict[Prefill, CompiledFunction] = {}
         self._check_ids([end_id], "end_id")
 
@@ -76,6 +82,7 @@ class Generator:
         max_new_tokens: int | Sequence[int],
         logits_at: int | None = None,
         prompt_room: int = 1,
+        end_ids: Sequence[int] | None = None,
     ) -> Generated:
         """Continue prompts.
 
@@ -92,6 +99,11 @@ class Generator:
                 token after which logits are returned as `prompt_logits`.
             prompt_room: maximal length of the prompts of all calls; calls with the same value
                 share compiled programs.
+            end_ids: ids of the tokens that end a row; `None` is the generator's end token.
+
+        Returns:
+            The best sequence of each row; of a strategy that returns several, those of a row
+            one after another.
 
         Raises:
             InputError: there are no rows, a prompt is empty or too long, or ids, limits or
@@ -103,21 +115,58 @@ class Generator:
         program = Program(strategy, tuple(logits_processors), length, self.end_id)
         tensors = self._tensors(prompts, cross_attention_cache, logits_at, prompt_room)
         prefilled = self._prefilled(Prefill(length), tensors)
-        tensors |= keras.tree.map_structure(
-            keras.ops.convert_to_tensor,
-            {
-                "limits": limits,
-                "arrays": strategy.arrays(len(prompts)),
-                "processors": processor_arrays(program.processors, self.decoder.vocabulary_size),
-            },
-        )
+        tensors |= self._step_tensors(program, limits, end_ids)
         tensors.pop("logits_at", None)
         if program not in self._programs:
             self._programs[program] = compile_program(self.decoder, program)
-        found = self._programs[program](prefilled.pop("caches"), tensors) | prefilled
-        found = {name: keras.ops.convert_to_numpy(array) for name, array in found.items()}
-        longest = int(found["lengths"].max())
-        return Generated(**found | {"token_ids": found["token_ids"][:, :longest]})
+        return _as_generated(self._programs[program](prefilled.pop("caches"), tensors) | prefilled)
+
+    def stream(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        strategy: Strategy | None = None,
+        logits_processors: Iterable[LogitsProcessor] = (),
+        max_new_tokens: int | Sequence[int],
+        prompt_room: int = 1,
+        new_token_room: int = 1,
+        end_ids: Sequence[int] | None = None,
+        step: int = 1,
+    ) -> Iterator[Generated]:
+        """Yield what has been generated so far, after every `step` tokens and at the end.
+
+        The last of it is what `generate` returns; whoever stops reading earlier stops the model.
+
+        Args:
+            prompts, strategy, logits_processors, max_new_tokens, prompt_room, end_ids: as of
+                `generate`; the strategy decodes one sequence for each row.
+            new_token_room: maximal `max_new_tokens` of all calls, which share compiled programs.
+            step: number of tokens.
+
+        Raises:
+            InputError: as of `generate`, or the strategy decodes several sequences.
+        """
+        limits = self._limits(prompts, max_new_tokens)
+        strategy = strategy or Greedy()
+        if strategy.width > 1:
+            raise InputError(
+                f"strategy={strategy} decodes {strategy.width} sequences for each row, of which "
+                "the best is known at the end. Pass Greedy() or Sample(), or call generate."
+            )
+        length = max(int(limits.max()), min(new_token_room, self.decoder.max_length))
+        program = Program(strategy, tuple(logits_processors), length, self.end_id)
+        if program not in self._steps:
+            self._steps[program] = compile_steps(self.decoder, program)
+        begin, advance = self._steps[program]
+        inputs = self._tensors(prompts, None, None, prompt_room)
+        caches = self._prefilled(Prefill(length), inputs)["caches"]
+        inputs |= self._step_tensors(program, limits, end_ids)
+        state, done, halt = begin(caches, inputs), False, 0
+        del inputs["arrays"]  # now a part of the state, which is consumed
+        while not done:
+            halt += step
+            state, found, done = advance(state, inputs, keras.ops.convert_to_tensor(halt, "int32"))
+            yield _as_generated(found)
 
     def logits(
         self, prompts: Sequence[Sequence[int]], *, cross_attention_cache: Any = None
@@ -138,6 +187,23 @@ class Generator:
         if prefill not in self._prefills:
             self._prefills[prefill] = compile_prefill(self.decoder, prefill)
         return self._prefills[prefill](tensors)
+
+    def _step_tensors(
+        self, program: Program, limits: np.ndarray, end_ids: Sequence[int] | None
+    ) -> dict[str, Any]:
+        """Return the inputs of token steps that a prefill doesn't have."""
+        size = self.decoder.vocabulary_size
+        if end_ids is not None:
+            self._check_ids(end_ids, "end_ids")
+        ends = np.zeros(size, bool)
+        ends[[self.end_id] if end_ids is None else list(end_ids)] = True
+        arrays = {
+            "limits": limits,
+            "ends": ends,
+            "arrays": program.strategy.arrays(len(limits)),
+            "processors": processor_arrays(program.processors, size),
+        }
+        return keras.tree.map_structure(keras.ops.convert_to_tensor, arrays)
 
     def _tensors(
         self,
@@ -208,3 +274,10 @@ class Generator:
                 f"{what} has token id {wrong[0]}, outside the vocabulary of {size} tokens. Use "
                 "the model's own tokenizer."
             )
+
+
+def _as_generated(found: dict[str, Any]) -> Generated:
+    """Return the results of a program as arrays, cut to the longest row."""
+    arrays = {name: keras.ops.convert_to_numpy(array) for name, array in found.items()}
+    longest = int(arrays["lengths"].max())
+    return Generated(**arrays | {"token_ids": arrays["token_ids"][:, :longest]})

@@ -7,6 +7,8 @@ The numbers of an `ArrayLogitsProcessor` are inputs of the compiled program, so 
 which differ in them alone are equal and share one program.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,10 +31,30 @@ class GeneratedTokens:
     Attributes:
         token_ids: int32 `[rows, length]`; entries from `count` on have no meaning.
         count: int32, number of tokens generated.
+        prompt_ids: int32 `[rows, prompt length]`, padded on the left; None where a caller has none.
+        padding: int32 `[rows, 1]`, number of padding tokens of the prompts, or 0.
+        start: int32 `[rows, 1]` or 0, index of the first of `token_ids` that has a meaning.
     """
 
     token_ids: Any
     count: Any
+    prompt_ids: Any = None
+    padding: Any = 0
+    start: Any = 0
+
+    def with_prompt(self) -> GeneratedTokens:
+        """Return prompts and generated tokens in one, as if all had been generated."""
+        if self.prompt_ids is None:
+            return self
+        joined = ops.concatenate([self.prompt_ids, self.token_ids], axis=1)
+        count = self.prompt_ids.shape[1] + self.count
+        return GeneratedTokens(joined, count, start=self.padding)
+
+    def mask(self) -> Any:
+        """Return bool `[rows, length]`, true for the tokens that have a meaning."""
+        places = ops.arange(self.token_ids.shape[1], dtype="int32")[None]
+        known = ops.logical_and(places < self.count, places >= self.start)
+        return ops.broadcast_to(known, self.token_ids.shape)
 
 
 LogitsProcessor = Callable[[Any, GeneratedTokens], Any]
@@ -117,15 +139,16 @@ class MinLength:
 
     Args:
         length: number of tokens before the end token is allowed.
-        end_id: the end token.
+        end_id: the end token, or several.
     """
 
     length: int
-    end_id: int
+    end_id: int | tuple[int, ...]
 
     def __call__(self, logits: Any, generated: GeneratedTokens) -> Any:
         early = ops.less(generated.count, self.length)
-        forbidden = ops.logical_and(token_mask((self.end_id,), logits), early)
+        ends = (self.end_id,) if isinstance(self.end_id, int) else sorted_token_ids(self.end_id)
+        forbidden = ops.logical_and(token_mask(ends, logits), early)
         return ops.where(forbidden, NEG_INF, logits)
 
 

@@ -5,6 +5,7 @@ Their inputs are a dict of tensors:
 - `token_ids`: int32 `[rows, prompt length]`, left-padded prompts.
 - `padding`: int32 `[rows]`, number of padding tokens; absent if no row has any.
 - `limits`: int32 `[rows]`, maximal number of generated tokens of each row.
+- `ends`: bool `[vocabulary]`, true for the tokens that end a row.
 - `arrays`: arrays of the strategy.
 - `processors`: arrays of each logits processor.
 - `cross_attention_cache`: absent for a decoder-only model.
@@ -97,7 +98,7 @@ class Program:
         strategy: chooses the tokens.
         processors: logits processors, in order.
         length: maximal length of a generated sequence.
-        end_id: the end token.
+        end_id: the token that fills a row after its end.
     """
 
     strategy: Strategy
@@ -150,7 +151,15 @@ class Program:
 
     def _strategy_context(self, inputs: State) -> StrategyContext:
         processors = bind_arrays(self.processors, inputs["processors"])
-        return StrategyContext(processors, self.end_id, self.length, inputs["limits"])
+        return StrategyContext(
+            processors,
+            self.end_id,
+            inputs["ends"],
+            self.length,
+            inputs["limits"],
+            inputs["token_ids"],
+            inputs.get("padding", 0),
+        )
 
 
 def step_context(

@@ -20,18 +20,21 @@ class RepetitionPenalty(ArrayLogitsProcessor):
     """Make tokens that were generated before less likely.
 
     A positive logit is divided by the penalty, a negative one multiplied, once for each token
-    however often it was generated. Prompts don't count.
+    however often it was generated.
 
-    Source: Keskar et al., 2019, arXiv:1909.05858, section 4.1, as CTranslate2 applies it.
+    Source: Keskar et al., 2019, arXiv:1909.05858, section 4.1, as CTranslate2 applies it, or with
+    the prompt as transformers does (generation/logits_process.py).
 
     Args:
         penalty: above 1 discourages repetition, below 1 encourages it.
+        include_prompt: whether the tokens of the prompt count, too.
 
     Raises:
         InputError: the penalty isn't above 0.
     """
 
     penalty: float = field(compare=False)
+    include_prompt: bool = False
 
     def __post_init__(self) -> None:
         if not self.penalty > 0:
@@ -42,33 +45,35 @@ class RepetitionPenalty(ArrayLogitsProcessor):
 
     def apply(self, logits: Any, generated: GeneratedTokens, arrays: Mapping[str, Any]) -> Any:
         penalty = arrays["penalty"]
-        lengths = ops.arange(generated.token_ids.shape[1], dtype="int32")[None]
-        generated_before = ops.broadcast_to(lengths < generated.count, generated.token_ids.shape)
+        generated = generated.with_prompt() if self.include_prompt else generated
         penalized = ops.where(logits < 0, logits * penalty, logits / penalty)
-        mask = _tokens_where(generated_before, generated.token_ids, logits)
+        mask = _tokens_where(generated.mask(), generated.token_ids, logits)
         return ops.where(mask, penalized, logits)
 
 
 @dataclass(frozen=True)
 class NoRepeatNGram:
-    """Forbid tokens that would repeat an n-gram of `size` tokens; prompts don't count.
+    """Forbid tokens that would repeat an n-gram of `size` tokens.
 
     Source: CTranslate2's `no_repeat_ngram_size`; transformers counts the prompt, too.
 
     Args:
         size: number of tokens of an n-gram.
+        include_prompt: whether the n-grams of the prompt count, too.
 
     Raises:
         InputError: the size is below 1.
     """
 
     size: int
+    include_prompt: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise InputError(f"size={self.size}. Pass a positive int.")
 
     def __call__(self, logits: Any, generated: GeneratedTokens) -> Any:
+        generated = generated.with_prompt() if self.include_prompt else generated
         token_ids = generated.token_ids
         length = token_ids.shape[1]
         count = length - self.size + 1
@@ -76,7 +81,9 @@ class NoRepeatNGram:
             return logits
         places = ops.arange(length, dtype="int32")[None]
         # Complete n-grams, by the positions of their first tokens.
-        same = places[:, :count] + (self.size - 1) < generated.count
+        firsts = places[:, :count]
+        complete = firsts + (self.size - 1) < generated.count
+        same = ops.logical_and(complete, firsts >= generated.start)
         same = ops.broadcast_to(same, (token_ids.shape[0], count))
         for i in range(self.size - 1):
             here = ops.equal(places, generated.count - (self.size - 1) + i)

@@ -24,15 +24,38 @@ class StrategyContext:
 
     Attributes:
         processors: logits processors, bound to their arrays.
-        end_id: id of the end token.
+        end_id: id of the token that fills a row after its end.
+        ends: bool `[vocabulary]`, true for the tokens that end a row.
         length: maximal length of a generated sequence; the last axis of `token_ids`.
         limits: int32 `[rows]`, maximal number of generated tokens of each row.
+        prompt_ids: int32 `[rows, prompt length]`, left-padded prompts.
+        padding: int32 `[rows]`, number of padding tokens, or 0.
     """
 
     processors: Sequence[LogitsProcessor]
     end_id: int
+    ends: Any
     length: int
     limits: Any
+    prompt_ids: Any
+    padding: Any
+
+    def is_end(self, tokens: Any) -> Any:
+        """Return bool of the shape of `tokens`, whether each of them ends a row."""
+        return ops.take(self.ends, tokens, axis=0)
+
+    def process(self, logits: Any, token_ids: Any, count: Any, width: int) -> Any:
+        """Return logits `[rows * width, vocabulary]` after every processor.
+
+        Args:
+            token_ids: int32 `[rows * width, length]`, the tokens generated so far.
+            count: int32, their number.
+        """
+        prompt_ids, padding = repeat_rows(self.prompt_ids, width), self.padding
+        if not isinstance(padding, int):
+            padding = ops.expand_dims(repeat_rows(padding, width), 1)
+        generated = GeneratedTokens(token_ids, count, prompt_ids, padding)
+        return apply_processors(self.processors, logits, generated)
 
 
 class Strategy(Protocol):
@@ -98,13 +121,12 @@ class Greedy:
     def choose(
         self, context: StrategyContext, state: State, logits: Any, count: Any
     ) -> tuple[State, Any, Any | None]:
-        generated = GeneratedTokens(state["token_ids"], count)
-        logits = apply_processors(context.processors, logits, generated)
+        logits = context.process(logits, state["token_ids"], count, self.width)
         tokens = ops.cast(self._pick(state, logits, count), "int32")
         log_probs = ops.take_along_axis(logits, ops.expand_dims(tokens, 1), axis=1)[:, 0]
         log_probs = log_probs - ops.logsumexp(logits, axis=-1)
         tokens = ops.where(state["done"], context.end_id, tokens)
-        ended = ops.equal(tokens, context.end_id)
+        ended = ops.logical_or(state["done"], context.is_end(tokens))
         full = ops.greater_equal(count + 1, repeat_rows(context.limits, self.width))
         state = state | {
             "token_ids": write_token(state["token_ids"], tokens, count),

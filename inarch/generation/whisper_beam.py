@@ -14,7 +14,7 @@ from inarch.generation.beam import (
     initial_scores,
     parent_beams,
 )
-from inarch.generation.logits_processors import NEG_INF, GeneratedTokens, apply_processors
+from inarch.generation.logits_processors import NEG_INF
 from inarch.generation.strategy import (
     State,
     StrategyContext,
@@ -80,11 +80,10 @@ class WhisperBeamSearch:
     def choose(
         self, context: StrategyContext, state: State, logits: Any, count: Any
     ) -> tuple[State, Any, Any | None]:
-        generated = GeneratedTokens(state["token_ids"], count)
-        logits = apply_processors(context.processors, logits, generated)
+        logits = context.process(logits, state["token_ids"], count, self.width)
         log_probs = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
         sums, tokens, beams = best_continuations(log_probs, state["sums"])
-        continues = ops.not_equal(tokens, context.end_id)
+        continues = ops.logical_not(context.is_end(tokens))
         running_count = ops.cast(continues, "int32")
         place = ops.cast(ops.cumsum(running_count, axis=1), "int32") - running_count
         sequences = extend_sequences(state["token_ids"], tokens, beams, count)

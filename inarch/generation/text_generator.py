@@ -1,0 +1,149 @@
+"""`TextGenerator`, which continues texts with a decoder and its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from inarch.data import bucket, by_length
+from inarch.generation.generator import Generated, Generator
+from inarch.generation.options import GenerationOptions
+from inarch.generation.text import GeneratedText
+from inarch.runtime.forward import compiles_per_shape
+from inarch.text import Tokenizer
+
+# Number of tokens between two looks for stop strings, and of rows that share a look.
+STOP_STEP = 8
+
+
+class TextGenerator:
+    """Continuation of encoded prompts as text.
+
+    Args:
+        generator: of tokens.
+        tokenizer: the model's.
+    """
+
+    def __init__(self, generator: Generator, tokenizer: Tokenizer):
+        self.generator = generator
+        self._tokenizer = tokenizer
+        # A model may have rows beyond its tokenizer, which are no token's.
+        vocabulary = enumerate(tokenizer.get_vocabulary())
+        self._known = frozenset(index for index, token in vocabulary if token)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        options: GenerationOptions,
+        seed: int | None,
+        batch_size: int,
+    ) -> list[list[str]]:
+        """Return the texts that follow each prompt, `options.num_return_sequences` of them.
+
+        Args:
+            prompts: token ids of each.
+            options: of generation.
+            seed: of sampling; None for a new one.
+            batch_size: most sequences of a batch.
+        """
+        number = options.num_return_sequences
+        copies = number if options.do_sample else 1
+        rows = [prompt for prompt in prompts for _ in range(copies)]
+        seeds = row_seeds(seed, len(rows))
+        texts: list[list[str]] = [[] for _ in rows]
+        limit, exact = self.generator.decoder.max_length, not compiles_per_shape()
+        for batch in by_length([len(ids) for ids in rows], batch_size, limit, exact):
+            # Rows beyond the batch are its last one again, and left out.
+            indices = [*batch.indices, *[batch.indices[-1]] * (batch.rows - len(batch.indices))]
+            chosen, drawn = [rows[i] for i in indices], [seeds[i] for i in indices]
+            follow = self._beams if options.num_beams > 1 else self._until_stopped
+            found = follow(chosen, options, drawn)
+            for i, several in zip(batch.indices, found, strict=False):
+                texts[i] = several
+        joined = [text for several in texts for text in several]
+        return [joined[i : i + number] for i in range(0, len(joined), number)]
+
+    def stream(
+        self, prompt: Sequence[int], options: GenerationOptions, seed: int | None
+    ) -> Iterator[str]:
+        """Yield the text that follows a prompt, piece by piece as its tokens come."""
+        text, tokens = self._text_after(prompt, options), []
+        for found in self._steps([prompt], options, row_seeds(seed, 1), 1):
+            (tokens,) = found.rows()
+            if piece := text.update(tokens):
+                yield piece
+            if text.stopped:
+                return
+        if piece := text.update(tokens, is_last=True):
+            yield piece
+
+    def _until_stopped(
+        self, rows: Sequence[Sequence[int]], options: GenerationOptions, seeds: Sequence[int]
+    ) -> list[list[str]]:
+        """Return a text for each row, generated until all have come to a stop string or an end."""
+        texts, pieces = [self._text_after(row, options) for row in rows], [""] * len(rows)
+        tokens: list[list[int]] = [[] for _ in rows]
+        most = max(options.limit(len(row)) for row in rows)
+        for found in self._steps(rows, options, seeds, STOP_STEP if options.stops else most):
+            tokens = found.rows()
+            pieces = [p + t.update(ids) for p, t, ids in zip(pieces, texts, tokens, strict=True)]
+            if all(text.stopped for text in texts):
+                break
+        ends = [text.update(ids, is_last=True) for text, ids in zip(texts, tokens, strict=True)]
+        return [[piece + end] for piece, end in zip(pieces, ends, strict=True)]
+
+    def _beams(
+        self, rows: Sequence[Sequence[int]], options: GenerationOptions, seeds: Sequence[int]
+    ) -> list[list[str]]:
+        """Return the texts of the best beams of each row."""
+        found = self.generator.generate(rows, **self._arguments(rows, options, seeds)).rows()
+        number = options.num_return_sequences
+        return [
+            [
+                self._text_after(row, options).update(tokens, is_last=True)
+                for tokens in found[place * number : (place + 1) * number]
+            ]
+            for place, row in enumerate(rows)
+        ]
+
+    def _steps(
+        self,
+        rows: Sequence[Sequence[int]],
+        options: GenerationOptions,
+        seeds: Sequence[int],
+        step: int,
+    ) -> Iterator[Generated]:
+        given = self._arguments(rows, options, seeds)
+        room = bucket(max(given["max_new_tokens"]))
+        return self.generator.stream(rows, new_token_room=room, step=step, **given)
+
+    def _arguments(
+        self, rows: Sequence[Sequence[int]], options: GenerationOptions, seeds: Sequence[int]
+    ) -> dict[str, Any]:
+        """Return the arguments of `Generator` for some rows, the same for all of like lengths."""
+        return {
+            "strategy": options.strategy(seeds),
+            "logits_processors": options.processors(),
+            "max_new_tokens": [options.limit(len(row)) for row in rows],
+            "prompt_room": bucket(max(map(len, rows))),
+            "end_ids": options.end_ids,
+        }
+
+    def _text_after(self, prompt: Sequence[int], options: GenerationOptions) -> GeneratedText:
+        """Return the text that is to follow a prompt."""
+        # Some tokenizers leave out the space at the beginning of a text, but not within it.
+        length = len(self._decode(prompt))
+        return GeneratedText(
+            lambda token_ids: self._decode([*prompt, *token_ids])[length:], options.stops
+        )
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self._tokenizer.decode([i for i in token_ids if i in self._known])
+
+
+def row_seeds(seed: int | None, rows: int) -> list[int]:
+    """Return a seed for each row of a call, drawn from NumPy's global state where none is given."""
+    first = int(np.random.randint(2**31)) if seed is None else int(seed)
+    return [(first + row * 0x9E3779B1) % 2**32 for row in range(rows)]
