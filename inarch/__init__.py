@@ -13,6 +13,7 @@ from inarch.version import __version__ as __version__
 if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.loading import Checkpoint as Checkpoint
+    from inarch.tasks import CausalLM as CausalLM
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import Perplexity as Perplexity
     from inarch.tasks import QuestionAnswerer as QuestionAnswerer
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Backbone": "inarch.models.backbone",
     "BytePairTokenizer": "inarch.text",
+    "CausalLM": "inarch.tasks",
     "Checkpoint": "inarch.models.loading",
     "MaskedLM": "inarch.tasks",
     "QuestionAnswerer": "inarch.tasks",

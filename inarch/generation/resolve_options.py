@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -88,7 +88,10 @@ BEAMS = ("length_penalty", "early_stopping")
 
 
 def resolve_options(
-    given: Mapping[str, Any], declared: Mapping[str, Any], vocabulary_size: int
+    given: Mapping[str, Any],
+    declared: Mapping[str, Any],
+    end_ids: Sequence[Any],
+    vocabulary_size: int,
 ) -> GenerationOptions:
     """Return the options of a call, with defaults of the checkpoint where it has any.
 
@@ -96,6 +99,8 @@ def resolve_options(
         given: of the call; None stands for an option that isn't given.
         declared: content of generation_config.json. Fields without influence on the tokens, and
             fields that the reference doesn't know, are passed over.
+        end_ids: the end token by other files or None, of which the first one counts, where
+            `declared` has none.
         vocabulary_size: number of tokens of the model.
 
     Raises:
@@ -110,6 +115,9 @@ def resolve_options(
             raise InputError(_unknown(name, value))
         OPTIONS[name].check(name, value)
     values = _declared(declared, given)
+    ends = [end for end in end_ids if OPTIONS["eos_token_id"].accepts(end)]
+    if ends and "eos_token_id" not in {**values, **given}:
+        values["eos_token_id"] = ends[0]
     for name in ("eos_token_id", "suppress_tokens", "begin_suppress_tokens"):
         if name in given and (wrong := [i for i in as_ids(given[name]) if i >= vocabulary_size]):
             raise InputError(

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from inarch.data import bucket, by_length
+from inarch.errors import InputError
 from inarch.generation.generator import Generated, Generator
 from inarch.generation.options import GenerationOptions
 from inarch.generation.text import GeneratedText
 from inarch.runtime.forward import compiles_per_shape
 from inarch.text import Tokenizer
+from inarch.validation import shown
 
 # Number of tokens between two looks for stop strings, and of rows that share a look.
 STOP_STEP = 8
@@ -32,6 +34,37 @@ class TextGenerator:
         # A model may have rows beyond its tokenizer, which are no token's.
         vocabulary = enumerate(tokenizer.get_vocabulary())
         self._known = frozenset(index for index, token in vocabulary if token)
+
+    def check_room(
+        self,
+        prompts: Sequence[Sequence[int]],
+        texts: Sequence[str],
+        options: GenerationOptions,
+    ) -> None:
+        """Raise InputError unless all prompts have tokens, and room for one more.
+
+        Args:
+            prompts: token ids of each.
+            texts: the prompts as an error shows them.
+            options: of generation.
+        """
+        most = self.generator.decoder.max_length
+        for i, ids in enumerate(prompts):
+            if not ids:
+                raise InputError(
+                    f"prompt {i} has no tokens: {shown(texts[i])}; give a text to go on from, such "
+                    "as a line end"
+                )
+            if len(ids) > most:
+                raise InputError(
+                    f"prompt {i} has {len(ids)} tokens, and the model {most} positions; shorten "
+                    f"it: {shown(texts[i])}"
+                )
+            if options.limit(len(ids)) < 1:
+                raise InputError(
+                    f"prompt {i} has {len(ids)} tokens, and max_length is {options.max_length}; "
+                    "give max_new_tokens in its place"
+                )
 
     def generate(
         self,

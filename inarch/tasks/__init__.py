@@ -1,6 +1,7 @@
 """Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text or sound."""
 
 import inarch.installed_backend  # noqa: F401
+from inarch.tasks.causal_lm import CausalLM
 from inarch.tasks.distillation_losses import DistillKLDivLoss, EmbedDistillLoss, MarginMSELoss
 from inarch.tasks.embedding_losses import (
     CoSENTLoss,
@@ -25,6 +26,7 @@ from inarch.tasks.token_classifier import TokenClassifier
 from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
+    "CausalLM",
     "CoSENTLoss",
     "CosineSimilarityLoss",
     "DistillKLDivLoss",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Number
 from typing import Any, ClassVar, Protocol
 
@@ -29,6 +30,18 @@ class TokenRow(Protocol):
 
     @property
     def segment_ids(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Row of tokens of a single text."""
+
+    ids: Sequence[int]
+
+    @property
+    def segment_ids(self) -> list[int]:
+        """Zeros: a single text has one segment."""
+        return [0] * len(self.ids)
 
 
 def checked_length(owner: Any, length: Any) -> int:

@@ -9,7 +9,9 @@ import pytest
 from inarch.errors import CheckpointFileError, InarchError, InputError, ReadOnlyError
 from inarch.models.arguments import KERAS_ARGUMENTS, mutable_arguments
 from inarch.models.bert.backbone import BertBackbone
+from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.tasks import (
+    CausalLM,
     MaskedLM,
     QuestionAnswerer,
     Reranker,
@@ -48,7 +50,7 @@ VALUES = {
     "allow_special": (("[MASK]", "[UNK]"), "[MASK]"),
 }
 TASKS = (
-    TextClassifier, Reranker, TokenClassifier, TextEmbedder, SparseEmbedder, MaskedLM,
+    TextClassifier, Reranker, TokenClassifier, TextEmbedder, SparseEmbedder, MaskedLM, CausalLM,
     QuestionAnswerer,
     SpeechToText,
 )  # fmt: skip
@@ -65,6 +67,9 @@ def make(cls):
     own = {"num_classes": 2} if cls in (TextClassifier, Reranker, TokenClassifier) else {}
     tokenizer = WordPieceTokenizer(VOCABULARY)
     preprocessor = TextPreprocessor(tokenizer, 20, prompts={"query": "the "})
+    if cls is CausalLM:
+        backbone = GPT2Backbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=20)
+        return cls(backbone, preprocessor=preprocessor)
     return cls(learner(BertBackbone), preprocessor=preprocessor, **own)
 
 

@@ -54,12 +54,13 @@ def stale_files(folder: Path, written: Collection[str]) -> list[str]:
     """Return the files of a folder that a save of the files `written` makes stale.
 
     They are of the checkpoint that was saved there before, of each group of which the save has
-    files: the weights that a loader would look for and the shards that their index lists, the
-    tokenizer's files, and sentence-transformers' with those of the modules that they list.
+    files: the weights that a loader would look for and the shards that their index lists, and with
+    them how the model generates and what it is fed; the tokenizer's files; and
+    sentence-transformers' with those of the modules that they list.
     """
     stale: set[str] = set()
     if any(map(is_weight_file, written)):
-        stale |= {*WEIGHT_FILES, *_listed_shards(folder)}
+        stale |= {*WEIGHT_FILES, *SIDECAR_FILES, *_listed_shards(folder)}
     if any(name in TOKENIZER_FILES for name in written):
         stale |= {*TOKENIZER_FILES}
     if any(name in SENTENCE_FILES or _MODULE_FILE.fullmatch(name) for name in written):
@@ -77,7 +78,7 @@ def _is_replaceable(folder: Path, name: str) -> bool:
 
 def may_be_stale(name: str) -> bool:
     """Return whether a file is one that `stale_files` may give."""
-    known = (*WEIGHT_FILES, *TOKENIZER_FILES, *SENTENCE_FILES)
+    known = (*WEIGHT_FILES, *SIDECAR_FILES, *TOKENIZER_FILES, *SENTENCE_FILES)
     return name in known or _is_shard(name) or bool(_MODULE_FILE.fullmatch(name))
 
 

@@ -1,0 +1,299 @@
+"""Causal language modeling: text that goes on, and how likely a text is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inarch.data import PlannedBatch, pad
+from inarch.errors import InputError, InputTypeError
+from inarch.generation.generator import Generator
+from inarch.generation.options import GenerationOptions
+from inarch.generation.resolve_options import GENERATION_FILE, resolve_options
+from inarch.generation.text_generator import TextGenerator
+from inarch.json_fields import json_text, read_object
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import HeadToSave
+from inarch.runtime.compile_cache import enable_compile_cache
+from inarch.runtime.forward import as_float32, compiled
+from inarch.tasks import inference
+from inarch.tasks.datasets import Batch
+from inarch.tasks.objective import Objective, token_objective
+from inarch.tasks.perplexity import perplexities, scorer
+from inarch.tasks.preprocessor import TextPreprocessor, Tokens, texts_of
+from inarch.tasks.speech_arguments import checked_generation
+from inarch.tasks.task import Task
+from inarch.tasks.windows import Window
+from inarch.text import Encoding
+from inarch.validation import check_count, shown
+
+
+class CausalLM(Task):
+    """Logits `[batch, length, vocabulary]` of the token after each position.
+
+    Training on raw text makes its own targets: each token is predicted from those before it, and
+    at the end of a text, where it isn't truncated, the end token. Padding has no weight.
+
+    Args:
+        backbone: a decoder.
+        preprocessor: text to inputs; None to feed prepared arrays.
+        tie_word_embeddings: whether the output embeddings are the input embeddings.
+        generation: the content of generation_config.json, defaults of `generate`.
+    """
+
+    head = "causal_lm"
+    generation = MutableArgument(checked_generation)
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        preprocessor: TextPreprocessor | None = None,
+        tie_word_embeddings: bool = True,
+        generation: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            backbone,
+            lambda outputs: backbone.causal_lm(outputs, tie_word_embeddings),
+            preprocessor,
+            **kwargs,
+        )
+        self.tie_word_embeddings = tie_word_embeddings
+        self.generation = generation
+        self._engine: tuple[TextGenerator, tuple[int, ...]] | None = None
+        self._scorer: Callable[[Mapping[str, np.ndarray]], Any] | None = None
+
+    @classmethod
+    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
+        declared = {"generation": checkpoint.read_sidecar(GENERATION_FILE)}
+        return declared | super().arguments_of(checkpoint, given)
+
+    def argument_changed(self, name: str) -> None:
+        super().argument_changed(name)
+        if name == "preprocessor":
+            self._engine = None
+
+    def head_to_save(self) -> HeadToSave:
+        ids = {} if self.layout or not self.preprocessor else self._special_ids()
+        return HeadToSave("causal_lm", {}, ids)
+
+    def write_files(self, folder: Path) -> None:
+        super().write_files(folder)
+        path = folder / GENERATION_FILE  # where it is there already, as it was loaded
+        if path.exists() and read_object(path) == self.generation:
+            return
+        path.unlink(missing_ok=True)
+        if self.generation:
+            path.write_text(json_text(self.generation), "utf-8")
+
+    # --- training ------------------------------------------------------------------------------
+
+    def objective(self) -> Objective:
+        return token_objective()
+
+    def collate(
+        self, texts: Sequence[Any], y: Any, sample_weight: Any
+    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+        if y is not None or sample_weight is not None:
+            raise InputError("causal language modeling makes its own targets from text: give x")
+        limit = inference.preprocessor_of(self).sequence_length
+        end = self._special_ids().get("eos_token_id")
+        rows = [Tokens(e.ids) for e in self.encode(texts)]
+        if end is not None:
+            rows = [row if len(row.ids) >= limit else Tokens([*row.ids, end]) for row in rows]
+        if all(len(row.ids) < 2 for row in rows):
+            raise InputError(
+                f"none of {len(rows)} texts has two tokens, so there is nothing to predict; give "
+                "texts, and a longer preprocessor.sequence_length where it cuts them"
+            )
+
+        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
+            chosen = [rows[i] for i in indices]
+            x = self.padded(chosen)
+            shape = x["token_ids"].shape
+            targets = pad([row.ids[1:] for row in chosen], *shape)
+            weights = pad([[1] * (len(row.ids) - 1) for row in chosen], *shape)
+            return x, targets, weights.astype(np.float32)
+
+        return make
+
+    def predict_texts(
+        self,
+        texts: Sequence[Any],
+        batch_size: int,
+        verbose: Any = 0,
+        callbacks: Any = None,
+        prompt_name: str | None = None,
+    ) -> np.ndarray:
+        """Return logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
+        encodings = self.encode(texts, prompt_name)
+        return inference.token_outputs(self, encodings, batch_size, verbose, callbacks)
+
+    # --- likelihood ----------------------------------------------------------------------------
+
+    def perplexity(self, texts: str | Sequence[str], batch_size: int = 8) -> Any:
+        """Return the perplexity of each text: e to the mean surprisal of its tokens in nats.
+
+        The first token has none before it and doesn't count. A text longer than
+        `preprocessor.sequence_length` is read in windows that overlap by half.
+
+        Args:
+            texts: one text, or a list of them.
+            batch_size: windows of a batch.
+
+        Returns:
+            A float for one text, a list of them for a list.
+
+        Raises:
+            InputError: a text has fewer than two tokens.
+        """
+        given, is_one = _as_list("texts", texts)
+        encodings, limit = self._whole(given), self._text().sequence_length
+        for i, encoding in enumerate(encodings):
+            if min(len(encoding.ids), limit) < 2:
+                raise InputError(
+                    f"text {i} has {len(encoding.ids)} tokens, and preprocessor.sequence_length is "
+                    f"{limit}; a perplexity needs two tokens: {shown(given[i])}"
+                )
+        if self._scorer is None:
+            self._scorer = compiled(scorer(self))
+        found = perplexities(encodings, limit, batch_size, self._log_probs)
+        return found[0] if is_one else found
+
+    def _log_probs(self, rows: Sequence[Window], batch: PlannedBatch) -> np.ndarray:
+        assert self._scorer is not None
+        inputs = self.inputs_of(rows, PlannedBatch(np.arange(len(rows)), batch.rows, batch.length))
+        targets = pad([row.ids[1:] for row in rows], batch.rows, batch.length)
+        return as_float32(self._scorer({**inputs, "targets": targets}))
+
+    # --- generating ----------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seed: int | None = None,
+        batch_size: int = 8,
+        **options: Any,
+    ) -> Any:
+        """Return the text that follows each prompt, without the prompt.
+
+        A text ends before the end token, before a stop string, after `max_new_tokens` tokens, or
+        at the last position of the model. It doesn't depend on the other prompts.
+
+        Args:
+            prompts: one text, or a list of them.
+            seed: of sampling, for the same texts again; drawn where not given. Each text of a call
+                has numbers of its own.
+            batch_size: sequences of a batch.
+            options: fields of `inarch.generation.GenerationOptions`, which have the names and the
+                meaning that transformers gives them. Defaults are those of `generation`, else
+                transformers' own.
+
+        Returns:
+            A text for one prompt, a list of texts for a list. With `num_return_sequences` above 1
+            each is a list of texts.
+
+        Raises:
+            InputError, InputTypeError: a prompt is empty or has no room after it, or an option is
+                unknown, can't be used, or contradicts another.
+            ConfigError: `generation` has a field that can't be used.
+        """
+        given, is_one = _as_list("prompts", prompts)
+        check_count("batch_size", batch_size)
+        resolved = self._resolve(options, seed)
+        rows = self._prompts(given, resolved)
+        found: list[Any] = self._generator.generate(rows, resolved, seed, batch_size)
+        if resolved.num_return_sequences == 1:
+            found = [text for (text,) in found]
+        return found[0] if is_one else found
+
+    def stream(self, prompt: str, *, seed: int | None = None, **options: Any) -> Iterator[str]:
+        """Return an iterator of the text that follows one prompt, piece by piece as it comes.
+
+        The pieces joined are what `generate` returns. A piece has whole characters, and nothing of
+        a stop string.
+
+        Args:
+            prompt: one text.
+            seed, options: as of `generate`; one sequence, by greedy search or sampling.
+
+        Raises:
+            InputError, InputTypeError, ConfigError: as of `generate`, or several sequences are
+                asked for.
+        """
+        if not isinstance(prompt, str):
+            raise InputTypeError(f"prompt is {shown(prompt)}; give one text, or call generate")
+        resolved = self._resolve(options, seed)
+        if resolved.num_beams > 1 or resolved.num_return_sequences > 1:
+            raise InputError(
+                f"num_beams is {resolved.num_beams} and num_return_sequences "
+                f"{resolved.num_return_sequences}; a stream is of one sequence: give 1 for both, "
+                "or call generate"
+            )
+        (row,) = self._prompts([prompt], resolved)
+        return self._generator.stream(row, resolved, seed)
+
+    def _resolve(self, given: Mapping[str, Any], seed: int | None) -> GenerationOptions:
+        if seed is not None:
+            check_count("seed", seed, 0)
+        config = self.layout.config if self.layout else {}
+        ends = config.get("eos_token_id"), self._special_ids().get("eos_token_id")
+        size = self.backbone.arguments["vocabulary_size"]
+        return resolve_options(given, self.generation, ends, size)
+
+    def _prompts(self, texts: Sequence[str], options: GenerationOptions) -> list[list[int]]:
+        rows = [encoding.ids for encoding in self._whole(texts)]
+        self._generator.check_room(rows, texts, options)
+        return rows
+
+    @property
+    def _generator(self) -> TextGenerator:
+        # Compiled programs are of these variables alone; LoRA and quantization bring others.
+        variables = tuple(map(id, self.variables))
+        if self._engine is None or self._engine[1] != variables:
+            enable_compile_cache()
+            head = None if self.tie_word_embeddings else self.get_layer("logits")
+            generator = Generator(self.backbone.decoder_stack(head), end_id=0)
+            made = TextGenerator(generator, self._text().tokenizer)
+            # Not tracked by Keras: its layers are those of this model.
+            object.__setattr__(self, "_engine", (made, variables))
+        assert self._engine is not None
+        return self._engine[0]
+
+    # --- token ids -----------------------------------------------------------------------------
+
+    def _text(self) -> TextPreprocessor:
+        return inference.preprocessor_of(self)
+
+    def _whole(self, texts: Sequence[str]) -> list[Encoding]:
+        """Return the encodings of texts, not truncated."""
+        given = self._text()
+        encodings = TextPreprocessor(
+            given.tokenizer, 2**31 - 1, given.allow_special, given.lowercase
+        ).encode(texts)
+        inference.check_vocabulary(self, encodings)
+        return encodings
+
+    def _special_ids(self) -> dict[str, int]:
+        """Return the ids of the tokens that begin and end a text, by the names of the config."""
+        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
+        names = ("bos_token_id", "eos_token_id")
+        found = {name: getattr(tokenizer, name, None) for name in names}
+        return {name: index for name, index in found.items() if index is not None}
+
+
+def _as_list(name: str, texts: Any) -> tuple[list[str], bool]:
+    """Return texts as a list of strings, and whether there is one that wasn't in a list."""
+    if isinstance(texts, str):
+        return [texts], True
+    found = texts_of(texts, name)
+    for i, text in enumerate(found):
+        if not isinstance(text, str):
+            raise InputTypeError(f"{name} has a pair at {i}, {shown(text)}; give one text for it")
+    return found, False  # type: ignore[return-value]
