@@ -13,6 +13,7 @@ from inarch.backend import import_keras
 from inarch.cli import output
 from inarch.cli.answer import answer
 from inarch.cli.checkpoints import export, info, presets, prove, refuse_fresh
+from inarch.cli.generate import generate
 from inarch.cli.options import (
     BatchSize,
     FieldName,
@@ -259,6 +260,7 @@ app.command()(rerank)
 app.command()(answer)
 app.command()(zero_shot)
 app.command()(tag)
+app.command()(generate)
 app.command()(info)
 app.command()(prove)
 app.command(cls=WhisperCommand)(transcribe)

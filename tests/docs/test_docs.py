@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 
 from inarch.cli.app import app
 from inarch.models.bert.backbone import BertBackbone
+from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.tasks import (
+    CausalLM,
     MaskedLM,
     QuestionAnswerer,
     Reranker,
@@ -69,6 +71,8 @@ def checkpoints(tmp_path_factory):
     nli = ["contradiction", "neutral", "entailment"]
     tasks["my-nli"] = TextClassifier(backbone(), 3, preprocessor(), labels=nli)
     tasks["my-answerer"] = QuestionAnswerer(backbone(pooler=False), preprocessor())
+    decoder = GPT2Backbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=64)
+    tasks["my-causal-lm"] = CausalLM(decoder, TextPreprocessor(WordPieceTokenizer(VOCABULARY), 64))
     for name, task in tasks.items():
         task.save_to_preset(root / name)
     (root / "tests").mkdir()

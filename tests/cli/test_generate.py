@@ -1,0 +1,66 @@
+"""`inarch generate` prints what `CausalLM` gives, at once or piece by piece."""
+
+import json
+
+import keras
+import pytest
+
+from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.tasks import CausalLM, TextPreprocessor
+from inarch.text import WordPieceTokenizer
+
+from .conftest import WORDS
+
+pytestmark = pytest.mark.turns(2)
+
+TEXTS = ["the cat", "a dog ran"]
+SHORT = ("--max-new-tokens", 6)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    keras.utils.set_random_seed(5)
+    backbone = GPT2Backbone(len(WORDS), 1, 2, 16, 24, max_sequence_length=40)
+    path = tmp_path_factory.mktemp("gpt2")
+    CausalLM(backbone, TextPreprocessor(WordPieceTokenizer(WORDS), 40)).save_to_preset(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    return CausalLM.from_preset(folder).generate(TEXTS, max_new_tokens=6)
+
+
+def test_the_texts_are_those_of_the_task(folder, expected, run_json, run, tmp_path):
+    rows = run_json("generate", folder, *TEXTS, *SHORT)
+    assert rows == [{"text": t, "generated": g} for t, g in zip(TEXTS, expected, strict=True)]
+    lines = run("generate", folder, *SHORT, stdin="\n".join(TEXTS)).stdout.splitlines()
+    assert lines == [t + g for t, g in zip(TEXTS, expected, strict=True)]
+    assert run("generate", folder, *TEXTS, *SHORT, "-o", tmp_path / "out.jsonl").exit_code == 0
+    written = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
+    assert list(map(json.loads, written)) == rows
+
+
+def test_text_comes_in_pieces_where_that_is_asked_for(folder, expected, run):
+    result = run("generate", folder, TEXTS[0], *SHORT, "--stream")
+    assert result.stdout == TEXTS[0] + expected[0] + "\n"
+
+
+def test_sampling_gives_each_prompt_several_texts_and_the_same_again(folder, run_json):
+    options = ("--do-sample", "--num-return-sequences", 2, "--seed", 3, "--top-k", 9, *SHORT)
+    rows = run_json("generate", folder, *TEXTS, *options)
+    assert [row["text"] for row in rows] == [text for text in TEXTS for _ in range(2)]
+    assert rows == run_json("generate", folder, *TEXTS, *options)
+
+
+def test_options_that_contradict_one_another_are_named(folder, run):
+    result = run("generate", folder, "the cat", "--temperature", "0.5")
+    assert result.exit_code == 1
+    assert "give do_sample=True" in result.stderr
+    assert run("generate", folder, "the cat", "--stream", "--json").exit_code == 2
+
+
+def test_a_model_without_a_trained_head_is_refused(checkpoints, run):
+    result = run("generate", checkpoints["plain"], "the cat")
+    assert result.exit_code == 1
+    assert "no head for CausalLM" in result.stderr
