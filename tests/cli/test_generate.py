@@ -7,9 +7,8 @@ import pytest
 
 from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.tasks import CausalLM, TextPreprocessor
-from inarch.text import WordPieceTokenizer
-
-from .conftest import WORDS
+from inarch.text import BytePairTokenizer
+from inarch.text.byte_level import BYTE_TO_UNICODE
 
 pytestmark = pytest.mark.turns(2)
 
@@ -20,9 +19,11 @@ SHORT = ("--max-new-tokens", 6)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     keras.utils.set_random_seed(5)
-    backbone = GPT2Backbone(len(WORDS), 1, 2, 16, 24, max_sequence_length=40)
+    tokens = {token: i for i, token in enumerate([*BYTE_TO_UNICODE, "<|endoftext|>"])}
+    tokenizer = BytePairTokenizer(tokens, [], special_tokens={"eos_token": "<|endoftext|>"})
+    backbone = GPT2Backbone(len(tokens), 1, 2, 16, 24, max_sequence_length=40)
     path = tmp_path_factory.mktemp("gpt2")
-    CausalLM(backbone, TextPreprocessor(WordPieceTokenizer(WORDS), 40)).save_to_preset(path)
+    CausalLM(backbone, TextPreprocessor(tokenizer, 40)).save_to_preset(path)
     return path
 
 
@@ -34,11 +35,11 @@ def expected(folder):
 def test_the_texts_are_those_of_the_task(folder, expected, run_json, run, tmp_path):
     rows = run_json("generate", folder, *TEXTS, *SHORT)
     assert rows == [{"text": t, "generated": g} for t, g in zip(TEXTS, expected, strict=True)]
-    lines = run("generate", folder, *SHORT, stdin="\n".join(TEXTS)).stdout.splitlines()
-    assert lines == [t + g for t, g in zip(TEXTS, expected, strict=True)]
+    printed = run("generate", folder, *SHORT, stdin="\n".join(TEXTS)).stdout
+    assert printed == "".join(f"{t}{g}\n" for t, g in zip(TEXTS, expected, strict=True))
     assert run("generate", folder, *TEXTS, *SHORT, "-o", tmp_path / "out.jsonl").exit_code == 0
-    written = (tmp_path / "out.jsonl").read_text("utf-8").splitlines()
-    assert list(map(json.loads, written)) == rows
+    written = (tmp_path / "out.jsonl").read_text("utf-8").removesuffix("\n")
+    assert list(map(json.loads, written.split("\n"))) == rows
 
 
 def test_text_comes_in_pieces_where_that_is_asked_for(folder, expected, run):

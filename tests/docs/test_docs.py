@@ -29,7 +29,8 @@ from inarch.tasks import (
     TextPreprocessor,
     TokenClassifier,
 )
-from inarch.text import WordPieceTokenizer
+from inarch.text import BytePairTokenizer, WordPieceTokenizer
+from inarch.text.byte_level import BYTE_TO_UNICODE
 
 from .blocks import blocks, execute
 
@@ -42,6 +43,8 @@ VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ":", "the", "cat", "sat", "on", "mat",
     "dog", "ran", "good", "bad", "film", *LETTERS, *(f"##{letter}" for letter in LETTERS),
 ]  # fmt: skip
+
+BYTES = {token: i for i, token in enumerate([*BYTE_TO_UNICODE, "<|endoftext|>"])}
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +74,9 @@ def checkpoints(tmp_path_factory):
     nli = ["contradiction", "neutral", "entailment"]
     tasks["my-nli"] = TextClassifier(backbone(), 3, preprocessor(), labels=nli)
     tasks["my-answerer"] = QuestionAnswerer(backbone(pooler=False), preprocessor())
-    decoder = GPT2Backbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=64)
-    tasks["my-causal-lm"] = CausalLM(decoder, TextPreprocessor(WordPieceTokenizer(VOCABULARY), 64))
+    of_bytes = BytePairTokenizer(BYTES, [], special_tokens={"eos_token": "<|endoftext|>"})
+    decoder = GPT2Backbone(len(BYTES), 1, 2, 16, 24, max_sequence_length=64)
+    tasks["my-causal-lm"] = CausalLM(decoder, TextPreprocessor(of_bytes, 64))
     for name, task in tasks.items():
         task.save_to_preset(root / name)
     (root / "tests").mkdir()
