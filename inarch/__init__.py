@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from inarch.models.loading import Checkpoint as Checkpoint
     from inarch.tasks import CausalLM as CausalLM
     from inarch.tasks import MaskedLM as MaskedLM
+    from inarch.tasks import MultiVectorEmbedder as MultiVectorEmbedder
+    from inarch.tasks import MultiVectorPreprocessor as MultiVectorPreprocessor
     from inarch.tasks import Perplexity as Perplexity
     from inarch.tasks import QuestionAnswerer as QuestionAnswerer
     from inarch.tasks import Reranker as Reranker
@@ -42,6 +44,8 @@ _HOMES = {
     "CausalLM": "inarch.tasks",
     "Checkpoint": "inarch.models.loading",
     "MaskedLM": "inarch.tasks",
+    "MultiVectorEmbedder": "inarch.tasks",
+    "MultiVectorPreprocessor": "inarch.tasks",
     "QuestionAnswerer": "inarch.tasks",
     "Perplexity": "inarch.tasks",
     "Reranker": "inarch.tasks",

@@ -46,13 +46,16 @@ SENTENCE_TRANSFORMER_FILES = tuple(
     )
 )  # fmt: skip
 SENTENCE_FILES = (MODULES, SENTENCE_SETTINGS, *SENTENCE_TRANSFORMER_FILES)
+# What colbert-ai writes next to config.json.
+COLBERT_SETTINGS = "artifact.metadata"
 
 # How a model generates, and what it is fed.
 SIDECAR_FILES = ("generation_config.json", "preprocessor_config.json")
 
 # All but the weights: `*.model` is a SentencePiece model's, `vocabulary.*` CTranslate2's.
 OTHER_PATTERNS = (
-    CONFIG, SETTINGS, *TOKENIZER_FILES, "*.model", *SENTENCE_FILES, "sentence_*_config.json",
+    CONFIG, SETTINGS, COLBERT_SETTINGS, *TOKENIZER_FILES, "*.model", *SENTENCE_FILES,
+    "sentence_*_config.json",
     "*_*/config.json", "[0-9]_*/model.safetensors", "[0-9]_*/pytorch_model.bin", *SIDECAR_FILES,
     "vocabulary.*",
 )  # fmt: skip

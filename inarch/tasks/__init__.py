@@ -12,6 +12,8 @@ from inarch.tasks.embedding_losses import (
 )
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.matryoshka_loss import MatryoshkaLoss
+from inarch.tasks.multi_vector_embedder import MultiVectorEmbedder
+from inarch.tasks.multi_vector_preprocessor import MultiVectorPreprocessor
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import quantize_embeddings
 from inarch.tasks.question_answerer import QuestionAnswerer
@@ -35,6 +37,8 @@ __all__ = [
     "MarginMSELoss",
     "MaskedLM",
     "MatryoshkaLoss",
+    "MultiVectorEmbedder",
+    "MultiVectorPreprocessor",
     "MultipleNegativesRankingLoss",
     "Perplexity",
     "QuestionAnswerer",

@@ -132,7 +132,7 @@ def pooled_vectors(
     weights = _token_weights(modules, inputs["token_ids"], preprocessor)
     pool = SequencePooling(pooling, name="pooling")
     x = pool(tokens, padding_mask=inputs["padding_mask"], token_weights=weights)
-    return _apply(modules, x)
+    return apply_modules(modules, x)
 
 
 def _token_weights(modules: Sequence[Module], token_ids: Any, preprocessor: Any) -> Any:
@@ -154,7 +154,7 @@ def _token_weights(modules: Sequence[Module], token_ids: Any, preprocessor: Any)
     return TokenWeights(count, name="token_weights")(token_ids)
 
 
-def _apply(modules: Sequence[Module], x: Any) -> Any:
+def apply_modules(modules: Sequence[Module], x: Any) -> Any:
     """Return pooled vectors after the modules that follow the pooling."""
     for i, module in enumerate(modules):
         if module["type"] == "Dense":

@@ -101,9 +101,10 @@ def checked_token_vectors(name: str, given: Any) -> list[np.ndarray]:
 class MaxSimContrastive(keras.losses.Loss):
     """Each query's document against all others of the batch, by MaxSim.
 
-    The first half of the rows are queries, the second half their documents in the same order. The
-    targets `[rows, length]` are 1 where a token's vector is compared; the predictions are the
-    vectors `[rows, length, dim]`. The loss is the cross entropy of the scores.
+    Examples are `(query, document)`, or `(query, document, negative, ...)` with hard negatives. The
+    predictions are their vectors, column by column, `[columns * batch, length, dim]`, and the
+    targets `[batch, columns, length]` 1 where a token's vector is compared. The loss is the cross
+    entropy of the scores.
 
     Source: sentence-transformers' MultiVectorMultipleNegativesRankingLoss.
 
@@ -120,16 +121,18 @@ class MaxSimContrastive(keras.losses.Loss):
         self.scale = scale
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        queries, documents = ops.split(ops.cast(y_pred, "float32"), 2, axis=0)
-        of_queries, of_documents = ops.split(ops.cast(y_true, "float32"), 2, axis=0)
-        products = ops.einsum("qsd,ctd->qcst", queries, documents)
-        products = ops.where(of_documents[None, :, None] > 0, products, _MASKED)
-        scores = ops.sum(ops.max(products, axis=-1) * of_queries[:, None], axis=-1)
-        rows = ops.arange(ops.shape(scores)[0])
-        loss = keras.losses.sparse_categorical_crossentropy(
+        compared = ops.transpose(ops.cast(y_true, "float32"), (1, 0, 2))
+        batch, length, dim = ops.shape(y_true)[0], ops.shape(y_pred)[1], y_pred.shape[-1]
+        vectors = ops.reshape(ops.cast(y_pred, "float32"), (-1, batch, length, dim))
+        documents = ops.reshape(vectors[1:], (-1, length, dim))
+        products = ops.einsum("qsd,ctd->qcst", vectors[0], documents)
+        of_documents = ops.reshape(compared[1:], (1, -1, 1, length))
+        products = ops.where(of_documents > 0, products, _MASKED)
+        scores = ops.sum(ops.max(products, axis=-1) * compared[0][:, None], axis=-1)
+        rows = ops.arange(batch)
+        return keras.losses.sparse_categorical_crossentropy(
             rows, self.scale * scores, from_logits=True
         )
-        return ops.concatenate([loss, loss], axis=0)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scale": self.scale}

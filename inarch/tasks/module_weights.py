@@ -24,6 +24,7 @@ from inarch.tasks.embedding_modules import (
     set_token_weights,
 )
 from inarch.tasks.module_files import list_modules, read_fields
+from inarch.tasks.sentence_fields import Check
 from inarch.user_warnings import warn
 from inarch.validation import shown
 
@@ -51,14 +52,20 @@ def variable_names(modules: Sequence[Module]) -> frozenset[str]:
     return frozenset(n for i, m in enumerate(modules) for n in tensor_names(i, m).values())
 
 
-def read_module(folder: Path, kind: str, path: str) -> Module:
+def read_module(
+    folder: Path, kind: str, path: str, fields: Mapping[str, Check] | None = None
+) -> Module:
     """Return a module of a checkpoint folder, from its config and the header of its weights.
+
+    Args:
+        fields: of its config, with the values that are computed; those of vectors of whole texts
+            where not given.
 
     Raises:
         ConfigError: a field has a value that isn't computed here.
         CheckpointFileError: a file is absent or damaged.
     """
-    config = read_fields(folder / path / "config.json", FIELDS[kind])
+    config = read_fields(folder / path / "config.json", fields or FIELDS[kind])
     module = {"type": kind, **config}
     if kind in ("Dense", "LayerNorm"):
         with open_weights(folder / path) as weights:

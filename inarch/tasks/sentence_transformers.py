@@ -43,6 +43,8 @@ def read(folder: Path) -> SentenceConfig:
     modules = list_modules(folder)
     if modules is None:
         return SentenceConfig()
+    if any(module.kind == "MultiVectorMask" for module in modules):
+        raise ConfigError(f"{folder / MODULES} has no sentence vector{_way_out(modules)}")
     names = [MODULES]
     found = SentenceConfig(pooling=(), files={})
     for place, module in enumerate(modules):
@@ -84,8 +86,10 @@ def _may_follow(kind: str, found: SentenceConfig) -> bool:
 
 def _way_out(modules: Sequence[Module]) -> str:
     """Return the class that reads a folder of another kind of model, for an error."""
-    sparse = any(module.kind == "SpladePooling" for module in modules)
-    return ". Use SparseEmbedder for this folder" if sparse else ""
+    kinds = {module.kind for module in modules}
+    if "SpladePooling" in kinds:
+        return ". Use SparseEmbedder for this folder"
+    return "" if "Pooling" in kinds else ". Use MultiVectorEmbedder where each token has a vector"
 
 
 def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.tasks import (
     CausalLM,
     MaskedLM,
+    MultiVectorEmbedder,
+    MultiVectorPreprocessor,
     QuestionAnswerer,
     Reranker,
     SparseEmbedder,
@@ -64,6 +66,15 @@ def checkpoints(tmp_path_factory):
             backbone(), preprocessor(prompts={"query": "query: "}), normalize=True
         ),
         "my-sparse-embedder": SparseEmbedder(backbone(pooler=False), preprocessor()),
+        "my-multi-vector-embedder": MultiVectorEmbedder(
+            backbone(pooler=False),
+            MultiVectorPreprocessor(
+                WordPieceTokenizer(VOCABULARY),
+                32,
+                query_expansion={"strategy": "min", "length": 8},
+            ),
+            [{"type": "Dense", "out_features": 16, "bias": False, "activation_function": None}],
+        ),
         "my-masked-lm": MaskedLM(backbone(pooler=False), preprocessor("[MASK]")),
         "my-reranker": Reranker(backbone(), preprocessor=preprocessor()),
         "my-classifier": TextClassifier(

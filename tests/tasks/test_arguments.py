@@ -13,6 +13,8 @@ from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.tasks import (
     CausalLM,
     MaskedLM,
+    MultiVectorEmbedder,
+    MultiVectorPreprocessor,
     QuestionAnswerer,
     Reranker,
     SparseEmbedder,
@@ -38,8 +40,17 @@ VALUES = {
     "prompts": ({"query": "the ", "passage": "cat "}, {"query": 3}),
     "default_prompt_name": ("query", "wings"),
     "similarity_fn_name": ("euclidean", "wings"),
+    ("MultiVectorEmbedder", "similarity_fn_name"): ("meanmaxsim", "wings"),
     "truncate_dim": (3, 0),
     "max_active_dims": (3, 0),
+    "query_length": (6, 0),
+    "document_length": (8, 0),
+    "query_expansion": (
+        {"strategy": "min", "length": 5, "attend": True, "token": None},
+        {"strategy": "odd"},
+    ),
+    "skiplist_words": ((".",), 3),
+    "skiplist_tasks": (("query",), ["title"]),
     "mask_rate": (0.5, 2.0),
     "whole_word_mask": (True, "yes"),
     "generation": ({"suppress_tokens": [1]}, [1]),
@@ -50,9 +61,8 @@ VALUES = {
     "allow_special": (("[MASK]", "[UNK]"), "[MASK]"),
 }
 TASKS = (
-    TextClassifier, Reranker, TokenClassifier, TextEmbedder, SparseEmbedder, MaskedLM, CausalLM,
-    QuestionAnswerer,
-    SpeechToText,
+    TextClassifier, Reranker, TokenClassifier, TextEmbedder, SparseEmbedder, MultiVectorEmbedder,
+    MaskedLM, CausalLM, QuestionAnswerer, SpeechToText,
 )  # fmt: skip
 
 
@@ -66,7 +76,8 @@ def make(cls):
         return make_task(make_tokenizer())
     own = {"num_classes": 2} if cls in (TextClassifier, Reranker, TokenClassifier) else {}
     tokenizer = WordPieceTokenizer(VOCABULARY)
-    preprocessor = TextPreprocessor(tokenizer, 20, prompts={"query": "the "})
+    kind = MultiVectorPreprocessor if cls is MultiVectorEmbedder else TextPreprocessor
+    preprocessor = kind(tokenizer, 20, prompts={"query": "the "})
     if cls is CausalLM:
         backbone = GPT2Backbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=20)
         return cls(backbone, preprocessor=preprocessor)
@@ -83,11 +94,15 @@ def settings_of(model):
     }
 
 
+def values_of(part, name):
+    return VALUES.get((type(part).__name__, name)) or VALUES[name]
+
+
 def change(model):
     for part in (model, model.preprocessor):
         for name in mutable_arguments(type(part)):
             if name != "preprocessor":
-                setattr(part, name, VALUES[name][0])
+                setattr(part, name, values_of(part, name)[0])
 
 
 def test_every_value_that_can_be_set_is_in_the_folder_the_file_and_the_clone(cls, tmp_path):
@@ -130,7 +145,7 @@ def test_what_cannot_be_used_is_refused_when_it_is_set_and_changes_nothing(cls):
     before = settings_of(model)
     for part in (model, model.preprocessor):
         for name in mutable_arguments(type(part)):
-            wrong = 3 if name == "preprocessor" else VALUES[name][1]
+            wrong = 3 if name == "preprocessor" else values_of(part, name)[1]
             with pytest.raises(InarchError):
                 setattr(part, name, wrong)
     assert settings_of(model) == before
