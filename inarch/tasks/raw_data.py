@@ -24,6 +24,7 @@ from inarch.tasks.datasets import (
     split_off,
 )
 from inarch.tasks.line_batches import open_lines
+from inarch.tasks.open_axes import with_open_axes
 from inarch.tasks.preprocessor import is_raw, texts_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def fit_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[
     x, y = make_dataset(task, x, y, weight, batch_size, shuffle is not False)
     if weigh is not None:
         x = prepared(x, weighed)
-    return {"x": x, "y": y, **kwargs}
+    kwargs["validation_data"] = with_open_axes(kwargs["validation_data"], task)
+    return {"x": with_open_axes(x, task), "y": y, **kwargs}
 
 
 def evaluate_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def evaluate_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> 
     if task.preprocessor is not None and not is_prepared(x) and not cached:
         weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
         x, y = make_dataset(task, x, y, weight, batch_size, shuffle=False)
+        x = with_open_axes(x, task)
     return {"x": x, "y": y, **kwargs}
 
 

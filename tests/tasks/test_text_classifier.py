@@ -245,3 +245,20 @@ def test_ambiguous_batches_and_foreign_tokenizers_are_named(preprocessor):
     small = BertBackbone(30, 1, 2, 16, 24, max_sequence_length=20)
     with pytest.raises(InputError, match="text 1 has token id"):
         classifier(small, preprocessor).predict(["the cat", "xyz"])
+
+
+def test_a_longer_batch_may_follow_two_of_one_length(preprocessor):
+    task = classifier(learner(), preprocessor)
+    texts = [
+        *["the cat"] * 4,
+        *["the cat sat on the mat and the dog ran on the very good road"] * 2,
+    ]
+    task.compile(optimizer=keras.optimizers.SGD(0.0))
+    history = task.fit(texts, LABELS, batch_size=2, shuffle=False, epochs=2, verbose=0).history
+    losses = [
+        task.evaluate(texts[i : i + 2], LABELS[i : i + 2], verbose=0, return_dict=True)["loss"]
+        for i in (0, 2, 4)
+    ]
+    np.testing.assert_allclose(history["loss"], [np.mean(losses)] * 2, rtol=1e-5)
+    whole = task.evaluate(texts, LABELS, batch_size=2, verbose=0, return_dict=True)["loss"]
+    assert whole == pytest.approx(np.mean(losses), rel=1e-5)
