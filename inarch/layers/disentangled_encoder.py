@@ -42,6 +42,9 @@ class DisentangledAttentionEncoder(Block):
         float `[batch, length, dim]`.
     """
 
+    # The reference's masks make no token that attends and isn't attended to (see `layers.mask`).
+    attends_one_way = False
+
     def __init__(
         self,
         intermediate_dim: int,

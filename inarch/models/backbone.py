@@ -34,12 +34,17 @@ class Backbone(Model):
         padding_affects_output: whether the numbers of a row's tokens depend on all that is in the
             row, as where no mask is honoured: on padding, and on other sequences packed in it. The
             tasks then predict without padding, on batches of sequences of one length.
-        attends_one_way: whether a token may attend to a sequence that doesn't attend to it, by the
-            sequence id -1 in `padding_mask`.
     """
 
     padding_affects_output: ClassVar[bool] = False
-    attends_one_way: ClassVar[bool] = True
+
+    @property
+    def attends_one_way(self) -> bool:
+        """Whether a token may attend to a sequence that doesn't attend to it.
+
+        Such a token has the sequence id -1 in `padding_mask`.
+        """
+        return all(getattr(layer, "attends_one_way", True) for layer in self.layers)
 
     @property
     def hidden_dim(self) -> int:

@@ -1,6 +1,7 @@
 """Every architecture computes what the reference computed, by its golden file and without torch."""
 
 import dataclasses
+import functools
 import inspect
 import json
 import re
@@ -42,6 +43,11 @@ def golden(architecture):
     return Golden.read(path)
 
 
+@functools.cache
+def verified(name):
+    return verify_golden(path_of(name))
+
+
 def examined(golden, folder, change=lambda model: None):
     golden.unpack(folder)
     model = Backbone.from_preset(folder)
@@ -50,7 +56,7 @@ def examined(golden, folder, change=lambda model: None):
 
 
 def test_ours_is_the_reference_function(architecture, golden):
-    report = verify_golden(path_of(architecture.name))
+    report = verified(architecture.name)
     assert report.findings == ()
     assert golden.model_type == architecture.model_types[0]
     assert report.title == f"{architecture.class_name} ({golden.model_type})"
@@ -66,7 +72,7 @@ def test_ours_is_the_reference_function(architecture, golden):
 
 
 def test_its_inputs_reach_every_row_or_there_is_a_reason(architecture, golden, tmp_path):
-    report = verify_golden(path_of(architecture.name))
+    report = verified(architecture.name)
     assert report.requires_coverage
     assert report.coverage
     assert report.unreached == ()

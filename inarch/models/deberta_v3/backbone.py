@@ -44,8 +44,6 @@ class DebertaV3Backbone(Backbone):
         legacy_head: whether a masked-LM head is stored as transformers' older one is.
     """
 
-    attends_one_way = False
-
     def __init__(
         self,
         vocabulary_size: int,
