@@ -9,7 +9,6 @@ import typer
 
 from inarch.backend import import_keras
 from inarch.cli import output
-from inarch.cli.checkpoints import refuse_fresh
 from inarch.cli.options import (
     BatchSize,
     FieldName,
@@ -22,6 +21,7 @@ from inarch.cli.options import (
     TokenizerFrom,
 )
 from inarch.cli.texts import Text, read_texts
+from inarch.cli.trained_head import check_trained
 
 
 def answer(
@@ -59,7 +59,7 @@ def answer(
     model = QuestionAnswerer.from_preset(
         preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
     )
-    refuse_fresh(model, preset)
+    check_trained(model, preset)
     questions, contexts = ([pair[i] for pair in pairs] for i in (0, 1))
     found = model.answer(
         questions,
@@ -71,8 +71,8 @@ def answer(
         batch_size=batch_size,
     )
     rows = [
-        {"question": asked, "text": text, **each}
-        for (asked, text), answers in zip(pairs, found, strict=True)
+        {"question": each_question, "text": context, **each}
+        for (each_question, context), answers in zip(pairs, found, strict=True)
         for each in ([answers] if top_k == 1 else answers)
     ]
 

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from inarch.backend import import_keras
 from inarch.cli import output
 from inarch.cli.answer import answer
-from inarch.cli.checkpoints import export, info, presets, prove, refuse_fresh
+from inarch.cli.checkpoints import export, info, presets, prove
 from inarch.cli.generate import generate
 from inarch.cli.options import (
     BatchSize,
@@ -190,7 +190,6 @@ def fill_mask(
     from inarch.tasks import MaskedLM
 
     model = MaskedLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
-    refuse_fresh(model, preset)
     check_trained(model, preset)
     found = model.fill_mask(given, top_k, batch_size)  # type: ignore[arg-type]
     rows = [
@@ -240,7 +239,6 @@ def classify(
     model = TextClassifier.from_preset(
         preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
     )
-    refuse_fresh(model, preset)
     check_trained(model, preset)
     found = model.classify(given, None if all_classes else top_k or "auto", batch_size)
     rows = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -95,12 +95,3 @@ def presets(as_json: Json = False) -> None:
     for line in lines:
         line["parameters"] = f"{line['parameters']:,}"
     output.print_entries(lines, ("name", "parameters", "licence"), ("hub", "description"))
-
-
-def refuse_fresh(model: Any, preset: str) -> None:
-    """Refuse a model whose head has initial weights: its answers would be noise."""
-    if model.fresh_weights:
-        raise CheckpointError(
-            f"{preset} has no trained {model.head} head, so its answers would be random; choose a "
-            f"checkpoint that has one (`inarch info` shows it), or train {type(model).__name__}"
-        )

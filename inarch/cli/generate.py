@@ -10,7 +10,6 @@ import typer
 
 from inarch.backend import import_keras
 from inarch.cli import output
-from inarch.cli.checkpoints import refuse_fresh
 from inarch.cli.options import (
     BatchSize,
     FieldName,
@@ -23,6 +22,7 @@ from inarch.cli.options import (
     TokenizerFrom,
 )
 from inarch.cli.texts import read_texts
+from inarch.cli.trained_head import check_trained
 
 MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Most tokens of a text.")]
 MinNewTokens = Annotated[int | None, typer.Option(min=0, help="Tokens before a text may end.")]
@@ -104,7 +104,7 @@ def generate(
     from inarch.tasks import CausalLM
 
     model = CausalLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
-    refuse_fresh(model, preset)
+    check_trained(model, preset)
     if stream is None:
         one = len(given) == 1 and not (num_beams or num_return_sequences)
         stream = one and not to_file and sys.stdout.isatty()

@@ -8,7 +8,6 @@ import typer
 
 from inarch.backend import import_keras
 from inarch.cli import output
-from inarch.cli.checkpoints import refuse_fresh
 from inarch.cli.options import (
     BatchSize,
     FieldName,
@@ -21,6 +20,7 @@ from inarch.cli.options import (
     TokenizerFrom,
 )
 from inarch.cli.texts import read_texts
+from inarch.cli.trained_head import check_trained
 
 
 def rerank(
@@ -50,13 +50,13 @@ def rerank(
     from inarch.tasks import Reranker
 
     model = Reranker.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
-    refuse_fresh(model, preset)
+    check_trained(model, preset)
     lists: Any = [given] * len(query)  # a pair among them is refused by name
     found = model.rank(query, lists, top_k, prompt_name=prompt, batch_size=batch_size)
     rows = [
-        {"query": asked, **each}
-        for asked, ranking in zip(query, found, strict=True)
-        for each in ranking
+        {"query": each_query, **document}
+        for each_query, ranking in zip(query, found, strict=True)
+        for document in ranking
     ]
 
     def table() -> None:

@@ -1,4 +1,4 @@
-"""A check that commands share: answers need a trained head."""
+"""Check of commands that give answers: the head must be trained."""
 
 from __future__ import annotations
 

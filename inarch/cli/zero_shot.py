@@ -8,7 +8,6 @@ import typer
 
 from inarch.backend import import_keras
 from inarch.cli import output
-from inarch.cli.checkpoints import refuse_fresh
 from inarch.cli.options import (
     BatchSize,
     FieldName,
@@ -21,6 +20,7 @@ from inarch.cli.options import (
     TokenizerFrom,
 )
 from inarch.cli.texts import read_texts
+from inarch.cli.trained_head import check_trained
 
 
 def zero_shot(
@@ -53,7 +53,7 @@ def zero_shot(
     model = ZeroShotClassifier.from_preset(
         preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
     )
-    refuse_fresh(model.classifier, preset)
+    check_trained(model.classifier, preset)
     found = model.classify(given, label, hypothesis_template, multi_label, batch_size)  # type: ignore[arg-type]
     rows = [
         {"text": text, **each}
