@@ -67,7 +67,7 @@ def read_settings(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def is_declared(checkpoint: Checkpoint) -> bool:
-    """Return whether a checkpoint says that CrossEncoder wrote it."""
+    """Return whether the files of a checkpoint show that CrossEncoder wrote it."""
     return bool(read_settings(checkpoint)) or _records(checkpoint.config)
 
 
@@ -146,7 +146,7 @@ def check_modules(checkpoint: Checkpoint, head: str, counted: bool) -> None:
 
 
 def configure(preprocessor: TextPreprocessor, folder: Path, limit: int) -> TextPreprocessor:
-    """Set what CrossEncoder's own files, if a folder has them, say of texts.
+    """Set length, lower-casing and prompts by CrossEncoder's own files, if a folder has them.
 
     Args:
         limit: the model's longest sequence.

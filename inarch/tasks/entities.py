@@ -53,7 +53,7 @@ class Entity:
         start, end: its place, in characters of the text.
         score: mean probability of its units.
         units: the number of them.
-        begins: whether its first label says that it begins there.
+        begins: whether its first label marks a beginning.
         cut_before, cut_after: whether it is at an edge of a window, beyond which the text goes on.
     """
 

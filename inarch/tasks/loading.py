@@ -101,11 +101,11 @@ def check_head(cls: type[Task], checkpoint: Checkpoint) -> None:
 def optional_layers(cls: type[Task], checkpoint: Checkpoint) -> dict[str, bool]:
     """Return which optional layers to build, by argument, where the file doesn't decide it.
 
-    A fresh head gets the backbone that its original has: what it needs and no more.
+    A fresh head gets the backbone that the reference has below it: what it needs and no more.
     """
     if cls.head is None:
         return {}
-    needs = checkpoint.source.heads[cls.head].requires
+    required = checkpoint.source.heads[cls.head].requires
     if checkpoint.has_head(cls.head):
-        return dict.fromkeys(needs, True)
-    return {part: part in needs for part in checkpoint.source.optional_layers}
+        return dict.fromkeys(required, True)
+    return {part: part in required for part in checkpoint.source.optional_layers}

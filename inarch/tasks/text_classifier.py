@@ -79,7 +79,7 @@ class TextClassifier(Task):
         activation_fn: what `classify` applies to the logits, such as `"identity"`, `"sigmoid"` or
             `"tanh"`: for a reranker what sentence-transformers' CrossEncoder recorded. Where not
             given, what transformers' pipeline applies, see `classify`.
-        thresholds: for several labels at once, the score from which on `classify` says a label:
+        thresholds: for several labels at once, the score from which on `classify` gives a label:
             a number for all, a list with one for each, or a mapping from every label.
 
     Raises:

@@ -19,7 +19,7 @@ from inarch.text import Encoding
 from inarch.validation import check_count
 
 # The overlap where none is given: half a window's text, and at most this many tokens, which is what
-# SQuAD's models are trained and asked with (google-research/bert, run_squad.py, doc_stride).
+# SQuAD's models are trained and used with (google-research/bert, run_squad.py, doc_stride).
 MAX_DEFAULT_STRIDE = 128
 
 

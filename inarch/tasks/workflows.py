@@ -1,8 +1,8 @@
-"""Front doors: a checkpoint opened, proven and exported as the task that it was made for.
+"""Loading, proof and export of a checkpoint as the task that it was made for.
 
-Each task says in its own class which checkpoints are its own: `Task.head`, the head whose weights
-it reads, and `Task.is_declared_by`, for those that other files than the weights tell. What is
-decided here is only the order in which they are asked.
+Each task defines in its own class which checkpoints are its own: by `Task.head`, the head whose
+weights it reads, and by `Task.is_declared_by`, for those that are known by other files than the
+weights. Only the order in which the tasks are tried is decided here.
 """
 
 from __future__ import annotations
