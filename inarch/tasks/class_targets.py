@@ -55,7 +55,10 @@ def number_rows(y: np.ndarray, width: int) -> np.ndarray:
     try:
         rows = y.astype(np.float64).reshape(len(y), -1)
     except (TypeError, ValueError):
-        raise InputError(f"y has {shown(y.flat[0].item())} for text 0; give numbers") from None
+        values = enumerate(y.ravel().tolist())
+        place, wrong = next((pair for pair in values if not _is_numeric(pair[1])), (0, y))
+        text = place * len(y) // max(y.size, 1)
+        raise InputError(f"y has {shown(wrong)} for text {text}; give numbers") from None
     if rows.shape[-1] != width and len(rows):
         each = "one number" if width == 1 else f"{width} numbers"
         raise InputError(f"y has {rows.shape[-1]} numbers for each text; give {each}")
@@ -64,6 +67,14 @@ def number_rows(y: np.ndarray, width: int) -> np.ndarray:
         text, place = wrong[0].tolist()
         raise InputError(f"y has {rows[text, place]} for text {text}; leave the text out")
     return rows.astype(np.float32)
+
+
+def _is_numeric(value: Any) -> bool:
+    try:
+        np.asarray(value).astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def label_rows(y: Any, labels: Sequence[str]) -> np.ndarray:

@@ -247,9 +247,10 @@ def check_token_ids(encodings: Sequence[TokenRow], vocabulary_size: int) -> None
     """Raise InputError where a text has a token that the model doesn't have."""
     for i, encoding in enumerate(encodings):
         if max(encoding.ids, default=0) >= vocabulary_size:
+            text = getattr(encoding, "index", i)  # a text may have several windows
             raise InputError(
-                f"text {i} has token id {max(encoding.ids)}, and the model has {vocabulary_size} "
-                "tokens: the tokenizer belongs to another model"
+                f"text {text} has token id {max(encoding.ids)}, and the model has "
+                f"{vocabulary_size} tokens: the tokenizer belongs to another model"
             )
 
 

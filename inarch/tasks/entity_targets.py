@@ -37,9 +37,14 @@ def words_of(words: Sequence[Any], index: int) -> Words:
     """Return the words of text number `index` as one text.
 
     Raises:
-        InputTypeError: one isn't a string.
+        InputTypeError: they are no list, or one isn't a string.
         InputError: one is empty, or has nothing but white space.
     """
+    if isinstance(words, str) or not isinstance(words, Sequence | np.ndarray):
+        raise InputTypeError(
+            f"text {index} is {shown(words)}, and the first one is a list of words; give a list of "
+            "words for each"
+        )
     places, end = [], -1
     for number, word in enumerate(words):
         if not isinstance(word, str):
@@ -90,6 +95,7 @@ def _rows(y: Any, count: int) -> list[list[Any]]:
         raise InputTypeError(f"y is {shown(y)}; give a list for each text")
     if len(rows) != count:
         raise InputError(f"there are {count} texts and {len(rows)} lists of labels")
+    rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
     for index, row in enumerate(rows):
         if isinstance(row, str | Mapping) or not isinstance(row, Sequence):
             raise InputTypeError(f"y has {shown(row)} for text {index}; give a list")

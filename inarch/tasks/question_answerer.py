@@ -10,13 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.errors import InputError, InputTypeError
+from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.backbone import Backbone
 from inarch.models.saving import HeadToSave
 from inarch.tasks.answer_spans import Readout, best_answers
 from inarch.tasks.answer_targets import answer_places, answer_tokens, window_target
 from inarch.tasks.datasets import Batch, weights_of
-from inarch.tasks.inference import check_vocabulary, preprocessor_of
+from inarch.tasks.inference import check_vocabulary, preprocessor_of, token_outputs
 from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
@@ -24,7 +24,7 @@ from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
 from inarch.tasks.windows import Window, encode_windows
-from inarch.validation import check_count, check_flag
+from inarch.validation import check_count, check_flag, shown
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -115,7 +115,10 @@ class QuestionAnswerer(Task):
         old = self.layout.config if self.layout else {}
         arguments = {} if self.dropout is None else {"dropout": self.dropout}
         # transformers counts the outputs of this head, too, by the config's classes.
-        two = len(class_names(old)) == 2
+        try:
+            two = len(class_names(old)) == 2
+        except ConfigError:
+            two = False  # the names of another head's classes, of which nothing is read here
         return HeadToSave(self.head, arguments, {} if two else label_fields(old, numbered(2)))
 
     # --- training -----------------------------------------------------------------------------
@@ -238,13 +241,7 @@ class QuestionAnswerer(Task):
     ) -> np.ndarray:
         """Return logits `[pairs, longest, 2]` of pairs, cut to one row each, 0 beyond its end."""
         encodings = self.encode(checked_pairs(texts), prompt_name)
-        longest = max((len(e.ids) for e in encodings), default=0)
-        logits = np.zeros((len(encodings), longest, 2), np.float32)
-        for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
-            for row, index in enumerate(batch.indices):
-                length = len(encodings[index].ids)
-                logits[index, :length] = output[row, :length]
-        return logits
+        return token_outputs(self, encodings, batch_size, verbose, callbacks)
 
     def _chunks(
         self, pairs: Sequence[tuple[str, str]], stride: int | None
@@ -268,9 +265,10 @@ class QuestionAnswerer(Task):
 def checked_pairs(examples: Sequence[Any]) -> list[tuple[str, str]]:
     """Return examples as pairs of question and context; InputError for one that is none."""
     for index, example in enumerate(examples):
-        if isinstance(example, str):
+        if isinstance(example, str) or len(example) != 2:
+            what = "one text" if isinstance(example, str) else f"{len(example)} texts"
             raise InputTypeError(
-                f"example {index} is one text, {example[:40]!r}; give (question, context)"
+                f"example {index} is {what}, {shown(example)}; give (question, context)"
             )
         if not example[0].strip():
             raise InputError(f"question {index} is empty; leave it out")

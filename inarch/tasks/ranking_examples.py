@@ -57,14 +57,15 @@ def _strings(texts: Any, name: str) -> list[str]:
 def check_queries(
     preprocessor: TextPreprocessor, queries: Sequence[str], prompt_name: str | None = None
 ) -> None:
-    """Raise InputError where a query, its prompt before it, leaves no room for a document."""
+    """Raise InputError where a query, its prompt before it, would be cut for any document."""
     limit = preprocessor.sequence_length
     encodings = preprocessor.encode([(query, "") for query in queries], prompt_name)
     for i, encoding in enumerate(encodings):
         if len(encoding.ids) >= limit:
             raise InputError(
                 f"query {i}, {shown(queries[i])}, is as long as sequence_length={limit} with its "
-                "special tokens, so that nothing of a document is read; shorten it"
+                "special tokens, and would be cut to make room for a document; shorten it, or set "
+                "a longer preprocessor.sequence_length"
             )
 
 

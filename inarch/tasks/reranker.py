@@ -10,6 +10,7 @@ from typing import Any, overload
 import keras
 import numpy as np
 
+from inarch.data.columns import values_of
 from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
@@ -151,10 +152,11 @@ class Reranker(Task):
     # --- training ------------------------------------------------------------------------------
 
     def objective(self) -> Objective:
-        self._check_one_score("trained on one score of a pair")
+        self._check_one_score("training")
         return Objective(keras.losses.BinaryCrossentropy(from_logits=True), learning_rate=2e-5)
 
     def examples(self, x: Any, of_batch: bool = False) -> Sequence[Any] | None:
+        x = values_of(x)
         if is_grouped(x):
             return groups_of(x)
         pairs = super().examples(x, of_batch)
@@ -269,10 +271,10 @@ class Reranker(Task):
 
         Raises:
             InputError: there are no documents, or other numbers of queries and of lists; a query
-                is so long that none of a document is read with it; the model has several classes;
+                is so long that it would be cut for any document; the model has several classes;
                 or there is no prompt of that name.
         """
-        self._check_one_score("asked for one score of a pair")
+        self._check_one_score("rank")
         if top_k is not None:
             check_count("top_k", top_k)
         groups = queries_of(query, documents)
@@ -288,10 +290,11 @@ class Reranker(Task):
             results.append([{"index": i, "score": row[i], "text": texts[i]} for i in order])
         return results[0] if isinstance(query, str) else results
 
-    def _check_one_score(self, what: str) -> None:
+    def _check_one_score(self, user: str) -> None:
         if self.num_classes != 1:
             raise InputError(
                 f"the reranker has {self.num_classes} classes ({', '.join(self.labels[:4])}), and "
-                f"is {what}; predict gives the scores of all classes, TextClassifier is trained "
-                "on them, and from_preset(..., num_classes=1) gives a fresh head of one"
+                f"{user} needs one score of a pair; predict gives the scores of all classes, "
+                "TextClassifier is trained on them, and from_preset(..., num_classes=1) gives a "
+                "fresh head of one"
             )

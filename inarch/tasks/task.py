@@ -388,7 +388,7 @@ class Task(Model):
         Args:
             of_batch: whether `x` is of one batch, which may be a tensor, and is no data set.
         """
-        return self.preprocessor.examples(x, of_batch)
+        return inference.preprocessor_of(self).examples(x, of_batch)
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any

@@ -20,17 +20,19 @@ from inarch.tasks.activation import softmax
 from inarch.tasks.datasets import Batch, weights_of
 from inarch.tasks.entities import TokenScores, check_aggregation, decode, subwords
 from inarch.tasks.entity_metrics import entity_scores, span_scores
-from inarch.tasks.labels import class_arguments, classes_misfit, label_fields, labels_for
+from inarch.tasks.labels import (
+    checked_labels,
+    class_arguments,
+    classes_misfit,
+    label_fields,
+    labels_for,
+)
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.tag_scheme import OUTSIDE, span_labels
 from inarch.tasks.task import Task
 from inarch.tasks.windows import Window, encode_windows, with_most_context
 from inarch.validation import check_count, shown
-
-
-def _checked_labels(task: Any, labels: Any) -> list[str]:
-    return labels_for(task.num_classes, labels)
 
 
 class TokenClassifier(Task):
@@ -58,7 +60,7 @@ class TokenClassifier(Task):
 
     head = "token_classifier"
     pipeline_tag = "token-classification"
-    labels = MutableArgument(_checked_labels)
+    labels = MutableArgument(checked_labels)
 
     def __init__(
         self,
@@ -183,7 +185,7 @@ class TokenClassifier(Task):
         prompt_name: str | None = None,
     ) -> np.ndarray:
         """Return logits `[texts, longest, classes]` of texts cut to one row each, 0 beyond it."""
-        encodings = self.encode(texts, prompt_name)
+        encodings = self.encode([_text(text, i) for i, text in enumerate(texts)], prompt_name)
         return inference.token_outputs(self, encodings, batch_size, verbose, callbacks)
 
     def tag(
@@ -294,6 +296,7 @@ def _text(example: Any, index: int) -> str:
         return example.text
     if not isinstance(example, str):
         raise InputTypeError(
-            f"text {index} is a pair of texts; give one string, or a list of its words for all"
+            f"text {index} is {shown(example)}, which would be read as a pair of texts; give one "
+            "string; to train, a list of words for every text will do"
         )
     return example

@@ -12,6 +12,7 @@ import numpy as np
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.runtime.forward import softmax
 from inarch.tasks.inference import check_vocabulary, preprocessor_of
+from inarch.tasks.labels import COUNTED
 from inarch.tasks.preprocessor import texts_of
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.windows import encode_windows
@@ -29,8 +30,9 @@ class ZeroShotClassifier:
     classifier of natural language inference (NLI) says how far the text entails it
     (arXiv:1909.00161).
 
-    It holds that `TextClassifier`, and is trained, compiled and saved as it: `fit` and `evaluate`
-    take pairs of premise and hypothesis, with the names of the classifier's own classes.
+    It holds that `TextClassifier`, and is trained and saved as it: `fit` and `evaluate` take pairs
+    of premise and hypothesis, with the names of the classifier's own classes. It is compiled by
+    `classifier.compile`.
 
     Args:
         classifier: a `TextClassifier` with one class whose name begins with "entail", in any case.
@@ -62,13 +64,15 @@ class ZeroShotClassifier:
             ConfigError: `id2label` and `label2id` call different classes entailment.
         """
         classifier = TextClassifier.from_preset(preset, **arguments)
-        if not {"labels", "num_classes"} & arguments.keys():
+        if all(arguments.get(name) is None for name in COUNTED):
             _name_by_label2id(classifier)
         return cls(classifier)
 
-    def save_to_preset(self, folder: str | os.PathLike, *, overwrite: bool = False) -> None:
+    def save_to_preset(
+        self, folder: str | os.PathLike, *, overwrite: bool = False, model_card: bool = False
+    ) -> None:
         """Write the NLI classifier; see `Task.save_to_preset`."""
-        self.classifier.save_to_preset(folder, overwrite=overwrite)
+        self.classifier.save_to_preset(folder, overwrite=overwrite, model_card=model_card)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on pairs `(premise, hypothesis)` and their classes; see `TextClassifier`."""

@@ -133,6 +133,8 @@ def test_labels_are_smoothed_in_the_tasks_own_loss_of_classes_only(preprocessor)
         ("regression", [[0, 1, 2], [0, np.inf, 1]], "y has inf for text 1"),
         ("regression", [[0, 1], [0, 1]], "y has 2 numbers for each text; give 3 numbers"),
         ("regression", [["a", "b", "c"]] * 2, "y has 'a' for text 0; give numbers"),
+        ("regression", [[0, 1, 2], [0, "b", 1]], "y has 'b' for text 1; give numbers"),
+        ("regression", np.array([["a", 1, 2]] * 2, object), "y has 'a' for text 0; give numbers"),
     ],
 )
 def test_a_target_that_is_no_number_or_of_another_width_is_named(problem, y, named, preprocessor):

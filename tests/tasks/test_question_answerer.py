@@ -1,5 +1,7 @@
 """Laws of `QuestionAnswerer`: answers of windows, targets in characters, and training on spans."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -211,11 +213,20 @@ def test_what_cannot_be_trained_on_trains_nothing(task):
         ([(QUESTION, CONTEXT)], None),
         (["the cat"], [None]),
         ([("", CONTEXT)], [None]),
+        ([(QUESTION, CONTEXT, "more")], [(4, 7)]),
     ):
         with pytest.raises((InputError, InputTypeError)):
             task.fit(x, y, verbose=0)
     for old, new in zip(before, task.weights, strict=True):
         np.testing.assert_array_equal(old, ops.convert_to_numpy(new))
+
+
+def test_a_config_whose_classes_have_no_clear_names_is_saved_again(task, tmp_path):
+    task.save_to_preset(tmp_path / "one")
+    path = tmp_path / "one/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"id2label": {"0": "a", "1": "a"}}))
+    QuestionAnswerer.from_preset(tmp_path / "one").save_to_preset(tmp_path / "two")
+    assert QuestionAnswerer.from_preset(tmp_path / "two").fresh_weights == ()
 
 
 def test_windows_are_as_long_as_squads_where_a_folder_states_no_length(tmp_path):

@@ -130,7 +130,7 @@ def test_a_prompt_goes_before_the_query():
         (([("a", "b")], [["mat"]]), "query has the pair"),
         ((QUERY, DOCUMENTS, 0), "top_k is 0"),
         (("cat " * 30, DOCUMENTS), "query 0, 'cat cat.* is as long as sequence_length=20"),
-        (("cat " * 17, DOCUMENTS), "query 0.* nothing of a document is read; shorten it"),
+        (("cat " * 17, DOCUMENTS), "query 0.* would be cut to make room for a document"),
     ],
 )
 def test_what_cannot_be_ranked_is_named(arguments, named, reranker):
@@ -232,6 +232,28 @@ def test_lists_are_split_and_come_from_data_sets():
             return LISTS[index : index + 1], LABELS[index : index + 1]
 
     assert math.isfinite(task.fit(Queries(), verbose=0).history["loss"][0])
+
+
+class Column:
+    """A column of a data frame, as `inarch.data.columns` knows one."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def to_list(self):
+        return self._values
+
+
+@pytest.mark.parametrize(("x", "y", "loss"), [
+    (LISTS, LABELS, ListNetLoss()), (TRIPLETS, None, MarginRankingLoss()),
+])  # fmt: skip
+def test_a_column_of_queries_trains_as_a_list_does(x, y, loss):
+    losses = []
+    for given in (x, Column(x)):
+        task = new()
+        task.compile(loss=loss)
+        losses.append(task.evaluate(given, y, verbose=0))
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import InputError, InputTypeError
+from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import TextClassifier, TextPreprocessor, TokenClassifier
 from inarch.text import WordPieceTokenizer
 
@@ -129,6 +130,28 @@ def test_words_validate_and_split_as_texts_do():
     assert "val_loss" in task.fit(WORDS, LABELS, validation_split=0.34, verbose=0).history
 
 
+def test_words_and_labels_may_be_arrays():
+    task = tagger()
+    arrays = [np.array(words) for words in WORDS], [np.array(row) for row in LABELS]
+    for numbers, expected in zip(
+        task.training_rows(task.examples(arrays[0]), arrays[1], None)[1],
+        task.training_rows(task.examples(WORDS), LABELS, None)[1],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(numbers, expected)
+
+
+def test_a_token_that_the_model_lacks_is_named_with_its_text_and_not_its_window():
+    small = BertBackbone(30, 1, 2, 16, 24, max_sequence_length=20)
+    with pytest.raises(InputError, match="text 1 has token id"):
+        tagger(small, length=8).tag(["the cat " * 8, "xyz"])
+
+
+def test_without_a_preprocessor_no_text_is_read():
+    with pytest.raises(InputError, match="no preprocessor"):
+        TokenClassifier(learner(), 5, labels=BIO).evaluate_entities(TEXTS, SPANS)
+
+
 def test_what_cannot_be_learnt_is_refused_before_anything_is_trained():
     task = tagger()
     before = weights_of(task)
@@ -140,8 +163,12 @@ def test_what_cannot_be_learnt_is_refused_before_anything_is_trained():
     ):
         with pytest.raises(InputError, match=said):
             task.fit(x, y, verbose=0)
-    with pytest.raises(InputTypeError, match="text 0 is a pair of texts"):
-        task.tag([("the cat", "sat")])
+    for run in (task.tag, task.predict):
+        with pytest.raises(InputTypeError, match="text 0 .* read as a pair of texts; give one"):
+            run([("the cat", "sat")])
+    for row in ("dog", None):
+        with pytest.raises(InputTypeError, match=f"text 1 is {row!r}.* give a list of words"):
+            task.fit([["the"], row], [["O"], ["O"]], verbose=0)
     with pytest.raises(InputError, match="class_weight is given"):
         task.fit(WORDS, LABELS, class_weight={"O": 0.1}, verbose=0)
     for old, new in zip(before, weights_of(task), strict=True):

@@ -129,7 +129,8 @@ def test_other_things_than_texts_and_classifiers_are_named(backbone, preprocesso
 
 def test_it_is_saved_and_loaded_as_its_classifier(backbone, preprocessor, tmp_path):
     task = zero_shot(backbone, preprocessor)
-    task.save_to_preset(tmp_path)
+    task.save_to_preset(tmp_path, model_card=True)
+    assert (tmp_path / "README.md").is_file()
     again = ZeroShotClassifier.from_preset(tmp_path)
     assert again.classify(TEXTS, LABELS) == task.classify(TEXTS, LABELS)
     assert TextClassifier.from_preset(tmp_path).labels == NLI
@@ -150,8 +151,9 @@ NUMBERED = {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}
 def test_names_are_taken_from_label2id_where_id2label_has_none(preprocessor, tmp_path):
     numbers = {"entailment": 0, "contradiction": 2, "neutral": 1}
     folder = written(tmp_path, preprocessor, id2label=NUMBERED, label2id=numbers)
-    found = ZeroShotClassifier.from_preset(folder)
-    assert found.classifier.labels == ["entailment", "neutral", "contradiction"]
+    for options in ({}, {"labels": None, "num_classes": None}):
+        found = ZeroShotClassifier.from_preset(folder, **options)
+        assert found.classifier.labels == ["entailment", "neutral", "contradiction"]
     given = ZeroShotClassifier.from_preset(folder, labels=["neutral", "contradiction", "entail"])
     assert given.classifier.labels[2] == "entail"
 
