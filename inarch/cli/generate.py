@@ -106,8 +106,10 @@ def generate(
     model = CausalLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
     check_trained(model, preset)
     if stream is None:
-        one = len(given) == 1 and not (num_beams or num_return_sequences)
-        stream = one and not to_file and sys.stdout.isatty()
+        names = ("num_beams", "num_return_sequences")
+        # Also the file's own options may be for several sequences, of which no stream is.
+        several = any((options[n] or model.generation.get(n) or 1) != 1 for n in names)
+        stream = len(given) == 1 and not (several or to_file) and sys.stdout.isatty()
     if stream:
         for prompt in given:
             _print_stream(prompt, model.stream(prompt, **options))  # type: ignore[arg-type]

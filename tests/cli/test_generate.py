@@ -1,6 +1,7 @@
 """`inarch generate` prints what `CausalLM` gives, at once or piece by piece."""
 
 import json
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -45,6 +46,16 @@ def test_the_texts_are_those_of_the_task(folder, expected, run_json, run, tmp_pa
 def test_text_comes_in_pieces_where_that_is_asked_for(folder, expected, run):
     result = run("generate", folder, TEXTS[0], *SHORT, "--stream")
     assert result.stdout == TEXTS[0] + expected[0] + "\n"
+
+
+def test_a_terminal_gets_the_beams_that_the_checkpoint_declares(folder, run, monkeypatch, tmp_path):
+    model = CausalLM.from_preset(folder)
+    model.generation = {"num_beams": 2}
+    model.save_to_preset(tmp_path / "beams")
+    terminal = SimpleNamespace(isatty=lambda: True, flush=lambda: None)
+    monkeypatch.setattr("inarch.cli.generate.sys", SimpleNamespace(stdout=terminal))
+    result = run("generate", tmp_path / "beams", TEXTS[0], *SHORT)
+    assert result.stdout == TEXTS[0] + model.generate(TEXTS[0], max_new_tokens=6) + "\n"
 
 
 def test_sampling_gives_each_prompt_several_texts_and_the_same_again(folder, run_json):
