@@ -102,9 +102,12 @@ def _comparable(one: Any, two: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _vectors(name: str, given: Any) -> np.ndarray:
-    """Return `given` as an array of numbers, bfloat16 included, which isn't NumPy's own dtype."""
+    """Return `given` as an array of numbers, float32 or float64.
+
+    Narrower ones, such as int8 of `quantize_embeddings`, wrap around or overflow in a product.
+    """
     way_out = "vectors, such as embed(texts) makes of texts"
     array = array_of(name, given, way_out)
     if array.dtype.kind in "USOMm":
         raise InputTypeError(f"{name} is {shown(given)}; give {way_out}")
-    return array
+    return array.astype(np.result_type(array.dtype, np.float32), copy=False)

@@ -6,6 +6,8 @@ import pytest
 
 from inarch.errors import InputError, InputTypeError
 from inarch.tasks import quantize_embeddings
+from inarch.tasks.sentence_fields import SIMILARITIES
+from inarch.tasks.similarity import pairwise_similarity, similarity
 
 VECTORS = np.random.default_rng(0).normal(size=(120, 11)).astype(np.float32)
 
@@ -97,3 +99,16 @@ def test_the_bits_are_those_of_sentence_transformers(precision):
             theirs = reference(vectors, precision, **options)
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "float16"])
+@pytest.mark.parametrize("name", SIMILARITIES)
+def test_similarities_of_quantized_vectors_do_not_overflow(name, precision):
+    vectors = quantize_embeddings(100 * VECTORS, precision)
+    exact = similarity(name, vectors.astype(np.float64), vectors.astype(np.float64))
+    found = similarity(name, vectors, vectors)
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(
+        pairwise_similarity(name, vectors, vectors[::-1]), np.diag(exact[:, ::-1]),
+        rtol=1e-5, atol=1e-3,
+    )  # fmt: skip
