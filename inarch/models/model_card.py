@@ -17,7 +17,7 @@ from inarch.models.saving import backbone_of, head_name, origin_of, source_of
 
 CARD = "README.md"
 # How the front matter is parted from the text, and how a card of ours is known: by the digest of
-# what follows, so that one that somebody has edited is theirs.
+# all else, so that one that somebody has edited is theirs, as the hub's form edits front matter.
 _FENCE = "---"
 _MARK = "<!-- Written by inarch, which writes it anew unless it is edited: {} -->\n"
 _MARKED = re.compile(_MARK.format(r"(\w{64})"))
@@ -32,8 +32,12 @@ def model_card(model: Any, name: str = "FOLDER") -> str:
     """
     body = _body(model, name)
     fields = "\n".join(f"{key}: {value}" for key, value in _front_matter(model).items())
-    digest = hashlib.sha256(body.encode()).hexdigest()
-    return f"{_FENCE}\n{fields}\n{_FENCE}\n{_MARK.format(digest)}{body}"
+    front = f"{_FENCE}\n{fields}\n{_FENCE}\n"
+    return f"{front}{_MARK.format(_digest(front + body))}{body}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def may_write_card(path: Path) -> bool:
@@ -48,7 +52,7 @@ def may_write_card(path: Path) -> bool:
     found = _MARKED.search(text)
     if found is None:
         return False
-    return hashlib.sha256(text[found.end() :].encode()).hexdigest() == found[1]
+    return _digest(text[: found.start()] + text[found.end() :]) == found[1]
 
 
 def write_card(model: Any, fresh: Path, folder: Path) -> None:

@@ -47,6 +47,7 @@ class CausalLM(Task):
     """
 
     head = "causal_lm"
+    pipeline_tag = "text-generation"
     generation = MutableArgument(checked_generation)
 
     def __init__(

@@ -85,6 +85,8 @@ class MultiVectorEmbedder(Task):
         InputError: an unknown similarity, or modules that aren't Dense.
     """
 
+    pipeline_tag = "feature-extraction"
+    library_name = "sentence-transformers"
     preprocessor_class = MultiVectorPreprocessor
     preprocessor: MultiVectorPreprocessor | None
     similarity_fn_name = MutableArgument(_checked_similarity)

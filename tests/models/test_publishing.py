@@ -12,7 +12,8 @@ from huggingface_hub import constants
 from inarch.checkpoints.io.hub import repository_of
 from inarch.errors import CheckpointFileError, InputError, PresetError
 from inarch.models.bert.backbone import BertBackbone
-from inarch.tasks import TextClassifier
+from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.tasks import CausalLM, MultiVectorEmbedder, TextClassifier
 
 LABELS = ["calm", "a `loud`\none"]
 COMMIT = "f" * 40
@@ -42,6 +43,13 @@ def test_a_card_names_task_labels_and_how_to_load(model):
     assert 'BertForSequenceClassification.from_pretrained("owner/name")' in text
 
 
+def test_the_front_matter_names_what_the_hub_calls_task_and_library():
+    gpt2 = CausalLM(GPT2Backbone(11, 1, 2, 8, 12, max_sequence_length=8))
+    assert "pipeline_tag: text-generation\n" in gpt2.model_card()
+    card = MultiVectorEmbedder(backbone()).model_card()
+    assert "library_name: sentence-transformers\npipeline_tag: feature-extraction\n" in card
+
+
 def test_the_base_model_is_the_repository_in_the_hubs_cache(model, tmp_path):
     folder = tmp_path / "models--google-bert--bert-base-uncased" / "snapshots" / COMMIT
     model.save_to_preset(folder)
@@ -63,7 +71,8 @@ def test_a_card_is_written_where_asked_and_never_over_an_edited_one(model, tmp_p
     backbone().save_to_preset(tmp_path / "m", model_card=True)
     second = (tmp_path / "m" / "README.md").read_text()
     assert "BertModel" in second
-    for theirs in (second + "My own words.\n", "# Mine\n"):
+    tagged = second.replace("tags: ", "datasets: [mine]\ntags: ")  # as the hub's form does it
+    for theirs in (second + "My own words.\n", tagged, "# Mine\n"):
         (tmp_path / "m" / "README.md").write_text(theirs)
         model.save_to_preset(tmp_path / "m", model_card=True)
         assert (tmp_path / "m" / "README.md").read_text() == theirs
