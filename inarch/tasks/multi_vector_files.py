@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -52,7 +53,10 @@ def write(
             again = replace(again, modules=config.modules)
         length = again.text.max_seq_length or usual_length
         text = replace(again.text, files=config.files, max_seq_length=min(length, limit))
-        if not has_text or config == replace(again, text=text):
+        if not has_text:
+            _update_similarity(config, again, folder)
+            return
+        if config == replace(again, text=text):
             return
         for module in list_modules(folder) or ():
             if module.path:
@@ -61,6 +65,14 @@ def write(
             (folder / name).unlink(missing_ok=True)
     write_texts(folder, _native_files(config, markers))
     write_weights(folder)
+
+
+def _update_similarity(config: MultiVectorConfig, again: MultiVectorConfig, folder: Path) -> None:
+    """Write the similarity into the settings of a folder whose other files stay."""
+    if MODULES in config.files and config.similarity_fn_name != again.similarity_fn_name:
+        declared = json.loads(config.files.get(SETTINGS, "{}"))
+        declared["similarity_fn_name"] = config.similarity_fn_name
+        write_texts(folder, {SETTINGS: json_text(declared)})
 
 
 def _native_files(config: MultiVectorConfig, markers: Mapping[str, str]) -> dict[str, str]:

@@ -215,3 +215,15 @@ def test_a_bare_encoder_gets_a_fresh_projection(tmp_path):
     task = MultiVectorEmbedder.from_preset(tmp_path, preprocessor=None)
     assert task.fresh_weights == ("dense_0/kernel",)
     assert task.output_shape[-1] == 128
+
+
+def test_a_similarity_set_without_a_preprocessor_is_in_the_folder(embedder, tmp_path):
+    embedder.save_to_preset(tmp_path / "one")
+    bare = MultiVectorEmbedder.from_preset(tmp_path / "one", preprocessor=None)
+    bare.similarity_fn_name = "meanmaxsim"
+    bare.save_to_preset(tmp_path / "two")
+    path = "config_sentence_transformers.json"
+    before, after = (json.loads((tmp_path / n / path).read_text()) for n in ("one", "two"))
+    assert after == before | {"similarity_fn_name": "meanmaxsim"}
+    again = MultiVectorEmbedder.from_preset(tmp_path / "two", preprocessor=None)
+    assert again.similarity_fn_name == "meanmaxsim"
