@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.runtime.mini_batches import call_in_mini_batches
 from inarch.tasks.datasets import Batch, array_of, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
 
@@ -66,6 +67,16 @@ def collate_columns(
         return batch if weights is None else (*batch, weights[indices])
 
     return make
+
+
+def call_by_loss(
+    task: Task, call: Callable[[Any], Any], inputs: Mapping[str, Any], training: Any
+) -> Any:
+    """Return `call(inputs)`, in training in mini-batches of the size that the loss gives."""
+    size = getattr(getattr(task, "loss", None), "mini_batch_size", None)
+    if size is None or not training:
+        return call(inputs)
+    return call_in_mini_batches(task, call, inputs, size)
 
 
 def check_vectors(y: np.ndarray, loss: Any, dim: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,9 +15,9 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
-from inarch.tasks import sparse_folder
+from inarch.tasks import prompts, sparse_folder
 from inarch.tasks.datasets import Batch
-from inarch.tasks.embedding_batches import collate_columns
+from inarch.tasks.embedding_batches import call_by_loss, collate_columns
 from inarch.tasks.embedding_losses import EmbeddingLoss
 from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
@@ -182,8 +183,8 @@ class SparseEmbedder(Task):
         limit = self.max_active_dims if max_active_dims is None else max_active_dims
         _checked_dims(self, limit)
         single = isinstance(texts, str)
-        name = preprocessor_of(self).default_prompt_name if prompt_name is None else prompt_name
-        encodings = self.encode(texts_of([texts] if single else texts, "texts"), name)
+        given = texts_of([texts] if single else texts, "texts")
+        encodings = prompts.encode_with_prompt(self, given, prompt_name, None)
         vectors: list[Any] = [None] * len(encodings)
         for batch, output in self.outputs_of(encodings, batch_size, verbose=0, callbacks=None):
             for index, row in zip(batch.indices, output, strict=True):
@@ -253,6 +254,10 @@ class SparseEmbedder(Task):
 
     def objective(self) -> Objective:
         return Objective(SpladeLoss(), 2e-5, reads_logits=False)
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+        whole = partial(super().call, training=training, mask=mask, **kwargs)
+        return call_by_loss(self, whole, inputs, training)
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any

@@ -26,6 +26,7 @@ class SpladeLoss(EmbeddingLoss):
         document_regularizer_weight: factor on the documents' regularizer.
         query_regularizer_weight: factor on the queries' regularizer.
         scale: factor on the dot products, the inverse of a temperature.
+        mini_batch_size: see `EmbeddingLoss`.
 
     Raises:
         InputError: a weight is below 0, or `scale` isn't above 0.
@@ -38,10 +39,11 @@ class SpladeLoss(EmbeddingLoss):
         document_regularizer_weight: float = 3e-5,
         query_regularizer_weight: float = 5e-5,
         scale: float = 1.0,
+        mini_batch_size: int | None = None,
         name: str = "splade_loss",
         **kwargs: Any,
     ):
-        super().__init__(name=name, **kwargs)  # type: ignore[misc]
+        super().__init__(mini_batch_size, name=name, **kwargs)
         self.document_regularizer_weight = document_regularizer_weight
         self.query_regularizer_weight = query_regularizer_weight
         self.scale = scale

@@ -16,10 +16,9 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
-from inarch.runtime.mini_batches import call_in_mini_batches
 from inarch.tasks import embedding_evaluation, module_weights, prompts, sentence_transformers
 from inarch.tasks.datasets import Batch
-from inarch.tasks.embedding_batches import check_vectors, collate_columns
+from inarch.tasks.embedding_batches import call_by_loss, check_vectors, collate_columns
 from inarch.tasks.embedding_losses import EmbeddingLoss, MultipleNegativesRankingLoss
 from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
 from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
@@ -143,9 +142,10 @@ class TextEmbedder(Task):
         return module_weights.variable_names(self.modules)
 
     def load_sidecar_weights(self, folder: Path) -> None:
-        width = self.backbone.arguments["hidden_dim"] * len(self.pooling)
-        declared = sentence_transformers.read(folder).modules
-        declared = resolve_modules(declared, width) if self.modules else ()
+        found = sentence_transformers.read(folder)
+        # Of the folder's own pooling, which the caller may have chosen another one for.
+        width = self.backbone.arguments["hidden_dim"] * len(found.pooling)
+        declared = resolve_modules(found.modules, width) if self.modules else ()
         fresh = module_weights.load_or_initialize(self, self.modules, declared, folder)
         self.fresh_weights = tuple(sorted([*self.fresh_weights, *fresh]))
 
@@ -279,11 +279,8 @@ class TextEmbedder(Task):
         return embedding_evaluation.similarity(self, pairs, scores, batch_size)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
-        size = getattr(getattr(self, "loss", None), "mini_batch_size", None)
-        if size is None or not training:
-            return super().call(inputs, training=training, mask=mask, **kwargs)
         whole = partial(super().call, training=training, mask=mask, **kwargs)
-        return call_in_mini_batches(self, whole, inputs, size)
+        return call_by_loss(self, whole, inputs, training)
 
     def collate(
         self, texts: Sequence[Any], y: Any, sample_weight: Any

@@ -100,6 +100,14 @@ def test_the_weights_of_modules_are_in_every_file(task, vectors, folder, tmp_pat
     assert tree(tmp_path / "again") == tree(folder)
 
 
+def test_a_loader_chooses_pooling_and_modules_of_another_width(folder):
+    chosen = [{"type": "Dense", "out_features": 4}]
+    with pytest.warns(UserWarning, match="dense_0/kernel"):
+        task = TextEmbedder.from_preset(folder, pooling=["cls", "mean"], modules=chosen)
+    assert task.fresh_weights == ("dense_0/bias", "dense_0/kernel")
+    assert task.embed(TEXTS).shape == (3, 4)
+
+
 def test_modules_are_named_as_sentence_transformers_names_them(folder):
     listed = json.loads((folder / "modules.json").read_text())
     assert [m["path"] for m in listed] == [

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from inarch.errors import ConfigError, InputError, InputTypeError
-from inarch.tasks import MaskedLM, SparseEmbedder, TextEmbedder, TextPreprocessor
+from inarch.runtime.mini_batches import call_in_mini_batches
+from inarch.tasks import (
+    MaskedLM,
+    SparseEmbedder,
+    TextEmbedder,
+    TextPreprocessor,
+    embedding_batches,
+)
 from inarch.tasks.sparse_vectors import to_dense
 from inarch.tasks.splade_loss import SpladeLoss
 from inarch.text import WordPieceTokenizer
@@ -124,7 +131,8 @@ def test_the_loss_is_a_cross_entropy_and_the_price_of_the_terms(columns):
     logits = 2.0 * queries @ documents.T
     expected = np.mean(np.log(np.exp(logits).sum(-1)) - np.diag(logits))
     expected += 0.3 * (documents.mean(0) ** 2).sum() + 0.2 * (queries.mean(0) ** 2).sum()
-    loss = SpladeLoss(0.3, 0.2, scale=2.0)
+    loss = SpladeLoss(0.3, 0.2, scale=2.0, mini_batch_size=3)
+    assert SpladeLoss.from_config(loss.get_config()).mini_batch_size == 3
     assert float(loss(np.zeros((4, 1)), vectors)) == pytest.approx(expected, rel=1e-5)
     assert SpladeLoss.from_config(loss.get_config()).get_config() == loss.get_config()
     with pytest.raises(InputError, match="query_regularizer_weight is -1"):
@@ -213,3 +221,21 @@ def test_a_folder_of_another_kind_of_embedder_names_the_class_for_it(tmp_path):
     TextEmbedder(make_backbone(), preprocessor()).save_to_preset(tmp_path / "dense")
     with pytest.raises(ConfigError, match="'sentence_transformers.models.Pooling'"):
         SparseEmbedder.from_preset(tmp_path / "dense")
+
+
+def test_a_fit_in_mini_batches_is_the_fit_of_whole_batches(monkeypatch):
+    pairs, sizes = [("the cat", "sat"), ("a dog ran", "road"), ("bad", "film"), ("mat", "the")], []
+
+    def recorded(model, call, inputs, size):
+        sizes.append(size)
+        return call_in_mini_batches(model, call, inputs, size)
+
+    monkeypatch.setattr(embedding_batches, "call_in_mini_batches", recorded)
+    whole, parts = (SparseEmbedder(learner(), preprocessor()) for _ in range(2))
+    parts.set_weights(whole.get_weights())
+    for task, size in ((whole, None), (parts, 3)):
+        task.compile(keras.optimizers.SGD(0.1), SpladeLoss(0.1, 0.1, mini_batch_size=size))
+        task.fit(pairs, batch_size=4, shuffle=False, verbose=0)
+    assert {*sizes} == {3}
+    for one, two in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
