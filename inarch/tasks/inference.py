@@ -11,10 +11,14 @@ from inarch.data import PlannedBatch, by_length
 from inarch.errors import InputError
 from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
 from inarch.tasks.datasets import check_token_ids
-from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
+from inarch.tasks.preprocessor import Text, TextPreprocessor, TokenRow
+from inarch.tasks.windows import Window, encode_windows
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
+
+# Texts whose windows are in memory at once: a window takes some hundred bytes for each token.
+CHUNK = 256
 
 
 def preprocessor_of(task: Task) -> TextPreprocessor:
@@ -29,6 +33,20 @@ def check_vocabulary(task: Task, encodings: Sequence[TokenRow]) -> None:
     rows = task.backbone.arguments.get("vocabulary_size")
     if rows is not None and preprocessor_of(task).tokenizer.vocabulary_size > rows:
         check_token_ids(encodings, rows)
+
+
+def window_chunks(
+    task: Task, texts: Sequence[Text], stride: int | None = None, cut: int = 1
+) -> Iterator[list[Window]]:
+    """Yield the windows of texts in order, those of a few hundred texts at a time.
+
+    For the arguments see `encode_windows`.
+    """
+    for start in range(0, len(texts), CHUNK):
+        part = texts[start : start + CHUNK]
+        windows = encode_windows(preprocessor_of(task), part, stride, cut, start)
+        check_vocabulary(task, windows)
+        yield windows
 
 
 def plan(task: Task, encodings: Sequence[TokenRow], batch_size: int) -> list[PlannedBatch]:

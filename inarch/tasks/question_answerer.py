@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import keras
@@ -16,14 +16,14 @@ from inarch.models.saving import HeadToSave
 from inarch.tasks.answer_spans import Readout, best_answers
 from inarch.tasks.answer_targets import answer_places, answer_tokens, window_target
 from inarch.tasks.datasets import Batch, weights_of
-from inarch.tasks.inference import check_vocabulary, preprocessor_of, token_outputs
+from inarch.tasks.inference import preprocessor_of, token_outputs, window_chunks
 from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
-from inarch.tasks.windows import Window, encode_windows
+from inarch.tasks.windows import Window
 from inarch.validation import check_count, check_flag, shown
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -33,8 +33,6 @@ ops: Any = keras.ops  # Typed, every result may be None.
 WINDOW = 384
 # Logit of padding, which no span begins or ends at; a number that float16 has too.
 PADDING_LOGIT = -1e4
-# Questions whose windows are in memory at once.
-CHUNK = 256
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -136,7 +134,7 @@ class QuestionAnswerer(Task):
         rows: list[TrainingRow] = []
         targets: list[tuple[int, int]] = []
         owners: list[int] = []
-        found = (window for windows in self._chunks(pairs, None) for window in windows)
+        found = chain.from_iterable(window_chunks(self, pairs))
         for index, group in groupby(found, lambda window: window.index):
             windows, place = list(group), places[index]
             tokens = place and answer_tokens(windows, place, pairs[index][1], index)
@@ -219,7 +217,7 @@ class QuestionAnswerer(Task):
         check_flag("align_to_words", align_to_words)
         pairs = question_context_pairs(question, context)
         found = []
-        for windows in self._chunks(pairs, stride):
+        for windows in window_chunks(self, pairs, stride):
             readouts = self._readouts(windows, batch_size)
             for index, group in groupby(zip(windows, readouts, strict=True), lambda p: p[0].index):
                 found.append(
@@ -242,16 +240,6 @@ class QuestionAnswerer(Task):
         """Return logits `[pairs, longest, 2]` of pairs, cut to one row each, 0 beyond its end."""
         encodings = self.encode(checked_pairs(texts), prompt_name)
         return token_outputs(self, encodings, batch_size, verbose, callbacks)
-
-    def _chunks(
-        self, pairs: Sequence[tuple[str, str]], stride: int | None
-    ) -> Iterator[list[Window]]:
-        """Yield the windows of pairs in order, those of a few hundred pairs at a time."""
-        for start in range(0, len(pairs), CHUNK):
-            part = pairs[start : start + CHUNK]
-            windows = encode_windows(preprocessor_of(self), part, stride, first_index=start)
-            check_vocabulary(self, windows)
-            yield windows
 
     def _readouts(self, windows: Sequence[Window], batch_size: int) -> list[Readout]:
         null = preprocessor_of(self).tokenizer.cls_token_id

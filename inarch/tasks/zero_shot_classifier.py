@@ -11,11 +11,10 @@ import numpy as np
 
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.runtime.forward import softmax
-from inarch.tasks.inference import check_vocabulary, preprocessor_of
+from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import COUNTED
-from inarch.tasks.preprocessor import texts_of
+from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.text_classifier import TextClassifier
-from inarch.tasks.windows import encode_windows
 from inarch.validation import check_flag, shown
 
 # How the names of an NLI model's classes begin, in lower case.
@@ -123,6 +122,7 @@ class ZeroShotClassifier:
         classes = [entailment_class(self.classifier.labels)]
         if multi_label or len(names) == 1:
             classes.append(contradiction_class(self.classifier.labels))
+        _check_room(preprocessor_of(self.classifier), hypotheses)
         given = _checked_texts([texts] if isinstance(texts, str) else texts)
         pairs = [(text, hypothesis) for text in given for hypothesis in hypotheses]
         logits = self._logits(pairs, batch_size)[:, classes]
@@ -137,12 +137,11 @@ class ZeroShotClassifier:
     def _logits(self, pairs: Sequence[tuple[str, str]], batch_size: int) -> np.ndarray:
         """Return the logits of pairs, of which the first text is cut, as float64."""
         classifier = self.classifier
-        windows = encode_windows(preprocessor_of(classifier), pairs, cut=0)
-        encodings = [window for window in windows if window.is_first]
-        check_vocabulary(classifier, encodings)
         logits = np.zeros((len(pairs), classifier.num_classes), np.float64)
-        for batch, output in classifier.outputs_of(encodings, batch_size, 0, None):
-            logits[batch.indices] = output
+        for windows in window_chunks(classifier, pairs, cut=0):
+            rows = [window for window in windows if window.is_first]
+            for batch, output in classifier.outputs_of(rows, batch_size, 0, None):
+                logits[[rows[i].index for i in batch.indices]] = output
         return logits
 
 
@@ -232,6 +231,19 @@ def _hypotheses(template: Any, labels: Sequence[str]) -> list[str]:
             "the class goes, as 'This example is {}.' has (a brace that is text is written twice)"
         )
     return [template.format(label) for label in labels]
+
+
+def _check_room(preprocessor: TextPreprocessor, hypotheses: Sequence[str]) -> None:
+    """Raise InputError where a hypothesis leaves no room for a text."""
+    limit = preprocessor.sequence_length
+    encodings = preprocessor.encode([("", hypothesis) for hypothesis in hypotheses])
+    for hypothesis, encoding in zip(hypotheses, encodings, strict=True):
+        if len(encoding.ids) >= limit:
+            raise InputError(
+                f"the hypothesis {shown(hypothesis)} is as long as sequence_length={limit} with "
+                "its special tokens, so that nothing of a text is read; shorten the label or "
+                "hypothesis_template, or set a longer classifier.preprocessor.sequence_length"
+            )
 
 
 def _checked_texts(texts: Any) -> list[str]:

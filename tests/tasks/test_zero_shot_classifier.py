@@ -7,7 +7,7 @@ import pytest
 
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
-from inarch.tasks import TextClassifier, ZeroShotClassifier
+from inarch.tasks import TextClassifier, ZeroShotClassifier, inference
 from inarch.tasks.zero_shot_classifier import contradiction_class, entailment_class
 
 from .conftest import learner, make_backbone
@@ -82,8 +82,16 @@ def test_a_long_text_is_cut_and_its_hypothesis_never(backbone, preprocessor):
     long = task.classify("a very bad film and a good dog " * 3, ["cat", "dog"], hypothesis)
     cut = task.classify("a very bad film and a good", ["cat", "dog"], hypothesis)
     assert scores_of(long) == pytest.approx(scores_of(cut))
-    with pytest.raises(InputError, match="sequence_length=20"):
-        task.classify("the cat", ["cat"], "the {}" + " ran" * 18)
+    with pytest.raises(InputError, match="hypothesis 'the cat ran .* sequence_length=20"):
+        task.classify(["", "the cat"], ["cat"], "the {}" + " ran" * 18)
+
+
+def test_pairs_of_several_chunks_keep_their_places(backbone, preprocessor, monkeypatch):
+    task = zero_shot(backbone, preprocessor)
+    expected = task.classify(TEXTS, LABELS)
+    monkeypatch.setattr(inference, "CHUNK", 2)
+    for found, wanted in zip(task.classify(TEXTS, LABELS), expected, strict=True):
+        assert scores_of(found) == pytest.approx(scores_of(wanted), rel=1e-4)
 
 
 @pytest.mark.parametrize(
