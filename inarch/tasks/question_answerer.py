@@ -82,6 +82,7 @@ class QuestionAnswerer(Task):
 
     head = "question_answering"
     pipeline_tag = "question-answering"
+    saved_settings = ("dropout",)
 
     def __init__(
         self,

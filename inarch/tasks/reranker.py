@@ -78,6 +78,7 @@ class Reranker(Task):
 
     head = "text_classifier"
     pipeline_tag = "text-ranking"
+    saved_settings = ("dropout",)
     labels = MutableArgument(checked_labels)
     activation_fn = MutableArgument(checked_activation)
 

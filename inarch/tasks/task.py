@@ -84,7 +84,7 @@ class Task(Model):
     required_input: ClassVar[str] = "token_ids"
     # Whether it is trained on texts alone, and so on the lines of a file.
     is_self_supervised: ClassVar[bool] = False
-    # Arguments for which the checkpoint's own files have no place.
+    # Arguments for which the checkpoint's own files have no place, or not in every architecture.
     saved_settings: ClassVar[tuple[str, ...]] = ()
     backbone: Backbone
     preprocessor = MutableArgument(_checked_preprocessor)
@@ -262,7 +262,7 @@ class Task(Model):
         if self.preprocessor:
             write_tokenizer_files(folder, self.preprocessor.tokenizer.files)
         settings: dict[str, Any] = {"inarch_version": __version__, "task": type(self).__name__}
-        values = checked_values(self)
+        values = {**self.arguments, **checked_values(self)}
         if self.saved_settings:
             settings["settings"] = {name: values[name] for name in self.saved_settings}
         if self.preprocessor:

@@ -88,7 +88,7 @@ class TextClassifier(Task):
 
     head = "text_classifier"
     pipeline_tag = "text-classification"
-    saved_settings = ("thresholds",)
+    saved_settings = ("thresholds", "dropout")
     labels = MutableArgument(checked_labels)
     problem_type = MutableArgument(_checked_problem)
     activation_fn = MutableArgument(checked_activation)

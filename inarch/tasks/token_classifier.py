@@ -60,6 +60,7 @@ class TokenClassifier(Task):
 
     head = "token_classifier"
     pipeline_tag = "token-classification"
+    saved_settings = ("dropout",)
     labels = MutableArgument(checked_labels)
 
     def __init__(

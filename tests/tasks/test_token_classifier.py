@@ -6,7 +6,14 @@ import pytest
 
 from inarch.errors import InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
-from inarch.tasks import TextClassifier, TextPreprocessor, TokenClassifier
+from inarch.models.distil_bert.backbone import DistilBertBackbone
+from inarch.tasks import (
+    QuestionAnswerer,
+    Reranker,
+    TextClassifier,
+    TextPreprocessor,
+    TokenClassifier,
+)
 from inarch.text import WordPieceTokenizer
 
 from .conftest import VOCABULARY, learner, make_backbone, weights_of
@@ -196,6 +203,24 @@ def test_a_folder_gives_the_labels_and_the_answers_again(trained, tmp_path):
     with pytest.warns(UserWarning, match="token_classifier head has 5 classes, not 3"):
         fresh = TokenClassifier.from_preset(tmp_path, labels=["O", "B-X", "I-X"])
     assert fresh.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "backbone"),
+    [
+        (lambda b, p: TokenClassifier(b, 3, p, dropout=0.3), DistilBertBackbone),
+        (lambda b, p: QuestionAnswerer(b, p, dropout=0.3), BertBackbone),
+        (lambda b, p: TextClassifier(b, 3, p, dropout=0.3), DistilBertBackbone),
+        (lambda b, p: Reranker(b, 1, p, dropout=0.0), BertBackbone),
+    ],
+)
+def test_a_heads_dropout_is_in_the_folder_even_if_the_reference_has_none(
+    make, backbone, preprocessor, tmp_path
+):
+    task = make(learner(backbone), preprocessor)
+    task.save_to_preset(tmp_path)
+    assert type(task).from_preset(tmp_path).dropout == task.dropout
+    assert type(task).from_preset(tmp_path, dropout=0.7).dropout == 0.7
 
 
 def test_a_text_classifiers_labels_are_no_labels_of_tokens(tmp_path, preprocessor):
