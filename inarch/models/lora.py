@@ -156,7 +156,9 @@ def freeze_base(model: Any, trained: Sequence[str] = ()) -> None:
     kept = {*model.fresh_weights, *trained}
     variables, below = named_variables(model), named_variables(backbone_of(model))
     head = head_name(model)
-    if head is not None and not source_of(model).heads[head].tied:
+    # Without a head, what was built around a backbone (a projection) has initial values only.
+    is_new = head is None and model.layout is None
+    if is_new or (head is not None and not source_of(model).heads[head].tied):
         kept |= variables.keys() - below.keys()
     for name, variable in variables.items():
         variable.trainable = name in kept

@@ -19,6 +19,7 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.models.lora import updated_layers
 from inarch.models.modern_bert.backbone import ModernBertBackbone
+from inarch.models.variables import named_variables
 from inarch.runtime.forward import compiled
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
 
@@ -318,3 +319,13 @@ def test_an_adapter_doesnt_mix_with_updates_of_other_layers(base, adapter):
     model.enable_lora(2, "key")
     with pytest.raises(InputError, match=r"low-rank updates already .*attention/key"):
         model.load_adapter(adapter)
+
+
+def test_a_projection_that_no_checkpoint_has_stays_trainable(tmp_path):
+    modules = [{"type": "Dense", "out_features": 4}]
+    built = TextEmbedder(bert(), modules=modules)
+    built.save_to_preset(tmp_path)
+    loaded = TextEmbedder.from_preset(tmp_path, preprocessor=None)
+    for task, names in ((built, {"dense_0/bias", "dense_0/kernel"}), (loaded, set())):
+        task.enable_lora(2)
+        assert {n for n, v in named_variables(task).items() if v.trainable} == names
