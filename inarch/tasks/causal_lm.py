@@ -37,7 +37,8 @@ class CausalLM(Task):
     """Logits `[batch, length, vocabulary]` of the token after each position.
 
     Training on raw text makes its own targets: each token is predicted from those before it, and
-    at the end of a text, where it isn't truncated, the end token. Padding has no weight.
+    at the end of a text, where it isn't truncated, the end token. Padding has no weight. `fit` and
+    `evaluate` also take the path of a text file, or a `TextLines`, as `MaskedLM`'s do.
 
     Args:
         backbone: a decoder.
@@ -48,6 +49,7 @@ class CausalLM(Task):
 
     head = "causal_lm"
     pipeline_tag = "text-generation"
+    is_self_supervised = True
     generation = MutableArgument(checked_generation)
 
     def __init__(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from inarch.data import TextLines
 from inarch.errors import ConfigError, InarchError, InputError
 from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.models.variables import named_variables, set_value
@@ -363,3 +364,14 @@ def test_a_saved_task_is_the_same(tied, tmp_path):
     found = workflows.export(tmp_path / "folder", tmp_path / "copy")
     assert found.through == "CausalLM"
     assert found.comparison.same
+
+
+def test_it_is_trained_on_the_lines_of_a_file(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(TEXTS * 9), "utf-8")
+    task = make_task()
+    history = task.fit(str(path), batch_size=2, validation_data=TextLines(path), verbose=0)
+    assert len(history.history["val_loss"]) == 1
+    before = task.evaluate(str(path), verbose=0)[0]
+    task.fit(path, batch_size=2, epochs=2, verbose=0)
+    assert task.evaluate(path, verbose=0)[0] < before
