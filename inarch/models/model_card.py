@@ -82,6 +82,9 @@ def _body(model: Any, name: str) -> str:
     backbone, source, head = backbone_of(model), source_of(model), head_name(model)
     kind = type(model).__name__
     theirs = source.heads[head].architectures[0] if head else source.architecture
+    package, load = "transformers", f"{theirs}.from_pretrained"
+    if (own := getattr(model, "library_class", None)) is not None:
+        package, load, theirs = model.library_name.replace("-", "_"), own, own
     lines = [f"# {kind} of {type(backbone).__name__}", ""]
     if base := base_model(model):
         lines += [f"Made from [{base}](https://huggingface.co/{base}).", ""]
@@ -95,8 +98,8 @@ def _body(model: Any, name: str) -> str:
     path = json.dumps(name)
     lines += [
         "", "## Load it", "", "```python", "import inarch", "", f"model = inarch.load({path})",
-        "```", "", "```python", f"from transformers import {theirs}", "",
-        f"model = {theirs}.from_pretrained({path})", "```", "",
+        "```", "", "```python", f"from {package} import {theirs}", "",
+        f"model = {load}({path})", "```", "",
     ]  # fmt: skip
     return "\n".join(lines)
 

@@ -87,6 +87,7 @@ class MultiVectorEmbedder(Task):
 
     pipeline_tag = "feature-extraction"
     library_name = "sentence-transformers"
+    library_class = "MultiVectorEncoder"
     preprocessor_class = MultiVectorPreprocessor
     preprocessor: MultiVectorPreprocessor | None
     similarity_fn_name = MutableArgument(_checked_similarity)

@@ -82,6 +82,7 @@ class SparseEmbedder(Task):
     head = "masked_lm"
     pipeline_tag = "feature-extraction"
     library_name = "sentence-transformers"
+    library_class = "SparseEncoder"
     similarity_fn_name = MutableArgument(_checked_similarity)
     max_active_dims = MutableArgument(_checked_dims)
 

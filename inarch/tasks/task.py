@@ -73,9 +73,11 @@ class Task(Model):
         fresh_weights: names of weights that the checkpoint had no values for.
     """
 
-    # The hub's name of what the task does, and of the library that opens its folder.
+    # The hub's name of what the task does, and of the library that opens its folder; and the class
+    # of that library, where it isn't the architecture's of transformers.
     pipeline_tag: ClassVar[str | None] = None
     library_name: ClassVar[str] = "transformers"
+    library_class: ClassVar[str | None] = None
     # The name of the task's head in the architectures, or none.
     head: ClassVar[str | None] = None
     preprocessor_class: ClassVar[Any] = TextPreprocessor

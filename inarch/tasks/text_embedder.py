@@ -76,6 +76,7 @@ class TextEmbedder(Task):
 
     pipeline_tag = "sentence-similarity"
     library_name = "sentence-transformers"
+    library_class = "SentenceTransformer"
     similarity_fn_name = MutableArgument(_checked_similarity)
     truncate_dim = MutableArgument(_checked_truncation)
 

@@ -46,7 +46,8 @@ def test_a_card_names_task_labels_and_how_to_load(model):
 def test_the_front_matter_names_what_the_hub_calls_task_and_library():
     gpt2 = CausalLM(GPT2Backbone(11, 1, 2, 8, 12, max_sequence_length=8))
     assert "pipeline_tag: text-generation\n" in gpt2.model_card()
-    card = MultiVectorEmbedder(backbone()).model_card()
+    card = MultiVectorEmbedder(backbone()).model_card("a/b")
+    assert 'import MultiVectorEncoder\n\nmodel = MultiVectorEncoder("a/b")\n' in card
     assert "library_name: sentence-transformers\npipeline_tag: feature-extraction\n" in card
 
 
