@@ -79,7 +79,7 @@ class TextGenerator:
             prompts: token ids of each.
             options: of generation.
             seed: of sampling; None for a new one.
-            batch_size: most sequences of a batch.
+            batch_size: most rows of a batch; beam search computes several sequences for each.
         """
         number = options.num_return_sequences
         copies = number if options.do_sample else 1

@@ -193,7 +193,7 @@ class CausalLM(Task):
             prompts: one text, or a list of them.
             seed: of sampling, for the same texts again; drawn where not given. Each text of a call
                 has numbers of its own.
-            batch_size: sequences of a batch.
+            batch_size: texts of a batch; beam search computes `num_beams` sequences for each.
             options: fields of `inarch.generation.GenerationOptions`, which have the names and the
                 meaning that transformers gives them. Defaults are those of `generation`, else
                 transformers' own.

@@ -80,7 +80,7 @@ class MaskedLM(Task):
         self.whole_word_mask = whole_word_mask
         self.tie_word_embeddings = tie_word_embeddings
         self._blanks: Callable[[Mapping[str, np.ndarray]], Any] | None = None
-        # The tokenizer that was asked last, and the ids of its tokens.
+        # The tokenizer of the last call, and the ids of its tokens.
         self._named: tuple[Tokenizer, np.ndarray] | None = None
 
     @classmethod
