@@ -43,7 +43,6 @@ from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import texts_of
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
-from inarch.user_warnings import warn
 from inarch.validation import check_flag, one_of
 
 # Prompts of queries and documents, the first that there is.
@@ -160,18 +159,13 @@ class MultiVectorEmbedder(Task):
         return module_weights.variable_names(self.modules)
 
     def load_sidecar_weights(self, folder: Path) -> None:
-        declared = multi_vector_folder.read(folder).modules
         width = self.backbone.arguments["hidden_dim"]
-        if declared and resolve_modules(declared, width) == self.modules:
-            module_weights.load_weights(self, self.modules, folder)
-        elif (kernel := self._colbert_kernel()) is not None:
+        declared = resolve_modules(multi_vector_folder.read(folder).modules, width)
+        if declared != self.modules and (kernel := self._colbert_kernel()) is not None:
             set_value(kernel, self.passthrough[COLBERT_PROJECTION].T)
-        else:
-            fresh = sorted(self.sidecar_variables)
-            self.fresh_weights = tuple(sorted({*self.fresh_weights, *fresh}))
-            warn(
-                f"{folder} has no values for {', '.join(fresh)}: freshly initialized, to be trained"
-            )
+            return
+        fresh = module_weights.load_or_initialize(self, self.modules, declared, folder)
+        self.fresh_weights = tuple(sorted({*self.fresh_weights, *fresh}))
 
     def _colbert_kernel(self) -> Any:
         """Return the variable of the projection that a folder of colbert-ai's holds, or None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ class MultiVectorEncoding:
         return len(self.ids)
 
 
-def _checked_length(owner: Any, length: Any) -> int | None:
+def _checked_length(name: str, owner: Any, length: Any) -> int | None:
     if length is not None:
-        check_count("query_length or document_length", length)
+        check_count(name, length)
     return length
 
 
@@ -73,17 +74,17 @@ def checked_expansion(owner: Any, expansion: Any) -> dict[str, Any] | None:
     return filled
 
 
-def _checked_strings(owner: Any, words: Any) -> tuple[str, ...]:
+def _checked_strings(name: str, owner: Any, words: Any) -> tuple[str, ...]:
     if isinstance(words, str) or not isinstance(words, Iterable):
-        raise InputTypeError(f"got {shown(words)}; give a list of tokens")
+        raise InputTypeError(f"{name} is {shown(words)}; give a list of strings")
     for word in (words := tuple(words)):
         if not isinstance(word, str):
-            raise InputTypeError(f"got {shown(word)} in a list of tokens; give tokens as strings")
+            raise InputTypeError(f"{name} holds {shown(word)}; give strings")
     return words
 
 
 def _checked_tasks(owner: Any, tasks: Any) -> tuple[str, ...]:
-    for task in (tasks := _checked_strings(owner, tasks)):
+    for task in (tasks := _checked_strings("skiplist_tasks", owner, tasks)):
         one_of(TASKS).check("skiplist_tasks", task)
     return tasks
 
@@ -114,10 +115,10 @@ class MultiVectorPreprocessor(TextPreprocessor):
         InputError, InputTypeError: an argument of another kind; it is named.
     """
 
-    query_length = MutableArgument(_checked_length)
-    document_length = MutableArgument(_checked_length)
+    query_length = MutableArgument(partial(_checked_length, "query_length"))
+    document_length = MutableArgument(partial(_checked_length, "document_length"))
     query_expansion = MutableArgument(checked_expansion)
-    skiplist_words = MutableArgument(_checked_strings)
+    skiplist_words = MutableArgument(partial(_checked_strings, "skiplist_words"))
     skiplist_tasks = MutableArgument(_checked_tasks)
 
     def __init__(

@@ -53,6 +53,13 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
+def checked_similarity(task: Any, name: Any) -> str:
+    """Return the argument `similarity_fn_name` of a task, checked."""
+    if not isinstance(name, str) or name not in _FUNCTIONS:
+        raise InputError(f"similarity_fn_name is {shown(name)}; known: {', '.join(_FUNCTIONS)}")
+    return name
+
+
 def similarity(name: str, one: Any, two: Any) -> np.ndarray:
     """Return similarities `[len(one), len(two)]`; distances are negated, so more is closer.
 

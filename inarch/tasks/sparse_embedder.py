@@ -9,7 +9,6 @@ from typing import Any, overload
 
 import numpy as np
 
-from inarch.errors import InputError
 from inarch.layers.pooling import SpladePooling
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
@@ -23,7 +22,7 @@ from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
-from inarch.tasks.sentence_fields import SIMILARITIES
+from inarch.tasks.similarity import checked_similarity
 from inarch.tasks.sparse_folder import SparseConfig
 from inarch.tasks.sparse_vectors import (
     SparseVector,
@@ -36,13 +35,7 @@ from inarch.tasks.sparse_vectors import (
 from inarch.tasks.splade_loss import SpladeLoss
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
-from inarch.validation import check_count, shown
-
-
-def _checked_similarity(task: Any, name: Any) -> str:
-    if not isinstance(name, str) or name not in SIMILARITIES:
-        raise InputError(f"similarity_fn_name is {shown(name)}; known: {', '.join(SIMILARITIES)}")
-    return name
+from inarch.validation import check_count
 
 
 def _checked_dims(task: Any, count: Any) -> int | None:
@@ -83,7 +76,7 @@ class SparseEmbedder(Task):
     pipeline_tag = "feature-extraction"
     library_name = "sentence-transformers"
     library_class = "SparseEncoder"
-    similarity_fn_name = MutableArgument(_checked_similarity)
+    similarity_fn_name = MutableArgument(checked_similarity)
     max_active_dims = MutableArgument(_checked_dims)
 
     def __init__(
@@ -98,7 +91,7 @@ class SparseEmbedder(Task):
         files: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        _checked_similarity(self, similarity_fn_name)  # before the graph is built
+        checked_similarity(self, similarity_fn_name)  # before the graph is built
         _checked_dims(self, max_active_dims)
         pooling = SpladePooling(pooling_strategy, activation_function, name="splade_pooling")
         super().__init__(

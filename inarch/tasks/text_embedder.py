@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from inarch.errors import InputError
 from inarch.layers.pooling import Normalize, pooling_modes
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
@@ -26,20 +25,18 @@ from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.quantization import check_precision, quantize_embeddings
 from inarch.tasks.retrieval_metrics import Relevant
-from inarch.tasks.sentence_fields import SIMILARITIES
-from inarch.tasks.similarity import pairwise_similarity, similarity, unit_vectors
+from inarch.tasks.similarity import (
+    checked_similarity,
+    pairwise_similarity,
+    similarity,
+    unit_vectors,
+)
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
-from inarch.validation import check_count, check_flag, shown
+from inarch.validation import check_count, check_flag
 
 # Arguments that a sentence-transformers folder decides.
 DECLARED = ("pooling", "normalize", "modules", "similarity_fn_name", "truncate_dim", "files")
-
-
-def _checked_similarity(task: Any, name: Any) -> str:
-    if not isinstance(name, str) or name not in SIMILARITIES:
-        raise InputError(f"similarity_fn_name is {shown(name)}; known: {', '.join(SIMILARITIES)}")
-    return name
 
 
 def _checked_truncation(task: Any, count: Any) -> int | None:
@@ -77,7 +74,7 @@ class TextEmbedder(Task):
     pipeline_tag = "sentence-similarity"
     library_name = "sentence-transformers"
     library_class = "SentenceTransformer"
-    similarity_fn_name = MutableArgument(_checked_similarity)
+    similarity_fn_name = MutableArgument(checked_similarity)
     truncate_dim = MutableArgument(_checked_truncation)
 
     def __init__(
@@ -94,7 +91,7 @@ class TextEmbedder(Task):
     ):
         pooling = pooling_modes(pooling)
         check_flag("normalize", normalize)
-        _checked_similarity(self, similarity_fn_name)  # before the graph is built
+        checked_similarity(self, similarity_fn_name)  # before the graph is built
         _checked_truncation(self, truncate_dim)
 
         def pooled(outputs: Any) -> Any:

@@ -227,3 +227,16 @@ def test_a_similarity_set_without_a_preprocessor_is_in_the_folder(embedder, tmp_
     assert after == before | {"similarity_fn_name": "meanmaxsim"}
     again = MultiVectorEmbedder.from_preset(tmp_path / "two", preprocessor=None)
     assert again.similarity_fn_name == "meanmaxsim"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("skiplist_words", 3, "skiplist_words is 3; give a list of strings"),
+        ("skiplist_tasks", [3], "skiplist_tasks holds 3"),
+        ("document_length", 0, "document_length is 0"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(name, value, words):
+    with pytest.raises((InputError, InputTypeError), match=words):
+        preprocessor(**{name: value})
