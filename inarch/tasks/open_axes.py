@@ -25,7 +25,17 @@ def with_open_axes(dataset: Any, model: keras.Model) -> Any:
     inputs = model.input
     if not isinstance(x, Mapping) or not isinstance(inputs, Mapping) or not x.keys() <= {*inputs}:
         return dataset
+    first = _given(first)
+    if not all(hasattr(part, "shape") for part in (*x.values(), *first[1:])):
+        return dataset  # of nested targets
     return _tf_dataset(dataset, count, first, inputs)
+
+
+def _given(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return a batch without the targets and weights at its end that are None."""
+    while batch[-1] is None:
+        batch = batch[:-1]
+    return batch
 
 
 def _tf_dataset(
@@ -47,7 +57,7 @@ def _tf_dataset(
     def batches() -> Iterator[Any]:
         dataset.on_epoch_begin()
         for index in range(count):
-            yield dataset[index]
+            yield _given(dataset[index])
         dataset.on_epoch_end()
 
     signature = (

@@ -84,6 +84,18 @@ def test_data_sets_of_raw_text_feed_fit_evaluate_and_predict(name, preprocessor)
     np.testing.assert_allclose(task.predict(data), task.predict(TEXTS), atol=1e-5)
 
 
+def test_batches_of_a_data_set_may_have_no_weights(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    data = prepared_pieces(task)
+
+    class Unweighted(type(data)):
+        def __getitem__(self, index):
+            return *super().__getitem__(index), None
+
+    expected = task.evaluate(data, verbose=0)
+    assert task.evaluate(Unweighted(), verbose=0) == expected
+
+
 def test_a_generator_feeds_one_epoch(preprocessor):
     task = classifier(make_backbone(), preprocessor)
     batches = ((TEXTS[i : i + 2], LABELS[i : i + 2]) for i in (0, 2, 4))
