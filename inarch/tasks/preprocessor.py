@@ -105,8 +105,8 @@ class TextPreprocessor(ReadOnlyArguments):
             are ordinary text.
         lowercase: whether text is lower-cased before the tokenizer sees it.
         prompts: named texts to put before an input.
-        default_prompt_name: the prompt that a task puts before texts to predict where none is
-            named.
+        default_prompt_name: the prompt that tasks of whole texts (vectors, classes, scores) put
+            before texts to predict where none is named; `fit` and `evaluate` put none.
     """
 
     example_noun: ClassVar[str] = "texts"
