@@ -260,7 +260,7 @@ def test_examples_that_teach_nothing_are_refused(tokenizer, x, y, message):
 def test_nothing_to_train_on_is_refused(task):
     with pytest.raises(InputTypeError, match="x is None; give sounds, prepared arrays"):
         task.fit(None)
-    with pytest.raises(InputTypeError, match="batch_size is 'a'"):
+    with pytest.raises(InputError, match="batch_size is 'a'"):
         task.fit([noise(1)], ["a"], batch_size="a")
 
 
