@@ -60,11 +60,11 @@ on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="the page i
 @pytest.mark.reference
 @on_jax
 @pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
-def test_every_tenth_row_is_what_verification_makes_of_its_fault(path):
+def test_every_twentieth_row_is_what_verification_makes_of_its_fault(path):
     marks = {row[0]: row[1:-1] for row in sections(PAGE)[path.stem][1]}
-    faults = [trial.fault for trial in tried(path)[::10]]
+    faults = [trial.fault for trial in tried(path)[::20]]
     anew = {fault.name: row_of(path, fault)[1:-1] for fault in faults if fault.places}
-    assert len(anew) >= 5
+    assert len(anew) >= 4
     assert anew == {name: marks[name] for name in anew}, ANEW
 
 
