@@ -40,7 +40,8 @@ def batches_seen(task, **arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(keras.Model, "fit", fit)
         task.fit(**arguments)
-    return dict(seen)
+    as_arrays = keras.ops.convert_to_numpy  # of TensorFlow's data sets, too
+    return {place: keras.tree.map_structure(as_arrays, batches) for place, batches in seen}
 
 
 class Batches(keras.utils.PyDataset):
