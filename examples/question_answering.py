@@ -22,10 +22,10 @@ def read_squad(path):
     pairs, answers = [], []
     for article in json.loads(Path(path).read_text("utf-8"))["data"]:
         for paragraph in article["paragraphs"]:
-            for asked in paragraph["qas"]:
-                pairs.append((asked["question"], paragraph["context"]))
+            for entry in paragraph["qas"]:
+                pairs.append((entry["question"], paragraph["context"]))
                 answers.append(
-                    [{"start": a["answer_start"], "text": a["text"]} for a in asked["answers"]]
+                    [{"start": a["answer_start"], "text": a["text"]} for a in entry["answers"]]
                 )
     return pairs, answers
 

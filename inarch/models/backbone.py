@@ -40,7 +40,7 @@ class Backbone(Model):
 
     @property
     def attends_one_way(self) -> bool:
-        """Whether a token may attend to a sequence that doesn't attend to it.
+        """Return whether a token may attend to a sequence that doesn't attend to it.
 
         Such a token has the sequence id -1 in `padding_mask`.
         """

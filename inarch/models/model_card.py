@@ -1,4 +1,4 @@
-"""Model cards: the README.md beside a saved model, with the front matter that the hub reads.
+"""Model cards: the README.md of a saved model, with the front matter that the hub reads.
 
 Format: huggingface.co/docs/hub/model-cards.
 """

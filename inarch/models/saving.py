@@ -104,15 +104,14 @@ def save(
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
     plan = match(source, header, ours, arguments, name, tie_word_embeddings, "this model")
     passthrough = dict(origin.passthrough)
-    if old is None or old.head != name:
-        for idle in plan.passthrough.keys() - passthrough.keys():
-            passthrough[idle] = np.zeros(header[idle].shape, DTYPES[header[idle].dtype])
-    lost = sorted(plan.passthrough.keys() - passthrough.keys())
-    if lost:
+    missing = sorted(plan.passthrough.keys() - passthrough.keys())
+    if missing and old is not None and old.head == name:
         raise CheckpointError(
-            f"the checkpoint's {', '.join(lost)} were not kept with this model; "
+            f"the checkpoint's {', '.join(missing)} were not kept with this model; "
             "load it with from_preset to write them back"
         )
+    for idle in missing:
+        passthrough[idle] = np.zeros(header[idle].shape, DTYPES[header[idle].dtype])
     values = transfer.exporter(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), passthrough
     )

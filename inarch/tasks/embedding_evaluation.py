@@ -45,9 +45,9 @@ def retrieval(
                     f"relevant has document {shown(index)} for query {query}; documents are named "
                     f"by their index, from 0 to {len(documents) - 1}"
                 )
-    asked = embedder.embed_query(queries, batch_size=batch_size)
+    query_vectors = embedder.embed_query(queries, batch_size=batch_size)
     held = embedder.embed_document(documents, batch_size=batch_size)
-    rankings = best_first(embedder, asked, held, k)
+    rankings = best_first(embedder, query_vectors, held, k)
     metrics = {"ndcg": ndcg, "mrr": mrr, "recall": recall}
     return {f"{name}@{k}": metric(rankings, relevant, k) for name, metric in metrics.items()}
 

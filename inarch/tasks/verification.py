@@ -58,12 +58,10 @@ def verify_checkpoint(
     ignore_fields: Collection[str] = (),
     progress: Progress = lambda step: None,
 ) -> Report:
-    """Verify our model for a checkpoint against transformers, its tokenizer included.
+    """Verify our model for a checkpoint against transformers; this is `inarch.verify`.
 
-    It is `inarch.verify`.
-
-    transformers reads Hugging Face's format alone: of a folder in an author format it is given a
-    copy.
+    The tokenizer is compared too. Of a folder in an author format transformers is given a copy in
+    Hugging Face's, which alone it reads.
 
     Args:
         preset: a folder, a built-in name, or a hub id.
