@@ -1,5 +1,6 @@
 """`MultiVectorEmbedder` against sentence-transformers' MultiVectorEncoder."""
 
+import importlib
 import json
 import string
 
@@ -35,13 +36,14 @@ CLASSIC = {"strategy": "fixed", "attend": False, "length": 12}
 def sized(**changes):
     return transformers.BertConfig(
         vocab_size=len(VOCABULARY), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=24, max_position_embeddings=24, attn_implementation="eager", **changes,
+        intermediate_size=24, attn_implementation="eager",
+        **{"max_position_embeddings": 24, **changes},
     )  # fmt: skip
 
 
-def bert(folder):
+def bert(folder, **changes):
     """A perturbed encoder with its tokenizer, saved by transformers."""
-    model = transformers.BertModel(sized(), add_pooling_layer=False).eval()
+    model = transformers.BertModel(sized(**changes), add_pooling_layer=False).eval()
     perturb(model, 0)
     model.save_pretrained(folder)
     save_tokenizer(folder)
@@ -155,7 +157,7 @@ def test_a_folder_of_pylate_gives_the_librarys_vectors(changes, tmp_path):
 
 
 def pylate_folder(folder, changes):
-    folder = bert(folder)
+    folder = bert(folder, max_position_embeddings=32)  # of which a query may have all
     modules = [
         ("", "sentence_transformers.models.Transformer"), ("1_Dense", "pylate.models.Dense.Dense"),
     ]  # fmt: skip
@@ -252,7 +254,8 @@ def test_the_loss_has_their_value(columns):
     vectors = random.normal(size=(columns, 4, 5, 3)).astype(np.float32)
     compared = random.random((columns, 4, 5)) < 0.7
     compared[:, :, 0] = True
-    scores = library.multi_vector_encoder.scoring.colbert_scores(
+    scoring = importlib.import_module("sentence_transformers.multi_vector_encoder.scoring.colbert")
+    scores = scoring.colbert_scores(
         torch.tensor(vectors[0]), torch.tensor(vectors[1:].swapaxes(0, 1)),
         torch.tensor(compared[0]), torch.tensor(compared[1:].swapaxes(0, 1)),
     )  # fmt: skip
