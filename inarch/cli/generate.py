@@ -8,21 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from inarch.backend import import_keras
 from inarch.cli import output
-from inarch.cli.options import (
-    BatchSize,
-    FieldName,
-    IgnoreField,
-    Input,
-    Json,
-    Output,
-    Preset,
-    Texts,
-    TokenizerFrom,
-)
-from inarch.cli.texts import read_texts
-from inarch.cli.trained_head import check_trained
+from inarch.cli.text_run import TextRun
 
 MaxNewTokens = Annotated[int | None, typer.Option(min=1, help="Most tokens of a text.")]
 MinNewTokens = Annotated[int | None, typer.Option(min=0, help="Tokens before a text may end.")]
@@ -62,10 +49,7 @@ Stream = Annotated[
 
 
 def generate(
-    preset: Preset,
-    texts: Texts = None,
-    input: Input = None,
-    field: FieldName = "text",
+    run: TextRun,
     max_new_tokens: MaxNewTokens = None,
     min_new_tokens: MinNewTokens = None,
     do_sample: DoSample = None,
@@ -81,11 +65,6 @@ def generate(
     stop: Stop = None,
     seed: Seed = None,
     stream: Stream = None,
-    batch_size: BatchSize = 8,
-    tokenizer: TokenizerFrom = None,
-    ignore_field: IgnoreField = None,
-    output_file: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Continue each text; the options and their defaults are those of transformers."""
     options = {
@@ -96,15 +75,11 @@ def generate(
         "length_penalty": length_penalty, "num_return_sequences": num_return_sequences,
         "stop_strings": stop or None, "seed": seed,
     }  # fmt: skip
-    given = read_texts(texts, input, field)
-    to_file = as_json or output_file is not None
+    to_file = run.as_json or run.output_file is not None
+    given = run.texts
     if stream and to_file:
         raise typer.BadParameter("--stream prints text as it comes: leave out --json and --output")
-    import_keras()
-    from inarch.tasks import CausalLM
-
-    model = CausalLM.from_preset(preset, tokenizer=tokenizer, ignore_fields=ignore_field or ())
-    check_trained(model, preset)
+    model = run.load("CausalLM")
     if stream is None:
         names = ("num_beams", "num_return_sequences")
         # Also the file's own options may be for several sequences, of which no stream is.
@@ -112,15 +87,15 @@ def generate(
         stream = len(given) == 1 and not (several or to_file) and sys.stdout.isatty()
     if stream:
         for prompt in given:
-            _print_stream(prompt, model.stream(prompt, **options))  # type: ignore[arg-type]
+            _print_stream(prompt, model.stream(prompt, **options))
         return
-    found = model.generate(given, batch_size=batch_size, **options)  # type: ignore[arg-type]
+    found = model.generate(given, batch_size=run.batch_size, **options)
     rows = [
         {"text": prompt, "generated": text}
         for prompt, several in zip(given, found, strict=True)
         for text in ([several] if isinstance(several, str) else several)
     ]
-    output.write(rows, as_json, output_file, lambda: _print_rows(rows))
+    output.write(rows, run.as_json, run.output_file, lambda: _print_rows(rows))
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

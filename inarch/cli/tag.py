@@ -1,4 +1,4 @@
-"""`inarch tag`: the entities of texts."""
+"""The command `tag`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,11 @@ from typing import Annotated
 
 import typer
 
-from inarch.backend import import_keras
-from inarch.cli import output
-from inarch.cli.options import (
-    BatchSize,
-    FieldName,
-    IgnoreField,
-    Input,
-    Json,
-    Output,
-    Preset,
-    Texts,
-    TokenizerFrom,
-)
-from inarch.cli.texts import read_texts
-from inarch.cli.trained_head import check_trained
+from inarch.cli.text_run import TextRun
 
 
 def tag(
-    preset: Preset,
-    texts: Texts = None,
-    input: Input = None,
-    field: FieldName = "text",
+    run: TextRun,
     aggregation: Annotated[
         str,
         typer.Option(
@@ -38,25 +21,8 @@ def tag(
         int | None,
         typer.Option(min=0, help="Tokens that neighbouring windows of a long text share."),
     ] = None,
-    batch_size: BatchSize = 32,
-    tokenizer: TokenizerFrom = None,
-    ignore_field: IgnoreField = None,
-    output_file: Output = None,
-    as_json: Json = False,
 ) -> None:
     """Find the entities of each text, with their places in it: one row for each entity."""
-    given = read_texts(texts, input, field)
-    import_keras()
-    from inarch.tasks import TokenClassifier
-
-    model = TokenClassifier.from_preset(
-        preset, tokenizer=tokenizer, ignore_fields=ignore_field or ()
-    )
-    check_trained(model, preset)
-    found = model.tag(given, aggregation, stride, batch_size)
+    found = run.load("TokenClassifier").tag(run.texts, aggregation, stride, run.batch_size)
     rows = [{"index": i, **entity} for i, entities in enumerate(found) for entity in entities]
-
-    def table() -> None:
-        output.print_table(rows, right=("index", "start", "end", "score"))
-
-    output.write(rows, as_json, output_file, table)
+    run.write(rows, right=("index", "start", "end", "score"))
