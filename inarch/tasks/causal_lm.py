@@ -18,11 +18,10 @@ from inarch.json_fields import json_text, read_object
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import HeadToSave
 from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.runtime.forward import as_float32, compiled
 from inarch.tasks import inference
-from inarch.tasks.datasets import Batch
+from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.perplexity import perplexities, scorer
 from inarch.tasks.preprocessor import TextPreprocessor, Tokens, texts_of
@@ -49,6 +48,7 @@ class CausalLM(Task):
 
     head = "causal_lm"
     pipeline_tag = "text-generation"
+    has_token_outputs = True
     is_self_supervised = True
     generation = MutableArgument(checked_generation)
 
@@ -81,9 +81,8 @@ class CausalLM(Task):
         if name == "preprocessor":
             self._engine = None
 
-    def head_to_save(self) -> HeadToSave:
-        ids = {} if self.layout or not self.preprocessor else self._special_ids()
-        return HeadToSave("causal_lm", {}, ids)
+    def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {} if self.layout or not self.preprocessor else self._special_ids()
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
@@ -99,9 +98,7 @@ class CausalLM(Task):
     def objective(self) -> Objective:
         return token_objective()
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         if y is not None or sample_weight is not None:
             raise InputError("causal language modeling makes its own targets from text: give x")
         limit = inference.preprocessor_of(self).sequence_length
@@ -124,18 +121,6 @@ class CausalLM(Task):
             return x, targets, weights.astype(np.float32)
 
         return make
-
-    def predict_texts(
-        self,
-        texts: Sequence[Any],
-        batch_size: int,
-        verbose: Any = 0,
-        callbacks: Any = None,
-        prompt_name: str | None = None,
-    ) -> np.ndarray:
-        """Return logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
-        encodings = self.encode(texts, prompt_name)
-        return inference.token_outputs(self, encodings, batch_size, verbose, callbacks)
 
     # --- likelihood ----------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ from inarch.tasks.preprocessor import TokenRow, is_raw, is_text_group
 from inarch.validation import check_count, check_rate, shown
 
 Batch = tuple[Any, ...]
+# From the indices of a batch's examples, and a generator for whatever is drawn anew each time, to
+# the batch's `(x, y)` or `(x, y, sample_weight)`.
+MakeBatch = Callable[[np.ndarray, np.random.Generator], Batch]
 
 
 class TextBatches(keras.utils.PyDataset):
@@ -23,15 +26,14 @@ class TextBatches(keras.utils.PyDataset):
 
     Args:
         count: number of examples.
-        make: the `(x, y, sample_weight)` of a batch, from the examples' indices and a generator
-            for whatever is drawn anew each time.
+        make: makes a batch.
         shuffle: whether the order changes.
     """
 
     def __init__(
         self,
         count: int,
-        make: Callable[[np.ndarray, np.random.Generator], Batch],
+        make: MakeBatch,
         batch_size: int,
         shuffle: bool,
     ):
@@ -54,6 +56,22 @@ class TextBatches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         if self._shuffle:
             self._random.shuffle(self._order)
+
+
+def make_batches(
+    inputs: Callable[[np.ndarray], Any], targets: np.ndarray, weights: np.ndarray | None
+) -> MakeBatch:
+    """Return a function that makes batches of inputs, targets and, if there are any, weights.
+
+    Args:
+        inputs: from the indices of a batch's examples to its `x`.
+    """
+
+    def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
+        batch = (inputs(indices), targets[indices])
+        return batch if weights is None else (*batch, weights[indices])
+
+    return make
 
 
 class MappedDataset(keras.utils.PyDataset):

@@ -9,7 +9,7 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.runtime.mini_batches import call_in_mini_batches
-from inarch.tasks.datasets import Batch, array_of, weights_of
+from inarch.tasks.datasets import MakeBatch, array_of, make_batches, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def columns_of(examples: Sequence[Any]) -> list[list[str]]:
 
 def collate_columns(
     task: Task, loss: EmbeddingLoss, examples: Sequence[Any], y: Any, sample_weight: Any
-) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+) -> MakeBatch:
     """Return a function from the indices of a batch to `(x, y)` or `(x, y, sample_weight)`.
 
     `x` has the first texts of all examples, then their second ones, and so on.
@@ -61,12 +61,11 @@ def collate_columns(
         )
     encoded = [task.encode(column) for column in columns]
 
-    def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
-        x = task.padded([column[i] for column in encoded for i in indices])
-        batch = (x, targets[indices])
-        return batch if weights is None else (*batch, weights[indices])
-
-    return make
+    return make_batches(
+        lambda indices: task.padded([column[i] for column in encoded for i in indices]),
+        targets,
+        weights,
+    )
 
 
 def call_by_loss(

@@ -13,8 +13,9 @@ from inarch.models.arguments import mutable_arguments
 from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import build_without_values
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import read_settings
-from inarch.tasks.text_source import check_choice
+from inarch.tasks.text_source import TextSource, check_choice
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
@@ -87,6 +88,27 @@ def _split_arguments(
             "it there"
         )
     return of_text, {n: v for n, v in arguments.items() if n not in of_text}
+
+
+def read_preprocessor(cls: type[Task], source: TextSource, limit: int) -> TextPreprocessor:
+    """Return a preprocessor with the tokenizer and the settings of a source.
+
+    Args:
+        limit: the backbone's longest sequence.
+    """
+    tokenizer, saved = source.tokenizer, read_settings(source.folder)
+    length = saved.sequence_length or tokenizer.model_max_length or limit
+    special = cls.default_special(tokenizer)
+    if saved.task == cls.__name__ and saved.allow_special is not None:
+        special = saved.allow_special
+    return TextPreprocessor(
+        tokenizer,
+        min(length, limit),
+        special,
+        bool(saved.lowercase),
+        saved.prompts,
+        saved.default_prompt_name,
+    )
 
 
 def check_head(cls: type[Task], checkpoint: Checkpoint) -> None:

@@ -14,8 +14,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.runtime.forward import as_float32, compiled
-from inarch.tasks import inference
-from inarch.tasks.datasets import Batch
+from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import Text, TextPreprocessor, is_text_group, texts_of
 from inarch.tasks.task import Task
@@ -54,6 +53,7 @@ class MaskedLM(Task):
 
     head = "masked_lm"
     pipeline_tag = "fill-mask"
+    has_token_outputs = True
     is_self_supervised = True
     saved_settings = ("mask_rate", "whole_word_mask")
     mask_rate = MutableArgument(_checked_mask_rate)
@@ -92,9 +92,7 @@ class MaskedLM(Task):
     def objective(self) -> Objective:
         return token_objective()
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         if y is not None or sample_weight is not None:
             raise InputError("masked language modeling makes its own targets from text: give x")
         encodings = self.encode(texts)
@@ -117,18 +115,6 @@ class MaskedLM(Task):
             return {**x, "token_ids": ids}, x["token_ids"], selected.astype(np.float32)
 
         return make
-
-    def predict_texts(
-        self,
-        texts: Sequence[Any],
-        batch_size: int,
-        verbose: Any = 0,
-        callbacks: Any = None,
-        prompt_name: str | None = None,
-    ) -> np.ndarray:
-        """Return logits `[texts, longest, vocabulary]`, zero beyond the end of each text."""
-        encodings = self.encode(texts, prompt_name)
-        return inference.token_outputs(self, encodings, batch_size, verbose, callbacks)
 
     # --- filling in ---------------------------------------------------------------------------
 

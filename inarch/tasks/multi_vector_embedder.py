@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from inarch.tasks import (
     multi_vector_files,
     multi_vector_folder,
 )
-from inarch.tasks.datasets import Batch, weights_of
+from inarch.tasks.datasets import Batch, MakeBatch, weights_of
 from inarch.tasks.embedding_batches import columns_of
 from inarch.tasks.embedding_modules import apply_modules, resolve_modules
 from inarch.tasks.max_sim import (
@@ -316,9 +316,7 @@ class MultiVectorEmbedder(Task):
     def objective(self) -> Objective:
         return Objective(MaxSimContrastive(), learning_rate=1e-5, reads_logits=False)
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         if y is not None:
             raise InputError(
                 f"y is given, and {type(self).__name__} is trained on (query, document) pairs "

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from inarch.tasks.logits import loss_of_logits, metrics_of_logits
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -29,6 +31,28 @@ class Objective:
     weighted_metrics: Sequence[Any] = ()
     reads_logits: bool = True
     several_labels: bool = False
+
+
+def compile_arguments(
+    objective: Objective, optimizer: Any, loss: Any, metrics: Any, weighted_metrics: Any
+) -> dict[str, Any]:
+    """Return the arguments of `keras.Model.compile`; each `"auto"` is that of the objective.
+
+    Raises:
+        InputError: the outputs are logits, and a loss or a metric reads probabilities.
+    """
+    if optimizer == "auto":
+        optimizer = keras.optimizers.Adam(objective.learning_rate)
+    if loss == "auto":
+        loss = objective.loss
+    given = {"metrics": metrics, "weighted_metrics": weighted_metrics}
+    for name, chosen in given.items():
+        given[name] = list(getattr(objective, name)) or None if chosen == "auto" else chosen
+    if objective.reads_logits:
+        loss = loss_of_logits(loss)
+        several = objective.several_labels
+        given = {name: metrics_of_logits(chosen, several) for name, chosen in given.items()}
+    return {"optimizer": optimizer, "loss": loss, **given}
 
 
 def token_objective(learning_rate: float = 5e-5) -> Objective:

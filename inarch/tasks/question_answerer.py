@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
@@ -12,11 +12,10 @@ import numpy as np
 
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.backbone import Backbone
-from inarch.models.saving import HeadToSave
 from inarch.tasks.answer_spans import Readout, best_answers
 from inarch.tasks.answer_targets import answer_places, answer_tokens, window_target
-from inarch.tasks.datasets import Batch, weights_of
-from inarch.tasks.inference import preprocessor_of, token_outputs, window_chunks
+from inarch.tasks.datasets import MakeBatch, weights_of
+from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
@@ -82,6 +81,7 @@ class QuestionAnswerer(Task):
 
     head = "question_answering"
     pipeline_tag = "question-answering"
+    has_token_outputs = True
     saved_settings = ("dropout",)
 
     def __init__(
@@ -109,16 +109,13 @@ class QuestionAnswerer(Task):
             made.sequence_length = min(made.sequence_length, WINDOW)
         return made
 
-    def head_to_save(self) -> HeadToSave:
-        assert self.head is not None
-        old = self.layout.config if self.layout else {}
-        arguments = {} if self.dropout is None else {"dropout": self.dropout}
+    def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
         # transformers counts the outputs of this head, too, by the config's classes.
         try:
-            two = len(class_names(old)) == 2
+            two = len(class_names(config)) == 2
         except ConfigError:
             two = False  # the names of another head's classes, of which nothing is read here
-        return HeadToSave(self.head, arguments, {} if two else label_fields(old, numbered(2)))
+        return {} if two else label_fields(config, numbered(2))
 
     # --- training -----------------------------------------------------------------------------
 
@@ -156,15 +153,8 @@ class QuestionAnswerer(Task):
             )
         return rows, np.array(targets, np.int32), None if weights is None else weights[owners]
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
-        def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
-            x = self.padded([texts[i] for i in indices])
-            batch = (x, y[indices])
-            return batch if sample_weight is None else (*batch, sample_weight[indices])
-
-        return make
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
+        return self.collate_rows(texts, y, sample_weight)
 
     def _null_token(self, window: Window) -> int | None:
         """Return the token of a row that stands for no answer; None without one."""
@@ -230,17 +220,8 @@ class QuestionAnswerer(Task):
         results = [answers[0] for answers in found] if top_k == 1 else found
         return results[0] if isinstance(question, str) and isinstance(context, str) else results
 
-    def predict_texts(
-        self,
-        texts: Sequence[Any],
-        batch_size: int,
-        verbose: Any = 0,
-        callbacks: Any = None,
-        prompt_name: str | None = None,
-    ) -> np.ndarray:
-        """Return logits `[pairs, longest, 2]` of pairs, cut to one row each, 0 beyond its end."""
-        encodings = self.encode(checked_pairs(texts), prompt_name)
-        return token_outputs(self, encodings, batch_size, verbose, callbacks)
+    def checked_texts(self, texts: Sequence[Any]) -> list[tuple[str, str]]:
+        return checked_pairs(texts)
 
     def _readouts(self, windows: Sequence[Window], batch_size: int) -> list[Readout]:
         null = preprocessor_of(self).tokenizer.cls_token_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -15,11 +15,10 @@ from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import HeadToSave
 from inarch.tasks import cross_encoder, inference
 from inarch.tasks.activation import ACTIVATIONS, checked_activation
 from inarch.tasks.class_targets import number_rows
-from inarch.tasks.datasets import Batch, weights_of
+from inarch.tasks.datasets import Batch, MakeBatch, weights_of
 from inarch.tasks.labels import (
     COUNTED,
     checked_labels,
@@ -139,11 +138,9 @@ class Reranker(Task):
         misfit = classes_misfit(checkpoint, self.head, self.labels)
         return misfit or super().head_misfit(checkpoint)
 
-    def head_to_save(self) -> HeadToSave:
-        fields = label_fields(self.layout.config if self.layout else {}, self.labels)
-        fields |= cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
-        arguments = {} if self.dropout is None else {"dropout": self.dropout}
-        return HeadToSave(self.head, arguments, fields)
+    def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        fields = label_fields(config, self.labels)
+        return fields | cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
@@ -163,9 +160,7 @@ class Reranker(Task):
         pairs = super().examples(x, of_batch)
         return None if pairs is None else checked_pairs(pairs)
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         grouped, loss = isinstance(texts[0][1], tuple), getattr(self, "loss", None)
         if not isinstance(loss, RankingLoss):
             if grouped:
@@ -220,8 +215,8 @@ class Reranker(Task):
             return self.predict([x], *args, **kwargs)[0]
         return self._scores(super().predict(x, *args, **kwargs))
 
-    def predict_texts(self, texts: Sequence[Any], *args: Any, **kwargs: Any) -> np.ndarray:
-        return super().predict_texts(checked_pairs(texts), *args, **kwargs)
+    def checked_texts(self, texts: Sequence[Any]) -> Sequence[Any]:
+        return checked_pairs(texts)
 
     def _scores(self, logits: np.ndarray) -> np.ndarray:
         scores = ACTIVATIONS[self.score_activation][1](np.asarray(logits, np.float64))

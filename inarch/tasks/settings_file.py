@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inarch.errors import CheckpointFileError
 from inarch.file_names import SETTINGS
 from inarch.json_fields import COUNT, FLAG, OBJECT, TEXT, TEXTS, read_field, read_object
+from inarch.models.arguments import checked_values
 from inarch.paths import resolve_inside
+from inarch.version import __version__
+
+if TYPE_CHECKING:
+    from inarch.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -65,3 +71,14 @@ def read_settings(folder: Path) -> SavedSettings:
         prompts=read("prompts", validator=OBJECT, default=None),
         default_prompt_name=read("default_prompt_name", validator=TEXT, default=None),
     )
+
+
+def write_settings(task: Task, folder: Path) -> None:
+    """Write the settings of a task and its preprocessor into a folder."""
+    content: dict[str, Any] = {"inarch_version": __version__, "task": type(task).__name__}
+    values = {**task.arguments, **checked_values(task)}
+    if task.saved_settings:
+        content["settings"] = {name: values[name] for name in task.saved_settings}
+    if task.preprocessor:
+        content |= checked_values(task.preprocessor)
+    (folder / SETTINGS).write_text(json.dumps(content, indent=2) + "\n", "utf-8")

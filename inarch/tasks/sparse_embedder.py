@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -15,7 +15,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import prompts, sparse_folder
-from inarch.tasks.datasets import Batch
+from inarch.tasks.datasets import MakeBatch
 from inarch.tasks.embedding_batches import call_by_loss, collate_columns
 from inarch.tasks.embedding_losses import EmbeddingLoss
 from inarch.tasks.inference import preprocessor_of
@@ -253,9 +253,7 @@ class SparseEmbedder(Task):
         whole = partial(super().call, training=training, mask=mask, **kwargs)
         return call_by_loss(self, whole, inputs, training)
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         loss = getattr(self, "loss", None) or self.objective().loss
         if isinstance(loss, EmbeddingLoss):
             return collate_columns(self, loss, texts, y, sample_weight)

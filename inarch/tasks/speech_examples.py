@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from inarch.data import bucket
 from inarch.errors import InputError
-from inarch.tasks.datasets import Batch
+from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor, load_audio_input
 
 
@@ -37,7 +37,7 @@ def batch_maker(
     pairs: Sequence[tuple[Any, str]],
     language: str | None,
     task: str,
-) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+) -> MakeBatch:
     """Return a function from indices of `pairs` to their `(x, y, sample_weight)`.
 
     Sound is loaded when its batch is made, so that a data set needn't fit into memory.

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 
 from inarch.data.columns import values_of
 from inarch.errors import InputError
@@ -21,7 +20,7 @@ from inarch.speech.resolve_options import resolve_language, resolve_options
 from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
 from inarch.speech.whisper_runner import WhisperRunner
-from inarch.tasks.datasets import Batch
+from inarch.tasks.datasets import MakeBatch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.progress import progress_bar
 from inarch.tasks.settings_file import read_settings
@@ -255,9 +254,7 @@ class SpeechToText(Task):
     def objective(self) -> Objective:
         return token_objective(learning_rate=1e-5)
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         if sample_weight is not None:
             raise InputError("speech is trained without sample weights; padding weighs nothing")
         y = values_of(y)

@@ -13,7 +13,6 @@ from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import HeadToSave
 from inarch.tasks import cross_encoder
 from inarch.tasks.activation import ACTIVATIONS, checked_activation
 from inarch.tasks.class_answers import Answers, TopK, check_top_k, class_answers
@@ -184,14 +183,11 @@ class TextClassifier(Task):
             return "identity"
         return "sigmoid" if self.problem_type == PROBLEMS[1] or self.num_classes == 1 else "softmax"
 
-    def head_to_save(self) -> HeadToSave:
-        old = self.layout.config if self.layout else {}
-        fields: dict[str, Any] = label_fields(old, self.labels)
-        if self.problem_type != old.get("problem_type"):
+    def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        fields: dict[str, Any] = label_fields(config, self.labels)
+        if self.problem_type != config.get("problem_type"):
             fields["problem_type"] = self.problem_type
-        fields |= cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
-        arguments = {} if self.dropout is None else {"dropout": self.dropout}
-        return HeadToSave(self.head, arguments, fields)
+        return fields | cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)

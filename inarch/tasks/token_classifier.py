@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,11 +13,10 @@ from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import HeadToSave
 from inarch.tasks import entity_targets as targets
 from inarch.tasks import inference
 from inarch.tasks.activation import softmax
-from inarch.tasks.datasets import Batch, weights_of
+from inarch.tasks.datasets import Batch, MakeBatch, weights_of
 from inarch.tasks.entities import TokenScores, check_aggregation, decode, subwords
 from inarch.tasks.entity_metrics import entity_scores, span_scores
 from inarch.tasks.labels import (
@@ -60,6 +59,7 @@ class TokenClassifier(Task):
 
     head = "token_classifier"
     pipeline_tag = "token-classification"
+    has_token_outputs = True
     saved_settings = ("dropout",)
     labels = MutableArgument(checked_labels)
 
@@ -95,10 +95,8 @@ class TokenClassifier(Task):
         misfit = classes_misfit(checkpoint, TokenClassifier.head, self.labels)
         return misfit or super().head_misfit(checkpoint)
 
-    def head_to_save(self) -> HeadToSave:
-        old = self.layout.config if self.layout else {}
-        arguments = {} if self.dropout is None else {"dropout": self.dropout}
-        return HeadToSave(self.head, arguments, label_fields(old, self.labels))
+    def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        return label_fields(config, self.labels)
 
     # --- training -----------------------------------------------------------------------------
 
@@ -161,9 +159,7 @@ class TokenClassifier(Task):
             windows, texts[index], spans[index], labels, outside
         )
 
-    def collate(
-        self, texts: Sequence[Any], y: Any, sample_weight: Any
-    ) -> Callable[[np.ndarray, np.random.Generator], Batch]:
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
             x = self.padded([texts[i] for i in indices])
             shape = x["token_ids"].shape
@@ -177,17 +173,8 @@ class TokenClassifier(Task):
 
     # --- answers ------------------------------------------------------------------------------
 
-    def predict_texts(
-        self,
-        texts: Sequence[Any],
-        batch_size: int,
-        verbose: Any = 0,
-        callbacks: Any = None,
-        prompt_name: str | None = None,
-    ) -> np.ndarray:
-        """Return logits `[texts, longest, classes]` of texts cut to one row each, 0 beyond it."""
-        encodings = self.encode([_text(text, i) for i, text in enumerate(texts)], prompt_name)
-        return inference.token_outputs(self, encodings, batch_size, verbose, callbacks)
+    def checked_texts(self, texts: Sequence[Any]) -> list[str]:
+        return [_text(text, i) for i, text in enumerate(texts)]
 
     def tag(
         self,
