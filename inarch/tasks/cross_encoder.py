@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,14 @@ from inarch.models.sidecar import CROSS_ENCODER, CROSS_ENCODER_SETTINGS, sidecar
 from inarch.tasks.activation import class_path, from_class_path
 from inarch.tasks.module_files import (
     TRANSFORMER_FILES,
-    SentenceConfig,
+    TextConfig,
     file_texts,
     module_kinds,
-    read_declared,
+    modules_list,
+    read_settings,
     read_transformer,
+    text_fields,
+    with_declared,
     write_model,
 )
 from inarch.tasks.preprocessor import TextPreprocessor
@@ -35,12 +37,7 @@ from inarch.tasks.sentence_fields import CROSS_ENCODER_FIELDS, CROSS_ENCODER_TRA
 OLD_FIELD = "sbert_ce_default_activation_function"
 FIELD = "sentence_transformers"
 # What release 6 writes of a transformer with a classification head.
-_MODULES = [
-    {
-        "idx": 0, "name": "0", "path": "",
-        "type": "sentence_transformers.base.modules.transformer.Transformer",
-    }
-]  # fmt: skip
+_MODULES = modules_list({"": "sentence_transformers.base.modules.transformer.Transformer"})
 _TRANSFORMER = {
     "transformer_task": "sequence-classification",
     "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
@@ -54,13 +51,13 @@ def recorded_activation(checkpoint: Checkpoint) -> str | None:
     Raises:
         ConfigError: the activation isn't one that is computed here; it is named.
     """
-    settings = read_settings(checkpoint)
+    settings = settings_of(checkpoint)
     if (path := settings.get("activation_fn")) is not None:
         return from_class_path(path, f"{CROSS_ENCODER_SETTINGS}: activation_fn")
     return _activation_of(checkpoint.config)
 
 
-def read_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the settings that CrossEncoder reads next to `config.json`; {} without any."""
     there = CROSS_ENCODER_SETTINGS in sidecar_names(checkpoint.folder)
     return checkpoint.read_sidecar(CROSS_ENCODER_SETTINGS) if there else {}
@@ -68,7 +65,7 @@ def read_settings(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def is_declared(checkpoint: Checkpoint) -> bool:
     """Return whether the files of a checkpoint show that CrossEncoder wrote it."""
-    return bool(read_settings(checkpoint)) or _records(checkpoint.config)
+    return bool(settings_of(checkpoint)) or _records(checkpoint.config)
 
 
 def _activation_of(config: Mapping[str, Any]) -> str | None:
@@ -156,15 +153,9 @@ def configure(preprocessor: TextPreprocessor, folder: Path, limit: int) -> TextP
     """
     if CROSS_ENCODER_SETTINGS not in sidecar_names(folder):
         return preprocessor
-    declared, _ = read_transformer(folder, "", SentenceConfig(), CROSS_ENCODER_TRANSFORMER)
-    declared = read_declared(folder / CROSS_ENCODER_SETTINGS, declared, CROSS_ENCODER_FIELDS)
-    length = declared.max_seq_length or preprocessor.sequence_length
-    preprocessor.sequence_length = min(length, limit)
-    preprocessor.lowercase = declared.lowercase or preprocessor.lowercase
-    preprocessor.default_prompt_name = None
-    preprocessor.prompts = declared.prompts
-    preprocessor.default_prompt_name = declared.default_prompt_name
-    return preprocessor
+    declared, _ = read_transformer(folder, "", TextConfig(), CROSS_ENCODER_TRANSFORMER)
+    declared, _ = read_settings(folder, declared, CROSS_ENCODER_FIELDS)
+    return with_declared(preprocessor, declared, limit)
 
 
 def write_files(
@@ -186,14 +177,8 @@ def write_files(
     files = {MODULES: json_text(_MODULES), TRANSFORMER_FILES[0]: json_text(_TRANSFORMER)} | files
     recorded = json.loads(files.get(CROSS_ENCODER_SETTINGS, "{}")).get("activation_fn")
     settings = {"model_type": "CrossEncoder", "activation_fn": _path(activation, recorded)}
-    config, tokenizer = SentenceConfig(files=files), None
-    if preprocessor is not None:
-        tokenizer = preprocessor.tokenizer
-        config = replace(
-            config, max_seq_length=preprocessor.sequence_length, lowercase=preprocessor.lowercase,
-            prompts=preprocessor.prompts, default_prompt_name=preprocessor.default_prompt_name,
-        )  # fmt: skip
-    write_model(config, files, folder, tokenizer, settings, dict.fromkeys(settings))
+    config = TextConfig(files=files, **text_fields(preprocessor))
+    write_model(config, files, folder, preprocessor, settings, dict.fromkeys(settings))
 
 
 def _path(activation: str | None, recorded: Any) -> str | None:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.file_names import MODULES, SENTENCE_TRANSFORMER_FILES
@@ -20,7 +20,6 @@ from inarch.paths import resolve_inside
 from inarch.tasks import sentence_fields
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sentence_fields import check_fields, keyword_arguments
-from inarch.text import Tokenizer
 
 # The first of these that has a value counts.
 TRANSFORMER_FILES = SENTENCE_TRANSFORMER_FILES
@@ -30,32 +29,25 @@ LENGTH = "model_max_length"
 
 
 @dataclass(frozen=True)
-class SentenceConfig:
-    """Settings of a sentence-transformers folder, besides those of the transformer itself.
+class TextConfig:
+    """Settings of texts that a sentence-transformers folder of any kind has.
 
     Args:
-        pooling: modes, concatenated.
-        normalize: whether vectors have length one.
-        modules: those before and after the pooling, see `embedding_modules`.
         max_seq_length: longest sequence in tokens, or none.
         lowercase: whether text is lower-cased before the tokenizer.
         prompts: named texts to put before an input.
         default_prompt_name: the prompt that is used when none is named.
-        similarity_fn_name: how vectors are compared: "cosine", "dot", "euclidean", "manhattan".
-        truncate_dim: so many numbers of each vector are kept, or all.
         files: the original files' text, to write back as it was.
     """
 
-    pooling: tuple[str, ...] = ("mean",)
-    normalize: bool = False
-    modules: tuple[Mapping[str, Any], ...] = ()
     max_seq_length: int | None = None
     lowercase: bool = False
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt_name: str | None = None
-    similarity_fn_name: str = "cosine"
-    truncate_dim: int | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+
+
+Config = TypeVar("Config", bound=TextConfig)
 
 
 @dataclass(frozen=True)
@@ -113,10 +105,10 @@ def _kind(module: Mapping[str, Any]) -> str:
 def read_transformer(
     folder: Path,
     path: str,
-    found: SentenceConfig,
+    found: Config,
     known: Mapping[str, sentence_fields.Check] = sentence_fields.TRANSFORMER,
-) -> tuple[SentenceConfig, str | None]:
-    """Return `found` with the settings of the transformer's own file, and that file's name.
+) -> tuple[Config, dict[str, dict[str, Any]]]:
+    """Return `found` with the settings of the transformer's own file, and that file, by its name.
 
     Raises:
         ConfigError: the transformer isn't in the root, or a field isn't `known`.
@@ -134,8 +126,8 @@ def read_transformer(
         given = keyword_arguments(config, *PROCESSOR_ARGUMENTS)
         limit = given.get(LENGTH, config.get("max_seq_length"))
         lowercase = bool(config.get("do_lower_case"))
-        return replace(found, max_seq_length=limit, lowercase=lowercase), name
-    return found, there[0] if there else None
+        return replace(found, max_seq_length=limit, lowercase=lowercase), {name: config}
+    return found, {name: {} for name in there[:1]}
 
 
 def read_fields(path: Path, known: Mapping[str, sentence_fields.Check]) -> dict[str, Any]:
@@ -145,16 +137,19 @@ def read_fields(path: Path, known: Mapping[str, sentence_fields.Check]) -> dict[
     return config
 
 
-def read_declared(
-    path: Path,
-    found: SentenceConfig,
+def read_settings(
+    folder: Path,
+    found: Config,
     known: Mapping[str, sentence_fields.Check] = sentence_fields.SETTINGS,
-) -> SentenceConfig:
-    """Return `found` with the settings of config_sentence_transformers.json.
+) -> tuple[Config, dict[str, dict[str, Any]]]:
+    """Return `found` with the prompts of config_sentence_transformers.json, and that file by name.
 
     Raises:
         ConfigError: a field that is `known` has a value that isn't computed here.
     """
+    path = folder / SETTINGS
+    if not path.is_file():
+        return found, {}
     config = read_object(path)
     check_fields(path, config, known, strict=False)
     prompts = {k: v for k, v in (config.get("prompts") or {}).items() if v is not None}
@@ -164,13 +159,7 @@ def read_declared(
             f"{path}: default_prompt_name is {default!r}, and the prompts are "
             f"{', '.join(map(repr, prompts)) or 'none'}; name one of them"
         )
-    return replace(
-        found,
-        prompts=prompts,
-        default_prompt_name=default,
-        similarity_fn_name=config.get("similarity_fn_name") or found.similarity_fn_name,
-        truncate_dim=config.get("truncate_dim"),
-    )
+    return replace(found, prompts=prompts, default_prompt_name=default), {SETTINGS: config}
 
 
 def file_texts(folder: Path, names: Iterable[str]) -> dict[str, str]:
@@ -192,7 +181,7 @@ def without_modules(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_declared(
-    preprocessor: TextPreprocessor, declared: SentenceConfig, limit: int
+    preprocessor: TextPreprocessor, declared: TextConfig, limit: int
 ) -> TextPreprocessor:
     """Return a preprocessor with the settings of its texts that a folder declares.
 
@@ -209,24 +198,31 @@ def with_declared(
     return preprocessor
 
 
-def text_config(preprocessor: TextPreprocessor | None, files: Mapping[str, str]) -> SentenceConfig:
-    """Return the settings of a preprocessor's texts, and the original files, to be written."""
+def text_fields(preprocessor: TextPreprocessor | None) -> dict[str, Any]:
+    """Return the settings of a preprocessor's texts by the fields of a `TextConfig`."""
     if preprocessor is None:
-        return SentenceConfig(files=files)
-    return SentenceConfig(
-        max_seq_length=preprocessor.sequence_length,
-        lowercase=preprocessor.lowercase,
-        prompts=preprocessor.prompts,
-        default_prompt_name=preprocessor.default_prompt_name,
-        files=files,
-    )
+        return {}
+    return {
+        "max_seq_length": preprocessor.sequence_length,
+        "lowercase": preprocessor.lowercase,
+        "prompts": preprocessor.prompts,
+        "default_prompt_name": preprocessor.default_prompt_name,
+    }
+
+
+def modules_list(types: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the content of modules.json for modules, each the full name of its class by path."""
+    return [
+        {"idx": i, "name": str(i), "path": path, "type": kind}
+        for i, (path, kind) in enumerate(types.items())
+    ]
 
 
 def write_model(
-    config: SentenceConfig,
+    config: TextConfig,
     files: Mapping[str, str],
     folder: Path,
-    tokenizer: Tokenizer | None,
+    preprocessor: TextPreprocessor | None,
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
     transformer: Mapping[str, Any] | None = None,
@@ -237,7 +233,8 @@ def write_model(
         config: settings of its texts.
         files: the list of modules and their files.
         folder: where to write.
-        tokenizer: as of `write`.
+        preprocessor: of the model, whose longest sequence is in force where the files have none.
+            Without one, nothing is known about texts, and the files' settings of them stay.
         settings: values for config_sentence_transformers.json.
         defaults: the value of each where that file has none.
         transformer: values for the transformer's own file, where it has none of them.
@@ -246,8 +243,8 @@ def write_model(
     if MODULES not in config.files and not any(name in files for name in TRANSFORMER_FILES):
         text = {"max_seq_length": config.max_seq_length, "do_lower_case": config.lowercase}
         files[TRANSFORMER_FILES[0]] = json_text(text | dict(transformer or {}))
-    if tokenizer is not None:
-        files |= _text_files(config, files, tokenizer.model_max_length)
+    if preprocessor is not None:
+        files |= _text_files(config, files, preprocessor.tokenizer.model_max_length)
         settings = {**settings, "prompts": config.prompts}
         settings["default_prompt_name"] = config.default_prompt_name
         defaults = {**defaults, "prompts": {}, "default_prompt_name": None}
@@ -263,9 +260,7 @@ def write_texts(folder: Path, files: Mapping[str, str]) -> None:
         path.write_text(content, "utf-8", newline="")
 
 
-def _text_files(
-    config: SentenceConfig, files: Mapping[str, str], usual: int | None
-) -> dict[str, str]:
+def _text_files(config: TextConfig, files: Mapping[str, str], usual: int | None) -> dict[str, str]:
     """Return the transformer's file, if its length or lower-casing differs from the current."""
     name = next((name for name in files if name in TRANSFORMER_FILES), TRANSFORMER_FILES[0])
     declared = json.loads(files.get(name, "{}"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from inarch.tasks.max_sim import (
     checked_token_vectors,
     max_sim,
 )
-from inarch.tasks.module_files import text_config, with_declared
+from inarch.tasks.module_files import text_fields, with_declared
 from inarch.tasks.multi_vector_folder import COLBERT_PROJECTION, MultiVectorConfig
 from inarch.tasks.multi_vector_preprocessor import (
     NOT_ATTENDED,
@@ -55,7 +54,8 @@ _OF_TEXT = (
     "query_length", "document_length", "query_expansion", "skiplist_words", "skiplist_tasks",
 )  # fmt: skip
 
-
+# Arguments that a folder decides.
+DECLARED = ("modules", "normalize", "similarity_fn_name", "files")
 # Arguments by which a folder's own files don't hold any more.
 CHOSEN = ("modules", "normalize")
 
@@ -128,11 +128,10 @@ class MultiVectorEmbedder(Task):
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         declared = multi_vector_folder.read(checkpoint.folder)
-        names = ("normalize", "similarity_fn_name", "files")
-        found = {name: getattr(declared, name) for name in names}
-        if declared.modules:
-            found["modules"] = declared.modules
-        elif multi_vector_folder.is_of_colbert(checkpoint.folder):
+        found = {name: getattr(declared, name) for name in DECLARED}
+        if not declared.modules:
+            del found["modules"]
+        if not declared.modules and multi_vector_folder.is_of_colbert(checkpoint.folder):
             found["modules"] = (
                 {**PROJECTION, "out_features": multi_vector_folder.colbert_width(checkpoint)},
             )
@@ -147,7 +146,7 @@ class MultiVectorEmbedder(Task):
     ) -> MultiVectorPreprocessor:
         usual = super().preprocessor_of(checkpoint, arguments, source)
         declared = multi_vector_folder.read(source.folder)
-        usual = with_declared(usual, declared.text, arguments["max_sequence_length"])
+        usual = with_declared(usual, declared, arguments["max_sequence_length"])
         own = {name: getattr(declared, name) for name in _OF_TEXT}
         return MultiVectorPreprocessor(
             usual.tokenizer, usual.sequence_length, usual.allow_special, usual.lowercase,
@@ -189,20 +188,16 @@ class MultiVectorEmbedder(Task):
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
+        text, limit = self.preprocessor, self.backbone.arguments["max_sequence_length"]
         config = MultiVectorConfig(
-            modules=self.modules, normalize=self.normalize,
-            similarity_fn_name=self.similarity_fn_name,
-            text=text_config(self.preprocessor, self.files),
-        )  # fmt: skip
-        markers: dict[str, str] = {}
-        limit = self.backbone.arguments["max_sequence_length"]
-        if (text := self.preprocessor) is not None:
-            config = replace(config, **{name: getattr(text, name) for name in _OF_TEXT})
-            markers = text.unknown_markers()
+            **{name: getattr(self, name) for name in DECLARED},
+            **{name: getattr(text, name) for name in _OF_TEXT if text},
+            **text_fields(text),
+        )
         multi_vector_files.write(
             config,
             folder,
-            markers,
+            text.unknown_markers() if text else {},
             lambda path: module_weights.write_weights(self, self.modules, path),
             has_text=text is not None,
             usual_length=(text.tokenizer.model_max_length if text else None) or limit,

@@ -13,7 +13,7 @@ from inarch.file_names import CONFIG, MODULES
 from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
 from inarch.json_fields import json_text
 from inarch.tasks import embedding_modules
-from inarch.tasks.module_files import TRANSFORMER_FILES, list_modules, write_texts
+from inarch.tasks.module_files import TRANSFORMER_FILES, list_modules, modules_list, write_texts
 from inarch.tasks.multi_vector_folder import TOKENS, MultiVectorConfig, read
 
 
@@ -51,12 +51,12 @@ def write(
             again = replace(again, modules=modules)
         else:
             again = replace(again, modules=config.modules)
-        length = again.text.max_seq_length or usual_length
-        text = replace(again.text, files=config.files, max_seq_length=min(length, limit))
+        length = min(again.max_seq_length or usual_length, limit)
+        again = replace(again, files=config.files, max_seq_length=length)
         if not has_text:
             _update_similarity(config, again, folder)
             return
-        if config == replace(again, text=text):
+        if config == again:
             return
         for module in list_modules(folder) or ():
             if module.path:
@@ -98,13 +98,10 @@ def _native_files(config: MultiVectorConfig, markers: Mapping[str, str]) -> dict
     if config.normalize:
         types[f"{last + 1}_Normalize"] = f"{base}.normalize.Normalize"
         files[f"{last + 1}_Normalize/{CONFIG}"] = {"module_input_name": TOKENS}
-    files[MODULES] = [
-        {"idx": i, "name": str(i), "path": path, "type": kind}
-        for i, (path, kind) in enumerate(types.items())
-    ]
+    files[MODULES] = modules_list(types)
     own = {
-        "max_seq_length": config.text.max_seq_length,
-        "do_lower_case": config.text.lowercase,
+        "max_seq_length": config.max_seq_length,
+        "do_lower_case": config.lowercase,
         "query_length": config.query_length,
         "document_length": config.document_length,
         "query_expansion": config.query_expansion,
@@ -114,8 +111,8 @@ def _native_files(config: MultiVectorConfig, markers: Mapping[str, str]) -> dict
     files[TRANSFORMER_FILES[0]] = own
     files[SETTINGS] = {
         "model_type": "MultiVectorEncoder",
-        "prompts": config.text.prompts,
-        "default_prompt_name": config.text.default_prompt_name,
+        "prompts": config.prompts,
+        "default_prompt_name": config.default_prompt_name,
         "similarity_fn_name": config.similarity_fn_name,
     }
     if markers:

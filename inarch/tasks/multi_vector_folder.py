@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,11 @@ from inarch.tasks import module_weights, sentence_fields
 from inarch.tasks.max_sim import SIMILARITIES
 from inarch.tasks.module_files import (
     Module,
-    SentenceConfig,
+    TextConfig,
     file_texts,
     list_modules,
-    read_declared,
     read_fields,
+    read_settings,
     read_transformer,
 )
 from inarch.tasks.multi_vector_preprocessor import checked_expansion
@@ -76,13 +76,12 @@ _COMPUTED = "computed here: a Transformer, then Dense, MultiVectorMask and Norma
 
 
 @dataclass(frozen=True)
-class MultiVectorConfig:
+class MultiVectorConfig(TextConfig):
     """Settings of a folder, besides those of the transformer itself.
 
     Args:
         modules: the Dense ones, see `embedding_modules`; none where the folder lists none.
         normalize, similarity_fn_name: arguments of a `MultiVectorEmbedder`.
-        text: settings of its texts, and the original files.
         query_length, document_length, query_expansion, skiplist_words, skiplist_tasks: arguments
             of a `MultiVectorPreprocessor`.
     """
@@ -90,16 +89,11 @@ class MultiVectorConfig:
     modules: tuple[Mapping[str, Any], ...] = ()
     normalize: bool = True
     similarity_fn_name: str = "maxsim"
-    text: SentenceConfig = field(default_factory=SentenceConfig)
     query_length: int | None = None
     document_length: int | None = None
     query_expansion: Mapping[str, Any] | None = None
     skiplist_words: tuple[str, ...] = ()
     skiplist_tasks: tuple[str, ...] = ("document",)
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        return self.text.files
 
 
 def is_of_colbert(folder: Path) -> bool:
@@ -150,7 +144,8 @@ def _read_colbert(folder: Path) -> MultiVectorConfig:
         raise ConfigError(f"{path}: doc_maxlen is {length!r}; it must be a whole number from 1 up")
     files = file_texts(folder, [COLBERT_SETTINGS]) if path.is_file() else {}
     return MultiVectorConfig(
-        text=SentenceConfig(prompts={"query": query, "document": document}, files=files),
+        prompts={"query": query, "document": document},
+        files=files,
         document_length=length,
         query_expansion=_expansion(path, expansion),
         skiplist_words=tuple(string.punctuation) if settings.get("mask_punctuation", True) else (),
@@ -159,27 +154,23 @@ def _read_colbert(folder: Path) -> MultiVectorConfig:
 
 def _read_modules(folder: Path, modules: Sequence[Module]) -> MultiVectorConfig:
     kinds = [module.kind for module in modules]
-    text, name = read_transformer(folder, modules[0].path, SentenceConfig(), _TRANSFORMER)
-    own = read_object(folder / name) if name else {}
-    declared: dict[str, Any] = {}
-    if (folder / SETTINGS).is_file():
-        declared = read_object(folder / SETTINGS)
-        text = read_declared(folder / SETTINGS, text, _SETTINGS)
-    pylate = _pylate_arguments(declared)
-    given = pylate | {k: own[k] for k in ("query_length", "document_length") if own.get(k)}
-    given |= {"query_expansion": own["query_expansion"]} if own.get("query_expansion") else {}
+    found, own = read_transformer(folder, modules[0].path, MultiVectorConfig(), _TRANSFORMER)
+    found, settings = read_settings(folder, found, _SETTINGS)
+    declared = settings.get(SETTINGS, {})
+    given = _pylate_arguments(declared)
+    expanding = ("query_length", "document_length", "query_expansion")
+    for config in own.values():
+        given |= {name: config[name] for name in expanding if config.get(name)}
     similarity = declared.get("similarity_fn_name")
-    found = MultiVectorConfig(
+    found = replace(
+        found,
         similarity_fn_name=similarity if similarity in SIMILARITIES else "maxsim",
-        text=replace(
-            text,
-            prompts=_with_prefixes(text.prompts, declared),
-            similarity_fn_name="cosine",  # of single vectors, and unused here
-            truncate_dim=None,
-        ),
+        prompts=_with_prefixes(found.prompts, declared),
         query_length=given.get("query_length"),
         document_length=given.get("document_length"),
-        query_expansion=_expansion(folder / (name or SETTINGS), given.get("query_expansion")),
+        query_expansion=_expansion(
+            folder / next(iter(own), SETTINGS), given.get("query_expansion")
+        ),
     )
     # PyLate's folders, and those that it wrote for older versions, list neither mask nor norm.
     implicit = "MultiVectorMask" not in kinds and "Normalize" not in kinds
@@ -199,10 +190,9 @@ def _read_modules(folder: Path, modules: Sequence[Module]) -> MultiVectorConfig:
         found = _with_module(folder, place, module, found)
     if not found.modules:
         raise ConfigError(f"{folder / MODULES} has no Dense module; {_COMPUTED}")
-    names = [MODULES, *([name] if name else []), *([SETTINGS] if declared else [])]
     configs = [module.config for module in modules if module.config]
-    names += [config for config in configs if (folder / config).is_file()]
-    return replace(found, text=replace(found.text, files=file_texts(folder, names)))
+    names = [MODULES, *own, *settings, *(c for c in configs if (folder / c).is_file())]
+    return replace(found, files=file_texts(folder, names))
 
 
 def _with_module(

@@ -5,8 +5,8 @@ Format: sentence-transformers, base/model.py (`modules.json`) and the modules' o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,34 @@ from inarch.tasks import sentence_fields
 from inarch.tasks.embedding_modules import FIELDS, config_of
 from inarch.tasks.module_files import (
     Module,
-    SentenceConfig,
+    TextConfig,
     file_texts,
     list_modules,
-    read_declared,
+    modules_list,
     read_fields,
+    read_settings,
     read_transformer,
     write_model,
 )
 from inarch.tasks.module_weights import read_module
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sentence_fields import POOLING_FLAGS
-from inarch.text import Tokenizer
+
+
+@dataclass(frozen=True)
+class SentenceConfig(TextConfig):
+    """Settings of a folder, besides those of the transformer itself.
+
+    Args:
+        pooling, normalize, modules, similarity_fn_name, truncate_dim: arguments of a
+            `TextEmbedder`.
+    """
+
+    pooling: tuple[str, ...] = ("mean",)
+    normalize: bool = False
+    modules: tuple[Mapping[str, Any], ...] = ()
+    similarity_fn_name: str = "cosine"
+    truncate_dim: int | None = None
 
 
 def read(folder: Path) -> SentenceConfig:
@@ -46,12 +63,12 @@ def read(folder: Path) -> SentenceConfig:
     if any(module.kind == "MultiVectorMask" for module in modules):
         raise ConfigError(f"{folder / MODULES} has no sentence vector{_way_out(modules)}")
     names = [MODULES]
-    found = SentenceConfig(pooling=(), files={})
+    found = SentenceConfig(pooling=())
     for place, module in enumerate(modules):
         kind, path, config = module.kind, module.path, module.config
         if kind == "Transformer" and place == 0:
-            found, name = read_transformer(folder, path, found)
-            names += [name] if name else []
+            found, own = read_transformer(folder, path, found)
+            names += own
         elif kind == "Pooling" and not found.pooling:
             found = replace(found, pooling=_pooling(folder / path, found))
             names.append(config)
@@ -71,10 +88,14 @@ def read(folder: Path) -> SentenceConfig:
         raise ConfigError(f"{folder / MODULES} has no Pooling module, so no sentence vector")
     if found.modules and found.modules[-1]["type"] == "Normalize":
         found = replace(found, modules=found.modules[:-1], normalize=True)
-    if (folder / SETTINGS).is_file():
-        names.append(SETTINGS)
-        found = read_declared(folder / SETTINGS, found)
-    return replace(found, files=file_texts(folder, names))
+    found, settings = read_settings(folder, found)
+    declared = settings.get(SETTINGS, {})
+    return replace(
+        found,
+        similarity_fn_name=declared.get("similarity_fn_name") or found.similarity_fn_name,
+        truncate_dim=declared.get("truncate_dim"),
+        files=file_texts(folder, [*names, *settings]),
+    )
 
 
 def _may_follow(kind: str, found: SentenceConfig) -> bool:
@@ -107,7 +128,10 @@ def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
 
 
 def write(
-    config: SentenceConfig, folder: Path, embedding_dim: int, tokenizer: Tokenizer | None = None
+    config: SentenceConfig,
+    folder: Path,
+    embedding_dim: int,
+    preprocessor: TextPreprocessor | None = None,
 ) -> None:
     """Write the files that make `folder` a sentence-transformers model.
 
@@ -115,15 +139,14 @@ def write(
         config: their content; its original files are updated where they differ from it.
         folder: where to write.
         embedding_dim: the transformer's width.
-        tokenizer: whose longest sequence is in force where the files have none. Without one,
-            nothing is known about texts, and the files' settings of them stay.
+        preprocessor: as of `write_model`.
     """
     files = dict(config.files)
     if MODULES not in files:
         files |= _modules_files(config, embedding_dim)
     settings = {"similarity_fn_name": "cosine", "truncate_dim": None}
     values = {name: getattr(config, name) for name in settings}
-    write_model(config, files, folder, tokenizer, values, settings)
+    write_model(config, files, folder, preprocessor, values, settings)
 
 
 def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
@@ -138,17 +161,16 @@ def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]
         *((module["type"], config_of(module)) for module in after),
         *([("Normalize", {})] if config.normalize else []),
     ]
-    modules = [
-        {
-            "idx": i,
-            "name": str(i),
-            "path": f"{i}_{kind}" if i else "",
-            "type": f"sentence_transformers.models.{kind}",
-        }
-        for i, (kind, _) in enumerate(configs)
-    ]
-    files = {f"{i}_{kind}/config.json": fields for i, (kind, fields) in enumerate(configs) if i}
-    return {name: json_text(value) for name, value in ({MODULES: modules} | files).items()}
+    paths = [f"{i}_{kind}" if i else "" for i, (kind, _) in enumerate(configs)]
+    types = {
+        path: f"sentence_transformers.models.{kind}"
+        for path, (kind, _) in zip(paths, configs, strict=True)
+    }
+    files: dict[str, Any] = {MODULES: modules_list(types)}
+    for path, (_, fields) in zip(paths, configs, strict=True):
+        if path:
+            files[f"{path}/config.json"] = fields
+    return {name: json_text(value) for name, value in files.items()}
 
 
 def _pooling_config(modes: tuple[str, ...], embedding_dim: int) -> dict[str, Any]:

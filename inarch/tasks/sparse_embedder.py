@@ -19,11 +19,10 @@ from inarch.tasks.datasets import MakeBatch
 from inarch.tasks.embedding_batches import call_by_loss, collate_columns
 from inarch.tasks.embedding_losses import EmbeddingLoss
 from inarch.tasks.inference import preprocessor_of
-from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
+from inarch.tasks.module_files import module_kinds, text_fields, with_declared, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.similarity import checked_similarity
-from inarch.tasks.sparse_folder import SparseConfig
 from inarch.tasks.sparse_vectors import (
     SparseVector,
     checked_vectors,
@@ -130,17 +129,14 @@ class SparseEmbedder(Task):
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
         found = super().preprocessor_of(checkpoint, arguments, source)
-        declared = sparse_folder.read(source.folder).text
+        declared = sparse_folder.read(source.folder)
         return with_declared(found, declared, arguments["max_sequence_length"])
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
-        config = SparseConfig(
-            **{name: getattr(self, name) for name in DECLARED if name != "files"},
-            text=text_config(self.preprocessor, self.files),
-        )
-        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
-        sparse_folder.write(config, folder, self._width, tokenizer)
+        values = {name: getattr(self, name) for name in DECLARED}
+        config = sparse_folder.SparseConfig(**values, **text_fields(self.preprocessor))
+        sparse_folder.write(config, folder, self._width, self.preprocessor)
 
     # --- vectors ------------------------------------------------------------------------------
 

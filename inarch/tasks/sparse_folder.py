@@ -5,29 +5,28 @@ Format: sentence-transformers, sparse_encoder/model.py and modules/splade_poolin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from inarch.errors import ConfigError
 from inarch.file_names import MODULES
 from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
-from inarch.json_fields import json_text, read_object
+from inarch.json_fields import json_text
 from inarch.layers.pooling import SPLADE_ACTIVATIONS, STRATEGIES
 from inarch.tasks.module_files import (
     Module,
-    SentenceConfig,
+    TextConfig,
     file_texts,
     list_modules,
-    read_declared,
+    modules_list,
     read_fields,
+    read_settings,
     read_transformer,
     write_model,
 )
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sentence_fields import SETTINGS as SETTINGS_FIELDS
 from inarch.tasks.sentence_fields import TRANSFORMER, Check, any_value, one_of, optional_count
-from inarch.text import Tokenizer
 
 _LOGITS = {"text": {"method": "forward", "method_output_name": "logits"}}
 _FILL_MASK: dict[str, Check] = {
@@ -50,24 +49,18 @@ _COMPUTED = "computed here: a Transformer of the task fill-mask (or MLMTransform
 
 
 @dataclass(frozen=True)
-class SparseConfig:
+class SparseConfig(TextConfig):
     """Settings of a folder of a sparse encoder, besides those of the transformer itself.
 
     Args:
         pooling_strategy, activation_function, similarity_fn_name, max_active_dims: arguments of a
             `SparseEmbedder`.
-        text: settings of its texts, and the original files.
     """
 
     pooling_strategy: str = "max"
     activation_function: str = "relu"
     similarity_fn_name: str = "dot"
     max_active_dims: int | None = None
-    text: SentenceConfig = field(default_factory=SentenceConfig)
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        return self.text.files
 
 
 def read(folder: Path) -> SparseConfig:
@@ -83,25 +76,22 @@ def read(folder: Path) -> SparseConfig:
         return SparseConfig()
     _check_modules(folder, modules)
     pooling = read_fields(folder / modules[1].config, _POOLING)
-    text, name = read_transformer(folder, modules[0].path, SentenceConfig(), _FILL_MASK)
-    task = read_object(folder / name).get("transformer_task") if name else None
+    found, own = read_transformer(folder, modules[0].path, SparseConfig(), _FILL_MASK)
+    task = next((config.get("transformer_task") for config in own.values()), None)
     if modules[0].kind == "Transformer" and task is None:
         raise ConfigError(
-            f"{folder / (name or MODULES)} has no transformer_task, so that the Transformer of "
-            f"{MODULES} gives no logits; {_COMPUTED}"
+            f"{folder / next(iter(own), MODULES)} has no transformer_task, so that the Transformer "
+            f"of {MODULES} gives no logits; {_COMPUTED}"
         )
-    names = [MODULES, modules[1].config, *([name] if name else [])]
-    declared: dict[str, Any] = {}
-    if (folder / SETTINGS).is_file():
-        names.append(SETTINGS)
-        text = read_declared(folder / SETTINGS, text, _SETTINGS)
-        declared = read_object(folder / SETTINGS)
-    return SparseConfig(
-        pooling.get("pooling_strategy", "max"),
-        pooling.get("activation_function", "relu"),
-        declared.get("similarity_fn_name") or "dot",
-        declared.get("max_active_dims"),
-        replace(text, files=file_texts(folder, names)),
+    found, settings = read_settings(folder, found, _SETTINGS)
+    declared = settings.get(SETTINGS, {})
+    return replace(
+        found,
+        pooling_strategy=pooling.get("pooling_strategy", "max"),
+        activation_function=pooling.get("activation_function", "relu"),
+        similarity_fn_name=declared.get("similarity_fn_name") or "dot",
+        max_active_dims=declared.get("max_active_dims"),
+        files=file_texts(folder, [MODULES, modules[1].config, *own, *settings]),
     )
 
 
@@ -116,7 +106,10 @@ def _check_modules(folder: Path, modules: list[Module]) -> None:
 
 
 def write(
-    config: SparseConfig, folder: Path, vocabulary_size: int, tokenizer: Tokenizer | None
+    config: SparseConfig,
+    folder: Path,
+    vocabulary_size: int,
+    preprocessor: TextPreprocessor | None,
 ) -> None:
     """Write the files that make `folder` a sparse encoder of sentence-transformers.
 
@@ -124,7 +117,7 @@ def write(
         config: their content; its original files are updated where they differ from it.
         folder: where to write.
         vocabulary_size: width of the vectors.
-        tokenizer: as of `sentence_transformers.write`.
+        preprocessor: as of `write_model`.
     """
     files = dict(config.files)
     if MODULES not in files:
@@ -135,20 +128,17 @@ def write(
         "max_active_dims": config.max_active_dims,
     }
     defaults = {"model_type": None, "similarity_fn_name": "dot", "max_active_dims": None}
-    write_model(config.text, files, folder, tokenizer, settings, defaults)
+    write_model(config, files, folder, preprocessor, settings, defaults)
 
 
 def _modules_files(config: SparseConfig, vocabulary_size: int) -> dict[str, str]:
     package = "sentence_transformers.sparse_encoder.models"
     # By the class whose task is fill-mask without a field, which every version reads.
-    kinds = {"": "MLMTransformer", "1_SpladePooling": "SpladePooling"}
-    modules = [
-        {"idx": i, "name": str(i), "path": path, "type": f"{package}.{kind}"}
-        for i, (path, kind) in enumerate(kinds.items())
-    ]
+    types = {"": f"{package}.MLMTransformer", "1_SpladePooling": f"{package}.SpladePooling"}
     pooling = {
         "pooling_strategy": config.pooling_strategy,
         "activation_function": config.activation_function,
         "word_embedding_dimension": vocabulary_size,
     }
-    return {MODULES: json_text(modules), "1_SpladePooling/config.json": json_text(pooling)}
+    files = {MODULES: modules_list(types), "1_SpladePooling/config.json": pooling}
+    return {name: json_text(value) for name, value in files.items()}

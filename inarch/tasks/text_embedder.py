@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from inarch.tasks.datasets import MakeBatch
 from inarch.tasks.embedding_batches import call_by_loss, check_vectors, collate_columns
 from inarch.tasks.embedding_losses import EmbeddingLoss, MultipleNegativesRankingLoss
 from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
-from inarch.tasks.module_files import module_kinds, text_config, with_declared, without_modules
+from inarch.tasks.module_files import module_kinds, text_fields, with_declared, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, texts_of
 from inarch.tasks.quantization import check_precision, quantize_embeddings
@@ -149,14 +148,10 @@ class TextEmbedder(Task):
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
-        config = replace(
-            text_config(self.preprocessor, self.files), pooling=tuple(self.pooling),
-            normalize=self.normalize, modules=tuple(self.modules), truncate_dim=self.truncate_dim,
-            similarity_fn_name=self.similarity_fn_name,
-        )  # fmt: skip
+        values = {name: getattr(self, name) for name in DECLARED}
+        config = sentence_transformers.SentenceConfig(**values, **text_fields(self.preprocessor))
         width = self.backbone.arguments["hidden_dim"]
-        tokenizer = self.preprocessor.tokenizer if self.preprocessor else None
-        sentence_transformers.write(config, folder, width, tokenizer)
+        sentence_transformers.write(config, folder, width, self.preprocessor)
         module_weights.write_weights(self, self.modules, folder)
 
     def objective(self) -> Objective:
