@@ -24,7 +24,8 @@ from inarch.tasks import inference
 from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.perplexity import perplexities, scorer
-from inarch.tasks.preprocessor import TextPreprocessor, Tokens, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor, Tokens
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.speech_arguments import checked_generation
 from inarch.tasks.task import Task
 from inarch.tasks.windows import Window

@@ -12,7 +12,8 @@ import numpy as np
 
 from inarch.data.columns import column_names, refuse_table, text_column, values_of
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.preprocessor import TokenRow, is_raw, is_text_group
+from inarch.tasks.preprocessor import TokenRow
+from inarch.tasks.raw_texts import is_raw, is_text_group
 from inarch.validation import check_count, check_rate, shown
 
 Batch = tuple[Any, ...]

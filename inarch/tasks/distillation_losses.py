@@ -76,7 +76,9 @@ class _ScoreDistillLoss(EmbeddingLoss):
     least_columns = 3
     most_columns = None
 
-    def __init__(self, similarity_fct: str, mini_batch_size: int | None, **kwargs: Any):
+    def __init__(
+        self, similarity_fct: str = "dot", mini_batch_size: int | None = None, **kwargs: Any
+    ):
         super().__init__(mini_batch_size, **kwargs)
         one_of(PAIRWISE).check("similarity_fct", similarity_fct)
         self.similarity_fct = similarity_fct
@@ -99,14 +101,6 @@ class MarginMSELoss(_ScoreDistillLoss):
         similarity_fct: `"dot"`, `"cosine"`, `"euclidean"` or `"manhattan"`.
         mini_batch_size: see `EmbeddingLoss`.
     """
-
-    def __init__(
-        self,
-        similarity_fct: str = "dot",
-        mini_batch_size: int | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(similarity_fct, mini_batch_size, **kwargs)
 
     def targets(self, y: np.ndarray | None, count: int, columns: int, dim: int) -> np.ndarray:
         scores = self._scores(y, count, (columns - 2, columns - 1))

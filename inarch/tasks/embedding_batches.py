@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,28 @@ from inarch.runtime.mini_batches import call_in_mini_batches
 from inarch.tasks.datasets import MakeBatch, array_of, make_batches, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
 
+# Mixed in before `Task`, whose methods it overrides.
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
+else:
+    Task = object
+
+
+class VectorTraining(Task):
+    """Training of a task of vectors, by losses of `EmbeddingLoss`'s family or by targets."""
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+        call: Callable[[Any], Any] = partial(super().call, training=training, mask=mask, **kwargs)
+        size = getattr(getattr(self, "loss", None), "mini_batch_size", None)
+        if size is None or not training:
+            return call(inputs)
+        return call_in_mini_batches(self, call, inputs, size)
+
+    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
+        loss = getattr(self, "loss", None) or self.objective().loss
+        if isinstance(loss, EmbeddingLoss):
+            return collate_columns(self, loss, texts, y, sample_weight)
+        return super().collate(texts, y, sample_weight)
 
 
 def columns_of(examples: Sequence[Any]) -> list[list[str]]:
@@ -66,16 +87,6 @@ def collate_columns(
         targets,
         weights,
     )
-
-
-def call_by_loss(
-    task: Task, call: Callable[[Any], Any], inputs: Mapping[str, Any], training: Any
-) -> Any:
-    """Return `call(inputs)`, in training in mini-batches of the size that the loss gives."""
-    size = getattr(getattr(task, "loss", None), "mini_batch_size", None)
-    if size is None or not training:
-        return call(inputs)
-    return call_in_mini_batches(task, call, inputs, size)
 
 
 def check_vectors(y: np.ndarray, loss: Any, dim: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from inarch.errors import InputError
 from inarch.tasks.datasets import array_of
 from inarch.tasks.embedding_losses import check_finite
-from inarch.tasks.preprocessor import texts_of
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.retrieval_metrics import Relevant, mrr, ndcg, recall
 from inarch.validation import check_count, shown
 

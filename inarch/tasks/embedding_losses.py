@@ -51,7 +51,21 @@ def check_finite(y: np.ndarray, name: str = "y") -> None:
         )
 
 
-class EmbeddingLoss(keras.losses.Loss):
+def in_batch_loss(logits: Any) -> Any:
+    """Return the loss `[batch]` of logits `[batch, candidates]` whose row i is of candidate i."""
+    rows = ops.arange(ops.shape(logits)[0])
+    return keras.losses.sparse_categorical_crossentropy(rows, logits, from_logits=True)
+
+
+class RecordedLoss(keras.losses.Loss):
+    """Base class of losses whose constructor's arguments are attributes, and their config."""
+
+    def get_config(self) -> dict[str, Any]:
+        names = [name for name in inspect.signature(type(self)).parameters if name != "kwargs"]
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+class EmbeddingLoss(RecordedLoss):
     """Base class of losses of sentence vectors.
 
     A subclass computes `losses(columns, y)`, from vectors float32 `[columns, batch, dim]`, and
@@ -116,10 +130,6 @@ class EmbeddingLoss(keras.losses.Loss):
                 "another loss"
             )
 
-    def get_config(self) -> dict[str, Any]:
-        names = [name for name in inspect.signature(type(self)).parameters if name != "kwargs"]
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
     def _scores(self, y: np.ndarray | None, count: int, widths: tuple[int, ...]) -> np.ndarray:
         """Return scores `[count, width]`, whose width must be one of `widths`."""
         if y is None:
@@ -166,9 +176,7 @@ class MultipleNegativesRankingLoss(EmbeddingLoss):
     def losses(self, columns: Any, y: Any) -> Any:
         vectors = unit(columns) if self.similarity_fct == "cosine" else columns
         candidates = ops.reshape(vectors[1:], (-1, vectors.shape[-1]))
-        logits = self.scale * ops.matmul(vectors[0], ops.transpose(candidates))
-        rows = ops.arange(ops.shape(logits)[0])
-        return keras.losses.sparse_categorical_crossentropy(rows, logits, from_logits=True)
+        return in_batch_loss(self.scale * ops.matmul(vectors[0], ops.transpose(candidates)))
 
 
 @keras.saving.register_keras_serializable(package="inarch")
@@ -178,13 +186,6 @@ class CosineSimilarityLoss(EmbeddingLoss):
     Examples are pairs, and `y` their scores, in the range of the cosine. Source: Reimers &
     Gurevych, 2019, arXiv:1908.10084; sentence-transformers.
     """
-
-    def __init__(
-        self,
-        mini_batch_size: int | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(mini_batch_size, **kwargs)
 
     def targets(self, y: np.ndarray | None, count: int, columns: int, dim: int) -> np.ndarray:
         return self._scores(y, count, (1,))

@@ -11,7 +11,8 @@ from inarch.data import PlannedBatch, by_length
 from inarch.errors import InputError
 from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
 from inarch.tasks.datasets import check_token_ids
-from inarch.tasks.preprocessor import Text, TextPreprocessor, TokenRow
+from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
+from inarch.tasks.raw_texts import Text
 from inarch.tasks.windows import Window, encode_windows
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from inarch.models.backbone import Backbone
 from inarch.runtime.forward import as_float32, compiled
 from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.preprocessor import Text, TextPreprocessor, is_text_group, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.raw_texts import Text, is_text_group, texts_of
 from inarch.tasks.task import Task
 from inarch.text import Encoding, Tokenizer
 from inarch.user_warnings import warn

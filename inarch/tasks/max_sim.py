@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from inarch.errors import InputError, InputTypeError
+from inarch.tasks.embedding_losses import RecordedLoss, in_batch_loss
 from inarch.validation import ABOVE_0, shown
 
 # Numbers that a block of products may hold at a time.
@@ -98,7 +99,7 @@ def checked_token_vectors(name: str, given: Any) -> list[np.ndarray]:
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class MaxSimContrastive(keras.losses.Loss):
+class MaxSimContrastive(RecordedLoss):
     """Each query's document against all others of the batch, by MaxSim.
 
     Examples are `(query, document)`, or `(query, document, negative, ...)` with hard negatives. The
@@ -129,10 +130,4 @@ class MaxSimContrastive(keras.losses.Loss):
         of_documents = ops.reshape(compared[1:], (1, -1, 1, length))
         products = ops.where(of_documents > 0, products, _MASKED)
         scores = ops.sum(ops.max(products, axis=-1) * compared[0][:, None], axis=-1)
-        rows = ops.arange(batch)
-        return keras.losses.sparse_categorical_crossentropy(
-            rows, self.scale * scores, from_logits=True
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale}
+        return in_batch_loss(self.scale * scores)

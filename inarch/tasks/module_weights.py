@@ -81,9 +81,9 @@ def read_module(
 
 
 def load_or_initialize(
-    model: keras.Model, modules: Sequence[Module], declared: Sequence[Module], folder: Path
-) -> list[str]:
-    """Load the weights of modules that a folder declares; return the names of fresh ones.
+    model: Any, modules: Sequence[Module], declared: Sequence[Module], folder: Path
+) -> None:
+    """Load the weights of modules that a folder declares, and add fresh ones to `fresh_weights`.
 
     Args:
         model: a built model; variables without a value in the folder have initial ones.
@@ -93,12 +93,12 @@ def load_or_initialize(
     """
     if declared == modules:
         load_weights(model, modules, folder)
-        return []
+        return
     set_token_weights(model, modules)
     fresh = sorted(variable_names(modules) - {TABLE})
     if fresh:
         warn(f"{folder} has no values for {', '.join(fresh)}: freshly initialized, to be trained")
-    return fresh
+    model.fresh_weights = tuple(sorted({*model.fresh_weights, *fresh}))
 
 
 def load_weights(model: keras.Model, modules: Sequence[Module], folder: Path) -> None:

@@ -14,9 +14,9 @@ from inarch.layers.pooling import Normalize
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.models.variables import get_value, named_variables, set_value
 from inarch.paths import check_file_name
 from inarch.tasks import (
+    colbert_projection,
     inference,
     module_weights,
     multi_vector_files,
@@ -32,14 +32,14 @@ from inarch.tasks.max_sim import (
     max_sim,
 )
 from inarch.tasks.module_files import text_fields, with_declared
-from inarch.tasks.multi_vector_folder import COLBERT_PROJECTION, MultiVectorConfig
+from inarch.tasks.multi_vector_folder import MultiVectorConfig, is_of_colbert
 from inarch.tasks.multi_vector_preprocessor import (
     NOT_ATTENDED,
     MultiVectorEncoding,
     MultiVectorPreprocessor,
 )
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import texts_of
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
 from inarch.validation import check_flag, one_of
@@ -131,9 +131,9 @@ class MultiVectorEmbedder(Task):
         found = {name: getattr(declared, name) for name in DECLARED}
         if not declared.modules:
             del found["modules"]
-        if not declared.modules and multi_vector_folder.is_of_colbert(checkpoint.folder):
+        if not declared.modules and is_of_colbert(checkpoint.folder):
             found["modules"] = (
-                {**PROJECTION, "out_features": multi_vector_folder.colbert_width(checkpoint)},
+                {**PROJECTION, "out_features": colbert_projection.width(checkpoint)},
             )
         # Where the caller chooses other modules, their files are written anew.
         if any(given.get(name, found.get(name)) != found.get(name) for name in CHOSEN):
@@ -160,28 +160,11 @@ class MultiVectorEmbedder(Task):
     def load_sidecar_weights(self, folder: Path) -> None:
         width = self.backbone.arguments["hidden_dim"]
         declared = resolve_modules(multi_vector_folder.read(folder).modules, width)
-        if declared != self.modules and (kernel := self._colbert_kernel()) is not None:
-            set_value(kernel, self.passthrough[COLBERT_PROJECTION].T)
-            return
-        fresh = module_weights.load_or_initialize(self, self.modules, declared, folder)
-        self.fresh_weights = tuple(sorted({*self.fresh_weights, *fresh}))
-
-    def _colbert_kernel(self) -> Any:
-        """Return the variable of the projection that a folder of colbert-ai's holds, or None."""
-        tensor = self.passthrough.get(COLBERT_PROJECTION)
-        variables = named_variables(self)
-        names = sorted(self.sidecar_variables)
-        if tensor is None or len(names) != 1:
-            return None
-        kernel = variables[names[0]]
-        return kernel if tensor.T.shape == tuple(kernel.shape) else None
+        if declared == self.modules or not colbert_projection.load(self):
+            module_weights.load_or_initialize(self, self.modules, declared, folder)
 
     def save_to_preset(self, folder: str | os.PathLike, **options: Any) -> None:
-        if (kernel := self._colbert_kernel()) is not None:
-            old = self.passthrough[COLBERT_PROJECTION]
-            (name,) = self.sidecar_variables
-            value = get_value(self, name, kernel).T.astype(old.dtype)
-            self.passthrough = {**self.passthrough, COLBERT_PROJECTION: value}
+        colbert_projection.store(self)
         super().save_to_preset(folder, **options)
 
     save_to_preset.__doc__ = Task.save_to_preset.__doc__
@@ -233,11 +216,11 @@ class MultiVectorEmbedder(Task):
     def _embed(self, texts: Any, task: str, batch_size: int) -> Any:
         single = isinstance(texts, str)
         encodings = self._encode(texts_of([texts] if single else texts, "texts"), task)
-        found: list[Any] = [None] * len(encodings)
-        for batch, output in self.outputs_of(encodings, batch_size, verbose=0, callbacks=None):
-            for row, index in zip(output, batch.indices, strict=True):
-                encoding = encodings[index]
-                found[index] = row[: len(encoding)][encoding.is_compared]
+
+        def vectors(index: int, row: np.ndarray) -> np.ndarray:
+            return row[: len(encodings[index])][encodings[index].is_compared]
+
+        found = self.map_outputs(vectors, encodings, batch_size)
         return found[0] if single else found
 
     def _encode(self, texts: Sequence[Any], task: str) -> list[Any]:

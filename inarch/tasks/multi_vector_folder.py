@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inarch.errors import CheckpointFileError, ConfigError, InputError, InputTypeError
+from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.file_names import COLBERT_SETTINGS, CONFIG, MODULES
 from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
 from inarch.json_fields import read_object
-from inarch.models.loading import Checkpoint
 from inarch.paths import resolve_inside
 from inarch.tasks import module_weights, sentence_fields
 from inarch.tasks.max_sim import SIMILARITIES
@@ -35,8 +34,8 @@ from inarch.tasks.sentence_fields import TRANSFORMER, Check, any_value, one_of, 
 
 # The features that every module reads and writes.
 TOKENS = "token_embeddings"
-# The class that a folder of colbert-ai names, and its projection's weights.
-HF_COLBERT, COLBERT_PROJECTION = "HF_ColBERT", "linear.weight"
+# The class that a folder of colbert-ai names.
+HF_COLBERT = "HF_ColBERT"
 _TRANSFORMER: dict[str, Check] = {
     **TRANSFORMER,
     "query_length": optional_count,
@@ -253,18 +252,3 @@ def _expansion(path: Path, given: Any) -> dict[str, Any] | None:
         return checked_expansion(None, given)
     except (InputError, InputTypeError) as e:
         raise ConfigError(f"{path}: {e}") from None
-
-
-def colbert_width(checkpoint: Checkpoint) -> int:
-    """Return the width of the vectors of a checkpoint of colbert-ai.
-
-    Raises:
-        CheckpointFileError: its weights have no projection.
-    """
-    info = checkpoint.weights.header.get(COLBERT_PROJECTION)
-    if info is None or len(info.shape) != 2:
-        raise CheckpointFileError(
-            f"{checkpoint.folder} names the class HF_ColBERT, and its weights have no "
-            f"{COLBERT_PROJECTION} [dim, width]; fetch it again"
-        )
-    return info.shape[0]

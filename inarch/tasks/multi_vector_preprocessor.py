@@ -13,7 +13,8 @@ from inarch.data import pad
 from inarch.errors import InputError, InputTypeError
 from inarch.json_fields import FLAG
 from inarch.models.arguments import MutableArgument
-from inarch.tasks.preprocessor import Text, TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.raw_texts import Text
 from inarch.text import Tokenizer
 from inarch.validation import COUNT, Validator, check_count, one_of, optional, shown
 

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from inarch.errors import ConfigError, InputError
+from inarch.tasks.embedding_losses import RecordedLoss
 from inarch.validation import check_rate, shown
 
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")
@@ -59,7 +60,7 @@ def default_loss(kind: str, label_smoothing: float = 0.0) -> keras.losses.Loss:
 
 
 @keras.saving.register_keras_serializable(package="inarch")
-class SmoothedCrossEntropy(keras.losses.Loss):
+class SmoothedCrossEntropy(RecordedLoss):
     """Cross entropy in which each class has its share of `label_smoothing`.
 
     It reads logits `[rows, classes]` and class numbers `[rows]`. Source: Szegedy et al., 2016,
@@ -84,6 +85,3 @@ class SmoothedCrossEntropy(keras.losses.Loss):
             ops.cast(rows, y_pred.dtype), y_pred, from_logits=True,
             label_smoothing=self.label_smoothing,
         )  # fmt: skip
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "label_smoothing": self.label_smoothing}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from inarch.errors import InputError, InputTypeError
 from inarch.tasks.inference import preprocessor_of
-from inarch.tasks.preprocessor import put_before
+from inarch.tasks.raw_texts import put_before
 from inarch.text import Encoding
 from inarch.validation import shown
 

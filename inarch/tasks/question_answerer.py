@@ -18,7 +18,8 @@ from inarch.tasks.datasets import MakeBatch, weights_of
 from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
@@ -225,11 +226,9 @@ class QuestionAnswerer(Task):
 
     def _readouts(self, windows: Sequence[Window], batch_size: int) -> list[Readout]:
         null = preprocessor_of(self).tokenizer.cls_token_id
-        found: list[Any] = [None] * len(windows)
-        for batch, output in self.outputs_of(windows, batch_size, 0, None):
-            for row, number in enumerate(batch.indices):
-                found[number] = Readout.of_window(windows[number], output[row], null)
-        return found
+        return self.map_outputs(
+            lambda i, logits: Readout.of_window(windows[i], logits, null), windows, batch_size
+        )
 
 
 def checked_pairs(examples: Sequence[Any]) -> list[tuple[str, str]]:

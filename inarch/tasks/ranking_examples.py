@@ -12,8 +12,9 @@ from inarch.data import bucket
 from inarch.data.columns import values_of
 from inarch.errors import InputError, InputTypeError
 from inarch.runtime.forward import compiles_per_shape
-from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.ranking_losses import RankingLoss
+from inarch.tasks.raw_texts import texts_of
 from inarch.validation import shown
 
 # A query and its documents.

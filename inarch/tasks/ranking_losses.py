@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from inarch.tasks.embedding_losses import RecordedLoss
 from inarch.validation import ABOVE_0, AT_LEAST_0, COUNT, one_of, optional
 
 WEIGHTINGS = ("none", "ndcg_loss1", "ndcg_loss2", "lambda_rank", "ndcg_loss2_pp")
@@ -24,7 +25,7 @@ WEIGHTINGS = ("none", "ndcg_loss1", "ndcg_loss2", "lambda_rank", "ndcg_loss2_pp"
 _NEG_INF = -1e9
 
 
-class RankingLoss(keras.losses.Loss):
+class RankingLoss(RecordedLoss):
     """Base class of the losses on several documents of a query.
 
     Attributes:
@@ -184,10 +185,6 @@ class LambdaLoss(RankingLoss):
             return by_distance * apart
         return (self.mu * by_distance + by_rank) * apart
 
-    def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("weighting", "k", "sigma", "mu", "eps")}
-        return {**super().get_config(), **own}
-
 
 @keras.saving.register_keras_serializable(package="inarch.ranking")
 class MarginMSELoss(RankingLoss):
@@ -238,6 +235,3 @@ class MarginRankingLoss(RankingLoss):
         short = ops.relu(self.margin - (ops.take(scores, first) - scores))
         negative = ops.logical_not(is_first)
         return ops.where(negative, short, 0.0), negative
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "margin": self.margin}

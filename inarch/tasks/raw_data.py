@@ -25,7 +25,7 @@ from inarch.tasks.datasets import (
 )
 from inarch.tasks.line_batches import open_lines
 from inarch.tasks.open_axes import with_open_axes
-from inarch.tasks.preprocessor import is_raw, texts_of
+from inarch.tasks.raw_texts import is_raw, texts_of
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task

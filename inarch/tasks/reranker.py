@@ -29,7 +29,7 @@ from inarch.tasks.labels import (
     trained_classes,
 )
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, is_one_text
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.ranking_examples import (
     check_no_metrics,
     check_queries,
@@ -41,6 +41,7 @@ from inarch.tasks.ranking_examples import (
     queries_of,
 )
 from inarch.tasks.ranking_losses import RankingLoss
+from inarch.tasks.raw_texts import is_one_text
 from inarch.tasks.retrieval_metrics import rank_by_score
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource

@@ -7,13 +7,13 @@ config_sentence_transformers.json.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from inarch.errors import ConfigError
-from inarch.validation import shown
+from inarch.json_fields import COUNT, FLAG, NUMBER
+from inarch.validation import Validator, optional, shown
 
 # `similarity_fn_name` of config_sentence_transformers.json.
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
@@ -25,36 +25,17 @@ def one_of(*values: Any) -> Check:
     return lambda value: any(value == v and type(value) is type(v) for v in values)
 
 
+optional_count = optional(COUNT).accepts
+_optional_flag = optional(FLAG).accepts
+_optional_text = optional(Validator("text", types=(str,))).accepts
+
+
 def any_value(value: Any) -> bool:
     return True
 
 
-def _optional_flag(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
-
-
-def optional_count(value: Any) -> bool:
-    return value is None or (type(value) is int and value > 0)
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _count(value: Any) -> bool:
-    return type(value) is int and value > 0
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _texts(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)
-
-
-def _optional_text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
 
 
 def _prompts(value: Any) -> bool:
@@ -147,19 +128,21 @@ NORMALIZE: dict[str, Check] = {
     "module_output_name": one_of("sentence_embedding", None),
 }
 DENSE: dict[str, Check] = {
-    "in_features": _count,
-    "out_features": _count,
-    "bias": _flag,
+    "in_features": COUNT.accepts,
+    "out_features": COUNT.accepts,
+    "bias": FLAG.accepts,
     # Which names are known is checked where the layer is made.
     "activation_function": _optional_text,
-    "use_residual": _flag,
+    "use_residual": FLAG.accepts,
     **NORMALIZE,
 }
-LAYER_NORM: dict[str, Check] = {"dimension": _count}
+LAYER_NORM: dict[str, Check] = {"dimension": COUNT.accepts}
 WORD_WEIGHTS: dict[str, Check] = {
     "vocab": _texts,
-    "word_weights": lambda value: isinstance(value, dict) and all(map(_number, value.values())),
-    "unknown_word_weight": _number,
+    "word_weights": lambda value: (
+        isinstance(value, dict) and all(map(NUMBER.accepts, value.values()))
+    ),
+    "unknown_word_weight": NUMBER.accepts,
 }
 SETTINGS: dict[str, Check] = {
     "prompts": _prompts,

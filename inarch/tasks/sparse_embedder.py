@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,13 +14,12 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import prompts, sparse_folder
-from inarch.tasks.datasets import MakeBatch
-from inarch.tasks.embedding_batches import call_by_loss, collate_columns
-from inarch.tasks.embedding_losses import EmbeddingLoss
+from inarch.tasks.embedding_batches import VectorTraining
 from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.module_files import module_kinds, text_fields, with_declared, without_modules
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.similarity import checked_similarity
 from inarch.tasks.sparse_vectors import (
     SparseVector,
@@ -49,7 +47,7 @@ DECLARED = (
 )  # fmt: skip
 
 
-class SparseEmbedder(Task):
+class SparseEmbedder(VectorTraining, Task):
     """A weight for each term of the vocabulary, float `[batch, vocabulary]`, of which few aren't 0.
 
     These are SPLADE's: the masked-LM head's logits through `SpladePooling`. Trained on pairs of
@@ -175,10 +173,7 @@ class SparseEmbedder(Task):
         single = isinstance(texts, str)
         given = texts_of([texts] if single else texts, "texts")
         encodings = prompts.encode_with_prompt(self, given, prompt_name, None)
-        vectors: list[Any] = [None] * len(encodings)
-        for batch, output in self.outputs_of(encodings, batch_size, verbose=0, callbacks=None):
-            for index, row in zip(batch.indices, output, strict=True):
-                vectors[index] = from_dense(row, limit)
+        vectors = self.map_outputs(lambda index, row: from_dense(row, limit), encodings, batch_size)
         return vectors[0] if single else vectors
 
     def decode(
@@ -244,13 +239,3 @@ class SparseEmbedder(Task):
 
     def objective(self) -> Objective:
         return Objective(SpladeLoss(), 2e-5, reads_logits=False)
-
-    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
-        whole = partial(super().call, training=training, mask=mask, **kwargs)
-        return call_by_loss(self, whole, inputs, training)
-
-    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
-        loss = getattr(self, "loss", None) or self.objective().loss
-        if isinstance(loss, EmbeddingLoss):
-            return collate_columns(self, loss, texts, y, sample_weight)
-        return super().collate(texts, y, sample_weight)

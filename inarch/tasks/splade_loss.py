@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from inarch.tasks.embedding_losses import EmbeddingLoss
+from inarch.tasks.embedding_losses import EmbeddingLoss, in_batch_loss
 from inarch.validation import ABOVE_0, AT_LEAST_0, check_fields
 
 
@@ -52,9 +52,7 @@ class SpladeLoss(EmbeddingLoss):
 
     def losses(self, columns: Any, y: Any) -> Any:
         queries, documents = columns[0], ops.reshape(columns[1:], (-1, columns.shape[-1]))
-        logits = self.scale * ops.matmul(queries, ops.transpose(documents))
-        rows = ops.arange(ops.shape(logits)[0])
-        loss = keras.losses.sparse_categorical_crossentropy(rows, logits, from_logits=True)
+        loss = in_batch_loss(self.scale * ops.matmul(queries, ops.transpose(documents)))
         loss += self.document_regularizer_weight * _flops(documents)
         return loss + self.query_regularizer_weight * _flops(queries)
 

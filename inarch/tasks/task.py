@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import keras
 import numpy as np
@@ -25,6 +25,8 @@ from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.training import Training
 from inarch.text import Encoding
 from inarch.validation import shown
+
+T = TypeVar("T")
 
 
 def _checked_preprocessor(task: Task, preprocessor: Any) -> Any:
@@ -185,10 +187,7 @@ class Task(CheckpointIO, Training, Model):
         callbacks: Any = None,
     ) -> np.ndarray:
         """Return the outputs of `predict` for encoded texts."""
-        rows: list[Any] = [None] * len(encodings)
-        for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
-            for row, index in enumerate(batch.indices):
-                rows[index] = output[row]
+        rows = self.map_outputs(lambda index, row: row, encodings, batch_size, verbose, callbacks)
         empty = (0, *(n or 0 for n in self.output_shape[1:]))
         return np.stack(rows) if rows else np.zeros(empty, np.float32)
 
@@ -211,6 +210,24 @@ class Task(CheckpointIO, Training, Model):
             self._forward = compiled(self)
         batches = self.batches_of(encodings, batch_size)
         return inference.run(self, self._forward, encodings, batches, verbose, callbacks)
+
+    def map_outputs(
+        self,
+        function: Callable[[int, np.ndarray], T],
+        encodings: Sequence[TokenRow],
+        batch_size: int,
+        verbose: Any = 0,
+        callbacks: Any = None,
+    ) -> list[T]:
+        """Return `function(index, output)` of each of `encodings`, in their order.
+
+        An output is the model's for one row: of tokens it has those of padding at its end, too.
+        """
+        found: list[Any] = [None] * len(encodings)
+        for batch, output in self.outputs_of(encodings, batch_size, verbose, callbacks):
+            for index, row in zip(batch.indices, output, strict=True):
+                found[index] = function(index, row)
+        return found
 
     def batches_of(self, encodings: Sequence[TokenRow], batch_size: int) -> list[PlannedBatch]:
         """Return batches in which no text's numbers depend on the others."""

@@ -32,7 +32,7 @@ from inarch.tasks.labels import (
     labels_for,
 )
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import Text, TextPreprocessor, is_one_text
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.problem_type import (
     PROBLEMS,
     check_label_smoothing,
@@ -40,6 +40,7 @@ from inarch.tasks.problem_type import (
     default_loss,
     recorded_problem,
 )
+from inarch.tasks.raw_texts import Text, is_one_text
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count, shown

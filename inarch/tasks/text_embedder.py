@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import embedding_evaluation, module_weights, prompts, sentence_transformers
-from inarch.tasks.datasets import MakeBatch
-from inarch.tasks.embedding_batches import call_by_loss, check_vectors, collate_columns
-from inarch.tasks.embedding_losses import EmbeddingLoss, MultipleNegativesRankingLoss
+from inarch.tasks.embedding_batches import VectorTraining, check_vectors
+from inarch.tasks.embedding_losses import MultipleNegativesRankingLoss
 from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
 from inarch.tasks.module_files import module_kinds, text_fields, with_declared, without_modules
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import check_precision, quantize_embeddings
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.retrieval_metrics import Relevant
 from inarch.tasks.similarity import (
     checked_similarity,
@@ -44,7 +43,7 @@ def _checked_truncation(task: Any, count: Any) -> int | None:
     return count
 
 
-class TextEmbedder(Task):
+class TextEmbedder(VectorTraining, Task):
     """One vector per text, float `[batch, dim]`.
 
     Trained on pairs of texts (`fit([(text, partner), ...])`) each partner is distinguished from the
@@ -143,8 +142,7 @@ class TextEmbedder(Task):
         # Of the folder's own pooling, which the caller may have chosen another one for.
         width = self.backbone.arguments["hidden_dim"] * len(found.pooling)
         declared = resolve_modules(found.modules, width) if self.modules else ()
-        fresh = module_weights.load_or_initialize(self, self.modules, declared, folder)
-        self.fresh_weights = tuple(sorted([*self.fresh_weights, *fresh]))
+        module_weights.load_or_initialize(self, self.modules, declared, folder)
 
     def write_files(self, folder: Path) -> None:
         super().write_files(folder)
@@ -270,16 +268,6 @@ class TextEmbedder(Task):
             InputError: fewer than two pairs, other numbers of pairs and scores, or a score is NaN.
         """
         return embedding_evaluation.similarity(self, pairs, scores, batch_size)
-
-    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
-        whole = partial(super().call, training=training, mask=mask, **kwargs)
-        return call_by_loss(self, whole, inputs, training)
-
-    def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
-        loss = getattr(self, "loss", None) or self.objective().loss
-        if isinstance(loss, EmbeddingLoss):
-            return collate_columns(self, loss, texts, y, sample_weight)
-        return super().collate(texts, y, sample_weight)
 
     def targets(self, y: Any, count: int) -> np.ndarray:
         y = super().targets(y, count)

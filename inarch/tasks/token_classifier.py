@@ -27,7 +27,8 @@ from inarch.tasks.labels import (
     labels_for,
 )
 from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.tag_scheme import OUTSIDE, span_labels
 from inarch.tasks.task import Task
 from inarch.tasks.windows import Window, encode_windows, with_most_context
@@ -261,11 +262,7 @@ class TokenClassifier(Task):
 
     def _logits(self, windows: Sequence[Window], batch_size: int) -> list[np.ndarray]:
         """Return the logits of each window's tokens, `[tokens, classes]`."""
-        found: list[Any] = [None] * len(windows)
-        for batch, output in self.outputs_of(windows, batch_size, 0, None):
-            for row, number in enumerate(batch.indices):
-                found[number] = output[row, : len(windows[number])]
-        return found
+        return self.map_outputs(lambda i, row: row[: len(windows[i])], windows, batch_size)
 
     def _scores(self, text: str, window: Window, logits: np.ndarray) -> TokenScores:
         """Return the scores of the tokens of a window that are of the text."""

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.tasks.preprocessor import Text, TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.raw_texts import Text
 from inarch.text import Encoding
 from inarch.validation import check_count
 

@@ -13,7 +13,8 @@ from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.runtime.forward import softmax
 from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import COUNTED
-from inarch.tasks.preprocessor import TextPreprocessor, texts_of
+from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.validation import check_flag, shown
 
@@ -136,13 +137,11 @@ class ZeroShotClassifier:
 
     def _logits(self, pairs: Sequence[tuple[str, str]], batch_size: int) -> np.ndarray:
         """Return the logits of pairs, of which the first text is cut, as float64."""
-        classifier = self.classifier
-        logits = np.zeros((len(pairs), classifier.num_classes), np.float64)
-        for windows in window_chunks(classifier, pairs, cut=0):
-            rows = [window for window in windows if window.is_first]
-            for batch, output in classifier.outputs_of(rows, batch_size, 0, None):
-                logits[[rows[i].index for i in batch.indices]] = output
-        return logits
+        rows: list[np.ndarray] = []
+        for windows in window_chunks(self.classifier, pairs, cut=0):
+            first = [window for window in windows if window.is_first]
+            rows += self.classifier.map_outputs(lambda i, row: row, first, batch_size)
+        return np.array(rows, np.float64).reshape(len(pairs), self.classifier.num_classes)
 
 
 def entailment_class(labels: Sequence[str]) -> int:
