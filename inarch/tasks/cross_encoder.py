@@ -27,12 +27,11 @@ from inarch.tasks.module_files import (
     modules_list,
     read_settings,
     read_transformer,
-    text_fields,
-    with_declared,
     write_model,
 )
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sentence_fields import CROSS_ENCODER_FIELDS, CROSS_ENCODER_TRANSFORMER
+from inarch.tasks.sentence_folder import text_fields, with_declared
 
 OLD_FIELD = "sbert_ce_default_activation_function"
 FIELD = "sentence_transformers"

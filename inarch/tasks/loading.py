@@ -13,7 +13,6 @@ from inarch.models.arguments import mutable_arguments
 from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import build_without_values
-from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.text_source import TextSource, check_choice
 
@@ -90,7 +89,7 @@ def _split_arguments(
     return of_text, {n: v for n, v in arguments.items() if n not in of_text}
 
 
-def read_preprocessor(cls: type[Task], source: TextSource, limit: int) -> TextPreprocessor:
+def read_preprocessor(cls: type[Task], source: TextSource, limit: int) -> Any:
     """Return a preprocessor with the tokenizer and the settings of a source.
 
     Args:
@@ -101,7 +100,7 @@ def read_preprocessor(cls: type[Task], source: TextSource, limit: int) -> TextPr
     special = cls.default_special(tokenizer)
     if saved.task == cls.__name__ and saved.allow_special is not None:
         special = saved.allow_special
-    return TextPreprocessor(
+    return cls.preprocessor_class(
         tokenizer,
         min(length, limit),
         special,

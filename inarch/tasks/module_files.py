@@ -180,36 +180,6 @@ def without_modules(files: Mapping[str, str]) -> dict[str, str]:
     return {n: text for n, text in files.items() if n in (SETTINGS, *TRANSFORMER_FILES)}
 
 
-def with_declared(
-    preprocessor: TextPreprocessor, declared: TextConfig, limit: int
-) -> TextPreprocessor:
-    """Return a preprocessor with the settings of its texts that a folder declares.
-
-    Args:
-        limit: the backbone's longest sequence.
-    """
-    preprocessor.sequence_length = min(
-        declared.max_seq_length or preprocessor.sequence_length, limit
-    )
-    preprocessor.lowercase = declared.lowercase or preprocessor.lowercase
-    preprocessor.default_prompt_name = None
-    preprocessor.prompts = declared.prompts
-    preprocessor.default_prompt_name = declared.default_prompt_name
-    return preprocessor
-
-
-def text_fields(preprocessor: TextPreprocessor | None) -> dict[str, Any]:
-    """Return the settings of a preprocessor's texts by the fields of a `TextConfig`."""
-    if preprocessor is None:
-        return {}
-    return {
-        "max_seq_length": preprocessor.sequence_length,
-        "lowercase": preprocessor.lowercase,
-        "prompts": preprocessor.prompts,
-        "default_prompt_name": preprocessor.default_prompt_name,
-    }
-
-
 def modules_list(types: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the content of modules.json for modules, each the full name of its class by path."""
     return [
@@ -225,7 +195,6 @@ def write_model(
     preprocessor: TextPreprocessor | None,
     settings: Mapping[str, Any],
     defaults: Mapping[str, Any],
-    transformer: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of a model, whatever its modules, updated to its texts' and own settings.
 
@@ -237,12 +206,11 @@ def write_model(
             Without one, nothing is known about texts, and the files' settings of them stay.
         settings: values for config_sentence_transformers.json.
         defaults: the value of each where that file has none.
-        transformer: values for the transformer's own file, where it has none of them.
     """
     files = dict(files)
     if MODULES not in config.files and not any(name in files for name in TRANSFORMER_FILES):
         text = {"max_seq_length": config.max_seq_length, "do_lower_case": config.lowercase}
-        files[TRANSFORMER_FILES[0]] = json_text(text | dict(transformer or {}))
+        files[TRANSFORMER_FILES[0]] = json_text(text)
     if preprocessor is not None:
         files |= _text_files(config, files, preprocessor.tokenizer.model_max_length)
         settings = {**settings, "prompts": config.prompts}

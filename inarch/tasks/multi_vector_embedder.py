@@ -31,8 +31,7 @@ from inarch.tasks.max_sim import (
     checked_token_vectors,
     max_sim,
 )
-from inarch.tasks.module_files import text_fields, with_declared
-from inarch.tasks.multi_vector_folder import MultiVectorConfig, is_of_colbert
+from inarch.tasks.multi_vector_folder import is_of_colbert
 from inarch.tasks.multi_vector_preprocessor import (
     NOT_ATTENDED,
     MultiVectorEncoding,
@@ -40,8 +39,8 @@ from inarch.tasks.multi_vector_preprocessor import (
 )
 from inarch.tasks.objective import Objective
 from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
 from inarch.validation import check_flag, one_of
 
 # Prompts of queries and documents, the first that there is.
@@ -50,12 +49,6 @@ PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 PROJECTION = {
     "type": "Dense", "out_features": 128, "bias": False, "activation_function": "identity",
 }  # fmt: skip
-_OF_TEXT = (
-    "query_length", "document_length", "query_expansion", "skiplist_words", "skiplist_tasks",
-)  # fmt: skip
-
-# Arguments that a folder decides.
-DECLARED = ("modules", "normalize", "similarity_fn_name", "files")
 # Arguments by which a folder's own files don't hold any more.
 CHOSEN = ("modules", "normalize")
 
@@ -65,7 +58,7 @@ def _checked_similarity(task: Any, name: Any) -> str:
     return name
 
 
-class MultiVectorEmbedder(Task):
+class MultiVectorEmbedder(SentenceFolder, Task):
     """A vector for each token of a text, float `[batch, length, dim]`.
 
     Trained on pairs of texts (`fit([(query, document), ...])`, or with hard negatives) each
@@ -85,8 +78,8 @@ class MultiVectorEmbedder(Task):
     """
 
     pipeline_tag = "feature-extraction"
-    library_name = "sentence-transformers"
     library_class = "MultiVectorEncoder"
+    layout_module = multi_vector_files
     preprocessor_class = MultiVectorPreprocessor
     preprocessor: MultiVectorPreprocessor | None
     similarity_fn_name = MutableArgument(_checked_similarity)
@@ -128,7 +121,7 @@ class MultiVectorEmbedder(Task):
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         declared = multi_vector_folder.read(checkpoint.folder)
-        found = {name: getattr(declared, name) for name in DECLARED}
+        found = declared_arguments(declared, cls)
         if not declared.modules:
             del found["modules"]
         if not declared.modules and is_of_colbert(checkpoint.folder):
@@ -139,19 +132,6 @@ class MultiVectorEmbedder(Task):
         if any(given.get(name, found.get(name)) != found.get(name) for name in CHOSEN):
             found["files"] = {}
         return super().arguments_of(checkpoint, {}) | found | given
-
-    @classmethod
-    def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
-    ) -> MultiVectorPreprocessor:
-        usual = super().preprocessor_of(checkpoint, arguments, source)
-        declared = multi_vector_folder.read(source.folder)
-        usual = with_declared(usual, declared, arguments["max_sequence_length"])
-        own = {name: getattr(declared, name) for name in _OF_TEXT}
-        return MultiVectorPreprocessor(
-            usual.tokenizer, usual.sequence_length, usual.allow_special, usual.lowercase,
-            usual.prompts, usual.default_prompt_name, **own,
-        )  # fmt: skip
 
     @property
     def sidecar_variables(self) -> frozenset[str]:
@@ -168,24 +148,6 @@ class MultiVectorEmbedder(Task):
         super().save_to_preset(folder, **options)
 
     save_to_preset.__doc__ = Task.save_to_preset.__doc__
-
-    def write_files(self, folder: Path) -> None:
-        super().write_files(folder)
-        text, limit = self.preprocessor, self.backbone.arguments["max_sequence_length"]
-        config = MultiVectorConfig(
-            **{name: getattr(self, name) for name in DECLARED},
-            **{name: getattr(text, name) for name in _OF_TEXT if text},
-            **text_fields(text),
-        )
-        multi_vector_files.write(
-            config,
-            folder,
-            text.unknown_markers() if text else {},
-            lambda path: module_weights.write_weights(self, self.modules, path),
-            has_text=text is not None,
-            usual_length=(text.tokenizer.model_max_length if text else None) or limit,
-            limit=limit,
-        )
 
     # --- vectors ------------------------------------------------------------------------------
 

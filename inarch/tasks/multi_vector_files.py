@@ -4,67 +4,61 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inarch.file_names import CONFIG, MODULES
 from inarch.file_names import SENTENCE_SETTINGS as SETTINGS
 from inarch.json_fields import json_text
 from inarch.tasks import embedding_modules
 from inarch.tasks.module_files import TRANSFORMER_FILES, list_modules, modules_list, write_texts
+from inarch.tasks.module_weights import write_weights
 from inarch.tasks.multi_vector_folder import TOKENS, MultiVectorConfig, read
+from inarch.tasks.sentence_folder import folder_config
+
+if TYPE_CHECKING:
+    from inarch.tasks.task import Task
+
+__all__ = ["read", "write"]
 
 
-def write(
-    config: MultiVectorConfig,
-    folder: Path,
-    markers: Mapping[str, str],
-    write_weights: Callable[[Path], None],
-    has_text: bool,
-    usual_length: int,
-    limit: int,
-) -> None:
-    """Write the files of a model, and the weights of its modules.
+def write(task: Task, folder: Path) -> None:
+    """Write the files of a `MultiVectorEmbedder`, and the weights of its modules.
 
-    The original ones are written as they were where they say what `config` does; otherwise all of
-    them anew, in sentence-transformers' own layout.
-
-    Args:
-        config: their content.
-        folder: where to write; it has config.json already.
-        markers: by role, the token at the start of its prompt that the tokenizer's files don't
-            have as one.
-        write_weights: writes the weights of the modules that the folder then lists.
-        has_text: whether the settings of texts are known; otherwise those of the files stay.
-        usual_length: longest sequence where the files have none.
-        limit: the backbone's longest sequence.
+    The original ones are written as they were where they say what the task does; otherwise all of
+    them anew, in sentence-transformers' own layout. Without a preprocessor nothing is known about
+    texts, and the files' settings of them stay.
     """
+    config, text = folder_config(MultiVectorConfig, task), task.preprocessor
     if config.files:
-        write_texts(folder, config.files)
-        write_weights(folder)
-        again = read(folder)
-        if MODULES in config.files:
-            width = config.modules[0]["in_features"]
-            modules = embedding_modules.resolve_modules(again.modules, width)
-            again = replace(again, modules=modules)
-        else:
-            again = replace(again, modules=config.modules)
-        length = min(again.max_seq_length or usual_length, limit)
-        again = replace(again, files=config.files, max_seq_length=length)
-        if not has_text:
-            _update_similarity(config, again, folder)
-            return
-        if config == again:
+        if _write_original(task, config, folder):
             return
         for module in list_modules(folder) or ():
             if module.path:
                 shutil.rmtree(folder / module.path, ignore_errors=True)
         for name in config.files:
             (folder / name).unlink(missing_ok=True)
-    write_texts(folder, _native_files(config, markers))
-    write_weights(folder)
+    write_texts(folder, _native_files(config, text.unknown_markers() if text else {}))
+    write_weights(task, config.modules, folder)
+
+
+def _write_original(task: Task, config: MultiVectorConfig, folder: Path) -> bool:
+    """Write the original files, and return whether they say what `config` does."""
+    write_texts(folder, config.files)
+    write_weights(task, config.modules, folder)
+    again, text = read(folder), task.preprocessor
+    modules = config.modules
+    if MODULES in config.files:
+        modules = embedding_modules.resolve_modules(again.modules, modules[0]["in_features"])
+    limit = task.backbone.arguments["max_sequence_length"]
+    usual = (text.tokenizer.model_max_length if text else None) or limit
+    length = min(again.max_seq_length or usual, limit)
+    again = replace(again, modules=modules, files=config.files, max_seq_length=length)
+    if text is None:
+        _update_similarity(config, again, folder)
+    return text is None or config == again
 
 
 def _update_similarity(config: MultiVectorConfig, again: MultiVectorConfig, folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inarch.errors import ConfigError
 from inarch.file_names import MODULES
@@ -28,9 +28,12 @@ from inarch.tasks.module_files import (
     read_transformer,
     write_model,
 )
-from inarch.tasks.module_weights import read_module
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.module_weights import read_module, write_weights
 from inarch.tasks.sentence_fields import POOLING_FLAGS
+from inarch.tasks.sentence_folder import folder_config
+
+if TYPE_CHECKING:
+    from inarch.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -127,26 +130,19 @@ def _pooling(folder: Path, found: SentenceConfig) -> tuple[str, ...]:
     return modes
 
 
-def write(
-    config: SentenceConfig,
-    folder: Path,
-    embedding_dim: int,
-    preprocessor: TextPreprocessor | None = None,
-) -> None:
-    """Write the files that make `folder` a sentence-transformers model.
+def write(task: Task, folder: Path) -> None:
+    """Write the files that make `folder` a sentence-transformers model, with its modules' weights.
 
-    Args:
-        config: their content; its original files are updated where they differ from it.
-        folder: where to write.
-        embedding_dim: the transformer's width.
-        preprocessor: as of `write_model`.
+    The original files are updated where they differ from the `TextEmbedder`.
     """
+    config = folder_config(SentenceConfig, task)
     files = dict(config.files)
     if MODULES not in files:
-        files |= _modules_files(config, embedding_dim)
+        files |= _modules_files(config, task.backbone.arguments["hidden_dim"])
     settings = {"similarity_fn_name": "cosine", "truncate_dim": None}
     values = {name: getattr(config, name) for name in settings}
-    write_model(config, files, folder, preprocessor, values, settings)
+    write_model(config, files, folder, task.preprocessor, values, settings)
+    write_weights(task, config.modules, folder)
 
 
 def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:

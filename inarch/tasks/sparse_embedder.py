@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -16,10 +15,11 @@ from inarch.paths import check_file_name
 from inarch.tasks import prompts, sparse_folder
 from inarch.tasks.embedding_batches import VectorTraining
 from inarch.tasks.inference import preprocessor_of
-from inarch.tasks.module_files import module_kinds, text_fields, with_declared, without_modules
+from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.similarity import checked_similarity
 from inarch.tasks.sparse_vectors import (
     SparseVector,
@@ -31,7 +31,6 @@ from inarch.tasks.sparse_vectors import (
 )
 from inarch.tasks.splade_loss import SpladeLoss
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count
 
 
@@ -41,13 +40,7 @@ def _checked_dims(task: Any, count: Any) -> int | None:
     return count
 
 
-# Arguments that a sentence-transformers folder decides.
-DECLARED = (
-    "pooling_strategy", "activation_function", "similarity_fn_name", "max_active_dims", "files",
-)  # fmt: skip
-
-
-class SparseEmbedder(VectorTraining, Task):
+class SparseEmbedder(SentenceFolder, VectorTraining, Task):
     """A weight for each term of the vocabulary, float `[batch, vocabulary]`, of which few aren't 0.
 
     These are SPLADE's: the masked-LM head's logits through `SpladePooling`. Trained on pairs of
@@ -71,8 +64,8 @@ class SparseEmbedder(VectorTraining, Task):
 
     head = "masked_lm"
     pipeline_tag = "feature-extraction"
-    library_name = "sentence-transformers"
     library_class = "SparseEncoder"
+    layout_module = sparse_folder
     similarity_fn_name = MutableArgument(checked_similarity)
     max_active_dims = MutableArgument(_checked_dims)
 
@@ -116,25 +109,12 @@ class SparseEmbedder(VectorTraining, Task):
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         declared = sparse_folder.read(checkpoint.folder)
-        found = {name: getattr(declared, name) for name in DECLARED}
+        found = declared_arguments(declared, cls)
         # Where the caller chooses another pooling, its files are written anew; the rest stays.
-        if any(given.get(name, found[name]) != found[name] for name in DECLARED[:2]):
+        names = ("pooling_strategy", "activation_function")
+        if any(given.get(name, found[name]) != found[name] for name in names):
             found["files"] = without_modules(declared.files)
         return super().arguments_of(checkpoint, {}) | found | given
-
-    @classmethod
-    def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
-    ) -> TextPreprocessor:
-        found = super().preprocessor_of(checkpoint, arguments, source)
-        declared = sparse_folder.read(source.folder)
-        return with_declared(found, declared, arguments["max_sequence_length"])
-
-    def write_files(self, folder: Path) -> None:
-        super().write_files(folder)
-        values = {name: getattr(self, name) for name in DECLARED}
-        config = sparse_folder.SparseConfig(**values, **text_fields(self.preprocessor))
-        sparse_folder.write(config, folder, self._width, self.preprocessor)
 
     # --- vectors ------------------------------------------------------------------------------
 

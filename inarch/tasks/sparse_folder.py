@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inarch.errors import ConfigError
 from inarch.file_names import MODULES
@@ -24,9 +25,12 @@ from inarch.tasks.module_files import (
     read_transformer,
     write_model,
 )
-from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sentence_fields import SETTINGS as SETTINGS_FIELDS
 from inarch.tasks.sentence_fields import TRANSFORMER, Check, any_value, one_of, optional_count
+from inarch.tasks.sentence_folder import folder_config
+
+if TYPE_CHECKING:
+    from inarch.tasks.task import Task
 
 _LOGITS = {"text": {"method": "forward", "method_output_name": "logits"}}
 _FILL_MASK: dict[str, Check] = {
@@ -105,30 +109,22 @@ def _check_modules(folder: Path, modules: list[Module]) -> None:
         raise ConfigError(f"{folder / MODULES} has no SpladePooling module; {_COMPUTED}")
 
 
-def write(
-    config: SparseConfig,
-    folder: Path,
-    vocabulary_size: int,
-    preprocessor: TextPreprocessor | None,
-) -> None:
+def write(task: Task, folder: Path) -> None:
     """Write the files that make `folder` a sparse encoder of sentence-transformers.
 
-    Args:
-        config: their content; its original files are updated where they differ from it.
-        folder: where to write.
-        vocabulary_size: width of the vectors.
-        preprocessor: as of `write_model`.
+    The original files are updated where they differ from the `SparseEmbedder`.
     """
+    config = folder_config(SparseConfig, task)
     files = dict(config.files)
     if MODULES not in files:
-        files |= _modules_files(config, vocabulary_size)
+        files |= _modules_files(config, task.output_shape[-1])
     settings = {
         "model_type": "SparseEncoder",
         "similarity_fn_name": config.similarity_fn_name,
         "max_active_dims": config.max_active_dims,
     }
     defaults = {"model_type": None, "similarity_fn_name": "dot", "max_active_dims": None}
-    write_model(config, files, folder, preprocessor, settings, defaults)
+    write_model(config, files, folder, task.preprocessor, settings, defaults)
 
 
 def _modules_files(config: SparseConfig, vocabulary_size: int) -> dict[str, str]:

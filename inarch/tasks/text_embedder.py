@@ -17,12 +17,13 @@ from inarch.tasks import embedding_evaluation, module_weights, prompts, sentence
 from inarch.tasks.embedding_batches import VectorTraining, check_vectors
 from inarch.tasks.embedding_losses import MultipleNegativesRankingLoss
 from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
-from inarch.tasks.module_files import module_kinds, text_fields, with_declared, without_modules
+from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import check_precision, quantize_embeddings
 from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.retrieval_metrics import Relevant
+from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.similarity import (
     checked_similarity,
     pairwise_similarity,
@@ -30,11 +31,7 @@ from inarch.tasks.similarity import (
     unit_vectors,
 )
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count, check_flag
-
-# Arguments that a sentence-transformers folder decides.
-DECLARED = ("pooling", "normalize", "modules", "similarity_fn_name", "truncate_dim", "files")
 
 
 def _checked_truncation(task: Any, count: Any) -> int | None:
@@ -43,7 +40,7 @@ def _checked_truncation(task: Any, count: Any) -> int | None:
     return count
 
 
-class TextEmbedder(VectorTraining, Task):
+class TextEmbedder(SentenceFolder, VectorTraining, Task):
     """One vector per text, float `[batch, dim]`.
 
     Trained on pairs of texts (`fit([(text, partner), ...])`) each partner is distinguished from the
@@ -70,8 +67,8 @@ class TextEmbedder(VectorTraining, Task):
     """
 
     pipeline_tag = "sentence-similarity"
-    library_name = "sentence-transformers"
     library_class = "SentenceTransformer"
+    layout_module = sentence_transformers
     similarity_fn_name = MutableArgument(checked_similarity)
     truncate_dim = MutableArgument(_checked_truncation)
 
@@ -115,7 +112,7 @@ class TextEmbedder(VectorTraining, Task):
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
         declared = sentence_transformers.read(checkpoint.folder)
-        found = {name: getattr(declared, name) for name in DECLARED}
+        found = declared_arguments(declared, cls)
         # Where the caller chooses other modules, their files are written anew; the rest stays.
         modes = pooling_modes(given.get("pooling", declared.pooling))
         flag, modules = (given.get(n, getattr(declared, n)) for n in ("normalize", "modules"))
@@ -124,14 +121,6 @@ class TextEmbedder(VectorTraining, Task):
         ):
             found["files"] = without_modules(declared.files)
         return found | given
-
-    @classmethod
-    def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
-    ) -> TextPreprocessor:
-        found = super().preprocessor_of(checkpoint, arguments, source)
-        declared = sentence_transformers.read(source.folder)
-        return with_declared(found, declared, arguments["max_sequence_length"])
 
     @property
     def sidecar_variables(self) -> frozenset[str]:
@@ -143,14 +132,6 @@ class TextEmbedder(VectorTraining, Task):
         width = self.backbone.arguments["hidden_dim"] * len(found.pooling)
         declared = resolve_modules(found.modules, width) if self.modules else ()
         module_weights.load_or_initialize(self, self.modules, declared, folder)
-
-    def write_files(self, folder: Path) -> None:
-        super().write_files(folder)
-        values = {name: getattr(self, name) for name in DECLARED}
-        config = sentence_transformers.SentenceConfig(**values, **text_fields(self.preprocessor))
-        width = self.backbone.arguments["hidden_dim"]
-        sentence_transformers.write(config, folder, width, self.preprocessor)
-        module_weights.write_weights(self, self.modules, folder)
 
     def objective(self) -> Objective:
         return Objective(MultipleNegativesRankingLoss(), learning_rate=2e-5, reads_logits=False)
