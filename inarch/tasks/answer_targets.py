@@ -9,6 +9,7 @@ import numpy as np
 
 from inarch.data.columns import is_missing, values_of
 from inarch.errors import InputError, InputTypeError
+from inarch.tasks.class_targets import is_whole
 from inarch.tasks.windows import Window
 from inarch.validation import shown
 
@@ -48,10 +49,10 @@ def _place(target: Any, context: str, index: int) -> Span | None:
     text: Any = None
     if isinstance(target, Mapping) and {*target} >= {"start", "text"}:
         start, text = target["start"], target["text"]
-        end = start + len(text) if _is_whole(start) and isinstance(text, str) else None
+        end = start + len(text) if is_whole(start) and isinstance(text, str) else None
     elif isinstance(target, list | tuple) and len(target) == 2:
         start, end = target
-    if not _is_whole(start) or not _is_whole(end):
+    if not is_whole(start) or not is_whole(end):
         raise InputTypeError(f"the target of question {index} is {shown(target)}; give {FORMS}")
     if not 0 <= start < end <= len(context):
         raise InputError(
@@ -65,10 +66,6 @@ def _place(target: Any, context: str, index: int) -> Span | None:
             f"{context[start:end]!r} there"
         )
     return int(start), int(end)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def answer_tokens(windows: Sequence[Window], place: Span, context: str, index: int) -> Span:

@@ -25,7 +25,7 @@ from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.perplexity import perplexities, scorer
 from inarch.tasks.preprocessor import TextPreprocessor, Tokens
-from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.raw_texts import single_texts
 from inarch.tasks.speech_arguments import checked_generation
 from inarch.tasks.task import Task
 from inarch.tasks.windows import Window
@@ -281,8 +281,5 @@ def _as_list(name: str, texts: Any) -> tuple[list[str], bool]:
     """Return texts as a list of strings, and whether there is one that wasn't in a list."""
     if isinstance(texts, str):
         return [texts], True
-    found = texts_of(texts, name)
-    for i, text in enumerate(found):
-        if not isinstance(text, str):
-            raise InputTypeError(f"{name} has a pair at {i}, {shown(text)}; give one text for it")
-    return found, False  # type: ignore[return-value]
+    refusal = f"{name} has a pair at {{index}}, {{text}}; give one text for it"
+    return single_texts(texts, name, refusal), False

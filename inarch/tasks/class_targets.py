@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,13 +37,32 @@ def class_numbers(y: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     return y.astype(np.int32)
 
 
-def _number(label: Any, index: int, numbers: dict[str, int]) -> int:
-    if isinstance(label, str) and label in numbers:
-        return numbers[label]
-    if isinstance(label, int) and not isinstance(label, bool) and 0 <= label < len(numbers):
-        return label
-    listed = ", ".join(map(repr, list(numbers)[:20]))
-    raise InputError(f"label {label!r} of text {index} is none of {listed}")
+def _number(label: Any, index: int, numbers: Mapping[str, int]) -> int:
+    number = find_class(label, numbers)
+    if number is None:
+        raise InputError(f"label {label!r} of text {index} is none of {known_classes(numbers)}")
+    return number
+
+
+def find_class(label: Any, numbers: Mapping[str, int]) -> int | None:
+    """Return the number of a class that is given by its name or its number; None for no class.
+
+    Args:
+        numbers: the number of each class, by its name.
+    """
+    if isinstance(label, str):
+        return numbers.get(label)
+    return int(label) if is_whole(label) and 0 <= label < len(numbers) else None
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a value is a whole number, of NumPy or not, which true and false aren't."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def known_classes(labels: Iterable[str]) -> str:
+    """Return the names of classes as an error lists them."""
+    return ", ".join(map(repr, list(labels)[:20]))
 
 
 def number_rows(y: np.ndarray, width: int) -> np.ndarray:
@@ -150,8 +169,9 @@ def _listed(y: Any, labels: Sequence[str]) -> np.ndarray:
             raise InputError(f"y has {shown(target)} for text {text}; in {_advice(labels)}")
         for name in target:
             if not isinstance(name, str) or name not in numbers:
-                known = ", ".join(map(repr, labels[:20]))
-                raise InputError(f"label {name!r} of text {text} is none of {known}")
+                raise InputError(
+                    f"label {name!r} of text {text} is none of {known_classes(labels)}"
+                )
             rows[text, numbers[name]] = 1
     return rows
 

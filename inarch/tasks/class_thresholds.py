@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.tasks.class_targets import known_classes
 from inarch.validation import shown
 
 
@@ -18,7 +19,7 @@ def class_thresholds(thresholds: Any, labels: Sequence[str]) -> list[float]:
     Raises:
         InputError: one isn't a number from 0 to 1; or they aren't those of the classes.
     """
-    known = ", ".join(map(repr, labels[:20]))
+    known = known_classes(labels)
     if isinstance(thresholds, Mapping):
         wrong = [name for name in {**thresholds, **dict.fromkeys(labels)} if name not in labels]
         missing = [label for label in labels if label not in thresholds]

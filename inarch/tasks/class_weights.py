@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError, InputTypeError
+from inarch.tasks.class_targets import find_class, known_classes
 from inarch.validation import shown
 
 
@@ -24,17 +25,14 @@ def resolve_class_weight(class_weight: Any, labels: Sequence[str]) -> dict[int, 
             f"class_weight is {shown(class_weight)}; give a weight for each class, by its name or "
             "its number: {label: weight}"
         )
+    numbers = {label: i for i, label in enumerate(labels)}
     found: dict[int, float] = {}
     for key, weight in class_weight.items():
-        if isinstance(key, str) and key in labels:
-            number = labels.index(key)
-        elif _is_class(key, len(labels)):
-            number = int(key)
-        else:
-            known = ", ".join(map(repr, labels[:20]))
+        number = find_class(key, numbers)
+        if number is None:
             raise InputError(
                 f"class_weight has the key {shown(key)}, which is no class; the classes are "
-                f"{known}, or 0 to {len(labels) - 1}"
+                f"{known_classes(labels)}, or 0 to {len(labels) - 1}"
             )
         if number in found:
             raise InputError(
@@ -46,11 +44,6 @@ def resolve_class_weight(class_weight: Any, labels: Sequence[str]) -> dict[int, 
             )
         found[number] = float(weight)
     return found
-
-
-def _is_class(key: Any, count: int) -> bool:
-    whole = isinstance(key, int | np.integer) and not isinstance(key, bool)
-    return whole and 0 <= key < count
 
 
 def weigh_batch(

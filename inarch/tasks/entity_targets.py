@@ -12,6 +12,7 @@ import numpy as np
 
 from inarch.data.columns import values_of
 from inarch.errors import InputError, InputTypeError
+from inarch.tasks.class_targets import find_class, is_whole, known_classes
 from inarch.tasks.entity_metrics import Span
 from inarch.tasks.tag_scheme import check_scheme, span_labels
 from inarch.tasks.windows import Window
@@ -103,16 +104,13 @@ def _rows(y: Any, count: int) -> list[list[Any]]:
 
 
 def _number(label: Any, word: int, index: int, numbers: Mapping[str, int]) -> int:
-    if isinstance(label, str) and label in numbers:
-        return numbers[label]
-    whole = isinstance(label, int | np.integer) and not isinstance(label, bool)
-    if whole and 0 <= label < len(numbers):
-        return int(label)
-    known = ", ".join(map(repr, list(numbers)[:20]))
-    raise InputError(
-        f"label {shown(label)} of word {word} of text {index} is none of {known}, nor the number "
-        "of one"
-    )
+    number = find_class(label, numbers)
+    if number is None:
+        raise InputError(
+            f"label {shown(label)} of word {word} of text {index} is none of "
+            f"{known_classes(numbers)}, nor the number of one"
+        )
+    return number
 
 
 # --- spans -------------------------------------------------------------------------------------
@@ -152,9 +150,8 @@ def _span(span: Any, text: str, index: int, kinds: Mapping[str, Any]) -> Span:
         start, end, label = span
     else:
         raise InputTypeError(f"text {index} has the span {shown(span)}; give {SPAN_FORM}")
-    for value in (start, end):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool):
-            raise InputTypeError(f"text {index} has the span {shown(span)}; give {SPAN_FORM}")
+    if not is_whole(start) or not is_whole(end):
+        raise InputTypeError(f"text {index} has the span {shown(span)}; give {SPAN_FORM}")
     if not 0 <= start < end <= len(text):
         raise InputError(
             f"text {index} has the span {shown(span)}, which is no part of its {len(text)} "

@@ -19,7 +19,7 @@ from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.raw_texts import single_texts
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
@@ -247,7 +247,11 @@ def checked_pairs(examples: Sequence[Any]) -> list[tuple[str, str]]:
 def question_context_pairs(question: Any, context: Any) -> list[tuple[str, str]]:
     """Return pairs of questions and contexts, of which either may be one text for all."""
     given = {"question": question, "context": context}
-    lists = {n: texts_of(v, n) for n, v in given.items() if not isinstance(v, str)}
+    refusal = "{name} {{index}} is a pair of texts; give one text"
+    lists = {
+        n: single_texts(v, n, refusal.format(name=n))
+        for n, v in given.items() if not isinstance(v, str)
+    }  # fmt: skip
     counts = {name: len(texts) for name, texts in lists.items()}
     if len({*counts.values()}) > 1:
         raise InputError(
@@ -256,8 +260,4 @@ def question_context_pairs(question: Any, context: Any) -> list[tuple[str, str]]
         )
     count = next(iter(counts.values()), 1)
     questions, contexts = (lists.get(name, [text] * count) for name, text in given.items())
-    for name, texts in (("question", questions), ("context", contexts)):
-        pair = next((i for i, text in enumerate(texts) if not isinstance(text, str)), None)
-        if pair is not None:
-            raise InputTypeError(f"{name} {pair} is a pair of texts; give one text")
     return checked_pairs(list(zip(questions, contexts, strict=True)))

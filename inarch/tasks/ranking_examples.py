@@ -14,7 +14,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.runtime.forward import compiles_per_shape
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.ranking_losses import RankingLoss
-from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.raw_texts import single_texts
 from inarch.validation import shown
 
 # A query and its documents.
@@ -48,11 +48,9 @@ def queries_of(query: Any, documents: Any) -> list[Group]:
 
 
 def _strings(texts: Any, name: str) -> list[str]:
-    found = texts_of(texts, name)
-    for i, text in enumerate(found):
-        if not isinstance(text, str):
-            raise InputTypeError(f"{name} has the pair {shown(text)} at {i}; give single texts")
-    return found  # type: ignore[return-value]
+    return single_texts(
+        texts, name, f"{name} has the pair {{text}} at {{index}}; give single texts"
+    )
 
 
 def check_queries(

@@ -83,6 +83,22 @@ def texts_of(x: Any, name: str = "x") -> list[Text]:
     return [_text(item, i) for i, item in enumerate(x)]
 
 
+def single_texts(x: Any, name: str, refusal: str) -> list[str]:
+    """Return a batch of single texts as a list of strings; see `texts_of`.
+
+    Args:
+        refusal: of a pair, with `{index}` and `{text}` for its place and what it is.
+
+    Raises:
+        InputTypeError: as `texts_of`; or a text is a pair.
+    """
+    found = texts_of(x, name)
+    for index, text in enumerate(found):
+        if not isinstance(text, str):
+            raise InputTypeError(refusal.format(index=index, text=shown(text)))
+    return found  # type: ignore[return-value]
+
+
 def _text(item: Any, index: int) -> Text:
     if isinstance(item, str):
         return item

@@ -20,22 +20,6 @@ def unit_vectors(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True).clip(1e-12)
 
 
-def _cosine(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    return unit_vectors(one) @ unit_vectors(two).T
-
-
-def _dot(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    return one @ two.T
-
-
-def _euclidean(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    return -_distances(one, two, lambda x: np.sqrt(np.square(x).sum(axis=-1)))
-
-
-def _manhattan(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    return -_distances(one, two, lambda x: np.abs(x).sum(axis=-1))
-
-
 def _distances(
     one: np.ndarray, two: np.ndarray, length: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
@@ -46,10 +30,12 @@ def _distances(
 
 
 _FUNCTIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "cosine": _cosine,
-    "dot": _dot,
-    "euclidean": _euclidean,
-    "manhattan": _manhattan,
+    "cosine": lambda one, two: unit_vectors(one) @ unit_vectors(two).T,
+    "dot": lambda one, two: one @ two.T,
+    "euclidean": lambda one, two: (
+        -_distances(one, two, lambda x: np.sqrt(np.square(x).sum(axis=-1)))
+    ),
+    "manhattan": lambda one, two: -_distances(one, two, lambda x: np.abs(x).sum(axis=-1)),
 }
 
 

@@ -14,13 +14,14 @@ from inarch.runtime.forward import softmax
 from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import COUNTED
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.raw_texts import single_texts
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.validation import check_flag, shown
 
 # How the names of an NLI model's classes begin, in lower case.
 ENTAILMENT = "entail"
 CONTRADICTION = ("contradict", "not_entail", "not entail", "non-entail", "non_entail")
+NO_PAIR = "text {index} is a pair; give single texts, whose hypotheses are made of labels"
 
 
 class ZeroShotClassifier:
@@ -124,7 +125,7 @@ class ZeroShotClassifier:
         if multi_label or len(names) == 1:
             classes.append(contradiction_class(self.classifier.labels))
         _check_room(preprocessor_of(self.classifier), hypotheses)
-        given = _checked_texts([texts] if isinstance(texts, str) else texts)
+        given = single_texts([texts] if isinstance(texts, str) else texts, "texts", NO_PAIR)
         pairs = [(text, hypothesis) for text in given for hypothesis in hypotheses]
         logits = self._logits(pairs, batch_size)[:, classes]
         logits = logits.reshape(len(given), len(names), len(classes))
@@ -243,13 +244,3 @@ def _check_room(preprocessor: TextPreprocessor, hypotheses: Sequence[str]) -> No
                 "its special tokens, so that nothing of a text is read; shorten the label or "
                 "hypothesis_template, or set a longer classifier.preprocessor.sequence_length"
             )
-
-
-def _checked_texts(texts: Any) -> list[str]:
-    found = texts_of(texts, "texts")
-    pair = next((i for i, text in enumerate(found) if not isinstance(text, str)), None)
-    if pair is not None:
-        raise InputTypeError(
-            f"text {pair} is a pair; give single texts, whose hypotheses are made of labels"
-        )
-    return found  # type: ignore[return-value]
