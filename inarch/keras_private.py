@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 from keras.src.backend import get_keras_mask as get_keras_mask
 from keras.src.backend.common import global_state
+from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
 _WAITING = "uninitialized_variables"
 # What Keras takes from the variables for a run on JAX, in the order it hands it out.
@@ -18,6 +20,26 @@ _STATE = (
     "optimizer_variables",
     "metrics_variables",
 )
+
+
+# --- data sets ---------------------------------------------------------------------------------
+
+
+def read_batches(dataset: keras.utils.PyDataset, count: int) -> Iterator[Any]:
+    """Yield the batches of a `PyDataset` of `count` ones in order, by its workers if it has some.
+
+    Its workers are threads or processes, as it declares them for `fit`.
+    """
+    workers, processes = dataset.workers, dataset.use_multiprocessing
+    if workers < 2 and not (workers and processes):
+        yield from (dataset[index] for index in range(count))
+        return
+    enqueuer = OrderedEnqueuer(dataset, workers, processes, dataset.max_queue_size)
+    enqueuer.start()
+    try:
+        yield from itertools.islice(enqueuer.get(), count)
+    finally:
+        enqueuer.stop()
 
 
 # --- layers ------------------------------------------------------------------------------------

@@ -7,13 +7,15 @@ from typing import Any
 
 import keras
 
+from inarch.keras_private import read_batches
+
 
 def with_open_axes(dataset: Any, model: keras.Model) -> Any:
     """Return a `PyDataset` as one whose batches may have any length on TensorFlow.
 
     Keras takes the axes in which batches differ from the first two, and fails at a later one of
     another length. Here they are the axes that the model's inputs leave open, and those of targets
-    and weights that are as long. Other backends, and other data sets, need nothing.
+    and weights that are as long. The data set's workers make the batches, as they do in Keras. Other backends, and other data sets, need nothing.
     """
     if keras.backend.backend() != "tensorflow" or not isinstance(dataset, keras.utils.PyDataset):
         return dataset
@@ -56,8 +58,8 @@ def _tf_dataset(
 
     def batches() -> Iterator[Any]:
         dataset.on_epoch_begin()
-        for index in range(count):
-            yield _given(dataset[index])
+        for batch in read_batches(dataset, count):
+            yield _given(batch)
         dataset.on_epoch_end()
 
     signature = (

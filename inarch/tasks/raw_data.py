@@ -39,8 +39,12 @@ def fit_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[
     """
     kwargs = dict(given)
     weigh = task.weigh_classes(kwargs.pop("class_weight", None))
-    if task.preprocessor is None or is_prepared(x):
+    if task.preprocessor is None:
         return {"x": x, "y": y, "class_weight": weigh, **kwargs}
+    if is_prepared(x):
+        data = prepared_validation(task, kwargs.pop("validation_data", None), kwargs)
+        data = with_open_axes(data, task)
+        return {"x": x, "y": y, "class_weight": weigh, "validation_data": data, **kwargs}
     refuse_table("x", x)
     weighed = partial(weigh_batch, weigh)
     weight = kwargs.pop("sample_weight", None)
@@ -136,13 +140,21 @@ def split_validation(
         (x, y, weight), data = split_off(
             share, task.examples(x), y, weight, preprocessor.example_noun
         )
-    if data is not None:
-        given = data if isinstance(data, tuple | list) else (data,)
-        vx, vy, vweight = keras.utils.unpack_x_y_sample_weight(tuple(given))
-        if not isinstance(vx, Mapping):
-            rows = kwargs.get("validation_batch_size")
-            data = make_dataset(task, vx, vy, vweight, rows, shuffle=False)[0]
-    return data, x, y, weight
+    return prepared_validation(task, data, kwargs), x, y, weight
+
+
+def prepared_validation(task: Task, data: Any, given: Mapping[str, Any]) -> Any:
+    """Return the `validation_data` of `fit` as inputs, whatever the data to train on are.
+
+    Args:
+        given: the other arguments of `fit`, by name.
+    """
+    parts = tuple(data) if isinstance(data, tuple | list) else (data,)
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(parts)
+    if data is None or is_prepared(x):
+        return data
+    rows = given.get("validation_batch_size")
+    return make_dataset(task, x, y, weight, rows, shuffle=False)[0]
 
 
 def inputs_to_predict(x: Any, steps: int | None) -> list[Any]:

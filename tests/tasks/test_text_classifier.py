@@ -1,12 +1,14 @@
 """Laws of `TextClassifier`: targets and answers, and training on raw text."""
 
 import json
+import threading
 
 import keras
 import numpy as np
 import pytest
 
 from inarch.errors import InputError
+from inarch.keras_private import read_batches
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.tasks import TextClassifier
@@ -94,6 +96,38 @@ def test_batches_of_a_data_set_may_have_no_weights(preprocessor):
 
     expected = task.evaluate(data, verbose=0)
     assert task.evaluate(Unweighted(), verbose=0) == expected
+
+
+def test_prepared_and_raw_parts_of_one_fit_are_each_taken_as_what_they_are(preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    arrays, y = task.select_inputs(preprocessor(TEXTS)), np.array(LABELS)
+    held_out = (arrays, y), (TEXTS, LABELS), (TEXTS, LABELS, np.ones(6)), Pieces()
+    whole = task.evaluate(arrays, y, batch_size=2, verbose=0, return_dict=True)
+    task.compile(keras.optimizers.SGD(0.0))
+    for x in (arrays, TEXTS):
+        for data in held_out:
+            history = task.fit(x, y, verbose=0, validation_data=data, validation_batch_size=2)
+            assert history.history["val_loss"] == pytest.approx([whole["loss"]], rel=1e-4)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_data_sets_workers_make_its_batches(processes, preprocessor):
+    makers = set()
+
+    class Noted(Pieces):
+        def __getitem__(self, index):
+            makers.add(threading.current_thread())
+            return super().__getitem__(index)
+
+    task = classifier(make_backbone(), preprocessor)
+    data = Noted(workers=2, use_multiprocessing=processes, max_queue_size=2)
+    assert list(read_batches(data, 3))[2][0].tolist() == TEXTS[4:]
+    # Threads note themselves here; what a process notes stays there.
+    assert threading.main_thread() not in makers
+    assert bool(makers) is not processes
+    if not processes:
+        whole = task.evaluate(TEXTS, LABELS, batch_size=2, verbose=0)
+        assert task.evaluate(data, verbose=0) == pytest.approx(whole, rel=1e-4)
 
 
 def test_a_generator_feeds_one_epoch(preprocessor):
