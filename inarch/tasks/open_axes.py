@@ -15,7 +15,8 @@ def with_open_axes(dataset: Any, model: keras.Model) -> Any:
 
     Keras takes the axes in which batches differ from the first two, and fails at a later one of
     another length. Here they are the axes that the model's inputs leave open, and those of targets
-    and weights that are as long. The data set's workers make the batches, as they do in Keras. Other backends, and other data sets, need nothing.
+    and weights that are as long. The data set's workers make the batches, as in Keras. Other
+    backends, and other data sets, need nothing.
     """
     if keras.backend.backend() != "tensorflow" or not isinstance(dataset, keras.utils.PyDataset):
         return dataset

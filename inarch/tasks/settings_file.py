@@ -12,13 +12,28 @@ from typing import TYPE_CHECKING, Any
 
 from inarch.errors import CheckpointFileError
 from inarch.file_names import SETTINGS
-from inarch.json_fields import COUNT, FLAG, OBJECT, TEXT, TEXTS, read_field, read_object
+from inarch.json_fields import (
+    COUNT,
+    FLAG,
+    OBJECT,
+    TEXT,
+    TEXTS,
+    is_number,
+    read_field,
+    read_object,
+)
 from inarch.models.arguments import checked_values
 from inarch.paths import resolve_inside
+from inarch.validation import Validator
 from inarch.version import __version__
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
+
+
+# Values of tasks' arguments, which all other ones check where they are set.
+_RATE = Validator("a number from 0 to 1", lambda value: is_number(value) and 0 <= value <= 1)
+_ARGUMENTS = {"dropout": _RATE, "mask_rate": _RATE, "whole_word_mask": FLAG, "language": TEXT}
 
 
 @dataclass(frozen=True)
@@ -62,9 +77,12 @@ def read_settings(folder: Path) -> SavedSettings:
     content = read_object(path)
     read = partial(read_field, content, where=path, error=CheckpointFileError)
     special = read("allow_special", validator=TEXTS, default=None)
+    arguments = read("settings", validator=OBJECT, default={})
+    for name in _ARGUMENTS.keys() & arguments.keys():
+        read_field(arguments, name, _ARGUMENTS[name], None, where=path, error=CheckpointFileError)
     return SavedSettings(
         task=read("task", validator=TEXT, default=None),
-        arguments=read("settings", validator=OBJECT, default={}),
+        arguments=arguments,
         sequence_length=read("sequence_length", validator=COUNT, default=None),
         lowercase=read("lowercase", validator=FLAG, default=None),
         allow_special=None if special is None else tuple(special),

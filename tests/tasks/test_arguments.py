@@ -1,6 +1,7 @@
 """Laws of a task's public attributes: what can be set is in every file, all else can't be set."""
 
 import inspect
+import json
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from inarch.tasks import (
     TextPreprocessor,
     TokenClassifier,
 )
+from inarch.tasks.settings_file import read_settings
 from inarch.text import WordPieceTokenizer
 
 from ..speech.tiny_whisper import make_task, make_tokenizer
@@ -208,3 +210,17 @@ def test_settings_of_another_kind_are_named_with_their_file(text, tmp_path):
     (tmp_path / "inarch.json").write_text(text)
     with pytest.raises(CheckpointFileError, match=r"inarch\.json.*must be"):
         MaskedLM.from_preset(tmp_path)
+
+
+WRONG = {
+    "dropout": ("0.1", -0.1, 1.5, True, [0.1], float("nan"), 10**39),
+    "mask_rate": (2, {}), "whole_word_mask": (1,), "language": (3,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in WRONG.items() for v in values])
+def test_an_argument_in_the_settings_is_named_with_their_file(name, value, tmp_path):
+    settings = {"task": "TextClassifier", "settings": {name: value}}
+    (tmp_path / "inarch.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointFileError, match=rf"inarch\.json: '{name}' is .*; it must be"):
+        read_settings(tmp_path)
