@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from inarch.checkpoints.io.contents import LISTS, may_be_stale, stale_files
+from inarch.checkpoints.io.publish import files_below
 from inarch.errors import CheckpointFileError, InputError, PresetError
 from inarch.models.model_card import CARD, may_write_card, model_card
 from inarch.validation import shown
@@ -37,7 +40,9 @@ class Publishing:
         """Save the model to a repository of the Hugging Face hub, and return its commit's URL.
 
         The files are those of `save_to_preset`, with a `README.md`, unless the repository has one
-        that isn't of this library or that was edited. `HF_ENDPOINT` names another hub.
+        that isn't of this library or that was edited. The commit removes the files of an older save
+        that a loader would take for this one's, such as shards and their index, as saving to a
+        folder does. `HF_ENDPOINT` names another hub.
 
         Args:
             repo_id: `owner/name`; made where it doesn't exist.
@@ -83,7 +88,11 @@ def _upload(
                 if not may_write_card(Path(there)):
                     (folder / CARD).unlink()
         done = hub.upload_folder(
-            repo_id=repo_id, folder_path=folder, revision=revision, commit_message=message
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            commit_message=message,
+            delete_patterns=_stale_files(hub, folder, repo_id, revision),
         )
         return str(done.commit_url)
     except errors.HFValidationError as e:
@@ -103,3 +112,19 @@ def _upload(
         raise CheckpointFileError(
             f"{repo_id!r} can't be written: {first}; try again, or save_to_preset to a folder"
         ) from e
+
+
+def _stale_files(hub: Any, folder: Path, repo_id: str, revision: str | None) -> list[str] | None:
+    """Return patterns of the files that the save in `folder` makes stale; None for none.
+
+    They are found in a folder with the repository's own names, and with the files that list others.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        there = Path(place)
+        for name in filter(may_be_stale, hub.list_repo_files(repo_id, revision=revision)):
+            if name in LISTS:
+                hub.hf_hub_download(repo_id, name, revision=revision, local_dir=there)
+            else:
+                (there / name).parent.mkdir(exist_ok=True)
+                (there / name).touch()
+        return [*map(glob.escape, stale_files(there, files_below(folder)))] or None

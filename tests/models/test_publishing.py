@@ -13,7 +13,7 @@ from inarch.checkpoints.io.hub import repository_of
 from inarch.errors import CheckpointFileError, InputError, PresetError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.gpt2.backbone import GPT2Backbone
-from inarch.tasks import CausalLM, MultiVectorEmbedder, TextClassifier
+from inarch.tasks import CausalLM, MultiVectorEmbedder, TextClassifier, TextEmbedder
 
 LABELS = ["calm", "a `loud`\none"]
 COMMIT = "f" * 40
@@ -92,6 +92,9 @@ class Hub(BaseHTTPRequestHandler):
         self.serve(body=True)
 
     def serve(self, body):
+        if "/tree/" in self.path:
+            names = [{"type": "file", "path": n, "size": 1, "oid": COMMIT} for n in self.files]
+            return self.reply(200, names)
         name = self.path.split("/resolve/")[-1].partition("/")[2]
         content = self.files.get(name)
         if "/resolve/" not in self.path or content is None:
@@ -115,6 +118,8 @@ class Hub(BaseHTTPRequestHandler):
                 if line["key"] == "file":
                     value = line["value"]
                     self.files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "deletedFile":
+                    del self.files[line["value"]["path"]]
             url = f"{self.endpoint}/owner/name/commit/{COMMIT}"
             found = {"success": True, "commitOid": COMMIT, "commitUrl": url, "hookOutput": ""}
             return self.reply(200, found)
@@ -182,6 +187,27 @@ def test_a_card_of_somebody_else_stays_in_the_repository(model, hub):
     model.push_to_hub("owner/name", token="secret")
     backbone().push_to_hub("owner/name", token="secret")
     assert b"BertModel" in hub.files["README.md"]
+
+
+def test_shards_and_modules_of_an_older_save_go_and_all_else_stays(model, hub):
+    shards = {"a": "model-1.safetensors", "b": "odd[*].safetensors"}
+    module = {"idx": 1, "name": "1", "path": "1_Dense", "type": "Dense"}
+    kept = ("notes.txt", "other.safetensors", "onnx/model.onnx", ".gitattributes")
+    hub.files |= {
+        **dict.fromkeys([*shards.values(), "pytorch_model.bin", "1_Dense/model.safetensors"], b"?"),
+        "model.safetensors.index.json": json.dumps({"weight_map": shards}).encode(),
+        "modules.json": json.dumps([module]).encode(),
+        **dict.fromkeys(kept, b"mine"),
+    }
+    model.push_to_hub("owner/name", token="secret")
+    modules = {"modules.json", "1_Dense/model.safetensors"}
+    saved = {"config.json", "inarch.json", "model.safetensors", "README.md"}
+    assert hub.files.keys() == {*kept, *modules, *saved}
+    TextEmbedder(backbone(), modules=[{"type": "LayerNorm"}]).push_to_hub("owner/name", token="s")
+    assert "1_Dense/model.safetensors" not in hub.files
+    assert len(json.loads(hub.files["modules.json"])) > 1
+    commits = [path for path, _ in hub.requests if "/commit/" in path]
+    assert len(commits) == 2
 
 
 @pytest.mark.parametrize("name", ["", "name", "a/b/c", "owner/name@main", 3])

@@ -29,6 +29,8 @@ from inarch.paths import resolve_to_replace
 # What a folder has of a save that isn't in place yet; see `publish`.
 COMMITTED = ".inarch-save"
 _PATTERNS = (*OTHER_PATTERNS, *(pattern for line in WEIGHT_PATTERNS for pattern in line))
+# Files that name other files of the checkpoint.
+LISTS = (*INDEX_FILES, MODULES)
 # What distinguishes a model's config.json from that of any other program; and next to weights, from
 # that of another program's model.
 _MODEL_FIELDS = ("model_type", "architectures")
