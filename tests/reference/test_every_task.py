@@ -22,19 +22,11 @@ library = pytest.importorskip("sentence_transformers", reason="needs sentence-tr
 pytest.importorskip("sentence_transformers.multi_vector_encoder", reason="needs version 6")
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
-# All texts in one batch of one shape; the last ones are cut.
+# All texts in one batch of one shape; the longest ones are cut.
+SHORT = ["The film was good!", "", "bad", "not xyz"]
+TEXTS = [*SHORT, "caf\u00e9 cafe\u0301 \u4e2d\u6587 \U0001f642", "very bad film " * 9]
+PAIRS = [(text, other) for text in ("film", "good \u00e9") for other in (*SHORT, TEXTS[-1])]
 LENGTH = 16
-TEXTS = [
-    "The film was good!",
-    "",
-    "caf\u00e9 cafe\u0301 \u4e2d\u6587 \U0001f642",
-    "very bad film " * 9,
-]
-PAIRS = [
-    ("film", "The film was not good."),
-    ("bad at all", ""),
-    ("good \u00e9", "very bad film " * 9),
-]
 LABELS = ["good", "bad", "xyz"]
 NLI = {0: "CONTRADICTION", 1: "neutral", 2: "Entailment"}
 
@@ -75,21 +67,20 @@ def rerank(task, written):
 
 
 def classify_zero_shot(task, written):
-    texts = TEXTS[:2]
-    pairs = [(text, f"the {label} film.") for text in texts for label in LABELS]
+    pairs = [(text, f"the {label} film.") for text in SHORT for label in LABELS]
+    ours = []
     for several in (False, True):
-        found = task.classify(texts, LABELS, "the {} film.", multi_label=several)
-        ours = [[{a["label"]: a["score"] for a in row}[name] for name in LABELS] for row in found]
-        compare(
-            np.array(ours), *(nli_scores(r, several) for r in outputs(written, pairs, "logits"))
-        )
+        found = task.classify(SHORT, LABELS, "the {} film.", multi_label=several)
+        ours += [[{a["label"]: a["score"] for a in row}[name] for name in LABELS] for row in found]
+    # Logarithms, in which no class hides the others.
+    compare(np.log(ours), *map(nli_scores, outputs(written, pairs, "logits")))
 
 
-def nli_scores(logits, several):
+def nli_scores(logits):
+    """Logarithms of scores, first with one label to a text and then with any number."""
     logits = torch.tensor(np.stack(logits)).reshape(-1, len(LABELS), len(NLI))
-    if several:
-        return logits[..., [0, 2]].softmax(-1)[..., 1].numpy()
-    return logits[..., 2].softmax(-1).numpy()
+    one, several = logits[..., 2].log_softmax(-1), logits[..., [0, 2]].log_softmax(-1)[..., 1]
+    return torch.cat([one, several]).numpy()
 
 
 def compare_logits(texts, *names):
