@@ -12,6 +12,7 @@ from inarch.errors import InputError
 from inarch.runtime.mini_batches import call_in_mini_batches
 from inarch.tasks.datasets import MakeBatch, array_of, make_batches, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
+from inarch.tasks.inference import preprocessor_of
 
 # Mixed in before `Task`, whose methods it overrides.
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def collate_columns(
             f"sample_weight is given, and {type(loss).__name__} has one value for a whole batch; "
             "leave it out"
         )
-    encoded = [task.encode(column) for column in columns]
+    prompt = preprocessor_of(task).default_prompt_name
+    encoded = [task.encode(column, prompt) for column in columns]
 
     return make_batches(
         lambda indices: task.padded([column[i] for column in encoded for i in indices]),

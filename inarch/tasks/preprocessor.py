@@ -102,7 +102,8 @@ class TextPreprocessor(ReadOnlyArguments):
         lowercase: whether text is lower-cased before the tokenizer sees it.
         prompts: named texts to put before an input.
         default_prompt_name: the prompt that tasks of whole texts (vectors, classes, scores) put
-            before texts to predict where none is named; `fit` and `evaluate` put none.
+            before texts where none is named: to predict, to evaluate and to train on. (The trainer
+            of sentence-transformers takes prompts of its own in place of it; set None for none.)
     """
 
     example_noun: ClassVar[str] = "texts"

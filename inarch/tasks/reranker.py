@@ -178,8 +178,11 @@ class Reranker(Task):
         check_no_metrics(self, loss)
         labels = labels_of(y, texts, loss)
         rows_of = group_rows(labels, weights_of(sample_weight, len(texts)))
-        check_queries(inference.preprocessor_of(self), [query for query, _ in texts])
-        encodings = self.encode([(query, d) for query, documents in texts for d in documents])
+        preprocessor = inference.preprocessor_of(self)
+        prompt = preprocessor.default_prompt_name
+        check_queries(preprocessor, [query for query, _ in texts], prompt)
+        pairs = [(query, d) for query, documents in texts for d in documents]
+        encodings = self.encode(pairs, prompt)
 
         def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
             rows, *targets = rows_of(indices)

@@ -108,7 +108,8 @@ class Training(_Model):
         """Return a function from the indices of a batch to its `(x, y, sample_weight)`."""
         targets = self.targets(y, len(texts))
         weights = weights_of(sample_weight, len(texts))
-        return self.collate_rows(self.encode(texts), targets, weights)
+        prompt = inference.preprocessor_of(self).default_prompt_name
+        return self.collate_rows(self.encode(texts, prompt), targets, weights)
 
     def collate_rows(
         self, rows: Sequence[TokenRow], y: Any, sample_weight: np.ndarray | None

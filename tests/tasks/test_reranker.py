@@ -115,6 +115,12 @@ def test_a_prompt_goes_before_the_query():
     np.testing.assert_array_equal(task.predict([(QUERY, d) for d in DOCUMENTS]), plain)
     with pytest.raises(InputError, match="no prompt 'other'; known: 'query'"):
         task.rank(QUERY, DOCUMENTS, prompt_name="other")
+    task.compile(loss=ListNetLoss())
+    labels = [[1.0, *[0.0] * (len(DOCUMENTS) - 1)]]
+    prompted = task.evaluate([(QUERY, DOCUMENTS)], labels, verbose=0)
+    task.preprocessor.default_prompt_name = None
+    spelled = task.evaluate([("good " + QUERY, DOCUMENTS)], labels, verbose=0)
+    assert prompted == pytest.approx(spelled, rel=1e-6)
 
 
 @pytest.mark.parametrize(

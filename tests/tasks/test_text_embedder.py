@@ -188,7 +188,7 @@ def test_vectors_can_be_fitted_to_targets(preprocessor):
 
 
 def test_prompts_go_before_the_text(preprocessor):
-    plain = TextEmbedder(make_backbone(), preprocessor)
+    plain = TextEmbedder(make_backbone(dropout=0.0, attention_dropout=0.0), preprocessor)
     prompted = TextPreprocessor(
         preprocessor.tokenizer, 20, prompts={"query": "the "}, default_prompt_name="query"
     )
@@ -199,3 +199,12 @@ def test_prompts_go_before_the_text(preprocessor):
     np.testing.assert_array_equal(plain.embed(["cat"]), plain.predict(["cat"]))
     with pytest.raises(InputError, match="'passage'"):
         task.embed(["cat"], prompt_name="passage")
+    # In what it is evaluated and trained on, too: one text, or a loss's columns of texts.
+    columns = [("cat", "dog"), ("mat", "road")], [("the cat", "the dog"), ("the mat", "the road")]
+    vectors = ["cat", "mat"], ["the cat", "the mat"]
+    for loss, y, (short, long) in (("auto", None, columns), ("mse", np.ones((2, 16)), vectors)):
+        for model in (task, plain):
+            model.compile(keras.optimizers.SGD(0.0), loss)
+        expected = plain.evaluate(long, y, verbose=0)
+        assert task.evaluate(short, y, verbose=0) == pytest.approx(expected, rel=1e-6)
+        assert task.fit(short, y, verbose=0).history["loss"] == pytest.approx([expected], rel=1e-5)
