@@ -182,11 +182,23 @@ def _parquet(rows: Sequence[Row], path: Path) -> None:
 
 
 def _npy(rows: Sequence[Row], path: Path) -> None:
-    """Write vectors as one array `[rows, dim]`, and rows of other results as a structured array."""
+    """Write vectors as one array `[rows, dim]`, and rows of other results as a structured array.
+
+    Where a text has any number of values or vectors, each is a record, with the text's number.
+    """
     import numpy as np
 
-    if rows and "vector" in rows[0]:
+    lists = [n for n, v in (rows[0] if rows else {}).items() if isinstance(v, np.ndarray)]
+    if lists == ["vector"]:
         array = np.stack([row["vector"] for row in rows])
+    elif lists:
+        counts = [len(row[lists[0]]) for row in rows]
+        columns = {name: np.concatenate([row[name] for row in rows]) for name in lists}
+        fields: list[Any] = [(name, c.dtype, c.shape[1:]) for name, c in columns.items()]
+        array = np.zeros(sum(counts), [("text", np.int64), *fields])
+        array["text"] = np.repeat(np.arange(len(rows)), counts)
+        for name, column in columns.items():
+            array[name] = column
     elif rows:
         columns = {name: np.array([_cell(row[name]) for row in rows]) for name in rows[0]}
         array = np.zeros(len(rows), [(name, column.dtype) for name, column in columns.items()])

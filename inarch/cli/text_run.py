@@ -50,8 +50,12 @@ class TextRun:
         """The texts, which are read once, before Keras is imported."""
         return read_texts(self.arguments, self.input, self.field)
 
-    def load(self, task: str) -> Any:
+    def load(self, *names: str) -> Any:
         """Load the checkpoint as a task of `inarch.tasks`, whose head must be trained.
+
+        Args:
+            names: of the task; of several, the one that the checkpoint was made for, else the first
+                one.
 
         Raises:
             InputError, CheckpointFileError: as `read_texts`, before anything is loaded.
@@ -60,10 +64,16 @@ class TextRun:
         _ = self.texts
         import_keras()
         from inarch import tasks
+        from inarch.models.loading import Checkpoint
+        from inarch.tasks.workflows import class_of
 
-        model = getattr(tasks, task).from_preset(
-            self.preset, tokenizer=self.tokenizer, ignore_fields=self.ignore_field or ()
-        )
+        ignored = self.ignore_field or ()
+        task, *others = (getattr(tasks, name) for name in names)
+        if others:
+            with Checkpoint(self.preset, ignore_fields=ignored) as checkpoint:
+                found = class_of(checkpoint)
+            task = found if found in others else task
+        model = task.from_preset(self.preset, tokenizer=self.tokenizer, ignore_fields=ignored)
         headed = getattr(model, "classifier", model)
         if headed.head and headed.fresh_weights:
             raise CheckpointError(

@@ -1,12 +1,17 @@
 """Texts come from arguments, files and pipes; results go to files by their suffix."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from inarch.cli.texts import read_texts
 from inarch.errors import InputError
+from inarch.tasks import MultiVectorEmbedder, MultiVectorPreprocessor, SparseEmbedder
+from inarch.text import WordPieceTokenizer
+
+from .conftest import WORDS, backbone, preprocessor
 
 pytestmark = pytest.mark.turns(2)
 
@@ -135,3 +140,63 @@ def test_a_table_without_the_column_or_with_a_broken_row_is_named(content, error
     (tmp_path / "table.csv").write_text(content)
     with pytest.raises(InputError, match=error):
         read_texts(None, tmp_path / "table.csv", "text")
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """A sparse and a multi-vector embedder, as folders."""
+    root = tmp_path_factory.mktemp("embedders")
+    text = MultiVectorPreprocessor(WordPieceTokenizer(WORDS), 32, prompts={"query": "the "})
+    dense = [{"type": "Dense", "out_features": 4, "bias": False}]
+    models = {
+        "sparse": SparseEmbedder(backbone(), preprocessor()),
+        "tokens": MultiVectorEmbedder(backbone(), text, dense),
+    }
+    for name, model in models.items():
+        model.save_to_preset(root / name)
+    return {name: (root / name, model) for name, model in models.items()}
+
+
+def test_sparse_vectors_go_to_every_format(run, run_json, others, tmp_path):
+    folder, model = others["sparse"]
+    expected = model.embed(TEXTS)
+    rows = run_json("embed", folder, *TEXTS)
+    assert [row["indices"] for row in rows] == [v["indices"].tolist() for v in expected]
+    for name in ("indices", "values"):
+        found = [x for row in rows for x in row[name]]
+        np.testing.assert_allclose(found, np.concatenate([v[name] for v in expected]), rtol=1e-5)
+    run("embed", folder, *TEXTS, "-o", tmp_path / "out.npy")
+    records = np.load(tmp_path / "out.npy")
+    assert records["indices"].tolist() == [i for row in rows for i in row["indices"]]
+    assert records["text"].tolist() == [n for n, row in enumerate(rows) for _ in row["indices"]]
+    assert "numbers; all with --json" in run("embed", folder, *TEXTS).stdout
+
+
+def test_token_vectors_go_to_every_format(run, run_json, others, tmp_path):
+    folder, model = others["tokens"]
+    for options, expected in (
+        ([], model.embed_document(TEXTS)),
+        (["--prompt", "query"], model.embed_query(TEXTS)),
+    ):
+        rows = run_json("embed", folder, *TEXTS, *options)
+        for row, vectors in zip(rows, expected, strict=True):
+            np.testing.assert_allclose(row["vectors"], vectors, rtol=1e-4, atol=1e-6)
+        run("embed", folder, *TEXTS, *options, "-o", tmp_path / "out.npy")
+        records = np.load(tmp_path / "out.npy")
+        assert records["vectors"].shape == (sum(map(len, expected)), 4)
+        assert np.bincount(records["text"]).tolist() == [len(v) for v in expected]
+    assert "of 4 numbers; all with --json" in run("embed", folder, *TEXTS).stdout
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "named"),
+    [
+        ("sparse", ["--precision", "int8"], "--truncate-dim and --precision are of one vector"),
+        ("tokens", ["--truncate-dim", "2"], "is a MultiVectorEmbedder's; leave them out"),
+        ("tokens", ["--prompt", "passage"], "--prompt is 'passage'.*give query or document"),
+    ],
+)
+def test_options_of_other_vectors_are_refused(kind, options, named, run, others):
+    result = run("embed", others[kind][0], "a cat", *options)
+    assert result.exit_code != 0
+    assert re.search(named, result.stderr)
