@@ -3,16 +3,20 @@
 from inarch.data.buckets import BUCKETS, PlannedBatch, bucket, by_length, pad
 from inarch.data.mask_generator import MaskedLMMaskGenerator
 from inarch.data.packers import MultiSegmentPacker, StartEndPacker
+from inarch.data.packing import PackedBatch, PackedPart, packed
 from inarch.data.text_lines import TextLines
 
 __all__ = [
     "BUCKETS",
     "MaskedLMMaskGenerator",
     "MultiSegmentPacker",
+    "PackedBatch",
+    "PackedPart",
     "PlannedBatch",
     "StartEndPacker",
     "TextLines",
     "bucket",
     "by_length",
+    "packed",
     "pad",
 ]

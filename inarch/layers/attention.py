@@ -35,6 +35,7 @@ from inarch.layers.dot_product_attention import (
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import combine_masks, mask_of_context, window_mask
+from inarch.layers.packed_attention import PackedRows, attend_to_packed, packed_rows
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -215,10 +216,12 @@ class MultiHeadAttention(Layer):
         cache, source = context.get("cache"), context.get("source")
         mask = context.get("mask")
         is_cross = source is not None or (cache is not None and context.get("cache_index") is None)
-        if "mask" not in context and not is_cross:
-            mask = mask_of_context(x, context)
         scores = context.get("return_attention_scores", False)
         positions = None if self.position is None else context.get("positions")
+        if (rows := self._packed_rows(context, training)) is not None:
+            return self._attend_to_packed(x, rows, context.get("causal", False), positions), {}
+        if "mask" not in context and not is_cross:
+            mask = mask_of_context(x, context)
         outputs = self(
             x,
             x if source is None else source,
@@ -233,6 +236,22 @@ class MultiHeadAttention(Layer):
         names = ["scores"] * scores + ["cache"] * (cache is not None)
         y, *found = outputs if names else (outputs,)
         return y, dict(zip(names, found, strict=True))
+
+    def _packed_rows(self, context: Mapping[str, Any], training: Any) -> PackedRows | None:
+        """Return the sequences of packed rows, where attention can be over each by itself."""
+        others = ("source", "mask", "cache", "attention_mask", "attention_bias")
+        asks = context.get("return_attention_scores") or (training and self.dropout)
+        if asks or not self._fusible or any(context.get(name) is not None for name in others):
+            return None
+        return packed_rows(context.get("padding_mask"))
+
+    def _attend_to_packed(self, x: Any, rows: PackedRows, causal: bool, positions: Any) -> Any:
+        queries = self._split_heads(self.query_dense(x), self.num_heads)
+        queries = self.query_position(queries, start_index=0, positions=positions)
+        keys, values, _ = self._keys_and_values(x, x, positions=positions)
+        keys, values = self._repeat_heads(keys), self._repeat_heads(values)
+        attended = attend_to_packed(queries, keys, values, rows, self._scale, causal, self.window)
+        return self.output_dense(ops.reshape(attended, (*ops.shape(x)[:2], -1)))
 
     def init_cache(self, rows: int, length: int) -> Any:
         """Return an empty cache of `rows` sequences of up to `length` tokens."""

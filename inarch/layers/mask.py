@@ -3,7 +3,8 @@
 A `padding_mask` is int or bool `[batch, length]`: 0 for padding, 1 for tokens, and 2, 3, ... for
 the tokens of further sequences packed into the same row. The number is the token's sequence id, and
 a token attends to the tokens of its own sequence only. Pads attend to pads, so a row of padding
-alone stays finite. A token of the id -1 attends to those of the id 1, and none attends to it:
+alone stays finite. A token of the id -1 attends to those of the id 1, one of -2 to those of 2, and so
+on, and none attends to it:
 ColBERT's queries end in such tokens (Khattab & Zaharia, 2020, arXiv:2004.12832, section 3.2).
 """
 
@@ -53,7 +54,7 @@ def sequence_positions(padding_mask: Any) -> Any:
     index = position_range(ops.shape(sequence_ids)[1])
     # argmax gives the first of equal values: the first index that has the token's sequence id.
     first = ops.argmax(ops.cast(same_sequence(sequence_ids, sequence_ids), "int32"), axis=-1)
-    return index - ops.where(sequence_ids > 1, ops.cast(first, "int32"), 0)
+    return index - ops.where(ops.abs(sequence_ids) > 1, ops.cast(first, "int32"), 0)
 
 
 def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
@@ -73,7 +74,7 @@ def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
     """
     counted = ops.cast(ops.not_equal(token_ids, padding_id), "int32")
     # Ids 0 and 1 are one sequence, as in the reference; each further id starts a new one.
-    sequence_ids = ops.maximum(ops.cast(padding_mask, "int32"), 1)
+    sequence_ids = ops.maximum(ops.abs(ops.cast(padding_mask, "int32")), 1)
     index = position_range(ops.shape(sequence_ids)[1])
     # A sum over pairs instead of a lookup, which would fix the length of an exported graph.
     earlier = ops.logical_and(

@@ -10,61 +10,69 @@ from typing import Any
 import keras
 import numpy as np
 
+Call = Callable[[Mapping[str, Any]], Any]
 
-def compiled(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+
+def compiled(model: keras.Model, call: Call | None = None) -> Call:
     """Return `model` in inference mode, as a function from inputs to backend tensors.
 
     Keras's own `predict` on JAX donates the weights' buffers to each step; here they stay with
     the model, so an interrupt at any moment harms nothing. A program is compiled anew where the
     model has come to have other variables, or in another order, since then: a layer was frozen,
     quantized or given a low-rank update.
+
+    Args:
+        call: what to compute with the variables of `model`, such as a part of its graph; all of
+            it where not given.
     """
+    call = call or (lambda inputs: model(inputs, training=False))
     backend = keras.backend.backend()
     if backend == "jax":
-        return _jax(model)
+        return _jax(model, call)
     if backend == "tensorflow":
-        return _tensorflow(model)
+        return _tensorflow(model, call)
     if backend == "torch":
-        return _torch(model)
-    return lambda inputs: model(inputs, training=False)
+        return _torch(call)
+    return call
 
 
-def _jax(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+def _jax(model: keras.Model, call: Call) -> Call:
     import jax
 
-    def step(trainable: list, fixed: list, inputs: Mapping) -> Any:
-        outputs, _ = model.stateless_call(trainable, fixed, inputs, training=False)
-        return outputs
+    def step(variables: list, values: list, inputs: Mapping) -> Any:
+        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
+            return call(inputs)
 
     @functools.lru_cache(maxsize=1)
-    def program(variables: tuple[int, ...], count: int) -> Any:
+    def program(identity: tuple[int, ...]) -> Any:
         # A separate function, whose traces are of these variables alone.
-        return jax.jit(lambda *arguments: step(*arguments))
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        return jax.jit(functools.partial(step, variables))
 
-    def run(inputs: Mapping[str, np.ndarray]) -> Any:
-        trainable, fixed = model.trainable_variables, model.non_trainable_variables
-        compiled_step = program((*map(id, trainable), *map(id, fixed)), len(trainable))
-        return compiled_step([v.value for v in trainable], [v.value for v in fixed], dict(inputs))
+    def run(inputs: Mapping[str, Any]) -> Any:
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        compiled_step = program(tuple(map(id, variables)))
+        return compiled_step([v.value for v in variables], dict(inputs))
 
     return run
 
 
-def _tensorflow(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+def _tensorflow(model: keras.Model, call: Call) -> Call:
     import tensorflow as tf
 
     @functools.lru_cache(maxsize=1)
     def program(variables: tuple[int, ...]) -> Any:
-        return tf.function(lambda inputs: model(inputs, training=False))
+        return tf.function(lambda inputs: call(inputs))
 
-    return lambda inputs: program(tuple(map(id, model.variables)))(inputs)
+    return lambda inputs: program(tuple(map(id, model.variables)))(dict(inputs))
 
 
-def _torch(model: keras.Model) -> Callable[[Mapping[str, np.ndarray]], Any]:
+def _torch(call: Call) -> Call:
     import torch
 
-    def run(inputs: Mapping[str, np.ndarray]) -> Any:
+    def run(inputs: Mapping[str, Any]) -> Any:
         with torch.inference_mode():
-            return model(dict(inputs), training=False)
+            return call(dict(inputs))
 
     return run
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inarch.data import PlannedBatch, by_length
+from inarch.data import PackedBatch, PlannedBatch, by_length, packed
 from inarch.errors import InputError
-from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
+from inarch.runtime.forward import as_float32, callback_list, compiled, compiles_per_shape
 from inarch.tasks.datasets import check_token_ids
+from inarch.tasks.packed_forward import PackedForward
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.raw_texts import Text
 from inarch.tasks.windows import Window, encode_windows
+from inarch.validation import check_count
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
 
 # Texts whose windows are in memory at once: a window takes some hundred bytes for each token.
 CHUNK = 256
+
+# Tokens of a batch for each of its `batch_size`.
+TOKENS = 64
+
+Forward = Callable[
+    [Sequence[TokenRow], PackedBatch | PlannedBatch], Iterator[tuple[PlannedBatch, Any]]
+]
 
 
 def preprocessor_of(task: Task) -> TextPreprocessor:
@@ -50,12 +59,18 @@ def window_chunks(
         yield windows
 
 
-def plan(task: Task, encodings: Sequence[TokenRow], batch_size: int) -> list[PlannedBatch]:
+def plan(
+    task: Task, encodings: Sequence[TokenRow], batch_size: int
+) -> list[PackedBatch | PlannedBatch]:
     """Return batches in which no text's numbers depend on the others."""
     lengths = [len(e.ids) for e in encodings]
-    limit = preprocessor_of(task).sequence_length
-    exact, padded = not compiles_per_shape(), not task.backbone.padding_affects_output
-    return list(by_length(lengths, batch_size, limit, exact, padded))
+    exact = not compiles_per_shape()
+    if task.backbone.padding_affects_output:
+        limit = preprocessor_of(task).sequence_length
+        return list(by_length(lengths, batch_size, limit, exact, padded=False))
+    check_count("batch_size", batch_size)
+    wide = (task.output_shape[-1] or 1) > task.backbone.hidden_dim
+    return list(packed(lengths, TOKENS * batch_size, task.backbone.max_length, exact, wide))
 
 
 def one_batch(task: Task, encodings: Sequence[TokenRow]) -> PlannedBatch:
@@ -69,21 +84,45 @@ def one_batch(task: Task, encodings: Sequence[TokenRow]) -> PlannedBatch:
 
 def run(
     task: Task,
-    forward: Callable[[Mapping[str, np.ndarray]], Any],
+    forward: Forward,
     encodings: Sequence[TokenRow],
-    batches: Sequence[PlannedBatch],
+    batches: Sequence[PackedBatch | PlannedBatch],
     verbose: Any,
     callbacks: Any,
 ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
-    """Yield each batch of `encodings` with the outputs of `forward` for its rows."""
+    """Yield the parts of each batch of `encodings` with the outputs of `forward` for their rows.
+
+    A batch is computed while the outputs of the one before it are used, on backends that compute
+    beside Python.
+    """
     bar = callback_list(task, callbacks, verbose, len(batches))
     bar.on_predict_begin()
-    for step, batch in enumerate(batches):
-        bar.on_predict_batch_begin(step)
-        output = as_float32(forward(task.inputs_of(encodings, batch)))
-        yield batch, output[: len(batch.indices)]
-        bar.on_predict_batch_end(step, {"outputs": output})
+    waiting: list[tuple[PlannedBatch, Any]] = []
+    for step in range(len(batches) + 1):
+        started = []
+        if step < len(batches):
+            bar.on_predict_batch_begin(step)
+            started = list(forward(encodings, batches[step]))
+        for part, tensor in waiting:
+            yield part, as_float32(tensor)[: len(part.indices)]
+        if step:
+            bar.on_predict_batch_end(step - 1, {"outputs": waiting[0][1]})
+        waiting = started
     bar.on_predict_end()
+
+
+def forward_of(task: Task) -> Forward:
+    """Return the compiled forward pass of a task, from a batch to its parts with their outputs."""
+    whole, in_rows = compiled(task), PackedForward(task)
+
+    def forward(
+        encodings: Sequence[TokenRow], batch: PackedBatch | PlannedBatch
+    ) -> Iterator[tuple[PlannedBatch, Any]]:
+        if isinstance(batch, PackedBatch):
+            return in_rows(batch, [task.inputs_of(encodings, part) for part in batch.parts])
+        return iter([(batch, whole(task.inputs_of(encodings, batch)))])
+
+    return forward
 
 
 def token_outputs(

@@ -8,13 +8,12 @@ from typing import Any, ClassVar, Self, TypeVar
 import keras
 import numpy as np
 
-from inarch.data import PlannedBatch
+from inarch.data import PackedBatch, PlannedBatch
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.json_fields import OBJECT, read_field
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.model import Model
-from inarch.runtime.forward import compiled
 from inarch.tasks import inference, raw_data
 from inarch.tasks.checkpoint_io import CheckpointIO
 from inarch.tasks.datasets import (
@@ -72,7 +71,7 @@ class Task(CheckpointIO, Training, Model):
     is_self_supervised: ClassVar[bool] = False
     backbone: Backbone
     preprocessor = MutableArgument(_checked_preprocessor)
-    _forward: Callable[[Mapping[str, np.ndarray]], Any] | None = None
+    _forward: inference.Forward | None = None
 
     def __init__(
         self,
@@ -95,10 +94,12 @@ class Task(CheckpointIO, Training, Model):
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(backbone.dtype_policy)
         try:
-            super().__init__(inputs=inputs, outputs=outputs(backbone(inputs)), **kwargs)
+            below = backbone(inputs)
+            super().__init__(inputs=inputs, outputs=outputs(below), **kwargs)
         finally:
             keras.config.set_dtype_policy(before)
         self.backbone = backbone
+        self.backbone_outputs = below
         self.preprocessor = preprocessor
 
     # --- config and Keras files ----------------------------------------------------------------
@@ -207,7 +208,7 @@ class Task(CheckpointIO, Training, Model):
     ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
         """Yield each batch of `encodings` with the model's outputs for its rows."""
         if self._forward is None:
-            self._forward = compiled(self)
+            self._forward = inference.forward_of(self)
         batches = self.batches_of(encodings, batch_size)
         return inference.run(self, self._forward, encodings, batches, verbose, callbacks)
 
@@ -229,7 +230,9 @@ class Task(CheckpointIO, Training, Model):
                 found[index] = function(index, row)
         return found
 
-    def batches_of(self, encodings: Sequence[TokenRow], batch_size: int) -> list[PlannedBatch]:
+    def batches_of(
+        self, encodings: Sequence[TokenRow], batch_size: int
+    ) -> list[PackedBatch | PlannedBatch]:
         """Return batches in which no text's numbers depend on the others."""
         return inference.plan(self, encodings, batch_size)
 

@@ -1,0 +1,183 @@
+"""Plan of packed batches: sequences one after another in few rows, with next to no padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from inarch.data.buckets import PlannedBatch, bucket
+from inarch.validation import check_count
+
+# Rows are at least this long, where there are as many tokens: in shorter ones little fits
+# beside the first sequence, and in longer ones attention has more to mask.
+ROW_LENGTH = 128
+
+# The smallest share of rows that aren't padding in a batch whose shape isn't exact.
+LEAST_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class PackedPart(PlannedBatch):
+    """Sequences of a packed batch that are taken out of it together.
+
+    Attributes:
+        places: int32 `[len(indices)]`, the place of the first token of each sequence among the
+            tokens of the batch, row after row.
+        sequence_ids: int32 `[len(indices)]`, the number of each sequence in its row, from 1.
+    """
+
+    places: np.ndarray
+    sequence_ids: np.ndarray
+
+    def tokens_of(self, limit: int) -> np.ndarray:
+        """Return the place of each token in the batch of `limit`, int32 `[rows, length]`.
+
+        What is beyond the end of a sequence has the place of some token.
+        """
+        places = np.zeros((self.rows, self.length), np.int32)
+        places[: len(self.indices)] = self.places[:, None] + np.arange(self.length)
+        return np.minimum(places, limit - 1)
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Shape of a batch of packed rows, and the parts in which its sequences are taken out."""
+
+    rows: int
+    length: int
+    parts: tuple[PackedPart, ...]
+
+    def pack(self, parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the packed arrays `[rows, length]` of the padded arrays of each part.
+
+        A `padding_mask` gets the sequence ids; a mask of -1 keeps its sign (see `layers.mask`).
+        """
+        packed = {name: np.zeros(self.rows * self.length, np.int32) for name in parts[0]}
+        for part, arrays in zip(self.parts, parts, strict=True):
+            count = len(part.indices)
+            mask = arrays["padding_mask"][:count]
+            row, column = np.nonzero(mask)
+            places = part.places[row] + column
+            for name, array in arrays.items():
+                packed[name][places] = array[row, column]
+            packed["padding_mask"][places] *= part.sequence_ids[row]
+        return {name: array.reshape(self.rows, self.length) for name, array in packed.items()}
+
+
+def packed(
+    lengths: Sequence[int],
+    tokens: int,
+    limit: int | None = None,
+    exact: bool = False,
+    tight: bool = False,
+) -> Iterator[PackedBatch | PlannedBatch]:
+    """Yield batches of packed rows that hold all sequences, those with the longest first.
+
+    A sequence goes into the fullest row that has room for it. Where every row holds one sequence, a
+    batch is a plain one.
+
+    Args:
+        lengths: tokens of each sequence.
+        tokens: of a batch; one row may have more.
+        limit: longest row that the model takes.
+        exact: shapes that are just large enough, for backends that don't compile per shape.
+        tight: parts whose shapes are near those of the sequences in them, at the price of more
+            shapes: for outputs that are large for each token.
+    """
+    check_count("tokens", tokens)
+    sizes = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
+    by_shape: dict[int, list[list[int]]] = {}
+    for row in _fill_rows(sizes, limit):
+        used = int(sizes[row].sum())
+        by_shape.setdefault(bucket(used, limit), []).append(row)
+    for length in sorted(by_shape, reverse=True):
+        alike = by_shape[length]
+        size = max(1, tokens // length)
+        while alike:
+            count, rows = _row_count(len(alike), size, exact)
+            part, alike = alike[:count], alike[count:]
+            yield _batch(part, sizes, rows, length, exact, tight)
+
+
+def _fill_rows(sizes: np.ndarray, limit: int | None) -> list[list[int]]:
+    """Return the sequences of each row, by falling length of its first."""
+    total = int(sizes.sum())
+    rows: list[list[int]] = []
+    # Rows by the room that is left in them, and the rooms that there are as bits of a number.
+    rows_by_room: dict[int, list[int]] = {}
+    rooms = 0
+    for index in np.argsort(-sizes, kind="stable").tolist():
+        size = int(sizes[index])
+        if enough := rooms >> size:
+            room = size + (enough & -enough).bit_length() - 1
+            row = rows_by_room[room].pop()
+            if not rows_by_room[room]:
+                rooms ^= 1 << room
+            rows[row].append(index)
+        else:
+            room = _row_length(size, total, limit)
+            row = len(rows)
+            rows.append([index])
+        total -= size
+        if room > size:
+            rows_by_room.setdefault(room - size, []).append(row)
+            rooms |= 1 << (room - size)
+    return rows
+
+
+def _row_length(first: int, total: int, limit: int | None) -> int:
+    """Return the length of a row for its first sequence, where `total` tokens are left."""
+    power = 1 << (max(first, ROW_LENGTH) - 1).bit_length()
+    return max(first, min(power, bucket(total), limit or power))
+
+
+def _row_count(left: int, most: int, exact: bool) -> tuple[int, int]:
+    """Return how many of the rows that are left a batch gets, and how many rows it has."""
+    if left >= most or exact:
+        return min(left, most), min(left, most)
+    below = 1 << (left.bit_length() - 1)
+    if below < left and left >= LEAST_SHARE * 2 * below:
+        return left, min(most, 2 * below)
+    return below, below
+
+
+def _batch(
+    rows: list[list[int]], sizes: np.ndarray, count: int, length: int, exact: bool, tight: bool
+) -> PackedBatch | PlannedBatch:
+    if exact:
+        length = max(int(sizes[row].sum()) for row in rows)
+    if all(len(row) == 1 for row in rows):
+        return PlannedBatch(np.array([row[0] for row in rows]), count, length)
+    indices, places, numbers = [], [], []
+    for i, row in enumerate(rows):
+        ends = np.cumsum(sizes[row])
+        indices += row
+        places += (i * length + ends - sizes[row]).tolist()
+        numbers += range(1, len(row) + 1)
+    found = np.array([indices, places, numbers])
+    found = found[:, np.argsort(-sizes[found[0]], kind="stable")]
+    shapes = [_part_length(int(n), length, exact, tight) for n in sizes[found[0]]]
+    parts = []
+    for shape in sorted(set(shapes), reverse=True):
+        index, place, number = found[:, np.array(shapes) == shape]
+        longest = int(sizes[index].max()) if exact else shape
+        parts.append(PackedPart(index, _part_rows(len(index), exact, tight), longest,
+                                place.astype(np.int32), number.astype(np.int32)))  # fmt: skip
+    return PackedBatch(count, length, tuple(parts))
+
+
+def _part_length(size: int, limit: int, exact: bool, tight: bool) -> int:
+    """Return the length that a sequence of a size is padded to as it is taken out."""
+    if tight or exact:
+        return bucket(size, limit)
+    return min(max(16, 1 << 2 * -(-(size - 1).bit_length() // 2)), limit)
+
+
+def _part_rows(count: int, exact: bool, tight: bool) -> int:
+    """Return how many rows a part of `count` sequences has."""
+    if exact:
+        return count
+    bits = (count - 1).bit_length()
+    return 1 << (bits if tight else 3 * -(-bits // 3))

@@ -1,0 +1,129 @@
+"""Attention over packed rows on torch, which costs what their sequences cost by themselves.
+
+Rows of several sequences have far more pairs of tokens than the sequences. Where shapes needn't be
+known ahead, the sequences are taken out of the rows, those of like lengths together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+# Sequences are computed together down to this share of the longest one's length.
+LEAST_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences of like lengths among the tokens of all rows.
+
+    Attributes:
+        places: int `[sequences, longest]`, the place of each token, row after row.
+        is_token: bool `[sequences, longest]`, false beyond the end; `None` if there is no such.
+    """
+
+    places: Any
+    is_token: Any
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """All sequences of packed rows, and for each token of the rows its place among them."""
+
+    groups: tuple[Sequences, ...]
+    inverse: Any
+
+
+def packed_rows(padding_mask: Any) -> PackedRows | None:
+    """Return the sequences of rows of which at least one has several.
+
+    They are found once for each tensor of a mask.
+
+    Args:
+        padding_mask: int `[batch, length]`, sequence ids.
+
+    Returns:
+        None where there is nothing to gain, where a sequence isn't in one piece, and where the
+        values of the mask aren't known: on backends other than torch, and in graphs to be exported.
+    """
+    if keras.backend.backend() != "torch" or padding_mask is None:
+        return None
+    import torch
+
+    if torch.compiler.is_compiling() or type(padding_mask) is not torch.Tensor:
+        return None
+    if not hasattr(padding_mask, "packed_rows"):
+        padding_mask.packed_rows = _found(padding_mask)
+    return padding_mask.packed_rows
+
+
+def attend_to_packed(
+    queries: Any, keys: Any, values: Any, rows: PackedRows, scale: float, causal: bool, window: Any
+) -> Any:
+    """Return scaled dot-product attention of each token to its own sequence.
+
+    Args:
+        queries, keys, values: float `[batch, T, heads, d]`.
+        causal: whether tokens attend to none after them.
+        window: largest distance of tokens that attend to each other, or `None`.
+
+    Returns:
+        float `[batch, T, heads, d]`; 0 or any finite number at padding.
+    """
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    flat = [x.reshape(-1, *x.shape[2:]) for x in (queries, keys, values)]
+    attended = []
+    for group in rows.groups:
+        length = group.places.shape[1]
+        index = torch.arange(length, device=queries.device)
+        distance = index[:, None] - index
+        allowed = None if group.is_token is None else group.is_token[:, None, None]
+        near = (distance >= 0) if causal else None
+        if window is not None and length > window + 1:
+            within = distance.abs() <= window
+            near = within if near is None else near & within
+        if near is not None:
+            allowed = near if allowed is None else allowed & near
+        inputs = [x[group.places].transpose(1, 2) for x in flat]
+        found = scaled_dot_product_attention(*inputs, attn_mask=allowed, scale=scale)
+        attended.append(found.transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended)[rows.inverse].reshape(*queries.shape[:-1], -1)
+
+
+def _found(padding_mask: Any) -> PackedRows | None:
+    import torch
+
+    ids = padding_mask.to(torch.int64)
+    if ids.numel() == 0 or ids.max() < 2 or ids.min() < 0:
+        return None
+    # A number for each pair of row and id, of which a new one begins each run of tokens.
+    row = torch.arange(len(ids), device=ids.device)[:, None]
+    numbers = (row * (int(ids.max()) + 1) + ids).flatten()
+    values, sizes = torch.unique_consecutive(numbers, return_counts=True)
+    starts = sizes.cumsum(0) - sizes
+    is_sequence = ids.flatten()[starts] > 0
+    if len(torch.unique(values[is_sequence])) < int(is_sequence.sum()):
+        return None
+    starts, sizes = starts[is_sequence], sizes[is_sequence]
+    order = torch.argsort(sizes, descending=True, stable=True)
+    starts, sizes = starts[order], sizes[order]
+    inverse = torch.zeros(ids.numel(), dtype=torch.int64, device=ids.device)
+    groups, first, before, lengths = [], 0, 0, sizes.tolist()
+    while first < len(lengths):
+        longest = lengths[first]
+        end = first
+        while end < len(lengths) and lengths[end] >= LEAST_SHARE * longest:
+            end += 1
+        index = torch.arange(longest, device=ids.device)
+        is_token = index < sizes[first:end, None]
+        places = starts[first:end, None] + torch.where(is_token, index, 0)
+        own = before + torch.arange(places.numel(), device=ids.device).reshape(places.shape)
+        inverse[places[is_token]] = own[is_token]
+        groups.append(Sequences(places, None if lengths[end - 1] == longest else is_token))
+        before += places.numel()
+        first = end
+    return PackedRows(tuple(groups), inverse)

@@ -1,0 +1,72 @@
+"""Packed batches hold each sequence once, in order, in rows of the shapes that are compiled."""
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from inarch.data import PackedBatch, packed
+
+LENGTHS = st.lists(st.integers(0, 60), max_size=60)
+
+
+@given(
+    LENGTHS, st.integers(1, 300), st.sampled_from([None, 60, 64, 100]), st.booleans(), st.booleans()
+)
+@example([], 64, None, False, False)
+@example([60, 1], 1, 60, False, True)
+def test_every_token_is_at_its_place_once(lengths, tokens, limit, exact, tight):
+    seen = []
+    for batch in packed(lengths, tokens, limit, exact, tight):
+        assert batch.length <= (limit or 128)
+        assert batch.rows == 1 or batch.rows * batch.length <= tokens
+        if not isinstance(batch, PackedBatch):
+            assert all(lengths[i] <= batch.length for i in batch.indices)
+            assert len(batch.indices) <= batch.rows
+            seen += [*batch.indices]
+            continue
+        arrays = []
+        for part in batch.parts:
+            mask = np.zeros((part.rows, part.length), np.int32)
+            for row, index in enumerate(part.indices):
+                mask[row, : lengths[index]] = 1
+            seen += [*part.indices]
+            token_ids = mask * (1 + np.arange(mask.size).reshape(mask.shape))
+            arrays.append({"token_ids": token_ids, "padding_mask": mask})
+        rows = batch.pack(arrays)
+        assert rows["token_ids"].shape == (batch.rows, batch.length)
+        for part, array in zip(batch.parts, arrays, strict=True):
+            places = part.tokens_of(rows["token_ids"].size)
+            assert places.shape == (part.rows, part.length)
+            is_token = array["padding_mask"] > 0
+            np.testing.assert_array_equal(
+                rows["token_ids"].ravel()[places][is_token], array["token_ids"][is_token]
+            )
+        # A row's sequences are numbered, one after another, and what is left is padding.
+        for row in rows["padding_mask"]:
+            numbers = row[row > 0]
+            assert (np.diff(numbers) >= 0).all()
+            assert (row[len(numbers) :] == 0).all()
+    assert sorted(seen) == [*range(len(lengths))]
+
+
+def test_rows_of_a_mix_have_hardly_any_padding():
+    random = np.random.default_rng(0)
+    lengths = np.clip(random.lognormal(np.log(24), 1.06, 400).astype(int), 4, 512)
+    batches = [*packed(lengths, 2048, 512)]
+    assert lengths.sum() > 0.95 * sum(batch.rows * batch.length for batch in batches)
+    assert len({(batch.rows, batch.length) for batch in batches}) < 10
+
+
+def test_sequences_that_fill_rows_by_themselves_are_taken_out_of_none():
+    assert not any(isinstance(batch, PackedBatch) for batch in packed([64] * 9, 128, 64))
+    (batch,) = packed([10], 2048, 64)
+    assert (batch.rows, batch.length) == (1, 16)
+
+
+def test_a_token_that_is_not_attended_to_keeps_its_sign():
+    (batch,) = packed([3, 2], 16, 16)
+    ids = np.array([[5, 6, 7], [8, 9, 0]], np.int32)
+    mask = np.array([[1, 1, -1], [1, -1, 0]], np.int32)
+    parts = [{"token_ids": ids, "padding_mask": mask}]
+    row = batch.pack(parts)["padding_mask"][0]
+    np.testing.assert_array_equal(row[:6], [1, 1, -1, 2, -2, 0])
