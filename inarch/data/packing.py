@@ -150,7 +150,9 @@ def _batch(
         length = max(int(sizes[row].sum()) for row in rows)
     if all(len(row) == 1 for row in rows):
         return PlannedBatch(np.array([row[0] for row in rows]), count, length)
-    indices, places, numbers = [], [], []
+    indices: list[int] = []
+    places: list[int] = []
+    numbers: list[int] = []
     for i, row in enumerate(rows):
         ends = np.cumsum(sizes[row])
         indices += row

@@ -3,9 +3,9 @@
 A `padding_mask` is int or bool `[batch, length]`: 0 for padding, 1 for tokens, and 2, 3, ... for
 the tokens of further sequences packed into the same row. The number is the token's sequence id, and
 a token attends to the tokens of its own sequence only. Pads attend to pads, so a row of padding
-alone stays finite. A token of the id -1 attends to those of the id 1, one of -2 to those of 2, and so
-on, and none attends to it:
-ColBERT's queries end in such tokens (Khattab & Zaharia, 2020, arXiv:2004.12832, section 3.2).
+alone stays finite. A token of the id -1 attends to those of the id 1, one of -2 to those of 2,
+and so on, and none attends to it: ColBERT's queries end in such tokens (Khattab & Zaharia, 2020,
+arXiv:2004.12832, section 3.2).
 """
 
 from collections.abc import Mapping

@@ -9,9 +9,8 @@ import numpy as np
 
 from inarch.data import PackedBatch, PlannedBatch, by_length, packed
 from inarch.errors import InputError
-from inarch.runtime.forward import as_float32, callback_list, compiled, compiles_per_shape
+from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
 from inarch.tasks.datasets import check_token_ids
-from inarch.tasks.packed_forward import PackedForward
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.raw_texts import Text
 from inarch.tasks.windows import Window, encode_windows
@@ -25,10 +24,6 @@ CHUNK = 256
 
 # Tokens of a batch for each of its `batch_size`.
 TOKENS = 64
-
-Forward = Callable[
-    [Sequence[TokenRow], PackedBatch | PlannedBatch], Iterator[tuple[PlannedBatch, Any]]
-]
 
 
 def preprocessor_of(task: Task) -> TextPreprocessor:
@@ -84,7 +79,7 @@ def one_batch(task: Task, encodings: Sequence[TokenRow]) -> PlannedBatch:
 
 def run(
     task: Task,
-    forward: Forward,
+    forward: Callable[..., Iterator[tuple[PlannedBatch, Any]]],
     encodings: Sequence[TokenRow],
     batches: Sequence[PackedBatch | PlannedBatch],
     verbose: Any,
@@ -109,20 +104,6 @@ def run(
             bar.on_predict_batch_end(step - 1, {"outputs": waiting[0][1]})
         waiting = started
     bar.on_predict_end()
-
-
-def forward_of(task: Task) -> Forward:
-    """Return the compiled forward pass of a task, from a batch to its parts with their outputs."""
-    whole, in_rows = compiled(task), PackedForward(task)
-
-    def forward(
-        encodings: Sequence[TokenRow], batch: PackedBatch | PlannedBatch
-    ) -> Iterator[tuple[PlannedBatch, Any]]:
-        if isinstance(batch, PackedBatch):
-            return in_rows(batch, [task.inputs_of(encodings, part) for part in batch.parts])
-        return iter([(batch, whole(task.inputs_of(encodings, batch)))])
-
-    return forward
 
 
 def token_outputs(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 
 from inarch.data import MaskedLMMaskGenerator, PlannedBatch, pad
@@ -13,10 +13,11 @@ from inarch.data.mask_generator import NO_WORD
 from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
-from inarch.runtime.forward import as_float32, compiled
+from inarch.tasks import inference
 from inarch.tasks.datasets import Batch, MakeBatch
+from inarch.tasks.forward import Forward
 from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.raw_texts import Text, is_text_group, texts_of
 from inarch.tasks.task import Task
 from inarch.text import Encoding, Tokenizer
@@ -80,7 +81,7 @@ class MaskedLM(Task):
         self.mask_rate = mask_rate
         self.whole_word_mask = whole_word_mask
         self.tie_word_embeddings = tie_word_embeddings
-        self._blanks: Callable[[Mapping[str, np.ndarray]], Any] | None = None
+        self._blanks: Forward | None = None
         # The tokenizer of the last call, and the ids of its tokens.
         self._named: tuple[Tokenizer, np.ndarray] | None = None
 
@@ -158,9 +159,10 @@ class MaskedLM(Task):
                     f"tokens: {str(given[i])[:60]!r}"
                 )
         results: list[Any] = [None] * len(given)
-        for batch in self.batches_of(encodings, batch_size):
-            logits = self._blank_logits(encodings, places, batch)
-            for i, rows in zip(batch.indices, logits, strict=False):
+        forward = self._blank_logits(places)
+        batches = self.batches_of(encodings, batch_size)
+        for part, logits in inference.run(self, forward, encodings, batches, 0, None):
+            for i, rows in zip(part.indices, logits, strict=True):
                 results[i] = [
                     self._best(encodings[i].ids, int(place), row, allowed, top_k)
                     for place, row in zip(places[i], rows, strict=False)
@@ -203,24 +205,24 @@ class MaskedLM(Task):
             )
         return ids[0]
 
-    def _blank_logits(
-        self, encodings: Sequence[Encoding], places: Sequence[np.ndarray], batch: PlannedBatch
-    ) -> np.ndarray:
-        """Return logits `[rows, most masks in a text, vocabulary]`, computed at masks alone."""
+    def _blank_logits(self, places: Sequence[np.ndarray]) -> Callable[..., Any]:
+        """Return a function to logits `[rows, most masks of a text, vocabulary]`, at masks only."""
         if self._blanks is None:
-            inputs = dict(self.backbone.input)
-            inputs["mask_positions"] = keras.Input((None,), dtype="int32", name="mask_positions")
-            outputs = self.backbone.output
-            hidden = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
-            head = self.get_layer("masked_lm_head")
-            self._blanks = compiled(
-                keras.Model(inputs, head(hidden, mask_positions=inputs["mask_positions"]))
-            )
-        chosen = [places[i] for i in batch.indices]
-        most = 1 << (max(map(len, chosen)) - 1).bit_length()
-        positions = pad(chosen, batch.rows, most)
-        inputs = self.inputs_of(encodings, batch)
-        return as_float32(self._blanks({**inputs, "mask_positions": positions}))
+            layer = self.get_layer("masked_lm_head")
+
+            def head(outputs: Any, arrays: Mapping[str, Any]) -> Any:
+                tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+                return layer(tokens, mask_positions=arrays["mask_positions"])
+
+            self._blanks = Forward(self, head)
+
+        def inputs_of(encodings: Sequence[TokenRow], part: PlannedBatch) -> dict[str, np.ndarray]:
+            chosen = [places[i] for i in part.indices]
+            most = 1 << (max(map(len, chosen)) - 1).bit_length()
+            positions = pad(chosen, part.rows, most)
+            return {**self.inputs_of(encodings, part), "mask_positions": positions}
+
+        return partial(self._blanks, inputs_of=inputs_of)
 
     def _best(
         self, ids: Sequence[int], place: int, logits: np.ndarray, allowed: np.ndarray, top_k: int

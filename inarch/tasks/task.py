@@ -20,6 +20,7 @@ from inarch.tasks.datasets import (
     default_batch_size,
     is_prepared,
 )
+from inarch.tasks.forward import Forward
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.training import Training
 from inarch.text import Encoding
@@ -71,7 +72,7 @@ class Task(CheckpointIO, Training, Model):
     is_self_supervised: ClassVar[bool] = False
     backbone: Backbone
     preprocessor = MutableArgument(_checked_preprocessor)
-    _forward: inference.Forward | None = None
+    _forward: Forward | None = None
 
     def __init__(
         self,
@@ -208,7 +209,7 @@ class Task(CheckpointIO, Training, Model):
     ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
         """Yield each batch of `encodings` with the model's outputs for its rows."""
         if self._forward is None:
-            self._forward = inference.forward_of(self)
+            self._forward = Forward(self)
         batches = self.batches_of(encodings, batch_size)
         return inference.run(self, self._forward, encodings, batches, verbose, callbacks)
 
