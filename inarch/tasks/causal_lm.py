@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class CausalLM(Task):
 
     head = "causal_lm"
     pipeline_tag = "text-generation"
+    verb = "generate"
     has_token_outputs = True
     is_self_supervised = True
     generation = MutableArgument(checked_generation)
@@ -202,22 +203,27 @@ class CausalLM(Task):
             found = [text for (text,) in found]
         return found[0] if is_one else found
 
-    def stream(self, prompt: str, *, seed: int | None = None, **options: Any) -> Iterator[str]:
+    def stream(  # type: ignore[override]  # of one text its pieces
+        self, prompt: str | Iterable[str], *, seed: int | None = None, **options: Any
+    ) -> Iterator[Any]:
         """Return an iterator of the text that follows one prompt, piece by piece as it comes.
 
         The pieces joined are what `generate` returns. A piece has whole characters, and nothing of
-        a stop string.
+        a stop string. Of many prompts it is an iterator of the text that follows each.
 
         Args:
-            prompt: one text.
-            seed, options: as of `generate`; one sequence, by greedy search or sampling.
+            prompt: one text; or an iterable of texts, in any number.
+            seed, options: as of `generate`; of one text for one sequence, by greedy search or
+                sampling. Of many texts, as also `on_error`, as of `Task.stream`.
 
         Raises:
-            InputError, InputTypeError, ConfigError: as of `generate`, or several sequences are
-                asked for.
+            InputError, InputTypeError, ConfigError: as of `generate`, or several sequences of one
+                text are to be given.
         """
         if not isinstance(prompt, str):
-            raise InputTypeError(f"prompt is {shown(prompt)}; give one text, or call generate")
+            if not isinstance(prompt, Iterable):
+                raise InputTypeError(f"prompt is {shown(prompt)}; give a text, or texts")
+            return super().stream(prompt, seed=seed, **options)
         resolved = self._resolve(options, seed)
         if resolved.num_beams > 1 or resolved.num_return_sequences > 1:
             raise InputError(

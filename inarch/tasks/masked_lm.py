@@ -55,6 +55,7 @@ class MaskedLM(Task):
 
     head = "masked_lm"
     pipeline_tag = "fill-mask"
+    verb = "fill_mask"
     has_token_outputs = True
     is_self_supervised = True
     saved_settings = ("mask_rate", "whole_word_mask")

@@ -78,6 +78,7 @@ class MultiVectorEmbedder(SentenceFolder, Task):
     """
 
     pipeline_tag = "feature-extraction"
+    verb = "embed_document"
     library_class = "MultiVectorEncoder"
     layout_module = multi_vector_files
     preprocessor_class = MultiVectorPreprocessor

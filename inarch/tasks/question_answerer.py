@@ -164,6 +164,11 @@ class QuestionAnswerer(Task):
 
     # --- answering ----------------------------------------------------------------------------
 
+    def answers(self, examples: Sequence[Any], **options: Any) -> Sequence[Any]:
+        """Return the answer of each (question, context) pair of a list."""
+        questions, contexts = zip(*checked_pairs(examples), strict=True)
+        return self.answer(questions, contexts, **options)
+
     def answer(
         self,
         question: str | Sequence[str],

@@ -64,6 +64,7 @@ class SparseEmbedder(SentenceFolder, VectorTraining, Task):
 
     head = "masked_lm"
     pipeline_tag = "feature-extraction"
+    verb = "embed"
     library_class = "SparseEncoder"
     layout_module = sparse_folder
     similarity_fn_name = MutableArgument(checked_similarity)

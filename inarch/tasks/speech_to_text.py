@@ -186,7 +186,7 @@ class SpeechToText(Task):
         on_segment = on_segment or (lambda segment: None)
         return self._transcriber.transcribe_all(sounds, decoding, settings, size, bar, on_segment)
 
-    def stream(
+    def stream(  # type: ignore[override]  # of one sound its segments
         self,
         source: Any,
         *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 import keras
@@ -22,6 +22,7 @@ from inarch.tasks.datasets import (
 )
 from inarch.tasks.forward import Forward
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
+from inarch.tasks.stream import OnError, stream
 from inarch.tasks.training import Training
 from inarch.text import Encoding
 from inarch.validation import shown
@@ -66,6 +67,8 @@ class Task(CheckpointIO, Training, Model):
     preprocessor_class: ClassVar[Any] = TextPreprocessor
     # Whether outputs are of tokens, rather than of whole texts.
     has_token_outputs: ClassVar[bool] = False
+    # The method that `stream` calls with a list of examples.
+    verb: ClassVar[str] = "predict"
     # An input that the backbone must have.
     required_input: ClassVar[str] = "token_ids"
     # Whether it is trained on texts alone, and so on the lines of a file.
@@ -151,6 +154,30 @@ class Task(CheckpointIO, Training, Model):
         if any(isinstance(batch, Mapping) for batch in given):
             return np.concatenate([super(Task, self).predict(i, verbose=0) for i in given])
         return self.predict_texts(given, default_batch_size(batch_size), verbose, callbacks)
+
+    def stream(
+        self, examples: Iterable[Any], *, on_error: OnError | None = None, **options: Any
+    ) -> Iterator[Any]:
+        """Yield what the task says of each of `examples`, in order, in bounded memory.
+
+        It is what the task's verb returns of it in a list: `embed` of an embedder, `classify` of a
+        classifier, `tag`, `answer`, `fill_mask`, `generate`; of a reranker the score by `predict`.
+
+        Args:
+            examples: an iterable of any length: texts, pairs, or (question, context) pairs.
+            on_error: called with the number, counted from 0, the example and the error of one that
+                can't be answered; what it returns takes the place of the answer.
+            options: arguments of the verb, such as `batch_size` or `top_k`.
+
+        Raises:
+            InputError, InputTypeError: of an example that can't be answered, with its number, after
+                the answers to those before it.
+        """
+        return stream(lambda part: self.answers(part, **options), examples, on_error)
+
+    def answers(self, examples: Sequence[Any], **options: Any) -> Sequence[Any]:
+        """Return what the task's verb says of each example of a list."""
+        return getattr(self, self.verb)(examples, **options)
 
     def predict_texts(
         self,

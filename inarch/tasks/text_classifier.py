@@ -88,6 +88,7 @@ class TextClassifier(Task):
 
     head = "text_classifier"
     pipeline_tag = "text-classification"
+    verb = "classify"
     saved_settings = ("thresholds", "dropout")
     labels = MutableArgument(checked_labels)
     problem_type = MutableArgument(_checked_problem)

@@ -67,6 +67,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
     """
 
     pipeline_tag = "sentence-similarity"
+    verb = "embed"
     library_class = "SentenceTransformer"
     layout_module = sentence_transformers
     similarity_fn_name = MutableArgument(checked_similarity)

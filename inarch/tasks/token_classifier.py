@@ -60,6 +60,7 @@ class TokenClassifier(Task):
 
     head = "token_classifier"
     pipeline_tag = "token-classification"
+    verb = "tag"
     has_token_outputs = True
     saved_settings = ("dropout",)
     labels = MutableArgument(checked_labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import Formatter
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import COUNTED
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import single_texts
+from inarch.tasks.stream import OnError, stream
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.validation import check_flag, shown
 
@@ -135,6 +136,24 @@ class ZeroShotClassifier:
             for row in scores
         ]
         return results[0] if isinstance(texts, str) else results
+
+    def stream(
+        self,
+        texts: Iterable[str],
+        labels: Sequence[str],
+        *,
+        on_error: OnError | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Yield what `classify` returns of each of `texts`, in order, in bounded memory.
+
+        Args:
+            texts: an iterable of any length.
+            labels: as of `classify`.
+            on_error: as of `Task.stream`.
+            options: further arguments of `classify`.
+        """
+        return stream(lambda part: self.classify(part, labels, **options), texts, on_error)
 
     def _logits(self, pairs: Sequence[tuple[str, str]], batch_size: int) -> np.ndarray:
         """Return the logits of pairs, of which the first text is cut, as float64."""
