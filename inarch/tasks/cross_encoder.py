@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.maps.layout import Layout
 from inarch.errors import ConfigError, PresetError
 from inarch.file_names import MODULES
 from inarch.json_fields import json_text
@@ -25,13 +24,10 @@ from inarch.tasks.module_files import (
     file_texts,
     module_kinds,
     modules_list,
-    read_settings,
-    read_transformer,
     write_model,
 )
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.sentence_fields import CROSS_ENCODER_FIELDS, CROSS_ENCODER_TRANSFORMER
-from inarch.tasks.sentence_folder import text_fields, with_declared
+from inarch.tasks.sentence_folder import text_fields
 
 OLD_FIELD = "sbert_ce_default_activation_function"
 FIELD = "sentence_transformers"
@@ -64,7 +60,7 @@ def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def is_declared(checkpoint: Checkpoint) -> bool:
     """Return whether the files of a checkpoint show that CrossEncoder wrote it."""
-    return bool(settings_of(checkpoint)) or _records(checkpoint.config)
+    return bool(settings_of(checkpoint)) or records(checkpoint.config)
 
 
 def _activation_of(config: Mapping[str, Any]) -> str | None:
@@ -81,12 +77,12 @@ def _activation_of(config: Mapping[str, Any]) -> str | None:
     return None if path is None else from_class_path(path, f"config field '{OLD_FIELD}'")
 
 
-def _records(config: Mapping[str, Any]) -> bool:
+def records(config: Mapping[str, Any]) -> bool:
     """Return whether a config has a field for the activation."""
     return FIELD in config or OLD_FIELD in config
 
 
-def _config_fields(config: Mapping[str, Any], activation: str | None) -> dict[str, Any]:
+def config_fields(config: Mapping[str, Any], activation: str | None) -> dict[str, Any]:
     """Return the fields to write so that `config` records `activation`; {} if it does already."""
     try:
         unchanged = _activation_of(config) == activation
@@ -100,18 +96,6 @@ def _config_fields(config: Mapping[str, Any], activation: str | None) -> dict[st
     if OLD_FIELD in config:
         fields[OLD_FIELD] = fields[FIELD]["activation_fn"]
     return fields
-
-
-def fields_to_save(layout: Layout | None, head: str, activation: str | None) -> dict[str, Any]:
-    """Return the config fields to write so that a model's activation is recorded.
-
-    They are none where the files that `write_files` keeps up record it alone.
-    """
-    old = layout.config if layout else {}
-    kept = layout is not None and layout.head == head
-    if kept and CROSS_ENCODER_SETTINGS in layout.sidecar_files and not _records(old):  # type: ignore[union-attr]
-        return {}
-    return _config_fields(old, activation)
 
 
 def check_modules(checkpoint: Checkpoint, head: str, counted: bool) -> None:
@@ -141,27 +125,8 @@ def check_modules(checkpoint: Checkpoint, head: str, counted: bool) -> None:
         )
 
 
-def configure(preprocessor: TextPreprocessor, folder: Path, limit: int) -> TextPreprocessor:
-    """Set length, lower-casing and prompts by CrossEncoder's own files, if a folder has them.
-
-    Args:
-        limit: the model's longest sequence.
-
-    Raises:
-        ConfigError: a field has a value that isn't computed here.
-    """
-    if CROSS_ENCODER_SETTINGS not in sidecar_names(folder):
-        return preprocessor
-    declared, _ = read_transformer(folder, "", TextConfig(), CROSS_ENCODER_TRANSFORMER)
-    declared, _ = read_settings(folder, declared, CROSS_ENCODER_FIELDS)
-    return with_declared(preprocessor, declared, limit)
-
-
-def write_files(
-    folder: Path,
-    activation: str | None,
-    preprocessor: TextPreprocessor | None,
-    create: bool = False,
+def update_files(
+    folder: Path, activation: str | None, preprocessor: TextPreprocessor | None, create: bool
 ) -> None:
     """Bring CrossEncoder's own files of a saved folder up to a task's settings.
 

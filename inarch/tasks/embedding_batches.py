@@ -13,15 +13,13 @@ from inarch.runtime.mini_batches import call_in_mini_batches
 from inarch.tasks.datasets import MakeBatch, array_of, make_batches, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
 from inarch.tasks.inference import preprocessor_of
+from inarch.tasks.task_mixin import TaskMixin
 
-# Mixed in before `Task`, whose methods it overrides.
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
-else:
-    Task = object
 
 
-class VectorTraining(Task):
+class VectorTraining(TaskMixin):
     """Training of a task of vectors, by losses of `EmbeddingLoss`'s family or by targets."""
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:

@@ -17,12 +17,12 @@ from inarch.tasks import inference
 from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.forward import Forward
 from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
+from inarch.tasks.preprocessor import TextPreprocessor, TokenRow, checked_flag
 from inarch.tasks.raw_texts import Text, is_text_group, texts_of
 from inarch.tasks.task import Task
 from inarch.text import Encoding, Tokenizer
 from inarch.user_warnings import warn
-from inarch.validation import check_count, check_flag, check_rate, shown
+from inarch.validation import check_count, check_rate, shown
 
 
 def _checked_mask_rate(task: Any, rate: Any) -> float:
@@ -32,9 +32,7 @@ def _checked_mask_rate(task: Any, rate: Any) -> float:
     return float(rate)
 
 
-def _checked_whole_word_mask(task: Any, flag: Any) -> bool:
-    check_flag("whole_word_mask", flag)
-    return flag
+_checked_whole_word_mask = partial(checked_flag, "whole_word_mask")
 
 
 class MaskedLM(Task):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,10 +13,10 @@ from inarch.data import pad
 from inarch.errors import InputError, InputTypeError
 from inarch.json_fields import FLAG
 from inarch.models.arguments import MutableArgument
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count, checked_strings
 from inarch.tasks.raw_texts import Text
 from inarch.text import Tokenizer
-from inarch.validation import COUNT, Validator, check_count, one_of, optional, shown
+from inarch.validation import COUNT, Validator, one_of, optional, shown
 
 TASKS = ("query", "document")
 # `padding_mask` of a token that attends to the text, and that no token attends to.
@@ -50,12 +50,6 @@ class MultiVectorEncoding:
         return len(self.ids)
 
 
-def _checked_length(name: str, owner: Any, length: Any) -> int | None:
-    if length is not None:
-        check_count(name, length)
-    return length
-
-
 def checked_expansion(owner: Any, expansion: Any) -> dict[str, Any] | None:
     """Return the argument `query_expansion`, checked, with its defaults filled in."""
     if expansion is None:
@@ -75,17 +69,8 @@ def checked_expansion(owner: Any, expansion: Any) -> dict[str, Any] | None:
     return filled
 
 
-def _checked_strings(name: str, owner: Any, words: Any) -> tuple[str, ...]:
-    if isinstance(words, str) or not isinstance(words, Iterable):
-        raise InputTypeError(f"{name} is {shown(words)}; give a list of strings")
-    for word in (words := tuple(words)):
-        if not isinstance(word, str):
-            raise InputTypeError(f"{name} holds {shown(word)}; give strings")
-    return words
-
-
 def _checked_tasks(owner: Any, tasks: Any) -> tuple[str, ...]:
-    for task in (tasks := _checked_strings("skiplist_tasks", owner, tasks)):
+    for task in (tasks := checked_strings("skiplist_tasks", owner, tasks)):
         one_of(TASKS).check("skiplist_tasks", task)
     return tasks
 
@@ -116,10 +101,10 @@ class MultiVectorPreprocessor(TextPreprocessor):
         InputError, InputTypeError: an argument of another kind; it is named.
     """
 
-    query_length = MutableArgument(partial(_checked_length, "query_length"))
-    document_length = MutableArgument(partial(_checked_length, "document_length"))
+    query_length = MutableArgument(partial(checked_optional_count, "query_length"))
+    document_length = MutableArgument(partial(checked_optional_count, "document_length"))
     query_expansion = MutableArgument(checked_expansion)
-    skiplist_words = MutableArgument(partial(_checked_strings, "skiplist_words"))
+    skiplist_words = MutableArgument(partial(checked_strings, "skiplist_words"))
     skiplist_tasks = MutableArgument(_checked_tasks)
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -46,18 +47,35 @@ def checked_length(owner: Any, length: Any) -> int:
     return int(length)
 
 
-def _checked_special(owner: Any, tokens: Any) -> tuple[str, ...]:
-    if isinstance(tokens, str) or not isinstance(tokens, Iterable):
-        raise InputTypeError(f"allow_special is {shown(tokens)}; give a list of special tokens")
-    for token in (tokens := tuple(tokens)):
-        if not isinstance(token, str):
-            raise InputTypeError(f"allow_special holds {shown(token)}; give special tokens by name")
-    return tokens
+def checked_optional_count(name: str, owner: Any, count: Any) -> int | None:
+    """Return the argument `name`, checked: None, or a whole number from 1 up."""
+    if count is not None:
+        check_count(name, count)
+    return count
 
 
-def _checked_lowercase(owner: Any, flag: Any) -> bool:
-    check_flag("lowercase", flag)
+def checked_flag(name: str, owner: Any, flag: Any) -> bool:
+    """Return the argument `name`, checked: True or False."""
+    check_flag(name, flag)
     return flag
+
+
+def checked_strings(
+    name: str, owner: Any, values: Any, whole: str = "a list of strings", each: str = "strings"
+) -> tuple[str, ...]:
+    """Return the argument `name`, checked: a list of strings, called `whole` and `each`."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputTypeError(f"{name} is {shown(values)}; give {whole}")
+    for value in (values := tuple(values)):
+        if not isinstance(value, str):
+            raise InputTypeError(f"{name} holds {shown(value)}; give {each}")
+    return values
+
+
+_checked_special = partial(
+    checked_strings, "allow_special", whole="a list of special tokens",
+    each="special tokens by name",
+)  # fmt: skip
 
 
 def _checked_prompts(owner: Any, prompts: Any) -> dict[str, str]:
@@ -111,7 +129,7 @@ class TextPreprocessor(ReadOnlyArguments):
 
     sequence_length = MutableArgument(checked_length)
     allow_special = MutableArgument(_checked_special)
-    lowercase = MutableArgument(_checked_lowercase)
+    lowercase = MutableArgument(partial(checked_flag, "lowercase"))
     prompts = MutableArgument(_checked_prompts)
     default_prompt_name = MutableArgument(_checked_prompt_name)
 

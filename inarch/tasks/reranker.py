@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, overload
 
 import keras
@@ -12,22 +11,13 @@ import numpy as np
 
 from inarch.data.columns import values_of
 from inarch.errors import InputError
-from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.tasks import cross_encoder, inference
-from inarch.tasks.activation import ACTIVATIONS, checked_activation
+from inarch.tasks.activation import ACTIVATIONS
 from inarch.tasks.class_targets import number_rows
 from inarch.tasks.datasets import Batch, MakeBatch, weights_of
-from inarch.tasks.labels import (
-    COUNTED,
-    checked_labels,
-    class_arguments,
-    classes_misfit,
-    label_fields,
-    labels_for,
-    trained_classes,
-)
+from inarch.tasks.labels import COUNTED, trained_classes
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.ranking_examples import (
@@ -43,14 +33,14 @@ from inarch.tasks.ranking_examples import (
 from inarch.tasks.ranking_losses import RankingLoss
 from inarch.tasks.raw_texts import is_one_text
 from inarch.tasks.retrieval_metrics import rank_by_score
+from inarch.tasks.sequence_classifier import SequenceClassifier
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count, shown
 
 Ranking = list[dict[str, Any]]
 
 
-class Reranker(Task):
+class Reranker(SequenceClassifier, Task):
     """Scores of pairs of a query and a document, which are read together by one encoder.
 
     `rank` orders documents by their scores. `predict` gives what sentence-transformers'
@@ -76,11 +66,9 @@ class Reranker(Task):
     warning; a bi-encoder's folder is refused (PresetError) unless `num_classes` is given.
     """
 
-    head = "text_classifier"
     pipeline_tag = "text-ranking"
     saved_settings = ("dropout",)
-    labels = MutableArgument(checked_labels)
-    activation_fn = MutableArgument(checked_activation)
+    writes_cross_encoder = True
 
     def __init__(
         self,
@@ -92,21 +80,8 @@ class Reranker(Task):
         activation_fn: str | None = None,
         **kwargs: Any,
     ):
-        check_count("num_classes", num_classes)
-        # Before the graph is built, and once more where the attributes are set.
-        labels = labels_for(num_classes, labels or None)
-        checked_activation(None, activation_fn)
-        rate = {} if dropout is None else {"dropout": dropout}
-        super().__init__(
-            backbone,
-            lambda outputs: backbone.text_classifier(outputs, num_classes, **rate),
-            preprocessor,
-            **kwargs,
-        )
-        self.num_classes = num_classes
-        self.labels = labels
-        self.dropout = dropout
-        self.activation_fn = activation_fn
+        given = (num_classes, preprocessor, labels, dropout, activation_fn)
+        super().__init__(backbone, *given, **kwargs)
 
     # --- from a checkpoint and back ------------------------------------------------------------
 
@@ -121,32 +96,7 @@ class Reranker(Task):
         cross_encoder.check_modules(checkpoint, cls.head, counted)
         if not counted and trained_classes(checkpoint, cls.head) is None:
             given = given | {"num_classes": 1, "labels": None}
-        classes = class_arguments(checkpoint, cls.head, given)
-        found = super().arguments_of(checkpoint, {})
-        if classes.are_recorded and "activation_fn" not in given:
-            with checkpoint.config_path_in_errors():
-                found["activation_fn"] = cross_encoder.recorded_activation(checkpoint)
-        return found | classes.arguments
-
-    @classmethod
-    def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
-    ) -> TextPreprocessor:
-        found = super().preprocessor_of(checkpoint, arguments, source)
-        return cross_encoder.configure(found, source.folder, arguments["max_sequence_length"])
-
-    def head_misfit(self, checkpoint: Checkpoint) -> str | None:
-        misfit = classes_misfit(checkpoint, self.head, self.labels)
-        return misfit or super().head_misfit(checkpoint)
-
-    def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        fields = label_fields(config, self.labels)
-        return fields | cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
-
-    def write_files(self, folder: Path) -> None:
-        super().write_files(folder)
-        create = self.preprocessor is not None
-        cross_encoder.write_files(folder, self.activation_fn, self.preprocessor, create)
+        return super().arguments_of(checkpoint, given)
 
     # --- training ------------------------------------------------------------------------------
 

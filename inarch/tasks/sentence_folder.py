@@ -11,16 +11,14 @@ from inarch.models.arguments import mutable_arguments
 from inarch.models.loading import Checkpoint
 from inarch.tasks.module_files import Config, TextConfig
 from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.task_mixin import TaskMixin
 from inarch.tasks.text_source import TextSource
 
-# Mixed in before `Task`, whose methods it overrides.
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
-else:
-    Task = object
 
 
-class SentenceFolder(Task):
+class SentenceFolder(TaskMixin):
     """Methods of tasks whose settings a folder of sentence-transformers declares."""
 
     library_name = "sentence-transformers"

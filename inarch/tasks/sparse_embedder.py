@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ from inarch.tasks.embedding_batches import VectorTraining
 from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count
 from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.similarity import checked_similarity
@@ -33,11 +34,7 @@ from inarch.tasks.splade_loss import SpladeLoss
 from inarch.tasks.task import Task
 from inarch.validation import check_count
 
-
-def _checked_dims(task: Any, count: Any) -> int | None:
-    if count is not None:
-        check_count("max_active_dims", count)
-    return count
+_checked_dims = partial(checked_optional_count, "max_active_dims")
 
 
 class SparseEmbedder(SentenceFolder, VectorTraining, Task):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
@@ -13,8 +12,7 @@ from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks import cross_encoder
-from inarch.tasks.activation import ACTIVATIONS, checked_activation
+from inarch.tasks.activation import ACTIVATIONS
 from inarch.tasks.class_answers import Answers, TopK, check_top_k, class_answers
 from inarch.tasks.class_targets import (
     check_loss_reads_rows,
@@ -24,13 +22,6 @@ from inarch.tasks.class_targets import (
 )
 from inarch.tasks.class_thresholds import class_thresholds
 from inarch.tasks.class_weights import resolve_class_weight
-from inarch.tasks.labels import (
-    checked_labels,
-    class_arguments,
-    classes_misfit,
-    label_fields,
-    labels_for,
-)
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.problem_type import (
@@ -41,8 +32,8 @@ from inarch.tasks.problem_type import (
     recorded_problem,
 )
 from inarch.tasks.raw_texts import Text, is_one_text
+from inarch.tasks.sequence_classifier import SequenceClassifier
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count, shown
 
 
@@ -65,7 +56,7 @@ def _checked_thresholds(task: Any, thresholds: Any) -> list[float] | None:
     return None if thresholds is None else class_thresholds(thresholds, task.labels)
 
 
-class TextClassifier(Task):
+class TextClassifier(SequenceClassifier, Task):
     """Logits `[batch, num_classes]` for texts or pairs of texts.
 
     Args:
@@ -86,13 +77,15 @@ class TextClassifier(Task):
         InputError: an argument has a value that can't be used.
     """
 
-    head = "text_classifier"
     pipeline_tag = "text-classification"
     verb = "classify"
     saved_settings = ("thresholds", "dropout")
-    labels = MutableArgument(checked_labels)
+    settings_of_classes = ("thresholds",)
+    recorded: ClassVar[Mapping[str, Any]] = {
+        "problem_type": lambda checkpoint: recorded_problem(checkpoint.config),
+        **SequenceClassifier.recorded,
+    }
     problem_type = MutableArgument(_checked_problem)
-    activation_fn = MutableArgument(checked_activation)
     thresholds = MutableArgument(_checked_thresholds)
 
     def __init__(
@@ -108,45 +101,18 @@ class TextClassifier(Task):
         **kwargs: Any,
     ):
         check_count("num_classes", num_classes)
-        # Before the graph is built, and once more where the attributes are set.
-        labels = labels_for(num_classes, labels or None)
-        check_problem(num_classes, problem_type)
-        checked_activation(None, activation_fn)
-        rate = {} if dropout is None else {"dropout": dropout}
-        super().__init__(
-            backbone,
-            lambda outputs: backbone.text_classifier(outputs, num_classes, **rate),
-            preprocessor,
-            **kwargs,
-        )
-        self.num_classes = num_classes
-        self.labels = labels
-        self.dropout = dropout
+        check_problem(num_classes, problem_type)  # before the graph is built
+        given = (num_classes, preprocessor, labels, dropout, activation_fn)
+        super().__init__(backbone, *given, **kwargs)
         self.problem_type = problem_type
-        self.activation_fn = activation_fn
         self.thresholds = thresholds
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        classes = class_arguments(checkpoint, TextClassifier.head, given)
-        found = super().arguments_of(checkpoint, {})
-        if classes.are_recorded:
-            with checkpoint.config_path_in_errors():
-                if "problem_type" not in given:
-                    found["problem_type"] = recorded_problem(checkpoint.config)
-                if "activation_fn" not in given:
-                    found["activation_fn"] = cross_encoder.recorded_activation(checkpoint)
-        found |= classes.arguments
-        if not classes.are_recorded or found.get("problem_type") != PROBLEMS[1]:
-            found.setdefault("thresholds", None)  # those that are saved are of other classes
+        found = super().arguments_of(checkpoint, given)
+        if found.get("problem_type") != PROBLEMS[1]:
+            found.setdefault("thresholds", None)  # those that are saved are of several labels
         return found
-
-    @classmethod
-    def preprocessor_of(
-        cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
-    ) -> TextPreprocessor:
-        found = super().preprocessor_of(checkpoint, arguments, source)
-        return cross_encoder.configure(found, source.folder, arguments["max_sequence_length"])
 
     @classmethod
     def from_preset(cls, preset: str | os.PathLike, **arguments: Any) -> Any:
@@ -162,10 +128,6 @@ class TextClassifier(Task):
                 number than the trained head has; with `labels` given they don't count.
         """
         return super().from_preset(preset, **arguments)
-
-    def head_misfit(self, checkpoint: Checkpoint) -> str | None:
-        misfit = classes_misfit(checkpoint, TextClassifier.head, self.labels)
-        return misfit or super().head_misfit(checkpoint)
 
     @property
     def kind(self) -> str:
@@ -186,14 +148,10 @@ class TextClassifier(Task):
         return "sigmoid" if self.problem_type == PROBLEMS[1] or self.num_classes == 1 else "softmax"
 
     def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        fields: dict[str, Any] = label_fields(config, self.labels)
-        if self.problem_type != config.get("problem_type"):
-            fields["problem_type"] = self.problem_type
-        return fields | cross_encoder.fields_to_save(self.layout, self.head, self.activation_fn)
-
-    def write_files(self, folder: Path) -> None:
-        super().write_files(folder)
-        cross_encoder.write_files(folder, self.activation_fn, self.preprocessor)
+        changed = self.problem_type != config.get("problem_type")
+        return super().head_fields(config) | (
+            {"problem_type": self.problem_type} if changed else {}
+        )
 
     def objective(self) -> Objective:
         kind = self.kind

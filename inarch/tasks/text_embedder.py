@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from inarch.tasks.embedding_losses import MultipleNegativesRankingLoss
 from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
 from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count
 from inarch.tasks.quantization import check_precision, quantize_embeddings
 from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.retrieval_metrics import Relevant
@@ -31,13 +32,9 @@ from inarch.tasks.similarity import (
     unit_vectors,
 )
 from inarch.tasks.task import Task
-from inarch.validation import check_count, check_flag
+from inarch.validation import check_flag
 
-
-def _checked_truncation(task: Any, count: Any) -> int | None:
-    if count is not None:
-        check_count("truncate_dim", count)
-    return count
+_checked_truncation = partial(checked_optional_count, "truncate_dim")
 
 
 class TextEmbedder(SentenceFolder, VectorTraining, Task):
