@@ -48,7 +48,7 @@ class Task(CheckpointIO, Training, Model):
 
     A new task gives its graph (`outputs`), the `objective` that it is trained by, how `targets` are
     checked, a verb that makes answers of logits, and what the config has of its head
-    (`arguments_of`, `head_to_save`).
+    (`arguments_of`, `head_fields`).
 
     What a task is configured by are attributes: each `MutableArgument` may be set anew
     and is in every file that is saved, all others are read-only.
