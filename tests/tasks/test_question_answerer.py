@@ -40,7 +40,8 @@ def test_answers_are_places_in_the_context_whatever_the_number_of_windows(task):
     scores = [a["score"] for a in answers]
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
-    assert task.answer(QUESTION, CONTEXT)["answer"] == answers[0]["answer"]
+    one = task.answer(QUESTION, CONTEXT)  # of fewer candidates, so that it may be another
+    assert one["answer"] == CONTEXT[one["start"] : one["end"]]
 
 
 def test_one_in_one_out_and_lists_in_lists_out(task):
