@@ -127,7 +127,7 @@ class QuestionAnswerer(Task):
         self, examples: Sequence[Any], y: Any, sample_weight: Any
     ) -> tuple[Sequence[Any], Any, Any]:
         """Return the windows of `(question, context)` pairs, with first and last token of each."""
-        pairs = checked_pairs(examples)
+        pairs = checked_question_pairs(examples)
         places = answer_places(y, [context for _, context in pairs])
         weights = weights_of(sample_weight, len(pairs))
         rows: list[TrainingRow] = []
@@ -227,7 +227,7 @@ class QuestionAnswerer(Task):
         return results[0] if isinstance(question, str) and isinstance(context, str) else results
 
     def checked_texts(self, texts: Sequence[Any]) -> list[tuple[str, str]]:
-        return checked_pairs(texts)
+        return checked_question_pairs(texts)
 
     def _readouts(self, windows: Sequence[Window], batch_size: int) -> list[Readout]:
         null = preprocessor_of(self).tokenizer.cls_token_id
@@ -236,7 +236,7 @@ class QuestionAnswerer(Task):
         )
 
 
-def checked_pairs(examples: Sequence[Any]) -> list[tuple[str, str]]:
+def checked_question_pairs(examples: Sequence[Any]) -> list[tuple[str, str]]:
     """Return examples as pairs of question and context; InputError for one that is none."""
     for index, example in enumerate(examples):
         if isinstance(example, str) or len(example) != 2:
@@ -265,4 +265,4 @@ def question_context_pairs(question: Any, context: Any) -> list[tuple[str, str]]
         )
     count = next(iter(counts.values()), 1)
     questions, contexts = (lists.get(name, [text] * count) for name, text in given.items())
-    return checked_pairs(list(zip(questions, contexts, strict=True)))
+    return checked_question_pairs(list(zip(questions, contexts, strict=True)))
