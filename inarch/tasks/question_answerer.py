@@ -166,7 +166,7 @@ class QuestionAnswerer(Task):
 
     def answers(self, examples: Sequence[Any], **options: Any) -> Sequence[Any]:
         """Return the answer of each (question, context) pair of a list."""
-        questions, contexts = zip(*checked_pairs(examples), strict=True)
+        questions, contexts = zip(*checked_question_pairs(examples), strict=True)
         return self.answer(questions, contexts, **options)
 
     def answer(
