@@ -32,7 +32,6 @@ from inarch.layers.dot_product_attention import (
     dot_product_attention,
     masked_softmax,
 )
-from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import combine_masks, mask_of_context, window_mask
 from inarch.layers.packed_attention import PackedRows, attend_to_packed, packed_rows
@@ -137,15 +136,15 @@ class MultiHeadAttention(Layer):
         self._fusible = key_dim == value_dim
         self._scale = 1 / sqrt(key_dim)
 
-        heads = self._key_value_heads
-        self.query_dense = self._dense("query", self.num_heads * key_dim, self.query_bias)
-        self.key_dense = self._dense("key", heads * key_dim, self.key_bias)
-        self.value_dense = self._dense("value", heads * value_dim, self.value_bias)
-        self.output_dense = self._dense("output", width, self.output_bias)
-        self.query_dense.build(query_shape)
-        self.key_dense.build(key_shape or value_shape)
-        self.value_dense.build(value_shape)
-        self.output_dense.build((*query_shape[:-1], self.num_heads * value_dim))
+        def dense(name: str, units: int, shape: Any) -> keras.layers.Dense:
+            bias = getattr(self, f"{name}_bias")
+            return self.make_dense(name, units, shape, self.use_bias if bias is None else bias)
+
+        heads, attended = self._key_value_heads, (*query_shape[:-1], self.num_heads * value_dim)
+        self.query_dense = dense("query", self.num_heads * key_dim, query_shape)
+        self.key_dense = dense("key", heads * key_dim, key_shape or value_shape)
+        self.value_dense = dense("value", heads * value_dim, value_shape)
+        self.output_dense = dense("output", width, attended)
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
@@ -266,16 +265,6 @@ class MultiHeadAttention(Layer):
         """Return the projected keys and values as a cache."""
         keys, values, _ = self._keys_and_values(value if key is None else key, value)
         return make_cache(keys, values)
-
-    def _dense(self, name: str, units: int, use_bias: bool | None) -> keras.layers.Dense:
-        return keras.layers.Dense(
-            units,
-            use_bias=self.use_bias if use_bias is None else use_bias,
-            kernel_initializer=fresh_initializer(self.kernel_initializer),
-            bias_initializer=fresh_initializer(self.bias_initializer),
-            dtype=self.dtype_policy,
-            name=name,
-        )
 
     def _split_heads(self, x: Any, heads: int) -> Any:
         """Reshape `[batch, T, heads * d]` to `[batch, T, heads, d]`."""

@@ -14,7 +14,6 @@ from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, attention_alternatives
 from inarch.layers.buckets import distance_rows, table_span, take, wrong_rows
 from inarch.layers.dot_product_attention import masked_softmax
-from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks, position_range, self_attention_mask
 
@@ -98,36 +97,25 @@ class DisentangledSelfAttention(Layer):
                 "number of heads that does."
             )
         self._scale = 1 / sqrt((1 + len(self.terms)) * (width // self.num_heads))
-        self.query_dense = self._dense("query", inputs_shape)
-        self.key_dense = self._dense("key", inputs_shape)
-        self.value_dense = self._dense("value", inputs_shape)
-        self.output_dense = self._dense("output", inputs_shape)
+        self.query_dense = self.make_dense("query", width, inputs_shape)
+        self.key_dense = self.make_dense("key", width, inputs_shape)
+        self.value_dense = self.make_dense("value", width, inputs_shape)
+        self.output_dense = self.make_dense("output", width, inputs_shape)
         self.position_key_dense, self.position_query_dense = self.key_dense, self.query_dense
         self._rows: Any = None
         if relative_embeddings_shape is not None:
             # The row for each distance, and for the farthest ones of all the others.
             self._rows = distance_rows(self.bucket_size, self.max_relative_positions)
             if not self.share_keys and "c2p" in self.terms:
-                self.position_key_dense = self._dense("position_key", inputs_shape)
+                self.position_key_dense = self.make_dense("position_key", width, inputs_shape)
             if not self.share_keys and "p2c" in self.terms:
-                self.position_query_dense = self._dense("position_query", inputs_shape)
+                self.position_query_dense = self.make_dense("position_query", width, inputs_shape)
         policy = {"dtype": self.dtype_policy}
         self.dropout_layer = keras.layers.Dropout(self.dropout, name="dropout", **policy)
         self.position_dropout_layer = keras.layers.Dropout(
             self.position_dropout, name="position_dropout", **policy
         )
         self.built = True
-
-    def _dense(self, name: str, inputs_shape: Any) -> keras.layers.Dense:
-        layer = keras.layers.Dense(
-            inputs_shape[-1],
-            kernel_initializer=fresh_initializer(self.kernel_initializer),
-            bias_initializer=fresh_initializer(self.bias_initializer),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-        layer.build(inputs_shape)
-        return layer
 
     def call(
         self,

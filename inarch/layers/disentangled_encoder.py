@@ -98,12 +98,10 @@ class DisentangledAttentionEncoder(Block):
             "relative_embeddings": relative_embeddings,
             "padding_mask": padding_mask,
             "attention_mask": attention_mask,
+            "return_attention_scores": return_attention_scores,
         }
-        outputs = super().call(inputs, context, return_attention_scores, training)
-        if not return_attention_scores:
-            return outputs
-        x, found = outputs
-        return x, found["attention"]["scores"]
+        x, found = self.apply(inputs, context, training)
+        return (x, found["attention"]["scores"]) if return_attention_scores else x
 
 
 @keras.saving.register_keras_serializable(package="inarch")

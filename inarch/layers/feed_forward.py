@@ -5,7 +5,6 @@ from typing import Any
 import keras
 
 from inarch.layers.activation import Activation
-from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 
 
@@ -46,27 +45,16 @@ class FeedForward(Layer):
 
     def build(self, inputs_shape: Any) -> None:
         self._build_up(inputs_shape)
-        self.down = self._dense("down", inputs_shape[-1])
-        self.down.build((*inputs_shape[:-1], self.intermediate_dim))
+        inner = (*inputs_shape[:-1], self.intermediate_dim)
+        self.down = self.make_dense("down", inputs_shape[-1], inner, self.use_bias)
         self.activation_dropout_layer = keras.layers.Dropout(
             self.activation_dropout, dtype=self.dtype_policy, name="activation_dropout"
         )
         self.built = True
 
     def _build_up(self, inputs_shape: Any) -> None:
-        self.up = self._dense("up", self.intermediate_dim, self.activation)
-        self.up.build(inputs_shape)
-
-    def _dense(self, name: str, units: int, activation: Any = None) -> keras.layers.Dense:
-        return keras.layers.Dense(
-            units,
-            activation=activation,
-            use_bias=self.use_bias,
-            kernel_initializer=fresh_initializer(self.kernel_initializer),
-            bias_initializer=fresh_initializer(self.bias_initializer),
-            dtype=self.dtype_policy,
-            name=name,
-        )
+        sizes = (self.intermediate_dim, inputs_shape, self.use_bias)
+        self.up = self.make_dense("up", *sizes, self.activation)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         x = self._intermediate(inputs)
@@ -88,10 +76,9 @@ class GatedFeedForward(FeedForward):
     residual_dropout = False
 
     def _build_up(self, inputs_shape: Any) -> None:
-        self.gate = self._dense("gate", self.intermediate_dim, self.activation)
-        self.up = self._dense("up", self.intermediate_dim)
-        self.gate.build(inputs_shape)
-        self.up.build(inputs_shape)
+        sizes = (self.intermediate_dim, inputs_shape, self.use_bias)
+        self.gate = self.make_dense("gate", *sizes, self.activation)
+        self.up = self.make_dense("up", *sizes)
 
     def _intermediate(self, inputs: Any) -> Any:
         return self.gate(inputs) * self.up(inputs)

@@ -87,14 +87,9 @@ class MaskedLMHead(Layer):
         embedding = self.token_embedding
         width = inputs_shape[-1] if embedding is None else embedding.output_dim
         width = self.intermediate_dim or width
-        self.transform = keras.layers.Dense(
-            width,
-            activation=self.intermediate_activation,
-            use_bias=self.use_bias,
-            kernel_initializer=fresh_initializer(self.kernel_initializer),
-            bias_initializer=fresh_initializer(self.bias_initializer),
-            dtype=self.dtype_policy,
-            name="transform",
+        activation = self.intermediate_activation
+        self.transform = self.make_dense(
+            "transform", width, inputs_shape, self.use_bias, activation
         )
         self.transform_norm = keras.layers.LayerNormalization(
             epsilon=self.layer_norm_epsilon,
@@ -102,7 +97,6 @@ class MaskedLMHead(Layer):
             dtype=self.dtype_policy,
             name="transform_norm",
         )
-        self.transform.build(inputs_shape)
         self.transform_norm.build((*inputs_shape[:-1], width))
         if embedding is None:
             self.output_kernel = self.add_weight(

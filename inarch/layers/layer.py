@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.activation import get_activation, serialize_activation
+from inarch.layers.activation import Activation, get_activation, serialize_activation
+from inarch.layers.initializer import fresh_initializer
 
 INITIALIZER, ACTIVATION = "initializer", "activation"
 
@@ -77,6 +78,27 @@ class Layer(keras.layers.Layer):
             object.__setattr__(self, name, value)
         else:
             setattr(self, name, value)
+
+    def make_dense(
+        self,
+        name: str,
+        units: int,
+        inputs_shape: Any,
+        use_bias: bool = True,
+        activation: Activation = None,
+    ) -> keras.layers.Dense:
+        """Return a built `keras.layers.Dense` of the dtype and initializers of this layer."""
+        layer = keras.layers.Dense(
+            units,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=fresh_initializer(self.kernel_initializer),
+            bias_initializer=fresh_initializer(self.bias_initializer),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(inputs_shape)
+        return layer
 
     def get_config(self) -> dict[str, Any]:
         given = {name: _serialized(name, getattr(self, name)) for name in self._argument_names}

@@ -224,13 +224,3 @@ class TransformerDecoder(TransformerLayer):
                 f"{missing}_attention_cache=None, and the other cache is given. A decoder with "
                 "cross-attention takes both caches or neither."
             )
-
-    def compute_output_shape(
-        self,
-        decoder_sequence_shape: Any,
-        self_attention_cache_shape: Any = None,
-        cross_attention_cache_shape: Any = None,
-    ) -> Any:
-        caches = (self_attention_cache_shape, cross_attention_cache_shape)
-        given = [shape for shape in caches if shape is not None]
-        return (decoder_sequence_shape, *given) if given else decoder_sequence_shape
