@@ -19,6 +19,18 @@ def gelu_approximate(x: Any) -> Any:
     return keras.activations.gelu(x, approximate=True)
 
 
+@keras.saving.register_keras_serializable(package="inarch")
+def gelu_by_sigmoid(x: Any) -> Any:
+    """Return GELU through a sigmoid (openai/CLIP, clip/model.py, `QuickGELU`), elementwise."""
+    return x * keras.ops.sigmoid(1.702 * x)
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+def squared_relu(x: Any) -> Any:
+    """Return the square of ReLU (So et al., 2021, arXiv:2109.08668), elementwise."""
+    return keras.ops.square(keras.ops.relu(x))
+
+
 def get_activation(name_or_callable: Activation) -> Callable[[Any], Any]:
     """Return the activation function of a name or of a serialized config, or the given callable.
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from inarch.layers.activation import gelu_approximate, gelu_by_sigmoid, squared_relu
 from inarch.layers.dot_product_attention import masked_softmax
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -60,6 +61,21 @@ BIASES: dict[str, Callable[[Any], Any]] = {
     "a bias that is subtracted": lambda bias: -bias,
     "a bias that is added twice": lambda bias: 2 * bias,
     "a transposed bias": lambda bias: ops.swapaxes(bias, -1, -2),
+}
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "no activation": keras.activations.linear,
+    "GELU (exact)": keras.activations.gelu,
+    "GELU through tanh": gelu_approximate,
+    "GELU through a sigmoid": gelu_by_sigmoid,
+    "ReLU": keras.activations.relu,
+    "SiLU": keras.activations.silu,
+    "tanh": keras.activations.tanh,
+    "sigmoid": keras.activations.sigmoid,
+    "squared ReLU": squared_relu,
+    "ELU": keras.activations.elu,
+    "softmax": keras.activations.softmax,
 }
 
 
@@ -122,6 +138,19 @@ def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
             for one, other in combinations(dense, 2)
         },
     }
+
+
+def activation_alternatives(layer: Any, attribute: str = "activation") -> Alternatives:
+    """Return other activations in place of the function that an attribute of a layer holds."""
+    own = getattr(layer, attribute)
+    return {name: {attribute: f} for name, f in ACTIVATIONS.items() if f is not own}
+
+
+def shown_attribute(value: Any) -> str | None:
+    """Return a number, words or an activation as a diagnosis names it; None for all else."""
+    if isinstance(value, int | float | str | tuple):
+        return repr(value)
+    return next((name for name, f in ACTIVATIONS.items() if f is value), None)
 
 
 def argument_alternatives(

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from inarch.layers.activation import Activation
+from inarch.layers.alternatives import Alternatives, changed_call
 from inarch.layers.layer import Layer
 
 
@@ -63,6 +64,16 @@ class FeedForward(Layer):
     def _intermediate(self, inputs: Any) -> Any:
         return self.up(inputs)
 
+    def alternatives(self) -> Alternatives:
+        """Return what is wrong between the projections, besides the activation of one (`up`)."""
+        activation, linear = self.activation, {"activation": keras.activations.linear}
+        return {
+            "the activation applied twice": {"_intermediate": lambda x: activation(self.up(x))},
+            "the activation before the first projection": {
+                "_intermediate": lambda x: changed_call(self.up, linear)(activation(x))
+            },
+        }
+
 
 @keras.saving.register_keras_serializable(package="inarch")
 class GatedFeedForward(FeedForward):
@@ -82,3 +93,16 @@ class GatedFeedForward(FeedForward):
 
     def _intermediate(self, inputs: Any) -> Any:
         return self.gate(inputs) * self.up(inputs)
+
+    def alternatives(self) -> Alternatives:
+        activation, gate, up = self.activation, self.gate, self.up
+        ungated = changed_call(gate, {"activation": keras.activations.linear})
+        ways = {
+            "the activation on the values alone": lambda x: ungated(x) * activation(up(x)),
+            "an activation on the values too": lambda x: gate(x) * activation(up(x)),
+            "the activation of the product": lambda x: activation(ungated(x) * up(x)),
+            "the sum of gate and values": lambda x: gate(x) + up(x),
+            "the values in place of their product with the gate": up,
+            "the gate in place of its product with the values": gate,
+        }
+        return {name: {"_intermediate": way} for name, way in ways.items()}

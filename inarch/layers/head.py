@@ -6,6 +6,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers.activation import Activation
+from inarch.layers.alternatives import Alternatives, activation_alternatives, changed_call
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 
@@ -124,6 +125,32 @@ class MaskedLMHead(Layer):
         if self.use_output_bias:
             logits = logits + ops.cast(self.output_bias, logits.dtype)
         return self.activation(logits)
+
+    def alternatives(self) -> Alternatives:
+        """Return what is wrong besides the activation of `transform` and its norm by itself."""
+        call, transform, norm = self.call, self.transform, self.transform_norm
+        act, linear = self.intermediate_activation, {"activation": keras.activations.linear}
+        width = transform.units
+        found: dict[str, Any] = {
+            "the norm before the activation": {
+                "transform": changed_call(transform, linear),
+                "transform_norm": lambda x: act(norm(x)),
+            },
+            "logits divided by the root of the width": {
+                "call": lambda *args, **others: call(*args, **others) * width**-0.5
+            },
+        }
+        of_logits = activation_alternatives(self)
+        found |= {n: of_logits[n] for n in ("no activation", "softmax") if n in of_logits}
+        if self.use_output_bias:
+            found["no bias on the logits"] = {"output_bias": ops.zeros(self.vocabulary_size)}
+        if transform.kernel.shape[0] == width:
+            found["the norm before transform"] = {
+                "transform": lambda x: x,
+                "transform_norm": lambda x: transform(norm(x)),
+            }
+            found["the tokens in place of what transform gives"] = {"transform": lambda x: x}
+        return found
 
     def compute_output_spec(self, inputs: Any, mask_positions: Any = None) -> Any:
         batch, length = (inputs if mask_positions is None else mask_positions).shape[:2]

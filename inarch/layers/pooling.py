@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from inarch.errors import InputError, InputTypeError
+from inarch.layers.alternatives import Alternatives
 from inarch.layers.layer import Layer
 from inarch.validation import shown
 
@@ -87,6 +88,18 @@ class SequencePooling(Layer):
 
     def compute_output_shape(self, inputs_shape: Any, *others: Any, **more: Any) -> Any:
         return (inputs_shape[0], inputs_shape[-1] * len(self.modes))
+
+    def alternatives(self) -> Alternatives:
+        call = self.call
+        found: dict[str, Any] = {
+            "padding that counts as tokens": {
+                "call": lambda x, mask, *weights: call(x, ops.ones_like(mask), *weights)
+            }
+        }
+        if len(self.modes) == 1:
+            others = [mode for mode in MODES if mode not in self.modes]
+            found |= {f"the pooling {mode!r}": {"modes": (mode,)} for mode in others}
+        return found
 
 
 @keras.saving.register_keras_serializable(package="inarch")

@@ -187,9 +187,16 @@ def _findings(
         if measure.ratio is None or (measure.local_ratio or 0) > threshold:
             wrong.append((at, key, measure))
     called = {layer for layer, _, _ in teacher_forced}
+    # Of what no layer of the reference gives; of two layers that give one tensor, the inner one.
+    given: dict[int, str] = {}
+    for tap, value in teacher_forced.items():
+        if tap[2] == "output" and tap[0]:
+            given.setdefault(id(value), "" if tap in tensors else tap[0])
     findings: dict[Any, Finding] = {}
     for _, key, measure in sorted(wrong, key=lambda w: w[0]):
         layer = _innermost(key, teacher_forced, called)
+        if measure.role == "input" or not key[0]:
+            layer = given.get(id(teacher_forced.get(key))) or layer
         if measure.role == "output" and (layer, "never called") in findings:
             continue  # a layer that leaves out a part of itself
         # One tensor that several layers read, or a layer's probabilities and what comes of them,

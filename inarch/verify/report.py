@@ -85,6 +85,8 @@ class Finding:
                 else self.measure.role
             )
             return f"{self.layer or 'the model'}: its {role}"
+        if not self.measure.layer:
+            return f"{self.layer}: its output"
         inside = f"within {self.layer}" if self.layer else "in the model's graph"
         return f"{inside}, before {self.measure.layer}"
 

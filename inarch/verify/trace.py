@@ -24,6 +24,9 @@ Tap = tuple[str, int, str]
 def layers_of(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """Return every layer that has weights, by its path from the model down, outer ones first.
 
+    Among them are layers of the model's own graph that have alternatives and no weights, such as
+    pooling.
+
     Paths are those of `named_variables`: a model within the model adds no level, and a layer used
     in two places has the path of the first.
     """
@@ -35,13 +38,14 @@ def _layers_below(root: keras.layers.Layer, path: str) -> dict[str, keras.layers
     seen: set[int] = set()
 
     def walk(parent: keras.layers.Layer, path: str) -> None:
+        is_in_graph = isinstance(parent, keras.Model)
         for layer in sublayers(parent):
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
             if isinstance(layer, keras.Model):
                 walk(layer, path)
-            elif layer.weights:
+            elif layer.weights or (is_in_graph and hasattr(layer, "alternatives")):
                 name = f"{path}/{layer.name}" if path else layer.name
                 found[name] = layer
                 walk(layer, name)

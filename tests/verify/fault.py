@@ -89,8 +89,6 @@ class Subject:
         self.model, self.head, self.reference = model, head, reference
         self.layers = layers_of(model)
         self.own = [path for path in self.layers if path not in others]
-        self.tapped = {tensor.tap[0] for tensor in reference.tensors}
-        self.ends = {tensor.tap[0] for tensor in reference.tensors if tensor.tap[2] == "output"}
 
     def roles(self, kind: Any) -> dict[str, list[str]]:
         """Return the paths of the layers of a class, by their path without the block's number."""
@@ -99,11 +97,6 @@ class Subject:
             if isinstance(self.layers[path], kind):
                 found.setdefault(role(path), []).append(path)
         return found
-
-    def shown(self, path: str) -> str:
-        """Return where the reference shows what a layer gives: there, or at the layer after it."""
-        paths = list(self.layers)
-        return path if path in self.ends else paths[paths.index(path) + 1]
 
     def operations(self, kind: str) -> list[Any]:
         """Return the operations of the model's own graph that are of a class."""

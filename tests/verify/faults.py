@@ -58,7 +58,6 @@ def tried(path: Path) -> tuple[Trial, ...]:
     for subject in subjects(path).values():
         found += map(_made, faults_of_weights.faults(subject))
         found += faults_of_bricks.trials(subject)
-        found += map(_made, faults_of_bricks.faults(subject))
         found += map(_made, faults_of_graph.faults(subject))
     return tuple(found)
 

@@ -9,10 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.models.variables import to_numpy
+from inarch.layers.alternatives import shown_attribute
 from inarch.verify import trace
 from inarch.verify.doctor.bricks import alternatives_of, bricks, replay_changed
-from inarch.verify.doctor.wiring import ACTIVATIONS
 
 from .fault import NEVER_CALLED, Fault, Subject, Trial, role
 
@@ -22,6 +21,7 @@ Declared = tuple[str, Any, Any]
 
 # A change of a layer's output that counts, relative to its largest value; rounding makes 1e-7.
 LEAST = 3e-6
+LINEAR = keras.activations.linear
 
 
 def trials(subject: Subject) -> list[Trial]:
@@ -32,7 +32,7 @@ def trials(subject: Subject) -> list[Trial]:
     for kind, layers in _by_class(subject).items():
         for turn, phrase in enumerate(dict.fromkeys(p for _, _, own in layers for p in own)):
             name = f"{kind.__name__}: {phrase}"
-            # Norms of Keras are everywhere; each alternative is tried on those of one role.
+            # Layers of Keras are everywhere; each alternative is tried on those of one role.
             only = turn if kind.__module__.startswith("keras") else None
             make = partial(_wrong_layers, subject, calls, layers, phrase, only, name)
             found.append(subject.trial(name, make))
@@ -77,7 +77,9 @@ def _by_class(subject: Subject) -> dict[type, list[Declared]]:
     holders: dict[int, tuple[str, keras.layers.Layer]] = {}
     for path in sorted(subject.own, key=lambda path: (-path.count("/"), path)):
         for brick in bricks(subject.layers[path]).values():
-            holders.setdefault(id(brick), (path, brick))
+            # A dense layer that has no activation is wrong in its weights.
+            if not isinstance(brick, keras.layers.Dense) or brick.activation is not LINEAR:
+                holders.setdefault(id(brick), (path, brick))
     found: dict[type, list[Declared]] = {}
     for path, brick in sorted(holders.values(), key=lambda held: held[0]):
         found.setdefault(type(brick), []).append((path, brick, alternatives_of(brick)))
@@ -86,10 +88,10 @@ def _by_class(subject: Subject) -> dict[type, list[Declared]]:
 
 def _fault(subject: Subject, name: str, phrase: str, chosen: list[tuple[str, Any, Any]]) -> Fault:
     plain = [
-        f"ours: {attribute}={value!r}"
+        f"ours: {attribute}={shown}"
         for _, _, attributes in chosen[:1]
         for attribute, value in attributes.items()
-        if isinstance(value, int | float | str)
+        if (shown := shown_attribute(value))
     ]
     diagnosis = "|".join(re.escape(text) for text in (phrase, *plain))
     if "in place of" in phrase:
@@ -120,24 +122,3 @@ def _distance(wrong: np.ndarray, right: np.ndarray) -> float:
     if wrong.shape != right.shape or not np.isfinite(wrong).all():
         return float("inf")
     return float(np.abs(wrong - right).max() / np.abs(right).max())
-
-
-def faults(subject: Subject) -> list[Fault]:
-    """Return other activations, each of them tried on the dense layers of one role."""
-    linear = keras.activations.linear
-    groups = [
-        paths
-        for paths in subject.roles(keras.layers.Dense).values()
-        if subject.layers[paths[0]].activation is not linear
-    ]
-    x, found = keras.ops.reshape(keras.ops.linspace(-3.0, 3.0, 24), (2, 12)), []
-    for turn, (name, function) in enumerate(ACTIVATIONS.items() if groups else ()):
-        paths = groups[turn % len(groups)]
-        one, other = (to_numpy(f(x)) for f in (function, subject.layers[paths[0]].activation))
-        if not np.allclose(one, other):
-            changes = [(subject.layers[path], {"activation": function}) for path in paths]
-            places = [subject.shown(path) for path in paths]
-            found.append(
-                subject.fault(f"{role(paths[0])}: {name}", places, re.escape(name), *changes)
-            )
-    return found

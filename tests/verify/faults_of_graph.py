@@ -10,8 +10,8 @@ from keras import ops
 
 from inarch.keras_private import all_layers
 from inarch.layers import Block, MaskedLMHead
+from inarch.layers.alternatives import ACTIVATIONS
 from inarch.models.variables import to_numpy
-from inarch.verify.doctor.wiring import ACTIVATIONS
 
 from .fault import NEVER_CALLED, Fault, Subject, after
 
@@ -157,21 +157,21 @@ def _heads(subject: Subject) -> list[Fault]:
     if not subject.head:
         return []
     for path in (p for paths in subject.roles(MaskedLMHead).values() for p in paths):
-        layer, place = layers[path], path if path in subject.tapped else ""
+        layer = layers[path]
         rows = to_numpy(layer.token_embedding.embeddings)
         padding = subject.model.backbone.arguments.get("padding_id", 0)
         zeroed = np.where(np.arange(len(rows))[:, None] == padding, 0, rows)
         values = {
-            "no bias on the logits": (layer.output_bias, 0 * to_numpy(layer.output_bias), "bias"),
             "padding's row of the table zeroed": (layer.token_embedding._embeddings, zeroed, None),
         }
         found += [
-            subject.fault(f"{path}: {name}", [place], diagnosis, values=((variable, value),))
+            subject.fault(f"{path}: {name}", [path], diagnosis, values=((variable, value),))
             for name, (variable, value, diagnosis) in values.items()
         ]
         untied = _called(layer.token_embedding, _own_kernel(rows.shape), reverse=True)
-        found.append(subject.fault(f"{path}: untied", [place], "tied|table|embedding", untied))
-        return found + _logits(subject, path, place, lambda change: after(layer, change))
+        found.append(subject.fault(f"{path}: untied", [path], "tied|table|embedding", untied))
+        faults = _logits(subject, path, path, lambda change: after(layer, change))
+        return found + [fault for fault in faults if "probabilities" not in fault.name]
     for path in (p for p in subject.own if p == "logits"):
         layer = layers[path]
         turned = ((layer.kernel, np.fliplr(to_numpy(layer.kernel))),)

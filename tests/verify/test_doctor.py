@@ -6,6 +6,7 @@ import pytest
 
 from inarch.layers import Block, FeedForward, MultiHeadAttention, RelativePositionBias
 from inarch.layers.alternatives import BIASES, changed
+from inarch.layers.pooling import SequencePooling
 from inarch.models.variables import to_numpy
 from inarch.verify import trace
 from inarch.verify.compare import verify
@@ -122,3 +123,39 @@ def test_every_way_to_get_a_norm_wrong_is_computed_with_and_without_weights(opti
         assert wrong.shape == right.shape
         assert np.isfinite(wrong).all(), phrase
         assert (wrong != right).any(), phrase
+
+
+def test_a_layer_that_the_reference_has_no_counterpart_of_is_named_and_diagnosed():
+    x, mask = keras.Input((7, 12), name="x"), keras.Input((7,), dtype="int32", name="padding_mask")
+    pooled = SequencePooling("mean", name="pooling")(x, mask)
+    outputs = keras.layers.Dense(3, name="logits")(pooled)
+    model = keras.Model({"x": x, "padding_mask": mask}, outputs)
+    inputs = {**TOKENS, "padding_mask": (np.arange(7) < np.array([[7], [5], [2]])).astype("int32")}
+    values = trace.run(model, inputs)
+    tensors = [
+        TappedTensor(tap, "theirs", v.astype("float64"), 0, 0)
+        for tap, v in values.items()
+        if tap[0] != "pooling"
+    ]
+    reference = Reference(inputs, tuple(tensors))
+    report = report_of(model, reference, ("pooling", {"modes": ("cls",)}))
+    assert report.first.where == "within pooling, before logits"
+    assert report.first.diagnosis == (
+        "SequencePooling: the reference has the pooling 'mean' (ours: modes=('cls',)), "
+        "which restores its values"
+    )
+
+
+def test_another_activation_is_named_on_both_sides(model, reference):
+    wrong = ("layer_1/feed_forward/up", {"activation": keras.activations.relu})
+    report = report_of(model, reference, wrong)
+    assert report.first.where == "layer_1/feed_forward/up: its output"
+    assert "has GELU (exact) (ours: activation=ReLU), which restores" in report.first.diagnosis
+
+
+def test_an_activation_without_a_name_is_diagnosed_too(model, reference):
+    wrong = ("layer_1/feed_forward/up", {"activation": lambda x: 2 * keras.ops.relu(x)})
+    report = report_of(model, reference, wrong)
+    assert report.first.where == "layer_1/feed_forward/up: its output"
+    wrong = ("layer_1/feed_forward/up", {"activation": lambda x: keras.ops.relu(x)})
+    assert "the reference has GELU (exact)" in report_of(model, reference, wrong).first.diagnosis

@@ -38,6 +38,7 @@ DIAGNOSES = (
     norm.diagnose,
     linear.diagnose,
     convolution.diagnose,
+    bricks.diagnose_dense,
     precision.diagnose,
     wiring.activation,
     wiring.offset,

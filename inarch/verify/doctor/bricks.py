@@ -10,7 +10,12 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.keras_private import sublayers
-from inarch.layers.alternatives import Alternatives, changed
+from inarch.layers.alternatives import (
+    Alternatives,
+    activation_alternatives,
+    changed,
+    shown_attribute,
+)
 from inarch.layers.layer import Layer
 from inarch.verify import trace
 from inarch.verify.doctor.evidence import Evidence
@@ -18,17 +23,21 @@ from inarch.verify.trace import Tap
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
+KERAS_BRICKS = (keras.layers.LayerNormalization, keras.layers.Dense)
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 
 
 def is_brick(layer: keras.layers.Layer) -> bool:
     """Return whether a layer has alternatives."""
-    return hasattr(layer, "alternatives") or isinstance(layer, keras.layers.LayerNormalization)
+    return hasattr(layer, "alternatives") or isinstance(layer, KERAS_BRICKS)
 
 
 def alternatives_of(layer: keras.layers.Layer) -> Alternatives:
-    """Return the alternatives of a layer: its own, or those of Keras's normalization."""
-    return layer.alternatives() if hasattr(layer, "alternatives") else _norm_alternatives(layer)
+    """Return the alternatives of a layer: its own, or those of a layer of Keras."""
+    if hasattr(layer, "alternatives"):
+        return layer.alternatives()
+    is_dense = isinstance(layer, keras.layers.Dense)
+    return activation_alternatives(layer) if is_dense else _norm_alternatives(layer)
 
 
 def _norm_alternatives(layer: Any) -> Alternatives:
@@ -107,11 +116,23 @@ def bricks(layer: keras.layers.Layer) -> dict[str, keras.layers.Layer]:
 def diagnose(evidence: Evidence) -> str | None:
     """Say which alternatives the two sides compute, from the reference's inputs of a layer."""
     layer = evidence.layers.get(evidence.finding.layer)
-    if layer is None or not (isinstance(layer, Layer) or is_brick(layer)):
-        return None
+    is_ours = isinstance(layer, Layer | keras.layers.LayerNormalization) or hasattr(
+        layer, "alternatives"
+    )
+    return _diagnose(evidence, layer) if is_ours else None
+
+
+def diagnose_dense(evidence: Evidence) -> str | None:
+    """Say which activations the two sides compute, of a dense layer whose weights are right."""
+    layer = evidence.layers.get(evidence.finding.layer)
+    return _diagnose(evidence, layer) if isinstance(layer, keras.layers.Dense) else None
+
+
+def _diagnose(evidence: Evidence, layer: Any) -> str | None:
+    tap = _tap_within(evidence)
     theirs = ours = nearly = None
-    for phrase, values in _replays(evidence, layer):
-        value = values.get(evidence.tap)
+    for phrase, values in _replays(evidence, layer, tap):
+        value = values.get(tap)
         if value is None:
             continue
         if theirs is None and evidence.same(value, evidence.theirs):
@@ -129,15 +150,17 @@ def diagnose(evidence: Evidence) -> str | None:
 
 
 def _replays(
-    evidence: Evidence, layer: keras.layers.Layer
+    evidence: Evidence, layer: keras.layers.Layer, tap: Tap
 ) -> Iterator[tuple[str, dict[Tap, np.ndarray]]]:
     """Yield what a copy of the layer gives as it is, and with each alternative."""
-    path, is_attention = evidence.finding.layer, evidence.tap[2] == "attention"
-    call = evidence.calls.get((path, evidence.tap[1])) or evidence.calls[path, 0]
-    copy = type(layer).from_config(layer.get_config())
-    copy(*call.args, **call.kwargs)
-    copy.set_weights(layer.get_weights())
-
+    path, is_attention = evidence.finding.layer, tap[2] == "attention"
+    call = evidence.calls.get((path, tap[1])) or evidence.calls[path, 0]
+    copy = layer
+    # The config of a dense layer may have no name for its function.
+    if not isinstance(layer, keras.layers.Dense):
+        copy = type(layer).from_config(layer.get_config())
+        copy(*call.args, **call.kwargs)
+        copy.set_weights(layer.get_weights())
     known = evidence.teacher_values
     yield "", trace.replay(copy, path, call, known, is_attention)
     tried = [
@@ -149,6 +172,15 @@ def _replays(
     # What explained the finding before is tried first.
     for phrase, brick, attributes in sorted(tried, key=lambda one: one[0] not in evidence.memory):
         yield phrase, replay_changed(brick, attributes, copy, path, call, known, is_attention)
+
+
+def _tap_within(evidence: Evidence) -> Tap:
+    """Return the tap of a finding in its layer: the layer's output, where another one shows it."""
+    path, values = evidence.finding.layer, evidence.teacher_forced
+    if f"{evidence.tap[0]}/".startswith(f"{path}/"):
+        return evidence.tap
+    outputs = [tap for tap in values if tap[0] == path and tap[2] == "output"]
+    return next((tap for tap in outputs if values[tap] is values[evidence.tap]), evidence.tap)
 
 
 def _is_ours(evidence: Evidence, values: Mapping[Tap, np.ndarray]) -> bool:
@@ -169,8 +201,8 @@ def _is_known(evidence: Evidence, path: str) -> bool:
 
 def _of_ours(layer: keras.layers.Layer, attributes: Mapping[str, Any]) -> str:
     """Return the values that ours has of attributes that are numbers or names."""
-    plain = [n for n, v in attributes.items() if n[0] != "_" and isinstance(v, int | float | str)]
-    return "".join(f" (ours: {name}={getattr(layer, name)!r})" for name in plain)
+    shown = {n: shown_attribute(getattr(layer, n)) for n in attributes if n[0] != "_"}
+    return "".join(f" (ours: {name}={value})" for name, value in shown.items() if value)
 
 
 def _sentence(name: str, ours: str, theirs: str) -> str:

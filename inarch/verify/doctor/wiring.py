@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,25 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.layers.activation import get_activation
+from inarch.layers.alternatives import ACTIVATIONS
 from inarch.verify.doctor.evidence import Evidence, variable
 from inarch.verify.reference import padding_mask_in
 
 ops: Any = keras.ops  # Typed, every result may be None.
-
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "no activation": lambda x: x,
-    "GELU (exact)": get_activation("gelu"),
-    "GELU through tanh": get_activation("gelu_approximate"),
-    "GELU through a sigmoid": lambda x: x * ops.sigmoid(1.702 * x),
-    "ReLU": get_activation("relu"),
-    "SiLU": get_activation("silu"),
-    "tanh": get_activation("tanh"),
-    "sigmoid": get_activation("sigmoid"),
-    "squared ReLU": lambda x: ops.square(ops.relu(x)),
-    "ELU": get_activation("elu"),
-    "softmax": get_activation("softmax"),
-}
 
 
 @dataclass(frozen=True)
@@ -180,11 +166,6 @@ def _alias(evidence: Evidence) -> str | None:
 def _sources(evidence: Evidence) -> Iterator[Term]:
     """Yield known tensors that an activation may come after, the likeliest first."""
     linear = evidence.known("linear")
-    kernel, bias, x = variable(evidence.layer, "kernel"), variable(evidence.layer, "bias"), None
-    if evidence.tap[2] == "output" and kernel is not None:
-        x = evidence.known("input")
-    if linear is None and kernel is not None and x is not None and kernel.ndim == 2:
-        linear = x @ kernel + (0 if bias is None else bias)
     if evidence.tap[2] == "output" and linear is not None:
         yield Term("kernel", linear)
     for term in _terms(evidence):
