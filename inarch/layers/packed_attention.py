@@ -75,7 +75,8 @@ def attend_to_packed(
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    flat = [x.reshape(-1, *x.shape[2:]) for x in (queries, keys, values)]
+    flat = [x.flatten(0, 1).flatten(1) for x in (queries, keys, values)]
+    heads = queries.shape[2]
     attended = []
     for group in rows.groups:
         length = group.places.shape[1]
@@ -88,10 +89,15 @@ def attend_to_packed(
             near = within if near is None else near & within
         if near is not None:
             allowed = near if allowed is None else allowed & near
-        inputs = [x[group.places].transpose(1, 2) for x in flat]
+        # Whole rows are taken, which is several times as quick as indexing tensors of more axes.
+        index = group.places.flatten()
+        inputs = [
+            x.index_select(0, index).view(-1, length, heads, x.shape[1] // heads).transpose(1, 2)
+            for x in flat
+        ]
         found = scaled_dot_product_attention(*inputs, attn_mask=allowed, scale=scale)
-        attended.append(found.transpose(1, 2).flatten(0, 1))
-    return torch.cat(attended)[rows.inverse].reshape(*queries.shape[:-1], -1)
+        attended.append(found.transpose(1, 2).flatten(0, 1).flatten(1))
+    return torch.cat(attended).index_select(0, rows.inverse).view(*queries.shape[:-1], -1)
 
 
 def _found(padding_mask: Any) -> PackedRows | None:
