@@ -11,6 +11,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers.activation import Activation, get_activation, serialize_activation
+from inarch.layers.dense import Dense
 from inarch.layers.initializer import fresh_initializer
 
 INITIALIZER, ACTIVATION = "initializer", "activation"
@@ -88,7 +89,7 @@ class Layer(keras.layers.Layer):
         activation: Activation = None,
     ) -> keras.layers.Dense:
         """Return a built `keras.layers.Dense` of the dtype and initializers of this layer."""
-        layer = keras.layers.Dense(
+        layer = Dense(
             units,
             activation=activation,
             use_bias=use_bias,

@@ -1,0 +1,23 @@
+"""Keras's `Dense`, whose product and bias are one operation on torch."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense`, which computes `activation(x @ kernel + bias)`.
+
+    On torch the bias is added within the product: a sum of its own takes as much as a quarter of
+    the time of a narrow product on a CPU.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if keras.backend.backend() != "torch" or self.bias is None:
+            return super().call(inputs, training=training)
+        from torch.nn import functional
+
+        inputs, kernel, bias = map(ops.convert_to_tensor, (inputs, self.kernel, self.bias))
+        x = functional.linear(inputs, kernel.t(), bias)
+        return x if self.activation is None else self.activation(x)
