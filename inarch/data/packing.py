@@ -17,6 +17,9 @@ ROW_LENGTH = 128
 # The smallest share of rows that aren't padding in a batch whose shape isn't exact.
 LEAST_SHARE = 0.8
 
+# A part has at most so many times the tokens of its batch, padding included.
+MOST_TOKENS = 2
+
 
 @dataclass(frozen=True)
 class PackedPart(PlannedBatch):
@@ -26,19 +29,24 @@ class PackedPart(PlannedBatch):
         places: int32 `[len(indices)]`, the place of the first token of each sequence among the
             tokens of the batch, row after row.
         sequence_ids: int32 `[len(indices)]`, the number of each sequence in its row, from 1.
+        sizes: int32 `[len(indices)]`, the tokens of each sequence.
     """
 
     places: np.ndarray
     sequence_ids: np.ndarray
+    sizes: np.ndarray
 
-    def tokens_of(self, limit: int) -> np.ndarray:
-        """Return the place of each token in the batch of `limit`, int32 `[rows, length]`.
+    def token_places(self) -> np.ndarray:
+        """Return the place of each token in the batch, int32 `[rows, length]`.
 
-        What is beyond the end of a sequence has the place of some token.
+        What is beyond the end of a sequence has the place of its first token, so that nothing of
+        another one gets there.
         """
-        places = np.zeros((self.rows, self.length), np.int32)
-        places[: len(self.indices)] = self.places[:, None] + np.arange(self.length)
-        return np.minimum(places, limit - 1)
+        found = np.zeros((self.rows, self.length), np.int32)
+        index = np.arange(self.length, dtype=np.int32)
+        index = np.where(index < self.sizes[:, None], index, 0)
+        found[: len(self.indices)] = self.places[:, None] + index
+        return found
 
 
 @dataclass(frozen=True)
@@ -163,10 +171,15 @@ def _batch(
     shapes = [_part_length(int(n), length, exact, tight) for n in sizes[found[0]]]
     parts = []
     for shape in sorted(set(shapes), reverse=True):
-        index, place, number = found[:, np.array(shapes) == shape]
-        longest = int(sizes[index].max()) if exact else shape
-        parts.append(PackedPart(index, _part_rows(len(index), exact, tight), longest,
-                                place.astype(np.int32), number.astype(np.int32)))  # fmt: skip
+        alike = found[:, np.array(shapes) == shape]
+        longest = int(sizes[alike[0]].max()) if exact else shape
+        most = max(1, MOST_TOKENS * count * length // longest)
+        while alike.size:
+            size = _part_rows(min(alike.shape[1], most), most, exact, tight)
+            index, place, number = alike[:, :size].astype(np.int32)
+            tokens = sizes[index].astype(np.int32)
+            parts.append(PackedPart(index, size, longest, place, number, tokens))
+            alike = alike[:, size:]
     return PackedBatch(count, length, tuple(parts))
 
 
@@ -177,9 +190,9 @@ def _part_length(size: int, limit: int, exact: bool, tight: bool) -> int:
     return min(max(16, 1 << 2 * -(-(size - 1).bit_length() // 2)), limit)
 
 
-def _part_rows(count: int, exact: bool, tight: bool) -> int:
-    """Return how many rows a part of `count` sequences has."""
+def _part_rows(count: int, most: int, exact: bool, tight: bool) -> int:
+    """Return how many rows a part of up to `count` sequences has: at most `most`."""
     if exact:
         return count
     bits = (count - 1).bit_length()
-    return 1 << (bits if tight else 3 * -(-bits // 3))
+    return min(1 << (bits if tight else 3 * -(-bits // 3)), most)

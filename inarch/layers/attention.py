@@ -218,7 +218,7 @@ class MultiHeadAttention(Layer):
         scores = context.get("return_attention_scores", False)
         positions = None if self.position is None else context.get("positions")
         if (rows := self._packed_rows(context, training)) is not None:
-            return self._attend_to_packed(x, rows, context.get("causal", False), positions), {}
+            return self._attend_to_packed(x, rows, positions), {}
         if "mask" not in context and not is_cross:
             mask = mask_of_context(x, context)
         outputs = self(
@@ -240,16 +240,19 @@ class MultiHeadAttention(Layer):
         """Return the sequences of packed rows, where attention can be over each by itself."""
         others = ("source", "mask", "cache", "attention_mask", "attention_bias")
         asks = context.get("return_attention_scores") or (training and self.dropout)
-        if asks or not self._fusible or any(context.get(name) is not None for name in others):
+        # What a subclass or an alternative changes has its effect.
+        is_own = getattr(self.call, "__func__", None) is MultiHeadAttention.call
+        given = any(context.get(name) is not None for name in others) or context.get("causal")
+        if asks or given or not self._fusible or not is_own:
             return None
         return packed_rows(context.get("padding_mask"))
 
-    def _attend_to_packed(self, x: Any, rows: PackedRows, causal: bool, positions: Any) -> Any:
+    def _attend_to_packed(self, x: Any, rows: PackedRows, positions: Any) -> Any:
         queries = self._split_heads(self.query_dense(x), self.num_heads)
         queries = self.query_position(queries, start_index=0, positions=positions)
         keys, values, _ = self._keys_and_values(x, x, positions=positions)
         keys, values = self._repeat_heads(keys), self._repeat_heads(values)
-        attended = attend_to_packed(queries, keys, values, rows, self._scale, causal, self.window)
+        attended = attend_to_packed(queries, keys, values, rows, self._scale, self.window)
         return self.output_dense(ops.reshape(attended, (*ops.shape(x)[:2], -1)))
 
     def init_cache(self, rows: int, length: int) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 # Sequences are computed together down to this share of the longest one's length.
-LEAST_SHARE = 0.8
+LEAST_LENGTH = 0.8
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,20 @@ def packed_rows(padding_mask: Any) -> PackedRows | None:
 
     if torch.compiler.is_compiling() or type(padding_mask) is not torch.Tensor:
         return None
-    if not hasattr(padding_mask, "packed_rows"):
-        padding_mask.packed_rows = _found(padding_mask)
-    return padding_mask.packed_rows
+    known = getattr(padding_mask, "packed_rows", None)
+    # A tensor may hold another mask by now.
+    if known is None or not torch.equal(known[0], padding_mask):
+        known = padding_mask.packed_rows = padding_mask.clone(), _find_sequences(padding_mask)
+    return known[1]
 
 
 def attend_to_packed(
-    queries: Any, keys: Any, values: Any, rows: PackedRows, scale: float, causal: bool, window: Any
+    queries: Any, keys: Any, values: Any, rows: PackedRows, scale: float, window: int | None
 ) -> Any:
     """Return scaled dot-product attention of each token to its own sequence.
 
     Args:
         queries, keys, values: float `[batch, T, heads, d]`.
-        causal: whether tokens attend to none after them.
         window: largest distance of tokens that attend to each other, or `None`.
 
     Returns:
@@ -80,15 +81,13 @@ def attend_to_packed(
     attended = []
     for group in rows.groups:
         length = group.places.shape[1]
-        index = torch.arange(length, device=queries.device)
-        distance = index[:, None] - index
         allowed = None if group.is_token is None else group.is_token[:, None, None]
-        near = (distance >= 0) if causal else None
         if window is not None and length > window + 1:
-            within = distance.abs() <= window
-            near = within if near is None else near & within
-        if near is not None:
-            allowed = near if allowed is None else allowed & near
+            index = torch.arange(length, device=queries.device)
+            distance = (index[:, None] - index).abs()
+            near = distance <= window
+            # Each place attends to itself, also beyond the end: none attends to nothing.
+            allowed = near if allowed is None else (allowed & near) | (distance == 0)
         # Whole rows are taken, which is several times as quick as indexing tensors of more axes.
         index = group.places.flatten()
         inputs = [
@@ -100,7 +99,7 @@ def attend_to_packed(
     return torch.cat(attended).index_select(0, rows.inverse).view(*queries.shape[:-1], -1)
 
 
-def _found(padding_mask: Any) -> PackedRows | None:
+def _find_sequences(padding_mask: Any) -> PackedRows | None:
     import torch
 
     ids = padding_mask.to(torch.int64)
@@ -122,7 +121,7 @@ def _found(padding_mask: Any) -> PackedRows | None:
     while first < len(lengths):
         longest = lengths[first]
         end = first
-        while end < len(lengths) and lengths[end] >= LEAST_SHARE * longest:
+        while end < len(lengths) and lengths[end] >= LEAST_LENGTH * longest:
             end += 1
         index = torch.arange(longest, device=ids.device)
         is_token = index < sizes[first:end, None]

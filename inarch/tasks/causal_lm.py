@@ -213,8 +213,9 @@ class CausalLM(Task):
 
         Args:
             prompt: one text; or an iterable of texts, in any number.
-            seed, options: as of `generate`; of one text for one sequence, by greedy search or
-                sampling. Of many texts, as also `on_error`, as of `Task.stream`.
+            seed: as of `generate`, for one text alone.
+            options: as of `generate`; of one text for one sequence, by greedy search or sampling;
+                of many texts those of `Task.stream`, too.
 
         Raises:
             InputError, InputTypeError, ConfigError: as of `generate`, or several sequences of one
@@ -223,7 +224,12 @@ class CausalLM(Task):
         if not isinstance(prompt, str):
             if not isinstance(prompt, Iterable):
                 raise InputTypeError(f"prompt is {shown(prompt)}; give a text, or texts")
-            return super().stream(prompt, seed=seed, **options)
+            if seed is not None:
+                raise InputError(
+                    f"seed is {shown(seed)}; texts of a stream would draw the same numbers again: "
+                    "leave it out, or call generate with a list"
+                )
+            return super().stream(prompt, **options)
         resolved = self._resolve(options, seed)
         if resolved.num_beams > 1 or resolved.num_return_sequences > 1:
             raise InputError(

@@ -83,8 +83,7 @@ class Forward:
         packed = batch.pack([{name: x[name] for name in self._names} for x in arrays])
         tokens = self._tokens(packed)
         for part, given in zip(batch.parts, arrays, strict=True):
-            places = part.tokens_of(batch.rows * batch.length)
-            yield part, self._rest({**given, "tokens": tokens, "places": places})
+            yield part, self._rest({**given, "tokens": tokens, "places": part.token_places()})
 
 
 def _listed(outputs: Any, names: Sequence[str] | None) -> list[Any]:

@@ -60,7 +60,7 @@ def plan(
     """Return batches in which no text's numbers depend on the others."""
     lengths = [len(e.ids) for e in encodings]
     exact = not compiles_per_shape()
-    if task.backbone.padding_affects_output:
+    if task.backbone.padding_affects_output or "padding_mask" not in task.input:
         limit = preprocessor_of(task).sequence_length
         return list(by_length(lengths, batch_size, limit, exact, padded=False))
     check_count("batch_size", batch_size)
@@ -101,7 +101,9 @@ def run(
         for part, tensor in waiting:
             yield part, as_float32(tensor)[: len(part.indices)]
         if step:
-            bar.on_predict_batch_end(step - 1, {"outputs": waiting[0][1]})
+            outputs = [tensor for _, tensor in waiting]
+            logs = {"outputs": outputs if len(outputs) > 1 else outputs[0]}
+            bar.on_predict_batch_end(step - 1, logs)
         waiting = started
     bar.on_predict_end()
 

@@ -19,7 +19,7 @@ from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.raw_texts import single_texts
+from inarch.tasks.raw_texts import single_texts, texts_of
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
@@ -166,7 +166,8 @@ class QuestionAnswerer(Task):
 
     def answers(self, examples: Sequence[Any], **options: Any) -> Sequence[Any]:
         """Return the answer of each (question, context) pair of a list."""
-        questions, contexts = zip(*checked_question_pairs(examples), strict=True)
+        pairs = checked_question_pairs(texts_of(examples, "examples"))
+        questions, contexts = ([pair[side] for pair in pairs] for side in (0, 1))
         return self.answer(questions, contexts, **options)
 
     def answer(

@@ -1,96 +1,86 @@
-"""Answers for a stream of examples of any length, in order and in bounded memory."""
+"""Answers to a stream of examples of any length, in order and in bounded memory."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count, islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
-
-# Examples that are answered together.
-CHUNK = 1024
+from inarch.validation import check_count, shown
 
 OnError = Callable[[int, Any, Exception], Any]
+Answers = Callable[[list[Any]], Sequence[Any]]
 
 
 def stream(
-    answers: Callable[[list[Any]], Sequence[Any]],
-    examples: Iterable[Any],
-    on_error: OnError | None = None,
-    chunk: int = CHUNK,
+    answers: Answers, examples: Iterable[Any], on_error: OnError | None = None, chunk: int = 1024
 ) -> Iterator[Any]:
-    """Yield the answer to each of `examples`, in order.
-
-    At most three chunks are in memory. The second is encoded while the first is computed, in
-    another thread; the iterable is read in the caller's.
+    """Return an iterator of the answer to each of `examples`, in order.
 
     Args:
         answers: from a list of examples to an answer for each.
-        examples: read as far as answers are asked for, and two chunks more.
+        examples: read a chunk at a time, when the answers to those before have been taken.
         on_error: called with the number, counted from 0, the example and the error of one that
-            can't be answered; what it returns is the answer. Without it the error is raised when
-            its turn comes, and names the number.
-        chunk: examples that are answered together.
+            can't be answered; what it returns is the answer. Without it the error is raised.
+        chunk: how many examples are read and answered together.
 
     Raises:
-        InputError, InputTypeError: of an example that can't be answered, after the answers to all
-            before it. So is whatever `examples` raises.
+        InputTypeError: `examples` is one text, a table, or no iterable.
+        InputError: `chunk` isn't a whole number from 1 up.
     """
-    rest = iter(examples)
-    starts = count(step=chunk)
-    with ThreadPoolExecutor(2, "inarch-stream") as threads:
-        waiting: deque[tuple[int, list[Any], Future[Sequence[Any]]]] = deque()
-        failure: Exception | None = None
-        is_first = True
-        while True:
-            while len(waiting) < (1 if is_first else 2) and failure is None:
-                part, failure = _read(rest, chunk)
-                if not part:
-                    break
-                waiting.append((next(starts), part, threads.submit(answers, part)))
-            if not waiting:
-                break
-            start, part, future = waiting.popleft()
-            # What the first chunk compiles, the next ones find.
-            is_first = False
-            yield from _answered(start, part, future, answers, on_error)
-        if failure is not None:
-            raise failure
+    refuse_table("examples", examples)
+    if isinstance(examples, str | bytes | Mapping) or not isinstance(examples, Iterable):
+        raise InputTypeError(
+            f"examples is {shown(examples)}; give an iterable of examples, for one: [example]"
+        )
+    check_count("chunk", chunk)
+    return _chunk_by_chunk(answers, iter(examples), on_error, chunk)
 
 
-def _read(rest: Iterator[Any], size: int) -> tuple[list[Any], Exception | None]:
-    """Return the next examples, and what kept the iterator from giving more."""
-    part: list[Any] = []
-    try:
-        for example in islice(rest, size):
-            part.append(example)
-    except Exception as error:
-        return part, error
-    return part, None
-
-
-def _answered(
-    start: int,
-    part: list[Any],
-    future: Future[Sequence[Any]],
-    answers: Callable[[list[Any]], Sequence[Any]],
-    on_error: OnError | None,
+def _chunk_by_chunk(
+    answers: Answers, rest: Iterator[Any], on_error: OnError | None, chunk: int
 ) -> Iterator[Any]:
-    try:
-        found = future.result()
-    except (InputError, InputTypeError):
-        found = None
-    if found is not None:
-        yield from found
-        return
-    for number, example in enumerate(part, start):  # one by one, to tell which it is
+    start, failure = 0, None
+    while failure is None:
+        part: list[Any] = []
         try:
-            (answer,) = answers([example])
-        except (InputError, InputTypeError) as error:
-            if on_error is None:
-                raise type(error)(f"example {number}: {error}") from error
-            answer = on_error(number, example, error)
-        yield answer
+            for example in islice(rest, chunk):
+                part.append(example)
+        except Exception as error:
+            failure = error
+        if not part:
+            break
+        found = _answered(part, answers)
+        errors = [error for error in found if isinstance(error, _Unanswered)]
+        if len(errors) == len(part) > 1 and len({str(error.reason) for error in errors}) == 1:
+            raise errors[0].reason  # of the call, and of no example
+        for number, (example, answer) in enumerate(zip(part, found, strict=True), start):
+            if not isinstance(answer, _Unanswered):
+                yield answer
+            elif on_error is not None:
+                yield on_error(number, example, answer.reason)
+            else:
+                raise type(answer.reason)(f"example {number}: {answer.reason}") from answer.reason
+        start += len(part)
+    if failure is not None:
+        raise failure
+
+
+class _Unanswered:
+    """What is in the place of an answer to an example that has none."""
+
+    def __init__(self, reason: InputError | InputTypeError):
+        self.reason = reason
+
+
+def _answered(part: list[Any], answers: Answers) -> list[Any]:
+    """Return an answer for each example; halves of a part show which it is that has none."""
+    try:
+        return list(answers(part))
+    except (InputError, InputTypeError) as error:
+        if len(part) == 1:
+            return [_Unanswered(error)]
+    half = len(part) // 2
+    return _answered(part[:half], answers) + _answered(part[half:], answers)

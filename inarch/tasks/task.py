@@ -156,27 +156,35 @@ class Task(CheckpointIO, Training, Model):
         return self.predict_texts(given, default_batch_size(batch_size), verbose, callbacks)
 
     def stream(
-        self, examples: Iterable[Any], *, on_error: OnError | None = None, **options: Any
+        self,
+        examples: Iterable[Any],
+        *,
+        on_error: OnError | None = None,
+        chunk: int = 1024,
+        **options: Any,
     ) -> Iterator[Any]:
-        """Yield what the task says of each of `examples`, in order, in bounded memory.
+        """Return an iterator of the answer to each of `examples`, in order, in bounded memory.
 
-        It is what the task's verb returns of it in a list: `embed` of an embedder, `classify` of a
-        classifier, `tag`, `answer`, `fill_mask`, `generate`; of a reranker the score by `predict`.
+        An answer is what the task's own method returns for an example of a list: `embed` (of
+        vectors of tokens `embed_document`), `classify`, `tag`, `answer`, `fill_mask`, `generate`;
+        of a reranker `predict`.
 
         Args:
             examples: an iterable of any length: texts, pairs, or (question, context) pairs.
             on_error: called with the number, counted from 0, the example and the error of one that
                 can't be answered; what it returns takes the place of the answer.
-            options: arguments of the verb, such as `batch_size` or `top_k`.
+            chunk: how many examples are read and answered together.
+            options: arguments of that method, such as `batch_size` or `top_k`.
 
         Raises:
-            InputError, InputTypeError: of an example that can't be answered, with its number, after
-                the answers to those before it.
+            InputTypeError: `examples` is one text, a table, or no iterable.
+            InputError, InputTypeError: from the iterator, of an example that can't be answered,
+                with its number, after the answers to those before it.
         """
-        return stream(lambda part: self.answers(part, **options), examples, on_error)
+        return stream(lambda part: self.answers(part, **options), examples, on_error, chunk)
 
     def answers(self, examples: Sequence[Any], **options: Any) -> Sequence[Any]:
-        """Return what the task's verb says of each example of a list."""
+        """Return the answer to each example of a list."""
         return getattr(self, self.verb)(examples, **options)
 
     def predict_texts(

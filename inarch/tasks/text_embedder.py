@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from inarch.errors import InputError
 from inarch.layers.pooling import Normalize, pooling_modes
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
@@ -174,6 +175,14 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
         if precision != "float32":
             vectors = quantize_embeddings(vectors, precision)
         return vectors[0] if is_single else vectors
+
+    def answers(self, examples: Sequence[Any], **options: Any) -> Sequence[Any]:
+        if (precision := options.get("precision")) in ("int8", "uint8"):
+            raise InputError(
+                f"precision is {precision!r}, and a stream has no ranges that all its vectors "
+                "share; stream float32 and give them to quantize_embeddings with ranges"
+            )
+        return super().answers(examples, **options)
 
     def embed_query(self, texts: str | Sequence[Any], **options: Any) -> np.ndarray:
         """Return vectors of queries: `embed` with the prompt named "query", or with none.

@@ -143,17 +143,18 @@ class ZeroShotClassifier:
         labels: Sequence[str],
         *,
         on_error: OnError | None = None,
+        chunk: int = 1024,
         **options: Any,
     ) -> Iterator[Any]:
-        """Yield what `classify` returns of each of `texts`, in order, in bounded memory.
+        """Return an iterator of what `classify` returns for each text, as `Task.stream`.
 
         Args:
             texts: an iterable of any length.
             labels: as of `classify`.
-            on_error: as of `Task.stream`.
+            on_error, chunk: as of `Task.stream`.
             options: further arguments of `classify`.
         """
-        return stream(lambda part: self.classify(part, labels, **options), texts, on_error)
+        return stream(lambda part: self.classify(part, labels, **options), texts, on_error, chunk)
 
     def _logits(self, pairs: Sequence[tuple[str, str]], batch_size: int) -> np.ndarray:
         """Return the logits of pairs, of which the first text is cut, as float64."""

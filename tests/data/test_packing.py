@@ -35,8 +35,13 @@ def test_every_token_is_at_its_place_once(lengths, tokens, limit, exact, tight):
         rows = batch.pack(arrays)
         assert rows["token_ids"].shape == (batch.rows, batch.length)
         for part, array in zip(batch.parts, arrays, strict=True):
-            places = part.tokens_of(rows["token_ids"].size)
+            places = part.token_places()
             assert places.shape == (part.rows, part.length)
+            assert part.rows == 1 or places.size <= 2 * rows["token_ids"].size
+            # None is another sequence's, also beyond the end.
+            own = rows["padding_mask"].ravel()[places[: len(part.indices)]]
+            has_tokens = np.array([lengths[i] > 0 for i in part.indices])
+            assert (own == part.sequence_ids[:, None])[has_tokens].all()
             is_token = array["padding_mask"] > 0
             np.testing.assert_array_equal(
                 rows["token_ids"].ravel()[places][is_token], array["token_ids"][is_token]
@@ -55,6 +60,8 @@ def test_rows_of_a_mix_have_hardly_any_padding():
     batches = [*packed(lengths, 2048, 512)]
     assert lengths.sum() > 0.95 * sum(batch.rows * batch.length for batch in batches)
     assert len({(batch.rows, batch.length) for batch in batches}) < 10
+    parts = [(batch, part) for batch in batches for part in batch.parts]
+    assert len({(b.rows * b.length, part.rows, part.length) for b, part in parts}) < 20
 
 
 def test_sequences_that_fill_rows_by_themselves_are_taken_out_of_none():

@@ -257,7 +257,8 @@ def test_prompts_that_cannot_go_on_are_named(prompts, words, task):
 
 @pytest.mark.parametrize(
     ("prompt", "options", "words"),
-    [(["a"], {}, "give one text"), ("a", {"num_beams": 2}, "a stream is of one sequence"),
+    [(3, {}, "give a text, or texts"), (["a"], {"seed": 1}, "leave it out"),
+     ("a", {"num_beams": 2}, "a stream is of one sequence"),
      ("a", {"do_sample": True, "num_return_sequences": 2}, "a stream is of one sequence"),
      ("", {}, "has no tokens")],
 )  # fmt: skip

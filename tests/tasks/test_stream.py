@@ -1,13 +1,22 @@
-"""A stream gives answers in order, reads ahead only a little, and names what has no answer."""
+"""A stream gives answers in order, reads a chunk at a time, and names what has no answer."""
 
-import threading
-
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inarch.errors import InputError
+from inarch.errors import InputError, InputTypeError
+from inarch.tasks import (
+    QuestionAnswerer,
+    TextClassifier,
+    TextEmbedder,
+    TextPreprocessor,
+    ZeroShotClassifier,
+)
 from inarch.tasks.stream import stream
+from inarch.text import WordPieceTokenizer
+
+from .conftest import VOCABULARY, make_backbone
 
 
 def doubled(part):
@@ -21,7 +30,7 @@ def test_answers_come_in_order_whatever_the_chunks(count, chunk):
     assert list(stream(doubled, iter(range(count)), chunk=chunk)) == [2 * i for i in range(count)]
 
 
-def test_it_reads_no_more_than_two_chunks_ahead():
+def test_a_chunk_is_read_when_the_answers_before_it_are_taken():
     read = []
 
     def examples():
@@ -33,18 +42,7 @@ def test_it_reads_no_more_than_two_chunks_ahead():
     assert not read
     for i in range(100):
         assert next(answers) == 2 * i
-        assert len(read) <= i + 1 + 3 * 4
-
-
-def test_the_next_chunk_is_begun_while_one_is_computed():
-    both = threading.Barrier(2, timeout=20)
-
-    def meet(part):
-        if part[0]:  # but for the first, which compiles what the others use
-            both.wait()
-        return part
-
-    assert list(stream(meet, range(5), chunk=1)) == [0, 1, 2, 3, 4]
+        assert len(read) == i - i % 4 + 4
 
 
 def test_an_example_that_cant_be_answered_is_named_after_the_answers_before_it():
@@ -55,15 +53,29 @@ def test_an_example_that_cant_be_answered_is_named_after_the_answers_before_it()
 
 
 def test_an_example_that_cant_be_answered_may_be_put_aside():
-    aside = []
+    aside, calls = [], []
+
+    def counted(part):
+        calls.append(len(part))
+        return doubled(part)
 
     def put_aside(number, example, error):
         aside.append((number, example, str(error)))
         return "?"
 
-    answers = stream(doubled, [1, None, 3, None], put_aside, chunk=3)
-    assert list(answers) == [2, "?", 6, "?"]
-    assert aside == [(1, None, "it is None"), (3, None, "it is None")]
+    examples = [*range(40), None, *range(41, 100)]
+    answers = list(stream(counted, examples, put_aside, chunk=64))
+    assert answers == [2 * x if x is not None else "?" for x in examples]
+    assert aside == [(40, None, "it is None")]
+    assert len(calls) < 16  # and not one for each neighbour
+
+
+def test_what_is_wrong_with_all_is_of_the_call_and_of_no_example():
+    def refuse(part):
+        raise InputError("top_k is 0")
+
+    with pytest.raises(InputError, match="^top_k is 0"):
+        list(stream(refuse, [1, 2, 3], lambda *example: None))
 
 
 def test_what_the_iterable_raises_comes_after_the_answers_to_what_it_gave():
@@ -77,16 +89,48 @@ def test_what_the_iterable_raises_comes_after_the_answers_to_what_it_gave():
         next(answers)
 
 
-def test_other_errors_are_raised_as_they_are():
-    def broken(part):
-        raise ZeroDivisionError("a defect")
-
-    with pytest.raises(ZeroDivisionError, match="a defect"):
-        next(stream(broken, [1]))
+@pytest.mark.parametrize("examples", ["a text", b"bytes", {"text": ["a"]}, 3])
+def test_what_holds_no_examples_is_refused_before_it_is_read(examples):
+    with pytest.raises(InputTypeError):
+        stream(doubled, examples)
 
 
-def test_a_stream_that_is_left_ends_its_threads():
-    answers = stream(doubled, iter(range(10_000)), chunk=10)
-    next(answers)
-    answers.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("inarch-stream")]
+# --- of tasks -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return make_backbone(), TextPreprocessor(WordPieceTokenizer(VOCABULARY), 20)
+
+
+TEXTS = ["the film", "a cat sat", "", "good good good", "the dog ran on the road"]
+
+
+def test_vectors_of_a_stream_are_those_of_a_list(parts):
+    embedder = TextEmbedder(*parts)
+    found = list(embedder.stream(iter(TEXTS), chunk=2))
+    np.testing.assert_allclose(found, embedder.embed(TEXTS), atol=1e-5)
+    with pytest.raises(InputError, match="precision is 'int8'"):
+        list(embedder.stream(TEXTS, precision="int8"))
+
+
+def test_classes_of_a_stream_are_those_of_a_list(parts):
+    backbone, text = parts
+    labels = ["entailment", "neutral", "contradiction"]
+    classifier = TextClassifier(backbone, 3, text, labels=labels)
+    names = [[a["label"] for a in answers] for answers in classifier.stream(TEXTS, chunk=3)]
+    assert names == [[a["label"] for a in answers] for answers in classifier.classify(TEXTS)]
+    chosen = ["film", "cat"]
+    task = ZeroShotClassifier(classifier)
+    found = [[a["label"] for a in answers] for answers in task.stream(TEXTS[:2], chosen, chunk=1)]
+    assert found == [[a["label"] for a in answers] for answers in task.classify(TEXTS[:2], chosen)]
+
+
+def test_answers_of_a_stream_are_those_of_a_list(parts):
+    task = QuestionAnswerer(*parts)
+    pairs = [("who sat", text) for text in TEXTS[:2]]
+    expected = task.answer(*map(list, zip(*pairs, strict=True)))
+    found = list(task.stream(pairs, chunk=1))
+    assert [a["answer"] for a in found] == [a["answer"] for a in expected]
+    with pytest.raises(InputTypeError, match="example 0: text 0 is a NoneType"):
+        list(task.stream([None]))
