@@ -131,7 +131,7 @@ class MaskedLM(Task):
         Args:
             texts: a text or a pair of texts, or a list of them.
             top_k: number of answers for a mask token.
-            batch_size: texts computed at once.
+            batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
             targets: tokens to choose among; where one isn't in the vocabulary, the first token that
                 it is split into counts, with a warning if there are more. None for all tokens.
 

@@ -157,7 +157,7 @@ class MultiVectorEmbedder(SentenceFolder, Task):
 
         Args:
             texts: a query, or several.
-            batch_size: texts that are computed at a time.
+            batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
 
         Returns:
             an array for each query, with a vector for each token of it and of its expansion.
@@ -169,7 +169,7 @@ class MultiVectorEmbedder(SentenceFolder, Task):
 
         Args:
             texts: a document, or several.
-            batch_size: texts that are computed at a time.
+            batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
 
         Returns:
             an array for each document, with a vector for each token that isn't in the skiplist.

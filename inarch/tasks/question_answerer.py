@@ -197,7 +197,7 @@ class QuestionAnswerer(Task):
             max_answer_length: most tokens of an answer.
             handle_impossible_answer: whether no answer, `""`, is among the answers.
             align_to_words: whether an answer is widened to whole words.
-            batch_size: windows in a batch.
+            batch_size: size of a batch, in windows of 64 tokens, as of `Task.predict`.
 
         Returns:
             `{"answer", "start", "end", "score"}`, where `start` and `end` are characters of the

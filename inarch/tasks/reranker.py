@@ -214,7 +214,7 @@ class Reranker(SequenceClassifier, Task):
             top_k: how many documents to return, the first ones; None for all.
             prompt_name: of the prompt to put before the query; the preprocessor's default one
                 where not given.
-            batch_size: pairs in a batch.
+            batch_size: size of a batch, in pairs of 64 tokens, as of `Task.predict`.
 
         Returns:
             for one query a list; for a list of queries a list of such lists.

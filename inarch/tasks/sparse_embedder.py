@@ -141,7 +141,7 @@ class SparseEmbedder(SentenceFolder, VectorTraining, Task):
             texts: a text, or several.
             prompt_name: the prompt to put before each; the default prompt where not given.
             max_active_dims: how many terms to keep, in place of the attribute.
-            batch_size: texts of a batch.
+            batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
 
         Raises:
             InputError: there is no prompt of that name, or `max_active_dims` is below 1.

@@ -143,7 +143,10 @@ class Task(CheckpointIO, Training, Model):
         Args:
             x: a list or array of strings (or pairs of strings), a data set of such batches, or
                 what `keras.Model.predict` takes.
-            batch_size: rows of a batch, 32 where not given.
+            batch_size: size of a batch, in texts of 64 tokens; 32 where not given, so that 2,048
+                tokens are computed at a time. Texts are packed into rows, of whose tokens each
+                attends to its own text only. Of prepared arrays, and where a backbone takes no
+                padding (`padding_affects_output`), it is a number of rows.
             verbose: progress bar; by default on a terminal only.
             steps: batches to read of a data set.
             callbacks: Keras callbacks.

@@ -239,7 +239,7 @@ class TextClassifier(SequenceClassifier, Task):
             texts: one text, one pair (a tuple of two strings), or a list or column of them.
             top_k: how many classes to return, the best ones; None for all. `"auto"` is the best
                 one; or, where `thresholds` are set, those whose score reaches their threshold.
-            batch_size: texts in a batch.
+            batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
 
         Returns:
             for one text a list of its classes; for several a list of such lists.

@@ -152,7 +152,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
             prompt_name: name of the preprocessor's prompt to put before each.
             prompt: the text itself to put before each, in place of a name. Where neither is given
                 it is the default prompt, if the checkpoint has one, as for `predict`.
-            batch_size: texts that are computed at a time.
+            batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
             truncate_dim: how many numbers of each vector to keep; the task's `truncate_dim` where
                 not given.
             normalize: whether to give the vectors length one, after that.
@@ -239,7 +239,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
             relevant: for each query the indices of its relevant documents, or their relevance by
                 index.
             k: how many documents of each query count.
-            batch_size: texts that are computed at a time.
+            batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
 
         Raises:
             InputError: there are no documents, or an index is none of theirs; or as

@@ -195,7 +195,7 @@ class TokenClassifier(Task):
                 the mean of its tokens' scores, or of its token with the highest score.
             stride: tokens that neighbouring windows of a long text have in common; by default half
                 of a window, at most 128.
-            batch_size: windows in a batch.
+            batch_size: size of a batch, in windows of 64 tokens, as of `Task.predict`.
 
         Returns:
             For each text a list of `{"label", "text", "start", "end", "score"}`, where `start` and
@@ -229,7 +229,7 @@ class TokenClassifier(Task):
             x, y: texts with labels of their words or spans of characters, as `fit` takes them. The
                 label of a word is that of its first token; spans are those of `tag`.
             stride: as of `tag`.
-            batch_size: windows in a batch.
+            batch_size: size of a batch, in windows of 64 tokens, as of `Task.predict`.
 
         Returns:
             `{"precision", "recall", "f1", "support", "labels"}`; see `entity_metrics.span_scores`.

@@ -109,7 +109,7 @@ class ZeroShotClassifier:
             labels: names of the classes, as they go into the template.
             hypothesis_template: hypothesis with `{}` where the name of a class goes.
             multi_label: whether any number of the classes can be true of a text.
-            batch_size: pairs of text and hypothesis in a batch.
+            batch_size: size of a batch, in pairs of 64 tokens, as of `Task.predict`.
 
         Returns:
             for one text a list of all classes; for a list of texts a list of such lists.
