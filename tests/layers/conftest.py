@@ -1,7 +1,6 @@
 """Tools of the layer tests. They run on the backend that KERAS_BACKEND names, jax by default."""
 
 import os
-from functools import partial
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -10,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+
+from ..compiled import compiled
 
 
 @pytest.fixture(scope="session")
@@ -36,26 +37,9 @@ def normal():
     return normal
 
 
-@pytest.fixture(scope="session")
-def compiled():
+@pytest.fixture(scope="session", name="compiled")
+def compiled_fixture():
     """A layer as one program per shape, where jax would compile each operation of a call apart."""
-
-    def compiled(layer):
-        if keras.backend.backend() != "jax":
-            return layer
-        import jax
-
-        @partial(jax.jit, static_argnums=2)
-        def program(args, arrays, options):
-            return layer(*args, **arrays, **dict(options))
-
-        def call(*args, **kwargs):
-            arrays = {name: value for name, value in kwargs.items() if hasattr(value, "shape")}
-            options = tuple((name, kwargs[name]) for name in kwargs if name not in arrays)
-            return program(args, arrays, options)
-
-        return call
-
     return compiled
 
 

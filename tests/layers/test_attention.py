@@ -177,10 +177,11 @@ def test_decoding_step_by_step_gives_the_full_pass(perturb, normal, compiled, re
 
 
 @pytest.mark.parametrize("length", [1, 3])
-def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, length):
+def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, compiled, length):
     layer, x = attention(perturb), normal(2, 6, 8)
-    full = array(layer(x, x, attention_mask=causal(6)))
     cache = layer.init_cache(2, 6)
+    layer = compiled(layer)
+    full = array(layer(x, x, attention_mask=causal(6)))
     for i in range(0, 6, length):
         rows = slice(i, i + length)
         mask = causal(6)[rows]
@@ -331,16 +332,21 @@ def test_shared_heads_windows_and_rotary_positions(perturb, normal, compiled, op
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("pair", [True, False])
 def test_a_cache_holds_the_heads_of_keys_and_their_rotated_positions(
-    perturb, normal, options, pair
+    perturb, normal, compiled, options, pair
 ):
     layer, x = attention(perturb, num_heads=4, **options), normal(2, 6, 8)
-    whole = array(layer(x, x, attention_mask=causal(6)))
     heads = options.get("num_key_value_heads", 4)
     cache = layer.init_cache(2, 6) if pair else np.zeros((2, 2, 6, heads, 4), "f4")
+    layer = compiled(layer)
+    whole = array(layer(x, x, attention_mask=causal(6)))
     for start, stop in ((0, 3), (3, 4), (4, 6)):
         step = x[:, start:stop]
         output, cache = layer(
-            step, step, attention_mask=causal(6)[start:stop], cache=cache, cache_update_index=start
+            step,
+            step,
+            attention_mask=causal(6)[start:stop],
+            cache=cache,
+            cache_update_index=np.int32(start),
         )
         np.testing.assert_allclose(array(output), whole[:, start:stop], atol=5e-6)
 
@@ -354,8 +360,8 @@ def test_long_rows_head_by_head_have_the_same_bias_and_mask(perturb, normal, com
     np.testing.assert_allclose(array(compiled(layer)(x, x, **options)), together, atol=1e-6)
 
 
-def test_positions_may_be_given_and_only_their_differences_matter(perturb, normal):
-    layer, x = attention(perturb, position=RotaryEmbedding(100)), normal(2, 4, 8)
+def test_positions_may_be_given_and_only_their_differences_matter(perturb, normal, compiled):
+    layer, x = compiled(attention(perturb, position=RotaryEmbedding(100))), normal(2, 4, 8)
     plain = array(layer(x, x))
     shifted = array(layer(x, x, positions=np.arange(4)[None] + np.array([[3], [7]])))
     np.testing.assert_allclose(shifted, plain, atol=1e-5)

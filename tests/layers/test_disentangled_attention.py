@@ -69,17 +69,18 @@ def expected(layer, x, table, mask):
 @pytest.mark.parametrize("share_keys", [True, False])
 @pytest.mark.parametrize("length", [1, 7, 30])
 def test_scores_are_the_products_of_contents_and_distances(
-    perturb, normal, terms, share_keys, length
+    perturb, normal, compiled, terms, share_keys, length
 ):
     layer = attention(perturb, position_terms=terms, share_keys=share_keys)
     x, table = normal(2, length, 8), normal(ROWS, 8, seed=1)
     mask = np.random.default_rng(0).random((2, length, length)) < 0.7
     mask[:, np.arange(length), np.arange(length)] = True
-    output, scores = layer(x, table, attention_mask=mask, return_attention_scores=True)
+    program = compiled(layer)
+    output, scores = program(x, table, attention_mask=mask, return_attention_scores=True)
     want, weights = expected(layer, x, table, mask)
     np.testing.assert_allclose(array(output), want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(array(scores), weights, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(array(layer(x, table, attention_mask=mask)), want, atol=1e-4)
+    np.testing.assert_allclose(array(program(x, table, attention_mask=mask)), want, atol=1e-4)
 
 
 def test_without_relative_embeddings_the_terms_count_in_the_scale_alone(perturb, normal):
@@ -90,18 +91,18 @@ def test_without_relative_embeddings_the_terms_count_in_the_scale_alone(perturb,
 
 
 @pytest.mark.parametrize("length", [2, 6, 24])
-def test_only_rows_that_the_length_reaches_matter(perturb, normal, length):
-    layer = attention(perturb)
+def test_only_rows_that_the_length_reaches_matter(perturb, normal, compiled, length):
+    layer = compiled(attention(perturb))
     x, table = normal(1, length, 8), normal(ROWS, 8, seed=1)
     rows = distance_rows(BUCKETS, LONGEST)
     middle = len(rows) // 2
     reached = np.unique(rows[max(middle - length + 1, 0) : middle + length])
-    other = table + np.where(np.isin(np.arange(ROWS), reached), 0, 9)[:, None]
+    other = table + np.where(np.isin(np.arange(ROWS), reached), 0, 9)[:, None].astype("f4")
     np.testing.assert_allclose(array(layer(x, other)), array(layer(x, table)), atol=1e-6)
 
 
-def test_a_mask_of_any_rank_is_the_same_mask(perturb, normal):
-    layer = attention(perturb)
+def test_a_mask_of_any_rank_is_the_same_mask(perturb, normal, compiled):
+    layer = compiled(attention(perturb))
     x, table = normal(2, 5, 8), normal(ROWS, 8, seed=1)
     mask = np.tril(np.ones((5, 5), bool))
     flat = array(layer(x, table, attention_mask=mask))
@@ -141,11 +142,12 @@ def test_models_of_any_length_save_and_load(perturb, normal, reload):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_bfloat16"])
-def test_low_precision_is_close_and_finite(perturb, normal, dtype):
+def test_low_precision_is_close_and_finite(perturb, normal, compiled, dtype):
     full, low = perturb(model_of()), perturb(model_of(dtype=dtype))
     x, mask = normal(2, 7, 8), np.array([[1] * 7, [1, 1, 1, 0, 0, 0, 0]], "int32")
     low.set_weights(full.get_weights())
-    assert np.abs(array(low([x, mask])) - array(full([x, mask]))).max() < 0.2
+    low, full = (array(compiled(model)([x, mask])) for model in (low, full))
+    assert np.abs(low - full).max() < 0.2
 
 
 def test_a_step_of_training_changes_the_table(perturb, normal, train):
@@ -158,10 +160,10 @@ def test_a_step_of_training_changes_the_table(perturb, normal, train):
 
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("size", [1, 3, 5])
-def test_a_token_is_convolved_with_its_own_sequence_alone(perturb, normal, size, groups):
+def test_a_token_is_convolved_with_its_own_sequence_alone(perturb, normal, compiled, size, groups):
     layer = ConvResidual(size, "tanh", groups)
     layer.build((None, None, 8), (None, None, 8))
-    perturb(layer)
+    layer = compiled(perturb(layer))
     x, residual = normal(1, 9, 8), normal(1, 9, 8, seed=1)
     numbers = np.array([[0, 1, 1, 1, 1, 2, 2, 2, 0]], "int32")
     packed = array(layer(x, residual, padding_mask=numbers))

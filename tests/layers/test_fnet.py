@@ -54,9 +54,9 @@ def reference(layer, x):
 @pytest.mark.turns(5)
 @pytest.mark.parametrize("dim", [1, 2, 5, 6, 13])
 @pytest.mark.parametrize("length", [1, 2, 7, 8, 11])
-def test_it_mixes_by_the_definition_of_the_transform(length, dim, normal):
+def test_it_mixes_by_the_definition_of_the_transform(length, dim, normal, compiled):
     x = normal(3, length, dim)
-    mixed = array(fourier_mixing(ops.convert_to_tensor(x)))
+    mixed = array(compiled(fourier_mixing)(ops.convert_to_tensor(x)))
     np.testing.assert_allclose(mixed, transformed(x.astype("float64")), rtol=1e-5, atol=1e-5)
 
 
@@ -68,10 +68,13 @@ def test_long_rows_are_exact_to_a_few_roundings(normal):
 
 
 @pytest.mark.parametrize("epsilon", [1e-12, 1e-2])
-def test_it_is_mixing_then_feed_forward_each_with_residual_and_norm(epsilon, perturb, normal):
+def test_it_is_mixing_then_feed_forward_each_with_residual_and_norm(
+    epsilon, perturb, normal, compiled
+):
     layer = made(perturb, layer_norm_epsilon=epsilon)
     x = normal(2, 7, DIM)
-    np.testing.assert_allclose(array(layer(x)), reference(layer, x.astype("float64")), atol=1e-4)
+    right = reference(layer, x.astype("float64"))
+    np.testing.assert_allclose(array(compiled(layer)(x)), right, atol=1e-4)
 
 
 def test_length_and_batch_may_be_open(perturb, normal):
@@ -85,12 +88,12 @@ def test_length_and_batch_may_be_open(perturb, normal):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "mixed_float16", "bfloat16"])
-def test_16_bits_hold_what_would_overflow_them(dtype, perturb, normal):
+def test_16_bits_hold_what_would_overflow_them(dtype, perturb, normal, compiled):
     layer, low = made(perturb), made(perturb, dtype=dtype)
     x = 300 + normal(1, 64, DIM)  # whose sum over all is beyond float16
-    assert ops.convert_to_numpy(ops.cast(low(x), "float32")).dtype == "float32"
-    assert keras.backend.standardize_dtype(low(x).dtype) == dtype.removeprefix("mixed_")
-    error = array(low(x)) - array(layer(array(ops.cast(x, low.compute_dtype))))
+    mixed = compiled(low)(x)
+    assert keras.backend.standardize_dtype(mixed.dtype) == dtype.removeprefix("mixed_")
+    error = array(mixed) - array(compiled(layer)(array(ops.cast(x, low.compute_dtype))))
     assert np.sqrt(np.mean(error**2)) < 0.02
 
 

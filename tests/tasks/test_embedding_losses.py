@@ -17,6 +17,8 @@ from inarch.tasks import (
     TripletLoss,
 )
 
+from ..compiled import compiled
+
 pytestmark = pytest.mark.turns(3)
 
 ROWS, DIM = 5, 6
@@ -29,7 +31,7 @@ VECTORS = RANDOM.normal(size=(ROWS, 2, DIM)).astype(np.float32)
 
 def value(loss, columns, y=None):
     y = loss.targets(None if y is None else np.asarray(y), ROWS, len(columns), DIM)
-    return float(ops.convert_to_numpy(loss(y, np.concatenate(columns))))
+    return float(ops.convert_to_numpy(compiled(loss)(y, np.concatenate(columns))))
 
 
 def unit(x):
@@ -223,7 +225,7 @@ def gradient(loss, y, vectors):
     if backend == "jax":
         import jax
 
-        return np.asarray(jax.grad(lambda x: loss(y, x))(vectors))
+        return np.asarray(jax.jit(jax.grad(lambda x: loss(y, x)))(vectors))
     if backend == "torch":
         x = ops.convert_to_tensor(vectors).requires_grad_()
         loss(y, x).backward()

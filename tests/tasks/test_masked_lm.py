@@ -8,6 +8,7 @@ from keras import ops
 from inarch.errors import InarchError, InputError
 from inarch.tasks import MaskedLM, TextPreprocessor
 
+from ..compiled import compiled
 from .conftest import TEXTS, VOCABULARY, learner
 
 pytestmark = pytest.mark.turns(3)
@@ -57,7 +58,7 @@ def test_only_hidden_tokens_count_in_the_loss(masked):
     assert not (x["token_ids"] != truth)[hidden == 0].any()
     masked.compile(optimizer=keras.optimizers.SGD(0.0))
     reported = masked.evaluate(x, truth, sample_weight=hidden, verbose=0, return_dict=True)
-    logits = ops.convert_to_numpy(masked(x)).astype("float64")
+    logits = ops.convert_to_numpy(compiled(masked)(x)).astype("float64")
     logits -= logits.max(-1, keepdims=True)
     losses = np.log(np.exp(logits).sum(-1))
     losses -= np.take_along_axis(logits, truth[..., None], -1)[..., 0]

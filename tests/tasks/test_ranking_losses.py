@@ -17,6 +17,8 @@ from inarch.tasks.ranking_losses import (
     MarginRankingLoss,
 )
 
+from ..compiled import compiled
+
 pytestmark = pytest.mark.turns(3)
 
 LOSSES = [
@@ -39,7 +41,8 @@ QUERIES = np.repeat(np.arange(3), SIZES)
 
 def value(loss, labels=LABELS, queries=QUERIES, scores=SCORES):
     y_true = np.stack([labels, queries], axis=-1).astype(np.float32)
-    return float(ops.convert_to_numpy(loss(y_true, ops.convert_to_tensor(scores[:, None]))))
+    found = compiled(loss)(y_true, ops.convert_to_tensor(scores[:, None]))
+    return float(ops.convert_to_numpy(found))
 
 
 def by_query():
