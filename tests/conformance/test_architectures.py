@@ -184,6 +184,7 @@ def test_a_class_of_the_wrong_kind_says_which_to_use(architecture, saved):
 # --- numbers -----------------------------------------------------------------------------------
 
 
+@pytest.mark.turns(3)
 def test_real_tokens_depend_on_padding_only_where_the_class_says_so(architecture):
     model = shared(architecture.name)
     lengths = (7, 3, 5)
@@ -222,6 +223,7 @@ def test_a_texts_numbers_do_not_depend_on_the_others_in_the_batch(text_model, ta
         np.testing.assert_allclose(row[: len(alone)], alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.turns(3)
 def test_packed_sequences_do_not_see_each_other(architecture):
     if architecture.backbone.padding_affects_output:
         pytest.skip(f"{architecture.name} mixes the whole row, so nothing is packed for it")
@@ -248,6 +250,7 @@ def test_a_row_of_padding_is_finite(architecture):
 # --- Keras habits ------------------------------------------------------------------------------
 
 
+@pytest.mark.turns(3)
 def test_keras_files_weights_and_clones(architecture, tmp_path):
     """They are of the same class, with the same arguments, frozen layers and low-rank updates."""
     model = tiny(architecture)
@@ -331,6 +334,7 @@ def test_sizes_and_the_table_of_tokens_are_attributes_that_cant_be_set(architect
             setattr(model, name, 3)
 
 
+@pytest.mark.turns(3)
 def test_arguments_override_the_config(architecture, saved):
     rates = dict.fromkeys(dropouts(architecture), 0.4)
     model = Backbone.from_preset(saved, load_weights=False, **rates, name="mine")

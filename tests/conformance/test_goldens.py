@@ -87,6 +87,7 @@ def test_its_inputs_reach_every_row_or_there_is_a_reason(architecture, golden, t
         np.testing.assert_array_equal(golden.covering.inputs[name], array)
 
 
+@pytest.mark.turns(3)
 def test_the_golden_file_covers_every_variable_and_head(architecture, golden, tmp_path):
     heads = {*GOLDEN_HEADS} & architecture.sources[0].heads.keys()
     assert golden.runs.keys() == {"", *heads}
@@ -136,6 +137,7 @@ def test_every_field_of_the_map_is_read_or_has_its_reason(architecture, golden):
 # --- what it must notice -----------------------------------------------------------------------
 
 
+@pytest.mark.turns(3)
 def test_it_notices_another_default_of_epsilon(architecture, golden, tmp_path, monkeypatch):
     source, *others = architecture.sources
     config = [
@@ -158,6 +160,7 @@ def other_epsilons(model):
             layer.epsilon += 2e-5
 
 
+@pytest.mark.turns(3)
 def test_it_notices_a_nearby_activation(architecture, golden, tmp_path):
     fields = [e for e in architecture.sources[0].config if isinstance(e, Field)]
     entry = next((e for e in fields if e.ours == "activation"), None)
@@ -171,6 +174,7 @@ def test_it_notices_a_nearby_activation(architecture, golden, tmp_path):
     assert re.search(r"layer_0/feed_forward(/|$)", report.first.layer)
 
 
+@pytest.mark.turns(3)
 def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):
     emptied = set()
 

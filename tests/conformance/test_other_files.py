@@ -35,6 +35,7 @@ def rewrite(folder, change):
     write_safetensors(path, Shard(path.name, infos, {"format": "pt"}), arrays.__getitem__)
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
 def test_a_tied_tensor_is_read_and_written_under_its_other_name(architecture, head, task, tmp_path):
     source = architecture.sources[0]
@@ -71,6 +72,7 @@ def tensorflow_name(name, ndim):
     return f"tf_model/{parts}/{last}:0"
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize(("architecture", "head", "task"), tied_heads())
 def test_a_tensorflow_file_is_read_as_the_pytorch_one(architecture, head, task, tmp_path):
     h5py = pytest.importorskip("h5py")
