@@ -50,14 +50,14 @@ test: .venv/.test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "not reference and $(call SELECT,.venv)"
+	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "not reference and not slow and $(call SELECT,.venv)"
 
 # The comparison with the references has a part on each backend, on JAX with its compiler at full
-# strength.
+# strength; there the tests run that are slow and left out by `make test`.
 test-all: .venv-all/.installed
-	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) --ignore=tests/author_formats -m "$(call SELECT,.venv-all)"
-	KERAS_BACKEND=tensorflow .venv-all/bin/python $(BACKEND) --ignore=tests/cli -m "$(call SELECT,.venv-all)"
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv-all/bin/python $(PYTEST) -m "reference and $(call SELECT,.venv-all)"
+	KERAS_BACKEND=torch .venv-all/bin/python $(BACKEND) --ignore=tests/author_formats -m "not slow and $(call SELECT,.venv-all)"
+	KERAS_BACKEND=tensorflow .venv-all/bin/python $(BACKEND) --ignore=tests/cli -m "not slow and $(call SELECT,.venv-all)"
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=0 .venv-all/bin/python $(PYTEST) -m "(reference or slow) and $(call SELECT,.venv-all)"
 
 test-exhaustive: .venv-all/.installed
 	set -e; for backend in jax torch tensorflow; do \

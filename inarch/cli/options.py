@@ -42,7 +42,9 @@ IgnoreField = Annotated[
     ),
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Size of a batch, in texts of 64 tokens.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Size of a batch, in texts of 64 tokens.")
+]
 TokenizerFrom = Annotated[
     str | None,
     typer.Option(

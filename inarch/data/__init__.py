@@ -3,7 +3,7 @@
 from inarch.data.buckets import BUCKETS, PlannedBatch, bucket, by_length, pad
 from inarch.data.mask_generator import MaskedLMMaskGenerator
 from inarch.data.packers import MultiSegmentPacker, StartEndPacker
-from inarch.data.packing import PackedBatch, PackedPart, packed
+from inarch.data.packing import PackedBatch, PackedPart, packed_batches
 from inarch.data.text_lines import TextLines
 
 __all__ = [
@@ -17,6 +17,6 @@ __all__ = [
     "TextLines",
     "bucket",
     "by_length",
-    "packed",
+    "packed_batches",
     "pad",
 ]

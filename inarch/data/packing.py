@@ -74,7 +74,7 @@ class PackedBatch:
         return {name: array.reshape(self.rows, self.length) for name, array in packed.items()}
 
 
-def packed(
+def packed_batches(
     lengths: Sequence[int],
     tokens: int,
     limit: int | None = None,

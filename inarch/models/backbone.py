@@ -153,9 +153,14 @@ class Backbone(Model):
     # Heads over tokens, which are one linear layer in nearly every reference; an architecture
     # overrides what differs in its own.
 
+    @staticmethod
+    def sequence_output(outputs: Any) -> Any:
+        """Return the vectors of tokens `[batch, length, dim]` among the outputs of a backbone."""
+        return outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+
     def token_features(self, outputs: Any) -> Any:
         """Return the vectors `[batch, length, dim]` that a head over tokens reads."""
-        return outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+        return self.sequence_output(outputs)
 
     def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
         """Return logits `[batch, length, num_classes]`, of each token."""

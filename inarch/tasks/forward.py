@@ -15,8 +15,6 @@ from inarch.tasks.preprocessor import TokenRow
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
 
-FEATURES = "sequence_output"
-
 Arrays = Mapping[str, Any]
 InputsOf = Callable[[Sequence[TokenRow], PlannedBatch], Arrays]
 
@@ -37,7 +35,7 @@ class Forward:
         backbone, below = task.backbone, task.backbone_outputs
         inputs, outputs = backbone.input, backbone.output
         names = list(outputs) if isinstance(outputs, dict) else None
-        features = outputs[FEATURES] if names else outputs
+        features = backbone.sequence_output(outputs)
         width = features.shape[-1]
         tokens = keras.Function(inputs, features)
         # By lists: dicts of the same names come in several orders.

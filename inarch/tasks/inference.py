@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inarch.data import PackedBatch, PlannedBatch, by_length, packed
+from inarch.data import PackedBatch, PlannedBatch, by_length, packed_batches
 from inarch.errors import InputError
 from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
 from inarch.tasks.datasets import check_token_ids
@@ -65,7 +65,7 @@ def plan(
         return list(by_length(lengths, batch_size, limit, exact, padded=False))
     check_count("batch_size", batch_size)
     wide = (task.output_shape[-1] or 1) > task.backbone.hidden_dim
-    return list(packed(lengths, TOKENS * batch_size, task.backbone.max_length, exact, wide))
+    return list(packed_batches(lengths, TOKENS * batch_size, task.backbone.max_length, exact, wide))
 
 
 def one_batch(task: Task, encodings: Sequence[TokenRow]) -> PlannedBatch:

@@ -210,7 +210,7 @@ class MaskedLM(Task):
             layer = self.get_layer("masked_lm_head")
 
             def head(outputs: Any, arrays: Mapping[str, Any]) -> Any:
-                tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+                tokens = Backbone.sequence_output(outputs)
                 return layer(tokens, mask_positions=arrays["mask_positions"])
 
             self._blanks = Forward(self, head)

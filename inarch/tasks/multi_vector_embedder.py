@@ -103,7 +103,7 @@ class MultiVectorEmbedder(SentenceFolder, Task):
             raise InputError(f"modules is {kinds}; give one or more of the type Dense")
 
         def projected(outputs: Any) -> Any:
-            tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+            tokens = Backbone.sequence_output(outputs)
             x = apply_modules(modules, tokens)
             return Normalize(name="normalize")(x) if normalize else x
 

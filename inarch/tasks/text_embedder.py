@@ -90,7 +90,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
 
         def pooled(outputs: Any) -> Any:
             nonlocal modules
-            tokens = outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+            tokens = Backbone.sequence_output(outputs)
             modules = resolve_modules(modules, tokens.shape[-1] * len(pooling))
             x = pooled_vectors(modules, pooling, tokens, backbone.input, preprocessor)
             return Normalize(name="normalize")(x) if normalize else x

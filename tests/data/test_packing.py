@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inarch.data import PackedBatch, packed
+from inarch.data import PackedBatch, packed_batches
 
 LENGTHS = st.lists(st.integers(0, 60), max_size=60)
 
@@ -16,7 +16,7 @@ LENGTHS = st.lists(st.integers(0, 60), max_size=60)
 @example([60, 1], 1, 60, False, True)
 def test_every_token_is_at_its_place_once(lengths, tokens, limit, exact, tight):
     seen = []
-    for batch in packed(lengths, tokens, limit, exact, tight):
+    for batch in packed_batches(lengths, tokens, limit, exact, tight):
         assert batch.length <= (limit or 128)
         assert batch.rows == 1 or batch.rows * batch.length <= tokens
         if not isinstance(batch, PackedBatch):
@@ -57,7 +57,7 @@ def test_every_token_is_at_its_place_once(lengths, tokens, limit, exact, tight):
 def test_rows_of_a_mix_have_hardly_any_padding():
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(np.log(24), 1.06, 400).astype(int), 4, 512)
-    batches = [*packed(lengths, 2048, 512)]
+    batches = [*packed_batches(lengths, 2048, 512)]
     assert lengths.sum() > 0.95 * sum(batch.rows * batch.length for batch in batches)
     assert len({(batch.rows, batch.length) for batch in batches}) < 10
     parts = [(batch, part) for batch in batches for part in batch.parts]
@@ -65,13 +65,13 @@ def test_rows_of_a_mix_have_hardly_any_padding():
 
 
 def test_sequences_that_fill_rows_by_themselves_are_taken_out_of_none():
-    assert not any(isinstance(batch, PackedBatch) for batch in packed([64] * 9, 128, 64))
-    (batch,) = packed([10], 2048, 64)
+    assert not any(isinstance(batch, PackedBatch) for batch in packed_batches([64] * 9, 128, 64))
+    (batch,) = packed_batches([10], 2048, 64)
     assert (batch.rows, batch.length) == (1, 16)
 
 
 def test_a_token_that_is_not_attended_to_keeps_its_sign():
-    (batch,) = packed([3, 2], 16, 16)
+    (batch,) = packed_batches([3, 2], 16, 16)
     ids = np.array([[5, 6, 7], [8, 9, 0]], np.int32)
     mask = np.array([[1, 1, -1], [1, -1, 0]], np.int32)
     parts = [{"token_ids": ids, "padding_mask": mask}]

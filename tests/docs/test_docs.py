@@ -112,8 +112,16 @@ def of_kind(page, kind):
     return [block for block in blocks(page) if block.kind == kind]
 
 
+# Tasks and commands have their own tests, so `make test` leaves their pages to `make test-all`.
+PYTHON = [
+    pytest.param(p, marks=pytest.mark.slow if p.parent.name == "tasks" else (), id=p.stem)
+    for p in PAGES
+    if of_kind(p, "python")
+]
+
+
 @pytest.mark.filterwarnings("ignore:.* has no values for")
-@pytest.mark.parametrize("page", [p for p in PAGES if of_kind(p, "python")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", PYTHON)
 def test_python_on_the_pages_runs(page, here):
     # `__name__` is that of a module, which Keras looks up for the classes that a page defines.
     names = {"__name__": "__main__"}
@@ -121,6 +129,7 @@ def test_python_on_the_pages_runs(page, here):
         execute(block, str(page), names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if of_kind(p, "console")], ids=lambda p: p.stem)
 def test_commands_on_the_pages_run(page, here):
     for block in of_kind(page, "console"):

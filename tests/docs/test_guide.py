@@ -61,6 +61,7 @@ def test_the_guide_spells_out_the_files_that_are_here(scratch):
     same_as_here(scratch)
 
 
+@pytest.mark.slow
 def test_following_the_guide_makes_the_architecture_that_is_here(scratch):
     assert not (scratch / FOLDER).exists()
     done = follow(scratch, *pages())
