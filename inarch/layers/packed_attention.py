@@ -14,6 +14,9 @@ import keras
 # Sequences are computed together down to this share of the longest one's length.
 LEAST_LENGTH = 0.8
 
+# The mask of the last call and its sequences.
+_last: tuple[Any, PackedRows | None] | None = None
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -39,7 +42,7 @@ class PackedRows:
 def packed_rows(padding_mask: Any) -> PackedRows | None:
     """Return the sequences of rows of which at least one has several.
 
-    They are found once for each tensor of a mask.
+    They are found once for the layers of a model, which have the same mask.
 
     Args:
         padding_mask: int `[batch, length]`, sequence ids.
@@ -54,11 +57,16 @@ def packed_rows(padding_mask: Any) -> PackedRows | None:
 
     if torch.compiler.is_compiling() or type(padding_mask) is not torch.Tensor:
         return None
-    known = getattr(padding_mask, "packed_rows", None)
-    # A tensor may hold another mask by now.
-    if known is None or not torch.equal(known[0], padding_mask):
-        known = padding_mask.packed_rows = padding_mask.clone(), _find_sequences(padding_mask)
-    return known[1]
+    global _last
+    last = _last
+    if (
+        last is None
+        or last[0].shape != padding_mask.shape
+        or last[0].device != padding_mask.device
+        or not torch.equal(last[0], padding_mask)
+    ):
+        last = _last = padding_mask.clone(), _find_sequences(padding_mask)
+    return last[1]
 
 
 def attend_to_packed(
