@@ -240,7 +240,7 @@ class Block(Layer):
 
     def _after(self, name: str, x: Any, y: Any, training: Any) -> Any:
         drop = getattr(self, f"{name}_drop")
-        y = y if drop is None else drop(y, training=training)
+        y = y if drop is None or not training else drop(y, training=training)
         # Not `+`: a sublayer may return another dtype, which TensorFlow wouldn't add.
         x = ops.add(x, y)
         return x if self.order == "pre" else getattr(self, f"{name}_norm")(x)

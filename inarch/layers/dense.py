@@ -5,8 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from inarch.layers.direct_calls import DirectCall
 
-class Dense(keras.layers.Dense):
+
+class Dense(DirectCall, keras.layers.Dense):
     """`keras.layers.Dense`, which computes `activation(x @ kernel + bias)`.
 
     On torch the bias is added within the product: a sum of its own takes as much as a quarter of

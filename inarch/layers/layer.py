@@ -12,6 +12,7 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.activation import Activation, get_activation, serialize_activation
 from inarch.layers.dense import Dense
+from inarch.layers.direct_calls import DirectCall
 from inarch.layers.initializer import fresh_initializer
 
 INITIALIZER, ACTIVATION = "initializer", "activation"
@@ -20,7 +21,7 @@ INITIALIZER, ACTIVATION = "initializer", "activation"
 KERAS_OPTIONS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
 
 
-class Layer(keras.layers.Layer):
+class Layer(DirectCall):
     """Base class that records the arguments of a layer's constructor.
 
     Before the body of `__init__` runs, every argument is an attribute of the same name; those

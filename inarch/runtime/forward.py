@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.layers.direct_calls import direct_calls
+
 Call = Callable[[Mapping[str, Any]], Any]
 
 
@@ -71,7 +73,7 @@ def _torch(call: Call) -> Call:
     import torch
 
     def run(inputs: Mapping[str, Any]) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), direct_calls():
             return call(dict(inputs))
 
     return run

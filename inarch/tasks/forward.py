@@ -47,13 +47,18 @@ class Forward:
 
         finish = head or own_head
 
+        everything = keras.Function([*inputs.values()], _listed(outputs, names))
+
+        def named(found: Sequence[Any]) -> Any:
+            return dict(zip(names, found, strict=True)) if names else found[0]
+
         def whole(given: Arrays) -> Any:
-            return finish(backbone({name: given[name] for name in inputs}, training=False), given)
+            return finish(named(everything([given[name] for name in inputs])), given)
 
         def rest(given: Arrays) -> Any:
             rows = ops.take(given["tokens"], given["places"], axis=0)
             found = pool([*(given[name] for name in inputs), rows])
-            return finish(dict(zip(names, found, strict=True)) if names else found[0], given)
+            return finish(named(found), given)
 
         self._names = list(inputs)
         self._inputs_of: InputsOf = task.inputs_of
