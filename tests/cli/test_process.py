@@ -70,8 +70,8 @@ def test_an_interrupt_is_status_130_without_a_traceback():
         "import signal, sys, time\n"
         # A shell's background ignores it, and so would the process.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from inarch.cli import app, main\n"
-        "app.read_texts = lambda *_: (print('working', flush=True), time.sleep(600))\n"
+        "from inarch.cli import main, text_run\n"
+        "text_run.read_texts = lambda *_: (print('working', flush=True), time.sleep(600))\n"
         "sys.argv = ['inarch', 'embed', 'somewhere', 'a text']\n"
         "main()"
     )
