@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from inarch.cli.text_run import TextRun
+from inarch.cli.text_run import TextAnswers, TextRun
 from inarch.cli.texts import Text
+from inarch.errors import InputError
 
 
 def answer(
@@ -30,33 +30,44 @@ def answer(
     ] = False,
 ) -> None:  # fmt: skip
     """Find the place in each text that answers a question."""
-    pairs = _pairs(run.texts, question)
-    questions, contexts = ([pair[i] for pair in pairs] for i in (0, 1))
-    found = run.load("QuestionAnswerer").answer(
-        questions,
-        contexts,
-        top_k=top_k,
-        stride=stride,
-        max_answer_length=max_answer_length,
-        handle_impossible_answer=allow_no_answer,
-        batch_size=run.batch_size,
+    model = run.load("QuestionAnswerer")
+
+    def answer_texts(texts: list[Text]) -> list[Any]:
+        pairs = [_pair(text, question) for text in texts]
+        questions, contexts = ([pair[i] for pair in pairs] for i in (0, 1))
+        return model.answer(
+            questions,
+            contexts,
+            top_k=top_k,
+            stride=stride,
+            max_answer_length=max_answer_length,
+            handle_impossible_answer=allow_no_answer,
+            batch_size=run.batch_size,
+        )
+
+    answers = TextAnswers(
+        answer_texts,
+        lambda found: [found] if top_k == 1 else found,
+        ("answer", "start", "end", "score"),
+        lambda number, text: _source(text, question),
     )
-    rows = [
-        {"question": each_question, "text": context, **each}
-        for (each_question, context), answers in zip(pairs, found, strict=True)
-        for each in ([answers] if top_k == 1 else answers)
-    ]
-    run.write(rows, ("score", "answer", "question", "text"))
+    run.answer(answers, ("score", "answer", "question", "text"))
 
 
-def _pairs(texts: Sequence[Text], question: str | None) -> list[tuple[str, str]]:
-    """Return pairs of question and context."""
-    pairs: list[tuple[str, str]] = []
-    for index, text in enumerate(texts):
-        if isinstance(text, str) == (question is None):
-            raise typer.BadParameter(
-                f"text {index} is {'no pair' if question is None else 'a pair'}: give --question "
-                "and single texts, or pairs (question, context) by --input and --field"
-            )
-        pairs.append(text if isinstance(text, tuple) else (str(question), text))
-    return pairs
+def _pair(text: Text, question: str | None) -> tuple[str, str]:
+    """Return a pair of question and context.
+
+    Raises:
+        InputError: the text is one where it shouldn't be, or isn't where it should.
+    """
+    if isinstance(text, str) == (question is None):
+        raise InputError(
+            f"a text is {'no pair' if question is None else 'a pair'}: {str(text)[:40]!r}; give "
+            "--question and single texts, or pairs (question, context) by --input and --field"
+        )
+    return text if isinstance(text, tuple) else (str(question), text)
+
+
+def _source(text: Text | None, question: str | None) -> dict[str, str | None]:
+    first, second = text if isinstance(text, tuple) else (question, text)
+    return {"question": first, "text": second}

@@ -117,9 +117,10 @@ def demo_speech(
         command.run(files or [], command.printer())
 
 
-for of_texts in (embed, fill_mask, classify, rerank, answer, zero_shot, tag):
+for of_texts in (embed, fill_mask, classify, answer, zero_shot, tag):
     app.command()(text_command(of_texts))
-app.command()(text_command(generate, batch_size=8))
+app.command()(text_command(rerank, is_whole=True))
+app.command()(text_command(generate, batch_size=8, is_whole=True))
 app.command()(info)
 app.command()(prove)
 app.command(cls=WhisperCommand)(transcribe)

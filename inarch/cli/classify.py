@@ -24,4 +24,5 @@ def classify(
     if all_classes and top_k:
         raise typer.BadParameter("give --top-k or --all, not both")
     most = None if all_classes else top_k or "auto"
-    run.write_classes(run.load("TextClassifier").classify(run.texts, most, run.batch_size))
+    model = run.load("TextClassifier")
+    run.classify(lambda texts: model.classify(texts, most, run.batch_size))

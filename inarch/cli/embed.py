@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from inarch.cli.text_run import TextRun
+from inarch.cli.text_run import TextAnswers, TextRun
 from inarch.errors import InputError
+
+# Precisions whose numbers are steps of a range that all vectors share.
+RANGED = ("int8", "uint8")
 
 
 def embed(
@@ -19,41 +23,42 @@ def embed(
     ] = "float32",
 ) -> None:
     """Compute sentence vectors, one per text; or sparse or token vectors, as the model has them."""
+    if precision in RANGED:
+        run = run.together()
     model = run.load("TextEmbedder", "SparseEmbedder", "MultiVectorEmbedder")
-    kind, size = type(model).__name__, run.batch_size
-    columns: list[Any]
+    kind = type(model).__name__
+    options: dict[str, Any] = {"batch_size": run.batch_size}
+    columns: tuple[str, ...]
     if kind == "TextEmbedder":
-        found = model.embed(
-            run.texts,
-            prompt_name=prompt,
-            batch_size=size,
-            truncate_dim=truncate_dim,
-            precision=precision,
-        )
-        columns = [{"vector": vector} for vector in found]
+        options |= {"prompt_name": prompt, "truncate_dim": truncate_dim, "precision": precision}
+        embed, columns = model.embed, ("vector",)
     elif truncate_dim is not None or precision != "float32":
         raise InputError(
             f"--truncate-dim and --precision are of one vector per text, and {run.preset} is a "
             f"{kind}'s; leave them out"
         )
     elif kind == "SparseEmbedder":
-        columns = model.embed(run.texts, prompt_name=prompt, batch_size=size)
+        options |= {"prompt_name": prompt}
+        embed, columns = model.embed, ("indices", "values")
     else:
-        columns = [{"vectors": vectors} for vectors in _token_vectors(model, run, prompt)]
-    rows = [{"text": text, **row} for text, row in zip(run.texts, columns, strict=True)]
+        embed, columns = _of_tokens(model, run, prompt), ("vectors",)
+    answers = TextAnswers(
+        lambda texts: embed(texts, **options),
+        lambda found: [found if kind == "SparseEmbedder" else {columns[0]: found}],
+        columns,
+    )
     shown = {"vector": _preview, "indices": _preview, "values": _preview, "vectors": _shape}
-    run.write(rows, right=(), shown=shown)
+    run.answer(answers, right=(), shown=shown)
 
 
-def _token_vectors(model: Any, run: TextRun, prompt: str | None) -> list[Any]:
-    """Return the token vectors of the texts, as documents unless the prompt is of queries."""
+def _of_tokens(model: Any, run: TextRun, prompt: str | None) -> Callable[..., Any]:
+    """Return what embeds the tokens of texts, as documents unless the prompt is of queries."""
     if prompt not in (None, "query", "document"):
         raise InputError(
             f"--prompt is {prompt!r}, and {run.preset} makes vectors of queries and documents; "
             "give query or document"
         )
-    embed = model.embed_query if prompt == "query" else model.embed_document
-    return embed(run.texts, batch_size=run.batch_size)
+    return model.embed_query if prompt == "query" else model.embed_document
 
 
 def _preview(vector: Any) -> str:

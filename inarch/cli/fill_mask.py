@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
-from inarch.cli.text_run import TextRun
+from inarch.cli.text_run import TextAnswers, TextRun
 
 
 def fill_mask(
@@ -14,14 +15,17 @@ def fill_mask(
     top_k: Annotated[int, typer.Option(min=1, help="Answers per blank.")] = 5,
 ) -> None:
     """Predict the likeliest tokens for each mask token, such as [MASK], of each text."""
-    found = run.load("MaskedLM").fill_mask(run.texts, top_k, run.batch_size)
-    rows = [
-        {
-            "text": text, "mask": number, "token": answer["token"],
-            "token_id": answer["token_id"], "score": answer["score"], "filled": answer["text"],
-        }
-        for text, masks in zip(run.texts, found, strict=True)
-        for number, answers in enumerate(masks)
-        for answer in answers
-    ]  # fmt: skip
-    run.write(rows, ("mask", "score", "token", "filled"))
+    model = run.load("MaskedLM")
+    answers = TextAnswers(
+        lambda texts: model.fill_mask(texts, top_k, run.batch_size),
+        _results,
+        ("mask", "token", "token_id", "score", "filled"),
+    )
+    run.answer(answers, ("mask", "score", "token", "filled"))
+
+
+def _results(masks: Any) -> Iterator[dict[str, Any]]:
+    for number, answers in enumerate(masks):
+        for answer in answers:
+            found = {name: answer[name] for name in ("token", "token_id", "score")}
+            yield {"mask": number, **found, "filled": answer["text"]}

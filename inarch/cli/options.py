@@ -34,6 +34,27 @@ Output = Annotated[
         help="Write to a .parquet, .npy, .jsonl or .json file.",
     ),
 ]  # fmt: skip
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with a .jsonl file whose job was stopped; without it such a job is left alone.",
+    ),
+]
+BadRows = Annotated[
+    Path | None,
+    typer.Option(
+        "--bad-rows", metavar="FILE",
+        help="With a .jsonl output, list rows without an answer in this .jsonl file, and go on.",
+    ),
+]  # fmt: skip
+Chunk = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="With a .jsonl output, texts that are answered and written together.",
+        show_default="1024",
+    ),
+]  # fmt: skip
 IgnoreField = Annotated[
     list[str] | None,
     typer.Option(

@@ -163,9 +163,14 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def _jsonl(rows: Sequence[Row], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+    with path.open("wb") as file:
+        file.writelines(map(json_line, rows))
+
+
+def json_line(row: Row) -> bytes:
+    """Return a line of a `.jsonl` file; a lone surrogate is escaped in it."""
+    line = json.dumps(row, ensure_ascii=False, default=_plain) + "\n"
+    return line.encode("utf-8", "backslashreplace")
 
 
 def _json(rows: Sequence[Row], path: Path) -> None:

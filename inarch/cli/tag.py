@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from inarch.cli.text_run import TextRun
+from inarch.cli.text_run import TextAnswers, TextRun
 
 
 def tag(
@@ -23,6 +23,11 @@ def tag(
     ] = None,
 ) -> None:
     """Find the entities of each text, with their places in it: one row for each entity."""
-    found = run.load("TokenClassifier").tag(run.texts, aggregation, stride, run.batch_size)
-    rows = [{"index": i, **entity} for i, entities in enumerate(found) for entity in entities]
-    run.write(rows, right=("index", "start", "end", "score"))
+    model = run.load("TokenClassifier")
+    answers = TextAnswers(
+        lambda texts: model.tag(texts, aggregation, stride, run.batch_size),
+        lambda entities: entities,
+        ("label", "text", "start", "end", "score"),
+        lambda number, text: {"index": number},
+    )
+    run.answer(answers, right=("index", "start", "end", "score"))

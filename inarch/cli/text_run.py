@@ -2,29 +2,70 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import typer
+
 from inarch.backend import import_keras
 from inarch.cli import output
+from inarch.cli.job import Job
+from inarch.cli.job_run import run_job
 from inarch.cli.options import (
+    BadRows,
     BatchSize,
+    Chunk,
     FieldName,
     IgnoreField,
     Input,
     Json,
     Output,
     Preset,
+    Resume,
     Texts,
     TokenizerFrom,
 )
-from inarch.cli.texts import Text, read_texts
-from inarch.errors import CheckpointError
+from inarch.cli.texts import Text, TextSource, open_texts, read_texts
+from inarch.errors import CheckpointError, InputError
+
+# Texts of a chunk of a job where none is given.
+CHUNK = 1024
+# Options of a job, which commands whose results are not text by text don't have.
+JOB_OPTIONS = ("resume", "bad_rows", "chunk")
+# Options, besides a command's own, on which answers depend.
+OF_ANSWERS = ("preset", "tokenizer", "ignore_field")
+
+
+@dataclass(frozen=True)
+class TextAnswers:
+    """How a command answers texts.
+
+    Attributes:
+        answer: from texts to an answer for each.
+        results: from an answer to its columns, a row for each result.
+        columns: the names of these columns.
+        source: from the number of a text and the text (None where it can't be read) to the columns
+            before them.
+    """
+
+    answer: Callable[[list[Text]], Sequence[Any]]
+    results: Callable[[Any], Iterable[output.Row]]
+    columns: Sequence[str]
+    source: Callable[[int, Text | None], output.Row] = lambda number, text: {"text": text}
+
+    def rows(self, number: int, text: Text | None, answer: Any) -> list[output.Row]:
+        """Return the rows of an answer; of None one with nothing in its columns."""
+        source = self.source(number, text)
+        if answer is None:
+            return [{**source, **dict.fromkeys(self.columns)}]
+        return [{**source, **result} for result in self.results(answer)]
 
 
 @dataclass(frozen=True)
@@ -44,6 +85,62 @@ class TextRun:
     ignore_field: IgnoreField = None
     output_file: Output = None
     as_json: Json = False
+    resume: Resume = False
+    bad_rows: BadRows = None
+    chunk: Chunk = None
+    # No options: what the answers depend on; and that they are computed together, of all texts.
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_whole: bool = False
+
+    def check(self) -> None:
+        """Refuse options that don't go together.
+
+        Raises:
+            InputError: a file is to be read and written.
+        """
+        for_jobs = {
+            "--resume": self.resume,
+            "--bad-rows": self.bad_rows is not None,
+            "--chunk": self.chunk is not None,
+        }
+        for name, is_given in for_jobs.items():
+            if is_given and not self.is_job:
+                raise typer.BadParameter(
+                    f"{name} needs results that are written text by text, to --output FILE.jsonl"
+                )
+        for name, path in (("--input", self.input), ("--output", self.output_file)):
+            if path and self.bad_rows and _is_same(path, self.bad_rows):
+                raise InputError(f"--bad-rows and {name} are both {path}; give two files")
+
+    @property
+    def is_job(self) -> bool:
+        """Whether results are written chunk by chunk."""
+        path = self.output_file
+        return path is not None and path.suffix == ".jsonl" and not self.is_whole
+
+    def together(self) -> TextRun:
+        """Return this run as one whose answers are computed together, of all texts."""
+        run = dataclasses.replace(self, is_whole=True)
+        run.check()
+        return run
+
+    @cached_property
+    def source(self) -> TextSource:
+        """The texts of a job, of which those that are done have been taken."""
+        source = open_texts(self.arguments, self.input, self.field)
+        self.job.skip(source)
+        return source
+
+    @cached_property
+    def job(self) -> Job:
+        """The files of a job."""
+        assert self.output_file is not None
+        return Job(self.output_file, self.settings, self.resume, self.bad_rows)
+
+    def close(self) -> None:
+        """Close the files of a job."""
+        if "job" in self.__dict__:
+            self.job.close()
 
     @cached_property
     def texts(self) -> list[Text]:
@@ -61,7 +158,7 @@ class TextRun:
             InputError, CheckpointFileError: as `read_texts`, before anything is loaded.
             CheckpointError: the head is fresh.
         """
-        _ = self.texts
+        _ = self.source if self.is_job else self.texts
         import_keras()
         from inarch import tasks
         from inarch.models.loading import Checkpoint
@@ -107,31 +204,70 @@ class TextRun:
 
         output.write(rows, self.as_json, self.output_file, table)
 
-    def write_classes(self, found: Sequence[Sequence[output.Row]]) -> None:
-        """Write the classes of each text, each a row of its label and score."""
+    def answer(
+        self,
+        answers: TextAnswers,
+        columns: Sequence[str] | None = None,
+        right: Sequence[str] = ("score",),
+        shown: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
+    ) -> None:
+        """Answer the texts and write the answers, chunk by chunk to a `.jsonl` file.
+
+        Args:
+            columns, right, shown: as of `write`.
+        """
+        if self.is_job:
+            run_job(self.job, self.source, answers.answer, answers.rows, self.chunk or CHUNK)
+            return
+        found = answers.answer(self.texts)
         rows = [
-            {"text": text, **answer}
-            for text, answers in zip(self.texts, found, strict=True)
-            for answer in answers
+            row
+            for number, (text, answer) in enumerate(zip(self.texts, found, strict=True))
+            for row in answers.rows(number, text, answer)
         ]
-        self.write(rows, ("label", "score", "text"))
+        self.write(rows, columns, right, shown)
+
+    def classify(self, answer: Callable[[list[Text]], Sequence[Any]]) -> None:
+        """Answer the texts by classes, each a row of its label and score."""
+        answers = TextAnswers(answer, lambda classes: classes, ("label", "score"))
+        self.answer(answers, ("label", "score", "text"))
 
 
-def text_command(function: Callable[..., None], batch_size: int = 32) -> Callable[..., None]:
+def _is_same(one: Path, two: Path) -> bool:
+    return one.resolve() == two.resolve() or (one.exists() and two.exists() and one.samefile(two))
+
+
+def text_command(
+    function: Callable[..., None], batch_size: int = 32, is_whole: bool = False
+) -> Callable[..., None]:
     """Return the command of a function from a `TextRun` and options of its own.
 
     Args:
         batch_size: texts of a batch where none is given.
+        is_whole: results are not text by text, and are computed together.
     """
     preset, arguments, *rest = inspect.signature(TextRun, eval_str=True).parameters.values()
-    rest = [p.replace(default=batch_size) if p.name == "batch_size" else p for p in rest]
+    left_out = ("settings", "is_whole", *(JOB_OPTIONS if is_whole else ()))
+    rest = [
+        p.replace(default=batch_size) if p.name == "batch_size" else p
+        for p in rest
+        if p.name not in left_out
+    ]
     _, *own = inspect.signature(function, eval_str=True).parameters.values()
     shared = {p.name for p in (preset, arguments, *rest)}
 
     @functools.wraps(function)
     def command(**options: Any) -> None:
-        run = TextRun(**{name: options.pop(name) for name in shared})
-        function(run, **options)
+        settings = {p.name: options[p.name] for p in own}
+        settings |= {name: options[name] for name in OF_ANSWERS}
+        settings["command"] = function.__name__
+        given = {name: options.pop(name) for name in shared}
+        run = TextRun(**given, settings=settings, is_whole=is_whole)
+        run.check()
+        try:
+            function(run, **options)
+        finally:
+            run.close()
 
     parameters = [
         p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (preset, arguments, *own, *rest)

@@ -25,6 +25,6 @@ def zero_shot(
     if not label:
         raise typer.BadParameter("no class: give each as --label NAME")
     model = run.load("ZeroShotClassifier")
-    run.write_classes(
-        model.classify(run.texts, label, hypothesis_template, multi_label, run.batch_size)
+    run.classify(
+        lambda texts: model.classify(texts, label, hypothesis_template, multi_label, run.batch_size)
     )

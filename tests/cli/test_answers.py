@@ -55,7 +55,7 @@ def test_zero_shot_gives_the_tasks_scores(run_json, run, folders):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("answer", "answerer", "a cat"), "text 0 is no pair"),
+        (("answer", "answerer", "a cat"), "a text is no pair: 'a cat'"),
         (("zero-shot", "nli", "a cat"), "no class"),
         (("zero-shot", "answerer", "a cat", "--label", "dog"), "called entailment"),
     ],

@@ -118,13 +118,13 @@ def test_a_failed_write_keeps_the_old_file(run, checkpoints, tmp_path, monkeypat
         path.write_text("half", "utf-8")
         raise OSError(28, "No space left on device")
 
-    path = tmp_path / "out.jsonl"
+    path = tmp_path / "out.json"
     path.write_text("before", "utf-8")
-    monkeypatch.setitem(output.WRITERS, ".jsonl", full)
+    monkeypatch.setitem(output.WRITERS, ".json", full)
     line = failure(run("embed", checkpoints["embedder"], "a", "--output", path))
     assert str(path) in line
     assert "No space left" in line
-    assert [p.name for p in tmp_path.iterdir()] == ["out.jsonl"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
     assert path.read_text("utf-8") == "before"
 
 
