@@ -51,8 +51,8 @@ BadRows = Annotated[
 Chunk = Annotated[
     int | None,
     typer.Option(
-        min=1, help="With a .jsonl output, texts that are answered and written together.",
-        show_default="1024",
+        min=1,
+        help="With a .jsonl output, texts that are answered and written together; by default 1024.",
     ),
 ]  # fmt: skip
 IgnoreField = Annotated[
