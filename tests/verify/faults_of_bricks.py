@@ -82,7 +82,9 @@ def _by_class(subject: Subject) -> dict[type, list[Declared]]:
                 holders.setdefault(id(brick), (path, brick))
     found: dict[type, list[Declared]] = {}
     for path, brick in sorted(holders.values(), key=lambda held: held[0]):
-        found.setdefault(type(brick), []).append((path, brick, alternatives_of(brick)))
+        # One class, whether Keras's own or what blocks make of it.
+        kind = keras.layers.Dense if isinstance(brick, keras.layers.Dense) else type(brick)
+        found.setdefault(kind, []).append((path, brick, alternatives_of(brick)))
     return found
 
 
