@@ -28,7 +28,7 @@ START = b'{"inarch_job": '
 
 @dataclass(frozen=True)
 class Mark:
-    """How far a job has come.
+    """Progress of a job.
 
     Attributes:
         rows: texts that are done.
@@ -182,7 +182,7 @@ class Job:
 
     @property
     def lists_bad_rows(self) -> bool:
-        """Whether texts without an answer are listed in a file, and are no error."""
+        """True where texts without an answer are listed in a file, and are no error."""
         return self._bad is not None
 
     def skip(self, source: TextSource) -> None:

@@ -64,7 +64,10 @@ IgnoreField = Annotated[
 ]  # fmt: skip
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, help="Size of a batch, in texts of 64 tokens.")
+    int,
+    typer.Option(
+        "--batch-size", min=1, help="Texts of a batch; 64 tokens each, where they are packed."
+    ),
 ]
 TokenizerFrom = Annotated[
     str | None,

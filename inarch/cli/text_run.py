@@ -45,7 +45,7 @@ OF_ANSWERS = ("preset", "tokenizer", "ignore_field")
 
 @dataclass(frozen=True)
 class TextAnswers:
-    """How a command answers texts.
+    """Answers of a command to texts, and the rows that they become.
 
     Attributes:
         answer: from texts to an answer for each.
@@ -114,7 +114,7 @@ class TextRun:
 
     @property
     def is_job(self) -> bool:
-        """Whether results are written chunk by chunk."""
+        """True where results are written chunk by chunk."""
         path = self.output_file
         return path is not None and path.suffix == ".jsonl" and not self.is_whole
 

@@ -10,8 +10,8 @@ import numpy as np
 from inarch.data.buckets import PlannedBatch, bucket
 from inarch.validation import check_count
 
-# Rows are at least this long, where there are as many tokens: in shorter ones little fits
-# beside the first sequence, and in longer ones attention has more to mask.
+# Rows are at least this long, where there are as many tokens: in shorter ones little fits after
+# the first sequence, and in longer ones attention computes more pairs that are masked.
 ROW_LENGTH = 128
 
 # The smallest share of rows that aren't padding in a batch whose shape isn't exact.
@@ -187,7 +187,8 @@ def _part_length(size: int, limit: int, exact: bool, tight: bool) -> int:
     """Return the length that a sequence of a size is padded to as it is taken out."""
     if tight or exact:
         return bucket(size, limit)
-    return min(max(16, 1 << 2 * -(-(size - 1).bit_length() // 2)), limit)
+    bits = (size - 1).bit_length()
+    return min(max(16, 1 << (bits + bits % 2)), limit)  # powers of 4, so that shapes are few
 
 
 def _part_rows(count: int, most: int, exact: bool, tight: bool) -> int:
@@ -195,4 +196,4 @@ def _part_rows(count: int, most: int, exact: bool, tight: bool) -> int:
     if exact:
         return count
     bits = (count - 1).bit_length()
-    return min(1 << (bits if tight else 3 * -(-bits // 3)), most)
+    return min(1 << (bits if tight else bits + -bits % 3), most)  # else powers of 8

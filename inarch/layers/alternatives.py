@@ -140,6 +140,16 @@ def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
     }
 
 
+def multi_head_alternatives(layer: Any) -> Alternatives:
+    """Return what attention gets wrong in itself, its bias, its window and its position brick."""
+    return {
+        **attention_alternatives(layer),
+        **argument_alternatives(layer, "attention_bias", BIASES),
+        **window_alternatives(layer),
+        **position_alternatives(layer),
+    }
+
+
 def activation_alternatives(layer: Any, attribute: str = "activation") -> Alternatives:
     """Return other activations in place of the function that an attribute of a layer holds."""
     own = getattr(layer, attribute)

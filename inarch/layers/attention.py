@@ -7,14 +7,7 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.alternatives import (
-    BIASES,
-    Alternatives,
-    argument_alternatives,
-    attention_alternatives,
-    position_alternatives,
-    window_alternatives,
-)
+from inarch.layers.alternatives import Alternatives, multi_head_alternatives
 from inarch.layers.cache import (
     cache_length,
     check_room,
@@ -34,7 +27,7 @@ from inarch.layers.dot_product_attention import (
 )
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import combine_masks, mask_of_context, window_mask
-from inarch.layers.packed_attention import PackedRows, attend_to_packed, packed_rows
+from inarch.layers.packed_attention import PackedRows, attend_to_packed, packed_rows_of_context
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -238,14 +231,11 @@ class MultiHeadAttention(Layer):
 
     def _packed_rows(self, context: Mapping[str, Any], training: Any) -> PackedRows | None:
         """Return the sequences of packed rows, where attention can be over each by itself."""
-        others = ("source", "mask", "cache", "attention_mask", "attention_bias")
-        asks = context.get("return_attention_scores") or (training and self.dropout)
         # What a subclass or an alternative changes has its effect.
         is_own = getattr(self.call, "__func__", None) is MultiHeadAttention.call
-        given = any(context.get(name) is not None for name in others) or context.get("causal")
-        if asks or given or not self._fusible or not is_own:
+        if not (is_own and self._fusible) or (training and self.dropout):
             return None
-        return packed_rows(context.get("padding_mask"))
+        return packed_rows_of_context(context)
 
     def _attend_to_packed(self, x: Any, rows: PackedRows, positions: Any) -> Any:
         queries = self._split_heads(self.query_dense(x), self.num_heads)
@@ -306,6 +296,4 @@ class MultiHeadAttention(Layer):
         return batch, self.num_heads, length, source
 
     def alternatives(self) -> Alternatives:
-        biases = argument_alternatives(self, "attention_bias", BIASES)
-        others = {**window_alternatives(self), **position_alternatives(self)}
-        return {**attention_alternatives(self), **biases, **others}
+        return multi_head_alternatives(self)

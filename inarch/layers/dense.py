@@ -23,3 +23,7 @@ class Dense(DirectCall, keras.layers.Dense):
         inputs, kernel, bias = map(ops.convert_to_tensor, (inputs, self.kernel, self.bias))
         x = functional.linear(inputs, kernel.t(), bias)
         return x if self.activation is None else self.activation(x)
+
+    def quantize(self, mode: Any, type_check: bool = True, **options: Any) -> None:
+        # Keras passes over subclasses, which may compute something else; this one doesn't.
+        super().quantize(mode, type_check=False, **options)

@@ -6,6 +6,7 @@ known ahead, the sequences are taken out of the rows, those of like lengths toge
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +34,22 @@ class Sequences:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """All sequences of packed rows, and for each token of the rows its place among them."""
+    """All sequences of packed rows, and for each token of the rows its place among them.
+
+    The padding of a row counts as a sequence.
+    """
 
     groups: tuple[Sequences, ...]
     inverse: Any
+
+
+def packed_rows_of_context(context: Mapping[str, Any]) -> PackedRows | None:
+    """Return `packed_rows` where attention depends on nothing but the padding mask of a context."""
+    others = ("source", "mask", "cache", "attention_mask", "attention_bias")
+    needs_pairs = context.get("causal") or context.get("return_attention_scores")
+    if needs_pairs or any(context.get(name) is not None for name in others):
+        return None
+    return packed_rows(context.get("padding_mask"))
 
 
 def packed_rows(padding_mask: Any) -> PackedRows | None:
@@ -72,14 +85,14 @@ def packed_rows(padding_mask: Any) -> PackedRows | None:
 def attend_to_packed(
     queries: Any, keys: Any, values: Any, rows: PackedRows, scale: float, window: int | None
 ) -> Any:
-    """Return scaled dot-product attention of each token to its own sequence.
+    """Return scaled dot-product attention of each token to its own sequence, and of pads to pads.
 
     Args:
         queries, keys, values: float `[batch, T, heads, d]`.
         window: largest distance of tokens that attend to each other, or `None`.
 
     Returns:
-        float `[batch, T, heads, d]`; 0 or any finite number at padding.
+        float `[batch, T, heads, d]`.
     """
     import torch
     from torch.nn.functional import scaled_dot_product_attention
@@ -118,10 +131,8 @@ def _find_sequences(padding_mask: Any) -> PackedRows | None:
     numbers = (row * (int(ids.max()) + 1) + ids).flatten()
     values, sizes = torch.unique_consecutive(numbers, return_counts=True)
     starts = sizes.cumsum(0) - sizes
-    is_sequence = ids.flatten()[starts] > 0
-    if len(torch.unique(values[is_sequence])) < int(is_sequence.sum()):
+    if len(torch.unique(values)) < len(values):
         return None
-    starts, sizes = starts[is_sequence], sizes[is_sequence]
     order = torch.argsort(sizes, descending=True, stable=True)
     starts, sizes = starts[order], sizes[order]
     inverse = torch.zeros(ids.numel(), dtype=torch.int64, device=ids.device)

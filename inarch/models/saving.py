@@ -90,8 +90,7 @@ def save(
         InputError: the model is quantized.
     """
     check_not_quantized(model)
-    source = source_of(model)
-    arguments = backbone_of(model).arguments
+    source, arguments = source_of(model), backbone_of(model).arguments
     variables = mapped_variables(model)
     ours = {name: tuple(v.shape) for name, v in variables.items()}
     origin = origin_of(model)

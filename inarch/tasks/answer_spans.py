@@ -2,7 +2,7 @@
 
 Source: transformers 4.57, pipelines/question_answering.py, whose answers and scores these are. That
 pipeline also counts spans that begin after their end, with a score of 0, where a context has fewer
-spans than answers are asked for; here there are fewer answers.
+spans than answers to return; here there are fewer answers.
 """
 
 from __future__ import annotations

@@ -137,13 +137,8 @@ class CheckpointIO(_Model):
     ) -> None:
         """Write model, tokenizer and whatever the task reads from `folder` in its own format.
 
-        Files of the folder that aren't a checkpoint's stay as they are.
-
         Args:
-            folder: a new folder, an empty one, or one that holds a checkpoint.
-            overwrite: whether it may also hold other things and no checkpoint.
-            model_card: whether to write a README.md with base model, task and labels; one that
-                isn't of this library, or that was edited, stays as it is.
+            folder, overwrite, model_card: as of `Backbone.save_to_preset`.
 
         Raises:
             CheckpointFileError: the folder can't be written; what was there stays whole.

@@ -39,6 +39,7 @@ class Forward:
         width = features.shape[-1]
         tokens = keras.Function(inputs, features)
         # By lists: dicts of the same names come in several orders.
+        everything = keras.Function([*inputs.values()], _listed(outputs, names))
         pool = keras.Function([*inputs.values(), features], _listed(outputs, names))
         own = keras.Function([*_listed(below, names), *task.input.values()], task.output)
 
@@ -46,8 +47,6 @@ class Forward:
             return own([*_listed(found, names), *(given[name] for name in task.input)])
 
         finish = head or own_head
-
-        everything = keras.Function([*inputs.values()], _listed(outputs, names))
 
         def named(found: Sequence[Any]) -> Any:
             return dict(zip(names, found, strict=True)) if names else found[0]

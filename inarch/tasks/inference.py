@@ -87,8 +87,8 @@ def run(
 ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
     """Yield the parts of each batch of `encodings` with the outputs of `forward` for their rows.
 
-    A batch is computed while the outputs of the one before it are used, on backends that compute
-    beside Python.
+    On backends that compute asynchronously, a batch is computed while the outputs of the one before
+    it are used.
     """
     bar = callback_list(task, callbacks, verbose, len(batches))
     bar.on_predict_begin()
@@ -114,8 +114,10 @@ def token_outputs(
     """Return outputs of tokens, float32 `[texts, longest, width]`, zero beyond the end of each."""
     longest = max((len(e.ids) for e in encodings), default=0)
     found = np.zeros((len(encodings), longest, task.output_shape[-1]), np.float32)
-    for batch, output in task.outputs_of(encodings, batch_size, verbose, callbacks):
-        for row, index in enumerate(batch.indices):
-            length = len(encodings[index].ids)
-            found[index, :length] = output[row, :length]
+
+    def place(index: int, output: np.ndarray) -> None:
+        length = len(encodings[index].ids)
+        found[index, :length] = output[:length]
+
+    task.map_outputs(place, encodings, batch_size, verbose, callbacks)
     return found

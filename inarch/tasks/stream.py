@@ -10,12 +10,15 @@ from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
 from inarch.validation import check_count, shown
 
+# Examples that are read and answered together, where nothing else is given.
+CHUNK = 1024
+
 OnError = Callable[[int, Any, Exception], Any]
 Answers = Callable[[list[Any]], Sequence[Any]]
 
 
 def stream(
-    answers: Answers, examples: Iterable[Any], on_error: OnError | None = None, chunk: int = 1024
+    answers: Answers, examples: Iterable[Any], on_error: OnError | None = None, chunk: int = CHUNK
 ) -> Iterator[Any]:
     """Return an iterator of the answer to each of `examples`, in order.
 
@@ -69,7 +72,7 @@ def _chunk_by_chunk(
 
 
 class _Unanswered:
-    """What is in the place of an answer to an example that has none."""
+    """Error in the place of the answer to an example that can't be answered."""
 
     def __init__(self, reason: InputError | InputTypeError):
         self.reason = reason

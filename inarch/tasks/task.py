@@ -22,7 +22,7 @@ from inarch.tasks.datasets import (
 )
 from inarch.tasks.forward import Forward
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
-from inarch.tasks.stream import OnError, stream
+from inarch.tasks.stream import CHUNK, OnError, stream
 from inarch.tasks.training import Training
 from inarch.text import Encoding
 from inarch.validation import shown
@@ -163,7 +163,7 @@ class Task(CheckpointIO, Training, Model):
         examples: Iterable[Any],
         *,
         on_error: OnError | None = None,
-        chunk: int = 1024,
+        chunk: int = CHUNK,
         **options: Any,
     ) -> Iterator[Any]:
         """Return an iterator of the answer to each of `examples`, in order, in bounded memory.

@@ -15,7 +15,7 @@ from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import COUNTED
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import single_texts
-from inarch.tasks.stream import OnError, stream
+from inarch.tasks.stream import CHUNK, OnError, stream
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.validation import check_flag, shown
 
@@ -117,7 +117,7 @@ class ZeroShotClassifier:
         Raises:
             InputError: `labels` is empty, or has an empty name or one name twice;
                 `hypothesis_template` has no place for a class; a hypothesis leaves no room for a
-                text; or contradiction is asked for, and no class is called so.
+                text; or contradiction is needed, and no class is called so.
         """
         names = _checked_names(labels)
         hypotheses = _hypotheses(hypothesis_template, names)
@@ -143,7 +143,7 @@ class ZeroShotClassifier:
         labels: Sequence[str],
         *,
         on_error: OnError | None = None,
-        chunk: int = 1024,
+        chunk: int = CHUNK,
         **options: Any,
     ) -> Iterator[Any]:
         """Return an iterator of what `classify` returns for each text, as `Task.stream`.

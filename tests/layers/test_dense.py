@@ -1,0 +1,47 @@
+"""The dense layer of the bricks is Keras's, in values, quantization and low-rank updates."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from inarch.layers.dense import Dense
+
+
+@pytest.fixture
+def pair():
+    ours, keras_own = Dense(8, "relu"), keras.layers.Dense(8, "relu")
+    for layer in (ours, keras_own):
+        layer.build((None, None, 6))
+        random = np.random.default_rng(0)
+        layer.set_weights([random.normal(size=w.shape) for w in layer.weights])
+    return ours, keras_own
+
+
+def both(pair):
+    x = np.random.default_rng(1).normal(size=(2, 3, 6)).astype("float32")
+    return [ops.convert_to_numpy(layer(x)) for layer in pair]
+
+
+def test_values_are_keras_own(pair):
+    np.testing.assert_allclose(*both(pair), rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_quantized_as_keras_own(pair):
+    before, _ = both(pair)
+    for layer in pair:
+        layer.quantize("int8")
+    ours, keras_own = both(pair)
+    assert np.abs(ours - before).max() > 0
+    np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-6)
+
+
+def test_a_low_rank_update_counts(pair):
+    before, _ = both(pair)
+    for layer in pair:
+        layer.enable_lora(2)
+        layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+        layer.lora_kernel_a.assign(np.ones(layer.lora_kernel_a.shape))
+    ours, keras_own = both(pair)
+    assert np.abs(ours - before).max() > 0
+    np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-6)
