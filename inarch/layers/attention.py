@@ -23,7 +23,9 @@ from inarch.layers.dot_product_attention import (
     attend_to_cache,
     attention_logits,
     dot_product_attention,
+    join_heads,
     masked_softmax,
+    split_heads,
 )
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import combine_masks, mask_of_context, window_mask
@@ -85,6 +87,7 @@ class MultiHeadAttention(Layer):
 
     templates = ("position",)
     _softmax = staticmethod(masked_softmax)
+    _split_heads = staticmethod(split_heads)
 
     def __init__(
         self,
@@ -192,8 +195,7 @@ class MultiHeadAttention(Layer):
             attended = dot_product_attention(
                 queries, keys, values, mask, self._scale, attention_bias
             )
-        shape = (*ops.shape(query)[:2], self.num_heads * values.shape[-1])
-        output = self.output_dense(ops.reshape(attended, shape))
+        output = self.output_dense(join_heads(attended))
 
         if not return_attention_scores:
             return output if cache is None else (output, cache)
@@ -235,7 +237,7 @@ class MultiHeadAttention(Layer):
         is_own = getattr(self.call, "__func__", None) is MultiHeadAttention.call
         if not (is_own and self._fusible) or (training and self.dropout):
             return None
-        return packed_rows_of_context(context)
+        return packed_rows_of_context(context, self.compute_dtype)
 
     def _attend_to_packed(self, x: Any, rows: PackedRows, positions: Any) -> Any:
         queries = self._split_heads(self.query_dense(x), self.num_heads)
@@ -243,7 +245,7 @@ class MultiHeadAttention(Layer):
         keys, values, _ = self._keys_and_values(x, x, positions=positions)
         keys, values = self._repeat_heads(keys), self._repeat_heads(values)
         attended = attend_to_packed(queries, keys, values, rows, self._scale, self.window)
-        return self.output_dense(ops.reshape(attended, (*ops.shape(x)[:2], -1)))
+        return self.output_dense(join_heads(attended))
 
     def init_cache(self, rows: int, length: int) -> Any:
         """Return an empty cache of `rows` sequences of up to `length` tokens."""
@@ -258,10 +260,6 @@ class MultiHeadAttention(Layer):
         """Return the projected keys and values as a cache."""
         keys, values, _ = self._keys_and_values(value if key is None else key, value)
         return make_cache(keys, values)
-
-    def _split_heads(self, x: Any, heads: int) -> Any:
-        """Reshape `[batch, T, heads * d]` to `[batch, T, heads, d]`."""
-        return ops.reshape(x, (*ops.shape(x)[:2], heads, x.shape[-1] // heads))
 
     def _repeat_heads(self, x: Any) -> Any:
         """Return keys or values with one head for each head of queries."""

@@ -11,6 +11,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
+from inarch.layers.direct_calls import call_norm
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import padding_mask_of
 
@@ -236,14 +237,14 @@ class Block(Layer):
         return self._after(name, x, y, training), found
 
     def _before(self, name: str, x: Any) -> Any:
-        return getattr(self, f"{name}_norm")(x) if self.order == "pre" else x
+        return call_norm(getattr(self, f"{name}_norm"), x) if self.order == "pre" else x
 
     def _after(self, name: str, x: Any, y: Any, training: Any) -> Any:
         drop = getattr(self, f"{name}_drop")
         y = y if drop is None or not training else drop(y, training=training)
-        # Not `+`: a sublayer may return another dtype, which TensorFlow wouldn't add.
-        x = ops.add(x, y)
-        return x if self.order == "pre" else getattr(self, f"{name}_norm")(x)
+        # Not `+` of two dtypes, which TensorFlow wouldn't add.
+        x = x + y if x.dtype == y.dtype else ops.add(x, y)
+        return x if self.order == "pre" else call_norm(getattr(self, f"{name}_norm"), x)
 
 
 def _scaled_after(

@@ -20,8 +20,9 @@ class Dense(DirectCall, keras.layers.Dense):
             return super().call(inputs, training=training)
         from torch.nn import functional
 
-        inputs, kernel, bias = map(ops.convert_to_tensor, (inputs, self.kernel, self.bias))
-        x = functional.linear(inputs, kernel.t(), bias)
+        # The kernel is a tensor where it has a low-rank update.
+        kernel: Any = getattr(self.kernel, "value", self.kernel)
+        x = functional.linear(ops.convert_to_tensor(inputs), kernel.t(), self.bias.value)
         return x if self.activation is None else self.activation(x)
 
     def quantize(self, mode: Any, type_check: bool = True, **options: Any) -> None:

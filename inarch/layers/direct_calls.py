@@ -2,36 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import keras
 
-_DIRECT = ContextVar("direct", default=False)
+# Policies of one dtype, in which nothing is quantized.
+DTYPES = ("float32", "bfloat16", "float16")
+
+# What is known of tensors in this call: each tensor with its facts, by its identity.
+_known: ContextVar[dict[int, tuple[Any, dict[str, Any]]] | None] = ContextVar("known", default=None)
 
 
 @contextmanager
 def direct_calls() -> Iterator[None]:
-    """Call the layers of this library directly within this block, in inference.
+    """Call layers directly within this block, in inference, and let them share what they find.
 
-    Keras checks, converts and inspects the arguments of every call, which on a CPU takes longer
-    than a short text's products. Layers in float32 that are built and not quantized need none of
-    it. Hooks of `torch.nn.Module` aren't called.
+    Keras checks, converts and inspects the arguments of every call, which takes longer than a short
+    text's products. Layers of one dtype that are built and not quantized need none of it. Hooks of
+    `torch.nn.Module` aren't called.
     """
-    token = _DIRECT.set(True)
+    token = _known.set({})
     try:
         yield
     finally:
-        _DIRECT.reset(token)
+        _known.reset(token)
+
+
+def facts_of(tensor: Any) -> dict[str, Any] | None:
+    """Return what layers have found out about this very tensor; `None` outside `direct_calls()`.
+
+    Nothing changes a tensor between layers. "values" is its array, where it isn't on the CPU.
+    """
+    known = _known.get()
+    return None if known is None else known.setdefault(id(tensor), (tensor, {}))[1]
 
 
 class DirectCall(keras.layers.Layer):
     """Layer that is called directly within `direct_calls()`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _DIRECT.get() and self.built and self.dtype_policy.name == "float32":
-            kwargs.pop("training", None)  # which not every layer takes, and is false here
-            return self.call(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
+        if _known.get() is None or not _is_plain(self):
+            return super().__call__(*args, **kwargs)
+        kwargs.pop("training", None)  # which not every layer takes, and is false here
+        if self.compute_dtype != "float32" and self.autocast:
+            args, kwargs = _cast([*args], self.compute_dtype), _cast(kwargs, self.compute_dtype)
+        return self.call(*args, **kwargs)
+
+
+def call_norm(norm: keras.layers.Layer, x: Any) -> Any:
+    """Call a norm, directly within `direct_calls()` if it is Keras's layer normalization.
+
+    Its 16-bit inputs aren't widened, which Keras does in kernels of their own: torch sums them in
+    float32 anyway.
+    """
+    is_known = type(norm) is keras.layers.LayerNormalization
+    if _known.get() is None or not (is_known and _is_plain(norm)):
+        return norm(x)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    if dtype != norm.compute_dtype or norm.axis not in ([-1], [x.ndim - 1]) or norm.rms_scaling:
+        return norm.call(x)
+    from torch.nn.functional import layer_norm
+
+    weights = (None if w is None else w.value for w in (norm.gamma, norm.beta))
+    return layer_norm(x, x.shape[-1:], *weights, norm.epsilon)
+
+
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    return layer.built and layer.dtype_policy.name in DTYPES
+
+
+def _cast(given: Any, dtype: str) -> Any:
+    """Return what a layer is given with its floats in its own dtype, as Keras casts them."""
+    if isinstance(given, Mapping):
+        return {name: _cast(value, dtype) for name, value in given.items()}
+    if isinstance(given, list):
+        return [_cast(value, dtype) for value in given]
+    is_float = keras.ops.is_tensor(given) and given.is_floating_point()
+    return keras.ops.cast(given, dtype) if is_float else given

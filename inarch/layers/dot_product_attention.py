@@ -43,6 +43,22 @@ def dot_product_attention(
     return ops.dot_product_attention(queries, keys, values, bias=bias, mask=mask, scale=scale)
 
 
+def split_heads(x: Any, heads: int) -> Any:
+    """Reshape `[batch, T, heads * d]` to `[batch, T, heads, d]`."""
+    shape = (heads, x.shape[-1] // heads)
+    # Torch's own function takes a tenth of the time of Keras's.
+    if hasattr(x, "unflatten"):
+        return x.unflatten(-1, shape)
+    return ops.reshape(x, (*ops.shape(x)[:2], *shape))
+
+
+def join_heads(x: Any) -> Any:
+    """Reshape `[batch, T, heads, d]` to `[batch, T, heads * d]`."""
+    if hasattr(x, "unflatten"):
+        return x.flatten(2)
+    return ops.reshape(x, (*ops.shape(x)[:2], x.shape[2] * x.shape[3]))
+
+
 def attention_logits(queries: Any, keys: Any, scale: float, bias: Any = None) -> Any:
     """Return scaled scores `[batch, heads, T, S]` with their bias, in float32 at least."""
     logits = ops.einsum("bthd,bshd->bhts", queries, keys)

@@ -59,7 +59,7 @@ class FeedForward(Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         x = self._intermediate(inputs)
-        return self.down(self.activation_dropout_layer(x, training=training))
+        return self.down(self.activation_dropout_layer(x, training=training) if training else x)
 
     def _intermediate(self, inputs: Any) -> Any:
         return self.up(inputs)

@@ -17,6 +17,7 @@ import keras
 from inarch.errors import InputError
 from inarch.keras_private import get_keras_mask
 from inarch.layers.cache import cache_length
+from inarch.layers.direct_calls import facts_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -102,6 +103,17 @@ def same_sequence(queries: Any, keys: Any) -> Any:
     return ops.equal(ops.expand_dims(ops.abs(queries), 2), ops.expand_dims(keys, 1))
 
 
+def _own_sequence(ids: Any) -> Any:
+    """Return `same_sequence(ids, ids)`, or `None` where all are known to be of one sequence."""
+    facts = None if ids is None else facts_of(ids)
+    if facts is None:
+        return same_sequence(ids, ids)
+    if "pairs" not in facts:
+        is_one = ids.device.type == "cpu" and bool((ids == 1).all())
+        facts["pairs"] = None if is_one else same_sequence(ids, ids)
+    return facts["pairs"]
+
+
 def position_range(length: Any, start: Any = 0) -> Any:
     """Return the indices from `start` on, int32 `[length]`."""
     return ops.arange(length, dtype="int32") + ops.cast(start, "int32")
@@ -165,7 +177,7 @@ def self_attention_mask(padding_mask: Any = None, attention_mask: Any = None) ->
         bool `[batch, T, T]` (of rank 4 if `attention_mask` is), or `None` if neither is given.
     """
     ids = None if padding_mask is None else ops.cast(padding_mask, "int32")
-    return combine_masks(same_sequence(ids, ids), attention_mask)
+    return combine_masks(_own_sequence(ids), attention_mask)
 
 
 def decoder_masks(
@@ -207,7 +219,7 @@ def decoder_masks(
     return (
         combine_masks(
             causal_mask(length, source_length, start) if causal else None,
-            same_sequence(queries, keys),
+            _own_sequence(keys) if queries is keys else same_sequence(queries, keys),
             attention_mask,
         ),
         combine_masks(same_sequence(queries, encoder_sequence_ids), encoder_attention_mask),

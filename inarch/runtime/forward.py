@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.layers.direct_calls import direct_calls
+from inarch.layers.direct_calls import direct_calls, facts_of
 
 Call = Callable[[Mapping[str, Any]], Any]
 
@@ -34,7 +34,7 @@ def compiled(model: keras.Model, call: Call | None = None) -> Call:
     if backend == "tensorflow":
         return _tensorflow(model, call)
     if backend == "torch":
-        return _torch(call)
+        return _torch(model, call)
     return call
 
 
@@ -69,14 +69,31 @@ def _tensorflow(model: keras.Model, call: Call) -> Call:
     return lambda inputs: program(tuple(map(id, model.variables)))(dict(inputs))
 
 
-def _torch(call: Call) -> Call:
+def _torch(model: keras.Model, call: Call) -> Call:
     import torch
+
+    variable = next(iter(model.variables), None)
 
     def run(inputs: Mapping[str, Any]) -> Any:
         with torch.inference_mode(), direct_calls():
-            return call(dict(inputs))
+            given = dict(inputs)
+            if variable is not None and variable.value.is_cuda:
+                given = {name: _on_gpu(x, variable.value.device) for name, x in given.items()}
+            return call(given)
 
     return run
+
+
+def _on_gpu(given: Any, device: Any) -> Any:
+    """Return an array as a tensor of a GPU, without waiting for what is being computed there."""
+    import torch
+
+    if not isinstance(given, np.ndarray):
+        return given
+    tensor = torch.from_numpy(given).pin_memory().to(device, non_blocking=True)
+    if (facts := facts_of(tensor)) is not None:
+        facts["values"] = given
+    return tensor
 
 
 def compiles_per_shape() -> bool:
@@ -87,6 +104,27 @@ def compiles_per_shape() -> bool:
 def as_float32(tensor: Any) -> np.ndarray:
     """Return a tensor as a float32 array, whatever the compute dtype was."""
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+
+
+def as_float32_later(tensor: Any) -> Callable[[], np.ndarray]:
+    """Return a function that gives a tensor as a float32 array, with its transfer begun.
+
+    What torch computes on a GPU after this call isn't waited for.
+    """
+    if not getattr(tensor, "is_cuda", False):
+        return functools.partial(as_float32, tensor)
+    import torch
+
+    with torch.inference_mode():
+        host = tensor.float().to("cpu", non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def wait() -> np.ndarray:
+        done.synchronize()
+        return host.numpy()
+
+    return wait
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

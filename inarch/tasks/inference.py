@@ -9,7 +9,7 @@ import numpy as np
 
 from inarch.data import PackedBatch, PlannedBatch, by_length, packed_batches
 from inarch.errors import InputError
-from inarch.runtime.forward import as_float32, callback_list, compiles_per_shape
+from inarch.runtime.forward import as_float32_later, callback_list, compiles_per_shape
 from inarch.tasks.datasets import check_token_ids
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.raw_texts import Text
@@ -92,16 +92,17 @@ def run(
     """
     bar = callback_list(task, callbacks, verbose, len(batches))
     bar.on_predict_begin()
-    waiting: list[tuple[PlannedBatch, Any]] = []
+    waiting: list[tuple[PlannedBatch, Any, Callable[[], np.ndarray]]] = []
     for step in range(len(batches) + 1):
         started = []
         if step < len(batches):
             bar.on_predict_batch_begin(step)
-            started = list(forward(encodings, batches[step]))
-        for part, tensor in waiting:
-            yield part, as_float32(tensor)[: len(part.indices)]
+            for part, tensor in forward(encodings, batches[step]):
+                started.append((part, tensor, as_float32_later(tensor)))
+        for part, _, outputs_of in waiting:
+            yield part, outputs_of()[: len(part.indices)]
         if step:
-            outputs = [tensor for _, tensor in waiting]
+            outputs = [tensor for _, tensor, _ in waiting]
             logs = {"outputs": outputs if len(outputs) > 1 else outputs[0]}
             bar.on_predict_batch_end(step - 1, logs)
         waiting = started

@@ -1,11 +1,13 @@
 """Attention over packed rows on torch gives each sequence what it gets by itself."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from inarch.layers import RotaryEmbedding
+from inarch.layers import RotaryEmbedding, packed_attention
 from inarch.layers.attention import MultiHeadAttention
 from inarch.layers.packed_attention import packed_rows
 
@@ -24,7 +26,11 @@ def tensor(ids):
     [{}, {"window": 2}, {"num_key_value_heads": 2}, {"position": RotaryEmbedding()}],
     ids=["plain", "window", "shared_keys", "rotary"],
 )
-def test_sequences_get_what_they_get_alone(options, monkeypatch):
+@pytest.mark.parametrize("fused", [False, True], ids=["", "fused"])
+def test_sequences_get_what_they_get_alone(options, fused, monkeypatch):
+    if fused:
+        monkeypatch.setattr(packed_attention, "_fused", lambda *tensor: _by_offsets)
+        monkeypatch.setattr(packed_attention, "FUSED_WIDTHS", [2])
     layer = MultiHeadAttention(4, **options)
     x = ops.convert_to_tensor(np.random.default_rng(0).normal(size=(2, 16, 8)).astype("float32"))
     layer.build_mixing((2, 16, 8), {})
@@ -42,6 +48,25 @@ def test_sequences_get_what_they_get_alone(options, monkeypatch):
     assert np.isfinite(packed).all()
 
 
+def _by_offsets(queries, keys, values, starts, ends, longest, most, *, scale, window_size):
+    """Attend as torch's `varlen_attn` does on a GPU."""
+    import torch
+
+    assert starts is ends
+    assert longest == most == int(starts.diff().max())
+    attended = torch.zeros_like(queries)
+    for start, end in pairwise(starts.tolist()):
+        index = torch.arange(end - start)
+        distance = index[:, None] - index
+        before, after = (size if size >= 0 else end for size in window_size)
+        q, k, v = (x[start:end].transpose(0, 1) for x in (queries, keys, values))
+        logits = (q @ k.transpose(1, 2) * scale).masked_fill(
+            (distance > before) | (-distance > after), -torch.inf
+        )
+        attended[start:end] = (torch.softmax(logits, -1) @ v).transpose(0, 1)
+    return attended
+
+
 def _counted(function, calls):
     def counted(*arguments):
         calls.append(arguments)
@@ -56,15 +81,15 @@ def _counted(function, calls):
     ids=["one", "two_pieces", "not_attended", "padding"],
 )
 def test_rows_that_cannot_be_taken_apart_are_left(ids):
-    assert packed_rows(tensor(ids)) is None
+    assert packed_rows(tensor(ids), "float32") is None
 
 
 def test_a_tensor_that_holds_another_mask_is_taken_apart_anew():
     mask = tensor([[1, 1, 1, 2]])
-    sizes = [len(group.places[0]) for group in packed_rows(mask).groups]
+    sizes = [len(group.places[0]) for group in packed_rows(mask, "float32").groups[0]]
     assert sizes == [3, 1]
     mask.copy_(tensor([[1, 1, 2, 2]]))
-    assert [group.places.shape for group in packed_rows(mask).groups] == [(2, 2)]
+    assert [group.places.shape for group in packed_rows(mask, "float32").groups[0]] == [(2, 2)]
 
 
 def test_gradients_of_packed_rows_are_finite():
@@ -77,3 +102,19 @@ def test_gradients_of_packed_rows_are_finite():
     y, _ = layer.mix(x, {"padding_mask": ids}, training=True)
     y.sum().backward()
     assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_packed_rows_on_a_gpu_are_those_of_whole_rows(dtype):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    layer = MultiHeadAttention(4, dtype=dtype)
+    x = torch.randn(2, 16, 64, dtype=getattr(torch, dtype), device="cuda")
+    layer.build_mixing((2, 16, 64), {})
+    ids = torch.as_tensor(IDS, device="cuda")
+    assert packed_rows(ids, dtype) is not None
+    packed, _ = layer.mix(x, {"padding_mask": ids})
+    whole, _ = layer.mix(x, {"mask": (ids[:, None] == ids[:, :, None])})
+    torch.testing.assert_close(packed, whole, rtol=0.02, atol=0.02)
