@@ -195,7 +195,7 @@ class MultiHeadAttention(Layer):
             attended = dot_product_attention(
                 queries, keys, values, mask, self._scale, attention_bias
             )
-        output = self.output_dense(join_heads(attended))
+        output = self.output_dense(join_heads(attended, query))
 
         if not return_attention_scores:
             return output if cache is None else (output, cache)
@@ -245,7 +245,7 @@ class MultiHeadAttention(Layer):
         keys, values, _ = self._keys_and_values(x, x, positions=positions)
         keys, values = self._repeat_heads(keys), self._repeat_heads(values)
         attended = attend_to_packed(queries, keys, values, rows, self._scale, self.window)
-        return self.output_dense(join_heads(attended))
+        return self.output_dense(join_heads(attended, x))
 
     def init_cache(self, rows: int, length: int) -> Any:
         """Return an empty cache of `rows` sequences of up to `length` tokens."""

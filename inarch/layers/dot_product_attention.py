@@ -52,11 +52,12 @@ def split_heads(x: Any, heads: int) -> Any:
     return ops.reshape(x, (*ops.shape(x)[:2], *shape))
 
 
-def join_heads(x: Any) -> Any:
-    """Reshape `[batch, T, heads, d]` to `[batch, T, heads * d]`."""
+def join_heads(x: Any, query: Any) -> Any:
+    """Reshape `[..., heads, d]` to the rows and tokens of `query`, `[batch, T, heads * d]`."""
+    width = x.shape[-2] * x.shape[-1]
     if hasattr(x, "unflatten"):
-        return x.flatten(2)
-    return ops.reshape(x, (*ops.shape(x)[:2], x.shape[2] * x.shape[3]))
+        return x.reshape(*query.shape[:2], width)
+    return ops.reshape(x, (*ops.shape(query)[:2], width))
 
 
 def attention_logits(queries: Any, keys: Any, scale: float, bias: Any = None) -> Any:
