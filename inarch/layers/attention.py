@@ -295,3 +295,13 @@ class MultiHeadAttention(Layer):
 
     def alternatives(self) -> Alternatives:
         return multi_head_alternatives(self)
+
+    def branches(self) -> Alternatives:
+        found: dict[str, dict[str, Any]] = {}
+        if self.window is not None:
+            found["window"] = {"window": None}
+        if self.position is not None:
+            found["position"] = dict.fromkeys(
+                ("query_position", "key_position"), lambda x, **options: x
+            )
+        return found

@@ -220,6 +220,9 @@ class DisentangledSelfAttention(Layer):
         chosen = take(products, ops.reshape(tokens * count + rows, (-1,)), axis=1)
         return ops.reshape(chosen, (heads, batch, length, length))
 
+    def branches(self) -> Alternatives:
+        return {term: {"terms": tuple(t for t in self.terms if t != term)} for term in self.terms}
+
     def alternatives(self) -> Alternatives:
         """Return what is wrong with attention, or with position terms, table rows and buckets."""
         sizes = (self.bucket_size, self.max_relative_positions)
@@ -236,10 +239,7 @@ class DisentangledSelfAttention(Layer):
         looked_up = wrong_rows(rows, *sizes)
         return {
             **attention_alternatives(self, of_itself=True),
-            **{
-                f"no {term} term": {"terms": tuple(t for t in self.terms if t != term)}
-                for term in self.terms
-            },
+            **{f"no {term} term": without for term, without in self.branches().items()},
             **{
                 f"{what} in {term}": {"_gather_products": partial(_in_term, term, change, gather)}
                 for what, change in changes.items()

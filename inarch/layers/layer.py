@@ -11,6 +11,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers.activation import Activation, get_activation, serialize_activation
+from inarch.layers.alternatives import Alternatives
 from inarch.layers.dense import Dense
 from inarch.layers.direct_calls import DirectCall
 from inarch.layers.initializer import fresh_initializer
@@ -80,6 +81,13 @@ class Layer(DirectCall):
             object.__setattr__(self, name, value)
         else:
             setattr(self, name, value)
+
+    def branches(self) -> Alternatives:
+        """Return what the arguments switch on, by name, each with the attributes without it.
+
+        Inputs that it makes no difference for don't show whether it is right.
+        """
+        return {}
 
     def make_dense(
         self,

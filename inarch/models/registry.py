@@ -44,17 +44,19 @@ class Input:
 
 @dataclass(frozen=True)
 class Unreached:
-    """Rows of a table that no input reaches, from an `[[unreached]]` entry of `presets.toml`.
+    """What no input reaches, from an `[[unreached]]` entry of `presets.toml`.
 
     Args:
-        table: path of the layer that has the table.
-        rows: the rows.
+        layer: path of the layer that has the table of `rows`, or of the layers with `branches`.
         reason: why no output at a token depends on them.
+        rows: rows of the table, by number.
+        branches: what the layers have switched on, by name.
     """
 
-    table: str
-    rows: list[int] = field(hash=False)
+    layer: str
     reason: str
+    rows: list[int] = field(default_factory=list, hash=False)
+    branches: list[str] = field(default_factory=list, hash=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Architecture:
         inputs: of the model, by name; some of them only under some arguments.
         tiny: the backbone's arguments for the model of golden files and tests.
         presets: published checkpoints, by their built-in names.
-        unreached: rows of tables that need not be compared with the reference.
+        unreached: rows of tables and branches of layers that need not be compared.
         author_modules: names of the modules that read the authors' own formats.
     """
 

@@ -25,7 +25,7 @@ from inarch.tasks.text_source import tokenizer_of
 from inarch.text.files import write_tokenizer_files
 from inarch.user_warnings import warn
 from inarch.verify.compare import verify
-from inarch.verify.coverage import joined_coverage, table_coverage
+from inarch.verify.coverage import branch_coverage, joined_coverage, table_coverage
 from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
 from inarch.verify.inputs import make_inputs
@@ -132,7 +132,7 @@ def _unmeasured(model: keras.Model, report: Report) -> list[str]:
 def _coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
     """Return the coverage; none where the gradient of a large model finds no memory."""
     try:
-        return table_coverage(model, inputs)
+        return _all_coverage(model, inputs)
     except Exception as e:
         if not is_out_of_memory(e):
             raise
@@ -171,14 +171,18 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
     return replace(merged, about=about, coverage=coverage, requires_coverage=True)
 
 
+def _all_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
+    return table_coverage(model, inputs) + branch_coverage(model, inputs)
+
+
 def _covering(
     model: keras.Model, golden: Golden, checkpoint: Checkpoint, source: str
 ) -> tuple[tuple[Coverage, ...], Report]:
     """Return the coverage of a golden file, and the report of the run that completes it."""
     run = golden.covering
     coverage = joined_coverage(
-        table_coverage(model, golden.runs[""].inputs),
-        table_coverage(model, run.inputs),
+        _all_coverage(model, golden.runs[""].inputs),
+        _all_coverage(model, run.inputs),
         checkpoint.architecture.unreached,
     )
     report = verify(model, run, source=source, diagnose=Doctor(model, run))

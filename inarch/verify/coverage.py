@@ -1,23 +1,31 @@
-"""Coverage: which rows of a model's tables its inputs reach."""
+"""Coverage: which rows of a model's tables, and branches of its layers, its inputs reach."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
+from inarch.layers.alternatives import changed
+from inarch.layers.layer import Layer
 from inarch.models.registry import Unreached
 from inarch.models.variables import named_variables
 from inarch.verify.reference import padding_mask_in
 from inarch.verify.report import Coverage
+from inarch.verify.trace import layers_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
 # How the names of their variables end.
 TABLE = "/embeddings"
+
+# A change of an output that counts, relative to the largest value; rounding makes 1e-7.
+LEAST = 3e-6
 
 
 def table_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
@@ -36,6 +44,55 @@ def table_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tupl
     )
 
 
+def branch_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
+    """Return the coverage of what the arguments of layers switch on (`Layer.branches`).
+
+    A branch is reached where the outputs at real tokens are others without it, in all layers of
+    like paths at once.
+
+    Args:
+        inputs: the model's inputs by name.
+    """
+    alike: dict[str, dict[str, list[tuple[Layer, Mapping[str, Any]]]]] = {}
+    for path, layer in layers_of(model).items():
+        if isinstance(layer, Layer):
+            for name, without in layer.branches().items():
+                group = alike.setdefault(re.sub(r"\d+", "{i}", path), {})
+                group.setdefault(name, []).append((layer, without))
+    right = _at_tokens(model, inputs) if alike else []
+    found = []
+    for path, branches in alike.items():
+        untouched = []
+        for name, layers in branches.items():
+            with ExitStack() as stack:
+                for layer, without in layers:
+                    stack.enter_context(changed(layer, without))
+                others = _at_tokens(model, inputs)
+            if all(map(_alike, right, others)):
+                untouched.append(name)
+        found.append(Coverage(path, len(branches), tuple(untouched), what="branches"))
+    return tuple(found)
+
+
+def _at_tokens(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return the outputs at real tokens."""
+    fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
+    mask = padding_mask_in(inputs)
+    outputs = keras.tree.flatten(model(fed, training=False))
+    arrays = [ops.convert_to_numpy(ops.cast(x, "float32")) for x in outputs]
+    return [x[mask != 0] if _is_of_tokens(x, mask) else x for x in arrays]
+
+
+def _alike(right: np.ndarray, other: np.ndarray) -> bool:
+    return float(np.abs(right - other).max(initial=0)) <= LEAST * float(
+        np.abs(right).max(initial=0)
+    )
+
+
+def _is_of_tokens(output: Any, mask: np.ndarray | None) -> bool:
+    return mask is not None and len(output.shape) > 2 and tuple(output.shape[:2]) == mask.shape
+
+
 def tables_of(model: keras.Model) -> dict[str, keras.Variable]:
     """Return the tables of embeddings of a model, by the names of their variables."""
     variables = named_variables(model)
@@ -45,17 +102,17 @@ def tables_of(model: keras.Model) -> dict[str, keras.Variable]:
 def joined_coverage(
     first: Iterable[Coverage], second: Iterable[Coverage], unreached: Iterable[Unreached]
 ) -> tuple[Coverage, ...]:
-    """Return the coverage of two runs of one model, with reasons of rows that none reaches."""
-    others = {coverage.table: {*coverage.untouched} for coverage in second}
-    reasons: dict[str, dict[int, str]] = {}
+    """Return the coverage of two runs of one model, with reasons of what none reaches."""
+    others = {coverage.place: {*coverage.untouched} for coverage in second}
+    reasons: dict[str, dict[int | str, str]] = {}
     for entry in unreached:
-        rows = reasons.setdefault(entry.table + TABLE, {})
-        rows |= dict.fromkeys(entry.rows, entry.reason)
+        for place, names in ((entry.layer + TABLE, entry.rows), (entry.layer, entry.branches)):
+            reasons.setdefault(place, {}).update(dict.fromkeys(names, entry.reason))
     return tuple(
         replace(
             coverage,
-            untouched=tuple(r for r in coverage.untouched if r in others[coverage.table]),
-            reasons=reasons.get(coverage.table, {}),
+            untouched=tuple(one for one in coverage.untouched if one in others[coverage.place]),
+            reasons=reasons.get(coverage.place, {}),
         )
         for coverage in first
     )
@@ -111,7 +168,7 @@ def _weighted(outputs: Any, mask: np.ndarray | None) -> Any:
     random, total = np.random.default_rng(0), 0.0
     for output in keras.tree.flatten(outputs):
         weights = random.standard_normal(tuple(output.shape)).astype("float32")
-        if mask is not None and len(output.shape) > 2 and tuple(output.shape[:2]) == mask.shape:
+        if mask is not None and _is_of_tokens(output, mask):
             weights *= (mask != 0)[..., None]
         total = total + ops.sum(ops.cast(output, "float32") * ops.convert_to_tensor(weights))
     return total

@@ -108,23 +108,27 @@ class HeadAgreement:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Rows of one table that the outputs at real tokens depend on.
+    """Rows of one table, or branches of layers, that the outputs at real tokens depend on.
 
     Attributes:
-        table: name of the variable, such as `embeddings/position_embedding/embeddings`.
-        rows: number of its rows.
-        untouched: rows that no output depends on, so that a wrong one would not show.
-        reasons: of rows that no input can reach, by row.
+        place: name of the variable, such as `embeddings/position_embedding/embeddings`, or path of
+            the layers, such as `layer_{i}/attention`.
+        count: number of its rows or branches.
+        untouched: rows by number, or branches by name, that no output depends on, so that a wrong
+            one would not show.
+        reasons: of those that no input can reach.
+        what: "rows" or "branches".
     """
 
-    table: str
-    rows: int
-    untouched: tuple[int, ...]
-    reasons: Mapping[int, str] = field(default_factory=dict)
+    place: str
+    count: int
+    untouched: tuple[int | str, ...]
+    reasons: Mapping[int | str, str] = field(default_factory=dict)
+    what: str = "rows"
 
     @property
-    def missing(self) -> tuple[int, ...]:
-        """The untouched rows that no reason is given for."""
+    def missing(self) -> tuple[int | str, ...]:
+        """The untouched ones that no reason is given for."""
         return tuple(row for row in self.untouched if row not in self.reasons)
 
 
@@ -142,11 +146,11 @@ class Report:
         outputs: agreement of the logits, by the name of the output.
         proof: the weight map's proof in a line, where there was one.
         tokenizer: parity of the tokenizers, where the checkpoint has one.
-        coverage: which rows of the model's tables the inputs reach.
+        coverage: which rows of the model's tables, and branches of its layers, the inputs reach.
         threshold: noise ratio above which a tensor has diverged.
         not_compared: tensors of the checkpoint that no layer of ours uses, and layers of ours that
             the reference's class lacks.
-        requires_coverage: whether the inputs have to reach every row, as a golden file's have.
+        requires_coverage: whether the inputs have to reach all of them, as a golden file's have.
     """
 
     model: str
@@ -176,7 +180,7 @@ class Report:
 
     @property
     def unreached(self) -> tuple[Coverage, ...]:
-        """The tables with rows that the inputs should reach and don't."""
+        """Where the inputs should reach more than they do."""
         return tuple(c for c in self.coverage if c.missing) if self.requires_coverage else ()
 
     @property

@@ -21,12 +21,12 @@ def headline(report: Report) -> str:
     if first is not None:
         return sentence(first.diagnosis or f"the first wrong place is {first.where}")
     if report.unreached:
-        table = report.unreached[0]
-        rows = ", ".join(map(str, table.missing))
+        part = report.unreached[0]
+        names = ", ".join(map(str, part.missing))
         return (
-            f"The model is right as far as its inputs reach: no output depends on rows {rows} of "
-            f"{table.table}. Write the golden file anew, or give the reason in an [[unreached]] of "
-            "presets.toml"
+            f"The model is right as far as its inputs reach: no output depends on {part.what} "
+            f"{names} of {part.place}. Write the golden file anew, or give the reason in an "
+            "[[unreached]] of presets.toml"
         )
     if not report.passed:
         total = report.tokenizer.texts if report.tokenizer else 0
@@ -42,14 +42,18 @@ def texts_read_differently(report: Report) -> int:
 
 
 def coverage(report: Report) -> str:
-    """Return which tables have rows that the inputs don't reach, or that there are none."""
+    """Return where there are rows or branches that the inputs don't reach, or that all are."""
     partly = [
-        f"{table.rows - len(table.untouched)} of {table.rows} rows of {table.table}"
-        + _reasons(table)
-        for table in report.coverage
-        if table.untouched
+        f"{part.count - len(part.untouched)} of {part.count} {part.what} of {part.place}"
+        + _reasons(part)
+        for part in report.coverage
+        if part.untouched
     ]
-    return "; ".join(partly) or f"every row of {len(report.coverage)} tables"
+    if partly:
+        return "; ".join(partly)
+    layers = [part.place for part in report.coverage if part.what == "branches"]
+    tables = f"every row of {len(report.coverage) - len(layers)} tables"
+    return tables + (f" and every branch of {', '.join(layers)}" if layers else "")
 
 
 def not_compared(report: Report) -> str:
@@ -58,8 +62,8 @@ def not_compared(report: Report) -> str:
     return ", ".join(report.not_compared[:FEW]) + (f" and {more} more" if more > 0 else "")
 
 
-def _reasons(table: Coverage) -> str:
-    reasons = dict.fromkeys(table.reasons[row] for row in table.untouched if row in table.reasons)
+def _reasons(part: Coverage) -> str:
+    reasons = dict.fromkeys(part.reasons[one] for one in part.untouched if one in part.reasons)
     return f" ({'; '.join(reasons)})" if reasons else ""
 
 

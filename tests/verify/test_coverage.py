@@ -9,7 +9,7 @@ from inarch.models.registry import Unreached
 from inarch.models.variables import named_variables
 from inarch.tasks.verification import verify_golden
 from inarch.verify.compare import verify
-from inarch.verify.coverage import joined_coverage, table_coverage
+from inarch.verify.coverage import branch_coverage, joined_coverage, table_coverage
 from inarch.verify.report import Coverage
 from inarch.verify.report_text import coverage, headline
 
@@ -25,19 +25,36 @@ def test_a_token_is_reached_where_it_stands_and_is_no_padding(name):
     model, inputs = subjects(READ[name])[""].model, read(READ[name]).runs[""].inputs
     prefix = "decoder_" if "decoder_token_ids" in inputs else ""
     ids = inputs[f"{prefix}token_ids"][inputs[f"{prefix}padding_mask"] != 0]
-    (found,) = [c for c in table_coverage(model, inputs) if "token_embedding" in c.table]
-    assert {*range(found.rows)} - {*found.untouched} == {*ids.tolist()}
+    (found,) = [c for c in table_coverage(model, inputs) if "token_embedding" in c.place]
+    assert {*range(found.count)} - {*found.untouched} == {*ids.tolist()}
 
 
 def test_a_distance_is_reached_only_in_rows_that_are_long_enough():
     subject, inputs = subjects(READ["deberta_v3"])[""], read(READ["deberta_v3"]).runs[""].inputs
     cut = {name: value[:, :3] for name, value in inputs.items()}
     whole, short = (
-        [c for c in table_coverage(subject.model, fed) if "relative" in c.table]
+        [c for c in table_coverage(subject.model, fed) if "relative" in c.place]
         for fed in (inputs, cut)
     )
-    assert len(short[0].untouched) == short[0].rows - 5  # distances from -2 to 2
+    assert len(short[0].untouched) == short[0].count - 5  # distances from -2 to 2
     assert len(whole[0].untouched) < len(short[0].untouched)
+
+
+def test_a_window_is_reached_only_in_rows_that_are_longer_than_it():
+    subject, inputs = subjects(READ["modern_bert"])[""], read(READ["modern_bert"]).runs[""].inputs
+    window = subject.model.get_layer("layer_1").attention.window
+    cut = {name: value[:, : window + 1] for name, value in inputs.items()}
+    whole, short = (branch_coverage(subject.model, fed) for fed in (inputs, cut))
+    assert {part.place for part in whole} == {"layer_{i}/attention"}
+    assert [part.untouched for part in whole] == [()]
+    assert [part.untouched for part in short] == [("window",)]
+    report = verify(subject.model, read(READ["modern_bert"]).runs[""])
+    unseen = dataclasses.replace(report, coverage=short, requires_coverage=True)
+    assert not unseen.passed
+    assert "no output depends on branches window of layer_{i}/attention" in headline(unseen)
+    assert coverage(unseen) == "1 of 2 branches of layer_{i}/attention"
+    given = Unreached("layer_{i}/attention", "rows are short", branches=["window"])
+    assert joined_coverage(short, short, [given])[0].missing == ()
 
 
 def test_a_wrong_row_that_no_other_input_reaches_is_found():
@@ -88,7 +105,7 @@ def test_a_head_that_gives_something_else_is_found_where_all_layers_are_right(
 
 def test_two_runs_reach_what_either_does_and_a_reason_is_of_its_rows():
     first, second = [Coverage("a/embeddings", 9, (1, 2, 3))], [Coverage("a/embeddings", 9, (2, 3))]
-    reason = Unreached("a", [3], "it is padding")
+    reason = Unreached("a", "it is padding", [3])
     (joined,) = joined_coverage(first, second, [reason])
     assert joined.untouched == (2, 3)
     assert joined.missing == (2,)
