@@ -12,6 +12,9 @@ from inarch.validation import check_count
 
 BUCKETS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
 
+# Most batches that are made of one chunk of a random order.
+CHUNK_BATCHES = 50
+
 
 def bucket(length: int, limit: int | None = None) -> int:
     """Return the length to pad to: the smallest bucket that holds `length`, at most `limit`."""
@@ -62,6 +65,39 @@ def by_length(
                 len(indices) if exact else rows,
                 bucket(longest, limit) if padded and not exact else longest,
             )
+
+
+def shuffle_by_length(
+    lengths: Sequence[int], batch_size: int, random: np.random.Generator
+) -> np.ndarray:
+    """Return a random order in which the sequences of a batch are alike in length.
+
+    A random order is cut into chunks, in each of which batches are of neighboring lengths; then the
+    batches are shuffled. There are at least four chunks, so that a sequence has other neighbors
+    each time. The last batch, where it is smaller, is of any lengths.
+
+    Source: transformers, trainer_pt_utils.py, get_length_grouped_indices, whose chunks are these.
+
+    Args:
+        lengths: tokens of each sequence.
+        batch_size: sequences of a batch; the order is cut into batches of so many.
+
+    Returns:
+        int64 `[len(lengths)]`, indices of `lengths`.
+    """
+    sizes = np.asarray(lengths, dtype=np.int64)
+    order = random.permutation(len(sizes))
+    count = len(sizes) // batch_size
+    batches = order[: count * batch_size].reshape(count, batch_size)
+    chunks = max(4, -(-count // CHUNK_BATCHES))
+    batches = np.concatenate(
+        [
+            chunk.ravel()[np.argsort(sizes[chunk.ravel()])].reshape(-1, batch_size)
+            for chunk in np.array_split(batches, chunks)
+        ]
+    )
+    random.shuffle(batches)
+    return np.concatenate([batches.ravel(), order[count * batch_size :]])
 
 
 def pad(

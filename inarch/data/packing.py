@@ -62,7 +62,8 @@ class PackedBatch:
 
         A `padding_mask` gets the sequence ids; a mask of -1 keeps its sign (see `layers.mask`).
         """
-        packed = {name: np.zeros(self.rows * self.length, np.int32) for name in parts[0]}
+        size = self.rows * self.length
+        packed = {name: np.zeros(size, array.dtype) for name, array in parts[0].items()}
         for part, arrays in zip(self.parts, parts, strict=True):
             count = len(part.indices)
             mask = arrays["padding_mask"][:count]
@@ -109,8 +110,41 @@ def packed_batches(
             yield _batch(part, sizes, rows, length, exact, tight)
 
 
-def _fill_rows(sizes: np.ndarray, limit: int | None) -> list[list[int]]:
-    """Return the sequences of each row, by falling length of its first."""
+def pack_together(
+    lengths: Sequence[int], limit: int | None = None, exact: bool = False
+) -> PackedBatch:
+    """Return one batch of packed rows with all sequences, as one part in their order.
+
+    Args:
+        lengths: tokens of each sequence.
+        limit: longest row that the model takes.
+        exact: a shape that is just large enough, for backends that don't compile per shape; if not,
+            it has 1, 2, 3, 4, 6, 8, 12, ... rows, of which the last may be padding.
+    """
+    sizes = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
+    longest = int(sizes.max())
+    power = 1 << (max(longest, ROW_LENGTH) - 1).bit_length()
+    length = max(longest, min(power, limit or power))
+    rows = _fill_rows(sizes, limit, length)
+    above = 1 << (len(rows) - 1).bit_length()
+    count = above * 3 // 4 if above >= 4 and len(rows) <= above * 3 // 4 else above
+    if exact:
+        count = len(rows)
+        length = max(int(sizes[row].sum()) for row in rows)
+    found = _places(rows, sizes, length).astype(np.int32)
+    indices, places, numbers = found[:, np.argsort(found[0])]
+    tokens = sizes.astype(np.int32)
+    part = PackedPart(indices, len(sizes), longest, places, numbers, tokens)
+    return PackedBatch(count, length, (part,))
+
+
+def _fill_rows(sizes: np.ndarray, limit: int | None, length: int | None = None) -> list[list[int]]:
+    """Return the sequences of each row, by falling length of its first.
+
+    Args:
+        limit: longest row that the model takes.
+        length: of every row; where not given, it depends on its first sequence.
+    """
     total = int(sizes.sum())
     rows: list[list[int]] = []
     # Rows by the room that is left in them, and the rooms that there are as bits of a number.
@@ -125,7 +159,7 @@ def _fill_rows(sizes: np.ndarray, limit: int | None) -> list[list[int]]:
                 rooms ^= 1 << room
             rows[row].append(index)
         else:
-            room = _row_length(size, total, limit)
+            room = length or _row_length(size, total, limit)
             row = len(rows)
             rows.append([index])
         total -= size
@@ -158,15 +192,7 @@ def _batch(
         length = max(int(sizes[row].sum()) for row in rows)
     if all(len(row) == 1 for row in rows):
         return PlannedBatch(np.array([row[0] for row in rows]), count, length)
-    indices: list[int] = []
-    places: list[int] = []
-    numbers: list[int] = []
-    for i, row in enumerate(rows):
-        ends = np.cumsum(sizes[row])
-        indices += row
-        places += (i * length + ends - sizes[row]).tolist()
-        numbers += range(1, len(row) + 1)
-    found = np.array([indices, places, numbers])
+    found = _places(rows, sizes, length)
     found = found[:, np.argsort(-sizes[found[0]], kind="stable")]
     shapes = [_part_length(int(n), length, exact, tight) for n in sizes[found[0]]]
     parts = []
@@ -181,6 +207,19 @@ def _batch(
             parts.append(PackedPart(index, size, longest, place, number, tokens))
             alike = alike[:, size:]
     return PackedBatch(count, length, tuple(parts))
+
+
+def _places(rows: list[list[int]], sizes: np.ndarray, length: int) -> np.ndarray:
+    """Return the index, the place and the number in its row of each sequence, `[3, sequences]`."""
+    indices: list[int] = []
+    places: list[int] = []
+    numbers: list[int] = []
+    for i, row in enumerate(rows):
+        ends = np.cumsum(sizes[row])
+        indices += row
+        places += (i * length + ends - sizes[row]).tolist()
+        numbers += range(1, len(row) + 1)
+    return np.array([indices, places, numbers])
 
 
 def _part_length(size: int, limit: int, exact: bool, tight: bool) -> int:

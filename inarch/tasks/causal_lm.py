@@ -21,13 +21,13 @@ from inarch.models.loading import Checkpoint
 from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.runtime.forward import as_float32, compiled
 from inarch.tasks import inference
-from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.perplexity import perplexities, scorer
 from inarch.tasks.preprocessor import TextPreprocessor, Tokens
 from inarch.tasks.raw_texts import single_texts
 from inarch.tasks.speech_arguments import checked_generation
 from inarch.tasks.task import Task
+from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.tasks.windows import Window
 from inarch.text import Encoding
 from inarch.validation import check_count, shown
@@ -51,6 +51,7 @@ class CausalLM(Task):
     pipeline_tag = "text-generation"
     verb = "generate"
     has_token_outputs = True
+    has_token_targets = True
     is_self_supervised = True
     generation = MutableArgument(checked_generation)
 

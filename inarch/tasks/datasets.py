@@ -14,65 +14,8 @@ from inarch.data.columns import column_names, refuse_table, text_column, values_
 from inarch.errors import InputError, InputTypeError
 from inarch.tasks.preprocessor import TokenRow
 from inarch.tasks.raw_texts import is_raw, is_text_group
+from inarch.tasks.training_batches import Batch
 from inarch.validation import check_count, check_rate, shown
-
-Batch = tuple[Any, ...]
-# From the indices of a batch's examples, and a generator for whatever is drawn anew each time, to
-# the batch's `(x, y)` or `(x, y, sample_weight)`.
-MakeBatch = Callable[[np.ndarray, np.random.Generator], Batch]
-
-
-class TextBatches(keras.utils.PyDataset):
-    """Batches of encoded examples, in a new order each epoch.
-
-    Args:
-        count: number of examples.
-        make: makes a batch.
-        shuffle: whether the order changes.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        make: MakeBatch,
-        batch_size: int,
-        shuffle: bool,
-    ):
-        super().__init__()
-        self._make = make
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        # Drawn from NumPy's global state, which keras.utils.set_random_seed sets.
-        self._random = np.random.default_rng(np.random.randint(2**31))
-        self._order = np.arange(count)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return -(-len(self._order) // self._batch_size)
-
-    def __getitem__(self, index: int) -> Batch:
-        start = index * self._batch_size
-        return self._make(self._order[start : start + self._batch_size], self._random)
-
-    def on_epoch_end(self) -> None:
-        if self._shuffle:
-            self._random.shuffle(self._order)
-
-
-def make_batches(
-    inputs: Callable[[np.ndarray], Any], targets: np.ndarray, weights: np.ndarray | None
-) -> MakeBatch:
-    """Return a function that makes batches of inputs, targets and, if there are any, weights.
-
-    Args:
-        inputs: from the indices of a batch's examples to its `x`.
-    """
-
-    def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
-        batch = (inputs(indices), targets[indices])
-        return batch if weights is None else (*batch, weights[indices])
-
-    return make
 
 
 class MappedDataset(keras.utils.PyDataset):

@@ -10,10 +10,11 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.runtime.mini_batches import call_in_mini_batches
-from inarch.tasks.datasets import MakeBatch, array_of, make_batches, weights_of
+from inarch.tasks.datasets import array_of, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
 from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.task_mixin import TaskMixin
+from inarch.tasks.training_batches import MakeBatch, make_batches
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task

@@ -54,13 +54,18 @@ def window_chunks(
         yield windows
 
 
+def can_pack(task: Task) -> bool:
+    """Return whether several texts in a row of the backbone compute what each computes alone."""
+    return not task.backbone.padding_affects_output and "padding_mask" in task.input
+
+
 def plan(
     task: Task, encodings: Sequence[TokenRow], batch_size: int
 ) -> list[PackedBatch | PlannedBatch]:
     """Return batches in which no text's numbers depend on the others."""
     lengths = [len(e.ids) for e in encodings]
     exact = not compiles_per_shape()
-    if task.backbone.padding_affects_output or "padding_mask" not in task.input:
+    if not can_pack(task):
         limit = preprocessor_of(task).sequence_length
         return list(by_length(lengths, batch_size, limit, exact, padded=False))
     check_count("batch_size", batch_size)

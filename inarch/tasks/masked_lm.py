@@ -14,12 +14,12 @@ from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.tasks import inference
-from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.forward import Forward
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow, checked_flag
 from inarch.tasks.raw_texts import Text, is_text_group, texts_of
 from inarch.tasks.task import Task
+from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text import Encoding, Tokenizer
 from inarch.user_warnings import warn
 from inarch.validation import check_count, check_rate, shown
@@ -55,6 +55,7 @@ class MaskedLM(Task):
     pipeline_tag = "fill-mask"
     verb = "fill_mask"
     has_token_outputs = True
+    has_token_targets = True
     is_self_supervised = True
     saved_settings = ("mask_rate", "whole_word_mask")
     mask_rate = MutableArgument(_checked_mask_rate)

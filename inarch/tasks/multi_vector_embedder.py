@@ -22,7 +22,7 @@ from inarch.tasks import (
     multi_vector_files,
     multi_vector_folder,
 )
-from inarch.tasks.datasets import Batch, MakeBatch, weights_of
+from inarch.tasks.datasets import weights_of
 from inarch.tasks.embedding_batches import columns_of
 from inarch.tasks.embedding_modules import apply_modules, resolve_modules
 from inarch.tasks.max_sim import (
@@ -41,6 +41,7 @@ from inarch.tasks.objective import Objective
 from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.task import Task
+from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.validation import check_flag, one_of
 
 # Prompts of queries and documents, the first that there is.

@@ -14,7 +14,7 @@ from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.backbone import Backbone
 from inarch.tasks.answer_spans import Readout, best_answers
 from inarch.tasks.answer_targets import answer_places, answer_tokens, window_target
-from inarch.tasks.datasets import MakeBatch, weights_of
+from inarch.tasks.datasets import weights_of
 from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
@@ -23,6 +23,7 @@ from inarch.tasks.raw_texts import single_texts, texts_of
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
+from inarch.tasks.training_batches import MakeBatch
 from inarch.tasks.windows import Window
 from inarch.validation import check_count, check_flag, shown
 

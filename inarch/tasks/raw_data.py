@@ -12,10 +12,10 @@ import numpy as np
 
 from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
+from inarch.runtime.forward import compiles_per_shape
+from inarch.tasks import inference
 from inarch.tasks.class_weights import weigh_batch
 from inarch.tasks.datasets import (
-    Batch,
-    TextBatches,
     as_tuple,
     check_readable,
     default_batch_size,
@@ -26,6 +26,7 @@ from inarch.tasks.datasets import (
 from inarch.tasks.line_batches import open_lines
 from inarch.tasks.open_axes import with_open_axes
 from inarch.tasks.raw_texts import is_raw, texts_of
+from inarch.tasks.training_batches import Batch, Order, TextBatches, pack_batches
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task
@@ -55,7 +56,8 @@ def fit_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[
     if kwargs.get("steps_per_epoch") and task.examples(x) is None:
         x = prepared(x, lambda batch: weighed(prepare(task, batch)), counted=False)
         return {"x": x, **kwargs}
-    x, y = make_dataset(task, x, y, weight, batch_size, shuffle is not False)
+    order: Order = "given" if shuffle is False else "shuffled"
+    x, y = make_dataset(task, x, y, weight, batch_size, order, to_train=True)
     if weigh is not None:
         x = prepared(x, weighed)
     kwargs["validation_data"] = with_open_axes(kwargs["validation_data"], task)
@@ -68,15 +70,26 @@ def evaluate_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> 
     cached = kwargs.get("_use_cached_eval_dataset")  # a validation within `fit`, prepared there
     if task.preprocessor is not None and not is_prepared(x) and not cached:
         weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
-        x, y = make_dataset(task, x, y, weight, batch_size, shuffle=False)
+        x, y = make_dataset(task, x, y, weight, batch_size, _order_of(kwargs.get("steps")))
         x = with_open_axes(x, task)
     return {"x": x, "y": y, **kwargs}
 
 
 def make_dataset(
-    task: Task, x: Any, y: Any, weight: Any, batch_size: int | None, shuffle: bool
+    task: Task,
+    x: Any,
+    y: Any,
+    weight: Any,
+    batch_size: int | None,
+    order: Order,
+    to_train: bool = False,
 ) -> Any:
     """Return `(data set, y)` for raw examples, or for a data set whose batches hold some.
+
+    Args:
+        order: of the examples, where they aren't a data set.
+        to_train: whether texts with targets of tokens may be packed, which keeps the loss of a
+            batch, but not the number of its rows, by which Keras weighs it in that of an epoch.
 
     Raises:
         InputError: there are no examples.
@@ -84,7 +97,7 @@ def make_dataset(
     """
     preprocessor = task.preprocessor
     rows = default_batch_size(batch_size, preprocessor.batch_size)
-    x = open_lines(task, x, batch_size, shuffle)
+    x = open_lines(task, x, batch_size, order == "shuffled")
     check_readable(x, preprocessor.example_noun)
     examples = task.examples(x)
     if examples is None:
@@ -99,7 +112,16 @@ def make_dataset(
         raise InputError(f"x holds no {preprocessor.example_noun}")
     examples, y, weight = task.training_rows(examples, y, weight)
     make = task.collate(examples, y, weight)
-    return TextBatches(len(examples), make, rows, shuffle), None
+    if to_train and packs_to_train(task):
+        make = pack_batches(make, task.backbone.max_length, exact=not compiles_per_shape())
+    return TextBatches(len(examples), make, rows, order), None
+
+
+def packs_to_train(task: Task) -> bool:
+    """Return whether the loss of a batch is the same where its texts are packed into rows."""
+    reduction = getattr(task.loss, "reduction", None)
+    counts_tokens = reduction in ("mean_with_sample_weight", "sum")
+    return task.has_token_targets and counts_tokens and inference.can_pack(task)
 
 
 def prepare(task: Task, batch: Any) -> Batch:
@@ -154,7 +176,13 @@ def prepared_validation(task: Task, data: Any, given: Mapping[str, Any]) -> Any:
     if data is None or is_prepared(x):
         return data
     rows = given.get("validation_batch_size")
-    return make_dataset(task, x, y, weight, rows, shuffle=False)[0]
+    order = _order_of(given.get("validation_steps"))
+    return make_dataset(task, x, y, weight, rows, order)[0]
+
+
+def _order_of(steps: int | None) -> Order:
+    """Return the order to evaluate in, of which only the first `steps` batches may be asked for."""
+    return "any" if steps is None else "given"
 
 
 def inputs_to_predict(x: Any, steps: int | None) -> list[Any]:

@@ -16,7 +16,7 @@ from inarch.models.loading import Checkpoint
 from inarch.tasks import cross_encoder, inference
 from inarch.tasks.activation import ACTIVATIONS
 from inarch.tasks.class_targets import number_rows
-from inarch.tasks.datasets import Batch, MakeBatch, weights_of
+from inarch.tasks.datasets import weights_of
 from inarch.tasks.labels import COUNTED, trained_classes
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
@@ -35,6 +35,7 @@ from inarch.tasks.raw_texts import is_one_text
 from inarch.tasks.retrieval_metrics import rank_by_score
 from inarch.tasks.sequence_classifier import SequenceClassifier
 from inarch.tasks.task import Task
+from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.validation import check_count, shown
 
 Ranking = list[dict[str, Any]]

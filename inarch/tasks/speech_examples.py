@@ -10,8 +10,8 @@ import numpy as np
 
 from inarch.data import bucket
 from inarch.errors import InputError
-from inarch.tasks.datasets import Batch, MakeBatch
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor, load_audio_input
+from inarch.tasks.training_batches import Batch, MakeBatch
 
 
 def sound_text_pairs(x: Sequence[Any], y: Any) -> list[tuple[Any, str]]:

@@ -20,7 +20,6 @@ from inarch.speech.resolve_options import resolve_language, resolve_options
 from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
 from inarch.speech.whisper_runner import WhisperRunner
-from inarch.tasks.datasets import MakeBatch
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.progress import progress_bar
 from inarch.tasks.settings_file import read_settings
@@ -29,6 +28,7 @@ from inarch.tasks.speech_examples import batch_maker, sound_text_pairs
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor, as_sound_list, load_audio_input
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
+from inarch.tasks.training_batches import MakeBatch
 from inarch.text import WhisperTokenizer
 from inarch.transcription_defaults import TEMPERATURES
 from inarch.validation import COUNT, optional

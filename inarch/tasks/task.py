@@ -67,6 +67,8 @@ class Task(CheckpointIO, Training, Model):
     preprocessor_class: ClassVar[Any] = TextPreprocessor
     # Whether outputs are of tokens, rather than of whole texts.
     has_token_outputs: ClassVar[bool] = False
+    # Whether targets and weights are of tokens, too.
+    has_token_targets: ClassVar[bool] = False
     # The method that `stream` calls with a list of examples.
     verb: ClassVar[str] = "predict"
     # An input that the backbone must have.

@@ -16,7 +16,7 @@ from inarch.models.loading import Checkpoint
 from inarch.tasks import entity_targets as targets
 from inarch.tasks import inference
 from inarch.tasks.activation import softmax
-from inarch.tasks.datasets import Batch, MakeBatch, weights_of
+from inarch.tasks.datasets import weights_of
 from inarch.tasks.entities import TokenScores, check_aggregation, decode, subwords
 from inarch.tasks.entity_metrics import entity_scores, span_scores
 from inarch.tasks.labels import (
@@ -31,6 +31,7 @@ from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.tag_scheme import OUTSIDE, span_labels
 from inarch.tasks.task import Task
+from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.tasks.windows import Window, encode_windows, with_most_context
 from inarch.validation import check_count, shown
 
@@ -62,6 +63,7 @@ class TokenClassifier(Task):
     pipeline_tag = "token-classification"
     verb = "tag"
     has_token_outputs = True
+    has_token_targets = True
     saved_settings = ("dropout",)
     labels = MutableArgument(checked_labels)
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.tasks import inference, raw_data
-from inarch.tasks.datasets import MakeBatch, array_of, make_batches, named_arguments, weights_of
+from inarch.tasks.datasets import array_of, named_arguments, weights_of
 from inarch.tasks.objective import Objective, compile_arguments
 from inarch.tasks.preprocessor import TokenRow
+from inarch.tasks.training_batches import MakeBatch, RowBatches, make_batches
 
 # Mixed in before `Model`, whose methods it overrides.
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Training(_Model):
 
         `x` may be a list or array of strings (or pairs), prepared arrays, or a data set whose
         batches hold either: a `PyDataset`, `tf.data`, grain, a torch loader, a generator.
+
+        Texts of a list are shuffled each epoch, unless `shuffle=False`. Where each counts by
+        itself, those of a batch are alike in length; for targets of tokens a batch's texts are
+        packed into rows, which changes neither loss nor gradient.
         """
         self._compile_once()
         given = kwargs | named_arguments(keras.Model.fit, args)
@@ -115,9 +120,10 @@ class Training(_Model):
         self, rows: Sequence[TokenRow], y: Any, sample_weight: np.ndarray | None
     ) -> MakeBatch:
         """Return the function of `collate` for rows of tokens, with checked targets and weights."""
-        return make_batches(
+        make = make_batches(
             lambda indices: self.padded([rows[i] for i in indices]), y, sample_weight
         )
+        return RowBatches(make, [len(row.ids) for row in rows])
 
     def targets(self, y: Any, count: int) -> np.ndarray:
         """Return the targets of `count` examples as an array, checked."""

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inarch.data import PackedBatch, packed_batches
+from inarch.data import PackedBatch, pack_together, packed_batches
 
 LENGTHS = st.lists(st.integers(0, 60), max_size=60)
 
@@ -55,6 +55,35 @@ def test_every_token_is_at_its_place_once(lengths, tokens, limit, exact, tight):
             gaps += np.count_nonzero(np.trim_zeros(row, "b") == 0)
         assert gaps <= sum(lengths[i] == 0 for part in batch.parts for i in part.indices)
     assert sorted(seen) == [*range(len(lengths))]
+
+
+@given(LENGTHS.filter(len), st.sampled_from([None, 60, 200]), st.booleans())
+def test_sequences_that_are_packed_together_are_one_part_in_order(lengths, limit, exact):
+    batch = pack_together(lengths, limit, exact)
+    (part,) = batch.parts
+    assert batch.length <= (limit or 128)
+    assert exact or batch.rows in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+    mask = (np.arange(part.length) < np.array(lengths)[:, None]).astype(np.int32)
+    weights = mask * np.random.default_rng(0).random(mask.shape, np.float32)
+    rows = batch.pack([{"padding_mask": mask, "weights": weights}])
+    assert rows["weights"].shape == (batch.rows, batch.length)
+    assert np.count_nonzero(rows["padding_mask"]) == sum(lengths)
+    flat, ids = rows["weights"].ravel(), rows["padding_mask"].ravel()
+    names = {}
+    for i, size in enumerate(lengths):
+        place = slice(part.places[i], part.places[i] + size)
+        np.testing.assert_array_equal(flat[place], weights[i, :size])
+        names[i] = {(part.places[i] // batch.length, number) for number in ids[place]}
+    # No two have one number in one row.
+    assert sum(map(len, names.values())) == len(set().union(*names.values()))
+
+
+def test_packing_together_leaves_few_rows():
+    random = np.random.default_rng(0)
+    lengths = random.lognormal(np.log(24), 1.06, 16).clip(4, 500).astype(int).tolist()
+    for exact in (True, False):
+        batch = pack_together(lengths, 512, exact)
+        assert batch.rows * batch.length < 0.6 * 16 * max(lengths)
 
 
 def test_rows_of_a_mix_have_hardly_any_padding():

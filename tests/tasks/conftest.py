@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -55,3 +56,20 @@ def classifier(backbone, preprocessor, **options):
 
 def weights_of(model):
     return [ops.convert_to_numpy(v) for v in model.weights]
+
+
+def batches_seen(task, **arguments):
+    """The batches that `fit` hands on to Keras, one epoch, without training."""
+    seen = []
+
+    def fit(self, x=None, y=None, **kwargs):
+        for place, data in enumerate((x, kwargs.get("validation_data"))):
+            if data is not None:
+                length = data.num_batches if hasattr(data, "num_batches") else None
+                seen.append((place, [data[i] for i in range(length)] if length else list(data)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.Model, "fit", fit)
+        task.fit(**arguments)
+    as_arrays = keras.ops.convert_to_numpy  # of TensorFlow's data sets, too
+    return {place: keras.tree.map_structure(as_arrays, batches) for place, batches in seen}

@@ -9,7 +9,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 
-from .conftest import VOCABULARY, learner, make_backbone
+from .conftest import VOCABULARY, batches_seen, learner, make_backbone
 
 pytestmark = pytest.mark.turns(3)
 
@@ -25,23 +25,6 @@ def preprocessor():
 
 def classifier(preprocessor, **changes):
     return TextClassifier(learner(), preprocessor=preprocessor, **changes)
-
-
-def batches_seen(task, **arguments):
-    """The batches that `fit` hands on to Keras, one epoch, without training."""
-    seen = []
-
-    def fit(self, x=None, y=None, **kwargs):
-        for place, data in enumerate((x, kwargs.get("validation_data"))):
-            if data is not None:
-                length = data.num_batches if hasattr(data, "num_batches") else None
-                seen.append((place, [data[i] for i in range(length)] if length else list(data)))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.Model, "fit", fit)
-        task.fit(**arguments)
-    as_arrays = keras.ops.convert_to_numpy  # of TensorFlow's data sets, too
-    return {place: keras.tree.map_structure(as_arrays, batches) for place, batches in seen}
 
 
 class Batches(keras.utils.PyDataset):
@@ -138,7 +121,7 @@ def test_a_split_keeps_an_embedders_weights(preprocessor):
         task, x=TEXTS, y=vectors, sample_weight=WEIGHTS, validation_split=0.5, shuffle=False
     )
     np.testing.assert_array_equal(seen[0][0][2], WEIGHTS[:4])
-    np.testing.assert_array_equal(seen[1][0][2], WEIGHTS[4:])
+    np.testing.assert_array_equal(np.sort(seen[1][0][2]), WEIGHTS[4:])  # by length
 
 
 @pytest.mark.parametrize(

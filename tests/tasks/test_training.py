@@ -1,0 +1,155 @@
+"""Laws of the batches of `fit`: each example once, texts alike together, a loss that stays."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from inarch.models.distil_bert.backbone import DistilBertBackbone
+from inarch.models.f_net.backbone import FNetBackbone
+from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.tasks import (
+    CausalLM,
+    MaskedLM,
+    TextClassifier,
+    TextEmbedder,
+    TextPreprocessor,
+    TokenClassifier,
+)
+from inarch.tasks.training_batches import pack_batches
+from inarch.text import WordPieceTokenizer
+
+from .conftest import VOCABULARY, WORDS, batches_seen, learner, make_backbone
+
+pytestmark = pytest.mark.turns(3)
+
+random = np.random.default_rng(0)
+TEXTS = [" ".join(random.choice(WORDS[:15], n)) for n in random.integers(1, 17, 100)]
+SHORT = [" ".join(random.choice(WORDS[:15], n)) for n in random.integers(1, 6, 16)]
+LABELS = [i % 2 for i in range(100)]
+
+
+@pytest.fixture
+def preprocessor():
+    return TextPreprocessor(WordPieceTokenizer(VOCABULARY), 20)
+
+
+def numbered(preprocessor, **options):
+    """A task of numbers, so that each text can be known by its target, and the targets for it."""
+    task = TextClassifier(learner(), 1, preprocessor, problem_type="regression", **options)
+    return task, np.arange(100, dtype=np.float32)
+
+
+def lengths_of(batch):
+    return np.count_nonzero(batch[0]["padding_mask"], axis=1)
+
+
+def test_each_epoch_has_every_text_once_with_its_neighbors_in_length(preprocessor):
+    task, targets = numbered(preprocessor)
+    (batches,) = batches_seen(task, x=TEXTS, y=targets, batch_size=4).values()
+    seen = np.concatenate([y[:, 0] for _, y in batches])
+    np.testing.assert_array_equal(np.sort(seen), targets)
+    own = [len(e.ids) for e in task.encode(TEXTS)]
+    spread = 0
+    for batch in batches:
+        assert lengths_of(batch).tolist() == [own[int(i)] for i in batch[1][:, 0]]
+        spread += np.ptp(lengths_of(batch))
+    shuffled = np.split(np.random.default_rng(0).permutation(own), 25)
+    assert spread < 0.5 * sum(map(np.ptp, shuffled))
+
+
+def test_a_seed_gives_the_same_batches_and_an_epoch_others(preprocessor):
+    task, targets = numbered(preprocessor)
+    orders = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        (batches,) = batches_seen(task, x=TEXTS, y=targets, batch_size=4).values()
+        orders.append(np.concatenate([y[:, 0] for _, y in batches]).tolist())
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_a_batch_of_pairs_to_tell_apart_is_of_any_lengths(preprocessor):
+    """Partners of other texts are the negatives, so that a batch of like ones is another task."""
+    task = TextEmbedder(learner(), preprocessor)
+    spreads = []
+    for _ in range(2):
+        pairs = [(text, text) for text in TEXTS]
+        (batches,) = batches_seen(task, x=pairs, batch_size=10).values()
+        spreads.append(np.mean([np.ptp(lengths_of(batch)) for batch in batches]))
+    assert min(spreads) > 8
+
+
+def test_an_evaluation_by_length_is_one_in_order(preprocessor):
+    task = TextClassifier(make_backbone(), 2, preprocessor)
+    whole = task.evaluate(TEXTS, LABELS, batch_size=100, verbose=0)
+    found = task.evaluate(TEXTS, LABELS, batch_size=16, verbose=0)
+    np.testing.assert_allclose(found, whole, rtol=1e-5)
+    # The first batches are those of the first texts.
+    first = task.evaluate(TEXTS[:32], LABELS[:32], batch_size=32, verbose=0)
+    np.testing.assert_allclose(
+        task.evaluate(TEXTS, LABELS, batch_size=16, steps=2, verbose=0), first, rtol=1e-5
+    )
+
+
+# --- packed rows ------------------------------------------------------------------------------
+
+
+def gpt2():
+    return GPT2Backbone(
+        len(VOCABULARY), 1, 2, 16, 24, dropout=0.0, embedding_dropout=0.0, attention_dropout=0.0,
+        max_sequence_length=20,
+    )  # fmt: skip
+
+
+def token_tasks(preprocessor):
+    masking = TextPreprocessor(preprocessor.tokenizer, 20, allow_special=("[MASK]",))
+    tags = TokenClassifier(learner(DistilBertBackbone), 3, preprocessor, ["O", "B-x", "I-x"])
+    words = [text.split() for text in SHORT]
+    return {
+        "MaskedLM": (MaskedLM(learner(), masking), SHORT, None),
+        "CausalLM": (CausalLM(gpt2(), preprocessor), SHORT, None),
+        "TokenClassifier": (tags, words, [[i % 3 for i in range(len(row))] for row in words]),
+    }
+
+
+@pytest.mark.parametrize("name", ["MaskedLM", "CausalLM", "TokenClassifier"])
+def test_packed_rows_train_as_a_row_for_each_text(name, preprocessor):
+    task, x, y = token_tasks(preprocessor)[name]
+    task.compile(keras.optimizers.SGD(1.0), weighted_metrics=[])
+    make = task.collate(*task.training_rows(task.examples(x), y, None))
+    before, found = [ops.convert_to_numpy(v) for v in task.weights], []
+    for maker in (make, pack_batches(make, 20, exact=False)):
+        batch = maker(np.arange(16), np.random.default_rng(0))
+        for variable, value in zip(task.weights, before, strict=True):
+            variable.assign(value)
+        loss = task.train_on_batch(*batch)
+        found.append((len(batch[1]), loss, [ops.convert_to_numpy(v) for v in task.weights]))
+    (rows, loss, weights), (packed_rows, packed_loss, packed_weights) = found
+    assert packed_rows < rows
+    np.testing.assert_allclose(packed_loss, loss, rtol=1e-5)
+    assert any(np.abs(w - b).max() > 1e-3 for w, b in zip(weights, before, strict=True))
+    for one, two in zip(packed_weights, weights, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_fit_packs_where_the_loss_is_one_of_tokens(preprocessor):
+    task, x, _ = token_tasks(preprocessor)["CausalLM"]
+
+    def rows(task):
+        (batches,) = batches_seen(task, x=x, batch_size=16).values()
+        ((inputs, targets, weights),) = batches
+        assert targets.shape == weights.shape == inputs["token_ids"].shape
+        return len(targets)
+
+    assert rows(task) < 16
+    # This one divides by the places of a batch, padding included.
+    task.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert rows(task) == 16
+
+
+def test_a_backbone_that_mixes_its_padding_is_not_packed(preprocessor):
+    backbone = FNetBackbone(len(VOCABULARY), 1, 16, 24, max_sequence_length=20)
+    masking = TextPreprocessor(preprocessor.tokenizer, 20, allow_special=("[MASK]",))
+    task = MaskedLM(backbone, masking)
+    (batches,) = batches_seen(task, x=SHORT, batch_size=16).values()
+    assert len(batches[0][1]) == 16
