@@ -21,7 +21,7 @@ SAME := checkpoints data docs text fuzz test_turns.py test_private_keras.py spee
 	test_file_names.py test_json_fields.py test_paths.py test_rights.py cli/test_jobs.py \
 	$(addprefix audio/test_,load.py pipes_and_voice.py window_and_speech.py) \
 	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
-	$(addprefix models/test_,bad_checkpoints.py opening.py own_code.py registry.py saving.py \
+	$(addprefix models/test_,bad_checkpoints.py layout_map.py opening.py own_code.py registry.py saving.py \
 	publishing.py stored_config.py warnings.py) \
 	$(addprefix tasks/test_,bad_input.py hostile_paths.py saves_during_loads.py text_source.py)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,$(SAME))

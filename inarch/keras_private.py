@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +40,36 @@ def read_batches(dataset: keras.utils.PyDataset, count: int) -> Iterator[Any]:
         yield from itertools.islice(enqueuer.get(), count)
     finally:
         enqueuer.stop()
+
+
+def lay_out_batches(sharding_of: Callable[[Any, Any], Any]) -> None:
+    """Have Keras's trainer on JAX lay out each array by `sharding_of(distribution, shape)`.
+
+    By itself it lays out all batches of an epoch as the first one, and fails at a last one that has
+    fewer rows. From this call on that holds for all models, where a distribution is set.
+    """
+    import jax
+    from keras.src.backend.jax import trainer
+
+    as_keras_does = trainer._distribute_data
+    if getattr(as_keras_does, "sharding_of", None) is sharding_of:
+        return
+
+    def distribute(data: Any, layouts: Any = None) -> Any:
+        distribution = keras.distribution.distribution()
+        if distribution is None:
+            return as_keras_does(data, layouts)
+
+        def placed(array: Any) -> Any:
+            if array is None:
+                return None
+            sharding = sharding_of(distribution, array.shape)
+            return jax.make_array_from_process_local_data(sharding, array)
+
+        return keras.tree.map_structure(placed, data)
+
+    distribute.sharding_of = sharding_of  # type: ignore[attr-defined]
+    trainer._distribute_data = distribute
 
 
 # --- layers ------------------------------------------------------------------------------------

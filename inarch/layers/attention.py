@@ -8,6 +8,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, multi_head_alternatives
+from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.cache import (
     cache_length,
     check_room,
@@ -85,6 +86,7 @@ class MultiHeadAttention(Layer):
             `cache_update_index` don't fit together.
     """
 
+    axes = ATTENTION_AXES
     templates = ("position",)
     _softmax = staticmethod(masked_softmax)
     _split_heads = staticmethod(split_heads)

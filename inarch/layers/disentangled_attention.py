@@ -12,6 +12,7 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, attention_alternatives
+from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.buckets import distance_rows, table_span, take, wrong_rows
 from inarch.layers.dot_product_attention import masked_softmax
 from inarch.layers.layer import Layer
@@ -65,6 +66,7 @@ class DisentangledSelfAttention(Layer):
             sizes make no buckets.
     """
 
+    axes = ATTENTION_AXES
     _softmax = staticmethod(masked_softmax)
 
     def __init__(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from inarch.errors import InputError
 from inarch.layers.activation import Activation
+from inarch.layers.axes import EMBED
 from inarch.layers.block import Block
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
 from inarch.layers.feed_forward import FeedForward
@@ -132,6 +133,8 @@ class ConvResidual(Layer):
     Raises:
         InputError: `kernel_size` is even, or `groups` doesn't divide the width.
     """
+
+    axes: ClassVar = {"kernel": (None, EMBED, EMBED), "bias": (EMBED,)}
 
     def __init__(
         self,

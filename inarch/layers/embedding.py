@@ -1,13 +1,14 @@
 """Embeddings of tokens, positions and relative positions."""
 
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
+from inarch.layers.axes import EMBED
 from inarch.layers.buckets import table_span
 from inarch.layers.initializer import fresh_initializer, wavelengths
 from inarch.layers.layer import Layer
@@ -38,6 +39,8 @@ class PositionEmbedding(Layer):
         InputError: `inputs` is longer than the table, where its length is known and no
             `positions` are given.
     """
+
+    axes: ClassVar = {"embeddings": (None, EMBED)}
 
     def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any):
         if sequence_length is None:
@@ -240,6 +243,8 @@ class RelativeEmbedding(Layer):
     Returns:
         float `[2 * bucket_size or 2 * max_relative_positions, dim]`, whatever the batch.
     """
+
+    axes: ClassVar = {"embeddings": (None, EMBED)}
 
     def __init__(
         self,

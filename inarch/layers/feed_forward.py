@@ -1,11 +1,12 @@
 """Position-wise feed-forward network."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from inarch.layers.activation import Activation
 from inarch.layers.alternatives import Alternatives, changed_call
+from inarch.layers.axes import EMBED, MLP
 from inarch.layers.layer import Layer
 
 
@@ -30,6 +31,8 @@ class FeedForward(Layer):
     Returns:
         float `[batch, length, dim]`.
     """
+
+    axes: ClassVar = {"gate": (EMBED, MLP), "up": (EMBED, MLP), "down": (MLP, EMBED)}
 
     def __init__(
         self,

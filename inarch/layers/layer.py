@@ -12,6 +12,7 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.activation import Activation, get_activation, serialize_activation
 from inarch.layers.alternatives import Alternatives
+from inarch.layers.axes import Axes
 from inarch.layers.dense import Dense
 from inarch.layers.direct_calls import DirectCall
 from inarch.layers.initializer import fresh_initializer
@@ -35,6 +36,10 @@ class Layer(DirectCall):
 
     # Whether the layer is a sublayer of a `Block`, which no other may have then.
     in_block = False
+
+    # The logical axes of its weights, by their names or those of the dense layers that have them
+    # (see `inarch.layers.axes`).
+    axes: ClassVar[Mapping[str, Axes]] = {}
 
     # Arguments that are layers to be copied (`copy_layer`), and not themselves part of this one.
     templates: ClassVar[tuple[str, ...]] = ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
+from inarch.layers.axes import HEADS
 from inarch.layers.buckets import float32_log
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
@@ -44,6 +45,8 @@ class RelativePositionBias(Layer):
         InputError: `num_buckets` is no multiple of 4, or `max_distance` is within the buckets of
             one distance.
     """
+
+    axes: ClassVar = {"embeddings": (None, HEADS)}
 
     def __init__(
         self,

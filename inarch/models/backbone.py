@@ -14,6 +14,7 @@ from inarch.checkpoints.io.steady import retry_when_changed
 from inarch.errors import PresetError
 from inarch.keras_private import all_layers
 from inarch.models import saving
+from inarch.models.layout_map import layout_map
 from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.loading import Checkpoint
 from inarch.models.model import Model
@@ -117,6 +118,40 @@ class Backbone(Model):
             load_checkpoint_weights(checkpoint, model, waiting)
             checkpoint.check_unchanged()
         return model
+
+    @classmethod
+    def get_layout_map(
+        cls,
+        preset: str | os.PathLike,
+        device_mesh: Any,
+        model_parallel_dim_name: str = "model",
+        *,
+        ignore_fields: Collection[str] = (),
+        **overrides: Any,
+    ) -> keras.distribution.LayoutMap:
+        """Return the layout of each weight of a checkpoint's model over the devices of a mesh.
+
+        Only the config is read. The map is for `keras.distribution.ModelParallel`, in whose scope
+        the model, or a task with it, is loaded afterwards; a task's head has no layout, so it is
+        whole on every device. It has the layouts of `inarch.models.layout_map.layout_map`, which
+        takes a model.
+
+        Args:
+            preset, ignore_fields, overrides: as in `from_preset`.
+            device_mesh: a `keras.distribution.DeviceMesh`.
+            model_parallel_dim_name: the axis of the mesh over which weights are cut.
+
+        Raises:
+            InputTypeError: `device_mesh` isn't one.
+            InputError: the mesh has no such axis, or the backend isn't JAX.
+            PresetError, CheckpointFileError, ConfigError: as `from_preset`.
+        """
+        with Checkpoint(preset, cls, ignore_fields) as checkpoint:
+            found = cls.resolve_class(checkpoint)
+            arguments = checkpoint.arguments(**overrides)
+            model, _ = build_without_values(lambda: checkpoint.backbone(found, **arguments))
+            checkpoint.check_unchanged()
+        return layout_map(model, device_mesh, model_parallel_dim_name)
 
     @classmethod
     def resolve_class(cls, checkpoint: Checkpoint) -> type[Self]:

@@ -30,6 +30,7 @@ from inarch.models.publishing import Publishing
 from inarch.models.recording import recording
 from inarch.models.registry import inputs_of
 from inarch.models.stored_config import check_arguments, stored_layout, stored_settings
+from inarch.runtime.distribution import allow_partial_batches
 from inarch.validation import Validator, check_count
 
 # Keys of a config that are no arguments of the constructor.
@@ -74,6 +75,7 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
 
     def __init__(self, inputs: Any, outputs: Any, **kwargs: Any):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        allow_partial_batches()
         self.layout = None
         self.passthrough = {}
         self.fresh_weights = ()

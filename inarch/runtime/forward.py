@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from inarch.layers.direct_calls import direct_calls, facts_of
+from inarch.runtime.distribution import distributed
 
 Call = Callable[[Mapping[str, Any]], Any]
 
@@ -54,7 +55,8 @@ def _jax(model: keras.Model, call: Call) -> Call:
     def run(inputs: Mapping[str, Any]) -> Any:
         variables = [*model.trainable_variables, *model.non_trainable_variables]
         compiled_step = program(tuple(map(id, variables)))
-        return compiled_step([v.value for v in variables], dict(inputs))
+        given = {name: distributed(x) for name, x in inputs.items()}
+        return compiled_step([v.value for v in variables], given)
 
     return run
 

@@ -1,0 +1,90 @@
+"""Layouts over devices: of each weight of each architecture, derived from the axes of layers."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from inarch import Backbone
+from inarch.errors import InputError, InputTypeError
+from inarch.layers.axes import logical_axes
+from inarch.models.layout_map import layout_map
+from inarch.models.variables import build_without_values
+from tests.conformance.models import ARCHITECTURES, shared
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="Keras distributes weights on JAX alone"
+)
+
+# Where each weight is cut in two: the vocabulary of the tiny models is odd, so by its width.
+BY_COLUMNS = re.compile(
+    r".*attention/(position_)?(query|key|value)/(kernel|bias)|.*feed_forward/(up|gate)/(kernel|bias)"
+    r"|(.*/)?token_embedding/embeddings"
+)
+BY_ROWS = re.compile(r".*attention/output/kernel|.*feed_forward/down/kernel")
+REPLICATED = re.compile(
+    r".*norm/(gamma|beta)|.*(attention/output|feed_forward/down)/bias"
+    r"|(.*/)?\w*(position|segment|relative)_embedding/embeddings|relative_bias/embeddings"
+    r"|(pooler|embeddings_projection|encoder_conv_\d|.*convolution)/(kernel|bias)"
+)
+
+
+def mesh(*shape, names=("batch", "model")):
+    return keras.distribution.DeviceMesh(shape, names, np.full(np.prod(shape), "cpu:0"))
+
+
+def built(name, **changes):
+    architecture = ARCHITECTURES[name]
+    arguments = {**architecture.tiny, **changes}
+    return build_without_values(lambda: architecture.backbone(**arguments))[0]
+
+
+def check(model):
+    layouts = layout_map(model, mesh(1, 2))
+    assert None not in logical_axes(model).values()
+    for weight in model.weights:
+        laws = [law for law in (BY_COLUMNS, BY_ROWS, REPLICATED) if law.fullmatch(weight.path)]
+        assert len(laws) == 1, weight.path
+        expected = [None] * len(weight.shape)
+        if laws != [REPLICATED]:
+            expected[-1 if laws == [BY_COLUMNS] else 0] = "model"
+        assert list(layouts[weight.path].axes) == expected, weight.path
+    assert set(layouts) == {weight.path for weight in model.weights}
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_every_weight_is_cut_or_listed_as_replicated(name):
+    check(built(name))
+
+
+def test_so_are_the_weights_that_options_bring():
+    check(built("deberta_v3", share_keys=False, conv_kernel_size=3))
+
+
+def test_a_table_is_cut_by_tokens_where_the_devices_divide_them():
+    layouts = layout_map(shared("bert"), mesh(1, 29))
+    assert layouts["embeddings/token_embedding/embeddings"].axes == ("model", None)
+
+
+def test_what_the_devices_do_not_divide_is_replicated():
+    layouts = layout_map(shared("bert"), mesh(1, 7))
+    assert {axis for layout in layouts.values() for axis in layout.axes} == {None}
+
+
+def test_a_preset_has_the_layouts_of_its_model(tmp_path):
+    shared("bert").save_to_preset(tmp_path)
+    found = Backbone.get_layout_map(tmp_path, mesh(2, 2, names=("rows", "cut")), "cut")
+    own = layout_map(shared("bert"), mesh(2, 2, names=("rows", "cut")), "cut")
+    assert {n: a.axes for n, a in found.items()} == {n: a.axes for n, a in own.items()}
+    assert Backbone.get_layout_map(tmp_path, mesh(1, 2), num_layers=1) != found
+
+
+def test_another_mesh_axis_or_backend_is_refused(monkeypatch):
+    with pytest.raises(InputTypeError, match="device_mesh is 4"):
+        layout_map(shared("bert"), 4)
+    with pytest.raises(InputError, match="='tensor' is no axis of .* 'batch', 'model'"):
+        layout_map(shared("bert"), mesh(1, 2), "tensor")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(InputError, match="the backend is torch.*KERAS_BACKEND=jax"):
+        layout_map(shared("bert"), mesh(1, 2))
