@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from inarch.tasks import TextPreprocessor as TextPreprocessor
     from inarch.tasks import TokenClassifier as TokenClassifier
     from inarch.tasks import ZeroShotClassifier as ZeroShotClassifier
+    from inarch.tasks.batch_predictor import BatchPredictor as BatchPredictor
     from inarch.tasks.verification import verify_checkpoint as verify
     from inarch.tasks.workflows import export as export
     from inarch.tasks.workflows import load as load
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Backbone": "inarch.models.backbone",
+    "BatchPredictor": "inarch.tasks.batch_predictor",
     "BytePairTokenizer": "inarch.text",
     "CausalLM": "inarch.tasks",
     "Checkpoint": "inarch.models.loading",
