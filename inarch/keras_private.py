@@ -95,6 +95,12 @@ def is_quantized(layer: Any) -> bool:
     return bool(getattr(layer, "_is_quantized", False))
 
 
+def is_rematerialized(layer: Any) -> bool:
+    """Return whether a layer was made in a `keras.RematScope` that names it."""
+    mode = layer._remat_mode
+    return mode is not None and mode.mode == "list_of_layers" and layer.name in mode.layer_names
+
+
 def lora_base_variables(layer: Any) -> list[Any]:
     """Return the variables to which a low-rank update of a layer is added."""
     return [getattr(layer, name) for name in ("_kernel", "_embeddings") if hasattr(layer, name)]

@@ -7,7 +7,7 @@ import inarch
 
 PRIVATE = re.compile(
     r"keras\.src|\b(?!self\b|cls\b|np\b)\w+\._(?:layers|flatten_layers|trainable_variables|kernel|"
-    r"embeddings|initialize\w*|deferred_initialize|value\b|is_quantized|jax_state)|"
+    r"embeddings|initialize\w*|deferred_initialize|value\b|is_quantized|jax_state|remat_mode)|"
     r"def _(?:run_through_graph|get_jax_state)"
 )
 

@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Self
 import keras
 
 from inarch.errors import InputError
+from inarch.keras_private import is_rematerialized
 from inarch.layers.activation import Activation, get_activation, serialize_activation
 from inarch.layers.alternatives import Alternatives
 from inarch.layers.axes import Axes
 from inarch.layers.dense import Dense
 from inarch.layers.direct_calls import DirectCall
 from inarch.layers.initializer import fresh_initializer
+from inarch.layers.rematerialize import rematerialized
 
 INITIALIZER, ACTIVATION = "initializer", "activation"
 
@@ -66,6 +68,11 @@ class Layer(DirectCall):
             if name.endswith("cache") and given is not None:
                 outputs.append(keras.tree.map_structure(lambda x: self._spec(x.shape), given))
         return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+    def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_rematerialized(self):
+            return rematerialized(self, layer_call)
+        return super().rematerialized_call(layer_call, *args, **kwargs)
 
     def _spec(self, shape: Any) -> keras.KerasTensor:
         return keras.KerasTensor(shape, dtype=self.compute_dtype)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.models.f_net.backbone import FNetBackbone
 from inarch.models.gpt2.backbone import GPT2Backbone
@@ -153,3 +154,50 @@ def test_a_backbone_that_mixes_its_padding_is_not_packed(preprocessor):
     task = MaskedLM(backbone, masking)
     (batches,) = batches_seen(task, x=SHORT, batch_size=16).values()
     assert len(batches[0][1]) == 16
+
+
+# --- Keras's own ways to train in less memory ---------------------------------------------------
+
+
+def trained(preprocessor, optimizer=None, batch_size=8, epochs=2, **options):
+    """Return the losses and the weights of a classifier that is trained on a few texts."""
+    keras.utils.set_random_seed(0)
+    rates = {"dropout": 0.0, "attention_dropout": 0.0} | options
+    backbone = BertBackbone(len(VOCABULARY), 1, 2, 16, 24, max_sequence_length=20, **rates)
+    task = TextClassifier(backbone, 2, preprocessor)
+    task.compile(optimizer or keras.optimizers.SGD(0.1), metrics=[])
+    fitted = task.fit(
+        SHORT, LABELS[:16], batch_size=batch_size, epochs=epochs, shuffle=False, verbose=0
+    )
+    return fitted.history["loss"], [ops.convert_to_numpy(v) for v in task.trainable_weights]
+
+
+def assert_same(found, expected, atol=1e-5):
+    for one, two in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(one, two, atol=atol)
+
+
+def test_accumulated_gradients_of_small_batches_are_those_of_a_large_one(preprocessor):
+    whole = trained(preprocessor, batch_size=16)
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=4)
+    assert_same(trained(preprocessor, optimizer, batch_size=4), whole)
+
+
+def test_blocks_computed_again_for_the_gradient_change_no_number(preprocessor, monkeypatch):
+    rates = {"dropout": 0.1, "attention_dropout": 0.1}
+    plain = trained(preprocessor, **rates)
+    remat, calls = keras.remat, []
+    monkeypatch.setattr(keras, "remat", lambda f: calls.append(f) or remat(f))
+    with keras.RematScope("list_of_layers", layer_names=["layer_0"]):
+        found = trained(preprocessor, **rates)
+    assert calls
+    np.testing.assert_allclose(found[0], plain[0], rtol=1e-5)
+    assert_same(found, plain)
+
+
+def test_mixed_precision_trains_weights_of_32_bits_to_nearly_the_same(preprocessor):
+    whole, mixed = trained(preprocessor), trained(preprocessor, dtype="mixed_bfloat16")
+    assert {w.dtype for w in mixed[1]} == {np.dtype("float32")}
+    np.testing.assert_allclose(mixed[0], whole[0], rtol=0.05)
+    assert mixed[0] != whole[0]
+    assert_same(mixed, whole, atol=0.02)
