@@ -82,7 +82,9 @@ def _page(architecture: Architecture) -> Iterator[str]:
             for p in architecture.presets.values()
         ],
     )
-    yield from _verified(architecture.name)
+    yield "## Verification\n"
+    for name in architecture.goldens():
+        yield from _verified(name, architecture.name)
     written = architecture.sources[0]
     yield NAMES
     for source in architecture.sources:
@@ -127,8 +129,10 @@ def _first_paragraph(cls: type) -> str:
 # --- verification ------------------------------------------------------------------------------
 
 
-def _verified(name: str) -> Iterator[str]:
-    yield "## Verification\n"
+def _verified(name: str, folder: str) -> Iterator[str]:
+    """Yield the verification by a golden file, that of the folder or of one of its formats."""
+    if name != folder:
+        yield f"### {name}\n"
     report = verify_golden(GOLDENS / f"{name}.safetensors")
     yield (
         "Each layer against the reference, on the [golden file](../verify.md#golden-files); 1 is "

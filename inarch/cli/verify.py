@@ -126,8 +126,9 @@ def _golden_for(preset: str, folder: Path) -> Path:
     from inarch.verify.golden import Golden
 
     with Checkpoint(preset) as checkpoint:
-        architecture = checkpoint.architecture
-    path = folder / f"{architecture.name}.safetensors"
+        architecture, model_type = checkpoint.architecture, checkpoint.source.model_type
+    name = model_type if model_type in architecture.variants else architecture.name
+    path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise CheckpointFileError(
             f"{path} does not exist; golden files are in the repository, see --folder, and "
@@ -138,7 +139,7 @@ def _golden_for(preset: str, folder: Path) -> Path:
         raise CheckpointFileError(
             f"{path} is of a model of model_type {found!r}, and {architecture.name} has "
             f"{', '.join(architecture.model_types)}; write it anew with "
-            f"`inarch verify --golden {architecture.name} --overwrite`"
+            f"`inarch verify --golden {name} --overwrite`"
         )
     return path
 
@@ -147,7 +148,7 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
     from inarch.models import registry
     from inarch.tasks.verification import golden_of
 
-    known = registry.architectures()
+    known = registry.goldens()
     if name is not None and name not in known:
         raise InputError(f"{name!r} is no architecture here; known: {', '.join(sorted(known))}")
     if folder == GOLDEN and not folder.is_dir():

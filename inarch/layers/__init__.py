@@ -19,6 +19,7 @@ from inarch.layers.head import MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.mask import self_attention_mask, sequence_positions
 from inarch.layers.relative_bias import RelativePositionBias
+from inarch.layers.rms_norm import RMSNorm
 from inarch.layers.rotary import RotaryEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
@@ -34,6 +35,7 @@ __all__ = [
     "MaskedLMHead",
     "MultiHeadAttention",
     "PositionEmbedding",
+    "RMSNorm",
     "RelativeEmbedding",
     "RelativePositionBias",
     "RotaryEmbedding",

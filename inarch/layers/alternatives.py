@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import keras
@@ -22,6 +21,8 @@ ops: Any = keras.ops  # Typed, every result may be None.
 
 Alternatives = Mapping[str, Mapping[str, Any]]
 
+# Of normalizations.
+EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 # Of bool masks `[..., T, S]`, true where a query attends to a key.
 MASKS: dict[str, Callable[[Any], Any]] = {
     "no mask": lambda mask: ops.ones_like(mask),
@@ -79,77 +80,6 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
-    """Return what dot-product attention in several heads gets wrong.
-
-    Args:
-        layer: has `call`, `num_heads`, `_scale`, `_split_heads`, `_softmax` and dense layers.
-        of_itself: whether the keys are those of the first argument of `call`, not of the second.
-    """
-    split, output, width = layer._split_heads, layer.output_dense, layer.query_dense.units
-    dense = {name: getattr(layer, f"{name}_dense") for name in ("query", "key", "value")}
-    heads, dim = layer.num_heads, width // layer.num_heads
-    squares = {1, heads, dim**0.5, dim, 2 * dim, 3 * dim, dim**2, width}
-
-    def attend(change: Any, query: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        mask = kwargs.pop("attention_mask", None)
-        if mask is None:
-            mask = ops.ones((query.shape[1], (query if of_itself else value).shape[1]), "bool")
-        mask = change(ops.cast(mask, "bool"))
-        return type(layer).call(layer, query, value, *args, attention_mask=mask, **kwargs)
-
-    return {
-        **{name: {"call": partial(attend, change)} for name, change in MASKS.items()},
-        **{name: {"_softmax": f, "_fusible": False} for name, f in SOFTMAXES.items()},
-        **{
-            f"scores with the scale 1 / sqrt({square:g})": {"_scale": square**-0.5}
-            for square in sorted(squares)
-            if abs(square**-0.5 - layer._scale) > 1e-6
-        },
-        "uniform weights, and so the mean of the values": {"_scale": 0.0},
-        **{
-            f"{number} heads": {
-                "num_heads": number,
-                "_key_value_heads": number,
-                "_scale": layer._scale * (number / heads) ** 0.5,
-            }
-            for number in range(1, width + 1)
-            if width % number == 0 and number != heads
-        },
-        "the heads' order (d h) at the split": {
-            "_split_heads": lambda x, *more: split(interleave(x, dim), *more)
-        },
-        "heads that are split without transposing": {
-            "_split_heads": lambda x, *more: split(
-                _reorder(x, (-1, x.shape[-1] // dim, x.shape[1], dim)), *more
-            )
-        },
-        "the heads' order (d h) at the merge": {
-            "output_dense": lambda x: output(interleave(x, heads))
-        },
-        "heads that are merged without transposing": {
-            "output_dense": lambda x: output(_reorder(x, (-1, x.shape[1], heads, dim)))
-        },
-        **{
-            f"{one} and {other} projected by each other's layer": {
-                f"{one}_dense": dense[other],
-                f"{other}_dense": dense[one],
-            }
-            for one, other in combinations(dense, 2)
-        },
-    }
-
-
-def multi_head_alternatives(layer: Any) -> Alternatives:
-    """Return what attention gets wrong in itself, its bias, its window and its position brick."""
-    return {
-        **attention_alternatives(layer),
-        **argument_alternatives(layer, "attention_bias", BIASES),
-        **window_alternatives(layer),
-        **position_alternatives(layer),
-    }
-
-
 def activation_alternatives(layer: Any, attribute: str = "activation") -> Alternatives:
     """Return other activations in place of the function that an attribute of a layer holds."""
     own = getattr(layer, attribute)
@@ -174,30 +104,6 @@ def argument_alternatives(
         return type(layer).call(layer, *args, **kwargs)
 
     return {name: {"call": partial(call, change)} for name, change in changes.items()}
-
-
-def window_alternatives(layer: Any) -> Alternatives:
-    """Return other windows of attention, where it has one."""
-    if layer.window is None:
-        return {}
-    widths = {1, layer.window - 1, layer.window + 1, 2 * layer.window} - {0, layer.window}
-    windows = {f"a window of {width} tokens": {"window": width} for width in sorted(widths)}
-    return {"no window": {"window": None}, **windows}
-
-
-def position_alternatives(layer: Any) -> Alternatives:
-    """Return what its position layer gets wrong, of queries and keys at once."""
-    if layer.position is None:
-        return {}
-    query, key = layer.query_position, layer.key_position
-    changes = zip(query.alternatives().items(), key.alternatives().values(), strict=True)
-    return {
-        name: {
-            "query_position": changed_call(query, of_query),
-            "key_position": changed_call(key, of_key),
-        }
-        for (name, of_query), of_key in changes
-    }
 
 
 @contextmanager
@@ -229,11 +135,6 @@ def interleave(x: Any, groups: int) -> Any:
     """Return features in the order of the first of each of `groups`, the second of each, ..."""
     grouped = ops.reshape(x, (*ops.shape(x)[:-1], groups, -1))
     return ops.reshape(ops.swapaxes(grouped, -1, -2), ops.shape(x))
-
-
-def _reorder(x: Any, shape: Any) -> Any:
-    """Exchange the middle axes of `x` in another shape."""
-    return ops.reshape(ops.swapaxes(ops.reshape(x, shape), 1, 2), ops.shape(x))
 
 
 def _diagonal(mask: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.layers.alternatives import Alternatives, multi_head_alternatives
+from inarch.layers.alternatives import Alternatives
+from inarch.layers.attention_alternatives import multi_head_alternatives
 from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.cache import (
     cache_length,
@@ -58,6 +59,10 @@ class MultiHeadAttention(Layer):
             side; `None` for no limit.
         position: layer that is applied to queries and keys, such as `RotaryEmbedding`, called
             with `start_index` or `positions`; `None` for none.
+        query_key_norm: normalization of each head of queries and keys, before `position`; queries
+            and keys have a copy each, `query_norm` and `key_norm` (Henry et al., 2020,
+            arXiv:2010.04245). `None` for none.
+        causal: whether the tokens of a block attend to none after them.
 
     Call arguments:
         query: float `[batch, T, dim]`.
@@ -87,7 +92,7 @@ class MultiHeadAttention(Layer):
     """
 
     axes = ATTENTION_AXES
-    templates = ("position",)
+    templates = ("position", "query_key_norm")
     _softmax = staticmethod(masked_softmax)
     _split_heads = staticmethod(split_heads)
 
@@ -108,6 +113,8 @@ class MultiHeadAttention(Layer):
         num_key_value_heads: int | None = None,
         window: int | None = None,
         position: Any = None,
+        query_key_norm: Any = None,
+        causal: bool = False,
         **kwargs: Any,
     ):
         for name in ("num_heads", "key_dim", "num_key_value_heads", "window"):
@@ -146,17 +153,25 @@ class MultiHeadAttention(Layer):
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
-        self.query_position = self._position("query_position", self.num_heads)
-        self.key_position = self._position("key_position", heads)
+        self.query_norm = self._by_head("query_norm", self.query_key_norm, self.num_heads)
+        self.key_norm = self._by_head("key_norm", self.query_key_norm, heads)
+        self.query_position = self._by_head("query_position", self.position, self.num_heads)
+        self.key_position = self._by_head("key_position", self.position, heads)
         self.built = True
 
-    def _position(self, name: str, heads: int) -> Any:
-        if self.position is None:
+    def _by_head(self, name: str, template: Any, heads: int) -> Any:
+        """Return a built copy of a layer of heads; the identity of `None`."""
+        if template is None:
             return lambda x, **options: x
-        layer = copy_layer(self.position, name, self.dtype_policy)
+        layer = copy_layer(template, name, self.dtype_policy)
         if not layer.built:
             layer.build((None, None, heads, self._key_dim))
         return layer
+
+    def _queries(self, x: Any, start: Any, positions: Any) -> Any:
+        """Return projected queries `[batch, T, heads, d]` with their norm and positions."""
+        queries = self.query_norm(self._split_heads(self.query_dense(x), self.num_heads))
+        return self.query_position(queries, start_index=start, positions=positions)
 
     def call(
         self,
@@ -172,8 +187,7 @@ class MultiHeadAttention(Layer):
         positions: Any = None,
     ) -> Any:
         start = 0 if cache_update_index is None else cache_update_index
-        queries = self._split_heads(self.query_dense(query), self.num_heads)
-        queries = self.query_position(queries, start_index=start, positions=positions)
+        queries = self._queries(query, start, positions)
         keys, values, cache = self._keys_and_values(
             value if key is None else key, value, cache, cache_update_index, positions
         )
@@ -209,6 +223,7 @@ class MultiHeadAttention(Layer):
 
     def mix(self, x: Any, context: Mapping[str, Any], training: Any = None) -> tuple[Any, dict]:
         """Return attention over `x`, or the `source` of a context, with the cache and scores."""
+        context = {**context, "causal": True} if self.causal else context
         cache, source = context.get("cache"), context.get("source")
         mask = context.get("mask")
         is_cross = source is not None or (cache is not None and context.get("cache_index") is None)
@@ -242,8 +257,7 @@ class MultiHeadAttention(Layer):
         return packed_rows_of_context(context, self.compute_dtype)
 
     def _attend_to_packed(self, x: Any, rows: PackedRows, positions: Any) -> Any:
-        queries = self._split_heads(self.query_dense(x), self.num_heads)
-        queries = self.query_position(queries, start_index=0, positions=positions)
+        queries = self._queries(x, 0, positions)
         keys, values, _ = self._keys_and_values(x, x, positions=positions)
         keys, values = self._repeat_heads(keys), self._repeat_heads(values)
         attended = attend_to_packed(queries, keys, values, rows, self._scale, self.window)
@@ -281,7 +295,7 @@ class MultiHeadAttention(Layer):
         if cache is not None and index is None:
             return *read_cache(cache, heads), cache
         start = 0 if index is None else index
-        keys = self._split_heads(self.key_dense(key), heads)
+        keys = self.key_norm(self._split_heads(self.key_dense(key), heads))
         keys = self.key_position(keys, start_index=start, positions=positions)
         values = self._split_heads(self.value_dense(value), heads)
         if cache is None:

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.layers.alternatives import Alternatives, attention_alternatives
+from inarch.layers.alternatives import Alternatives
+from inarch.layers.attention_alternatives import attention_alternatives
 from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.buckets import distance_rows, table_span, take, wrong_rows
 from inarch.layers.dot_product_attention import masked_softmax

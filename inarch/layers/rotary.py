@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, interleave
 from inarch.layers.layer import Layer
 from inarch.layers.mask import position_range
+from inarch.layers.rotary_scaling import (
+    Scaling,
+    attention_factor,
+    check_scaling,
+    scaled_frequencies,
+)
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -24,14 +30,16 @@ class RotaryEmbedding(Layer):
     """Rotary position embedding (Su et al., 2021, arXiv:2104.09864).
 
     Feature `i` of the first half and feature `i` of the second half are rotated together by
-    `position / scaling_factor * max_wavelength ** (-2 * i / dim)` radians. Angles are computed in
-    float32 at least.
+    `position / scaling_factor * max_wavelength ** (-2 * i / dim)` radians, where `scaling` doesn't
+    change them. Angles are computed in float32 at least.
 
     Args:
         max_wavelength: base of the wavelengths over 2 pi (`rope_theta` in published configs).
         scaling_factor: divisor of all positions (linear scaling).
         sequence_axis: axis of the tokens.
         feature_axis: axis of the features that are rotated; its size must be even.
+        scaling: `rope_type`, one of `"linear"`, `"llama3"` and `"yarn"`, and the fields of that
+            type (see `inarch.layers.rotary_scaling`); `None` for none.
 
     Call arguments:
         inputs: float, for example `[batch, length, heads, dim]` or `[batch, length, dim]`.
@@ -43,7 +51,8 @@ class RotaryEmbedding(Layer):
 
     Raises:
         InputError: `max_wavelength` or `scaling_factor` isn't positive, the size of
-            `feature_axis` is odd, or the two axes are the same or don't exist.
+            `feature_axis` is odd, the two axes are the same or don't exist, or `scaling` is of an
+            unknown type or lacks a field.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class RotaryEmbedding(Layer):
         scaling_factor: float = 1.0,
         sequence_axis: int = 1,
         feature_axis: int = -1,
+        scaling: Scaling | None = None,
         **kwargs: Any,
     ):
         self.supports_masking = True
@@ -59,6 +69,8 @@ class RotaryEmbedding(Layer):
             if not getattr(self, argument) > 0:
                 value = getattr(self, argument)
                 raise InputError(f"{argument}={value!r}. Pass a positive number.")
+        check_scaling(scaling)
+        self._factor = attention_factor(scaling)
         self.built = True
 
     def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
@@ -76,6 +88,8 @@ class RotaryEmbedding(Layer):
             angles = ops.expand_dims(angles, 2)
         first, second = ops.split(ops.cast(x, angles.dtype), 2, axis=-1)
         cos, sin = ops.cos(angles), ops.sin(angles)
+        if self._factor != 1:
+            cos, sin = cos * self._factor, sin * self._factor
         rotated = ops.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
         return ops.moveaxis(ops.cast(rotated, inputs.dtype), (1, -1), (sequence, feature))
 
@@ -84,10 +98,10 @@ class RotaryEmbedding(Layer):
         dtype = keras.backend.result_type(self.compute_dtype, "float32")
         if len(positions.shape) == 1:
             positions = ops.expand_dims(positions, 0)
-        exponents = np.arange(0, dim, 2) / dim
+        frequencies = scaled_frequencies(self.scaling, dim, self.max_wavelength)
+        frequencies = frequencies / self.scaling_factor
         # As published code stores them, also where a model computes in float64.
-        frequencies = (1 / self.max_wavelength**exponents).astype("float32")
-        frequencies = ops.convert_to_tensor(frequencies / np.float32(self.scaling_factor), dtype)
+        frequencies = ops.convert_to_tensor(frequencies.astype("float32"), dtype)
         return ops.expand_dims(ops.cast(positions, dtype), -1) * frequencies
 
     def alternatives(self) -> Alternatives:
@@ -107,7 +121,21 @@ class RotaryEmbedding(Layer):
                 f"a rotary base of {value:g}": {"max_wavelength": value}
                 for value in sorted({*BASES, 10 * base, base / 10} - {base})
             },
+            **self._scaling_alternatives(),
         }
+
+    def _scaling_alternatives(self) -> Alternatives:
+        if self.scaling is None:
+            return {}
+        unscaled: dict[str, Mapping[str, Any]] = {
+            "rotary frequencies without their scaling": {"scaling": None}
+        }
+        if self.scaling["rope_type"] != "linear":
+            linear = {"rope_type": "linear", "factor": self.scaling["factor"]}
+            unscaled["rotary frequencies that are all divided alike"] = {"scaling": linear}
+        if self._factor != 1:
+            unscaled["rotated features without the attention factor"] = {"_factor": 1.0}
+        return unscaled
 
     def _axes(self, rank: int) -> tuple[int, int]:
         axes = (self.sequence_axis % rank, self.feature_axis % rank)

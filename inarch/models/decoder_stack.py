@@ -7,7 +7,9 @@ from typing import Any
 
 import keras
 
+from inarch.errors import InputError
 from inarch.layers import Block
+from inarch.models.saving import source_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -117,6 +119,20 @@ class DecoderStack:
         if keras.backend.backend() == "torch" and self.token_embedding.tie_weights:
             return _torch_logits(hidden, self.token_embedding.embeddings)
         return self.token_embedding(hidden, reverse=True)
+
+
+def check_output_embeddings(backbone: Any, head: Any) -> None:
+    """Raise InputError where a decoder has no head and needs one.
+
+    The output embeddings of a checkpoint that doesn't tie them are no part of the backbone.
+    """
+    layout = backbone.layout
+    if head is None and layout and not source_of(backbone).ties_embeddings(layout.config):
+        raise InputError(
+            "head=None, and config.json has tie_word_embeddings=False. The output embeddings "
+            "are no part of the backbone: pass a layer that has them, from hidden states to "
+            "logits."
+        )
 
 
 def _torch_logits(hidden: Any, embeddings: Any) -> Any:

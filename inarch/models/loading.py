@@ -17,7 +17,6 @@ from inarch.checkpoints.formats.weights import Weights
 from inarch.checkpoints.io import hub
 from inarch.checkpoints.io.steady import FolderState
 from inarch.checkpoints.maps.author_formats import find_author_format
-from inarch.checkpoints.maps.config_map import tied
 from inarch.checkpoints.maps.fields import Field
 from inarch.checkpoints.maps.proof import Proof, prove
 from inarch.checkpoints.maps.source import Source
@@ -116,7 +115,7 @@ class Checkpoint:
     def tie_word_embeddings(self) -> bool:
         """True where the output embeddings are the input embeddings."""
         with self.config_path_in_errors():
-            return tied(self.config)
+            return self.source.ties_embeddings(self.config)
 
     @property
     def written_by(self) -> list[str]:

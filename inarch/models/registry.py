@@ -12,7 +12,7 @@ import importlib.util
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,6 +73,8 @@ class Architecture:
         presets: published checkpoints, by their built-in names.
         unreached: rows of tables and branches of layers that need not be compared.
         author_modules: names of the modules that read the authors' own formats.
+        variants: model types whose graph or config differs from the first's, each with the
+            arguments in which its tiny model does: they have golden files of their own.
     """
 
     name: str
@@ -83,6 +85,20 @@ class Architecture:
     presets: Mapping[str, Preset] = field(hash=False)
     unreached: tuple[Unreached, ...] = ()
     author_modules: tuple[str, ...] = ()
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+
+    def goldens(self) -> dict[str, Architecture]:
+        """Return the architecture by the names of its golden files, each with its own formats.
+
+        The file of the folder's name stands for all formats but those of the variants.
+        """
+        others = tuple(t for t in self.model_types if t not in self.variants)
+        found = {self.name: replace(self, model_types=others)}
+        for model_type, changes in self.variants.items():
+            found[model_type] = replace(
+                self, model_types=(model_type,), tiny={**self.tiny, **changes}
+            )
+        return found
 
     def module(self, name: str) -> ModuleType | None:
         """Return a module of the folder, imported; None where the folder has no such file."""
@@ -161,6 +177,7 @@ def _read(path: Path) -> Architecture:
             presets={name: Preset(name=name, **row) for name, row in rows},
             unreached=tuple(Unreached(**row) for row in table.get("unreached", ())),
             author_modules=tuple(table.get("author_formats", ())),
+            variants=table.get("variants", {}),
         )
     except KeyError as e:
         raise ConfigError(f"{path} has no {e.args[0]!r}; add it") from e
@@ -185,6 +202,11 @@ class _NotImported:
 
     def from_config(self, config: dict[str, Any]) -> Any:
         return self.architecture.backbone.from_config(config)
+
+
+def goldens() -> dict[str, Architecture]:
+    """Return every architecture by the names of its golden files."""
+    return {name: a for known in architectures().values() for name, a in known.goldens().items()}
 
 
 def presets() -> dict[str, Preset]:

@@ -17,7 +17,7 @@ from inarch.checkpoints.io import atomic_write
 from inarch.checkpoints.io.contents import holds_other_config
 from inarch.checkpoints.maps import layout, transfer
 from inarch.checkpoints.maps.author_formats import find_author_format
-from inarch.checkpoints.maps.config_map import tied, write_fields
+from inarch.checkpoints.maps.config_map import write_fields
 from inarch.checkpoints.maps.nested import without
 from inarch.checkpoints.maps.plan import match
 from inarch.checkpoints.maps.source import Source
@@ -97,7 +97,7 @@ def save(
     old: layout.Layout | None = origin.layout
     name = head.name if head else None
     if tie_word_embeddings is None:
-        tie_word_embeddings = old is None or tied(old.config)
+        tie_word_embeddings = source.ties_embeddings(old.config if old else {})
     code = _code(next(iter(variables.values())))
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie_word_embeddings, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
@@ -188,7 +188,7 @@ def _config_text(
     if head:
         write_fields(source.heads[head.name].config, head.arguments, config)
         config |= head.fields
-    if tie_word_embeddings != tied(config):
+    if tie_word_embeddings != source.ties_embeddings(config):
         config["tie_word_embeddings"] = tie_word_embeddings
     if old and config == old.config:
         return old.config_text

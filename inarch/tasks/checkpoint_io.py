@@ -8,9 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from inarch.checkpoints.maps.config_map import tied
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import HeadToSave, save
+from inarch.models.saving import HeadToSave, save, source_of
 from inarch.tasks.loading import load_task, optional_layers, read_preprocessor
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import write_settings
@@ -165,7 +164,7 @@ class CheckpointIO(_Model):
         """Return whether output and input embeddings are one variable."""
         if "tie_word_embeddings" in self.arguments:
             return self.arguments["tie_word_embeddings"]
-        return tied(self.layout.config) if self.layout else True
+        return source_of(self).ties_embeddings(self.layout.config if self.layout else {})
 
     def write_files(self, folder: Path) -> None:
         """Write the files of the preset other than config and weights."""

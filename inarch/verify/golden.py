@@ -273,8 +273,9 @@ def _weights(
     # The arguments say how many layers there are, and which optional parts.
     arguments = source.arguments(config.to_dict(), shapes)
     found: dict[str, np.ndarray] = {}
+    tie = source.ties_embeddings(config.to_dict())
     for head in heads or [""]:
-        rules, _ = export_rules(source, arguments, head or None, tie=True)
+        rules, _ = export_rules(source, arguments, head or None, tie=tie)
         found |= perturbed(rules, shapes, seed)
     return found
 

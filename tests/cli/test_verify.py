@@ -245,7 +245,7 @@ def fresh(monkeypatch):
 def test_a_golden_file_of_an_unknown_architecture_is_refused_with_those_known(run, tmp_path):
     line = failure(run("verify", "--golden", "bart", "--folder", tmp_path))
     assert "'bart'" in line
-    assert ", ".join(sorted(registry.architectures())) in line
+    assert ", ".join(sorted(registry.goldens())) in line
 
 
 def test_a_new_golden_file_is_written(run, fresh, golden, tmp_path):

@@ -31,15 +31,20 @@ def path_of(name):
     return FOLDER / f"{name}.safetensors"
 
 
-@pytest.fixture(params=sorted(registry.architectures()))
-def architecture(request):
-    return registry.architectures()[request.param]
+@pytest.fixture(params=sorted(registry.goldens()))
+def name(request):
+    return request.param
 
 
 @pytest.fixture
-def golden(architecture):
-    path = path_of(architecture.name)
-    assert path.is_file(), f"write it: inarch verify --golden {architecture.name}"
+def architecture(name):
+    return registry.goldens()[name]
+
+
+@pytest.fixture
+def golden(name):
+    path = path_of(name)
+    assert path.is_file(), f"write it: inarch verify --golden {name}"
     return Golden.read(path)
 
 
@@ -55,8 +60,8 @@ def examined(golden, folder, change=lambda model: None):
     return verify(model, golden.runs[""])
 
 
-def test_ours_is_the_reference_function(architecture, golden):
-    report = verified(architecture.name)
+def test_ours_is_the_reference_function(name, architecture, golden):
+    report = verified(name)
     assert report.findings == ()
     assert golden.model_type == architecture.model_types[0]
     assert report.title == f"{architecture.class_name} ({golden.model_type})"
@@ -71,8 +76,8 @@ def test_ours_is_the_reference_function(architecture, golden):
         assert agreement.max_kl < 1e-9
 
 
-def test_its_inputs_reach_every_row_or_there_is_a_reason(architecture, golden, tmp_path):
-    report = verified(architecture.name)
+def test_its_inputs_reach_every_row_or_there_is_a_reason(name, architecture, golden, tmp_path):
+    report = verified(name)
     assert report.requires_coverage
     assert report.coverage
     assert report.unreached == ()
@@ -89,10 +94,10 @@ def test_its_inputs_reach_every_row_or_there_is_a_reason(architecture, golden, t
 
 
 @pytest.mark.turns(3)
-def test_the_golden_file_covers_every_variable_and_head(architecture, golden, tmp_path):
+def test_the_golden_file_covers_every_variable_and_head(name, architecture, golden, tmp_path):
     heads = {*GOLDEN_HEADS} & architecture.sources[0].heads.keys()
     assert golden.runs.keys() == {"", *heads}
-    assert path_of(architecture.name).stat().st_size <= LIMIT
+    assert path_of(name).stat().st_size <= LIMIT
     golden.unpack(tmp_path)
     model = Backbone.from_preset(tmp_path)
     report = verify(model, golden.runs[""])
@@ -107,22 +112,24 @@ def test_its_weights_hide_nothing(golden):
         assert np.std(value) > 0.1, name
 
 
-def test_reading_and_writing_give_the_same_file(golden, architecture, tmp_path):
+def test_reading_and_writing_give_the_same_file(name, golden, tmp_path):
     golden.write(tmp_path / "again.safetensors")
-    written = path_of(architecture.name).read_bytes()
+    written = path_of(name).read_bytes()
     assert (tmp_path / "again.safetensors").read_bytes() == written
 
 
-def test_our_defaults_are_the_reference(architecture, golden):
+def test_our_defaults_are_the_reference(name, architecture, golden):
     source = architecture.sources[0]
     implied = source.config_map.arguments({"model_type": source.model_type})
     meant = source.config_map.arguments(golden.defaults)
     assert implied == meant
+    if name != architecture.name:
+        return  # The constructor has the defaults of the first format.
     signature = inspect.signature(architecture.backbone).parameters
     published = source.config_map.arguments({**golden.defaults, **source.published})
-    for name, value in published.items():
-        default = signature[name].default
-        assert default in (value, inspect.Parameter.empty), name
+    for argument, value in published.items():
+        default = signature[argument].default
+        assert default in (value, inspect.Parameter.empty), argument
 
 
 def test_every_field_that_the_reference_reads_is_accounted_for(architecture, golden):
@@ -140,7 +147,7 @@ def test_every_field_of_the_map_is_read_or_has_its_reason(architecture, golden):
 
 @pytest.mark.turns(3)
 def test_it_notices_another_default_of_epsilon(architecture, golden, tmp_path, monkeypatch):
-    source, *others = architecture.sources
+    source = architecture.sources[0]
     config = [
         dataclasses.replace(entry, default=entry.default + 2e-5)
         if isinstance(entry, Field) and "epsilon" in entry.ours
@@ -148,7 +155,10 @@ def test_it_notices_another_default_of_epsilon(architecture, golden, tmp_path, m
         for entry in source.config
     ]
     changed = dataclasses.replace(source, config=type(source.config)(config))
-    monkeypatch.setitem(vars(architecture), "sources", (changed, *others))
+    known = registry.architectures()[architecture.name]
+    sources = tuple(changed if other is source else other for other in known.sources)
+    assert changed in sources
+    monkeypatch.setitem(vars(known), "sources", sources)
     in_graph = config == list(source.config)
     report = examined(golden, tmp_path, other_epsilons if in_graph else lambda model: None)
     assert report.findings

@@ -6,8 +6,9 @@ import pytest
 from keras import ops
 
 from inarch.errors import InputError
-from inarch.layers import MultiHeadAttention, RotaryEmbedding
+from inarch.layers import Block, FeedForward, MultiHeadAttention, RMSNorm, RotaryEmbedding
 from inarch.layers import dot_product_attention as kernels
+from inarch.layers.alternatives import changed
 
 pytestmark = pytest.mark.turns(2)
 
@@ -49,8 +50,14 @@ def expected(layer, query, key, value, mask, bias=0.0):
     qs = np.split(q, layer.num_heads, axis=-1)
     ks, vs = (np.split(x, layer.num_heads // served, axis=-1) for x in (k, v))
     heads = []
+    norms = None
+    if layer.query_key_norm is not None:
+        norms = [array(layer.query_norm.gamma), array(layer.key_norm.gamma)]
     for head, q in enumerate(qs):
         k, v = ks[head // served], vs[head // served]
+        if norms:
+            q, k = (x * g / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
+                for x, g in zip((q, k), norms, strict=True))  # fmt: skip
         if layer.position is not None:
             q, k = (rotated(x, layer.position.max_wavelength) for x in (q, k))
         logits = q @ k.swapaxes(1, 2) / np.sqrt(k.shape[-1])
@@ -306,12 +313,43 @@ def test_it_survives_saving(perturb, normal, reload):
     np.testing.assert_array_equal(array(again(data)), array(model(data)))
 
 
+def test_a_causal_attention_in_a_block_shows_no_token_those_after_it(perturb, normal):
+    options = {"num_heads": 2, "causal": True}
+    block = Block(MultiHeadAttention(**options), FeedForward(9), RMSNorm())
+    x = normal(2, 5, 8)
+    block(x)
+    perturb(block)
+    whole = array(block(x))
+    np.testing.assert_allclose(array(block(x[:, :3])), whole[:, :3], atol=2e-6)
+    packed = np.array([[1, 1, 2, 2, 2]] * 2)
+    apart = array(block(x, context={"padding_mask": packed}))
+    np.testing.assert_allclose(apart[:, :2], whole[:, :2], atol=2e-6)
+    np.testing.assert_allclose(apart[:, 2:], array(block(x[:, 2:])), atol=2e-6)
+
+
+def test_alternatives_of_shared_heads_and_of_norms_show(perturb, normal):
+    options = {"num_heads": 4, "num_key_value_heads": 2, "position": RotaryEmbedding(50)}
+    layer, x = attention(perturb, query_key_norm=RMSNorm(), **options), normal(2, 6, 8)
+    right = array(layer(x, x, attention_mask=causal(6)))
+    ways = {
+        k: v
+        for k, v in layer.alternatives().items()
+        if "norm" in k or "in turn" in k or "first head" in k
+    }
+    assert len(ways) == 7
+    for phrase, attributes in ways.items():
+        with changed(layer, attributes):
+            wrong = array(layer(x, x, attention_mask=causal(6)))
+        assert np.abs(wrong - right).max() > 1e-3, phrase
+
+
 OPTIONS = [
     {"num_key_value_heads": 2},
     {"num_key_value_heads": 1},
     {"window": 2},
     {"position": RotaryEmbedding(100)},
     {"num_key_value_heads": 2, "window": 1, "position": RotaryEmbedding(50)},
+    {"num_key_value_heads": 2, "position": RotaryEmbedding(50), "query_key_norm": RMSNorm()},
 ]
 
 

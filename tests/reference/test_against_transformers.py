@@ -9,7 +9,7 @@ import pytest
 
 from inarch.models.backbone import Backbone
 from inarch.models.registry import by_model_type
-from inarch.tasks import MaskedLM, TextClassifier
+from inarch.tasks import CausalLM, MaskedLM, TextClassifier
 
 from .conftest import Written, batch, noise_ratio, small_padding, tensors, torch, transformers
 from .encoders import bare, headed, usual_cases
@@ -139,7 +139,44 @@ MODERN_BERT_HEADS = [
     ("ModernBertForSequenceClassification", TextClassifier, BIASED),
     ("ModernBertForSequenceClassification", TextClassifier, {"classifier_pooling": "cls"}),
 ]
+LENGTH = {"original_max_position_embeddings": 8}
+LLAMA_BASE = [
+    {},
+    {"attention_bias": True, "mlp_bias": True, "hidden_act": "relu"},
+    {"num_key_value_heads": 1, "rms_norm_eps": 1e-3, "num_hidden_layers": 3},
+    {"num_key_value_heads": None, "head_dim": None, "pad_token_id": None},
+    {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 50.0}},
+    {"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "rope_theta": 50.0, **LENGTH}},
+    {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 50.0, **LENGTH}},
+    {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 50.0, "beta_fast": 2.0,
+        "mscale": 0.5, "mscale_all_dim": 2.0, "truncate": False}},
+    {"rope_scaling": {"type": "linear", "factor": 3.0}, "rope_theta": 70.0},
+]  # fmt: skip
+LLAMA_RELATIVES = [
+    ("MistralModel", {"sliding_window": 4}),
+    ("MistralModel", {"sliding_window": None, "head_dim": None, "num_key_value_heads": 4}),
+    ("Qwen2Model", {"num_key_value_heads": 1}),
+    ("Qwen3Model", {"attention_bias": True}),
+]
+LLAMA_TYPES = ("Llama", "Mistral", "Qwen2", "Qwen3")
 CASES = [
+    *(("LlamaModel", None, "last_hidden_state", changes) for changes in LLAMA_BASE),
+    *((kind, None, "last_hidden_state", changes) for kind, changes in LLAMA_RELATIVES),
+    *(
+        (f"{kind}ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": tie})
+        for kind in LLAMA_TYPES
+        for tie in (True, False)
+    ),
+    *(
+        (
+            f"{kind}ForSequenceClassification",
+            TextClassifier,
+            "logits",
+            {"num_labels": 3, "pad_token_id": 0},
+        )
+        for kind in LLAMA_TYPES
+    ),
     *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
     *(("ElectraModel", None, "last_hidden_state", changes) for changes in ELECTRA_BASE),
@@ -246,6 +283,8 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
     ("ElectraModel", {}),
     ("ModernBertModel", {}),
     ("FNetModel", {}),
+    ("LlamaModel", {}),
+    ("MistralModel", {"sliding_window": 4}),
 ]
 
 

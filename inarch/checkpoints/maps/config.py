@@ -24,6 +24,7 @@ from inarch.checkpoints.maps.fields import (
 )
 from inarch.checkpoints.maps.nested import ABSENT as ABSENT
 from inarch.checkpoints.maps.per_layer import EveryNth, PerLayer
+from inarch.checkpoints.maps.rotary import RotaryScaling
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
 
@@ -35,6 +36,7 @@ def field(
     *,
     aliases: tuple[str, ...] = (),
     legacy: tuple[str, ...] = (),
+    nullable: bool = False,
 ) -> Field:
     """Return the entry of a field whose value is the argument `ours`.
 
@@ -44,8 +46,9 @@ def field(
         default: what the reference assumes where the field is absent.
         aliases: other names under which transformers takes it; the last one in the file wins.
         legacy: older names, which are read where none of the others is there.
+        nullable: whether it may be null where its default isn't; the argument is None then.
     """
-    return Field(theirs, ours, default, aliases=aliases, legacy=legacy)
+    return Field(theirs, ours, default, aliases=aliases, legacy=legacy, nullable=nullable)
 
 
 def probability(
@@ -97,6 +100,26 @@ def every_nth(theirs: str, first: Any, other: Any, default: int) -> EveryNth:
     return EveryNth(theirs, first, other, default)
 
 
+def rotary_scaling(
+    ours: str,
+    *,
+    types: Mapping[str, tuple[str, ...]],
+    check: Callable[[Any], None],
+    length: Field,
+) -> RotaryScaling:
+    """Return the entry of the scaling of rotary positions, whose type is in `rope_parameters`.
+
+    Args:
+        ours: the argument, a dict or `None`.
+        types: by the name of each type that is computed here, the fields that it reads.
+        check: raises InputError where a scaling can't be computed.
+        length: the entry of the longest sequence.
+    """
+    return RotaryScaling(
+        "rope_parameters.rope_type", ours, None, types=types, check=check, length=length
+    )
+
+
 def constant(ours: str, value: Any) -> Constant:
     """Return the entry of an argument that is a constant of their code."""
     return Constant(ours, value)
@@ -116,9 +139,22 @@ def must_match(theirs: str, value: Callable[[Mapping[str, Any]], Any]) -> MustMa
     return MustMatch(theirs, (), value=value)
 
 
-def fallback(theirs: str, ours: str, *, other: str) -> Fallback:
-    """Return the entry of a field that is what the field `other` is, unless it is given."""
-    return Fallback(theirs, ours, None, other=other)
+def fallback(
+    theirs: str,
+    ours: str,
+    default: Any = None,
+    *,
+    other: str | Callable[[Mapping[str, Any]], Any],
+) -> Fallback:
+    """Return the entry of a field that takes after others, unless it is given.
+
+    Args:
+        theirs: the field.
+        ours: the argument, None where the field is what the others make it.
+        default: what the reference assumes where the field is absent; null is always allowed.
+        other: the field that it is the same as, or a function of the config that gives its value.
+    """
+    return Fallback(theirs, ours, default, other=other, nullable=True)
 
 
 def subset(theirs: str, ours: str, *, names: tuple[str, ...]) -> Subset:

@@ -160,13 +160,16 @@ def names_own_code(config: Mapping[str, Any]) -> bool:
     return not is_nothing(config.get("auto_map"))
 
 
-def tied(config: Mapping[str, Any]) -> bool:
+def tied(config: Mapping[str, Any], default: bool = True) -> bool:
     """Return whether output and input embeddings are one, which a config need not state.
+
+    Args:
+        default: what the reference assumes where it doesn't.
 
     Raises:
         ConfigError: the field is neither true nor false, which transformers refuses too.
     """
-    value = config.get("tie_word_embeddings", True)
+    value = config.get("tie_word_embeddings", default)
     if not isinstance(value, bool):
         raise ConfigError(
             f"config field 'tie_word_embeddings' is {value!r}; it must be true or false"

@@ -36,6 +36,7 @@ class Field:
         aliases: other names that transformers takes it under (`attribute_map`): the last one in the
             file wins, over `theirs` too.
         legacy: older names, which are read where none of the others is there.
+        nullable: whether it may be null where its default isn't, which is our None.
     """
 
     theirs: str
@@ -47,6 +48,7 @@ class Field:
     after: Mapped | None = None
     aliases: tuple[str, ...] = ()
     legacy: tuple[str, ...] = ()
+    nullable: bool = False
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -97,6 +99,8 @@ class Field:
                 raise ConfigError(
                     f"config field {name!r} is {shown(value)}; computed here: {known}"
                 ) from None
+        if value is None and self.nullable:
+            return None
         if not _fits(value, self.default, self.least, self.most):
             bound = "" if self.most == math.inf else f"; it must be from 0 to {self.most}"
             raise ConfigError(f"config field {name!r} has the unusable value {shown(value)}{bound}")
@@ -209,16 +213,24 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Fallback(Field):
-    """A field that takes after the field `other` where it is absent; ours then is None."""
+    """A field that takes after others where it is absent or null; ours then is None.
 
-    other: str = dataclasses.field(kw_only=True)
+    `other` is a field, or a function of the config.
+    """
+
+    other: str | Callable[[Mapping[str, Any]], Any] = dataclasses.field(kw_only=True, compare=False)
 
     def read(self, config: Mapping[str, Any]) -> Any:
         value = super().read(config)
-        return None if value == lookup(config, self.other, None) else value
+        return None if value == self._other(config) else value
 
     def write(self, value: Any, config: dict[str, Any]) -> None:
-        super().write(lookup(config, self.other) if value is None else value, config)
+        super().write(self._other(config) if value is None else value, config)
+
+    def _other(self, config: Mapping[str, Any]) -> Any:
+        return (
+            lookup(config, self.other, None) if isinstance(self.other, str) else self.other(config)
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.config_map import ConfigMap, read_fields
+from inarch.checkpoints.maps.config_map import ConfigMap, read_fields, tied
 from inarch.checkpoints.maps.entries import Entries, Entry, Rule, expand, flatten, spellings
 from inarch.checkpoints.maps.fields import ConfigEntry
 from inarch.errors import ConfigError
@@ -30,7 +30,7 @@ class Head:
     Args:
         architectures: class names in `config.json`; the first is the one a new export gets.
         weights: the head's own weight map. Names are the file's, without the backbone's prefix.
-        tied: entries that hold when `tie_word_embeddings` is true, as it is by default.
+        tied: entries that hold when `tie_word_embeddings` is true.
         untied: entries that hold instead when it is false.
         config: config fields that are this head's.
         requires: optional layers of the backbone that the head reads.
@@ -91,6 +91,8 @@ class Source:
             are others. Our constructor's defaults are these.
         strict: whether a file holds nothing but what the map lists. Otherwise tensors outside the
             backbone are taken for those of another head, and pass through.
+        tie_word_embeddings: whether output and input embeddings are one where the config doesn't
+            have a field of that name.
     """
 
     model_type: str
@@ -103,6 +105,7 @@ class Source:
     ignored_tensors: Mapping[str, str]
     published: Mapping[str, Any]
     strict: bool
+    tie_word_embeddings: bool
 
     def __init__(
         self,
@@ -117,6 +120,7 @@ class Source:
         ignored_tensors: Mapping[str, str] | None = None,
         published: Mapping[str, Any] | None = None,
         strict: bool = False,
+        tie_word_embeddings: bool = True,
     ):
         layers = {name: tuple(flatten(each)) for name, each in (optional_layers or {}).items()}
         _keep(
@@ -131,7 +135,12 @@ class Source:
             ignored_tensors=ignored_tensors or {},
             published=published or {},
             strict=strict,
+            tie_word_embeddings=tie_word_embeddings,
         )
+
+    def ties_embeddings(self, config: Mapping[str, Any]) -> bool:
+        """Return whether output and input embeddings are one by a config of this format."""
+        return tied(config, self.tie_word_embeddings)
 
     @property
     def config_map(self) -> ConfigMap:
@@ -193,7 +202,10 @@ class Source:
         named = config.get("architectures")
         written = {a for a in named if isinstance(a, str)} if isinstance(named, list) else set()
         known = {a for other in self.heads.values() for a in other.architectures}
-        entries: Sequence[Entry] = self.heads[head].weights
+        own = self.heads[head]
+        entries: Sequence[Entry] = own.weights
+        if not self.ties_embeddings(config):
+            entries = (*entries, *own.untied)
         if any(e.when or e.indices for e in entries):
             entries = expand(entries, read_fields(self.config, config))
         wanted = [e for e in entries if isinstance(e, Rule)]

@@ -10,12 +10,10 @@ import keras
 from keras import initializers, ops
 from keras.layers import Dense, Dropout, LayerNormalization
 
-from inarch.checkpoints.maps.config_map import tied
-from inarch.errors import InputError
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
 from inarch.layers.pooling import SequencePooling
 from inarch.models.backbone import Backbone, text_inputs
-from inarch.models.decoder_stack import DecoderStack
+from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
 
 
 class GPT2Backbone(Backbone):
@@ -93,12 +91,7 @@ class GPT2Backbone(Backbone):
             InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
                 isn't given.
         """
-        if head is None and self.layout and not tied(self.layout.config):
-            raise InputError(
-                "head=None, and config.json has tie_word_embeddings=False. The output embeddings "
-                "are no part of the backbone: pass a layer that has them, from hidden states to "
-                "logits."
-            )
+        check_output_embeddings(self, head)
         return DecoderStack(
             self.get_layer("embeddings"),
             [self.get_layer(f"layer_{i}") for i in range(self.arguments["num_layers"])],

@@ -44,10 +44,16 @@ def attend(
     """Return dot-product attention in heads, float64 `[batch, T, width]`.
 
     Args:
-        query: float64 `[batch, T, width]`; `key` and `value` `[batch, S, width]`.
+        query: float64 `[batch, T, width]`; `key` and `value` `[batch, S, width]`, narrower where
+            several heads share theirs.
         mask: bool, broadcast to `[batch, T, S]`, true where a query attends to a key.
     """
-    q, k, v = (x.reshape(*x.shape[:2], heads, -1) for x in (query, key, value))
+    shared = query.shape[-1] // key.shape[-1]
+    q = query.reshape(*query.shape[:2], heads, -1)
+    k, v = (
+        np.repeat(x.reshape(*x.shape[:2], heads // shared, -1), shared, axis=2)
+        for x in (key, value)
+    )
     scores = np.einsum("bthd,bshd->bhts", q, k) / sqrt(q.shape[-1])
     scores = np.where(mask[:, None], scores, -1e30)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))

@@ -11,6 +11,7 @@ import numpy as np
 from inarch.errors import InputError
 from inarch.keras_private import sublayers
 from inarch.layers.alternatives import (
+    EPSILONS,
     Alternatives,
     activation_alternatives,
     changed,
@@ -24,7 +25,6 @@ from inarch.verify.trace import Tap
 ops: Any = keras.ops  # Typed, every result may be None.
 
 KERAS_BRICKS = (keras.layers.LayerNormalization, keras.layers.Dense)
-EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
 
 
 def is_brick(layer: keras.layers.Layer) -> bool:

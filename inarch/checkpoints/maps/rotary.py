@@ -1,0 +1,86 @@
+"""Scalings of rotary positions in a config map."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.nested import assign, is_in, lookup
+from inarch.errors import ConfigError, InputError
+from inarch.validation import shown
+
+# The holder today, and the one of former times, which transformers prefers where a file has both.
+HOLDER, OLDER = "rope_parameters", "rope_scaling"
+LENGTH = "original_max_position_embeddings"
+
+
+@dataclass(frozen=True)
+class RotaryScaling(Field):
+    """The `rope_type` of a config with the fields of that type; ours is a dict, `None` of none.
+
+    The length that a type needs is the model's, where the config doesn't have it.
+
+    Args:
+        types: by the name of each type that is computed here, the fields that it reads.
+        check: raises InputError where a scaling can't be computed.
+        length: the entry of the longest sequence.
+    """
+
+    types: Mapping[str, tuple[str, ...]] = dataclasses.field(kw_only=True, hash=False)
+    check: Callable[[Any], None] = dataclasses.field(kw_only=True, compare=False)
+    length: Field = dataclasses.field(kw_only=True)
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        fields = {name: None for names in self.types.values() for name in names}
+        return tuple(
+            f"{holder}.{name}"
+            for holder in (HOLDER, OLDER)
+            for name in ("rope_type", "type", *fields)
+        )
+
+    def names_in(self, config: Mapping[str, Any]) -> list[str]:
+        return [name for name in (HOLDER, OLDER) if config.get(name)]
+
+    def read(self, config: Mapping[str, Any]) -> Any:
+        given = self.names_in(config)
+        if len(given) == 2 and config[HOLDER] != config[OLDER]:
+            raise ConfigError(
+                f"config fields {HOLDER!r} and {OLDER!r} are {shown(config[HOLDER])} and "
+                f"{shown(config[OLDER])}; remove one of them"
+            )
+        if not given:
+            return None
+        holder = given[-1]
+        kind = lookup(config, f"{holder}.rope_type", lookup(config, f"{holder}.type", "default"))
+        if kind == "default":
+            return None
+        if not isinstance(kind, str) or kind not in self.types:
+            raise ConfigError(
+                f"config field '{holder}.rope_type' is {shown(kind)}; computed here: 'default', "
+                f"{', '.join(map(repr, self.types))}"
+            )
+        fields = self.types[kind]
+        scaling = {"rope_type": kind}
+        if LENGTH in fields:
+            scaling[LENGTH] = self.length.read(config)
+        scaling |= {name: config[holder][name] for name in fields if name in config[holder]}
+        try:
+            self.check(scaling)
+        except InputError as e:
+            raise ConfigError(f"config field {holder!r}: {e}") from e
+        return scaling
+
+    def write(self, value: Any, config: dict[str, Any]) -> None:
+        # A file with the older holder, or with a base next to it, is of former times.
+        is_older = config.get(OLDER) or (is_in(config, "rope_theta") and not config.get(HOLDER))
+        holder = OLDER if is_older else HOLDER
+        if value is None and holder == OLDER and not is_in(config, f"{OLDER}.rope_theta"):
+            config[OLDER] = None
+            return
+        base = lookup(config, f"{holder}.rope_theta", None)
+        written = {} if base is None else {"rope_theta": base}
+        assign(config, holder, written | dict(value or {"rope_type": "default"}))

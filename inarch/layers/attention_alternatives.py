@@ -1,0 +1,181 @@
+"""Ways to get dot-product attention wrong (`inarch.layers.alternatives`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import keras
+
+from inarch.layers.alternatives import (
+    BIASES,
+    MASKS,
+    SOFTMAXES,
+    Alternatives,
+    argument_alternatives,
+    changed_call,
+    interleave,
+)
+
+ops: Any = keras.ops  # Typed, every result may be None.
+
+
+def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
+    """Return what dot-product attention in several heads gets wrong.
+
+    Args:
+        layer: has `call`, `num_heads`, `_scale`, `_split_heads`, `_softmax` and dense layers.
+        of_itself: whether the keys are those of the first argument of `call`, not of the second.
+    """
+    split, output, width = layer._split_heads, layer.output_dense, layer.query_dense.units
+    dense = {name: getattr(layer, f"{name}_dense") for name in ("query", "key", "value")}
+    heads, dim = layer.num_heads, width // layer.num_heads
+    # Heads of queries that share keys and values.
+    shared = width // dense["key"].units
+    # Norms of queries and keys have the width of a head.
+    has_norms = getattr(layer, "query_key_norm", None) is not None
+    squares = {1, heads, dim**0.5, dim, 2 * dim, 3 * dim, dim**2, width}
+
+    def attend(change: Any, query: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        mask = kwargs.pop("attention_mask", None)
+        if mask is None:
+            mask = ops.ones((query.shape[1], (query if of_itself else value).shape[1]), "bool")
+        mask = change(ops.cast(mask, "bool"))
+        return type(layer).call(layer, query, value, *args, attention_mask=mask, **kwargs)
+
+    return {
+        **{name: {"call": partial(attend, change)} for name, change in MASKS.items()},
+        **{name: {"_softmax": f, "_fusible": False} for name, f in SOFTMAXES.items()},
+        **{
+            f"scores with the scale 1 / sqrt({square:g})": {"_scale": square**-0.5}
+            for square in sorted(squares)
+            if abs(square**-0.5 - layer._scale) > 1e-6
+        },
+        "uniform weights, and so the mean of the values": {"_scale": 0.0},
+        **{
+            f"{number} heads": {
+                "num_heads": number,
+                "_key_value_heads": number // shared,
+                **_sizes_of_heads(layer, number, shared, width),
+                "_scale": layer._scale * (number / heads) ** 0.5,
+            }
+            for number in range(shared, width + 1, shared)
+            if width % number == 0 and number != heads and not has_norms
+        },
+        "the heads' order (d h) at the split": {
+            "_split_heads": lambda x, *more: split(interleave(x, dim), *more)
+        },
+        "heads that are split without transposing": {
+            "_split_heads": lambda x, *more: split(
+                _reorder(x, (-1, x.shape[-1] // dim, x.shape[1], dim)), *more
+            )
+        },
+        "the heads' order (d h) at the merge": {
+            "output_dense": lambda x: output(interleave(x, heads))
+        },
+        "heads that are merged without transposing": {
+            "output_dense": lambda x: output(_reorder(x, (-1, x.shape[1], heads, dim)))
+        },
+        **{
+            f"{one} and {other} projected by each other's layer": {
+                f"{one}_dense": dense[other],
+                f"{other}_dense": dense[one],
+            }
+            for one, other in combinations(dense, 2)
+            if dense[one].units == dense[other].units
+        },
+    }
+
+
+def _sizes_of_heads(layer: Any, heads: int, shared: int, width: int) -> dict[str, Any]:
+    """Return the arguments that keep the shapes of a layer's weights with so many heads."""
+    sizes = {"key_dim": width // heads, "num_key_value_heads": heads // shared}
+    return {name: size for name, size in sizes.items() if getattr(layer, name, None) is not None}
+
+
+def multi_head_alternatives(layer: Any) -> Alternatives:
+    """Return what attention gets wrong in itself, its bias, its window and its position brick."""
+    return {
+        **attention_alternatives(layer),
+        **argument_alternatives(layer, "attention_bias", BIASES),
+        **window_alternatives(layer),
+        **position_alternatives(layer),
+        **shared_key_alternatives(layer),
+        **head_norm_alternatives(layer),
+    }
+
+
+def window_alternatives(layer: Any) -> Alternatives:
+    """Return other windows of attention, where it has one."""
+    if layer.window is None:
+        return {}
+    widths = {1, layer.window - 1, layer.window + 1, 2 * layer.window} - {0, layer.window}
+    windows = {f"a window of {width} tokens": {"window": width} for width in sorted(widths)}
+    return {"no window": {"window": None}, **windows}
+
+
+def position_alternatives(layer: Any) -> Alternatives:
+    """Return what its position layer gets wrong, of queries and keys at once."""
+    if layer.position is None:
+        return {}
+    query, key = layer.query_position, layer.key_position
+    changes = zip(query.alternatives().items(), key.alternatives().values(), strict=True)
+    return {
+        name: {
+            "query_position": changed_call(query, of_query),
+            "key_position": changed_call(key, of_key),
+        }
+        for (name, of_query), of_key in changes
+    }
+
+
+def shared_key_alternatives(layer: Any) -> Alternatives:
+    """Return what heads of queries that share keys and values get wrong."""
+    shared = layer.num_heads // layer._key_value_heads
+    if shared == 1:
+        return {}
+
+    def in_turn(x: Any) -> Any:
+        return ops.tile(x, (1, 1, shared, 1))
+
+    def first(x: Any) -> Any:
+        return ops.repeat(x[:, :, :1], layer.num_heads, axis=2)
+
+    return {
+        "keys and values that heads take in turn": {"_repeat_heads": in_turn},
+        "the first head's keys and values for all heads": {"_repeat_heads": first},
+    }
+
+
+def head_norm_alternatives(layer: Any) -> Alternatives:
+    """Return what the norms of queries and keys get wrong, where there are any."""
+    if layer.query_key_norm is None:
+        return {}
+    norms = {"query": layer.query_norm, "key": layer.key_norm}
+    positions = {name: getattr(layer, f"{name}_position") for name in norms}
+
+    def skip(x: Any) -> Any:
+        return x
+
+    def after(name: str) -> Callable[..., Any]:
+        return lambda x, **options: norms[name](positions[name](x, **options))
+
+    return {
+        "no norms of queries and keys": {f"{name}_norm": skip for name in norms},
+        **{f"no norm of the {name}": {f"{name}_norm": skip} for name in norms},
+        "norms of queries and keys that are swapped": {
+            "query_norm": norms["key"],
+            "key_norm": norms["query"],
+        },
+        "norms of queries and keys after their positions": {
+            **{f"{name}_norm": skip for name in norms},
+            **{f"{name}_position": after(name) for name in norms},
+        },
+    }
+
+
+def _reorder(x: Any, shape: Any) -> Any:
+    """Exchange the middle axes of `x` in another shape."""
+    return ops.reshape(ops.swapaxes(ops.reshape(x, shape), 1, 2), ops.shape(x))

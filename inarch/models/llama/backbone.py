@@ -1,0 +1,132 @@
+"""Llama's graph. Touvron et al., 2023, arXiv:2302.13971; transformers, models/llama."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import initializers
+from keras.layers import Dense, ReversibleEmbedding
+
+from inarch.layers import Block, GatedFeedForward, MultiHeadAttention, RMSNorm, RotaryEmbedding
+from inarch.models.backbone import Backbone, text_inputs
+from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
+from inarch.models.gpt2.backbone import GPT2Backbone
+
+
+class LlamaBackbone(Backbone):
+    """Llama decoder (Touvron et al., 2023, arXiv:2302.13971), and those with its graph.
+
+    Blocks normalize before each sublayer, positions are rotary, and the feedforward layers are
+    gated. Mistral adds a window (Jiang et al., 2023, arXiv:2310.06825), Qwen2 biases (Yang et al.,
+    2024, arXiv:2407.10671), Qwen3 norms of queries and keys (Yang et al., 2025, arXiv:2505.09388).
+    Inputs are `token_ids` and `padding_mask`, int32 `[batch, length]`; the output is
+    `[batch, length, hidden_dim]`. A token attends to those before it and to itself.
+
+    Args:
+        vocabulary_size: number of tokens.
+        num_layers: number of decoder layers.
+        num_heads: attention heads of each layer.
+        hidden_dim: width of the decoder.
+        intermediate_dim: width of the gated feedforward layers.
+        num_key_value_heads: heads of keys and values, which several heads of queries share;
+            `None` is `num_heads`.
+        head_dim: width of a head; `None` is `hidden_dim / num_heads`.
+        attention_dropout: rate on the attention weights.
+        activation: of the gates of the feedforward layers.
+        layer_norm_epsilon: of every normalization.
+        attention_bias: whether the projections to queries, keys and values have biases.
+        output_bias: whether the projection of attention's output has one; `None` is
+            `attention_bias`.
+        feed_forward_bias: whether the projections of the feedforward layers have biases.
+        query_key_norm: whether queries and keys are normalized, head by head.
+        sliding_window: tokens that a token attends to, itself among them; `None` for all.
+        rope_theta: base of the rotary wavelengths.
+        rope_scaling: scaling of the rotary frequencies, as of `RotaryEmbedding`; `None` for none.
+        max_sequence_length: the longest sequence that the model is meant for.
+        padding_id: id of the token that pads, which a classifier passes over even where the mask
+            has it; `None` goes by the mask alone.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        num_key_value_heads: int | None = None,
+        head_dim: int | None = None,
+        attention_dropout: float = 0.0,
+        activation: str = "silu",
+        layer_norm_epsilon: float = 1e-6,
+        attention_bias: bool = False,
+        output_bias: bool | None = None,
+        feed_forward_bias: bool = False,
+        query_key_norm: bool = False,
+        sliding_window: int | None = None,
+        rope_theta: float = 10000.0,
+        rope_scaling: Mapping[str, Any] | None = None,
+        max_sequence_length: int = 2048,
+        padding_id: int | None = None,
+        **kwargs: Any,
+    ):
+        inputs = text_inputs()
+        init = initializers.RandomNormal(stddev=0.02)
+        norm = RMSNorm(layer_norm_epsilon)
+        attention = MultiHeadAttention(
+            num_heads,
+            head_dim,
+            dropout=attention_dropout,
+            use_bias=attention_bias,
+            output_bias=output_bias,
+            kernel_initializer=init,
+            num_key_value_heads=num_key_value_heads,
+            window=None if sliding_window is None else sliding_window - 1,
+            position=RotaryEmbedding(rope_theta, scaling=rope_scaling),
+            query_key_norm=norm if query_key_norm else None,
+            causal=True,
+        )
+        feed_forward = GatedFeedForward(
+            intermediate_dim, activation, kernel_initializer=init, use_bias=feed_forward_bias
+        )
+        table = ReversibleEmbedding(vocabulary_size, hidden_dim, True, init, name="token_embedding")
+        x = table(inputs["token_ids"])
+        for i in range(num_layers):
+            x = Block(attention, feed_forward, norm, order="pre", name=f"layer_{i}")(
+                x, context={"padding_mask": inputs["padding_mask"]}
+            )
+        x = RMSNorm(layer_norm_epsilon, name="final_norm")(x)
+        super().__init__(inputs=inputs, outputs=x, **kwargs)
+
+    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
+        """Return the decoder for `inarch.generation.Generator`.
+
+        Args:
+            head: layer from hidden states to logits; `None` takes the token embeddings.
+
+        Raises:
+            InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
+                isn't given.
+        """
+        check_output_embeddings(self, head)
+        table = self.get_layer("token_embedding")
+        return DecoderStack(
+            table,
+            [self.get_layer(f"layer_{i}") for i in range(self.arguments["num_layers"])],
+            self.get_layer("final_norm"),
+            max_length=self.arguments["max_sequence_length"],
+            embed=lambda token_ids, context: table(token_ids),
+            head=head,
+        )
+
+    def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
+        """Return logits `[batch, length, vocabulary]` of the token after each."""
+        if tie_word_embeddings:
+            return self.get_layer("token_embedding")(outputs, reverse=True)
+        return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(outputs)
+
+    text_classifier = GPT2Backbone.text_classifier
+
+    def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
+        rate = 0.1 if dropout is None else dropout  # whatever the backbone's is
+        return super().token_classifier(outputs, num_classes, rate)

@@ -1,0 +1,153 @@
+"""Llama, Mistral, Qwen2 and Qwen3 as transformers stores them (models/llama and so on)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from inarch.checkpoints.maps.config import (
+    ACTIVATIONS,
+    choice,
+    constant,
+    fallback,
+    field,
+    ignored,
+    must_be,
+    must_match,
+    probability,
+    rotary_scaling,
+    token_id,
+    with_defaults,
+)
+from inarch.checkpoints.maps.entries import flatten
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, when
+from inarch.checkpoints.maps.source import Head, Source
+from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
+
+
+def _has_output_bias(arguments: Mapping[str, Any]) -> bool:
+    own = arguments["output_bias"]
+    return arguments["attention_bias"] if own is None else own
+
+
+# Tables to be checked against the reference, line by line.
+# fmt: off
+LENGTH = field("max_position_embeddings", "max_sequence_length", 2048)
+HEADS = field("num_attention_heads", "num_heads", 32)
+WIDTH = field("hidden_size", "hidden_dim", 4096)
+SHARED = [
+    field("vocab_size", "vocabulary_size", 32000),
+    field("num_hidden_layers", "num_layers", 32),
+    HEADS,
+    WIDTH,
+    fallback("num_key_value_heads", "num_key_value_heads", other=HEADS.read),
+    fallback("head_dim", "head_dim",
+        other=lambda config: WIDTH.read(config) // HEADS.read(config)),
+    field("intermediate_size", "intermediate_dim", 11008),
+    probability("attention_dropout", "attention_dropout", 0.0),
+    choice("hidden_act", "activation", "silu", values=ACTIVATIONS),
+    field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
+    field("rope_parameters.rope_theta", "rope_theta", 10000.0,
+        legacy=("rope_scaling.rope_theta", "rope_theta")),
+    token_id("pad_token_id", "padding_id", None),
+    must_be("is_causal", True),
+    must_be("token_classification_bias", True),
+    must_be("kv_sharing_modes", None),
+    must_be("per_layer_config", None),
+]
+# Without windows, which the layers of none of these have.
+FULL = must_match("layer_types",
+    lambda config: ["full_attention"] * config.get("num_hidden_layers", 32))
+UNUSED_WINDOW = [
+    must_be("use_sliding_window", False, reason="the config's class reads it"),
+    FULL,
+    ignored("sliding_window", "max_window_layers", reason="read with use_sliding_window alone"),
+]
+# Arguments that only some of the architectures vary.
+PLAIN = {"attention_bias": False, "output_bias": None, "feed_forward_bias": False,
+    "query_key_norm": False, "sliding_window": None}
+WEIGHTS = [
+    embedding("embed_tokens", "token_embedding"),
+    under("layers.{i}", "layer_{i}",
+        norm("input_layernorm", "attention_norm", bias=False),
+        dense("self_attn.q_proj", "attention/query", bias="attention_bias"),
+        dense("self_attn.k_proj", "attention/key", bias="attention_bias"),
+        dense("self_attn.v_proj", "attention/value", bias="attention_bias"),
+        dense("self_attn.o_proj", "attention/output", bias=False),
+        when(_has_output_bias, rule("self_attn.o_proj.bias", "attention/output/bias", "o -> o")),
+        when("query_key_norm",
+            norm("self_attn.q_norm", "attention/query_norm", bias=False),
+            norm("self_attn.k_norm", "attention/key_norm", bias=False)),
+        norm("post_attention_layernorm", "feed_forward_norm", bias=False),
+        dense("mlp.gate_proj", "feed_forward/gate", bias="feed_forward_bias"),
+        dense("mlp.up_proj", "feed_forward/up", bias="feed_forward_bias"),
+        dense("mlp.down_proj", "feed_forward/down", bias="feed_forward_bias"),
+        unused("self_attn.rotary_emb.inv_freq", reason="frequencies, which the config has")),
+    norm("norm", "final_norm", bias=False),
+]
+
+
+def named(
+    model_type: str, family: str, *own: Any, length: int, tie: bool = False, **defaults: Any
+) -> Source:
+    """Return the format of an architecture with this graph.
+
+    Args:
+        own: entries of its config for which the others' code has constants.
+        length: its default for the longest sequence.
+        tie: whether output and input embeddings are one by default.
+        defaults: its defaults for the shared fields.
+    """
+    varied = {getattr(entry, "ours", None) for entry in flatten(own)}
+    shared = with_defaults(SHARED, **defaults)
+    longest = replace(LENGTH, default=length)
+    scaling = rotary_scaling("rope_scaling", length=longest, check=check_scaling,
+        types={name: known.fields for name, known in SCALING_TYPES.items()})
+    return Source(
+        model_type=model_type,
+        architecture=f"{family}Model",
+        prefix="model.",
+        config=[shared, longest, scaling, own,
+            [constant(name, value) for name, value in PLAIN.items() if name not in varied]],
+        weights=WEIGHTS,
+        heads={
+            "causal_lm": Head(
+                (f"{family}ForCausalLM",),
+                tied=tied("lm_head.weight", ".embed_tokens.weight"),
+                untied=rule("lm_head.weight", "logits/kernel", "v d -> d v"),
+            ),
+            "text_classifier": Head(
+                (f"{family}ForSequenceClassification",), dense("score", "logits", bias=False)
+            ),
+            "token_classifier": Head(
+                (f"{family}ForTokenClassification",), dense("score", "logits"),
+                config=[probability("classifier_dropout", "dropout", None,
+                    legacy=("hidden_dropout",))],
+            ),
+        },
+        tie_word_embeddings=tie,
+    )
+
+
+LLAMA = named("llama", "Llama",
+    field("attention_bias", "attention_bias", False),
+    field("mlp_bias", "feed_forward_bias", False),
+    FULL,
+    must_be("sliding_window", None),
+    must_be("attention_chunk_size", None),
+    ignored("pretraining_tp", reason="another order of the same sums"),
+    length=2048)
+MISTRAL = named("mistral", "Mistral",
+    field("sliding_window", "sliding_window", 4096, nullable=True),
+    must_be("layer_types", None),
+    num_key_value_heads=8, intermediate_size=14336, length=131072)
+QWEN2 = named("qwen2", "Qwen2",
+    constant("attention_bias", True), constant("output_bias", False),
+    UNUSED_WINDOW,
+    vocab_size=151936, num_key_value_heads=32, intermediate_size=22016,
+    length=32768)
+QWEN3 = named("qwen3", "Qwen3",
+    constant("query_key_norm", True),
+    field("attention_bias", "attention_bias", False),
+    UNUSED_WINDOW,
+    vocab_size=151936, num_key_value_heads=32, head_dim=128, intermediate_size=22016,
+    length=32768)

@@ -1,0 +1,102 @@
+"""The scaling of rotary positions is read from either holder, and written where it was."""
+
+import copy
+
+import pytest
+
+from inarch.checkpoints.maps.config import field, rotary_scaling
+from inarch.checkpoints.maps.config_map import ConfigMap, write_fields
+from inarch.errors import ConfigError, InputError
+
+
+def check(scaling):
+    if scaling and not scaling.get("factor", 1) > 0:
+        raise InputError("factor isn't positive")
+
+
+LENGTH = field("max_position_embeddings", "max_sequence_length", 2048)
+ENTRIES = (
+    LENGTH,
+    field("rope_parameters.rope_theta", "rope_theta", 1e4,
+        legacy=("rope_scaling.rope_theta", "rope_theta")),
+    rotary_scaling(
+        "rope_scaling",
+        types={"linear": ("factor",), "late": ("factor", "original_max_position_embeddings")},
+        check=check,
+        length=LENGTH,
+    ),
+)  # fmt: skip
+MAP = ConfigMap(ENTRIES, model_type="toy")
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+LATE = {"rope_type": "late", "factor": 2.0, "original_max_position_embeddings": 512}
+
+
+def read(**config):
+    arguments = MAP.arguments({"model_type": "toy", **config})
+    return arguments["rope_theta"], arguments["rope_scaling"]
+
+
+@pytest.mark.parametrize(
+    ("config", "base", "scaling"),
+    [
+        ({}, 1e4, None),
+        ({"rope_scaling": None, "rope_theta": 5.0}, 5.0, None),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}, 7.0, None),
+        ({"rope_parameters": {"rope_theta": 7.0, "factor": 3.0}, "rope_theta": 5.0}, 7.0, None),
+        ({"rope_parameters": LINEAR, "rope_theta": 5.0}, 5.0, LINEAR),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 5.0}, 5.0, LINEAR),
+        ({"rope_scaling": {**LINEAR, "rope_theta": 6.0}, "rope_theta": 5.0}, 6.0, LINEAR),
+        ({"rope_parameters": LINEAR, "rope_scaling": LINEAR}, 1e4, LINEAR),
+        ({"rope_parameters": LATE}, 1e4, LATE),
+        ({"rope_parameters": {"rope_type": "late", "factor": 2.0},
+            "max_position_embeddings": 512}, 1e4, LATE),
+    ],
+)  # fmt: skip
+def test_the_type_and_the_base_are_found_in_either_holder(config, base, scaling):
+    assert read(**config) == (base, scaling)
+    written = {"model_type": "toy", **copy.deepcopy(config)}
+    arguments = MAP.arguments(written)
+    before = copy.deepcopy(written)
+    write_fields(ENTRIES, arguments, written)
+    assert written == before
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"rope_theta": 5.0},
+        {"rope_theta": 5.0, "rope_scaling": LINEAR},
+        {"rope_parameters": {"rope_theta": 7.0, "rope_type": "default"}},
+        {"rope_parameters": {"rope_theta": 7.0, **LATE}},
+    ],
+)
+@pytest.mark.parametrize("changed", [None, LINEAR, LATE, {**LINEAR, "factor": 3.0}])
+def test_another_scaling_is_written_so_that_it_is_read_again(config, changed):
+    config = {"model_type": "toy", **copy.deepcopy(config)}
+    arguments = MAP.arguments(config) | {"rope_scaling": changed}
+    write_fields(ENTRIES, arguments, config)
+    assert MAP.arguments(config) == arguments
+    assert not (config.get("rope_scaling") and config.get("rope_parameters"))
+    whole = {"model_type": "toy"}
+    write_fields(ENTRIES, arguments, whole, complete=True)
+    assert MAP.arguments(whole) == arguments
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rope_scaling": {"type": "mrope"}}, "'rope_scaling.rope_type' is 'mrope'; computed here"),
+        ({"rope_parameters": {"rope_type": 3}}, "'rope_parameters.rope_type' is 3"),
+        ({"rope_parameters": [1]}, "it must be an object"),
+        ({"rope_parameters": {**LINEAR, "factor": -1}}, "'rope_parameters': factor isn't"),
+        (
+            {"rope_parameters": {**LINEAR, "partial_rotary_factor": 0.5}},
+            "partial_rotary_factor=0.5",
+        ),
+        ({"rope_parameters": LINEAR, "rope_scaling": LATE}, "remove one of them"),
+    ],
+)
+def test_what_is_not_computed_is_refused_by_name(config, message):
+    with pytest.raises(ConfigError, match=message):
+        read(**config)
