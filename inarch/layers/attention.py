@@ -8,7 +8,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
-from inarch.layers.attention_alternatives import multi_head_alternatives
+from inarch.layers.attention_alternatives import attention_branches, multi_head_alternatives
 from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.cache import (
     cache_length,
@@ -313,11 +313,4 @@ class MultiHeadAttention(Layer):
         return multi_head_alternatives(self)
 
     def branches(self) -> Alternatives:
-        found: dict[str, dict[str, Any]] = {}
-        if self.window is not None:
-            found["window"] = {"window": None}
-        if self.position is not None:
-            found["position"] = dict.fromkeys(
-                ("query_position", "key_position"), lambda x, **options: x
-            )
-        return found
+        return attention_branches(self)

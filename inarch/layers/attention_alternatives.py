@@ -107,6 +107,22 @@ def multi_head_alternatives(layer: Any) -> Alternatives:
     }
 
 
+def attention_branches(layer: Any) -> Alternatives:
+    """Return what the arguments of attention switch on, each with the attributes without it."""
+
+    def same(x: Any, **options: Any) -> Any:
+        return x
+
+    found: dict[str, dict[str, Any]] = {}
+    if layer.window is not None:
+        found["window"] = {"window": None}
+    if layer.position is not None:
+        found["position"] = dict.fromkeys(("query_position", "key_position"), same)
+    if layer.query_key_norm is not None:
+        found["query_key_norm"] = dict.fromkeys(("query_norm", "key_norm"), same)
+    return found
+
+
 def window_alternatives(layer: Any) -> Alternatives:
     """Return other windows of attention, where it has one."""
     if layer.window is None:
