@@ -121,8 +121,8 @@ def test_damaged_files_are_named(folder, change, reason):
 
 
 def test_another_kind_is_refused_by_name(folder):
-    with pytest.raises(ConfigError, match="Qwen2Tokenizer.*RobertaTokenizer"):
-        Tokenizer.from_folder(folder(tokenizer_class="Qwen2Tokenizer"))
+    with pytest.raises(ConfigError, match="CodeGenTokenizer.*RobertaTokenizer"):
+        Tokenizer.from_folder(folder(tokenizer_class="CodeGenTokenizer"))
 
 
 @pytest.mark.reference
