@@ -25,6 +25,8 @@ EMBED, HEADS, MLP, VOCABULARY = "embed", "heads", "mlp", "vocabulary"
 ATTENTION_AXES: Mapping[str, Axes] = {
     **dict.fromkeys(("query", "key", "value", "position_query", "position_key"), (EMBED, HEADS)),
     "output": (HEADS, EMBED),
+    # Norms of one head, which all heads share.
+    **dict.fromkeys(("query_norm/gamma", "key_norm/gamma"), (None,)),
 }
 
 # Of Keras's own layers, where no layer around them has named their axes.
@@ -43,8 +45,8 @@ _KERAS_AXES: Mapping[type, Mapping[str, Axes]] = {
 def logical_axes(model: keras.Model) -> dict[str, Axes | None]:
     """Return the axes of each weight of a model, by its path; None where no layer names them."""
     found: dict[str, Axes | None] = {weight.path: None for weight in model.weights}
-    layers = list(all_layers(model, include_self=False))
-    # Those of our own layers last, which know what the layers in them are for.
+    # Those of our own layers last, the outer ones after those in them, which they know the use of.
+    layers = list(all_layers(model, include_self=False))[::-1]
     for declared in (_axes_of_keras, lambda layer: getattr(type(layer), "axes", {})):
         for layer in layers:
             found.update(_axes_in(layer, declared(layer)))

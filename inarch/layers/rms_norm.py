@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from inarch.layers.alternatives import EPSILONS, Alternatives
+from inarch.layers.axes import EMBED
 from inarch.layers.layer import Layer
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -29,6 +30,8 @@ class RMSNorm(Layer):
     Returns:
         float `[..., dim]`.
     """
+
+    axes: ClassVar = {"gamma": (EMBED,)}
 
     def __init__(self, epsilon: float = 1e-6, offset: float = 0.0, **kwargs: Any):
         self.supports_masking = True
