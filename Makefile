@@ -114,7 +114,8 @@ clean:
 	.venv-all/bin/python -m pip install --quiet torch==2.13.0
 	.venv-all/bin/python -m pip install --quiet --editable '.[jax,tensorflow,dev]' \
 		'transformers>=5' sentence-transformers peft sentencepiece flax \
-		numba tiktoken more-itertools pysrt webvtt-py onnx onnxscript onnxruntime faster-whisper
+		numba tiktoken more-itertools pysrt webvtt-py onnx onnxscript onnxruntime faster-whisper \
+		fastapi uvicorn
 	.venv-all/bin/python -m pip install --quiet --no-deps openai-whisper==20250625
 	-.venv-all/bin/python -m pip install --quiet $(SPEECH)
 	@$(call weights,.venv-all)

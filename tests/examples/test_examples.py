@@ -1,4 +1,4 @@
-"""Every example runs, on tiny data and a tiny model; those of Ray in `test_ray.py`."""
+"""Every example runs, on tiny data and a tiny model; the others beside it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.turns(3),
     pytest.mark.filterwarnings("ignore:.* has no values for"),
 ]
-OTHERS = {"embed_parquet_ray"}  # tested in a module of their own
+OTHERS = {"embed_parquet_ray", "serve_fastapi", "serve_ray"}  # tested in a module of their own
 EXAMPLES = [
     path
     for path in sorted(Path(__file__).parents[2].glob("examples/*.py"))
