@@ -33,8 +33,9 @@ def step(rounds: str) -> dict[str, float]:
     inputs = dict(zip(names, (ids, np.zeros_like(ids), np.ones_like(ids)), strict=True))
     task = TextClassifier(BertBackbone(VOCABULARY, LAYERS, HEADS, WIDTH, 4 * WIDTH), 2)
     config = BertConfig(
-        VOCABULARY, WIDTH, LAYERS, HEADS, 4 * WIDTH, num_labels=2, attn_implementation="sdpa"
-    )
+        vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS, intermediate_size=4 * WIDTH, num_labels=2,
+    )  # fmt: skip
     plain = BertForSequenceClassification(config).train()
     optimizer = torch.optim.AdamW(plain.parameters(), lr=5e-5)
     given = [torch.from_numpy(inputs[name]).long() for name in names]

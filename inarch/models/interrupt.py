@@ -15,7 +15,9 @@ class SafeInterrupt(keras.callbacks.Callback):
     On JAX a running step has taken the weights' buffers; they are the model's again only between
     steps. On TensorFlow a function that is cut off while it is traced stays broken.
 
-    Use as a context manager around a run, and as one of its callbacks.
+    Use as a context manager around a run, and as one of its callbacks. An interrupt is raised where
+    the next batch begins: a callback at the end of each would have Keras wait for it on JAX, in
+    place of preparing the next one meanwhile.
     """
 
     def __enter__(self) -> Self:
@@ -39,11 +41,11 @@ class SafeInterrupt(keras.callbacks.Callback):
             self._pending = False
             raise KeyboardInterrupt
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._raise_if_pending()
 
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._raise_if_pending()
 
-    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_predict_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._raise_if_pending()

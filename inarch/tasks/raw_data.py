@@ -118,7 +118,12 @@ def make_dataset(
 
 
 def packs_to_train(task: Task) -> bool:
-    """Return whether the loss of a batch is the same where its texts are packed into rows."""
+    """Return whether the loss of a batch is the same where its texts are packed into rows.
+
+    Under a distribution rows aren't packed: their number must suit the devices.
+    """
+    if keras.distribution.distribution() is not None:
+        return False
     reduction = getattr(task.loss, "reduction", None)
     counts_tokens = reduction in ("mean_with_sample_weight", "sum")
     return task.has_token_targets and counts_tokens and inference.can_pack(task)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.models.interrupt import SafeInterrupt
 from inarch.tasks import inference, raw_data
 from inarch.tasks.datasets import array_of, named_arguments, weights_of
 from inarch.tasks.objective import Objective, compile_arguments
@@ -87,7 +88,8 @@ class Training(_Model):
     def _compile_once(self) -> None:
         """Compile with the task's own defaults, unless it is compiled already."""
         if not self.compiled:
-            self.compile()
+            with SafeInterrupt():  # which would leave Keras half compiled
+                self.compile()
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile from a `.keras` file; Keras itself skips a class that overrides `compile`."""

@@ -9,6 +9,7 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
 from inarch.models.f_net.backbone import FNetBackbone
 from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.models.interrupt import SafeInterrupt
 from inarch.tasks import (
     CausalLM,
     MaskedLM,
@@ -201,3 +202,13 @@ def test_mixed_precision_trains_weights_of_32_bits_to_nearly_the_same(preprocess
     np.testing.assert_allclose(mixed[0], whole[0], rtol=0.05)
     assert mixed[0] != whole[0]
     assert_same(mixed, whole, atol=0.02)
+
+
+@pytest.mark.parametrize("run", ["train", "test", "predict"])
+def test_keras_need_not_wait_for_each_step(run):
+    """It does where one of the callbacks has a method for the end of a batch."""
+    name = f"on_{run}_batch_end"
+    assert getattr(SafeInterrupt, name) is getattr(keras.callbacks.Callback, name)
+    assert getattr(SafeInterrupt, f"on_{run}_batch_begin") is not getattr(
+        keras.callbacks.Callback, f"on_{run}_batch_begin"
+    )
