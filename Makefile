@@ -115,7 +115,7 @@ clean:
 	.venv-all/bin/python -m pip install --quiet --editable '.[jax,tensorflow,dev]' \
 		'transformers>=5' sentence-transformers peft sentencepiece flax \
 		numba tiktoken more-itertools pysrt webvtt-py onnx onnxscript onnxruntime faster-whisper \
-		fastapi uvicorn
+		openvino fastapi uvicorn
 	.venv-all/bin/python -m pip install --quiet --no-deps openai-whisper==20250625
 	-.venv-all/bin/python -m pip install --quiet $(SPEECH)
 	@$(call weights,.venv-all)

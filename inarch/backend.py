@@ -15,6 +15,10 @@ from inarch.errors import InputError, MissingExtraError
 from inarch.user_warnings import warn
 
 BACKENDS = ("jax", "torch", "tensorflow")
+# Keras's backend for inference alone, which is taken where it is asked for.
+INFERENCE = "openvino"
+# What OpenVINO sends to its makers as it is imported, by a fork of the process, which JAX warns of.
+TELEMETRY = "openvino_telemetry"
 
 
 def choose_backend() -> str:
@@ -32,8 +36,9 @@ def choose_backend() -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     requested = os.environ.get("KERAS_BACKEND")
     if requested:
-        if requested not in BACKENDS:
-            raise InputError(f"KERAS_BACKEND is {requested!r}; known: {', '.join(BACKENDS)}")
+        known = (*BACKENDS, INFERENCE)
+        if requested not in known:
+            raise InputError(f"KERAS_BACKEND is {requested!r}; known: {', '.join(known)}")
         if not _installed(requested):
             raise MissingExtraError(
                 f"KERAS_BACKEND is {requested!r}, which is not installed: pip install "
@@ -62,7 +67,10 @@ def import_keras() -> str:
     backend = choose_backend()
     if "keras" in sys.modules:
         return backend
-    unused = {"pandas", "requests", "sklearn", *BACKENDS} - {backend} - sys.modules.keys()
+    unused = {"pandas", "requests", "sklearn", TELEMETRY, *BACKENDS} - {backend}
+    if backend == INFERENCE:
+        unused -= {"jax", "torch"}  # at which SciPy looks, that this backend imports
+    unused -= sys.modules.keys()
     sys.modules |= dict.fromkeys(unused)  # type: ignore[arg-type]  # None: isn't to be found
     try:
         importlib.import_module("keras")

@@ -191,3 +191,18 @@ class ModelHooks(keras.Model):
         if keras.backend.backend() == "jax":
             self.jax_state_sync()
             self._jax_state = None  # no later run shall find this one's
+
+
+# --- the OpenVINO backend ------------------------------------------------------------------------
+
+
+def openvino_tensor(output: Any) -> Any:
+    """Return the output of a node of OpenVINO as a tensor of Keras's OpenVINO backend."""
+    from keras.src.backend.openvino.core import OpenVINOKerasTensor
+
+    return OpenVINOKerasTensor(output)
+
+
+def openvino_output(tensor: Any) -> Any:
+    """Return the output of a node that a tensor of Keras's OpenVINO backend stands for."""
+    return tensor.output

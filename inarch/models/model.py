@@ -12,10 +12,9 @@ import keras
 import numpy as np
 
 from inarch.checkpoints.maps.layout import Layout
-from inarch.errors import InputError
 from inarch.json_fields import OBJECT, read_field
 from inarch.keras_private import ModelHooks
-from inarch.models import serving
+from inarch.models import exporting
 from inarch.models.arguments import check_settable, checked_values, mutable_arguments
 from inarch.models.input_checks import check_arrays, check_names
 from inarch.models.interrupt import SafeInterrupt
@@ -184,39 +183,35 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
         return self._run(super().predict, *args, **kwargs)
 
     def export(
-        self, filepath: str | os.PathLike, format: str = "tf_saved_model", **kwargs: Any
+        self, filepath: str | os.PathLike, format: str = "saved_model", **kwargs: Any
     ) -> None:
-        """Export as `keras.Model.export`, with open batch and length, and the inputs' names kept.
+        """Write the graph for another runtime, for any batch and any length that the model takes.
 
-        On JAX a SavedModel then takes any batch and length, and on torch so does an ONNX graph
-        (needs the `onnx` extra); its inputs come in the model's order. `input_signature` or
-        `jax2tf_kwargs` given, Keras's own exporter is used as it is.
+        Inputs keep the model's names and order. The graph is compared with Keras on inputs of three
+        other shapes, of which one has several texts in a row; where they differ nothing is written.
+
+        Where this Keras backend doesn't write a format, a process of its own does so by one that
+        does: ONNX by torch, OpenVINO by Keras's backend for it, a SavedModel by TensorFlow or JAX.
 
         Args:
-            filepath: file or folder to write.
-            format: one of Keras's.
+            filepath: a folder; or an `.onnx` or `.xml` file, which are `model.onnx` and
+                `openvino_model.xml` in a folder.
+            format: "onnx", "openvino" or "saved_model". Any other one is Keras's exporter as it is,
+                and so are these where `input_signature` or `jax2tf_kwargs` is given: not compared.
+            kwargs: `opset_version` of ONNX; `verbose`.
 
         Raises:
-            InputError: a package that the format needs isn't installed, or the backend can't
-                export an operation of the model with an open length.
+            MissingExtraError: a package that the format needs isn't installed.
+            InputError: the graph differs from Keras, or an operation can't be exported.
+            CheckpointFileError: it can't be written there.
         """
-        backend = keras.backend.backend()
-        below: Any = getattr(self, "backbone", self)
-        limits: Mapping[str, int] = below.axis_limits
+        known = format.removeprefix("tf_")
         as_keras_does = {"input_signature", "jax2tf_kwargs"} & kwargs.keys()
-        if (format, backend) == ("onnx", "torch") and not as_keras_does:
-            kwargs.pop("verbose", None)
-            serving.export_onnx_from_torch(self, filepath, limits, **kwargs)
+        if known in exporting.FORMATS and not as_keras_does:
+            exporting.export(self, filepath, known, **kwargs)
             return
-        if (format, backend) == ("tf_saved_model", "jax") and not as_keras_does:
-            kwargs["jax2tf_kwargs"] = serving.saved_model_options(self, limits)
-        try:
-            super().export(filepath, format=format, **kwargs)
-        except NotImplementedError as e:
-            raise InputError(
-                f"{type(self).__name__} can't be exported as {format} on {backend}: {e}. Give "
-                "input_signature= with fixed sizes, or export it on another backend"
-            ) from e
+        name = "tf_saved_model" if format == "saved_model" else format
+        super().export(filepath, format=name, **kwargs)
 
     def make_train_function(self, force: bool = False) -> Any:
         # Keras has no hook after a `.keras` file is loaded; this is before the first step.

@@ -1,4 +1,4 @@
-"""Exported graphs: Keras's `Model.export` with batch and length left open, and names kept."""
+"""Writers of exported graphs, with batch and length left open, and the inputs' names kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
+from inarch.runtime.openvino_graph import openvino_graph
+from inarch.runtime.sessions import import_extra
 
 # Torch's warning about two inputs that share an axis, which is meant here.
 _SHARED_AXIS = ".*The axis name: .* will not be used, since it shares the same shape constraints.*"
@@ -36,28 +38,67 @@ def _axis_name(name: str, axis: int, rank: int) -> str:
     return "length" if rank == 2 else f"{name}_{axis}"
 
 
-def saved_model_options(model: keras.Model, limits: Mapping[str, int]) -> dict[str, Any]:
-    """Return options of `jax2tf.convert` that leave batch and length open.
+def write_saved_model(
+    model: keras.Model, path: str | os.PathLike, limits: Mapping[str, int], verbose: bool = False
+) -> None:
+    """Write a TensorFlow SavedModel, from JAX or TensorFlow.
 
     Args:
+        path: the folder to write.
         limits: the largest size of an open axis, by its name, where it has one.
+        verbose: whether Keras says what it wrote.
+
+    Raises:
+        InputError: JAX can't leave the length of an operation open.
     """
-    shapes = axis_names(model)
-    named = {axis for shape in shapes.values() for axis in shape}
-    return {
-        "polymorphic_shapes": [{n: f"({', '.join(map(str, s))})" for n, s in shapes.items()}],
-        "polymorphic_constraints": [f"{a} <= {limits[a]}" for a in limits if a in named],
-        "with_gradient": False,  # the graph is for inference
-    }
+    import_extra("tensorflow", "tensorflow")
+    options: dict[str, Any] = {}
+    if keras.backend.backend() == "jax":
+        shapes = axis_names(model)
+        named = {axis for shape in shapes.values() for axis in shape}
+        options["jax2tf_kwargs"] = {
+            "polymorphic_shapes": [{n: f"({', '.join(map(str, s))})" for n, s in shapes.items()}],
+            "polymorphic_constraints": [f"{a} <= {limits[a]}" for a in limits if a in named],
+            "with_gradient": False,  # the graph is for inference
+        }
+    try:
+        keras.Model.export(model, os.fspath(path), "tf_saved_model", verbose=verbose, **options)
+    except NotImplementedError as e:
+        raise InputError(
+            f"{type(model).__name__} can't be exported as a SavedModel from JAX: {e}. Give "
+            "input_signature= with fixed sizes, or export it with KERAS_BACKEND=tensorflow"
+        ) from e
 
 
-def export_onnx_from_torch(
+def write_openvino(
+    model: keras.Model, path: str | os.PathLike, limits: Mapping[str, int], verbose: bool = False
+) -> None:
+    """Write a graph of OpenVINO, an `.xml` and a `.bin` file, from Keras's backend for OpenVINO.
+
+    The exporter of Keras itself keeps the sizes that it traced with.
+
+    Args:
+        path: the `.xml` file to write.
+    """
+    openvino = import_extra("openvino", "openvino")
+    _, graph = openvino_graph(
+        lambda inputs: model(inputs, training=False),
+        {
+            name: ([-1 if n is None else n for n in x.shape], x.dtype)
+            for name, x in model.input.items()
+        },
+    )
+    openvino.save_model(graph, os.fspath(path), compress_to_fp16=False)
+
+
+def write_onnx(
     model: keras.Model,
     path: str | os.PathLike,
     limits: Mapping[str, int],
+    verbose: bool = False,
     opset_version: int | None = None,
 ) -> None:
-    """Write an ONNX graph whose inputs have the model's names, order and open axes.
+    """Write an ONNX graph from torch, whose inputs have the model's names and order.
 
     Args:
         path: the file to write.
@@ -65,16 +106,12 @@ def export_onnx_from_torch(
         opset_version: ONNX's; torch's default where not given.
 
     Raises:
-        InputError: onnx or onnxscript isn't installed, or the file can't be written.
+        MissingExtraError: onnx or onnxscript isn't installed.
     """
     import torch
 
-    try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as e:
-        raise InputError(f"ONNX needs {e.name}: pip install 'inarch[onnx]'") from e
-
+    for package in ("onnx", "onnxscript"):
+        import_extra(package, "onnx")
     shapes = axis_names(model)
     dims = {
         axis: torch.export.Dim(axis, max=limits.get(axis))
@@ -87,6 +124,7 @@ def export_onnx_from_torch(
     samples = tuple(_sample(torch, model.input[name], shapes[name]) for name in shapes)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_SHARED_AXIS)
+        warnings.filterwarnings("ignore", category=FutureWarning)
         program = torch.onnx.export(
             _flat_module(torch, model, list(shapes)),
             samples,
@@ -95,12 +133,9 @@ def export_onnx_from_torch(
             dynamic_shapes=(dynamic,),
             opset_version=opset_version,
             dynamo=True,
-            verbose=False,
+            verbose=verbose,
         )
-        try:
-            program.save(os.fspath(path))
-        except OSError as e:
-            raise InputError(f"{path} can't be written: {e.strerror or e}") from e
+        program.save(os.fspath(path))
 
 
 def _flat_module(torch: Any, model: keras.Model, names: list[str]) -> Any:

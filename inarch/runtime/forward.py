@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ import numpy as np
 
 from inarch.layers.direct_calls import direct_calls, facts_of
 from inarch.runtime.distribution import distributed
+from inarch.runtime.openvino_graph import openvino_graph
+from inarch.runtime.sessions import run_openvino
+from inarch.runtime.weight_snapshot import WeightSnapshot
 
 Call = Callable[[Mapping[str, Any]], Any]
 
@@ -36,6 +40,8 @@ def compiled(model: keras.Model, call: Call | None = None) -> Call:
         return _tensorflow(model, call)
     if backend == "torch":
         return _torch(model, call)
+    if backend == "openvino":
+        return _openvino(model, call)
     return call
 
 
@@ -71,6 +77,34 @@ def _tensorflow(model: keras.Model, call: Call) -> Call:
     return lambda inputs: program(tuple(map(id, model.variables)))(dict(inputs))
 
 
+def _openvino(model: keras.Model, call: Call) -> Call:
+    """Return a function to arrays, with one graph for each set of inputs, of any shape."""
+    made: dict[Any, Any] = {}
+    snapshot = WeightSnapshot(model.variables)
+    lock = threading.Lock()
+
+    def run(inputs: Mapping[str, Any]) -> Any:
+        nonlocal snapshot
+        given = {name: np.asarray(x) for name, x in inputs.items()}
+        # Of indices every axis is open; of vectors their width is known, by which layers are built.
+        shapes = {
+            name: ((-1,) * x.ndim if x.dtype.kind != "f" else (-1, *x.shape[1:]), x.dtype.name)
+            for name, x in given.items()
+        }
+        key = tuple(sorted(shapes.items()))
+        with lock:
+            if not snapshot.is_current(model.variables):
+                snapshot = WeightSnapshot(model.variables)
+                made.clear()
+            if key not in made:
+                outputs, graph = openvino_graph(call, shapes)
+                made[key] = outputs, run_openvino(graph)
+            structure, compute = made[key]
+        return keras.tree.pack_sequence_as(structure, compute(given))
+
+    return run
+
+
 def _torch(model: keras.Model, call: Call) -> Call:
     import torch
 
@@ -100,11 +134,13 @@ def _on_gpu(given: Any, device: Any) -> Any:
 
 def compiles_per_shape() -> bool:
     """Return whether a new shape costs a compilation on this backend."""
-    return keras.backend.backend() != "torch"
+    return keras.backend.backend() not in ("torch", "openvino")
 
 
 def as_float32(tensor: Any) -> np.ndarray:
     """Return a tensor as a float32 array, whatever the compute dtype was."""
+    if isinstance(tensor, np.ndarray):
+        return tensor.astype(np.float32, copy=False)
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from inarch.data import PackedBatch, PlannedBatch
@@ -29,15 +30,22 @@ class Forward:
         task: the task.
         head: from the backbone's outputs and the arrays to what is to be computed; the task's own
             outputs where not given.
+        tokens: from the backbone's inputs to its vectors of tokens; Keras computes them where not
+            given. Pooler and head are always Keras's.
     """
 
-    def __init__(self, task: Task, head: Callable[[Any, Arrays], Any] | None = None):
+    def __init__(
+        self,
+        task: Task,
+        head: Callable[[Any, Arrays], Any] | None = None,
+        tokens: Callable[[Arrays], np.ndarray] | None = None,
+    ):
         backbone, below = task.backbone, task.backbone_outputs
         inputs, outputs = backbone.input, backbone.output
         names = list(outputs) if isinstance(outputs, dict) else None
         features = backbone.sequence_output(outputs)
         width = features.shape[-1]
-        tokens = keras.Function(inputs, features)
+        by_keras = keras.Function(inputs, features)
         # By lists: dicts of the same names come in several orders.
         everything = keras.Function([*inputs.values()], _listed(outputs, names))
         pool = keras.Function([*inputs.values(), features], _listed(outputs, names))
@@ -61,9 +69,13 @@ class Forward:
 
         self._names = list(inputs)
         self._inputs_of: InputsOf = task.inputs_of
-        self._whole = compiled(task, whole)
-        self._tokens = compiled(task, lambda x: ops.reshape(tokens(x), (-1, width)))
         self._rest = compiled(task, rest)
+        if tokens is None:
+            self._whole = compiled(task, whole)
+            self._tokens = compiled(task, lambda x: ops.reshape(by_keras(x), (-1, width)))
+        else:
+            self._whole = self._in_two
+            self._tokens = lambda x: tokens(x).reshape(-1, width)
 
     def __call__(
         self,
@@ -86,6 +98,13 @@ class Forward:
         tokens = self._tokens(packed)
         for part, given in zip(batch.parts, arrays, strict=True):
             yield part, self._rest({**given, "tokens": tokens, "places": part.token_places()})
+
+    def _in_two(self, given: Arrays) -> Any:
+        """Return the outputs for a batch whose rows are texts, in two steps."""
+        tokens = self._tokens({name: given[name] for name in self._names})
+        rows = len(given[self._names[0]])
+        places = np.arange(len(tokens), dtype=np.int32).reshape(rows, -1)
+        return self._rest({**given, "tokens": tokens, "places": places})
 
 
 def _listed(outputs: Any, names: Sequence[str] | None) -> list[Any]:

@@ -14,10 +14,10 @@ from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.tasks import inference
-from inarch.tasks.forward import Forward
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow, checked_flag
 from inarch.tasks.raw_texts import Text, is_text_group, texts_of
+from inarch.tasks.runtimes import Forwards, in_runtime
 from inarch.tasks.task import Task
 from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text import Encoding, Tokenizer
@@ -81,7 +81,7 @@ class MaskedLM(Task):
         self.mask_rate = mask_rate
         self.whole_word_mask = whole_word_mask
         self.tie_word_embeddings = tie_word_embeddings
-        self._blanks: Forward | None = None
+        self._blanks: Forwards | None = None
         # The tokenizer of the last call, and the ids of its tokens.
         self._named: tuple[Tokenizer, np.ndarray] | None = None
 
@@ -120,12 +120,15 @@ class MaskedLM(Task):
 
     # --- filling in ---------------------------------------------------------------------------
 
+    @in_runtime
     def fill_mask(
         self,
         texts: Text | Sequence[Text],
         top_k: int = 5,
         batch_size: int = 32,
         targets: str | Sequence[str] | None = None,
+        *,
+        runtime: str | None = None,
     ) -> list[Any]:
         """Return the `top_k` tokens for every mask token of each text, best first.
 
@@ -135,6 +138,7 @@ class MaskedLM(Task):
             batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
             targets: tokens to choose among; where one isn't in the vocabulary, the first token that
                 it is split into counts, with a warning if there are more. None for all tokens.
+            runtime: as of `Task.predict`.
 
         Returns:
             for each mask token of a text a list of `{"token", "token_id", "score", "text"}`, where
@@ -214,7 +218,7 @@ class MaskedLM(Task):
                 tokens = Backbone.sequence_output(outputs)
                 return layer(tokens, mask_positions=arrays["mask_positions"])
 
-            self._blanks = Forward(self, head)
+            self._blanks = Forwards(self, head)
 
         def inputs_of(encodings: Sequence[TokenRow], part: PlannedBatch) -> dict[str, np.ndarray]:
             chosen = [places[i] for i in part.indices]
@@ -222,7 +226,7 @@ class MaskedLM(Task):
             positions = pad(chosen, part.rows, most)
             return {**self.inputs_of(encodings, part), "mask_positions": positions}
 
-        return partial(self._blanks, inputs_of=inputs_of)
+        return partial(self._blanks.chosen(), inputs_of=inputs_of)
 
     def _best(
         self, ids: Sequence[int], place: int, logits: np.ndarray, allowed: np.ndarray, top_k: int

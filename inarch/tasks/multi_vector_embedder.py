@@ -39,6 +39,7 @@ from inarch.tasks.multi_vector_preprocessor import (
 )
 from inarch.tasks.objective import Objective
 from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.task import Task
 from inarch.tasks.training_batches import Batch, MakeBatch
@@ -153,24 +154,32 @@ class MultiVectorEmbedder(SentenceFolder, Task):
 
     # --- vectors ------------------------------------------------------------------------------
 
-    def embed_query(self, texts: str | Sequence[str], batch_size: int = 32) -> Any:
+    @in_runtime
+    def embed_query(
+        self, texts: str | Sequence[str], batch_size: int = 32, *, runtime: str | None = None
+    ) -> Any:
         """Return the vectors of each query, float32 `[tokens, dim]`; of one text its array alone.
 
         Args:
             texts: a query, or several.
             batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Returns:
             an array for each query, with a vector for each token of it and of its expansion.
         """
         return self._embed(texts, "query", batch_size)
 
-    def embed_document(self, texts: str | Sequence[str], batch_size: int = 32) -> Any:
+    @in_runtime
+    def embed_document(
+        self, texts: str | Sequence[str], batch_size: int = 32, *, runtime: str | None = None
+    ) -> Any:
         """Return the vectors of each document, float32 `[tokens, dim]`; of one text its array.
 
         Args:
             texts: a document, or several.
             batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Returns:
             an array for each document, with a vector for each token that isn't in the skiplist.

@@ -20,6 +20,7 @@ from inarch.tasks.labels import class_names, label_fields, numbered
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import single_texts, texts_of
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextSource
@@ -171,6 +172,7 @@ class QuestionAnswerer(Task):
         questions, contexts = ([pair[side] for pair in pairs] for side in (0, 1))
         return self.answer(questions, contexts, **options)
 
+    @in_runtime
     def answer(
         self,
         question: str | Sequence[str],
@@ -181,6 +183,8 @@ class QuestionAnswerer(Task):
         handle_impossible_answer: bool = False,
         align_to_words: bool = True,
         batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> Any:
         """Return the place in a context that answers a question, as transformers 4's pipeline.
 
@@ -199,6 +203,7 @@ class QuestionAnswerer(Task):
             handle_impossible_answer: whether no answer, `""`, is among the answers.
             align_to_words: whether an answer is widened to whole words.
             batch_size: size of a batch, in windows of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Returns:
             `{"answer", "start", "end", "score"}`, where `start` and `end` are characters of the

@@ -33,6 +33,7 @@ from inarch.tasks.ranking_examples import (
 from inarch.tasks.ranking_losses import RankingLoss
 from inarch.tasks.raw_texts import is_one_text
 from inarch.tasks.retrieval_metrics import rank_by_score
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.sequence_classifier import SequenceClassifier
 from inarch.tasks.task import Task
 from inarch.tasks.training_batches import Batch, MakeBatch
@@ -185,6 +186,8 @@ class Reranker(SequenceClassifier, Task):
         top_k: int | None = None,
         prompt_name: str | None = None,
         batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> Ranking: ...
 
     @overload
@@ -195,8 +198,11 @@ class Reranker(SequenceClassifier, Task):
         top_k: int | None = None,
         prompt_name: str | None = None,
         batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> list[Ranking]: ...
 
+    @in_runtime
     def rank(
         self,
         query: Any,
@@ -204,6 +210,8 @@ class Reranker(SequenceClassifier, Task):
         top_k: int | None = None,
         prompt_name: str | None = None,
         batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> Any:
         """Return the documents of a query by falling score, as `{"index", "score", "text"}`.
 
@@ -216,6 +224,7 @@ class Reranker(SequenceClassifier, Task):
             prompt_name: of the prompt to put before the query; the preprocessor's default one
                 where not given.
             batch_size: size of a batch, in pairs of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Returns:
             for one query a list; for a list of queries a list of such lists.

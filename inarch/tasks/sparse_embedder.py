@@ -20,6 +20,7 @@ from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count
 from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.similarity import checked_similarity
 from inarch.tasks.sparse_vectors import (
@@ -119,21 +120,24 @@ class SparseEmbedder(SentenceFolder, VectorTraining, Task):
     @overload
     def embed(
         self, texts: str | tuple[str, str], prompt_name: str | None = ...,
-        max_active_dims: int | None = ..., batch_size: int = ...,
+        max_active_dims: int | None = ..., batch_size: int = ..., *, runtime: str | None = ...,
     ) -> SparseVector: ...  # fmt: skip
 
     @overload
     def embed(
         self, texts: Sequence[Any], prompt_name: str | None = ...,
-        max_active_dims: int | None = ..., batch_size: int = ...,
+        max_active_dims: int | None = ..., batch_size: int = ..., *, runtime: str | None = ...,
     ) -> list[SparseVector]: ...  # fmt: skip
 
+    @in_runtime
     def embed(
         self,
         texts: Any,
         prompt_name: str | None = None,
         max_active_dims: int | None = None,
         batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> SparseVector | list[SparseVector]:
         """Return the sparse vector of each text; of one text, its vector alone.
 
@@ -142,6 +146,7 @@ class SparseEmbedder(SentenceFolder, VectorTraining, Task):
             prompt_name: the prompt to put before each; the default prompt where not given.
             max_active_dims: how many terms to keep, in place of the attribute.
             batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Raises:
             InputError: there is no prompt of that name, or `max_active_dims` is below 1.

@@ -16,12 +16,9 @@ from inarch.models.backbone import Backbone
 from inarch.models.model import Model
 from inarch.tasks import inference, raw_data
 from inarch.tasks.checkpoint_io import CheckpointIO
-from inarch.tasks.datasets import (
-    default_batch_size,
-    is_prepared,
-)
-from inarch.tasks.forward import Forward
+from inarch.tasks.datasets import default_batch_size, is_prepared
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
+from inarch.tasks.runtimes import Forwards, in_runtime, refuse_runtime
 from inarch.tasks.stream import CHUNK, OnError, stream
 from inarch.tasks.training import Training
 from inarch.text import Encoding
@@ -77,7 +74,7 @@ class Task(CheckpointIO, Training, Model):
     is_self_supervised: ClassVar[bool] = False
     backbone: Backbone
     preprocessor = MutableArgument(_checked_preprocessor)
-    _forward: Forward | None = None
+    _forwards: Forwards | None = None
 
     def __init__(
         self,
@@ -132,6 +129,7 @@ class Task(CheckpointIO, Training, Model):
 
     # --- inference -----------------------------------------------------------------------------
 
+    @in_runtime
     def predict(
         self,
         x: Any,
@@ -139,6 +137,8 @@ class Task(CheckpointIO, Training, Model):
         verbose: Any = "auto",
         steps: int | None = None,
         callbacks: Any = None,
+        *,
+        runtime: str | None = None,
     ) -> Any:
         """Return outputs for raw text, in the caller's order, as float32 arrays.
 
@@ -152,11 +152,15 @@ class Task(CheckpointIO, Training, Model):
             verbose: progress bar; by default on a terminal only.
             steps: batches to read of a data set.
             callbacks: Keras callbacks.
+            runtime: "openvino" or "onnx", which computes the tokens' vectors in place of Keras,
+                from raw text; made at the first call, and anew when the weights have changed.
         """
         if self.preprocessor is None or is_prepared(x):
+            refuse_runtime(runtime)
             return super().predict(x, batch_size, verbose, steps, callbacks)
         given = raw_data.inputs_to_predict(x, steps)
         if any(isinstance(batch, Mapping) for batch in given):
+            refuse_runtime(runtime)
             return np.concatenate([super(Task, self).predict(i, verbose=0) for i in given])
         return self.predict_texts(given, default_batch_size(batch_size), verbose, callbacks)
 
@@ -248,10 +252,10 @@ class Task(CheckpointIO, Training, Model):
         self, encodings: Sequence[TokenRow], batch_size: int, verbose: Any, callbacks: Any
     ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
         """Yield each batch of `encodings` with the model's outputs for its rows."""
-        if self._forward is None:
-            self._forward = Forward(self)
-        batches = self.batches_of(encodings, batch_size)
-        return inference.run(self, self._forward, encodings, batches, verbose, callbacks)
+        if self._forwards is None:
+            self._forwards = Forwards(self)
+        forward, batches = self._forwards.chosen(), self.batches_of(encodings, batch_size)
+        return inference.run(self, forward, encodings, batches, verbose, callbacks)
 
     def map_outputs(
         self,

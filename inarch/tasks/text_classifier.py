@@ -32,6 +32,7 @@ from inarch.tasks.problem_type import (
     recorded_problem,
 )
 from inarch.tasks.raw_texts import Text, is_one_text
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.sequence_classifier import SequenceClassifier
 from inarch.tasks.task import Task
 from inarch.validation import check_count, shown
@@ -218,15 +219,33 @@ class TextClassifier(SequenceClassifier, Task):
 
     @overload
     def classify(  # type: ignore[overload-overlap]
-        self, texts: Text, top_k: TopK = "auto", batch_size: int = 32
+        self,
+        texts: Text,
+        top_k: TopK = "auto",
+        batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> Answers: ...
 
     @overload
     def classify(
-        self, texts: Sequence[Text], top_k: TopK = "auto", batch_size: int = 32
+        self,
+        texts: Sequence[Text],
+        top_k: TopK = "auto",
+        batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> list[Answers]: ...
 
-    def classify(self, texts: Any, top_k: TopK = "auto", batch_size: int = 32) -> Any:
+    @in_runtime
+    def classify(
+        self,
+        texts: Any,
+        top_k: TopK = "auto",
+        batch_size: int = 32,
+        *,
+        runtime: str | None = None,
+    ) -> Any:
         """Return the classes of each text, best first, as `{"label", "score"}`.
 
         A score is what transformers' text-classification pipeline gives: the softmax over the
@@ -240,6 +259,7 @@ class TextClassifier(SequenceClassifier, Task):
             top_k: how many classes to return, the best ones; None for all. `"auto"` is the best
                 one; or, where `thresholds` are set, those whose score reaches their threshold.
             batch_size: size of a batch, in texts of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Returns:
             for one text a list of its classes; for several a list of such lists.

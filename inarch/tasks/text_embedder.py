@@ -25,6 +25,7 @@ from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count
 from inarch.tasks.quantization import check_precision, quantize_embeddings
 from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.retrieval_metrics import Relevant
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.similarity import (
     checked_similarity,
@@ -135,6 +136,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
     def objective(self) -> Objective:
         return Objective(MultipleNegativesRankingLoss(), learning_rate=2e-5, reads_logits=False)
 
+    @in_runtime
     def embed(
         self,
         texts: str | Sequence[Any],
@@ -144,6 +146,8 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
         truncate_dim: int | None = None,
         normalize: bool = False,
         precision: str = "float32",
+        *,
+        runtime: str | None = None,
     ) -> np.ndarray:
         """Return vectors `[len(texts), dim]`, or of one string its vector `[dim]`.
 
@@ -158,6 +162,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
             normalize: whether to give the vectors length one, after that.
             precision: `"float32"`, `"float16"`, `"int8"`, `"uint8"`, `"binary"` or `"ubinary"`; see
                 `quantize_embeddings`. The ranges of int8 and uint8 are those of these texts.
+            runtime: as of `Task.predict`.
 
         Raises:
             InputError: there is no prompt of that name, or both are given; an unknown precision; or

@@ -29,6 +29,7 @@ from inarch.tasks.labels import (
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import texts_of
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.tag_scheme import OUTSIDE, span_labels
 from inarch.tasks.task import Task
 from inarch.tasks.training_batches import Batch, MakeBatch
@@ -180,12 +181,15 @@ class TokenClassifier(Task):
     def checked_texts(self, texts: Sequence[Any]) -> list[str]:
         return [_text(text, i) for i, text in enumerate(texts)]
 
+    @in_runtime
     def tag(
         self,
         texts: Any,
         aggregation: str = "simple",
         stride: int | None = None,
         batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> Any:
         """Return the entities of each text, as transformers' token-classification pipeline.
 
@@ -198,6 +202,7 @@ class TokenClassifier(Task):
             stride: tokens that neighbouring windows of a long text have in common; by default half
                 of a window, at most 128.
             batch_size: size of a batch, in windows of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Returns:
             For each text a list of `{"label", "text", "start", "end", "score"}`, where `start` and

@@ -15,6 +15,7 @@ from inarch.tasks.inference import preprocessor_of, window_chunks
 from inarch.tasks.labels import COUNTED
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import single_texts
+from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.stream import CHUNK, OnError, stream
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.validation import check_flag, shown
@@ -88,6 +89,7 @@ class ZeroShotClassifier:
         """Return the NLI logits `[pairs, classes]` of pairs `(premise, hypothesis)`."""
         return self.classifier.predict(x, *args, **kwargs)
 
+    @in_runtime
     def classify(
         self,
         texts: str | Sequence[str],
@@ -95,6 +97,8 @@ class ZeroShotClassifier:
         hypothesis_template: str = "This example is {}.",
         multi_label: bool = False,
         batch_size: int = 32,
+        *,
+        runtime: str | None = None,
     ) -> list[Any]:
         """Return the given classes of each text as `{"label", "score"}`, by falling score.
 
@@ -110,6 +114,7 @@ class ZeroShotClassifier:
             hypothesis_template: hypothesis with `{}` where the name of a class goes.
             multi_label: whether any number of the classes can be true of a text.
             batch_size: size of a batch, in pairs of 64 tokens, as of `Task.predict`.
+            runtime: as of `Task.predict`.
 
         Returns:
             for one text a list of all classes; for a list of texts a list of such lists.

@@ -1,11 +1,14 @@
 """An exported graph gives the model's numbers for any batch and length."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
 
 from inarch.errors import InputError
-from inarch.models import registry
+from inarch.models import exporting, registry
+from inarch.runtime.sessions import open_graph
 from inarch.tasks import TextEmbedder
 from tests.conformance.models import inputs_for, tiny
 
@@ -47,6 +50,29 @@ def test_onnx_has_the_models_names_order_and_numbers(name, tmp_path):
         inputs = inputs_for(model, lengths)
         for ours, theirs in zip(outputs(model, inputs), session.run(None, inputs), strict=True):
             np.testing.assert_allclose(theirs, ours, atol=ONNX_RUNTIMES_FFT)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino", "saved_model"])
+def test_any_backend_exports_each_format_for_any_shape(format, tmp_path):
+    for package in {"onnx": ("onnxruntime", "torch")}.get(format, ("openvino", "tensorflow")):
+        pytest.importorskip(package)
+    model = exported_model(registry.architectures()["bert"])
+    model.export(tmp_path / "exported", format)
+    assert os.listdir(tmp_path) == ["exported"]
+    file = exporting.FORMATS[format].file
+    run = open_graph(tmp_path / "exported" / (file or ""), format)
+    for lengths in shapes(model):
+        inputs = inputs_for(model, lengths)
+        for ours, theirs in zip(outputs(model, inputs), run(inputs), strict=True):
+            np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="written by the same process for each backend")
+@pytest.mark.parametrize("name", sorted(registry.architectures()))
+def test_every_architecture_is_exported_to_openvino(name, tmp_path):
+    pytest.importorskip("openvino")
+    exported_model(registry.architectures()[name]).export(tmp_path, "openvino")  # and compared
+    assert (tmp_path / "openvino_model.bin").exists()
 
 
 # Exporting takes seconds, so a part represents those that are put together in the same way.

@@ -1,0 +1,74 @@
+"""Export in a process of its own, whose Keras backend is the one that writes the format.
+
+KERAS_BACKEND=torch python -m inarch.models.export_process ARCHIVE PATH FORMAT OPTIONS
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import inarch
+from inarch.errors import InputError
+
+
+def export_by(backend: str, model: keras.Model, path: Path, format: str, **options: Any) -> None:
+    """Export the graph of `model` as `exporting.write_graph` does, by another Keras backend.
+
+    Args:
+        backend: which is installed.
+        options: of the writer; plain JSON.
+
+    Raises:
+        InputError: the process fails, such as for a layer of a class that isn't importable; with
+            the end of what it wrote.
+    """
+    package = str(Path(inarch.__file__).parents[1])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "CUDA_VISIBLE_DEVICES": "",  # a graph is traced on the processor
+    }
+    with tempfile.TemporaryDirectory(prefix="inarch-export-") as folder:
+        archive = Path(folder) / "graph.keras"
+        keras.Model(model.input, model.output).save(archive)
+        run = (
+            "import sys; from inarch.backend import import_keras; import_keras(); "
+            f"from {__name__} import main; main(*sys.argv[1:])"
+        )
+        given = [str(archive), str(path), format, json.dumps(options)]
+        done = subprocess.run(
+            [sys.executable, "-c", run, *given],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-3:]
+        raise InputError(
+            f"{type(model).__name__} can't be exported as {format} by Keras's backend {backend}, "
+            f"in a process of its own: {' '.join(last) or f'exit code {done.returncode}'}. Layers "
+            "and classes of your own must be importable there; or run your program with "
+            f"KERAS_BACKEND={backend}"
+        )
+
+
+def main(archive: str, path: str, format: str, options: str) -> None:
+    """Load the graph, and write it."""
+    from inarch import Backbone  # noqa: F401  (by which Keras comes to know every class)
+
+    exporting = importlib.import_module("inarch.models.exporting")
+    graph: Any = keras.saving.load_model(archive, compile=False)
+    given: Mapping[str, Any] = json.loads(options)
+    exporting.WRITERS[format](graph, Path(path), **given)

@@ -1,0 +1,83 @@
+"""An export is compared with Keras before it takes its place."""
+
+import importlib.util
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from inarch.errors import InputError, MissingExtraError
+from inarch.models import exporting
+from inarch.runtime.forward import compiled
+from tests.conformance.models import shared
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """A format that this backend writes, whose graph adds `error` to what Keras computes."""
+    made = {"error": 0.0, "inputs": []}
+
+    def write(model, path, limits):
+        path.write_text("graph")
+        path.with_suffix(".bin").write_text("weights")
+        made["model"] = model
+
+    def opened(path, format):
+        assert path.read_text() == "graph"
+
+        def run(inputs):
+            made["inputs"].append(inputs)
+            outputs = keras.tree.flatten(compiled(made["model"])(inputs))
+            return [keras.ops.convert_to_numpy(x) + np.float32(made["error"]) for x in outputs]
+
+        return run
+
+    own = exporting.Format("model.onnx", (keras.backend.backend(),), "keras", "onnx")
+    monkeypatch.setitem(exporting.FORMATS, "onnx", own)
+    monkeypatch.setattr(exporting, "WRITERS", {"onnx": write})
+    monkeypatch.setattr(exporting, "open_graph", opened)
+    return made
+
+
+def test_an_export_takes_its_place_beside_other_files(written, tmp_path):
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "model.onnx").write_text("old")
+    shared("bert").export(folder, "onnx")
+    assert {p.name: p.read_text() for p in folder.iterdir()} == {
+        "notes.txt": "mine", "model.onnx": "graph", "model.bin": "weights"
+    }  # fmt: skip
+    shared("bert").export(tmp_path / "new" / "named.onnx", "onnx")
+    assert (tmp_path / "new" / "named.onnx").read_text() == "graph"
+    assert sorted(os.listdir(tmp_path)) == ["exported", "new"]
+
+
+def test_it_is_compared_for_three_shapes_of_which_one_has_packed_rows(written, tmp_path):
+    shared("bert").export(tmp_path / "exported", "onnx")
+    masks = [inputs["padding_mask"] for inputs in written["inputs"]]
+    assert len({mask.shape for mask in masks}) == 3
+    assert max(mask.max() for mask in masks) == 3
+    assert min(mask.min() for mask in masks) == 0
+
+
+def test_an_export_that_differs_is_an_error_and_not_left_behind(written, tmp_path):
+    written["error"] = 0.01
+    with pytest.raises(InputError, match=r"onnx graph of BertBackbone differs .* by 0\.01 in"):
+        shared("bert").export(tmp_path / "exported", "onnx")
+    written["error"] = float("nan")
+    with pytest.raises(InputError, match="differs from Keras by nan"):
+        shared("bert").export(tmp_path / "exported", "onnx")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_package_that_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(exporting, "import_extra", lambda *_: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "openvino" else found(n)
+    )
+    with pytest.raises(MissingExtraError, match=r"openvino is needed .* 'inarch\[openvino\]'"):
+        shared("bert").export(tmp_path / "exported", "openvino")
+    assert os.listdir(tmp_path) == []
