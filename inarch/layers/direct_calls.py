@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-# Policies of one dtype, in which nothing is quantized.
-DTYPES = ("float32", "bfloat16", "float16")
+# Policies of one dtype, and of int8 products among float32 values.
+POLICIES = ("float32", "bfloat16", "float16", "int8_from_float32")
 
 # What is known of tensors in this call: each tensor with its facts, by its identity.
 _known: ContextVar[dict[int, tuple[Any, dict[str, Any]]] | None] = ContextVar("known", default=None)
@@ -21,8 +21,8 @@ def direct_calls() -> Iterator[None]:
     """Call layers directly within this block, in inference, and let them share what they find.
 
     Keras checks, converts and inspects the arguments of every call, which takes longer than a short
-    text's products. Layers of one dtype that are built and not quantized need none of it. Hooks of
-    `torch.nn.Module` aren't called.
+    text's products. Layers of one dtype that are built need none of it, nor do those with products
+    in int8. Hooks of `torch.nn.Module` aren't called.
     """
     token = _known.set({})
     try:
@@ -49,7 +49,8 @@ class DirectCall(keras.layers.Layer):
         kwargs.pop("training", None)  # which not every layer takes, and is false here
         if self.compute_dtype != "float32" and self.autocast:
             args, kwargs = _cast([*args], self.compute_dtype), _cast(kwargs, self.compute_dtype)
-        return self.call(*args, **kwargs)
+        call = self.call if self.quantization_mode is None else self.quantized_call
+        return call(*args, **kwargs)
 
 
 def call_norm(norm: keras.layers.Layer, x: Any) -> Any:
@@ -71,7 +72,7 @@ def call_norm(norm: keras.layers.Layer, x: Any) -> Any:
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:
-    return layer.built and layer.dtype_policy.name in DTYPES
+    return layer.built and layer.dtype_policy.name in POLICIES
 
 
 def _cast(given: Any, dtype: str) -> Any:

@@ -96,6 +96,29 @@ def check_not_quantized(model: keras.Model) -> None:
         )
 
 
+def check_exportable(model: keras.Model) -> None:
+    """Raise InputError where a model is quantized, whose products other runtimes aren't given."""
+    if any(_is_quantized(layer) for _, layer in _walk(model)):
+        raise InputError(
+            f"{model.name} is quantized, which isn't exported; export it in float32, and quantize the "
+            "graph by the runtime's own tool"
+        )
+
+
+def check_trainable(model: keras.Model) -> None:
+    """Raise InputError where kernels are integers, which have no gradient, and nothing is on top.
+
+    With low-rank updates on them a quantized model is trained as a whole.
+    """
+    layers = [(path, layer) for path, layer in _walk(model) if _is_quantized(layer)]
+    integer = [path for path, layer in layers if layer.quantization_mode in ("int8", "int4")]
+    if integer and not any(getattr(layer, "lora_enabled", False) for _, layer in layers):
+        raise InputError(
+            f"{len(integer)} layers of {model.name} hold integers ({integer[0]} and so on), which "
+            "aren't trained; call enable_lora(rank) before quantize, or fit the model in floats"
+        )
+
+
 def redraw_idle_lora(model: keras.Model) -> None:
     """Draw A anew of each low-rank update `A @ B` whose two factors are zero, and note it there.
 

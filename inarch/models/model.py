@@ -20,7 +20,9 @@ from inarch.models.input_checks import check_arrays, check_names
 from inarch.models.interrupt import SafeInterrupt
 from inarch.models.layer_settings import (
     apply_layer_settings,
+    check_exportable,
     check_quantization,
+    check_trainable,
     read_layer_settings,
     redraw_idle_lora,
 )
@@ -174,6 +176,7 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
+        check_trainable(self)
         return self._run(super().fit, *args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -202,12 +205,13 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
 
         Raises:
             MissingExtraError: a package that the format needs isn't installed.
-            InputError: the graph differs from Keras, or an operation can't be exported.
+            InputError: the graph differs from Keras, or an operation can't be exported, or the model is quantized.
             CheckpointFileError: it can't be written there.
         """
         known = format.removeprefix("tf_")
         as_keras_does = {"input_signature", "jax2tf_kwargs"} & kwargs.keys()
         if known in exporting.FORMATS and not as_keras_does:
+            check_exportable(self)
             exporting.export(self, filepath, known, **kwargs)
             return
         name = "tf_saved_model" if format == "saved_model" else format

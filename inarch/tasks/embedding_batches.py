@@ -10,6 +10,7 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.runtime.mini_batches import call_in_mini_batches
+from inarch.tasks.answer_changes import vector_changes
 from inarch.tasks.datasets import array_of, weights_of
 from inarch.tasks.embedding_losses import EmbeddingLoss, check_finite
 from inarch.tasks.inference import preprocessor_of
@@ -29,6 +30,9 @@ class VectorTraining(TaskMixin):
         if size is None or not training:
             return call(inputs)
         return call_in_mini_batches(self, call, inputs, size)
+
+    def answer_changes(self, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+        return vector_changes(before, after)
 
     def collate(self, texts: Sequence[Any], y: Any, sample_weight: Any) -> MakeBatch:
         loss = getattr(self, "loss", None) or self.objective().loss

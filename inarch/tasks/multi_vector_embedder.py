@@ -22,6 +22,7 @@ from inarch.tasks import (
     multi_vector_files,
     multi_vector_folder,
 )
+from inarch.tasks.answer_changes import vector_changes
 from inarch.tasks.datasets import weights_of
 from inarch.tasks.embedding_batches import columns_of
 from inarch.tasks.embedding_modules import apply_modules, resolve_modules
@@ -114,6 +115,9 @@ class MultiVectorEmbedder(SentenceFolder, Task):
         self.normalize = normalize
         self.similarity_fn_name = similarity_fn_name
         self.files = {check_file_name(n, "a name in files"): t for n, t in (files or {}).items()}
+
+    def answer_changes(self, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+        return vector_changes(before, after)
 
     # --- folders ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.backbone import Backbone
+from inarch.tasks.answer_changes import class_changes
 from inarch.tasks.answer_spans import Readout, best_answers
 from inarch.tasks.answer_targets import answer_places, answer_tokens, window_target
 from inarch.tasks.datasets import weights_of
@@ -163,6 +164,12 @@ class QuestionAnswerer(Task):
         """Return the token of a row that stands for no answer; None without one."""
         null = preprocessor_of(self).tokenizer.cls_token_id
         return window.ids.index(null) if null in window.ids else None
+
+    def answer_changes(self, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+        # Of each text the tokens are the classes, of an answer's first one and of its last.
+        is_padding = ~before.any(-1, keepdims=True)
+        one, two = (np.where(is_padding, PADDING_LOGIT, x) for x in (before, after))
+        return class_changes(one.swapaxes(1, 2), two.swapaxes(1, 2))
 
     # --- answering ----------------------------------------------------------------------------
 

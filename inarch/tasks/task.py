@@ -17,6 +17,7 @@ from inarch.models.model import Model
 from inarch.tasks import inference, raw_data
 from inarch.tasks.checkpoint_io import CheckpointIO
 from inarch.tasks.datasets import default_batch_size, is_prepared
+from inarch.tasks.precision import LowPrecision
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.runtimes import Forwards, in_runtime, refuse_runtime
 from inarch.tasks.stream import CHUNK, OnError, stream
@@ -37,7 +38,7 @@ def _checked_preprocessor(task: Task, preprocessor: Any) -> Any:
     return preprocessor
 
 
-class Task(CheckpointIO, Training, Model):
+class Task(CheckpointIO, Training, LowPrecision, Model):
     """Base class of the tasks.
 
     A task is called like any Keras model on `{"token_ids", "padding_mask"[, "segment_ids"]}`;

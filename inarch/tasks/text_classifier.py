@@ -13,6 +13,7 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.tasks.activation import ACTIVATIONS
+from inarch.tasks.answer_changes import class_changes
 from inarch.tasks.class_answers import Answers, TopK, check_top_k, class_answers
 from inarch.tasks.class_targets import (
     check_loss_reads_rows,
@@ -147,6 +148,9 @@ class TextClassifier(SequenceClassifier, Task):
         if self.problem_type == PROBLEMS[2]:
             return "identity"
         return "sigmoid" if self.problem_type == PROBLEMS[1] or self.num_classes == 1 else "softmax"
+
+    def answer_changes(self, before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+        return class_changes(before, after, self.score_activation == "sigmoid")
 
     def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
         changed = self.problem_type != config.get("problem_type")

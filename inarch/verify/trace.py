@@ -68,6 +68,7 @@ def run(
     inputs: Mapping[str, np.ndarray],
     teacher_values: Mapping[Tap, np.ndarray] | None = None,
     calls: dict[tuple[str, int], Call] | None = None,
+    with_attention: bool = True,
 ) -> dict[Tap, np.ndarray]:
     """Run the model and record every layer, in the order of events.
 
@@ -77,11 +78,12 @@ def run(
             own are recorded all the same; so every stretch between two such taps, and every layer
             after one, is measured in isolation.
         calls: gets every call, by the layer's path and which of its calls it is.
+        with_attention: whether to record attention probabilities, which takes another call.
 
     Returns:
         Arrays by `(layer, call, role)`; the model's outputs under the layer `""`.
     """
-    recorder = _Recorder(teacher_values or {}, calls)
+    recorder = _Recorder(teacher_values or {}, calls, with_attention)
     fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
     with ExitStack() as stack:
         for path, layer in layers_of(model).items():
@@ -143,15 +145,15 @@ class _Recorder:
         shape = self.values[tap].shape
         if value is None or value.shape not in (shape, (1, *shape[1:])):
             return tensor
-        # At least float32, so that a layer in 16 bits doesn't spoil what comes after it.
+        # At least float32, so that a layer in 16 bits doesn't spoil what comes after its output.
         wide = np.broadcast_to(value, shape).astype(self.values[tap].dtype)
         return ops.convert_to_tensor(wide)
 
     @contextmanager
     def watching(self, path: str, layer: keras.layers.Layer) -> Iterator[None]:
         """Record the calls of a layer while the context lasts."""
-        call = layer.call
-        patched = {"call": self._call(path, layer, call)}
+        name = "call" if layer.quantization_mode is None else "quantized_call"
+        patched = {name: self._call(path, layer, getattr(layer, name))}
         activation = getattr(layer, "activation", None)
         if callable(activation) and activation is not keras.activations.linear:
             patched["activation"] = self._activation(path, activation)
@@ -173,6 +175,8 @@ class _Recorder:
             first = next((a for a in arguments if _is_float(a)), None)
             if first is not None:
                 fed = self.at((path, number, "input"), first)
+                if fed is not first:  # in the layer's own dtype, as Keras casts what it is given
+                    fed = ops.cast(fed, first.dtype)
                 # Self-attention takes one tensor as queries, keys and values.
                 args = tuple(fed if a is first else a for a in args)
                 kwargs = {k: fed if a is first else a for k, a in kwargs.items()}

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from inarch.layers.dense import Dense
+from inarch.layers.direct_calls import direct_calls, facts_of
 
 
 @pytest.fixture
@@ -45,3 +46,31 @@ def test_a_low_rank_update_counts(pair):
     ours, keras_own = both(pair)
     assert np.abs(ours - before).max() > 0
     np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="Keras's own elsewhere")
+@pytest.mark.parametrize("bias", [True, False])
+def test_integers_multiplied_by_torch_are_keras_own(bias, monkeypatch):
+    import torch
+
+    layer = Dense(8, "relu", use_bias=bias)
+    layer.build((None, None, 6))
+    random = np.random.default_rng(0)
+    layer.set_weights([random.normal(size=w.shape) for w in layer.weights])
+    layer.quantize("int8")
+    # One row is of zeros, and one has all of its size in one number.
+    x = torch.tensor(np.stack([random.normal(size=(3, 6)), np.diag([0, 50, 1])[:, [0, 1, 2] * 2]]))
+    x = x.float()
+    expected = ops.convert_to_numpy(layer(x))  # with a gradient
+    products = []
+    product = torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda *x: products.append(1) or product(*x))
+    for context in (torch.inference_mode, torch.no_grad):
+        with context():
+            found = layer(x).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert len(products) == 2
+    with torch.inference_mode(), direct_calls():  # queries, keys and values share the integers
+        again = [layer(x).numpy() for _ in range(2)]
+        assert facts_of(x)["int8"][0].dtype == torch.int8
+    np.testing.assert_array_equal(again, [found, found])
