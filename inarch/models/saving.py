@@ -29,6 +29,7 @@ from inarch.models.layer_settings import check_not_quantized
 from inarch.models.sidecar import filter_sidecar
 from inarch.models.variables import get_value, mapped_variables
 from inarch.paths import resolve_inside
+from inarch.user_warnings import warn
 
 CONFIG = "config.json"
 
@@ -114,6 +115,7 @@ def save(
     values = transfer.exporter(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), passthrough
     )
+    _warn_of_rounded(model, code, {n: i.dtype for n, i in header.items() if n not in passthrough})
     overwrite = overwrite or holds_author_format(destination)
     with atomic_write.replacing(destination, overwrite) as fresh:
         text = _config_text(source, old, arguments, head, tie_word_embeddings, code)
@@ -151,6 +153,18 @@ def write_checkpoint(
     if len(shards) > 1 or shards[0].filename != "model.safetensors":
         _write_json(folder / "model.safetensors.index.json", files.index_of(shards))
     (folder / CONFIG).write_bytes(config_text.encode())
+
+
+def _warn_of_rounded(model: keras.Model, code: str, codes: Mapping[str, str]) -> None:
+    """Warn where values that were rounded to 16 bits are written as float32."""
+    wide = [name for name, other in codes.items() if other == "F32"]
+    if wide and code in ("BF16", "F16"):
+        held = np.dtype(DTYPES[code]).name
+        warn(
+            f"{model.name} holds its weights in {held}, and writes {len(wide)} tensors "
+            f"({wide[0]} and so on) as float32, as in the checkpoint, with rounded values; save "
+            "the model that was loaded in float32 to lose nothing"
+        )
 
 
 def _code(variable: Any) -> str:

@@ -1,5 +1,7 @@
 """Laws of copies in low precision: what they cost is measured, and nothing is lost silently."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -95,6 +97,17 @@ def test_a_file_of_keras_keeps_int8_and_a_preset_folder_refuses(low, tmp_path):
     np.testing.assert_array_equal(again.predict(SAMPLE), task.predict(SAMPLE))
     with pytest.raises(InputError, match="are quantized"):
         task.save_to_preset(tmp_path / "folder")
+
+
+def test_rounded_weights_are_not_written_as_float32_silently(embedder, all_kernels, tmp_path):
+    embedder.save_to_preset(tmp_path / "whole")
+    whole = TextEmbedder.from_preset(tmp_path / "whole")
+    rounded, _ = whole.to_precision("bfloat16", SAMPLE[:1], verbose=False)
+    with pytest.warns(UserWarning, match="holds its weights in bfloat16, and writes .* as float32"):
+        rounded.save_to_preset(tmp_path / "rounded")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        whole.save_to_preset(tmp_path / "again")
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="ONNX is written from torch")
