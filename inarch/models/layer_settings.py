@@ -100,8 +100,8 @@ def check_exportable(model: keras.Model) -> None:
     """Raise InputError where a model is quantized, whose products other runtimes aren't given."""
     if any(_is_quantized(layer) for _, layer in _walk(model)):
         raise InputError(
-            f"{model.name} is quantized, which isn't exported; export it in float32, and quantize the "
-            "graph by the runtime's own tool"
+            f"{model.name} is quantized, which isn't exported; export it in float32, and quantize "
+            "the graph by the runtime's own tool"
         )
 
 

@@ -205,7 +205,8 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
 
         Raises:
             MissingExtraError: a package that the format needs isn't installed.
-            InputError: the graph differs from Keras, or an operation can't be exported, or the model is quantized.
+            InputError: the graph differs from Keras, an operation can't be exported, or the model
+                is quantized.
             CheckpointFileError: it can't be written there.
         """
         known = format.removeprefix("tf_")

@@ -16,6 +16,7 @@ import numpy as np
 from inarch.errors import InputError
 from inarch.models import exporting
 from inarch.models.backbone import Backbone
+from inarch.models.layer_settings import check_exportable
 from inarch.runtime.sessions import Run, check_runtime
 from inarch.runtime.weight_snapshot import WeightSnapshot
 from inarch.tasks.forward import Forward
@@ -88,6 +89,7 @@ class TokenRun:
                 f"runtime is {runtime!r}, which computes in float32, and the backbone in {dtype}; "
                 "load it with dtype='float32', or leave runtime out"
             )
+        check_exportable(backbone)
         self._backbone, self._runtime = backbone, runtime
         self._lock = threading.Lock()
         self._made: tuple[WeightSnapshot, Run] | None = None

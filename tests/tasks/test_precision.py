@@ -110,10 +110,11 @@ def test_rounded_weights_are_not_written_as_float32_silently(embedder, all_kerne
         whole.save_to_preset(tmp_path / "again")
 
 
-@pytest.mark.skipif(BACKEND != "torch", reason="ONNX is written from torch")
-def test_integers_are_not_exported_to_onnx(low, tmp_path):
-    with pytest.raises(InputError, match="is quantized, which isn't exported to ONNX"):
-        low[0].export(tmp_path / "low.onnx", format="onnx")
+@pytest.mark.parametrize("format", ["onnx", "openvino", "saved_model"])
+def test_integers_are_not_exported(low, format, tmp_path):
+    with pytest.raises(InputError, match="is quantized, which isn't exported"):
+        low[0].export(tmp_path / "low", format=format)
+    assert not (tmp_path / "low").exists()
 
 
 def test_integers_are_not_trained_without_updates(low):
