@@ -69,8 +69,9 @@ INPUTS ?= 100000
 fuzz: .venv/.test
 	KERAS_BACKEND=jax .venv/bin/python -m tests.fuzz --inputs $(INPUTS)
 
+# PAGE=docs writes the documentation's page of them.
 bench: .venv-all/.installed
-	.venv-all/bin/python benchmarks/run.py
+	.venv-all/bin/python benchmarks/run.py $(if $(PAGE),--page $(PAGE))
 
 docs: .venv-docs/.installed
 	KERAS_BACKEND=jax .venv-docs/bin/python -m sphinx -W -b html docs docs/_build/html

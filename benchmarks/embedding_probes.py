@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from probe import report, timed
+from probe import report
 
 SENTENCE = "A shoot is grafted onto a new root while it still lives on its old one."
 WORDS = """
@@ -40,41 +37,6 @@ def first_vector_transformers(folder: str) -> dict[str, float]:
     vector = (tokens * mask).sum(1) / mask.sum(1)
     torch.nn.functional.normalize(vector).numpy()
     return {}
-
-
-def texts(count: int) -> list[str]:
-    """Return sentences of lengths as in real text: lognormal, half of them below 18 words."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    words = WORDS.split()
-    lengths = random.lognormal(np.log(18), 0.8, count).clip(3, 180).astype(int)
-    return [" ".join(random.choice(words, n)) for n in lengths]
-
-
-def embed_inarch(folder: str, count: str, output: str) -> dict[str, float]:
-    from inarch import TextEmbedder
-
-    return _embedding(TextEmbedder.from_preset(folder).embed, int(count), output)
-
-
-def embed_sentence_transformers(folder: str, count: str, output: str) -> dict[str, float]:
-    from sentence_transformers import SentenceTransformer
-
-    model = SentenceTransformer(folder, device="cpu")
-    return _embedding(model.encode, int(count), output)
-
-
-def _embedding(embed: Callable[[list[str]], Any], count: int, output: str) -> dict[str, float]:
-    """Return sentences per second of the first time (with all compilations) and of the third."""
-    import numpy as np
-
-    sentences = texts(count)
-    vectors, first = timed(lambda: embed(sentences))
-    embed(sentences)
-    _, again = timed(lambda: embed(sentences))
-    np.save(output, vectors)
-    return {"first": count / first, "again": count / again}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Measure what inarch promises, against its peers in the same run, and print a table.
 
     python benchmarks/run.py [--repeats 5] [--only load,import] [--minilm FOLDER] [--json FILE]
+                             [--page docs]
 
 Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector and of a
 training step; with accelerate, an epoch; with sentence-transformers, throughput; with keras-hub,
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from architecture_size import MAX_SIZE, architecture_size
+from inference import inference
+from page import write_page
 from process import HERE, Probe, medians
 from speech import long_audio, one_off, whisper
 from table import Row, Setting, absent, installed
@@ -100,37 +104,6 @@ def proof(setting: Setting) -> Iterator[Row]:
         return
     (found,) = medians([Probe(LOADING, "prove", (str(setting.minilm),))], setting.repeats)
     yield Row(what, f"{found['seconds']:.3f} s", found["seconds"], 0.5, " s")
-
-
-def throughput(setting: Setting) -> Iterator[Row]:
-    """Rows of sentences per second, at realistic lengths."""
-    import numpy as np
-
-    count = 128
-    what = f"embedding {count} sentences of realistic lengths"
-    if setting.minilm is None or not installed("torch", "sentence_transformers"):
-        yield absent(what, "all-MiniLM-L6-v2 or sentence-transformers")
-        return
-    names = ("sentence-transformers", "inarch on JAX", "inarch on torch")
-    paths = [setting.scratch / f"{name}.npy" for name in names]
-    options = [(str(setting.minilm), str(count), str(path)) for path in paths]
-    found = medians(
-        [
-            Probe(EMBEDDING, "embed_sentence_transformers", options[0]),
-            Probe(EMBEDDING, "embed_inarch", options[1]),
-            Probe(EMBEDDING, "embed_inarch", options[2], "torch"),
-        ],
-        max(1, setting.repeats // 2),
-    )
-    theirs, *vectors = [np.load(path) for path in paths]
-    for name, figures, ours in zip(names[1:], found[1:], vectors, strict=True):
-        yield Row(
-            f"{what}: speed of {name} over sentence-transformers",
-            f"{figures['again']:.0f}/s over {found[0]['again']:.0f}/s; first time "
-            f"{figures['first']:.0f}/s over {found[0]['first']:.0f}/s; largest difference "
-            f"{np.abs(ours - theirs).max():.1e}",
-            figures["again"] / found[0]["again"],
-        )
 
 
 def fourier(setting: Setting) -> Iterator[Row]:
@@ -234,7 +207,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "import": imports,
     "first": first_vector,
     "proof": proof,
-    "throughput": throughput,
+    "inference": inference,
     "fourier": fourier,
     "deberta": deberta,
     "training": training,
@@ -262,6 +235,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(GROUPS), help="groups, joined by commas")
     parser.add_argument("--minilm", type=Path, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--page", type=Path, help="also write the page of this folder of documents")
     options = parser.parse_args()
     chosen = options.only.split(",")
     if unknown := [name for name in chosen if name not in GROUPS]:
@@ -274,6 +248,10 @@ def main() -> None:
             for row in GROUPS[name](setting):
                 rows.append(row)
                 print(f"| {' | '.join(row.cells())} |", flush=True)
+    if options.page:
+        cores = len(os.sched_getaffinity(0))
+        machine = f"Python {platform.python_version()}, {platform.machine()}, {cores} cores."
+        write_page(rows, machine, options.page)
     if options.json:
         about = {"python": platform.python_version(), "machine": platform.platform()}
         found = [asdict(row) | {"verdict": row.verdict} for row in rows]

@@ -1,0 +1,93 @@
+"""Text tasks against their peers: throughput on texts of mixed lengths, latency and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from process import Probe
+from table import Row, Setting, absent, installed
+
+FILE = "inference_probes.py"
+BACKENDS = {"jax": "JAX", "torch": "torch"}
+PEERS = "all-MiniLM-L6-v2, torch, transformers or sentence-transformers"
+
+
+def inference(setting: Setting) -> Iterator[Row]:
+    """Rows of time over a peer's, both in one process and in turns."""
+    if setting.minilm is None or not installed("torch", "transformers", "sentence_transformers"):
+        yield absent("text tasks over their peers", PEERS)
+        return
+    minilm, made = str(setting.minilm), setting.scratch / "encoders"
+    Probe(FILE, "make", (str(made), minilm, "6")).run()
+    encoder = str(made / "encoder")
+    for folder, name, count in ((minilm, "all-MiniLM-L6-v2", 400), (encoder, "6 x 768", 150)):
+        yield from _beside(
+            "embed", (folder, str(count)), f"{count} texts of mixed lengths to vectors, {name}",
+            {"theirs": "sentence-transformers", "small": "sentence-transformers, batch of 8"},
+        )  # fmt: skip
+    yield from _beside(
+        "classify", (str(made / "classifier"), "100"),
+        "100 texts of mixed lengths classified, 6 x 768",
+        {"theirs": "transformers' pipeline, batch of 32", "small": "the pipeline one by one"},
+    )  # fmt: skip
+    yield from _beside(
+        "rerank", (str(made / "reranker"), "100"), "100 documents ranked for a query, 6 x 768",
+        {"theirs": "CrossEncoder"},
+    )  # fmt: skip
+    for folder, name in ((minilm, "all-MiniLM-L6-v2"), (encoder, "6 x 768")):
+        what = f"the vector of one text of 16 tokens, {name}"
+        yield from _beside("one_text", (folder,), what, {"theirs": "transformers"}, 1e3)
+    yield from _limits(encoder)
+    yield from _memory(minilm)
+    yield from _gpu(str(setting.scratch / "base"), minilm)
+
+
+def _beside(
+    function: str, arguments: Sequence[str], what: str, peers: dict[str, str], factor: float = 1
+) -> Iterator[Row]:
+    unit = {1: "s", 1e3: "ms"}[factor]
+    for backend, shown in BACKENDS.items():
+        found = Probe(FILE, function, tuple(arguments), backend).run()
+        for key, peer in peers.items():
+            ours, theirs = found["ours"] * factor, found[key] * factor
+            yield Row(
+                f"{what}: time over {peer}, on {shown}",
+                f"{ours:.3g} {unit} over {theirs:.3g} {unit}",
+                ours / theirs,
+            )
+
+
+def _limits(folder: str) -> Iterator[Row]:
+    for backend, shown in BACKENDS.items():
+        share = Probe(FILE, "share_of_limit", (folder,), backend).run()["share"]
+        what = f"share of the speed of matrix products, 6 x 768 at 32 x 128 tokens, on {shown}"
+        yield Row(what, "", share, unit="")
+
+
+def _memory(folder: str) -> Iterator[Row]:
+    few, many = (
+        Probe(FILE, "stream", (folder, str(count)), "torch").run()["peak"]
+        for count in (2_000, 20_000)
+    )
+    yield Row.over(
+        "peak memory of a stream of 20,000 texts over one of 2,000", many, few, 1.05, "MiB"
+    )
+
+
+def _gpu(folder: str, minilm: str) -> Iterator[Row]:
+    what = "12 x 768 on a GPU, in bfloat16"
+    import torch
+
+    if not torch.cuda.is_available():
+        yield absent(what, "a GPU")
+        return
+    Probe(FILE, "make", (folder, minilm, "12")).run()
+    for backend, shown in BACKENDS.items():
+        found = Probe(FILE, "gpu", (f"{folder}/encoder", "4000"), backend).run()
+        yield Row(f"{what}: share of the speed of matrix products, 64 x 512, on {shown}", "",
+            found["share"], unit="")  # fmt: skip
+        for size in (32, 256):
+            yield Row.over(
+                f"{what}: 4,000 texts of mixed lengths to vectors over sentence-transformers, "
+                f"batch of {size}, on {shown}", found[f"ours_{size}"], found[f"theirs_{size}"],
+            )  # fmt: skip
