@@ -207,7 +207,8 @@ def make_golden(
     config["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
     try:
         usual = transformers.AutoConfig.for_model(source.model_type)
-        config |= _small_ids(usual.to_dict(), architecture.tiny["vocabulary_size"])
+        small = _small_ids(usual.to_dict(), architecture.tiny["vocabulary_size"])
+        config |= {name: number for name, number in small.items() if name not in config}
         theirs = transformers.AutoConfig.for_model(**config)
         defaults = usual.to_json_string(False)
     except (ValueError, KeyError) as e:

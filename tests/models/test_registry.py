@@ -156,3 +156,17 @@ def test_names_of_classes_and_presets_import_no_folder():
     work = "assert 'BertBackbone' in dir(inarch); from inarch.models import registry\n"
     work += "assert registry.presets()['bert_base_en'].hub"
     assert folders_imported(work) == []
+
+
+def test_a_format_whose_graph_differs_has_a_golden_file_of_its_own():
+    known, goldens = registry.architectures(), registry.goldens()
+    assert goldens.keys() >= known.keys()
+    for architecture in known.values():
+        own = architecture.goldens()
+        types = [t for golden in own.values() for t in golden.model_types]
+        assert sorted(types) == sorted(architecture.model_types)
+        assert {*architecture.variants} <= {*architecture.model_types[1:]}
+        for name, golden in own.items():
+            assert tuple(source.model_type for source in golden.sources) == golden.model_types
+            assert golden.tiny == {**architecture.tiny, **architecture.variants.get(name, {})}
+    assert goldens["qwen3"].tiny["query_key_norm"]

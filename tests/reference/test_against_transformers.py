@@ -158,8 +158,10 @@ LLAMA_RELATIVES = [
     ("MistralModel", {"sliding_window": None, "head_dim": None, "num_key_value_heads": 4}),
     ("Qwen2Model", {"num_key_value_heads": 1}),
     ("Qwen3Model", {"attention_bias": True}),
+    ("SmolLM3Model", {"no_rope_layers": [0, 1], "attention_bias": True, "mlp_bias": True}),
+    ("SmolLM3Model", {"no_rope_layers": None, "no_rope_layer_interval": 2}),
 ]
-LLAMA_TYPES = ("Llama", "Mistral", "Qwen2", "Qwen3")
+LLAMA_TYPES = ("Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3")
 CASES = [
     *(("LlamaModel", None, "last_hidden_state", changes) for changes in LLAMA_BASE),
     *((kind, None, "last_hidden_state", changes) for kind, changes in LLAMA_RELATIVES),

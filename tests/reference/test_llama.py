@@ -22,6 +22,7 @@ GENERATING = [
     ("Mistral", {"sliding_window": 3}),
     ("Qwen2", {"tie_word_embeddings": True}),
     ("Qwen3", {}),
+    ("SmolLM3", {"no_rope_layers": [0], "tie_word_embeddings": True}),
 ]
 
 

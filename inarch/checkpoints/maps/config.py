@@ -95,9 +95,14 @@ def per_layer(
     return PerLayer(theirs, ours, default, values, layers=layers, older=older)
 
 
-def every_nth(theirs: str, first: Any, other: Any, default: int) -> EveryNth:
-    """Return an older spelling of a list: layers 0, n, 2n ... have `first`, the others `other`."""
-    return EveryNth(theirs, first, other, default)
+def every_nth(
+    theirs: str, first: Any, other: Any, default: int, *, is_last: bool = False
+) -> EveryNth:
+    """Return an older spelling of a list: layers 0, n, 2n ... have `first`, the others `other`.
+
+    Where `is_last`, they are the layers n - 1, 2n - 1 ...
+    """
+    return EveryNth(theirs, first, other, default, is_last)
 
 
 def rotary_scaling(

@@ -21,13 +21,15 @@ MAX_LAYERS = 10_000
 class EveryNth:
     """An older spelling of a list of values per layer: a number `n`, and two values.
 
-    The layers 0, n, 2n ... have the value `first`, the others `other`.
+    The layers 0, n, 2n ... have the value `first`, the others `other`; `is_last` counts so that the
+    layers n - 1, 2n - 1 ... have it.
     """
 
     theirs: str
     first: Any
     other: Any
     default: int = 1
+    is_last: bool = False
 
     def listed(self, config: Mapping[str, Any], layers: int) -> list[Any]:
         """Return the values of all layers."""
@@ -37,7 +39,7 @@ class EveryNth:
                 f"config field {self.theirs!r} is {shown(step)}; it must be a whole number, at "
                 "least 1"
             )
-        return [self.other if i % step else self.first for i in range(layers)]
+        return [self.other if (i + self.is_last) % step else self.first for i in range(layers)]
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class PerLayer(Field):
         listed = [self.spell(each) for each in value]
         older = self.older
         if older and is_in(config, older.theirs) and not self.names_in(config):
-            steps = range(1, len(listed) + 1)
+            steps = range(1, len(listed) + 2)
             for step in steps:
                 if older.listed({older.theirs: step}, len(listed)) == listed:
                     config[older.theirs] = step

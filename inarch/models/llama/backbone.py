@@ -1,12 +1,14 @@
 """Llama's graph. Touvron et al., 2023, arXiv:2302.13971; transformers, models/llama."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 from keras import initializers
 from keras.layers import Dense, ReversibleEmbedding
 
+from inarch.errors import InputError
 from inarch.layers import Block, GatedFeedForward, MultiHeadAttention, RMSNorm, RotaryEmbedding
 from inarch.models.backbone import Backbone, text_inputs
 from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
@@ -18,7 +20,8 @@ class LlamaBackbone(Backbone):
 
     Blocks normalize before each sublayer, positions are rotary, and the feedforward layers are
     gated. Mistral adds a window (Jiang et al., 2023, arXiv:2310.06825), Qwen2 biases (Yang et al.,
-    2024, arXiv:2407.10671), Qwen3 norms of queries and keys (Yang et al., 2025, arXiv:2505.09388).
+    2024, arXiv:2407.10671), Qwen3 norms of queries and keys (Yang et al., 2025, arXiv:2505.09388),
+    SmolLM3 layers without positions (Yang et al., 2025, arXiv:2501.18795).
     Inputs are `token_ids` and `padding_mask`, int32 `[batch, length]`; the output is
     `[batch, length, hidden_dim]`. A token attends to those before it and to itself.
 
@@ -42,9 +45,14 @@ class LlamaBackbone(Backbone):
         sliding_window: tokens that a token attends to, itself among them; `None` for all.
         rope_theta: base of the rotary wavelengths.
         rope_scaling: scaling of the rotary frequencies, as of `RotaryEmbedding`; `None` for none.
+        rotary_layers: for each layer whether its positions are rotary; the others have none. `None`
+            is all.
         max_sequence_length: the longest sequence that the model is meant for.
         padding_id: id of the token that pads, which a classifier passes over even where the mask
             has it; `None` goes by the mask alone.
+
+    Raises:
+        InputError: `rotary_layers` has another length than `num_layers`.
     """
 
     def __init__(
@@ -66,14 +74,23 @@ class LlamaBackbone(Backbone):
         sliding_window: int | None = None,
         rope_theta: float = 10000.0,
         rope_scaling: Mapping[str, Any] | None = None,
+        rotary_layers: Sequence[bool] | None = None,
         max_sequence_length: int = 2048,
         padding_id: int | None = None,
         **kwargs: Any,
     ):
+        is_rotary = (True,) * num_layers if rotary_layers is None else tuple(rotary_layers)
+        if len(is_rotary) != num_layers:
+            raise InputError(
+                f"rotary_layers has {len(is_rotary)} values and num_layers={num_layers}. Pass a "
+                "value for each layer."
+            )
         inputs = text_inputs()
         init = initializers.RandomNormal(stddev=0.02)
         norm = RMSNorm(layer_norm_epsilon)
-        attention = MultiHeadAttention(
+        rotary = RotaryEmbedding(rope_theta, scaling=rope_scaling)
+        attention = partial(
+            MultiHeadAttention,
             num_heads,
             head_dim,
             dropout=attention_dropout,
@@ -82,7 +99,6 @@ class LlamaBackbone(Backbone):
             kernel_initializer=init,
             num_key_value_heads=num_key_value_heads,
             window=None if sliding_window is None else sliding_window - 1,
-            position=RotaryEmbedding(rope_theta, scaling=rope_scaling),
             query_key_norm=norm if query_key_norm else None,
             causal=True,
         )
@@ -91,8 +107,9 @@ class LlamaBackbone(Backbone):
         )
         table = ReversibleEmbedding(vocabulary_size, hidden_dim, True, init, name="token_embedding")
         x = table(inputs["token_ids"])
-        for i in range(num_layers):
-            x = Block(attention, feed_forward, norm, order="pre", name=f"layer_{i}")(
+        for i, turns in enumerate(is_rotary):
+            mixing = attention(position=rotary if turns else None)
+            x = Block(mixing, feed_forward, norm, order="pre", name=f"layer_{i}")(
                 x, context={"padding_mask": inputs["padding_mask"]}
             )
         x = RMSNorm(layer_norm_epsilon, name="final_norm")(x)

@@ -1,4 +1,4 @@
-"""Llama, Mistral, Qwen2 and Qwen3 as transformers stores them (models/llama and so on)."""
+"""Llama, Mistral, Qwen2, Qwen3 and SmolLM3 as transformers stores them (models/llama and so on)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,11 +8,13 @@ from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     choice,
     constant,
+    every_nth,
     fallback,
     field,
     ignored,
     must_be,
     must_match,
+    per_layer,
     probability,
     rotary_scaling,
     token_id,
@@ -32,11 +34,12 @@ def _has_output_bias(arguments: Mapping[str, Any]) -> bool:
 # Tables to be checked against the reference, line by line.
 # fmt: off
 LENGTH = field("max_position_embeddings", "max_sequence_length", 2048)
+LAYERS = field("num_hidden_layers", "num_layers", 32)
 HEADS = field("num_attention_heads", "num_heads", 32)
 WIDTH = field("hidden_size", "hidden_dim", 4096)
 SHARED = [
     field("vocab_size", "vocabulary_size", 32000),
-    field("num_hidden_layers", "num_layers", 32),
+    LAYERS,
     HEADS,
     WIDTH,
     fallback("num_key_value_heads", "num_key_value_heads", other=HEADS.read),
@@ -51,8 +54,7 @@ SHARED = [
     token_id("pad_token_id", "padding_id", None),
     must_be("is_causal", True),
     must_be("token_classification_bias", True),
-    must_be("kv_sharing_modes", None),
-    must_be("per_layer_config", None),
+    [must_be(name, None) for name in ("kv_sharing_modes", "per_layer_config")],
 ]
 # Without windows, which the layers of none of these have.
 FULL = must_match("layer_types",
@@ -64,7 +66,7 @@ UNUSED_WINDOW = [
 ]
 # Arguments that only some of the architectures vary.
 PLAIN = {"attention_bias": False, "output_bias": None, "feed_forward_bias": False,
-    "query_key_norm": False, "sliding_window": None}
+    "query_key_norm": False, "sliding_window": None, "rotary_layers": None}
 WEIGHTS = [
     embedding("embed_tokens", "token_embedding"),
     under("layers.{i}", "layer_{i}",
@@ -132,8 +134,7 @@ LLAMA = named("llama", "Llama",
     field("attention_bias", "attention_bias", False),
     field("mlp_bias", "feed_forward_bias", False),
     FULL,
-    must_be("sliding_window", None),
-    must_be("attention_chunk_size", None),
+    [must_be(name, None) for name in ("attention_chunk_size", "sliding_window")],
     ignored("pretraining_tp", reason="another order of the same sums"),
     length=2048)
 MISTRAL = named("mistral", "Mistral",
@@ -151,3 +152,13 @@ QWEN3 = named("qwen3", "Qwen3",
     UNUSED_WINDOW,
     vocab_size=151936, num_key_value_heads=32, head_dim=128, intermediate_size=22016,
     length=32768)
+SMOLLM3 = named("smollm3", "SmolLM3",
+    per_layer("no_rope_layers", "rotary_layers", layers=replace(LAYERS, default=36),
+        values={1: True, 0: False},
+        older=every_nth("no_rope_layer_interval", 0, 1, 4, is_last=True)),
+    field("attention_bias", "attention_bias", False),
+    field("mlp_bias", "feed_forward_bias", False),
+    UNUSED_WINDOW,
+    length=32768, tie=True, vocab_size=128256, num_hidden_layers=36, num_attention_heads=16,
+    num_key_value_heads=4, hidden_size=2048, pad_token_id=128004,
+    **{"rope_parameters.rope_theta": 2e6})

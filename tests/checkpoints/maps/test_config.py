@@ -306,3 +306,22 @@ def test_a_number_of_things_that_may_be_absent_is_whole():
     for config in ({"inner": 0.5}, {"inner": 0}, {"pad": 0.0}, {"pad": -1}, {"inner": True}):
         with pytest.raises(ConfigError, match="has the unusable value"):
             SOME.arguments(config)
+
+
+def test_a_field_may_take_after_a_function_of_others_and_be_null():
+    heads = field("heads", "num_heads", 4)
+    entry = fallback("shared", "num_shared", 2, other=heads.read)
+    values = {None: None, 1: 1, 4: None, 2: 2}
+    for value, ours in values.items():
+        assert entry.read({"shared": value}) == ours
+    assert entry.read({}) == 2
+    assert entry.read({"heads": 2}) is None
+    config = {"heads": 3}
+    entry.write(None, config)
+    assert config == {"heads": 3, "shared": 3}
+    window = field("window", "window", 8, nullable=True)
+    assert [window.read(each) for each in ({}, {"window": None}, {"window": 3})] == [8, None, 3]
+    with pytest.raises(ConfigError, match="'window' has the unusable value 0"):
+        window.read({"window": 0})
+    with pytest.raises(ConfigError, match="unusable value None"):
+        field("window", "window", 8).read({"window": None})

@@ -196,6 +196,21 @@ def test_no_list_is_made_up_for_a_billion_layers():
             kinds.read({"num_hidden_layers": 10**9})
 
 
+@given(st.integers(1, 9), st.integers(1, 12))
+def test_the_layer_that_differs_may_be_the_last_of_each_n(step, layers):
+    older = every_nth("every", "full_attention", "sliding_attention", 4, is_last=True)
+    entry = per_layer("layer_types", "kinds", layers=LAYERS, values=KINDS, older=older)
+    config = {"num_hidden_layers": layers, "every": step}
+    kinds = entry.read(config)
+    assert [i for i, kind in enumerate(kinds) if kind == "global"] == [
+        i for i in range(layers) if (i + 1) % step == 0
+    ]
+    again = dict(config)
+    entry.write(kinds, again)
+    assert entry.read(again) == kinds
+    assert "layer_types" not in again
+
+
 def test_what_is_no_list_is_not_written_as_values_per_layer():
     with pytest.raises(ConfigError, match="layer_types is None; give a list of a value per layer"):
         write_fields(ENTRIES, {"layer_types": None}, dict(NEW))
