@@ -71,19 +71,25 @@ class RotaryEmbedding(Layer):
                 raise InputError(f"{argument}={value!r}. Pass a positive number.")
         check_scaling(scaling)
         self._factor = attention_factor(scaling)
+
+    def build(self, inputs_shape: Any) -> None:
+        _, feature = self._axes(len(inputs_shape))
+        self._dim = inputs_shape[feature]
         self.built = True
 
     def call(self, inputs: Any, start_index: Any = 0, positions: Any = None) -> Any:
         sequence, feature = self._axes(len(inputs.shape))
-        if inputs.shape[feature] % 2:
+        # In a traced graph of torch sizes are tensors.
+        dim = inputs.shape[feature] if isinstance(inputs.shape[feature], int) else self._dim
+        if dim % 2:
             raise InputError(
-                f"feature_axis={self.feature_axis} has an odd size: {inputs.shape[feature]}. "
-                "Features are rotated in pairs; pass an even number of them."
+                f"feature_axis={self.feature_axis} has an odd size: {dim}. Features are rotated in "
+                "pairs; pass an even number of them."
             )
         x = ops.moveaxis(inputs, (sequence, feature), (1, -1))
         if positions is None:
             positions = position_range(ops.shape(x)[1], start_index)
-        angles = self.angles(positions, x.shape[-1])
+        angles = self.angles(positions, dim)
         while len(angles.shape) < len(x.shape):
             angles = ops.expand_dims(angles, 2)
         first, second = ops.split(ops.cast(x, angles.dtype), 2, axis=-1)
