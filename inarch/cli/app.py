@@ -18,6 +18,7 @@ from inarch.cli.embed import embed
 from inarch.cli.fill_mask import fill_mask
 from inarch.cli.generate import generate
 from inarch.cli.options import Json
+from inarch.cli.port import port
 from inarch.cli.rerank import rerank
 from inarch.cli.tag import tag
 from inarch.cli.text_run import text_command
@@ -127,3 +128,4 @@ app.command(cls=WhisperCommand)(transcribe)
 app.command()(verify)
 app.command()(export)
 app.command()(presets)
+app.add_typer(port, name="port")

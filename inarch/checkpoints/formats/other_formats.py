@@ -29,6 +29,12 @@ FORMATS = (
 MAX_SEARCHED, MAX_LISTED = 1000, 4
 
 
+def other_format(name: str) -> tuple[str, str] | None:
+    """Return what writes a file of this name that isn't read here, and what to do with it."""
+    known = ((kind, way) for pattern, kind, way in FORMATS if fnmatch.fnmatchcase(name, pattern))
+    return next(known, None)
+
+
 def others_in(folder: Path) -> list[str]:
     """List weight files of other formats in a folder, each with what to do, for an error."""
     files = [path for path in sorted(folder.iterdir())[:MAX_SEARCHED] if path.is_file()]
@@ -37,8 +43,7 @@ def others_in(folder: Path) -> list[str]:
         files += sorted(below.iterdir())[:MAX_SEARCHED]
     found = []
     for path in files:
-        for pattern, kind, way_on in FORMATS:
-            if fnmatch.fnmatchcase(path.name, pattern):
-                found.append(f"{path.relative_to(folder).as_posix()} ({kind}): {way_on}")
-                break
+        if known := other_format(path.name):
+            kind, way_on = known
+            found.append(f"{path.relative_to(folder).as_posix()} ({kind}): {way_on}")
     return found[:MAX_LISTED]

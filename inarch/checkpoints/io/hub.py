@@ -12,10 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import CheckpointFileError, PresetError
 from inarch.file_names import OTHER_PATTERNS, WEIGHT_PATTERNS
 from inarch.files import sha256
 from inarch.validation import check_path
+
+# A repository of the hub and a revision of it.
+HUB_ID = r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def resolve(
                     f"({digest}); remove it and fetch it again"
                 )
         return found
-    hub_id = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", text)
+    hub_id = re.fullmatch(HUB_ID, text)
     if hub_id and not text.startswith("."):
         return _fetch(hub_id[1], hub_id[2], weights, names)
     near = difflib.get_close_matches(text, presets, n=3, cutoff=0.6)
@@ -98,6 +102,41 @@ def resolve(
     raise PresetError(
         f"{text!r} is no folder and no preset: {hint} a hub id has the form owner/name"
     )
+
+
+def fetch_headers(preset: str, presets: Mapping[str, Preset]) -> tuple[dict[str, TensorInfo], Path]:
+    """Return the tensors of a repository and the folder with its config: no weights are fetched.
+
+    Args:
+        preset: a built-in name or a hub id.
+        presets: the built-in names.
+
+    Raises:
+        PresetError: no such name or hub id.
+        CheckpointFileError: it has no safetensors, or can't be reached.
+    """
+    folder = resolve(preset, presets, names=("config.json",))
+    known, hub_id = presets.get(preset), re.fullmatch(HUB_ID, preset)
+    if known:
+        repository, revision = known.hub, known.revision
+    else:
+        repository, revision = hub_id.groups() if hub_id else (preset, None)
+    import huggingface_hub as hub
+    from huggingface_hub import errors
+
+    try:
+        found = hub.HfApi().get_safetensors_metadata(repository, revision=revision)
+    except errors.NotASafetensorsRepoError as e:
+        raise CheckpointFileError(
+            f"{preset} has no safetensors on the hub, whose headers could be fetched alone. Fetch "
+            "all of it, and give the folder"
+        ) from e
+    except Exception as e:  # whatever the hub's HTTP client of the day raises
+        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise CheckpointFileError(f"the headers of {preset!r} can't be fetched: {first}") from e
+    files = found.files_metadata.values()
+    tensors = {n: TensorInfo(t.dtype, tuple(t.shape)) for f in files for n, t in f.tensors.items()}
+    return tensors, folder
 
 
 def repository_of(folder: Path) -> str | None:

@@ -16,7 +16,8 @@ import pytest
 from huggingface_hub import constants, utils
 
 from inarch.checkpoints.formats.files import open_weights
-from inarch.checkpoints.io.hub import Preset, resolve
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.io.hub import Preset, fetch_headers, resolve
 from inarch.errors import CheckpointFileError, PresetError
 from inarch.files import sha256
 from inarch.text import Tokenizer
@@ -207,6 +208,11 @@ class Hub(BaseHTTPRequestHandler):
         return self.reply(200, json.dumps(value).encode(), body)
 
     def reply(self, status, content, body, error=None, short=False):
+        wanted = self.headers.get("Range")
+        if wanted and status == 200:
+            first, last = map(int, wanted.removeprefix("bytes=").split("-"))
+            status, content = 206, content[first : last + 1]
+            self.requests[-1] += f" {wanted}"
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
@@ -244,6 +250,28 @@ def hub(monkeypatch, weights):
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def test_the_headers_of_a_repository_are_fetched_without_its_weights(hub, cache):
+    tensors, folder = fetch_headers("owner/tiny", {})
+    assert tensors == {"w": TensorInfo("F32", (6,))}
+    assert (folder / "config.json").read_bytes() == FILES["config.json"]
+    assert not [*cache.rglob("*.safetensors")]
+    asked = [r for r in hub.requests if r.startswith("GET") and "safetensors" in r]
+    assert asked
+    assert all("bytes=" in request for request in asked)
+    assert fetch_headers("bert_base_en", presets(revision=COMMIT))[0] == tensors
+
+
+def test_a_repository_without_headers_is_our_error(hub):
+    del hub.files["model.safetensors"]
+    with pytest.raises(CheckpointFileError, match="has no safetensors on the hub"):
+        fetch_headers("owner/tiny", {})
+    hub.files["model.safetensors"] = b"no safetensors at all, but long enough for a length"
+    with pytest.raises(CheckpointFileError, match="can't be fetched"):
+        fetch_headers("owner/tiny", {})
+    with pytest.raises(PresetError):
+        fetch_headers("nowhere at all", {})
 
 
 def test_what_a_hub_has_is_fetched_once_without_what_is_not_wanted(hub, weights, monkeypatch):

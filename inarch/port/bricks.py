@@ -1,0 +1,186 @@
+"""Which layers a checkpoint needs, from the roles of its tensors and its config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.port.patterns import HEADS, KEY_HEADS, plain
+from inarch.port.roles import BY_SHAPE, Recognized
+
+ATTENTION = ("query", "key", "value", "query, key and value")
+CROSS = re.compile(r"cross|encoder_attn|enc_dec|encdec|encoder_decoder|layer\.1\.enc")
+ROTARY = ("rope_theta", "rope_parameters", "rope_scaling", "rotary_emb_base", "rotary_dim",
+          "rotary_pct", "partial_rotary_factor", "rotary_value", "rotary_emb_fraction",
+          "default_theta", "global_rope_theta")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Brick:
+    """A kind of layer that the checkpoint needs.
+
+    Attributes:
+        kind: in words, such as "grouped-query attention".
+        layer: the class here, or of Keras; None where none is known: a layer to be written.
+        where: the module, with indices in place of numbers.
+        evidence: names of tensors and fields that show it.
+        is_guess: whether names say nothing, and shapes or a missing tensor alone do.
+    """
+
+    kind: str
+    layer: str | None
+    where: str
+    evidence: tuple[str, ...]
+    is_guess: bool = False
+
+
+def bricks_of(found: Sequence[Recognized], config: Mapping[str, Any]) -> tuple[Brick, ...]:
+    """Return the bricks of a checkpoint, those of its embeddings first."""
+    by_role: dict[str, list[Recognized]] = {}
+    for one in found:
+        by_role.setdefault(one.role or "", []).append(one)
+    bricks = [
+        *_embeddings(by_role, config), *_attention(by_role, config), *_feed_forward(by_role),
+        *_norms(by_role, config), *_others(by_role, config),
+    ]  # fmt: skip
+    return tuple(bricks)
+
+
+def _embeddings(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:
+    found = [
+        _brick(kind, layer, roles[role])
+        for role, kind, layer in (
+            ("token table", "token embedding", "keras.layers.ReversibleEmbedding"),
+            ("position table", "learned positions", "PositionEmbedding"),
+            ("segment table", "segment embedding", "keras.layers.Embedding"),
+            ("relative bias", "relative bias on the scores", "RelativePositionBias"),
+            ("relative table", "relative positions in the scores", "DisentangledSelfAttention"),
+        )
+        if role in roles
+    ]
+    fields = [name for name in ROTARY if _field(config, name) is not None]
+    if fields:
+        scaling = _field(config, "rope_scaling") or _field(config, "rope_parameters")
+        kind = (
+            scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, Mapping) else None
+        )
+        scaled = f", scaling {kind!r}" if kind not in (None, "default") else ""
+        found.append(Brick(f"rotary positions{scaled}", "RotaryEmbedding", "", tuple(fields)))
+    elif _field(config, "alibi") or str(config.get("model_type")) in ("bloom", "mpt"):
+        found.append(Brick("ALiBi: a bias by distance, without weights", None, "", ("alibi",)))
+    elif not any(r in roles for r in ("position table", "relative bias", "relative table")):
+        kind = "positions that have no tensor: sinusoidal, or none"
+        found.append(Brick(kind, "SinePositionEncoding", "", (), is_guess=True))
+    return found
+
+
+def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:
+    by_place: dict[str, list[Recognized]] = {}
+    for role in ATTENTION:
+        for one in roles.get(role, ()):
+            by_place.setdefault(place_of(one), []).append(one)
+    found = []
+    for place, members in by_place.items():
+        weights = [one for one in members if not one.is_bias]
+        fused = any(one.role == "query, key and value" for one in weights)
+        parts = ["cross-attention" if CROSS.search(plain(place)) else "attention"]
+        heads, keys = (_size(config, names) for names in (HEADS, KEY_HEADS))
+        if keys and heads and keys != heads:
+            parts.append(f"{heads} heads of queries, {keys} of keys and values")
+        if fused:
+            parts.append("one tensor for query, key and value")
+        parts.append("biases" if any(one.is_bias for one in members) else "no biases")
+        if any(
+            _field(config, name)
+            for name in ("sliding_window", "local_attention", "attention_window")
+        ):
+            parts.append("a window in some or all layers")
+        layer = "DisentangledSelfAttention" if "relative table" in roles else "MultiHeadAttention"
+        found.append(_brick(", ".join(parts), layer, members, place))
+    if "query and key norm" in roles:
+        found.append(_brick("norms of queries and keys", None, roles["query and key norm"]))
+    if "position projection" in roles:
+        found.append(_brick("projected positions", None, roles["position projection"]))
+    if not by_place and "attention projection" in roles:
+        kind = "attention (four square projections, whose order is unknown)"
+        found.append(_brick(kind, "MultiHeadAttention", roles["attention projection"]))
+    return found
+
+
+def _feed_forward(roles: Mapping[str, list[Recognized]]) -> list[Brick]:
+    found = []
+    ups = [*roles.get("up", ()), *roles.get("gate and up", ()), *roles.get("gate", ())]
+    if ups:
+        gated = "gate" in roles or "gate and up" in roles
+        fused = ", gate and up in one tensor" if "gate and up" in roles else ""
+        bias = "biases" if any(one.is_bias for one in ups) else "no biases"
+        kind = f"{'gated ' if gated else ''}feed-forward network{fused}, {bias}"
+        found.append(_brick(kind, "GatedFeedForward" if gated else "FeedForward", ups))
+    if "expert" in roles or "router" in roles:
+        members = [*roles.get("router", ()), *roles.get("expert", ())]
+        shared = " with shared experts" if "shared expert" in roles else ""
+        found.append(_brick(f"mixture of experts{shared}", None, members))
+    return found
+
+
+def _norms(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:
+    norms = roles.get("norm", [])
+    if not norms:
+        return []
+    has_bias = any(one.is_bias for one in norms)
+    root_mean_square = [n for n in ("rms_norm_eps", "rms_norm_epsilon") if _field(config, n)]
+    if has_bias:
+        return [_brick("layer normalization", "keras.layers.LayerNormalization", norms)]
+    if root_mean_square:
+        brick = _brick("RMS normalization", "keras.layers.RMSNormalization", norms)
+        return [Brick(brick.kind, brick.layer, brick.where, (*brick.evidence, *root_mean_square))]
+    kind = "norms without biases: RMS, or layer normalization without centering"
+    brick = _brick(kind, "keras.layers.RMSNormalization", norms)
+    return [Brick(brick.kind, brick.layer, brick.where, brick.evidence, is_guess=True)]
+
+
+def _others(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:
+    found = []
+    if "convolution" in roles:
+        members = roles["convolution"]
+        stem = all(not one.pattern.name.startswith(("encoder.layer", "layers")) for one in members)
+        known = stem and all(len(one.pattern.shapes[0]) == 3 for one in members if not one.is_bias)
+        kind = "convolutions in front" if stem else "convolutions within layers"
+        found.append(_brick(kind, "keras.layers.Conv1D" if known else None, members))
+    if "language head" in roles:
+        found.append(_brick("language-modeling head", "MaskedLMHead", roles["language head"]))
+    elif _field(config, "tie_word_embeddings") is not False and "token table" in roles:
+        found.append(
+            Brick("a head tied to the token embedding, if any", "MaskedLMHead", "", (), True)
+        )
+    if "vector of a layer" in roles:
+        found.append(_brick("vectors of the hidden size", None, roles["vector of a layer"]))
+    return found
+
+
+def _field(config: Mapping[str, Any], name: str) -> Any:
+    """Return a field of the config or of what it nests, `None` without it."""
+    nested = [value for value in config.values() if isinstance(value, Mapping)]
+    values = (part.get(name) for part in (config, *nested))
+    return next((value for value in values if value is not None), None)
+
+
+def _size(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    values = (_field(config, name) for name in names)
+    return next((v for v in values if isinstance(v, int) and not isinstance(v, bool)), None)
+
+
+def place_of(one: Recognized) -> str:
+    """Return the module around a projection."""
+    return one.module.rpartition(".")[0] or one.module
+
+
+def _brick(
+    kind: str, layer: str | None, members: Sequence[Recognized], where: str | None = None
+) -> Brick:
+    places = list(dict.fromkeys(one.module for one in members))
+    names = tuple(one.pattern.name for one in members)
+    guessed = all(one.by == BY_SHAPE for one in members)
+    return Brick(kind, layer, places[0] if where is None else where, names, guessed)

@@ -1,0 +1,113 @@
+"""Names and shapes of a checkpoint's tensors, and its config: no weight is read."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inarch.checkpoints.formats.files import HEADER_LIMIT, open_weights
+from inarch.checkpoints.formats.other_formats import other_format
+from inarch.checkpoints.formats.weights import DTYPES, TensorInfo
+from inarch.checkpoints.io.hub import fetch_headers
+from inarch.errors import CheckpointFileError, ConfigError
+from inarch.json_fields import is_shape, is_text, object_in, read_object
+from inarch.models import registry
+from inarch.validation import shown
+
+
+@dataclass(frozen=True)
+class Header:
+    """Tensors and config of a checkpoint.
+
+    Attributes:
+        source: what was given.
+        config: content of `config.json`.
+        tensors: dtype and shape of each tensor, by name.
+    """
+
+    source: str
+    config: Mapping[str, Any]
+    tensors: Mapping[str, TensorInfo]
+
+
+def read_header(source: str | os.PathLike, config: str | os.PathLike | None = None) -> Header:
+    """Return the header of a folder, a hub id, a built-in name or a file.
+
+    A file is a safetensors file, of which the beginning is enough, or a JSON object from names to
+    `{"dtype", "shape"}`, as safetensors' header has it. Of the hub, the headers are fetched alone.
+
+    Args:
+        source: what to read.
+        config: the config's file; by default `config.json` next to the weights.
+
+    Raises:
+        PresetError: it leads nowhere.
+        CheckpointFileError: it isn't safetensors or torch, or is damaged.
+        ConfigError: there is no config, or it is no object.
+    """
+    text = os.fspath(source)
+    path = Path(text).expanduser()
+    if path.is_file():
+        tensors = _of_file(path)
+        config = path.with_name("config.json") if config is None else config
+    elif path.is_dir():
+        with open_weights(path) as weights:
+            tensors = dict(weights.header)
+        config = path / "config.json" if config is None else config
+    else:
+        tensors, folder = fetch_headers(text, registry.presets())
+        config = folder / "config.json" if config is None else config
+    if not tensors:
+        raise CheckpointFileError(f"{text} has no tensors. Give the file or folder of a model")
+    return Header(text, _config(Path(config)), tensors)
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"{path} isn't there. Give the config as --config FILE")
+    found = read_object(path)
+    quantized = found.get("quantization_config")
+    if quantized is not None:
+        kind = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
+        raise ConfigError(
+            f"{path} is of a quantized checkpoint ({shown(kind)}), whose tensors are packed. "
+            "Inspect the one that it was made from"
+        )
+    return found
+
+
+def _of_file(path: Path) -> dict[str, TensorInfo]:
+    if path.suffix == ".json":
+        return _parsed(read_object(path), path)
+    if path.suffix != ".safetensors":
+        known = other_format(path.name)
+        says = f" is {known[0]}: {known[1]}" if known else " is neither safetensors nor JSON"
+        raise CheckpointFileError(f"{path}{says}. Give a folder, a hub id or a safetensors file")
+    with path.open("rb") as file:
+        start = file.read(8)
+        (length,) = struct.unpack("<Q", start) if len(start) == 8 else (HEADER_LIMIT + 1,)
+        data = file.read(length) if length <= HEADER_LIMIT else b""
+    if not data or len(data) != length:
+        raise CheckpointFileError(f"{path} has no whole header of safetensors; fetch it again")
+    return _parsed(object_in(data, f"the header of {path}"), path)
+
+
+def _parsed(found: Mapping[str, Any], path: Path) -> dict[str, TensorInfo]:
+    return {
+        name: _tensor(name, entry, path) for name, entry in found.items() if name != "__metadata__"
+    }
+
+
+def _tensor(name: Any, entry: Any, path: Path) -> TensorInfo:
+    known = isinstance(entry, dict) and is_text(name)
+    dtype, shape = (entry.get(key) for key in ("dtype", "shape")) if known else (None, None)
+    if not isinstance(dtype, str) or dtype not in DTYPES or shape is None or not is_shape(shape):
+        raise CheckpointFileError(
+            f"{path}: tensor {shown(name)} is {shown(entry)}; it must be "
+            '{"dtype": "F32", "shape": [...]}, as in the header of a safetensors file'
+        )
+    return TensorInfo(dtype, tuple(shape))

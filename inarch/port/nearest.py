@@ -1,0 +1,137 @@
+"""The architecture here that is most like a checkpoint, by what its tensors are and their names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.checkpoints.maps.entries import Entry, Rule, spellings
+from inarch.checkpoints.maps.pattern import Pattern
+from inarch.checkpoints.maps.source import Source
+from inarch.models import registry
+from inarch.port.bricks import ATTENTION, CROSS, ROTARY, place_of
+from inarch.port.patterns import INDICES, TensorPattern, plain
+from inarch.port.roles import Recognized, recognize
+
+# Roles that say nothing about the graph.
+_ANYWHERE = ("buffer", "head", "language head", "projection", "token table", "norm", "")
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """An architecture here beside a checkpoint.
+
+    Attributes:
+        architecture: its folder.
+        model_type: of its format that is the nearest.
+        shared: share of the parts of both, and of the patterns of names of both, that they have in
+            common, from 0 to 1: the mean of the two.
+        added: parts that the architecture doesn't have.
+        missing: parts that the checkpoint doesn't have.
+        added_names, missing_names: the same of the patterns of names, those left out that the
+            arguments of the architecture can take away.
+    """
+
+    architecture: str
+    model_type: str
+    shared: float
+    added: tuple[str, ...]
+    missing: tuple[str, ...]
+    added_names: tuple[str, ...]
+    missing_names: tuple[str, ...]
+
+
+def nearest_to(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Nearest | None:
+    """Return the nearest architecture; None where none has a part in common."""
+    fields = {*config, *(n for v in config.values() if isinstance(v, Mapping) for n in v)}
+    features = _features(parts, fields)
+    found = [
+        _beside(architecture.name, source, parts, features)
+        for architecture in registry.architectures().values()
+        for source in architecture.sources
+    ]
+    best = max(found, key=lambda one: one.shared, default=None)
+    return best if best is not None and best.shared else None
+
+
+def _beside(name: str, source: Source, parts: Sequence[Recognized], features: set[str]) -> Nearest:
+    entries = list(_entries(source))
+    every = {_numbered(spelling) for entry in entries for spelling in spellings(entry)}
+    needed = {
+        _numbered(entry.theirs[0])
+        for entry in source.weights
+        if isinstance(entry, Rule) and entry.when is None
+    }
+    own_prefix = _prefix_of(parts)
+    theirs = {
+        p.pattern.name.removeprefix(source.prefix).removeprefix(own_prefix): p.pattern.name
+        for p in parts
+    }
+    added = tuple(whole for short, whole in theirs.items() if short not in every)
+    missing = tuple(sorted(needed - theirs.keys()))
+    own = _features_of(source, entries)
+    alike = len(own & features) / max(1, len(own | features))
+    both = len(every & theirs.keys())
+    named = both / max(1, both + len(added) + len(missing))
+    return Nearest(
+        name, source.model_type, round((alike + named) / 2, 3),
+        tuple(sorted(features - own)), tuple(sorted(own - features)), added, missing,
+    )  # fmt: skip
+
+
+def _prefix_of(parts: Sequence[Recognized]) -> str:
+    """Return the model's name that most of the tensors' names begin with, such as `bert.`."""
+    first = [name.partition(".")[0] for part in parts if "." in (name := part.pattern.name)]
+    name, count = max(Counter(first).items(), key=lambda one: one[1], default=("", 0))
+    is_model = 2 * count > len(parts) and name not in ("encoder", "layers", "layer", "h")
+    return f"{name}." if is_model else ""
+
+
+def _entries(source: Source) -> Iterator[Entry]:
+    yield from source.weights
+    for entries in source.optional_layers.values():
+        yield from entries
+    for head in source.heads.values():
+        yield from head.entries(True)
+        yield from head.entries(False)
+
+
+def _features(parts: Iterable[Recognized], fields: Iterable[str]) -> set[str]:
+    """Return what tells one graph from another."""
+    found: set[str] = set()
+    for part in parts:
+        role = part.role or ""
+        if role in ATTENTION:
+            cross = "cross-" if CROSS.search(plain(place_of(part))) else ""
+            fused = ", in one tensor" if role == "query, key and value" else ""
+            found.add(f"{cross}attention{fused}")
+            if part.is_bias:
+                found.add("biases in attention")
+        elif role == "norm" and part.is_bias:
+            found.add("biases in norms")
+        elif role not in _ANYWHERE:
+            found.add({"down": "up", "feed-forward": "up"}.get(role, role))
+    return found | ({"rotary positions"} if {*ROTARY} & {*fields} else set())
+
+
+def _features_of(source: Source, entries: Iterable[Entry]) -> set[str]:
+    """Return the features of a format, whose rules have names and numbers of axes."""
+    patterns = []
+    for entry in entries:
+        if isinstance(entry, Rule):
+            for name, axes in zip(entry.theirs, Pattern.parse(entry.pattern).theirs, strict=True):
+                shape = (1,) * len(axes)
+                patterns.append(TensorPattern(_numbered(name), 1, (shape,), (), ()))
+    names = {name for entry in source.config for name in entry.known_names}
+    return _features(recognize(patterns, {}), {part for n in names for part in n.split(".")})
+
+
+def _numbered(name: str) -> str:
+    """Return a name of a map with the indices of a pattern."""
+    indices = iter(INDICES)
+    return re.sub(
+        r"\{\w+\}|(?<=\.)\d+(?=\.|$)", lambda _: f"{{{next(indices, 'l')}}}", name.lstrip(".")
+    )

@@ -1,0 +1,185 @@
+"""A checkpoint's header and config say what it is made of, and what they don't say is a guess."""
+
+import json
+import struct
+
+import keras
+import pytest
+
+from inarch import layers
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.errors import CheckpointFileError, ConfigError, PresetError
+from inarch.port import inspect
+from inarch.port.header import Header
+from inarch.port.inspection import inspect_header
+from inarch.port.patterns import patterns_of
+
+from ..verify.faults import GOLDENS, read
+
+SIZES = {
+    "model_type": "new", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
+    "num_attention_heads": 6, "num_key_value_heads": 2, "rope_theta": 1e4, "rms_norm_eps": 1e-6,
+}  # fmt: skip
+LAYER = {
+    "self_attn.q_proj.weight": (12, 12), "self_attn.k_proj.weight": (4, 12),
+    "self_attn.v_proj.weight": (4, 12), "self_attn.o_proj.weight": (12, 12),
+    "mlp.gate_proj.weight": (20, 12), "mlp.up_proj.weight": (20, 12),
+    "mlp.down_proj.weight": (12, 20), "input_layernorm.weight": (12,),
+}  # fmt: skip
+
+
+def golden_header(path):
+    golden = read(path)
+    tensors = {name: TensorInfo("F32", value.shape) for name, value in golden.weights.items()}
+    return Header(path.stem, json.loads(golden.config_text), tensors)
+
+
+def decoder(layer=LAYER, config=SIZES, **others):
+    """Return the inspection of a decoder of two layers and a table."""
+    shapes = {"model.embed_tokens.weight": (29, 12), **others}
+    shapes |= {f"model.layers.{i}.{name}": shape for i in (0, 1) for name, shape in layer.items()}
+    tensors = {name: TensorInfo("F32", shape) for name, shape in shapes.items()}
+    return inspect_header(Header("here", config, tensors))
+
+
+def roles(found):
+    return {part.pattern.name.rpartition("}.")[2]: (part.role, part.by) for part in found.parts}
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_an_architecture_that_is_here_is_its_own_nearest_and_needs_no_layer(path):
+    found = inspect_header(golden_header(path))
+    assert found.unexplained == ()
+    assert found.explained == found.tensors == len(read(path).weights)
+    assert found.nearest.architecture == path.stem
+    assert found.nearest.added_names == ()
+    assert found.new_layers == ()
+
+
+def test_names_with_numbers_are_patterns_whose_axes_the_config_names():
+    (table, query, key, *_) = decoder().parts
+    assert table.pattern.axes == ("vocab_size", "hidden_size")
+    assert query.pattern.name == "model.layers.{i}.self_attn.q_proj.weight"
+    assert (query.pattern.count, query.pattern.indices) == (2, ((0, 1, 2),))
+    assert key.pattern.axes[0] == "num_key_value_heads * hidden_size / num_attention_heads"
+
+
+def test_a_layer_that_lacks_a_tensor_shows_in_the_range_of_its_index():
+    tensors = {f"h.{i}.norm.weight": TensorInfo("F32", (12,)) for i in (1, 2, 5)}
+    (pattern,) = patterns_of(tensors, SIZES)
+    assert pattern.indices == ((1, 5, 3),)
+
+
+def test_bricks_are_those_that_the_tensors_and_the_config_show():
+    kinds = {brick.kind: brick.layer for brick in decoder().bricks}
+    assert kinds["rotary positions"] == "RotaryEmbedding"
+    assert kinds["attention, 6 heads of queries, 2 of keys and values, no biases"]
+    assert kinds["gated feed-forward network, no biases"] == "GatedFeedForward"
+    assert kinds["RMS normalization"] == "keras.layers.RMSNormalization"
+    assert decoder().new_layers == ()
+
+
+@pytest.mark.parametrize(
+    ("tensors", "kind"),
+    [
+        (
+            {"mlp.experts.gate_up_proj": (4, 40, 12), "mlp.gate.weight": (4, 12)},
+            "mixture of experts",
+        ),
+        ({"attn.pos_key_proj.weight": (12, 12)}, "projected positions"),
+    ],
+    ids=["experts", "positions"],
+)
+def test_a_layer_that_is_not_here_is_named(tensors, kind):
+    assert kind in [brick.kind for brick in decoder({**LAYER, **tensors}).new_layers]
+
+
+def test_what_names_do_not_say_is_guessed_by_shape_or_left_unexplained():
+    layer = {"a.weight": (12, 12), "b.weight": (20, 12), "c.weight": (12, 20), "d.weight": (7, 5)}
+    found = decoder(layer)
+    assert roles(found)["a.weight"] == ("attention projection", "shape")
+    assert roles(found)["b.weight"] == ("up", "shape")
+    assert roles(found)["c.weight"] == ("down", "shape")
+    assert found.unexplained == ("model.layers.{i}.d.weight",)
+    assert found.tensors - found.explained == 2
+    guesses = [brick for brick in found.bricks if "square projections" in brick.kind]
+    assert [brick.is_guess for brick in guesses] == [True]
+
+
+def test_without_a_field_for_its_epsilon_a_norm_without_bias_is_a_guess():
+    without = {name: value for name, value in SIZES.items() if name != "rms_norm_eps"}
+    (brick,) = [b for b in decoder(config=without).bricks if b.kind.startswith("norms")]
+    assert brick.is_guess
+
+
+def test_a_header_is_read_from_a_folder_a_cut_off_file_and_json_alike(tmp_path):
+    shapes = {"embed_tokens.weight": [29, 12], "layers.0.mlp.up_proj.weight": [20, 12]}
+    entries, at = {}, 0
+    for name, shape in shapes.items():
+        size = 4 * shape[0] * shape[1]
+        entries[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    data = json.dumps(entries).encode()
+    (tmp_path / "config.json").write_text(json.dumps(SIZES))
+    whole = struct.pack("<Q", len(data)) + data + bytes(at)
+    (tmp_path / "model.safetensors").write_bytes(whole)
+    (tmp_path / "begun.safetensors").write_bytes(whole[: len(data) + 20])
+    (tmp_path / "header.json").write_text(json.dumps({"__metadata__": {}, **entries}))
+    first, *others = (
+        inspect(tmp_path / name).to_json()
+        for name in ("", "model.safetensors", "begun.safetensors", "header.json")
+    )
+    for other in others:
+        assert {**other, "source": ""} == {**first, "source": ""}
+    assert json.dumps(first)
+    assert first["tensors"] == first["explained"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.gguf", b"GGUF", "GGUF: take the model that it was quantized from"),
+        ("a.onnx", b"", "ONNX"),
+        ("a.keras", b"PK", "neither safetensors nor JSON"),
+        ("a.safetensors", b"\x09\0\0\0\0\0\0\0{}", "no whole header"),
+        ("a.safetensors", b"\xff" * 9, "no whole header"),
+        ("a.json", b'{"w": {"dtype": "F32"}}', "tensor 'w' is"),
+        ("a.json", b'{"w": {"dtype": "Q4", "shape": [2]}}', "tensor 'w' is"),
+        ("a.json", b"{}", "has no tensors"),
+    ],
+)
+def test_what_is_no_header_is_named_for_what_it_is(tmp_path, name, data, said):
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointFileError, match=said):
+        inspect(tmp_path / name)
+
+
+def test_a_config_is_needed_and_a_quantized_checkpoint_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text('{"w": {"dtype": "F32", "shape": [2]}}')
+    with pytest.raises(ConfigError, match="--config"):
+        inspect(tmp_path / "a.json")
+    (tmp_path / "c.json").write_text('{"quantization_config": {"quant_method": "gptq"}}')
+    with pytest.raises(ConfigError, match="gptq"):
+        inspect(tmp_path / "a.json", tmp_path / "c.json")
+    with pytest.raises(PresetError, match="a hub id has the form"):
+        inspect(tmp_path / "nowhere" / "at" / "all")
+
+
+def test_hostile_names_and_configs_without_a_type_are_read():
+    tensors = {
+        "../../etc/passwd": TensorInfo("F32", (2,)), "{i}.{j}": TensorInfo("F32", ()),
+        "x" * 10_000: TensorInfo("F32", (0, 3)), "1.2.3.4.5.6.7": TensorInfo("I8", (1, 1)),
+    }  # fmt: skip
+    config = {"hidden_size": -1, "num_attention_heads": 0, "model_type": 7, "rope_parameters": 3}
+    found = inspect_header(Header("x", config, tensors))
+    assert found.model_type is None
+    assert len(found.unexplained) == 4
+    assert json.dumps(found.to_json())
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_every_layer_that_is_named_is_there(path):
+    for brick in inspect_header(golden_header(path)).bricks:
+        module, _, name = str(brick.layer).rpartition(".")
+        assert hasattr(keras.layers if module else layers, name), brick
