@@ -100,7 +100,9 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
         layer = "DisentangledSelfAttention" if "relative table" in roles else "MultiHeadAttention"
         found.append(_brick(", ".join(parts), layer, members, place))
     if "query and key norm" in roles:
-        found.append(_brick("norms of queries and keys", None, roles["query and key norm"]))
+        found.append(
+            _brick("norms of queries and keys", "MultiHeadAttention", roles["query and key norm"])
+        )
     if "position projection" in roles:
         found.append(_brick("projected positions", None, roles["position projection"]))
     if not by_place and "attention projection" in roles:

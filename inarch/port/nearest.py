@@ -53,7 +53,9 @@ def nearest_to(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Neares
         for architecture in registry.architectures().values()
         for source in architecture.sources
     ]
-    best = max(found, key=lambda one: one.shared, default=None)
+    # Formats of one graph have the same names.
+    of_type = config.get("model_type")
+    best = max(found, key=lambda one: (one.shared, one.model_type == of_type), default=None)
     return best if best is not None and best.shared else None
 
 

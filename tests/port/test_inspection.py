@@ -51,7 +51,7 @@ def test_an_architecture_that_is_here_is_its_own_nearest_and_needs_no_layer(path
     found = inspect_header(golden_header(path))
     assert found.unexplained == ()
     assert found.explained == found.tensors == len(read(path).weights)
-    assert found.nearest.architecture == path.stem
+    assert found.nearest.model_type == found.model_type
     assert found.nearest.added_names == ()
     assert found.new_layers == ()
 
