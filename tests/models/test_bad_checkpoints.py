@@ -28,6 +28,7 @@ from inarch.models.bert.backbone import BertBackbone
 from inarch.models.deberta_v3.backbone import DebertaV3Backbone
 from inarch.models.deberta_v3.checkpoint import HUGGING_FACE as DEBERTA
 from inarch.models.distil_bert.backbone import DistilBertBackbone
+from inarch.models.llama.backbone import LlamaBackbone
 from inarch.models.loading import Checkpoint
 
 SIZES = {
@@ -163,6 +164,16 @@ def test_sizes_that_make_no_model_or_another_one_are_refused(field, values, mess
         configure(folder, **{field: value})
         with pytest.raises(ValueError, match=message):
             Backbone.from_preset(folder)
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [(None, "only 11 tensors"), (["full_attention"], r"'layer_types' is .*; only .*\.\.\., which")],
+)
+def test_a_billion_of_llamas_layers_are_refused_and_not_counted_out(listed, message, tmp_path):
+    LlamaBackbone(**SIZES).save_to_preset(tmp_path)
+    configure(tmp_path, num_hidden_layers=10**9, layer_types=listed)
+    refused(tmp_path, ConfigError, message)
 
 
 def test_a_heads_field_that_is_not_computed_is_named_with_the_file(folder):

@@ -191,11 +191,11 @@ class MustMatch(MustBe):
     value: Callable[[Mapping[str, Any]], Any] = dataclasses.field(kw_only=True, compare=False)
 
     def check(self, config: Mapping[str, Any]) -> None:
-        given, meant = lookup(config, self.theirs, None), self.value(config)
-        if given not in (None, meant):
+        given = lookup(config, self.theirs, None)
+        if given is not None and given != (meant := self.value(config)):
             raise ConfigError(
-                f"config field {self.theirs!r} is {shown(given)}; only {meant!r}, which goes with "
-                "the other fields, is computed here"
+                f"config field {self.theirs!r} is {shown(given)}; only {shown(meant)}, which goes "
+                "with the other fields, is computed here"
             )
 
 

@@ -21,6 +21,7 @@ from inarch.checkpoints.maps.config import (
     with_defaults,
 )
 from inarch.checkpoints.maps.entries import flatten
+from inarch.checkpoints.maps.per_layer import MAX_LAYERS
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, when
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
@@ -58,7 +59,7 @@ SHARED = [
 ]
 # Without windows, which the layers of none of these have.
 FULL = must_match("layer_types",
-    lambda config: ["full_attention"] * config.get("num_hidden_layers", 32))
+    lambda config: ["full_attention"] * min(LAYERS.read(config), MAX_LAYERS + 1))
 UNUSED_WINDOW = [
     must_be("use_sliding_window", False, reason="the config's class reads it"),
     FULL,
