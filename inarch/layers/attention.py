@@ -6,21 +6,10 @@ from typing import Any
 
 import keras
 
+import inarch.layers.cache as caches
 from inarch.errors import InputError
-from inarch.layers.alternatives import Alternatives
 from inarch.layers.attention_alternatives import attention_branches, multi_head_alternatives
 from inarch.layers.axes import ATTENTION_AXES
-from inarch.layers.cache import (
-    cache_length,
-    check_room,
-    empty_cache,
-    is_pair,
-    make_cache,
-    merge_rows_of_shared_keys,
-    read_cache,
-    select_rows,
-    update_cache,
-)
 from inarch.layers.dot_product_attention import (
     attend_to_cache,
     attention_logits,
@@ -62,7 +51,7 @@ class MultiHeadAttention(Layer):
         query_key_norm: normalization of each head of queries and keys, before `position`; queries
             and keys have a copy each, `query_norm` and `key_norm` (Henry et al., 2020,
             arXiv:2010.04245). `None` for none.
-        causal: whether the tokens of a block attend to none after them.
+        causal: whether tokens in a `Block` attend to none after them; a call takes a mask.
 
     Call arguments:
         query: float `[batch, T, dim]`.
@@ -150,9 +139,8 @@ class MultiHeadAttention(Layer):
         self.key_dense = dense("key", heads * key_dim, key_shape or value_shape)
         self.value_dense = dense("value", heads * value_dim, value_shape)
         self.output_dense = dense("output", width, attended)
-        self.dropout_layer = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="dropout"
-        )
+        options = {"dtype": self.dtype_policy, "name": "dropout"}
+        self.dropout_layer = keras.layers.Dropout(self.dropout, **options)
         self.query_norm = self._by_head("query_norm", self.query_key_norm, self.num_heads)
         self.key_norm = self._by_head("key_norm", self.query_key_norm, heads)
         self.query_position = self._by_head("query_position", self.position, self.num_heads)
@@ -191,7 +179,7 @@ class MultiHeadAttention(Layer):
         keys, values, cache = self._keys_and_values(
             value if key is None else key, value, cache, cache_update_index, positions
         )
-        queries = merge_rows_of_shared_keys(queries, keys)
+        queries = caches.merge_rows_of_shared_keys(queries, keys)
         mask = combine_masks(attention_mask, window_mask(queries, keys, self.window, start))
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
@@ -204,7 +192,7 @@ class MultiHeadAttention(Layer):
             )
             dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
-        elif is_pair(cache):
+        elif caches.is_pair(cache):
             attended = attend_to_cache(queries, cache, mask, self._scale, attention_bias)
         else:
             keys, values = self._repeat_heads(keys), self._repeat_heads(values)
@@ -252,9 +240,8 @@ class MultiHeadAttention(Layer):
         """Return the sequences of packed rows, where attention can be over each by itself."""
         # What a subclass or an alternative changes has its effect.
         is_own = getattr(self.call, "__func__", None) is MultiHeadAttention.call
-        if not (is_own and self._fusible) or (training and self.dropout):
-            return None
-        return packed_rows_of_context(context, self.compute_dtype)
+        fits = is_own and self._fusible and not (training and self.dropout)
+        return packed_rows_of_context(context, self.compute_dtype) if fits else None
 
     def _attend_to_packed(self, x: Any, rows: PackedRows, positions: Any) -> Any:
         queries = self._queries(x, 0, positions)
@@ -266,16 +253,16 @@ class MultiHeadAttention(Layer):
     def init_cache(self, rows: int, length: int) -> Any:
         """Return an empty cache of `rows` sequences of up to `length` tokens."""
         widths = (self._key_dim, self._value_dim)
-        return empty_cache(rows, length, self._key_value_heads, *widths, self.compute_dtype)
+        return caches.empty_cache(rows, length, self._key_value_heads, *widths, self.compute_dtype)
 
     def reorder_cache(self, cache: Any, rows: int, indices: Any) -> Any:
         """Return a cache of `rows` sequences with those at `indices` alone, in that order."""
-        return select_rows(cache, rows, indices)
+        return caches.select_rows(cache, rows, indices)
 
     def make_cache(self, value: Any, key: Any = None) -> Any:
         """Return the projected keys and values as a cache."""
         keys, values, _ = self._keys_and_values(value if key is None else key, value)
-        return make_cache(keys, values)
+        return caches.make_cache(keys, values)
 
     def _repeat_heads(self, x: Any) -> Any:
         """Return keys or values with one head for each head of queries."""
@@ -293,24 +280,21 @@ class MultiHeadAttention(Layer):
                 "leave the index out."
             )
         if cache is not None and index is None:
-            return *read_cache(cache, heads), cache
+            return *caches.read_cache(cache, heads), cache
         start = 0 if index is None else index
         keys = self.key_norm(self._split_heads(self.key_dense(key), heads))
         keys = self.key_position(keys, start_index=start, positions=positions)
         values = self._split_heads(self.value_dense(value), heads)
         if cache is None:
             return keys, values, None
-        check_room(cache, keys.shape[1], index)
-        cache = update_cache(cache, keys, values, index)
-        return *read_cache(cache, heads), cache
+        caches.check_room(cache, keys.shape[1], index)
+        cache = caches.update_cache(cache, keys, values, index)
+        return *caches.read_cache(cache, heads), cache
 
     def _scores_shape(self, arguments: Mapping[str, Any]) -> Any:
         (batch, length, _), cache = arguments["query"].shape, arguments.get("cache")
-        source = arguments["value"].shape[1] if cache is None else cache_length(cache)
+        source = arguments["value"].shape[1] if cache is None else caches.cache_length(cache)
         return batch, self.num_heads, length, source
 
-    def alternatives(self) -> Alternatives:
-        return multi_head_alternatives(self)
-
-    def branches(self) -> Alternatives:
-        return attention_branches(self)
+    alternatives = multi_head_alternatives
+    branches = attention_branches
