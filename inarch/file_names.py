@@ -27,7 +27,9 @@ WEIGHT_PATTERNS = (
 )
 
 # The model of a tokenizer of SentencePiece, by the names that it has.
-SENTENCE_PIECE_MODELS = ("spm.model", "sentencepiece.bpe.model", "spiece.model")
+SENTENCE_PIECE_MODELS = (
+    "spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
+)  # fmt: skip
 # Everything that a tokenizer may come with.
 TOKENIZER_FILES = (
     "tokenizer.json", "vocab.txt", "bpe.codes", "vocab.json", "merges.txt",

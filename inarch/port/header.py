@@ -59,7 +59,8 @@ def read_header(source: str | os.PathLike, config: str | os.PathLike | None = No
             tensors = dict(weights.header)
         config = path / "config.json" if config is None else config
     else:
-        tensors, folder = fetch_headers(text, registry.presets())
+        found, folder = fetch_headers(text, registry.presets())
+        tensors = _parsed(found, text)
         config = folder / "config.json" if config is None else config
     if not tensors:
         raise CheckpointFileError(f"{text} has no tensors. Give the file or folder of a model")
@@ -96,13 +97,13 @@ def _of_file(path: Path) -> dict[str, TensorInfo]:
     return _parsed(object_in(data, f"the header of {path}"), path)
 
 
-def _parsed(found: Mapping[str, Any], path: Path) -> dict[str, TensorInfo]:
+def _parsed(found: Mapping[str, Any], path: Path | str) -> dict[str, TensorInfo]:
     return {
         name: _tensor(name, entry, path) for name, entry in found.items() if name != "__metadata__"
     }
 
 
-def _tensor(name: Any, entry: Any, path: Path) -> TensorInfo:
+def _tensor(name: Any, entry: Any, path: Path | str) -> TensorInfo:
     known = isinstance(entry, dict) and is_text(name)
     dtype, shape = (entry.get(key) for key in ("dtype", "shape")) if known else (None, None)
     if not isinstance(dtype, str) or dtype not in DTYPES or shape is None or not is_shape(shape):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import CheckpointFileError, PresetError
 from inarch.file_names import OTHER_PATTERNS, WEIGHT_PATTERNS
 from inarch.files import sha256
@@ -104,7 +103,7 @@ def resolve(
     )
 
 
-def fetch_headers(preset: str, presets: Mapping[str, Preset]) -> tuple[dict[str, TensorInfo], Path]:
+def fetch_headers(preset: str, presets: Mapping[str, Preset]) -> tuple[dict[str, Any], Path]:
     """Return the tensors of a repository and the folder with its config: no weights are fetched.
 
     Args:
@@ -135,7 +134,11 @@ def fetch_headers(preset: str, presets: Mapping[str, Preset]) -> tuple[dict[str,
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise CheckpointFileError(f"the headers of {preset!r} can't be fetched: {first}") from e
     files = found.files_metadata.values()
-    tensors = {n: TensorInfo(t.dtype, tuple(t.shape)) for f in files for n, t in f.tensors.items()}
+    tensors = {
+        name: {"dtype": info.dtype, "shape": list(info.shape)}
+        for file in files
+        for name, info in file.tensors.items()
+    }
     return tensors, folder
 
 
