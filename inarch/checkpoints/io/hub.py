@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from inarch.errors import CheckpointFileError, PresetError
 from inarch.file_names import OTHER_PATTERNS, WEIGHT_PATTERNS
