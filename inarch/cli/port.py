@@ -34,7 +34,7 @@ def inspect(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a checkpoint is made of, what is like it here, and which layers it lacks here."""
+    """Show the parts of a checkpoint, the nearest architecture, and the layers that are new."""
     import_keras()
     from inarch.port import inspect
     from inarch.verify.report_text import visible
@@ -43,15 +43,15 @@ def inspect(
     if as_json:
         output.print_json(found.to_json())
         return
-    for line in lines(found):
+    for line in describe_lines(found):
         typer.echo(visible(line))
 
 
-def lines(found: Inspection) -> list[str]:
+def describe_lines(found: Inspection) -> list[str]:
     """Return an inspection in words, a line each."""
     model = found.model_type or "a model without model_type"
     guessed = sum(part.pattern.count for part in found.parts if part.role and part.by == "shape")
-    told = [
+    text = [
         f"{model}: {found.tensors:,} tensors, {found.explained:,} of them explained"
         + (f", {guessed:,} by their shapes alone" if guessed else "")
     ]
@@ -59,16 +59,16 @@ def lines(found: Inspection) -> list[str]:
         pattern = part.pattern
         role = (part.role or "unexplained") + ("?" if part.by == "shape" and part.role else "")
         axes = ", ".join(pattern.axes)
-        told.append(f"  {pattern.name}  [{axes}]  x {pattern.count:,}  {role}")
-    told.append("layers:")
+        text.append(f"  {pattern.name}  [{axes}]  x {pattern.count:,}  {role}")
+    text.append("layers:")
     for brick in found.bricks:
         guess = " (a guess)" if brick.is_guess else ""
-        told.append(f"  {brick.kind}{guess}: {brick.layer or 'no layer here'}")
+        text.append(f"  {brick.kind}{guess}: {brick.layer or 'no layer here'}")
     if found.nearest is None:
-        told.append("nothing here is like it")
+        text.append("nothing here is like it")
     else:
         near = found.nearest
-        told.append(
+        text.append(
             f"nearest: {near.architecture} ({near.model_type}), {near.shared:.0%} in common"
         )
         differences = {
@@ -76,7 +76,9 @@ def lines(found: Inspection) -> list[str]:
             "which has no tensors": near.added_names if near.shared > SIMILAR else (),
             "whose tensors aren't there": near.missing_names if near.shared > SIMILAR else (),
         }  # fmt: skip
-        told += [f"  {word}: {', '.join(names)}" for word, names in differences.items() if names]
+        text += [f"  {word}: {', '.join(names)}" for word, names in differences.items() if names]
+    if found.quirks:
+        text.append(f"read the reference's code for: {', '.join(found.quirks)}")
     new = [brick.kind for brick in found.new_layers]
-    told.append(f"new layers needed: {'; '.join(new) if new else 'none that is known'}")
-    return told
+    text.append(f"new layers needed: {'; '.join(new) if new else 'none that is known'}")
+    return text

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-import inarch.layers.cache as caches
 from inarch.errors import InputError
+from inarch.layers import cache as caches
 from inarch.layers.attention_alternatives import attention_branches, multi_head_alternatives
 from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.dot_product_attention import (

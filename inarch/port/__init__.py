@@ -1,4 +1,4 @@
-"""What a checkpoint of another architecture is made of, from its header and config alone."""
+"""Inspection of a checkpoint of any architecture, by its header and config alone."""
 
 from inarch.port.inspection import Inspection, inspect
 

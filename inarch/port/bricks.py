@@ -1,4 +1,4 @@
-"""Which layers a checkpoint needs, from the roles of its tensors and its config."""
+"""Layers that a checkpoint needs, from the roles of its tensors and its config."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.port.patterns import HEADS, KEY_HEADS, plain
-from inarch.port.roles import BY_SHAPE, Recognized
+from inarch.layers.rotary_scaling import SCALING_TYPES
+from inarch.port.patterns import HEADS, KEY_HEADS, lower_words
+from inarch.port.roles import ATTENTION, BY_SHAPE, Recognized
+from inarch.validation import shown
 
-ATTENTION = ("query", "key", "value", "query, key and value")
+# What a numbered layer of the main stack is called, and not one of a stem.
+IN_LAYERS = re.compile(r"(?:^|\.)(?:layers?|blocks?|h)\.\{")
 CROSS = re.compile(r"cross|encoder_attn|enc_dec|encdec|encoder_decoder|layer\.1\.enc")
+WINDOWS = ("sliding_window", "local_attention", "attention_window")
 ROTARY = ("rope_theta", "rope_parameters", "rope_scaling", "rotary_emb_base", "rotary_dim",
           "rotary_pct", "partial_rotary_factor", "rotary_value", "rotary_emb_fraction",
           "default_theta", "global_rope_theta")  # fmt: skip
@@ -36,7 +40,7 @@ class Brick:
     is_guess: bool = False
 
 
-def bricks_of(found: Sequence[Recognized], config: Mapping[str, Any]) -> tuple[Brick, ...]:
+def find_bricks(found: Sequence[Recognized], config: Mapping[str, Any]) -> tuple[Brick, ...]:
     """Return the bricks of a checkpoint, those of its embeddings first."""
     by_role: dict[str, list[Recognized]] = {}
     for one in found:
@@ -62,13 +66,8 @@ def _embeddings(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]
     ]
     fields = [name for name in ROTARY if _field(config, name) is not None]
     if fields:
-        scaling = _field(config, "rope_scaling") or _field(config, "rope_parameters")
-        kind = (
-            scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, Mapping) else None
-        )
-        scaled = f", scaling {kind!r}" if kind not in (None, "default") else ""
-        found.append(Brick(f"rotary positions{scaled}", "RotaryEmbedding", "", tuple(fields)))
-    elif _field(config, "alibi") or str(config.get("model_type")) in ("bloom", "mpt"):
+        found.append(_rotary(fields, config))
+    elif _field(config, "alibi") or config.get("model_type") == "bloom":
         found.append(Brick("ALiBi: a bias by distance, without weights", None, "", ("alibi",)))
     elif not any(r in roles for r in ("position table", "relative bias", "relative table")):
         kind = "positions that have no tensor: sinusoidal, or none"
@@ -76,25 +75,39 @@ def _embeddings(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]
     return found
 
 
+def _rotary(fields: Sequence[str], config: Mapping[str, Any]) -> Brick:
+    """Return rotary positions with their scaling, and the share of features that they rotate."""
+    kind, layer = "rotary positions", "RotaryEmbedding"
+    scaling = _field(config, "rope_scaling") or _field(config, "rope_parameters")
+    stated = scaling if isinstance(scaling, Mapping) else {}
+    name = stated.get("rope_type", stated.get("type"))
+    if name not in (None, "default"):
+        kind += f", scaling {shown(name)}"
+        layer = layer if name in SCALING_TYPES else ""
+    share = _field(config, "partial_rotary_factor") or _field(config, "rotary_pct")
+    if (share is not None and share != 1) or _field(config, "rotary_dim"):
+        kind, layer = f"{kind}, of some features alone", ""
+    return Brick(kind, layer or None, "", tuple(fields))
+
+
 def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:
     by_place: dict[str, list[Recognized]] = {}
     for role in ATTENTION:
         for one in roles.get(role, ()):
-            by_place.setdefault(place_of(one), []).append(one)
+            by_place.setdefault(find_module(one), []).append(one)
     found = []
     for place, members in by_place.items():
         weights = [one for one in members if not one.is_bias]
         fused = any(one.role == "query, key and value" for one in weights)
-        parts = ["cross-attention" if CROSS.search(plain(place)) else "attention"]
+        parts = ["cross-attention" if CROSS.search(lower_words(place)) else "attention"]
         heads, keys = (_size(config, names) for names in (HEADS, KEY_HEADS))
         if keys and heads and keys != heads:
             parts.append(f"{heads} heads of queries, {keys} of keys and values")
         if fused:
             parts.append("one tensor for query, key and value")
         parts.append("biases" if any(one.is_bias for one in members) else "no biases")
-        if any(
-            _field(config, name)
-            for name in ("sliding_window", "local_attention", "attention_window")
+        if _field(config, "use_sliding_window") is not False and any(
+            _field(config, name) for name in WINDOWS
         ):
             parts.append("a window in some or all layers")
         layer = "DisentangledSelfAttention" if "relative table" in roles else "MultiHeadAttention"
@@ -103,6 +116,9 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
         found.append(
             _brick("norms of queries and keys", "MultiHeadAttention", roles["query and key norm"])
         )
+    if "latent keys and values" in roles:
+        kind = "attention through latent keys and values"
+        found.append(_brick(kind, None, roles["latent keys and values"]))
     if "position projection" in roles:
         found.append(_brick("projected positions", None, roles["position projection"]))
     if not by_place and "attention projection" in roles:
@@ -136,10 +152,10 @@ def _norms(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> 
     if has_bias:
         return [_brick("layer normalization", "keras.layers.LayerNormalization", norms)]
     if root_mean_square:
-        brick = _brick("RMS normalization", "keras.layers.RMSNormalization", norms)
+        brick = _brick("RMS normalization", "RMSNorm", norms)
         return [Brick(brick.kind, brick.layer, brick.where, (*brick.evidence, *root_mean_square))]
     kind = "norms without biases: RMS, or layer normalization without centering"
-    brick = _brick(kind, "keras.layers.RMSNormalization", norms)
+    brick = _brick(kind, "RMSNorm", norms)
     return [Brick(brick.kind, brick.layer, brick.where, brick.evidence, is_guess=True)]
 
 
@@ -147,16 +163,24 @@ def _others(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) ->
     found = []
     if "convolution" in roles:
         members = roles["convolution"]
-        stem = all(not one.pattern.name.startswith(("encoder.layer", "layers")) for one in members)
+        stem = not any(IN_LAYERS.search(one.pattern.name) for one in members)
         known = stem and all(len(one.pattern.shapes[0]) == 3 for one in members if not one.is_bias)
         kind = "convolutions in front" if stem else "convolutions within layers"
         found.append(_brick(kind, "keras.layers.Conv1D" if known else None, members))
     if "language head" in roles:
-        found.append(_brick("language-modeling head", "MaskedLMHead", roles["language head"]))
+        members = roles["language head"]
+        transforms = any("transform" in one.module or "dense" in one.module for one in members)
+        layer = "MaskedLMHead" if transforms else "keras.layers.Dense"
+        found.append(_brick("language-modeling head", layer, members))
     elif _field(config, "tie_word_embeddings") is not False and "token table" in roles:
         found.append(
-            Brick("a head tied to the token embedding, if any", "MaskedLMHead", "", (), True)
+            Brick(
+                "a head tied to the token embedding, if any", "MaskedLMHead", "", (), is_guess=True
+            )
         )
+    unknown = [one for one in roles.get("", ()) if one.pattern.indices]
+    if unknown:
+        found.append(_brick("tensors of layers that nothing explains", None, unknown))
     if "vector of a layer" in roles:
         found.append(_brick("vectors of the hidden size", None, roles["vector of a layer"]))
     return found
@@ -174,7 +198,7 @@ def _size(config: Mapping[str, Any], names: Sequence[str]) -> int | None:
     return next((v for v in values if isinstance(v, int) and not isinstance(v, bool)), None)
 
 
-def place_of(one: Recognized) -> str:
+def find_module(one: Recognized) -> str:
     """Return the module around a projection."""
     return one.module.rpartition(".")[0] or one.module
 

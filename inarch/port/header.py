@@ -12,11 +12,18 @@ from typing import Any
 from inarch.checkpoints.formats.files import HEADER_LIMIT, open_weights
 from inarch.checkpoints.formats.other_formats import other_format
 from inarch.checkpoints.formats.weights import DTYPES, TensorInfo
-from inarch.checkpoints.io.hub import fetch_headers
+from inarch.checkpoints.io.hub import fetch_headers, packaged
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.json_fields import is_shape, is_text, object_in, read_object
 from inarch.models import registry
 from inarch.validation import shown
+
+# Parts of names of tensors that aren't a model's own, what such a file is, and what to do.
+PARTIAL = (
+    (".lora_A.", "an adapter alone", "Merge it into its model by peft (merge_and_unload)"),
+    (".qweight.", "quantized", "Inspect the checkpoint that it was made from"),
+    (".quant_state.", "quantized", "Inspect the checkpoint that it was made from"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,9 @@ def read_header(source: str | os.PathLike, config: str | os.PathLike | None = No
         ConfigError: there is no config, or it is no object.
     """
     text = os.fspath(source)
-    path = Path(text).expanduser()
+    preset = registry.presets().get(text)
+    shipped = packaged(preset) if preset else None
+    path = shipped or Path(text).expanduser()
     if path.is_file():
         tensors = _of_file(path)
         config = path.with_name("config.json") if config is None else config
@@ -64,7 +73,15 @@ def read_header(source: str | os.PathLike, config: str | os.PathLike | None = No
         config = folder / "config.json" if config is None else config
     if not tensors:
         raise CheckpointFileError(f"{text} has no tensors. Give the file or folder of a model")
+    _check_whole(text, tensors)
     return Header(text, _config(Path(config)), tensors)
+
+
+def _check_whole(source: str, tensors: Mapping[str, TensorInfo]) -> None:
+    """Refuse what isn't the weights of a model by themselves."""
+    for mark, kind, way_out in PARTIAL:
+        if name := next((name for name in tensors if mark in f".{name}."), None):
+            raise CheckpointFileError(f"{source} is {kind} (it has {shown(name)}). {way_out}")
 
 
 def _config(path: Path) -> Mapping[str, Any]:
@@ -72,7 +89,7 @@ def _config(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"{path} isn't there. Give the config as --config FILE")
     found = read_object(path)
     quantized = found.get("quantization_config")
-    if quantized is not None:
+    if quantized:
         kind = quantized.get("quant_method") if isinstance(quantized, dict) else quantized
         raise ConfigError(
             f"{path} is of a quantized checkpoint ({shown(kind)}), whose tensors are packed. "
@@ -82,12 +99,16 @@ def _config(path: Path) -> Mapping[str, Any]:
 
 
 def _of_file(path: Path) -> dict[str, TensorInfo]:
+    if path.name.endswith(".index.json") or "-of-" in path.name:
+        raise CheckpointFileError(
+            f"{path} is a part of a checkpoint. Give the folder that it is in"
+        )
     if path.suffix == ".json":
         return _parsed(read_object(path), path)
     if path.suffix != ".safetensors":
         known = other_format(path.name)
-        says = f" is {known[0]}: {known[1]}" if known else " is neither safetensors nor JSON"
-        raise CheckpointFileError(f"{path}{says}. Give a folder, a hub id or a safetensors file")
+        meaning = f" is {known[0]}: {known[1]}" if known else " is neither safetensors nor JSON"
+        raise CheckpointFileError(f"{path}{meaning}. Give a folder, a hub id or a safetensors file")
     with path.open("rb") as file:
         start = file.read(8)
         (length,) = struct.unpack("<Q", start) if len(start) == 8 else (HEADER_LIMIT + 1,)

@@ -1,22 +1,31 @@
-"""What a checkpoint is made of, and whether layers are missing for it here."""
+"""Inspection of a checkpoint: its parts, and the layers that are missing for it here."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from inarch.port.bricks import Brick, bricks_of
+from inarch.port.bricks import Brick, find_bricks
 from inarch.port.header import Header, read_header
-from inarch.port.nearest import Nearest, nearest_to
-from inarch.port.patterns import patterns_of
+from inarch.port.nearest import Nearest, find_nearest
+from inarch.port.patterns import collapse_names
 from inarch.port.roles import Recognized, recognize
+
+# Fields that scale, cap or switch off something, in the spellings of published configs, and the
+# values with which they do nothing.
+QUIRK = re.compile(
+    r"soft_?cap|multiplier|no_rope|query_pre_attn_scalar|logit_scale|residual_scale|scale_emb"
+    r"|parallel_(?:attn|residual)|clip_qkv|attention_sink|layer_scale|scale_depth|norm_topk"
+)
+NOTHING: tuple[Any, ...] = (None, False, 1, 1.0, [], 0)
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the header and the config of a checkpoint show.
+    """Parts of a checkpoint, as its header and its config show them.
 
     Attributes:
         source: what was given.
@@ -26,6 +35,8 @@ class Inspection:
         parts: the patterns of tensors with their roles.
         bricks: the layers that it needs.
         nearest: the architecture here that is most like it.
+        quirks: fields of the config that change a graph without a tensor: the reference's code
+            has to be read for each.
     """
 
     source: str
@@ -35,6 +46,7 @@ class Inspection:
     parts: tuple[Recognized, ...]
     bricks: tuple[Brick, ...]
     nearest: Nearest | None
+    quirks: tuple[str, ...] = ()
 
     @property
     def unexplained(self) -> tuple[str, ...]:
@@ -55,6 +67,7 @@ class Inspection:
             "tensors": self.tensors,
             "explained": self.explained,
             "unexplained": list(self.unexplained),
+            "quirks": list(self.quirks),
             "new_layers": [brick.kind for brick in self.new_layers],
             "bricks": [asdict(brick) for brick in self.bricks],
             "patterns": [
@@ -79,7 +92,7 @@ def inspect(source: str | os.PathLike, config: str | os.PathLike | None = None) 
 
 def inspect_header(header: Header) -> Inspection:
     """Inspect a header that is read."""
-    patterns = patterns_of(header.tensors, header.config)
+    patterns = collapse_names(header.tensors, header.config)
     parts = recognize(patterns, header.config)
     stated: Mapping[str, Any] = header.config
     return Inspection(
@@ -88,6 +101,15 @@ def inspect_header(header: Header) -> Inspection:
         tensors=len(header.tensors),
         explained=sum(part.pattern.count for part in parts if part.role is not None),
         parts=parts,
-        bricks=bricks_of(parts, stated),
-        nearest=nearest_to(parts, stated),
+        bricks=find_bricks(parts, stated),
+        nearest=find_nearest(parts, stated),
+        quirks=_quirks(stated),
     )
+
+
+def _quirks(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields of quirks that have another value than none."""
+    nested = [value for value in config.values() if isinstance(value, Mapping)]
+    fields = [item for part in (config, *nested) for item in part.items()]
+    found = (name for name, value in fields if QUIRK.search(str(name)) and value not in NOTHING)
+    return tuple(dict.fromkeys(found))

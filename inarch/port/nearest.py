@@ -12,9 +12,9 @@ from inarch.checkpoints.maps.entries import Entry, Rule, spellings
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.source import Source
 from inarch.models import registry
-from inarch.port.bricks import ATTENTION, CROSS, ROTARY, place_of
-from inarch.port.patterns import INDICES, TensorPattern, plain
-from inarch.port.roles import Recognized, recognize
+from inarch.port.bricks import CROSS, ROTARY, find_module
+from inarch.port.patterns import INDICES, TensorPattern, lower_words
+from inarch.port.roles import ATTENTION, Recognized, recognize
 
 # Roles that say nothing about the graph.
 _ANYWHERE = ("buffer", "head", "language head", "projection", "token table", "norm", "")
@@ -44,12 +44,12 @@ class Nearest:
     missing_names: tuple[str, ...]
 
 
-def nearest_to(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Nearest | None:
+def find_nearest(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Nearest | None:
     """Return the nearest architecture; None where none has a part in common."""
     fields = {*config, *(n for v in config.values() if isinstance(v, Mapping) for n in v)}
     features = _features(parts, fields)
     found = [
-        _beside(architecture.name, source, parts, features)
+        _compare(architecture.name, source, parts, features)
         for architecture in registry.architectures().values()
         for source in architecture.sources
     ]
@@ -59,7 +59,7 @@ def nearest_to(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Neares
     return best if best is not None and best.shared else None
 
 
-def _beside(name: str, source: Source, parts: Sequence[Recognized], features: set[str]) -> Nearest:
+def _compare(name: str, source: Source, parts: Sequence[Recognized], features: set[str]) -> Nearest:
     entries = list(_entries(source))
     every = {_numbered(spelling) for entry in entries for spelling in spellings(entry)}
     needed = {
@@ -74,7 +74,7 @@ def _beside(name: str, source: Source, parts: Sequence[Recognized], features: se
     }
     added = tuple(whole for short, whole in theirs.items() if short not in every)
     missing = tuple(sorted(needed - theirs.keys()))
-    own = _features_of(source, entries)
+    own = _find_features_of_source(source, entries)
     alike = len(own & features) / max(1, len(own | features))
     both = len(every & theirs.keys())
     named = both / max(1, both + len(added) + len(missing))
@@ -107,7 +107,7 @@ def _features(parts: Iterable[Recognized], fields: Iterable[str]) -> set[str]:
     for part in parts:
         role = part.role or ""
         if role in ATTENTION:
-            cross = "cross-" if CROSS.search(plain(place_of(part))) else ""
+            cross = "cross-" if CROSS.search(lower_words(find_module(part))) else ""
             fused = ", in one tensor" if role == "query, key and value" else ""
             found.add(f"{cross}attention{fused}")
             if part.is_bias:
@@ -119,7 +119,7 @@ def _features(parts: Iterable[Recognized], fields: Iterable[str]) -> set[str]:
     return found | ({"rotary positions"} if {*ROTARY} & {*fields} else set())
 
 
-def _features_of(source: Source, entries: Iterable[Entry]) -> set[str]:
+def _find_features_of_source(source: Source, entries: Iterable[Entry]) -> set[str]:
     """Return the features of a format, whose rules have names and numbers of axes."""
     patterns = []
     for entry in entries:

@@ -57,17 +57,18 @@ class TensorPattern:
     indices: tuple[tuple[int, int, int], ...]
 
 
-def patterns_of(
+def collapse_names(
     tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]
 ) -> tuple[TensorPattern, ...]:
     """Return the patterns of a checkpoint's tensors, in their order."""
     names = axis_names(config)
-    groups: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+    # Braces in a name could be taken for an index, but for the number of indices.
+    groups: dict[tuple[str, int], list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
     for name, info in tensors.items():
         pattern, numbers = _numbered(name)
-        groups.setdefault(pattern, []).append((numbers, info.shape))
+        groups.setdefault((pattern, len(numbers)), []).append((numbers, info.shape))
     found = []
-    for pattern, members in groups.items():
+    for (pattern, _), members in groups.items():
         shapes = tuple(dict.fromkeys(shape for _, shape in members))
         columns = map(set, zip(*(found for found, _ in members), strict=True))
         indices = tuple((min(c), max(c), len(c)) for c in columns)
@@ -92,7 +93,7 @@ def _numbered(name: str) -> tuple[str, tuple[int, ...]]:
 
 def axis_names(config: Mapping[str, Any]) -> dict[int, str]:
     """Return names of sizes by the config's fields, those of plain fields before products."""
-    fields = flat(config)
+    fields = flatten_sizes(config)
     found: dict[int, str] = {}
     for name in (*HIDDEN, *INNER, *TABLES, *HEADS, *KEY_HEADS, *WIDTHS, "num_labels"):
         if (size := fields.get(name, 0)) > 1:
@@ -129,7 +130,7 @@ def _multiples(fields: Mapping[str, int]) -> list[tuple[int, str]]:
     return found + [(fields[name] + n, f"{name} + {n}") for name in tables for n in (1, 2)]
 
 
-def flat(config: Mapping[str, Any]) -> dict[str, int]:
+def flatten_sizes(config: Mapping[str, Any]) -> dict[str, int]:
     """Return the whole numbers of a config and of what it nests, by the names of their fields."""
     found: dict[str, int] = {}
     nested = [value for value in config.values() if isinstance(value, Mapping)]
@@ -147,6 +148,6 @@ def first(fields: Mapping[str, int], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if fields.get(name, 0) > 0), None)
 
 
-def plain(name: str) -> str:
+def lower_words(name: str) -> str:
     """Return a name without the spelling of words: lower case, dots alone."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

@@ -1,16 +1,22 @@
-"""What a tensor is in a transformer, by its name and its shape."""
+"""Roles of tensors in a transformer, by their names and shapes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from inarch.port.patterns import HIDDEN, INNER, TensorPattern, first, flat, plain
+from inarch.port.patterns import HIDDEN, INNER, TensorPattern, first, flatten_sizes, lower_words
 
 # The ways in which a tensor is recognized.
 BY_NAME, BY_SHAPE = "name", "shape"
+
+# Projections of attention.
+ATTENTION = ("query", "key", "value", "query, key and value")
+
+# Longer names aren't any that a model has.
+MAX_NAME = 300
 
 # A layer of a feed-forward network whose name doesn't say which one.
 FEED_FORWARD = "feed-forward"
@@ -25,35 +31,36 @@ ROLES = (
     ("relative table", """rel_embeddings|relative_embeddings|r_w_bias|r_r_bias|r_s_bias|seg_embed
         |mask_emb|distance_embedding|pos_bias_[uv]""", (1, 2, 3)),
     ("query and key norm", "(?:q|k|query|key)_?(?:layer)?_?norm", (1, 2)),
+    ("shared expert", "shared_experts?|shared_expert_gate", (1, 2)),
     ("router", """(?:moe|block_sparse_moe|mlp|ffn|feed_forward)\\.(?:gate|router)(?:\\.weight)?$
         |router|e_score_correction_bias""", (1, 2)),
-    ("shared expert", "shared_experts?|shared_expert_gate", (1, 2)),
     ("expert", "experts", (1, 2, 3)),
-    ("position table", """position_embeddings?|embed_positions|wpe|pos_embed(?:ding)?s?
+    ("position table", """\\w*position_embeddings?|embed_positions|wpe|pos_embed(?:ding)?s?
         |positional_embedding|position_embed""", (1, 2, 3)),
     ("segment table", "token_type_embeddings?|segment_embeddings?|type_embeddings?", (2,)),
     ("token table", """word_embeddings?|embed_tokens|wte|tok_embeddings?|token_embeddings?|shared
-        |embed_in|embedding_table|embed""", (2,)),
+        |embed_in|embedding_table|embed|embeddings?\\.weight$""", (2,)),
     ("language head", """lm_head|lm_loss|proj_out|embed_out|generator_lm_head|predictions
         |output_projection|decoder\\.(?:weight|bias)$|final_logits_bias|masked_lm_head""", (1, 2)),
     ("head", """classifier|classification_head|pre_classifier|score|qa_outputs|pooler
         |seq_relationship|discriminator_predictions|generator_predictions|sequence_summary
         |projector|quantizer|project_q|project_hid|vocab_transform|vocab_projector
         |vocab_layer_norm|start_logits|end_logits|answer_class|logits_proj""", (1, 2, 3)),
-    ("convolution", "conv\\d*|convs|conv_layers|pos_conv_embed|patch_embed\\w*|conv_proj", (3, 4)),
+    ("convolution", "\\w*conv\\w*|patch_embed\\w*", (3, 4)),
     ("norm", "\\w*norm\\w*|ln(?:_?\\w+)?|\\w*_ln", (1,)),
-    ("query, key and value", """qkv\\w*|wqkv|query_key_value|c_attn|in_proj(?:_weight|_bias)?
-        |kv_a_proj_with_mqa|kv""", (1, 2)),
+    ("query, key and value", """qkv\\w*|wqkv|query_key_value|c_attn
+        |\\w*att\\w*\\.(?:self\\.)?in_proj(?:_weight|_bias)?""", (1, 2)),
+    ("latent keys and values", "kv_\\w*|q_a_proj|q_b_proj", (1, 2)),
     ("position projection", """r|r_kernel|pos_proj|pos_key_proj|pos_query_proj|pos_q_proj
         |linear_pos""", (2, 3)),
-    ("query", "query\\w*|q_proj|q_lin|wq|to_q|q|linear_q|q_head|q_a_proj|q_b_proj", (1, 2, 3)),
+    ("query", "query\\w*|q_bias|q_proj|q_lin|wq|to_q|q|linear_q|q_head", (1, 2, 3)),
     ("key", "key\\w*|k_proj|k_lin|wk|to_k|k|linear_k|k_head", (1, 2, 3)),
-    ("value", "value\\w*|v_proj|v_lin|wv|to_v|v|linear_v|v_head", (1, 2, 3)),
-    ("attention output", """(?:self_)?(?:attn|attention)\\w*\\.(?:\\w+\\.)?(?:o_proj|out_proj
+    ("value", "value\\w*|v_bias|v_proj|v_lin|wv|to_v|v|linear_v|v_head", (1, 2, 3)),
+    ("attention output", """\\w*att\\w*\\.(?:\\w+\\.)?(?:o_proj|out_proj
         |out_lin|wo|o|dense|c_proj|to_out|out|output|linear_out|proj|post_proj)(?:\\.dense)?
         |o_proj|out_lin""", (1, 2, 3)),
     ("gate and up", "gate_up_proj|mlp\\.wi|up_gated_layer|gated_layers", (1, 2)),
-    ("gate", "gate_proj|wi_0|w1|gate", (1, 2)),
+    ("gate", "gate_proj|wi_0|w1|gate|fc12", (1, 2)),
     ("up", """up_proj|wi_1|w3|fc1|c_fc|lin1|dense_h_to_4h|intermediate\\.dense|intermediate_dense
         |wi|fc_in|layer_1|up|fc11|linear1|ffn\\.(?:weight|bias)$|w_1""", (1, 2)),
     ("down", """down_proj|wo|w2|fc2|mlp\\.c_proj|lin2|dense_4h_to_h|output\\.dense|output_dense
@@ -64,9 +71,10 @@ ROLES = (
         |masked_spec_embed""", (1, 2)),
 )  # fmt: skip
 _COMPILED = tuple(
-    (role, re.compile(r"(?:^|[._])(?:" + "".join(names.split()) + r")(?=$|[._\d])"), axes)
+    (role, re.compile(r"(?:^|\.)(?:" + "".join(names.split()) + r")(?=$|\.)"), axes)
     for role, names, axes in ROLES
 )
+_NO_ATTENTION = re.compile(r"(?:^|[._])(?:feed_forward|ffn|mlp)(?=$|[._])")
 _VECTOR = re.compile(r"\.(?:bias|beta|gamma|b|\w*_bias)$")
 
 
@@ -101,7 +109,7 @@ def recognize(
     """Return each pattern with its role: by its name, or else by its shape in a layer."""
     found = [Recognized(pattern, _role_by_name(pattern)) for pattern in patterns]
     by_module = {one.module: one.role for one in found if one.role and not one.is_bias}
-    fields = flat(config)
+    fields = flatten_sizes(config)
     done = []
     for one in found:
         if one.role is None and one.module in by_module:  # the bias of what is known
@@ -110,14 +118,20 @@ def recognize(
             guess = _role_by_shape(one.pattern, fields)
             one = Recognized(one.pattern, guess or one.role, BY_SHAPE)
         done.append(one)
+    if not any(one.role == "expert" for one in done):  # what looks like a router is a gate
+        done = [replace(one, role="gate") if one.role == "router" else one for one in done]
     return tuple(done)
 
 
 def _role_by_name(pattern: TensorPattern) -> str | None:
-    name = plain(pattern.name)
+    if len(pattern.name) > MAX_NAME:
+        return None
+    name = lower_words(pattern.name)
     shape = pattern.shapes[0]
     for role, names, axes in _COMPILED:
         is_bias = _VECTOR.search(name) and (1 in axes or role == "convolution")
+        if role in ATTENTION and _NO_ATTENTION.search(name):
+            continue
         if names.search(name) and (not axes or len(shape) in axes or is_bias):
             return role
     return None

@@ -12,7 +12,7 @@ from inarch.errors import CheckpointFileError, ConfigError, PresetError
 from inarch.port import inspect
 from inarch.port.header import Header
 from inarch.port.inspection import inspect_header
-from inarch.port.patterns import patterns_of
+from inarch.port.patterns import collapse_names
 
 from ..verify.faults import GOLDENS, read
 
@@ -66,7 +66,7 @@ def test_names_with_numbers_are_patterns_whose_axes_the_config_names():
 
 def test_a_layer_that_lacks_a_tensor_shows_in_the_range_of_its_index():
     tensors = {f"h.{i}.norm.weight": TensorInfo("F32", (12,)) for i in (1, 2, 5)}
-    (pattern,) = patterns_of(tensors, SIZES)
+    (pattern,) = collapse_names(tensors, SIZES)
     assert pattern.indices == ((1, 5, 3),)
 
 
@@ -75,7 +75,7 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
     assert kinds["rotary positions"] == "RotaryEmbedding"
     assert kinds["attention, 6 heads of queries, 2 of keys and values, no biases"]
     assert kinds["gated feed-forward network, no biases"] == "GatedFeedForward"
-    assert kinds["RMS normalization"] == "keras.layers.RMSNormalization"
+    assert kinds["RMS normalization"] == "RMSNorm"
     assert decoder().new_layers == ()
 
 
@@ -87,11 +87,50 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
             "mixture of experts",
         ),
         ({"attn.pos_key_proj.weight": (12, 12)}, "projected positions"),
+        (
+            {"self_attn.kv_a_proj_with_mqa.weight": (6, 12)},
+            "attention through latent keys and values",
+        ),
+        ({"conv_module.depthwise_conv.weight": (12, 1, 3)}, "convolutions within layers"),
+        ({"mixer.A_log": (20, 4)}, "tensors of layers that nothing explains"),
     ],
-    ids=["experts", "positions"],
+    ids=["experts", "positions", "latent", "convolution", "unknown"],
 )
 def test_a_layer_that_is_not_here_is_named(tensors, kind):
     assert kind in [brick.kind for brick in decoder({**LAYER, **tensors}).new_layers]
+
+
+def test_only_what_names_and_fields_show_is_taken_for_known():
+    kinds = [brick.kind for brick in decoder().bricks]
+    assert not any("window" in kind for kind in kinds)
+    windows = {**SIZES, "sliding_window": 8}
+    assert any("window" in brick.kind for brick in decoder(config=windows).bricks)
+    without = {**windows, "use_sliding_window": False}
+    assert not any("window" in brick.kind for brick in decoder(config=without).bricks)
+    gated = {**LAYER, "mlp.gate.weight": (20, 12)}  # without experts it chooses none
+    assert roles(decoder(gated))["mlp.gate.weight"][0] == "gate"
+    assert decoder(gated).new_layers == ()
+    head = decoder(**{"lm_head.weight": (29, 12)}).bricks[-1]
+    assert (head.kind, head.layer) == ("language-modeling head", "keras.layers.Dense")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"partial_rotary_factor": 0.25},
+        {"rope_scaling": {"rope_type": "unheard of", "factor": 2.0}},
+    ],
+    ids=["partial", "scaling"],
+)
+def test_rotary_positions_that_are_not_here_are_named(fields):
+    (brick,) = decoder(config={**SIZES, **fields}).new_layers
+    assert brick.kind.startswith("rotary positions, ")
+
+
+def test_fields_that_change_the_graph_without_a_tensor_are_listed():
+    config = {**SIZES, "attn_logit_softcapping": 50.0, "no_rope_layers": [1, 0], "multiplier": 1}
+    assert decoder(config=config).quirks == ("attn_logit_softcapping", "no_rope_layers")
+    assert decoder().quirks == ()
 
 
 def test_what_names_do_not_say_is_guessed_by_shape_or_left_unexplained():
@@ -146,6 +185,10 @@ def test_a_header_is_read_from_a_folder_a_cut_off_file_and_json_alike(tmp_path):
         ("a.json", b'{"w": {"dtype": "F32"}}', "tensor 'w' is"),
         ("a.json", b'{"w": {"dtype": "Q4", "shape": [2]}}', "tensor 'w' is"),
         ("a.json", b"{}", "has no tensors"),
+        ("model-00001-of-00002.safetensors", b"", "part of a checkpoint"),
+        ("model.safetensors.index.json", b"{}", "part of a checkpoint"),
+        ("a.json", b'{"q.lora_A.weight": {"dtype": "F32", "shape": [2]}}', "an adapter alone"),
+        ("a.json", b'{"q.qweight": {"dtype": "I32", "shape": [2]}}', "quantized"),
     ],
 )
 def test_what_is_no_header_is_named_for_what_it_is(tmp_path, name, data, said):
@@ -170,11 +213,13 @@ def test_hostile_names_and_configs_without_a_type_are_read():
     tensors = {
         "../../etc/passwd": TensorInfo("F32", (2,)), "{i}.{j}": TensorInfo("F32", ()),
         "x" * 10_000: TensorInfo("F32", (0, 3)), "1.2.3.4.5.6.7": TensorInfo("I8", (1, 1)),
+        "_" * 10_000: TensorInfo("F32", ()), "h.{i}.z": TensorInfo("F32", ()),
+        "h.0.z": TensorInfo("F32", ()),
     }  # fmt: skip
     config = {"hidden_size": -1, "num_attention_heads": 0, "model_type": 7, "rope_parameters": 3}
     found = inspect_header(Header("x", config, tensors))
     assert found.model_type is None
-    assert len(found.unexplained) == 4
+    assert len(found.unexplained) == len(tensors)
     assert json.dumps(found.to_json())
 
 

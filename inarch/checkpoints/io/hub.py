@@ -115,12 +115,14 @@ def fetch_headers(preset: str, presets: Mapping[str, Preset]) -> tuple[dict[str,
         PresetError: no such name or hub id.
         CheckpointFileError: it has no safetensors, or can't be reached.
     """
-    folder = resolve(preset, presets, names=("config.json",))
     known, hub_id = presets.get(preset), re.fullmatch(HUB_ID, preset)
     if known:
         repository, revision = known.hub, known.revision
+    elif hub_id and not preset.startswith("."):
+        repository, revision = hub_id.groups()
     else:
-        repository, revision = hub_id.groups() if hub_id else (preset, None)
+        return {}, resolve(preset, presets)  # which has an error for every such name
+    folder = _fetch(repository, revision, False, ("config.json",))
     import huggingface_hub as hub
     from huggingface_hub import errors
 
