@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 from keras.src.backend import get_keras_mask as get_keras_mask
 from keras.src.backend.common import global_state
+from keras.src.backend.common.variables import AutocastScope
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
 _WAITING = "uninitialized_variables"
@@ -99,6 +100,12 @@ def is_rematerialized(layer: Any) -> bool:
     """Return whether a layer was made in a `keras.RematScope` that names it."""
     mode = layer._remat_mode
     return mode is not None and mode.mode == "list_of_layers" and layer.name in mode.layer_names
+
+
+def uncast_values(variables: Sequence[Any]) -> list[Any]:
+    """Return the values of variables in their own dtypes, also within a call in another one."""
+    with AutocastScope(None):
+        return [variable.value for variable in variables]
 
 
 def lora_base_variables(layer: Any) -> list[Any]:

@@ -7,18 +7,22 @@ from typing import Any
 
 import keras
 
+from inarch.keras_private import uncast_values
+
 
 def rematerialized(layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
     """Return `call` of a layer under `keras.remat`, with arguments of any kind and any dropout.
 
     Keras itself traces every argument, flags too, and the state of dropout can't leave what it
     traces. Here tensors and variables alone are arguments of what is computed again, and what the
-    variables have become is one of its results. The random numbers of both times are the same.
+    counters of random numbers have become is one of its results. Both times draw the same ones.
     """
 
     def run(*args: Any, **kwargs: Any) -> Any:
         variables = layer.variables
-        changing = layer.non_trainable_variables
+        # A frozen layer's weights are among those that aren't trained, and don't change.
+        untrained = layer.non_trainable_variables
+        changing = [v for v in untrained if not keras.backend.is_float_dtype(v.dtype)]
         flat = keras.tree.flatten((args, kwargs))
         places = [i for i, item in enumerate(flat) if keras.ops.is_tensor(item)]
 
@@ -32,7 +36,7 @@ def rematerialized(layer: keras.layers.Layer, call: Callable[..., Any]) -> Calla
                 outputs = call(*positional, **named)
             return outputs, [scope.get_current_value(v) for v in changing]
 
-        values = [keras.ops.convert_to_tensor(v) for v in variables]
+        values = uncast_values(variables)
         outputs, after = keras.remat(pure)(values, [flat[place] for place in places])
         for variable, value in zip(changing, after, strict=True):
             variable.assign(value)

@@ -21,7 +21,7 @@ from inarch.tasks import (
 from inarch.tasks.training_batches import pack_batches
 from inarch.text import WordPieceTokenizer
 
-from .conftest import VOCABULARY, WORDS, batches_seen, learner, make_backbone
+from .conftest import VOCABULARY, WORDS, batches_seen, learner, make_backbone, weights_of
 
 pytestmark = pytest.mark.turns(3)
 
@@ -194,6 +194,18 @@ def test_blocks_computed_again_for_the_gradient_change_no_number(preprocessor, m
     assert calls
     np.testing.assert_allclose(found[0], plain[0], rtol=1e-5)
     assert_same(found, plain)
+
+
+def test_frozen_blocks_computed_again_keep_every_bit_of_their_weights(preprocessor):
+    with keras.RematScope("list_of_layers", layer_names=["layer_0"]):
+        backbone = make_backbone(dtype="mixed_bfloat16", dropout=0.1)
+    backbone.trainable = False
+    before = weights_of(backbone)
+    task = TextClassifier(backbone, 2, preprocessor)
+    task(task.padded(task.encode(TEXTS)), training=True)
+    task.fit(TEXTS, LABELS, verbose=0)
+    for kept, weight in zip(before, weights_of(backbone), strict=True):
+        np.testing.assert_array_equal(weight, kept)
 
 
 def test_mixed_precision_trains_weights_of_32_bits_to_nearly_the_same(preprocessor):
