@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras.src.backend import get_keras_mask as get_keras_mask
 from keras.src.backend.common import global_state
-from keras.src.backend.common.variables import AutocastScope
+from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
 _WAITING = "uninitialized_variables"
@@ -106,6 +106,12 @@ def uncast_values(variables: Sequence[Any]) -> list[Any]:
     """Return the values of variables in their own dtypes, also within a call in another one."""
     with AutocastScope(None):
         return [variable.value for variable in variables]
+
+
+def is_autocasting() -> bool:
+    """Return whether variables are read in the dtype of a layer around this call."""
+    scope = get_autocast_scope()
+    return scope is not None and scope.dtype is not None
 
 
 def lora_base_variables(layer: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from inarch.layers.direct_calls import DirectCall, facts_of
+from inarch.layers.direct_calls import DirectCall, facts_of_latest
 
 
 class Dense(DirectCall, keras.layers.Dense):
@@ -79,7 +79,7 @@ def _quantized_rows(inputs: Any) -> tuple[Any, Any]:
     """
     import torch
 
-    facts = facts_of(inputs)
+    facts = facts_of_latest(inputs)
     if facts is not None and "int8" in facts:
         return facts["int8"]
     x = inputs.reshape(-1, inputs.shape[-1])

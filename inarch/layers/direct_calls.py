@@ -9,11 +9,14 @@ from typing import Any
 
 import keras
 
+from inarch.keras_private import is_autocasting
+
 # Policies of one dtype, and of int8 products among float32 values.
 POLICIES = ("float32", "bfloat16", "float16", "int8_from_float32")
 
-# What is known of tensors in this call: each tensor with its facts, by its identity.
+# What is known of tensors in this call: each tensor with its facts, by its identity, or by LATEST.
 _known: ContextVar[dict[int, tuple[Any, dict[str, Any]]] | None] = ContextVar("known", default=None)
+LATEST = 0
 
 
 @contextmanager
@@ -40,14 +43,27 @@ def facts_of(tensor: Any) -> dict[str, Any] | None:
     return None if known is None else known.setdefault(id(tensor), (tensor, {}))[1]
 
 
+def facts_of_latest(tensor: Any) -> dict[str, Any] | None:
+    """Return what `facts_of` does, until this is called with another tensor, which is then known.
+
+    For large tensors, which aren't kept alive while layers compute what comes after them.
+    """
+    known = _known.get()
+    if known is None:
+        return None
+    if LATEST not in known or known[LATEST][0] is not tensor:
+        known[LATEST] = tensor, {}
+    return known[LATEST][1]
+
+
 class DirectCall(keras.layers.Layer):
     """Layer that is called directly within `direct_calls()`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _known.get() is None or not _is_plain(self):
+        if _known.get() is None or not _is_plain(self) or is_autocasting():
             return super().__call__(*args, **kwargs)
         kwargs.pop("training", None)  # which not every layer takes, and is false here
-        if self.compute_dtype != "float32" and self.autocast:
+        if self.autocast:
             args, kwargs = _cast([*args], self.compute_dtype), _cast(kwargs, self.compute_dtype)
         call = self.call if self.quantization_mode is None else self.quantized_call
         return call(*args, **kwargs)
@@ -60,7 +76,7 @@ def call_norm(norm: keras.layers.Layer, x: Any) -> Any:
     float32 anyway.
     """
     is_known = type(norm) is keras.layers.LayerNormalization
-    if _known.get() is None or not (is_known and _is_plain(norm)):
+    if _known.get() is None or not (is_known and _is_plain(norm)) or is_autocasting():
         return norm(x)
     dtype = keras.backend.standardize_dtype(x.dtype)
     if dtype != norm.compute_dtype or norm.axis not in ([-1], [x.ndim - 1]) or norm.rms_scaling:
@@ -81,5 +97,7 @@ def _cast(given: Any, dtype: str) -> Any:
         return {name: _cast(value, dtype) for name, value in given.items()}
     if isinstance(given, list):
         return [_cast(value, dtype) for value in given]
-    is_float = keras.ops.is_tensor(given) and given.is_floating_point()
-    return keras.ops.cast(given, dtype) if is_float else given
+    import torch
+
+    is_float = isinstance(given, torch.Tensor) and given.is_floating_point()
+    return given.to(getattr(torch, dtype)) if is_float else given

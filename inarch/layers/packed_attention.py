@@ -40,6 +40,8 @@ class Sequences:
 class PackedRows:
     """All sequences of packed rows, one after another. The padding of a row counts as one.
 
+    Its tensors are made outside of torch's inference mode, so that training may use them too.
+
     Attributes:
         starts: int32 `[sequences + 1]` on the CPU, the place of the first token of each, counted
             over all rows, and the end of the last.
@@ -54,7 +56,10 @@ class PackedRows:
     @cached_property
     def offsets(self) -> Any:
         """`starts` on the device."""
-        return self.starts.to(self.device, non_blocking=True)
+        import torch
+
+        with torch.inference_mode(False):
+            return self.starts.to(self.device, non_blocking=True)
 
     @cached_property
     def longest(self) -> int:
@@ -64,7 +69,10 @@ class PackedRows:
     @cached_property
     def groups(self) -> tuple[list[Sequences], Any]:
         """Sequences of like lengths, and int `[tokens]`, the place of each token among them."""
-        return _group(self.starts, self.device)
+        import torch
+
+        with torch.inference_mode(False):
+            return _group(self.starts, self.device)
 
 
 def packed_rows_of_context(context: Mapping[str, Any], dtype: str) -> PackedRows | None:
@@ -121,7 +129,8 @@ def _known_sequences(padding_mask: Any) -> PackedRows | None:
         or (last[1] and last[1].device) != padding_mask.device
         or not torch.equal(last[0], values)
     ):
-        last = _last = values.clone(), _find_sequences(values, padding_mask.device)
+        with torch.inference_mode(False):
+            last = _last = values.clone(), _find_sequences(values, padding_mask.device)
     if facts is not None:
         facts["sequences"] = last[1]
     return last[1]
@@ -174,11 +183,18 @@ def attend_to_packed(
 
 def _fused(tensor: Any, dtype: str) -> Callable[..., Any] | None:
     """Return torch's attention over sequences of several lengths, if it computes on this device."""
-    return _varlen_attention() if tensor.is_cuda and dtype in ("bfloat16", "float16") else None
+    if not tensor.is_cuda or dtype not in ("bfloat16", "float16"):
+        return None
+    return _varlen_attention(tensor.device)
 
 
 @cache
-def _varlen_attention() -> Callable[..., Any] | None:
+def _varlen_attention(device: Any) -> Callable[..., Any] | None:
+    """Return torch's attention over sequences of several lengths where a GPU has its kernels."""
+    import torch
+
+    if torch.version.hip is not None or torch.cuda.get_device_capability(device) < (8, 0):
+        return None
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:  # before torch 2.10

@@ -71,10 +71,11 @@ def _tensorflow(model: keras.Model, call: Call) -> Call:
     import tensorflow as tf
 
     @functools.lru_cache(maxsize=1)
-    def program(variables: tuple[int, ...]) -> Any:
-        return tf.function(lambda inputs: call(inputs))
+    def program(identity: tuple[int, ...]) -> Any:
+        # With the variables: were one freed, another might come to have its identity.
+        return tf.function(lambda inputs: call(inputs)), model.variables
 
-    return lambda inputs: program(tuple(map(id, model.variables)))(dict(inputs))
+    return lambda inputs: program(tuple(map(id, model.variables)))[0](dict(inputs))
 
 
 def _openvino(model: keras.Model, call: Call) -> Call:
@@ -156,7 +157,7 @@ def as_float32_later(tensor: Any) -> Callable[[], np.ndarray]:
     with torch.inference_mode():
         host = tensor.float().to("cpu", non_blocking=True)
     done = torch.cuda.Event()
-    done.record()
+    done.record(torch.cuda.current_stream(tensor.device))
 
     def wait() -> np.ndarray:
         done.synchronize()

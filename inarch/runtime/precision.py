@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from inarch.errors import InputError
 
 
-def check_kernels(precision: str) -> None:
+def check_kernels(precision: str, variable: Any) -> None:
     """Raise InputError where computing in a precision would only be slower than in float32.
 
     Args:
         precision: "int8", "bfloat16" or "float16".
+        variable: of the model that computes, on whose device it does.
     """
     backend = keras.backend.backend()
-    device = _device(backend)
+    device = _device(variable.value, backend)
     if precision == "int8":
         fits, needed = (
             (backend, device) == ("torch", "cpu"),
@@ -32,25 +35,24 @@ def check_kernels(precision: str) -> None:
         )
 
 
-def _device(backend: str) -> str:
-    """Return the kind of device that models are computed on: "cpu", "gpu" or "tpu"."""
+def _device(value: Any, backend: str) -> str:
+    """Return the kind of device that a backend tensor is on, such as "cpu", "gpu" or "mps"."""
     if backend == "jax":
-        import jax
-
-        return jax.default_backend()
+        return next(iter(value.devices())).platform.lower()
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return "gpu" if tf.config.list_logical_devices("GPU") else "cpu"
-    import torch
-
-    return "gpu" if torch.cuda.is_available() else "cpu"
+        return (tf.DeviceSpec.from_string(value.device).device_type or "cpu").lower()
+    if backend == "torch":
+        return "gpu" if value.is_cuda else value.device.type
+    return "cpu"
 
 
 def _has_instructions(precision: str) -> bool:
     """Return whether a CPU multiplies numbers of a 16-bit dtype, as torch finds it."""
     import torch
 
-    found = torch.cpu.get_capabilities()
+    # An older torch, which doesn't say, is taken to have found none.
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     names = {"bfloat16": ("avx512_bf16", "amx_bf16"), "float16": ("avx512_fp16", "amx_fp16")}
     return any(found.get(name, False) for name in names[precision])

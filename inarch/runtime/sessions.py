@@ -52,7 +52,7 @@ def _without_telemetry() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[TELEMETRY]
+        sys.modules.pop(TELEMETRY, None)
 
 
 def open_graph(path: str | os.PathLike, format: str) -> Run:

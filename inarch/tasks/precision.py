@@ -145,7 +145,7 @@ def _check(task: Task, precision: Any, sample: Any) -> list[Any]:
             f"the task's dtype policy is {own}, and a precision is measured against float32; load "
             'the task with dtype="float32"'
         )
-    check_kernels(precision)
+    check_kernels(precision, task.weights[0])
     if isinstance(sample, str) or not isinstance(sample, Sequence):
         raise InputTypeError(f"sample is {shown(sample)}; give a list of texts")
     if not sample:

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from inarch.layers.dense import Dense
-from inarch.layers.direct_calls import direct_calls, facts_of
+from inarch.layers.direct_calls import direct_calls, facts_of_latest
 
 
 @pytest.fixture
@@ -72,5 +72,36 @@ def test_integers_multiplied_by_torch_are_keras_own(bias, monkeypatch):
     assert len(products) == 2
     with torch.inference_mode(), direct_calls():  # queries, keys and values share the integers
         again = [layer(x).numpy() for _ in range(2)]
-        assert facts_of(x)["int8"][0].dtype == torch.int8
+        assert facts_of_latest(x)["int8"][0].dtype == torch.int8
+        layer(x + 1)
+        assert "int8" not in facts_of_latest(x)  # else every layer's inputs were kept to the end
     np.testing.assert_array_equal(again, [found, found])
+
+
+class Around(keras.layers.Layer):
+    """A layer with a dense one of float32 in it."""
+
+    def __init__(self, dtype):
+        super().__init__(dtype=dtype)
+        self.dense = Dense(8, dtype="float32")
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="calls are direct on torch alone")
+@pytest.mark.parametrize("policy", ["bfloat16", "mixed_bfloat16"])
+def test_a_layer_within_one_of_another_dtype_is_called_directly_as_by_keras(policy):
+    import torch
+
+    layer, x = Around(policy), torch.randn(2, 6)
+    layer.build((None, 6))
+    with torch.inference_mode():
+        expected = layer(x)
+        with direct_calls():
+            found = layer(x)
+    assert found.dtype == expected.dtype == torch.float32
+    np.testing.assert_array_equal(found, expected)

@@ -9,6 +9,7 @@ from keras import ops
 
 from inarch.layers import RotaryEmbedding, packed_attention
 from inarch.layers.attention import MultiHeadAttention
+from inarch.layers.direct_calls import direct_calls
 from inarch.layers.packed_attention import packed_rows
 
 pytestmark = pytest.mark.skipif(
@@ -102,6 +103,37 @@ def test_gradients_of_packed_rows_are_finite():
     y, _ = layer.mix(x, {"padding_mask": ids}, training=True)
     y.sum().backward()
     assert torch.isfinite(x.grad).all()
+
+
+def test_rows_that_were_first_seen_in_inference_are_trained_on():
+    import torch
+
+    layer = MultiHeadAttention(2)
+    layer.build_mixing((1, 16, 8), {})
+    x = torch.randn(1, 16, 8, requires_grad=True)
+    ids = tensor([[1] * 7 + [2] * 6 + [0] * 3])
+    with torch.inference_mode(), direct_calls():
+        expected, _ = layer.mix(x, {"padding_mask": ids.clone()})
+    y, _ = layer.mix(x, {"padding_mask": ids.clone()}, training=True)
+    y.sum().backward()
+    torch.testing.assert_close(y.detach(), expected.clone())
+    assert torch.isfinite(x.grad).all()
+    rows = packed_rows(ids, "float32")
+    assert not rows.offsets.is_inference()
+    assert not rows.groups[1].is_inference()
+
+
+def test_kernels_over_several_lengths_need_a_gpu_that_has_them(monkeypatch):
+    import torch
+
+    found = {}
+    for capability in ((7, 5), (8, 0), (9, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        found[capability] = packed_attention._varlen_attention.__wrapped__("cuda:0")
+    assert found[7, 5] is None
+    assert found[8, 0] is found[9, 0]
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    assert packed_attention._varlen_attention.__wrapped__("cuda:0") is None
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

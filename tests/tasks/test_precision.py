@@ -30,13 +30,13 @@ def embedder():
 
 @pytest.fixture
 def all_kernels(monkeypatch):
-    monkeypatch.setattr("inarch.tasks.precision.check_kernels", lambda precision: None)
+    monkeypatch.setattr("inarch.tasks.precision.check_kernels", lambda *given: None)
 
 
 @pytest.fixture(scope="module")
 def low(embedder):
     patch = pytest.MonkeyPatch()
-    patch.setattr("inarch.tasks.precision.check_kernels", lambda precision: None)
+    patch.setattr("inarch.tasks.precision.check_kernels", lambda *given: None)
     yield embedder.to_precision("int8", SAMPLE, verbose=False)
     patch.undo()
 
@@ -143,17 +143,21 @@ def test_only_float32_is_lowered(low, all_kernels):
         half.to_precision("int8", SAMPLE)
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.parametrize("device", ["cpu", "gpu", "mps"])
 @pytest.mark.parametrize("precision", ["int8", "bfloat16", "float16"])
-def test_a_precision_without_kernels_is_refused_with_a_way_out(monkeypatch, precision, device):
-    monkeypatch.setattr(kernels, "_device", lambda backend: device)
+def test_a_precision_without_kernels_is_refused_with_a_way_out(
+    monkeypatch, precision, device, embedder
+):
+    variable = embedder.weights[0]
+    assert kernels._device(variable.value, BACKEND) == "cpu"
+    monkeypatch.setattr(kernels, "_device", lambda *given: device)
     monkeypatch.setattr(kernels, "_has_instructions", lambda precision: precision == "bfloat16")
-    fits = {"int8": (BACKEND, device) == ("torch", "cpu"), "float16": device == "gpu"}
-    if fits.get(precision, device == "gpu" or BACKEND == "torch"):
-        kernels.check_kernels(precision)
+    fits = {"int8": (BACKEND, device) == ("torch", "cpu"), "float16": device != "cpu"}
+    if fits.get(precision, device != "cpu" or BACKEND == "torch"):
+        kernels.check_kernels(precision, variable)
         return
     with pytest.raises(InputError, match=f"'{precision}', and {BACKEND} .* {device}; use .*torch"):
-        kernels.check_kernels(precision)
+        kernels.check_kernels(precision, variable)
 
 
 def test_changes_of_classes_are_counted_by_label_and_probability():
