@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from inarch.errors import ConfigError
+from inarch.errors import CheckpointError, ConfigError
+from inarch.json_fields import object_in
 from inarch.text.byte_level import GPT2, WHISPER, parse_ids
 from inarch.text.families import families, find_family, named_class, select_files
 from inarch.text.family import TokenizerFamily
@@ -16,6 +17,7 @@ from inarch.text.files import (
     merged_config,
 )
 from inarch.text.tokenizer_json import fill_defaults
+from inarch.text.tokenizer_json_checks import check_tokenizer_json
 from inarch.text.whisper_json import is_whisper
 
 
@@ -42,6 +44,8 @@ def build_tokenizer_json(
     assert names is not None  # `read_folder` sees to it
     if names == (TOKENIZER_JSON,):
         text, filled = decode_text(files, TOKENIZER_JSON), config
+        if family:
+            text = _rebuilt(text, family, config, model.get("model_type"))
     else:
         stated = named or (family.tokenizer_class if family else model.get("model_type"))
         family = _family_for(names, files, family, stated)
@@ -52,6 +56,16 @@ def build_tokenizer_json(
     elif family:
         filled = {"tokenizer_class": family.tokenizer_class, **filled}
     return text, filled
+
+
+def _rebuilt(
+    text: str, family: TokenizerFamily, config: Mapping[str, Any], model_type: object
+) -> str:
+    """Return the text of a tokenizer.json as the family makes it, or as it is."""
+    given = object_in(text, TOKENIZER_JSON, CheckpointError)
+    check_tokenizer_json(given)
+    made = family.rebuild(given, config, model_type)
+    return text if made is given else json.dumps(made)
 
 
 def _family_for(

@@ -93,6 +93,18 @@ class TokenizerFamily:
         """
         raise NotImplementedError
 
+    def rebuild(
+        self, spec: Mapping[str, Any], config: Mapping[str, Any], model_type: object
+    ) -> Mapping[str, Any]:
+        """Return a tokenizer.json as the class makes it of a folder's; by default as it is.
+
+        Args:
+            spec: the content of the tokenizer.json.
+            config: the tokenizer_config.json.
+            model_type: of the config.json; None where there is none.
+        """
+        return spec
+
 
 @dataclass(frozen=True, kw_only=True)
 class AuthorTokenizer:

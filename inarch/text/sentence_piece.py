@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -183,15 +183,22 @@ def byte_pairs(model: SentencePieceModel) -> dict[str, Any]:
     first and the leftmost of equals. The rank of a pair is that of the piece it makes.
     """
     scores = {piece.text: piece.score for piece in model.pieces if piece.type == NORMAL}
-    merges = []
-    for whole in sorted(scores, key=lambda text: -scores[text]):
-        pairs = ((whole[:at], whole[at:]) for at in range(1, len(whole)))
-        merges += [list(pair) for pair in pairs if pair[0] in scores and pair[1] in scores]
     return bpe_model(
         {piece.text: index for index, piece in enumerate(model.pieces)},
-        merges,
+        merges_of(sorted(scores, key=lambda text: -scores[text])),
         unk_token=model.pieces[model.unk_id].text,
         fuse_unk=True,
         byte_fallback=model.byte_fallback,
         ignore_merges=bool(model.texts(USER_DEFINED)),
     )
+
+
+def merges_of(pieces: Iterable[str]) -> list[list[str]]:
+    """Return the pairs of pieces that make a third, in the order of those that they make."""
+    known = dict.fromkeys(pieces)
+    return [
+        [whole[:at], whole[at:]]
+        for whole in known
+        for at in range(1, len(whole))
+        if whole[:at] in known and whole[at:] in known
+    ]

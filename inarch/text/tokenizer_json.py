@@ -128,8 +128,10 @@ def add_missing(
             fresh = max([len(ids) - 1, *present.values()]) + 1
             present[name] = ids.get(name, fresh)
             added.append(added_token(token, name, present[name], name in control))
+    # Of a token that a file has already, one of the `extra` too, its own flag counts.
+    named = {*special_tokens.values()}
     for token in added:
-        token["special"] = token["content"] in control or bool(token.get("special"))
+        token["special"] = token["content"] in named or bool(token.get("special"))
 
 
 def with_allowed_special(spec: Mapping[str, Any], allowed: Collection[str], split: bool) -> str:

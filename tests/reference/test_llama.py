@@ -49,7 +49,7 @@ def test_greedy_texts_are_those_of_transformers(family, changes, write, tmp_path
 # --- tokenizers --------------------------------------------------------------------------------
 
 WORDS = ["The film was good!", "a very bad film", "schöne Größe", "映画 🙂", "1234 + 56", "  two  "]
-TOKENS = [*WORDS, "", " ", "\n\n a", *CORPUS]
+TOKENS = [*WORDS, "", " ", "\n\n a", "a<sep> film <ctl>b", " a film", "<unk>", *CORPUS]
 
 
 def write_json(path, value):
@@ -67,29 +67,88 @@ def same_ids(folder):
     return theirs
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"tokenizer_class": "LlamaTokenizer"},
-        {"tokenizer_class": "LlamaTokenizerFast", "legacy": True, "add_bos_token": True},
-        {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": True,
-            "add_prefix_space": False},
-    ],
-)  # fmt: skip
-def test_a_tokenizer_model_has_the_ids_of_transformers(config, tmp_path):
+SYMBOLS = {"user_defined_symbols": ["<sep>", "lm", "▁▁"], "control_symbols": ["<ctl>"]}
+
+
+def pieces(folder, model_type="llama", **options):
+    """Write the tokenizer.model of a few words, and the config.json next to it."""
     sentencepiece = pytest.importorskip("sentencepiece")
-    made, folder = io.BytesIO(), tmp_path / "one"
+    made = io.BytesIO()
+    settings = {"vocab_size": 300, "byte_fallback": True, "remove_extra_whitespaces": False}
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(WORDS * 20), model_writer=made, vocab_size=300, model_type="bpe",
-        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
-        minloglevel=2,
+        sentence_iterator=iter(WORDS * 20), model_writer=made, model_type="bpe", minloglevel=2,
+        normalization_rule_name="identity", **settings | options,
     )  # fmt: skip
     folder.mkdir()
     (folder / "tokenizer.model").write_bytes(made.getvalue())
-    write_json(folder / "config.json", {"model_type": "llama"})
-    write_json(folder / "tokenizer_config.json", config)
-    same_ids(folder).save_pretrained(tmp_path / "two")
+    write_json(folder / "config.json", {"model_type": model_type})
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        ({}, {}),
+        ({"legacy": True, "add_bos_token": True}, SYMBOLS),
+        ({"add_bos_token": True, "add_eos_token": True, "add_prefix_space": False}, SYMBOLS),
+        (dict.fromkeys(("legacy", "add_bos_token", "add_prefix_space")), SYMBOLS),
+        ({}, {"byte_fallback": False, "vocab_size": 60}),
+    ],
+)
+def test_a_tokenizer_model_has_the_ids_of_transformers(config, options, tmp_path):
+    """The last is without bytes, so that characters which it has no piece of are dropped."""
+    pieces(tmp_path / "one", **options)
+    config = {"tokenizer_class": "LlamaTokenizer"} | config
+    write_json(tmp_path / "one" / "tokenizer_config.json", config)
+    same_ids(tmp_path / "one").save_pretrained(tmp_path / "two")
     write_json(tmp_path / "two" / "config.json", {"model_type": "llama"})
+    same_ids(tmp_path / "two")
+
+
+def test_pieces_are_merged_in_the_order_of_their_ids_whatever_their_scores_are(tmp_path):
+    """As where pieces of another language were added to a model, all with the score 0."""
+    model_pb2 = pytest.importorskip("sentencepiece.sentencepiece_model_pb2")
+    proto = model_pb2.ModelProto.FromString(pieces(tmp_path / "one"))
+    for piece in proto.pieces[-30:]:
+        piece.score = 0.0
+    (tmp_path / "one" / "tokenizer.model").write_bytes(proto.SerializeToString())
+    write_json(tmp_path / "one" / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"})
+    same_ids(tmp_path / "one")
+
+
+OLDER = {
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    ]},
+    "pre_tokenizer": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "qwen3"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"legacy": False, "add_bos_token": True},
+        {"legacy": True, "add_prefix_space": None},
+        {"add_prefix_space": False, "added_tokens_decoder": {"300": {
+            "content": "film", "lstrip": False, "rstrip": True, "normalized": False,
+            "single_word": False, "special": False}}},
+    ],
+)  # fmt: skip
+def test_an_older_tokenizer_json_has_the_ids_of_transformers(config, model_type, tmp_path):
+    """The class sets its own steps, whatever those of the file are; a Mistral has the file's."""
+    pieces(tmp_path / "one", model_type, **SYMBOLS)
+    config = {"tokenizer_class": "LlamaTokenizer"} | config
+    write_json(tmp_path / "one" / "tokenizer_config.json", config)
+    loaded = transformers.LlamaTokenizer.from_pretrained(tmp_path / "one")
+    loaded.save_pretrained(tmp_path / "two")
+    spec = json.loads((tmp_path / "two" / "tokenizer.json").read_text())
+    spec["model"] |= {"unk_token": "<unk>", "byte_fallback": True}
+    write_json(tmp_path / "two" / "tokenizer.json", spec | OLDER)
+    write_json(tmp_path / "two" / "tokenizer_config.json", config)
+    write_json(tmp_path / "two" / "config.json", {"model_type": model_type})
     same_ids(tmp_path / "two")
 
 
