@@ -12,7 +12,7 @@ from typing import Any
 from inarch.cli import output
 from inarch.cli.job import Job
 from inarch.cli.texts import Text, TextSource
-from inarch.errors import InputError, InputTypeError
+from inarch.errors import InputError
 
 
 def run_job(
@@ -38,8 +38,7 @@ def run_job(
     while part := list(islice(source.rows, chunk)):
         lines: list[output.Row] = []
         bad: list[output.Row] = []
-        has_answered = job.mark.rows > job.mark.bad_rows
-        found = _answered(part, answers, has_answered)
+        found = _answered(part, answers)
         for number, (row, answer) in enumerate(found, job.mark.rows):
             text = None if isinstance(row, InputError) else row
             if isinstance(answer, Exception):
@@ -64,29 +63,15 @@ def run_job(
 
 
 def _answered(
-    part: list[Text | InputError],
-    answers: Callable[[list[Text]], Sequence[Any]],
-    has_answered: bool,
+    part: list[Text | InputError], answers: Callable[[list[Text]], Sequence[Any]]
 ) -> Iterator[tuple[Text | InputError, Any]]:
-    """Yield rows with their answers, in the place of one that there isn't its error.
-
-    Args:
-        has_answered: the same call has answered other texts, so that an error of all of these is
-            theirs; else it may be of the call, and is raised.
-    """
+    """Yield rows with their answers, in the place of one that there isn't its error."""
     from inarch.tasks.stream import stream
 
     texts = [row for row in part if not isinstance(row, InputError)]
     found = stream(answers, texts, lambda number, text, error: error, max(len(texts), 1))
-    try:
-        each = list(found)
-    except (InputError, InputTypeError) as e:
-        if not has_answered:
-            raise
-        each = [e] * len(texts)
-    rest = iter(each)
     for row in part:
-        yield row, row if isinstance(row, InputError) else next(rest)
+        yield row, row if isinstance(row, InputError) else next(found)
 
 
 def _progress(source: TextSource, done: int) -> Callable[[int | None], None]:

@@ -227,6 +227,8 @@ class QuestionAnswerer(Task):
         check_flag("handle_impossible_answer", handle_impossible_answer)
         check_flag("align_to_words", align_to_words)
         pairs = question_context_pairs(question, context)
+        if not pairs:
+            self._readouts([], batch_size)  # where batch size and runtime are checked
         found = []
         for windows in window_chunks(self, pairs, stride):
             readouts = self._readouts(windows, batch_size)

@@ -23,7 +23,7 @@ def stream(
     """Return an iterator of the answer to each of `examples`, in order.
 
     Args:
-        answers: from a list of examples to an answer for each.
+        answers: from a list of examples, perhaps an empty one, to an answer for each.
         examples: read a chunk at a time, when the answers to those before have been taken.
         on_error: called with the number, counted from 0, the example and the error of one that
             can't be answered; what it returns is the answer. Without it the error is raised.
@@ -57,8 +57,8 @@ def _chunk_by_chunk(
             break
         found = _answered(part, answers)
         errors = [error for error in found if isinstance(error, _Unanswered)]
-        if len(errors) == len(part) > 1 and len({str(error.reason) for error in errors}) == 1:
-            raise errors[0].reason  # of the call, and of no example
+        if len(errors) == len(part) and len({str(error.reason) for error in errors}) == 1:
+            _check_call(answers, errors[0].reason)
         for number, (example, answer) in enumerate(zip(part, found, strict=True), start):
             if not isinstance(answer, _Unanswered):
                 yield answer
@@ -76,6 +76,15 @@ class _Unanswered:
 
     def __init__(self, reason: InputError | InputTypeError):
         self.reason = reason
+
+
+def _check_call(answers: Answers, error: InputError | InputTypeError) -> None:
+    """Raise the error of all examples where it is of the call: where it comes without any, too."""
+    try:
+        answers([])
+    except (InputError, InputTypeError) as own:
+        if str(own) == str(error):
+            raise
 
 
 def _answered(part: list[Any], answers: Answers) -> list[Any]:

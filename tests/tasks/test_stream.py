@@ -78,6 +78,23 @@ def test_what_is_wrong_with_all_is_of_the_call_and_of_no_example():
         list(stream(refuse, [1, 2, 3], lambda *example: None))
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_examples_that_are_all_bad_alike_are_put_aside_each(chunk):
+    aside = []
+    found = stream(doubled, [None] * 5, lambda *example: aside.append(example[0]), chunk)
+    assert list(found) == [None] * 5
+    assert aside == [0, 1, 2, 3, 4]
+    with pytest.raises(InputError, match="^example 0: it is None"):
+        list(stream(doubled, [None] * 5, chunk=chunk))
+
+
+def test_an_error_of_a_call_without_examples_does_not_hide_theirs():
+    def refuse(part):
+        raise InputError(f"{len(part)} is too few")
+
+    assert list(stream(refuse, [1], lambda number, example, error: str(error))) == ["1 is too few"]
+
+
 def test_what_the_iterable_raises_comes_after_the_answers_to_what_it_gave():
     def examples():
         yield from (1, 2, 3)
@@ -134,3 +151,20 @@ def test_answers_of_a_stream_are_those_of_a_list(parts):
     assert [a["answer"] for a in found] == [a["answer"] for a in expected]
     with pytest.raises(InputTypeError, match="example 0: text 0 is a NoneType"):
         list(task.stream([None]))
+
+
+@pytest.mark.parametrize(
+    ("make", "example"),
+    [
+        (TextEmbedder, "a"),
+        (lambda *parts: TextClassifier(parts[0], 3, parts[1]), "a"),
+        (QuestionAnswerer, ("who sat", "a cat")),
+    ],
+    ids=["embed", "classify", "answer"],
+)
+def test_of_a_task_a_bad_option_is_of_the_call_and_missing_texts_are_examples(parts, make, example):
+    task = make(*parts)
+    with pytest.raises(InputError, match="^batch_size is 0"):
+        list(task.stream([example] * 2, on_error=lambda *bad: None, batch_size=0))
+    found = list(task.stream([None, None], on_error=lambda *bad: str(bad[2])))
+    assert [("NoneType" in error) for error in found] == [True, True]
