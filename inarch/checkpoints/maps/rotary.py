@@ -75,12 +75,12 @@ class RotaryScaling(Field):
         return scaling
 
     def write(self, value: Any, config: dict[str, Any]) -> None:
-        # A file with the older holder, or with a base next to it, is of former times.
-        is_older = config.get(OLDER) or (is_in(config, "rope_theta") and not config.get(HOLDER))
-        holder = OLDER if is_older else HOLDER
-        if value is None and holder == OLDER and not is_in(config, f"{OLDER}.rope_theta"):
-            config[OLDER] = None
-            return
-        base = lookup(config, f"{holder}.rope_theta", None)
-        written = {} if base is None else {"rope_theta": base}
-        assign(config, holder, written | dict(value or {"rope_type": "default"}))
+        # A file with a base next to where a holder would be is of former times.
+        usual = OLDER if is_in(config, "rope_theta") else HOLDER
+        for holder in self.names_in(config) or [usual]:
+            base = lookup(config, f"{holder}.rope_theta", None)
+            if value is None and holder == OLDER and base is None:
+                config[OLDER] = None
+                continue
+            written = {} if base is None else {"rope_theta": base}
+            assign(config, holder, written | dict(value or {"rope_type": "default"}))
