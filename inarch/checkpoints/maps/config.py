@@ -6,8 +6,10 @@ else is given by keyword. A field within others is written with dots: `rope_para
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from inarch.checkpoints.maps.entries import flatten
@@ -175,6 +177,8 @@ def ignored(*theirs: str, reason: str) -> Ignored:
 def with_defaults(entries: Iterable[Any], **defaults: Any) -> list[ConfigEntry]:
     """Return the entries of a relative, where the reference assumes other values for fields.
 
+    What an entry reads of other fields has the relative's values too.
+
     Raises:
         ConfigError: a field that none of the entries maps.
     """
@@ -185,12 +189,29 @@ def with_defaults(entries: Iterable[Any], **defaults: Any) -> list[ConfigEntry]:
             f"no entry maps {', '.join(sorted(strangers))}; the entries map "
             f"{', '.join(sorted(known)) or 'no field'}"
         )
-    return [
-        replace(e, default=defaults[e.theirs])
-        if isinstance(e, Field) and e.theirs in defaults
-        else e
-        for e in found
-    ]
+    return [_relative(entry, defaults) for entry in found]
+
+
+def _relative(entry: Any, defaults: Mapping[str, Any]) -> Any:
+    """Return an entry with other defaults, of the fields too that it reads besides its own."""
+    changes: dict[str, Any] = {}
+    for part in dataclasses.fields(entry):
+        value = getattr(entry, part.name)
+        if isinstance(value, Field):
+            changes[part.name] = _relative(value, defaults)
+        elif part.name in ("other", "value") and callable(value):
+            changes[part.name] = partial(_read_completed, value, defaults)
+    if isinstance(entry, Field) and entry.theirs in defaults:
+        changes["default"] = defaults[entry.theirs]
+    return replace(entry, **changes) if changes else entry
+
+
+def _read_completed(
+    read: Callable[[Mapping[str, Any]], Any],
+    defaults: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> Any:
+    return read({**defaults, **config})
 
 
 # Their activation names (transformers' ACT2FN) and ours.

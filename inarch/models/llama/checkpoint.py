@@ -1,7 +1,6 @@
 """Llama, Mistral, Qwen2, Qwen3 and SmolLM3 as transformers stores them (models/llama and so on)."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from inarch.checkpoints.maps.config import (
@@ -28,8 +27,8 @@ from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
 
 
 def _has_output_bias(arguments: Mapping[str, Any]) -> bool:
-    own = arguments["output_bias"]
-    return arguments["attention_bias"] if own is None else own
+    given = arguments["output_bias"]
+    return arguments["attention_bias"] if given is None else given
 
 
 # Tables to be checked against the reference, line by line.
@@ -53,6 +52,9 @@ SHARED = [
     field("rope_parameters.rope_theta", "rope_theta", 10000.0,
         legacy=("rope_scaling.rope_theta", "rope_theta")),
     token_id("pad_token_id", "padding_id", None),
+    LENGTH,
+    rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,
+        types={name: known.fields for name, known in SCALING_TYPES.items()}),
     must_be("is_causal", True),
     must_be("token_classification_bias", True),
     [must_be(name, None) for name in ("kv_sharing_modes", "per_layer_config")],
@@ -89,27 +91,22 @@ WEIGHTS = [
 ]
 
 
-def named(
-    model_type: str, family: str, *own: Any, length: int, tie: bool = False, **defaults: Any
+def make_source(
+    model_type: str, family: str, *entries: Any, tie: bool = False, **defaults: Any
 ) -> Source:
     """Return the format of an architecture with this graph.
 
     Args:
-        own: entries of its config for which the others' code has constants.
-        length: its default for the longest sequence.
+        entries: those of its config for which the others' code has constants.
         tie: whether output and input embeddings are one by default.
-        defaults: its defaults for the shared fields.
+        defaults: its defaults for the fields of `SHARED` and of `entries`.
     """
-    varied = {getattr(entry, "ours", None) for entry in flatten(own)}
-    shared = with_defaults(SHARED, **defaults)
-    longest = replace(LENGTH, default=length)
-    scaling = rotary_scaling("rope_scaling", length=longest, check=check_scaling,
-        types={name: known.fields for name, known in SCALING_TYPES.items()})
+    varied = {getattr(entry, "ours", None) for entry in flatten(entries)}
     return Source(
         model_type=model_type,
         architecture=f"{family}Model",
         prefix="model.",
-        config=[shared, longest, scaling, own,
+        config=[with_defaults([SHARED, entries], **defaults),
             [constant(name, value) for name, value in PLAIN.items() if name not in varied]],
         weights=WEIGHTS,
         heads={
@@ -131,35 +128,36 @@ def named(
     )
 
 
-LLAMA = named("llama", "Llama",
+LLAMA = make_source("llama", "Llama",
     field("attention_bias", "attention_bias", False),
     field("mlp_bias", "feed_forward_bias", False),
     FULL,
     [must_be(name, None) for name in ("attention_chunk_size", "sliding_window")],
-    ignored("pretraining_tp", reason="another order of the same sums"),
-    length=2048)
-MISTRAL = named("mistral", "Mistral",
+    ignored("pretraining_tp", reason="another order of the same sums"))
+MISTRAL = make_source("mistral", "Mistral",
     field("sliding_window", "sliding_window", 4096, nullable=True),
     must_be("layer_types", None),
-    num_key_value_heads=8, intermediate_size=14336, length=131072)
-QWEN2 = named("qwen2", "Qwen2",
+    num_key_value_heads=8, intermediate_size=14336,
+    max_position_embeddings=131072)
+QWEN2 = make_source("qwen2", "Qwen2",
     constant("attention_bias", True), constant("output_bias", False),
     UNUSED_WINDOW,
     vocab_size=151936, num_key_value_heads=32, intermediate_size=22016,
-    length=32768)
-QWEN3 = named("qwen3", "Qwen3",
+    max_position_embeddings=32768)
+QWEN3 = make_source("qwen3", "Qwen3",
     constant("query_key_norm", True),
     field("attention_bias", "attention_bias", False),
     UNUSED_WINDOW,
     vocab_size=151936, num_key_value_heads=32, head_dim=128, intermediate_size=22016,
-    length=32768)
-SMOLLM3 = named("smollm3", "SmolLM3",
-    per_layer("no_rope_layers", "rotary_layers", layers=replace(LAYERS, default=36),
+    max_position_embeddings=32768)
+SMOLLM3 = make_source("smollm3", "SmolLM3",
+    per_layer("no_rope_layers", "rotary_layers", layers=LAYERS,
         values={1: True, 0: False},
         older=every_nth("no_rope_layer_interval", 0, 1, 4, is_last=True)),
     field("attention_bias", "attention_bias", False),
     field("mlp_bias", "feed_forward_bias", False),
     UNUSED_WINDOW,
-    length=32768, tie=True, vocab_size=128256, num_hidden_layers=36, num_attention_heads=16,
+    tie=True, vocab_size=128256, num_hidden_layers=36, num_attention_heads=16,
+    max_position_embeddings=32768,
     num_key_value_heads=4, hidden_size=2048, pad_token_id=128004,
     **{"rope_parameters.rope_theta": 2e6})

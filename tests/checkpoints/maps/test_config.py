@@ -261,6 +261,16 @@ def test_a_relative_has_the_same_fields_with_other_defaults():
     relative = ConfigMap(tuple(with_defaults(RELATED.entries, width=10)))
     assert relative.arguments({})["width"] == 10
     assert RELATED.arguments({})["width"] == 8
+    with pytest.raises(ConfigError, match="'head' is 4; only 5"):
+        relative.arguments({"head": 4})
+
+
+def test_what_falls_back_on_another_field_has_the_default_of_a_relative_too():
+    width = field("width", "width", 8)
+    half = fallback("half", "half", other=lambda config: width.read(config) // 2)
+    (entry,) = (e for e in with_defaults([width, half], width=10) if e.theirs == "half")
+    for config, value in [({"half": 5}, None), ({"half": 4}, 4), ({"width": 8, "half": 4}, None)]:
+        assert entry.read(config) == value
 
 
 @pytest.mark.parametrize("value", [0, 1, "no", None])
