@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import os
+import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from inarch.data.columns import column_names, values_of
 from inarch.errors import InputError, InputTypeError
 from inarch.tasks import workflows
+from inarch.tasks.answer_columns import answer_array, arrow_answers
 from inarch.tasks.task import Task
 from inarch.validation import shown
+
+# Tasks of this process, by the identity of the predictor whose unpickled copies share one.
+_shared: dict[str, Task] = {}
+_loading = threading.Lock()
 
 
 class BatchPredictor:
     """A task that adds its answers to batches of columns, in workers of Ray, Spark or Beam.
 
-    What is pickled are these arguments alone: a process loads the model at its first batch, once.
+    What is pickled are these arguments alone: a process loads the model at its first batch, once,
+    and all copies that it unpickles share it.
     The class itself is what `ray.data.Dataset.map_batches` takes as an actor, an instance is a
     function of one batch, and its method `map` one of an iterator of them, as Spark's
     `mapInPandas` and `mapInArrow` call it.
 
     An answer is that of the task's `stream`: of embedders a vector, of a classifier the classes
-    with their scores, of a reranker the score of a pair.
+    with their scores, of a reranker the score of a pair. A column of them has one type in every
+    batch, also in an empty one: where no answer shows it, the task answers an example of its own.
 
     Args:
         preset: a folder that every worker sees, a built-in name, or a hub id.
         column: the column of texts; or two, of queries and documents, or questions and contexts.
         output_column: the new column of answers.
         error_column: a new column of messages, null where there is an answer, so that a text that
-            can't be answered is given null and stops nothing; by default it raises its error.
+            can't be answered is given null (NaN in arrays of floats) and stops nothing; by default
+            it raises its error.
         task: class of the task, such as `TextEmbedder`; by default the one that the checkpoint was
             made for (`inarch.load`).
         task_options: arguments of its `from_preset`, such as `dtype`.
@@ -58,19 +66,25 @@ class BatchPredictor:
         names = [*columns] if isinstance(columns, list | tuple) else []
         if len(names) not in (1, 2) or not all(isinstance(name, str) for name in names):
             raise InputTypeError(f"column is {shown(column)}; give the name of a column, or two")
-        made = [output_column] if error_column is None else [output_column, error_column]
-        for name in made:
+        new = [output_column] if error_column is None else [output_column, error_column]
+        for name in new:
             if not isinstance(name, str):
                 raise InputTypeError(f"a new column is {shown(name)}; give a name")
-        if len({*names, *made}) < len(names) + len(made):
-            raise InputError(f"of the columns {', '.join([*names, *made])} two have one name")
+        if len({*names, *new}) < len(names) + len(new):
+            raise InputError(
+                f"of the columns {', '.join([*names, *new])} two have one name; give another "
+                "output_column or error_column"
+            )
         self.preset = os.fspath(preset)
-        self.columns, self.made = tuple(names), tuple(made)
+        self.columns, self.new_columns = tuple(names), tuple(new)
         self.task_class, self.task_options = task, dict(task_options or {})
         self.options = options
+        self._identity, self._is_copy = uuid.uuid4().hex, False
+        self._sample: Any = None  # an answer, by which the type of others is known
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "task"}
+        state = {name: value for name, value in vars(self).items() if name != "task"}
+        return state | {"_is_copy": True, "_sample": None}
 
     @cached_property
     def task(self) -> Task:
@@ -79,6 +93,14 @@ class BatchPredictor:
         Raises:
             InputError: the checkpoint is of no task.
         """
+        if not self._is_copy:
+            return self._load()
+        with _loading:
+            if self._identity not in _shared:
+                _shared[self._identity] = self._load()
+            return _shared[self._identity]
+
+    def _load(self) -> Task:
         load: Any = workflows.load if self.task_class is None else self.task_class.from_preset
         found = load(self.preset, **self.task_options)
         if not isinstance(found, Task):
@@ -105,48 +127,61 @@ class BatchPredictor:
             raise InputTypeError(f"batch is {shown(batch)}; give a dict of columns, or a table")
         for name in self.columns:
             if name not in names:
-                raise InputError(f"the batch has no column {name!r}; it has {', '.join(names)}")
-        for name in self.made:
+                raise InputError(
+                    f"the batch has no column {name!r}; it has {', '.join(names)}: give one of "
+                    "them as column"
+                )
+        for name in self.new_columns:
             if name in names:
                 raise InputError(f"the batch has a column {name!r} already; name another one")
         columns = [list(values_of(batch[name])) for name in self.columns]
         examples = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
-        new = self._made(examples)
-        if isinstance(batch, Mapping):
-            return {**batch, **{name: _array(values) for name, values in new.items()}}
-        if hasattr(batch, "assign"):  # pandas
-            return batch.assign(**new)
-        import pyarrow
-
-        for name, values in new.items():
-            # An error is a string also in a batch that has none, as files of one column need it.
-            kind = pyarrow.string() if name in self.made[1:] else None
-            batch = batch.append_column(name, pyarrow.array(values, kind))
-        return batch
+        answers, errors = self._answers(examples)
+        if self._sample is None:
+            self._sample = self._find_sample(answers)
+        return self._with_columns(batch, answers, errors)
 
     def map(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yield each batch of an iterable with its answers."""
         for batch in batches:
             yield self(batch)
 
-    def _made(self, examples: list[Any]) -> dict[str, list[Any]]:
-        """Return the new columns."""
-        if len(self.made) == 1:
-            return {self.made[0]: list(self.task.stream(examples, **self.options))}
+    def _answers(self, examples: list[Any]) -> tuple[list[Any], list[str | None]]:
+        """Return the answer to each example, and its error; None where there isn't one."""
         errors: list[str | None] = [None] * len(examples)
+        if len(self.new_columns) == 1:
+            return list(self.task.stream(examples, **self.options)), errors
 
         def note(number: int, example: Any, error: Exception) -> None:
             errors[number] = str(error)
 
-        answers = list(self.task.stream(examples, on_error=note, **self.options))
-        return dict(zip(self.made, (answers, errors), strict=True))
+        return list(self.task.stream(examples, on_error=note, **self.options)), errors
 
+    def _find_sample(self, answers: list[Any]) -> Any:
+        """Return an answer that shows the type of all; None where the task has none."""
+        for answer in answers:
+            if answer is not None and (not isinstance(answer, list) or answer):
+                return answer
+        text = getattr(getattr(self.task.preprocessor, "tokenizer", None), "mask_token", None)
+        example = text or "a"
+        pair = example if len(self.columns) == 1 else (example, example)
+        found = self.task.stream([pair], on_error=lambda *error: None, **self.options)
+        return next(iter(found), None)
 
-def _array(values: list[Any]) -> np.ndarray:
-    """Return answers as an array: of numbers where all are of one shape, else of objects."""
-    shapes = {v.shape if isinstance(v, np.ndarray | np.generic) else None for v in values}
-    if len(shapes) == 1 and None not in shapes:
-        return np.stack(values)
-    found = np.empty(len(values), object)
-    found[:] = values
-    return found
+    def _with_columns(self, batch: Any, answers: list[Any], errors: list[str | None]) -> Any:
+        """Return a batch of any kind with its new columns."""
+        output, *others = self.new_columns
+        if not isinstance(batch, Mapping) and not hasattr(batch, "assign"):
+            import pyarrow
+
+            batch = batch.append_column(output, arrow_answers(answers, self._sample))
+            for name in others:
+                # A string also in a batch that has none, as files of one column need it.
+                batch = batch.append_column(name, pyarrow.array(errors, pyarrow.string()))
+            return batch
+        column = answer_array(answers, self._sample)
+        new = {output: column, **{name: answer_array(errors, None) for name in others}}
+        if isinstance(batch, Mapping):
+            return {**batch, **new}
+        # A column of pandas has one axis: vectors are objects in it.
+        return batch.assign(**new | ({output: answers} if column.ndim > 1 else {}))

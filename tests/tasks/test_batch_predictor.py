@@ -6,7 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from inarch import BatchPredictor, QuestionAnswerer, TextEmbedder
+from inarch import (
+    BatchPredictor,
+    MultiVectorEmbedder,
+    MultiVectorPreprocessor,
+    QuestionAnswerer,
+    Reranker,
+    TextClassifier,
+    TextEmbedder,
+)
 from inarch.errors import InputError, InputTypeError
 from tests.conformance.models import ARCHITECTURES, letters, tiny
 
@@ -53,6 +61,60 @@ def test_what_is_pickled_is_the_arguments_and_loads_when_it_is_called(predictor,
     again = pickle.loads(data)
     assert "task" not in vars(again)
     np.testing.assert_allclose(again({"text": TEXTS})["vector"], vectors, rtol=1e-4, atol=1e-6)
+    assert pickle.loads(data).task is pickle.loads(pickle.dumps(again)).task is again.task
+    assert again.task is not predictor.task
+
+
+def test_a_text_without_answer_is_nan_among_arrays_of_numbers(predictor, vectors):
+    found = predictor({"text": ["a b", None, "f"]})
+    assert found["vector"].dtype == np.float32
+    np.testing.assert_array_equal(found["vector"][1], [np.nan] * vectors.shape[1])
+    np.testing.assert_allclose(found["vector"][::2], vectors[::2], rtol=1e-4, atol=1e-6)
+    assert found["error"][0] is None
+
+
+@pytest.mark.parametrize("texts", [[None, None], [None], []], ids=["all", "one", "empty"])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_batch_without_answers_has_the_types_of_the_others(preset, predictor, texts, fresh):
+    whole = predictor(pa.table({"text": TEXTS}))
+    given = pa.table({"text": pa.array(texts, pa.string())})
+    one = BatchPredictor(preset, output_column="vector", error_column="error")
+    found = (one if fresh else predictor)(given)
+    assert found.schema == whole.schema
+    assert found["vector"].null_count == len(texts)
+    assert all("missing value" in error for error in found["error"].to_pylist())
+    array = one({"text": texts})["vector"]
+    assert array.shape == (len(texts), len(whole["vector"][0]))
+    assert array.dtype == np.float32
+
+
+def test_vectors_of_tokens_scores_and_classes_keep_their_types(tmp_path):
+    bert = ARCHITECTURES["bert"]
+    text = letters(bert).tokenizer
+    tasks = {
+        "vectors": MultiVectorEmbedder(tiny(bert), MultiVectorPreprocessor(text, 16)),
+        "scores": Reranker(tiny(bert), preprocessor=letters(bert)),
+        "classes": TextClassifier(tiny(bert), 2, letters(bert)),
+    }
+    types = {
+        "vectors": pa.list_(pa.list_(pa.float32())),
+        "scores": pa.float32(),
+        "classes": pa.list_(pa.struct({"label": pa.string(), "score": pa.float64()})),
+    }
+    for name, task in tasks.items():
+        task.save_to_preset(tmp_path / name)
+        column = ["text", "text2"] if name == "scores" else "text"
+        options = {"error_column": "error", "task": type(task)}
+        predictor = BatchPredictor(tmp_path / name, column, **options)
+        for texts in (["a b", None], [None, None]):
+            columns = {"text": pa.array(texts, pa.string())}
+            columns["text2"] = columns["text"]
+            found = predictor(pa.table(columns))
+            assert found.schema.field("answer").type == types[name]
+            assert found["answer"].null_count == texts.count(None)
+            array = predictor({"text": texts, "text2": texts})["answer"]
+            assert array.shape == (2,)
+            assert array.dtype == (np.float32 if name == "scores" else object)
 
 
 def test_a_text_without_answer_has_its_error_in_a_column_or_raises_it(preset, predictor, vectors):
@@ -73,7 +135,7 @@ def test_two_columns_are_pairs_of_a_task_that_is_named(preset, recwarn):
 
 
 def test_columns_that_are_not_there_or_there_already_are_refused(predictor):
-    with pytest.raises(InputError, match="no column 'text'; it has words"):
+    with pytest.raises(InputError, match="no column 'text'; it has words: give one"):
         predictor({"words": ["a"]})
     with pytest.raises(InputError, match="has a column 'vector' already"):
         predictor({"text": ["a"], "vector": [1]})
@@ -87,7 +149,7 @@ def test_columns_that_are_not_there_or_there_already_are_refused(predictor):
         ({"column": 3}, InputTypeError, "column is 3"),
         ({"column": ["a", "b", "c"]}, InputTypeError, "the name of a column, or two"),
         ({"output_column": None}, InputTypeError, "a new column is None"),
-        ({"column": "x", "output_column": "x"}, InputError, "x, x two have one name"),
+        ({"column": "x", "output_column": "x"}, InputError, "x, x two have one name; give"),
     ],
 )
 def test_names_that_are_none_or_one_are_refused(preset, arguments, error, words):
