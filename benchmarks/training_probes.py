@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
-from embedding_probes import WORDS
+from inference_probes import mix
 from probe import median_seconds, report
 
 VOCABULARY, LAYERS, HEADS, WIDTH = 30522, 6, 12, 384
@@ -89,18 +89,10 @@ def raw(folder: str, count: str, rounds: str) -> dict[str, float]:
 
 
 def labelled_texts(count: int) -> tuple[list[str], list[int]]:
-    """Return texts with their classes.
-
-    The numbers of tokens, as most words are one, are lognormal: the median is 24, the least 4, the
-    most 500.
-    """
+    """Return texts of mixed lengths with their classes."""
     import numpy as np
 
-    random = np.random.default_rng(0)
-    tokens = random.lognormal(np.log(24), 1.06, count).clip(4, 500).astype(int)
-    words = WORDS.split()
-    texts = [" ".join(random.choice(words, n - 2)) for n in tokens]
-    return texts, random.integers(0, 2, count).tolist()
+    return mix(count), np.random.default_rng(0).integers(0, 2, count).tolist()
 
 
 def _trainer(folder: str, scratch: str, texts: list[str], labels: list[int]) -> Callable[[], Any]:
