@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from embedding_probes import WORDS
 from inference_probes import mix
 from probe import median_seconds, report
 
