@@ -151,6 +151,9 @@ def _torch(queries: Any, keys: Any, values: Any, mask: Any, scale: float, bias: 
     import torch
     from torch.nn import functional
 
+    # Promoted as on other backends: a layer of positions may have narrowed queries and keys.
+    dtype = torch.promote_types(queries.dtype, torch.promote_types(keys.dtype, values.dtype))
+    queries, keys, values = (x.to(dtype) for x in (queries, keys, values))
     if mask is not None:
         # Of a row of nothing but false torch makes zeros, where all values are to be averaged.
         least = torch.finfo(queries.dtype).min / 2

@@ -51,8 +51,9 @@ def test_numbers_are_the_references(kind, task, name, changes, left, write, tmp_
     single, double = (written.outputs(x, name, d) for d in (False, True))
     model = load(written.folder, task)
     ours, real = numbers(model(x)), x["padding_mask"].astype(bool)
-    for row in range(len(real)):
-        where = (row, real[row]) if ours.ndim == 3 else row
+    # Of the few numbers of one text's logits the reference's own noise may be next to none.
+    texts = [(row, real[row]) for row in range(len(real))] if ours.ndim == 3 else [...]
+    for where in texts:
         assert noise_ratio(ours[where], single[where], double[where]) <= 4
 
     model.save_to_preset(tmp_path / "out")
