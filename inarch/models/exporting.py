@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.checkpoints.io.flush import flush_made, sync
 from inarch.errors import CheckpointFileError, InputError, MissingExtraError
 from inarch.models import serving
 from inarch.models.export_process import export_by
@@ -71,7 +72,8 @@ def export(model: Any, target: str | os.PathLike, format: str, **options: Any) -
                 fresh.mkdir()
             written = fresh if name is None else fresh / name
             open_checked(model, written, format, **options)
-            _publish(fresh, path.parent if is_file else path)
+            graph = "saved_model.pb" if name is None else name
+            _publish(fresh, path.parent if is_file else path, graph)
     except OSError as e:
         if isinstance(e, CheckpointFileError):
             raise
@@ -170,10 +172,28 @@ def _sample(
     return found
 
 
-def _publish(fresh: Path, target: Path) -> None:
-    """Give what is written its place, file by file; other files that are there stay."""
-    for path in sorted(fresh.rglob("*")):
-        place = target / path.relative_to(fresh)
-        if path.is_file():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
+def _publish(fresh: Path, target: Path, graph: str) -> None:
+    """Give what is written its place in a folder, on disk; other files that are there stay.
+
+    A new folder appears with one rename, and a file alone is replaced with one. Of several files
+    the graph comes last, after the old one was removed, so that no graph is ever beside another
+    one's weights; an export that is killed meanwhile leaves no graph.
+
+    Args:
+        fresh: the folder with what is written.
+        target: the folder that it is for, which need not be there.
+        graph: the file that is opened, and reads the others.
+    """
+    sync(fresh)
+    if not target.exists():
+        fresh.rename(target)
+        flush_made(target.parent)
+        return
+    files = [path.relative_to(fresh) for path in sorted(fresh.rglob("*")) if path.is_file()]
+    if len(files) > 1:
+        (target / graph).unlink(missing_ok=True)
+    for name in sorted(files, key=lambda name: name == Path(graph)):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(fresh / name, target / name)
+    for folder in {(target / name).parent for name in files}:
+        flush_made(folder)

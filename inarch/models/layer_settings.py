@@ -98,10 +98,11 @@ def check_not_quantized(model: keras.Model) -> None:
 
 def check_exportable(model: keras.Model) -> None:
     """Raise InputError where a model is quantized, whose products other runtimes aren't given."""
-    if any(_is_quantized(layer) for _, layer in _walk(model)):
+    if paths := [path for path, layer in _walk(model) if _is_quantized(layer)]:
         raise InputError(
-            f"{model.name} is quantized, which isn't exported; export it in float32, and quantize "
-            "the graph by the runtime's own tool"
+            f"{len(paths)} layers of {model.name} are quantized ({paths[0]} and so on), which "
+            "isn't exported; export the model that it was made of, and quantize the graph by the "
+            "runtime's own tool"
         )
 
 

@@ -7,8 +7,12 @@ from typing import Any
 
 import keras
 
+from inarch.errors import InputError
 from inarch.keras_private import openvino_output, openvino_tensor
 from inarch.runtime.sessions import import_extra
+
+# OpenVINO's names of the dtypes of inputs.
+TYPES = {"int32": "i32", "float32": "f32"}
 
 
 def openvino_graph(
@@ -21,12 +25,22 @@ def openvino_graph(
     Args:
         call: from tensors by name to a nest of tensors.
         inputs: the shape of each, -1 for an axis of any size, and its dtype.
+
+    Raises:
+        InputError: a dtype is neither int32 nor float32.
     """
+    for name, (_, dtype) in inputs.items():
+        if dtype not in TYPES:
+            raise InputError(
+                f"{name} is of dtype {dtype}, and OpenVINO takes {' or '.join(TYPES)} here; give "
+                f"{name}.astype('{'float32' if 'float' in dtype else 'int32'}')"
+            )
     openvino = import_extra("openvino", "openvino")
-    types = {"int32": openvino.Type.i32, "float32": openvino.Type.f32}
     parameters = {}
     for name, (shape, dtype) in inputs.items():
-        parameter = openvino.opset15.parameter(list(shape), types[dtype], name=name)
+        parameter = openvino.opset15.parameter(
+            list(shape), getattr(openvino.Type, TYPES[dtype]), name=name
+        )
         parameter.output(0).get_tensor().set_names({name})
         parameters[name] = parameter
     outputs = call({name: openvino_tensor(p.output(0)) for name, p in parameters.items()})

@@ -1,4 +1,4 @@
-"""Whether a model's weights are those that they were, found out without reading them."""
+"""Snapshots of weights, which show without reading them that they have changed."""
 
 from __future__ import annotations
 

@@ -66,15 +66,21 @@ class Forwards:
 
     def __init__(self, task: Task, head: Callable[[Any, Mapping[str, Any]], Any] | None = None):
         self._task, self._head = task, head
-        self._made: dict[str | None, Forward] = {}
+        self._forwards: dict[str | None, Forward] = {}
 
     def chosen(self) -> Forward:
-        """Return the forward pass by the runtime of this call."""
+        """Return the forward pass by the runtime of this call.
+
+        Raises:
+            InputError: the backbone can't be computed by that runtime, or not any more.
+        """
         runtime = _chosen.get()
-        if runtime not in self._made:
+        if runtime is not None:
+            check_exportable(self._task.backbone)  # which may have been quantized since
+        if runtime not in self._forwards:
             tokens = None if runtime is None else _token_run(self._task.backbone, runtime)
-            self._made[runtime] = Forward(self._task, self._head, tokens)
-        return self._made[runtime]
+            self._forwards[runtime] = Forward(self._task, self._head, tokens)
+        return self._forwards[runtime]
 
 
 class TokenRun:
@@ -89,18 +95,17 @@ class TokenRun:
                 f"runtime is {runtime!r}, which computes in float32, and the backbone in {dtype}; "
                 "load it with dtype='float32', or leave runtime out"
             )
-        check_exportable(backbone)
         self._backbone, self._runtime = backbone, runtime
         self._lock = threading.Lock()
-        self._made: tuple[WeightSnapshot, Run] | None = None
+        self._opened: tuple[WeightSnapshot, Run] | None = None
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return float32 `[rows, length, dim]` for inputs of the backbone; rows may be packed."""
         with self._lock:
-            if self._made is None or not self._made[0].is_current(self._backbone.weights):
-                self._made = None  # whose memory isn't needed while the new one is made
-                self._made = WeightSnapshot(self._backbone.weights), self._open()
-            run = self._made[1]
+            if self._opened is None or not self._opened[0].is_current(self._backbone.weights):
+                self._opened = None  # whose memory isn't needed while the new one is made
+                self._opened = WeightSnapshot(self._backbone.weights), self._open()
+            run = self._opened[1]
         return run(inputs)[0]
 
     def _open(self) -> Run:

@@ -61,7 +61,7 @@ class Training(_Model):
 
         Texts of a list are shuffled each epoch, unless `shuffle=False`. Where each counts by
         itself, those of a batch are alike in length; for targets of tokens a batch's texts are
-        packed into rows, which changes neither loss nor gradient.
+        packed into rows, which changes neither a batch's loss nor its gradient.
         """
         self._compile_once()
         given = kwargs | named_arguments(keras.Model.fit, args)

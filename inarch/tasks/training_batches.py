@@ -50,29 +50,29 @@ class TextBatches(keras.utils.PyDataset):
         self._count = count
         self._make = make
         self._batch_size = batch_size
-        self._kind = order
+        self._order = order
         # Drawn from NumPy's global state, which keras.utils.set_random_seed sets.
         self._random = np.random.default_rng(np.random.randint(2**31))
-        self._order = self._new_order()
+        self._indices = self._new_indices()
 
     def __len__(self) -> int:
         return -(-self._count // self._batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         start = index * self._batch_size
-        return self._make(self._order[start : start + self._batch_size], self._random)
+        return self._make(self._indices[start : start + self._batch_size], self._random)
 
     def on_epoch_end(self) -> None:
-        if self._kind == "shuffled":
-            self._order = self._new_order()
+        if self._order == "shuffled":
+            self._indices = self._new_indices()
 
-    def _new_order(self) -> np.ndarray:
+    def _new_indices(self) -> np.ndarray:
         lengths = self._make.lengths if isinstance(self._make, RowBatches) else None
-        if self._kind == "shuffled" and lengths is not None:
+        if self._order == "shuffled" and lengths is not None:
             return shuffle_by_length(lengths, self._batch_size, self._random)
-        if self._kind == "shuffled":
+        if self._order == "shuffled":
             return self._random.permutation(self._count)
-        if self._kind == "any" and lengths is not None:
+        if self._order == "any" and lengths is not None:
             return np.argsort(-np.asarray(lengths), kind="stable")
         return np.arange(self._count)
 

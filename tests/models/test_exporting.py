@@ -54,6 +54,21 @@ def test_an_export_takes_its_place_beside_other_files(written, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["exported", "new"]
 
 
+def test_no_graph_is_ever_beside_another_ones_weights(written, tmp_path, monkeypatch):
+    moved, replace = [], os.replace
+
+    def note(source, place):
+        assert not os.path.exists(place.with_name("model.onnx"))
+        moved.append(place.name)
+        replace(source, place)
+
+    monkeypatch.setattr(os, "replace", note)
+    shared("bert").export(tmp_path / "exported", "onnx")
+    assert moved == []  # but all at once
+    shared("bert").export(tmp_path / "exported", "onnx")
+    assert moved == ["model.bin", "model.onnx"]
+
+
 def test_it_is_compared_for_three_shapes_of_which_one_has_packed_rows(written, tmp_path):
     shared("bert").export(tmp_path / "exported", "onnx")
     masks = [inputs["padding_mask"] for inputs in written["inputs"]]

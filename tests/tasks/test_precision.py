@@ -112,7 +112,7 @@ def test_rounded_weights_are_not_written_as_float32_silently(embedder, all_kerne
 
 @pytest.mark.parametrize("format", ["onnx", "openvino", "saved_model"])
 def test_integers_are_not_exported(low, format, tmp_path):
-    with pytest.raises(InputError, match="is quantized, which isn't exported"):
+    with pytest.raises(InputError, match="are quantized .* which isn't exported; export the"):
         low[0].export(tmp_path / "low", format=format)
     assert not (tmp_path / "low").exists()
 

@@ -96,6 +96,20 @@ def test_the_graph_is_kept_until_weights_change(opened):
     assert len(opened) == 2
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a .quantize. method")
+def test_a_backbone_that_was_quantized_since_is_refused(opened):
+    backbone = make_backbone()
+    task, other = TextClassifier(backbone, 3, text()), TextEmbedder(backbone, text())
+    task.predict(TEXTS, runtime="onnx")
+    backbone.quantize("int8")
+    for each in (task, other):
+        with pytest.raises(
+            InputError, match=r"\d+ layers of .* are quantized .*; export the model"
+        ):
+            each.predict(TEXTS, runtime="onnx")
+    assert len(opened) == 1
+
+
 def test_a_runtime_is_of_one_call(opened):
     task = TextEmbedder(make_backbone(), text())
     task.embed(TEXTS, runtime="onnx")
