@@ -110,6 +110,10 @@ class RotaryEmbedding(Layer):
         frequencies = ops.convert_to_tensor(frequencies, dtype)
         return ops.expand_dims(ops.cast(positions, dtype), -1) * frequencies
 
+    def branches(self) -> Alternatives:
+        """Return the scaling, where there is one."""
+        return {} if self.scaling is None else {"scaling": {"scaling": None, "_factor": 1.0}}
+
     def alternatives(self) -> Alternatives:
         call, angles, base = self.call, self.angles, self.max_wavelength
         return {
