@@ -73,6 +73,10 @@ def deberta(random):
 
 # Further fields that are varied, of those that have any.
 OWN = {
+    "albert": lambda random: {
+        "num_hidden_layers": 3,
+        "num_hidden_groups": int(random.integers(1, 4)),
+    },
     "deberta_v3": deberta,
     # Ids of special tokens that a small vocabulary has.
     "modern_bert": lambda random: dict.fromkeys(

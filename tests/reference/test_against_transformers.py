@@ -83,6 +83,15 @@ ELECTRA_BASE = [
     {"max_position_embeddings": 13, "layer_norm_eps": 1e-5},
     {"hidden_size": 30, "num_attention_heads": 5, "num_hidden_layers": 3},
 ]
+ALBERT_BASE = [
+    {"hidden_act": "gelu", "embedding_size": 24},
+    {"embedding_size": 7, "type_vocab_size": 1},
+    {"num_hidden_groups": 2, "num_hidden_layers": 5},
+    {"num_hidden_groups": 3, "num_hidden_layers": 3, "num_attention_heads": 3},
+    {"num_hidden_groups": 1, "num_hidden_layers": 1, "attention_probs_dropout_prob": 0.1},
+    {"hidden_size": 25, "num_attention_heads": 5, "intermediate_size": 17},
+    {"max_position_embeddings": 13, "type_vocab_size": 4, "hidden_dropout_prob": 0.3},
+]
 OWN = {"share_att_key": False}
 PLAIN = {"relative_attention": False, "position_biased_input": True}
 DEBERTA_BASE = [
@@ -182,6 +191,17 @@ CASES = [
     *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
     *(("ElectraModel", None, "last_hidden_state", changes) for changes in ELECTRA_BASE),
+    *(("AlbertModel", None, "last_hidden_state", changes) for changes in ALBERT_BASE),
+    ("AlbertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
+    ("AlbertForMaskedLM", MaskedLM, "logits", {"num_hidden_groups": 2, "embedding_size": 24}),
+    ("AlbertForPreTraining", MaskedLM, "prediction_logits", {}),
+    ("AlbertForSequenceClassification", TextClassifier, "logits", {"num_labels": 1}),
+    (
+        "AlbertForSequenceClassification",
+        TextClassifier,
+        "logits",
+        {"classifier_dropout_prob": 0.4},
+    ),
     ("ElectraForMaskedLM", MaskedLM, "logits", {}),
     ("ElectraForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "embedding_size": 24}),
     ("ElectraForMaskedLM", MaskedLM, "logits", {"tie_word_embeddings": False}),
@@ -401,6 +421,7 @@ def pickled(written):
         "DebertaV2ForMaskedLM",
         "FNetForMaskedLM",
         "RobertaForMaskedLM",
+        "AlbertForMaskedLM",
     ],
 )
 def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tmp_path):
@@ -462,6 +483,8 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
+        ("AlbertModel", {"inner_group_num": 2}),
+        ("AlbertModel", {"num_hidden_groups": 9}),
         ("BertModel", {"is_decoder": True}),
         ("BertModel", {"hidden_act": "gelu_10"}),
         ("BertModel", {"position_embedding_type": "relative_key"}),
@@ -487,7 +510,7 @@ def test_a_field_that_is_not_computed_is_refused_by_name(kind, changes, write):
         Backbone.from_preset(folder)
 
 
-@pytest.mark.parametrize("kind", ["BertModel", "DistilBertModel", "FNetModel"])
+@pytest.mark.parametrize("kind", ["AlbertModel", "BertModel", "DistilBertModel", "FNetModel"])
 def test_a_feed_forward_in_chunks_gives_the_same_numbers(kind, write):
     written = write(kind, chunk_size_feed_forward=1)
     model = load(written.folder, None)

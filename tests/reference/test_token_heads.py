@@ -58,6 +58,9 @@ def test_logits_of_tokens_are_the_references(kind, task, changes, write):
 
 
 RATES = [
+    ("AlbertForTokenClassification", {"hidden_dropout_prob": 0.3}, 0.1),
+    ("AlbertForTokenClassification", {"classifier_dropout_prob": 0.4}, 0.4),
+    ("AlbertForQuestionAnswering", {"hidden_dropout_prob": 0.3}, None),
     ("BertForTokenClassification", {"hidden_dropout_prob": 0.3}, 0.3),
     ("BertForTokenClassification", {"classifier_dropout": 0.4}, 0.4),
     ("MPNetForTokenClassification", {"hidden_dropout_prob": 0.3, "classifier_dropout": 0.4}, 0.3),

@@ -80,10 +80,12 @@ def test_verifying_leaves_the_calls_of_a_model_as_they_were(path):
         return call(*args, **kwargs)
 
     with changed(block, {"call": count}):
+        model(run.inputs)
+        before = len(seen)
         verify(model, run)
         seen.clear()
         model(run.inputs)
-    assert len(seen) == 1
+    assert len(seen) == before >= 1
 
 
 @BY_NAME
