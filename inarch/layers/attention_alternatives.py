@@ -32,11 +32,6 @@ def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
     split, output, width = layer._split_heads, layer.output_dense, layer.query_dense.units
     dense = {name: getattr(layer, f"{name}_dense") for name in ("query", "key", "value")}
     heads, dim = layer.num_heads, width // layer.num_heads
-    # Heads of queries that share keys and values.
-    shared = width // dense["key"].units
-    # Norms of queries and keys have the width of a head.
-    has_norms = getattr(layer, "query_key_norm", None) is not None
-    squares = {1, heads, dim**0.5, dim, 2 * dim, 3 * dim, dim**2, width}
 
     def attend(change: Any, query: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
         mask = kwargs.pop("attention_mask", None)
@@ -48,22 +43,8 @@ def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
     return {
         **{name: {"call": partial(attend, change)} for name, change in MASKS.items()},
         **{name: {"_softmax": f, "_fusible": False} for name, f in SOFTMAXES.items()},
-        **{
-            f"scores with the scale 1 / sqrt({square:g})": {"_scale": square**-0.5}
-            for square in sorted(squares)
-            if abs(square**-0.5 - layer._scale) > 1e-6
-        },
-        "uniform weights, and so the mean of the values": {"_scale": 0.0},
-        **{
-            f"{number} heads": {
-                "num_heads": number,
-                "_key_value_heads": number // shared,
-                **_sizes_of_heads(layer, number, shared, width),
-                "_scale": layer._scale * (number / heads) ** 0.5,
-            }
-            for number in range(shared, width + 1, shared)
-            if width % number == 0 and number != heads and not has_norms
-        },
+        **_scale_alternatives(layer, width),
+        **_head_count_alternatives(layer, width),
         "the heads' order (d h) at the split": {
             "_split_heads": lambda x, *more: split(interleave(x, dim), *more)
         },
@@ -86,6 +67,38 @@ def attention_alternatives(layer: Any, of_itself: bool = False) -> Alternatives:
             for one, other in combinations(dense, 2)
             if dense[one].units == dense[other].units
         },
+    }
+
+
+def _scale_alternatives(layer: Any, width: int) -> Alternatives:
+    """Return other scales of the scores, for queries of a width in all heads."""
+    heads, dim = layer.num_heads, width // layer.num_heads
+    squares = {1, heads, dim**0.5, dim, 2 * dim, 3 * dim, dim**2, width}
+    return {
+        **{
+            f"scores with the scale 1 / sqrt({square:g})": {"_scale": square**-0.5}
+            for square in sorted(squares)
+            if abs(square**-0.5 - layer._scale) > 1e-6
+        },
+        "uniform weights, and so the mean of the values": {"_scale": 0.0},
+    }
+
+
+def _head_count_alternatives(layer: Any, width: int) -> Alternatives:
+    """Return other numbers of heads, for queries of a width in all heads."""
+    if getattr(layer, "query_key_norm", None) is not None:
+        return {}  # norms of queries and keys have the width of a head
+    # Heads of queries that share keys and values.
+    shared = width // layer.key_dense.units
+    return {
+        f"{number} heads": {
+            "num_heads": number,
+            "_key_value_heads": number // shared,
+            **_sizes_of_heads(layer, number, shared, width),
+            "_scale": layer._scale * (number / layer.num_heads) ** 0.5,
+        }
+        for number in range(shared, width + 1, shared)
+        if width % number == 0 and number != layer.num_heads
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,15 +103,7 @@ def save(
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie_word_embeddings, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
     plan = match(source, header, ours, arguments, name, tie_word_embeddings, "this model")
-    passthrough = dict(origin.passthrough)
-    missing = sorted(plan.passthrough.keys() - passthrough.keys())
-    if missing and old is not None and old.head == name:
-        raise CheckpointError(
-            f"the checkpoint's {', '.join(missing)} were not kept with this model; "
-            "load it with from_preset to write them back"
-        )
-    for idle in missing:
-        passthrough[idle] = np.zeros(header[idle].shape, DTYPES[header[idle].dtype])
+    passthrough = _passthrough(origin, plan.passthrough, header, head=name)
     values = transfer.exporter(
         plan, header, ours, lambda n: get_value(model, n, variables[n]), passthrough
     )
@@ -127,6 +119,26 @@ def save(
 
             write_card(model, fresh, Path(destination))
         write_ignore_fields(fresh, old.ignored if old else ())
+
+
+def _passthrough(
+    origin: Any, names: Collection[str], header: Mapping[str, Any], head: str | None
+) -> dict[str, np.ndarray]:
+    """Return the tensors that aren't a model's variables: those of its checkpoint, else zeros.
+
+    Raises:
+        CheckpointError: the checkpoint had one for this head, and it wasn't kept.
+    """
+    found = dict(origin.passthrough)
+    missing = sorted(set(names) - found.keys())
+    if missing and origin.layout is not None and origin.layout.head == head:
+        raise CheckpointError(
+            f"the checkpoint's {', '.join(missing)} were not kept with this model; "
+            "load it with from_preset to write them back"
+        )
+    for name in missing:
+        found[name] = np.zeros(header[name].shape, DTYPES[header[name].dtype])
+    return found
 
 
 def holds_author_format(destination: str | os.PathLike) -> bool:

@@ -209,8 +209,7 @@ class QuestionAnswerer(Task):
             max_answer_length: most tokens of an answer.
             handle_impossible_answer: whether no answer, `""`, is among the answers.
             align_to_words: whether an answer is widened to whole words.
-            batch_size: size of a batch, in windows of 64 tokens, as of `Task.predict`.
-            runtime: as of `Task.predict`.
+            batch_size, runtime: as of `Task.predict`; windows of 64 tokens are counted.
 
         Returns:
             `{"answer", "start", "end", "score"}`, where `start` and `end` are characters of the
