@@ -131,6 +131,9 @@ def attention_branches(layer: Any) -> Alternatives:
         found["window"] = {"window": None}
     if layer.position is not None:
         found["position"] = dict.fromkeys(("query_position", "key_position"), same)
+        parts = (part.branches() for part in (layer.query_position, layer.key_position))
+        of_both = _of_both_positions(layer, *parts)
+        found |= {f"position {name}": without for name, without in of_both.items()}
     if layer.query_key_norm is not None:
         found["query_key_norm"] = dict.fromkeys(("query_norm", "key_norm"), same)
     return found
@@ -141,7 +144,10 @@ def window_alternatives(layer: Any) -> Alternatives:
     if layer.window is None:
         return {}
     widths = {1, layer.window - 1, layer.window + 1, 2 * layer.window} - {0, layer.window}
-    windows = {f"a window of {width} tokens": {"window": width} for width in sorted(widths)}
+    windows = {
+        f"keys at most {width} token{'s' * (width != 1)} away": {"window": width}
+        for width in sorted(widths)
+    }
     return {"no window": {"window": None}, **windows}
 
 
@@ -149,12 +155,19 @@ def position_alternatives(layer: Any) -> Alternatives:
     """Return what its position layer gets wrong, of queries and keys at once."""
     if layer.position is None:
         return {}
-    query, key = layer.query_position, layer.key_position
-    changes = zip(query.alternatives().items(), key.alternatives().values(), strict=True)
+    parts = (part.alternatives() for part in (layer.query_position, layer.key_position))
+    return _of_both_positions(layer, *parts)
+
+
+def _of_both_positions(
+    layer: Any, of_queries: Alternatives, of_keys: Alternatives
+) -> dict[str, dict[str, Any]]:
+    """Return changes of the position layer as changes of attention, to queries and keys at once."""
+    changes = zip(of_queries.items(), of_keys.values(), strict=True)
     return {
         name: {
-            "query_position": changed_call(query, of_query),
-            "key_position": changed_call(key, of_key),
+            "query_position": changed_call(layer.query_position, of_query),
+            "key_position": changed_call(layer.key_position, of_key),
         }
         for (name, of_query), of_key in changes
     }

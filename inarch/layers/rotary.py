@@ -106,9 +106,13 @@ class RotaryEmbedding(Layer):
             positions = ops.expand_dims(positions, 0)
         frequencies = scaled_frequencies(self.scaling, dim, self.max_wavelength)
         frequencies = frequencies / self.scaling_factor
-        # As published code stores them, also where a model computes in float64.
-        frequencies = ops.convert_to_tensor(frequencies.astype("float32"), dtype)
+        # In float32 as in published code, also where a model computes in float64.
+        frequencies = ops.convert_to_tensor(frequencies, dtype)
         return ops.expand_dims(ops.cast(positions, dtype), -1) * frequencies
+
+    def branches(self) -> Alternatives:
+        """Return the scaling, where there is one."""
+        return {} if self.scaling is None else {"scaling": {"scaling": None, "_factor": 1.0}}
 
     def alternatives(self) -> Alternatives:
         call, angles, base = self.call, self.angles, self.max_wavelength

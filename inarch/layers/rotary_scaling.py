@@ -42,8 +42,12 @@ class ScalingType:
 
 
 def scaled_frequencies(scaling: Scaling | None, dim: int, base: float) -> np.ndarray:
-    """Return the radians that each pair of features turns by per position, float64 `[dim / 2]`."""
-    frequencies = 1 / base ** (np.arange(0, dim, 2) / dim)
+    """Return the radians that each pair of features turns by per position, float32 `[dim / 2]`.
+
+    They are computed in float32, as published code does: rounded exponents move the frequencies of
+    a width that is no power of two by several units in the last place.
+    """
+    frequencies = 1 / base ** (np.arange(0, dim, 2, dtype="float32") / dim)
     if scaling is None:
         return frequencies
     return SCALING_TYPES[scaling["rope_type"]].scale(frequencies, scaling, base)
@@ -119,7 +123,7 @@ def _yarn(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
         low, high = floor(low), ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
     high = high + 0.001 if low == high else high
-    divided = np.clip((np.arange(dim // 2) - low) / (high - low), 0, 1)
+    divided = np.clip((np.arange(dim // 2, dtype="float32") - low) / (high - low), 0, 1)
     return frequencies * (1 - divided + divided / scaling["factor"])
 
 

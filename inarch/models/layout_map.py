@@ -8,7 +8,16 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError, InputTypeError
-from inarch.layers.axes import EMBED, HEADS, MLP, VOCABULARY, Axes, logical_axes
+from inarch.keras_private import all_layers
+from inarch.layers.axes import (
+    ATTENTION_AXES,
+    EMBED,
+    HEADS,
+    MLP,
+    VOCABULARY,
+    Axes,
+    logical_axes,
+)
 from inarch.validation import shown
 
 # The axes that are cut into a part for each device. A kernel has one of them: those before the
@@ -23,7 +32,9 @@ def layout_map(
     """Return a layout for each weight of a model, by its path.
 
     Kernels of queries, keys, values and of the first projections of feed-forward networks are cut
-    by columns, their biases with them; those of the outputs are cut by rows. A table of tokens is
+    by columns, their biases with them; those of the outputs are cut by rows. Attention is cut by
+    whole heads, where the devices divide their number: keys and values too, which may have fewer
+    heads, and are whole on every device where those can't be divided. A table of tokens is
     cut by tokens, or by its width where the devices don't divide their number. All others, and
     those that the devices don't divide, are whole on every device: their layout has no axis.
 
@@ -53,19 +64,42 @@ def layout_map(
             f"which has {', '.join(map(repr, sizes))}; name one of them"
         )
     found = keras.distribution.LayoutMap(device_mesh)
-    axes = logical_axes(model)
+    axes, heads = logical_axes(model), _head_counts(model)
     for weight in model.weights:
-        cut = sharded_axis(axes[weight.path], weight.shape, sizes[model_parallel_dim_name])
+        count = heads.get(weight.path)
+        cut = sharded_axis(axes[weight.path], weight.shape, sizes[model_parallel_dim_name], count)
         found[weight.path] = tuple(
             model_parallel_dim_name if axis == cut else None for axis in range(len(weight.shape))
         )
     return found
 
 
-def sharded_axis(axes: Axes | None, shape: Sequence[int], devices: int) -> int | None:
-    """Return the number of the axis that is cut for so many devices; None where none is."""
+def sharded_axis(
+    axes: Axes | None, shape: Sequence[int], devices: int, heads: int | None = None
+) -> int | None:
+    """Return the number of the axis that is cut for so many devices; None where none is.
+
+    Args:
+        heads: how many are side by side in the axis of heads; its size where not given.
+    """
     if axes is None:
         return None
     names: Mapping[str, int] = {name: i for i, name in enumerate(axes) if name is not None}
     wanted = [*SHARDED, EMBED] if VOCABULARY in names else SHARDED
-    return next((names[n] for n in wanted if n in names and shape[names[n]] % devices == 0), None)
+    parts = {name: shape[axis] for name, axis in names.items()}
+    if heads is not None and HEADS in parts:
+        parts[HEADS] = heads
+    return next((names[n] for n in wanted if n in names and parts[n] % devices == 0), None)
+
+
+def _head_counts(model: keras.Model) -> dict[str, int]:
+    """Return how many heads are side by side in each weight of attention, by its path."""
+    found = {}
+    for layer in all_layers(model, include_self=False):
+        if getattr(type(layer), "axes", None) is not ATTENTION_AXES:
+            continue
+        shared = getattr(layer, "num_key_value_heads", None) or layer.num_heads
+        for weight in layer.weights:
+            name = weight.path.removeprefix(f"{layer.path}/").partition("/")[0]
+            found[weight.path] = shared if name in ("key", "value") else layer.num_heads
+    return found

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(
 # Where each weight is cut in two: the vocabulary of the tiny models is odd, so by its width.
 BY_COLUMNS = re.compile(
     r".*attention/(position_)?(query|key|value)/(kernel|bias)|.*feed_forward/(up|gate)/(kernel|bias)"
-    r"|(.*/)?token_embedding/embeddings"
+    r"|(.*/)?token_embedding/embeddings|relative_bias/embeddings"
 )
 BY_ROWS = re.compile(r".*attention/output/kernel|.*feed_forward/down/kernel")
 REPLICATED = re.compile(
     r".*norm/(gamma|beta)|.*(attention/output|feed_forward/down)/bias"
-    r"|(.*/)?\w*(position|segment|relative)_embedding/embeddings|relative_bias/embeddings"
+    r"|(.*/)?\w*(position|segment|relative)_embedding/embeddings"
     r"|(pooler|embeddings_projection|encoder_conv_\d|.*convolution)/(kernel|bias)"
 )
 
@@ -38,6 +38,11 @@ def built(name, **changes):
     architecture = ARCHITECTURES[name]
     arguments = {**architecture.tiny, **changes}
     return build_without_values(lambda: architecture.backbone(**arguments))[0]
+
+
+def even_heads(name):
+    """Return twice the numbers of heads of the tiny model, which two devices divide."""
+    return {key: 2 * n for key, n in ARCHITECTURES[name].tiny.items() if key.endswith("heads")}
 
 
 def check(model):
@@ -55,11 +60,27 @@ def check(model):
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_weight_is_cut_or_listed_as_replicated(name):
-    check(built(name))
+    check(built(name, **even_heads(name)))
 
 
 def test_so_are_the_weights_that_options_bring():
-    check(built("deberta_v3", share_keys=False, conv_kernel_size=3))
+    changes = {"share_keys": False, "conv_kernel_size": 3}
+    check(built("deberta_v3", **even_heads("deberta_v3"), **changes))
+
+
+def test_attention_is_cut_between_heads_alone():
+    def cut(layouts):
+        parts = ("query", "key", "value", "output")
+        kernels = [f"layer_0/attention/{part}/kernel" for part in parts]
+        return [part for part, k in zip(parts, kernels, strict=True) if "model" in layouts[k].axes]
+
+    layouts = layout_map(built("bert", num_heads=3), mesh(1, 2))  # of a width of 12
+    assert cut(layouts) == []
+    assert layouts["layer_0/attention/query/bias"].axes == (None,)
+    assert layouts["layer_0/feed_forward/up/kernel"].axes == (None, "model")
+    grouped = built("llama", num_heads=8, num_key_value_heads=2)
+    assert cut(layout_map(grouped, mesh(1, 2))) == ["query", "key", "value", "output"]
+    assert cut(layout_map(grouped, mesh(1, 4))) == ["query", "output"]
 
 
 def test_a_table_is_cut_by_tokens_where_the_devices_divide_them():

@@ -4,7 +4,11 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
-from inarch.models.llama.checkpoint import SMOLLM3
+import pytest
+
+from inarch.checkpoints.maps.config_map import write_fields
+from inarch.errors import ConfigError
+from inarch.models.llama.checkpoint import LLAMA, MISTRAL, SMOLLM3
 
 
 def test_smollm3_without_sizes_has_its_own_and_not_llamas():
@@ -13,3 +17,38 @@ def test_smollm3_without_sizes_has_its_own_and_not_llamas():
     assert SMOLLM3.arguments(whole, ()) == SMOLLM3.arguments(sizes | whole, ())
     assert SMOLLM3.arguments(whole, ())["head_dim"] is None
     assert SMOLLM3.arguments({}, ())["num_key_value_heads"] == 4
+
+
+def test_values_for_more_layers_than_there_are_do_nothing_and_stay_in_the_file():
+    config = {"num_hidden_layers": 2, "no_rope_layers": [1, 0, 1]}
+    arguments = SMOLLM3.arguments(config, ())
+    assert arguments["rotary_layers"] == (True, False)
+    write_fields(SMOLLM3.config, arguments, config)
+    assert config["no_rope_layers"] == [1, 0, 1]
+    with pytest.raises(ConfigError, match="'no_rope_layers' has 3 values"):
+        SMOLLM3.arguments(config | {"num_hidden_layers": 4}, ())
+
+
+def test_a_window_of_one_token_is_refused_by_its_field():
+    assert MISTRAL.arguments({"sliding_window": 2}, ())["sliding_window"] == 2
+    with pytest.raises(ConfigError, match="'sliding_window' has the unusable value 1"):
+        MISTRAL.arguments({"sliding_window": 1}, ())
+
+
+def test_a_padding_token_below_zero_is_no_token():
+    assert LLAMA.arguments({"pad_token_id": -1}, ())["padding_id"] == -1
+    with pytest.raises(ConfigError, match="'pad_token_id' has the unusable value -2"):
+        LLAMA.arguments({"pad_token_id": -2}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("original_max_position_embeddings", 64), ("partial_rotary_factor", 0.5)]
+)
+def test_parts_of_a_scaling_that_stand_next_to_it_are_refused_by_name(name, value):
+    """Where the reference prefers them to those of the scaling."""
+    scaling = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 32}  # fmt: skip
+    config = {"rope_scaling": scaling}
+    assert LLAMA.arguments(config, ())["rope_scaling"] == scaling
+    with pytest.raises(ConfigError, match=f"'{name}' is {value}"):
+        LLAMA.arguments(config | {name: value}, ())

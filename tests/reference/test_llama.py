@@ -3,9 +3,11 @@
 import io
 import json
 
+import keras
 import numpy as np
 import pytest
 
+from inarch.layers import RotaryEmbedding
 from inarch.tasks import CausalLM, TextEmbedder
 from inarch.text import BytePairTokenizer, Tokenizer
 from inarch.verify.corpus import CORPUS
@@ -44,6 +46,24 @@ def test_greedy_texts_are_those_of_transformers(family, changes, write, tmp_path
         assert found == [generated(model.eval(), text)[0] for text in TEXTS], seed
         seen.update(found)
     assert len(seen) > 10  # texts that all repeat one letter would show little
+
+
+@pytest.mark.parametrize("head_dim", [64, 80])
+@pytest.mark.parametrize("scaling", [{"rope_type": "default"}, {k: v for k, v in LLAMA3.items()
+    if k != "rope_theta"}, {"rope_type": "yarn", "factor": 4.0,
+    "original_max_position_embeddings": 2048}])  # fmt: skip
+def test_angles_are_those_of_transformers_at_far_positions(scaling, head_dim):
+    """A share of a radian that short texts don't show: frequencies in float64 fail for 80."""
+    config = transformers.LlamaConfig(
+        head_dim=head_dim,
+        max_position_embeddings=8192,
+        rope_parameters={"rope_theta": 5e5, **scaling},
+    )
+    theirs = transformers.models.llama.modeling_llama.LlamaRotaryEmbedding(config).inv_freq
+    positions = np.array([0, 1, 4095, 4096, 8191])
+    layer = RotaryEmbedding(5e5, scaling=None if len(scaling) == 1 else scaling)
+    angles = np.asarray(keras.ops.convert_to_numpy(layer.angles(positions, head_dim)))[0]
+    np.testing.assert_allclose(angles, np.outer(positions, theirs.double()), rtol=3e-7)
 
 
 # --- tokenizers --------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ BATCH = 4
 def make(folder):
     """Write the checkpoints of a classifier and of a generator, on one device."""
     bert, gpt2 = ARCHITECTURES["bert"], ARCHITECTURES["gpt2"]
-    classifier = TextClassifier(tiny(bert), num_classes=3, preprocessor=letters(bert))
+    classifier = TextClassifier(tiny(bert, num_heads=2), num_classes=3, preprocessor=letters(bert))
     randomized(classifier).save_to_preset(folder / "classifier")
     randomized(CausalLM(tiny(gpt2), preprocessor=letters(gpt2))).save_to_preset(folder / "lm")
 

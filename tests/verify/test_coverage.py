@@ -41,6 +41,11 @@ def test_a_distance_is_reached_only_in_rows_that_are_long_enough():
     assert len(whole[0].untouched) < len(short[0].untouched)
 
 
+def reading(name):
+    """The model of a golden file, and the inputs of its first run."""
+    return subjects(READ[name])[""].model, read(READ[name]).runs[""].inputs
+
+
 def test_a_window_is_reached_only_in_rows_that_are_longer_than_it():
     subject, inputs = subjects(READ["modern_bert"])[""], read(READ["modern_bert"]).runs[""].inputs
     window = subject.model.get_layer("layer_1").attention.window
@@ -56,6 +61,16 @@ def test_a_window_is_reached_only_in_rows_that_are_longer_than_it():
     assert coverage(unseen) == "1 of 2 branches of layer_{i}/attention"
     given = Unreached("layer_{i}/attention", "rows are short", branches=["window"])
     assert joined_coverage(short, short, [given])[0].missing == ()
+
+
+def test_the_scaling_of_rotary_positions_is_reached_where_a_model_has_one():
+    found = {name: branch_coverage(*reading(name)) for name in ("llama", "qwen2")}
+    counts = {name: [part.count for part in parts] for name, parts in found.items()}
+    assert counts == {"llama": [1], "qwen2": [2]}
+    assert [part.untouched for part in found["qwen2"]] == [()]
+    model, inputs = reading("qwen2")
+    start = {name: value[:, :1] for name, value in inputs.items()}  # where there is no angle
+    assert branch_coverage(model, start)[0].untouched == ("position", "position scaling")
 
 
 def test_a_wrong_row_that_no_other_input_reaches_is_found():

@@ -39,6 +39,7 @@ def field(
     aliases: tuple[str, ...] = (),
     legacy: tuple[str, ...] = (),
     nullable: bool = False,
+    least: int = 1,
 ) -> Field:
     """Return the entry of a field whose value is the argument `ours`.
 
@@ -49,8 +50,11 @@ def field(
         aliases: other names under which transformers takes it; the last one in the file wins.
         legacy: older names, which are read where none of the others is there.
         nullable: whether it may be null where its default isn't; the argument is None then.
+        least: the smallest whole number that it can be, unless its default is smaller.
     """
-    return Field(theirs, ours, default, aliases=aliases, legacy=legacy, nullable=nullable)
+    return Field(
+        theirs, ours, default, least=least, aliases=aliases, legacy=legacy, nullable=nullable
+    )
 
 
 def probability(
@@ -60,9 +64,9 @@ def probability(
     return Field(theirs, ours, default, most=1, legacy=legacy)
 
 
-def token_id(theirs: str, ours: str, default: int | None) -> Field:
-    """Return the entry of a token's id, from 0 on."""
-    return Field(theirs, ours, default, least=0)
+def token_id(theirs: str, ours: str, default: int | None, *, least: int = 0) -> Field:
+    """Return the entry of a token's id, from `least` on."""
+    return Field(theirs, ours, default, least=least)
 
 
 def table_rows(theirs: str, ours: str, default: Any = REQUIRED, *, after: Mapped) -> Field:
@@ -83,6 +87,7 @@ def per_layer(
     layers: Field,
     values: Mapping[Any, Any] | None = None,
     older: EveryNth | None = None,
+    may_be_longer: bool = False,
 ) -> PerLayer:
     """Return the entry of a list with a value for each layer; ours is a tuple.
 
@@ -93,8 +98,11 @@ def per_layer(
         layers: the entry of the number of layers.
         values: translates each value, theirs to ours.
         older: an older spelling, read where the list is absent.
+        may_be_longer: whether there may be values beyond those of the layers.
     """
-    return PerLayer(theirs, ours, default, values, layers=layers, older=older)
+    return PerLayer(
+        theirs, ours, default, values, layers=layers, older=older, may_be_longer=may_be_longer
+    )
 
 
 def every_nth(

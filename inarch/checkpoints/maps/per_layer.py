@@ -49,10 +49,12 @@ class PerLayer(Field):
     Args:
         layers: the entry of the number of layers.
         older: another spelling, read where the list is absent.
+        may_be_longer: whether there may be values beyond those of the layers, which aren't read.
     """
 
     layers: Field = dataclasses.field(kw_only=True)
     older: EveryNth | None = None
+    may_be_longer: bool = False
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -82,6 +84,8 @@ class PerLayer(Field):
                 f"config field {name!r} is {shown(listed)}; it must be a list, with a value for "
                 f"each of the {count} layers ({self.layers.theirs})"
             )
+        if self.may_be_longer:
+            listed = listed[:count]
         if len(listed) != count:
             raise ConfigError(
                 f"config field {name!r} has {len(listed)} values, and {self.layers.theirs!r} is "

@@ -51,10 +51,12 @@ SHARED = [
     field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
     field("rope_parameters.rope_theta", "rope_theta", 10000.0,
         legacy=("rope_scaling.rope_theta", "rope_theta")),
-    token_id("pad_token_id", "padding_id", None),
+    token_id("pad_token_id", "padding_id", None, least=-1),  # which no token has
     LENGTH,
     rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,
         types={name: known.fields for name, known in SCALING_TYPES.items()}),
+    [must_be(name, None, reason="read where it stands next to a scaling")
+        for name in ("original_max_position_embeddings", "partial_rotary_factor")],
     must_be("is_causal", True),
     must_be("token_classification_bias", True),
     [must_be(name, None) for name in ("kv_sharing_modes", "per_layer_config")],
@@ -135,7 +137,7 @@ LLAMA = make_source("llama", "Llama",
     [must_be(name, None) for name in ("attention_chunk_size", "sliding_window")],
     ignored("pretraining_tp", reason="another order of the same sums"))
 MISTRAL = make_source("mistral", "Mistral",
-    field("sliding_window", "sliding_window", 4096, nullable=True),
+    field("sliding_window", "sliding_window", 4096, nullable=True, least=2),
     must_be("layer_types", None),
     num_key_value_heads=8, intermediate_size=14336,
     max_position_embeddings=131072)
@@ -152,7 +154,7 @@ QWEN3 = make_source("qwen3", "Qwen3",
     max_position_embeddings=32768)
 SMOLLM3 = make_source("smollm3", "SmolLM3",
     per_layer("no_rope_layers", "rotary_layers", layers=LAYERS,
-        values={1: True, 0: False},
+        values={1: True, 0: False}, may_be_longer=True,
         older=every_nth("no_rope_layer_interval", 0, 1, 4, is_last=True)),
     field("attention_bias", "attention_bias", False),
     field("mlp_bias", "feed_forward_bias", False),
