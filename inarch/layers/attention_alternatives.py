@@ -132,7 +132,7 @@ def attention_branches(layer: Any) -> Alternatives:
     if layer.position is not None:
         found["position"] = dict.fromkeys(("query_position", "key_position"), same)
         parts = (part.branches() for part in (layer.query_position, layer.key_position))
-        of_both = _of_both_positions(layer, *parts)
+        of_both = _change_both_positions(layer, *parts)
         found |= {f"position {name}": without for name, without in of_both.items()}
     if layer.query_key_norm is not None:
         found["query_key_norm"] = dict.fromkeys(("query_norm", "key_norm"), same)
@@ -156,10 +156,10 @@ def position_alternatives(layer: Any) -> Alternatives:
     if layer.position is None:
         return {}
     parts = (part.alternatives() for part in (layer.query_position, layer.key_position))
-    return _of_both_positions(layer, *parts)
+    return _change_both_positions(layer, *parts)
 
 
-def _of_both_positions(
+def _change_both_positions(
     layer: Any, of_queries: Alternatives, of_keys: Alternatives
 ) -> dict[str, dict[str, Any]]:
     """Return changes of the position layer as changes of attention, to queries and keys at once."""

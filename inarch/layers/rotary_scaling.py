@@ -59,27 +59,28 @@ def attention_factor(scaling: Scaling | None) -> float:
         return 1.0
     if (given := scaling.get("attention_factor")) is not None:
         return given
-    factor, mscale, whole = scaling["factor"], scaling.get("mscale"), scaling.get("mscale_all_dim")
-    if mscale and whole:
-        return _magnitude(factor, mscale) / _magnitude(factor, whole)
-    return _magnitude(factor, 1.0)
+    factor, mscale = scaling["factor"], scaling.get("mscale")
+    all_dim = scaling.get("mscale_all_dim")
+    if mscale and all_dim:
+        return _compute_mscale(factor, mscale) / _compute_mscale(factor, all_dim)
+    return _compute_mscale(factor, 1.0)
 
 
 def check_scaling(scaling: Any) -> None:
     """Raise InputError unless a scaling is `None`, or has a known type and the fields of it."""
     if scaling is None:
         return
-    kind = scaling.get("rope_type") if isinstance(scaling, Mapping) else None
-    if kind not in SCALING_TYPES:
+    rope_type = scaling.get("rope_type") if isinstance(scaling, Mapping) else None
+    if rope_type not in SCALING_TYPES:
         raise InputError(
             f"scaling={scaling!r} has no known rope_type. Pass a dict with one of "
             f"{', '.join(map(repr, SCALING_TYPES))}, or None."
         )
-    known = SCALING_TYPES[kind]
+    known = SCALING_TYPES[rope_type]
     if unknown := sorted(scaling.keys() - {"rope_type", *known.fields}):
         raise InputError(
-            f"scaling has {unknown[0]}={scaling[unknown[0]]!r}, which rope_type={kind!r} doesn't "
-            f"read. Pass {', '.join(known.fields)}."
+            f"scaling has {unknown[0]}={scaling[unknown[0]]!r}, which rope_type={rope_type!r} "
+            f"doesn't read. Pass {', '.join(known.fields)}."
         )
     for name in known.fields:
         value = scaling.get(name)
@@ -87,21 +88,21 @@ def check_scaling(scaling: Any) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
             raise InputError(
-                f"scaling has {name}={value!r}. rope_type={kind!r} needs a positive number."
+                f"scaling has {name}={value!r}. rope_type={rope_type!r} needs a positive number."
             )
-    if kind == "llama3" and not scaling["high_freq_factor"] > scaling["low_freq_factor"]:
+    if rope_type == "llama3" and not scaling["high_freq_factor"] > scaling["low_freq_factor"]:
         raise InputError(
             f"scaling has high_freq_factor={scaling['high_freq_factor']!r}. It must be above "
             f"low_freq_factor={scaling['low_freq_factor']!r}."
         )
 
 
-def _linear(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
+def _scale_linear(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
     """Divide all frequencies (kaiokendev, 2023)."""
     return frequencies / scaling["factor"]
 
 
-def _llama3(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
+def _scale_llama3(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
     """Divide low frequencies, and those between low and high in part (Llama 3.1)."""
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     turns = scaling[LENGTH] * frequencies / (2 * pi)
@@ -109,7 +110,7 @@ def _llama3(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarra
     return frequencies * (kept + (1 - kept) / scaling["factor"])
 
 
-def _yarn(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
+def _scale_yarn(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
     """Divide those that turn slowly, and the ones next to them in part (arXiv:2309.00071)."""
     if base == 1:
         raise InputError("max_wavelength=1 and a scaling of rope_type='yarn'. Pass another base.")
@@ -127,18 +128,18 @@ def _yarn(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
     return frequencies * (1 - divided + divided / scaling["factor"])
 
 
-def _magnitude(factor: float, mscale: float) -> float:
+def _compute_mscale(factor: float, mscale: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * mscale * log(factor) + 1
 
 
 SCALING_TYPES: dict[str, ScalingType] = {
-    "linear": ScalingType(("factor",), _linear),
+    "linear": ScalingType(("factor",), _scale_linear),
     "llama3": ScalingType(
-        ("factor", "low_freq_factor", "high_freq_factor"), _llama3, needs_original_length=True
+        ("factor", "low_freq_factor", "high_freq_factor"), _scale_llama3, needs_original_length=True
     ),
     "yarn": ScalingType(
         ("factor",),
-        _yarn,
+        _scale_yarn,
         ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
         needs_original_length=True,
     ),

@@ -45,7 +45,7 @@ def build_tokenizer_json(
     if names == (TOKENIZER_JSON,):
         text, filled = decode_text(files, TOKENIZER_JSON), config
         if family:
-            text = _rebuilt(text, family, config, model.get("model_type"))
+            text = _rebuild(text, family, config, model.get("model_type"))
     else:
         stated = named or (family.tokenizer_class if family else model.get("model_type"))
         family = _family_for(names, files, family, stated)
@@ -58,7 +58,7 @@ def build_tokenizer_json(
     return text, filled
 
 
-def _rebuilt(
+def _rebuild(
     text: str, family: TokenizerFamily, config: Mapping[str, Any], model_type: object
 ) -> str:
     """Return the text of a tokenizer.json as the family makes it, or as it is."""

@@ -185,7 +185,7 @@ def byte_pairs(model: SentencePieceModel) -> dict[str, Any]:
     scores = {piece.text: piece.score for piece in model.pieces if piece.type == NORMAL}
     return bpe_model(
         {piece.text: index for index, piece in enumerate(model.pieces)},
-        merges_of(sorted(scores, key=lambda text: -scores[text])),
+        make_merges(sorted(scores, key=lambda text: -scores[text])),
         unk_token=model.pieces[model.unk_id].text,
         fuse_unk=True,
         byte_fallback=model.byte_fallback,
@@ -193,7 +193,7 @@ def byte_pairs(model: SentencePieceModel) -> dict[str, Any]:
     )
 
 
-def merges_of(pieces: Iterable[str]) -> list[list[str]]:
+def make_merges(pieces: Iterable[str]) -> list[list[str]]:
     """Return the pairs of pieces that make a third, in the order of those that they make."""
     known = dict.fromkeys(pieces)
     return [

@@ -55,16 +55,18 @@ class RotaryScaling(Field):
         if not given:
             return None
         holder = given[-1]
-        kind = lookup(config, f"{holder}.rope_type", lookup(config, f"{holder}.type", "default"))
-        if kind == "default":
+        rope_type = lookup(
+            config, f"{holder}.rope_type", lookup(config, f"{holder}.type", "default")
+        )
+        if rope_type == "default":
             return None
-        if not isinstance(kind, str) or kind not in self.types:
+        if not isinstance(rope_type, str) or rope_type not in self.types:
             raise ConfigError(
-                f"config field '{holder}.rope_type' is {shown(kind)}; computed here: 'default', "
-                f"{', '.join(map(repr, self.types))}"
+                f"config field '{holder}.rope_type' is {shown(rope_type)}; computed here: "
+                f"'default', {', '.join(map(repr, self.types))}"
             )
-        fields = self.types[kind]
-        scaling = {"rope_type": kind}
+        fields = self.types[rope_type]
+        scaling = {"rope_type": rope_type}
         if LENGTH in fields:
             scaling[LENGTH] = self.length.read(config)
         scaling |= {name: config[holder][name] for name in fields if name in config[holder]}

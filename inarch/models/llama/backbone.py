@@ -107,8 +107,8 @@ class LlamaBackbone(Backbone):
         )
         table = ReversibleEmbedding(vocabulary_size, hidden_dim, True, init, name="token_embedding")
         x = table(inputs["token_ids"])
-        for i, turns in enumerate(is_rotary):
-            mixing = attention(position=rotary if turns else None)
+        for i, has_positions in enumerate(is_rotary):
+            mixing = attention(position=rotary if has_positions else None)
             x = Block(mixing, feed_forward, norm, order="pre", name=f"layer_{i}")(
                 x, context={"padding_mask": inputs["padding_mask"]}
             )

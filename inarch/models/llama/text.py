@@ -22,7 +22,7 @@ from inarch.text.json_parts import (
     template_processing,
     tokenizer_json,
 )
-from inarch.text.sentence_piece import merges_of
+from inarch.text.sentence_piece import make_merges
 from inarch.text.sentence_piece_model import (
     BPE,
     CONTROL,
@@ -75,14 +75,14 @@ class LlamaFamily(TokenizerFamily):
         # Ranks go by the ids, whatever the scores are, and a user's symbols are merged too.
         merged = [piece.text for piece in model.pieces if piece.type not in (CONTROL, UNKNOWN)]
         spec = tokenizer_json(
-            bpe_model(ids, merges_of(merged), **MODEL),
-            post_processor=_ends(config, ids),
+            bpe_model(ids, make_merges(merged), **MODEL),
+            post_processor=_make_template(config, ids),
             added_tokens=[
                 added_token({"normalized": False}, piece.text, ids[piece.text], type_ == CONTROL)
                 for piece in model.pieces
                 if (type_ := piece.type) in (CONTROL, USER_DEFINED)
             ],
-            **_steps(config),
+            **_make_steps(config),
         )
         return spec, config
 
@@ -102,18 +102,18 @@ class LlamaFamily(TokenizerFamily):
         if isinstance(declared, Mapping):  # which is read in place of the file's, and added later
             kept = {token_text(token) for token in declared.values()}
             added = [token for token in added if token["content"] in kept]
-        spec = {**spec, "model": {**model, **MODEL}, "added_tokens": added, **_steps(config)}
+        spec = {**spec, "model": {**model, **MODEL}, "added_tokens": added, **_make_steps(config)}
         is_set = not config.keys().isdisjoint(("add_bos_token", "add_eos_token"))
         if is_set or not spec.get("post_processor"):
             ids = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
-            spec["post_processor"] = _ends(config, ids)
+            spec["post_processor"] = _make_template(config, ids)
         return spec
 
 
-def _steps(config: Mapping[str, Any]) -> dict[str, Part | None]:
+def _make_steps(config: Mapping[str, Any]) -> dict[str, Part | None]:
     """Return the parts of a tokenizer.json around its model, but for the post-processor."""
-    has_prefix = _flag(config, "add_prefix_space", True)
-    scheme = "always" if _flag(config, "legacy", False) else "first"
+    has_prefix = _read_flag(config, "add_prefix_space", True)
+    scheme = "always" if _read_flag(config, "legacy", False) else "first"
     strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
     decoders = [replace(SPACE, " ", "String"), {"type": "ByteFallback"}, {"type": "Fuse"}]
     return {
@@ -128,15 +128,15 @@ def _steps(config: Mapping[str, Any]) -> dict[str, Part | None]:
     }
 
 
-def _flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
+def _read_flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
     return default if config.get(name) is None else flag(config, name, default)
 
 
-def _ends(config: Mapping[str, Any], ids: Mapping[str, int]) -> Part | None:
+def _make_template(config: Mapping[str, Any], ids: Mapping[str, int]) -> Part | None:
     """Return the post-processor of the tokens that each text, of a pair too, is put between."""
     first, last = (
         token_text(config.get(f"{end}_token"), f"{end}_token")
-        if _flag(config, f"add_{end}_token", False)
+        if _read_flag(config, f"add_{end}_token", False)
         else None
         for end in ("bos", "eos")
     )
