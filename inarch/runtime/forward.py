@@ -80,7 +80,7 @@ def _tensorflow(model: keras.Model, call: Call) -> Call:
 
 def _openvino(model: keras.Model, call: Call) -> Call:
     """Return a function to arrays, with one graph for each set of inputs, of any shape."""
-    made: dict[Any, Any] = {}
+    graphs: dict[Any, Any] = {}
     snapshot = WeightSnapshot(model.variables)
     lock = threading.Lock()
 
@@ -96,11 +96,11 @@ def _openvino(model: keras.Model, call: Call) -> Call:
         with lock:
             if not snapshot.is_current(model.variables):
                 snapshot = WeightSnapshot(model.variables)
-                made.clear()
-            if key not in made:
+                graphs.clear()
+            if key not in graphs:
                 outputs, graph = openvino_graph(call, shapes)
-                made[key] = outputs, run_openvino(graph)
-            structure, compute = made[key]
+                graphs[key] = outputs, run_openvino(graph)
+            structure, compute = graphs[key]
         return keras.tree.pack_sequence_as(structure, compute(given))
 
     return run
