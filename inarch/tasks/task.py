@@ -189,7 +189,8 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         Raises:
             InputTypeError: `examples` is one text, a table, or no iterable.
             InputError, InputTypeError: from the iterator, of an example that can't be answered,
-                with its number, after the answers to those before it.
+                with its number, after the answers to those before it;
+                or of an option, as it is, also where there is `on_error`.
         """
         return stream(lambda part: self.answers(part, **options), examples, on_error, chunk)
 
