@@ -21,28 +21,29 @@ def inference(setting: Setting) -> Iterator[Row]:
     Probe(FILE, "make", (str(made), minilm, "6")).run()
     encoder = str(made / "encoder")
     for folder, name, count in ((minilm, "all-MiniLM-L6-v2", 400), (encoder, "6 x 768", 150)):
-        yield from _beside(
+        yield from _compared(
             "embed", (folder, str(count)), f"{count} texts of mixed lengths to vectors, {name}",
             {"theirs": "sentence-transformers", "small": "sentence-transformers, batch of 8"},
         )  # fmt: skip
-    yield from _beside(
+    yield from _cheaper(minilm)
+    yield from _compared(
         "classify", (str(made / "classifier"), "100"),
         "100 texts of mixed lengths classified, 6 x 768",
         {"theirs": "transformers' pipeline, batch of 32", "small": "the pipeline one by one"},
     )  # fmt: skip
-    yield from _beside(
+    yield from _compared(
         "rerank", (str(made / "reranker"), "100"), "100 documents ranked for a query, 6 x 768",
         {"theirs": "CrossEncoder"},
     )  # fmt: skip
     for folder, name in ((minilm, "all-MiniLM-L6-v2"), (encoder, "6 x 768")):
         what = f"the vector of one text of 16 tokens, {name}"
-        yield from _beside("one_text", (folder,), what, {"theirs": "transformers"}, 1e3)
+        yield from _compared("one_text", (folder,), what, {"theirs": "transformers"}, 1e3)
     yield from _limits(encoder)
     yield from _memory(minilm)
     yield from _gpu(str(setting.scratch / "base"), minilm)
 
 
-def _beside(
+def _compared(
     function: str, arguments: Sequence[str], what: str, peers: dict[str, str], factor: float = 1
 ) -> Iterator[Row]:
     unit = {1: "s", 1e3: "ms"}[factor]
@@ -55,6 +56,20 @@ def _beside(
                 f"{ours:.3g} {unit} over {theirs:.3g} {unit}" + _difference(found),
                 ours / theirs,
             )
+
+
+def _cheaper(folder: str) -> Iterator[Row]:
+    what = "400 texts of mixed lengths to vectors, all-MiniLM-L6-v2, on torch: time over float32"
+    if not installed("openvino"):
+        yield absent(f"{what}, in int8 and in OpenVINO", "openvino")
+        return
+    found = Probe(FILE, "cheaper", (folder, "400"), "torch").run()
+    for name, note in (
+        ("int8", f"; largest cosine error {found['error']:.1e}"),
+        ("openvino", ""),
+    ):
+        figures = f"{found[name]:.3g} s over {found['theirs']:.3g} s{note}"
+        yield Row(f"{what}, in {name}", figures, found[name] / found["theirs"])
 
 
 def _difference(found: dict[str, float]) -> str:

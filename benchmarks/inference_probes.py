@@ -1,4 +1,4 @@
-"""Probes of text tasks, beside their peers: `python inference_probes.py FUNCTION ARGUMENTS`.
+"""Probes of text tasks and their peers: `python inference_probes.py FUNCTION ARGUMENTS`.
 
 Ours and the peers run in one process and in turns, all models warm.
 """
@@ -74,6 +74,23 @@ def embed(folder: str, count: str) -> dict[str, float]:
         small=lambda: theirs.encode(texts, batch_size=8),
     )
     return found | {"difference": float(np.abs(ours.embed(texts) - theirs.encode(texts)).max())}
+
+
+def cheaper(folder: str, count: str) -> dict[str, float]:
+    """Time texts to vectors in int8 and in OpenVINO, against float32 in Keras."""
+    import numpy as np
+
+    from inarch import TextEmbedder
+
+    texts, ours = mix(int(count)), TextEmbedder.from_preset(folder)
+    copy, _ = ours.to_precision("int8", texts[:16], verbose=False)
+    found = _in_turn(
+        int8=lambda: copy.embed(texts),
+        openvino=lambda: ours.embed(texts, runtime="openvino"),
+        theirs=lambda: ours.embed(texts),
+    )
+    cosines = (ours.embed(texts) * copy.embed(texts)).sum(1)
+    return found | {"error": float(1 - np.min(cosines))}
 
 
 def classify(folder: str, count: str) -> dict[str, float]:
@@ -170,7 +187,7 @@ def stream(folder: str, count: str) -> dict[str, float]:
 
 
 def gpu(folder: str, count: str) -> dict[str, float]:
-    """Time bfloat16 on a GPU: full rows at the limit, and the mix beside sentence-transformers."""
+    """Time bfloat16 on a GPU: full rows at the limit, and the mix against sentence-transformers."""
     import torch
     from sentence_transformers import SentenceTransformer
 

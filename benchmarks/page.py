@@ -11,7 +11,7 @@ from table import Row
 INTRODUCTION = """\
 # Benchmarks
 
-`make bench` measures inarch beside its peers and prints this table; with `PAGE=docs` it writes the
+`make bench` compares inarch with its peers and prints this table; with `PAGE=docs` it writes the
 page anew. A figure is the median of runs in turns, so that a busy machine slows both sides, and its
 ratio is ours over theirs: below 1, inarch is the quicker or the smaller. Random weights are used
 where the size matters and the numbers don't; texts are of mixed lengths (lognormal, half of them

@@ -15,7 +15,7 @@ from inarch.errors import InputError, MissingExtraError
 from inarch.user_warnings import warn
 
 BACKENDS = ("jax", "torch", "tensorflow")
-# Keras's backend for inference alone, which is taken where it is asked for.
+# Keras's backend for inference alone, which is used only where `KERAS_BACKEND` names it.
 INFERENCE = "openvino"
 # What OpenVINO sends to its makers as it is imported, by a fork of the process, which JAX warns of.
 TELEMETRY = "openvino_telemetry"

@@ -44,7 +44,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Unreached:
-    """What no input reaches, from an `[[unreached]]` entry of `presets.toml`.
+    """Rows and branches that no input reaches, from an `[[unreached]]` entry of `presets.toml`.
 
     Args:
         layer: path of the layer that has the table of `rows`, or of the layers with `branches`.

@@ -99,7 +99,7 @@ class Recognized:
 
     @property
     def is_bias(self) -> bool:
-        """Whether it is added, by its name."""
+        """Return whether it is a bias, by its name."""
         return bool(re.search(r"(?:^|[._])(?:bias|beta|b)$", self.pattern.name))
 
 

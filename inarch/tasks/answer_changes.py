@@ -1,4 +1,4 @@
-"""How far answers are changed by another precision, from a task's outputs before and after."""
+"""Changes of answers by another precision, from a task's outputs before and after."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class PrecisionReport:
-    """What a lower precision costs, on a sample; as a string it is a table.
+    """Cost of a lower precision on a sample; as a string it is a table.
 
     Attributes:
         precision: "int8", "bfloat16" or "float16".

@@ -21,7 +21,7 @@ Values = Mapping[Tap, np.ndarray]
 
 @dataclass(frozen=True)
 class LayerNoise:
-    """How far a layer's output is off in low precision.
+    """Error of a layer's output in low precision.
 
     Attributes:
         layer: its path; empty for the model's output.

@@ -180,7 +180,7 @@ class Report:
 
     @property
     def unreached(self) -> tuple[Coverage, ...]:
-        """Where the inputs should reach more than they do."""
+        """The tables and layers of which the inputs should reach more than they do."""
         return tuple(c for c in self.coverage if c.missing) if self.requires_coverage else ()
 
     @property

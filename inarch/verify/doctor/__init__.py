@@ -82,7 +82,14 @@ class Doctor:
         if not np.isfinite(teacher_forced[key]).all():
             return "it gives values that aren't numbers where the reference gives numbers"
         again = self._again(finding.layer, key, calls)
-        if again is not None and not np.array_equal(again, teacher_forced[key]):
+        if (
+            again is not None
+            and not np.array_equal(again, teacher_forced[key])
+            and (
+                # A layer around it may call it otherwise than it is by itself.
+                not np.array_equal(self._in_model(key), teacher_forced[key])
+            )
+        ):
             return "it gives other values each time it runs: dropout, or another noise, is left on"
         if more := self._called_more(finding.layer, teacher_forced):
             return more
@@ -103,8 +110,12 @@ class Doctor:
 
     def _again(self, path: str, tap: Tap, calls: Calls) -> np.ndarray | None:
         """Return what ours gives at a tap when it runs once more: the layer alone, if one does."""
-        values = teacher_values(self.reference)
         call = calls.get((path, tap[1])) or calls.get((path, 0))
         if call is None:
-            return trace.run(self.model, self.reference.inputs, values)[tap]
-        return trace.replay(self.layers[path], path, call, values, tap[2] == "attention").get(tap)
+            return self._in_model(tap)
+        values, is_attention = teacher_values(self.reference), tap[2] == "attention"
+        return trace.replay(self.layers[path], path, call, values, is_attention).get(tap)
+
+    def _in_model(self, tap: Tap) -> np.ndarray:
+        """Return what ours gives at a tap when the whole model runs once more."""
+        return trace.run(self.model, self.reference.inputs, teacher_values(self.reference))[tap]

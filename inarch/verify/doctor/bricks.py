@@ -155,12 +155,14 @@ def _replays(
     """Yield what a copy of the layer gives as it is, and with each alternative."""
     path, is_attention = evidence.finding.layer, tap[2] == "attention"
     call = evidence.calls.get((path, tap[1])) or evidence.calls[path, 0]
-    copy = layer
-    # The config of a dense layer may have no name for its function.
-    if not isinstance(layer, keras.layers.Dense):
+    if isinstance(layer, keras.layers.Dense):  # whose config may have no name for its function
+        copy = keras.layers.Dense(
+            layer.units, layer.activation, layer.use_bias, dtype=layer.dtype_policy
+        )
+    else:
         copy = type(layer).from_config(layer.get_config())
-        copy(*call.args, **call.kwargs)
-        copy.set_weights(layer.get_weights())
+    copy(*call.args, **call.kwargs)
+    copy.set_weights(layer.get_weights())
     known = evidence.teacher_values
     yield "", trace.replay(copy, path, call, known, is_attention)
     tried = [
