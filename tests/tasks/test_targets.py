@@ -116,12 +116,14 @@ def test_a_split_keeps_each_texts_target_and_weight(x, class_weight, preprocesso
 def test_a_split_keeps_an_embedders_weights(preprocessor):
     task = TextEmbedder(learner(), preprocessor)
     task.compile(loss="mse")
-    vectors = np.zeros((8, 16), np.float32)
+    vectors = np.tile(np.arange(8, dtype="float32")[:, None], (1, 16))  # each with its number
     seen = batches_seen(
         task, x=TEXTS, y=vectors, sample_weight=WEIGHTS, validation_split=0.5, shuffle=False
     )
     np.testing.assert_array_equal(seen[0][0][2], WEIGHTS[:4])
-    np.testing.assert_array_equal(np.sort(seen[1][0][2]), WEIGHTS[4:])  # by length
+    numbers = seen[1][0][1][:, 0].astype(int)  # those that are evaluated come by length
+    assert sorted(numbers) == [4, 5, 6, 7]
+    np.testing.assert_array_equal(seen[1][0][2], WEIGHTS[numbers])
 
 
 @pytest.mark.parametrize(
