@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -82,15 +83,13 @@ class Doctor:
         if not np.isfinite(teacher_forced[key]).all():
             return "it gives values that aren't numbers where the reference gives numbers"
         again = self._again(finding.layer, key, calls)
-        if (
-            again is not None
-            and not np.array_equal(again, teacher_forced[key])
-            and (
-                # A layer around it may call it otherwise than it is by itself.
-                not np.array_equal(self._in_model(key), teacher_forced[key])
-            )
-        ):
-            return "it gives other values each time it runs: dropout, or another noise, is left on"
+        if again is not None and not np.array_equal(again, teacher_forced[key]):
+            if not np.array_equal(self._in_model(key), teacher_forced[key]):
+                return (
+                    "it gives other values each time it runs: dropout, or another noise, is left on"
+                )
+            # The layer around it calls it otherwise than it is by itself.
+            finding = replace(finding, layer=finding.layer.rpartition("/")[0])
         if more := self._called_more(finding.layer, teacher_forced):
             return more
         evidence = Evidence(
