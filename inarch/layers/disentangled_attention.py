@@ -46,6 +46,7 @@ class DisentangledSelfAttention(Layer):
             scale even where there are no relative embeddings, as in the reference.
         share_keys: whether positions are projected by the query and key layers of contents.
         position_dropout: rate of dropout on the relative embeddings.
+        key_bias: whether the projections of keys, contents and positions alike, have a bias.
         kernel_initializer: of the kernels.
         bias_initializer: of the biases.
 
@@ -80,6 +81,7 @@ class DisentangledSelfAttention(Layer):
         position_terms: str = "c2p|p2c",
         share_keys: bool = True,
         position_dropout: float = 0.0,
+        key_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
         **kwargs: Any,
@@ -101,7 +103,7 @@ class DisentangledSelfAttention(Layer):
             )
         self._scale = 1 / sqrt((1 + len(self.terms)) * (width // self.num_heads))
         self.query_dense = self.make_dense("query", width, inputs_shape)
-        self.key_dense = self.make_dense("key", width, inputs_shape)
+        self.key_dense = self.make_dense("key", width, inputs_shape, self.key_bias)
         self.value_dense = self.make_dense("value", width, inputs_shape)
         self.output_dense = self.make_dense("output", width, inputs_shape)
         self.position_key_dense, self.position_query_dense = self.key_dense, self.query_dense
@@ -110,7 +112,9 @@ class DisentangledSelfAttention(Layer):
             # The row for each distance, and for the farthest ones of all the others.
             self._rows = distance_rows(self.bucket_size, self.max_relative_positions)
             if not self.share_keys and "c2p" in self.terms:
-                self.position_key_dense = self.make_dense("position_key", width, inputs_shape)
+                self.position_key_dense = self.make_dense(
+                    "position_key", width, inputs_shape, self.key_bias
+                )
             if not self.share_keys and "p2c" in self.terms:
                 self.position_query_dense = self.make_dense("position_query", width, inputs_shape)
         policy = {"dtype": self.dtype_policy}

@@ -27,7 +27,7 @@ class DisentangledAttentionEncoder(Block):
         intermediate_dim, num_heads, dropout, activation: as `TransformerLayer` has them.
         layer_norm_epsilon, kernel_initializer, attention_dropout: likewise.
         max_relative_positions, bucket_size: as `DisentangledSelfAttention` has them.
-        position_terms, share_keys: likewise; `dropout` is its `position_dropout` too.
+        position_terms, share_keys, key_bias: likewise; `dropout` is its `position_dropout` too.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
@@ -61,6 +61,7 @@ class DisentangledAttentionEncoder(Block):
         bucket_size: int = 256,
         position_terms: str = "c2p|p2c",
         share_keys: bool = True,
+        key_bias: bool = True,
         **kwargs: Any,
     ):
         attention = DisentangledSelfAttention(
@@ -70,6 +71,7 @@ class DisentangledAttentionEncoder(Block):
             dropout if attention_dropout is None else attention_dropout,
             position_terms=position_terms,
             share_keys=share_keys,
+            key_bias=key_bias,
             position_dropout=dropout,
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,

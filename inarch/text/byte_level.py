@@ -14,7 +14,7 @@ from inarch.errors import CheckpointError, ConfigError
 from inarch.json_fields import object_in
 from inarch.text.family import TokenizerFamily
 from inarch.text.files import IDS_FILE, MERGES_FILE, decode_text, read_text
-from inarch.text.json_parts import bpe_model, template, tokenizer_json
+from inarch.text.json_parts import Template, bpe_model, template, tokenizer_json
 from inarch.text.special_tokens import GPT2_TOKENS, ROBERTA_TOKENS, token_text
 
 
@@ -30,7 +30,9 @@ class ByteLevelFamily(TokenizerFamily):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         ids, merges = (decode_text(files, name) for name in names)
         config = self.with_defaults(config)
-        return byte_pair_json(parse_ids(ids), parse_merges(merges), config), config
+        pairs = parse_merges(merges)
+        wrapped: Template = "bert" if self.template == "bert" else "roberta"
+        return byte_pair_json(parse_ids(ids), pairs, config, wrapped), config
 
 
 def _letters() -> tuple[str, ...]:
@@ -89,7 +91,10 @@ def ids_and_merges(
 
 
 def byte_pair_json(
-    ids: Mapping[str, int], merges: Sequence[Sequence[str]], config: Mapping[str, Any]
+    ids: Mapping[str, int],
+    merges: Sequence[Sequence[str]],
+    config: Mapping[str, Any],
+    wrapped: Template = "roberta",
 ) -> dict[str, Any]:
     """Return the content of a tokenizer.json.
 
@@ -97,7 +102,8 @@ def byte_pair_json(
         ids: token to id.
         merges: pairs of tokens, the first to be merged first.
         config: a tokenizer_config.json. Where it names a `cls_token` and a `sep_token`, texts are
-            wrapped in them as RoBERTa has it; elsewhere nothing is added.
+            wrapped in them; elsewhere nothing is added.
+        wrapped: how, see `inarch.text.json_parts.template`.
     """
     for place, pair in enumerate(merges):
         for token in (*pair, "".join(pair)):
@@ -119,7 +125,7 @@ def byte_pair_json(
     return tokenizer_json(
         bpe_model(ids, merges, continuing_subword_prefix="", end_of_word_suffix=""),
         pre_tokenizer={**level, "add_prefix_space": prefix},
-        post_processor=template("roberta", cls, sep, ids, prefix, trim),
+        post_processor=template(wrapped, cls, sep, ids, prefix, trim),
         decoder={**level, "add_prefix_space": True},
     )
 

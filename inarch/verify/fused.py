@@ -23,10 +23,13 @@ class Part:
     Args:
         names: the names of our layer's variables.
         columns: int `[n]`, the indices of its outputs among those of the fused layer.
+        bias: the tensor that the reference adds to these outputs where the fused layer doesn't
+            have its bias, as DeBERTa's `q_bias`; "" for none.
     """
 
     names: frozenset[str]
     columns: np.ndarray
+    bias: str = ""
 
 
 # By module of the reference, the parts by the names that they are shown under: `c_attn[0]`.
@@ -49,15 +52,20 @@ def find_parts(
         our_shapes, their_shapes: of the variables and of the tensors.
     """
     found = {}
+    elsewhere = {r.ours[0]: r.theirs[0] for r in plan.rules if len(r.ours) == len(r.theirs) == 1}
     for rule in plan.rules:
         module = rule.theirs[0].rpartition(".")[0]
         layers = [name.removesuffix("/kernel") for name in rule.ours if name.endswith("/kernel")]
         is_fused = len(rule.theirs) == 1 and 1 < len(layers) == len(rule.ours)
-        if not is_fused or theirs.get(module) != frozenset().union(*(ours[p] for p in layers)):
+        all_names, held = frozenset().union(*(ours[p] for p in layers)), theirs.get(module)
+        if not is_fused or held is None or not held <= all_names:
+            continue
+        biases = {name: elsewhere.get(name) for name in all_names - held}
+        if not all(tensor and name.endswith("/bias") for name, tensor in biases.items()):
             continue
         columns = _columns(rule, their_shapes[rule.theirs[0]], [our_shapes[n] for n in rule.ours])
         found[module] = {
-            f"{module}[{number}]": Part(ours[path], own)
+            f"{module}[{number}]": Part(ours[path], own, biases.get(f"{path}/bias") or "")
             for number, (path, own) in enumerate(zip(layers, columns, strict=False))
         }
     return found

@@ -48,13 +48,15 @@ class Run:
     def free(self, dtype: str) -> dict[ReferenceTap, np.ndarray]:
         """Everything that passes, in the order of events."""
         seen: dict[ReferenceTap, np.ndarray] = {}
-        arrays: dict[int, tuple[Any, np.ndarray]] = {}
+        arrays: dict[tuple[int, int], tuple[Any, np.ndarray]] = {}
 
         def keep(tap: ReferenceTap, tensor: Any) -> Any:
-            # One array for one tensor; the tensor is kept, so that no other gets its id.
-            if id(tensor) not in arrays:
-                arrays[id(tensor)] = tensor, tensor.numpy()
-            seen[tap] = arrays[id(tensor)][1]
+            # One array for one tensor; the tensor is kept, so that no other gets its id. A copy,
+            # since code may go on to change a tensor in place, as DeBERTa's scales its positions.
+            key = id(tensor), tensor._version
+            if key not in arrays:
+                arrays[key] = tensor, tensor.numpy().copy()
+            seen[tap] = arrays[key][1]
             return tensor
 
         self._run(dtype, keep)
@@ -114,10 +116,11 @@ class Run:
                 given = at((shown_as, number, what), tensor)
             elif what == "output":
                 columns = self.torch.from_numpy(part.columns)
-                own = tensor[..., columns]
+                bias = self.reference.get_parameter(part.bias) if part.bias else 0.0
+                own = tensor[..., columns] + bias
                 if (value := at((shown_as, number, what), own)) is not own:
                     given = given.clone()
-                    given[..., columns] = value
+                    given[..., columns] = value - bias
         return given
 
 

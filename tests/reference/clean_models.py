@@ -71,12 +71,20 @@ def deberta(random):
     }
 
 
+def first_deberta(random):
+    """Fields of DeBERTa's first version that switch on other parts of its attention."""
+    shared = ("relative_attention", "pos_att_type", "position_biased_input", "type_vocab_size")
+    shared += ("max_relative_positions", "pooler_hidden_act")
+    return {name: value for name, value in deberta(random).items() if name in shared}
+
+
 # Further fields that are varied, of those that have any.
 OWN = {
     "albert": lambda random: {
         "num_hidden_layers": 3,
         "num_hidden_groups": int(random.integers(1, 4)),
     },
+    "deberta": first_deberta,
     "deberta_v3": deberta,
     # Ids of special tokens that a small vocabulary has.
     "modern_bert": lambda random: dict.fromkeys(

@@ -135,6 +135,22 @@ DEBERTA_HEADS = [
         {"pooler_hidden_act": "tanh", "pooler_hidden_size": 24, "num_labels": 1},
     ]),
 ]  # fmt: skip
+DEBERTA_1_BASE = [
+    {"hidden_act": "relu", "num_attention_heads": 3},
+    {"hidden_size": 25, "num_attention_heads": 5, "intermediate_size": 17},
+    {"pos_att_type": "c2p"},
+    {"pos_att_type": ["p2c"], "max_relative_positions": 6},
+    {"pos_att_type": None},
+    {"position_biased_input": True, "type_vocab_size": 4, "embedding_size": 10},
+    {"type_vocab_size": 2, **PLAIN},
+    {"max_position_embeddings": 13, "layer_norm_eps": 1e-3},
+]
+DEBERTA_1_HEADS = [
+    ("DebertaForMaskedLM", MaskedLM, {"legacy": False, "hidden_act": "relu"}),
+    ("DebertaForMaskedLM", MaskedLM, {"embedding_size": 10, "tie_word_embeddings": False}),
+    ("DebertaForSequenceClassification", TextClassifier,
+        {"pooler_hidden_act": "tanh", "pooler_dropout": 0.3, "cls_dropout": 0.2}),
+]  # fmt: skip
 BIASED = {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True}
 MODERN_BERT_BASE = [
     BIASED,
@@ -190,6 +206,8 @@ CASES = [
     ),
     *(("DebertaV2Model", None, "last_hidden_state", changes) for changes in DEBERTA_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_HEADS),
+    *(("DebertaModel", None, "last_hidden_state", changes) for changes in DEBERTA_1_BASE),
+    *((kind, task, "logits", changes) for kind, task, changes in DEBERTA_1_HEADS),
     *(("ElectraModel", None, "last_hidden_state", changes) for changes in ELECTRA_BASE),
     *(("AlbertModel", None, "last_hidden_state", changes) for changes in ALBERT_BASE),
     ("AlbertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
@@ -302,6 +320,7 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
     ("DebertaV2Model", {}),
     ("DebertaV2Model", {"position_biased_input": True, "conv_kernel_size": 3}),
     ("DebertaV2Model", PLAIN),
+    ("DebertaModel", {"position_biased_input": True}),
     ("ElectraModel", {}),
     ("ModernBertModel", {}),
     ("FNetModel", {}),
@@ -419,6 +438,7 @@ def pickled(written):
         "DistilBertForMaskedLM",
         "BertModel",
         "DebertaV2ForMaskedLM",
+        "DebertaForMaskedLM",
         "FNetForMaskedLM",
         "RobertaForMaskedLM",
         "AlbertForMaskedLM",
@@ -494,6 +514,8 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
         ("DebertaV2Model", {"pooler_hidden_size": 12}),
         ("DebertaV2Model", {"conv_act": "mish"}),
         ("DebertaV2Model", {"position_buckets": "256"}),
+        ("DebertaModel", {"talking_head": True}),
+        ("DebertaModel", {"pos_att_type": "c2p|p2p"}),
         ("DistilBertModel", {"activation": "mish"}),
         ("FNetModel", {"hidden_act": "quick_gelu"}),
         ("FNetModel", {"num_attention_heads": 4}),

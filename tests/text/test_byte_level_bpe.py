@@ -143,3 +143,24 @@ def test_gpt2_is_that_of_transformers(folder):
     theirs, ours = transformers.AutoTokenizer.from_pretrained(path), Tokenizer.from_folder(path)
     for text in CORPUS:
         assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]
+
+
+BETWEEN_BERTS = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
+
+
+def test_deberta_wraps_a_pair_as_it_was_trained(folder):
+    found = Tokenizer.from_folder(folder(special=BETWEEN_BERTS, model_type="deberta"))
+    pair = found.encode("hello", "hello cat")
+    assert pair.tokens == ["[CLS]", "hello", "[SEP]", "hello", "Ġcat", "[SEP]"]
+    assert found.mask_token_id == 4
+    masked = found.encode("hello [MASK]", allow_special="all")
+    assert masked.ids == [0, found.encode("hello").ids[1], 4, 2]
+
+
+@pytest.mark.reference
+def test_deberta_is_that_of_transformers_but_for_the_space_before_a_mask(folder):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    path = folder(special=BETWEEN_BERTS, tokenizer_class="DebertaTokenizer")
+    theirs, ours = transformers.DebertaTokenizer.from_pretrained(path), Tokenizer.from_folder(path)
+    for text in (text for text in CORPUS if "[MASK]" not in text):
+        assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]

@@ -47,6 +47,64 @@ def test_a_module_that_holds_more_or_less_than_the_layers_has_no_parts():
     assert parts_of(pattern, *shapes, ours=biased) == {}
 
 
+def test_a_bias_that_another_module_has_is_its_parts():
+    biased = {"x/query": frozenset(["x/query/kernel", "x/query/bias"]), "x/key": OURS["x/key"]}
+    rules = (
+        rule("a.fused.weight", QUERY_KEY, "(q + k) i -> i q, i k"),
+        rule("a.q_bias", "x/query/bias", "o -> o"),
+    )
+    shapes = dict(zip(QUERY_KEY, [(3, 2), (3, 4)], strict=True))
+    found = find_parts(Plan(rules, {}, {}, {}), biased, WHOLE, shapes, {"a.fused.weight": (6, 3)})
+    query, key = found["a.fused"].values()
+    assert (query.names, query.bias) == (biased["x/query"], "a.q_bias")
+    assert (key.names, key.bias) == (OURS["x/key"], "")
+
+
+@pytest.mark.reference
+def test_a_part_is_shown_with_its_bias_and_given_back_without():
+    torch = pytest.importorskip("torch")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fused = torch.nn.Linear(3, 6, bias=False)
+            self.q_bias = torch.nn.Parameter(torch.tensor([5.0, 7.0]))
+
+        def forward(self, x, return_dict):
+            query, key = self.fused(x).split([2, 4], -1)
+            return {"query": query + self.q_bias, "key": key}
+
+    names = {f"fused[{i}]": c for i, c in enumerate([[0, 1], [2, 3, 4, 5]])}
+    biases = {"fused[0]": "q_bias", "fused[1]": ""}
+    parts = {"fused": {n: Part(frozenset(), np.array(c), biases[n]) for n, c in names.items()}}
+    run = Run(Model(), {"x": np.ones((1, 2, 3), "float32")}, {"x": Input("x")}, torch, parts)
+    seen = run.free("float64")
+    np.testing.assert_array_equal(seen["fused[0]", 0, "output"], seen["", 0, "query"])
+    other = seen["fused[0]", 0, "output"] + 1
+    values = {("fused[0]", 0, "output"): other, ("", 0, "query"): other}
+    assert run.measured("float64", values, force=True)["", 0, "query"] == pytest.approx(0)
+
+
+@pytest.mark.reference
+def test_a_value_is_kept_as_it_was_when_code_goes_on_to_change_it_in_place():
+    torch = pytest.importorskip("torch")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+
+        def forward(self, x, return_dict):
+            x = self.first(x)
+            x *= 2
+            return {"y": self.second(x)}
+
+    run = Run(Model(), {"x": np.ones((1, 2, 3), "float32")}, {"x": Input("x")}, torch, {})
+    seen = run.free("float64")
+    np.testing.assert_array_equal(seen["second", 0, "input"], 2 * seen["first", 0, "output"])
+    assert run.measured("float64", seen, force=False)["first", 0, "output"] == 0
+
+
 @pytest.mark.reference
 def test_parts_are_shown_and_the_reference_goes_on_with_what_is_put_in_their_place():
     torch = pytest.importorskip("torch")
