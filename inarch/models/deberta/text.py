@@ -2,7 +2,8 @@
 
 Source: microsoft/DeBERTa, DeBERTa/deberta/gpt2_tokenizer.py; transformers,
 models/deberta/tokenization_deberta.py, as it was before version 5. That version puts two `[SEP]`
-between the texts of a pair, and keeps the space before a `[MASK]`; the models were trained otherwise.
+between the texts of a pair and keeps the space before a `[MASK]`, which the models weren't trained
+with.
 """
 
 from inarch.text.byte_level import ByteLevelFamily
