@@ -120,8 +120,8 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
         kind = "attention through latent keys and values"
         found.append(_brick(kind, None, roles["latent keys and values"]))
     if "position projection" in roles:
-        layer = "DisentangledSelfAttention" if "relative table" in roles else None
-        found.append(_brick("projected positions", layer, roles["position projection"]))
+        own = "DisentangledSelfAttention" if "relative table" in roles else None
+        found.append(_brick("projected positions", own, roles["position projection"]))
     if not by_place and "attention projection" in roles:
         kind = "attention (four square projections, whose order is unknown)"
         found.append(_brick(kind, "MultiHeadAttention", roles["attention projection"]))
