@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from architecture_size import MAX_SIZE, architecture_size
 from inference import inference
 from page import write_page
 from process import HERE, Probe, medians
@@ -196,6 +195,8 @@ def log_mel(setting: Setting) -> Iterator[Row]:
 
 def size(setting: Setting) -> Iterator[Row]:
     """Rows of what must be written for an architecture."""
+    from inarch.port.laws import MAX_SIZE, architecture_size
+
     for name in ("bert", "distil_bert", "roberta", "f_net", "deberta_v3"):
         count = architecture_size(MODELS / name)
         what = f"statements and table entries of `models/{name}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,15 @@ import typer
 from inarch.backend import import_keras
 from inarch.cli import output
 from inarch.cli.options import Json
+from inarch.cli.steps import show_progress
 
 if TYPE_CHECKING:
-    from inarch.port import Inspection
+    from inarch.port import Check, Inspection
 
 # Names are compared with an architecture that has so much in common.
 SIMILAR = 0.5
+# So many faults of a step are shown.
+MOST_FAULTS = 12
 
 port = typer.Typer(no_args_is_help=True, help="Help with an architecture that isn't here yet.")
 
@@ -45,6 +49,81 @@ def inspect(
         return
     for line in describe_lines(found):
         typer.echo(visible(line))
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A folder of inarch/models.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint", metavar="FOLDER",
+        help="A checkpoint of the architecture, to be proven, loaded and written back too, and for "
+        "its tokenizer.",
+    ),
+]  # fmt: skip
+Goldens = Annotated[
+    Path | None, typer.Option("--folder", help="Where golden files are, if not in the repository.")
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Check again whenever a file of the folder changes.")
+]
+
+
+@port.command()
+def check(
+    name: Name,
+    checkpoint: Checkpoint = None,
+    folder: Goldens = None,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Check an architecture's folder: formats, proof, each layer, files and rows."""
+    if watch:
+        from inarch.cli.port_watch import watch_check
+
+        options = {"--checkpoint": checkpoint, "--folder": folder}
+        watch_check(name, [f"{k}={v}" for k, v in options.items() if v is not None], as_json)
+        return
+    # On an accelerator JAX may compute in less than float32, which the check would notice.
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    # Most of the time would go into compiling models that are too small to gain from it.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    import_keras()
+    from inarch.port import check
+    from inarch.port.subjects import GOLDENS
+    from inarch.verify.report_text import visible
+
+    with show_progress() as progress:
+        found = check(name, checkpoint, folder or GOLDENS, progress)
+    if as_json:
+        output.print_json(found.to_json())
+    else:
+        for line in check_lines(found):
+            typer.echo(visible(line))
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def check_lines(found: Check) -> list[str]:
+    """Return a check in words: a line for each step, then what the first failed one is about."""
+    marks = {"passed": "✓", "failed": "✗", "not run": "–"}
+    text = []
+    for step in found.steps:
+        said = f"not run: {step.summary}" if step.state == "not run" else step.summary
+        text.append(f"{marks[step.state]} {step.name:<9}  {said}")
+    score = found.score()
+    counts = ", ".join(
+        f"{count['right']} of {count['total']} {name}"
+        for name in ("steps", "fields", "tensors", "layers")
+        if (count := score[name])["total"]
+    )
+    text.append(f"score {score['total']:.4f}: {counts}")
+    failed = found.first_failed
+    if failed is not None:
+        more = len(failed.faults) - MOST_FAULTS
+        text += ["", f"{failed.name} failed:", *(f"  {f}" for f in failed.faults[:MOST_FAULTS])]
+        text += [f"  and {more} more (--json)"] if more > 0 else []
+        text.append(f"The way on: {failed.way_on}")
+    return text
 
 
 def describe_lines(found: Inspection) -> list[str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inarch.backend import choose_backend
 from inarch.cli import output
 from inarch.cli.options import IgnoreField, Json
+from inarch.cli.steps import show_progress
 from inarch.errors import CheckpointFileError, InputError
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ def verify(
         raise InputError("--perturb goes with --against transformers; a golden file is perturbed")
     from inarch.tasks.verification import verify_checkpoint, verify_golden
 
-    with _steps() as progress:
+    with show_progress() as progress:
         if preset.endswith(".safetensors"):
             report = verify_golden(preset, progress)
         elif against is Against.golden:
@@ -159,7 +157,7 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
     differing = []
     for architecture in [name] if name else sorted(known):
         path = folder / f"{architecture}.safetensors"
-        with _steps() as progress:
+        with show_progress() as progress:
             progress(f"the golden file of {architecture}")
             fresh = golden_of(known[architecture])
         _report_config_map(known[architecture], fresh)
@@ -204,18 +202,3 @@ def _changes(path: Path, fresh: Golden) -> list[str]:
     except CheckpointFileError as e:
         return [f"it becomes readable; {e}"]
     return differences(old, fresh)
-
-
-@contextmanager
-def _steps() -> Iterator[Callable[[str], Any]]:
-    """Show the current step and its duration, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda step: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(pulse_style="cyan"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=None)
-        yield lambda step: shown.update(task, description=step)

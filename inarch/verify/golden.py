@@ -21,10 +21,9 @@ import numpy as np
 from inarch.checkpoints.formats import files
 from inarch.checkpoints.formats.files import SafetensorsFile
 from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
-from inarch.checkpoints.maps.config_map import write_fields
 from inarch.checkpoints.maps.plan import export_rules
 from inarch.checkpoints.maps.source import Source
-from inarch.errors import CheckpointFileError, ConfigError, ReferenceModelError
+from inarch.errors import CheckpointFileError, ConfigError
 from inarch.json_fields import object_in
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
@@ -34,12 +33,12 @@ from inarch.verify.coverage import tables_of
 from inarch.verify.inputs import covering_inputs, make_inputs, reference_inputs
 from inarch.verify.perturb import perturbed
 from inarch.verify.reference import Reference, TappedTensor
+from inarch.verify.tiny_reference import tiny_reference
 
 FORMAT = "inarch golden 2"
 LIMIT = 300_000
 
 ROWS = (11, 7, 3)
-LABELS = 4
 # Significant digits of the distance that float32 keeps.
 DIGITS = 5
 
@@ -201,23 +200,10 @@ def make_golden(
     torch, transformers = transformers_reference.libraries()
     source = architecture.sources[0]
     chosen = [head for head in heads if head in source.heads]
-    config: dict[str, Any] = {"model_type": source.model_type, "architectures": []}
-    config |= source.published
-    write_fields(source.config, architecture.tiny, config, complete=True)
-    config["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
-    try:
-        usual = transformers.AutoConfig.for_model(source.model_type)
-        small = _small_ids(usual.to_dict(), architecture.tiny["vocabulary_size"])
-        config |= {name: number for name, number in small.items() if name not in config}
-        theirs = transformers.AutoConfig.for_model(**config)
-        defaults = usual.to_json_string(False)
-    except (ValueError, KeyError) as e:
-        raise ReferenceModelError(
-            f"transformers {transformers.__version__} doesn't know model_type "
-            f"{source.model_type!r}: {e}"
-        ) from e
+    tiny = tiny_reference(architecture)
+    theirs, defaults = tiny.config, tiny.usual.to_json_string(False)
     weights = _weights(source, theirs, chosen, transformers, seed)
-    text = json.dumps(config, indent=2) + "\n"
+    text = json.dumps(tiny.fields, indent=2) + "\n"
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(text, "utf-8")
@@ -254,12 +240,6 @@ def _covering(
     kept = [replace(t, local_noise=t.noise) for t in run.tensors if not t.tap[0]]
     kept[:0] = [t for t in run.tensors if t.tap[0] in tables and t.value.ndim < 4]
     return replace(run, tensors=tuple(kept), weights={}, about={})
-
-
-def _small_ids(defaults: Mapping[str, Any], words: int) -> dict[str, int]:
-    """Return ids of special tokens that a vocabulary of `words` has, for those beyond it."""
-    ids = {n: i for n, i in defaults.items() if n.endswith("_token_id") and isinstance(i, int)}
-    return {name: number % words for name, number in ids.items() if number >= words}
 
 
 def _weights(

@@ -32,13 +32,20 @@ def perturbed(
     order one.
     """
     return {
-        name: _values(name, rule.ours[0], shapes[name], seed)
+        name: random_values(name, rule.ours[0], shapes[name], seed)
         for rule in rules
         for name in rule.theirs
     }
 
 
-def _values(name: str, ours: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+def random_values(name: str, ours: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Return random float32 values for a tensor.
+
+    Args:
+        name: of the tensor, which the values depend on.
+        ours: its variable, whose last part says what it is: a `gamma`, `embeddings`, or else.
+        shape: of the tensor.
+    """
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
     noise = random.standard_normal(shape)
     if ours.endswith("gamma"):

@@ -11,12 +11,9 @@ from keras import ops
 
 from inarch.checkpoints.formats.files import open_weights
 from inarch.models import registry
-from inarch.models.variables import (
-    build_without_values,
-    initialize,
-    named_variables,
-    set_value,
-)
+from inarch.port.tiny_models import randomized as randomized
+from inarch.port.tiny_models import tiny_backbone as tiny
+from inarch.port.tiny_models import tiny_task as task_of_head
 from inarch.tasks import TextPreprocessor, workflows
 from inarch.tasks.verification import GOLDEN_HEADS
 from inarch.text import WordPieceTokenizer
@@ -38,25 +35,6 @@ def heads():
                 yield from ((name, head, tie) for tie in ties)
 
 
-def randomized(model, seed=0):
-    """The model with every weight of order one, so that nothing hides behind a zero."""
-    random = np.random.default_rng(seed)
-    for name, variable in named_variables(model).items():
-        value = random.normal(size=tuple(variable.shape))
-        set_value(variable, 1 + 0.3 * value if name.endswith("gamma") else value)
-    return model
-
-
-def tiny(architecture, **changes):
-    """A new model of the sizes in the folder's `[tiny]`."""
-    arguments = {**architecture.tiny, **changes}
-    # Without initial values, each shape of which JAX would compile.
-    model, waiting = build_without_values(lambda: architecture.backbone(**arguments))
-    randomized(model)
-    initialize(waiting)
-    return model
-
-
 @functools.cache
 def shared(name):
     """A tiny model that no test changes."""
@@ -65,10 +43,7 @@ def shared(name):
 
 def tiny_task(architecture, head, **arguments):
     """A task on a tiny model that has the parts that the head needs and no others."""
-    source = architecture.sources[0]
-    parts = {part: part in source.heads[head].requires for part in source.optional_layers}
-    own = {"num_classes": 3} if head.endswith("_classifier") else {}
-    return randomized(TASKS[head](tiny(architecture, **parts), **own, **arguments))
+    return task_of_head(architecture, TASKS[head], head, **arguments)
 
 
 def inputs_for(model, lengths=ROWS, pads=0, seed=0):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 import json
 import re
 from pathlib import Path
@@ -16,6 +15,7 @@ from inarch.checkpoints.maps.fields import Field
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.variables import named_variables
+from inarch.port.laws import other_defaults
 from inarch.tasks.verification import GOLDEN_HEADS, verify_golden
 from inarch.verify.compare import verify
 from inarch.verify.config_account import unaccounted, unread
@@ -119,17 +119,8 @@ def test_reading_and_writing_give_the_same_file(name, golden, tmp_path):
 
 
 def test_our_defaults_are_the_reference(name, architecture, golden):
-    source = architecture.sources[0]
-    implied = source.config_map.arguments({"model_type": source.model_type})
-    meant = source.config_map.arguments(golden.defaults)
-    assert implied == meant
-    if name != architecture.name:
-        return  # The constructor has the defaults of the first format.
-    signature = inspect.signature(architecture.backbone).parameters
-    published = source.config_map.arguments({**golden.defaults, **source.published})
-    for argument, value in published.items():
-        default = signature[argument].default
-        assert default in (value, inspect.Parameter.empty), argument
+    # The constructor has the defaults of the first format.
+    assert other_defaults(architecture, golden, is_first=name == architecture.name) == []
 
 
 def test_every_field_that_the_reference_reads_is_accounted_for(architecture, golden):

@@ -76,14 +76,48 @@ def match(
         WeightMapError: tensors that are missing, unknown or of another shape, and variables
             that nothing fills, all faults in one message; of many alike the first are named.
     """
+    prefix, active, plan = pair(source, header, arguments, head, tie)
+    rules, ties, passthrough = plan.rules, plan.ties, plan.passthrough
+    theirs = [name for rule in rules for name in rule.theirs]
+    mapped = {*theirs}
+    unknown = sorted(header.keys() - {*mapped, *ties, *plan.derived, *passthrough})
+    outside = [n for n in unknown if not _is_inside(n, source, prefix, head, tie)]
+    filled = [*plan.zeros, *(name for rule in rules for name in rule.variables)]
+    unused = [n for e in active if isinstance(e, Unused) for n in e.theirs]
+    problems = {
+        "mapped more than once": _repeated([*theirs, *ties, *plan.derived, *unused])
+        + _repeated(filled),
+        "missing from the file": sorted(mapped - header.keys()),
+        "unknown in the file": [n for n in unknown if n not in outside],
+    }
+    if ours is not None:
+        problems |= {
+            "variables that nothing fills": sorted(ours.keys() - {*filled}),
+            "variables that the model lacks": sorted({*filled} - ours.keys()),
+            "of another shape": misfits(rules, header, ours),
+        }
+    if any(problems.values()):
+        problems["unknown in the file"] = unknown  # one outside may be what is missing inside
+        raise _mismatch(where, source, prefix, header, arguments, problems)
+    passthrough |= dict.fromkeys(outside, UNKNOWN_HEAD)
+    return plan
+
+
+def pair(
+    source: Source,
+    header: Mapping[str, TensorInfo],
+    arguments: Mapping[str, Any],
+    head: str | None,
+    tie: bool,
+) -> tuple[str, list[Entry], Plan]:
+    """Return the prefix, the entries in force, and a plan in the file's names, right or wrong."""
     prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
     active, passthrough = _entries(source, prefix, arguments, head, tie)
     aliases = _aliases(source, prefix, arguments, active) if tie else {}
     spelled = [_resolve_spelling(e, header, aliases) for e in active if isinstance(e, Rule)]
     rules = tuple(rule for rule, _ in spelled)
     names = {name: found for _, changed in spelled for name, found in changed.items()}
-    theirs = [name for rule in rules for name in rule.theirs]
-    mapped = {*theirs}
+    mapped = {name for rule in rules for name in rule.theirs}
     ties = {
         e.theirs[0]: names.get(e.to, e.to)
         for e in active
@@ -93,27 +127,8 @@ def match(
     for glob, why in source.ignored_tensors.items():
         passthrough |= dict.fromkeys(fnmatch.filter(header, glob), why)
     passthrough = {n: why for n, why in passthrough.items() if n in header and n not in mapped}
-    unknown = sorted(header.keys() - {*mapped, *ties, *derived, *passthrough})
-    outside = [n for n in unknown if not _is_inside(n, source, prefix, head, tie)]
     empty = tuple(name for e in active if isinstance(e, Zeros) for name in e.ours)
-    filled = [*empty, *(name for rule in rules for name in rule.variables)]
-    unused = [n for e in active if isinstance(e, Unused) for n in e.theirs]
-    problems = {
-        "mapped more than once": _repeated([*theirs, *ties, *derived, *unused]) + _repeated(filled),
-        "missing from the file": sorted(mapped - header.keys()),
-        "unknown in the file": [n for n in unknown if n not in outside],
-    }
-    if ours is not None:
-        problems |= {
-            "variables that nothing fills": sorted(ours.keys() - {*filled}),
-            "variables that the model lacks": sorted({*filled} - ours.keys()),
-            "of another shape": _misfits(rules, header, ours),
-        }
-    if any(problems.values()):
-        problems["unknown in the file"] = unknown  # one outside may be what is missing inside
-        raise _mismatch(where, source, prefix, header, arguments, problems)
-    passthrough |= dict.fromkeys(outside, UNKNOWN_HEAD)
-    return Plan(rules, ties, derived, passthrough, empty)
+    return prefix, active, Plan(rules, ties, derived, passthrough, empty)
 
 
 def _mismatch(
@@ -243,9 +258,10 @@ def _resolve_spelling(
     return Rule(names, rule.ours, rule.pattern), changed
 
 
-def _misfits(
+def misfits(
     rules: Iterable[Rule], header: Mapping[str, TensorInfo], ours: Mapping[str, tuple[int, ...]]
 ) -> list[str]:
+    """Return the tensors whose shapes aren't those of their variables, in words."""
     found = []
     for rule in rules:
         if any(n not in header for n in rule.theirs) or any(n not in ours for n in rule.variables):

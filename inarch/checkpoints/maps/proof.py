@@ -12,7 +12,7 @@ import numpy as np
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.pattern import Pattern, Shape
-from inarch.checkpoints.maps.plan import match
+from inarch.checkpoints.maps.plan import match, misfits, pair
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import WeightMapError
 
@@ -87,6 +87,27 @@ def prove(
         passthrough=dict(plan.passthrough),
         seconds=time.perf_counter() - start,
     )
+
+
+def placed_tensors(
+    source: Source,
+    header: Mapping[str, TensorInfo],
+    ours: Mapping[str, tuple[int, ...]],
+    arguments: Mapping[str, Any],
+    head: str | None = None,
+    tie: bool = True,
+) -> set[str]:
+    """Return the tensors of `header` that a map has a place for, wrong as it may be in others.
+
+    The arguments are those of `prove`.
+    """
+    _, _, plan = pair(source, header, arguments, head, tie)
+    whole = [
+        rule for rule in plan.rules
+        if {*rule.theirs} <= header.keys() and {*rule.variables} <= ours.keys()
+    ]  # fmt: skip
+    placed = (name for rule in whole if not misfits([rule], header, ours) for name in rule.theirs)
+    return {*placed, *plan.ties, *plan.derived, *plan.passthrough}
 
 
 def _comes_back(pattern: Pattern, theirs: Sequence[Shape], ours: Sequence[Shape]) -> bool:

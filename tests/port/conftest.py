@@ -1,0 +1,66 @@
+"""Folders of architectures that tests may change, in the place of those that are here."""
+
+import functools
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import inarch.models
+from inarch.models import registry
+
+
+@pytest.fixture
+def forget(monkeypatch):
+    """`forget(name)`: have an architecture read and imported anew; undone at the end."""
+    known = functools.cache(registry.architectures.__wrapped__)
+    monkeypatch.setattr(registry, "architectures", known)
+    before = dict(sys.modules)
+    forgotten = set()
+
+    def modules(name):
+        prefix = f"inarch.models.{name}"
+        return [m for m in sys.modules if m == prefix or m.startswith(f"{prefix}.")]
+
+    def begin_anew(name):
+        for module in modules(name):
+            del sys.modules[module]
+        known.cache_clear()
+        forgotten.add(name)
+
+    yield begin_anew
+    for name in [*forgotten]:
+        begin_anew(name)
+        sys.modules.update({m: v for m, v in before.items() if m.startswith("inarch.models.")})
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch, forget):
+    """`models(name)`: a copy of an architecture's folder, which is the one that counts."""
+    home = tmp_path / "models"
+    home.mkdir()
+    (real,) = map(Path, inarch.models.__path__)
+    for path in real.iterdir():
+        (home / path.name).symlink_to(path)
+    monkeypatch.setattr(inarch.models, "__path__", [str(home)])
+
+    def copy(name):
+        (home / name).unlink()
+        shutil.copytree(real / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+        forget(name)
+        return home / name
+
+    return copy
+
+
+@pytest.fixture
+def edit():
+    """`edit(path, old, new)`: put a text that is there once in the place of another."""
+
+    def change(path, old, new):
+        text = path.read_text("utf-8")
+        assert text.count(old) == 1, (old, text.count(old))
+        path.write_text(text.replace(old, new), "utf-8")
+
+    return change
