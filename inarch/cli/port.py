@@ -51,6 +51,39 @@ def inspect(
         typer.echo(visible(line))
 
 
+@port.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new folder, such as distil_bert.")],
+    source: Annotated[
+        str, typer.Option("--from", help="A folder, a hub id or a file, as `inspect` takes it.")
+    ],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The config, if it isn't with the weights.")
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", help="Folder to write it in; by default among those that are here."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the folder of an architecture, and say what it couldn't decide.
+
+    No weight is read and no code of the checkpoint's is run. Where transformers is installed and
+    knows the architecture, a tiny model of it is run, and the draft is compared with it.
+    """
+    import_keras()
+    from inarch.port import new
+    from inarch.verify.report_text import visible
+
+    with show_progress() as progress:
+        made = new(name, source, config=config, to=to, progress=progress)
+    if as_json:
+        output.print_json(made.to_json())
+        return
+    for line in made.in_words():
+        typer.echo(visible(line))
+
+
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A folder of inarch/models.")]
 Checkpoint = Annotated[
     Path | None,

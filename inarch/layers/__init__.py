@@ -18,6 +18,7 @@ from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.head import MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.mask import self_attention_mask, sequence_positions
+from inarch.layers.parallel_block import ParallelBlock
 from inarch.layers.relative_bias import RelativePositionBias
 from inarch.layers.rms_norm import RMSNorm
 from inarch.layers.rotary import RotaryEmbedding
@@ -34,6 +35,7 @@ __all__ = [
     "GatedFeedForward",
     "MaskedLMHead",
     "MultiHeadAttention",
+    "ParallelBlock",
     "PositionEmbedding",
     "RMSNorm",
     "RelativeEmbedding",

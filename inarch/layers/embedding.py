@@ -113,6 +113,8 @@ class TokenAndPositionEmbedding(Layer):
         position_initializer: of the position table; `None` is `embeddings_initializer`.
         padding_id: id of the padding token, for positions as fairseq counts them: from
             `padding_id + 1` on, over the tokens that aren't padding. `None` counts from 0.
+        position_offset: rows of the position table before that of position 0, which aren't among
+            `sequence_length`: 2 in OPT.
 
     Call arguments:
         inputs: int `[batch, length]`, token ids.
@@ -125,7 +127,8 @@ class TokenAndPositionEmbedding(Layer):
         float `[batch, length, embedding_dim]`.
 
     Raises:
-        InputError: `inputs` is longer than the table and no `positions` are given.
+        InputError: `inputs` is longer than the table and no `positions` are given; or both
+            `padding_id` and `position_offset` are.
     """
 
     def __init__(
@@ -139,8 +142,14 @@ class TokenAndPositionEmbedding(Layer):
         *,
         position_initializer: Any = None,
         padding_id: int | None = None,
+        position_offset: int = 0,
         **kwargs: Any,
     ):
+        if padding_id is not None and position_offset:
+            raise InputError(
+                f"padding_id={padding_id} and position_offset={position_offset} both say where "
+                "positions begin. Pass one of them."
+            )
         for argument in ("vocabulary_size", "sequence_length", "embedding_dim"):
             if getattr(self, argument) is None:
                 raise InputError(f"{argument}=None. Pass an int.")
@@ -157,7 +166,7 @@ class TokenAndPositionEmbedding(Layer):
             name="token_embedding",
         )
         self.position_embedding = PositionEmbedding(
-            sequence_length,
+            sequence_length + position_offset,
             initializer=fresh_initializer(self.position_initializer or self.embeddings_initializer),
             dtype=self.dtype_policy,
             name="position_embedding",
@@ -176,9 +185,12 @@ class TokenAndPositionEmbedding(Layer):
             self.position_embedding.check_length(inputs.shape[-1], start)
             mask = ops.ones_like(inputs) if padding_mask is None else padding_mask
             positions = token_positions(inputs, self.padding_id, mask) + start_index
-        tokens = self.token_embedding(inputs)
+        tokens, offset = self.token_embedding(inputs), self.position_offset
         return tokens + self.position_embedding(
-            tokens, start_index=start_index, positions=positions, padding_mask=padding_mask
+            tokens,
+            start_index=start_index + offset,
+            positions=positions if positions is None or not offset else positions + offset,
+            padding_mask=padding_mask,
         )
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:

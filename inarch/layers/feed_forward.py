@@ -24,6 +24,7 @@ class FeedForward(Layer):
         bias_initializer: of the biases.
         use_bias: whether the projections have biases.
         activation_dropout: rate of dropout between the projections.
+        down_bias: override of `use_bias` for the projection back.
 
     Call arguments:
         inputs: float `[batch, length, dim]`.
@@ -43,6 +44,7 @@ class FeedForward(Layer):
         *,
         use_bias: bool = True,
         activation_dropout: float = 0.0,
+        down_bias: bool | None = None,
         **kwargs: Any,
     ):
         self.supports_masking = True
@@ -50,7 +52,8 @@ class FeedForward(Layer):
     def build(self, inputs_shape: Any) -> None:
         self._build_up(inputs_shape)
         inner = (*inputs_shape[:-1], self.intermediate_dim)
-        self.down = self.make_dense("down", inputs_shape[-1], inner, self.use_bias)
+        bias = self.use_bias if self.down_bias is None else self.down_bias
+        self.down = self.make_dense("down", inputs_shape[-1], inner, bias)
         self.activation_dropout_layer = keras.layers.Dropout(
             self.activation_dropout, dtype=self.dtype_policy, name="activation_dropout"
         )

@@ -31,13 +31,17 @@ class RotaryEmbedding(Layer):
 
     Feature `i` of the first half and feature `i` of the second half are rotated together by
     `position / scaling_factor * max_wavelength ** (-2 * i / dim)` radians, where `scaling` doesn't
-    change them. Angles are computed in float32 at least.
+    change them. `dim` counts the features that are rotated. Angles are computed in float32 at
+    least.
 
     Args:
         max_wavelength: base of the wavelengths over 2 pi (`rope_theta` in published configs).
         scaling_factor: divisor of all positions (linear scaling).
         sequence_axis: axis of the tokens.
         feature_axis: axis of the features that are rotated; its size must be even.
+        interleaved: whether features `2 i` and `2 i + 1` are rotated together, as in GPT-J.
+        partial_rotary_factor: share of the features that are rotated, the first ones, as in
+            GPT-NeoX (Black et al., 2022, arXiv:2204.06745, section 2.1).
         scaling: `rope_type`, one of `"linear"`, `"llama3"` and `"yarn"`, and the fields of that
             type (see `inarch.layers.rotary_scaling`); `None` for none.
 
@@ -50,9 +54,9 @@ class RotaryEmbedding(Layer):
         float of the shape of `inputs`.
 
     Raises:
-        InputError: `max_wavelength` or `scaling_factor` isn't positive, the size of
-            `feature_axis` is odd, the two axes are the same or don't exist, or `scaling` is of an
-            unknown type or lacks a field.
+        InputError: `max_wavelength` or `scaling_factor` isn't positive, `partial_rotary_factor`
+            isn't in (0, 1], the number of features that are rotated is odd, the two axes are the
+            same or don't exist, or `scaling` is of an unknown type or lacks a field.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class RotaryEmbedding(Layer):
         sequence_axis: int = 1,
         feature_axis: int = -1,
         scaling: Scaling | None = None,
+        interleaved: bool = False,
+        partial_rotary_factor: float = 1.0,
         **kwargs: Any,
     ):
         self.supports_masking = True
@@ -69,6 +75,11 @@ class RotaryEmbedding(Layer):
             if not getattr(self, argument) > 0:
                 value = getattr(self, argument)
                 raise InputError(f"{argument}={value!r}. Pass a positive number.")
+        if not 0 < partial_rotary_factor <= 1:
+            raise InputError(
+                f"partial_rotary_factor={partial_rotary_factor!r}. Pass a share of the features, "
+                "above 0 and at most 1."
+            )
         check_scaling(scaling)
         self._factor = attention_factor(scaling)
 
@@ -81,12 +92,16 @@ class RotaryEmbedding(Layer):
         sequence, feature = self._axes(len(inputs.shape))
         # In a traced graph of torch sizes are tensors.
         dim = inputs.shape[feature] if isinstance(inputs.shape[feature], int) else self._dim
-        if dim % 2:
+        whole, dim = dim, int(dim * self.partial_rotary_factor)
+        if dim % 2 or not dim:
             raise InputError(
-                f"feature_axis={self.feature_axis} has an odd size: {dim}. Features are rotated in "
-                "pairs; pass an even number of them."
+                f"feature_axis={self.feature_axis} has the size {whole}, of which {dim} features "
+                "are rotated. They are rotated in pairs; pass an even number of them."
             )
         x = ops.moveaxis(inputs, (sequence, feature), (1, -1))
+        x, rest = (x, None) if dim == whole else ops.split(x, [dim], axis=-1)
+        if self.interleaved:
+            x = interleave(x, dim // 2)
         if positions is None:
             positions = position_range(ops.shape(x)[1], start_index)
         angles = self.angles(positions, dim)
@@ -97,7 +112,10 @@ class RotaryEmbedding(Layer):
         if self._factor != 1:
             cos, sin = cos * self._factor, sin * self._factor
         rotated = ops.concatenate((first * cos - second * sin, second * cos + first * sin), axis=-1)
-        return ops.moveaxis(ops.cast(rotated, inputs.dtype), (1, -1), (sequence, feature))
+        rotated = ops.cast(interleave(rotated, 2) if self.interleaved else rotated, inputs.dtype)
+        if rest is not None:
+            rotated = ops.concatenate((rotated, rest), axis=-1)
+        return ops.moveaxis(rotated, (1, -1), (sequence, feature))
 
     def angles(self, positions: Any, dim: int) -> Any:
         """Return the angles in radians, float `[1 or batch, length, dim / 2]`."""
@@ -115,13 +133,11 @@ class RotaryEmbedding(Layer):
         return {} if self.scaling is None else {"scaling": {"scaling": None, "_factor": 1.0}}
 
     def alternatives(self) -> Alternatives:
-        call, angles, base = self.call, self.angles, self.max_wavelength
+        angles, base = self.angles, self.max_wavelength
         return {
             "no rotary positions": {"call": lambda x, **options: x},
-            "rotated pairs of neighboring features": {
-                "call": lambda x, **options: interleave(
-                    call(interleave(x, x.shape[-1] // 2), **options), 2
-                )
+            ("rotated halves" if self.interleaved else "rotated pairs of neighboring features"): {
+                "interleaved": not self.interleaved
             },
             "a rotation the other way": {"angles": lambda *args: -angles(*args)},
             "rotary frequencies of twice the features": {
@@ -132,6 +148,7 @@ class RotaryEmbedding(Layer):
                 for value in sorted({*BASES, 10 * base, base / 10} - {base})
             },
             **self._scaling_alternatives(),
+            **self._share_alternatives(),
         }
 
     def _scaling_alternatives(self) -> Alternatives:
@@ -146,6 +163,11 @@ class RotaryEmbedding(Layer):
         if self._factor != 1:
             unscaled["rotated features without the attention factor"] = {"_factor": 1.0}
         return unscaled
+
+    def _share_alternatives(self) -> Alternatives:
+        if self.partial_rotary_factor == 1:
+            return {}
+        return {"all features rotated": {"partial_rotary_factor": 1.0}}
 
     def _axes(self, rank: int) -> tuple[int, int]:
         axes = (self.sequence_axis % rank, self.feature_axis % rank)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ PARTIAL = (
     (".quant_state.", "quantized", "Inspect the checkpoint that it was made from"),
 )  # fmt: skip
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "merges.txt", "vocab.json", "spiece.model",
+    "tokenizer.model", "sentencepiece.bpe.model")  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Header:
@@ -34,11 +37,13 @@ class Header:
         source: what was given.
         config: content of `config.json`.
         tensors: dtype and shape of each tensor, by name.
+        tokenizer: `class` and `files` of the tokenizer in a folder.
     """
 
     source: str
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_header(source: str | os.PathLike, config: str | os.PathLike | None = None) -> Header:
@@ -74,7 +79,17 @@ def read_header(source: str | os.PathLike, config: str | os.PathLike | None = No
     if not tensors:
         raise CheckpointFileError(f"{text} has no tensors. Give the file or folder of a model")
     _check_whole(text, tensors)
-    return Header(text, _config(Path(config)), tensors)
+    return Header(text, _config(Path(config)), tensors, _tokenizer(path))
+
+
+def _tokenizer(folder: Path) -> dict[str, Any]:
+    """Return the class and the files of a folder's tokenizer, as far as it has them."""
+    if not folder.is_dir():
+        return {}
+    files = tuple(name for name in TOKENIZER_FILES if (folder / name).is_file())
+    config = folder / "tokenizer_config.json"
+    stated = read_object(config) if config.is_file() else {}
+    return {"class": stated.get("tokenizer_class"), "files": files}
 
 
 def _check_whole(source: str, tensors: Mapping[str, TensorInfo]) -> None:

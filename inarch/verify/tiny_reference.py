@@ -37,8 +37,13 @@ class TinyReference:
     usual: Any
 
 
-def tiny_reference(architecture: Architecture) -> TinyReference:
+def tiny_reference(
+    architecture: Architecture, changes: Mapping[str, Any] | None = None
+) -> TinyReference:
     """Return the reference's config of an architecture's first format, of the sizes in `[tiny]`.
+
+    Args:
+        changes: fields with other values than sizes and defaults give.
 
     Raises:
         MissingExtraError: torch or transformers isn't installed.
@@ -50,6 +55,7 @@ def tiny_reference(architecture: Architecture) -> TinyReference:
     fields: dict[str, Any] = {"model_type": source.model_type, "architectures": []}
     fields |= source.published
     write_fields(source.config, architecture.tiny, fields, complete=True)
+    fields |= changes or {}
     fields["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
     try:
         usual = transformers.AutoConfig.for_model(source.model_type)
@@ -64,18 +70,24 @@ def tiny_reference(architecture: Architecture) -> TinyReference:
     return TinyReference(fields, config, usual)
 
 
-def write_tiny_checkpoint(architecture: Architecture, head: str | None, folder: Path) -> None:
+def write_tiny_checkpoint(
+    architecture: Architecture,
+    head: str | None,
+    folder: Path,
+    changes: Mapping[str, Any] | None = None,
+) -> None:
     """Have the reference write its tiny model, with random weights of order one in every tensor.
 
     Args:
         head: the head of the model, or None for the bare one.
         folder: where to; it is made.
+        changes: fields with other values than sizes and defaults give.
 
     Raises:
         MissingExtraError, ReferenceModelError, ConfigError: as `tiny_reference`.
     """
     torch, transformers = libraries()
-    config = tiny_reference(architecture).config
+    config = tiny_reference(architecture, changes).config
     cls = reference_class(architecture.sources[0], head, transformers)
     model = cls.from_config(config) if head is None else cls(config)
     with torch.no_grad():

@@ -4,15 +4,32 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.layers import FeedForward, GatedFeedForward, MaskedLMHead, alternatives
+from inarch.layers import (
+    FeedForward,
+    GatedFeedForward,
+    MaskedLMHead,
+    MultiHeadAttention,
+    ParallelBlock,
+    alternatives,
+)
 from inarch.layers.alternatives import ACTIVATIONS, activation_alternatives, changed
 from inarch.layers.pooling import MODES, SequencePooling
 
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+
+
+def parallel_block(**options):
+    return ParallelBlock(
+        MultiHeadAttention(2), FeedForward(9), keras.layers.LayerNormalization(), **options
+    )
+
+
 BRICKS = {
     "feed_forward": (lambda: FeedForward(9, "gelu"), ()),
     "gated_feed_forward": (lambda: GatedFeedForward(9, "gelu"), ()),
     "masked_lm_head": (lambda: MaskedLMHead(11, intermediate_activation="gelu"), ()),
+    "parallel_block": (lambda: parallel_block(), ()),
+    "parallel_block_of_one_norm": (lambda: parallel_block(shared_norm=True), ()),
     "narrow_head": (lambda: MaskedLMHead(11, intermediate_dim=4, use_output_bias=False), ()),
     **{mode: (lambda mode=mode: SequencePooling(mode), (MASK,)) for mode in MODES},
 }

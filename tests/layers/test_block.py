@@ -12,6 +12,7 @@ from inarch.layers import (
     FourierMixing,
     GatedFeedForward,
     MultiHeadAttention,
+    ParallelBlock,
     TransformerDecoder,
     TransformerEncoder,
 )
@@ -122,6 +123,44 @@ def test_the_first_norm_may_be_another(normal, perturb):
     again = Block.from_config(bare.get_config())
     again(x)
     assert len(again.variables) == len(bare.variables)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_sublayers_of_a_parallel_block_read_the_same_input(shared, normal, perturb):
+    x, context = normal(2, 4, DIM), {"padding_mask": MASK}
+    block = ParallelBlock(*parts(), shared_norm=shared)
+    block(x, context=context)
+    perturb(block)
+    norm = block.attention_norm if shared else block.feed_forward_norm
+    mixed, _ = block.attention.mix(block.attention_norm(x), context)
+    expected = x + array(mixed) + array(block.feed_forward(norm(x)))
+    np.testing.assert_allclose(array(block(x, context=context)), expected, atol=1e-5)
+    names = {v.path.split("/")[-2] for v in block.variables}
+    assert ("feed_forward_norm" in names) is not shared
+    again = type(block).from_config(block.get_config())
+    again(x, context=context)
+    assert [v.shape for v in again.variables] == [v.shape for v in block.variables]
+    _, found = block(x, context=context, return_attention_scores=True)
+    assert found["attention"]["scores"].shape == (2, 2, 4, 4)
+
+
+def test_a_cached_step_of_a_parallel_block_is_that_of_the_whole(normal, perturb):
+    x = normal(1, 4, DIM)
+    block = ParallelBlock(*parts(causal=True))
+    whole = array(block(x))
+    cache = block.init_cache(1, 4)
+    for i in range(4):
+        context = {"cache": cache["attention"], "cache_index": i}
+        step, found = block.apply(x[:, i : i + 1], context)
+        cache = {"attention": found["attention"]["cache"]}
+        np.testing.assert_allclose(array(step)[:, 0], whole[:, i], atol=1e-5)
+
+
+def test_the_projection_back_may_have_a_bias_of_its_own():
+    for bias, down in ((False, True), (True, False)):
+        layer = FeedForward(6, "relu", use_bias=bias, down_bias=down)
+        layer.build((None, None, 4))
+        assert (layer.up.use_bias, layer.down.use_bias) == (bias, down)
 
 
 def test_a_gated_feed_forward_layer_multiplies_its_activated_gate(normal, perturb):

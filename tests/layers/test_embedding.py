@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from inarch.errors import InputError
 from inarch.layers import (
     PositionEmbedding,
     SinePositionEncoding,
@@ -56,6 +57,21 @@ def test_given_positions_are_used_as_they_are():
             tokens[ids] + positions[places],
             rtol=1e-6,
         )
+
+
+def test_rows_before_the_first_position_are_passed_over():
+    layer = embedding(position_offset=2)
+    tokens, positions = tables(layer)
+    assert len(positions) == 6 + 2
+    ids = np.array([[3, 1, 4]])
+    mask = np.ones((1, 3), "int32")
+    for given in ({}, {"padding_mask": mask}, {"positions": np.arange(3)}):
+        found = ops.convert_to_numpy(layer(ids, **given))
+        np.testing.assert_allclose(found, tokens[ids] + positions[2:5], rtol=1e-6)
+    tail = ops.convert_to_numpy(layer(ids[:, 2:], start_index=2))
+    np.testing.assert_allclose(tail[0], tokens[ids[0, 2:]] + positions[4:5], rtol=1e-6)
+    with pytest.raises(InputError, match="padding_id=1 and position_offset=2"):
+        embedding(padding_id=1, position_offset=2)
 
 
 def test_packed_sequences_are_embedded_as_they_are_alone():

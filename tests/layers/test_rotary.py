@@ -38,6 +38,22 @@ def test_positions_are_given_counted_from_a_start_or_scaled(normal):
     np.testing.assert_allclose(scaled, rotated(x, np.arange(9, 12) / 4, 50), atol=2e-6)
 
 
+def test_neighbors_are_rotated_as_halves_are(normal):
+    x = normal(2, 5, 3, 8)
+    pairs = np.concatenate([x[..., ::2], x[..., 1::2]], -1)
+    expected = rotated(pairs, np.arange(5), 100)
+    output = array(RotaryEmbedding(100, interleaved=True)(x))
+    np.testing.assert_allclose(output[..., ::2], expected[..., :4], atol=2e-6)
+    np.testing.assert_allclose(output[..., 1::2], expected[..., 4:], atol=2e-6)
+
+
+def test_a_share_of_the_features_is_rotated_and_the_others_stay(normal):
+    x = normal(2, 5, 3, 16)
+    output = array(RotaryEmbedding(100, partial_rotary_factor=0.25)(x))
+    np.testing.assert_allclose(output[..., :4], rotated(x[..., :4], np.arange(5), 100), atol=2e-6)
+    np.testing.assert_array_equal(output[..., 4:], x[..., 4:])
+
+
 def test_axes_may_be_in_any_order(normal):
     x = normal(2, 3, 5, 4)
     expected = array(RotaryEmbedding(50)(x))
@@ -58,7 +74,10 @@ def test_half_precision_rotates_by_exact_angles(normal):
     [
         ({"max_wavelength": 0}, None, "max_wavelength=0. Pass a positive number"),
         ({"scaling_factor": -1}, None, "scaling_factor=-1. Pass a positive number"),
-        ({}, (2, 3, 5), "odd size: 5"),
+        ({"partial_rotary_factor": 0}, None, "partial_rotary_factor=0. Pass a share"),
+        ({"partial_rotary_factor": 1.5}, None, "partial_rotary_factor=1.5. Pass a share"),
+        ({"partial_rotary_factor": 0.1}, (2, 3, 8), "the size 8, of which 0 features"),
+        ({}, (2, 3, 5), "the size 5, of which 5 features"),
         ({"feature_axis": 1}, (2, 4, 6), "sequence_axis=1 and feature_axis=1"),
         ({"sequence_axis": 3}, (2, 4, 6), "inputs of rank 3"),
     ],

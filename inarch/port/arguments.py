@@ -1,0 +1,201 @@
+"""Arguments of a drafted backbone, and the fields of the config that give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.checkpoints.maps.common_fields import COMMON
+from inarch.checkpoints.maps.config import ACTIVATIONS
+from inarch.port.code import code
+from inarch.port.graph import Graph
+from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
+
+# Fields whose values are sizes of the model, which a tiny one has smaller.
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+NARROW = ("embedding_size", "word_embed_proj_dim", "input_embedding_size", "embedding_dim")
+EPSILONS = (
+    "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "rms_norm_eps", "norm_epsilon",
+    "rms_norm_epsilon",
+)  # fmt: skip
+ACTIVATION_FIELDS = (
+    "hidden_act", "activation", "activation_function", "hidden_activation", "afn",
+)  # fmt: skip
+BASES = ("rope_theta", "rotary_emb_base")
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of the constructor.
+
+    Attributes:
+        name: ours.
+        type: its annotation.
+        default: as code; None for none.
+        text: for the docstring.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """Fields that give an argument, by the names that published configs have for them."""
+
+    argument: str
+    fields: Sequence[str]
+    form: str
+    type: str
+    text: str
+    usual: Any = None
+
+
+KNOWN = (
+    Known("vocabulary_size", ("vocab_size",), "field", "int", "number of tokens."),
+    Known("num_layers", LAYERS, "field", "int", "number of layers."),
+    Known("num_heads", HEADS, "field", "int", "attention heads of each layer."),
+    Known("hidden_dim", HIDDEN, "field", "int", "width of the model."),
+    Known("embedding_dim", NARROW, "field", "int", "width of the embeddings."),
+    Known("intermediate_dim", INNER, "field", "int", "width of the feedforward layers."),
+    Known("num_key_value_heads", KEY_HEADS, "fallback", "int | None",
+        "heads of keys and values, which several\n    heads of queries share; `None` is "
+        "`num_heads`."),
+    Known("head_dim", WIDTHS, "fallback", "int | None",
+        "width of a head; `None` is `hidden_dim / num_heads`."),
+    Known("dropout", ("hidden_dropout_prob", "dropout", "resid_pdrop", "hidden_dropout",
+        "residual_dropout"), "probability", "float", "rate in the residual branches.", 0.0),
+    Known("embedding_dropout", ("embd_pdrop", "embedding_dropout", "embed_dropout"),
+        "probability", "float", "rate after the embeddings.", 0.0),
+    Known("attention_dropout", ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop",
+        "attn_dropout"), "probability", "float", "rate on the attention weights.", 0.0),
+    Known("feed_forward_dropout", ("activation_dropout", "mlp_dropout"), "probability", "float",
+        "rate between the projections of the feedforward\n    layers.", 0.0),
+    Known("activation", ACTIVATION_FIELDS, "choice", "str", "of the feedforward layers."),
+    Known("layer_norm_epsilon", EPSILONS, "field", "float", "of every normalization."),
+    Known("rope_theta", BASES, "field", "float", "base of the rotary wavelengths."),
+    Known("partial_rotary_factor", (), "field", "float",
+        "share of the features of a head that are rotated."),
+    Known("rotary_dim", ("rotary_dim",), "field", "int",
+        "number of the features of a head that are rotated."),
+    Known("sliding_window", ("sliding_window",), "field", "int | None",
+        "tokens that a token attends to, itself among them; `None` for all."),
+    Known("use_bias", (), "field", "bool", "whether projections have biases."),
+    Known("attention_bias", (), "field", "bool",
+        "whether the projections of attention have biases."),
+    Known("feed_forward_bias", (), "field", "bool",
+        "whether the projections of the feedforward layers have biases."),
+    Known("max_sequence_length", LENGTHS, "field", "int", "the longest sequence.", 2048),
+    Known("num_segments", ("type_vocab_size",), "field", "int", "number of segments."),
+    Known("padding_id", ("pad_token_id",), "token_id", "int | None",
+        "id of the padding token."),
+)  # fmt: skip
+BY_ARGUMENT = {known.argument: known for known in KNOWN}
+SWITCHES = ("use_bias", "attention_bias", "feed_forward_bias")
+# Of no model: what all configs share.
+SHARED = frozenset(name for entry in COMMON for name in entry.theirs)
+
+
+def find_field(argument: str, config: Mapping[str, Any]) -> str | None:
+    """Return the field that gives an argument; None without one."""
+    names = BY_ARGUMENT[argument].fields
+    if argument == "intermediate_dim":
+        hidden = find_field("hidden_dim", config)
+        names = [name for name in names if name != hidden]
+    return next((name for name in names if name in config), None)
+
+
+def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> list[str]:
+    """Return the names of the arguments that a graph has, in the order of its signature."""
+    has = {
+        "embedding_dim": find_field("embedding_dim", config) is not None,
+        "sliding_window": has_window(config),
+        "num_key_value_heads": find_field("num_key_value_heads", config) is not None,
+        "head_dim": find_field("head_dim", config) is not None,
+        **{name: name in graph.switches for name in SWITCHES},
+        "rope_theta": graph.positions == "rotary",
+        "partial_rotary_factor": graph.positions == "rotary"
+        and nested_rotary(config, "partial_rotary_factor") is not None,
+        "rotary_dim": graph.positions == "rotary" and isinstance(config.get("rotary_dim"), int),
+        "num_segments": graph.has("segment_embedding"),
+        "max_sequence_length": graph.positions == "learned" or graph.causal
+        or find_field("max_sequence_length", config) is not None,
+        "padding_id": graph.padded or (graph.causal and "text_classifier" in heads),
+        "activation": find_activation(config) is not None,
+        "layer_norm_epsilon": find_field("layer_norm_epsilon", config) is not None,
+        **{
+            name: find_field(name, config) is not None
+            for name in ("dropout", "embedding_dropout", "attention_dropout",
+                "feed_forward_dropout", "intermediate_dim")
+        },
+    }  # fmt: skip
+    return [known.argument for known in KNOWN if has.get(known.argument, True)]
+
+
+def has_window(config: Mapping[str, Any]) -> bool:
+    """Return whether a config has a window that isn't switched off."""
+    is_on = config.get("use_sliding_window") is not False
+    return is_on and isinstance(config.get("sliding_window"), int)
+
+
+def find_activation(config: Mapping[str, Any]) -> str | None:
+    """Return the field of the activation, where it has a value that is computed here."""
+    field = find_field("activation", config)
+    value = config[field] if field is not None else None
+    return field if isinstance(value, str) and value in ACTIVATIONS else None
+
+
+def arguments_of(names: Sequence[str], config: Mapping[str, Any], graph: Graph) -> list[Argument]:
+    """Return the arguments with their defaults, those without one first."""
+    found = []
+    for name in names:
+        known = BY_ARGUMENT[name]
+        default = _default(known, config, graph)
+        of_none = default == "None" and not known.type.endswith("None")
+        kind = f"{known.type} | None" if of_none else known.type
+        found.append(Argument(name, kind, default, known.text))
+    return sorted(found, key=lambda argument: argument.default is not None)
+
+
+def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | None:
+    name = known.argument
+    sizes = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "embedding_dim",
+        "intermediate_dim")  # fmt: skip
+    if name == "intermediate_dim" and config[find_field(name, config) or ""] is None:
+        return "None"
+    if name in sizes:
+        return None
+    if known.form == "fallback":
+        return "None"
+    if name == "rope_theta":
+        return repr(float(rotary_base(config) or 10000.0))
+    if name == "partial_rotary_factor":
+        return repr(float(nested_rotary(config, name)))
+    field = graph.switches.get(name) or find_field(name, config)
+    value = config.get(field) if field else known.usual
+    if name == "activation":
+        return code(ACTIVATIONS[str(value)])
+    if name == "max_sequence_length" and isinstance(value, int):
+        return repr(value - (config.get("pad_token_id") or 0) - 1 if graph.padded else value)
+    if known.type == "float" and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return code(value)
+
+
+def rotary_base(config: Mapping[str, Any]) -> float | None:
+    """Return the base of rotary positions of a config."""
+    nested = nested_rotary(config, "rope_theta")
+    if nested is not None:
+        return nested
+    field = find_field("rope_theta", config)
+    return None if field is None else config[field]
+
+
+def nested_rotary(config: Mapping[str, Any], name: str) -> Any:
+    """Return a field of `rope_parameters`, None without it."""
+    nested = config.get("rope_parameters")
+    return nested.get(name) if isinstance(nested, Mapping) else None

@@ -1,0 +1,44 @@
+"""Values as code."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+
+def code(value: Any) -> str:
+    """Return a value as a literal, strings in double quotes."""
+    if isinstance(value, str):
+        text = repr(value)
+        return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{code(k)}: {code(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        inner = ", ".join(map(code, value))
+        ends = "[]" if isinstance(value, list) else "()"
+        return ends[0] + inner + ("," if ends == "()" and len(value) == 1 else "") + ends[1]
+    return repr(value)
+
+
+def is_literal(value: Any) -> bool:
+    """Return whether a value can stand in code, short enough for a line."""
+    text = code(value)
+    try:
+        return len(text) <= 60 and ast.literal_eval(text) == value
+    except (ValueError, SyntaxError):
+        return False
+
+
+def call(start: str, *arguments: str, end: str = "),", width: int = 88) -> list[str]:
+    """Return the lines of a call, on as many as it takes."""
+    whole = f"{start}{', '.join(arguments)}{end}"
+    if len(whole) <= width:
+        return [whole]
+    lines, line = [start], "   "
+    for argument in arguments:
+        if len(line) + len(argument) + 2 > width and line.strip():
+            lines.append(line)
+            line = "   "
+        line += f" {argument},"
+    lines.append(line.rstrip(",") + end)
+    return lines

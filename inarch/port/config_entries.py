@@ -1,0 +1,257 @@
+"""Write the entries of a drafted config map, each by its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inarch.checkpoints.maps.common_fields import ANYWHERE
+from inarch.checkpoints.maps.config import PLAIN, TEXT_ENCODER
+from inarch.checkpoints.maps.foreign_fields import foreign_fields
+from inarch.port.arguments import BY_ARGUMENT, SHARED, find_field, nested_rotary
+from inarch.port.code import call, code, is_literal
+from inarch.port.decisions import Decision, decide, guess
+from inarch.port.draft import Draft
+from inarch.validation import shown
+
+OF_ALL = frozenset(name for entry in ANYWHERE for name in entry.theirs)
+OF_ENCODERS = frozenset(name for entry in TEXT_ENCODER for name in entry.known_names)
+HOLDER = "rope_parameters"
+REASONS = {
+    "layerdrop": "layers that training leaves out",
+    "init_std": "initial weights", "initializer_factor": "initial weights",
+    "embed_init_std": "initial weights", "initializer_cutoff_factor": "initial weights",
+    "pretraining_tp": "another order of the same sums",
+    "rope_scaling": "the older name of what is next to a rope_type",
+}  # fmt: skip
+
+
+def config_lines(draft: Draft) -> tuple[list[str], list[Decision]]:
+    """Return the lines of the config map, and what they leave to be decided."""
+    writer = _Writer(draft)
+    lines = writer.mapped() + writer.others()
+    return lines, writer.decisions
+
+
+class _Writer:
+    def __init__(self, draft: Draft):
+        self.draft = draft
+        self.usual = draft.usual
+        self.evidence = draft.evidence
+        self.taken: set[str] = set()
+        self.decisions: list[Decision] = []
+
+    # --- arguments -------------------------------------------------------------------------
+
+    def mapped(self) -> list[str]:
+        """Return a line for each argument."""
+        lines = []
+        for argument in self.draft.arguments:
+            if argument.name == "pooler":
+                continue
+            lines += self._line(argument.name)
+        return lines
+
+    def _line(self, name: str) -> list[str]:
+        known = BY_ARGUMENT[name]
+        if name == "rope_theta":
+            return self._rotary()
+        if name == "partial_rotary_factor":
+            share = float(nested_rotary(self.usual, name))
+            return [f'field("{HOLDER}.{name}", "{name}", {share!r}{self._older(name)}),']
+        field = self.draft.graph.switches.get(name) or find_field(name, self.usual)
+        if field is None:
+            value = next(a.default for a in self.draft.arguments if a.name == name)
+            self.decisions.append(guess(name, f"{value}, since no field has it"))
+            return [f'constant("{name}", {value}),']
+        self.taken.add(field)
+        aliases = self._aliases(field)
+        default = self.usual[field]
+        if name == "padding_id":
+            return self._padding(field, default)
+        if name == "max_sequence_length" and self.draft.graph.padded:
+            return [f'table_rows("{field}", "{name}"{self._default(default)}, after=PADDING),']
+        if known.form == "fallback":
+            return self._fallback(name, field)
+        if known.form == "choice":
+            return [
+                f'choice("{field}", "{name}", {code(default)}, values=ACTIVATIONS{aliases}),'
+            ]  # fmt: skip
+        if known.form == "probability":
+            self._note_default(field, default)
+            return [f'probability("{field}", "{name}", {code(default)}{aliases}),']
+        if isinstance(default, float):
+            self._note_default(field, default)
+            return [f'field("{field}", "{name}", {code(default)}{aliases}),']
+        if name == "sliding_window":
+            return [f'field("{field}", "{name}"{self._default(default)}, nullable=True, least=2),']
+        return [f'field("{field}", "{name}"{self._default(default, name)}{aliases}),']
+
+    def _default(self, value: Any, name: str = "") -> str:
+        """Return the reference's default as code; none where only a file's value is known."""
+        if self.evidence is None and not isinstance(value, bool):
+            return ""
+        required = value is None and name != "intermediate_dim"
+        return "" if required else f", {code(value)}"
+
+    def _padding(self, field: str, default: Any) -> list[str]:
+        if self.draft.graph.padded:
+            return ["PADDING,"]
+        return [f'token_id("{field}", "padding_id", {default!r}),']
+
+    def _fallback(self, name: str, field: str) -> list[str]:
+        heads = find_field("num_heads", self.usual)
+        hidden = find_field("hidden_dim", self.usual)
+        default = self.usual[field] if self.evidence is not None else None
+        given = "" if default is None else f", {default!r}"
+        if name == "num_key_value_heads":
+            return [f'fallback("{field}", "{name}"{given}, other="{heads}"),']
+        if not isinstance(self.usual.get(heads or ""), int):
+            return [f'field("{field}", "{name}"),']
+        return (
+            [
+                f'fallback("{field}", "{name}",',
+                "    other=lambda config: WIDTH.read(config) // HEADS.read(config)),",
+            ]
+            if hidden
+            else []
+        )
+
+    def _note_default(self, field: str, value: Any) -> None:
+        if self.evidence is None:
+            self.decisions.append(guess(field, f"its default is the file's value, {value!r}"))
+
+    def _aliases(self, field: str) -> str:
+        aliases = self.evidence.aliases if self.evidence else {}
+        names = [alias for alias, name in aliases.items() if name == field]
+        if not names:
+            return ""
+        inner = ", ".join(f'"{name}"' for name in names)
+        return f", aliases=({inner}{',' if len(names) == 1 else ''})"
+
+    def _rotary(self) -> list[str]:
+        nested = self.usual.get(HOLDER)
+        if not isinstance(nested, Mapping):
+            field = find_field("rope_theta", self.usual)
+            if field is None:
+                self.decisions.append(guess("rope_theta", "10000, since no field has it"))
+                return ['constant("rope_theta", 10000.0),']
+            self.taken.add(field)
+            value = float(self.usual[field])
+            return [f'field("{field}", "rope_theta", {value!r}),']
+        self.taken |= {HOLDER, "rope_scaling"}
+        value = float(nested.get("rope_theta", 10000.0))
+        lines = [
+            f'field("{HOLDER}.rope_theta", "rope_theta", {value!r}{self._older("rope_theta")}),',
+            f'must_be("{HOLDER}.rope_type", "default"),',
+            'must_be("rope_scaling", None, reason="its older name"),',
+        ]
+        for name, other in nested.items():
+            if name not in ("rope_theta", "rope_type", "partial_rotary_factor"):
+                self.decisions.append(
+                    decide(f"{HOLDER}.{name}", f"{other!r} here, and no brick computes it")
+                )
+                lines.append(f'must_be("{HOLDER}.{name}", None, 1.0),  # DECIDE')
+        return lines
+
+    def _older(self, name: str) -> str:
+        """Return the older names of a field of rotary positions as code."""
+        found = self.evidence.legacy.get(name, ()) if self.evidence else (name,)
+        self.taken |= {one for one in found if "." not in one}
+        return f", legacy={code(found)}" if found else ""
+
+    # --- fields that are no arguments ----------------------------------------------------------
+
+    def others(self) -> list[str]:
+        """Return a line for each field that isn't an argument."""
+        lines = []
+        encoder = not self.draft.graph.causal
+        if encoder:
+            lines.append("ENCODER_ONLY,")
+            self.taken |= OF_ENCODERS - {"pad_token_id"}
+            if not self.draft.graph.padded:
+                lines.append("PADDING_ROW,")
+            self.taken.add("pad_token_id")
+        else:
+            lines += ['must_be("is_causal", True),']
+            self.taken |= {"is_causal"}
+            self.taken |= {entry.theirs for entry in PLAIN if entry.reason}
+        read, default_of = self._read_fields()
+        heads = {name for head in self.draft.heads for name in head.config_fields}
+        fixed, unread = [], []
+        for name in [*self.usual, *(n for n in default_of if n not in self.usual)]:
+            if name in self.taken | heads or name in OF_ALL:
+                continue
+            if read is None:
+                fixed += self._unknown(name)
+            elif name in read:
+                fixed += self._fixed(name, default_of.get(name, self.usual.get(name)))
+            elif name not in SHARED and not self._is_off(name):
+                unread.append(name)
+        return [*lines, *fixed, *self._unread(unread)]
+
+    def _is_off(self, name: str) -> bool:
+        """Return whether a field is another architecture's switch, which is off here."""
+        return foreign_fields().has(name) and not self.usual[name]
+
+    def _read_fields(self) -> tuple[set[str] | None, dict[str, Any]]:
+        """Return the fields that the reference reads, with the defaults of those that it lacks."""
+        if self.evidence is None or self.evidence.reads is None:
+            return None, {}
+        reads = self.evidence.reads
+        modeling = {name for names in reads.modeling.values() for name in names}
+        elsewhere = {n for n in reads.elsewhere if n not in SHARED and not foreign_fields().has(n)}
+        absent = {
+            name: value for name, value in reads.absent.items()
+            if name in modeling and name not in OF_ALL
+        }  # fmt: skip
+        return modeling | elsewhere, absent
+
+    def _fixed(self, name: str, value: Any) -> list[str]:
+        """Return the line of a field that is read and whose other values aren't computed."""
+        if name in REASONS:
+            return [f'ignored("{name}", reason="{REASONS[name]}"),']
+        if repeated := self._per_layer(name, value):
+            return [repeated]
+        if not is_literal(value) or not is_literal(self.draft.given.get(name, value)):
+            self.decisions.append(decide(name, f"{shown(value)}: the reference reads it"))
+            return []
+        values = [value]
+        given = self.draft.given.get(name, value)
+        if given != value and name not in SHARED:
+            self.decisions.append(
+                decide(name, f"{given!r} in the file, {value!r} by default, and no argument has it")
+            )
+            values = [given]
+        elif name in self.usual:
+            self.decisions.append(
+                decide(name, f"the reference reads it, and only {value!r} is drafted")
+            )
+        text = ", ".join(map(code, values))
+        return [f'must_be("{name}", {text}),' + ("  # DECIDE" if name in self.usual else "")]
+
+    def _per_layer(self, name: str, value: Any) -> str | None:
+        """Return the line of a list with the same value for every layer; None of another."""
+        layers = self.usual.get(find_field("num_layers", self.usual) or "")
+        if not isinstance(value, list) or len(value) != layers or len({*map(str, value)}) != 1:
+            return None
+        return f'must_match("{name}", lambda config: [{code(value[0])}] * LAYERS.read(config)),'
+
+    def _unknown(self, name: str) -> list[str]:
+        """Return the line of a field of which only the file's value is known."""
+        if name in SHARED:
+            return []
+        value = self.usual[name]
+        if not is_literal(value):
+            self.decisions.append(decide(name, "whether it is read isn't known"))
+            return []
+        self.decisions.append(
+            decide(name, f"whether it is read isn't known; only the file's {value!r} is accepted")
+        )
+        return [f'must_be("{name}", {code(value)}),  # DECIDE']
+
+    def _unread(self, names: Sequence[str]) -> list[str]:
+        if not names:
+            return []
+        reason = 'reason="the reference never reads it"'
+        return call("ignored(", *(f'"{name}"' for name in names), reason)

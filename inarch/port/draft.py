@@ -1,0 +1,156 @@
+"""A draft: all that the files of a folder are written from."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inarch.port.arguments import Argument, arguments_of, find_activation, find_field, needed
+from inarch.port.code import code
+from inarch.port.decisions import DECIDE, GUESS, SETTLED, Decision
+from inarch.port.graph import Graph
+from inarch.port.heads import HeadDraft
+from inarch.port.modules import TheirModule
+from inarch.port.reference import Evidence
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A drafted architecture.
+
+    Attributes:
+        name: of its folder.
+        model_type: of its config.
+        graph: which bricks, and which tensor is which variable.
+        heads: what tasks add.
+        usual: config whose values are the defaults: the reference's, or else the file's.
+        given: config of the checkpoint.
+        prefix: what precedes the backbone's tensors in a file with a head.
+        base: name of the class without a head.
+        buffers: tensors of the backbone that aren't weights.
+        evidence: what the reference shows; None without one.
+        decisions: besides those of the graph.
+    """
+
+    name: str
+    model_type: str
+    graph: Graph
+    heads: tuple[HeadDraft, ...]
+    usual: Mapping[str, Any]
+    given: Mapping[str, Any]
+    prefix: str
+    base: str
+    buffers: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+    decisions: tuple[Decision, ...] = field(default=())
+
+    def replace(self, **changes: Any) -> Draft:
+        """Return the draft with other attributes."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def title(self) -> str:
+        """Name of the architecture for readers."""
+        return self.base.removesuffix("Model") or self.class_name.removesuffix("Backbone")
+
+    @property
+    def class_name(self) -> str:
+        """Name of the backbone's class."""
+        words = self.base.removesuffix("Model") or self.name.title().replace("_", "")
+        return f"{words}Backbone"
+
+    @property
+    def source_words(self) -> str:
+        """Sentence that names where the draft is from."""
+        if self.evidence is None:
+            return "Drafted from names and shapes alone."
+        return f"Drafted from transformers, {self.evidence.file}."
+
+    @property
+    def arguments(self) -> list[Argument]:
+        """Arguments of the constructor."""
+        names = needed(self.graph, self.usual, [head.name for head in self.heads])
+        found = arguments_of(names, self.usual, self.graph)
+        if self.pooler:
+            found.append(Argument("pooler", "bool", "False", "whether there is a pooled output."))
+        return found
+
+    def has(self, argument: str) -> bool:
+        """Return whether there is an argument of a name."""
+        return any(one.name == argument for one in self.arguments)
+
+    @property
+    def pooler(self) -> TheirModule | None:
+        """Their layer of the pooled output; None without one."""
+        slot = self.graph.slot("pooler")
+        return None if slot is None else slot.module
+
+    @property
+    def ties(self) -> bool:
+        """Return whether output and input embeddings are one by default."""
+        if self.evidence is not None:
+            return self.evidence.tie
+        return bool(self.given.get("tie_word_embeddings", True))
+
+    @property
+    def can_generate(self) -> bool:
+        """Return whether a decoder's steps are a table, blocks and a norm."""
+        return not (self.graph.has("embeddings_norm") or self.graph.has("embeddings_projection"))
+
+    @property
+    def embedding_width(self) -> str:
+        """Width of the tables as code."""
+        return "embedding_dim" if self.graph.has("embeddings_projection") else "hidden_dim"
+
+    @property
+    def embedding_rate(self) -> str | None:
+        """Argument of the rate of dropout after the embeddings; None without one."""
+        return next((n for n in ("embedding_dropout", "dropout") if self.has(n)), None)
+
+    @property
+    def epsilon(self) -> str:
+        """Epsilon of norms as code."""
+        named = find_field("layer_norm_epsilon", self.usual) is not None
+        return "layer_norm_epsilon" if named else repr(self.graph.epsilon)
+
+    @property
+    def activation(self) -> str:
+        """Activation of the feed-forward network as code."""
+        return "activation" if find_activation(self.usual) else code(self.graph.activation)
+
+    @property
+    def intermediate(self) -> str:
+        """Width of the feed-forward network as code."""
+        named = find_field("intermediate_dim", self.usual)
+        if named is None:
+            return "4 * hidden_dim"
+        if self.usual[named] is None:
+            return "intermediate_dim or 4 * hidden_dim"
+        return "intermediate_dim"
+
+    @property
+    def deviation(self) -> float:
+        """Deviation of initial weights."""
+        value = self.usual.get("initializer_range", self.usual.get("init_std"))
+        return float(value) if isinstance(value, int | float) else 0.02
+
+    @property
+    def all_decisions(self) -> tuple[Decision, ...]:
+        """Every line for the person who ports, what can't be computed first."""
+        rank = {DECIDE: 0, GUESS: 1, SETTLED: 2}
+        every = dict.fromkeys((*self.graph.decisions, *self.decisions))
+        return tuple(sorted(every, key=lambda one: rank[one.kind]))
+
+    def comments(self, part: str) -> list[str]:
+        """Return the decisions as comments; those of the graph are in `backbone`."""
+        own = self.graph.decisions if part == "backbone" else self.decisions
+        lines: list[str] = []
+        for one in own:
+            if one.kind == SETTLED:
+                continue
+            words = f"{one.kind} {one.in_words()}."
+            lines += textwrap.wrap(words, 97, initial_indent="# ", subsequent_indent="#   ")
+        return [*lines, ""] if lines else []

@@ -1,0 +1,111 @@
+"""Find the graph of an encoder or a decoder by its modules, and by what a reference shows of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inarch.errors import InputError
+from inarch.port.bricks import CROSS
+from inarch.port.decisions import guess
+from inarch.port.find_slots import FEED_FORWARD_NORM, GATE, ORDER, QUERY, UP, SlotFinder
+from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph, Slot
+from inarch.port.modules import TheirModule
+from inarch.port.patterns import HIDDEN, first, flatten_sizes
+
+PARALLEL = re.compile(r"parallel")
+
+
+def find_graph(
+    modules: Sequence[TheirModule],
+    config: Mapping[str, Any],
+    causal: bool,
+    calls: Sequence[str] = (),
+) -> Graph:
+    """Return the graph that modules are of.
+
+    Args:
+        modules: those of the backbone, without their model's name.
+        config: whose sizes are those of the modules.
+        causal: whether it is a decoder.
+        calls: names of modules in the order in which a reference calls them; empty without one.
+
+    Raises:
+        InputError: it has an encoder and a decoder, or no layers.
+    """
+    inside = [module for module in modules if module.stack]
+    outside = [module for module in modules if not module.stack]
+    _check_stacks(inside)
+    finder = SlotFinder(flatten_sizes(config), list(calls))
+    slots = [*finder.embeddings(outside), *finder.block(inside), *finder.others(outside)]
+    positions, padded, offset = finder.positions(slots, config)
+    rank = {name: i for i, name in enumerate(ORDER)}
+    slots.sort(key=lambda slot: rank.get(slot.ours[0], len(rank)))
+    graph = Graph(
+        causal,
+        tuple(slots),
+        order=finder.order(slots),
+        norm=_norm_kind(slots, config),
+        positions=positions,
+        offset=offset,
+        padded=padded,
+        decisions=tuple(finder.decisions),
+    )
+    return _with_details(graph, finder.fields, config)
+
+
+def _check_stacks(inside: Sequence[TheirModule]) -> None:
+    attends = {m.stack for m in inside if m.role in ("query", "query, key and value")}
+    crossing = [m.name for m in inside if CROSS.search(m.words)]
+    if crossing or (any("encoder" in s for s in attends) and any("decoder" in s for s in attends)):
+        named = ", ".join(sorted(attends))
+        raise InputError(
+            f"an encoder with a decoder isn't drafted (its layers are {named}). Encoders and "
+            "decoders alone are; begin with the folder of the nearest architecture, which "
+            "`inarch port inspect` names"
+        )
+    if not attends and not any(m.role == "attention projection" for m in inside):
+        stacks = ", ".join(sorted({m.stack for m in inside})) or "none"
+        raise InputError(
+            f"no layers with attention are found (numbered layers: {stacks}). A draft is made of "
+            "blocks of attention and feed-forward networks; `inarch port inspect` shows what the "
+            "tensors are"
+        )
+
+
+def _norm_kind(slots: Sequence[Slot], config: Mapping[str, Any]) -> str:
+    norms = [slot.module for slot in slots if slot.kind == "norm"]
+    if any(module.bias is not None for module in norms):
+        return "layer"
+    return "rms" if any(name.startswith("rms_norm") for name in config) else "uncentered"
+
+
+def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, Any]) -> Graph:
+    """Return the graph with what the shapes of its slots show."""
+    biases = {
+        ours: slot.module.bias is not None
+        for slot in graph.slots
+        for ours in slot.ours
+        if slot.kind == "dense"
+    }
+    up = graph.slot(UP)
+    hidden = first(fields, HIDDEN)
+    transposed = bool(up and hidden and up.module.shape[0] == fields[hidden] != up.module.shape[-1])
+    fused = graph.slot(QUERY)
+    by_head = fused is not None and "query_key_value" in fused.module.words
+    decisions = list(graph.decisions)
+    if fused is not None and len(fused.ours) == 3:
+        way, other = (BY_HEAD, BY_PROJECTION) if by_head else (BY_PROJECTION, BY_HEAD)
+        decisions.append(guess(fused.module.name, f"queries, keys and values {way}", other))
+    gate = graph.slot(GATE)
+    if gate is not None and len(gate.ours) == 2:
+        decisions.append(guess(gate.module.name, "the gate first", "the gate last"))
+    is_parallel = any(PARALLEL.search(name) and config[name] is True for name in config)
+    parallel = TWO_NORMS if is_parallel else SEQUENTIAL
+    if not graph.has(FEED_FORWARD_NORM):
+        parallel = ONE_NORM
+    return graph.replace(
+        biases=biases, transposed=transposed, gated=graph.has(GATE),
+        parallel=parallel, fused=BY_HEAD if by_head else BY_PROJECTION, decisions=tuple(decisions),
+    )  # fmt: skip

@@ -1,0 +1,223 @@
+"""Find which layer of ours each module of an encoder or a decoder is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inarch.errors import InputError
+from inarch.port.bricks import ROTARY
+from inarch.port.decisions import Decision, decide, guess
+from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
+from inarch.port.modules import TheirModule
+from inarch.port.patterns import HIDDEN, first
+from inarch.port.roles import BY_SHAPE
+
+QUERY, KEY, VALUE, OUTPUT = (f"attention/{name}" for name in ("query", "key", "value", "output"))
+UP, DOWN, GATE = (f"feed_forward/{name}" for name in ("up", "down", "gate"))
+ATTENTION_NORM, FEED_FORWARD_NORM = "attention_norm", "feed_forward_norm"
+DENSE = {
+    "query": (QUERY,), "key": (KEY,), "value": (VALUE,), "attention output": (OUTPUT,),
+    "query, key and value": (QUERY, KEY, VALUE), "up": (UP,), "down": (DOWN,), "gate": (GATE,),
+    "gate and up": (GATE, UP),
+}  # fmt: skip
+# Slots in the order in which a table has them.
+ORDER = (
+    f"embeddings/{TOKENS}", TOKENS, f"embeddings/{POSITIONS}", POSITIONS, SEGMENTS,
+    "embeddings_norm", "embeddings_projection", "relative_bias", QUERY, KEY, VALUE,
+    "attention/query_norm", "attention/key_norm", OUTPUT, ATTENTION_NORM, GATE, UP, DOWN,
+    FEED_FORWARD_NORM, "final_norm", "pooler",
+)  # fmt: skip
+_FIRST_NORM = re.compile(r"sa_|att|ln_?1|norm_?1|layer_norm1|input_layer_?norm")
+_SECOND_NORM = re.compile(r"post_attention|ln_?2|norm_?2|ffn|mlp|feed_forward|final_layer|ff_")
+_EMBEDDINGS = re.compile(r"emb")
+_AFTER = re.compile(r"final|after|last")
+_FINAL = re.compile(r"final|ln_f|after|(?:^|\.)(?:layer_?)?(?:norm|ln)$|last")
+
+
+class SlotFinder:
+    """Finds slots and notes what it couldn't decide.
+
+    Args:
+        fields: sizes of the config.
+        calls: names of modules in the order in which a reference calls them.
+    """
+
+    def __init__(self, fields: Mapping[str, int], calls: list[str]):
+        self.fields = fields
+        self.calls = calls
+        self.decisions: list[Decision] = []
+
+    # --- the block -------------------------------------------------------------------------
+
+    def block(self, inside: Sequence[TheirModule]) -> list[Slot]:
+        """Return the slots of the layers of a stack."""
+        found: dict[tuple[str, ...], Slot] = {}
+        square: list[TheirModule] = []
+        norms: list[TheirModule] = []
+        for module in inside:
+            names = DENSE.get(module.role)
+            if "{j}" in module.name:
+                self._unplaced(module, "it has two numbers")
+            elif module.role == "norm":
+                norms.append(module)
+            elif module.role == "query and key norm":
+                word = module.inner.rpartition(".")[2].lower()
+                ours = "attention/query_norm" if word.startswith("q") else "attention/key_norm"
+                found[(ours,)] = Slot(module, (ours,), "norm")
+            elif module.role == "attention projection":
+                square.append(module)
+            elif names is None:
+                self._unplaced(module, "no brick here has it")
+            elif names in found:
+                self._unplaced(module, f"{found[names].module.name} is {names[0]} already")
+            else:
+                self._note_shape(module, names)
+                found[names] = Slot(module, names, "dense")
+        for ours, module in zip((QUERY, KEY, VALUE, OUTPUT), square, strict=False):
+            self._note_shape(module, (ours,))
+            found[(ours,)] = Slot(module, (ours,), "dense")
+        return [*found.values(), *self._norms(norms)]
+
+    def _norms(self, norms: Sequence[TheirModule]) -> list[Slot]:
+        """Return the norms of attention and of the feed-forward network."""
+        if len(norms) == 1:
+            (only,) = norms
+            self.decisions.append(guess(only.name, "the norm of both sublayers of a block"))
+            return [Slot(only, (ATTENTION_NORM,), "norm")]
+        ordered = sorted(norms, key=self._place) if self.calls else sorted(norms, key=_norm_rank)
+        if len(norms) == 2 and not self.calls and len({_norm_rank(m) for m in norms}) == 1:
+            names = " and ".join(m.name for m in norms)
+            self.decisions.append(guess(names, "norms of attention and of the network after it"))
+        for module in ordered[2:]:
+            self._unplaced(module, "a block has two norms")
+        ours = (ATTENTION_NORM, FEED_FORWARD_NORM)
+        return [Slot(m, (n,), "norm") for m, n in zip(ordered, ours, strict=False)]
+
+    def _place(self, module: TheirModule) -> int:
+        """Return when a reference calls a module."""
+        called = module.name in self.calls
+        return self.calls.index(module.name) if called else len(self.calls)
+
+    def order(self, slots: Sequence[Slot]) -> str:
+        """Return whether norms come before or after their sublayers."""
+        of = {slot.ours[0]: slot.module for slot in slots}
+        norm, query = of.get(ATTENTION_NORM), of.get(QUERY)
+        if self.calls and norm and query:
+            return "pre" if self._place(norm) < self._place(query) else "post"
+        order = "pre" if "final_norm" in of else "post"
+        self.decisions.append(
+            guess(
+                "order of the norms",
+                f"{order!r}, since there is {'a' if order == 'pre' else 'no'} norm after the last "
+                "layer",
+                repr("post" if order == "pre" else "pre"),
+            )
+        )
+        return order
+
+    # --- what is around the blocks ---------------------------------------------------------
+
+    def embeddings(self, outside: Sequence[TheirModule]) -> list[Slot]:
+        """Return the tables."""
+        found: list[Slot] = []
+        for role, ours in (
+            ("token table", TOKENS), ("position table", POSITIONS), ("segment table", SEGMENTS),
+            ("relative bias", "relative_bias"),
+        ):  # fmt: skip
+            modules = [m for m in outside if m.role == role and len(m.shape) == 2]
+            if role == "token table":
+                words = self.fields.get("vocab_size", 0)
+                modules.sort(key=lambda m: m.shape[0] != words)
+            if modules:
+                found.append(Slot(modules[0], (ours,), "embedding"))
+            for module in modules[1:]:
+                self._unplaced(module, f"{modules[0].name} is the {role} already")
+        if not any(slot.ours == (TOKENS,) for slot in found):
+            raise InputError(
+                "no table of tokens is found. A draft is made for models of text; `inarch port "
+                "inspect` shows what the tensors are"
+            )
+        return found
+
+    def others(self, outside: Sequence[TheirModule]) -> list[Slot]:
+        """Return norms and projections before and after the blocks."""
+        found: dict[str, Slot] = {}
+        tables = ("token table", "position table", "segment table", "relative bias")
+        for module in outside:
+            if module.role in tables:
+                continue
+            ours = self._outer_name(module)
+            if ours is None or ours in found:
+                self._unplaced(module, "no brick here has it")
+                continue
+            found[ours] = Slot(module, (ours,), "norm" if ours.endswith("norm") else "dense")
+        return list(found.values())
+
+    def _outer_name(self, module: TheirModule) -> str | None:
+        if module.role == "norm":
+            if self.calls:
+                inner = [i for i, name in enumerate(self.calls) if "{i}" in name]
+                is_first = bool(inner) and self._place(module) < inner[0]
+            else:
+                is_first = bool(_EMBEDDINGS.search(module.words))
+                is_first = is_first and not _AFTER.search(module.words)
+                if not is_first and not _FINAL.search(module.words):
+                    self.decisions.append(guess(module.name, "the norm after the last layer"))
+            return "embeddings_norm" if is_first else "final_norm"
+        if "pooler" in module.words:
+            return "pooler"
+        hidden = first(self.fields, HIDDEN)
+        is_input = hidden and len(module.shape) == 2 and module.shape[0] == self.fields[hidden]
+        return "embeddings_projection" if is_input and module.shape[0] != module.shape[1] else None
+
+    def positions(self, slots: Sequence[Slot], config: Mapping[str, Any]) -> tuple[str, bool, int]:
+        """Return how positions enter, whether they count tokens, and the rows before the first."""
+        by_ours = {slot.ours[0]: slot.module for slot in slots}
+        table = by_ours.get(POSITIONS)
+        if table is not None:
+            longest = self.fields.get("max_position_embeddings", self.fields.get("n_positions", 0))
+            offset = table.shape[0] - longest if 0 < table.shape[0] - longest < 8 else 0
+            if offset and longest:
+                self.decisions.append(
+                    decide(table.name, f"{offset} rows more than positions, before the first")
+                )
+            padded = longest - 2 in {2**n for n in range(7, 15)} and not offset
+            if padded:
+                self.decisions.append(
+                    guess(
+                        table.name, f"positions count from the padding id on, as {longest} is 2 "
+                        "more than a power of two", "positions from 0 on",
+                    )
+                )  # fmt: skip
+            return "learned", padded, offset
+        if "relative_bias" in by_ours:
+            return "relative", False, 0
+        nested = {n for value in config.values() if isinstance(value, Mapping) for n in value}
+        if {*ROTARY} & {*config, *nested}:
+            return "rotary", False, 0
+        self.decisions.append(
+            decide("positions", "no tensor and no field has them", "sinusoids", "ALiBi", "none")
+        )
+        return "none", False, 0
+
+    def _unplaced(self, module: TheirModule, why: str) -> None:
+        shape = ", ".join(map(str, module.shape))
+        role = f", {module.role}" if module.role else ""
+        self.decisions.append(
+            decide(module.name, f"[{shape}]{role}: {why}, and the weight map leaves it out")
+        )
+
+    def _note_shape(self, module: TheirModule, names: Sequence[str]) -> None:
+        if module.by == BY_SHAPE:
+            text = f"taken for {', '.join(names)} by its shape alone"
+            self.decisions.append(guess(module.name, text))
+
+
+def _norm_rank(module: TheirModule) -> int:
+    """Return 0 for a norm of attention by its name, 2 for one after it, 1 for neither."""
+    name = module.inner.lower()
+    if _SECOND_NORM.search(name):
+        return 2
+    return 0 if _FIRST_NORM.search(name) else 1

@@ -1,0 +1,108 @@
+"""The graph that a draft has: which bricks, in which order, and which tensor is which variable."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from inarch.port.decisions import Decision
+from inarch.port.modules import TheirModule
+
+# Names of our variables' layers, by what they are.
+TOKENS, POSITIONS, SEGMENTS = "token_embedding", "position_embedding", "segment_embedding"
+# Ways of a fused tensor to hold queries, keys and values.
+BY_PROJECTION, BY_HEAD = "one after the other", "head by head"
+
+# Whether the sublayers of a block read the same input, and by which norms.
+SEQUENTIAL, TWO_NORMS, ONE_NORM = "no", "two norms", "one norm"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A layer of theirs that is one of ours, or several.
+
+    Attributes:
+        module: theirs.
+        ours: names of ours, within a block where the module is in a stack.
+        kind: `"dense"`, `"norm"` or `"embedding"`.
+    """
+
+    module: TheirModule
+    ours: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An encoder or a decoder of like blocks.
+
+    What a run of the reference may change is in plain fields, so that a trial is a `replace`.
+
+    Attributes:
+        causal: whether tokens attend to those before them alone.
+        slots: their layers and ours.
+        order: of a block: `"post"` or `"pre"`.
+        norm: `"layer"` or `"rms"`.
+        positions: `"learned"`, `"rotary"`, `"relative"` or `"none"`.
+        offset: rows of the table of positions before the first that is used.
+        padded: whether positions count the tokens that aren't padding, as fairseq does.
+        gated: whether the feed-forward network has a gate.
+        transposed: whether dense kernels lie as ours do, as GPT-2's.
+        parallel: `"no"`, `"two norms"` or `"one norm"`: sublayers of a block read the same input.
+        interleaved: whether rotary positions rotate neighboring features together.
+        fused: how a fused tensor holds queries, keys and values.
+        gate_first: whether the gate comes first in a tensor that holds both.
+        biases: of the dense layers of a block: by ours, whether they have one, or the argument
+            that decides.
+        epsilon: of norms, where no field has it.
+        activation: of the feed-forward network, where no field has it.
+        switches: for each argument that decides about biases, the field that is it.
+        decisions: what couldn't be decided.
+    """
+
+    causal: bool
+    slots: tuple[Slot, ...]
+    order: str = "post"
+    norm: str = "layer"
+    positions: str = "learned"
+    offset: int = 0
+    padded: bool = False
+    gated: bool = False
+    transposed: bool = False
+    parallel: str = SEQUENTIAL
+    interleaved: bool = False
+    fused: str = BY_PROJECTION
+    gate_first: bool = True
+    biases: Mapping[str, bool | str] = field(default_factory=dict)
+    epsilon: float = 1e-12
+    activation: str = "gelu"
+    switches: Mapping[str, str] = field(default_factory=dict)
+    decisions: tuple[Decision, ...] = ()
+
+    def has(self, ours: str) -> bool:
+        """Return whether a layer of ours is among the slots."""
+        return any(ours in slot.ours for slot in self.slots)
+
+    def slot(self, ours: str) -> Slot | None:
+        """Return the slot of a layer of ours; None without it."""
+        return next((slot for slot in self.slots if ours in slot.ours), None)
+
+    def size(self, ours: str, axis: int) -> int:
+        """Return a size of the weight of a layer."""
+        slot = self.slot(ours)
+        return 0 if slot is None else slot.module.shape[axis]
+
+    def replace(self, **changes: Any) -> Graph:
+        """Return the graph with other attributes."""
+        return dataclasses.replace(self, **changes)
+
+    def swapped(self, one: str, other: str) -> Graph:
+        """Return the graph with two layers of ours in each other's place."""
+        names = {one: other, other: one}
+        slots = tuple(
+            dataclasses.replace(slot, ours=tuple(names.get(name, name) for name in slot.ours))
+            for slot in self.slots
+        )
+        return self.replace(slots=slots)

@@ -1,0 +1,126 @@
+"""Modules of a checkpoint: its tensors by the layer that holds them, and what each layer is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from inarch.port.patterns import INDICES, TensorPattern, lower_words
+from inarch.port.roles import BY_NAME, Recognized
+
+WEIGHTS = ("weight", "gamma", "kernel", "embedding")
+BIASES = ("bias", "beta")
+# Layers of a stack that names them by numbers: `encoder.layer.{i}`.
+LAYER = "{i}"
+_FUSED = re.compile(r"(.*)\.(in_proj)_(weight|bias)$")
+
+
+@dataclass(frozen=True)
+class TheirModule:
+    """A layer of theirs, with indices in place of numbers.
+
+    Attributes:
+        name: without the name of the model that the file's tensors begin with.
+        role: of its weight, as `inspect` has it; `""` where nothing explains it.
+        weight: its first tensor.
+        bias: its second one; None without it.
+        by: how the role is known, `"name"` or `"shape"`.
+        joint: what joins its name with those of its tensors.
+    """
+
+    name: str
+    role: str
+    weight: TensorPattern
+    bias: TensorPattern | None = None
+    by: str = BY_NAME
+    joint: str = "."
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of its weight."""
+        return self.weight.shapes[0]
+
+    @property
+    def tensors(self) -> tuple[TensorPattern, ...]:
+        """Its tensors."""
+        return (self.weight, *([] if self.bias is None else [self.bias]))
+
+    @property
+    def stack(self) -> str:
+        """Name of the stack that it is in, up to its number; `""` outside of one."""
+        before, found, _ = self.name.partition(LAYER)
+        return before + found if found else ""
+
+    @property
+    def inner(self) -> str:
+        """Name within a layer of its stack; all of it outside of one."""
+        return self.name.removeprefix(self.stack).lstrip(".")
+
+    @property
+    def words(self) -> str:
+        """Name in lower case, with dots between."""
+        return lower_words(self.name)
+
+
+def group_modules(
+    parts: Iterable[Recognized], prefix: str = ""
+) -> tuple[list[TheirModule], list[Recognized]]:
+    """Return the layers that hold tensors, in the order of the parts, and the tensors of none.
+
+    A layer has a weight and perhaps a bias. Parameters by themselves are in none, nor are buffers.
+
+    Args:
+        prefix: the name of the model, which is taken away where a name has it.
+    """
+    by_module: dict[str, dict[str, Recognized]] = {}
+    others: list[Recognized] = []
+    joints: dict[str, str] = {}
+    for part in parts:
+        name = _numbered_once(part.pattern).removeprefix(prefix)
+        module, leaf, joint = _split(name)
+        if leaf not in (*WEIGHTS, *BIASES) or part.role == "buffer":
+            others.append(part)
+            continue
+        kind = "weight" if leaf in WEIGHTS else "bias"
+        by_module.setdefault(module, {})[kind] = part
+        joints[module] = joint
+    found = []
+    for module, members in by_module.items():
+        if "weight" not in members:
+            others += members.values()
+            continue
+        weight, bias = members["weight"], members.get("bias")
+        found.append(
+            TheirModule(
+                module, weight.role or "", weight.pattern,
+                None if bias is None else bias.pattern, weight.by, joints[module],
+            )
+        )  # fmt: skip
+    return found, others
+
+
+def _numbered_once(pattern: TensorPattern) -> str:
+    """Return a name whose further indices are numbers, where they have one value alone."""
+    name = pattern.name
+    for letter, (least, _, count) in list(zip(INDICES, pattern.indices, strict=False))[1:]:
+        if count == 1:
+            name = name.replace(f"{{{letter}}}", str(least))
+    return name
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """Return the name of a module, that of a tensor in it, and what joins them."""
+    if fused := _FUSED.match(name):  # torch.nn.MultiheadAttention
+        return f"{fused[1]}.{fused[2]}", fused[3], "_"
+    module, _, leaf = name.rpartition(".")
+    return module, leaf, "."
+
+
+def main_stacks(modules: Sequence[TheirModule]) -> tuple[str, ...]:
+    """Return the names of the stacks, those of more layers' parts first."""
+    counts: dict[str, int] = {}
+    for module in modules:
+        if module.stack:
+            counts[module.stack] = counts.get(module.stack, 0) + 1
+    return tuple(sorted(counts, key=lambda name: -counts[name]))

@@ -1,0 +1,237 @@
+"""Settle what a draft leaves open: run a perturbed tiny reference, and try the alternatives.
+
+The trial's config has another activation and another epsilon than usual, so that constants of the
+reference's code show.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from inarch.models.loading import Checkpoint
+from inarch.models.registry import Architecture
+from inarch.port.arguments import find_activation, find_field
+from inarch.port.decisions import GUESS, decide, settled
+from inarch.port.draft import Draft
+from inarch.port.find_slots import (
+    ATTENTION_NORM,
+    FEED_FORWARD_NORM,
+    GATE,
+    KEY,
+    OUTPUT,
+    QUERY,
+    UP,
+    VALUE,
+)
+from inarch.port.folder import mounted, write_folder
+from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
+from inarch.port.heads import HeadDraft
+from inarch.port.write_files import files_of
+from inarch.tasks.verification import GOLDEN_HEADS, build
+from inarch.verify.compare import verify
+from inarch.verify.golden import ROWS
+from inarch.verify.inputs import make_inputs
+from inarch.verify.tiny_reference import write_tiny_checkpoint
+from inarch.verify.transformers_reference import reference_of
+
+ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
+EPSILON = 1e-3
+ORDERS = ("post", "pre")
+# At most so many changes follow one another.
+MAX_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of a trial.
+
+    Attributes:
+        wrong: number of layers with a finding; None where ours couldn't be built or compared.
+        ratio: the largest noise ratio.
+        first: where it begins, or why it couldn't be compared.
+    """
+
+    wrong: int | None
+    ratio: float
+    first: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Return whether every layer computes what the reference's does."""
+        return self.wrong == 0
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Order of outcomes, the best first."""
+        return (float("inf") if self.wrong is None else self.wrong, self.ratio)
+
+
+def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> Draft:
+    """Return the draft that computes the nearest to its reference, with what the runs show.
+
+    Args:
+        draft: with evidence.
+        progress: called with each step before it begins.
+    """
+    graph, outcome, changes = _settle_graph(draft, progress)
+    draft = replace(draft, graph=graph.graph)
+    if not outcome.passed:
+        text = f"the draft doesn't compute what the reference does, from {outcome.first} on"
+        return _noted(draft, None, decide("graph", text))
+    words = f"every layer is the reference's, noise ratio {outcome.ratio:.2g} of at most 8"
+    draft = _noted(draft, changes, settled("graph", words))
+    for head in draft.heads:
+        if head.name in GOLDEN_HEADS:
+            draft = _settle_head(draft, head, progress)
+    return draft
+
+
+def _settle_graph(draft: Draft, progress: Callable[[str], Any]) -> tuple[Draft, Outcome, list[str]]:
+    """Return the best draft by the graph without a head, its outcome, and what was changed."""
+    progress("a run of the draft beside the reference")
+    best, outcome = draft, attempt(draft)
+    changes: list[str] = []
+    for _ in range(MAX_ROUNDS):
+        if outcome.passed:
+            break
+        better = None
+        for words, other in alternatives(best):
+            progress(f"a run with {words}")
+            found = attempt(other)
+            if found.rank < outcome.rank:
+                better, outcome, change = other, found, words
+            if found.passed:
+                break
+        if better is None:
+            break
+        best = better
+        changes.append(change)
+    return best, outcome, changes
+
+
+def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
+    """Iterate over graphs that names and shapes allow too, each with what differs."""
+    graph = draft.graph
+
+    def other(**changes: Any) -> Draft:
+        return draft.replace(graph=graph.replace(**changes))
+
+    query, gate = graph.slot(QUERY), graph.slot(GATE)
+    if query is not None and len(query.ours) == 3:
+        way = BY_PROJECTION if graph.fused == BY_HEAD else BY_HEAD
+        yield f"queries, keys and values {way}", other(fused=way)
+    if gate is not None and len(gate.ours) == 2:
+        yield "the gate on the other side", other(gate_first=not graph.gate_first)
+    for order in ORDERS:
+        if order != graph.order:
+            yield f"norms in the order {order!r}", other(order=order)
+    if graph.parallel != ONE_NORM and graph.order == "pre":
+        is_parallel = graph.parallel == TWO_NORMS
+        way = SEQUENTIAL if is_parallel else TWO_NORMS
+        words = "sublayers one after the other" if is_parallel else "parallel sublayers"
+        yield words, other(parallel=way)
+    if graph.positions == "rotary":
+        words = "halves" if graph.interleaved else "neighbors"
+        yield f"rotary positions that rotate {words}", other(interleaved=not graph.interleaved)
+    swaps = [(ATTENTION_NORM, FEED_FORWARD_NORM), (GATE, UP), *itertools.combinations(
+        (QUERY, KEY, VALUE, OUTPUT), 2)]  # fmt: skip
+    for one, two in swaps:
+        slots = graph.slot(one), graph.slot(two)
+        if all(slot is not None and len(slot.ours) == 1 for slot in slots):
+            yield f"{one} and {two} exchanged", draft.replace(graph=graph.swapped(one, two))
+    padding = draft.usual.get("pad_token_id")
+    if graph.positions == "learned" and isinstance(padding, int):
+        yield "positions counted otherwise", other(padded=not graph.padded, offset=0)
+    if find_activation(draft.usual) is None:
+        for name in ACTIVATIONS:
+            if name != graph.activation:
+                yield f"the activation {name}", other(activation=name)
+
+
+def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft with the variant of a head that computes what the reference's does."""
+    best: tuple[HeadDraft, Outcome] | None = None
+    for variant in head_variants(draft, head):
+        progress(f"a run of {head.name}")
+        found = attempt(_with_head(draft, variant), head.name)
+        if best is None or found.rank < best[1].rank:
+            best = variant, found
+        if found.passed:
+            break
+    assert best is not None
+    variant, outcome = best
+    if outcome.passed:
+        words = f"its logits are the reference's, noise ratio {outcome.ratio:.2g}"
+        return _noted(_with_head(draft, variant), None, settled(head.name, words))
+    text = f"the draft doesn't compute the reference's logits: {outcome.first}"
+    return _noted(_with_head(draft, variant), None, decide(head.name, text))
+
+
+def head_variants(draft: Draft, head: HeadDraft) -> Iterator[HeadDraft]:
+    """Iterate over what a head can be, the likeliest first."""
+    yield head
+    usual = [name for name in ("activation", *ACTIVATIONS) if name != head.activation]
+    if head.name == "masked_lm" and head.dense:
+        yield from (replace(head, activation=name) for name in usual if draft.has(name) or
+                    name != "activation")  # fmt: skip
+    elif head.name == "text_classifier" and not draft.graph.causal:
+        if len(head.dense) == 2:
+            yield from (replace(head, activation=name) for name in usual[1:])
+        elif draft.pooler:
+            yield replace(head, pooled=not head.pooled)
+
+
+def _with_head(draft: Draft, head: HeadDraft) -> Draft:
+    heads = tuple(head if one.name == head.name else one for one in draft.heads)
+    return draft.replace(heads=heads)
+
+
+def _noted(draft: Draft, changes: list[str] | None, line: Any) -> Draft:
+    """Return the draft with a line; guesses of the graph are settled by a run that passed."""
+    graph = draft.graph
+    if changes is not None:
+        kept = tuple(one for one in graph.decisions if one.kind != GUESS)
+        found = tuple(settled("graph", f"{words}, by trial") for words in changes)
+        graph = graph.replace(decisions=(*kept, *found))
+    return draft.replace(graph=graph, decisions=(*draft.decisions, line))
+
+
+def attempt(draft: Draft, head: str | None = None) -> Outcome:
+    """Return how far a draft is from its reference, on a tiny perturbed model of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        parent = Path(folder)
+        write_folder(parent, draft.name, files_of(draft))
+        try:
+            with mounted(parent, draft.name) as architecture:
+                return _compared(draft, architecture, head, parent)
+        except Exception as e:  # of ours or of theirs: whatever a wrong draft brings about
+            text = " ".join(str(e).split()) or type(e).__name__
+            return Outcome(None, float("inf"), text[:300])
+
+
+def _compared(draft: Draft, architecture: Architecture, head: str | None, folder: Path) -> Outcome:
+    place = folder / "checkpoint"
+    write_tiny_checkpoint(architecture, head, place, _other_values(draft))
+    with Checkpoint(place) as checkpoint:
+        model = build(checkpoint, head)
+        reference = reference_of(checkpoint, model, head, make_inputs(model, 0, ROWS))
+        report = verify(model, reference)
+    ratios = [m.ratio for m in report.measures if m.ratio is not None]
+    first = report.first.where if report.first is not None else "the outputs"
+    wrong = 0 if report.passed else max(1, len(report.findings))
+    return Outcome(wrong, max(ratios, default=0.0), first)
+
+
+def _other_values(draft: Draft) -> dict[str, Any]:
+    """Return fields with values that aren't their defaults."""
+    found: dict[str, Any] = {}
+    if (field := find_activation(draft.usual)) is not None:
+        found[field] = "silu" if draft.usual[field] != "silu" else "gelu"
+    if (field := find_field("layer_norm_epsilon", draft.usual)) is not None:
+        found[field] = EPSILON
+    return found

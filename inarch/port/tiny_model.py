@@ -1,0 +1,93 @@
+"""Tiny models of an architecture of transformers, none of whose sizes are alike."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from inarch.port.arguments import LAYERS, LENGTHS, NARROW
+from inarch.port.heads import LABELS
+from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
+
+# Sizes of a tiny model. No two are alike, so that axes are known by their sizes.
+TINY = (
+    (("vocab_size",), 29), (LAYERS, 2), (HEADS, 4), (HIDDEN, 16), (INNER, 20), (KEY_HEADS, 2),
+    (WIDTHS, 6), (LENGTHS, 14), (NARROW, 10),
+)  # fmt: skip
+
+
+def tiny_model(
+    model_type: str, usual: Mapping[str, Any], given: Mapping[str, Any], transformers: Any
+) -> tuple[Any, Any]:
+    """Return the config and the model without a head, in inference.
+
+    Args:
+        usual: the config's defaults.
+        given: a checkpoint's config, whose switches the model has.
+    """
+    fields = tiny_fields(usual, given)
+    config, model = _build(model_type, fields, transformers)
+    if not _has_two_widths(model):  # which are projected before positions are added
+        return config, model
+    hidden = next(fields[name] for name in HIDDEN if name in fields)
+    alike = {name: hidden for name in NARROW if name in fields}
+    return _build(model_type, fields | alike, transformers)
+
+
+def _build(model_type: str, fields: Mapping[str, Any], transformers: Any) -> tuple[Any, Any]:
+    config = transformers.AutoConfig.for_model(model_type, **fields)
+    model = transformers.AutoModel.from_config(config, attn_implementation="eager")
+    return config, model.eval()
+
+
+def _has_two_widths(model: Any) -> bool:
+    """Return whether the tables of tokens and positions have other widths."""
+    tables = {
+        "position" in name: tuple(t.shape)
+        for name, t in model.state_dict().items()
+        if "embed" in name and t.ndim == 2 and name.endswith("weight") and "project" not in name
+    }
+    return len(tables) == 2 and tables[True][-1] != tables[False][-1]
+
+
+def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a tiny config: its sizes, and the switches of a given one."""
+    found: dict[str, Any] = {
+        name: value
+        for name, value in given.items()
+        if name not in ("model_type", "transformers_version", "dtype", "torch_dtype")
+        and name in defaults
+        and _is_switch(value, defaults[name])
+    }
+    taken: set[str] = set()
+    for names, size in TINY:
+        if name := next((n for n in names if n in defaults and n not in taken), None):
+            if defaults[name] is None and name not in ("vocab_size", "n_inner"):
+                continue
+            found[name] = size
+            taken.add(name)
+    for name, value in defaults.items():
+        if name.endswith("_token_id") and isinstance(value, int) and value >= TINY[0][1]:
+            found[name] = value % TINY[0][1]
+    if "pad_token_id" in defaults and defaults["pad_token_id"] is None:
+        found["pad_token_id"] = 0
+    return found | {"id2label": {i: f"LABEL_{i}" for i in range(LABELS)}}
+
+
+def _is_switch(value: Any, usual: Any) -> bool:
+    """Return whether a field chooses between ways to compute, and isn't a size."""
+    if isinstance(value, bool):
+        return isinstance(usual, bool | None)
+    return isinstance(value, str) and isinstance(usual, str)
+
+
+@contextlib.contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Keep transformers from warning."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)

@@ -1,0 +1,257 @@
+"""Write `checkpoint.py` of a draft: config map, weight map and heads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from inarch.port.arguments import find_field
+from inarch.port.code import code
+from inarch.port.config_entries import config_lines
+from inarch.port.decisions import Decision
+from inarch.port.draft import Draft
+from inarch.port.graph import BY_HEAD, Slot
+from inarch.port.heads import HeadDraft
+
+PARTS = ("query", "key", "value")
+CONFIG_NAMES = (
+    "ACTIVATIONS", "ENCODER_ONLY", "PADDING_ROW", "choice", "constant", "fallback", "field",
+    "ignored", "must_be", "must_match", "probability", "table_rows", "token_id",
+)  # fmt: skip
+RULE_NAMES = (
+    "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unused", "when",
+)  # fmt: skip
+
+
+def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
+    """Return the text of the module, and what its config map leaves to be decided."""
+    lines, decisions = config_lines(draft)
+    body = ["# A table to be checked against the reference, line by line.", "# fmt: off"]
+    joined = "\n".join(lines)
+    body += _constants(draft, joined)
+    body += [
+        "HUGGING_FACE = Source(",
+        f'    model_type="{draft.model_type}",',
+        f'    architecture="{draft.base}",',
+        f'    prefix="{draft.prefix}",',
+        "    config=[",
+        *(f"        {line}" for line in lines),
+        "    ],",
+        "    weights=[",
+        *(f"        {line}" for line in _weights(draft)),
+        "    ],",
+    ]
+    if pooler := draft.pooler:
+        bias = "" if pooler.bias is not None else ", bias=False"
+        body.append(f'    optional_layers={{"pooler": dense("{pooler.name}", "pooler"{bias})}},')
+    body += ["    heads={", *(f"        {line}" for line in _heads(draft)), "    },"]
+    if not draft.ties:
+        body.append("    tie_word_embeddings=False,")
+    body.append(")")
+    noted = draft.replace(decisions=(*draft.decisions, *decisions))
+    text = "\n".join([*noted.comments("checkpoint"), *body, ""])
+    words = draft.evidence.file if draft.evidence else "names and shapes of a file alone"
+    head = f'"""{draft.title} as transformers stores it ({words})."""'
+    return "\n".join([head, "", *_imports(text), "", text]), decisions
+
+
+def _imports(text: str) -> list[str]:
+    def used(names: Iterable[str]) -> list[str]:
+        return [name for name in names if re.search(rf"\b{name}\b[(,.)]", text)]
+
+    lines = ["import numpy as np", ""] if "np." in text else []
+    config = used(CONFIG_NAMES)
+    lines += ["from inarch.checkpoints.maps.config import (", *(f"    {n}," for n in config), ")"]
+    rules = [n for n in used(RULE_NAMES) if n != "tied" or "tied(" in text.replace("tied=", "")]
+    whole = f"from inarch.checkpoints.maps.rule import {', '.join(rules)}"
+    if len(whole) > 100:
+        whole = "\n".join(
+            ["from inarch.checkpoints.maps.rule import (", *(f"    {n}," for n in rules), ")"]
+        )
+    head = ["from inarch.checkpoints.maps.source import Head, Source"]
+    return [*lines, whole, *head]
+
+
+def _constants(draft: Draft, lines: str) -> list[str]:
+    found = []
+    for constant, argument in (
+        ("LAYERS", "num_layers"),
+        ("HEADS", "num_heads"),
+        ("WIDTH", "hidden_dim"),
+    ):
+        if f"{constant}.read" in lines:
+            field = find_field(argument, draft.usual)
+            default = f", {draft.usual[field]!r}" if draft.evidence and field else ""
+            found.append(f'{constant} = field("{field}", "{argument}"{default})')
+    if "PADDING," in lines or "after=PADDING" in lines:
+        value = draft.usual.get("pad_token_id")
+        found.append(f'PADDING = token_id("pad_token_id", "padding_id", {value!r})')
+    return found
+
+
+# --- weights -----------------------------------------------------------------------------------
+
+
+def _weights(draft: Draft) -> list[str]:
+    """Return the lines of the weight map, those of a stack's layers below its name."""
+    lines: list[str] = []
+    stacks: dict[str, list[Slot]] = {}
+    for slot in draft.graph.slots:
+        if slot.module.stack:
+            stacks.setdefault(slot.module.stack, []).append(slot)
+    done: set[str] = set()
+    for slot in draft.graph.slots:
+        stack = slot.module.stack
+        if slot.ours == ("pooler",) or stack in done:
+            continue
+        if not stack:
+            lines += _entries(draft, slot)
+            continue
+        done.add(stack)
+        lines.append(f'under("{stack}", "layer_{{i}}",')
+        inner = [line for each in stacks[stack] for line in _entries(draft, each)]
+        inner += _buffers(draft, stack)
+        inner[-1] = inner[-1].rstrip(",") + "),"
+        lines += [f"    {line}" for line in inner]
+    return lines + _buffers(draft, "")
+
+
+def _entries(draft: Draft, slot: Slot) -> list[str]:
+    """Return the lines of one slot."""
+    module, graph = slot.module, draft.graph
+    ours = [_our_name(draft, name) for name in slot.ours]
+    if slot.kind == "embedding":
+        return [f'embedding("{module.inner}", "{ours[0]}"),']
+    if slot.kind == "norm":
+        bias = "" if module.bias is not None else ", bias=False"
+        return [f'norm("{module.inner}", "{ours[0]}"{bias}),']
+    if len(ours) > 1:
+        return _fused(draft, slot, ours)
+    has_bias = graph.biases.get(slot.ours[0], True)
+    given = "" if has_bias is True else f", bias={code(has_bias)}"
+    function = "CONV1D.dense" if graph.transposed else "dense"
+    line = f'{function}("{module.inner}", "{ours[0]}"{given}),'
+    if slot.ours == ("embeddings_projection",):
+        return [
+            'when(lambda arguments: arguments["embedding_dim"] != arguments["hidden_dim"],',
+            f"    {line.rstrip(',')}),",
+        ]
+    return [line]
+
+
+def _our_name(draft: Draft, name: str) -> str:
+    is_table = name in ("token_embedding", "position_embedding")
+    return f"embeddings/{name}" if is_table and draft.graph.positions == "learned" else name
+
+
+def _fused(draft: Draft, slot: Slot, ours: list[str]) -> list[str]:
+    """Return the lines of a tensor that holds several of ours."""
+    module, graph = slot.module, draft.graph
+    if len(ours) == 2:
+        ours = ours if graph.gate_first else ours[::-1]
+        pieces, results, shifts = "(o + o)", ["o", "o"], "(o + o) -> o, o"
+    elif graph.fused == BY_HEAD:
+        pieces, results = "(h=num_heads (q + k + v))", ["(h q)", "(h k)", "(h v)"]
+        shifts = "(h=num_heads (q + k + v)) -> (h q), (h k), (h v)"
+    elif draft.has("num_key_value_heads"):
+        pieces, results, shifts = "(q + k + v)", ["q", "k", "v"], "(q + k + v) -> q, k, v"
+    else:
+        pieces, results, shifts = "(o + o + o)", ["o", "o", "o"], "(o + o + o) -> o, o, o"
+    theirs = f"i {pieces}" if graph.transposed else f"{pieces} i"
+    pattern = f"{theirs} -> {', '.join(f'i {one}' for one in results)}"
+    stem = ours[0].rpartition("/")[0]
+    names = ", ".join(f'"{name.rpartition("/")[2]}"' for name in ours)
+    lines = [
+        f'rule("{module.inner}{module.joint}weight",',
+        f'    [f"{stem}/{{name}}/kernel" for name in ({names})],',
+        f'    "{pattern}"),',
+    ]
+    bias = graph.biases.get(slot.ours[0], False)
+    if bias:
+        shift = [
+            f'rule("{module.inner}{module.joint}bias",',
+            f'    [f"{stem}/{{name}}/bias" for name in ({names})],',
+            f'    "{shifts}"),',
+        ]
+        if isinstance(bias, str):
+            shift[-1] = shift[-1].rstrip(",") + "),"
+            shift = [f'when("{bias}",', *(f"    {line}" for line in shift)]
+        lines += shift
+    return lines
+
+
+def _buffers(draft: Draft, stack: str) -> list[str]:
+    """Return the lines of tensors that are no weights."""
+    lines = []
+    for name in draft.buffers:
+        before, found, after = name.partition("{i}")
+        if (before + found if found else "") != stack:
+            continue
+        inner = after.lstrip(".") if found else name
+        if name.endswith("position_ids"):
+            lines += [
+                f'derived("{inner}", lambda shape: np.arange(shape[-1]).reshape(shape),',
+                '    reason="range of positions"),',
+            ]
+        else:
+            lines.append(f'unused("{inner}", reason="a buffer, which the graph computes"),')
+    return lines
+
+
+# --- heads -------------------------------------------------------------------------------------
+
+
+def _heads(draft: Draft) -> list[str]:
+    return [line for head in draft.heads for line in _head(draft, head)]
+
+
+def _head(draft: Draft, head: HeadDraft) -> list[str]:
+    classes = ", ".join(f'"{name}"' for name in head.classes)
+    classes += "," if len(head.classes) == 1 else ""
+    weights = [
+        f'dense("{theirs}", "{ours}"' + ("" if bias else ", bias=False") + "),"
+        for theirs, ours, bias in head.dense
+    ]
+    weights += [f'norm("{theirs}", "{ours}"),' for theirs, ours in head.norms]
+    lines = [f'"{head.name}": Head(', f"    ({classes}),"]
+    tied: list[str] = []
+    untied: list[str] = []
+    if head.name in ("masked_lm", "causal_lm"):
+        more, tied, untied = _vocabulary(draft, head)
+        weights += more
+    for name, entries in (("weights", weights), ("tied", tied), ("untied", untied)):
+        if len(entries) == 1:
+            lines.append(f"    {name}={entries[0]}")
+        elif entries:
+            lines += [f"    {name}=[", *(f"        {entry}" for entry in entries), "    ],"]
+    if head.dropout is not None:
+        field, default, older = head.dropout
+        legacy = f', legacy=("{older}",)' if older else ""
+        lines.append(f'    config=[probability("{field}", "dropout", {code(default)}{legacy})],')
+    if head.pooled:
+        lines.append('    requires=("pooler",),')
+    return [*lines, "),"]
+
+
+def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], list[str]]:
+    """Return the lines of output embeddings: always, where they are tied, and where not."""
+    is_masked = head.name == "masked_lm"
+    bias = "masked_lm_head/output_bias" if is_masked else "logits/bias"
+    kernel = "masked_lm_head/output_kernel" if is_masked else "logits/kernel"
+    always, tied, untied = [], [], []
+    if len(head.bias) == 1:
+        always.append(f'rule("{head.bias[0]}", "{bias}", "v -> v"),')
+    elif head.bias:
+        alone, own = head.bias
+        tied = [f'rule("{alone}", "{bias}", "v -> v"),', f'tied("{own}", "{alone}"),']
+        untied = [
+            f'rule("{own}", "{bias}", "v -> v"),',
+            f'unused("{alone}", reason="the untied layer has its own bias",',
+            f'    like="{own}"),',
+        ]
+    if head.table:
+        tokens = draft.graph.slot("token_embedding")
+        table = f".{tokens.module.name}.weight" if tokens else ""
+        tied.insert(0, f'tied("{head.table}", "{table}"),')
+        untied.insert(0, f'rule("{head.table}", "{kernel}", "v d -> d v"),')
+    return always, tied, untied

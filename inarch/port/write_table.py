@@ -1,0 +1,117 @@
+"""Write `presets.toml`, `text.py` and `__init__.py` of a draft."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from inarch.port.arguments import find_field
+from inarch.port.draft import Draft
+from inarch.port.graph import SEGMENTS
+from inarch.port.tiny_model import TINY
+
+# Sizes of [tiny] by our names, in the order of `TINY`.
+SIZES = dict(
+    zip(
+        ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim",
+         "num_key_value_heads", "head_dim", "max_sequence_length", "embedding_dim"),
+        (size for _, size in TINY), strict=True,
+    )
+)  # fmt: skip
+WORD_PIECE = '''"""{title}'s tokenizer: {from_} under another name."""
+
+from dataclasses import replace
+
+from inarch.text.{module} import {family}
+
+TOKENIZERS = (replace({family}, tokenizer_class="{name}", model_types=("{model_type}",)),)
+'''
+
+
+def table_text(draft: Draft) -> str:
+    """Return the text of `presets.toml`."""
+    graph = draft.graph
+    lines = [
+        f'backbone = "{draft.class_name}"',
+        f"model_types = [{json.dumps(draft.model_type)}]",
+        "",
+        "[inputs]",
+        'token_ids = { reference = "input_ids", rows = "vocabulary_size" }',
+        'padding_mask = { reference = "attention_mask" }',
+    ]
+    if graph.has(SEGMENTS):
+        lines.append('segment_ids = { reference = "token_type_ids", rows = "num_segments" }')
+    lines += ["", "[tiny]", *(f"{name} = {value}" for name, value in tiny_arguments(draft).items())]
+    if draft.has("padding_id"):
+        value = 1 if graph.padded else 0
+        lines += unreached("embeddings/" if graph.positions == "learned" else "", value, draft)
+    return "\n".join([*lines, ""])
+
+
+def tiny_arguments(draft: Draft) -> dict[str, Any]:
+    """Return the arguments of the tiny model."""
+    found: dict[str, Any] = {
+        argument.name: SIZES[argument.name]
+        for argument in draft.arguments
+        if argument.name in SIZES and find_field(argument.name, draft.usual) is not None
+    }
+    if not draft.graph.has("embeddings_projection") and "embedding_dim" in found:
+        found["embedding_dim"] = SIZES["hidden_dim"]
+    if draft.has("rotary_dim"):
+        found["rotary_dim"] = 2
+    if draft.has("partial_rotary_factor"):
+        found["partial_rotary_factor"] = 0.5
+    if draft.has("sliding_window"):
+        found["sliding_window"] = 4
+    if draft.graph.padded:
+        found["max_sequence_length"] = SIZES["max_sequence_length"] - 2
+    if draft.has("padding_id") and not draft.graph.padded:
+        found["padding_id"] = 0
+    return found
+
+
+def unreached(prefix: str, padding: int, draft: Draft) -> list[str]:
+    """Return the lines on rows that no input reaches."""
+    lines = [
+        "", "[[unreached]]", f'layer = "{prefix}token_embedding"', f"rows = [{padding}]",
+        'reason = "the row of padding"',
+    ]  # fmt: skip
+    if draft.graph.padded:
+        lines += [
+            "", "[[unreached]]", f'layer = "{prefix}position_embedding"',
+            f"rows = {list(range(padding + 1))}",
+            'reason = "positions of tokens begin after the padding id"',
+        ]  # fmt: skip
+    return lines
+
+
+def offset_rows(draft: Draft) -> list[str]:
+    """Return the lines on rows before the first position."""
+    return [
+        "", "[[unreached]]", 'layer = "embeddings/position_embedding"',
+        f"rows = {list(range(draft.graph.offset))}", 'reason = "rows before the first position"',
+    ]  # fmt: skip
+
+
+def text_text(draft: Draft, tokenizer: Mapping[str, Any]) -> str | None:
+    """Return the text of `text.py`; None where a checkpoint's tokenizer.json is enough.
+
+    Args:
+        tokenizer: `class` and `files` of the checkpoint's tokenizer, as far as they are known.
+    """
+    name, files = tokenizer.get("class"), tokenizer.get("files", ())
+    if not isinstance(name, str) or name.startswith("PreTrained") or name == "TokenizersBackend":
+        return None
+    known = {
+        "vocab.txt": ("BERT", "word_piece_json", "BERT's"),
+        "merges.txt": ("GPT2" if draft.graph.causal else "ROBERTA", "byte_level", "byte pairs"),
+    }
+    found = next((value for file, value in known.items() if file in files), None)
+    if found is None:
+        return None
+    family, module, from_ = found
+    return WORD_PIECE.format(
+        title=draft.title, from_=from_, module=module, family=family,
+        name=name.removesuffix("Fast"), model_type=draft.model_type,
+    )  # fmt: skip

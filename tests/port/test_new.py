@@ -1,0 +1,272 @@
+"""A draft from a checkpoint's header computes what it can, and says what it guessed."""
+
+import ast
+import functools
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import inarch.models
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.cli.app import app
+from inarch.errors import CheckpointFileError, ConfigError, InputError
+from inarch.models import registry
+from inarch.models.loading import Checkpoint
+from inarch.port import new
+from inarch.port.folder import forget
+from inarch.port.header import Header
+from inarch.port.make_draft import make_draft
+from inarch.port.new import check_name
+from inarch.port.write_files import decisions_of, files_of
+from inarch.tasks import workflows
+from inarch.tasks.verification import build
+from inarch.verify.compare import verify
+from inarch.verify.golden import Golden
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "docs" / "contribute" / "tiny"
+
+
+def golden(name):
+    return Golden.read(ROOT / "tests" / "golden" / f"{name}.safetensors")
+
+
+@pytest.fixture
+def without(tmp_path, monkeypatch):
+    """`without(name)`: inarch/models without a folder, in which new ones are written."""
+    made = []
+
+    def hide(hidden):
+        models = tmp_path / "models"
+        models.mkdir()
+        for path in Path(registry.__file__).parent.iterdir():
+            if path.name not in (hidden, "__pycache__"):
+                (models / path.name).symlink_to(path)
+        monkeypatch.setattr(inarch.models, "__path__", [str(models)])
+        fresh = functools.cache(registry.architectures.__wrapped__)
+        monkeypatch.setattr(registry, "architectures", fresh)
+        kept = {n: m for n, m in sys.modules.items() if f"inarch.models.{hidden}" in n}
+        made.append((hidden, kept))
+        forget(hidden)
+        return models
+
+    yield hide
+    for hidden, kept in made:
+        forget(hidden)
+        sys.modules.update(kept)
+
+
+def known(name):
+    """Return the drafted architecture as a new process would find it."""
+    registry.architectures.cache_clear()
+    return registry.architectures()[name]
+
+
+def verified(found, heads, tmp_path):
+    """Return the reports of heads of a golden file, each loaded and proven."""
+    folder = tmp_path / "golden"
+    folder.mkdir()
+    found.unpack(folder)
+    reports = {}
+    for head in heads:
+        with Checkpoint(folder) as checkpoint:
+            model = build(checkpoint, head or None)
+            reports[head] = verify(model, found.runs[head])
+    return reports
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_distil_bert_is_drafted_without_an_edit(without, tmp_path):
+    models = without("distil_bert")
+    made = new("distil_bert", TINY)
+    assert made.folder == models / "distil_bert"
+    architecture = known("distil_bert")
+    assert architecture.model_types == ("distilbert",)
+    proof = workflows.prove(TINY)
+    assert (proof.tensors, proof.variables) == (41, 41)
+    reports = verified(golden("distil_bert"), ("", "masked_lm"), tmp_path)
+    assert all(report.passed for report in reports.values())
+    measured = {m.layer for report in reports.values() for m in report.measures}
+    assert measured >= {"embeddings_norm", "layer_1/feed_forward/up", "masked_lm_head/transform"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_qwen3_is_drafted_without_an_edit(without, tmp_path):
+    found = golden("qwen3")
+    source = tmp_path / "source"
+    source.mkdir()
+    weights = {n: value for n, value in found.weights.items() if not n.startswith("score")}
+    replace(found, weights=weights).unpack(source)
+    config = {**found.defaults, **json.loads(found.config_text)}
+    config |= {"architectures": ["Qwen3ForCausalLM"]}
+    (source / "config.json").write_text(json.dumps(config))
+    without("llama")
+    made = new("qwen3", source)
+    known("qwen3")
+    reports = verified(found, ("", "causal_lm"), tmp_path)
+    assert all(report.passed for report in reports.values())
+    subjects = [one.subject for one in made.decisions if one.kind == "GUESS"]
+    assert {"order of the norms", "positions", "feed_forward"} <= {*subjects}
+
+
+# --- what isn't known is said --------------------------------------------------------------------
+
+CONFIG = {
+    "model_type": "new", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
+    "num_attention_heads": 3, "num_hidden_layers": 2, "max_position_embeddings": 14,
+}  # fmt: skip
+LAYER = {
+    "attention.query.weight": (12, 12), "attention.key.weight": (12, 12),
+    "attention.value.weight": (12, 12), "attention.output.weight": (12, 12),
+    "attention_norm.weight": (12,), "ffn_norm.weight": (12,), "mlp.up.weight": (20, 12),
+    "mlp.down.weight": (12, 20),
+}  # fmt: skip
+
+
+def header(config=CONFIG, layer=LAYER, **others):
+    """Return the header of an encoder of two layers."""
+    shapes = {"embed_tokens.weight": (29, 12), "embed_positions.weight": (14, 12), **others}
+    shapes |= {f"layers.{i}.{name}": shape for i in (0, 1) for name, shape in layer.items()}
+    return Header("here", config, {n: TensorInfo("F32", s) for n, s in shapes.items()})
+
+
+def lines(draft, kind):
+    return {one.subject: one.text for one in decisions_of(draft) if one.kind == kind}
+
+
+def test_nothing_that_only_names_show_is_presented_as_known():
+    draft = make_draft("new", header({**CONFIG, "clip": 3, "layer_norm_eps": 1e-9}), None)
+    guesses = lines(draft, "GUESS")
+    assert {"order of the norms", "activation", "attention", "layer_norm_eps"} <= guesses.keys()
+    assert "only the file's 3 is accepted" in lines(draft, "DECIDE")["clip"]
+    files = files_of(draft)
+    assert "# GUESS order of the norms: 'post'" in files["backbone.py"]
+    assert "# DECIDE clip" in files["checkpoint.py"]
+    assert 'must_be("clip", 3),  # DECIDE' in files["checkpoint.py"]
+    assert 'field("hidden_size", "hidden_dim"),' in files["checkpoint.py"]  # without a default
+    assert "names and shapes alone" in files["backbone.py"]
+
+
+def test_a_tensor_that_no_brick_has_is_named_and_left_out():
+    layer = {**LAYER, "mixer.A_log": (12, 4), "attention.latent.kv_a_proj.weight": (6, 12)}
+    draft = make_draft("new", header(layer=layer), None)
+    found = lines(draft, "DECIDE")
+    assert "layers.{i}.mixer.A_log" in found
+    assert "layers.{i}.attention.latent.kv_a_proj" in found
+    text = files_of(draft)["checkpoint.py"]
+    assert 'A_log"' not in text
+    assert 'dense("attention.query", "attention/query", bias=False)' in text
+
+
+@pytest.mark.parametrize(
+    "name", ['a"]); import os; os.x("b.weight', "a.{i}.b.weight", "a\nb", "../x", "x" * 10_000]
+)
+def test_names_that_could_be_code_or_paths_are_in_no_file(name):
+    draft = make_draft("new", header({**CONFIG, name: 1}, **{name: (12, 12)}), None)
+    for file, text in files_of(draft).items():
+        if file.endswith(".py"):
+            tree = ast.parse(text)
+            strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+            assert name not in strings
+            assert not any(isinstance(n, ast.Import) and n.names[0].name == "os" for n in
+                           ast.walk(tree))  # fmt: skip
+    assert any("no map can have" in text for text in lines(draft, "DECIDE").values())
+
+
+@pytest.mark.parametrize(
+    "value", ['x"), __import__("os").x("', float("nan"), float("inf"), [1] * 1000, {"a": [1]}, "\n"]
+)
+def test_values_that_cannot_be_written_are_in_no_file(value):
+    draft = make_draft("new", header({**CONFIG, "odd": value}), None)
+    for file, text in files_of(draft).items():
+        if file.endswith(".py"):
+            calls = [n.func for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
+            assert "__import__" not in {getattr(one, "id", "") for one in calls}
+    assert "odd" in lines(draft, "DECIDE")
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "text"),
+    [
+        ({}, ConfigError, "model_type None"),
+        ({**CONFIG, "model_type": 'x"'}, ConfigError, "model_type"),
+        ({**CONFIG, "model_type": "t5ish"}, InputError, "an encoder with a decoder isn't drafted"),
+    ],
+)
+def test_what_is_not_drafted_is_refused_with_a_way_on(config, error, text):
+    more = {"layers.0.encoder_attn.q_proj.weight": (12, 12)} if "t5ish" in str(config) else {}
+    with pytest.raises(error, match=text):
+        make_draft("new", header(config, **more), None)
+
+
+def test_a_graph_without_attention_or_tokens_is_refused():
+    with pytest.raises(InputError, match="no layers with attention"):
+        make_draft("new", header(layer={"mlp.up.weight": (20, 12)}), None)
+    given = header()
+    tensors = {name: info for name, info in given.tensors.items() if "tokens" not in name}
+    with pytest.raises(InputError, match="no table of tokens"):
+        make_draft("new", Header("here", CONFIG, tensors), None)
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Bert", "class", "9a", "a-b", "../a", "", "a" * 99, "a b"])
+def test_a_name_that_no_folder_can_have_is_refused(name):
+    with pytest.raises(InputError, match="can't be that of a folder"):
+        check_name(name)
+
+
+def test_a_taken_name_or_type_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(InputError, match="is there already"):
+        check_name("bert")
+    with pytest.raises(InputError, match="is a module"):
+        check_name("registry")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="is there already"):
+        new("mine", TINY, to=tmp_path)
+    with pytest.raises(ConfigError, match="'distilbert' is here already"):
+        new("another", TINY, to=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    source = tmp_path / "header.json"
+    given = header()
+    source.write_text(
+        json.dumps({n: {"dtype": "F32", "shape": t.shape} for n, t in given.tensors.items()})
+    )
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    place = tmp_path / "place"
+    made = new("mine", source, to=place)
+    names = {path.name for path in made.folder.iterdir()}
+    assert names == {"__init__.py", "backbone.py", "checkpoint.py", "presets.toml"}
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(CheckpointFileError, match="No space left"):
+        new("other", source, to=place)
+    assert [path.name for path in place.iterdir()] == ["mine"]
+
+
+def test_the_command_prints_the_folder_and_what_is_open(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    source = tmp_path / "header.json"
+    given = header().tensors
+    source.write_text(json.dumps({n: {"dtype": "F32", "shape": t.shape} for n, t in given.items()}))
+    arguments = ["port", "new", "mine", "--from", str(source), "--to", str(tmp_path)]
+    text = CliRunner().invoke(app, arguments).stdout.splitlines()
+    assert text[0] == f"{tmp_path / 'mine'}: new, by names and shapes alone: nothing was run"
+    assert any(line.startswith("GUESS    order of the norms: 'post'") for line in text)
+    again = CliRunner().invoke(app, [*arguments[:3], "--json", *arguments[3:]])
+    assert again.exit_code != 0
+    arguments[2] = "other"
+    found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert found["reference"] is None
+    assert {one["kind"] for one in found["decisions"]} == {"GUESS"}
