@@ -22,6 +22,7 @@ from inarch.layers.parallel_block import ParallelBlock
 from inarch.layers.relative_bias import RelativePositionBias
 from inarch.layers.rms_norm import RMSNorm
 from inarch.layers.rotary import RotaryEmbedding
+from inarch.layers.scaled_embedding import ScaledEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "RelativeEmbedding",
     "RelativePositionBias",
     "RotaryEmbedding",
+    "ScaledEmbedding",
     "SinePositionEncoding",
     "SinePositions",
     "SymmetricConv1D",

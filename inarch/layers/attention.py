@@ -39,8 +39,7 @@ class MultiHeadAttention(Layer):
         dropout: rate of dropout on the attention probabilities.
         use_bias: whether the four projections have biases.
         query_bias, key_bias, value_bias, output_bias: overrides of `use_bias` for one projection.
-        kernel_initializer: of the kernels.
-        bias_initializer: of the biases.
+        kernel_initializer, bias_initializer: of the kernels and of the biases.
         num_key_value_heads: number of heads of keys and values, each of which serves
             `num_heads / num_key_value_heads` heads of queries (Ainslie et al., 2023,
             arXiv:2305.13245); `None` is `num_heads`.
@@ -52,6 +51,7 @@ class MultiHeadAttention(Layer):
             and keys have a copy each, `query_norm` and `key_norm` (Henry et al., 2020,
             arXiv:2010.04245). `None` for none.
         causal: whether tokens in a `Block` attend to none after them; a call takes a mask.
+        scale: factor on the products of queries and keys; `None` is `1 / sqrt(key_dim)`.
 
     Call arguments:
         query: float `[batch, T, dim]`.
@@ -71,8 +71,7 @@ class MultiHeadAttention(Layer):
             by default counted from `cache_update_index`, or from 0.
 
     Returns:
-        `output` `[batch, T, dim]`, or `(output, scores)`, `(output, cache)` or
-        `(output, scores, cache)`.
+        `output` `[batch, T, dim]`, or a tuple of it, the scores if requested, the cache if given.
 
     Raises:
         InputError: `num_heads` doesn't divide the query's width and `key_dim` isn't given;
@@ -104,6 +103,7 @@ class MultiHeadAttention(Layer):
         position: Any = None,
         query_key_norm: Any = None,
         causal: bool = False,
+        scale: float | None = None,
         **kwargs: Any,
     ):
         for name in ("num_heads", "key_dim", "num_key_value_heads", "window"):
@@ -128,7 +128,7 @@ class MultiHeadAttention(Layer):
         self._value_dim = value_dim = self.value_dim or key_dim
         # jax's fused attention takes heads of one width only.
         self._fusible = key_dim == value_dim
-        self._scale = 1 / sqrt(key_dim)
+        self._scale = 1 / sqrt(key_dim) if self.scale is None else self.scale
 
         def dense(name: str, units: int, shape: Any) -> keras.layers.Dense:
             bias = getattr(self, f"{name}_bias")

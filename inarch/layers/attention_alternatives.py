@@ -90,12 +90,13 @@ def _head_count_alternatives(layer: Any, width: int) -> Alternatives:
         return {}  # norms of queries and keys have the width of a head
     # Heads of queries that share keys and values.
     shared = width // layer.key_dense.units
+    is_of_width = getattr(layer, "scale", None) is None
     return {
         f"{number} heads": {
             "num_heads": number,
             "_key_value_heads": number // shared,
             **_sizes_of_heads(layer, number, shared, width),
-            "_scale": layer._scale * (number / layer.num_heads) ** 0.5,
+            "_scale": layer._scale * ((number / layer.num_heads) ** 0.5 if is_of_width else 1),
         }
         for number in range(shared, width + 1, shared)
         if width % number == 0 and number != layer.num_heads

@@ -17,7 +17,7 @@ from inarch.layers.mask import padding_mask_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
-ORDERS = ("post", "pre")
+ORDERS = ("post", "pre", "sandwich")
 SUBLAYERS = ("attention", "cross_attention", "feed_forward")
 
 
@@ -26,13 +26,15 @@ class Block(Layer):
     """Transformer block: sublayers in sequence, each with a residual connection and a norm.
 
     A residual is `norm(x + dropout(sublayer(x)))` in the order `"post"` (Vaswani et al., 2017,
-    arXiv:1706.03762) and `x + dropout(sublayer(norm(x)))` in the order `"pre"` (Xiong et al.,
-    2020, arXiv:2002.04745).
+    arXiv:1706.03762), `x + dropout(sublayer(norm(x)))` in the order `"pre"` (Xiong et al., 2020,
+    arXiv:2002.04745) and `x + output_norm(dropout(sublayer(norm(x))))` in the order `"sandwich"`
+    (Ding et al., 2021, arXiv:2105.13290, section 2.4).
 
     Sublayers are given as layers that aren't built. One that serves several blocks is copied from
     its config for each, with initial values of its own, so that all blocks of a model may share
     the arguments of one. In a block they are named `attention`, `cross_attention` and
-    `feed_forward`, and their norms `attention_norm` and so on.
+    `feed_forward`, their norms `attention_norm` and so on, and those of what they give
+    `attention_output_norm` and so on.
 
     A sublayer that mixes tokens has `build_mixing(shape, context shapes)` and
     `mix(x, context, training)`, which returns its output and a dict of the requested caches and
@@ -44,7 +46,7 @@ class Block(Layer):
         feed_forward: the sublayer that computes each token by itself: a layer of one tensor.
         norm: a normalization layer; every residual gets a copy.
         cross_attention: the sublayer that reads another sequence, or `None`.
-        order: `"post"` or `"pre"`.
+        order: `"post"`, `"pre"` or `"sandwich"`.
         dropout: probability of dropout on the output of each sublayer.
         first_norm: the norm of `attention`, where it is another than `norm`;
             `keras.layers.Identity()` for none.
@@ -116,9 +118,13 @@ class Block(Layer):
         # Outputs in float32 may be too large for 16 bits, so the norm takes them uncast.
         options = {"autocast": False} if getattr(sublayer, "gives_float32", False) else {}
         is_first = name == "attention" and self.first_norm is not None
-        norm = self._sublayer(f"{name}_norm", self.first_norm if is_first else self.norm, **options)
-        norm.build(shape)
-        setattr(self, f"{name}_norm", norm)
+        templates = {f"{name}_norm": self.first_norm if is_first else self.norm}
+        if self.order == "sandwich":
+            templates[f"{name}_output_norm"] = self.norm
+        for norm_name, template in templates.items():
+            norm = self._sublayer(norm_name, template, **options)
+            norm.build(shape)
+            setattr(self, norm_name, norm)
         drop = None
         if getattr(sublayer, "residual_dropout", True):
             drop = keras.layers.Dropout(
@@ -184,13 +190,18 @@ class Block(Layer):
     def alternatives(self) -> Alternatives:
         after, mixed, start = self._after, self._mixed, dict[str, Any]()
         names = [n for n in SUBLAYERS if getattr(self, n) is not None]
-        other = {"pre": "post", "post": "pre"}[self.order]
+        bare = {"_after": lambda name, x, y, training: _add(x, y)}
+        # Not of a sandwich, which has weights that the others lack.
+        orders = {"pre": ["post"], "post": ["pre"], "sandwich": []}[self.order]
+        ends = ("norm", "output_norm") if self.order == "sandwich" else ("norm",)
+        norms = [f"{name}_{end}" for name in names for end in ends]
         return {
-            f"order={other!r}": {"order": other},
+            **{f"order={other!r}": {"order": other} for other in orders},
             "norms of what sublayers give, before it is added": {
                 "_before": lambda name, x: x,
                 "_after": lambda name, x, y, training: x + getattr(self, f"{name}_norm")(y),
             },
+            **({"no norms of what sublayers give": bare} if self.order == "sandwich" else {}),
             "residuals of normalized inputs": {
                 "_after": lambda name, x, y, training: after(
                     name, getattr(self, f"{name}_norm")(x), y, training
@@ -225,10 +236,8 @@ class Block(Layer):
                 }.items()
             },
             **{
-                f"{one}_norm in place of {other}_norm": {
-                    f"{other}_norm": getattr(self, f"{one}_norm")
-                }
-                for one, other in permutations(names, 2)
+                f"{one} in place of {other}": {other: getattr(self, one)}
+                for one, other in permutations(norms, 2)
             },
         }
 
@@ -237,14 +246,19 @@ class Block(Layer):
         return self._after(name, x, y, training), found
 
     def _before(self, name: str, x: Any) -> Any:
-        return call_norm(getattr(self, f"{name}_norm"), x) if self.order == "pre" else x
+        return x if self.order == "post" else call_norm(getattr(self, f"{name}_norm"), x)
 
     def _after(self, name: str, x: Any, y: Any, training: Any) -> Any:
         drop = getattr(self, f"{name}_drop")
         y = y if drop is None or not training else drop(y, training=training)
-        # Not `+` of two dtypes, which TensorFlow wouldn't add.
-        x = x + y if x.dtype == y.dtype else ops.add(x, y)
-        return x if self.order == "pre" else call_norm(getattr(self, f"{name}_norm"), x)
+        y = call_norm(getattr(self, f"{name}_output_norm"), y) if self.order == "sandwich" else y
+        x = _add(x, y)
+        return call_norm(getattr(self, f"{name}_norm"), x) if self.order == "post" else x
+
+
+def _add(x: Any, y: Any) -> Any:
+    # Not `+` of two dtypes, which TensorFlow wouldn't add.
+    return x + y if x.dtype == y.dtype else ops.add(x, y)
 
 
 def _scaled_after(

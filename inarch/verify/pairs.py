@@ -235,8 +235,12 @@ def _fits(ours: np.ndarray | None, theirs: np.ndarray | None) -> bool:
 def _in_our_axes(ours: np.ndarray | None, theirs: np.ndarray) -> np.ndarray:
     """Return a tensor of the reference in the order of our axes.
 
-    A table that is looked up for pairs of tokens gives `[T, S, heads]`, ours `[1, heads, T, S]`.
+    A table that is looked up for pairs of tokens gives `[T, S, heads]`, ours `[1, heads, T, S]`;
+    a norm of queries may be of `[batch, heads, T, d]`, ours is of `[batch, T, heads, d]`.
     """
-    if ours is None or (ours.ndim, theirs.ndim) != (4, 3):
+    if ours is None or ours.ndim != 4 or ours.shape == theirs.shape:
         return theirs
-    return np.ascontiguousarray(np.moveaxis(theirs, -1, 0)[None])
+    if theirs.ndim == 3:
+        return np.ascontiguousarray(np.moveaxis(theirs, -1, 0)[None])
+    swapped = np.swapaxes(theirs, 1, 2) if theirs.ndim == 4 else theirs
+    return np.ascontiguousarray(swapped) if swapped.shape == ours.shape else theirs

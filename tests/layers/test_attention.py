@@ -60,7 +60,7 @@ def expected(layer, query, key, value, mask, bias=0.0):
                 for x, g in zip((q, k), norms, strict=True))  # fmt: skip
         if layer.position is not None:
             q, k = (rotated(x, layer.position.max_wavelength) for x in (q, k))
-        logits = q @ k.swapaxes(1, 2) / np.sqrt(k.shape[-1])
+        logits = q @ k.swapaxes(1, 2) * (layer.scale or k.shape[-1] ** -0.5)
         logits = logits + (bias[:, head] if np.ndim(bias) else bias)
         heads.append(softmax(np.where(mask, logits, -np.inf)) @ v)
     return project(layer.output_dense, np.concatenate(heads, -1))
@@ -350,6 +350,7 @@ OPTIONS = [
     {"position": RotaryEmbedding(100)},
     {"num_key_value_heads": 2, "window": 1, "position": RotaryEmbedding(50)},
     {"num_key_value_heads": 2, "position": RotaryEmbedding(50), "query_key_norm": RMSNorm()},
+    {"scale": 0.3},
 ]
 
 

@@ -16,6 +16,7 @@ from inarch.layers import (
     TransformerDecoder,
     TransformerEncoder,
 )
+from inarch.layers.alternatives import changed
 
 pytestmark = pytest.mark.turns(2)
 
@@ -161,6 +162,24 @@ def test_the_projection_back_may_have_a_bias_of_its_own():
         layer = FeedForward(6, "relu", use_bias=bias, down_bias=down)
         layer.build((None, None, 4))
         assert (layer.up.use_bias, layer.down.use_bias) == (bias, down)
+
+
+def test_a_sandwich_has_norms_of_what_its_sublayers_give(normal, perturb):
+    x = normal(2, 4, DIM)
+    block = Block(*parts(), order="sandwich")
+    block(x)
+    perturb(block)
+    names = {v.path.split("/")[1] for v in block.variables}
+    assert names == {f"{name}{end}" for name in ("attention", "feed_forward")
+                     for end in ("", "_norm", "_output_norm")}  # fmt: skip
+    inner = array(block.attention_norm(x))
+    mixed = x + array(block.attention_output_norm(block.attention(inner, inner)))
+    given = block.feed_forward(block.feed_forward_norm(mixed))
+    expected = mixed + array(block.feed_forward_output_norm(given))
+    np.testing.assert_allclose(array(block(x)), expected, atol=1e-5)
+    for phrase, attributes in block.alternatives().items():
+        with changed(block, attributes):
+            assert np.abs(array(block(x)) - expected).max() > 1e-3, phrase
 
 
 def test_a_gated_feed_forward_layer_multiplies_its_activated_gate(normal, perturb):

@@ -9,10 +9,13 @@ from keras import ops
 from inarch.errors import InputError
 from inarch.layers import (
     PositionEmbedding,
+    ScaledEmbedding,
     SinePositionEncoding,
     SinePositions,
     TokenAndPositionEmbedding,
 )
+
+array = ops.convert_to_numpy
 
 
 def embedding(**kwargs):
@@ -225,3 +228,26 @@ def test_computed_sines_are_right_far_out_in_sixteen_bits():
     np.testing.assert_allclose(
         ops.convert_to_numpy(ops.cast(y, "float32"))[0], expected, atol=2**-8
     )
+
+
+def test_scaled_vectors_are_rounded_as_the_scale_is_and_the_reverse_is_unscaled(reload):
+    layer = ScaledEmbedding(7, 6, scale=3072**0.5, dtype="bfloat16")
+    ids = np.array([[1, 4, 6]])
+    rows = array(ops.cast(layer(ids), "float32"))
+    table = array(ops.cast(layer.embeddings, "float32"))
+    wanted = ops.cast(ops.cast(table[ids] * 55.5, "bfloat16"), "float32")
+    np.testing.assert_array_equal(rows, array(wanted))
+    x = keras.Input((None,), dtype="int32")
+    table = ScaledEmbedding(7, 6, scale=2.5)
+    again = reload(keras.Model(x, table(table(x), reverse=True)))
+    vectors = array(table.embeddings)
+    expected = (2.5 * vectors[ids]) @ vectors.T
+    np.testing.assert_allclose(array(again(ids)), expected, rtol=1e-5, atol=1e-6)
+    again.quantize("int8")
+    assert again.layers[1].quantization_mode == "int8"
+    assert np.abs(array(again(ids)) - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_a_scaled_embedding_makes_no_implicit_mask():
+    with pytest.raises(InputError, match="mask_zero=True"):
+        ScaledEmbedding(7, 6, mask_zero=True)

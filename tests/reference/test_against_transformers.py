@@ -187,7 +187,21 @@ LLAMA_RELATIVES = [
     ("SmolLM3Model", {"no_rope_layers": None, "no_rope_layer_interval": 2}),
 ]
 LLAMA_TYPES = ("Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3")
+GEMMA_BASE = [
+    {},
+    {"attention_bias": True, "hidden_activation": "relu", "num_key_value_heads": 1},
+    {"use_bidirectional_attention": True, "sliding_window": 6, "rms_norm_eps": 1e-3},
+    {"num_hidden_layers": 3, "layer_types": None, "sliding_window_pattern": 3, "head_dim": 10},
+    {"rope_parameters": None, "rope_theta": 50.0, "rope_local_base_freq": 5.0,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+    {"rope_parameters": {"full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 50.0,
+        **LENGTH}, "sliding_attention": {"rope_type": "default", "rope_theta": 7.0}}},
+]  # fmt: skip
 CASES = [
+    *(("Gemma3TextModel", None, "last_hidden_state", changes) for changes in GEMMA_BASE),
+    ("Gemma3ForCausalLM", CausalLM, "logits", {}),
+    ("Gemma3ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": False}),
+    ("Gemma3TextForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     *(("LlamaModel", None, "last_hidden_state", changes) for changes in LLAMA_BASE),
     *((kind, None, "last_hidden_state", changes) for kind, changes in LLAMA_RELATIVES),
     *(
@@ -326,6 +340,8 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
     ("FNetModel", {}),
     ("LlamaModel", {}),
     ("MistralModel", {"sliding_window": 4}),
+    ("Gemma3TextModel", {}),
+    ("Gemma3TextModel", {"use_bidirectional_attention": True}),
 ]
 
 

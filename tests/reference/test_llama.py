@@ -25,6 +25,7 @@ GENERATING = [
     ("Qwen2", {"tie_word_embeddings": True}),
     ("Qwen3", {}),
     ("SmolLM3", {"no_rope_layers": [0], "tie_word_embeddings": True}),
+    ("Gemma3", {"num_hidden_layers": 2, "sliding_window": 3, "tie_word_embeddings": False}),
 ]
 
 
@@ -33,7 +34,7 @@ def test_greedy_texts_are_those_of_transformers(family, changes, write, tmp_path
     """From caches that hold grouped heads, rotated, of prompts of several lengths at once."""
     ids = {f"{name}_token_id": END_ID for name in ("bos", "eos", "pad")}
     sizes = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 64, "num_hidden_layers": 1}
-    folder = write(f"{family}ForCausalLM", **sizes, **ids, **changes).folder
+    folder = write(f"{family}ForCausalLM", **{**sizes, **ids, **changes}).folder
     tokenizer().save(folder)
     task = CausalLM.from_preset(folder)
     assert task.tie_word_embeddings == changes.get("tie_word_embeddings", False)
@@ -172,6 +173,29 @@ def test_an_older_tokenizer_json_has_the_ids_of_transformers(config, model_type,
     same_ids(tmp_path / "two")
 
 
+@pytest.mark.parametrize("steps", ["own", "others"])
+@pytest.mark.parametrize("config", [{}, {"add_bos_token": True, "add_eos_token": True}])
+def test_gemmas_byte_pairs_have_the_ids_of_transformers(config, steps, tmp_path):
+    """Of a text that isn't split, with spaces at either end, whatever steps the file has."""
+    pieces(tmp_path / "llama", **({} if config else {"byte_fallback": False, "vocab_size": 60}))
+    spec = transformers.LlamaTokenizer.from_pretrained(tmp_path / "llama").backend_tokenizer
+    model = json.loads(spec.to_str())["model"]
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>"]
+    vocabulary = special + [piece for piece in model["vocab"] if piece not in special]
+    theirs = transformers.GemmaTokenizer(
+        {piece: index for index, piece in enumerate(vocabulary)},
+        [tuple(pair) for pair in model["merges"]],
+        additional_special_tokens=["<start_of_turn>"],
+        **config,
+    )
+    theirs.save_pretrained(tmp_path / "one")
+    write_json(tmp_path / "one" / "config.json", {"model_type": "gemma3_text"})
+    if steps == "others":
+        path = tmp_path / "one" / "tokenizer.json"
+        write_json(path, json.loads(path.read_text()) | OLDER)
+    same_ids(tmp_path / "one")
+
+
 @pytest.mark.parametrize("model_type", ["qwen2", "qwen3"])
 def test_qwens_byte_pairs_have_the_ids_of_transformers(model_type, tmp_path):
     trained = Tokenizer.train(WORDS * 3, "bpe", 330)
@@ -218,3 +242,39 @@ def test_vectors_of_last_tokens_are_those_of_sentence_transformers(side, write, 
         for prompt in ("query", "document"):
             wanted = theirs.encode(texts, prompt_name=prompt)
             np.testing.assert_allclose(ours.embed(texts, prompt_name=prompt), wanted, atol=2e-5)
+
+
+def test_vectors_of_embedding_gemma_are_those_of_sentence_transformers(write, tmp_path):
+    """Means of tokens that attend in both directions, through two dense layers, with prompts."""
+    library = pytest.importorskip("sentence_transformers")
+    changes = {"use_bidirectional_attention": True, "sliding_window": 4, "pad_token_id": END_ID}
+    written = write("Gemma3TextModel", vocab_size=len(VOCABULARY), **changes)
+    special = {"bos_token": "A", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    BytePairTokenizer(VOCABULARY, [], special_tokens=special).save(written.folder)
+    modules = library.sentence_transformer.modules
+    torch.manual_seed(0)
+    options = {"bias": False, "activation_function": torch.nn.Identity()}
+    saved = library.SentenceTransformer(
+        modules=[
+            modules.Transformer(str(written.folder)),
+            modules.Pooling(24, pooling_mode="mean"),
+            modules.Dense(24, 40, **options),
+            modules.Dense(40, 20, **options),
+            modules.Normalize(),
+        ],
+        prompts={"query": "taskQuery", "document": "titleNone", "Clustering": "task"},
+        device="cpu",
+    )
+    saved.save_pretrained(str(tmp_path / "saved"))
+    theirs = library.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    ours = TextEmbedder.from_preset(tmp_path / "saved")
+    texts = ["".join(LETTERS[:n]) for n in (1, 7, 3, 12)]
+    for prompt in ("query", "document", "Clustering"):
+        wanted = theirs.encode(texts, prompt_name=prompt)
+        np.testing.assert_allclose(ours.embed(texts, prompt_name=prompt), wanted, atol=2e-5)
+    wanted = theirs.encode(texts, prompt_name="query", truncate_dim=8, normalize_embeddings=True)
+    found = ours.embed(texts, prompt_name="query", truncate_dim=8, normalize=True)
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    ours.save_to_preset(tmp_path / "back")
+    again = library.SentenceTransformer(str(tmp_path / "back"), device="cpu")
+    np.testing.assert_array_equal(again.encode(texts), theirs.encode(texts))

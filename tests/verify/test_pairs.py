@@ -175,3 +175,12 @@ def test_probabilities_come_from_the_module_that_holds_most_of_the_attention_and
         (["block", "mask"], {}),
     ]:
         assert pairs.pair_attention(model, ours, theirs, giving) == chosen
+
+
+def test_a_tensor_of_heads_before_tokens_is_put_into_our_order_and_no_other_is():
+    ours, theirs = np.zeros((2, 5, 3, 4)), np.arange(120.0).reshape(2, 3, 5, 4)
+    found = pairs._in_our_axes(ours, theirs)
+    np.testing.assert_array_equal(found, theirs.transpose(0, 2, 1, 3))
+    assert pairs._fits(ours, theirs)
+    assert pairs._in_our_axes(ours, found) is found
+    assert not pairs._fits(ours, np.zeros((2, 3, 6, 4)))

@@ -121,18 +121,18 @@ def rotary_scaling(
     types: Mapping[str, tuple[str, ...]],
     check: Callable[[Any], None],
     length: Field,
+    holder: str = "rope_parameters",
 ) -> RotaryScaling:
-    """Return the entry of the scaling of rotary positions, whose type is in `rope_parameters`.
+    """Return the entry of the scaling of rotary positions.
 
     Args:
         ours: the argument, a dict or `None`.
+        holder: the field that holds the type and what it reads.
         types: by the name of each type that is computed here, the fields that it reads.
         check: raises InputError where a scaling can't be computed.
         length: the entry of the longest sequence.
     """
-    return RotaryScaling(
-        "rope_parameters.rope_type", ours, None, types=types, check=check, length=length
-    )
+    return RotaryScaling(f"{holder}.rope_type", ours, None, types=types, check=check, length=length)
 
 
 def constant(ours: str, value: Any) -> Constant:

@@ -12,18 +12,19 @@ from inarch.checkpoints.maps.nested import assign, is_in, lookup
 from inarch.errors import ConfigError, InputError
 from inarch.validation import shown
 
-# The holder today, and the one of former times, which transformers prefers where a file has both.
-HOLDER, OLDER = "rope_parameters", "rope_scaling"
+# The holder of former times, which transformers prefers where a file has both.
+OLDER = "rope_scaling"
 LENGTH = "original_max_position_embeddings"
 
 
 @dataclass(frozen=True)
 class RotaryScaling(Field):
-    """The `rope_type` of a config with the fields of that type; ours is a dict, `None` of none.
+    """The `rope_type` in an object with the fields of that type; ours is a dict, `None` of none.
 
     The length that a type needs is the model's, where the config doesn't have it.
 
     Args:
+        theirs: the `rope_type` in the object of today: `rope_parameters.rope_type`.
         types: by the name of each type that is computed here, the fields that it reads.
         check: raises InputError where a scaling can't be computed.
         length: the entry of the longest sequence.
@@ -34,27 +35,32 @@ class RotaryScaling(Field):
     length: Field = dataclasses.field(kw_only=True)
 
     @property
+    def _holder(self) -> str:
+        return self.theirs.rpartition(".")[0]
+
+    @property
     def known_names(self) -> tuple[str, ...]:
         fields = {name: None for names in self.types.values() for name in names}
         return tuple(
             f"{holder}.{name}"
-            for holder in (HOLDER, OLDER)
+            for holder in (self._holder, OLDER)
             for name in ("rope_type", "type", *fields)
         )
 
     def names_in(self, config: Mapping[str, Any]) -> list[str]:
-        return [name for name in (HOLDER, OLDER) if config.get(name)]
+        return [name for name in (self._holder, OLDER) if lookup(config, name, None)]
 
     def read(self, config: Mapping[str, Any]) -> Any:
         given = self.names_in(config)
-        if len(given) == 2 and config[HOLDER] != config[OLDER]:
+        held = [lookup(config, name) for name in given]
+        if held[1:] and held[0] != held[1]:
             raise ConfigError(
-                f"config fields {HOLDER!r} and {OLDER!r} are {shown(config[HOLDER])} and "
-                f"{shown(config[OLDER])}; remove one of them"
+                f"config fields {given[0]!r} and {given[1]!r} are {shown(held[0])} and "
+                f"{shown(held[1])}; remove one of them"
             )
         if not given:
             return None
-        holder = given[-1]
+        holder, found = given[-1], held[-1]
         rope_type = lookup(
             config, f"{holder}.rope_type", lookup(config, f"{holder}.type", "default")
         )
@@ -69,7 +75,7 @@ class RotaryScaling(Field):
         scaling = {"rope_type": rope_type}
         if LENGTH in fields:
             scaling[LENGTH] = self.length.read(config)
-        scaling |= {name: config[holder][name] for name in fields if name in config[holder]}
+        scaling |= {name: found[name] for name in fields if name in found}
         try:
             self.check(scaling)
         except InputError as e:
@@ -78,7 +84,7 @@ class RotaryScaling(Field):
 
     def write(self, value: Any, config: dict[str, Any]) -> None:
         # A file with a base next to where a holder would be is of former times.
-        usual = OLDER if is_in(config, "rope_theta") else HOLDER
+        usual = OLDER if is_in(config, "rope_theta") else self._holder
         for holder in self.names_in(config) or [usual]:
             base = lookup(config, f"{holder}.rope_theta", None)
             if value is None and holder == OLDER and base is None:
