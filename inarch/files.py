@@ -1,9 +1,14 @@
-"""Files that are read whole, such as JSON and vocabularies, and their digests."""
+"""Files that are read or written whole, such as JSON and vocabularies, and their digests."""
 
 import hashlib
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from inarch.errors import CheckpointFileError
+from inarch.rights import new_file_mode
 
 # First bytes of a file that Git LFS has in the place of a large one.
 POINTER = b"version https://git-lfs.github.com/spec/"
@@ -53,3 +58,27 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
+    """Put a new file in the place of `path`, which then holds all of it or what it held before.
+
+    Args:
+        path: the file.
+        write: writes the content to the path that it is given.
+
+    Raises:
+        CheckpointFileError: the file can't be written.
+    """
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        write(Path(temporary))
+        os.chmod(temporary, new_file_mode(path.parent))
+        os.replace(temporary, path)
+    except OSError as e:
+        raise CheckpointFileError(f"{path} can't be written: {e.strerror or e}") from e
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)

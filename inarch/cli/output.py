@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sys
-import tempfile
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +13,7 @@ from typing import Any
 
 import typer
 
-from inarch.errors import CheckpointFileError
-from inarch.rights import new_file_mode
+from inarch.files import replace_file
 
 Row = Mapping[str, Any]
 
@@ -135,7 +132,7 @@ def write_file(rows: Sequence[Row], path: Path) -> None:
     Raises:
         CheckpointFileError: the file can't be written.
     """
-    _replace(path, lambda fresh: WRITERS[path.suffix](rows, fresh))
+    replace_file(path, lambda fresh: WRITERS[path.suffix](rows, fresh))
 
 
 def write_text(text: str, path: Path) -> None:
@@ -144,22 +141,7 @@ def write_text(text: str, path: Path) -> None:
     Raises:
         CheckpointFileError: the file can't be written.
     """
-    _replace(path, lambda fresh: fresh.write_text(text, "utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        write(Path(temporary))
-        os.chmod(temporary, new_file_mode(path.parent))
-        os.replace(temporary, path)
-    except OSError as e:
-        raise CheckpointFileError(f"{path} can't be written: {e.strerror or e}") from e
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+    replace_file(path, lambda fresh: fresh.write_text(text, "utf-8"))
 
 
 def _jsonl(rows: Sequence[Row], path: Path) -> None:

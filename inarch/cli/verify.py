@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inarch.backend import choose_backend
-from inarch.cli import output
+from inarch.cli import certificates, output
+from inarch.cli.certificates import Certificate, WriteCertificate
 from inarch.cli.options import IgnoreField, Json
 from inarch.cli.steps import show_progress
 from inarch.errors import CheckpointFileError, InputError
@@ -67,12 +68,19 @@ def verify(
     overwrite: Overwrite = False,
     folder: Folder = GOLDEN,
     ignore_field: IgnoreField = None,
+    certificate: Certificate = None,
+    write_certificate: WriteCertificate = None,
     as_json: Json = False,
 ) -> None:
     """Check layer by layer that ours computes what the reference does; report where it doesn't."""
     # On an accelerator JAX may compute in less than float32, which the check would notice.
     os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
     choose_backend()
+    if certificate is not None or write_certificate is not None:
+        if golden or overwrite or everything or perturb is not None or html is not None:
+            raise InputError("a certificate is of no run with other options than --folder, --json")
+        _certificates(preset, folder, certificate, write_certificate, as_json)
+        return
     if golden:
         if perturb is not None or html is not None or as_json:
             raise InputError("--golden writes files; --perturb, --html and --json don't go with it")
@@ -80,7 +88,7 @@ def verify(
         return
     if preset is None:
         raise InputError("nothing to verify; name a checkpoint folder, a preset or a golden file")
-    _check_html(html)
+    certificates.check_written(html)
     if overwrite:
         raise InputError("--overwrite goes with --golden alone")
     if perturb is not None and (against is Against.golden or preset.endswith(".safetensors")):
@@ -110,12 +118,23 @@ def verify(
         raise typer.Exit(1)
 
 
-def _check_html(path: Path | None) -> None:
-    """Refuse before the work what would fail after it."""
-    if path is not None and path.is_dir():
-        raise CheckpointFileError(f"{path} is a folder; name a file for the report")
-    if path is not None and not path.parent.is_dir():
-        raise CheckpointFileError(f"{path} can't be written: there is no folder {path.parent}")
+def _certificates(
+    preset: str | None, folder: Path, stated: Path | None, written: Path | None, as_json: bool
+) -> None:
+    """Compute a certificate again, or write one."""
+    if stated is not None and written is not None:
+        raise InputError("--certificate reads a file and --write-certificate writes one; give one")
+    if stated is not None:
+        certificates.recheck_certificate(stated, preset, as_json)
+    elif written is not None:
+        if preset is None or as_json:
+            raise InputError(
+                "--write-certificate takes a golden file or a checkpoint, and no --json"
+            )
+        certificates.check_written(written)
+        is_golden = preset.endswith(".safetensors")
+        golden = Path(preset) if is_golden else _golden_for(preset, folder)
+        certificates.write_certificate(golden, None if is_golden else preset, written)
 
 
 def _golden_for(preset: str, folder: Path) -> Path:

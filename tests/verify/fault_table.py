@@ -11,7 +11,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from inarch.verify.compare import verify
-from tests.verify.fault import Fault
+from inarch.verify.faults.fault import Fault
 from tests.verify.faults import (
     GOLDENS,
     astray,

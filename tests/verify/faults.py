@@ -13,11 +13,12 @@ from inarch.models.loading import Checkpoint
 from inarch.tasks.verification import build
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
+from inarch.verify.faults import layer_trials
+from inarch.verify.faults.fault import Fault, Subject, Trial, made
 from inarch.verify.golden import Golden
 from inarch.verify.report import Finding, Report
 
-from . import faults_of_bricks, faults_of_graph, faults_of_weights
-from .fault import Fault, Subject, Trial
+from . import faults_of_graph
 
 GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
 
@@ -56,14 +57,9 @@ def tried(path: Path) -> tuple[Trial, ...]:
     """Return all that is tried on an architecture, most of it not yet made."""
     found: list[Trial] = []
     for subject in subjects(path).values():
-        found += map(_made, faults_of_weights.faults(subject))
-        found += faults_of_bricks.trials(subject)
-        found += map(_made, faults_of_graph.faults(subject))
+        found += layer_trials(subject)
+        found += map(made, faults_of_graph.faults(subject))
     return tuple(found)
-
-
-def _made(fault: Fault) -> Trial:
-    return Trial(fault.name, lambda: fault)
 
 
 def faults_for(path: Path) -> list[Fault]:

@@ -12,8 +12,7 @@ from inarch.keras_private import all_layers
 from inarch.layers import Block, MaskedLMHead
 from inarch.layers.alternatives import ACTIVATIONS
 from inarch.models.variables import to_numpy
-
-from .fault import NEVER_CALLED, Fault, Subject, after
+from inarch.verify.faults.fault import NEVER_CALLED, Fault, Subject, after
 
 SLICES = {
     "the last position": lambda x: x[:, -1],
@@ -122,8 +121,8 @@ def _called(table: Any, change: Any, reverse: bool = False) -> Any:
 
 def _graph(subject: Subject) -> list[Fault]:
     found = []
-    for add in subject.operations("Add"):
-        places, first = subject.following(add), {"call": lambda terms: terms[0]}
+    for add in operations(subject, "Add"):
+        places, first = following(subject, add), {"call": lambda terms: terms[0]}
         found.append(
             subject.fault(
                 f"{add.name}: only its first term",
@@ -132,9 +131,9 @@ def _graph(subject: Subject) -> list[Fault]:
                 (add, first),
             )
         )
-    for slicing in subject.operations("GetItem"):
+    for slicing in operations(subject, "GetItem"):
         for name, change in SLICES.items():
-            (place,) = subject.following(slicing)
+            (place,) = following(subject, slicing)
             taken = {"call": lambda x, *key, change=change: change(x)}
             found.append(
                 subject.fault(
@@ -142,8 +141,8 @@ def _graph(subject: Subject) -> list[Fault]:
                 )
             )
     x = np.linspace(-3, 3, 24, dtype="float32").reshape(2, 12)
-    for turn, activation in enumerate(subject.operations("Activation")):
-        places = subject.following(activation)
+    for turn, activation in enumerate(operations(subject, "Activation")):
+        places = following(subject, activation)
         for name, function in [*ACTIVATIONS.items()][turn::2] if len(places) == 1 else ():
             if not np.allclose(function(x), activation.activation(x)):
                 changed = (activation, {"call": function})
@@ -216,3 +215,18 @@ def _own_kernel(shape: Any) -> Any:
     """Return a product with a kernel in place of a table `[rows, width]` of this shape."""
     kernel = np.random.default_rng(0).normal(size=tuple(shape)[::-1], scale=0.02).astype("float32")
     return lambda call, x: ops.matmul(x, kernel)
+
+
+def operations(subject: Subject, kind: str) -> list[Any]:
+    """Return the operations of the model's own graph that are of a class."""
+    return [o for o in subject.model.operations if type(o).__name__ == kind]
+
+
+def following(subject: Subject, operation: Any) -> list[str]:
+    """Return the first layers with weights that read what an operation gives."""
+    found: dict[str, None] = {}
+    for node in operation._outbound_nodes:
+        name = node.operation.name
+        known = name in subject.layers
+        found |= dict.fromkeys([name] if known else following(subject, node.operation))
+    return [*found]

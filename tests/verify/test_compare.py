@@ -15,12 +15,12 @@ from inarch.errors import ReferenceModelError
 from inarch.models.variables import named_variables
 from inarch.verify import trace
 from inarch.verify.compare import FLOOR, noise_ratio, verify
+from inarch.verify.faults.fault import after
 from inarch.verify.golden import Golden
 from inarch.verify.reference import Reference, TappedTensor, distance, real_tokens
 from inarch.verify.report import Finding, Measure, Report
 from inarch.verify.tokenizer import TextDifference, TokenizerParity
 
-from .fault import after
 from .faults import GOLDENS, blocks, load
 
 pytestmark = pytest.mark.turns(3)

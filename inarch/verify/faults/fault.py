@@ -76,6 +76,11 @@ class Trial:
         return self.make()
 
 
+def made(fault: Fault) -> Trial:
+    """Return a fault that is made already as a trial."""
+    return Trial(fault.name, lambda: fault)
+
+
 class Subject:
     """A right model that gets faults, and the run of a golden file that shows them.
 
@@ -97,20 +102,6 @@ class Subject:
             if isinstance(self.layers[path], kind):
                 found.setdefault(role(path), []).append(path)
         return found
-
-    def operations(self, kind: str) -> list[Any]:
-        """Return the operations of the model's own graph that are of a class."""
-        return [o for o in self.model.operations if type(o).__name__ == kind]
-
-    def following(self, operation: Any) -> list[str]:
-        """Return the first layers with weights that read what an operation gives."""
-        found: dict[str, None] = {}
-        for node in operation._outbound_nodes:
-            name = node.operation.name
-            found |= dict.fromkeys(
-                [name] if name in self.layers else self.following(node.operation)
-            )
-        return [*found]
 
     def fault(
         self, name: str, places: Iterable[str], diagnosis: str | None, *attributes: Any, **more: Any

@@ -11,8 +11,7 @@ import numpy as np
 
 from inarch.layers import Block
 from inarch.models.variables import to_numpy
-
-from .fault import Fault, Subject
+from inarch.verify.faults.fault import Fault, Subject
 
 OTHER = "swapped|holds"
 

@@ -12,8 +12,7 @@ import numpy as np
 from inarch.layers.alternatives import shown_attribute
 from inarch.verify import trace
 from inarch.verify.doctor.bricks import alternatives_of, bricks, replay_changed
-
-from .fault import NEVER_CALLED, Fault, Subject, Trial, role
+from inarch.verify.faults.fault import NEVER_CALLED, Fault, Subject, Trial, role
 
 Calls = dict[tuple[str, int], trace.Call]
 # Path of the weighted layer around a brick, the brick, and its alternatives.
