@@ -136,6 +136,43 @@ def check(
         raise typer.Exit(1)
 
 
+@port.command()
+def finish(
+    name: Name,
+    pull_request: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The folder for the text and the certificates."),
+    ] = Path("pull-request"),
+    checkpoint: Checkpoint = None,
+    folder: Goldens = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace golden files that differ.")
+    ] = False,
+) -> None:
+    """Write what a pull request needs besides the folder, once its check is green."""
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    import_keras()
+    from inarch.port import finish
+    from inarch.port.subjects import GOLDENS
+
+    with show_progress() as progress:
+        done = finish(
+            name, pull_request, checkpoint=checkpoint, goldens=folder or GOLDENS,
+            overwrite=overwrite, progress=progress,
+        )  # fmt: skip
+    for path in done.written:
+        typer.echo(f"written: {path}")
+    for path in done.kept:
+        typer.echo(f"nothing changes: {path}")
+    for line in done.missing:
+        typer.echo(f"not written: {line}")
+    if not done.check.passed:
+        for line in check_lines(done.check):
+            typer.echo(line)
+        raise typer.Exit(1)
+
+
 def check_lines(found: Check) -> list[str]:
     """Return a check in words: a line for each step, then what the first failed one is about."""
     marks = {"passed": "✓", "failed": "✗", "not run": "–"}

@@ -164,6 +164,7 @@ def _golden_for(preset: str, folder: Path) -> Path:
 def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
     from inarch.models import registry
     from inarch.tasks.verification import golden_of
+    from inarch.verify.golden_changes import changes
 
     known = registry.goldens()
     if name is not None and name not in known:
@@ -180,7 +181,7 @@ def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
             progress(f"the golden file of {architecture}")
             fresh = golden_of(known[architecture])
         _report_config_map(known[architecture], fresh)
-        lines = _changes(path, fresh)
+        lines = changes(path, fresh)
         for line in lines:
             typer.echo(f"{path}: {line}")
         if path.is_file() and lines and not overwrite:
@@ -207,17 +208,3 @@ def _report_config_map(architecture: Architecture, fresh: Golden) -> None:
             typer.echo(f"{source.model_type}: {line}; the config map has no entry for it")
         for name in unread(source, fresh.reads):
             typer.echo(f"{source.model_type}: the config map has {name!r}, which is never read")
-
-
-def _changes(path: Path, fresh: Golden) -> list[str]:
-    """Return what writing a golden file would change, in lines; all of one that can't be read."""
-    from inarch.verify.golden import Golden
-    from inarch.verify.golden_changes import differences
-
-    if not path.is_file():
-        return ["it is new"]
-    try:
-        old = Golden.read(path)
-    except CheckpointFileError as e:
-        return [f"it becomes readable; {e}"]
-    return differences(old, fresh)

@@ -1,16 +1,22 @@
-"""The repository around an architecture: the rows and lines about it on pages."""
+"""The repository around an architecture: rows and lines about it, held to the folder and made."""
 
 from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
+from inarch.errors import CheckpointFileError
 from inarch.models.registry import Architecture
 from inarch.port.outcome import Outcome, Progress
 from inarch.port.subjects import ROOT, NotRun, Subjects
 
 README, FAULTS, CHANGELOG = "README.md", "docs/faults.md", "CHANGELOG.md"
-TABLES = "docs/architectures.py"
+TABLES, FAULT_TABLE = "docs/architectures.py", "tests/verify/fault_table.py"
 
 
 def docs(subjects: Subjects, progress: Progress) -> Outcome:
@@ -66,3 +72,40 @@ def is_in_changelog(architecture: Architecture) -> bool:
 
 def _plain(text: str) -> str:
     return re.sub(r"[\W_]", "", text).lower()
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def changelog_with(architecture: Architecture) -> str:
+    """Return the changelog with a line about an architecture, among what the next version adds."""
+    text = read_page(CHANGELOG)
+    if is_in_changelog(architecture):
+        return text
+    types = ", ".join(f"`{name}`" for name in architecture.model_types)
+    presets = ", ".join(f"`{name}`" for name in architecture.presets)
+    line = f"- `{architecture.class_name}` ({types}), with the presets {presets}.\n"
+    start, found, rest = text.partition("### Added\n\n")
+    if not found:
+        raise CheckpointFileError(f"{ROOT / CHANGELOG} has no part '### Added'; add one")
+    entries, gap, more = rest.partition("\n\n")
+    return start + found + entries.rstrip("\n") + "\n" + line + (gap[1:] + more if gap else "")
+
+
+def faults_with(names: Sequence[str]) -> str:
+    """Return the page of faults with the sections of golden files made anew, which takes minutes.
+
+    Raises:
+        CheckpointFileError: the script that makes them fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="inarch-port-") as folder:
+        page = Path(folder) / "faults.md"
+        page.write_text(read_page(FAULTS), "utf-8")
+        done = subprocess.run(
+            [sys.executable, FAULT_TABLE, str(page), *names],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+            raise CheckpointFileError(f"{ROOT / FAULT_TABLE} fails: {last[0]}")
+        return page.read_text("utf-8")

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from inarch.errors import CheckpointFileError
 from inarch.verify.golden import Golden
 from inarch.verify.reference import Reference
+
+
+def changes(path: Path, fresh: Golden) -> list[str]:
+    """Return what writing a golden file would change, in lines; all of one that can't be read."""
+    if not path.is_file():
+        return ["it is new"]
+    try:
+        old = Golden.read(path)
+    except CheckpointFileError as e:
+        return [f"it becomes readable; {e}"]
+    return differences(old, fresh)
 
 
 def differences(old: Golden, new: Golden) -> list[str]:
