@@ -68,6 +68,12 @@ STEPS: dict[str, tuple[Callable[[Subjects, Progress], Outcome], tuple[str, ...],
         file_steps.presets, ("folder",),
         "complete the tables of presets.toml: docs/contribute/presets.md",
     ),
+    "decided": (
+        file_steps.decided,
+        (),
+        "read the reference's code for each, decide, say in the pull request what, and take the "
+        "mark out: docs/contribute/maps.md",
+    ),
     "docs": (
         repository.docs, ("folder",),
         "`inarch port finish NAME` writes them: docs/contribute/pull-request.md",

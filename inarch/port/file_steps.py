@@ -95,3 +95,8 @@ def presets(subjects: Subjects, progress: Progress) -> Outcome:
     """Hold the built-in names to what each of them needs."""
     lines = laws.faulty_presets(subjects.architecture)
     return Outcome(f"{len(subjects.architecture.presets)} presets", tuple(lines))
+
+
+def decided(subjects: Subjects, progress: Progress) -> Outcome:
+    """Look for marks of a draft that nobody has decided on."""
+    return Outcome("no mark of a draft is left", tuple(laws.undecided(subjects.folder)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from inarch.checkpoints.maps.fields import Mapped
 from inarch.checkpoints.maps.source import Source
 from inarch.models import registry
 from inarch.models.registry import Architecture
+from inarch.port.decisions import DECIDE, GUESS
 from inarch.verify.golden import Golden
 
 # The most statements and table entries that an architecture may have.
 MAX_SIZE = 130
 MAX_LINES, MAX_FUNCTION = 300, 60
+# What `inarch port new` writes next to a line that a person has to decide on.
+MARK = re.compile(rf"# ((?:{DECIDE}|{GUESS})\b.*)")
 
 
 def foreign_formats(architecture: Architecture) -> list[str]:
@@ -121,6 +125,17 @@ def faulty_presets(architecture: Architecture) -> list[str]:
             if not getattr(preset, field):
                 lines.append(f"{name}: {field} is empty")
     return lines
+
+
+def undecided(folder: Path) -> list[str]:
+    """Return the marks of a draft that nobody has decided on yet, each with its place."""
+    return [
+        f"{path.name}:{number}: {found[1]}"
+        for path in sorted([*folder.glob("*.py"), folder / registry.TABLE])
+        if path.is_file()
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if (found := MARK.search(line))
+    ]
 
 
 # --- sizes -------------------------------------------------------------------------------------

@@ -22,6 +22,10 @@ def test_no_file_of_the_folder_is_larger_than_it_may_be(architecture):
     assert laws.oversized(laws.folder_of(architecture)) == []
 
 
+def test_no_mark_of_a_draft_is_left(architecture):
+    assert laws.undecided(laws.folder_of(architecture)) == []
+
+
 def test_every_format_that_the_folder_makes_is_its_own_and_in_its_table(architecture):
     assert laws.foreign_formats(architecture) == []
     assert tuple(source.model_type for source in architecture.sources) == architecture.model_types

@@ -56,7 +56,7 @@ def test_a_folder_that_is_right_passes_every_step(checked):
     assert found.passed
     score = found.score()
     assert score["total"] == 1
-    assert score["steps"] == {"right": 11, "total": 11}
+    assert score["steps"] == {"right": 12, "total": 12}
     for name in ("fields", "tensors", "layers"):
         assert score[name]["right"] == score[name]["total"] > 20
 
@@ -224,6 +224,18 @@ def test_what_is_too_large_and_presets_without_licence_are_named(distil_bert, ed
         "distil_bert_base_en_uncased: licence is empty",
         "distil_bert_base_en: parameters is 0; count the backbone's",
     )
+
+
+def test_marks_of_a_draft_that_are_left_are_named_with_their_places(distil_bert, edit, checked):
+    edit(distil_bert / "checkpoint.py", "        PADDING_ROW,\n",
+         "        PADDING_ROW,  # DECIDE pad_token_id\n")  # fmt: skip
+    with (distil_bert / "backbone.py").open("a") as file:
+        file.write("# GUESS order of the norms: 'post'\n# SETTLED query and key\n")
+    found, steps = checked("distil_bert", "folder", "decided")
+    assert found.first_failed is steps["decided"]
+    assert steps["decided"].faults == (
+        "backbone.py:98: GUESS order of the norms: 'post'", "checkpoint.py:35: DECIDE pad_token_id"
+    )  # fmt: skip
 
 
 @pytest.fixture
