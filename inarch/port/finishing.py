@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from inarch.port import repository
 from inarch.port.checking import FAILED, Check, check
 from inarch.port.pull_request import pull_request_text
 from inarch.port.subjects import GOLDENS, has_reference
-from inarch.tasks.certification import certify
+from inarch.tasks.certification import certify, command_for
 from inarch.tasks.verification import golden_of
 from inarch.verify.certificate import Certificate
 from inarch.verify.golden import Golden
@@ -86,6 +87,7 @@ def finish(
         InputError: there is no such folder, or its check is red; nothing is written.
         CheckpointFileError: a golden file differs and isn't to be replaced, and nothing is
             written; or a file can't be.
+        CheckpointError: a new golden file isn't what ours computes; nothing is written.
         ReferenceModelError: transformers can't compute the golden file.
     """
     first = check(name, checkpoint, goldens, progress)
@@ -97,18 +99,14 @@ def finish(
             )
     known, files = registry.architectures()[name], _Files()
     fresh = _fresh_goldens(known, goldens, overwrite, files, progress)
+    certificates = _certificates(known, goldens, fresh, progress)
     output.mkdir(parents=True, exist_ok=True)
     for path, golden in fresh.items():
         golden.write(path)
         files.written.append(path)
     _put_pages(known, [path.stem for path in fresh], files, progress)
-    certificates: dict[str, Certificate] = {}
-    for golden_name in known.goldens():
-        path = goldens / f"{golden_name}.safetensors"
-        if path.is_file():
-            progress(f"the certificate of {golden_name}")
-            certificates[golden_name] = certify(path, progress=progress)
-            files.put(output / f"{golden_name}.json", certificates[golden_name].text())
+    for golden_name, certificate in certificates.items():
+        files.put(output / f"{golden_name}.json", certificate.text())
     last = check(name, checkpoint, goldens, progress)
     files.put(output / TEXT, pull_request_text(known, last, certificates))
     return Finished(last, tuple(files.written), tuple(files.kept), tuple(files.missing))
@@ -144,6 +142,24 @@ def _fresh_goldens(
             f"nothing was written, since golden files would change: {', '.join(differing)}. If "
             "that is meant, give --overwrite"
         )
+    return found
+
+
+def _certificates(
+    known: Architecture, goldens: Path, fresh: Mapping[Path, Golden], progress: Progress
+) -> dict[str, Certificate]:
+    """Return the certificates by the golden files that are there, or are to be written."""
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="inarch-port-") as folder:
+        for name in known.goldens():
+            path = source = goldens / f"{name}.safetensors"
+            if path in fresh:
+                source = Path(folder) / path.name
+                fresh[path].write(source)
+            if source.is_file():
+                progress(f"the certificate of {name}")
+                made = certify(source, progress=progress)
+                found[name] = replace(made, command=command_for(path))
     return found
 
 

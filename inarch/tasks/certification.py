@@ -100,9 +100,6 @@ def compute(
         if name in trials and (ratio := _caught(*trials[name])) is not None:
             faults[name] = rounded(ratio)
     own = {} if preset is None else describe_checkpoint(preset, known)
-    here = path.resolve().is_relative_to(Path.cwd())
-    given = path.resolve().relative_to(Path.cwd()) if here else path
-    command = f"inarch verify {given if preset is None else preset} --write-certificate FILE"
     return Certificate(
         architecture=known.name,
         class_name=known.class_name,
@@ -117,8 +114,15 @@ def compute(
         sources=_sources(known),
         golden=path.read_bytes(),
         checkpoint=own,
-        command=command,
+        command=command_for(path, preset),
     )
+
+
+def command_for(golden: Path, preset: str | os.PathLike | None = None) -> str:
+    """Return the command that writes a certificate again."""
+    here = golden.resolve().is_relative_to(Path.cwd())
+    given = golden.resolve().relative_to(Path.cwd()) if here else golden
+    return f"inarch verify {given if preset is None else preset} --write-certificate FILE"
 
 
 def _proof(checkpoint: Checkpoint, head: str) -> dict[str, Any]:

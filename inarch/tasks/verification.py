@@ -56,6 +56,7 @@ def verify_checkpoint(
     *,
     perturb: int | None = None,
     ignore_fields: Collection[str] = (),
+    with_tokenizer: bool = True,
     progress: Progress = lambda step: None,
 ) -> Report:
     """Verify our model for a checkpoint against transformers; this is `inarch.verify`.
@@ -68,6 +69,7 @@ def verify_checkpoint(
         perturb: seed for random weights of order one in place of the checkpoint's, for those that
             were never trained and so hide what is wrong.
         ignore_fields: as of `Backbone.from_preset`.
+        with_tokenizer: whether the tokenizer is compared, where there is one.
         progress: called with each step before it begins.
 
     Raises:
@@ -98,7 +100,7 @@ def verify_checkpoint(
             )
         reference = reference_of(checkpoint, model, head, make_inputs(model), progress)
         tokenizer = None
-        if workflows.has_tokenizer(given.folder):
+        if with_tokenizer and workflows.has_tokenizer(given.folder):
             progress("the tokenizer")
             tokenizer = compare_tokenizers(given.folder)
         source += "" if perturb is None else f", perturbed with seed {perturb}"

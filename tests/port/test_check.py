@@ -289,7 +289,18 @@ def test_a_checkpoint_alone_is_proven_loaded_and_written_back(alone, checked, tm
         "folder": "passed", "prove": "passed", "load": "passed", "verify": "not run",
         "export": "passed", "tokenizer": "not run",
     }  # fmt: skip
-    assert steps["tokenizer"].summary == "torch and transformers aren't installed"
+    assert steps["tokenizer"].summary == "ours reads it; torch and transformers aren't installed"
+
+
+def test_a_tokenizer_that_is_not_known_is_wrong_in_its_own_step(alone, checked, tmp_path):
+    odd = shutil.copytree(TINY, tmp_path / "odd")
+    (odd / "tokenizer_config.json").write_text('{"tokenizer_class": "OddTokenizer"}')
+    found, steps = checked(
+        "distil_bert", *LOADED, "export", "tokenizer", goldens=tmp_path, checkpoint=odd
+    )
+    assert found.first_failed is steps["tokenizer"]
+    assert "vocab.txt belongs to a tokenizer of kind 'OddTokenizer'" in steps["tokenizer"].summary
+    assert "docs/contribute/text.md" in steps["tokenizer"].way_on
 
 
 @pytest.mark.reference

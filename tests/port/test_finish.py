@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from inarch.cli.app import app
-from inarch.errors import CheckpointFileError, InputError
+from inarch.errors import CheckpointError, CheckpointFileError, InputError
 from inarch.port import checking, finish, finishing, repository, subjects
 from inarch.tasks.certification import certify
 from inarch.verify.golden import Golden
@@ -107,6 +107,18 @@ def test_a_red_check_writes_nothing(root, monkeypatch):
         finished(root)
     assert contents(root) == before
     assert not (root / "out").exists()
+
+
+def test_a_golden_file_that_ours_does_not_compute_is_not_written(root, monkeypatch):
+    before = contents(root)
+    golden = Golden.read(GOLDEN)
+    name = "distilbert.transformer.layer.1.ffn.lin1.bias"
+    wrong = replace(golden, weights={**golden.weights, name: golden.weights[name] + 0.5})
+    monkeypatch.setattr(finishing, "golden_of", lambda architecture: wrong)
+    monkeypatch.setattr(finishing, "certify", certify)
+    with pytest.raises(CheckpointError, match="isn't what ours computes"):
+        finished(root)
+    assert contents(root) == before
 
 
 def test_a_golden_file_that_differs_stays_with_all_else_unless_it_is_to_be_overwritten(root):
