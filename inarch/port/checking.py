@@ -11,14 +11,14 @@ from typing import Any
 
 from inarch.errors import InarchError, MissingExtraError
 from inarch.port import file_steps, model_steps, repository
-from inarch.port.outcome import Count, Outcome, Progress
+from inarch.port.outcome import Count, Outcome, Tally
 from inarch.port.subjects import GOLDENS, NotRun, Subjects
 from inarch.verify.report import Report
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
 # Each step, those that have to pass before it, and the way on where it fails.
-STEPS: dict[str, tuple[Callable[[Subjects, Progress], Outcome], tuple[str, ...], str]] = {
+STEPS: dict[str, tuple[Callable[[Subjects, Tally], Outcome], tuple[str, ...], str]] = {
     "folder": (
         file_steps.folder, (),
         "checkpoint.py makes one Source for each of model_types in presets.toml, with names of "
@@ -107,12 +107,12 @@ class Check:
     Attributes:
         name: of the architecture.
         steps: in order.
-        progress: what the steps counted.
+        tally: what the steps counted.
     """
 
     name: str
     steps: tuple[Step, ...]
-    progress: Progress
+    tally: Tally
 
     @property
     def passed(self) -> bool:
@@ -127,7 +127,7 @@ class Check:
     @property
     def reports(self) -> dict[str, Report]:
         """The reports of the verifications, by the names of checkpoints."""
-        return self.progress.reports
+        return self.tally.reports
 
     def score(self) -> dict[str, Any]:
         """Return how far the port has come, for a program: whatever is mended, nothing sinks.
@@ -138,8 +138,8 @@ class Check:
         states = {step.name: step.state for step in self.steps}
         due = [name for name, state in states.items() if state != NOT_RUN or self.is_stopped(name)]
         passed = sum(state == PASSED for state in states.values())
-        progress, shares = self.progress, [passed / len(due)]
-        counts = {"fields": progress.fields, "tensors": progress.tensors, "layers": progress.layers}
+        tally, shares = self.tally, [passed / len(due)]
+        counts = {"fields": tally.fields, "tensors": tally.tensors, "layers": tally.layers}
         for name, count in zip(("config", "prove", "verify"), counts.values(), strict=True):
             if name in due:
                 shares.append(count.right / count.total if count.total else 0.0)
@@ -147,7 +147,7 @@ class Check:
             "total": round(sum(shares) / len(shares), 4),
             "steps": asdict(Count(passed, len(due))),
             **{name: asdict(count) for name, count in counts.items()},
-            "first_wrong": progress.cause,
+            "first_wrong": tally.cause,
         }
 
     def is_stopped(self, name: str) -> bool:
@@ -189,7 +189,7 @@ def check(
     Raises:
         InputError: there is no such folder.
     """
-    counted = Progress()
+    counted = Tally()
     done: dict[str, Step] = {}
     with tempfile.TemporaryDirectory(prefix="inarch-port-") as work:
         subjects = Subjects(name, Path(work), goldens, checkpoint, progress)
@@ -207,10 +207,10 @@ def check(
 
 def _run(
     name: str,
-    function: Callable[[Subjects, Progress], Outcome],
+    function: Callable[[Subjects, Tally], Outcome],
     way_on: str,
     subjects: Subjects,
-    counted: Progress,
+    counted: Tally,
 ) -> Step:
     """Do a step; whatever the code of the folder raises is what is wrong."""
     try:
@@ -231,9 +231,9 @@ def _run(
 
 
 def _place(error: Exception, folder: Path) -> str:
-    """Return the line of the folder that an error comes from, if it comes from one."""
+    """Return the line of this or another folder that an error comes from, if it comes from one."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}: "
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if Path(frame.filename).parent == folder]
+    inside = [frame for frame in frames if Path(frame.filename).parent.parent == folder.parent]
     return f"{inside[-1].filename}:{inside[-1].lineno}: " if inside else ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from inarch.models.loading import Checkpoint
 from inarch.port import laws
-from inarch.port.outcome import Outcome, Progress
+from inarch.port.outcome import Outcome, Tally
 from inarch.port.subjects import NotRun, Subjects
 from inarch.tasks.verification import GOLDEN_HEADS
 from inarch.validation import listed
@@ -14,7 +14,7 @@ from inarch.verify.config_account import unaccounted, unread
 from inarch.verify.golden import LIMIT
 
 
-def folder(subjects: Subjects, progress: Progress) -> Outcome:
+def folder(subjects: Subjects, tally: Tally) -> Outcome:
     """Import the folder, and hold its formats to its table and to those of other folders."""
     known = subjects.architecture
     lines = laws.foreign_formats(known)
@@ -22,11 +22,11 @@ def folder(subjects: Subjects, progress: Progress) -> Outcome:
     return Outcome(f"{known.backbone.__name__} reads {types}", tuple(lines))
 
 
-def config(subjects: Subjects, progress: Progress) -> Outcome:
+def config(subjects: Subjects, tally: Tally) -> Outcome:
     """Hold the config map to the fields that the reference reads, and to the constructor."""
     known = subjects.architecture
     lines, reads = laws.unmapped_arguments(known), subjects.reads
-    count = progress.fields
+    count = tally.fields
     for name, variant in known.goldens().items():
         for source in variant.sources:
             wrong = [f"{source.model_type}: {line}" for line in unaccounted(source, reads[name])]
@@ -43,7 +43,7 @@ def config(subjects: Subjects, progress: Progress) -> Outcome:
     return Outcome(f"{count.total} fields and entries accounted for", tuple(lines))
 
 
-def golden(subjects: Subjects, progress: Progress) -> Outcome:
+def golden(subjects: Subjects, tally: Tally) -> Outcome:
     """Hold the golden files to the folder: its formats, sizes, arguments and heads."""
     lines, absent = [], []
     for name, known in subjects.architecture.goldens().items():
@@ -84,19 +84,19 @@ def _outdated(subjects: Subjects, name: str) -> Iterator[str]:
         yield f"{path} has {size:,} bytes, of {LIMIT:,} allowed"
 
 
-def sizes(subjects: Subjects, progress: Progress) -> Outcome:
+def sizes(subjects: Subjects, tally: Tally) -> Outcome:
     """Hold the folder's files to their sizes."""
     lines = laws.oversized(subjects.folder)
     size = laws.architecture_size(subjects.folder)
     return Outcome(f"{size} statements and entries, of {laws.MAX_SIZE}", tuple(lines))
 
 
-def presets(subjects: Subjects, progress: Progress) -> Outcome:
+def presets(subjects: Subjects, tally: Tally) -> Outcome:
     """Hold the built-in names to what each of them needs."""
     lines = laws.faulty_presets(subjects.architecture)
     return Outcome(f"{len(subjects.architecture.presets)} presets", tuple(lines))
 
 
-def decided(subjects: Subjects, progress: Progress) -> Outcome:
+def decided(subjects: Subjects, tally: Tally) -> Outcome:
     """Look for marks of a draft that nobody has decided on."""
     return Outcome("no mark of a draft is left", tuple(laws.undecided(subjects.folder)))

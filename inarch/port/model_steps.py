@@ -13,7 +13,7 @@ from inarch.errors import WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import build_without_values, named_variables
-from inarch.port.outcome import Outcome, Progress
+from inarch.port.outcome import Outcome, Tally
 from inarch.port.subjects import NotRun, Subject, Subjects, has_reference
 from inarch.port.tiny_models import tiny_task
 from inarch.tasks import workflows
@@ -24,25 +24,25 @@ from inarch.verify.report_text import WRONG, headline, state
 from inarch.verify.tokenizer import compare_tokenizers
 
 
-def prove(subjects: Subjects, progress: Progress) -> Outcome:
+def prove(subjects: Subjects, tally: Tally) -> Outcome:
     """Prove the weight map on each checkpoint and head; count the tensors that have a place."""
     lines: list[str] = []
     for subject in subjects.all:
         with Checkpoint(subject.folder) as checkpoint:
             for head in subject.heads or (None,):
                 tensors = len(checkpoint.weights.header)
-                progress.tensors.total += tensors
+                tally.tensors.total += tensors
                 try:
                     if head is None:
                         workflows.prove(checkpoint)
                     else:
                         checkpoint.prove(_builder(checkpoint, head), head or None)
-                    progress.tensors.right += tensors
+                    tally.tensors.right += tensors
                 except WeightMapError as e:
-                    progress.tensors.right += len(_placed(checkpoint, head or None))
+                    tally.tensors.right += len(_placed(checkpoint, head or None))
                     said = str(e).replace(str(subject.folder), subject.name)
                     lines += said.splitlines()
-    count = progress.tensors
+    count = tally.tensors
     return Outcome(f"{count.total} tensors of {_names(subjects)} have a place", _once(lines))
 
 
@@ -63,7 +63,7 @@ def _placed(checkpoint: Checkpoint, head: str | None) -> set[str]:
     )  # fmt: skip
 
 
-def load(subjects: Subjects, progress: Progress) -> Outcome:
+def load(subjects: Subjects, tally: Tally) -> Outcome:
     """Load each checkpoint as the model of each of its heads."""
     lines = []
     for subject, head, model in _models(subjects):
@@ -80,35 +80,35 @@ def _models(subjects: Subjects) -> Iterator[tuple[Subject, str, Any]]:
                 yield subject, head, build(checkpoint, head or None)
 
 
-def verify(subjects: Subjects, progress: Progress) -> Outcome:
+def verify(subjects: Subjects, tally: Tally) -> Outcome:
     """Compare each layer with the reference; what the doctor says of a wrong one is a fault."""
     for subject in subjects.all:
         if subject.golden is not None:
             subjects.progress(f"verification of {subject.name}")
-            progress.reports[subject.name] = verify_golden(subject.golden)
+            tally.reports[subject.name] = verify_golden(subject.golden)
         elif has_reference():
             subjects.progress(f"verification of {subject.name}")
-            progress.reports[subject.name] = verify_checkpoint(subject.folder, with_tokenizer=False)
-    if not progress.reports:
+            tally.reports[subject.name] = verify_checkpoint(subject.folder, with_tokenizer=False)
+    if not tally.reports:
         raise NotRun("there is no golden file, and torch and transformers aren't installed")
     lines = []
-    for name, report in progress.reports.items():
+    for name, report in tally.reports.items():
         layers = {m.layer for m in report.measures}
         wrong = {m.layer for m in report.measures if state(m, report) == WRONG}
         wrong |= {f.layer for f in report.findings}
-        progress.layers.total += len(layers)
-        progress.layers.right += len(layers - wrong)
+        tally.layers.total += len(layers)
+        tally.layers.right += len(layers - wrong)
         lines += [f"{name}: {f.where}: {f.diagnosis or 'no cause is known'}"
                   for f in report.findings]  # fmt: skip
         # The tokenizer has a step of its own.
         if not report.findings and report.unreached:
             lines.append(f"{name}: {headline(report)}")
-    progress.cause = lines[0] if lines else None
-    worst = max(report.worst for report in progress.reports.values())
-    return Outcome(f"{progress.layers.total} layers, largest noise ratio {worst:.3g}", tuple(lines))
+    tally.cause = lines[0] if lines else None
+    worst = max(report.worst for report in tally.reports.values())
+    return Outcome(f"{tally.layers.total} layers, largest noise ratio {worst:.3g}", tuple(lines))
 
 
-def export(subjects: Subjects, progress: Progress) -> Outcome:
+def export(subjects: Subjects, tally: Tally) -> Outcome:
     """Write each checkpoint back, whole and as the bare backbone, and compare byte by byte."""
     lines, total = [], 0
     for subject in subjects.all:
@@ -130,7 +130,7 @@ def _differences(what: str, found: Comparison) -> list[str]:
     return [f"{what}: {name} {how}" for how, names in named.items() for name in names]
 
 
-def heads(subjects: Subjects, progress: Progress) -> Outcome:
+def heads(subjects: Subjects, tally: Tally) -> Outcome:
     """Save a tiny model of each head, tied and untied, load it, and save it again."""
     known = subjects.architecture
     source, tasks = known.sources[0], workflows.tasks_by_head()
@@ -157,7 +157,7 @@ def heads(subjects: Subjects, progress: Progress) -> Outcome:
     return Outcome(f"{known_heads} come back{more}", tuple(lines))
 
 
-def tokenizer(subjects: Subjects, progress: Progress) -> Outcome:
+def tokenizer(subjects: Subjects, tally: Tally) -> Outcome:
     """Compare the tokenizer of the given checkpoint with transformers'."""
     given = subjects.checkpoint
     if given is None or not workflows.has_tokenizer(given):

@@ -29,7 +29,7 @@ class Count:
 
 
 @dataclass
-class Progress:
+class Tally:
     """What steps count, for the score.
 
     Attributes:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from inarch.errors import CheckpointFileError
 from inarch.models.registry import Architecture
-from inarch.port.outcome import Outcome, Progress
+from inarch.port.outcome import Outcome, Tally
 from inarch.port.subjects import ROOT, NotRun, Subjects
 
 README, FAULTS, CHANGELOG = "README.md", "docs/faults.md", "CHANGELOG.md"
 TABLES, FAULT_TABLE = "docs/architectures.py", "tests/verify/fault_table.py"
 
 
-def docs(subjects: Subjects, progress: Progress) -> Outcome:
+def docs(subjects: Subjects, tally: Tally) -> Outcome:
     """Hold the pages of the repository to the folder: its row, its section, its line."""
     if not (ROOT / TABLES).is_file():
         raise NotRun(f"there is no repository around {ROOT / 'inarch'}")
