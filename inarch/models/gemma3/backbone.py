@@ -1,6 +1,7 @@
 """Gemma 3's graph. Gemma Team, 2025, arXiv:2503.19786; transformers, models/gemma3."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -92,39 +93,33 @@ class Gemma3Backbone(Backbone):
         init = initializers.RandomNormal(stddev=0.02)
         norm = RMSNorm(layer_norm_epsilon, offset=1.0)
         window = sliding_window // 2 if bidirectional else sliding_window - 1
-        attention = {
-            layer_type: MultiHeadAttention(
-                num_heads,
-                head_dim,
-                dropout=attention_dropout,
-                use_bias=attention_bias,
-                kernel_initializer=init,
-                num_key_value_heads=num_key_value_heads,
-                window=None if layer_type == "full" else window,
-                position=rotary,
-                query_key_norm=norm,
-                causal=not bidirectional,
-                scale=query_pre_attn_scalar**-0.5,
-            )
-            for layer_type, rotary in (
-                ("full", RotaryEmbedding(global_rope_theta, scaling=rope_scaling)),
-                ("sliding", RotaryEmbedding(local_rope_theta)),
-            )
+        attention = partial(
+            MultiHeadAttention,
+            num_heads,
+            head_dim,
+            dropout=attention_dropout,
+            use_bias=attention_bias,
+            kernel_initializer=init,
+            num_key_value_heads=num_key_value_heads,
+            query_key_norm=norm,
+            causal=not bidirectional,
+            scale=query_pre_attn_scalar**-0.5,
+        )
+        mixing = {
+            "full": attention(position=RotaryEmbedding(global_rope_theta, scaling=rope_scaling)),
+            "sliding": attention(position=RotaryEmbedding(local_rope_theta), window=window),
         }
         feed_forward = GatedFeedForward(
             intermediate_dim, activation, kernel_initializer=init, use_bias=False
         )
-        x = ScaledEmbedding(
-            vocabulary_size,
-            hidden_dim,
-            sqrt(hidden_dim),
-            embeddings_initializer=init,
-            name="token_embedding",
-        )(inputs["token_ids"])
+        options = {"embeddings_initializer": init, "name": "token_embedding"}
+        table = ScaledEmbedding(vocabulary_size, hidden_dim, sqrt(hidden_dim), **options)
+        x = table(inputs["token_ids"])
         for i, layer_type in enumerate(layer_types):
-            x = Block(
-                attention[layer_type], feed_forward, norm, order="sandwich", name=f"layer_{i}"
-            )(x, context={"padding_mask": inputs["padding_mask"]})
+            block = Block(
+                mixing[layer_type], feed_forward, norm, order="sandwich", name=f"layer_{i}"
+            )
+            x = block(x, context={"padding_mask": inputs["padding_mask"]})
         x = RMSNorm(layer_norm_epsilon, offset=1.0, name="final_norm")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
 
