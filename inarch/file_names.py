@@ -30,11 +30,13 @@ WEIGHT_PATTERNS = (
 SENTENCE_PIECE_MODELS = (
     "spm.model", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
 )  # fmt: skip
+# A chat template by itself, which goes before that of tokenizer_config.json.
+CHAT_TEMPLATE = "chat_template.jinja"
 # Everything that a tokenizer may come with.
 TOKENIZER_FILES = (
     "tokenizer.json", "vocab.txt", "bpe.codes", "vocab.json", "merges.txt",
     *SENTENCE_PIECE_MODELS, "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "normalizer.json",
+    "added_tokens.json", "normalizer.json", CHAT_TEMPLATE,
 )  # fmt: skip
 
 # What sentence-transformers writes around a transformer, and the transformer's own file by the

@@ -39,6 +39,18 @@ Stop = Annotated[
     typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated."),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Draw the same texts again.")]
+Chat = Annotated[
+    bool,
+    typer.Option("--chat", help="Answer each text as a user's message, by the chat template."),
+]
+System = Annotated[
+    str | None,
+    typer.Option("--system", metavar="TEXT", help="System message before each; with --chat."),
+]
+Template = Annotated[
+    str | None,
+    typer.Option("--chat-template", metavar="NAME", help="One of several; with --chat."),
+]
 Stream = Annotated[
     bool | None,
     typer.Option(
@@ -65,9 +77,12 @@ def generate(
     stop: Stop = None,
     seed: Seed = None,
     stream: Stream = None,
+    chat: Chat = False,
+    system: System = None,
+    chat_template: Template = None,
 ) -> None:
     """Continue each text; the options and their defaults are those of transformers."""
-    options = {
+    options: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens,
         "do_sample": do_sample, "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "min_p": min_p, "repetition_penalty": repetition_penalty,
@@ -75,8 +90,14 @@ def generate(
         "length_penalty": length_penalty, "num_return_sequences": num_return_sequences,
         "stop_strings": stop or None, "seed": seed,
     }  # fmt: skip
+    for name, value in (("--system", system), ("--chat-template", chat_template)):
+        if value is not None and not chat:
+            raise typer.BadParameter(f"{name} is of chats: add --chat")
     to_file = run.as_json or run.output_file is not None
     given = run.texts
+    prompts = [_messages(text, system) for text in given] if chat else given
+    if chat_template is not None:
+        options["chat_template"] = chat_template
     if stream and to_file:
         raise typer.BadParameter("--stream prints text as it comes: leave out --json and --output")
     model = run.load("CausalLM")
@@ -86,21 +107,27 @@ def generate(
         several = any((options[n] or model.generation.get(n) or 1) != 1 for n in names)
         stream = len(given) == 1 and not (several or to_file) and sys.stdout.isatty()
     if stream:
-        for prompt in given:
-            _print_stream(prompt, model.stream(prompt, **options))
+        for text, prompt in zip(given, prompts, strict=True):
+            _print_stream("" if chat else text, model.stream(prompt, **options))
         return
-    found = model.generate(given, batch_size=run.batch_size, **options)
+    found = model.generate(prompts, batch_size=run.batch_size, **options)
     rows = [
         {"text": prompt, "generated": text}
         for prompt, several in zip(given, found, strict=True)
         for text in ([several] if isinstance(several, str) else several)
     ]
-    output.write(rows, run.as_json, run.output_file, lambda: _print_rows(rows))
+    output.write(rows, run.as_json, run.output_file, lambda: _print_rows(rows, chat))
 
 
-def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+def _messages(text: Any, system: str | None) -> list[dict[str, Any]]:
+    """Return the chat of a user's message, after that of the system if there is one."""
+    before = [] if system is None else [{"role": "system", "content": system}]
+    return [*before, {"role": "user", "content": text}]
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]], answers_alone: bool) -> None:
     for row in rows:
-        typer.echo(f"{row['text']}{row['generated']}")
+        typer.echo(row["generated"] if answers_alone else f"{row['text']}{row['generated']}")
 
 
 def _print_stream(prompt: Any, pieces: Iterable[str]) -> None:

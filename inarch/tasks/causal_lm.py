@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch.data import PlannedBatch, pad
+from inarch.data import pad
 from inarch.errors import InputError, InputTypeError
 from inarch.generation.generator import Generator
 from inarch.generation.options import GenerationOptions
@@ -19,21 +19,20 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.runtime.compile_cache import enable_compile_cache
-from inarch.runtime.forward import as_float32, compiled
 from inarch.tasks import inference
+from inarch.tasks.chats import as_prompts, split_chat_options
 from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.perplexity import perplexities, scorer
+from inarch.tasks.perplexity import Likelihood
 from inarch.tasks.preprocessor import TextPreprocessor, Tokens
-from inarch.tasks.raw_texts import single_texts
 from inarch.tasks.speech_arguments import checked_generation
 from inarch.tasks.task import Task
 from inarch.tasks.training_batches import Batch, MakeBatch
-from inarch.tasks.windows import Window
 from inarch.text import Encoding
+from inarch.text.chat_template import is_chat
 from inarch.validation import check_count, shown
 
 
-class CausalLM(Task):
+class CausalLM(Likelihood, Task):
     """Logits `[batch, length, vocabulary]` of the token after each position.
 
     Training on raw text makes its own targets: each token is predicted from those before it, and
@@ -125,48 +124,11 @@ class CausalLM(Task):
 
         return make
 
-    # --- likelihood ----------------------------------------------------------------------------
-
-    def perplexity(self, texts: str | Sequence[str], batch_size: int = 8) -> Any:
-        """Return the perplexity of each text: e to the mean surprisal of its tokens in nats.
-
-        The first token has none before it and doesn't count. A text longer than
-        `preprocessor.sequence_length` is read in windows that overlap by half.
-
-        Args:
-            texts: one text, or a list of them.
-            batch_size: windows of a batch.
-
-        Returns:
-            A float for one text, a list of them for a list.
-
-        Raises:
-            InputError: a text has fewer than two tokens.
-        """
-        given, is_one = _as_list("texts", texts)
-        encodings, limit = self._whole(given), self._text().sequence_length
-        for i, encoding in enumerate(encodings):
-            if min(len(encoding.ids), limit) < 2:
-                raise InputError(
-                    f"text {i} has {len(encoding.ids)} tokens, and preprocessor.sequence_length is "
-                    f"{limit}; a perplexity needs two tokens: {shown(given[i])}"
-                )
-        if self._scorer is None:
-            self._scorer = compiled(scorer(self))
-        found = perplexities(encodings, limit, batch_size, self._log_probs)
-        return found[0] if is_one else found
-
-    def _log_probs(self, rows: Sequence[Window], batch: PlannedBatch) -> np.ndarray:
-        assert self._scorer is not None
-        inputs = self.inputs_of(rows, PlannedBatch(np.arange(len(rows)), batch.rows, batch.length))
-        targets = pad([row.ids[1:] for row in rows], batch.rows, batch.length)
-        return as_float32(self._scorer({**inputs, "targets": targets}))
-
     # --- generating ----------------------------------------------------------------------------
 
     def generate(
         self,
-        prompts: str | Sequence[str],
+        prompts: Any,
         *,
         seed: int | None = None,
         batch_size: int = 8,
@@ -178,13 +140,17 @@ class CausalLM(Task):
         at the last position of the model. It doesn't depend on the other prompts.
 
         Args:
-            prompts: one text, or a list of them.
+            prompts: one text, or a list of them; or one chat, a list of messages such as
+                `{"role": "user", "content": "text"}`, or a list of chats. Of a chat the answer is
+                returned, by the tokenizer's chat template.
             seed: of sampling, for the same texts again; drawn where not given. Each text of a call
                 has numbers of its own.
             batch_size: texts of a batch; beam search computes `num_beams` sequences for each.
             options: fields of `inarch.generation.GenerationOptions`, which have the names and the
                 meaning that transformers gives them. Defaults are those of `generation`, else
-                transformers' own.
+                transformers' own. Of chats also `tools`, `documents`, `chat_template`,
+                `add_generation_prompt`, true where not given, and `template_variables`, a mapping,
+                as of `Tokenizer.apply_chat_template`.
 
         Returns:
             A text for one prompt, a list of texts for a list. With `num_return_sequences` above 1
@@ -193,19 +159,20 @@ class CausalLM(Task):
         Raises:
             InputError, InputTypeError: a prompt is empty or has no room after it, or an option is
                 unknown, can't be used, or contradicts another.
-            ConfigError: `generation` has a field that can't be used.
+            ConfigError: `generation` has a field that can't be used, or the template fails.
         """
-        given, is_one = _as_list("prompts", prompts)
+        given, is_one = as_prompts(prompts)
         check_count("batch_size", batch_size)
+        chat, options = split_chat_options(options, given)
         resolved = self._resolve(options, seed)
-        rows = self._prompts(given, resolved)
+        rows = self._prompts(given, resolved, chat)
         found: list[Any] = self._generator.generate(rows, resolved, seed, batch_size)
         if resolved.num_return_sequences == 1:
             found = [text for (text,) in found]
         return found[0] if is_one else found
 
     def stream(  # type: ignore[override]  # of one text its pieces
-        self, prompt: str | Iterable[str], *, seed: int | None = None, **options: Any
+        self, prompt: Any, *, seed: int | None = None, **options: Any
     ) -> Iterator[Any]:
         """Return an iterator of the text that follows one prompt, piece by piece as it comes.
 
@@ -213,7 +180,7 @@ class CausalLM(Task):
         a stop string. Of many prompts it is an iterator of the text that follows each.
 
         Args:
-            prompt: one text; or an iterable of texts, in any number.
+            prompt: one text or chat; or an iterable of them, in any number.
             seed: as of `generate`, for one text alone.
             options: as of `generate`; of one text for one sequence, by greedy search or sampling;
                 of many texts those of `Task.stream`, too.
@@ -222,7 +189,7 @@ class CausalLM(Task):
             InputError, InputTypeError, ConfigError: as of `generate`, or several sequences of one
                 text are to be given.
         """
-        if not isinstance(prompt, str):
+        if not isinstance(prompt, str) and not is_chat(prompt):
             if not isinstance(prompt, Iterable):
                 raise InputTypeError(f"prompt is {shown(prompt)}; give a text, or texts")
             if seed is not None:
@@ -231,6 +198,7 @@ class CausalLM(Task):
                     "leave it out, or call generate with a list"
                 )
             return super().stream(prompt, **options)
+        chat, options = split_chat_options(options, [prompt])
         resolved = self._resolve(options, seed)
         if resolved.num_beams > 1 or resolved.num_return_sequences > 1:
             raise InputError(
@@ -238,7 +206,7 @@ class CausalLM(Task):
                 f"{resolved.num_return_sequences}; a stream is of one sequence: give 1 for both, "
                 "or call generate"
             )
-        (row,) = self._prompts([prompt], resolved)
+        (row,) = self._prompts([prompt], resolved, chat)
         return self._generator.stream(row, resolved, seed)
 
     def _resolve(self, given: Mapping[str, Any], seed: int | None) -> GenerationOptions:
@@ -249,9 +217,16 @@ class CausalLM(Task):
         size = self.backbone.arguments["vocabulary_size"]
         return resolve_options(given, self.generation, ends, size)
 
-    def _prompts(self, texts: Sequence[str], options: GenerationOptions) -> list[list[int]]:
-        rows = [encoding.ids for encoding in self._whole(texts)]
-        self._generator.check_room(rows, texts, options)
+    def _prompts(
+        self, prompts: Sequence[Any], options: GenerationOptions, chat: Mapping[str, Any]
+    ) -> list[list[int]]:
+        if prompts and is_chat(prompts[0]):
+            tokenizer = self._text().tokenizer
+            rows = [tokenizer.encode_chat(messages, **chat) for messages in prompts]
+            inference.check_vocabulary(self, [Tokens(row) for row in rows])
+        else:
+            rows = [encoding.ids for encoding in self._whole(prompts)]
+        self._generator.check_room(rows, prompts, options)
         return rows
 
     @property
@@ -288,11 +263,3 @@ class CausalLM(Task):
         names = ("bos_token_id", "eos_token_id")
         found = {name: getattr(tokenizer, name, None) for name in names}
         return {name: index for name, index in found.items() if index is not None}
-
-
-def _as_list(name: str, texts: Any) -> tuple[list[str], bool]:
-    """Return texts as a list of strings, and whether there is one that wasn't in a list."""
-    if isinstance(texts, str):
-        return [texts], True
-    refusal = f"{name} has a pair at {{index}}, {{text}}; give one text for it"
-    return single_texts(texts, name, refusal), False

@@ -2,19 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-from inarch.data import PlannedBatch, by_length
-from inarch.runtime.forward import compiles_per_shape
+from inarch.data import PlannedBatch, by_length, pad
+from inarch.errors import InputError
+from inarch.runtime.forward import as_float32, compiled, compiles_per_shape
+from inarch.tasks.raw_texts import as_texts
+from inarch.tasks.task_mixin import TaskMixin
 from inarch.tasks.windows import Window, windows
 from inarch.text import Encoding
+from inarch.validation import shown
 
 # From windows, and the shape of the batch that they are padded to, to log-probabilities of that
 # shape of the token after each.
 LogProbs = Callable[[Sequence[Window], PlannedBatch], np.ndarray]
+
+
+class Likelihood(TaskMixin):
+    """The part of a causal language model that tells how likely texts are."""
+
+    _scorer: Callable[[Mapping[str, np.ndarray]], Any] | None
+
+    def perplexity(self, texts: str | Sequence[str], batch_size: int = 8) -> Any:
+        """Return the perplexity of each text: e to the mean surprisal of its tokens in nats.
+
+        The first token has none before it and doesn't count. A text longer than
+        `preprocessor.sequence_length` is read in windows that overlap by half.
+
+        Args:
+            texts: one text, or a list of them.
+            batch_size: windows of a batch.
+
+        Returns:
+            A float for one text, a list of them for a list.
+
+        Raises:
+            InputError: a text has fewer than two tokens.
+        """
+        given, is_one = as_texts("texts", texts)
+        encodings, limit = self._whole(given), self._text().sequence_length
+        for i, encoding in enumerate(encodings):
+            if min(len(encoding.ids), limit) < 2:
+                raise InputError(
+                    f"text {i} has {len(encoding.ids)} tokens, and preprocessor.sequence_length is "
+                    f"{limit}; a perplexity needs two tokens: {shown(given[i])}"
+                )
+        if self._scorer is None:
+            self._scorer = compiled(scorer(self))
+        found = perplexities(encodings, limit, batch_size, self._log_probs)
+        return found[0] if is_one else found
+
+    def _log_probs(self, rows: Sequence[Window], batch: PlannedBatch) -> np.ndarray:
+        assert self._scorer is not None
+        inputs = self.inputs_of(rows, PlannedBatch(np.arange(len(rows)), batch.rows, batch.length))
+        targets = pad([row.ids[1:] for row in rows], batch.rows, batch.length)
+        return as_float32(self._scorer({**inputs, "targets": targets}))
 
 
 def scorer(model: keras.Model) -> keras.Model:

@@ -129,3 +129,11 @@ def _decoded(item: bytes, index: int) -> str:
             f"text {index} is bytes that aren't UTF-8 ({item[:40]!r}); decode them to a string as "
             "they were encoded, such as item.decode('latin-1')"
         ) from e
+
+
+def as_texts(name: str, texts: Any) -> tuple[list[str], bool]:
+    """Return texts as a list of strings, and whether there is one that wasn't in a list."""
+    if isinstance(texts, str):
+        return [texts], True
+    refusal = f"{name} has a pair at {{index}}, {{text}}; give one text for it"
+    return single_texts(texts, name, refusal), False

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import inarch.json_fields as fields
 from inarch.errors import CheckpointError, InputError, InputTypeError
+from inarch.text.chat_template import ChatTokenizer
 from inarch.text.encoding import Encoding
 from inarch.text.files import (
     CONFIG_FILE,
@@ -32,7 +33,7 @@ from inarch.text.tokenizer_json import fill_defaults, model_max_length
 from inarch.validation import shown
 
 
-class Tokenizer(TokenizerDoors):
+class Tokenizer(ChatTokenizer, TokenizerDoors):
     """Text to token ids and back.
 
     Safe to share between threads: what is configured per call (truncation, allowed special
@@ -130,6 +131,11 @@ class Tokenizer(TokenizerDoors):
     def vocabulary_size(self) -> int:
         """One more than the largest id, added tokens included."""
         return max(self._tokens, default=-1) + 1
+
+    @property
+    def control_tokens(self) -> frozenset[str]:
+        """Special tokens that are text where a text spells them out, unless they are allowed."""
+        return self._backend.control
 
     @property
     def implied_tokens(self) -> frozenset[str]:

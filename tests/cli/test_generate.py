@@ -65,6 +65,26 @@ def test_sampling_gives_each_prompt_several_texts_and_the_same_again(folder, run
     assert rows == run_json("generate", folder, *TEXTS, *options)
 
 
+def test_texts_are_messages_of_a_chat_where_that_is_asked_for(folder, run, run_json):
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}"
+    )
+    try:
+        model = CausalLM.from_preset(folder)
+        wanted = model.generate(["userthe cat", "usera dog ran"], max_new_tokens=6)
+        rows = run_json("generate", folder, *TEXTS, *SHORT, "--chat")
+        assert [row["generated"] for row in rows] == wanted
+        assert [row["text"] for row in rows] == TEXTS
+        printed = run("generate", folder, TEXTS[0], *SHORT, "--chat", "--stream").stdout
+        assert printed == wanted[0] + "\n"
+        wanted = model.generate("systemSay.userthe cat", max_new_tokens=6)
+        options = ("--chat", "--system", "Say.", "--chat-template", "default")
+        assert run("generate", folder, TEXTS[0], *SHORT, *options).stdout == wanted + "\n"
+        assert run("generate", folder, TEXTS[0], "--system", "Say.").exit_code == 2
+    finally:
+        (folder / "chat_template.jinja").unlink()
+
+
 def test_options_that_contradict_one_another_are_named(folder, run):
     result = run("generate", folder, "the cat", "--temperature", "0.5")
     assert result.exit_code == 1
