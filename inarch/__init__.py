@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.loading import Checkpoint as Checkpoint
     from inarch.tasks import CausalLM as CausalLM
+    from inarch.tasks import CausalReranker as CausalReranker
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import MultiVectorEmbedder as MultiVectorEmbedder
     from inarch.tasks import MultiVectorPreprocessor as MultiVectorPreprocessor
@@ -44,6 +45,7 @@ _HOMES = {
     "BatchPredictor": "inarch.tasks.batch_predictor",
     "BytePairTokenizer": "inarch.text",
     "CausalLM": "inarch.tasks",
+    "CausalReranker": "inarch.tasks",
     "Checkpoint": "inarch.models.loading",
     "MaskedLM": "inarch.tasks",
     "MultiVectorEmbedder": "inarch.tasks",

@@ -2,6 +2,7 @@
 
 import inarch.installed_backend  # noqa: F401
 from inarch.tasks.causal_lm import CausalLM
+from inarch.tasks.causal_reranker import CausalReranker
 from inarch.tasks.distillation_losses import DistillKLDivLoss, EmbedDistillLoss, MarginMSELoss
 from inarch.tasks.embedding_losses import (
     CoSENTLoss,
@@ -29,6 +30,7 @@ from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
     "CausalLM",
+    "CausalReranker",
     "CoSENTLoss",
     "CosineSimilarityLoss",
     "DistillKLDivLoss",

@@ -82,6 +82,15 @@ class CheckpointIO(_Model):
         )
 
     @classmethod
+    def class_for(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> type[Any]:
+        """Return the class of task that `from_preset` makes of a checkpoint: by default this one.
+
+        Args:
+            given: the caller's arguments.
+        """
+        return cls
+
+    @classmethod
     def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
         """Return whether a checkpoint is this task's own by other files than its weights.
 

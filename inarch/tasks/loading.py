@@ -35,9 +35,10 @@ def load_task(
     ignore_fields: Collection[str],
 ) -> T:
     """Load a task, by the arguments of `Task.from_preset`."""
-    choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
-    of_text, arguments = _split_arguments(cls, preprocessor, arguments)
     with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
+        cls = cls.class_for(checkpoint, arguments)
+        choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
+        of_text, arguments = _split_arguments(cls, preprocessor, arguments)
         check_head(cls, checkpoint)
         names = inspect.signature(cls).parameters
         own = {name: arguments[name] for name in names if name in arguments}

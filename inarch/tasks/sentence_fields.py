@@ -61,6 +61,10 @@ def _never(value: Any) -> bool:
     return False
 
 
+def _token_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 _TEXT = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
 # Where files are fetched from and how the same function is computed.
 _FETCHING = dict.fromkeys(
@@ -105,6 +109,52 @@ CROSS_ENCODER_TRANSFORMER: dict[str, Check] = {
     "transformer_task": one_of("sequence-classification"),
     "modality_config": one_of({"text": {"method": "forward", "method_output_name": "logits"}}),
     "module_output_name": one_of("scores"),
+}
+_BY_FORWARD = {"method": "forward", "method_output_name": "logits"}
+# How messages hold their text: as it is, or in a list of parts.
+MESSAGE_FORMATS = ("flat", "structured")
+
+
+def _causal_modalities(value: Any) -> bool:
+    """Return whether a transformer reads pairs as texts, or as messages of a known format."""
+    if not isinstance(value, dict) or not value.keys() <= {"text", "message"}:
+        return False
+    text, message = value.get("text", _BY_FORWARD), value.get("message", _BY_FORWARD)
+    formats = ("auto", *MESSAGE_FORMATS)
+    return text == _BY_FORWARD and any(
+        message == {**_BY_FORWARD, **extra}
+        for extra in ({}, *({"format": name} for name in formats))
+    )
+
+
+def _template_variables(value: Any) -> bool:
+    """Return whether processing arguments are variables of a chat template alone."""
+    if not isinstance(value, dict | None) or not (value or {}).keys() <= {"chat_template"}:
+        return False
+    variables = (value or {}).get("chat_template", {})
+    plain = isinstance(variables, dict) and all(
+        isinstance(each, str | bool | int | float | None) for each in variables.values()
+    )
+    return plain and variables.keys().isdisjoint(
+        ("chat_template", "max_length", "padding", "restore_suffix", "truncation")
+    )
+
+
+# The same of a causal language model, whose padding is at the left.
+CAUSAL_TRANSFORMER: dict[str, Check] = {
+    **TRANSFORMER,
+    "transformer_task": one_of("text-generation"),
+    "modality_config": _causal_modalities,
+    "module_output_name": one_of("causal_logits"),
+    "processing_kwargs": _template_variables,
+    "processor_kwargs": _keywords(
+        **_FETCHING, use_fast=any_value, model_max_length=optional_count, padding_side=any_value
+    ),
+}
+LOGIT_SCORE: dict[str, Check] = {
+    "true_token_id": _token_id,
+    "false_token_id": optional(Validator("a token's id", _token_id)).accepts,
+    "module_input_name": one_of("causal_logits"),
 }
 # The older form of `pooling_mode`, in the order in which the modes are concatenated.
 POOLING_FLAGS = {
