@@ -86,11 +86,26 @@ class GatedFeedForward(FeedForward):
     """Feed-forward network with a gate: `down(activation(gate(x)) * up(x))`.
 
     Source: Shazeer, 2020, arXiv:2002.05202. With `"gelu"` it is GEGLU. A third
-    `keras.layers.Dense` is named `gate`. Arguments, inputs and outputs are those of `FeedForward`;
-    a `Block` has no dropout on what it adds.
+    `keras.layers.Dense` is named `gate`. Inputs, outputs and further arguments are those of
+    `FeedForward`.
+
+    Args:
+        residual_dropout: whether a `Block` has dropout on what the network gives.
     """
 
-    residual_dropout = False
+    def __init__(
+        self,
+        intermediate_dim: int,
+        activation: Activation = "relu",
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        use_bias: bool = True,
+        activation_dropout: float = 0.0,
+        residual_dropout: bool = False,
+        **kwargs: Any,
+    ):
+        self.supports_masking = True
 
     def _build_up(self, inputs_shape: Any) -> None:
         sizes = (self.intermediate_dim, inputs_shape, self.use_bias)

@@ -73,7 +73,7 @@ def rules_of(model: Any) -> list[Rule]:
     """Return the rules of a model in the names of the reference's class for it."""
     arguments = backbone_of(model).arguments
     tie = getattr(model, "ties_embeddings", True)
-    return export_rules(source_of(model), arguments, head_name(model), tie)[0]
+    return export_rules(source_of(model).by_modules, arguments, head_name(model), tie)[0]
 
 
 def modules_of(model: Any) -> dict[str, Module]:

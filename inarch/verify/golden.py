@@ -247,10 +247,12 @@ def _weights(
 ) -> dict[str, np.ndarray]:
     """Return perturbed values for every tensor of the backbone and of the heads, by their names."""
     base = transformers.AutoModel.from_config(config)
-    shapes = {source.prefix + n: tuple(t.shape) for n, t in base.state_dict().items()}
+    held = transformers_reference.file_tensors(base)
+    shapes = {source.prefix + n: tuple(t.shape) for n, t in held.items()}
     for head in heads:
         whole = transformers_reference.reference_class(source, head, transformers)(config)
-        shapes |= {n: tuple(t.shape) for n, t in whole.state_dict().items()}
+        held = transformers_reference.file_tensors(whole)
+        shapes |= {n: tuple(t.shape) for n, t in held.items()}
     # The arguments say how many layers there are, and which optional parts.
     arguments = source.arguments(config.to_dict(), shapes)
     found: dict[str, np.ndarray] = {}

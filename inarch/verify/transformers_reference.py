@@ -142,6 +142,18 @@ def reference_class(source: Source, head: str | None, transformers: Any) -> Any:
     return cls
 
 
+def file_tensors(model: Any) -> dict[str, Any]:
+    """Return the tensors of a model of transformers by the names and shapes that its files have.
+
+    It renames and splits those of some models while it loads them.
+    """
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:  # before version 5 files have what models hold
+        return model.state_dict()
+    return revert_weight_conversion(model, model.state_dict())
+
+
 def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: Any) -> Any:
     """Return the reference's class for what ours is, with the checkpoint's weights, in float32."""
     folder = checkpoint.folder
@@ -178,7 +190,7 @@ def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: An
 
 def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, reference: Any) -> Plan:
     """Return the weight map matched with the reference's own tensors, not with the file's."""
-    source = checkpoint.source
+    source = checkpoint.source.by_modules
     header = {n: TensorInfo("F32", tuple(t.shape)) for n, t in reference.state_dict().items()}
     ours = {name: tuple(v.shape) for name, v in named_variables(model).items()}
     arguments = dict(getattr(model, "backbone", model).arguments)

@@ -100,8 +100,9 @@ def test_the_golden_file_covers_every_variable_and_head(name, architecture, gold
     assert path_of(name).stat().st_size <= LIMIT
     golden.unpack(tmp_path)
     model = Backbone.from_preset(tmp_path)
-    report = verify(model, golden.runs[""])
-    compared = {m.layer for m in report.measures if m.role == "output"}
+    # Of every run: the reference's bare model may leave out a part that a head of it reads.
+    measures = verify_golden(path_of(name)).measures
+    compared = {m.layer.rpartition(": ")[2] for m in measures if m.role == "output"}
     holders = {name.rpartition("/")[0] for name in named_variables(model)}
     assert holders <= compared
 

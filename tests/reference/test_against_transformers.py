@@ -164,6 +164,11 @@ MODERN_BERT_HEADS = [
     ("ModernBertForSequenceClassification", TextClassifier, BIASED),
     ("ModernBertForSequenceClassification", TextClassifier, {"classifier_pooling": "cls"}),
 ]
+NOMIC_BERT_BASE = [
+    {"hidden_act": "gelu", "layer_norm_eps": 1e-3},
+    {"rope_parameters": {"rope_theta": 20.0, "rope_type": "default"}, "type_vocab_size": 4},
+    {"num_attention_heads": 3, "intermediate_size": 17, "num_hidden_layers": 1},
+]
 LENGTH = {"original_max_position_embeddings": 8}
 LLAMA_BASE = [
     {},
@@ -242,6 +247,9 @@ CASES = [
     ("ElectraForSequenceClassification", TextClassifier, "logits", {"hidden_act": "relu"}),
     *(("ModernBertModel", None, "last_hidden_state", changes) for changes in MODERN_BERT_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in MODERN_BERT_HEADS),
+    *(("NomicBertModel", None, "last_hidden_state", changes) for changes in NOMIC_BERT_BASE),
+    ("NomicBertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu"}),
+    ("NomicBertForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
     *(("FNetModel", None, "last_hidden_state", changes) for changes in FNET_BASE),
     ("FNetForMaskedLM", MaskedLM, "logits", {}),
     ("FNetForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),

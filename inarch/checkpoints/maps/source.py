@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -81,6 +82,8 @@ class Source:
             with and without it are read.
         config: the config map.
         weights: the backbone's weight map.
+        module_weights: the same by the names of the reference's modules, where it renames or splits
+            the tensors of a file while it loads them.
         optional_layers: layers that a file may lack, such as BERT's pooler. Each is also a boolean
             argument of the backbone: true where the file has the layer.
         heads: by the name of the task that uses them; other heads are listed so that their
@@ -100,6 +103,7 @@ class Source:
     prefix: str
     config: tuple[ConfigEntry, ...]
     weights: tuple[Entry, ...]
+    module_weights: tuple[Entry, ...]
     optional_layers: Mapping[str, tuple[Entry, ...]]
     heads: Mapping[str, Head]
     ignored_tensors: Mapping[str, str]
@@ -115,6 +119,7 @@ class Source:
         prefix: str,
         config: ConfigEntries,
         weights: Entries,
+        module_weights: Entries = (),
         optional_layers: Mapping[str, Entries] | None = None,
         heads: Mapping[str, Head] | None = None,
         ignored_tensors: Mapping[str, str] | None = None,
@@ -130,6 +135,7 @@ class Source:
             prefix=prefix,
             config=tuple(flatten(config)),
             weights=tuple(flatten(weights)),
+            module_weights=tuple(flatten(module_weights)),
             optional_layers=layers,
             heads=heads or {},
             ignored_tensors=ignored_tensors or {},
@@ -141,6 +147,15 @@ class Source:
     def ties_embeddings(self, config: Mapping[str, Any]) -> bool:
         """Return whether output and input embeddings are one by a config of this format."""
         return tied(config, self.tie_word_embeddings)
+
+    @property
+    def by_modules(self) -> Source:
+        """The format by the names of the reference's modules."""
+        if not self.module_weights:
+            return self
+        found = copy.copy(self)
+        _keep(found, weights=self.module_weights, module_weights=())
+        return found
 
     @property
     def config_map(self) -> ConfigMap:
