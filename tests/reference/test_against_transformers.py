@@ -594,11 +594,10 @@ def test_a_fresh_head_saves_as_the_references_class(kind, task, suffix, write, t
 def test_a_model_built_here_loads_there(kind, tmp_path):
     cls = getattr(transformers, kind)
     architecture, _ = by_model_type(cls.config_class.model_type)
-    whole = dict.fromkeys(architecture.sources[0].optional_layers, True)
     known = inspect.signature(architecture.backbone).parameters
     others = {"activation": "relu", "max_sequence_length": 20}
     sizes = {**architecture.tiny, **{n: v for n, v in others.items() if n in known}}
-    model = architecture.backbone(**sizes, **whole)
+    model = architecture.backbone(**sizes)  # with the optional layers that the bare class has
     for variable in model.weights:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape))
     model.save_to_preset(tmp_path / "out")

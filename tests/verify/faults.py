@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from inarch.models.loading import Checkpoint
-from inarch.tasks.verification import build
+from inarch.tasks import workflows
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.faults import layer_trials
@@ -24,11 +24,16 @@ GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
 
 
 def load(golden: Golden, head: str = "") -> keras.Model:
-    """Return the right model of a golden file's run."""
+    """Return the right model of a golden file's run, without layers that no value is there of."""
     with tempfile.TemporaryDirectory() as folder:
         golden.unpack(Path(folder))
         with Checkpoint(folder) as checkpoint:
-            return build(checkpoint, head or None)
+            shown = {tensor.tap[0] for run in ("", head) for tensor in golden.runs[run].tensors}
+            lacking = dict.fromkeys(checkpoint.source.optional_layers.keys() - shown, False)
+            if head:
+                task = workflows.tasks_by_head()[head]
+                return task.from_preset(folder, preprocessor=None, **lacking)
+            return checkpoint.architecture.backbone.from_preset(folder, **lacking)
 
 
 def blocks(golden: Golden, number: int) -> list[str]:
