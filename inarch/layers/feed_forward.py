@@ -102,6 +102,7 @@ class GatedFeedForward(FeedForward):
         *,
         use_bias: bool = True,
         activation_dropout: float = 0.0,
+        down_bias: bool | None = None,
         residual_dropout: bool = False,
         **kwargs: Any,
     ):
