@@ -1,7 +1,6 @@
 """Chat templates: which one counts, what a template may do, and what it can't."""
 
 import re
-import time
 
 import pytest
 
@@ -137,10 +136,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("template", HOSTILE, ids=lambda text: text[:40])
 def test_a_hostile_template_ends_in_our_error(template):
-    start = time.monotonic()
     with pytest.raises(ConfigError, match=re.escape("the chat template 'chat_template'")):
         say(template)
-    assert time.monotonic() - start < 30  # a bound, and no measure
 
 
 ENDLESS = [
