@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inarch.checkpoints.maps.common_fields import COMMON
@@ -78,6 +78,8 @@ KNOWN = (
     Known("activation", ACTIVATION_FIELDS, "choice", "str", "of the feedforward layers."),
     Known("layer_norm_epsilon", EPSILONS, "field", "float", "of every normalization."),
     Known("rope_theta", BASES, "field", "float", "base of the rotary wavelengths."),
+    Known("rope_scaling", (), "scaling", "Mapping[str, Any] | None",
+        "scaling of the rotary frequencies, as of `RotaryEmbedding`; `None` for none."),
     Known("partial_rotary_factor", (), "field", "float",
         "share of the features of a head that are rotated."),
     Known("rotary_dim", ("rotary_dim",), "field", "int",
@@ -118,6 +120,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         "head_dim": find_field("head_dim", config) is not None,
         **{name: name in graph.switches for name in SWITCHES},
         "rope_theta": graph.positions == "rotary",
+        "rope_scaling": graph.scaled,
         "partial_rotary_factor": graph.positions == "rotary"
         and nested_rotary(config, "partial_rotary_factor") is not None,
         "rotary_dim": graph.positions == "rotary" and isinstance(config.get("rotary_dim"), int),
@@ -142,6 +145,10 @@ def has_window(config: Mapping[str, Any]) -> bool:
     return is_on and isinstance(config.get("sliding_window"), int)
 
 
+def _has_padding(config: Mapping[str, Any]) -> bool:
+    return isinstance(config.get("pad_token_id"), int)
+
+
 def find_activation(config: Mapping[str, Any]) -> str | None:
     """Return the field of the activation, where it has a value that is computed here."""
     field = find_field("activation", config)
@@ -155,6 +162,8 @@ def arguments_of(names: Sequence[str], config: Mapping[str, Any], graph: Graph) 
     for name in names:
         known = BY_ARGUMENT[name]
         default = _default(known, config, graph)
+        if name == "padding_id" and graph.padded:
+            known = replace(known, type="int")
         of_none = default == "None" and not known.type.endswith("None")
         kind = f"{known.type} | None" if of_none else known.type
         found.append(Argument(name, kind, default, known.text))
@@ -167,9 +176,11 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
         "intermediate_dim")  # fmt: skip
     if name == "intermediate_dim" and config[find_field(name, config) or ""] is None:
         return "None"
-    if name in sizes:
+    if name == "embedding_dim" and not graph.has("embeddings_projection"):
+        return "None"
+    if name in sizes or (name == "padding_id" and graph.padded and not _has_padding(config)):
         return None
-    if known.form == "fallback":
+    if known.form in ("fallback", "scaling"):
         return "None"
     if name == "rope_theta":
         return repr(float(rotary_base(config) or 10000.0))
@@ -180,7 +191,11 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
     if name == "activation":
         return code(ACTIVATIONS[str(value)])
     if name == "max_sequence_length" and isinstance(value, int):
-        return repr(value - (config.get("pad_token_id") or 0) - 1 if graph.padded else value)
+        return repr(
+            value - (config["pad_token_id"] if _has_padding(config) else 1) - 1
+            if graph.padded
+            else value
+        )
     if known.type == "float" and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     return code(value)

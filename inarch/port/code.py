@@ -5,6 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+# Longer values aren't written.
+MAX_LITERAL = 400
+
 
 def code(value: Any) -> str:
     """Return a value as a literal, strings in double quotes."""
@@ -24,7 +27,7 @@ def is_literal(value: Any) -> bool:
     """Return whether a value can stand in code, short enough for a line."""
     text = code(value)
     try:
-        return len(text) <= 60 and ast.literal_eval(text) == value
+        return len(text) <= MAX_LITERAL and ast.literal_eval(text) == value
     except (ValueError, SyntaxError):
         return False
 

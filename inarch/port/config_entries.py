@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.checkpoints.maps.common_fields import ANYWHERE
-from inarch.checkpoints.maps.config import PLAIN, TEXT_ENCODER
+from inarch.checkpoints.maps.config import TEXT_ENCODER
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
 from inarch.port.arguments import BY_ARGUMENT, SHARED, find_field, nested_rotary
 from inarch.port.code import call, code, is_literal
@@ -17,6 +17,12 @@ from inarch.validation import shown
 OF_ALL = frozenset(name for entry in ANYWHERE for name in entry.theirs)
 OF_ENCODERS = frozenset(name for entry in TEXT_ENCODER for name in entry.known_names)
 HOLDER = "rope_parameters"
+# The scalings that `RotaryEmbedding` has.
+SCALING = (
+    'rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,',
+    "    types={name: known.fields for name, known in SCALING_TYPES.items()}),",
+    'must_be("original_max_position_embeddings", None, reason="read next to a scaling"),',
+)
 REASONS = {
     "layerdrop": "layers that training leaves out",
     "init_std": "initial weights", "initializer_factor": "initial weights",
@@ -45,17 +51,16 @@ class _Writer:
 
     def mapped(self) -> list[str]:
         """Return a line for each argument."""
-        lines = []
-        for argument in self.draft.arguments:
-            if argument.name == "pooler":
-                continue
-            lines += self._line(argument.name)
-        return lines
+        names = [argument.name for argument in self.draft.arguments]
+        lines = [line for name in names if name != "pooler" for line in self._line(name)]
+        return [part for line in lines for part in _wrapped(line)]
 
     def _line(self, name: str) -> list[str]:
         known = BY_ARGUMENT[name]
         if name == "rope_theta":
             return self._rotary()
+        if name == "rope_scaling":
+            return list(SCALING)
         if name == "partial_rotary_factor":
             share = float(nested_rotary(self.usual, name))
             return [f'field("{HOLDER}.{name}", "{name}", {share!r}{self._older(name)}),']
@@ -71,6 +76,9 @@ class _Writer:
             return self._padding(field, default)
         if name == "max_sequence_length" and self.draft.graph.padded:
             return [f'table_rows("{field}", "{name}"{self._default(default)}, after=PADDING),']
+        if name == "embedding_dim" and not self.draft.graph.has("embeddings_projection"):
+            hidden = find_field("hidden_dim", self.usual)
+            return [f'fallback("{field}", "{name}"{self._own(field)}, other="{hidden}"),']
         if known.form == "fallback":
             return self._fallback(name, field)
         if known.form == "choice":
@@ -92,6 +100,10 @@ class _Writer:
         if self.evidence is None and not isinstance(value, bool):
             return ""
         required = value is None and name != "intermediate_dim"
+        field = find_field(name, self.usual) if name else None
+        if self.evidence is not None and field in self.evidence.derived:
+            self.decisions.append(decide(str(field), "its default follows from other fields"))
+            required = True
         return "" if required else f", {code(value)}"
 
     def _padding(self, field: str, default: Any) -> list[str]:
@@ -102,8 +114,7 @@ class _Writer:
     def _fallback(self, name: str, field: str) -> list[str]:
         heads = find_field("num_heads", self.usual)
         hidden = find_field("hidden_dim", self.usual)
-        default = self.usual[field] if self.evidence is not None else None
-        given = "" if default is None else f", {default!r}"
+        given = self._own(field)
         if name == "num_key_value_heads":
             return [f'fallback("{field}", "{name}"{given}, other="{heads}"),']
         if not isinstance(self.usual.get(heads or ""), int):
@@ -116,6 +127,12 @@ class _Writer:
             if hidden
             else []
         )
+
+    def _own(self, field: str) -> str:
+        """Return the default of a field that takes after others, as code; none without its own."""
+        follows = self.evidence is None or field in self.evidence.derived
+        default = None if follows else self.usual[field]
+        return "" if default is None else f", {default!r}"
 
     def _note_default(self, field: str, value: Any) -> None:
         if self.evidence is None:
@@ -143,9 +160,12 @@ class _Writer:
         value = float(nested.get("rope_theta", 10000.0))
         lines = [
             f'field("{HOLDER}.rope_theta", "rope_theta", {value!r}{self._older("rope_theta")}),',
-            f'must_be("{HOLDER}.rope_type", "default"),',
-            'must_be("rope_scaling", None, reason="its older name"),',
         ]
+        if not self.draft.graph.scaled:
+            lines += [
+                f'must_be("{HOLDER}.rope_type", "default"),',
+                'must_be("rope_scaling", None, reason="its older name"),',
+            ]
         for name, other in nested.items():
             if name not in ("rope_theta", "rope_type", "partial_rotary_factor"):
                 self.decisions.append(
@@ -175,17 +195,19 @@ class _Writer:
         else:
             lines += ['must_be("is_causal", True),']
             self.taken |= {"is_causal"}
-            self.taken |= {entry.theirs for entry in PLAIN if entry.reason}
         read, default_of = self._read_fields()
         heads = {name for head in self.draft.heads for name in head.config_fields}
         fixed, unread = [], []
-        for name in [*self.usual, *(n for n in default_of if n not in self.usual)]:
+        others = sorted({*default_of} - self.usual.keys())
+        for name in [*self.usual, *others]:
             if name in self.taken | heads or name in OF_ALL:
                 continue
-            if read is None:
+            if read is None or name.startswith("_"):  # reads of such names aren't recorded
                 fixed += self._unknown(name)
             elif name in read:
                 fixed += self._fixed(name, default_of.get(name, self.usual.get(name)))
+            elif self.evidence is not None and name in self.evidence.shaping:
+                fixed += self._shaping(name)
             elif name not in SHARED and not self._is_off(name):
                 unread.append(name)
         return [*lines, *fixed, *self._unread(unread)]
@@ -202,8 +224,9 @@ class _Writer:
         modeling = {name for names in reads.modeling.values() for name in names}
         elsewhere = {n for n in reads.elsewhere if n not in SHARED and not foreign_fields().has(n)}
         absent = {
-            name: value for name, value in reads.absent.items()
-            if name in modeling and name not in OF_ALL
+            name: reads.absent.get(name, self.evidence.properties.get(name))
+            for name in modeling
+            if name not in self.usual and name not in OF_ALL
         }  # fmt: skip
         return modeling | elsewhere, absent
 
@@ -228,7 +251,17 @@ class _Writer:
                 decide(name, f"the reference reads it, and only {value!r} is drafted")
             )
         text = ", ".join(map(code, values))
-        return [f'must_be("{name}", {text}),' + ("  # DECIDE" if name in self.usual else "")]
+        lines = call("must_be(", f'"{name}"', text)
+        lines[-1] += "  # DECIDE" if name in self.usual else ""
+        return lines
+
+    def _shaping(self, name: str) -> list[str]:
+        """Return the line of a field that only the config's class reads."""
+        value = self.usual[name]
+        self.decisions.append(
+            decide(name, f"the config's class makes other fields of it; only {value!r} is drafted")
+        )
+        return [f'must_be("{name}", {code(value)}, reason="the config\'s class reads it"),']
 
     def _per_layer(self, name: str, value: Any) -> str | None:
         """Return the line of a list with the same value for every layer; None of another."""
@@ -242,11 +275,13 @@ class _Writer:
         if name in SHARED:
             return []
         value = self.usual[name]
+        if repeated := self._per_layer(name, value):
+            return [repeated]
         if not is_literal(value):
             self.decisions.append(decide(name, "whether it is read isn't known"))
             return []
         self.decisions.append(
-            decide(name, f"whether it is read isn't known; only the file's {value!r} is accepted")
+            decide(name, f"whether it is read isn't known; only {value!r} is accepted")
         )
         return [f'must_be("{name}", {code(value)}),  # DECIDE']
 
@@ -255,3 +290,11 @@ class _Writer:
             return []
         reason = 'reason="the reference never reads it"'
         return call("ignored(", *(f'"{name}"' for name in names), reason)
+
+
+def _wrapped(line: str) -> list[str]:
+    """Return a line, or two where it is long and has older names."""
+    before, found, after = line.partition(", legacy=")
+    if len(line) <= 92 or not found:
+        return [line]
+    return [f"{before},", f"    legacy={after}"]

@@ -33,6 +33,7 @@ class Draft:
         buffers: tensors of the backbone that aren't weights.
         evidence: what the reference shows; None without one.
         decisions: besides those of the graph.
+        unused: tensors on which no output depends.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Draft:
     buffers: tuple[str, ...] = ()
     evidence: Evidence | None = None
     decisions: tuple[Decision, ...] = field(default=())
+    unused: tuple[str, ...] = ()
 
     def replace(self, **changes: Any) -> Draft:
         """Return the draft with other attributes."""
@@ -108,7 +110,11 @@ class Draft:
     @property
     def embedding_rate(self) -> str | None:
         """Argument of the rate of dropout after the embeddings; None without one."""
-        return next((n for n in ("embedding_dropout", "dropout") if self.has(n)), None)
+        names = [n for n in ("embedding_dropout", "dropout") if self.has(n)]
+        if self.evidence is not None:
+            acting = self.evidence.embedding_dropout
+            names = [n for n in names if find_field(n, self.usual) in acting]
+        return next(iter(names), None)
 
     @property
     def epsilon(self) -> str:

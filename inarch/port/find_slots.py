@@ -17,6 +17,9 @@ from inarch.port.roles import BY_SHAPE
 QUERY, KEY, VALUE, OUTPUT = (f"attention/{name}" for name in ("query", "key", "value", "output"))
 UP, DOWN, GATE = (f"feed_forward/{name}" for name in ("up", "down", "gate"))
 ATTENTION_NORM, FEED_FORWARD_NORM = "attention_norm", "feed_forward_norm"
+SANDWICH = (
+    ATTENTION_NORM, "attention_output_norm", FEED_FORWARD_NORM, "feed_forward_output_norm",
+)  # fmt: skip
 DENSE = {
     "query": (QUERY,), "key": (KEY,), "value": (VALUE,), "attention output": (OUTPUT,),
     "query, key and value": (QUERY, KEY, VALUE), "up": (UP,), "down": (DOWN,), "gate": (GATE,),
@@ -26,8 +29,8 @@ DENSE = {
 ORDER = (
     f"embeddings/{TOKENS}", TOKENS, f"embeddings/{POSITIONS}", POSITIONS, SEGMENTS,
     "embeddings_norm", "embeddings_projection", "relative_bias", QUERY, KEY, VALUE,
-    "attention/query_norm", "attention/key_norm", OUTPUT, ATTENTION_NORM, GATE, UP, DOWN,
-    FEED_FORWARD_NORM, "final_norm", "pooler",
+    "attention/query_norm", "attention/key_norm", OUTPUT, *SANDWICH[:2], GATE, UP, DOWN,
+    *SANDWICH[2:], "final_norm", "pooler",
 )  # fmt: skip
 _FIRST_NORM = re.compile(r"sa_|att|ln_?1|norm_?1|layer_norm1|input_layer_?norm")
 _SECOND_NORM = re.compile(r"post_attention|ln_?2|norm_?2|ffn|mlp|feed_forward|final_layer|ff_")
@@ -90,6 +93,9 @@ class SlotFinder:
         if len(norms) == 2 and not self.calls and len({_norm_rank(m) for m in norms}) == 1:
             names = " and ".join(m.name for m in norms)
             self.decisions.append(guess(names, "norms of attention and of the network after it"))
+        if len(norms) == len(SANDWICH) and self.calls:
+            pairs = zip(ordered, SANDWICH, strict=True)
+            return [Slot(module, (ours,), "norm") for module, ours in pairs]
         for module in ordered[2:]:
             self._unplaced(module, "a block has two norms")
         ours = (ATTENTION_NORM, FEED_FORWARD_NORM)
@@ -104,6 +110,8 @@ class SlotFinder:
         """Return whether norms come before or after their sublayers."""
         of = {slot.ours[0]: slot.module for slot in slots}
         norm, query = of.get(ATTENTION_NORM), of.get(QUERY)
+        if SANDWICH[1] in of:
+            return "sandwich"
         if self.calls and norm and query:
             return "pre" if self._place(norm) < self._place(query) else "post"
         order = "pre" if "final_norm" in of else "post"

@@ -43,7 +43,7 @@ class Graph:
     Attributes:
         causal: whether tokens attend to those before them alone.
         slots: their layers and ours.
-        order: of a block: `"post"` or `"pre"`.
+        order: of a block: `"post"`, `"pre"` or `"sandwich"`.
         norm: `"layer"` or `"rms"`.
         positions: `"learned"`, `"rotary"`, `"relative"` or `"none"`.
         offset: rows of the table of positions before the first that is used.
@@ -52,6 +52,9 @@ class Graph:
         transposed: whether dense kernels lie as ours do, as GPT-2's.
         parallel: `"no"`, `"two norms"` or `"one norm"`: sublayers of a block read the same input.
         interleaved: whether rotary positions rotate neighboring features together.
+        offset_norms: whether 1 is added to the weights of norms.
+        scaled_tokens: whether token vectors are multiplied with the root of their width.
+        scaled: whether rotary positions have the published scalings.
         fused: how a fused tensor holds queries, keys and values.
         gate_first: whether the gate comes first in a tensor that holds both.
         biases: of the dense layers of a block: by ours, whether they have one, or the argument
@@ -73,6 +76,9 @@ class Graph:
     transposed: bool = False
     parallel: str = SEQUENTIAL
     interleaved: bool = False
+    offset_norms: bool = False
+    scaled_tokens: bool = False
+    scaled: bool = False
     fused: str = BY_PROJECTION
     gate_first: bool = True
     biases: Mapping[str, bool | str] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
@@ -20,6 +20,8 @@ PURPOSES = (
     ("ForQuestionAnsweringSimple", "question_answering"),
     ("ForQuestionAnswering", "question_answering"), ("ForNextSentencePrediction", "next_sentence"),
 )  # fmt: skip
+# Of a class with several heads.
+JOINT = "ForPreTraining"
 ONE_LAYER = ("token_classifier", "question_answering", "next_sentence")
 # Names of our layers by the number of dense layers of a head, and what such a head begins with.
 CLASSIFIERS = {1: ("logits",), 2: ("pooled_dense", "logits")}
@@ -101,7 +103,14 @@ def draft_heads(
             decisions.append(
                 decide(cls.name, f"a head that isn't drafted ({named or 'no tensor'})")
             )
-    return list(heads.values()), decisions
+    return [_with_joint_classes(head, classes) for head in heads.values()], decisions
+
+
+def _with_joint_classes(head: HeadDraft, classes: Sequence[HeadClass]) -> HeadDraft:
+    """Return a head with the classes of several heads that have its tensors too."""
+    own = {f"{name}.weight" for name, *_ in (*head.dense, *head.norms)} | {*head.bias}
+    joint = [c.name for c in classes if c.name.endswith(JOINT) and own and own <= c.tensors.keys()]
+    return replace(head, classes=(*head.classes, *joint))
 
 
 def purpose_of(name: str, causal: bool) -> str | None:

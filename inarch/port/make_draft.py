@@ -27,6 +27,10 @@ from inarch.validation import shown
 PLAIN_NAME = re.compile(r"[A-Za-z_0-9.-]{1,200}")
 # Names of a model that files begin with, by which its layers aren't meant.
 STACKS = ("encoder", "decoder", "layers", "layer", "h", "blocks", "embeddings", "transformer")
+IN_TRAINING = (
+    "it acts on what sublayers add and on the probabilities of attention; runs in inference don't "
+    "show it"
+)
 DECODERS = ("ForCausalLM", "LMHeadModel")
 
 
@@ -85,6 +89,9 @@ def _by_reference(
     whole = {**known, **evidence.tensors}
     parts = recognize(collapse_names(whole, evidence.config), evidence.config)
     modules, others = group_modules(parts)
+    idle = [m for m in modules if f"{m.name}{m.joint}weight" in evidence.unused and not
+            m.words.startswith("pooler")]  # fmt: skip
+    modules = [m for m in modules if m not in idle]
     graph = find_graph(modules, evidence.config, evidence.causal, evidence.calls)
     epsilons = Counter(evidence.epsilons.values())
     activations = {"epsilon": epsilons.most_common(1)[0][0]} if epsilons else {}
@@ -107,10 +114,11 @@ def _by_reference(
     buffers += [part.pattern.name for part in others if part.role == "buffer"]
     loose = [part.pattern.name for part in others if part.role != "buffer"]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
+    decisions.append(guess("dropout", IN_TRAINING))
     return Draft(
         name, model_type, graph, tuple(heads), evidence.defaults, given, evidence.prefix,
-        evidence.base, tuple(dict.fromkeys(buffers)), evidence,
-        (*decisions, *of_heads),
+        evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
+        tuple(tensor.name for m in idle for tensor in m.tensors),
     )  # fmt: skip
 
 
@@ -249,11 +257,14 @@ def _without_heads(
 
 def _unknown_parts(graph: Graph, given: Mapping[str, Any]) -> list[Decision]:
     """Return a line for each part of the graph that no tensor and no field shows."""
-    found = [guess("attention", "scores are scaled by the root of a head's width")]
+    found = [guess("dropout", IN_TRAINING)]
+    found += [guess("attention", "scores are scaled by the root of a head's width")]
     if graph.positions == "rotary":
         found.append(guess("positions", "halves of a head are rotated together", "neighbors"))
     if graph.gated:
         found.append(guess("feed_forward", "the activation is the gate's"))
+    if find_field("dropout", given) or find_field("embedding_dropout", given):
+        found.append(guess("embeddings", "dropout acts on them"))
     if find_activation(given) is None:
         found.append(guess("activation", f"{graph.activation!r}, since no field has it"))
     if find_field("layer_norm_epsilon", given) is None:

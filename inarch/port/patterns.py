@@ -91,6 +91,15 @@ def _numbered(name: str) -> tuple[str, tuple[int, ...]]:
     return ".".join(parts), tuple(numbers)
 
 
+def index_names(name: str) -> str:
+    """Return a name with an index in the place of its first number."""
+    parts = name.split(".")
+    number = next((i for i, part in enumerate(parts) if part.isdigit()), None)
+    if number is not None:
+        parts[number] = f"{{{INDICES[0]}}}"
+    return ".".join(parts)
+
+
 def axis_names(config: Mapping[str, Any]) -> dict[int, str]:
     """Return names of sizes by the config's fields, those of plain fields before products."""
     fields = flatten_sizes(config)

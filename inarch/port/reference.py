@@ -17,11 +17,19 @@ from typing import Any
 import numpy as np
 
 from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.config import ENCODER_ONLY
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ReferenceModelError
-from inarch.port.heads import LABELS, HeadClass, purpose_of
-from inarch.port.patterns import INDICES
-from inarch.port.tiny_model import quiet, tiny_model
+from inarch.port.heads import JOINT, LABELS, HeadClass, purpose_of
+from inarch.port.patterns import index_names
+from inarch.port.saved_names import saved_names, unused_tensors
+from inarch.port.tiny_model import (
+    derived_fields,
+    embedding_dropout,
+    quiet,
+    shaping_fields,
+    tiny_model,
+)
 from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.transformers_reference import libraries
 
@@ -50,6 +58,12 @@ class Evidence:
         inputs: arguments of its `forward`.
         switches: for each field that is true or false, what it adds and takes away.
         legacy: for fields of `rope_parameters`, older names that its config takes them under.
+        saved: tensors of the model that each tensor of its file holds, where the names differ.
+        unused: tensors on which no output depends.
+        shaping: fields of which the config's class makes others.
+        derived: fields of sizes whose defaults follow from other fields.
+        properties: values of what is read of the config and isn't among its fields.
+        embedding_dropout: fields of rates of dropout that act before the first layer.
         reads: the fields that its code reads; None where they couldn't be recorded.
         tie: whether output and input embeddings are one by default.
     """
@@ -69,6 +83,12 @@ class Evidence:
     inputs: tuple[str, ...]
     switches: Mapping[str, frozenset[str]] = field(default_factory=dict)
     legacy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    saved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    embedding_dropout: tuple[str, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    derived: tuple[str, ...] = ()
+    shaping: tuple[str, ...] = ()
     reads: ConfigReads | None = None
     tie: bool = True
     version: str = ""
@@ -111,9 +131,11 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         ids = torch.arange(1, 8)[None]
         calls = _calls(model, lambda: model(input_ids=ids))
         tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
-        heads = _heads(model, config, transformers)
+        heads = tuple(_heads(model, config, transformers))
+        dropped = embedding_dropout(config, model, ids, transformers)
         switches = _switches(type(model), config, model.state_dict())
-    module = sys.modules[type(model).__module__]
+    unused = unused_tensors(model, ids)
+    saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
         model_type,
         "/".join(type(model).__module__.split(".")[1:]) + ".py",
@@ -124,30 +146,37 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         config.to_dict(),
         _tensors(model),
         calls,
-        {_indexed(n): float(e) for n, m in model.named_modules() if (e := _epsilon(m)) is not None},
+        {
+            index_names(n): float(e)
+            for n, m in model.named_modules()
+            if (e := _epsilon(m)) is not None
+        },
         any(getattr(table, "padding_idx", None) is not None for table in tables),
-        tuple(heads),
+        heads,
         inputs,
         switches,
         legacy=_older_names(model_type, transformers),
+        saved=saved,
+        embedding_dropout=dropped,
+        shaping=shaping_fields(model_type, usual.to_dict(), transformers),
+        derived=derived_fields(model_type, usual.to_dict(), transformers),
+        unused=unused,
         tie=bool(usual.to_dict().get("tie_word_embeddings", True)),
         version=f"transformers {transformers.__version__}",
     )
-    del module
-    return replace(evidence, reads=_reads(evidence, config, torch, transformers))
+    reads = _reads(evidence, config, torch, transformers)
+    names = {name for read in reads.modeling.values() for name in read} - evidence.defaults.keys()
+    values = {name: _plain(getattr(usual, name, None)) for name in names}
+    return replace(evidence, reads=reads, properties=values)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that a file can hold; None of another, which a file then lacks."""
+    return value if isinstance(value, bool | int | float | str | list | dict) else None
 
 
 def _tensors(model: Any) -> dict[str, TensorInfo]:
     return {name: TensorInfo("F32", tuple(t.shape)) for name, t in model.state_dict().items()}
-
-
-def _indexed(name: str) -> str:
-    """Return a module's name with an index for its first number."""
-    parts = name.split(".")
-    number = next((i for i, part in enumerate(parts) if part.isdigit()), None)
-    if number is not None:
-        parts[number] = f"{{{INDICES[0]}}}"
-    return ".".join(parts)
 
 
 def _calls(model: Any, run: Any) -> tuple[str, ...]:
@@ -158,7 +187,7 @@ def _calls(model: Any, run: Any) -> tuple[str, ...]:
         if any(True for _ in module.parameters(recurse=False)):
             handles.append(
                 module.register_forward_pre_hook(
-                    lambda *_, name=name: order.setdefault(_indexed(name), None)
+                    lambda *_, name=name: order.setdefault(index_names(name), None)
                 )
             )
     try:
@@ -179,13 +208,7 @@ def _epsilon(module: Any) -> float | None:
 
 def _heads(base: Any, config: Any, transformers: Any) -> Iterator[HeadClass]:
     """Iterate over the classes of heads in the base class's module."""
-    module = sys.modules[type(base).__module__]
-    for name, cls in vars(module).items():
-        is_model = inspect.isclass(cls) and issubclass(cls, transformers.PreTrainedModel)
-        if not is_model or cls.__module__ != module.__name__:
-            continue
-        if purpose_of(name, True) is None and purpose_of(name, False) is None:
-            continue
+    for cls in _head_classes(base, transformers):
         model = _built(cls, config)
         if model is None:
             continue
@@ -195,7 +218,32 @@ def _heads(base: Any, config: Any, transformers: Any) -> Iterator[HeadClass]:
             first = by_storage.setdefault(value.data_ptr(), tensor)
             if first != tensor:
                 ties[tensor] = first
-        yield HeadClass(name, _tensors(model), ties)
+        yield HeadClass(cls.__name__, _tensors(model), ties)
+
+
+def _head_classes(base: Any, transformers: Any) -> Iterator[Any]:
+    module = sys.modules[type(base).__module__]
+    for name, cls in vars(module).items():
+        is_model = inspect.isclass(cls) and issubclass(cls, transformers.PreTrainedModel)
+        if is_model and cls.__module__ == module.__name__ and (
+            purpose_of(name, True) or purpose_of(name, False) or name.endswith(JOINT)
+        ):  # fmt: skip
+            yield cls
+
+
+def _saved_heads(
+    base: Any, config: Any, transformers: Any, torch: Any
+) -> dict[str, tuple[str, ...]]:
+    """Return the tensors of heads that files have under other names."""
+    found: dict[str, tuple[str, ...]] = {}
+    prefix = f"{base.base_model_prefix}."
+    for cls in _head_classes(base, transformers):
+        own = copy.deepcopy(config)
+        own.tie_word_embeddings = False
+        model = _built(cls, own)
+        names = {} if model is None else saved_names(model, torch)
+        found |= {n: parts for n, parts in names.items() if not n.startswith(prefix)}
+    return found
 
 
 def _built(cls: Any, config: Any) -> Any:
@@ -218,7 +266,7 @@ def _switches(cls: Any, config: Any, usual: Mapping[str, Any]) -> dict[str, froz
         with contextlib.suppress(Exception):  # a value that its code refuses changes nothing
             other = cls(changed).state_dict()
             if difference := frozenset(usual.keys() ^ other.keys()):
-                found[name] = frozenset(_indexed(tensor) for tensor in difference)
+                found[name] = frozenset(index_names(tensor) for tensor in difference)
     return found
 
 
@@ -244,7 +292,7 @@ def _reads(evidence: Evidence, config: Any, torch: Any, transformers: Any) -> Co
     }
     source = Source(
         model_type=evidence.model_type, architecture=evidence.base, prefix=evidence.prefix,
-        config=(), weights=(), heads=heads,
+        config=() if evidence.causal else ENCODER_ONLY, weights=(), heads=heads,
     )  # fmt: skip
     mask = np.ones((2, 7), "int64")
     mask[1, 5:] = 0

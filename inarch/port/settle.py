@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
-from inarch.port.arguments import find_activation, find_field
+from inarch.port.arguments import find_activation, find_field, nested_rotary
 from inarch.port.decisions import GUESS, decide, settled
 from inarch.port.draft import Draft
 from inarch.port.find_slots import (
@@ -32,6 +32,7 @@ from inarch.port.folder import mounted, write_folder
 from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
 from inarch.port.heads import HeadDraft
 from inarch.port.write_files import files_of
+from inarch.port.write_table import TINY_SHARE
 from inarch.tasks.verification import GOLDEN_HEADS, build
 from inarch.verify.compare import verify
 from inarch.verify.golden import ROWS
@@ -41,6 +42,7 @@ from inarch.verify.transformers_reference import reference_of
 
 ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
 EPSILON = 1e-3
+SCALED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 7}
 ORDERS = ("post", "pre")
 # At most so many changes follow one another.
 MAX_ROUNDS = 4
@@ -83,6 +85,8 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
     if not outcome.passed:
         text = f"the draft doesn't compute what the reference does, from {outcome.first} on"
         return _noted(draft, None, decide("graph", text))
+    if graph.graph.positions == "rotary" and nested_rotary(draft.usual, "rope_type"):
+        draft = _settle_scaling(draft, progress)
     words = f"every layer is the reference's, noise ratio {outcome.ratio:.2g} of at most 8"
     draft = _noted(draft, changes, settled("graph", words))
     for head in draft.heads:
@@ -127,7 +131,12 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         yield f"queries, keys and values {way}", other(fused=way)
     if gate is not None and len(gate.ours) == 2:
         yield "the gate on the other side", other(gate_first=not graph.gate_first)
-    for order in ORDERS:
+    if graph.norm == "rms":
+        words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
+        yield words, other(offset_norms=not graph.offset_norms)
+    if graph.positions != "learned" and not graph.scaled_tokens:
+        yield "tokens times the root of their width", other(scaled_tokens=True)
+    for order in ORDERS if graph.order in ORDERS else ():
         if order != graph.order:
             yield f"norms in the order {order!r}", other(order=order)
     if graph.parallel != ONE_NORM and graph.order == "pre":
@@ -151,6 +160,21 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         for name in ACTIVATIONS:
             if name != graph.activation:
                 yield f"the activation {name}", other(activation=name)
+
+
+def _settle_scaling(draft: Draft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft with scaled rotary positions, where a scaling gives the same layers."""
+    progress("a run with scaled rotary positions")
+    scaled = draft.replace(graph=draft.graph.replace(scaled=True))
+    values = {**draft.usual["rope_parameters"], **SCALED}
+    if "partial_rotary_factor" in values:
+        values["partial_rotary_factor"] = TINY_SHARE
+    found = attempt(scaled, changes={"rope_parameters": values})
+    if not found.passed:
+        text = f"scalings aren't those of RotaryEmbedding ({found.first}); they are refused"
+        return _noted(draft, None, decide("rope_parameters.rope_type", text))
+    words = "scaled as RotaryEmbedding does it, by a run with YaRN's scaling"
+    return _noted(scaled, None, settled("rope_parameters.rope_type", words))
 
 
 def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) -> Draft:
@@ -201,22 +225,35 @@ def _noted(draft: Draft, changes: list[str] | None, line: Any) -> Draft:
     return draft.replace(graph=graph, decisions=(*draft.decisions, line))
 
 
-def attempt(draft: Draft, head: str | None = None) -> Outcome:
-    """Return how far a draft is from its reference, on a tiny perturbed model of its own."""
+def attempt(
+    draft: Draft, head: str | None = None, changes: Mapping[str, Any] | None = None
+) -> Outcome:
+    """Return how far a draft is from its reference, on a tiny perturbed model of its own.
+
+    Args:
+        head: the head that both have, if any.
+        changes: fields of the config with other values.
+    """
     with tempfile.TemporaryDirectory() as folder:
         parent = Path(folder)
         write_folder(parent, draft.name, files_of(draft))
         try:
             with mounted(parent, draft.name) as architecture:
-                return _compared(draft, architecture, head, parent)
+                return _compared(draft, architecture, head, parent, changes or {})
         except Exception as e:  # of ours or of theirs: whatever a wrong draft brings about
             text = " ".join(str(e).split()) or type(e).__name__
             return Outcome(None, float("inf"), text[:300])
 
 
-def _compared(draft: Draft, architecture: Architecture, head: str | None, folder: Path) -> Outcome:
+def _compared(
+    draft: Draft,
+    architecture: Architecture,
+    head: str | None,
+    folder: Path,
+    changes: Mapping[str, Any],
+) -> Outcome:
     place = folder / "checkpoint"
-    write_tiny_checkpoint(architecture, head, place, _other_values(draft))
+    write_tiny_checkpoint(architecture, head, place, {**_other_values(draft), **changes})
     with Checkpoint(place) as checkpoint:
         model = build(checkpoint, head)
         reference = reference_of(checkpoint, model, head, make_inputs(model, 0, ROWS))

@@ -41,6 +41,62 @@ def _build(model_type: str, fields: Mapping[str, Any], transformers: Any) -> tup
     return config, model.eval()
 
 
+def derived_fields(model_type: str, usual: Mapping[str, Any], transformers: Any) -> tuple[str, ...]:
+    """Return the sizes whose defaults follow from other fields: those of a tiny config show it."""
+    fields = tiny_fields(usual, {})
+    found = []
+    for names, _ in TINY:
+        for name in (n for n in names if n in fields):
+            others = {other: value for other, value in fields.items() if other != name}
+            with contextlib.suppress(Exception):  # a size that its code refuses with the others
+                made = transformers.AutoConfig.for_model(model_type, **others).to_dict()
+                if made.get(name) != usual[name]:
+                    found.append(name)
+    return tuple(found)
+
+
+def shaping_fields(model_type: str, usual: Mapping[str, Any], transformers: Any) -> tuple[str, ...]:
+    """Return the fields that the config's class makes others of: a change of one changes others."""
+    found = []
+    for name, value in usual.items():
+        if isinstance(value, bool):
+            other: Any = not value
+        elif isinstance(value, int):
+            other = value + 1
+        else:
+            continue
+        with contextlib.suppress(Exception):  # a value that its code refuses
+            made = transformers.AutoConfig.for_model(model_type, **{name: other}).to_dict()
+            if any(made.get(n) != v for n, v in usual.items() if n != name):
+                found.append(name)
+    return tuple(found)
+
+
+def embedding_dropout(config: Any, model: Any, ids: Any, transformers: Any) -> tuple[str, ...]:
+    """Return the fields of rates of dropout that act before the first layer.
+
+    Each is set to 1 by itself: what such a field drops is 0 at the input of the first layer.
+    """
+    first = next((n for n, _ in model.named_modules() if n.endswith((".0", "layers.0"))), None)
+    rates = [n for n, v in config.to_dict().items() if "drop" in n and isinstance(v, float)]
+    found = []
+    for rate in rates if first else ():
+        fields = {**config.to_dict(), **dict.fromkeys(rates, 0.0), rate: 1.0}
+        with contextlib.suppress(Exception):  # a rate that its code refuses
+            other = type(config)(**fields)
+            changed = transformers.AutoModel.from_config(other, attn_implementation="eager").train()
+            seen: list[Any] = []
+            block = changed.get_submodule(str(first))
+            block.register_forward_pre_hook(
+                lambda _, given, named, seen=seen: seen.append([*given, *named.values()][0]),
+                with_kwargs=True,
+            )
+            changed(input_ids=ids)
+            if seen and not seen[0].any():
+                found.append(rate)
+    return tuple(found)
+
+
 def _has_two_widths(model: Any) -> bool:
     """Return whether the tables of tokens and positions have other widths."""
     tables = {
@@ -67,11 +123,12 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
                 continue
             found[name] = size
             taken.add(name)
-    for name, value in defaults.items():
-        if name.endswith("_token_id") and isinstance(value, int) and value >= TINY[0][1]:
+    for name, usual in defaults.items():
+        value = given.get(name, usual)
+        if name.endswith("_token_id") and isinstance(value, int):
             found[name] = value % TINY[0][1]
-    if "pad_token_id" in defaults and defaults["pad_token_id"] is None:
-        found["pad_token_id"] = 0
+    if "pad_token_id" in defaults:
+        found.setdefault("pad_token_id", 0)
     return found | {"id2label": {i: f"LABEL_{i}" for i in range(LABELS)}}
 
 

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from inarch.port.arguments import Argument
 from inarch.port.draft import Draft
 from inarch.port.graph import ONE_NORM, SEGMENTS, SEQUENTIAL
+from inarch.port.write_bricks import brick_lines, indented, norm_code
 from inarch.port.write_heads import head_methods
-
-INDENT = " " * 8
 
 
 def backbone_text(draft: Draft) -> str:
     """Return the text of the module."""
-    body = [*_inputs(draft), *_embeddings(draft), *_bricks(draft), *_blocks(draft)]
+    body = [*_inputs(draft), *_embeddings(draft), *brick_lines(draft), *_blocks(draft)]
     methods = head_methods(draft)
     text = "\n".join(
         [
@@ -36,7 +35,7 @@ def backbone_text(draft: Draft) -> str:
 
 
 def _head(draft: Draft, notes: Sequence[str]) -> list[str]:
-    return [f'"""{draft.title}\'s graph. {draft.source_words}"""', "", *notes]
+    return [f'"""{draft.title}\'s graph.', "", f'{draft.source_words}\n"""', "", *notes]
 
 
 def _imports(draft: Draft, text: str) -> list[str]:
@@ -51,7 +50,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
     bricks = used(
         ("Block", "FeedForward", "GatedFeedForward", "MaskedLMHead", "MultiHeadAttention",
             "ParallelBlock",
-         "RMSNorm", "RelativePositionBias", "RotaryEmbedding", "TokenAndPositionEmbedding")
+         "RMSNorm", "RelativePositionBias", "RotaryEmbedding", "ScaledEmbedding",
+         "TokenAndPositionEmbedding")
     )  # fmt: skip
     # Names that end alike are told apart.
     bricks = ", ".join(
@@ -60,6 +60,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
     names = keras_layers.split(", ")
     names = [n for n in names if n != "Embedding" or " Embedding(" in text]
     lines = ["from typing import Any", ""]
+    if "Mapping[" in text:
+        lines.insert(0, "from collections.abc import Mapping")
     if "keras." in text:
         lines.append("import keras")
     lines += ["from keras import initializers", f"from keras.layers import {', '.join(names)}", ""]
@@ -113,7 +115,7 @@ def _docstring(draft: Draft) -> list[str]:
 
 def _inputs(draft: Draft) -> list[str]:
     extra = '"segment_ids"' if draft.graph.has(SEGMENTS) else ""
-    return _indented(
+    return indented(
         f"inputs = text_inputs({extra})",
         'mask = inputs["padding_mask"]',
         f"init = initializers.RandomNormal(stddev={draft.deviation!r})",
@@ -127,7 +129,7 @@ def _checks(draft: Draft) -> list[str]:
     if not draft.has("embedding_dim") or draft.graph.has("embeddings_projection"):
         return []
     return [
-        "if embedding_dim != hidden_dim:",
+        "if embedding_dim not in (None, hidden_dim):",
         "    raise InputError(",
         '        f"embedding_dim={embedding_dim} and hidden_dim={hidden_dim}. Pass one width for "',
         '        "both: no projection is drafted."',
@@ -151,9 +153,14 @@ def _embeddings(draft: Draft) -> list[str]:
             ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
         ]
     else:
+        if graph.scaled_tokens:
+            table = "ScaledEmbedding"
+            named = f'{width}**0.5, embeddings_initializer=init, name="token_embedding"'
+        else:
+            table, named = "ReversibleEmbedding", 'True, init, name="token_embedding"'
         lines += [
-            "table = ReversibleEmbedding(",
-            f'    vocabulary_size, {width}, True, init, name="token_embedding"',
+            f"table = {table}(",
+            f"    vocabulary_size, {width}, {named}",
             ")",
             'x = table(inputs["token_ids"])',
         ]
@@ -163,7 +170,7 @@ def _embeddings(draft: Draft) -> list[str]:
             'x = Add(name="embeddings_sum")([x, segments(inputs["segment_ids"])])',
         ]
     if graph.has("embeddings_norm"):
-        lines.append(f"x = {_norm(draft, 'embeddings_norm')}(x)")
+        lines.append(f"x = {norm_code(draft, 'embeddings_norm')}(x)")
     if rate := draft.embedding_rate:
         lines.append(f'x = Dropout({rate}, name="embeddings_dropout")(x)')
     if graph.has("embeddings_projection"):
@@ -173,97 +180,12 @@ def _embeddings(draft: Draft) -> list[str]:
             "if embedding_dim != hidden_dim:",
             f"    x = Dense(hidden_dim{bias}, kernel_initializer=init, {name})(x)",
         ]
-    return _indented(*lines, "")
-
-
-def _bricks(draft: Draft) -> list[str]:
-    graph = draft.graph
-    lines = []
-    if graph.positions == "relative":
-        rows = graph.size("relative_bias", 0)
-        lines.append(f"bias = RelativePositionBias(num_heads, {rows}, 128, init,")
-        lines.append('    name="relative_bias")(x)  # fmt: skip')
-    lines += [f"norm = {_norm(draft)}", "attention = MultiHeadAttention("]
-    lines += [f"    {option}," for option in _attention_options(draft)]
-    lines.append(")")
-    kind = "GatedFeedForward" if graph.gated else "FeedForward"
-    options = [draft.intermediate, draft.activation, "init", *_feed_forward_options(draft)]
-    return _indented(*lines, *_call(f"feed_forward = {kind}", options))
-
-
-def _call(start: str, options: Sequence[str]) -> list[str]:
-    whole = f"{start}({', '.join(options)})"
-    if len(whole) <= 92:
-        return [whole]
-    return [f"{start}(", *(f"    {option}," for option in options), ")"]
-
-
-def _attention_options(draft: Draft) -> list[str]:
-    graph, names = draft.graph, {argument.name for argument in draft.arguments}
-    options = ["num_heads"]
-    if "head_dim" in names:
-        options.append("head_dim")
-    if "attention_dropout" in names:
-        options.append("dropout=attention_dropout")
-    biases = {n: graph.biases.get(f"attention/{n}", True) for n in ("query", "key", "value")}
-    output = graph.biases.get("attention/output", True)
-    usual = biases["query"]
-    if usual is not True:
-        options.append(f"use_bias={usual}")
-    options += [f"{name}_bias={bias}" for name, bias in biases.items() if bias != usual]
-    if output != usual:
-        options.append(f"output_bias={output}")
-    options.append("kernel_initializer=init")
-    if "num_key_value_heads" in names:
-        options.append("num_key_value_heads=num_key_value_heads")
-    if draft.has("sliding_window"):
-        options.append("window=None if sliding_window is None else sliding_window - 1")
-    if graph.positions == "rotary":
-        options.append(f"position={_rotary(draft)}")
-    if graph.has("attention/query_norm"):
-        options.append("query_key_norm=norm")
-    if graph.causal:
-        options.append("causal=True")
-    return options
-
-
-def _rotary(draft: Draft) -> str:
-    """Return rotary positions as code."""
-    options = ["rope_theta"]
-    if draft.graph.interleaved:
-        options.append("interleaved=True")
-    if draft.has("partial_rotary_factor"):
-        options.append("partial_rotary_factor=partial_rotary_factor")
-    if draft.has("rotary_dim"):
-        options.append("partial_rotary_factor=rotary_dim * num_heads / hidden_dim")
-    return f"RotaryEmbedding({', '.join(options)})"
-
-
-def _feed_forward_options(draft: Draft) -> list[str]:
-    graph, names = draft.graph, {argument.name for argument in draft.arguments}
-    options = []
-    up, down = (graph.biases.get(f"feed_forward/{name}", True) for name in ("up", "down"))
-    if up is not True:
-        options.append(f"use_bias={up}")
-    if down != up:
-        options.append(f"down_bias={down}")
-    if "feed_forward_dropout" in names:
-        options.append("activation_dropout=feed_forward_dropout")
-    return options
-
-
-def _norm(draft: Draft, name: str = "") -> str:
-    """Return a norm as code."""
-    named = f', name="{name}"' if name else ""
-    if draft.graph.norm == "rms":
-        return f"RMSNorm({draft.epsilon}{named})"
-    center = ", center=False" if draft.graph.norm == "uncentered" else ""
-    return f"LayerNormalization(epsilon={draft.epsilon}{center}{named})"
+    return indented(*lines, "")
 
 
 def _blocks(draft: Draft) -> list[str]:
     graph = draft.graph
-    bias = ', "attention_bias": bias' if graph.positions == "relative" else ""
+    bias = ', "attention_bias": bias' if graph.has("relative_bias") else ""
     rate = ", dropout=dropout" if draft.has("dropout") else ""
     block, option = "Block", f', order="{graph.order}"' if graph.order != "post" else ""
     if graph.parallel != SEQUENTIAL:
@@ -275,7 +197,7 @@ def _blocks(draft: Draft) -> list[str]:
         "    )",
     ]
     if graph.has("final_norm"):
-        lines.append(f"x = {_norm(draft, 'final_norm')}(x)")
+        lines.append(f"x = {norm_code(draft, 'final_norm')}(x)")
     outputs = "x"
     if draft.pooler:
         outputs = "outputs"
@@ -285,8 +207,4 @@ def _blocks(draft: Draft) -> list[str]:
             '    layer = Dense(hidden_dim, "tanh", kernel_initializer=init, name="pooler")',
             '    outputs["pooled_output"] = layer(x[:, 0])',
         ]
-    return _indented(*lines, f"super().__init__(inputs=inputs, outputs={outputs}, **kwargs)")
-
-
-def _indented(*lines: str) -> list[str]:
-    return [f"{INDENT}{line}" if line else "" for line in lines]
+    return indented(*lines, f"super().__init__(inputs=inputs, outputs={outputs}, **kwargs)")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from inarch.checkpoints.maps.source import Source
 from inarch.port.arguments import find_field
-from inarch.port.code import code
+from inarch.port.code import call, code
 from inarch.port.config_entries import config_lines
 from inarch.port.decisions import Decision
 from inarch.port.draft import Draft
 from inarch.port.graph import BY_HEAD, Slot
 from inarch.port.heads import HeadDraft
+from inarch.port.in_files import in_file_names
 
 PARTS = ("query", "key", "value")
 CONFIG_NAMES = (
     "ACTIVATIONS", "ENCODER_ONLY", "PADDING_ROW", "choice", "constant", "fallback", "field",
-    "ignored", "must_be", "must_match", "probability", "table_rows", "token_id",
+    "ignored", "must_be", "must_match", "probability", "rotary_scaling", "table_rows", "token_id",
 )  # fmt: skip
 RULE_NAMES = (
     "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unused", "when",
@@ -29,6 +31,7 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
     body = ["# A table to be checked against the reference, line by line.", "# fmt: off"]
     joined = "\n".join(lines)
     body += _constants(draft, joined)
+    filed = in_file_names(draft)
     body += [
         "HUGGING_FACE = Source(",
         f'    model_type="{draft.model_type}",',
@@ -38,13 +41,15 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
         *(f"        {line}" for line in lines),
         "    ],",
         "    weights=[",
-        *(f"        {line}" for line in _weights(draft)),
+        *(f"        {line}" for line in _weights(filed)),
         "    ],",
     ]
+    if filed.graph.slots != draft.graph.slots and hasattr(Source, "by_modules"):
+        body += ["    module_weights=[", *(f"        {line}" for line in _weights(draft)), "    ],"]
     if pooler := draft.pooler:
         bias = "" if pooler.bias is not None else ", bias=False"
         body.append(f'    optional_layers={{"pooler": dense("{pooler.name}", "pooler"{bias})}},')
-    body += ["    heads={", *(f"        {line}" for line in _heads(draft)), "    },"]
+    body += ["    heads={", *(f"        {line}" for line in _heads(filed)), "    },"]
     if not draft.ties:
         body.append("    tie_word_embeddings=False,")
     body.append(")")
@@ -69,6 +74,8 @@ def _imports(text: str) -> list[str]:
             ["from inarch.checkpoints.maps.rule import (", *(f"    {n}," for n in rules), ")"]
         )
     head = ["from inarch.checkpoints.maps.source import Head, Source"]
+    if "SCALING_TYPES" in text:
+        head.append("from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling")
     return [*lines, whole, *head]
 
 
@@ -76,16 +83,20 @@ def _constants(draft: Draft, lines: str) -> list[str]:
     found = []
     for constant, argument in (
         ("LAYERS", "num_layers"),
+        ("LENGTH", "max_sequence_length"),
         ("HEADS", "num_heads"),
         ("WIDTH", "hidden_dim"),
     ):
-        if f"{constant}.read" in lines:
+        if f"{constant}.read" in lines or f"={constant}," in lines:
             field = find_field(argument, draft.usual)
             default = f", {draft.usual[field]!r}" if draft.evidence and field else ""
             found.append(f'{constant} = field("{field}", "{argument}"{default})')
     if "PADDING," in lines or "after=PADDING" in lines:
         value = draft.usual.get("pad_token_id")
-        found.append(f'PADDING = token_id("pad_token_id", "padding_id", {value!r})')
+        if isinstance(value, int):
+            found.append(f'PADDING = token_id("pad_token_id", "padding_id", {value!r})')
+        else:
+            found.append('PADDING = field("pad_token_id", "padding_id", least=0)')
     return found
 
 
@@ -183,6 +194,12 @@ def _fused(draft: Draft, slot: Slot, ours: list[str]) -> list[str]:
 def _buffers(draft: Draft, stack: str) -> list[str]:
     """Return the lines of tensors that are no weights."""
     lines = []
+    reason = "no output of the reference's model depends on it"
+    for name in draft.unused:
+        before, found, after = name.partition("{i}")
+        if (before + found if found else "") == stack:
+            lines += call("unused(", f'"{after.lstrip(".") if found else name}"',
+                          f'reason="{reason}"')  # fmt: skip
     for name in draft.buffers:
         before, found, after = name.partition("{i}")
         if (before + found if found else "") != stack:
@@ -253,5 +270,7 @@ def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], li
         tokens = draft.graph.slot("token_embedding")
         table = f".{tokens.module.name}.weight" if tokens else ""
         tied.insert(0, f'tied("{head.table}", "{table}"),')
-        untied.insert(0, f'rule("{head.table}", "{kernel}", "v d -> d v"),')
+        whole = f'rule("{head.table}", "{kernel}", "v d -> d v"),'
+        parts = [f'rule("{head.table}", "{kernel}",', '    "v d -> d v"),']
+        untied[:0] = [whole] if len(whole) <= 82 else parts
     return always, tied, untied

@@ -8,6 +8,7 @@ from typing import Any
 from inarch.port.config_entries import config_lines
 from inarch.port.decisions import Decision
 from inarch.port.draft import Draft
+from inarch.port.in_files import name_lines
 from inarch.port.write_backbone import backbone_text
 from inarch.port.write_checkpoint import checkpoint_text
 from inarch.port.write_table import table_text, text_text
@@ -33,4 +34,5 @@ def files_of(draft: Draft, tokenizer: Mapping[str, Any] | None = None) -> dict[s
 def decisions_of(draft: Draft) -> tuple[Decision, ...]:
     """Return every line for the person who ports, what can't be computed first."""
     _, of_config = config_lines(draft)
-    return draft.replace(decisions=(*draft.decisions, *of_config)).all_decisions
+    lines = (*draft.decisions, *of_config, *name_lines(draft))
+    return draft.replace(decisions=lines).all_decisions

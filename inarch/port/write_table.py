@@ -19,6 +19,8 @@ SIZES = dict(
         (size for _, size in TINY), strict=True,
     )
 )  # fmt: skip
+# Of the features of a tiny head, so that there are two that are rotated.
+TINY_SHARE = 0.5
 WORD_PIECE = '''"""{title}'s tokenizer: {from_} under another name."""
 
 from dataclasses import replace
@@ -56,18 +58,20 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
         for argument in draft.arguments
         if argument.name in SIZES and find_field(argument.name, draft.usual) is not None
     }
-    if not draft.graph.has("embeddings_projection") and "embedding_dim" in found:
-        found["embedding_dim"] = SIZES["hidden_dim"]
+    if not draft.graph.has("embeddings_projection"):
+        found.pop("embedding_dim", None)
     if draft.has("rotary_dim"):
         found["rotary_dim"] = 2
     if draft.has("partial_rotary_factor"):
-        found["partial_rotary_factor"] = 0.5
+        found["partial_rotary_factor"] = TINY_SHARE
     if draft.has("sliding_window"):
         found["sliding_window"] = 4
     if draft.graph.padded:
         found["max_sequence_length"] = SIZES["max_sequence_length"] - 2
     if draft.has("padding_id") and not draft.graph.padded:
         found["padding_id"] = 0
+    elif draft.graph.padded and not isinstance(draft.usual.get("pad_token_id"), int):
+        found["padding_id"] = 1
     return found
 
 

@@ -179,7 +179,7 @@ def test_a_header_is_read_from_a_folder_a_cut_off_file_and_json_alike(tmp_path):
     [
         ("a.gguf", b"GGUF", "GGUF: take the model that it was quantized from"),
         ("a.onnx", b"", "ONNX"),
-        ("a.keras", b"PK", "neither safetensors nor JSON"),
+        ("a.keras", b"PK", "is Keras: open it with"),
         ("a.safetensors", b"\x09\0\0\0\0\0\0\0{}", "no whole header"),
         ("a.safetensors", b"\xff" * 9, "no whole header"),
         ("a.json", b'{"w": {"dtype": "F32"}}', "tensor 'w' is"),

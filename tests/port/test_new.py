@@ -20,7 +20,7 @@ from inarch.port import new
 from inarch.port.folder import forget
 from inarch.port.header import Header
 from inarch.port.make_draft import make_draft
-from inarch.port.new import check_name
+from inarch.port.new import check_name, draft_of
 from inarch.port.write_files import decisions_of, files_of
 from inarch.tasks import workflows
 from inarch.tasks.verification import build
@@ -142,7 +142,7 @@ def test_nothing_that_only_names_show_is_presented_as_known():
     draft = make_draft("new", header({**CONFIG, "clip": 3, "layer_norm_eps": 1e-9}), None)
     guesses = lines(draft, "GUESS")
     assert {"order of the norms", "activation", "attention", "layer_norm_eps"} <= guesses.keys()
-    assert "only the file's 3 is accepted" in lines(draft, "DECIDE")["clip"]
+    assert "only 3 is accepted" in lines(draft, "DECIDE")["clip"]
     files = files_of(draft)
     assert "# GUESS order of the norms: 'post'" in files["backbone.py"]
     assert "# DECIDE clip" in files["checkpoint.py"]
@@ -201,6 +201,53 @@ def test_what_is_not_drafted_is_refused_with_a_way_on(config, error, text):
     more = {"layers.0.encoder_attn.q_proj.weight": (12, 12)} if "t5ish" in str(config) else {}
     with pytest.raises(error, match=text):
         make_draft("new", header(config, **more), None)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("model.gguf", "GGUF: take the model that it was quantized from"),
+        ("model.onnx", "ONNX: take the model that it was exported from"),
+        ("model.keras", "Keras: open it with keras.saving"),
+        ("adapter_model.bin", "an adapter alone: merge it into its model by peft"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_file_of_another_kind_is_named_with_the_way_on(file, text, inside, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / file).write_bytes(b"GGUF")
+    with pytest.raises(CheckpointFileError) as error:
+        new("mine", tmp_path if inside else tmp_path / file, to=tmp_path / "place")
+    assert text.partition(":")[0] in str(error.value)
+    assert text.partition(": ")[2] in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes"])
+def test_a_quantized_checkpoint_is_named_with_the_way_on(method, tmp_path):
+    config = {**CONFIG, "quantization_config": {"quant_method": method}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    source = tmp_path / "header.json"
+    source.write_text(json.dumps({"a.weight": {"dtype": "F32", "shape": [1]}}))
+    with pytest.raises(ConfigError, match=f"{method}.*Inspect the one that it was made from"):
+        new("mine", source, to=tmp_path / "place")
+
+
+def test_code_of_the_repository_is_not_run_and_names_are_all_there_is(tmp_path, monkeypatch):
+    (tmp_path / "modeling.py").write_text("raise SystemExit")
+    config = {**CONFIG, "auto_map": {"AutoModel": "modeling.NewModel"}}
+    monkeypatch.syspath_prepend(tmp_path)
+    draft = draft_of("new", header(config))
+    assert draft.evidence is None
+    assert "modeling" not in sys.modules
+    assert "auto_map" not in files_of(draft)["checkpoint.py"]
+
+
+def test_a_header_of_a_hundred_thousand_tensors_is_drafted():
+    layers = 12_500
+    shapes = {f"layers.{i}.{n}": s for i in range(layers) for n, s in LAYER.items()}
+    config = {**CONFIG, "num_hidden_layers": layers}
+    draft = make_draft("new", header(config, {}, **shapes), None)
+    assert len(draft.graph.slots) == len(LAYER) + 2
 
 
 def test_a_graph_without_attention_or_tokens_is_refused():

@@ -17,6 +17,12 @@ FORMATS = (
     ("*.gguf", "GGUF", "take the model that it was quantized from"),
     ("openvino_model.*", "OpenVINO", "take the model that it was exported from"),
     ("*.tflite", "TensorFlow Lite", "take the model that it was exported from"),
+    (
+        "*.keras",
+        "Keras",
+        "open it with keras.saving.load_model, and save its save_to_preset folder",
+    ),
+    ("*.weights.h5", "Keras", "load it into its model, and save its save_to_preset folder"),
     ("saved_model.pb", "SavedModel", "take the model that it was exported from"),
     ("adapter_model.*", "an adapter alone", "merge it into its model by peft (merge_and_unload)"),
     ("*.safetensors", "safetensors", "rename it to model.safetensors if it is the whole model"),

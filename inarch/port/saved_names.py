@@ -1,0 +1,81 @@
+"""Names that a reference's files have where its modules have others, and tensors that it fuses.
+
+Which tensor of a file holds which of the model is found by their values: a model of random ones is
+saved, and its file is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inarch.checkpoints.formats.files import open_weights
+from inarch.port.patterns import index_names
+
+# Names of norms' tensors of former times, which every map reads.
+FORMER = {"gamma": "weight", "beta": "bias"}
+
+
+def saved_names(model: Any, torch: Any) -> dict[str, tuple[str, ...]]:
+    """Return the tensors of a model that each tensor of its file holds, one after the other.
+
+    Names have an index for their first number. Files whose names are the model's give none.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape))
+    held = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            model.save_pretrained(folder)
+        with open_weights(Path(folder)) as weights:
+            saved = {name: np.array(weights.read(name)) for name in weights.header}
+    strange = {name: value for name, value in saved.items() if name not in held}
+    rest = {name: value for name, value in held.items() if name not in saved}
+    found = {}
+    for name, value in strange.items():
+        parts = _parts_of(value, rest)
+        if parts:
+            found[index_names(_spelled(name))] = tuple(map(index_names, parts))
+    return {name: parts for name, parts in found.items() if parts != (name,)}
+
+
+def _spelled(name: str) -> str:
+    stem, _, leaf = name.rpartition(".")
+    return f"{stem}.{FORMER[leaf]}" if leaf in FORMER else name
+
+
+def _parts_of(value: np.ndarray, held: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Return the names of the tensors that a value is, one below the other; empty if it is none."""
+    parts: list[str] = []
+    start = 0
+    while start < len(value):
+        for name, array in held.items():
+            piece = value[start : start + len(array)]
+            if array.ndim and piece.shape == array.shape and np.array_equal(piece, array):
+                parts.append(name)
+                start += len(array)
+                break
+        else:
+            return ()
+    return tuple(parts)
+
+
+def unused_tensors(model: Any, ids: Any) -> tuple[str, ...]:
+    """Return the parameters on which no output of a model depends, with an index for a number."""
+    outputs = model(input_ids=ids)
+    total = sum(
+        (value.double() ** 2).sum()
+        for value in outputs.values()
+        if hasattr(value, "double") and value.requires_grad
+    )
+    total.backward()
+    idle = [name for name, p in model.named_parameters() if p.grad is None]
+    model.zero_grad()
+    return tuple(dict.fromkeys(map(index_names, idle)))

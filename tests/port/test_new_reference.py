@@ -1,0 +1,85 @@
+"""A draft beside its reference: what a run settles, and the names that files have."""
+
+import importlib.util
+
+import pytest
+
+from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.port.arguments import find_activation
+from inarch.port.graph import BY_PROJECTION
+from inarch.port.header import Header
+from inarch.port.make_draft import make_draft
+from inarch.port.new import draft_of
+from inarch.port.write_files import decisions_of, files_of
+
+if all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
+    from inarch.port.reference import find_evidence
+    from inarch.port.settle import attempt, settle
+
+pytestmark = pytest.mark.reference
+
+
+def draft(model_type, **config):
+    return draft_of("drafted", Header("here", {"model_type": model_type, **config}, {}))
+
+
+def settled(draft):
+    return {one.subject for one in decisions_of(draft) if one.kind == "SETTLED"}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "heads"),
+    [
+        ("ernie", {"masked_lm", "text_classifier"}),
+        ("phi", {"causal_lm", "text_classifier"}),
+        ("opt", {"causal_lm", "text_classifier"}),
+    ],
+)
+def test_what_is_not_here_computes_what_its_reference_does(model_type, heads):
+    made = draft(model_type)
+    assert settled(made) >= {"graph", *heads}
+    guesses = [one.subject for one in decisions_of(made) if one.kind == "GUESS"]
+    assert guesses == ["dropout"]
+
+
+def test_a_run_finds_what_a_draft_has_wrong():
+    evidence = find_evidence("gpt_neox", {})
+    right = make_draft("drafted", Header("here", {"model_type": "gpt_neox"}, {}), evidence)
+    wrong = right.graph.replace(fused=BY_PROJECTION)
+    assert not attempt(right.replace(graph=wrong)).passed
+    found = settle(right.replace(graph=wrong, heads=()))
+    assert found.graph == right.graph.replace(scaled=True, decisions=found.graph.decisions)
+    words = [one.text for one in found.all_decisions if one.subject == "graph"]
+    assert "queries, keys and values head by head, by trial" in words
+
+
+def test_names_and_fused_tensors_are_those_of_files():
+    text = files_of(draft("nomic_bert"))["checkpoint.py"]
+    assert 'rule("attn.Wqkv.weight",' in text
+    assert '[f"attention/{name}/kernel" for name in ("query", "key", "value")],' in text
+    assert 'norm("emb_ln", "embeddings_norm"),' in text
+    assert "self_attn" not in text
+
+
+def test_dropout_after_the_embeddings_is_where_the_reference_has_it():
+    assert 'Dropout(dropout, name="embeddings_dropout")' in files_of(tiny("bert"))["backbone.py"]
+    assert "embeddings_dropout" not in files_of(tiny("opt"))["backbone.py"]
+
+
+def tiny(model_type):
+    header = Header("here", {"model_type": model_type}, {})
+    return make_draft("drafted", header, find_evidence(model_type, {}))
+
+
+def test_a_switch_of_the_checkpoint_is_in_the_model_that_is_run():
+    made = draft("bert", hidden_act="relu", is_decoder=False)
+    assert made.evidence.config["hidden_act"] == "relu"
+    assert find_activation(made.usual) == "hidden_act"
+
+
+def test_tensors_that_the_reference_lacks_are_named():
+    tensors = {"ernie.extra.weight": TensorInfo("F32", (3,))}
+    header = Header("here", {"model_type": "ernie"}, tensors)
+    made = make_draft("drafted", header, find_evidence("ernie", {}))
+    found = {one.subject: one.text for one in decisions_of(made) if one.kind == "DECIDE"}
+    assert "has no such tensor" in found["extra.weight"]
