@@ -77,7 +77,9 @@ class Draft:
         names = needed(self.graph, self.usual, [head.name for head in self.heads])
         found = arguments_of(names, self.usual, self.graph)
         if self.pooler:
-            found.append(Argument("pooler", "bool", "False", "whether there is a pooled output."))
+            needed_by_heads = code(any(head.pooled for head in self.heads))
+            text = "whether there is a pooled output."
+            found.append(Argument("pooler", "bool", needed_by_heads, text))
         return found
 
     def has(self, argument: str) -> bool:
