@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from inarch.checkpoints.maps.common_fields import ANYWHERE
 from inarch.checkpoints.maps.config import TEXT_ENCODER
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
-from inarch.port.arguments import BY_ARGUMENT, SHARED, find_field, nested_rotary
+from inarch.port.arguments import BY_ARGUMENT, SHARED, find_field
 from inarch.port.code import call, code, is_literal
+from inarch.port.config_rotary import SCALING, rotary_lines, share_lines
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.validation import shown
 
 OF_ALL = frozenset(name for entry in ANYWHERE for name in entry.theirs)
 OF_ENCODERS = frozenset(name for entry in TEXT_ENCODER for name in entry.known_names)
-HOLDER = "rope_parameters"
-# The scalings that `RotaryEmbedding` has.
-SCALING = (
-    'rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,',
-    "    types={name: known.fields for name, known in SCALING_TYPES.items()}),",
-    'must_be("original_max_position_embeddings", None, reason="read next to a scaling"),',
-)
 REASONS = {
     "layerdrop": "layers that training leaves out",
     "init_std": "initial weights", "initializer_factor": "initial weights",
@@ -55,15 +49,21 @@ class _Writer:
         lines = [line for name in names if name != "pooler" for line in self._line(name)]
         return [part for line in lines for part in _wrapped(line)]
 
+    def _noted(self, found: tuple[list[str], set[str], list[Decision]]) -> list[str]:
+        """Return lines, and keep the fields and the decisions that come with them."""
+        lines, fields, decisions = found
+        self.taken |= fields
+        self.decisions += decisions
+        return lines
+
     def _line(self, name: str) -> list[str]:
         known = BY_ARGUMENT[name]
         if name == "rope_theta":
-            return self._rotary()
+            return self._noted(rotary_lines(self.draft))
         if name == "rope_scaling":
             return list(SCALING)
         if name == "partial_rotary_factor":
-            share = float(nested_rotary(self.usual, name))
-            return [f'field("{HOLDER}.{name}", "{name}", {share!r}{self._older(name)}),']
+            return self._noted(share_lines(self.draft))
         field = self.draft.graph.switches.get(name) or find_field(name, self.usual)
         if field is None:
             value = next(a.default for a in self.draft.arguments if a.name == name)
@@ -146,40 +146,6 @@ class _Writer:
         inner = ", ".join(f'"{name}"' for name in names)
         return f", aliases=({inner}{',' if len(names) == 1 else ''})"
 
-    def _rotary(self) -> list[str]:
-        nested = self.usual.get(HOLDER)
-        if not isinstance(nested, Mapping):
-            field = find_field("rope_theta", self.usual)
-            if field is None:
-                self.decisions.append(guess("rope_theta", "10000, since no field has it"))
-                return ['constant("rope_theta", 10000.0),']
-            self.taken.add(field)
-            value = float(self.usual[field])
-            return [f'field("{field}", "rope_theta", {value!r}),']
-        self.taken |= {HOLDER, "rope_scaling"}
-        value = float(nested.get("rope_theta", 10000.0))
-        lines = [
-            f'field("{HOLDER}.rope_theta", "rope_theta", {value!r}{self._older("rope_theta")}),',
-        ]
-        if not self.draft.graph.scaled:
-            lines += [
-                f'must_be("{HOLDER}.rope_type", "default"),',
-                'must_be("rope_scaling", None, reason="its older name"),',
-            ]
-        for name, other in nested.items():
-            if name not in ("rope_theta", "rope_type", "partial_rotary_factor"):
-                self.decisions.append(
-                    decide(f"{HOLDER}.{name}", f"{other!r} here, and no brick computes it")
-                )
-                lines.append(f'must_be("{HOLDER}.{name}", None, 1.0),  # DECIDE')
-        return lines
-
-    def _older(self, name: str) -> str:
-        """Return the older names of a field of rotary positions as code."""
-        found = self.evidence.legacy.get(name, ()) if self.evidence else (name,)
-        self.taken |= {one for one in found if "." not in one}
-        return f", legacy={code(found)}" if found else ""
-
     # --- fields that are no arguments ----------------------------------------------------------
 
     def others(self) -> list[str]:
@@ -187,8 +153,11 @@ class _Writer:
         lines = []
         encoder = not self.draft.graph.causal
         if encoder:
-            lines.append("ENCODER_ONLY,")
-            self.taken |= OF_ENCODERS - {"pad_token_id"}
+            odd = self._switched()
+            left_out = "".join(f' and "{name}" not in entry.known_names' for name in odd)
+            whole = f"*[entry for entry in ENCODER_ONLY if{left_out.removeprefix(' and')}],"
+            lines.append(whole if odd else "ENCODER_ONLY,")
+            self.taken |= OF_ENCODERS - {"pad_token_id", *odd}
             if not self.draft.graph.padded:
                 lines.append("PADDING_ROW,")
             self.taken.add("pad_token_id")
@@ -211,6 +180,13 @@ class _Writer:
             elif name not in SHARED and not self._is_off(name):
                 unread.append(name)
         return [*lines, *fixed, *self._unread(unread)]
+
+    def _switched(self) -> list[str]:
+        """Return the fields of all encoders that the reference reads and that the file changes."""
+        read, _ = self._read_fields()
+        given, usual = self.draft.given, self.usual
+        names = sorted(OF_ENCODERS & {*(read or ())} & given.keys() & usual.keys())
+        return [name for name in names if given[name] != usual[name]]
 
     def _is_off(self, name: str) -> bool:
         """Return whether a field is another architecture's switch, which is off here."""

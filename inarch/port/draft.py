@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,11 @@ class Draft:
     def has(self, argument: str) -> bool:
         """Return whether there is an argument of a name."""
         return any(one.name == argument for one in self.arguments)
+
+    def published(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return those of the fields that the checkpoint has with other values than usual."""
+        given, usual = self.given, self.usual
+        return {n: given[n] for n in names if n in given and n in usual and given[n] != usual[n]}
 
     @property
     def pooler(self) -> TheirModule | None:

@@ -32,11 +32,14 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
     joined = "\n".join(lines)
     body += _constants(draft, joined)
     filed = in_file_names(draft)
+    fixed = re.findall(r'must_be\("(\w+)"', joined)
+    published = draft.published(fixed) if draft.evidence else {}
     body += [
         "HUGGING_FACE = Source(",
         f'    model_type="{draft.model_type}",',
         f'    architecture="{draft.base}",',
         f'    prefix="{draft.prefix}",',
+        *([f"    published={code(published)},"] if published else []),
         "    config=[",
         *(f"        {line}" for line in lines),
         "    ],",

@@ -1,0 +1,66 @@
+"""Entries of a drafted config map that are of rotary positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from inarch.port.arguments import find_field, nested_rotary
+from inarch.port.code import code
+from inarch.port.decisions import Decision, decide, guess
+from inarch.port.draft import Draft
+
+HOLDER = "rope_parameters"
+COMPUTED = ("rope_theta", "rope_type", "partial_rotary_factor")
+# The scalings that `RotaryEmbedding` has.
+SCALING = (
+    'rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,',
+    "    types={name: known.fields for name, known in SCALING_TYPES.items()}),",
+    'must_be("original_max_position_embeddings", None, reason="read next to a scaling"),',
+)
+
+# Lines, the fields that they account for, and what they leave to be decided.
+Found = tuple[list[str], set[str], list[Decision]]
+
+
+def rotary_lines(draft: Draft) -> Found:
+    """Return the lines of the base, and of what is next to it."""
+    nested = draft.usual.get(HOLDER)
+    if not isinstance(nested, Mapping):
+        field = find_field("rope_theta", draft.usual)
+        if field is None:
+            line = 'constant("rope_theta", 10000.0),'
+            return [line], set(), [guess("rope_theta", "10000, since no field has it")]
+        value = float(draft.usual[field])
+        return [f'field("{field}", "rope_theta", {value!r}),'], {field}, []
+    decisions = []
+    value = float(nested.get("rope_theta", 10000.0))
+    older = _older_names(draft, "rope_theta")
+    lines = [f'field("{HOLDER}.rope_theta", "rope_theta", {value!r}{_legacy(older)}),']
+    if not draft.graph.scaled:
+        lines += [
+            f'must_be("{HOLDER}.rope_type", "default"),',
+            'must_be("rope_scaling", None, reason="its older name"),',
+        ]
+    for name, other in nested.items():
+        if name not in COMPUTED:
+            text = f"{other!r} here, and no brick computes it"
+            decisions.append(decide(f"{HOLDER}.{name}", text))
+            lines.append(f'must_be("{HOLDER}.{name}", None, 1.0),  # DECIDE')
+    return lines, {HOLDER, "rope_scaling", *older}, decisions
+
+
+def share_lines(draft: Draft) -> Found:
+    """Return the line of the share of features that are rotated."""
+    name = "partial_rotary_factor"
+    older = _older_names(draft, name)
+    share = float(nested_rotary(draft.usual, name))
+    return [f'field("{HOLDER}.{name}", "{name}", {share!r}{_legacy(older)}),'], {*older}, []
+
+
+def _older_names(draft: Draft, name: str) -> tuple[str, ...]:
+    """Return the older names of a field."""
+    return draft.evidence.legacy.get(name, ()) if draft.evidence else (name,)
+
+
+def _legacy(names: tuple[str, ...]) -> str:
+    return f", legacy={code(names)}" if names else ""
