@@ -5,7 +5,7 @@ draft. Of another the draft runs beside a tiny model of transformers: what the m
 tensors is counted, and whether each layer and each head computes what the reference's does.
 
     python benchmarks/port_drafts.py bert opt gpt_neox > rows      # or no names: all of the list
-    python benchmarks/port_drafts.py --page < rows > docs/contribute/drafts.md
+    python benchmarks/port_drafts.py --page < rows > docs/drafts.md
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def compared(source: Source, true: Source | None, draft: Any) -> dict[str, Any]:
 PAGE = """# What a draft gets right
 
 `python benchmarks/port_drafts.py` drafts each of these architectures of transformers by
-[`inarch port new`](wanted.md#a-draft-of-the-folder) from its `model_type` alone, with the folder
-that is here hidden. Nothing is edited. *Graph* and *heads* are what computes the reference's
+[`inarch port new`](contribute/wanted.md#a-draft-of-the-folder) from its `model_type` alone, with the
+folder that is here hidden. Nothing is edited. *Graph* and *heads* are what computes the reference's
 values, layer by layer, in a tiny model with random weights.
 
 """
