@@ -159,9 +159,9 @@ def compared(source: Source, true: Source | None, draft: Any) -> dict[str, Any]:
 PAGE = """# What a draft gets right
 
 `python benchmarks/port_drafts.py` drafts each of these architectures of transformers by
-[`inarch port new`](contribute/wanted.md#a-draft-of-the-folder) from its `model_type` alone, with the
-folder that is here hidden. Nothing is edited. *Graph* and *heads* are what computes the reference's
-values, layer by layer, in a tiny model with random weights.
+[`inarch port new`](contribute/wanted.md#a-draft-of-the-folder) from its `model_type` alone, while
+the folder that is here is hidden. Nothing is edited. *Graph* and *heads* are what computes the
+reference's values, layer by layer, in a tiny model with random weights.
 
 """
 COMPARED = """## Architectures that are here
