@@ -232,6 +232,8 @@ CASES = [
     ("AlbertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),
     ("AlbertForMaskedLM", MaskedLM, "logits", {"num_hidden_groups": 2, "embedding_size": 24}),
     ("AlbertForPreTraining", MaskedLM, "prediction_logits", {}),
+    ("MegatronBertForPreTraining", MaskedLM, "prediction_logits", {}),
+    ("MegatronBertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "type_vocab_size": 3}),
     ("AlbertForSequenceClassification", TextClassifier, "logits", {"num_labels": 1}),
     (
         "AlbertForSequenceClassification",
