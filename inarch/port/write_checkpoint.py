@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from inarch.checkpoints.maps.source import Source
 from inarch.port.arguments import find_field
 from inarch.port.code import call, code
 from inarch.port.config_entries import config_lines
@@ -47,7 +46,7 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
         *(f"        {line}" for line in _weights(filed)),
         "    ],",
     ]
-    if filed.graph.slots != draft.graph.slots and hasattr(Source, "by_modules"):
+    if filed.graph.slots != draft.graph.slots:
         body += ["    module_weights=[", *(f"        {line}" for line in _weights(draft)), "    ],"]
     if pooler := draft.pooler:
         bias = "" if pooler.bias is not None else ", bias=False"

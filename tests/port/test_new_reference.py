@@ -54,11 +54,15 @@ def test_a_run_finds_what_a_draft_has_wrong():
 
 
 def test_names_and_fused_tensors_are_those_of_files():
-    text = files_of(draft("nomic_bert"))["checkpoint.py"]
-    assert 'rule("attn.Wqkv.weight",' in text
-    assert '[f"attention/{name}/kernel" for name in ("query", "key", "value")],' in text
-    assert 'norm("emb_ln", "embeddings_norm"),' in text
-    assert "self_attn" not in text
+    made = draft("gte")
+    assert settled(made) >= {"graph", "names", "text_classifier"}
+    text = files_of(made)["checkpoint.py"]
+    weights, _, of_modules = text.partition("module_weights=[")
+    assert 'rule("attention.qkv_proj.weight",' in weights
+    assert '[f"attention/{name}/kernel" for name in ("query", "key", "value")],' in weights
+    assert '[f"feed_forward/{name}/kernel" for name in ("up", "gate")],' in weights
+    assert "self_attn" not in weights
+    assert 'dense("self_attn.q_proj", "attention/query"),' in of_modules
 
 
 def test_dropout_after_the_embeddings_is_where_the_reference_has_it():
