@@ -87,20 +87,11 @@ class DebertaBackbone(Backbone):
         relative = distances(x) if relative_attention else None
         for i in range(num_layers):
             x = layers.DisentangledAttentionEncoder(
-                intermediate_dim,
-                num_heads,
-                dropout,
-                activation,
-                layer_norm_epsilon,
-                init,
-                attention_dropout=attention_dropout,
-                bucket_size=0,
-                max_relative_positions=reach,
-                position_terms=position_terms,
-                share_keys=False,
-                key_bias=False,
+                intermediate_dim, num_heads, dropout, activation, layer_norm_epsilon, init,
+                attention_dropout=attention_dropout, bucket_size=0, max_relative_positions=reach,
+                position_terms=position_terms, share_keys=False, key_bias=False,
                 name=f"layer_{i}",
-            )(x, relative, padding_mask=mask)
+            )(x, relative, padding_mask=mask)  # fmt: skip
         super().__init__(inputs=inputs, outputs={"sequence_output": x}, **kwargs)
 
     def masked_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
