@@ -89,7 +89,7 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 def check_rate(name: str, value: Any) -> None:
     """Raise InputError unless the argument `name` is a number from 0 to 1."""
-    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+    if not SHARE.accepts(value):
         raise InputError(f"{name} is {shown(value)}; it must be a number from 0 to 1")
 
 
