@@ -143,7 +143,13 @@ def compared(source: Source, true: Source | None, draft: Any) -> dict[str, Any]:
     """Return how much of the maps is right, or how many tensors the map has."""
     if true is not None:
         map_right, map_all, wrong = agreement(rules(source), rules(true))
-        config_right, config_all, odd = agreement(fields(source), fields(true))
+        own = {*draft.usual, *draft.given}
+        known = {
+            name: said
+            for name, said in fields(true).items()
+            if said != ("ignored",) or name in own  # fields of files of former versions
+        }
+        config_right, config_all, odd = agreement(fields(source), known)
         return {
             "map": f"{map_right}/{map_all}", "config": f"{config_right}/{config_all}",
             "wrong_map": [" + ".join(w) for w in wrong], "wrong_config": odd,
@@ -167,8 +173,8 @@ reference's values, layer by layer, in a tiny model with random weights.
 COMPARED = """## Architectures that are here
 
 *Map* and *config*: of the entries of the folder that is here, those that the draft has too, with
-the same names, axes, kinds and defaults. Fields of files of former versions are in the folder and
-can't be in a draft.
+the same names, axes, kinds and defaults. Fields that do nothing and that only files of former
+versions have aren't counted.
 
 | model_type | graph | heads | map | config | DECIDE | GUESS |
 |---|---|---|---|---|---|---|

@@ -10,7 +10,7 @@ from inarch.checkpoints.maps.config import TEXT_ENCODER
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
 from inarch.port.arguments import BY_ARGUMENT, SHARED, find_field
 from inarch.port.code import call, code, is_literal
-from inarch.port.config_rotary import SCALING, rotary_lines, share_lines
+from inarch.port.config_rotary import rotary_lines, scaling_lines, share_lines
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.validation import shown
@@ -61,7 +61,7 @@ class _Writer:
         if name == "rope_theta":
             return self._noted(rotary_lines(self.draft))
         if name == "rope_scaling":
-            return list(SCALING)
+            return self._noted(scaling_lines(self.draft))
         if name == "partial_rotary_factor":
             return self._noted(share_lines(self.draft))
         field = self.draft.graph.switches.get(name) or find_field(name, self.usual)
@@ -113,20 +113,15 @@ class _Writer:
 
     def _fallback(self, name: str, field: str) -> list[str]:
         heads = find_field("num_heads", self.usual)
-        hidden = find_field("hidden_dim", self.usual)
         given = self._own(field)
         if name == "num_key_value_heads":
             return [f'fallback("{field}", "{name}"{given}, other="{heads}"),']
         if not isinstance(self.usual.get(heads or ""), int):
             return [f'field("{field}", "{name}"),']
-        return (
-            [
-                f'fallback("{field}", "{name}",',
-                "    other=lambda config: WIDTH.read(config) // HEADS.read(config)),",
-            ]
-            if hidden
-            else []
-        )
+        return [
+            f'fallback("{field}", "{name}"{given},',
+            "    other=lambda config: WIDTH.read(config) // HEADS.read(config)),",
+        ]
 
     def _own(self, field: str) -> str:
         """Return the default of a field that takes after others, as code; none without its own."""
@@ -179,7 +174,7 @@ class _Writer:
                 fixed += self._shaping(name)
             elif name not in SHARED and not self._is_off(name):
                 unread.append(name)
-        return [*lines, *fixed, *self._unread(unread)]
+        return [*lines, *fixed, *self._unread([*unread, *self._left_over(read or set())])]
 
     def _switched(self) -> list[str]:
         """Return the fields of all encoders that the reference reads and that the file changes."""
@@ -191,6 +186,23 @@ class _Writer:
     def _is_off(self, name: str) -> bool:
         """Return whether a field is another architecture's switch, which is off here."""
         return foreign_fields().has(name) and not self.usual[name]
+
+    def _left_over(self, read: set[str]) -> list[str]:
+        """Return the fields that only the file has and that the reference never reads."""
+        if self.evidence is None:
+            return []
+        extra = [n for n in self.draft.given if n not in self.usual and n not in SHARED]
+        extra = [n for n in extra if n not in self.taken | read and n not in self._aliased()]
+        shaping = self.evidence.shaping
+        odd = [name for name in extra if foreign_fields().has(name) or name in shaping]
+        words = {True: "its class makes other fields of it", False: "other architectures read it"}
+        self.decisions += [
+            decide(name, f"in the file alone, and {words[name in shaping]}") for name in odd
+        ]
+        return [name for name in extra if name not in odd]
+
+    def _aliased(self) -> set[str]:
+        return {*self.evidence.aliases} if self.evidence else set()
 
     def _read_fields(self) -> tuple[set[str] | None, dict[str, Any]]:
         """Return the fields that the reference reads, with the defaults of those that it lacks."""

@@ -12,11 +12,11 @@ from inarch.port.draft import Draft
 HOLDER = "rope_parameters"
 COMPUTED = ("rope_theta", "rope_type", "partial_rotary_factor")
 # The scalings that `RotaryEmbedding` has.
-SCALING = (
+_SCALING = (
     'rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,',
     "    types={name: known.fields for name, known in SCALING_TYPES.items()}),",
-    'must_be("original_max_position_embeddings", None, reason="read next to a scaling"),',
 )
+_NEXT_TO = ("original_max_position_embeddings", "partial_rotary_factor")
 
 # Lines, the fields that they account for, and what they leave to be decided.
 Found = tuple[list[str], set[str], list[Decision]]
@@ -47,6 +47,13 @@ def rotary_lines(draft: Draft) -> Found:
             decisions.append(decide(f"{HOLDER}.{name}", text))
             lines.append(f'must_be("{HOLDER}.{name}", None, 1.0),  # DECIDE')
     return lines, {HOLDER, "rope_scaling", *older}, decisions
+
+
+def scaling_lines(draft: Draft) -> Found:
+    """Return the lines of the scalings that `RotaryEmbedding` has."""
+    names = [name for name in _NEXT_TO if not draft.has(name) and name not in draft.usual]
+    fixed = [f'must_be("{name}", None, reason="read next to a scaling"),' for name in names]
+    return [*_SCALING, *fixed], {*names}, []
 
 
 def share_lines(draft: Draft) -> Found:

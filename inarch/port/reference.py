@@ -132,7 +132,6 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         calls = _calls(model, lambda: model(input_ids=ids))
         tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
         heads = tuple(_heads(model, config, transformers))
-        dropped = embedding_dropout(config, model, ids, transformers)
         switches = _switches(type(model), config, model.state_dict())
     unused = unused_tensors(model, ids)
     saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
@@ -157,8 +156,8 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         switches,
         legacy=_older_names(model_type, transformers),
         saved=saved,
-        embedding_dropout=dropped,
-        shaping=shaping_fields(model_type, usual.to_dict(), transformers),
+        embedding_dropout=embedding_dropout(config, model, ids, transformers),
+        shaping=shaping_fields(model_type, usual.to_dict(), given, transformers),
         derived=derived_fields(model_type, usual.to_dict(), transformers),
         unused=unused,
         tie=bool(usual.to_dict().get("tie_word_embeddings", True)),

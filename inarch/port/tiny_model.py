@@ -55,21 +55,31 @@ def derived_fields(model_type: str, usual: Mapping[str, Any], transformers: Any)
     return tuple(found)
 
 
-def shaping_fields(model_type: str, usual: Mapping[str, Any], transformers: Any) -> tuple[str, ...]:
-    """Return the fields that the config's class makes others of: a change of one changes others."""
+def shaping_fields(
+    model_type: str, usual: Mapping[str, Any], given: Mapping[str, Any], transformers: Any
+) -> tuple[str, ...]:
+    """Return the fields that the config's class makes others of: a change of one changes others.
+
+    Args:
+        given: a checkpoint's config, whose further fields are tried too.
+    """
+    others = {name: _other(value) for name, value in usual.items()}
+    others |= {name: value for name, value in given.items() if name not in usual}
     found = []
-    for name, value in usual.items():
-        if isinstance(value, bool):
-            other: Any = not value
-        elif isinstance(value, int):
-            other = value + 1
-        else:
-            continue
+    for name, other in others.items():
         with contextlib.suppress(Exception):  # a value that its code refuses
-            made = transformers.AutoConfig.for_model(model_type, **{name: other}).to_dict()
+            fields = {} if other is None or name == "model_type" else {name: other}
+            made = transformers.AutoConfig.for_model(model_type, **fields).to_dict()
             if any(made.get(n) != v for n, v in usual.items() if n != name):
                 found.append(name)
     return tuple(found)
+
+
+def _other(value: Any) -> Any:
+    """Return another value of a switch or a number; None of anything else."""
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int) else None
 
 
 def embedding_dropout(config: Any, model: Any, ids: Any, transformers: Any) -> tuple[str, ...]:

@@ -87,3 +87,15 @@ def test_tensors_that_the_reference_lacks_are_named():
     made = make_draft("drafted", header, find_evidence("ernie", {}))
     found = {one.subject: one.text for one in decisions_of(made) if one.kind == "DECIDE"}
     assert "has no such tensor" in found["extra.weight"]
+
+
+def test_fields_that_only_the_file_has_are_told_apart():
+    evidence = find_evidence("gpt_neox", {"rotary_pct": 0.5, "made_up": 1, "sliding_window": 3})
+    assert {"rotary_pct"} <= {*evidence.shaping}
+    assert "made_up" not in evidence.shaping
+    config = {"model_type": "gpt_neox", "rotary_pct": 0.5, "made_up": 1, "alibi": True}
+    made = make_draft("drafted", Header("here", config, {}), evidence)
+    text = files_of(made)["checkpoint.py"]
+    assert '"made_up"' in text
+    assert '"alibi"' not in text
+    assert "alibi" in {one.subject for one in decisions_of(made) if one.kind == "DECIDE"}
