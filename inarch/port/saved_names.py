@@ -40,7 +40,7 @@ def saved_names(model: Any, torch: Any) -> dict[str, tuple[str, ...]]:
     rest = {name: value for name, value in held.items() if name not in saved}
     found = {}
     for name, value in strange.items():
-        parts = _parts_of(value, rest)
+        parts = parts_of(value, rest)
         if parts:
             found[index_names(_spelled(name))] = tuple(map(index_names, parts))
     return {name: parts for name, parts in found.items() if parts != (name,)}
@@ -51,7 +51,7 @@ def _spelled(name: str) -> str:
     return f"{stem}.{FORMER[leaf]}" if leaf in FORMER else name
 
 
-def _parts_of(value: np.ndarray, held: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+def parts_of(value: np.ndarray, held: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Return the names of the tensors that a value is, one below the other; empty if it is none."""
     parts: list[str] = []
     start = 0

@@ -6,7 +6,9 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -19,8 +21,10 @@ from inarch.models.loading import Checkpoint
 from inarch.port import new
 from inarch.port.folder import forget
 from inarch.port.header import Header
+from inarch.port.in_files import in_file_names
 from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
+from inarch.port.saved_names import parts_of
 from inarch.port.write_files import decisions_of, files_of
 from inarch.tasks import workflows
 from inarch.tasks.verification import build
@@ -257,6 +261,29 @@ def test_a_graph_without_attention_or_tokens_is_refused():
     tensors = {name: info for name, info in given.tensors.items() if "tokens" not in name}
     with pytest.raises(InputError, match="no table of tokens"):
         make_draft("new", Header("here", CONFIG, tensors), None)
+
+
+# --- names of files ---------------------------------------------------------------------------
+
+
+def test_a_tensor_of_a_file_is_known_by_the_values_that_it_holds():
+    held = {name: np.arange(6.0).reshape(2, 3) + i for i, name in enumerate("qkv")}
+    fused = np.concatenate([held["v"], held["q"]])
+    assert parts_of(fused, held) == ("v", "q")
+    assert parts_of(held["k"], held) == ("k",)
+    assert parts_of(fused[:3], held) == ()
+    assert parts_of(fused + 1e-9, held) == ()
+
+
+def test_a_fused_tensor_of_files_is_one_rule_and_the_modules_keep_theirs():
+    draft = make_draft("new", header(), None)
+    parts = [f"layers.{{i}}.attention.{name}.weight" for name in ("key", "query", "value")]
+    evidence = SimpleNamespace(saved={"layers.{i}.kqv.weight": tuple(parts)})
+    filed = in_file_names(draft.replace(evidence=evidence))
+    (slot,) = [one for one in filed.graph.slots if len(one.ours) == 3]
+    assert (slot.module.name, slot.module.inner) == ("layers.{i}.kqv", "kqv")
+    assert slot.ours == ("attention/key", "attention/query", "attention/value")
+    assert len(filed.graph.slots) == len(draft.graph.slots) - 2
 
 
 # --- the folder ----------------------------------------------------------------------------------
