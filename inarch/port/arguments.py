@@ -203,14 +203,18 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
 
 def rotary_base(config: Mapping[str, Any]) -> float | None:
     """Return the base of rotary positions of a config."""
-    nested = nested_rotary(config, "rope_theta")
-    if nested is not None:
-        return nested
     field = find_field("rope_theta", config)
-    return None if field is None else config[field]
+    values = (nested_rotary(config, "rope_theta"), None if field is None else config[field])
+    return next((value for value in values if is_number(value)), None)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number and neither true nor false."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def nested_rotary(config: Mapping[str, Any], name: str) -> Any:
     """Return a field of `rope_parameters`, None without it."""
     nested = config.get("rope_parameters")
-    return nested.get(name) if isinstance(nested, Mapping) else None
+    value = nested.get(name) if isinstance(nested, Mapping) else None
+    return value if name != "partial_rotary_factor" or is_number(value) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inarch.port.arguments import find_field, nested_rotary
+from inarch.port.arguments import find_field, nested_rotary, rotary_base
 from inarch.port.code import code
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
@@ -30,10 +30,10 @@ def rotary_lines(draft: Draft) -> Found:
         if field is None:
             line = 'constant("rope_theta", 10000.0),'
             return [line], set(), [guess("rope_theta", "10000, since no field has it")]
-        value = float(draft.usual[field])
+        value = float(rotary_base(draft.usual) or 10000.0)
         return [f'field("{field}", "rope_theta", {value!r}),'], {field}, []
     decisions = []
-    value = float(nested.get("rope_theta", 10000.0))
+    value = float(rotary_base(draft.usual) or 10000.0)
     older = _older_names(draft, "rope_theta")
     lines = [f'field("{HOLDER}.rope_theta", "rope_theta", {value!r}{_legacy(older)}),']
     if not draft.graph.scaled:

@@ -126,7 +126,7 @@ def _draft(name: str, cls: HeadClass, prefix: str, config: Mapping[str, Any]) ->
     parts = recognize(collapse_names(outside, config), config)
     modules, others = group_modules(parts)
     words = config.get("vocab_size")
-    tables = [m for m in modules if words and m.shape[0] == words and len(m.shape) == 2]
+    tables = [m for m in modules if m.shape[:1] == (words,) and len(m.shape) == 2]
     dense = [m for m in modules if len(m.shape) == 2 and m not in tables]
     norms = [m for m in modules if len(m.shape) == 1]
     biases = [m.bias for m in tables if m.bias is not None]

@@ -164,7 +164,8 @@ def _by_names(
     name: str, model_type: str, tensors: Mapping[str, TensorInfo], given: Mapping[str, Any],
     decisions: list[Decision],
 ) -> Draft:  # fmt: skip
-    written = [a for a in given.get("architectures") or () if _is_class(a)]
+    named = given.get("architectures")
+    written = [a for a in named if _is_class(a)] if isinstance(named, list) else []
     prefix, own = _find_prefix(tensors)
     inside = {n: info for n, info in tensors.items() if n.startswith(own)} if own else tensors
     short = {n.removeprefix(own): info for n, info in inside.items()}

@@ -57,14 +57,17 @@ def _imports(draft: Draft, text: str) -> list[str]:
     bricks = ", ".join(
         n for n in bricks.split(", ") if n != "FeedForward" or " FeedForward(" in text
     )
-    names = keras_layers.split(", ")
-    names = [n for n in names if n != "Embedding" or " Embedding(" in text]
+    names = [
+        n for n in keras_layers.split(", ") if n and (n != "Embedding" or " Embedding(" in text)
+    ]
     lines = ["from typing import Any", ""]
     if "Mapping[" in text:
         lines.insert(0, "from collections.abc import Mapping")
     if "keras." in text:
         lines.append("import keras")
-    lines += ["from keras import initializers", f"from keras.layers import {', '.join(names)}", ""]
+    lines.append("from keras import initializers")
+    lines += [f"from keras.layers import {', '.join(names)}"] if names else []
+    lines.append("")
     if "InputError(" in text:
         lines.append("from inarch.errors import InputError")
     lines += _wrapped("from inarch.layers import ", bricks.split(", "))

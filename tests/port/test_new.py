@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import inarch.models
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.cli.app import app
-from inarch.errors import CheckpointFileError, ConfigError, InputError
+from inarch.errors import CheckpointFileError, ConfigError, InarchError, InputError
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
 from inarch.port import new
@@ -191,6 +191,46 @@ def test_values_that_cannot_be_written_are_in_no_file(value):
             calls = [n.func for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
             assert "__import__" not in {getattr(one, "id", "") for one in calls}
     assert "odd" in lines(draft, "DECIDE")
+
+
+DECODER = {
+    **CONFIG, "architectures": ["NewForCausalLM"], "num_key_value_heads": 3, "head_dim": 4,
+    "rope_theta": 1e4, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"},
+    "rms_norm_eps": 1e-6, "hidden_act": "silu", "pad_token_id": 0, "attention_dropout": 0.0,
+    "sliding_window": 4, "rotary_dim": 2, "type_vocab_size": 2, "layer_types": ["full", "full"],
+}  # fmt: skip
+ODD = (
+    None, "x", 'a"b\n', [], {}, {"x": 1}, -1, 0, True, 2**70, float("inf"), float("nan"), [1, 2],
+    {"rope_theta": "x"}, {"rope_theta": [1], "rope_type": 3},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", DECODER)
+def test_odd_values_of_a_field_are_refused_or_give_files_that_can_be_read(field):
+    for value in ODD:
+        given = header({**DECODER, field: value}, **{"lm_head.weight": (29, 12)})
+        try:
+            draft = make_draft("new", given, None)
+        except InarchError:
+            continue
+        decisions_of(draft)
+        for file, text in files_of(draft).items():
+            if file.endswith(".py"):
+                ast.parse(text)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (12,), (0, 0), (3, 3, 3), (1, 2, 3, 4, 5)])
+def test_odd_shapes_are_refused_or_give_files_that_can_be_read(shape):
+    tensors = {"model." + name: info for name, info in header().tensors.items()}
+    tensors["lm_head.weight"] = TensorInfo("F32", (29, 12))
+    for name in tensors:
+        given = Header("here", DECODER, {**tensors, name: TensorInfo("F32", shape)})
+        try:
+            texts = files_of(make_draft("new", given, None))
+        except InarchError:
+            continue
+        ast.parse(texts["backbone.py"])
+        ast.parse(texts["checkpoint.py"])
 
 
 @pytest.mark.parametrize(
