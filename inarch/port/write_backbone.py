@@ -162,9 +162,7 @@ def _embeddings(draft: Draft) -> list[str]:
         else:
             table, named = "ReversibleEmbedding", 'True, init, name="token_embedding"'
         lines += [
-            f"table = {table}(",
-            f"    vocabulary_size, {width}, {named}",
-            ")",
+            *_wrapped_call(f"table = {table}", f"vocabulary_size, {width}, {named}"),
             'x = table(inputs["token_ids"])',
         ]
     if graph.has(SEGMENTS):
@@ -193,12 +191,13 @@ def _blocks(draft: Draft) -> list[str]:
     block, option = "Block", f', order="{graph.order}"' if graph.order != "post" else ""
     if graph.parallel != SEQUENTIAL:
         block, option = "ParallelBlock", ", shared_norm=True" * (graph.parallel == ONE_NORM)
-    lines = [
-        "for i in range(num_layers):",
-        f'    x = {block}(attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}")(',
-        f'        x, context={{"padding_mask": mask{bias}}}',
-        "    )",
-    ]
+    given = f'attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}"'
+    context = f'x, context={{"padding_mask": mask{bias}}}'
+    lines = ["for i in range(num_layers):"]
+    if len(given) + len(block) <= 78:
+        lines += [f"    x = {block}({given})(", f"        {context}", "    )"]
+    else:
+        lines += [f"    x = {block}(", f"        {given}", f"    )({context})"]
     if graph.has("final_norm"):
         lines.append(f"x = {norm_code(draft, 'final_norm')}(x)")
     outputs = "x"
@@ -211,3 +210,9 @@ def _blocks(draft: Draft) -> list[str]:
             '    outputs["pooled_output"] = layer(x[:, 0])',
         ]
     return indented(*lines, f"super().__init__(inputs=inputs, outputs={outputs}, **kwargs)")
+
+
+def _wrapped_call(start: str, arguments: str) -> list[str]:
+    """Return the lines of a call in the body of a constructor."""
+    whole = f"{start}({arguments})"
+    return [whole] if len(whole) <= 92 else [f"{start}(", f"    {arguments}", ")"]

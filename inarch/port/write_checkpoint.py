@@ -64,7 +64,7 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
 
 def _imports(text: str) -> list[str]:
     def used(names: Iterable[str]) -> list[str]:
-        return [name for name in names if re.search(rf"\b{name}\b[(,.)]", text)]
+        return [name for name in names if re.search(rf"(?<![.\w]){name}\b[(,.)]", text)]
 
     lines = ["import numpy as np", ""] if "np." in text else []
     config = used(CONFIG_NAMES)
@@ -75,7 +75,8 @@ def _imports(text: str) -> list[str]:
         whole = "\n".join(
             ["from inarch.checkpoints.maps.rule import (", *(f"    {n}," for n in rules), ")"]
         )
-    head = ["from inarch.checkpoints.maps.source import Head, Source"]
+    named = "Head, Source" if " Head(" in text else "Source"
+    head = [f"from inarch.checkpoints.maps.source import {named}"]
     if "SCALING_TYPES" in text:
         head.append("from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling")
     return [*lines, whole, *head]

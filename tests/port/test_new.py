@@ -155,6 +155,22 @@ def test_nothing_that_only_names_show_is_presented_as_known():
     assert "names and shapes alone" in files["backbone.py"]
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mpnet"])
+def test_files_import_what_they_use_in_lines_that_are_not_long(name):
+    found = golden(name)
+    tensors = {n: TensorInfo("F32", value.shape) for n, value in found.weights.items()}
+    config = {**found.defaults, **json.loads(found.config_text)}
+    draft = make_draft("drafted", Header("here", config, tensors), None)
+    for file, text in files_of(draft).items():
+        assert max(map(len, text.splitlines())) <= 100
+        nodes = list(ast.walk(ast.parse(text))) if file.endswith(".py") else []
+        names = [
+            a.asname or a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names
+        ]
+        used = {n.id for n in nodes if isinstance(n, ast.Name)}
+        assert {*names} <= used, file
+
+
 def test_a_tensor_that_no_brick_has_is_named_and_left_out():
     layer = {**LAYER, "mixer.A_log": (12, 4), "attention.latent.kv_a_proj.weight": (6, 12)}
     draft = make_draft("new", header(layer=layer), None)
