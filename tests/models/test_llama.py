@@ -8,7 +8,8 @@ import pytest
 
 from inarch.checkpoints.maps.config_map import write_fields
 from inarch.errors import ConfigError
-from inarch.models.llama.checkpoint import LLAMA, MISTRAL, SMOLLM3
+from inarch.models.gemma3.checkpoint import HUGGING_FACE as GEMMA3
+from inarch.models.llama.checkpoint import LLAMA, MISTRAL, QWEN3, SMOLLM3
 
 
 def test_smollm3_without_sizes_has_its_own_and_not_llamas():
@@ -52,3 +53,12 @@ def test_parts_of_a_scaling_that_stand_next_to_it_are_refused_by_name(name, valu
     assert LLAMA.arguments(config, ())["rope_scaling"] == scaling
     with pytest.raises(ConfigError, match=f"'{name}' is {value}"):
         LLAMA.arguments(config | {name: value}, ())
+
+
+@pytest.mark.parametrize("source", [LLAMA, QWEN3, GEMMA3])
+def test_a_rate_of_dropout_that_is_null_is_none(source):
+    config = {"attention_dropout": None, "num_hidden_layers": 1}
+    arguments = source.arguments(config, ())
+    assert arguments["attention_dropout"] is None
+    write_fields(source.config, arguments, config)
+    assert config["attention_dropout"] is None

@@ -58,10 +58,15 @@ def field(
 
 
 def probability(
-    theirs: str, ours: str, default: float | None, *, legacy: tuple[str, ...] = ()
+    theirs: str,
+    ours: str,
+    default: float | None,
+    *,
+    legacy: tuple[str, ...] = (),
+    nullable: bool = False,
 ) -> Field:
-    """Return the entry of a rate of dropout, from 0 to 1; `legacy` as of `field`."""
-    return Field(theirs, ours, default, most=1, legacy=legacy)
+    """Return the entry of a rate of dropout, from 0 to 1; `legacy` and `nullable` as of `field`."""
+    return Field(theirs, ours, default, most=1, legacy=legacy, nullable=nullable)
 
 
 def token_id(theirs: str, ours: str, default: int | None, *, least: int = 0) -> Field:

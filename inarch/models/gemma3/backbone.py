@@ -52,7 +52,7 @@ class Gemma3Backbone(Backbone):
         local_rope_theta: base of the rotary wavelengths in sliding layers.
         rope_scaling: scaling of the rotary frequencies in full layers, as of `RotaryEmbedding`;
             `None` for none.
-        attention_dropout: rate on the attention weights.
+        attention_dropout: rate on the attention weights; `None` is 0.
         attention_bias: whether the four projections of attention have biases.
         activation: of the gates of the feedforward layers.
         layer_norm_epsilon: of every normalization.
@@ -80,7 +80,7 @@ class Gemma3Backbone(Backbone):
         global_rope_theta: float = 1e6,
         local_rope_theta: float = 1e4,
         rope_scaling: Mapping[str, Any] | None = None,
-        attention_dropout: float = 0.0,
+        attention_dropout: float | None = 0.0,
         attention_bias: bool = False,
         activation: str = "gelu_approximate",
         layer_norm_epsilon: float = 1e-6,
@@ -97,7 +97,7 @@ class Gemma3Backbone(Backbone):
             MultiHeadAttention,
             num_heads,
             head_dim,
-            dropout=attention_dropout,
+            dropout=attention_dropout or 0.0,
             use_bias=attention_bias,
             kernel_initializer=init,
             num_key_value_heads=num_key_value_heads,

@@ -46,7 +46,7 @@ HUGGING_FACE = Source(
         rotary_scaling("rope_scaling", holder=GLOBAL, length=LENGTH, check=check_scaling,
             types={name: known.fields for name, known in SCALING_TYPES.items()}),
         must_be(f"{LOCAL}.rope_type", "default"),
-        probability("attention_dropout", "attention_dropout", 0.0),
+        probability("attention_dropout", "attention_dropout", 0.0, nullable=True),
         field("attention_bias", "attention_bias", False),
         choice("hidden_activation", "activation", "gelu_pytorch_tanh", values=ACTIVATIONS),
         field("rms_norm_eps", "layer_norm_epsilon", 1e-6),

@@ -34,7 +34,7 @@ class LlamaBackbone(Backbone):
         num_key_value_heads: heads of keys and values, which several heads of queries share;
             `None` is `num_heads`.
         head_dim: width of a head; `None` is `hidden_dim / num_heads`.
-        attention_dropout: rate on the attention weights.
+        attention_dropout: rate on the attention weights; `None` is 0.
         activation: of the gates of the feedforward layers.
         layer_norm_epsilon: of every normalization.
         attention_bias: whether the projections to queries, keys and values have biases.
@@ -64,7 +64,7 @@ class LlamaBackbone(Backbone):
         intermediate_dim: int,
         num_key_value_heads: int | None = None,
         head_dim: int | None = None,
-        attention_dropout: float = 0.0,
+        attention_dropout: float | None = 0.0,
         activation: str = "silu",
         layer_norm_epsilon: float = 1e-6,
         attention_bias: bool = False,
@@ -93,7 +93,7 @@ class LlamaBackbone(Backbone):
             MultiHeadAttention,
             num_heads,
             head_dim,
-            dropout=attention_dropout,
+            dropout=attention_dropout or 0.0,
             use_bias=attention_bias,
             output_bias=output_bias,
             kernel_initializer=init,

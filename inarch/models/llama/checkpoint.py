@@ -46,7 +46,7 @@ SHARED = [
     fallback("head_dim", "head_dim",
         other=lambda config: WIDTH.read(config) // HEADS.read(config)),
     field("intermediate_size", "intermediate_dim", 11008),
-    probability("attention_dropout", "attention_dropout", 0.0),
+    probability("attention_dropout", "attention_dropout", 0.0, nullable=True),
     choice("hidden_act", "activation", "silu", values=ACTIVATIONS),
     field("rms_norm_eps", "layer_norm_epsilon", 1e-6),
     field("rope_parameters.rope_theta", "rope_theta", 10000.0,
