@@ -20,6 +20,7 @@ from inarch.port.header import Header, read_header
 from inarch.port.make_draft import make_draft
 from inarch.port.reference import find_evidence
 from inarch.port.write_files import decisions_of, files_of
+from inarch.port.write_table import tokenizer_line
 from inarch.validation import shown
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,60}")
@@ -87,6 +88,8 @@ def new(
     header = read_header(source, config)
     check_model_type(header.config.get("model_type"))
     draft = draft_of(name, header, progress)
+    if (line := tokenizer_line(draft, header.tokenizer)) is not None:
+        draft = draft.replace(decisions=(*draft.decisions, line))
     files = files_of(draft, header.tokenizer)
     write_folder(parent, name, files)
     return Ported(parent / name, draft, decisions_of(draft))

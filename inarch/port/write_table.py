@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from inarch.port.arguments import find_field
+from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.graph import SEGMENTS
 from inarch.port.tiny_model import TINY
+from inarch.validation import shown
 
 # Sizes of [tiny] by our names, in the order of `TINY`.
 SIZES = dict(
@@ -105,7 +107,7 @@ def text_text(draft: Draft, tokenizer: Mapping[str, Any]) -> str | None:
         tokenizer: `class` and `files` of the checkpoint's tokenizer, as far as they are known.
     """
     name, files = tokenizer.get("class"), tokenizer.get("files", ())
-    if not isinstance(name, str) or name.startswith("PreTrained") or name == "TokenizersBackend":
+    if not isinstance(name, str) or not _is_own_class(name):
         return None
     known = {
         "vocab.txt": ("BERT", "word_piece_json", "BERT's"),
@@ -119,3 +121,23 @@ def text_text(draft: Draft, tokenizer: Mapping[str, Any]) -> str | None:
         title=draft.title, from_=from_, module=module, family=family,
         name=name.removesuffix("Fast"), model_type=draft.model_type,
     )  # fmt: skip
+
+
+def tokenizer_line(draft: Draft, tokenizer: Mapping[str, Any]) -> Decision | None:
+    """Return what isn't known of the tokenizer; None where a tokenizer.json is all of it."""
+    name, files = tokenizer.get("class"), tokenizer.get("files", ())
+    if text_text(draft, tokenizer) is not None:
+        return guess("text.py", f"{name} is the tokenizer of such files under another name")
+    if "tokenizer.json" in files and not _is_own_class(name):
+        return None
+    if not files:
+        return guess("text.py", "none is drafted, since the source has no tokenizer")
+    kind = "no class" if name is None else f"the class {shown(name)}"
+    text = f"none is drafted for {', '.join(files)}, for which the source names {kind}"
+    return decide("text.py", text)
+
+
+def _is_own_class(name: Any) -> bool:
+    """Return whether a class is one of an architecture's own, whose name can stand in code."""
+    is_class = isinstance(name, str) and name.isascii() and name.isidentifier()
+    return is_class and not name.startswith("PreTrained") and name != "TokenizersBackend"

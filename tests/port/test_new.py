@@ -26,6 +26,7 @@ from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
 from inarch.port.saved_names import parts_of
 from inarch.port.write_files import decisions_of, files_of
+from inarch.port.write_table import tokenizer_line
 from inarch.tasks import workflows
 from inarch.tasks.verification import build
 from inarch.verify.compare import verify
@@ -317,6 +318,26 @@ def test_a_graph_without_attention_or_tokens_is_refused():
     tensors = {name: info for name, info in given.tensors.items() if "tokens" not in name}
     with pytest.raises(InputError, match="no table of tokens"):
         make_draft("new", Header("here", CONFIG, tensors), None)
+
+
+@pytest.mark.parametrize(
+    ("named", "files", "kind", "text"),
+    [
+        ("NewTokenizer", ("vocab.txt",), "GUESS", 'tokenizer_class="NewTokenizer"'),
+        ("NewTokenizer", ("spiece.model",), "DECIDE", None),
+        ('x"); import os; ("', ("vocab.txt",), "DECIDE", None),
+        ("PreTrainedTokenizerFast", ("tokenizer.json",), None, None),
+        (None, (), "GUESS", None),
+    ],
+)
+def test_a_tokenizer_is_drafted_by_its_files_or_named(named, files, kind, text):
+    draft = make_draft("new", header(), None)
+    tokenizer = {"class": named, "files": files}
+    line = tokenizer_line(draft, tokenizer)
+    assert (line.kind if line else None) == kind
+    written = files_of(draft, tokenizer).get("text.py")
+    assert (written is None) == (text is None)
+    assert text is None or text in written
 
 
 # --- names of files ---------------------------------------------------------------------------
