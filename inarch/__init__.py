@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from inarch.tasks import Perplexity as Perplexity
     from inarch.tasks import QuestionAnswerer as QuestionAnswerer
     from inarch.tasks import Reranker as Reranker
+    from inarch.tasks import Seq2SeqLM as Seq2SeqLM
     from inarch.tasks import SparseEmbedder as SparseEmbedder
     from inarch.tasks import SpeechPreprocessor as SpeechPreprocessor
     from inarch.tasks import SpeechToText as SpeechToText
+    from inarch.tasks import Summarizer as Summarizer
     from inarch.tasks import TextClassifier as TextClassifier
     from inarch.tasks import TextEmbedder as TextEmbedder
     from inarch.tasks import TextPreprocessor as TextPreprocessor
@@ -54,9 +56,11 @@ _HOMES = {
     "Perplexity": "inarch.tasks",
     "Reranker": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
+    "Seq2SeqLM": "inarch.tasks",
     "SparseEmbedder": "inarch.tasks",
     "SpeechPreprocessor": "inarch.tasks",
     "SpeechToText": "inarch.tasks",
+    "Summarizer": "inarch.tasks",
     "TextClassifier": "inarch.tasks",
     "TextEmbedder": "inarch.tasks",
     "TextPreprocessor": "inarch.tasks",

@@ -38,6 +38,10 @@ Stop = Annotated[
     list[str] | None,
     typer.Option("--stop", metavar="TEXT", help="End before this text; may be repeated."),
 ]
+PromptName = Annotated[
+    str | None, typer.Option(help="The checkpoint's prompt to put before each text.")
+]
+Prompt = Annotated[str | None, typer.Option(help="A text to put before each.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Draw the same texts again.")]
 Chat = Annotated[
     bool,
@@ -75,13 +79,18 @@ def generate(
     length_penalty: LengthPenalty = None,
     num_return_sequences: NumReturnSequences = None,
     stop: Stop = None,
+    prompt_name: PromptName = None,
+    prompt: Prompt = None,
     seed: Seed = None,
     stream: Stream = None,
     chat: Chat = False,
     system: System = None,
     chat_template: Template = None,
 ) -> None:
-    """Continue each text; the options and their defaults are those of transformers."""
+    """Continue each text, or turn it into another one, as an encoder-decoder does.
+
+    The options and their defaults are those of transformers. A prompt is for an encoder-decoder.
+    """
     options: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens,
         "do_sample": do_sample, "temperature": temperature, "top_k": top_k, "top_p": top_p,
@@ -90,33 +99,57 @@ def generate(
         "length_penalty": length_penalty, "num_return_sequences": num_return_sequences,
         "stop_strings": stop or None, "seed": seed,
     }  # fmt: skip
-    for name, value in (("--system", system), ("--chat-template", chat_template)):
-        if value is not None and not chat:
-            raise typer.BadParameter(f"{name} is of chats: add --chat")
     to_file = run.as_json or run.output_file is not None
     given = run.texts
-    prompts = [_messages(text, system) for text in given] if chat else given
-    if chat_template is not None:
-        options["chat_template"] = chat_template
+    prompts, of_chats = _prompts(given, chat, system, chat_template)
+    options |= of_chats
     if stream and to_file:
         raise typer.BadParameter("--stream prints text as it comes: leave out --json and --output")
-    model = run.load("CausalLM")
+    model = run.load("CausalLM", "Seq2SeqLM", "Summarizer")
+    follows, own = _of_task(model, chat, {"prompt_name": prompt_name, "prompt": prompt})
+    options |= own
     if stream is None:
         names = ("num_beams", "num_return_sequences")
         # Also the file's own options may be for several sequences, of which no stream is.
         several = any((options[n] or model.generation.get(n) or 1) != 1 for n in names)
         stream = len(given) == 1 and not (several or to_file) and sys.stdout.isatty()
     if stream:
-        for text, prompt in zip(given, prompts, strict=True):
-            _print_stream("" if chat else text, model.stream(prompt, **options))
+        for text, given_prompt in zip(given, prompts, strict=True):
+            _print_stream(text if follows else "", model.stream(given_prompt, **options))
         return
     found = model.generate(prompts, batch_size=run.batch_size, **options)
     rows = [
-        {"text": prompt, "generated": text}
-        for prompt, several in zip(given, found, strict=True)
-        for text in ([several] if isinstance(several, str) else several)
+        {"text": text, "generated": found_text}
+        for text, several in zip(given, found, strict=True)
+        for found_text in ([several] if isinstance(several, str) else several)
     ]
-    output.write(rows, run.as_json, run.output_file, lambda: _print_rows(rows, chat))
+    output.write(rows, run.as_json, run.output_file, lambda: _print_rows(rows, not follows))
+
+
+def _of_task(
+    model: Any, chat: bool, prompts: Mapping[str, str | None]
+) -> tuple[bool, dict[str, str | None]]:
+    """Return whether a text goes on, and so is printed first, and the options of the task alone."""
+    if type(model).__name__ != "CausalLM":
+        if chat:
+            raise typer.BadParameter("--chat is for a causal language model, and this is none")
+        return False, dict(prompts)
+    for name in (name for name, value in prompts.items() if value is not None):
+        raise typer.BadParameter(
+            f"--{name.replace('_', '-')} is for an encoder-decoder: put it into the text"
+        )
+    return not chat, {}
+
+
+def _prompts(
+    texts: Sequence[Any], chat: bool, system: str | None, template: str | None
+) -> tuple[Sequence[Any], dict[str, str]]:
+    """Return texts, or a chat of each, and the options of chats."""
+    for name, value in (("--system", system), ("--chat-template", template)):
+        if value is not None and not chat:
+            raise typer.BadParameter(f"{name} is of chats: add --chat")
+    prompts = [_messages(text, system) for text in texts] if chat else texts
+    return prompts, {} if template is None else {"chat_template": template}
 
 
 def _messages(text: Any, system: str | None) -> list[dict[str, Any]]:
@@ -130,9 +163,9 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], answers_alone: bool) -> None:
         typer.echo(row["generated"] if answers_alone else f"{row['text']}{row['generated']}")
 
 
-def _print_stream(prompt: Any, pieces: Iterable[str]) -> None:
-    """Print a prompt and, piece by piece as it comes, the text that follows it."""
-    typer.echo(prompt, nl=False)
+def _print_stream(before: Any, pieces: Iterable[str]) -> None:
+    """Print a text and, piece by piece as it comes, the one that follows it."""
+    typer.echo(before, nl=False)
     for piece in pieces:
         typer.echo(piece, nl=False)
         sys.stdout.flush()

@@ -45,7 +45,8 @@ class Decoder(Protocol):
             context: dict of tensors: `cache_index`, int32, index of the first token in the
                 caches; `positions`, int32 `[rows, T]` or `[1, T]`, of the tokens in their
                 sequences; where there is padding, `padding_mask`, int32 `[rows, length]` of the
-                caches, 0 for padding; where there is an encoder, `cross_attention_cache`.
+                caches, 0 for padding; where there is an encoder, `cross_attention_cache`, and
+                `cross_attention_mask`, bool `[rows, 1, S]`, where its output has padding.
 
         Returns:
             Hidden states, float `[rows, T, dim]`, and the updated caches.

@@ -77,6 +77,7 @@ class Generator:
         prompts: Sequence[Sequence[int]],
         *,
         cross_attention_cache: Any = None,
+        cross_attention_mask: Any = None,
         strategy: Strategy | None = None,
         logits_processors: Iterable[LogitsProcessor] = (),
         max_new_tokens: int | Sequence[int],
@@ -90,6 +91,8 @@ class Generator:
             prompts: token ids of each row, at least one.
             cross_attention_cache: of the encoder's output for these rows; None for a decoder-only
                 model.
+            cross_attention_mask: bool `[rows, 1, S]`, false for padding of the encoder's output;
+                None where there is none.
             strategy: chooses the tokens; `None` is `Greedy()`.
             logits_processors: applied to the logits in order.
             max_new_tokens: maximal number of generated tokens, end token included; one number, or
@@ -113,7 +116,8 @@ class Generator:
         strategy = strategy or Greedy()
         length = -(-int(limits.max()) // LENGTH_STEP) * LENGTH_STEP
         program = Program(strategy, tuple(logits_processors), length, self.end_id)
-        tensors = self._tensors(prompts, cross_attention_cache, logits_at, prompt_room)
+        crossed = _of_encoder(cross_attention_cache, cross_attention_mask)
+        tensors = self._tensors(prompts, logits_at, prompt_room) | crossed
         prefilled = self._prefilled(Prefill(length), tensors)
         tensors |= self._step_tensors(program, limits, end_ids)
         tensors.pop("logits_at", None)
@@ -125,6 +129,8 @@ class Generator:
         self,
         prompts: Sequence[Sequence[int]],
         *,
+        cross_attention_cache: Any = None,
+        cross_attention_mask: Any = None,
         strategy: Strategy | None = None,
         logits_processors: Iterable[LogitsProcessor] = (),
         max_new_tokens: int | Sequence[int],
@@ -138,8 +144,9 @@ class Generator:
         The last of it is what `generate` returns; whoever stops reading earlier stops the model.
 
         Args:
-            prompts, strategy, logits_processors, max_new_tokens, prompt_room, end_ids: as of
-                `generate`; the strategy decodes one sequence for each row.
+            prompts, cross_attention_cache, cross_attention_mask, strategy, logits_processors,
+                max_new_tokens, prompt_room, end_ids: as of `generate`; the strategy decodes one
+                sequence for each row.
             new_token_room: maximal `max_new_tokens` of all calls, which share compiled programs.
             step: number of tokens.
 
@@ -158,7 +165,8 @@ class Generator:
         if program not in self._steps:
             self._steps[program] = compile_steps(self.decoder, program)
         begin, advance = self._steps[program]
-        inputs = self._tensors(prompts, None, None, prompt_room)
+        inputs = self._tensors(prompts, None, prompt_room)
+        inputs |= _of_encoder(cross_attention_cache, cross_attention_mask)
         caches = self._prefilled(Prefill(length), inputs)["caches"]
         inputs |= self._step_tensors(program, limits, end_ids)
         state, done, halt = begin(caches, inputs), False, 0
@@ -178,9 +186,8 @@ class Generator:
         """
         self._limits(prompts, 1)
         # Room for one token more: Keras warns of attention over a single one.
-        prefilled = self._prefilled(
-            Prefill(1), self._tensors(prompts, cross_attention_cache, -1, 1)
-        )
+        tensors = self._tensors(prompts, -1, 1) | _of_encoder(cross_attention_cache, None)
+        prefilled = self._prefilled(Prefill(1), tensors)
         return keras.ops.convert_to_numpy(prefilled["prompt_logits"])
 
     def _prefilled(self, prefill: Prefill, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -206,11 +213,7 @@ class Generator:
         return keras.tree.map_structure(keras.ops.convert_to_tensor, arrays)
 
     def _tensors(
-        self,
-        prompts: Sequence[Sequence[int]],
-        cross_attention_cache: Any,
-        logits_at: int | None,
-        room: int,
+        self, prompts: Sequence[Sequence[int]], logits_at: int | None, room: int
     ) -> dict[str, Any]:
         """Return the inputs of the prefill."""
         inputs: dict[str, Any] = self._inputs(prompts, room)
@@ -221,12 +224,7 @@ class Generator:
                     f"each prompt, down to -{min(map(len, prompts))} for the first of the shortest."
                 )
             inputs["logits_at"] = np.int32(logits_at)
-        tensors = {n: keras.ops.convert_to_tensor(array) for n, array in inputs.items()}
-        return (
-            tensors
-            if cross_attention_cache is None
-            else tensors | {"cross_attention_cache": cross_attention_cache}
-        )
+        return {n: keras.ops.convert_to_tensor(array) for n, array in inputs.items()}
 
     def _inputs(self, prompts: Sequence[Sequence[int]], room: int) -> dict[str, np.ndarray]:
         lengths = np.array([len(prompt) for prompt in prompts], "int32")
@@ -274,6 +272,12 @@ class Generator:
                 f"{what} has token id {wrong[0]}, outside the vocabulary of {size} tokens. Use "
                 "the model's own tokenizer."
             )
+
+
+def _of_encoder(cache: Any, mask: Any) -> dict[str, Any]:
+    """Return the inputs of a program that come from an encoder, where there is one."""
+    found = {"cross_attention_cache": cache, "cross_attention_mask": mask}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _as_generated(found: dict[str, Any]) -> Generated:

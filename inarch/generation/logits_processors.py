@@ -50,6 +50,12 @@ class GeneratedTokens:
         count = self.prompt_ids.shape[1] + self.count
         return GeneratedTokens(joined, count, start=self.padding)
 
+    def total(self) -> Any:
+        """Return int32 `[rows, 1]` or a scalar, number of tokens with those of the prompt."""
+        if self.prompt_ids is None:
+            return self.count
+        return self.count + self.prompt_ids.shape[1] - self.padding
+
     def mask(self) -> Any:
         """Return bool `[rows, length]`, true for the tokens that have a meaning."""
         places = ops.arange(self.token_ids.shape[1], dtype="int32")[None]
@@ -140,16 +146,57 @@ class MinLength:
     Args:
         length: number of tokens before the end token is allowed.
         end_id: the end token, or several.
+        include_prompt: whether the tokens of the prompt count, too.
     """
 
     length: int
     end_id: int | tuple[int, ...]
+    include_prompt: bool = False
 
     def __call__(self, logits: Any, generated: GeneratedTokens) -> Any:
-        early = ops.less(generated.count, self.length)
+        count = generated.total() if self.include_prompt else generated.count
+        early = ops.less(count, self.length)
         ends = (self.end_id,) if isinstance(self.end_id, int) else sorted_token_ids(self.end_id)
         forbidden = ops.logical_and(token_mask(ends, logits), early)
         return ops.where(forbidden, NEG_INF, logits)
+
+
+@dataclass(frozen=True)
+class ForceTokens(ArrayLogitsProcessor):
+    """Allow no tokens but these after a number of tokens, with a logit of 0.
+
+    Source: transformers, generation/logits_process.py, ForcedBOSTokenLogitsProcessor and
+    ForcedEOSTokenLogitsProcessor.
+
+    Args:
+        token_ids: their ids.
+        place: number of tokens before the one that is forced.
+        include_prompt: whether the tokens of the prompt count, too.
+    """
+
+    token_ids: tuple[int, ...] = field(compare=False)
+    place: int = field(compare=False)
+    include_prompt: bool = False
+
+    def arrays(self, size: int) -> dict[str, np.ndarray]:
+        forced = vocabulary_mask(sorted_token_ids(self.token_ids), size)
+        return {"forced": forced, "place": np.asarray(self.place, np.int32)}
+
+    def apply(self, logits: Any, generated: GeneratedTokens, arrays: Mapping[str, Any]) -> Any:
+        count = generated.total() if self.include_prompt else generated.count
+        here = ops.equal(count, arrays["place"])
+        return ops.where(here, ops.where(arrays["forced"], 0.0, NEG_INF), logits)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Turn logits into log-probabilities of the tokens that are still allowed.
+
+    Source: transformers, generation/logits_process.py, LogitNormalization.
+    """
+
+    def __call__(self, logits: Any, generated: GeneratedTokens) -> Any:
+        return logits - ops.logsumexp(logits, axis=-1, keepdims=True)
 
 
 def processor_arrays(

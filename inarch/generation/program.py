@@ -9,6 +9,8 @@ Their inputs are a dict of tensors:
 - `arrays`: arrays of the strategy.
 - `processors`: arrays of each logits processor.
 - `cross_attention_cache`: absent for a decoder-only model.
+- `cross_attention_mask`: bool `[rows, 1, S]`, false for padding of the encoder's output; absent
+  where it has none.
 - `logits_at`: int32, index in the prompt, counted from its end (-1 is the last token), of the
   token after which logits are returned; absent for none.
 """
@@ -166,9 +168,8 @@ def step_context(
     decoder: Decoder, inputs: State, index: Any, size: int, length: int, width: int = 1
 ) -> State:
     """Return the context of a step that reads the `size` tokens from `index` on."""
-    context = {"cache_index": index}
-    if "cross_attention_cache" in inputs:
-        context["cross_attention_cache"] = inputs["cross_attention_cache"]
+    crossed = ("cross_attention_cache", "cross_attention_mask")
+    context = {"cache_index": index} | {name: inputs[name] for name in crossed if name in inputs}
     indices = ops.expand_dims(index + ops.arange(size, dtype="int32"), 0)
     if "padding" not in inputs:
         return context | {"positions": indices}

@@ -21,6 +21,12 @@ def _token_ids(value: Any) -> bool:
     return NATURAL.accepts(value)
 
 
+def _single_tokens(value: Any) -> bool:
+    return all(isinstance(word, list | tuple) and len(word) == 1 for word in value) and all(
+        NATURAL.accepts(index) for (index,) in value
+    )
+
+
 def _stop_strings(value: Any) -> bool:
     strings = [value] if isinstance(value, str) else value
     return all(isinstance(text, str) and text for text in strings)
@@ -28,11 +34,13 @@ def _stop_strings(value: Any) -> bool:
 
 FLAG = Validator("True or False", types=(bool,))
 TOKENS = Validator("a list of token ids, which are at least 0", _token_ids, (list, tuple))
+ENDS = "a token id, or a list of them, at least 0"
 # The options that are computed, and what each of them can be.
 OPTIONS: dict[str, Validator] = {
     "max_new_tokens": COUNT,
     "max_length": COUNT,
     "min_new_tokens": NATURAL,
+    "min_length": NATURAL,
     "do_sample": FLAG,
     "temperature": AT_LEAST_0,
     "top_k": NATURAL,
@@ -42,6 +50,13 @@ OPTIONS: dict[str, Validator] = {
         "a number above 0", lambda value: 0 < value < math.inf, (Real,)
     ),
     "no_repeat_ngram_size": NATURAL,
+    "bad_words_ids": Validator(
+        "a list of lists of one token id each; longer ones aren't computed here",
+        _single_tokens,
+        (list, tuple),
+    ),
+    "forced_bos_token_id": NATURAL,
+    "forced_eos_token_id": Validator(ENDS, _token_ids, (Integral, list, tuple)),
     "suppress_tokens": TOKENS,
     "begin_suppress_tokens": TOKENS,
     "num_beams": COUNT,
@@ -50,9 +65,8 @@ OPTIONS: dict[str, Validator] = {
     "early_stopping": Validator(
         "True, False or 'never'", lambda value: value in (True, False, "never"), (bool, str)
     ),
-    "eos_token_id": Validator(
-        "a token id, or a list of them, at least 0", _token_ids, (Integral, list, tuple)
-    ),
+    "eos_token_id": Validator(ENDS, _token_ids, (Integral, list, tuple)),
+    "renormalize_logits": FLAG,
     "stop_strings": Validator(
         "a text, or a list of texts, that aren't empty", _stop_strings, (str, list, tuple)
     ),
@@ -60,7 +74,6 @@ OPTIONS: dict[str, Validator] = {
 # Fields of the reference that would change the tokens and aren't computed, and the values with
 # which they don't.
 NOT_COMPUTED: dict[str, tuple[Any, ...]] = {
-    "min_length": (0,),
     "typical_p": (1.0,),
     "epsilon_cutoff": (0.0,),
     "eta_cutoff": (0.0,),
@@ -70,13 +83,12 @@ NOT_COMPUTED: dict[str, tuple[Any, ...]] = {
     "num_beam_groups": (1,),
     "guidance_scale": (1.0,),
     "penalty_alpha": (0.0,),
-    "renormalize_logits": (False,),
     "token_healing": (False,),
     "use_mtp": (False,),
     **dict.fromkeys(
         (
-            "top_h", "bad_words_ids", "force_words_ids", "constraints", "sequence_bias",
-            "forced_bos_token_id", "forced_eos_token_id", "exponential_decay_length_penalty",
+            "top_h", "force_words_ids", "constraints", "sequence_bias",
+            "exponential_decay_length_penalty",
             "watermarking_config", "dola_layers", "max_time", "prompt_lookup_num_tokens",
             "assistant_early_exit", "speculation_type",
         ),
@@ -126,6 +138,9 @@ def resolve_options(
             )
         if name in values:  # where a file has others, they never come
             values[name] = [i for i in as_ids(values[name]) if i < vocabulary_size]
+    if "bad_words_ids" in values:
+        words = values["bad_words_ids"]
+        values["bad_words_ids"] = [word for word in words if word[0] < vocabulary_size]
     # A limit of the call goes before one of the file, whichever of the two it is.
     if "max_length" in given and "max_new_tokens" not in given:
         values.pop("max_new_tokens", None)

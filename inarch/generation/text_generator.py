@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from inarch.data import bucket, by_length
 from inarch.errors import InputError
 from inarch.generation.generator import Generated, Generator
 from inarch.generation.options import GenerationOptions
+from inarch.generation.source_encoder import SourceEncoder
 from inarch.generation.text import GeneratedText
 from inarch.runtime.forward import compiles_per_shape
 from inarch.text import Tokenizer
@@ -21,15 +22,22 @@ STOP_STEP = 8
 
 
 class TextGenerator:
-    """Continuation of encoded prompts as text.
+    """Continuation of encoded prompts as text; with an encoder, text for each encoded source.
+
+    What the methods call prompts are then the encoder's tokens, and each text begins after the
+    encoder's `start_ids`.
 
     Args:
         generator: of tokens.
         tokenizer: the model's.
+        encoder: of an encoder-decoder; None for a decoder alone.
     """
 
-    def __init__(self, generator: Generator, tokenizer: Tokenizer):
+    def __init__(
+        self, generator: Generator, tokenizer: Tokenizer, encoder: SourceEncoder | None = None
+    ):
         self.generator = generator
+        self.encoder = encoder
         self._tokenizer = tokenizer
         # A model may have rows beyond its tokenizer, which are no token's.
         vocabulary = enumerate(tokenizer.get_vocabulary())
@@ -41,28 +49,30 @@ class TextGenerator:
         texts: Sequence[str],
         options: GenerationOptions,
     ) -> None:
-        """Raise InputError unless all prompts have tokens, and room for one more.
+        """Raise InputError unless all prompts have tokens, and there is room for one more.
 
         Args:
             prompts: token ids of each.
             texts: the prompts as an error shows them.
             options: of generation.
         """
-        most = self.generator.decoder.max_length
+        reader: Any = self.encoder or self.generator.decoder
+        most = reader.max_length
         for i, ids in enumerate(prompts):
             if not ids:
                 raise InputError(
                     f"prompt {i} has no tokens: {shown(texts[i])}; give a text to go on from, such "
                     "as a line end"
                 )
-            if len(ids) > most:
+            if most is not None and len(ids) > most:
                 raise InputError(
                     f"prompt {i} has {len(ids)} tokens, and the model {most} positions; shorten "
                     f"it: {shown(texts[i])}"
                 )
-            if options.limit(len(ids)) < 1:
+            length = len(ids) if self.encoder is None else len(self.encoder.start_ids)
+            if options.limit(length) < 1:
                 raise InputError(
-                    f"prompt {i} has {len(ids)} tokens, and max_length is {options.max_length}; "
+                    f"prompt {i} has {length} tokens, and max_length is {options.max_length}; "
                     "give max_new_tokens in its place"
                 )
 
@@ -86,13 +96,15 @@ class TextGenerator:
         rows = [prompt for prompt in prompts for _ in range(copies)]
         seeds = row_seeds(seed, len(rows))
         texts: list[list[str]] = [[] for _ in rows]
-        limit, exact = self.generator.decoder.max_length, not compiles_per_shape()
+        reader: Any = self.encoder or self.generator.decoder
+        limit, exact = reader.max_length, not compiles_per_shape()
         for batch in by_length([len(ids) for ids in rows], batch_size, limit, exact):
             # Rows beyond the batch are its last one again, and left out.
             indices = [*batch.indices, *[batch.indices[-1]] * (batch.rows - len(batch.indices))]
             chosen, drawn = [rows[i] for i in indices], [seeds[i] for i in indices]
+            given = self._arguments(chosen, options, drawn, batch.length)
             follow = self._beams if options.num_beams > 1 else self._until_stopped
-            found = follow(chosen, options, drawn)
+            found = follow(given, options)
             for i, several in zip(batch.indices, found, strict=False):
                 texts[i] = several
         joined = [text for several in texts for text in several]
@@ -102,8 +114,10 @@ class TextGenerator:
         self, prompt: Sequence[int], options: GenerationOptions, seed: int | None
     ) -> Iterator[str]:
         """Yield the text that follows a prompt, piece by piece as its tokens come."""
-        text, tokens = self._text_after(prompt, options), []
-        for found in self._steps([prompt], options, row_seeds(seed, 1), 1):
+        length = bucket(len(prompt)) if compiles_per_shape() else len(prompt)
+        given = self._arguments([prompt], options, row_seeds(seed, 1), length)
+        text, tokens = self._text_after(given["prompts"][0], options), []
+        for found in self._steps(given, 1):
             (tokens,) = found.rows()
             if piece := text.update(tokens):
                 yield piece
@@ -113,13 +127,13 @@ class TextGenerator:
             yield piece
 
     def _until_stopped(
-        self, rows: Sequence[Sequence[int]], options: GenerationOptions, seeds: Sequence[int]
+        self, given: Mapping[str, Any], options: GenerationOptions
     ) -> list[list[str]]:
         """Return a text for each row, generated until all have come to a stop string or an end."""
-        texts, pieces = [self._text_after(row, options) for row in rows], [""] * len(rows)
-        tokens: list[list[int]] = [[] for _ in rows]
-        most = max(options.limit(len(row)) for row in rows)
-        for found in self._steps(rows, options, seeds, STOP_STEP if options.stops else most):
+        texts = [self._text_after(row, options) for row in given["prompts"]]
+        pieces, tokens = [""] * len(texts), list[list[int]]()
+        most = max(given["max_new_tokens"])
+        for found in self._steps(given, STOP_STEP if options.stops else most):
             tokens = found.rows()
             pieces = [p + t.update(ids) for p, t, ids in zip(pieces, texts, tokens, strict=True)]
             if all(text.stopped for text in texts):
@@ -127,41 +141,43 @@ class TextGenerator:
         ends = [text.update(ids, is_last=True) for text, ids in zip(texts, tokens, strict=True)]
         return [[piece + end] for piece, end in zip(pieces, ends, strict=True)]
 
-    def _beams(
-        self, rows: Sequence[Sequence[int]], options: GenerationOptions, seeds: Sequence[int]
-    ) -> list[list[str]]:
+    def _beams(self, given: Mapping[str, Any], options: GenerationOptions) -> list[list[str]]:
         """Return the texts of the best beams of each row."""
-        found = self.generator.generate(rows, **self._arguments(rows, options, seeds)).rows()
-        number = options.num_return_sequences
+        found, number = self.generator.generate(**given).rows(), options.num_return_sequences
         return [
             [
                 self._text_after(row, options).update(tokens, is_last=True)
                 for tokens in found[place * number : (place + 1) * number]
             ]
-            for place, row in enumerate(rows)
+            for place, row in enumerate(given["prompts"])
         ]
 
-    def _steps(
+    def _steps(self, given: Mapping[str, Any], step: int) -> Iterator[Generated]:
+        room = bucket(max(given["max_new_tokens"]))
+        return self.generator.stream(new_token_room=room, step=step, **given)
+
+    def _arguments(
         self,
         rows: Sequence[Sequence[int]],
         options: GenerationOptions,
         seeds: Sequence[int],
-        step: int,
-    ) -> Iterator[Generated]:
-        given = self._arguments(rows, options, seeds)
-        room = bucket(max(given["max_new_tokens"]))
-        return self.generator.stream(rows, new_token_room=room, step=step, **given)
-
-    def _arguments(
-        self, rows: Sequence[Sequence[int]], options: GenerationOptions, seeds: Sequence[int]
+        length: int,
     ) -> dict[str, Any]:
-        """Return the arguments of `Generator` for some rows, the same for all of like lengths."""
+        """Return the arguments of `Generator` for some rows, the same for all of like lengths.
+
+        Args:
+            length: that an encoder's rows are padded to.
+        """
+        encoded = {} if self.encoder is None else self.encoder.encode(rows, length)
+        prompts = rows if self.encoder is None else [self.encoder.start_ids] * len(rows)
         return {
+            "prompts": prompts,
             "strategy": options.strategy(seeds),
             "logits_processors": options.processors(),
-            "max_new_tokens": [options.limit(len(row)) for row in rows],
-            "prompt_room": bucket(max(map(len, rows))),
+            "max_new_tokens": [options.limit(len(prompt)) for prompt in prompts],
+            "prompt_room": bucket(max(map(len, prompts))) if self.encoder is None else 1,
             "end_ids": options.end_ids,
+            **encoded,
         }
 
     def _text_after(self, prompt: Sequence[int], options: GenerationOptions) -> GeneratedText:

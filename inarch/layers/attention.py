@@ -43,13 +43,11 @@ class MultiHeadAttention(Layer):
         num_key_value_heads: number of heads of keys and values, each of which serves
             `num_heads / num_key_value_heads` heads of queries (Ainslie et al., 2023,
             arXiv:2305.13245); `None` is `num_heads`.
-        window: largest distance in tokens of a query and the keys that it attends to, on either
-            side; `None` for no limit.
+        window: largest distance in tokens of a query and its keys, either way; `None` for none.
         position: layer that is applied to queries and keys, such as `RotaryEmbedding`, called
             with `start_index` or `positions`; `None` for none.
-        query_key_norm: normalization of each head of queries and keys, before `position`; queries
-            and keys have a copy each, `query_norm` and `key_norm` (Henry et al., 2020,
-            arXiv:2010.04245). `None` for none.
+        query_key_norm: normalization of each head of queries and of keys, before `position`, by a
+            copy each (Henry et al., 2020, arXiv:2010.04245); `None` for none.
         causal: whether tokens in a `Block` attend to none after them; a call takes a mask.
         scale: factor on the products of queries and keys; `None` is `1 / sqrt(key_dim)`.
 
@@ -62,7 +60,7 @@ class MultiHeadAttention(Layer):
         cache: projected keys and values: a pair of float `[batch * num_heads, key_dim, S]` (see
             `inarch.layers.cache`), or both as `[batch, 2, S, num_heads, key_dim]`, which is slower.
             One that is used as it is may have fewer rows, `batch` over a whole number:
-            neighboring rows share one, and there is no mask.
+            neighboring rows share one, and a mask `[rows of the cache, 1, S]`, if any.
         cache_update_index: where in the cache the keys and values of this call go; `None` uses
             the cache as it is, and ignores `key` and `value`.
         return_attention_scores: whether to return the probabilities `[batch, num_heads, T, S]`.
@@ -212,29 +210,29 @@ class MultiHeadAttention(Layer):
     def mix(self, x: Any, context: Mapping[str, Any], training: Any = None) -> tuple[Any, dict]:
         """Return attention over `x`, or the `source` of a context, with the cache and scores."""
         context = {**context, "causal": True} if self.causal else context
-        cache, source = context.get("cache"), context.get("source")
-        mask = context.get("mask")
-        is_cross = source is not None or (cache is not None and context.get("cache_index") is None)
+        names = ("cache", "source", "mask", "cache_index")
+        cache, source, mask, index = (context.get(name) for name in names)
+        is_cross = source is not None or (cache is not None and index is None)
         scores = context.get("return_attention_scores", False)
         positions = None if self.position is None else context.get("positions")
         if (rows := self._packed_rows(context, training)) is not None:
             return self._attend_to_packed(x, rows, positions), {}
-        if "mask" not in context and not is_cross:
+        if "mask" not in context and (not is_cross or "source_padding_mask" in context):
             mask = mask_of_context(x, context)
         outputs = self(
             x,
             x if source is None else source,
             attention_mask=mask,
             cache=cache,
-            cache_update_index=context.get("cache_index"),
+            cache_update_index=index,
             return_attention_scores=scores,
             training=training,
             attention_bias=context.get("attention_bias"),
             positions=positions,
         )
-        names = ["scores"] * scores + ["cache"] * (cache is not None)
-        y, *found = outputs if names else (outputs,)
-        return y, dict(zip(names, found, strict=True))
+        asked = ["scores"] * scores + ["cache"] * (cache is not None)
+        y, *found = outputs if asked else (outputs,)
+        return y, dict(zip(asked, found, strict=True))
 
     def _packed_rows(self, context: Mapping[str, Any], training: Any) -> PackedRows | None:
         """Return the sequences of packed rows, where attention can be over each by itself."""

@@ -59,7 +59,8 @@ class Block(Layer):
             attend to another; or in place of both `mask`, true where a query attends to a key;
             `cache`, `cache_index`, `attention_bias` and `positions` (see `MultiHeadAttention`);
             `relative_embeddings` (see `DisentangledSelfAttention`). The context of cross-attention
-            is the entry `cross`: the other sequence as `source`, or a full `cache`, and `mask`.
+            is the entry `cross`: the other sequence as `source`, or a full `cache`, and `mask`; or,
+            in place of `mask`, int32 sequence ids as `padding_mask` and `source_padding_mask`.
         return_attention_scores: whether to return the scores of `attention`.
 
     Returns:

@@ -227,15 +227,19 @@ def decoder_masks(
 
 
 def mask_of_context(inputs: Any, context: Mapping[str, Any]) -> Any:
-    """Return the self-attention mask that the context of a `Block` describes, or `None`.
+    """Return the mask of attention that the context of a `Block` describes, or `None`.
 
     Args:
         inputs: float `[batch, T, dim]`.
-        context: `padding_mask`, `attention_mask`, `causal`, `cache` and `cache_index` are read.
+        context: `padding_mask`, `attention_mask`, `causal`, `cache` and `cache_index` are read; of
+            cross-attention `padding_mask` and `source_padding_mask`.
 
     Returns:
-        bool `[batch, T, S]`, where S is T or the length of the cache, or what broadcasts to it.
+        bool `[batch, T, S]`, where S is T, the length of the cache or that of the other sequence,
+        or what broadcasts to it.
     """
+    if "source_padding_mask" in context:
+        return same_sequence(context["padding_mask"], context["source_padding_mask"])
     mask, _ = decoder_masks(
         inputs,
         context.get("padding_mask"),

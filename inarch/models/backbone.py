@@ -31,6 +31,15 @@ class Backbone(Model):
     A subclass builds its graph in `__init__` and hands inputs and outputs to this class; the
     formats it is read from are in `checkpoint.py` next to it. For the attributes see `Model`.
 
+    An encoder-decoder of text has the inputs `encoder_token_ids`, `encoder_padding_mask`,
+    `decoder_token_ids` and `decoder_padding_mask`, int32 `[batch, length]` each, of which those of
+    the encoder may have another length (`encoder_decoder_inputs`), and the outputs
+    `encoder_sequence_output` and `decoder_sequence_output`, float `[batch, length, hidden_dim]`.
+    Its method `seq2seq_lm(outputs, tie_word_embeddings)` gives logits of the token after each of
+    the decoder's, by a layer `logits` where the output embeddings are its own, and a layer
+    `logits_bias` on top where the family has one. `decoder_stack(head, logits_bias)` describes the
+    decoder for generation, given these layers; a family without a bias leaves out the second.
+
     Attributes:
         padding_affects_output: whether the numbers of a row's tokens depend on all that is in the
             row, as where no mask is honoured: on padding, and on other sequences packed in it. The
@@ -55,7 +64,9 @@ class Backbone(Model):
     @property
     def num_layers(self) -> int:
         """Number of Transformer layers, those of an encoder and of a decoder together."""
-        return sum(n for name, n in self.arguments.items() if _LAYERS.fullmatch(name))
+        has_decoder = self.arguments.get("decoder", True)
+        counts = {name: n for name, n in self.arguments.items() if _LAYERS.fullmatch(name)}
+        return sum(n for name, n in counts.items() if has_decoder or name != "num_decoder_layers")
 
     @property
     def num_heads(self) -> int | None:
@@ -185,6 +196,16 @@ class Backbone(Model):
         """
         saving.save(self, folder, overwrite=overwrite, model_card=model_card)
 
+    # --- encoder-decoders ----------------------------------------------------------------------
+
+    def encoder(self) -> keras.Model:
+        """Return the encoder of an encoder-decoder: its inputs to `encoder_sequence_output`.
+
+        It shares its layers with this model.
+        """
+        inputs = {n: x for n, x in self.input.items() if not n.startswith("decoder_")}
+        return keras.Model(inputs, self.output["encoder_sequence_output"])
+
     # Heads over tokens, which are one linear layer in nearly every reference; an architecture
     # overrides what differs in its own.
 
@@ -208,6 +229,16 @@ class Backbone(Model):
         x = self.token_features(outputs)
         x = Dropout(dropout, name="answer_dropout")(x) if dropout else x
         return Dense(2, name="logits")(x)
+
+
+def encoder_decoder_inputs() -> dict[str, Any]:
+    """Return the symbolic inputs of an encoder-decoder of text, each `[batch, length]` int32.
+
+    They are `token_ids` and `padding_mask` (see `text_inputs`) of the encoder and of the decoder,
+    whose tokens attend to the encoder's tokens of the same sequence id.
+    """
+    names = [f"{s}_{n}" for s in ("encoder", "decoder") for n in ("token_ids", "padding_mask")]
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in names}
 
 
 def text_inputs(*extra: str) -> dict[str, Any]:

@@ -9,9 +9,13 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers import Block
+from inarch.layers.cache import cache_length
 from inarch.models.saving import source_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
+
+# Of positions that have no last one.
+NO_LIMIT = 2**30
 
 
 class DecoderStack:
@@ -25,34 +29,45 @@ class DecoderStack:
     Args:
         embedding: layer from token ids to vectors, with the variables of all tables.
         blocks: in order.
-        norm: layer after the last block.
-        max_length: maximal length of a sequence.
+        norm: layer after the last block; `None` for none.
+        max_length: maximal length of a sequence; `None` for positions that have no last one.
         embed: function of token ids and a context; `None` calls `embedding` with the context's
             `positions`, as learned positions need.
         head: layer from hidden states to logits; `None` multiplies with the token embeddings.
+        logits_scale: factor on hidden states that the token embeddings are multiplied with.
+        logits_bias: layer that is called on logits, such as one that adds a bias; `None` for none.
+        relative_bias: layer of the bias on scores that the self-attention of all blocks shares,
+            called as a `RelativePositionBias`; `None` for none.
     """
 
     def __init__(
         self,
         embedding: Any,
         blocks: Sequence[Block],
-        norm: keras.layers.Layer,
-        max_length: int,
+        norm: keras.layers.Layer | None,
+        max_length: int | None,
         embed: Callable[[Any, Mapping[str, Any]], Any] | None = None,
         head: keras.layers.Layer | None = None,
+        *,
+        logits_scale: float = 1.0,
+        logits_bias: keras.layers.Layer | None = None,
+        relative_bias: keras.layers.Layer | None = None,
     ):
         self.embedding = embedding
         self.token_embedding = getattr(embedding, "token_embedding", embedding)
         self.blocks = blocks
         self.norm = norm
         self.head = head
-        self.max_length = max_length
+        self.logits_scale = logits_scale
+        self.logits_bias = logits_bias
+        self.relative_bias = relative_bias
+        self.max_length: int = NO_LIMIT if max_length is None else max_length
         self.vocabulary_size: int = self.token_embedding.input_dim
         self.hidden_size: int = self.token_embedding.output_dim
         self.compute_dtype: str = self.token_embedding.compute_dtype
         self.embed = embed or (lambda ids, context: embedding(ids, positions=context["positions"]))
-        layers = [embedding, *blocks, norm, *([] if head is None else [head])]
-        self.variables = [variable for layer in layers for variable in layer.variables]
+        layers = [embedding, *blocks, norm, head, logits_bias, relative_bias]
+        self.variables = [v for layer in layers if layer is not None for v in layer.variables]
 
     def init_cache(self, rows: int, length: int) -> list[Any]:
         return [block.init_cache(rows, length) for block in self.blocks]
@@ -98,6 +113,7 @@ class DecoderStack:
     ) -> tuple[Any, list[Any]]:
         """Return normed hidden states, and what each block returns in addition to its output."""
         x = self.embed(token_ids, context)
+        context = {**context, **self._bias(x, caches[0], context)}
         cross_caches = context.get("cross_attention_cache") or [{}] * len(self.blocks)
         outputs = []
         for block, cache, cross in zip(self.blocks, caches, cross_caches, strict=True):
@@ -106,16 +122,32 @@ class DecoderStack:
                 "cache": cache.get("attention"),
                 "cross": {
                     "cache": cross.get("cross_attention"),
+                    "mask": context.get("cross_attention_mask"),
                     "return_attention_scores": cross_scores,
                 },
             }
             x, found = block.apply(x, {**context, **own})
             outputs.append(found)
-        return self.norm(x), outputs
+        return x if self.norm is None else self.norm(x), outputs
+
+    def _bias(self, x: Any, cache: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the entry of a context that has the bias on the scores of all blocks."""
+        if self.relative_bias is None:
+            return {}
+        own = cache.get("attention")
+        keys = None if own is None else cache_length(own)
+        start = context.get("cache_index", 0)
+        return {"attention_bias": self.relative_bias(x, start_index=start, key_length=keys)}
 
     def logits(self, hidden: Any) -> Any:
+        found = self._products(hidden)
+        return found if self.logits_bias is None else self.logits_bias(found)
+
+    def _products(self, hidden: Any) -> Any:
         if self.head is not None:
             return self.head(hidden)
+        if self.logits_scale != 1:
+            hidden = hidden * self.logits_scale
         if keras.backend.backend() == "torch" and self.token_embedding.tie_weights:
             return _torch_logits(hidden, self.token_embedding.embeddings)
         return self.token_embedding(hidden, reverse=True)

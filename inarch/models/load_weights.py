@@ -9,6 +9,7 @@ import keras
 from inarch.checkpoints.io import hub
 from inarch.checkpoints.maps import layout, transfer
 from inarch.checkpoints.maps.config_map import names_own_code
+from inarch.checkpoints.maps.entries import expand
 from inarch.checkpoints.maps.plan import match
 from inarch.file_names import SETTINGS
 from inarch.models.dtype_check import check_dtypes
@@ -47,7 +48,7 @@ def load_checkpoint_weights(
     _warn(checkpoint)
     for part, entries in checkpoint.source.optional_layers.items():
         if arguments.get(part) and not present[part]:
-            fresh |= {name for e in entries for name in getattr(e, "ours", ())}
+            fresh |= {n for e in expand(entries, arguments) for n in getattr(e, "ours", ())}
             arguments[part] = False
     ours = {n: tuple(v.shape) for n, v in variables.items() if n not in fresh}
     tie = checkpoint.tie_word_embeddings

@@ -76,12 +76,7 @@ class WhisperRunner:
         self._sizes = sizes
         self._decoder = backbone.decoder_stack(head)
         self._generator = Generator(self._decoder, tokenizer.end_of_text)
-        self._encoder = compiled(
-            keras.Model(
-                {"encoder_features": backbone.input["encoder_features"]},
-                backbone.output["encoder_sequence_output"],
-            )
-        )
+        self._encoder = compiled(backbone.encoder())
         self._make_cache = compile_function(self._decoder, self._decoder.make_cross_attention_cache)
         heads = self._alignment_heads()
         self._scores = compile_function(

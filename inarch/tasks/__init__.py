@@ -19,9 +19,11 @@ from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import quantize_embeddings
 from inarch.tasks.question_answerer import QuestionAnswerer
 from inarch.tasks.reranker import Reranker
+from inarch.tasks.seq2seq_lm import Seq2SeqLM
 from inarch.tasks.sparse_embedder import SparseEmbedder
 from inarch.tasks.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.speech_to_text import SpeechToText
+from inarch.tasks.summarizer import Summarizer
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 from inarch.tasks.text_metrics import Perplexity
@@ -45,9 +47,11 @@ __all__ = [
     "Perplexity",
     "QuestionAnswerer",
     "Reranker",
+    "Seq2SeqLM",
     "SparseEmbedder",
     "SpeechPreprocessor",
     "SpeechToText",
+    "Summarizer",
     "TextClassifier",
     "TextEmbedder",
     "TextPreprocessor",

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from inarch.data import pad
-from inarch.errors import InputError, InputTypeError
+from inarch.errors import InputError
 from inarch.generation.generator import Generator
-from inarch.generation.options import GenerationOptions
-from inarch.generation.resolve_options import GENERATION_FILE, resolve_options
 from inarch.generation.text_generator import TextGenerator
-from inarch.json_fields import json_text, read_object
-from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
-from inarch.models.loading import Checkpoint
-from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.tasks import inference
 from inarch.tasks.chats import as_prompts, split_chat_options
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.perplexity import Likelihood
 from inarch.tasks.preprocessor import TextPreprocessor, Tokens
-from inarch.tasks.speech_arguments import checked_generation
 from inarch.tasks.task import Task
+from inarch.tasks.text_generation import TextGeneration, check_stream_of_many, encode_whole
 from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text import Encoding
 from inarch.text.chat_template import is_chat
-from inarch.validation import check_count, shown
 
 
-class CausalLM(Likelihood, Task):
+class CausalLM(Likelihood, TextGeneration, Task):
     """Logits `[batch, length, vocabulary]` of the token after each position.
 
     Training on raw text makes its own targets: each token is predicted from those before it, and
@@ -52,7 +44,6 @@ class CausalLM(Likelihood, Task):
     has_token_outputs = True
     has_token_targets = True
     is_self_supervised = True
-    generation = MutableArgument(checked_generation)
 
     def __init__(
         self,
@@ -70,30 +61,10 @@ class CausalLM(Likelihood, Task):
         )
         self.tie_word_embeddings = tie_word_embeddings
         self.generation = generation
-        self._engine: tuple[TextGenerator, tuple[int, ...]] | None = None
         self._scorer: Callable[[Mapping[str, np.ndarray]], Any] | None = None
-
-    @classmethod
-    def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
-        declared = {"generation": checkpoint.read_sidecar(GENERATION_FILE)}
-        return declared | super().arguments_of(checkpoint, given)
-
-    def argument_changed(self, name: str) -> None:
-        super().argument_changed(name)
-        if name == "preprocessor":
-            self._engine = None
 
     def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return {} if self.layout or not self.preprocessor else self._special_ids()
-
-    def write_files(self, folder: Path) -> None:
-        super().write_files(folder)
-        path = folder / GENERATION_FILE  # where it is there already, as it was loaded
-        if path.exists() and read_object(path) == self.generation:
-            return
-        path.unlink(missing_ok=True)
-        if self.generation:
-            path.write_text(json_text(self.generation), "utf-8")
 
     # --- training ------------------------------------------------------------------------------
 
@@ -162,13 +133,9 @@ class CausalLM(Likelihood, Task):
             ConfigError: `generation` has a field that can't be used, or the template fails.
         """
         given, is_one = as_prompts(prompts)
-        check_count("batch_size", batch_size)
         chat, options = split_chat_options(options, given)
-        resolved = self._resolve(options, seed)
-        rows = self._prompts(given, resolved, chat)
-        found: list[Any] = self._generator.generate(rows, resolved, seed, batch_size)
-        if resolved.num_return_sequences == 1:
-            found = [text for (text,) in found]
+        rows = self._rows_of(given, chat)
+        found = self.generate_texts(given, rows, seed, batch_size, options)
         return found[0] if is_one else found
 
     def stream(  # type: ignore[override]  # of one text its pieces
@@ -190,58 +157,23 @@ class CausalLM(Likelihood, Task):
                 text are to be given.
         """
         if not isinstance(prompt, str) and not is_chat(prompt):
-            if not isinstance(prompt, Iterable):
-                raise InputTypeError(f"prompt is {shown(prompt)}; give a text, or texts")
-            if seed is not None:
-                raise InputError(
-                    f"seed is {shown(seed)}; texts of a stream would draw the same numbers again: "
-                    "leave it out, or call generate with a list"
-                )
+            check_stream_of_many("prompt", prompt, seed)
             return super().stream(prompt, **options)
         chat, options = split_chat_options(options, [prompt])
-        resolved = self._resolve(options, seed)
-        if resolved.num_beams > 1 or resolved.num_return_sequences > 1:
-            raise InputError(
-                f"num_beams is {resolved.num_beams} and num_return_sequences "
-                f"{resolved.num_return_sequences}; a stream is of one sequence: give 1 for both, "
-                "or call generate"
-            )
-        (row,) = self._prompts([prompt], resolved, chat)
-        return self._generator.stream(row, resolved, seed)
+        return self.stream_text(prompt, self._rows_of([prompt], chat), seed, options)
 
-    def _resolve(self, given: Mapping[str, Any], seed: int | None) -> GenerationOptions:
-        if seed is not None:
-            check_count("seed", seed, 0)
-        config = self.layout.config if self.layout else {}
-        ends = config.get("eos_token_id"), self._special_ids().get("eos_token_id")
-        size = self.backbone.arguments["vocabulary_size"]
-        return resolve_options(given, self.generation, ends, size)
+    def make_generator(self) -> TextGenerator:
+        head = None if self.tie_word_embeddings else self.get_layer("logits")
+        generator = Generator(self.backbone.decoder_stack(head), end_id=0)
+        return TextGenerator(generator, self._text().tokenizer)
 
-    def _prompts(
-        self, prompts: Sequence[Any], options: GenerationOptions, chat: Mapping[str, Any]
-    ) -> list[list[int]]:
-        if prompts and is_chat(prompts[0]):
-            tokenizer = self._text().tokenizer
-            rows = [tokenizer.encode_chat(messages, **chat) for messages in prompts]
-            inference.check_vocabulary(self, [Tokens(row) for row in rows])
-        else:
-            rows = [encoding.ids for encoding in self._whole(prompts)]
-        self._generator.check_room(rows, prompts, options)
+    def _rows_of(self, prompts: Sequence[Any], chat: Mapping[str, Any]) -> list[list[int]]:
+        if not prompts or not is_chat(prompts[0]):
+            return [encoding.ids for encoding in self._whole(prompts)]
+        tokenizer = self._text().tokenizer
+        rows = [tokenizer.encode_chat(messages, **chat) for messages in prompts]
+        inference.check_vocabulary(self, [Tokens(row) for row in rows])
         return rows
-
-    @property
-    def _generator(self) -> TextGenerator:
-        # Compiled programs are of these variables alone; LoRA and quantization bring others.
-        variables = tuple(map(id, self.variables))
-        if self._engine is None or self._engine[1] != variables:
-            enable_compile_cache()
-            head = None if self.tie_word_embeddings else self.get_layer("logits")
-            generator = Generator(self.backbone.decoder_stack(head), end_id=0)
-            made = TextGenerator(generator, self._text().tokenizer)
-            # Not tracked by Keras: its layers are those of this model.
-            object.__setattr__(self, "_engine", (made, variables))
-        assert self._engine is not None
-        return self._engine[0]
 
     # --- token ids -----------------------------------------------------------------------------
 
@@ -249,13 +181,7 @@ class CausalLM(Likelihood, Task):
         return inference.preprocessor_of(self)
 
     def _whole(self, texts: Sequence[str]) -> list[Encoding]:
-        """Return the encodings of texts, not truncated."""
-        given = self._text()
-        encodings = TextPreprocessor(
-            given.tokenizer, 2**31 - 1, given.allow_special, given.lowercase
-        ).encode(texts)
-        inference.check_vocabulary(self, encodings)
-        return encodings
+        return encode_whole(self, texts)
 
     def _special_ids(self) -> dict[str, int]:
         """Return the ids of the tokens that begin and end a text, by the names of the config."""

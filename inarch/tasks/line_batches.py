@@ -102,7 +102,7 @@ def packed(lines: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[str
         )
     parts: list[str] = []
     used = 0
-    for part, size in _parts(lines, preprocessor, room):
+    for part, size in parts_of_lines(lines, preprocessor, room):
         if parts and used + size > room:
             yield " ".join(parts)
             parts, used = [], 0
@@ -112,7 +112,7 @@ def packed(lines: Iterable[str], preprocessor: TextPreprocessor) -> Iterator[str
         yield " ".join(parts)
 
 
-def _parts(
+def parts_of_lines(
     lines: Iterable[str], preprocessor: TextPreprocessor, room: int
 ) -> Iterator[tuple[str, int]]:
     """Yield each line, in parts of at most `room` tokens, with their numbers."""

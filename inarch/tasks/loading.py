@@ -126,7 +126,8 @@ def optional_layers(cls: type[Task], checkpoint: Checkpoint) -> dict[str, bool]:
     A fresh head gets the backbone that the reference has below it: what it needs and no more.
     """
     if cls.head is None:
-        return {}
+        # What embeds texts is an encoder, of whatever else there may be next to it.
+        return dict.fromkeys({"decoder"} & checkpoint.source.optional_layers.keys(), False)
     required = checkpoint.source.heads[cls.head].requires
     if checkpoint.has_head(cls.head):
         return dict.fromkeys(required, True)

@@ -148,7 +148,7 @@ class MultiVectorPreprocessor(TextPreprocessor):
         alone = [text for text in texts if isinstance(text, str)]
         if len(alone) != len(texts):
             raise InputTypeError("texts holds a pair of texts; give queries and documents apart")
-        prompt = "" if prompt_name is None else self._prompt(prompt_name)
+        prompt = "" if prompt_name is None else self.prompt(prompt_name)
         marker = self.marker_of(prompt)
         alone = [prompt.removeprefix(marker) + text for text in alone]
         if self.lowercase:

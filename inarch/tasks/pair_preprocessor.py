@@ -65,7 +65,7 @@ class PairPreprocessor(TextPreprocessor):
     def encode(self, texts: Sequence[Text], prompt_name: str | None = None) -> list[Any]:
         if self.message_format is None:
             return super().encode(texts, prompt_name)
-        prompt = None if prompt_name is None else self._prompt(prompt_name)
+        prompt = None if prompt_name is None else self.prompt(prompt_name)
         for i, text in enumerate(texts):
             if isinstance(text, str) or len(text) != 2:
                 raise InputTypeError(f"text {i} is {shown(text)}; give a pair: (query, document)")

@@ -168,7 +168,7 @@ class TextPreprocessor(ReadOnlyArguments):
             InputError: there is no prompt of that name.
         """
         if prompt_name is not None:
-            texts = put_before(self._prompt(prompt_name), texts)
+            texts = put_before(self.prompt(prompt_name), texts)
         for i, text in enumerate(texts):
             if not isinstance(text, str) and len(text) != 2:
                 raise InputError(
@@ -183,7 +183,8 @@ class TextPreprocessor(ReadOnlyArguments):
             texts, max_length=self.sequence_length, allow_special=self.allow_special
         )
 
-    def _prompt(self, name: str) -> str:
+    def prompt(self, name: str) -> str:
+        """Return the text of a prompt; InputError where there is none of that name."""
         if name not in list(self.prompts):
             known = ", ".join(map(repr, self.prompts)) or "none"
             raise InputError(f"there is no prompt {name!r}; known: {known}")

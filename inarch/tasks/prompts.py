@@ -39,10 +39,23 @@ def encode_with_prompt(
     if prompt is None:
         default = preprocessor_of(task).default_prompt_name
         return task.encode(texts, default if prompt_name is None else prompt_name)
+    return task.encode(put_before(chosen_prompt(task, prompt_name, prompt), texts))
+
+
+def chosen_prompt(task: Task, prompt_name: str | None, prompt: str | None) -> str:
+    """Return the text to put before texts: a named prompt, a text, the default, or nothing.
+
+    Raises:
+        InputTypeError, InputError: as of `encode_with_prompt`.
+    """
+    preprocessor = preprocessor_of(task)
+    if prompt is None:
+        name = preprocessor.default_prompt_name if prompt_name is None else prompt_name
+        return "" if name is None else preprocessor.prompt(name)
     if not isinstance(prompt, str):
         raise InputTypeError(f"prompt is {shown(prompt)}; give the text to put before each")
     if prompt_name is not None:
         raise InputError(
             f"prompt is {shown(prompt)} and prompt_name {shown(prompt_name)}; give one of them"
         )
-    return task.encode(put_before(prompt, texts))
+    return prompt

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Part = dict[str, Any]
-Template = Literal["bert", "roberta", "xlm-roberta", "none"]
+Template = Literal["bert", "roberta", "xlm-roberta", "end", "none"]
 
 
 def tokenizer_json(
@@ -67,7 +67,8 @@ def template(
 
     Args:
         kind: "bert" is `first A last B last` of two segments; "xlm-roberta" is `first A last last
-            B last` of one; "roberta" the same, with spaces left out of the offsets; "none" none.
+            B last` of one; "roberta" the same, with spaces left out of the offsets; "end" is
+            `A last B last` of one; "none" none.
         first, last: the tokens; None for none.
         ids: token to id.
         add_prefix_space, trim_offsets: of "roberta": whether a text begins with a space of the
@@ -84,8 +85,9 @@ def template(
             "add_prefix_space": add_prefix_space,
         }
     second = 1 if kind == "bert" else 0
-    single = [*special(first, 0), sequence("A", 0), *special(last, 0)]
-    between = [] if kind == "bert" else special(last, 0)
+    begin = [] if kind == "end" else special(first, 0)
+    single = [*begin, sequence("A", 0), *special(last, 0)]
+    between = [] if kind in ("bert", "end") else special(last, 0)
     pair = [*single, *between, sequence("B", second), *special(last, second)]
     return template_processing(single, pair, ids)
 

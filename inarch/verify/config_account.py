@@ -46,7 +46,7 @@ def unread(source: Source, reads: ConfigReads) -> list[str]:
         for entry in _entries(source)
         if isinstance(entry, Field | MustBe)
         and _root(entry.theirs) not in read
-        and not (isinstance(entry, MustBe) and entry.reason)
+        and not entry.reason
     ]
 
 

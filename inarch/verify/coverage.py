@@ -15,14 +15,12 @@ from inarch.layers.alternatives import changed
 from inarch.layers.layer import Layer
 from inarch.models.registry import Unreached
 from inarch.models.variables import named_variables
-from inarch.verify.reference import padding_mask_in
+from inarch.verify.pairs import TABLE
+from inarch.verify.reference import mask_of_tokens
 from inarch.verify.report import Coverage
 from inarch.verify.trace import layers_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
-
-# How the names of their variables end.
-TABLE = "/embeddings"
 
 # A change of an output that counts, relative to the largest value; rounding makes 1e-7.
 LEAST = 3e-6
@@ -77,10 +75,10 @@ def branch_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tup
 def _at_tokens(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     """Return the outputs at real tokens."""
     fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
-    mask = padding_mask_in(inputs)
     outputs = keras.tree.flatten(model(fed, training=False))
     arrays = [ops.convert_to_numpy(ops.cast(x, "float32")) for x in outputs]
-    return [x[mask != 0] if _is_of_tokens(x, mask) else x for x in arrays]
+    masks = [_mask_of(x, inputs) for x in arrays]
+    return [x if m is None else x[m != 0] for x, m in zip(arrays, masks, strict=True)]
 
 
 def _alike(right: np.ndarray, other: np.ndarray) -> bool:
@@ -89,8 +87,9 @@ def _alike(right: np.ndarray, other: np.ndarray) -> bool:
     )
 
 
-def _is_of_tokens(output: Any, mask: np.ndarray | None) -> bool:
-    return mask is not None and len(output.shape) > 2 and tuple(output.shape[:2]) == mask.shape
+def _mask_of(output: Any, inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the mask of the tokens that an output is of, if any."""
+    return mask_of_tokens(output.shape[:2], inputs) if len(output.shape) > 2 else None
 
 
 def tables_of(model: keras.Model) -> dict[str, keras.Variable]:
@@ -122,7 +121,6 @@ def _gradients(
     model: keras.Model, tables: list[keras.Variable], inputs: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
     fed = {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
-    mask = padding_mask_in(inputs)
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
@@ -133,7 +131,7 @@ def _gradients(
         def loss(chosen: list[Any]) -> Any:
             held = {**values, **{id(v): x for v, x in zip(tables, chosen, strict=True)}}
             states = ([held[id(v)] for v in variables] for variables in (trained, rest))
-            return _weighted(model.stateless_call(*states, fed, training=False)[0], mask)
+            return _weighted(model.stateless_call(*states, fed, training=False)[0], inputs)
 
         found = jax.jit(jax.grad(loss))([v.value for v in tables])
     elif backend == "torch":
@@ -144,7 +142,7 @@ def _gradients(
         try:
             for value in frozen:
                 value.requires_grad_(True)
-            total = _weighted(model(fed, training=False), mask)
+            total = _weighted(model(fed, training=False), inputs)
             found = torch.autograd.grad(total, leaves, allow_unused=True)
         finally:
             for value in frozen:
@@ -154,7 +152,7 @@ def _gradients(
 
         with tensorflow.GradientTape() as tape:
             tape.watch([v.value for v in tables])
-            total = _weighted(model(fed, training=False), mask)
+            total = _weighted(model(fed, training=False), inputs)
         found = tape.gradient(total, [v.value for v in tables])
         found = [x if x is None else tensorflow.convert_to_tensor(x) for x in found]
     return [
@@ -163,12 +161,12 @@ def _gradients(
     ]
 
 
-def _weighted(outputs: Any, mask: np.ndarray | None) -> Any:
+def _weighted(outputs: Any, inputs: Mapping[str, np.ndarray]) -> Any:
     """Return a sum of all outputs with random weights, real tokens alone."""
     random, total = np.random.default_rng(0), 0.0
     for output in keras.tree.flatten(outputs):
         weights = random.standard_normal(tuple(output.shape)).astype("float32")
-        if mask is not None and _is_of_tokens(output, mask):
+        if (mask := _mask_of(output, inputs)) is not None:
             weights *= (mask != 0)[..., None]
         total = total + ops.sum(ops.cast(output, "float32") * ops.convert_to_tensor(weights))
     return total

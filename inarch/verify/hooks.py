@@ -174,7 +174,7 @@ class _Watch:
         parts = list(output) if isinstance(output, tuple) else [output]
         if not parts or not _is_float(parts[0]):
             return None
-        attention = next((p for p in parts[1:] if _is_float(p) and p.ndim == 4), None)
+        attention = next((p for p in parts[1:] if _is_float(p) and _is_attention(p)), None)
         if attention is not None:
             self.at((name, number, "attention"), attention)
         given = [v for v in (*args, *kwargs.values()) if _is_float(v)]
@@ -245,6 +245,13 @@ def _is_view(tensor: Any, whole: Any, columns: np.ndarray) -> bool:
 
 def _is_float(value: Any) -> bool:
     return getattr(value, "is_floating_point", lambda: False)()
+
+
+def _is_attention(tensor: Any) -> bool:
+    """Return whether a tensor has probabilities of attention, and isn't a bias on its scores."""
+    if tensor.ndim != 4 or float(tensor.min()) < 0:
+        return False
+    return bool((tensor.sum(-1) - 1).abs().max() < 1e-3)
 
 
 def _first_float(values: list[Any]) -> Any:

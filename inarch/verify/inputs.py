@@ -10,19 +10,24 @@ import numpy as np
 from inarch.errors import InputError
 from inarch.models.registry import Input, inputs_of
 from inarch.models.serving import axis_names
-from inarch.verify.reference import padding_mask_in
+from inarch.verify.reference import mask_of_tokens
 
 # A long row shows what depends on the position; more would show nothing new.
 LONGEST = 512
 WORDS = "vocabulary_size"
 
 
-def make_inputs(model: Any, seed: int = 0, lengths: Sequence[int] = ()) -> dict[str, np.ndarray]:
+def make_inputs(
+    model: Any, seed: int = 0, lengths: Sequence[int] = (), decoder_lengths: Sequence[int] = ()
+) -> dict[str, np.ndarray]:
     """Make random inputs for a model: rows of very different lengths, padded on the right.
 
     Args:
         model: a backbone or a task; the folder of its architecture declares what its inputs are.
         lengths: of the rows; by default from as long as positions go down to one token.
+        decoder_lengths: of a decoder's rows, where an encoder has rows of tokens too; by default
+            those of the encoder in reverse, each with a token less, so that no row of one passes
+            for a row of the other.
 
     Returns:
         int32 arrays `[batch, length]`; of features, float32 with every open axis as long as the
@@ -44,24 +49,34 @@ def make_inputs(model: Any, seed: int = 0, lengths: Sequence[int] = ()) -> dict[
     # Rows are cheap as long as they are short.
     shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
     lengths = lengths or [max(1, round(longest * share)) for share in shares]
-    mask = (np.arange(longest) < np.array(lengths)[:, None]).astype("int32")
-    padding = arguments.get("padding_id") or 0
-    words = random.integers(1, arguments[WORDS], mask.shape)
-    # A token that isn't padding may not look like it.
-    words = np.where(words == padding, 0, words)
+    first, padding = _mask(lengths), arguments.get("padding_id") or 0
+    second = _mask(decoder_lengths or [max(1, n - 1) for n in reversed(lengths)])
+
+    def draw(mask: np.ndarray) -> np.ndarray:
+        words = random.integers(1, arguments[WORDS], mask.shape)
+        # A token that isn't padding may not look like it.
+        return np.where(mask, np.where(words == padding, 0, words), padding).astype("int32")
+
+    words = draw(first)
     made = {}
     for name, tensor in backbone.input.items():
+        is_second = name.startswith("decoder_") and "encoder_token_ids" in backbone.input
+        mask = second if is_second else first
         if "int" not in tensor.dtype:
             sizes = [backbone.axis_limits.get(axis, axis) for axis in axis_names(backbone)[name]]
             made[name] = random.standard_normal([len(mask), *sizes[1:]]).astype(tensor.dtype)
         elif declared[name].rows is None:
             made[name] = mask
         elif declared[name].rows == WORDS:
-            made[name] = np.where(mask, words, padding).astype("int32")
+            made[name] = draw(mask) if is_second else words
         else:
             rows = max(arguments[declared[name].rows], 1)
             made[name] = (random.integers(0, rows, mask.shape) * mask).astype("int32")
     return made
+
+
+def _mask(lengths: Sequence[int]) -> np.ndarray:
+    return (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype("int32")
 
 
 def covering_inputs(
@@ -76,17 +91,17 @@ def covering_inputs(
     padding = model.arguments.get("padding_id")
     declared = inputs_of(type(model))
     words = [w for w in range(model.arguments[WORDS]) if w != padding]
-    mask = padding_mask_in(inputs)
-    lacking = {
-        name: [w for w in words if w not in (array if mask is None else array[mask != 0])]
-        for name, array in inputs.items()
-        if declared[name].rows == WORDS
-    }
-    count = max(1, *(-(-len(rest) // limit) for rest in lacking.values()))
+    lacking = {}
+    for name, array in inputs.items():
+        if declared[name].rows == WORDS:
+            mask = mask_of_tokens(array.shape, inputs)
+            seen = array if mask is None else array[mask != 0]
+            lacking[name] = [w for w in words if w not in seen]
+    # A decoder's rows are shorter by a token.
+    count = max(1, *(-(-len(rest) // (limit - 1)) for rest in lacking.values()))
     made = make_inputs(model, seed, [limit] * count)
     for name, rest in lacking.items():
-        row = np.resize([*rest, *words], count * limit)
-        made[name] = row.reshape(count, limit).astype("int32")
+        made[name] = np.resize([*rest, *words], made[name].shape).astype("int32")
     return made
 
 

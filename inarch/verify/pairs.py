@@ -22,6 +22,9 @@ from inarch.verify.trace import Tap, gives_attention, layers_of
 
 Names = frozenset[str]
 
+# How the names of variables end that are tables.
+TABLE = "/embeddings"
+
 # Our names of a model's outputs, and theirs.
 OUTPUTS = {
     "sequence_output": ("last_hidden_state",),
@@ -70,6 +73,12 @@ def pair(ours: Mapping[str, Names], theirs: Mapping[str, Names]) -> dict[str, li
     for module, names in theirs.items():
         if names and module:
             by_names[names].append(module)
+    # A module that looks up a table besides, such as the one whose bias other layers share.
+    exact = {*by_names}
+    for module, names in theirs.items():
+        rest = frozenset(name for name in names if not name.endswith(TABLE))
+        if module and rest and rest not in exact:
+            by_names[rest].append(module)
     pairs: dict[str, list[list[str]]] = {}
     for path, names in ours.items():
         nests: list[list[str]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,21 +53,30 @@ def padding_mask_in(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
     return inputs.get("padding_mask", inputs.get("decoder_padding_mask"))
 
 
+def mask_of_tokens(shape: Sequence[int], inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the mask `[batch, length]` of the tokens that a tensor of such rows is of, if any.
+
+    An encoder and a decoder are given rows of different lengths (`make_inputs`).
+    """
+    fits = (m for n, m in inputs.items() if n.endswith("padding_mask") and m.shape == tuple(shape))
+    return next(fits, None)
+
+
 def real_tokens(array: np.ndarray, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the part of a traced tensor that isn't padding, as rows.
 
     Tokens come first in `[batch, length, ...]`, queries third in `[batch, heads, length, length]`;
     whatever has another shape has no padding.
     """
-    mask = padding_mask_in(inputs)
-    if mask is None:
+    whole = padding_mask_in(inputs)
+    if whole is None:
         return array.reshape(len(array), -1)
-    batch, length = mask.shape
     if array.ndim > 2 and len(array) == 1:
-        array = np.broadcast_to(array, (batch, *array.shape[1:]))
-    if array.ndim == 4 and array.shape[0] == batch and array.shape[2] == length:
+        array = np.broadcast_to(array, (len(whole), *array.shape[1:]))
+    if array.ndim == 4 and mask_of_tokens((len(array), array.shape[2]), inputs) is not None:
         array = array.swapaxes(1, 2)
-    if array.ndim < 3 or array.shape[1] != length or array.shape[0] != batch:
+    mask = mask_of_tokens(array.shape[:2], inputs) if array.ndim > 2 else None
+    if mask is None:
         return array.reshape(len(array), -1)
     return array[mask != 0].reshape(int((mask != 0).sum()), -1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.entries import expand
 from inarch.checkpoints.maps.plan import Plan, match
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import InarchError, MissingExtraError, ReferenceModelError
@@ -127,14 +128,20 @@ def _sums(checkpoint: Checkpoint) -> dict[str, str]:
     return {f"sha256 of {name}": sha256(checkpoint.folder / name) for name in names}
 
 
-def reference_class(source: Source, head: str | None, transformers: Any) -> Any:
+def reference_class(
+    source: Source, head: str | None, transformers: Any, written_by: Sequence[str] = ()
+) -> Any:
     """Return the reference's class for the backbone or for a head.
+
+    Args:
+        written_by: classes that the config names; one of an encoder alone is the backbone's.
 
     Raises:
         ReferenceModelError: this version of transformers has none.
     """
     if head is None:
-        return transformers.AutoModel
+        encoders = (name for name in written_by if name.endswith("EncoderModel"))
+        return getattr(transformers, next(encoders, "AutoModel"), transformers.AutoModel)
     name = source.heads[head].architectures[0]
     cls = getattr(transformers, name, None)
     if cls is None:
@@ -157,7 +164,7 @@ def file_tensors(model: Any) -> dict[str, Any]:
 def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: Any) -> Any:
     """Return the reference's class for what ours is, with the checkpoint's weights, in float32."""
     folder = checkpoint.folder
-    cls = reference_class(checkpoint.source, head, transformers)
+    cls = reference_class(checkpoint.source, head, transformers, checkpoint.written_by)
     quiet = logging.getLogger("transformers")
     before, quiet.level = quiet.level, logging.CRITICAL
     try:
@@ -199,7 +206,7 @@ def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, referenc
     for part, entries in source.optional_layers.items():
         if arguments.get(part) and not present[part]:
             arguments[part] = False
-            for entry in entries:
+            for entry in expand(entries, arguments):
                 for name in getattr(entry, "ours", ()):
                     ours.pop(name)
     where = f"the reference's {type(reference).__name__}"

@@ -7,7 +7,8 @@ import keras
 import pytest
 
 from inarch.models.gpt2.backbone import GPT2Backbone
-from inarch.tasks import CausalLM, TextPreprocessor
+from inarch.models.t5.backbone import T5Backbone
+from inarch.tasks import CausalLM, Seq2SeqLM, TextPreprocessor
 from inarch.text import BytePairTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
 
@@ -96,3 +97,21 @@ def test_a_model_without_a_trained_head_is_refused(checkpoints, run):
     result = run("generate", checkpoints["plain"], "the cat")
     assert result.exit_code == 1
     assert "no head for CausalLM" in result.stderr
+
+
+def test_of_an_encoder_decoder_only_what_it_gives_is_printed(run, run_json, folder, tmp_path):
+    keras.utils.set_random_seed(5)
+    tokens = {token: i for i, token in enumerate([*BYTE_TO_UNICODE, "<|endoftext|>"])}
+    tokenizer = BytePairTokenizer(tokens, [], special_tokens={"eos_token": "<|endoftext|>"})
+    special = {"decoder_start_token_id": 0, "eos_token_id": 256}
+    preprocessor = TextPreprocessor(tokenizer, 40, prompts={"loud": "LOUD "})
+    task = Seq2SeqLM(T5Backbone(257, 1, 1, 2, 16, 24, 8), preprocessor, generation=special)
+    task.save_to_preset(tmp_path)
+    expected = task.generate(TEXTS, prompt="LOUD ", max_new_tokens=6)
+    rows = run_json("generate", tmp_path, *TEXTS, *SHORT, "--prompt-name", "loud")
+    assert [row["generated"] for row in rows] == expected
+    printed = run("generate", tmp_path, TEXTS[0], *SHORT, "--prompt", "LOUD ").stdout
+    streamed = run("generate", tmp_path, TEXTS[0], *SHORT, "--prompt", "LOUD ", "--stream").stdout
+    assert printed == streamed == expected[0] + "\n"
+    refused = run("generate", folder, TEXTS[0], "--prompt", "x")
+    assert refused.exit_code == 2

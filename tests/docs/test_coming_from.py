@@ -24,8 +24,8 @@ NO_NAME = re.compile(r'"|inarch |\w+\.py$')
 # The inputs and outputs of models have names that no signature shows.
 PORTS = {
     "token_ids", "segment_ids", "padding_mask", "sequence_output", "pooled_output",
-    "encoder_features", "decoder_token_ids", "decoder_padding_mask", "encoder_sequence_output",
-    "decoder_sequence_output",
+    "encoder_features", "encoder_token_ids", "encoder_padding_mask", "decoder_token_ids",
+    "decoder_padding_mask", "encoder_sequence_output", "decoder_sequence_output",
 }  # fmt: skip
 
 

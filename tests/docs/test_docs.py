@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from inarch.cli.app import app
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.models.t5.backbone import T5Backbone
 from inarch.tasks import (
     CausalLM,
     MaskedLM,
@@ -25,6 +26,7 @@ from inarch.tasks import (
     MultiVectorPreprocessor,
     QuestionAnswerer,
     Reranker,
+    Seq2SeqLM,
     SparseEmbedder,
     TextClassifier,
     TextEmbedder,
@@ -88,6 +90,10 @@ def checkpoints(tmp_path_factory):
     of_bytes = BytePairTokenizer(BYTES, [], special_tokens={"eos_token": "<|endoftext|>"})
     decoder = GPT2Backbone(len(BYTES), 1, 2, 16, 24, max_sequence_length=64)
     tasks["my-causal-lm"] = CausalLM(decoder, TextPreprocessor(of_bytes, 64))
+    both = T5Backbone(len(BYTES), 1, 1, 2, 16, 24, 8)
+    special = {"decoder_start_token_id": 0, "eos_token_id": BYTES["<|endoftext|>"]}
+    prompted = TextPreprocessor(of_bytes, 64, prompts={"summarization": "summarize: "})
+    tasks["my-seq2seq"] = Seq2SeqLM(both, prompted, generation=special)
     for name, task in tasks.items():
         task.save_to_preset(root / name)
     (root / "tests").mkdir()

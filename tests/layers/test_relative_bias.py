@@ -49,12 +49,52 @@ def test_sizes_that_make_no_buckets_are_refused(sizes, message):
         RelativePositionBias(*sizes)
 
 
+def causal_bucket(distance, buckets, farthest):
+    """The bucket of one distance in a decoder, by the definition."""
+    exact, size = buckets // 2, max(-distance, 0)
+    if size >= exact:
+        share = math.log(size / exact) / math.log(farthest / exact)
+        size = min(buckets - 1, exact + math.floor(share * (buckets - exact)))
+    return size
+
+
+@pytest.mark.parametrize(("buckets", "farthest"), [(8, 20), (6, 9)])
+def test_a_decoders_bias_is_of_keys_before_the_query_whole_and_step_by_step(
+    perturb, buckets, farthest
+):
+    layer = RelativePositionBias(2, buckets, farthest, bidirectional=False)
+    layer.build((None, None, 5))
+    perturb(layer)
+    length = 2 * farthest + 3
+    x = np.zeros((1, length, 5), "float32")
+    bias = ops.convert_to_numpy(layer(x))
+    table = ops.convert_to_numpy(layer.embeddings)
+    for query in range(length):
+        rows = [table[causal_bucket(key - query, buckets, farthest)] for key in range(length)]
+        np.testing.assert_array_equal(bias[0, :, query], np.transpose(rows))
+    step = layer(x[:, :3], start_index=7, key_length=length)
+    np.testing.assert_array_equal(ops.convert_to_numpy(step), bias[:, :, 7:10])
+    with pytest.raises(InputError, match="num_buckets=5. Pass a positive multiple of 2"):
+        RelativePositionBias(2, 5, bidirectional=False)
+
+
+def test_each_alternative_of_a_decoders_bias_gives_another_one():
+    layer = RelativePositionBias(2, 8, 20, "random_normal", bidirectional=False)
+    x = np.zeros((1, 45, 3), "float32")
+    seen = np.tril(np.ones((45, 45), bool))
+    right = ops.convert_to_numpy(layer(x))[..., seen]
+    for attributes in layer.alternatives().values():
+        with changed(layer, attributes):
+            wrong = ops.convert_to_numpy(layer(x))[..., seen]
+        assert not np.array_equal(wrong, right)
+
+
 def test_each_alternative_gives_another_bias():
     layer = RelativePositionBias(2, 8, 20, "random_normal")
     x = np.zeros((1, 45, 3), "float32")
     right = ops.convert_to_numpy(layer(x))
     declared = layer.alternatives()
-    assert len(declared) == 10
+    assert len(declared) == 11
     for attributes in declared.values():
         with changed(layer, attributes):
             wrong = ops.convert_to_numpy(layer(x))
@@ -68,8 +108,9 @@ def test_buckets_are_those_of_the_published_models(buckets, farthest):
     torch = pytest.importorskip("torch")
     t5 = pytest.importorskip("transformers.models.t5.modeling_t5")
     distances = np.arange(-2 * farthest, 2 * farthest + 1)
-    theirs = t5.T5Attention._relative_position_bucket(
-        torch.from_numpy(distances), num_buckets=buckets, max_distance=farthest
-    )
-    ours = RelativePositionBias(1, buckets, farthest).buckets(distances)
-    np.testing.assert_array_equal(ours, theirs.numpy())
+    for bidirectional in (True, False):
+        theirs = t5.T5Attention._relative_position_bucket(
+            torch.from_numpy(distances), bidirectional, buckets, farthest
+        )
+        layer = RelativePositionBias(1, buckets, farthest, bidirectional=bidirectional)
+        np.testing.assert_array_equal(layer.buckets(distances), theirs.numpy())

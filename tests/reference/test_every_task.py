@@ -152,7 +152,10 @@ CASES = {
     tasks.TextEmbedder: (None, {}, embed),
     tasks.MultiVectorEmbedder: (None, {}, embed_tokens),
 }  # fmt: skip
-TEXT = [a for a in architectures().values() if "token_ids" in a.inputs]
+TEXT = [
+    a for a in architectures().values()
+    if "token_ids" in a.inputs and "encoder_token_ids" not in a.inputs
+]  # fmt: skip
 
 
 def save_tokenizer(folder, has_segments):

@@ -185,7 +185,7 @@ def test_text_ends_before_a_stop_string_wherever_tokens_end(task):
 
 
 def test_lengths_of_prompts_and_texts_share_compiled_programs(task):
-    generator = task._generator.generator
+    generator = task.generator.generator
     task.generate("the cat", max_new_tokens=3)
     before = len(generator._steps)
     for length, tokens in ((1, 16), (9, 5), (16, 1)):
@@ -306,7 +306,7 @@ def test_defaults_are_the_files_and_the_file_is_written_back_as_it_was(task, fol
 @pytest.mark.parametrize(
     ("fields", "words"),
     [({"typical_p": 0.2}, "'typical_p' is 0.2, which changes the text"),
-     ({"bad_words_ids": [[1]]}, "'bad_words_ids' is"), ({"top_p": "all"}, "'top_p' is 'all'"),
+     ({"bad_words_ids": [[1, 2]]}, "'bad_words_ids' is"), ({"top_p": "all"}, "'top_p' is 'all'"),
      ({"eos_token_id": -1}, "'eos_token_id' is -1"), ({"num_beams": True}, "'num_beams' is True")],
 )  # fmt: skip
 def test_a_field_of_the_file_that_cannot_be_used_is_named_when_text_is_asked_for(fields, words):

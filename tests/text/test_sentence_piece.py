@@ -330,10 +330,10 @@ def test_a_tokenizer_class_wins_over_the_model_type(tmp_path, sentence_piece):
     assert Tokenizer.from_folder(folder).encode("hello").ids == [5, 8, 6]
 
 
-@pytest.mark.parametrize("config", [{}, {"tokenizer_class": "T5Tokenizer"}])
+@pytest.mark.parametrize("config", [{}, {"tokenizer_class": "ReformerTokenizer"}])
 def test_another_kind_of_model_is_refused_by_name(tmp_path, sentence_piece, config):
-    folder = folder_with(tmp_path, "spiece.model", sentence_piece(PIECES), "t5", **config)
-    with pytest.raises(ConfigError, match="'?[tT]5.*AlbertTokenizer"):
+    folder = folder_with(tmp_path, "spiece.model", sentence_piece(PIECES), "reformer", **config)
+    with pytest.raises(ConfigError, match="[rR]eformer.*AlbertTokenizer"):
         Tokenizer.from_folder(folder)
 
 

@@ -118,6 +118,7 @@ BERT_IDS |= {"control_symbols": ["[CLS]", "[SEP]", "[MASK]"], "user_defined_symb
 DEBERTA_IDS = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, "pad_piece": "[PAD]"}
 DEBERTA_IDS |= {"bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
 DEBERTA_IDS |= {"control_symbols": ["[X]"], "user_defined_symbols": ["foo", "("]}
+T5_IDS = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
 FAIRSEQ = "sentencepiece.bpe.model"
 MASK = {"content": "<mask>", "lstrip": True, "__type": "AddedToken"}
 # As in google/fnet-base.
@@ -139,6 +140,9 @@ FOLDERS = {
     "xlm": ("XLMRobertaTokenizer", FAIRSEQ, {}, {}),
     "xlm mask": ("XLMRobertaTokenizer", FAIRSEQ, {}, {"mask_token": MASK}),
     "camembert": ("CamembertTokenizer", FAIRSEQ, {}, {}),
+    "t5": ("T5Tokenizer", "spiece.model", T5_IDS, {}),
+    "t5 few": ("T5Tokenizer", "spiece.model", T5_IDS, {"extra_ids": 3}),
+    "t5 none": ("T5Tokenizer", "spiece.model", T5_IDS, {"extra_ids": 0}),
     "albert": ("AlbertTokenizer", "spiece.model", BERT_IDS, {}),
     "albert cased": (
         "AlbertTokenizer",
@@ -157,7 +161,8 @@ def test_a_folder_is_read_as_transformers_reads_it(tmp_path, name):
     config = {"tokenizer_class": tokenizer_class, **options}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     assert compare_tokenizers(tmp_path).differences == ()
-    assert Tokenizer.from_folder(tmp_path).mask_token_id is not None
+    is_masked = tokenizer_class != "T5Tokenizer"
+    assert (Tokenizer.from_folder(tmp_path).mask_token_id is not None) == is_masked
 
 
 @pytest.mark.parametrize("both", [True, False])

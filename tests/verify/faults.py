@@ -29,7 +29,11 @@ def load(golden: Golden, head: str = "") -> keras.Model:
         golden.unpack(Path(folder))
         with Checkpoint(folder) as checkpoint:
             shown = {tensor.tap[0] for run in ("", head) for tensor in golden.runs[run].tensors}
-            lacking = dict.fromkeys(checkpoint.source.optional_layers.keys() - shown, False)
+            # One may be a stack of layers, whose names begin with its own.
+            optional = checkpoint.source.optional_layers
+            lacking = {
+                name: False for name in optional if not any(path.startswith(name) for path in shown)
+            }
             if head:
                 task = workflows.tasks_by_head()[head]
                 return task.from_preset(folder, preprocessor=None, **lacking)

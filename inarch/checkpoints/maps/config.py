@@ -40,6 +40,7 @@ def field(
     legacy: tuple[str, ...] = (),
     nullable: bool = False,
     least: int = 1,
+    reason: str = "",
 ) -> Field:
     """Return the entry of a field whose value is the argument `ours`.
 
@@ -51,9 +52,17 @@ def field(
         legacy: older names, which are read where none of the others is there.
         nullable: whether it may be null where its default isn't; the argument is None then.
         least: the smallest whole number that it can be, unless its default is smaller.
+        reason: why it is mapped, where the reference's modeling code doesn't read it.
     """
     return Field(
-        theirs, ours, default, least=least, aliases=aliases, legacy=legacy, nullable=nullable
+        theirs,
+        ours,
+        default,
+        least=least,
+        aliases=aliases,
+        legacy=legacy,
+        nullable=nullable,
+        reason=reason,
     )
 
 
@@ -79,9 +88,14 @@ def table_rows(theirs: str, ours: str, default: Any = REQUIRED, *, after: Mapped
     return Field(theirs, ours, default, after=after)
 
 
-def choice(theirs: str, ours: str, default: Any = REQUIRED, *, values: Mapping[Any, Any]) -> Field:
-    """Return the entry of one of several known values, translated by `values` (theirs to ours)."""
-    return Field(theirs, ours, default, values)
+def choice(
+    theirs: str, ours: str, default: Any = REQUIRED, *, values: Mapping[Any, Any], reason: str = ""
+) -> Field:
+    """Return the entry of one of several known values, translated by `values` (theirs to ours).
+
+    For `reason` see `field`.
+    """
+    return Field(theirs, ours, default, values, reason=reason)
 
 
 def per_layer(
@@ -165,6 +179,7 @@ def fallback(
     default: Any = None,
     *,
     other: str | Callable[[Mapping[str, Any]], Any],
+    is_count: bool = False,
 ) -> Fallback:
     """Return the entry of a field that takes after others, unless it is given.
 
@@ -173,8 +188,9 @@ def fallback(
         ours: the argument, None where the field is what the others make it.
         default: what the reference assumes where the field is absent; null is always allowed.
         other: the field that it is the same as, or a function of the config that gives its value.
+        is_count: whether ours is what the others make it, not None, as names of layers count by it.
     """
-    return Fallback(theirs, ours, default, other=other, nullable=True)
+    return Fallback(theirs, ours, default, other=other, nullable=True, is_count=is_count)
 
 
 def subset(theirs: str, ours: str, *, names: tuple[str, ...]) -> Subset:

@@ -37,6 +37,7 @@ class Field:
             file wins, over `theirs` too.
         legacy: older names, which are read where none of the others is there.
         nullable: whether it may be null where its default isn't, which is our None.
+        reason: why it is mapped, where the reference's modeling code doesn't read it.
     """
 
     theirs: str
@@ -49,6 +50,7 @@ class Field:
     aliases: tuple[str, ...] = ()
     legacy: tuple[str, ...] = ()
     nullable: bool = False
+    reason: str = ""
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -215,13 +217,17 @@ class Ignored:
 class Fallback(Field):
     """A field that takes after others where it is absent or null; ours then is None.
 
-    `other` is a field, or a function of the config.
+    `other` is a field, or a function of the config. Where `is_count`, ours is never None, but what
+    the others give.
     """
 
     other: str | Callable[[Mapping[str, Any]], Any] = dataclasses.field(kw_only=True, compare=False)
+    is_count: bool = False
 
     def read(self, config: Mapping[str, Any]) -> Any:
         value = super().read(config)
+        if self.is_count:
+            return self._other(config) if value is None else value
         return None if value == self._other(config) else value
 
     def write(self, value: Any, config: dict[str, Any]) -> None:

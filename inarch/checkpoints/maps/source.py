@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,7 @@ class Source:
         strict: whether a file holds nothing but what the map lists. Otherwise tensors outside the
             backbone are taken for those of another head, and pass through.
         tie_word_embeddings: whether output and input embeddings are one where the config doesn't
-            have a field of that name.
+            have a field of that name; or a function of the config that says so, whatever it has.
     """
 
     model_type: str
@@ -109,7 +109,7 @@ class Source:
     ignored_tensors: Mapping[str, str]
     published: Mapping[str, Any]
     strict: bool
-    tie_word_embeddings: bool
+    tie_word_embeddings: bool | Callable[[Mapping[str, Any]], bool]
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Source:
         ignored_tensors: Mapping[str, str] | None = None,
         published: Mapping[str, Any] | None = None,
         strict: bool = False,
-        tie_word_embeddings: bool = True,
+        tie_word_embeddings: bool | Callable[[Mapping[str, Any]], bool] = True,
     ):
         layers = {name: tuple(flatten(each)) for name, each in (optional_layers or {}).items()}
         _keep(
@@ -146,7 +146,8 @@ class Source:
 
     def ties_embeddings(self, config: Mapping[str, Any]) -> bool:
         """Return whether output and input embeddings are one by a config of this format."""
-        return tied(config, self.tie_word_embeddings)
+        given = self.tie_word_embeddings
+        return given(config) if callable(given) else tied(config, given)
 
     @property
     def by_modules(self) -> Source:
@@ -189,13 +190,14 @@ class Source:
             if isinstance(entry, Rule) and not entry.when
             for _, count in entry.indices
         )
+        everything = [*self.weights, *flatten(self.optional_layers.values())]
         for count, times in rules.items():
             if (arguments[count] - LAYERS_TOO_MANY) * times > (tensors or MAX_RULES):
                 raise ConfigError(
                     f"{count} is {arguments[count]:,} by the config, and the file has only "
                     f"{tensors:,} tensors; use the config and the weights of one model"
                 )
-        for nest in {tuple(count.argument for _, count in e.indices) for e in self.weights}:
+        for nest in {tuple(count.argument for _, count in e.indices) for e in everything}:
             if math.prod(arguments[count] for count in nest) > MAX_RULES:
                 sizes = " and ".join(f"{count}={arguments[count]:,}" for count in nest)
                 raise ConfigError(

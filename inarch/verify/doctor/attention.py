@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 
 from inarch.verify.doctor.evidence import Evidence
-from inarch.verify.reference import padding_mask_in
+from inarch.verify.reference import mask_of_tokens
 
 # By what they hide, from bool `[batch, keys]` of what is no padding, and indices.
 MASKS = {
@@ -25,9 +25,8 @@ def diagnose(evidence: Evidence) -> str | None:
     query, key, value = parts
     if heads is None or query is None or key is None or value is None:
         return None
-    mask = padding_mask_in(evidence.reference.inputs)
-    fits = mask is not None and mask.shape == key.shape[:2]
-    real = mask != 0 if mask is not None and fits else np.ones(key.shape[:2], bool)
+    mask = mask_of_tokens(key.shape[:2], evidence.reference.inputs)
+    real = np.ones(key.shape[:2], bool) if mask is None else mask != 0
     i, j = np.arange(query.shape[1])[:, None], np.arange(key.shape[1])
     for name, seen in MASKS.items():
         if evidence.same(attend(query, key, value, seen(real, i, j), heads), evidence.theirs):

@@ -12,7 +12,7 @@ import numpy as np
 
 from inarch.layers.alternatives import ACTIVATIONS
 from inarch.verify.doctor.evidence import Evidence, variable
-from inarch.verify.reference import padding_mask_in
+from inarch.verify.reference import mask_of_tokens
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -185,8 +185,8 @@ def _terms(evidence: Evidence, ours: bool = False) -> Iterator[Term]:
 
 
 def _pooled(evidence: Evidence, term: Term) -> Iterator[Term]:
-    mask = padding_mask_in(evidence.reference.inputs)
-    if mask is None or mask.shape != term.value.shape[:2]:
+    mask = mask_of_tokens(term.value.shape[:2], evidence.reference.inputs)
+    if mask is None:
         return
     real = mask != 0
     last = real.shape[1] - 1 - np.argmax(real[:, ::-1], axis=1)
