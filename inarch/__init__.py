@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from inarch.tasks import TextEmbedder as TextEmbedder
     from inarch.tasks import TextPreprocessor as TextPreprocessor
     from inarch.tasks import TokenClassifier as TokenClassifier
+    from inarch.tasks import Translator as Translator
     from inarch.tasks import ZeroShotClassifier as ZeroShotClassifier
     from inarch.tasks.batch_predictor import BatchPredictor as BatchPredictor
     from inarch.tasks.verification import verify_checkpoint as verify
@@ -65,6 +66,7 @@ _HOMES = {
     "TextEmbedder": "inarch.tasks",
     "TextPreprocessor": "inarch.tasks",
     "TokenClassifier": "inarch.tasks",
+    "Translator": "inarch.tasks",
     "Tokenizer": "inarch.text",
     "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",

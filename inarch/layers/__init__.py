@@ -15,10 +15,16 @@ from inarch.layers.embedding import (
 )
 from inarch.layers.feed_forward import FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
-from inarch.layers.head import MaskedLMHead
+from inarch.layers.head import LogitsBias, MaskedLMHead
 from inarch.layers.initializer import SinePositions
+from inarch.layers.input_embedding import (
+    FixedPositionEmbedding,
+    InputEmbedding,
+    ShiftRight,
+)
 from inarch.layers.mask import self_attention_mask, sequence_positions
 from inarch.layers.parallel_block import ParallelBlock
+from inarch.layers.pooling import LastTokenOf
 from inarch.layers.relative_bias import RelativePositionBias
 from inarch.layers.rms_norm import RMSNorm
 from inarch.layers.rotary import RotaryEmbedding
@@ -32,8 +38,12 @@ __all__ = [
     "DisentangledSelfAttention",
     "FNetEncoder",
     "FeedForward",
+    "FixedPositionEmbedding",
     "FourierMixing",
     "GatedFeedForward",
+    "InputEmbedding",
+    "LastTokenOf",
+    "LogitsBias",
     "MaskedLMHead",
     "MultiHeadAttention",
     "ParallelBlock",
@@ -43,6 +53,7 @@ __all__ = [
     "RelativePositionBias",
     "RotaryEmbedding",
     "ScaledEmbedding",
+    "ShiftRight",
     "SinePositionEncoding",
     "SinePositions",
     "SymmetricConv1D",

@@ -24,6 +24,7 @@ class PositionEmbedding(Layer):
     Args:
         sequence_length: rows of the table, the longest sequence there is a position for.
         initializer: of the table.
+        offset: further rows of the table, before that of position 0; no position has them.
 
     Call arguments:
         inputs: float `[..., length, dim]`, read for its shape alone.
@@ -42,7 +43,13 @@ class PositionEmbedding(Layer):
 
     axes: ClassVar = {"embeddings": (None, EMBED)}
 
-    def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any):
+    def __init__(
+        self,
+        sequence_length: int,
+        initializer: Any = "glorot_uniform",
+        offset: int = 0,
+        **kwargs: Any,
+    ):
         if sequence_length is None:
             raise InputError("sequence_length=None. Pass the longest sequence length as an int.")
         self.sequence_length = int(sequence_length)
@@ -51,7 +58,7 @@ class PositionEmbedding(Layer):
     def build(self, inputs_shape: Any) -> None:
         self.position_embeddings = self.add_weight(
             name="embeddings",
-            shape=(self.sequence_length, inputs_shape[-1]),
+            shape=(self.sequence_length + self.offset, inputs_shape[-1]),
             initializer=self.initializer,
         )
         self.built = True
@@ -60,15 +67,15 @@ class PositionEmbedding(Layer):
         self, inputs: Any, start_index: Any = 0, positions: Any = None, padding_mask: Any = None
     ) -> Any:
         shape = ops.shape(inputs)
-        table = ops.convert_to_tensor(self.position_embeddings)
+        table = ops.convert_to_tensor(self.position_embeddings, dtype=self.compute_dtype)
         if positions is None:
             self.check_length(inputs.shape[-2], start_index)
             if padding_mask is not None:
                 positions = sequence_positions(padding_mask) + start_index
         if positions is None:
-            vectors = ops.slice(table, (start_index, 0), (shape[-2], shape[-1]))
+            vectors = ops.slice(table, (start_index + self.offset, 0), (shape[-2], shape[-1]))
         else:
-            vectors = ops.take(table, positions, axis=0)
+            vectors = ops.take(table, positions + self.offset, axis=0)
         return ops.broadcast_to(vectors, shape)
 
     def alternatives(self) -> Alternatives:
@@ -166,8 +173,9 @@ class TokenAndPositionEmbedding(Layer):
             name="token_embedding",
         )
         self.position_embedding = PositionEmbedding(
-            sequence_length + position_offset,
+            sequence_length,
             initializer=fresh_initializer(self.position_initializer or self.embeddings_initializer),
+            offset=position_offset,
             dtype=self.dtype_policy,
             name="position_embedding",
         )
@@ -185,12 +193,9 @@ class TokenAndPositionEmbedding(Layer):
             self.position_embedding.check_length(inputs.shape[-1], start)
             mask = ops.ones_like(inputs) if padding_mask is None else padding_mask
             positions = token_positions(inputs, self.padding_id, mask) + start_index
-        tokens, offset = self.token_embedding(inputs), self.position_offset
+        tokens = self.token_embedding(inputs)
         return tokens + self.position_embedding(
-            tokens,
-            start_index=start_index + offset,
-            positions=positions if positions is None or not offset else positions + offset,
-            padding_mask=padding_mask,
+            tokens, start_index=start_index, positions=positions, padding_mask=padding_mask
         )
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:

@@ -1,12 +1,13 @@
 """Heads on top of an encoder."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
 from inarch.errors import InputError
 from inarch.layers.activation import Activation
 from inarch.layers.alternatives import Alternatives, activation_alternatives, changed_call
+from inarch.layers.axes import VOCABULARY
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 
@@ -162,3 +163,34 @@ class MaskedLMHead(Layer):
         if embedding is None:
             return self.compute_dtype
         return embedding.reverse_dtype or embedding.compute_dtype
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class LogitsBias(Layer):
+    """A bias for each token of a vocabulary, added to its logit.
+
+    Args:
+        bias_initializer: of the bias.
+
+    Call arguments:
+        inputs: float `[..., vocabulary]`, logits.
+
+    Returns:
+        float `[..., vocabulary]`.
+    """
+
+    axes: ClassVar = {"bias": (VOCABULARY,)}
+
+    def __init__(self, bias_initializer: Any = "zeros", **kwargs: Any): ...
+
+    def build(self, inputs_shape: Any) -> None:
+        self.bias = self.add_weight(
+            name="bias", shape=(inputs_shape[-1],), initializer=self.bias_initializer
+        )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + ops.cast(self.bias, inputs.dtype)
+
+    def alternatives(self) -> Alternatives:
+        return {"logits without their bias": {"call": lambda x: x}}

@@ -26,29 +26,62 @@ class SinePositions(keras.initializers.Initializer):
     `sinusoidal_pos_embds`). Where not `interleaved`, the sines are the first half of the columns,
     the cosines the other, and the last of each has the longest wavelength (openai/whisper,
     whisper/model.py, `sinusoids`).
+
+    Args:
+        max_wavelength: the longest wavelength over 2 pi, in tokens.
+        interleaved: whether sines and cosines take turns.
+        reaches_maximum: whether the last column of each has `max_wavelength`, and not the column
+            after it; `None` for where not `interleaved`.
+        single_precision: whether angles are products in float32, as fairseq computes them
+            (fairseq/modules/sinusoidal_positional_embedding.py).
     """
 
-    def __init__(self, max_wavelength: float = 10000, interleaved: bool = True):
+    def __init__(
+        self,
+        max_wavelength: float = 10000,
+        interleaved: bool = True,
+        reaches_maximum: bool | None = None,
+        single_precision: bool = False,
+    ):
         self.max_wavelength = max_wavelength
         self.interleaved = interleaved
+        self.reaches_maximum = reaches_maximum
+        self.single_precision = single_precision
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         if len(shape) != 2:
             raise InputError(
                 f"shape={tuple(shape)} isn't [length, dim]. SinePositions fills tables alone."
             )
-        length, dim = shape
-        positions = np.arange(length)[:, None]
-        if self.interleaved:
-            angles = positions / wavelengths(dim, self.max_wavelength)
-            table = np.where(np.arange(dim) % 2 == 0, np.sin(angles), np.cos(angles))
+        return ops.convert_to_tensor(self.table(*shape), dtype=dtype or keras.config.floatx())
+
+    def table(self, length: int, dim: int) -> np.ndarray:
+        """Return the table, float32 `[length, dim]`."""
+        reaches = not self.interleaved if self.reaches_maximum is None else self.reaches_maximum
+        positions, half = np.arange(length)[:, None], (dim + 1) // 2
+        if not reaches:
+            angles = positions / wavelengths(dim, self.max_wavelength)[::2]
+        elif self.single_precision:
+            step = np.float32(np.log(self.max_wavelength) / (half - 1))
+            frequencies = np.exp((np.arange(half, dtype=np.float32) * -step).astype(np.float64))
+            angles = positions.astype(np.float32) * frequencies.astype(np.float32)
         else:
-            angles = positions / np.geomspace(1, self.max_wavelength, dim // 2)
-            table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-        return ops.convert_to_tensor(table, dtype=dtype or keras.config.floatx())
+            angles = positions / np.geomspace(1, self.max_wavelength, half)
+        angles = angles.astype(np.float64)
+        parts = np.sin(angles), np.cos(angles)
+        if self.interleaved:
+            table = np.stack(parts, axis=-1).reshape(length, -1)
+        else:
+            table = np.concatenate(parts, axis=1)
+        return table[:, :dim].astype(np.float32)
 
     def get_config(self) -> dict[str, Any]:
-        return {"max_wavelength": self.max_wavelength, "interleaved": self.interleaved}
+        return {
+            "max_wavelength": self.max_wavelength,
+            "interleaved": self.interleaved,
+            "reaches_maximum": self.reaches_maximum,
+            "single_precision": self.single_precision,
+        }
 
 
 def fresh_initializer(initializer: Any) -> Any:

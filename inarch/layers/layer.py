@@ -39,6 +39,10 @@ class Layer(DirectCall):
     # Whether the layer is a sublayer of a `Block`, which no other may have then.
     in_block = False
 
+    # Whether a reference's module with the same weights computes the same. A layer that adds
+    # what has no weights, such as positions, to the vectors of a table isn't the table's module.
+    pairs_with_module = True
+
     # The logical axes of its weights, by their names or those of the dense layers that have them
     # (see `inarch.layers.axes`).
     axes: ClassVar[Mapping[str, Axes]] = {}

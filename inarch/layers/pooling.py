@@ -103,6 +103,52 @@ class SequencePooling(Layer):
 
 
 @keras.saving.register_keras_serializable(package="inarch")
+class LastTokenOf(Layer):
+    """Vector of the last token of one id, such as the end token of a text.
+
+    Source: transformers, models/bart/modeling_bart.py, `BartForSequenceClassification`.
+
+    Args:
+        token_id: the id.
+
+    Call arguments:
+        inputs: float `[batch, length, dim]`.
+        token_ids: int `[batch, length]`.
+        padding_mask: int `[batch, length]`, 0 for padding.
+
+    Returns:
+        float `[batch, dim]`; where a row has no such token, of its last token.
+    """
+
+    def __init__(self, token_id: int, **kwargs: Any):
+        self.built = True
+
+    def call(self, inputs: Any, token_ids: Any, padding_mask: Any) -> Any:
+        mask = ops.cast(ops.not_equal(padding_mask, 0), "float32")
+        found = ops.cast(ops.equal(token_ids, self.token_id), "float32") * mask
+        has_any = ops.any(found > 0, axis=-1, keepdims=True)
+        found = ops.where(has_any, found, mask)
+        last = ops.argmax(ops.cumsum(found, axis=-1), axis=-1)
+        return _token(inputs, last)
+
+    def compute_output_shape(self, inputs_shape: Any, *others: Any, **more: Any) -> Any:
+        return (inputs_shape[0], inputs_shape[-1])
+
+    def alternatives(self) -> Alternatives:
+        call = self.call
+        return {
+            "the first token in place of the last": {
+                "call": lambda x, token_ids, padding_mask: x[:, 0]
+            },
+            "the last token, whatever its id": {
+                "call": lambda x, token_ids, padding_mask: call(
+                    x, ops.full_like(token_ids, self.token_id), padding_mask
+                )
+            },
+        }
+
+
+@keras.saving.register_keras_serializable(package="inarch")
 class TokenWeights(Layer):
     """Weight of each token by its id, such as its inverse document frequency.
 

@@ -212,7 +212,9 @@ class Backbone(Model):
     @staticmethod
     def sequence_output(outputs: Any) -> Any:
         """Return the vectors of tokens `[batch, length, dim]` among the outputs of a backbone."""
-        return outputs["sequence_output"] if isinstance(outputs, dict) else outputs
+        if not isinstance(outputs, dict):
+            return outputs
+        return outputs.get("sequence_output", outputs.get("decoder_sequence_output"))
 
     def token_features(self, outputs: Any) -> Any:
         """Return the vectors `[batch, length, dim]` that a head over tokens reads."""
@@ -223,6 +225,13 @@ class Backbone(Model):
         rate = self.arguments.get("dropout", 0.0) if dropout is None else dropout
         x = Dropout(rate, name="classifier_dropout")(self.token_features(outputs))
         return Dense(num_classes, name="logits")(x)
+
+    def tanh_classifier(self, pooled: Any, num_classes: int, dropout: float | None = None) -> Any:
+        """Return logits `[batch, num_classes]` of a vector for each text, through a tanh layer."""
+        rate = self.arguments["dropout"] if dropout is None else dropout
+        x = Dropout(rate, name="pooled_dropout")(pooled)
+        x = Dense(self.hidden_dim, "tanh", name="pooled_dense")(x)
+        return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))
 
     def question_answering(self, outputs: Any, dropout: float = 0.0) -> Any:
         """Return logits `[batch, length, 2]`: of an answer's first token, and of its last."""

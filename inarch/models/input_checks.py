@@ -9,6 +9,9 @@ import numpy as np
 
 from inarch.errors import InputError, InputTypeError
 
+# Of an encoder and a decoder, whose rows may differ in length: how their inputs' names begin.
+STACKS = ("encoder_", "decoder_")
+
 
 def check_names(model: Any, given: Mapping[str, Any]) -> None:
     """Raise InputError unless the inputs are those that `model` takes."""
@@ -55,10 +58,8 @@ def check_arrays(
                 f"input {name!r} has the shape {shape}; it must be [rows, length], with at least "
                 "one row of at least one token"
             )
-    if len(set(shapes.values())) > 1:
-        listed = ", ".join(f"{n} {shape}" for n, shape in shapes.items())
-        raise InputError(f"all integer inputs must have the same shape; got {listed}")
-    length = next(iter(shapes.values()))[1] if shapes else 0
+    _check_shapes(shapes)
+    length = max((shape[1] for shape in shapes.values()), default=0)
     if max_length is not None and length > max_length:
         raise InputError(
             f"the inputs hold rows of {length} tokens, and {model.name} reads {max_length}: "
@@ -67,6 +68,24 @@ def check_arrays(
     for name, array in whole.items():
         if isinstance(array, np.ndarray):
             _check_numbers(name, array, rows.get(name))
+
+
+def _check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise InputError unless those of a stack have one shape, and all of them as many rows."""
+    by_stack: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        stack = next((each for each in STACKS if name.startswith(each)), "")
+        by_stack.setdefault(stack, {})[name] = shape
+    for stack, own in by_stack.items():
+        if len({*own.values()}) > 1:
+            which = f"integer inputs of the {stack.strip('_')}" if stack else "integer inputs"
+            raise InputError(f"all {which} must have the same shape; got {_listed(own)}")
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        raise InputError(f"all integer inputs must have as many rows; got {_listed(shapes)}")
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def _check_numbers(name: str, array: np.ndarray, rows: int | None) -> None:

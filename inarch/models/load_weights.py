@@ -14,7 +14,7 @@ from inarch.checkpoints.maps.plan import match
 from inarch.file_names import SETTINGS
 from inarch.models.dtype_check import check_dtypes
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import CONFIG, backbone_of
+from inarch.models.saving import CONFIG, backbone_of, head_name
 from inarch.models.variables import (
     initialize,
     mapped_variables,
@@ -69,6 +69,8 @@ def load_checkpoint_weights(
         tuple(checkpoint.ignored),
         hub.repository_of(checkpoint.folder),
     )
+    known = checkpoint.source.heads.get(head_name(model) or "")
+    fresh -= {*known.zeros} if known else set()
     model.fresh_weights = tuple(sorted(fresh))
     notes = []
     if fresh:

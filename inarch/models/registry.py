@@ -51,12 +51,14 @@ class Unreached:
         reason: why no output at a token depends on them.
         rows: rows of the table, by number.
         branches: what the layers have switched on, by name.
+        formats: names of the golden files that it is about; all where none is given.
     """
 
     layer: str
     reason: str
     rows: list[int] = field(default_factory=list, hash=False)
     branches: list[str] = field(default_factory=list, hash=False)
+    formats: list[str] = field(default_factory=list, hash=False)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,17 @@ class Architecture:
             found[model_type] = replace(
                 self, model_types=(model_type,), tiny={**self.tiny, **changes}
             )
-        return found
+        return {
+            name: replace(
+                each,
+                unreached=tuple(u for u in self.unreached if not u.formats or name in u.formats),
+            )
+            for name, each in found.items()
+        }
+
+    def of_format(self, model_type: str) -> Architecture:
+        """Return the architecture with the formats of one golden file, which has `model_type`."""
+        return self.goldens()[model_type if model_type in self.variants else self.name]
 
     def module(self, name: str) -> ModuleType | None:
         """Return a module of the folder, imported; None where the folder has no such file."""

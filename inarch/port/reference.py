@@ -297,4 +297,4 @@ def _reads(evidence: Evidence, config: Any, torch: Any, transformers: Any) -> Co
     mask[1, 5:] = 0
     ids = np.arange(1, 15).reshape(2, 7)
     inputs = {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": 0 * mask}
-    return record_reads(source, config, inputs, torch, transformers)
+    return record_reads(source, config, {"": inputs}, torch, transformers)

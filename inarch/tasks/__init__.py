@@ -28,6 +28,7 @@ from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
 from inarch.tasks.text_metrics import Perplexity
 from inarch.tasks.token_classifier import TokenClassifier
+from inarch.tasks.translator import Translator
 from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "TextEmbedder",
     "TextPreprocessor",
     "TokenClassifier",
+    "Translator",
     "TripletLoss",
     "ZeroShotClassifier",
     "quantize_embeddings",

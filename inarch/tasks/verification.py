@@ -185,7 +185,7 @@ def _covering(
     coverage = joined_coverage(
         _all_coverage(model, golden.runs[""].inputs),
         _all_coverage(model, run.inputs),
-        checkpoint.architecture.unreached,
+        checkpoint.architecture.of_format(golden.model_type).unreached,
     )
     report = verify(model, run, source=source, diagnose=Doctor(model, run))
     return coverage, _renamed(report, lambda m: replace(m, role=f"{m.role} of all rows"))

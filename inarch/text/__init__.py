@@ -3,6 +3,7 @@
 from inarch.text.byte_pair import BytePairTokenizer
 from inarch.text.encoding import Encoding
 from inarch.text.fast_bpe_tokenizer import FastBpeTokenizer
+from inarch.text.piece_dictionary_tokenizer import PieceDictionaryTokenizer
 from inarch.text.sentence_piece_tokenizer import SentencePieceTokenizer
 from inarch.text.tokenizer import Tokenizer
 from inarch.text.whisper import WhisperTokenizer
@@ -12,6 +13,7 @@ __all__ = [
     "BytePairTokenizer",
     "Encoding",
     "FastBpeTokenizer",
+    "PieceDictionaryTokenizer",
     "SentencePieceTokenizer",
     "Tokenizer",
     "WhisperTokenizer",

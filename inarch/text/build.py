@@ -84,7 +84,11 @@ def _family_for(
         ConfigError: the files are of another kind of vocabulary than the family's, or it is
             unknown.
     """
-    usual = next(each for each in families() if each.files == names)
+    # A folder that doesn't say which has no tokens of languages.
+    usual = next(
+        (each for each in families() if each.files == names and each.languages is None),
+        next(each for each in families() if each.files == names),
+    )
     if family is None and stated is None:
         texts = [decode_text(files, name) for name in names if name == IDS_FILE]
         wrapped = all({"<s>", "</s>"} <= parse_ids(text).keys() for text in texts)

@@ -8,6 +8,7 @@ from typing import Any
 from inarch.text.files import TOKENIZER_JSON
 from inarch.text.json_parts import Part, Template, template
 from inarch.text.special_tokens import token_text
+from inarch.text.translation import LanguageTokens, wrapped_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,13 @@ class TokenizerFamily:
         files: names of the files that make the vocabulary, where there is no tokenizer.json.
         settings: other fields of tokenizer_config.json, where it leaves them out.
         template: how a text and a pair are wrapped where a tokenizer.json has none; see
-            `inarch.text.json_parts.template`.
+            `inarch.text.json_parts.template`. "end" is the end token after both, and the token of
+            the language, if any.
         ends: names of the special tokens that are `first` and `last`.
         reads_tokenizer_json: whether a tokenizer.json is read in place of the vocabulary files.
         reads_prefix_space: whether `add_prefix_space` of tokenizer_config.json is what counts, and
             not that of a tokenizer.json.
+        languages: the tokens of languages around the texts of a translation model; None for none.
     """
 
     tokenizer_class: str
@@ -38,6 +41,7 @@ class TokenizerFamily:
     ends: tuple[str, str] = ("cls_token", "sep_token")
     reads_tokenizer_json: bool = True
     reads_prefix_space: bool = False
+    languages: LanguageTokens | None = None
 
     @property
     def file_sets(self) -> tuple[tuple[str, ...], ...]:
@@ -68,6 +72,8 @@ class TokenizerFamily:
             special_tokens: name to token.
             ids: token to id, with the added tokens.
         """
+        if self.template == "end":
+            return wrapped_in(self.languages, special_tokens, ids)
         first, last = (special_tokens.get(name, "") for name in self.ends)
         if first not in ids or last not in ids:
             return None
@@ -96,14 +102,23 @@ class TokenizerFamily:
     def rebuild(
         self, spec: Mapping[str, Any], config: Mapping[str, Any], model_type: object
     ) -> Mapping[str, Any]:
-        """Return a tokenizer.json as the class makes it of a folder's; by default as it is.
+        """Return a tokenizer.json as the class makes it of a folder's.
+
+        By default it is left as it is, but for the token of the language that the config names.
 
         Args:
             spec: the content of the tokenizer.json.
             config: the tokenizer_config.json.
             model_type: of the config.json; None where there is none.
         """
-        return spec
+        if self.languages is None:
+            return spec
+        vocabulary = spec["model"].get("vocab", {})
+        listed = {} if isinstance(vocabulary, dict) else dict(enumerate(vocabulary))
+        ids = vocabulary if not listed else {entry[0]: index for index, entry in listed.items()}
+        added = {token["content"]: token["id"] for token in spec.get("added_tokens") or ()}
+        wrapping = wrapped_in(self.languages, self.with_defaults(config), {**ids, **added})
+        return {**spec, "post_processor": wrapping}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ from inarch.text.special_tokens import (
     added_token,
     special_token_texts,
 )
+from inarch.text.translation import wrapped_in
 
 Config = Mapping[str, Any]
 
@@ -87,13 +88,21 @@ class SentencePieceFamily(TokenizerFamily):
             pre_tokenizer={"type": "Sequence", "pretokenizers": splits},
             post_processor=self._template(model, ids, config),
             decoder=metaspace,
-            added_tokens=_added_tokens(model, ids, config),
+            added_tokens=[*_added_tokens(model, ids, config), *self._language_tokens(ids)],
         )
         return spec, config
+
+    def _language_tokens(self, ids: Mapping[str, int]) -> list[dict[str, Any]]:
+        """Return the added tokens for languages."""
+        codes = () if self.languages is None else self.languages.known(ids)
+        tokens = [self.languages.token(code) for code in codes] if self.languages else []
+        return [added_token({"normalized": False}, t, ids[t], is_control=True) for t in tokens]
 
     def _template(
         self, model: SentencePieceModel, ids: Mapping[str, int], config: Config
     ) -> Part | None:
+        if self.template == "end":
+            return wrapped_in(self.languages, config, ids)
         names = special_names(config)
         for role in self.ends:
             if names[role] not in ids:

@@ -140,21 +140,27 @@ def _default(frame: FrameType) -> Any:
 
 
 def record_reads(
-    source: Source, config: Any, inputs: Mapping[str, np.ndarray], torch: Any, transformers: Any
+    source: Source,
+    config: Any,
+    inputs: Mapping[str, Mapping[str, np.ndarray]],
+    torch: Any,
+    transformers: Any,
 ) -> ConfigReads:
     """Record the reads of the base model and of every head of `source`.
 
     Args:
         config: transformers' config of a tiny model.
-        inputs: of a model of that size, by the names of the reference.
+        inputs: by head, those of a model of that size by the names of the reference; of a head
+            that has none those of the base model, `""`.
     """
     recorder = Recorder(type(config), Path(transformers.__file__).parent)
-    # Copies, since training masks its input in place.
-    fed = {name: torch.from_numpy(array.copy()) for name, array in inputs.items()}
     found = ConfigReads()
     seen: set[str] = set()
     for head, classes in _classes(source, transformers, config).items():
         recorder.modeling = set()
+        # Copies, since training masks its input in place.
+        given = inputs.get(head, inputs[BASE]).items()
+        fed = {name: torch.from_numpy(array.copy()) for name, array in given}
         for cls in classes:
             _record_class(cls, config, fed, recorder, torch, source)
         found.modeling[head] = sorted(recorder.modeling - seen)

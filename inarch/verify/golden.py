@@ -217,7 +217,9 @@ def make_golden(
             runs[head or ""] = replace(run, weights={}, about=kind)
         covering = _covering(Path(folder), build, runs[""].inputs, seed)
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
-    theirs_inputs = reference_inputs(runs[""].inputs, architecture.inputs)
+    theirs_inputs = {
+        head: reference_inputs(run.inputs, architecture.inputs) for head, run in runs.items()
+    }
     reads = record_reads(source, theirs, theirs_inputs, torch, transformers)
     return Golden(text, weights, runs, covering, json.loads(defaults), about, reads)
 
@@ -247,8 +249,9 @@ def _weights(
 ) -> dict[str, np.ndarray]:
     """Return perturbed values for every tensor of the backbone and of the heads, by their names."""
     base = transformers.AutoModel.from_config(config)
+    prefix = source.prefix if heads else ""
     held = transformers_reference.file_tensors(base)
-    shapes = {source.prefix + n: tuple(t.shape) for n, t in held.items()}
+    shapes = {prefix + n: tuple(t.shape) for n, t in held.items()}
     for head in heads:
         whole = transformers_reference.reference_class(source, head, transformers)(config)
         held = transformers_reference.file_tensors(whole)

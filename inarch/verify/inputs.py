@@ -52,12 +52,14 @@ def make_inputs(
     first, padding = _mask(lengths), arguments.get("padding_id") or 0
     second = _mask(decoder_lengths or [max(1, n - 1) for n in reversed(lengths)])
 
-    def draw(mask: np.ndarray) -> np.ndarray:
-        words = random.integers(1, arguments[WORDS], mask.shape)
+    def draw(mask: np.ndarray, count: int) -> np.ndarray:
+        words = random.integers(1, count, mask.shape)
         # A token that isn't padding may not look like it.
         return np.where(mask, np.where(words == padding, 0, words), padding).astype("int32")
 
-    words = draw(first)
+    words = draw(first, arguments[WORDS])
+    if (end := arguments.get("end_id")) is not None:
+        words = _ended(words, first, end)
     made = {}
     for name, tensor in backbone.input.items():
         is_second = name.startswith("decoder_") and "encoder_token_ids" in backbone.input
@@ -67,8 +69,8 @@ def make_inputs(
             made[name] = random.standard_normal([len(mask), *sizes[1:]]).astype(tensor.dtype)
         elif declared[name].rows is None:
             made[name] = mask
-        elif declared[name].rows == WORDS:
-            made[name] = draw(mask) if is_second else words
+        elif is_token_ids(declared[name]):
+            made[name] = draw(mask, row_count(backbone, name)) if is_second else words
         else:
             rows = max(arguments[declared[name].rows], 1)
             made[name] = (random.integers(0, rows, mask.shape) * mask).astype("int32")
@@ -77,6 +79,12 @@ def make_inputs(
 
 def _mask(lengths: Sequence[int]) -> np.ndarray:
     return (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype("int32")
+
+
+def _ended(words: np.ndarray, mask: np.ndarray, end: int) -> np.ndarray:
+    """Return rows of tokens of which the last is the end token, and no other."""
+    is_last = mask * (np.cumsum(mask, axis=1) == mask.sum(axis=1, keepdims=True))
+    return np.where(is_last, end, np.where(words == end, 0, words)).astype("int32")
 
 
 def covering_inputs(
@@ -90,19 +98,31 @@ def covering_inputs(
     limit = model.max_length or 2 * model.arguments.get("max_sequence_length", LONGEST)
     padding = model.arguments.get("padding_id")
     declared = inputs_of(type(model))
-    words = [w for w in range(model.arguments[WORDS]) if w != padding]
-    lacking = {}
+    words, lacking = {}, {}
     for name, array in inputs.items():
-        if declared[name].rows == WORDS:
+        if is_token_ids(declared[name]):
+            words[name] = [w for w in range(row_count(model, name)) if w != padding]
             mask = mask_of_tokens(array.shape, inputs)
             seen = array if mask is None else array[mask != 0]
-            lacking[name] = [w for w in words if w not in seen]
-    # A decoder's rows are shorter by a token.
+            lacking[name] = [w for w in words[name] if w not in seen]
+    # A decoder's rows are shorter by a token, unless it has a last position.
     count = max(1, *(-(-len(rest) // (limit - 1)) for rest in lacking.values()))
-    made = make_inputs(model, seed, [limit] * count)
+    whole = [limit] * count
+    made = make_inputs(model, seed, whole, whole if model.max_length else ())
     for name, rest in lacking.items():
-        made[name] = np.resize([*rest, *words], made[name].shape).astype("int32")
+        made[name] = np.resize([*rest, *words[name]], made[name].shape).astype("int32")
     return made
+
+
+def is_token_ids(declared: Input) -> bool:
+    """Return whether an input has ids of a vocabulary, of the model's or of the decoder's own."""
+    return declared.rows is not None and declared.rows.endswith(WORDS)
+
+
+def row_count(backbone: Any, name: str) -> int:
+    """Return the number of tokens that an input may have; a decoder may have its own."""
+    rows = inputs_of(type(backbone))[name].rows
+    return backbone.arguments[rows] or backbone.arguments[WORDS]
 
 
 def reference_inputs(

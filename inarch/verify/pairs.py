@@ -36,11 +36,12 @@ OUTPUTS = {
 
 
 def held_by_ours(model: keras.Model) -> dict[str, Names]:
-    """Return the names of the variables under each of our layers."""
+    """Return the names of the variables under each of our layers that may have a counterpart."""
     names = {id(variable): name for name, variable in named_variables(model).items()}
     return {
         path: frozenset(names[id(v)] for v in layer.weights if id(v) in names)
         for path, layer in layers_of(model).items()
+        if getattr(layer, "pairs_with_module", True)
     }
 
 

@@ -110,7 +110,7 @@ def record_tiny_reads(architecture: Architecture, inputs: Mapping[str, Any]) -> 
     """
     torch, transformers = libraries()
     config = tiny_reference(architecture).config
-    return record_reads(architecture.sources[0], config, inputs, torch, transformers)
+    return record_reads(architecture.sources[0], config, {"": inputs}, torch, transformers)
 
 
 def _kind(name: str, axes: int) -> str:

@@ -35,7 +35,7 @@ def heads():
     for name, architecture in sorted(ARCHITECTURES.items()):
         for head, known in architecture.sources[0].heads.items():
             if head in TASKS:
-                ties = (True, False) if known.tied or known.untied else (True,)
+                ties = (True, False) if known.untied else (True,)
                 yield from ((name, head, tie) for tie in ties)
 
 

@@ -171,7 +171,9 @@ def test_it_notices_a_nearby_activation(architecture, golden, tmp_path):
         pytest.skip(f"{architecture.name} has one activation")
     config = json.loads(golden.config_text)
     near = {"gelu": "gelu_approximate", "gelu_approximate": "gelu"}
-    write_fields([entry], {"activation": near.get(entry.read(config), "relu")}, config)
+    usual = entry.read(config)
+    other = near.get(usual, "silu" if usual == "relu" else "relu")
+    write_fields([entry], {"activation": other}, config)
     golden = dataclasses.replace(golden, config_text=json.dumps(config))
     report = examined(golden, tmp_path)
     assert re.search(r"layer_0/feed_forward(/|$)", report.first.layer)

@@ -69,7 +69,7 @@ def tensorflow_name(name, ndim):
         last = "embeddings"
     elif last == "weight" and ndim > 1 and "embeddings" not in parts and "embed_" not in parts:
         last = "kernel"
-    return f"tf_model/{parts}/{last}:0"
+    return "/".join(filter(None, ("tf_model", parts, f"{last}:0")))
 
 
 @pytest.mark.turns(3)

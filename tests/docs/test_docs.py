@@ -32,6 +32,7 @@ from inarch.tasks import (
     TextEmbedder,
     TextPreprocessor,
     TokenClassifier,
+    Translator,
 )
 from inarch.text import BytePairTokenizer, WordPieceTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
@@ -94,6 +95,10 @@ def checkpoints(tmp_path_factory):
     special = {"decoder_start_token_id": 0, "eos_token_id": BYTES["<|endoftext|>"]}
     prompted = TextPreprocessor(of_bytes, 64, prompts={"summarization": "summarize: "})
     tasks["my-seq2seq"] = Seq2SeqLM(both, prompted, generation=special)
+    told = {"translation_en_to_de": "translate English to German: "}
+    tasks["my-translator"] = Translator(
+        both, TextPreprocessor(of_bytes, 64, prompts=told), generation=special
+    )
     for name, task in tasks.items():
         task.save_to_preset(root / name)
     (root / "tests").mkdir()

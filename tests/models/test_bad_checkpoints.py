@@ -481,7 +481,7 @@ def test_a_refused_checkpoint_leaves_keras_as_it_was(folder):
 
 
 def test_every_architecture_is_named_where_none_fits(folder):
-    configure(folder, model_type="t5")
+    configure(folder, model_type="clip")
     message = refused(folder, ConfigError, "known here")
     for architecture in inarch.models.registry.architectures().values():
         assert all(source.model_type in message for source in architecture.sources)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 # Where each weight is cut in two: the vocabulary of the tiny models is odd, so by its width.
 BY_COLUMNS = re.compile(
     r".*attention/(position_)?(query|key|value)/(kernel|bias)|.*feed_forward/(up|gate)/(kernel|bias)"
-    r"|(.*/)?token_embedding/embeddings|relative_bias/embeddings"
+    r"|(.*/)?token_embedding/embeddings|(\w+_)?relative_bias/embeddings"
 )
 BY_ROWS = re.compile(r".*attention/output/kernel|.*feed_forward/down/kernel")
 REPLICATED = re.compile(
@@ -41,8 +41,9 @@ def built(name, **changes):
 
 
 def even_heads(name):
-    """Return twice the numbers of heads of the tiny model, which two devices divide."""
-    return {key: 2 * n for key, n in ARCHITECTURES[name].tiny.items() if key.endswith("heads")}
+    """Return twice the heads and widths of the tiny model, which two devices divide."""
+    tiny, doubled = ARCHITECTURES[name].tiny, ("heads", "hidden_dim", "intermediate_dim")
+    return {key: 2 * n for key, n in tiny.items() if key.endswith(doubled)}
 
 
 def check(model):

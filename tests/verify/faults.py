@@ -29,10 +29,12 @@ def load(golden: Golden, head: str = "") -> keras.Model:
         golden.unpack(Path(folder))
         with Checkpoint(folder) as checkpoint:
             shown = {tensor.tap[0] for run in ("", head) for tensor in golden.runs[run].tensors}
-            # One may be a stack of layers, whose names begin with its own.
+            # One may be a stack of layers, whose names begin with its own, or have no weights.
             optional = checkpoint.source.optional_layers
             lacking = {
-                name: False for name in optional if not any(path.startswith(name) for path in shown)
+                name: False
+                for name, held in optional.items()
+                if held and not any(path.startswith(name) for path in shown)
             }
             if head:
                 task = workflows.tasks_by_head()[head]

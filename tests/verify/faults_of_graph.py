@@ -178,9 +178,9 @@ def _heads(subject: Subject) -> list[Fault]:
             subject.fault("logits: labels in the wrong order", [path], "holds other", values=turned)
         )
         return found + _logits(subject, path, path, lambda change: after(layer, change))
-    (path,) = [
+    *_, path = (  # the decoder's, where it has a table of its own
         p for p, layer in layers.items() if isinstance(layer, keras.layers.ReversibleEmbedding)
-    ]
+    )
     table = layers[path]
     changes = {
         "untied": _own_kernel(table.embeddings.shape),

@@ -273,6 +273,17 @@ ENCODER_ONLY: tuple[MustBe, ...] = (
     must_be("is_encoder_decoder", False, reason=_OTHERS),
     must_be("is_causal", None, False, reason=_OTHERS),
 )
+# What a graph with two stacks reads in transformers' masks; "is_causal" switches that of one stack.
+ENCODER_DECODER: tuple[MustBe, ...] = (
+    *PLAIN,
+    must_be("is_encoder_decoder", True),
+    must_be("is_causal", ABSENT),
+    must_be("attention_chunk_size", None),
+    must_be("kv_sharing_modes", None),
+    must_be("layer_types", None),
+    must_be("per_layer_config", None),
+    must_be("sliding_window", None),
+)
 # Of every table of tokens.
 PADDING_ROW = ignored("pad_token_id", reason="the padding token's row, which gets no gradient")
 TEXT_ENCODER: tuple[ConfigEntry, ...] = (*ENCODER_ONLY, PADDING_ROW)

@@ -35,6 +35,7 @@ class Head:
         untied: entries that hold instead when it is false.
         config: config fields that are this head's.
         requires: optional layers of the backbone that the head reads.
+        zeros: variables that are 0 where a file has no tensors of them, as in the reference.
     """
 
     architectures: tuple[str, ...]
@@ -43,6 +44,7 @@ class Head:
     untied: tuple[Entry, ...]
     config: tuple[ConfigEntry, ...]
     requires: tuple[str, ...]
+    zeros: tuple[str, ...]
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Head:
         untied: Entries = (),
         config: ConfigEntries = (),
         requires: tuple[str, ...] = (),
+        zeros: tuple[str, ...] = (),
     ):
         _keep(
             self,
@@ -62,6 +65,7 @@ class Head:
             untied=tuple(flatten(untied)),
             config=tuple(flatten(config)),
             requires=requires,
+            zeros=zeros,
         )
 
     def entries(self, tie: bool) -> list[Entry]:
@@ -85,7 +89,8 @@ class Source:
         module_weights: the same by the names of the reference's modules, where it renames or splits
             the tensors of a file while it loads them.
         optional_layers: layers that a file may lack, such as BERT's pooler. Each is also a boolean
-            argument of the backbone: true where the file has the layer.
+            argument of the backbone: true where the file has the layer. One without entries has no
+            weights, and is there for the heads that require it.
         heads: by the name of the task that uses them; other heads are listed so that their
             tensors pass through.
         ignored_tensors: tensors that aren't the model's, such as an optimizer's state: patterns of
@@ -236,7 +241,7 @@ class Source:
         if alike and head not in alike:
             return False
         layers = (self.optional_layers.get(name, ()) for name in self.heads[head].requires)
-        complete = all(self._has_any(each, names) for each in layers)
+        complete = all(self._has_any(each, names) for each in layers if each)
         return complete and bool(wanted) and all(there)
 
     def _has_any(self, entries: Iterable[Entry], names: set[str]) -> bool:

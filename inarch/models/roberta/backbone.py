@@ -102,7 +102,4 @@ class RobertaBackbone(Backbone):
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
     ) -> Any:
         """Return logits `[batch, num_classes]` from the first token, through a tanh layer."""
-        rate = self.arguments["dropout"] if dropout is None else dropout
-        x = Dropout(rate, name="pooled_dropout")(outputs["sequence_output"][:, 0])
-        x = Dense(self.arguments["hidden_dim"], "tanh", name="pooled_dense")(x)
-        return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))
+        return self.tanh_classifier(outputs["sequence_output"][:, 0], num_classes, dropout)

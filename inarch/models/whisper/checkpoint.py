@@ -1,10 +1,9 @@
 """Whisper as transformers stores it (models/whisper/modeling_whisper.py)."""
 
 from inarch.checkpoints.maps.config import (
-    ABSENT,
     ACTIVATIONS,
+    ENCODER_DECODER,
     PADDING_ROW,
-    PLAIN,
     choice,
     field,
     ignored,
@@ -48,11 +47,7 @@ HUGGING_FACE = Source(
         field("max_target_positions", "max_decoder_sequence_length", 448),
         must_be("encoder_layerdrop", 0.0, 0),
         must_be("decoder_layerdrop", 0.0, 0),
-        must_be("is_encoder_decoder", True),
-        *(must_be(name, None) for name in ("attention_chunk_size", "kv_sharing_modes",
-            "layer_types", "per_layer_config", "sliding_window")),
-        must_be("is_causal", ABSENT),  # any value switches the mask of one of the two stacks
-        *PLAIN,
+        ENCODER_DECODER,
         PADDING_ROW,
         ignored("init_std", reason="initial weights"),
         ignored("scale_embedding", reason="read by no line of the reference"),
