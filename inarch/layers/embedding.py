@@ -12,7 +12,12 @@ from inarch.layers.axes import EMBED
 from inarch.layers.buckets import table_span
 from inarch.layers.initializer import fresh_initializer, wavelengths
 from inarch.layers.layer import Layer
-from inarch.layers.mask import position_range, sequence_positions, token_positions
+from inarch.layers.mask import (
+    masked_positions,
+    position_range,
+    sequence_positions,
+    token_positions,
+)
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -122,6 +127,8 @@ class TokenAndPositionEmbedding(Layer):
             `padding_id + 1` on, over the tokens that aren't padding. `None` counts from 0.
         position_offset: rows of the position table before that of position 0, which aren't among
             `sequence_length`: 2 in OPT.
+        skips_padding: whether positions count the tokens of `padding_mask` alone, so that padding
+            before them shifts none.
 
     Call arguments:
         inputs: int `[batch, length]`, token ids.
@@ -150,6 +157,7 @@ class TokenAndPositionEmbedding(Layer):
         position_initializer: Any = None,
         padding_id: int | None = None,
         position_offset: int = 0,
+        skips_padding: bool = False,
         **kwargs: Any,
     ):
         if padding_id is not None and position_offset:
@@ -193,6 +201,9 @@ class TokenAndPositionEmbedding(Layer):
             self.position_embedding.check_length(inputs.shape[-1], start)
             mask = ops.ones_like(inputs) if padding_mask is None else padding_mask
             positions = token_positions(inputs, self.padding_id, mask) + start_index
+        elif positions is None and self.skips_padding and padding_mask is not None:
+            self.position_embedding.check_length(inputs.shape[-1])
+            positions = masked_positions(padding_mask) + start_index
         tokens = self.token_embedding(inputs)
         return tokens + self.position_embedding(
             tokens, start_index=start_index, positions=positions, padding_mask=padding_mask

@@ -74,6 +74,28 @@ def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
         int32 `[batch, length]`.
     """
     counted = ops.cast(ops.not_equal(token_ids, padding_id), "int32")
+    return _count_of(counted, padding_mask) * counted + padding_id
+
+
+def masked_positions(padding_mask: Any) -> Any:
+    """Return positions that count from 0 over tokens alone; padding has the position -1.
+
+    Left padding shifts no position. Each sequence packed into a row is counted by itself.
+
+    Source: facebookresearch/metaseq; transformers, models/opt/modeling_opt.py.
+
+    Args:
+        padding_mask: int or bool `[batch, length]`, sequence ids.
+
+    Returns:
+        int32 `[batch, length]`.
+    """
+    counted = ops.cast(ops.not_equal(padding_mask, 0), "int32")
+    return _count_of(counted, padding_mask) * counted - 1
+
+
+def _count_of(counted: Any, padding_mask: Any) -> Any:
+    """Return how many of the counted tokens `[batch, length]` a sequence has up to each token."""
     # Ids 0 and 1 are one sequence, as in the reference; each further id starts a new one.
     sequence_ids = ops.maximum(ops.abs(ops.cast(padding_mask, "int32")), 1)
     index = position_range(ops.shape(sequence_ids)[1])
@@ -83,7 +105,7 @@ def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
         ops.expand_dims(index, 1) >= ops.expand_dims(index, 0),
     )
     place = ops.sum(ops.cast(earlier, "int32") * ops.expand_dims(counted, 1), axis=-1)
-    return ops.cast(place, "int32") * counted + padding_id
+    return ops.cast(place, "int32")
 
 
 def same_sequence(queries: Any, keys: Any) -> Any:

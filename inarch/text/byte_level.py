@@ -14,7 +14,16 @@ from inarch.errors import CheckpointError, ConfigError
 from inarch.json_fields import object_in
 from inarch.text.family import TokenizerFamily
 from inarch.text.files import IDS_FILE, MERGES_FILE, decode_text, read_text
-from inarch.text.json_parts import Template, bpe_model, template, tokenizer_json
+from inarch.text.json_parts import (
+    Part,
+    Template,
+    bpe_model,
+    sequence,
+    special,
+    template,
+    template_processing,
+    tokenizer_json,
+)
 from inarch.text.special_tokens import GPT2_TOKENS, ROBERTA_TOKENS, token_text
 
 
@@ -32,7 +41,26 @@ class ByteLevelFamily(TokenizerFamily):
         config = self.with_defaults(config)
         pairs = parse_merges(merges)
         wrapped: Template = "bert" if self.template == "bert" else "roberta"
-        return byte_pair_json(parse_ids(ids), pairs, config, wrapped), config
+        spec = byte_pair_json(parse_ids(ids), pairs, config, wrapped)
+        return self._between_ends(spec, config), config
+
+    def rebuild(
+        self, spec: Mapping[str, Any], config: Mapping[str, Any], model_type: object
+    ) -> Mapping[str, Any]:
+        return self._between_ends(spec, self.with_defaults(config))
+
+    def _between_ends(self, spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a tokenizer.json that puts texts between `bos_token` and `eos_token`, if it shall.
+
+        `add_bos_token` and `add_eos_token` of the config say so; OPT has the first.
+        """
+        added = {token["content"]: token["id"] for token in spec.get("added_tokens") or ()}
+        ends = make_template(config, {**spec["model"]["vocab"], **added})
+        return (
+            dict(spec)
+            if ends is None or self.template != "none"
+            else {**spec, "post_processor": ends}
+        )
 
 
 def _letters() -> tuple[str, ...]:
@@ -136,6 +164,31 @@ def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(f"{name} is {value!r} in tokenizer_config.json; it is true or false.")
     return value
+
+
+def read_flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
+    """Return a boolean of a tokenizer_config.json; the default for null too."""
+    return default if config.get(name) is None else flag(config, name, default)
+
+
+def make_template(config: Mapping[str, Any], ids: Mapping[str, int]) -> Part | None:
+    """Return the post-processor of the tokens that each text, of a pair too, is put between."""
+    first, last = (
+        token_text(config.get(f"{end}_token"), f"{end}_token")
+        if read_flag(config, f"add_{end}_token", False)
+        else None
+        for end in ("bos", "eos")
+    )
+    for token in (first, last):
+        if token is not None and token not in ids:
+            raise ConfigError(f"the vocabulary has no {token!r}, which is put around each text.")
+    if first is None and last is None:
+        return None
+    parts = [
+        [*special(first, segment), sequence(name, segment), *special(last, segment)]
+        for segment, name in enumerate("AB")
+    ]
+    return template_processing(parts[0], parts[0] + parts[1], ids)
 
 
 ROBERTA = ByteLevelFamily(

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from json import dumps
 from typing import Any
 
-from inarch.errors import ConfigError
-from inarch.text.byte_level import flag
+from inarch.text.byte_level import make_template
 from inarch.text.family import TokenizerFamily
-from inarch.text.json_parts import Part, sequence, special, template_processing
+from inarch.text.json_parts import Part
 from inarch.text.special_tokens import token_text
 from inarch.text.tokenizer_json_checks import PARTS
 
@@ -71,28 +70,3 @@ class PiecePairFamily(TokenizerFamily):
             ids = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
             spec["post_processor"] = make_template(config, ids)
         return spec
-
-
-def read_flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
-    """Return a boolean of a tokenizer_config.json; the default for null too."""
-    return default if config.get(name) is None else flag(config, name, default)
-
-
-def make_template(config: Mapping[str, Any], ids: Mapping[str, int]) -> Part | None:
-    """Return the post-processor of the tokens that each text, of a pair too, is put between."""
-    first, last = (
-        token_text(config.get(f"{end}_token"), f"{end}_token")
-        if read_flag(config, f"add_{end}_token", False)
-        else None
-        for end in ("bos", "eos")
-    )
-    for token in (first, last):
-        if token is not None and token not in ids:
-            raise ConfigError(f"the vocabulary has no {token!r}, which is put around each text.")
-    if first is None and last is None:
-        return None
-    parts = [
-        [*special(first, segment), sequence(name, segment), *special(last, segment)]
-        for segment, name in enumerate("AB")
-    ]
-    return template_processing(parts[0], parts[0] + parts[1], ids)

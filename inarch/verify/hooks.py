@@ -15,7 +15,7 @@ import numpy as np
 from inarch.models.registry import Input
 from inarch.verify.fused import Parts
 from inarch.verify.inputs import reference_inputs
-from inarch.verify.reference import distance
+from inarch.verify.reference import distance, padding_mask_in
 
 # What passes at a module: (name, which call of it, input | output | next | attention | residual |
 # a name). `next` is the output of a module without weights, such as an activation, that takes this
@@ -81,7 +81,9 @@ class Run:
 
     def _run(self, dtype: str, at: Callable[[ReferenceTap, Any], Any]) -> None:
         model = self.reference.to(getattr(self.torch, dtype))
-        watch = _Watch(model, self.weightless, self.parts, partial(self._with_parts, at))
+        mask = padding_mask_in(self.inputs)
+        rows = () if mask is None else mask.shape
+        watch = _Watch(model, self.weightless, self.parts, rows, partial(self._with_parts, at))
         with contextlib.ExitStack() as stack:
             if dtype == "float64":
                 stack.enter_context(without_float32(self.torch))
@@ -132,8 +134,10 @@ class _Watch:
         model: Any,
         weightless: Container[str],
         parts: Parts,
+        rows: tuple[int, ...],
         at: Callable[[ReferenceTap, Any], Any],
     ):
+        self.rows = rows
         self.at = at
         self.weightless = weightless
         self.parts = parts
@@ -160,11 +164,11 @@ class _Watch:
         holder, shown = self.tables.get(id(first), ("", first))
         if holder:
             self.at((holder, 0, "output"), shown)
-        seen = _shown(module, shown)
+        seen = self._shown(module, shown)
         fed = self.at((name, self.calls[name], "input"), seen)
         if fed is seen:
             return None
-        fed = _shown(module, fed)
+        fed = _shown(module, fed).reshape(first.shape)
         args = tuple(fed if a is first else a for a in args)
         return args, {k: fed if a is first else a for k, a in kwargs.items()}
 
@@ -184,7 +188,7 @@ class _Watch:
         tap = self._output_tap(name, number, given)
         if tap is None:
             return None
-        seen = _shown(module, parts[0], output=True)
+        seen = self._shown(module, parts[0], output=True)
         given = self.at(tap, seen)
         if given is not seen:
             parts[0] = _shown(module, given).reshape(parts[0].shape)
@@ -192,6 +196,13 @@ class _Watch:
             # Outer modules come later and win: the outermost one made the tensor.
             self.made_by[id(parts[0])] = (parts[0], name, number)
         return tuple(parts) if isinstance(output, tuple) else parts[0]
+
+    def _shown(self, module: Any, tensor: Any, output: bool = False) -> Any:
+        """Return a tensor in our axes, also where all tokens are in one axis, as in OPT."""
+        shown = _shown(module, tensor, output)
+        if shown.ndim == 2 and self.rows and len(shown) == self.rows[0] * self.rows[1]:
+            return shown.reshape(*self.rows, -1)
+        return shown
 
     def _output_tap(self, name: str, number: int, inputs: list[Any]) -> ReferenceTap | None:
         """Return the tap of a module's output; without weights, the `next` one after another's."""

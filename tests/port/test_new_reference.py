@@ -32,7 +32,6 @@ def settled(draft):
     [
         ("ernie", {"masked_lm", "text_classifier"}),
         ("phi", {"causal_lm", "text_classifier"}),
-        ("opt", {"causal_lm", "text_classifier"}),
     ],
 )
 def test_what_is_not_here_computes_what_its_reference_does(model_type, heads):

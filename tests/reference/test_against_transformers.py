@@ -164,6 +164,11 @@ MODERN_BERT_HEADS = [
     ("ModernBertForSequenceClassification", TextClassifier, BIASED),
     ("ModernBertForSequenceClassification", TextClassifier, {"classifier_pooling": "cls"}),
 ]
+OPT_BASE = [
+    {"activation_function": "gelu", "num_attention_heads": 3},
+    {"enable_bias": False, "ffn_dim": 17, "num_hidden_layers": 1},
+    {"max_position_embeddings": 13, "attention_dropout": 0.2},
+]
 NOMIC_BERT_BASE = [
     {"hidden_act": "gelu", "layer_norm_eps": 1e-3},
     {"rope_parameters": {"rope_theta": 20.0, "rope_type": "default"}, "type_vocab_size": 4},
@@ -249,6 +254,9 @@ CASES = [
     ("ElectraForSequenceClassification", TextClassifier, "logits", {"hidden_act": "relu"}),
     *(("ModernBertModel", None, "last_hidden_state", changes) for changes in MODERN_BERT_BASE),
     *((kind, task, "logits", changes) for kind, task, changes in MODERN_BERT_HEADS),
+    *(("OPTModel", None, "last_hidden_state", changes) for changes in OPT_BASE),
+    *(("OPTForCausalLM", CausalLM, "logits", {"tie_word_embeddings": t}) for t in (True, False)),
+    ("OPTForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     *(("NomicBertModel", None, "last_hidden_state", changes) for changes in NOMIC_BERT_BASE),
     ("NomicBertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu"}),
     ("NomicBertForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
@@ -545,6 +553,9 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
         ("DistilBertModel", {"activation": "mish"}),
         ("FNetModel", {"hidden_act": "quick_gelu"}),
         ("FNetModel", {"num_attention_heads": 4}),
+        ("OPTModel", {"do_layer_norm_before": False}),
+        ("OPTModel", {"word_embed_proj_dim": 12}),
+        ("OPTModel", {"layer_norm_elementwise_affine": False}),
         ("RobertaModel", {"position_embedding_type": "relative_key"}),
         ("RobertaModel", {"pad_token_id": 33}),
     ],

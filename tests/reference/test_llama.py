@@ -25,6 +25,7 @@ GENERATING = [
     ("Qwen2", {"tie_word_embeddings": True}),
     ("Qwen3", {}),
     ("SmolLM3", {"no_rope_layers": [0], "tie_word_embeddings": True}),
+    ("OPT", {"tie_word_embeddings": True}),
     ("Gemma3", {"num_hidden_layers": 2, "sliding_window": 3, "tie_word_embeddings": False}),
 ]
 

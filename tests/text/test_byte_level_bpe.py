@@ -164,3 +164,32 @@ def test_deberta_is_that_of_transformers_but_for_the_space_before_a_mask(folder)
     theirs, ours = transformers.DebertaTokenizer.from_pretrained(path), Tokenizer.from_folder(path)
     for text in (text for text in CORPUS if "[MASK]" not in text):
         assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]
+
+
+OPTS = ["</s>", "<pad>", "<unk>"]
+OPT_CONFIG = {"tokenizer_class": "GPT2Tokenizer", "bos_token": "</s>", "eos_token": "</s>"}
+OPT_CONFIG |= {"unk_token": "</s>", "pad_token": "<pad>", "add_bos_token": True}
+
+
+@pytest.mark.parametrize("config", [OPT_CONFIG, {}])
+def test_opt_begins_each_text_with_a_token(folder, config):
+    found = Tokenizer.from_folder(folder(special=OPTS, model_type="opt", **config))
+    assert found.encode("hello cat").tokens == ["</s>", "hello", "Ġcat"]
+    assert found.pad_token_id == 1
+    gpt2 = {**OPT_CONFIG, "add_bos_token": False}
+    without = Tokenizer.from_folder(folder(special=OPTS, model_type="opt", **gpt2))
+    assert without.encode("hello cat").tokens == ["hello", "Ġcat"]
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("kept", ["vocab.json", "tokenizer.json"])
+def test_opt_is_that_of_transformers(folder, kept, tmp_path):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    path = folder(special=OPTS, model_type="opt", **OPT_CONFIG)
+    theirs = transformers.AutoTokenizer.from_pretrained(path)
+    if kept == "tokenizer.json":
+        theirs.save_pretrained(tmp_path / "saved")
+        path = tmp_path / "saved"
+    ours = Tokenizer.from_folder(path)
+    for text in CORPUS:
+        assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]

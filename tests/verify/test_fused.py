@@ -106,6 +106,31 @@ def test_a_value_is_kept_as_it_was_when_code_goes_on_to_change_it_in_place():
 
 
 @pytest.mark.reference
+def test_tokens_of_all_rows_in_one_axis_are_shown_row_by_row_and_go_on_as_they_were():
+    torch = pytest.importorskip("torch")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(3, 4), torch.nn.Linear(4, 3)
+
+        def forward(self, x, mask, return_dict):
+            y = self.second(self.first(x.reshape(-1, 3)))
+            return {"y": y.reshape(x.shape)}
+
+    inputs = {"x": np.ones((2, 5, 3), "float32"), "padding_mask": np.ones((2, 5), "int32")}
+    declared = {"x": Input("x"), "padding_mask": Input("mask")}
+    run = Run(Model(), inputs, declared, torch, {})
+    seen = run.free("float64")
+    assert seen["first", 0, "output"].shape == (2, 5, 4)
+    np.testing.assert_array_equal(seen["second", 0, "output"], seen["", 0, "y"])
+    values = {("second", 0, "input"): np.zeros((2, 5, 4)), ("", 0, "y"): seen["", 0, "y"]}
+    bias = run.reference.second.bias.detach().numpy()
+    noise = run.measured("float64", values, force=True)["", 0, "y"]
+    assert noise == pytest.approx(np.sqrt(np.mean((seen["", 0, "y"] - bias) ** 2)))
+
+
+@pytest.mark.reference
 def test_parts_are_shown_and_the_reference_goes_on_with_what_is_put_in_their_place():
     torch = pytest.importorskip("torch")
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.errors import ConfigError
-from inarch.text.byte_level import ByteLevelFamily
+from inarch.text.byte_level import ByteLevelFamily, make_template, read_flag
 from inarch.text.json_parts import Part, bpe_model, replace, split, tokenizer_json
-from inarch.text.piece_pairs import PiecePairFamily, make_template, read_flag
+from inarch.text.piece_pairs import PiecePairFamily
 from inarch.text.sentence_piece import make_merges
 from inarch.text.sentence_piece_model import (
     BPE,
