@@ -56,7 +56,8 @@ OF_OTHERS = [
 # Of some kinds of model the class is known.
 OF_OTHER_MODELS = [
     ("roberta", "RobertaTokenizer"),
-    *((x, x) for x in ("deberta", "esm")),
+    ("deberta", "DebertaTokenizer"),
+    ("esm", "esm"),
 ]
 
 
