@@ -88,7 +88,7 @@ def _prefix_of(parts: Sequence[Recognized]) -> str:
     """Return the model's name that most of the tensors' names begin with, such as `bert.`."""
     first = [name.partition(".")[0] for part in parts if "." in (name := part.pattern.name)]
     name, count = max(Counter(first).items(), key=lambda one: one[1], default=("", 0))
-    is_model = 2 * count > len(parts) and name not in ("encoder", "layers", "layer", "h")
+    is_model = 2 * count > len(parts) and name not in ("encoder", "decoder", "layers", "layer", "h")
     return f"{name}." if is_model else ""
 
 

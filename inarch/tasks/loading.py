@@ -35,9 +35,12 @@ def load_task(
     ignore_fields: Collection[str],
 ) -> T:
     """Load a task, by the arguments of `Task.from_preset`."""
+    usual = cls.preprocessor_class
+    choice = check_choice(usual, preprocessor, tokenizer)
     with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
         cls = cls.class_for(checkpoint, arguments)
-        choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
+        if cls.preprocessor_class is not usual:
+            choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
         of_text, arguments = _split_arguments(cls, preprocessor, arguments)
         check_head(cls, checkpoint)
         names = inspect.signature(cls).parameters

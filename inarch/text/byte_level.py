@@ -42,25 +42,26 @@ class ByteLevelFamily(TokenizerFamily):
         pairs = parse_merges(merges)
         wrapped: Template = "bert" if self.template == "bert" else "roberta"
         spec = byte_pair_json(parse_ids(ids), pairs, config, wrapped)
-        return self._between_ends(spec, config), config
+        return dict(self._between_ends(spec, config)), config
 
     def rebuild(
         self, spec: Mapping[str, Any], config: Mapping[str, Any], model_type: object
     ) -> Mapping[str, Any]:
         return self._between_ends(spec, self.with_defaults(config))
 
-    def _between_ends(self, spec: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    def _between_ends(
+        self, spec: Mapping[str, Any], config: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
         """Return a tokenizer.json that puts texts between `bos_token` and `eos_token`, if it shall.
 
         `add_bos_token` and `add_eos_token` of the config say so; OPT has the first.
         """
+        vocabulary = spec["model"].get("vocab")
+        if self.template != "none" or not isinstance(vocabulary, Mapping):
+            return spec
         added = {token["content"]: token["id"] for token in spec.get("added_tokens") or ()}
-        ends = make_template(config, {**spec["model"]["vocab"], **added})
-        return (
-            dict(spec)
-            if ends is None or self.template != "none"
-            else {**spec, "post_processor": ends}
-        )
+        ends = make_template(config, {**vocabulary, **added})
+        return spec if ends is None else {**spec, "post_processor": ends}
 
 
 def _letters() -> tuple[str, ...]:

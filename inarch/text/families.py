@@ -84,13 +84,18 @@ def find_family(tokenizer_class: str | None, model_type: object = None) -> Token
     """Return the family of a tokenizer's class, or else of a model type; None for an unknown one.
 
     Args:
-        tokenizer_class: as `named_class` gives it; where it is None the type decides.
+        tokenizer_class: as `named_class` gives it; where it is None, or the class of several
+            families, the type decides.
         model_type: of the config.json.
     """
     if tokenizer_class in GENERIC_CLASSES:
         return None
     if tokenizer_class is not None:
-        return next((f for f in families() if f.tokenizer_class == tokenizer_class), None)
+        named = (f for f in families() if f.tokenizer_class == tokenizer_class)
+        first = next(named, None)
+        if first is None or model_type is None or model_type in first.model_types:
+            return first
+        return next((f for f in named if model_type in f.model_types), first)
     if isinstance(model_type, str):
         return next((f for f in families() if model_type in f.model_types), None)
     return None

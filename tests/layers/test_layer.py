@@ -91,10 +91,15 @@ def test_symbolic_outputs_are_those_of_a_computation(scores):
     assert shapes[0] == shapes[1]
 
 
+PARTS = (layers.MultiHeadAttention(2), layers.FeedForward(8), keras.layers.LayerNormalization())
 EXAMPLES = {
-    "Block": (
-        layers.MultiHeadAttention(2), layers.FeedForward(8), keras.layers.LayerNormalization()
-    ),
+    "Block": PARTS,
+    "FixedPositionEmbedding": (7, layers.SinePositions()),
+    "InputEmbedding": (layers.ScaledEmbedding(9, 4), layers.PositionEmbedding(7)),
+    "LastTokenOf": (2,),
+    "ParallelBlock": PARTS,
+    "ScaledEmbedding": (9, 4),
+    "ShiftRight": (2,),
     "SymmetricConv1D": (4, 3),
     "DisentangledAttentionEncoder": (8, 2),
     "DisentangledSelfAttention": (2,),
