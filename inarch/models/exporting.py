@@ -167,7 +167,9 @@ def _sample(
             found[name] = mask
         else:
             table = known.rows if known else ""
-            count = max(arguments.get(table, 2), 1)
+            count = arguments.get(table, 2)
+            # A decoder's own number of tokens, which is the encoder's where it isn't given.
+            count = arguments["vocabulary_size"] if count is None else max(count, 1)
             found[name] = (random.integers(0, count, mask.shape) * (mask > 0)).astype(dtype)
     return found
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from keras import ops
 
 from inarch.models.backbone import Backbone
 from inarch.models.registry import by_model_type
@@ -71,7 +72,7 @@ def test_numbers_are_the_references_and_the_file_comes_back(kind, changes, tmp_p
     for stack, name in names.items():
         real = x[f"{stack}_padding_mask"] != 0
         single, double = (written.outputs(x, name, wide)[real] for wide in (False, True))
-        array = np.asarray(found[f"{stack}_sequence_output"])[real]
+        array = ops.convert_to_numpy(found[f"{stack}_sequence_output"])[real]
         assert noise_ratio(array, single, double) < 8
     ours.save_to_preset(tmp_path / "two")
     assert tensors(tmp_path / "one") == tensors(tmp_path / "two")
@@ -96,7 +97,7 @@ def test_the_reference_reads_a_new_model(kind, changes, tmp_path):
     written = Written(tmp_path / "new", theirs)
     real = x["decoder_padding_mask"] != 0
     single, double = (written.outputs(x, "last_hidden_state", wide)[real] for wide in (False, True))
-    found = np.asarray(loaded(x)["decoder_sequence_output"])[real]
+    found = ops.convert_to_numpy(loaded(x)["decoder_sequence_output"])[real]
     assert noise_ratio(found, single, double) < 8
     assert model.hidden_dim  # the tiny model of the folder is of the same class
 
@@ -124,7 +125,7 @@ def test_heads_over_a_text_read_it_by_both_stacks(task, tmp_path):
     x = make_inputs(ours, 0, (13, 9, 2, 6))
     name = "logits" if task is TextClassifier else "start_logits"
     single, double = (written.outputs(x, name, wide) for wide in (False, True))
-    found = np.asarray(ours(x))
+    found = ops.convert_to_numpy(ours(x))
     if task is QuestionAnswerer:
         real = x["padding_mask"] != 0
         found, single, double = found[..., 0][real], single[real], double[real]
@@ -183,8 +184,8 @@ def test_a_file_of_the_bare_model_has_a_language_model_without_bias(tmp_path):
     both = Written(tmp_path, theirs.eval())
     real = x["decoder_padding_mask"] != 0
     single, double = (both.outputs(x, "logits", wide)[real] for wide in (False, True))
-    assert noise_ratio(np.asarray(ours(x))[real], single, double) < 8
-    assert not np.asarray(ours.get_layer("logits_bias").bias).any()
+    assert noise_ratio(ops.convert_to_numpy(ours(x))[real], single, double) < 8
+    assert not ops.convert_to_numpy(ours.get_layer("logits_bias").bias).any()
     assert written.folder == tmp_path
 
 
