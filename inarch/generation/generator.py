@@ -144,9 +144,9 @@ class Generator:
         The last of it is what `generate` returns; whoever stops reading earlier stops the model.
 
         Args:
-            prompts, cross_attention_cache, cross_attention_mask, strategy, logits_processors,
-                max_new_tokens, prompt_room, end_ids: as of `generate`; the strategy decodes one
-                sequence for each row.
+            prompts, cross_attention_cache, cross_attention_mask: as of `generate`.
+            strategy, logits_processors: likewise; the strategy decodes one sequence for each row.
+            max_new_tokens, prompt_room, end_ids: likewise.
             new_token_room: maximal `max_new_tokens` of all calls, which share compiled programs.
             step: number of tokens.
 
