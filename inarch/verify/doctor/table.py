@@ -43,10 +43,13 @@ def diagnose(evidence: Evidence) -> str | None:
 def _find_table_rows(evidence: Evidence, rows: np.ndarray) -> tuple[str, np.ndarray] | None:
     """Return the tensor of the reference that all `rows` are rows of, and which ones."""
     wanted = [row.tobytes() for row in rows.astype("float32")]
-    scale = np.float32(getattr(evidence.layer, "scale", 1.0))
+    scale = float(getattr(evidence.layer, "scale", 1.0))
     for name, table in evidence.reference.weights.items():
         if table.ndim == 2 and table.shape[1] == rows.shape[1]:
-            at = {row.tobytes(): i for i, row in enumerate(table.astype("float32") * scale)}
+            # Scaled in float64, as the reference's values are, and in float32, as ours.
+            wide, narrow = table * scale, table.astype("float32") * np.float32(scale)
+            scaled = (wide.astype("float32"), narrow)
+            at = {row.tobytes(): i for each in scaled for i, row in enumerate(each)}
             if all(row in at for row in wanted):
                 return name, np.array([at[row] for row in wanted])
     return None
