@@ -23,8 +23,8 @@ class TokenizerFamily:
         files: names of the files that make the vocabulary, where there is no tokenizer.json.
         settings: other fields of tokenizer_config.json, where it leaves them out.
         template: how a text and a pair are wrapped where a tokenizer.json has none; see
-            `inarch.text.json_parts.template`. "end" is the end token after both, and the token of
-            the language, if any.
+            `inarch.text.json_parts.template`. "translation" is that of
+            `inarch.text.translation.wrapped_in`.
         ends: names of the special tokens that are `first` and `last`.
         reads_tokenizer_json: whether a tokenizer.json is read in place of the vocabulary files.
         reads_prefix_space: whether `add_prefix_space` of tokenizer_config.json is what counts, and
@@ -72,7 +72,7 @@ class TokenizerFamily:
             special_tokens: name to token.
             ids: token to id, with the added tokens.
         """
-        if self.template == "end":
+        if self.template == "translation":
             return wrapped_in(self.languages, special_tokens, ids)
         first, last = (special_tokens.get(name, "") for name in self.ends)
         if first not in ids or last not in ids:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Part = dict[str, Any]
-Template = Literal["bert", "roberta", "xlm-roberta", "end", "none"]
+Template = Literal["bert", "roberta", "xlm-roberta", "end", "translation", "none"]
 
 
 def tokenizer_json(
@@ -68,7 +68,7 @@ def template(
     Args:
         kind: "bert" is `first A last B last` of two segments; "xlm-roberta" is `first A last last
             B last` of one; "roberta" the same, with spaces left out of the offsets; "end" is
-            `A last B last` of one; "none" none.
+            `A last B last` of one; "none" none. A family makes that of "translation" itself.
         first, last: the tokens; None for none.
         ids: token to id.
         add_prefix_space, trim_offsets: of "roberta": whether a text begins with a space of the

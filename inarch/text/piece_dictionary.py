@@ -17,6 +17,7 @@ from inarch.errors import CheckpointError, ConfigError
 from inarch.text.byte_level import parse_ids
 from inarch.text.family import TokenizerFamily
 from inarch.text.files import IDS_FILE, decode_text
+from inarch.text.json_parts import Template
 from inarch.text.sentence_piece import sentence_piece_json
 from inarch.text.sentence_piece_model import read_model
 from inarch.text.special_tokens import added_token, special_token_texts
@@ -40,7 +41,7 @@ class PieceDictionaryFamily(TokenizerFamily):
     """
 
     reads_tokenizer_json: bool = False
-    template: Any = "end"
+    template: Template = "translation"
     codes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gap: str = ""
 

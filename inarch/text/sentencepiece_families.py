@@ -101,7 +101,7 @@ class SentencePieceFamily(TokenizerFamily):
     def _template(
         self, model: SentencePieceModel, ids: Mapping[str, int], config: Config
     ) -> Part | None:
-        if self.template == "end":
+        if self.template == "translation":
             return wrapped_in(self.languages, config, ids)
         names = special_names(config)
         for role in self.ends:

@@ -72,6 +72,8 @@ def wrapped_in(
 ) -> Part:
     """Return the post-processor that puts the end token and that of the language around a text.
 
+    Of a pair both texts are between them, `A B end`.
+
     Args:
         languages: of the family; None for the end token alone.
         config: the tokenizer_config.json, with all defaults.

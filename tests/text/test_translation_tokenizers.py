@@ -31,7 +31,7 @@ def make_folder(tmp_path, sentence_piece):
 
     def make(kind, pieces=PIECES, **config):
         models, ids = {"sentencepiece.bpe.model": [*SPECIAL, *scored(pieces)]}, None
-        if kind == "Pegasus":
+        if kind in ("Pegasus", "T5"):
             models = {"spiece.model": [*PEGASUS_SPECIAL, *scored(pieces)]}
         elif kind == "M2M100":
             ids = [*FIRST, *pieces[::-1]]
@@ -117,6 +117,19 @@ def test_a_text_is_wrapped_in_its_end_and_its_language(kind, config, tokens, mak
     again = Tokenizer.from_config(tokenizer.get_config())
     assert type(again) is type(tokenizer)
     assert again.encode("the").ids == encoding.ids
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens"),
+    [
+        ("T5", ["▁the", "</s>", "▁the", "</s>"]),
+        ("Pegasus", ["▁the", "▁the", "</s>"]),
+        ("MBart", ["▁the", "▁the", "</s>", "en_XX"]),
+        ("Marian", ["▁the", "▁the", "</s>"]),
+    ],
+)
+def test_a_pair_is_wrapped_as_the_class_does_it(kind, tokens, make_folder):
+    assert Tokenizer.from_folder(make_folder(kind)).encode("the", "the").tokens == tokens
 
 
 @pytest.mark.parametrize("kind", ["M2M100", "Marian"])

@@ -91,7 +91,7 @@ MBART = SentencePieceFamily(
     model_types=("mbart",),
     files=("sentencepiece.bpe.model",),
     special_tokens=ROBERTA_TOKENS,
-    template="end",
+    template="translation",
     layout=_mbart(_OF_MBART.split(), is_normalized=False),
     languages=LanguageTokens("en_XX", is_first=False, codes="[a-z]{2}_[A-Z]{2}"),
 )
@@ -113,14 +113,14 @@ PEGASUS = SentencePieceFamily(
         "unk_token": "<unk>",
         "mask_token": "<mask_2>",
     },
-    template="end",
+    template="translation",
     layout=_pegasus,
 )
 NLLB = TokenizerFamily(
     tokenizer_class="NllbTokenizer",
     files=(TOKENIZER_JSON,),
     special_tokens=ROBERTA_TOKENS,
-    template="end",
+    template="translation",
     languages=LanguageTokens("eng_Latn", codes="[a-z]{3}_[A-Z][a-z]{3}", legacy="legacy_behaviour"),
 )
 M2M100 = PieceDictionaryFamily(
