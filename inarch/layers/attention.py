@@ -230,9 +230,9 @@ class MultiHeadAttention(Layer):
             attention_bias=context.get("attention_bias"),
             positions=positions,
         )
-        asked = ["scores"] * scores + ["cache"] * (cache is not None)
-        y, *found = outputs if asked else (outputs,)
-        return y, dict(zip(asked, found, strict=True))
+        requested = ["scores"] * scores + ["cache"] * (cache is not None)
+        y, *found = outputs if requested else (outputs,)
+        return y, dict(zip(requested, found, strict=True))
 
     def _packed_rows(self, context: Mapping[str, Any], training: Any) -> PackedRows | None:
         """Return the sequences of packed rows, where attention can be over each by itself."""

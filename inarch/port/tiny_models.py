@@ -7,12 +7,15 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from inarch.keras_private import all_layers
+from inarch.layers import MultiHeadAttention
 from inarch.models.registry import Architecture
 from inarch.models.variables import (
     build_without_values,
     initialize,
     named_variables,
     set_value,
+    to_numpy,
 )
 from inarch.tasks.task import Task
 
@@ -26,6 +29,11 @@ def randomized(model: Model, seed: int = 0) -> Model:
     for name, variable in named_variables(model).items():
         value = random.normal(size=tuple(variable.shape))
         set_value(variable, 1 + 0.3 * value if name.endswith("gamma") else value)
+    for layer in all_layers(model):
+        if isinstance(layer, MultiHeadAttention) and layer.scale == 1:
+            # As T5 is initialized: scores have the size that a scale gives others.
+            kernel = layer.query_dense.kernel
+            set_value(kernel, to_numpy(kernel) * layer.key_dim**-0.5)
     return model
 
 

@@ -30,6 +30,12 @@ from inarch.checkpoints.maps.rotary import RotaryScaling
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
 
+# Fields next to a `rope_type` that other types than "default" read.
+_SCALING_FIELDS = (
+    "attention_factor", "beta_fast", "beta_slow", "factor", "high_freq_factor", "long_factor",
+    "low_freq_factor", "original_max_position_embeddings", "short_factor",
+)  # fmt: skip
+
 
 def field(
     theirs: str,
@@ -152,6 +158,21 @@ def rotary_scaling(
         length: the entry of the longest sequence.
     """
     return RotaryScaling(f"{holder}.rope_type", ours, None, types=types, check=check, length=length)
+
+
+def unscaled_rotary(holder: str) -> tuple[ConfigEntry, ...]:
+    """Return the entries of rotary positions that have no scaling.
+
+    Args:
+        holder: the field that holds `rope_type`, such as `rope_parameters`.
+    """
+    return (
+        must_be(f"{holder}.rope_type", "default"),
+        ignored(
+            *(f"{holder}.{name}" for name in _SCALING_FIELDS),
+            reason="settings of other values of rope_type, which are refused",
+        ),
+    )
 
 
 def constant(ours: str, value: Any) -> Constant:

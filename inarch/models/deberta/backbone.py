@@ -3,10 +3,11 @@
 from typing import Any
 
 from keras import initializers
-from keras.layers import Add, Dense, Dropout, Embedding, LayerNormalization, ReversibleEmbedding
+from keras.layers import Dense, Dropout, LayerNormalization
 
 import inarch.layers as layers
 from inarch.models.backbone import Backbone, text_inputs
+from inarch.models.deberta_v3.backbone import DebertaV3Backbone, sum_of_embeddings
 
 
 class DebertaBackbone(Backbone):
@@ -69,16 +70,8 @@ class DebertaBackbone(Backbone):
         width = embedding_dim or hidden_dim
         reach = max_relative_positions if max_relative_positions > 0 else max_sequence_length
 
-        table = ReversibleEmbedding(vocabulary_size, width, True, init, name="token_embedding")
-        terms = [table(inputs["token_ids"])]
-        if absolute_positions:
-            table = layers.PositionEmbedding(max_sequence_length, init, name="position_embedding")
-            terms.append(table(terms[0], padding_mask=mask))
-        if num_segments > 0:
-            segments = inputs.get("segment_ids", inputs["token_ids"] * 0)
-            table = Embedding(num_segments, width, init, name="segment_embedding")
-            terms.append(table(segments))
-        x = Add(name="embeddings_sum")(terms) if len(terms) > 1 else terms[0]
+        positions = max_sequence_length * absolute_positions
+        x = sum_of_embeddings(inputs, vocabulary_size, width, positions, num_segments, init)
         if width != hidden_dim:
             x = Dense(hidden_dim, use_bias=False, name="embeddings_projection")(x)
         x = LayerNormalization(epsilon=layer_norm_epsilon, name="embeddings_norm")(x)
@@ -94,30 +87,5 @@ class DebertaBackbone(Backbone):
             )(x, relative, padding_mask=mask)  # fmt: skip
         super().__init__(inputs=inputs, outputs={"sequence_output": x}, **kwargs)
 
-    def masked_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
-        """Return logits `[batch, length, vocabulary]`: transformed tokens times the embeddings.
-
-        The newer head is always tied, and of the encoder's width.
-        """
-        config, legacy = self.arguments, self.arguments["legacy_head"]
-        table = self.get_layer("token_embedding") if tie_word_embeddings or not legacy else None
-        return layers.MaskedLMHead(
-            config["vocabulary_size"],
-            table,
-            config["activation"],
-            intermediate_dim=(legacy and config["embedding_dim"]) or config["hidden_dim"],
-            layer_norm_epsilon=config["layer_norm_epsilon"],
-            name="masked_lm_head",
-        )(outputs["sequence_output"])
-
-    def text_classifier(
-        self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
-    ) -> Any:
-        """Return logits `[batch, num_classes]` from the first token, through a dense layer."""
-        config = self.arguments
-        x = outputs["sequence_output"][:, 0]
-        x = Dropout(config["pooler_dropout"], name="pooler_dropout")(x)
-        activation = layers.get_activation(config["pooler_activation"])
-        x = Dense(config["hidden_dim"], activation, name="pooled_dense")(x)
-        rate = config["dropout"] if dropout is None else dropout
-        return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))
+    masked_lm = DebertaV3Backbone.masked_lm
+    text_classifier = DebertaV3Backbone.text_classifier

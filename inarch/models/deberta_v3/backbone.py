@@ -78,7 +78,7 @@ class DebertaV3Backbone(Backbone):
         epsilon, normal = layer_norm_epsilon, initializers.TruncatedNormal(stddev=0.02)
         width, positions = embedding_dim or hidden_dim, max_sequence_length * absolute_positions
         reach = max_relative_positions if max_relative_positions > 0 else max_sequence_length
-        x = _sum_of_embeddings(inputs, vocabulary_size, width, positions, num_segments, normal)
+        x = sum_of_embeddings(inputs, vocabulary_size, width, positions, num_segments, normal)
         if width != hidden_dim:
             x = Dense(hidden_dim, use_bias=False, name="embeddings_projection")(x)
         x = LayerNormalization(epsilon=epsilon, name="embeddings_norm")(x)
@@ -134,7 +134,7 @@ class DebertaV3Backbone(Backbone):
         return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))
 
 
-def _sum_of_embeddings(
+def sum_of_embeddings(
     inputs: dict[str, Any],
     vocabulary_size: int,
     width: int,

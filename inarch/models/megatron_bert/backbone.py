@@ -5,15 +5,9 @@ from typing import Any
 from keras import initializers
 from keras.layers import Add, Dense, Dropout, Embedding, LayerNormalization
 
-from inarch.errors import InputError
-from inarch.layers import (
-    Block,
-    FeedForward,
-    MaskedLMHead,
-    MultiHeadAttention,
-    TokenAndPositionEmbedding,
-)
+from inarch.layers import Block, FeedForward, MultiHeadAttention, TokenAndPositionEmbedding
 from inarch.models.backbone import Backbone, text_inputs
+from inarch.models.bert.backbone import BertBackbone
 
 
 class MegatronBertBackbone(Backbone):
@@ -85,20 +79,5 @@ class MegatronBertBackbone(Backbone):
             outputs["pooled_output"] = layer(x[:, 0])
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
 
-    def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Return logits `[batch, length, vocabulary]`: transformed tokens times the embeddings."""
-        return MaskedLMHead(
-            self.arguments["vocabulary_size"],
-            self.get_layer("embeddings").token_embedding if tie_word_embeddings else None,
-            self.arguments["activation"],
-            layer_norm_epsilon=self.arguments["layer_norm_epsilon"],
-            name="masked_lm_head",
-        )(self.sequence_output(outputs))
-
-    def text_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
-        """Return logits `[batch, num_classes]` from the pooled output."""
-        if "pooled_output" not in outputs:
-            raise InputError(f"{self.name} was built with pooler=False; classifying needs it")
-        rate = self.arguments["dropout"] if dropout is None else dropout
-        x = Dropout(rate, name="classifier_dropout")(outputs["pooled_output"])
-        return Dense(num_classes, name="logits")(x)
+    masked_lm = BertBackbone.masked_lm
+    text_classifier = BertBackbone.text_classifier

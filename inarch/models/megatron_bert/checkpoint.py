@@ -1,16 +1,11 @@
 """MegatronBERT as transformers stores it (models/megatron_bert/modeling_megatron_bert.py)."""
 
-from inarch.checkpoints.maps.config import (
-    ACTIVATIONS,
-    ENCODER_ONLY,
-    PADDING_ROW,
-    choice,
-    field,
-    probability,
-)
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused
+from inarch.checkpoints.maps.config import with_defaults
+from inarch.checkpoints.maps.rule import dense, embedding, norm, under
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.models.bert import checkpoint as bert
+
+BERT = bert.HUGGING_FACE.heads
 
 # A table to be checked against the reference, line by line.
 # fmt: off
@@ -19,19 +14,8 @@ HUGGING_FACE = Source(
     architecture="MegatronBertModel",
     prefix="bert.",
     config=[
-        field("vocab_size", "vocabulary_size", 29056),
-        field("num_hidden_layers", "num_layers", 24),
-        field("num_attention_heads", "num_heads", 16),
-        field("hidden_size", "hidden_dim", 1024),
-        field("intermediate_size", "intermediate_dim", 4096),
-        probability("hidden_dropout_prob", "dropout", 0.1),
-        probability("attention_probs_dropout_prob", "attention_dropout", 0.1),
-        choice("hidden_act", "activation", "gelu", values=ACTIVATIONS),
-        field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
-        field("max_position_embeddings", "max_sequence_length", 512),
-        field("type_vocab_size", "num_segments", 2),
-        ENCODER_ONLY,
-        PADDING_ROW,
+        with_defaults(bert.HUGGING_FACE.config, vocab_size=29056, num_hidden_layers=24,
+            num_attention_heads=16, hidden_size=1024, intermediate_size=4096),
     ],
     weights=[
         embedding("embeddings.word_embeddings", "embeddings/token_embedding"),
@@ -52,27 +36,12 @@ HUGGING_FACE = Source(
     optional_layers={"pooler": dense("pooler.dense", "pooler")},
     heads={
         "masked_lm": Head(
-            ("MegatronBertForMaskedLM", "MegatronBertForPreTraining"),
-            weights=[
-                dense("cls.predictions.transform.dense", "masked_lm_head/transform"),
-                norm("cls.predictions.transform.LayerNorm", "masked_lm_head/transform_norm"),
-            ],
-            tied=[
-                tied("cls.predictions.decoder.weight", ".embeddings.word_embeddings.weight"),
-                rule("cls.predictions.bias", "masked_lm_head/output_bias", "v -> v"),
-                tied("cls.predictions.decoder.bias", "cls.predictions.bias"),
-            ],
-            untied=[
-                rule("cls.predictions.decoder.weight", "masked_lm_head/output_kernel",
-                    "v d -> d v"),
-                rule("cls.predictions.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
-                unused("cls.predictions.bias", reason="the untied layer has its own bias",
-                    like="cls.predictions.decoder.bias"),
-            ],
+            ("MegatronBertForMaskedLM", "MegatronBertForPreTraining"), BERT["masked_lm"].weights,
+            tied=BERT["masked_lm"].tied, untied=BERT["masked_lm"].untied,
         ),
         "next_sentence": Head(
             ("MegatronBertForNextSentencePrediction", "MegatronBertForPreTraining"),
-            weights=dense("cls.seq_relationship", "next_sentence"),
+            BERT["next_sentence"].weights,
         ),
         "text_classifier": Head(
             ("MegatronBertForSequenceClassification",),

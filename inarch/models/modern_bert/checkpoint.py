@@ -11,6 +11,7 @@ from inarch.checkpoints.maps.config import (
     must_match,
     per_layer,
     probability,
+    unscaled_rotary,
 )
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, when
 from inarch.checkpoints.maps.source import Head, Source
@@ -19,10 +20,6 @@ from inarch.checkpoints.maps.source import Head, Source
 # fmt: off
 LAYERS = field("num_hidden_layers", "num_layers", 22)
 GLOBAL, LOCAL = "rope_parameters.full_attention", "rope_parameters.sliding_attention"
-OF_OTHER_ROPES = (
-    "attention_factor", "beta_fast", "beta_slow", "factor", "high_freq_factor", "long_factor",
-    "low_freq_factor", "original_max_position_embeddings", "short_factor",
-)
 QUERY_KEY_VALUE = ["attention/query", "attention/key", "attention/value"]
 # What each head but the one of masked language modeling begins with, and its last layer.
 DROPOUT = probability("classifier_dropout", "dropout", 0.0)
@@ -53,10 +50,7 @@ HUGGING_FACE = Source(
         field(f"{GLOBAL}.rope_theta", "global_rope_theta", 160000.0,
             legacy=("global_rope_theta",)),
         field(f"{LOCAL}.rope_theta", "local_rope_theta", 10000.0, legacy=("local_rope_theta",)),
-        must_be(f"{GLOBAL}.rope_type", "default"),
-        must_be(f"{LOCAL}.rope_type", "default"),
-        ignored(*(f"{holder}.{name}" for holder in (GLOBAL, LOCAL) for name in OF_OTHER_ROPES),
-            reason="settings of other values of rope_type, which are refused"),
+        unscaled_rotary(GLOBAL), unscaled_rotary(LOCAL),
         must_be("rope_scaling", None, reason="the older name of what is next to a rope_type"),
         probability("embedding_dropout", "embedding_dropout", 0.0),
         probability("attention_dropout", "attention_dropout", 0.0),

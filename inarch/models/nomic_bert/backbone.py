@@ -21,6 +21,7 @@ from inarch.layers import (
     RotaryEmbedding,
 )
 from inarch.models.backbone import Backbone, text_inputs
+from inarch.models.bert.backbone import BertBackbone
 
 
 class NomicBertBackbone(Backbone):
@@ -113,12 +114,4 @@ class NomicBertBackbone(Backbone):
             name="masked_lm_head",
         )(outputs["sequence_output"])
 
-    def text_classifier(
-        self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
-    ) -> Any:
-        """Return logits `[batch, num_classes]` from the pooled output."""
-        if "pooled_output" not in outputs:
-            raise InputError(f"{self.name} was built with pooler=False; classifying needs it")
-        rate = self.arguments["dropout"] if dropout is None else dropout
-        x = Dropout(rate, name="classifier_dropout")(outputs["pooled_output"])
-        return Dense(num_classes, name="logits")(x)
+    text_classifier = BertBackbone.text_classifier

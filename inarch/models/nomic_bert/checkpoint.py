@@ -13,16 +13,15 @@ from inarch.checkpoints.maps.config import (
     must_be,
     must_match,
     probability,
+    unscaled_rotary,
 )
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under
 from inarch.checkpoints.maps.source import Head, Source
+from inarch.models.bert import checkpoint as bert
 
+BERT = bert.HUGGING_FACE.heads["masked_lm"]
 OURS = "the authors' code reads it"
 BASE = "rope_parameters.rope_theta"
-OF_OTHER_ROPES = (
-    "attention_factor", "beta_fast", "beta_slow", "factor", "high_freq_factor", "long_factor",
-    "low_freq_factor", "original_max_position_embeddings", "short_factor",
-)  # fmt: skip
 CLASSIFIER_DROPOUT = probability("classifier_dropout", "dropout", None)
 
 # A table to be checked against the reference, line by line.
@@ -45,9 +44,7 @@ HUGGING_FACE = Source(
         field("max_position_embeddings", "max_sequence_length", 2048, legacy=("n_positions",)),
         field("type_vocab_size", "num_segments", 2),
         field(BASE, "rope_theta", 1000.0, legacy=("rotary_emb_base",)),
-        must_be("rope_parameters.rope_type", "default"),
-        ignored(*(f"rope_parameters.{name}" for name in OF_OTHER_ROPES),
-            reason="settings of other values of rope_type, which are refused"),
+        unscaled_rotary("rope_parameters"),
         must_match("head_dim", lambda config:
             config.get("hidden_size", 768) // config.get("num_attention_heads", 12)),
         TEXT_ENCODER,
@@ -103,18 +100,7 @@ HUGGING_FACE = Source(
                 dense("cls.predictions.transform.dense", "masked_lm_head/transform"),
                 norm("cls.predictions.transform.layer_norm", "masked_lm_head/transform_norm"),
             ],
-            tied=[
-                rule("cls.predictions.bias", "masked_lm_head/output_bias", "v -> v"),
-                tied("cls.predictions.decoder.weight", ".embeddings.word_embeddings.weight"),
-                tied("cls.predictions.decoder.bias", "cls.predictions.bias"),
-            ],
-            untied=[
-                rule("cls.predictions.decoder.weight", "masked_lm_head/output_kernel",
-                    "v d -> d v"),
-                rule("cls.predictions.decoder.bias", "masked_lm_head/output_bias", "v -> v"),
-                unused("cls.predictions.bias", reason="the untied decoder has its own bias",
-                    like="cls.predictions.decoder.bias"),
-            ],
+            tied=BERT.tied, untied=BERT.untied,
         ),
         "text_classifier": Head(
             ("NomicBertForSequenceClassification",), dense("classifier", "logits"),

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import keras
 from keras import initializers
-from keras.layers import Dense, LayerNormalization
+from keras.layers import LayerNormalization
 
 from inarch.layers import Block, FeedForward, MultiHeadAttention, TokenAndPositionEmbedding
 from inarch.models.backbone import Backbone, text_inputs
-from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
 from inarch.models.gpt2.backbone import GPT2Backbone
 
 
@@ -78,29 +76,6 @@ class OPTBackbone(Backbone):
         x = LayerNormalization(epsilon=1e-5, name="final_norm")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
 
-    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
-        """Return the decoder for `inarch.generation.Generator`.
-
-        Args:
-            head: layer from hidden states to logits; `None` takes the token embeddings.
-
-        Raises:
-            InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
-                isn't given.
-        """
-        check_output_embeddings(self, head)
-        return DecoderStack(
-            self.get_layer("embeddings"),
-            [self.get_layer(f"layer_{i}") for i in range(self.arguments["num_layers"])],
-            self.get_layer("final_norm"),
-            max_length=self.arguments["max_sequence_length"],
-            head=head,
-        )
-
-    def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Return logits `[batch, length, vocabulary]` of the token after each."""
-        if tie_word_embeddings:
-            return self.get_layer("embeddings").token_embedding(outputs, reverse=True)
-        return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(outputs)
-
+    decoder_stack = GPT2Backbone.decoder_stack
+    causal_lm = GPT2Backbone.causal_lm
     text_classifier = GPT2Backbone.text_classifier
