@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from inarch.errors import ConfigError
 from inarch.models.backbone import Backbone
-from inarch.models.registry import by_model_type
+from inarch.models.bart.backbone import BartBackbone
+from inarch.models.variables import named_variables, set_value
 from inarch.tasks import QuestionAnswerer, Seq2SeqLM, TextClassifier, TextPreprocessor
 from inarch.text import WordPieceTokenizer
 from inarch.verify.inputs import make_inputs
@@ -73,7 +75,7 @@ def test_numbers_are_the_references_and_the_file_comes_back(kind, changes, tmp_p
         real = x[f"{stack}_padding_mask"] != 0
         single, double = (written.outputs(x, name, wide)[real] for wide in (False, True))
         array = ops.convert_to_numpy(found[f"{stack}_sequence_output"])[real]
-        assert noise_ratio(array, single, double) < 8
+        assert noise_ratio(array, single, double) <= 4
     ours.save_to_preset(tmp_path / "two")
     assert tensors(tmp_path / "one") == tensors(tmp_path / "two")
     assert (tmp_path / "one/config.json").read_bytes() == (
@@ -82,24 +84,23 @@ def test_numbers_are_the_references_and_the_file_comes_back(kind, changes, tmp_p
 
 
 @pytest.mark.parametrize(("kind", "changes"), CASES[::2])
-def test_the_reference_reads_a_new_model(kind, changes, tmp_path):
+def test_the_reference_reads_a_new_bart_and_changed_relatives(kind, changes, tmp_path):
     cls = getattr(transformers, kind)
-    architecture, source = by_model_type(cls.config_class.model_type)
-    ours = architecture.goldens()["bart" if kind == "BartModel" else source.model_type]
-    model = architecture.backbone(**ours.tiny)
-    folder = write(tmp_path / "base", kind, **changes).folder
-    loaded = Backbone.from_preset(folder)
-    for variable in loaded.weights:
-        variable.assign(np.random.default_rng(1).normal(size=variable.shape))
-    loaded.save_to_preset(tmp_path / "new")
+    loaded = Backbone.from_preset(write(tmp_path / "base", kind, **changes).folder)
+    # New models are of the folder's first format.
+    ours = BartBackbone(**loaded.arguments) if kind == "BartModel" else loaded
+    random = np.random.default_rng(1)
+    for name, variable in named_variables(ours).items():
+        noise = random.normal(size=tuple(variable.shape))
+        set_value(variable, 1 + 0.3 * noise if name.endswith("gamma") else noise)
+    ours.save_to_preset(tmp_path / "new")
     theirs = cls.from_pretrained(tmp_path / "new", attn_implementation="eager").eval()
-    x = make_inputs(loaded, 0, (7, 3))
+    x = make_inputs(ours, 0, (7, 3))
     written = Written(tmp_path / "new", theirs)
     real = x["decoder_padding_mask"] != 0
     single, double = (written.outputs(x, "last_hidden_state", wide)[real] for wide in (False, True))
-    found = ops.convert_to_numpy(loaded(x)["decoder_sequence_output"])[real]
-    assert noise_ratio(found, single, double) < 8
-    assert model.hidden_dim  # the tiny model of the folder is of the same class
+    found = ops.convert_to_numpy(ours(x)["decoder_sequence_output"])[real]
+    assert noise_ratio(found, single, double) <= 4
 
 
 def vocabulary():
@@ -129,18 +130,19 @@ def test_heads_over_a_text_read_it_by_both_stacks(task, tmp_path):
     if task is QuestionAnswerer:
         real = x["padding_mask"] != 0
         found, single, double = found[..., 0][real], single[real], double[real]
-    assert noise_ratio(found, single, double) < 8
+    assert noise_ratio(found, single, double) <= 4
 
 
 def test_packed_texts_are_classified_as_the_reference_does_alone(tmp_path):
-    written = write(tmp_path, "BartForSequenceClassification", num_labels=3)
+    written = write(tmp_path, "BartForSequenceClassification", num_labels=24)
     ours = TextClassifier.from_preset(tmp_path, preprocessor=letters())
     found = ours.predict(TEXTS * 3)
     for text, row in zip(TEXTS * 3, found, strict=True):
         ids = torch.tensor([letters().encode([text])[0].ids])
         with torch.no_grad():
-            expected = written.model.float()(ids).logits.numpy()[0]
-        np.testing.assert_allclose(row, expected, rtol=1e-3, atol=1e-4)
+            double = written.model.double()(ids).logits.numpy()[0]
+            single = written.model.float()(ids).logits.numpy()[0]
+        assert noise_ratio(row, single, double) <= 4
 
 
 OPTIONS = [
@@ -172,7 +174,7 @@ def test_generated_tokens_are_the_references(kind, changes, options, tmp_path):
 
 
 def test_a_file_of_the_bare_model_has_a_language_model_without_bias(tmp_path):
-    written = write(tmp_path, "BartModel")
+    write(tmp_path, "BartModel")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         ours = Seq2SeqLM.from_preset(tmp_path, preprocessor=None)
@@ -184,15 +186,14 @@ def test_a_file_of_the_bare_model_has_a_language_model_without_bias(tmp_path):
     both = Written(tmp_path, theirs.eval())
     real = x["decoder_padding_mask"] != 0
     single, double = (both.outputs(x, "logits", wide)[real] for wide in (False, True))
-    assert noise_ratio(ops.convert_to_numpy(ours(x))[real], single, double) < 8
+    assert noise_ratio(ops.convert_to_numpy(ours(x))[real], single, double) <= 4
     assert not ops.convert_to_numpy(ours.get_layer("logits_bias").bias).any()
-    assert written.folder == tmp_path
 
 
-def test_untied_embeddings_and_other_sinusoids_are_refused_by_name(tmp_path):
+def test_untied_embeddings_are_refused_by_name(tmp_path):
     write(tmp_path, "MarianModel", share_encoder_decoder_embeddings=True, decoder_vocab_size=None)
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"tie_word_embeddings": False}))
-    with pytest.raises(ValueError, match="tie_word_embeddings"):
+    with pytest.raises(ConfigError, match="tie_word_embeddings"):
         Backbone.from_preset(tmp_path)
