@@ -22,6 +22,7 @@ from inarch.text.json_parts import (
     special,
     template,
     template_processing,
+    token_ids,
     tokenizer_json,
 )
 from inarch.text.special_tokens import GPT2_TOKENS, ROBERTA_TOKENS, token_text
@@ -52,15 +53,13 @@ class ByteLevelFamily(TokenizerFamily):
     def _between_ends(
         self, spec: Mapping[str, Any], config: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Return a tokenizer.json that puts texts between `bos_token` and `eos_token`, if it shall.
+        """Return a tokenizer.json that puts texts between the tokens that the config names.
 
-        `add_bos_token` and `add_eos_token` of the config say so; OPT has the first.
+        They are `bos_token` if `add_bos_token` is true, as of OPT, and `eos_token` likewise.
         """
-        vocabulary = spec["model"].get("vocab")
-        if self.template != "none" or not isinstance(vocabulary, Mapping):
+        if self.template != "none":
             return spec
-        added = {token["content"]: token["id"] for token in spec.get("added_tokens") or ()}
-        ends = make_template(config, {**vocabulary, **added})
+        ends = make_template(config, token_ids(spec))
         return spec if ends is None else {**spec, "post_processor": ends}
 
 

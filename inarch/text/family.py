@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch.text.files import TOKENIZER_JSON
-from inarch.text.json_parts import Part, Template, template
+from inarch.text.json_parts import Part, Template, template, token_ids
 from inarch.text.special_tokens import token_text
 from inarch.text.translation import LanguageTokens, wrapped_in
 
@@ -113,11 +113,7 @@ class TokenizerFamily:
         """
         if self.languages is None:
             return spec
-        vocabulary = spec["model"].get("vocab", {})
-        listed = {} if isinstance(vocabulary, dict) else dict(enumerate(vocabulary))
-        ids = vocabulary if not listed else {entry[0]: index for index, entry in listed.items()}
-        added = {token["content"]: token["id"] for token in spec.get("added_tokens") or ()}
-        wrapping = wrapped_in(self.languages, self.with_defaults(config), {**ids, **added})
+        wrapping = wrapped_in(self.languages, self.with_defaults(config), token_ids(spec))
         return {**spec, "post_processor": wrapping}
 
 

@@ -55,6 +55,20 @@ def bpe_model(
     }
 
 
+def model_ids(model: Mapping[str, Any]) -> dict[str, int]:
+    """Return token to id, without the added tokens. Unigram stores a list of (token, score)."""
+    vocabulary = model.get("vocab", {})
+    if isinstance(vocabulary, dict):
+        return vocabulary
+    return {entry[0]: index for index, entry in enumerate(vocabulary)}
+
+
+def token_ids(spec: Mapping[str, Any]) -> dict[str, int]:
+    """Return token to id of a tokenizer.json, the added tokens included."""
+    added = {token["content"]: token["id"] for token in spec.get("added_tokens") or ()}
+    return model_ids(spec["model"]) | added
+
+
 def template(
     kind: Template,
     first: str | None,

@@ -12,7 +12,7 @@ from typing import Any
 
 from inarch.text.byte_level import make_template
 from inarch.text.family import TokenizerFamily
-from inarch.text.json_parts import Part
+from inarch.text.json_parts import Part, token_ids
 from inarch.text.special_tokens import token_text
 from inarch.text.tokenizer_json_checks import PARTS
 
@@ -67,6 +67,5 @@ class PiecePairFamily(TokenizerFamily):
         spec = {**spec, "model": fields, "added_tokens": added, **self.make_steps(config)}
         is_set = not config.keys().isdisjoint(("add_bos_token", "add_eos_token"))
         if is_set or not spec.get("post_processor"):
-            ids = {**model["vocab"], **{token["content"]: token["id"] for token in added}}
-            spec["post_processor"] = make_template(config, ids)
+            spec["post_processor"] = make_template(config, token_ids(spec))
         return spec

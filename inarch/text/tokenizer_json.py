@@ -11,6 +11,7 @@ from typing import Any
 from inarch.errors import CheckpointError, ConfigError
 from inarch.text.families import GENERIC_CLASSES, find_family, named_class
 from inarch.text.family import TokenizerFamily
+from inarch.text.json_parts import model_ids
 from inarch.text.json_parts import split as split_at
 from inarch.text.special_tokens import BERT_TOKENS, SPECIAL_TOKEN_NAMES, added_token, token_text
 from inarch.text.tokenizer_json_checks import check_tokenizer_json
@@ -38,14 +39,6 @@ def resolve_special_tokens(
         if token is not None and (name in config or token in ids):
             special_tokens[name] = token
     return special_tokens
-
-
-def model_ids(model: Mapping[str, Any]) -> dict[str, int]:
-    """Return token to id, without the added tokens. Unigram stores a list of (token, score)."""
-    vocabulary = model.get("vocab", {})
-    if isinstance(vocabulary, dict):
-        return vocabulary
-    return {entry[0]: index for index, entry in enumerate(vocabulary)}
 
 
 def fill_defaults(

@@ -11,10 +11,15 @@ from typing import Any
 from inarch.errors import CheckpointError
 from inarch.text.byte_level import BYTE_TO_UNICODE, WHISPER, byte_pair_json, flag
 from inarch.text.families import GENERIC_CLASSES
-from inarch.text.json_parts import sequence, special, template_processing
+from inarch.text.json_parts import (
+    model_ids,
+    sequence,
+    special,
+    template_processing,
+    token_ids,
+)
 from inarch.text.languages import LANGUAGES, language_code
 from inarch.text.special_tokens import added_token, token_text
-from inarch.text.tokenizer_json import model_ids
 
 END, START = "<|endoftext|>", "<|startoftranscript|>"
 TRANSLATE, TRANSCRIBE = "<|translate|>", "<|transcribe|>"
@@ -119,7 +124,7 @@ def add_control_tokens(spec: Mapping[str, Any], config: Mapping[str, Any]) -> di
         CheckpointError: another token has the id of a timestamp.
     """
     added = {token["content"]: dict(token) for token in spec["added_tokens"]}
-    ids = model_ids(spec["model"]) | {name: token["id"] for name, token in added.items()}
+    ids = token_ids(spec)
     languages = map(language_token, LANGUAGES)
     names = [END, START, *languages, *TASKS.values(), START_OF_LM, START_OF_PREV, *NO_SPEECH]
     control = {name: ids[name] for name in (*names, NO_TIMESTAMPS) if name in ids}
