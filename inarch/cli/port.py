@@ -221,7 +221,7 @@ def describe_lines(found: Inspection) -> list[str]:
             f"nearest: {near.architecture} ({near.model_type}), {near.shared:.0%} in common"
         )
         differences = {
-            "which lacks": near.added, "which has besides": near.missing,
+            "which lacks": near.added, "which also has": near.missing,
             "which has no tensors": near.added_names if near.shared > SIMILAR else (),
             "whose tensors aren't there": near.missing_names if near.shared > SIMILAR else (),
         }  # fmt: skip

@@ -113,6 +113,16 @@ def _with_joint_classes(head: HeadDraft, classes: Sequence[HeadClass]) -> HeadDr
     return replace(head, classes=(*head.classes, *joint))
 
 
+def class_names(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of classes in a config's `architectures` that can stand in code."""
+    names = config.get("architectures")
+    return [name for name in names if _is_class(name)] if isinstance(names, list) else []
+
+
+def _is_class(name: Any) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isidentifier()
+
+
 def purpose_of(name: str, causal: bool) -> str | None:
     """Return the head of a class by its name; None where an encoder or a decoder has none such."""
     found = next((head for end, head in PURPOSES if name.endswith(end)), None)

@@ -16,7 +16,7 @@ from inarch.port.draft import Draft
 from inarch.port.find_graph import find_graph
 from inarch.port.graph import Graph
 from inarch.port.header import Header
-from inarch.port.heads import HeadClass, HeadDraft, draft_heads, purpose_of
+from inarch.port.heads import HeadClass, HeadDraft, class_names, draft_heads, purpose_of
 from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import collapse_names
 from inarch.port.reference import Evidence
@@ -164,8 +164,7 @@ def _by_names(
     name: str, model_type: str, tensors: Mapping[str, TensorInfo], given: Mapping[str, Any],
     decisions: list[Decision],
 ) -> Draft:  # fmt: skip
-    named = given.get("architectures")
-    written = [a for a in named if _is_class(a)] if isinstance(named, list) else []
+    written = class_names(given)
     prefix, own = _find_prefix(tensors)
     inside = {n: info for n, info in tensors.items() if n.startswith(own)} if own else tensors
     short = {n.removeprefix(own): info for n, info in inside.items()}
@@ -216,10 +215,6 @@ def _heads_by_names(
         if head.name == "masked_lm" and not head.table:
             decisions.append(guess(head.name, "the table of tokens is that of its outputs"))
     return heads, decisions
-
-
-def _is_class(name: Any) -> bool:
-    return isinstance(name, str) and name.isascii() and name.isidentifier()
 
 
 def _base_name(written: Sequence[str], name: str) -> str:

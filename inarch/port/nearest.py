@@ -13,16 +13,19 @@ from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.source import Source
 from inarch.models import registry
 from inarch.port.bricks import CROSS, ROTARY, find_module
+from inarch.port.heads import class_names, purpose_of
 from inarch.port.patterns import INDICES, TensorPattern, lower_words
 from inarch.port.roles import ATTENTION, Recognized, recognize
 
 # Roles that say nothing about the graph.
 _ANYWHERE = ("buffer", "head", "language head", "projection", "token table", "norm", "")
+# The heads by which an encoder differs from a decoder; their tensors are alike.
+_ONE_WAY = ("masked_lm", "causal_lm")
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """An architecture here beside a checkpoint.
+    """The architecture here that a checkpoint is most like.
 
     Attributes:
         architecture: its folder.
@@ -45,18 +48,32 @@ class Nearest:
 
 
 def find_nearest(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Nearest | None:
-    """Return the nearest architecture; None where none has a part in common."""
+    """Return the nearest architecture; None where none has a part in common.
+
+    Of the formats that have parts in common with a checkpoint, those of its own `model_type` and
+    those with the head that its class is named for go before all others: no tensor shows whether
+    tokens attend to those after them.
+    """
     fields = {*config, *(n for v in config.values() if isinstance(v, Mapping) for n in v)}
     features = _features(parts, fields)
-    found = [
-        _compare(architecture.name, source, parts, features)
-        for architecture in registry.architectures().values()
-        for source in architecture.sources
-    ]
-    # Formats of one graph have the same names.
-    of_type = config.get("model_type")
-    best = max(found, key=lambda one: (one.shared, one.model_type == of_type), default=None)
-    return best if best is not None and best.shared else None
+    of_type, heads = config.get("model_type"), _one_way_heads(config)
+    ranked: list[tuple[tuple[bool, float, bool], Nearest]] = []
+    for architecture in registry.architectures().values():
+        for source in architecture.sources:
+            found = _compare(architecture.name, source, parts, features)
+            # Formats of one graph have the same names.
+            is_own = source.model_type == of_type
+            is_alike = is_own or not heads or not heads.isdisjoint(source.heads)
+            if found.shared:
+                ranked.append(((is_alike, found.shared, is_own), found))
+    return max(ranked, key=lambda one: one[0])[1] if ranked else None
+
+
+def _one_way_heads(config: Mapping[str, Any]) -> set[str]:
+    """Return the heads of an encoder or a decoder alone that a config's classes are named for."""
+    names = class_names(config)
+    heads = {purpose_of(name, causal) for name in names for causal in (True, False)}
+    return {head for head in _ONE_WAY if head in heads}
 
 
 def _compare(name: str, source: Source, parts: Sequence[Recognized], features: set[str]) -> Nearest:

@@ -9,6 +9,7 @@ import pytest
 from inarch import layers
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, PresetError
+from inarch.models import registry
 from inarch.port import inspect
 from inarch.port.header import Header
 from inarch.port.inspection import inspect_header
@@ -54,6 +55,28 @@ def test_an_architecture_that_is_here_is_its_own_nearest_and_needs_no_layer(path
     assert found.nearest.model_type == found.model_type
     assert found.nearest.added_names == ()
     assert found.new_layers == ()
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_the_nearest_to_an_encoder_is_no_decoder_and_to_a_decoder_no_encoder(path, monkeypatch):
+    """An architecture that isn't here is compared by what its class is named for."""
+    header = golden_header(path)
+    known = registry.architectures()
+    own = next(a for a in known.values() if header.config["model_type"] in a.model_types)
+    source = own.sources[own.model_types.index(header.config["model_type"])]
+    others = {name: one for name, one in known.items() if one is not own}
+    monkeypatch.setattr(registry, "architectures", lambda: others)
+    for head in {"masked_lm", "causal_lm"} & source.heads.keys():
+        config = {**header.config, "architectures": [source.heads[head].architectures[0]]}
+        nearest = inspect_header(Header("here", config, header.tensors)).nearest
+        formats = {s.model_type: s for other in others.values() for s in other.sources}
+        assert head in formats[nearest.model_type].heads
+
+
+@pytest.mark.parametrize("named", [None, "BertForMaskedLM", [7, None], {}, ["New"]])
+def test_where_classes_show_neither_the_most_parts_in_common_count(named):
+    found = decoder(config={**SIZES, "architectures": named})
+    assert found.nearest == decoder().nearest
 
 
 def test_names_with_numbers_are_patterns_whose_axes_the_config_names():
