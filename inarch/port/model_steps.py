@@ -14,7 +14,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import build_without_values, named_variables
 from inarch.port.outcome import Outcome, Tally
-from inarch.port.subjects import NotRun, Subject, Subjects, has_reference
+from inarch.port.subjects import NotRun, Subject, Subjects
 from inarch.port.tiny_models import tiny_task
 from inarch.tasks import workflows
 from inarch.tasks.verification import build, verify_checkpoint, verify_golden
@@ -22,6 +22,7 @@ from inarch.text import Tokenizer
 from inarch.validation import listed
 from inarch.verify.report_text import WRONG, headline, state
 from inarch.verify.tokenizer import compare_tokenizers
+from inarch.verify.transformers_reference import has_reference
 
 
 def prove(subjects: Subjects, tally: Tally) -> Outcome:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -31,7 +30,7 @@ from inarch.port.tiny_model import (
     tiny_model,
 )
 from inarch.verify.config_reads import ConfigReads, record_reads
-from inarch.verify.transformers_reference import libraries
+from inarch.verify.transformers_reference import has_reference, libraries
 
 # Older names of fields of rotary positions, each with a value that none has by chance.
 OLDER = (("rope_theta", 12345.0), ("rotary_emb_base", 12345.0), ("partial_rotary_factor", 0.375),
@@ -109,7 +108,7 @@ def find_evidence(model_type: str, given: Mapping[str, Any]) -> Evidence | None:
     Raises:
         ReferenceModelError: a tiny model can't be built or run.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
+    if not has_reference():
         return None
     torch, transformers = libraries()
     if model_type not in transformers.CONFIG_MAPPING:

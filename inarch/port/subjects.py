@@ -6,14 +6,12 @@ where that is installed. A checkpoint may be given besides.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import inarch
 import inarch.models
 from inarch.errors import CheckpointFileError, ConfigError, InputError
 from inarch.models import registry
@@ -24,9 +22,10 @@ from inarch.verify.config_reads import ConfigReads
 from inarch.verify.golden import ROWS, Golden
 from inarch.verify.inputs import make_inputs, reference_inputs
 from inarch.verify.tiny_reference import record_tiny_reads, write_tiny_checkpoint
+from inarch.verify.transformers_reference import has_reference
 
 # The folder that the package is in; a repository, unless it was installed from a wheel.
-ROOT = Path(inarch.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GOLDENS = ROOT / "tests" / "golden"
 
 
@@ -168,11 +167,6 @@ class Subjects:
         if not has_reference():
             path = self.golden_path(name)
             raise NotRun(f"{path} isn't there, torch and transformers aren't installed{more}")
-
-
-def has_reference() -> bool:
-    """Return whether torch and transformers are installed."""
-    return all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
 
 
 def find_folder(name: str) -> Path:

@@ -6,6 +6,7 @@ torch and transformers are imported by the functions that need them.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,6 +84,11 @@ def reference_of(
     about = {"transformers": transformers.__version__, "torch": torch.__version__}
     about |= {"reference class": type(reference).__name__}
     return Reference(dict(inputs), tensors, weights, about | _sums(checkpoint))
+
+
+def has_reference() -> bool:
+    """Return whether torch and transformers are installed; neither is imported."""
+    return all(importlib.util.find_spec(name) is not None for name in ("torch", "transformers"))
 
 
 def libraries() -> tuple[Any, Any]:
