@@ -36,22 +36,42 @@ def forget(monkeypatch):
 
 
 @pytest.fixture
-def models(tmp_path, monkeypatch, forget):
-    """`models(name)`: a copy of an architecture's folder, which is the one that counts."""
+def home(tmp_path, monkeypatch):
+    """A folder with links to all that is in inarch/models, which counts in its place."""
     home = tmp_path / "models"
     home.mkdir()
     (real,) = map(Path, inarch.models.__path__)
     for path in real.iterdir():
-        (home / path.name).symlink_to(path)
+        if path.name != "__pycache__":
+            (home / path.name).symlink_to(path)
     monkeypatch.setattr(inarch.models, "__path__", [str(home)])
+    return home
+
+
+@pytest.fixture
+def models(home, forget):
+    """`models(name)`: a copy of an architecture's folder, which is the one that counts."""
 
     def copy(name):
+        real = (home / name).resolve()
         (home / name).unlink()
-        shutil.copytree(real / name, home / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(real, home / name, ignore=shutil.ignore_patterns("__pycache__"))
         forget(name)
         return home / name
 
     return copy
+
+
+@pytest.fixture
+def without(home, forget):
+    """`without(name)`: inarch/models without a folder; a draft is written in its place."""
+
+    def hide(name):
+        (home / name).unlink()
+        forget(name)
+        return home
+
+    return hide
 
 
 @pytest.fixture

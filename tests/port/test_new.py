@@ -1,7 +1,6 @@
 """A draft from a checkpoint's header computes what it can, and says what it guessed."""
 
 import ast
-import functools
 import json
 import sys
 from dataclasses import replace
@@ -12,14 +11,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import inarch.models
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.cli.app import app
 from inarch.errors import CheckpointFileError, ConfigError, InarchError, InputError
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
-from inarch.port import new
-from inarch.port.folder import forget
+from inarch.port import new, reference
 from inarch.port.header import Header
 from inarch.port.in_files import in_file_names
 from inarch.port.make_draft import make_draft
@@ -38,31 +35,6 @@ TINY = ROOT / "docs" / "contribute" / "tiny"
 
 def golden(name):
     return Golden.read(ROOT / "tests" / "golden" / f"{name}.safetensors")
-
-
-@pytest.fixture
-def without(tmp_path, monkeypatch):
-    """`without(name)`: inarch/models without a folder, in which new ones are written."""
-    made = []
-
-    def hide(hidden):
-        models = tmp_path / "models"
-        models.mkdir()
-        for path in Path(registry.__file__).parent.iterdir():
-            if path.name not in (hidden, "__pycache__"):
-                (models / path.name).symlink_to(path)
-        monkeypatch.setattr(inarch.models, "__path__", [str(models)])
-        fresh = functools.cache(registry.architectures.__wrapped__)
-        monkeypatch.setattr(registry, "architectures", fresh)
-        kept = {n: m for n, m in sys.modules.items() if f"inarch.models.{hidden}" in n}
-        made.append((hidden, kept))
-        forget(hidden)
-        return models
-
-    yield hide
-    for hidden, kept in made:
-        forget(hidden)
-        sys.modules.update(kept)
 
 
 def known(name):
@@ -100,7 +72,8 @@ def test_distil_bert_is_drafted_without_an_edit(without, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_qwen3_is_drafted_without_an_edit(without, tmp_path):
+def test_qwen3_is_drafted_from_names_and_shapes_without_an_edit(without, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "has_reference", lambda: False)
     found = golden("qwen3")
     source = tmp_path / "source"
     source.mkdir()

@@ -1,20 +1,17 @@
 """A draft beside its reference: what a run settles, and the names that files have."""
 
-import importlib.util
-
 import pytest
 
 from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.models import registry
 from inarch.port.arguments import find_activation
 from inarch.port.graph import BY_PROJECTION
 from inarch.port.header import Header
 from inarch.port.make_draft import make_draft
 from inarch.port.new import draft_of
+from inarch.port.reference import find_evidence
+from inarch.port.settle import attempt, settle
 from inarch.port.write_files import decisions_of, files_of
-
-if all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
-    from inarch.port.reference import find_evidence
-    from inarch.port.settle import attempt, settle
 
 pytestmark = pytest.mark.reference
 
@@ -31,10 +28,15 @@ def settled(draft):
     ("model_type", "heads"),
     [
         ("ernie", {"masked_lm", "text_classifier"}),
+        ("data2vec-text", {"masked_lm", "text_classifier"}),  # positions that count tokens
         ("phi", {"causal_lm", "text_classifier"}),
+        ("opt", {"causal_lm", "text_classifier"}),  # rows before the first position
     ],
 )
-def test_what_is_not_here_computes_what_its_reference_does(model_type, heads):
+def test_what_is_not_here_computes_what_its_reference_does(model_type, heads, without):
+    for name, architecture in registry.architectures().items():
+        if model_type in architecture.model_types:
+            without(name)
     made = draft(model_type)
     assert settled(made) >= {"graph", *heads}
     guesses = [one.subject for one in decisions_of(made) if one.kind == "GUESS"]
