@@ -86,6 +86,18 @@ def all_layers(layer: Any, include_self: bool = True) -> Iterator[Any]:
     return layer._flatten_layers(include_self=include_self)
 
 
+def serialize_shared(layer: Any) -> dict[str, Any]:
+    """Return the config of a layer that is an argument of another, as Keras serializes it.
+
+    In a file one that several layers have is one when it is loaded. Keras marks it in a copy of the
+    first config, which the file doesn't get.
+    """
+    config = keras.saving.serialize_keras_object(layer)
+    if global_state.get_global_attribute("shared_objects/id_to_config_map") is not None:
+        config["shared_object_id"] = id(layer)
+    return config
+
+
 def own_trainable_variables(layer: Any) -> list[Any]:
     """Return the variables that a layer made to be trained, whatever their flags are now."""
     return list(layer._trainable_variables)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import keras
 
 from inarch.errors import InputError
-from inarch.keras_private import is_rematerialized
+from inarch.keras_private import is_rematerialized, serialize_shared
 from inarch.layers.activation import Activation, get_activation, serialize_activation
 from inarch.layers.alternatives import Alternatives
 from inarch.layers.axes import Axes
@@ -180,7 +180,7 @@ def _serialized(name: str, value: Any) -> Any:
     if name.endswith(ACTIVATION):
         return serialize_activation(value)
     if isinstance(value, keras.layers.Layer):
-        return keras.saving.serialize_keras_object(value)
+        return serialize_shared(value)
     return list(value) if isinstance(value, tuple) else value
 
 

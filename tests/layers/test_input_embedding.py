@@ -160,3 +160,18 @@ def test_a_bias_is_added_to_logits(perturb):
     perturb(layer)
     x = np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32")
     np.testing.assert_allclose(as_numpy(layer(x)), x + as_numpy(layer.bias), rtol=1e-6)
+
+
+def test_a_table_of_two_stacks_is_one_in_a_file_of_any_model(tmp_path):
+    table = ScaledEmbedding(10, 4, name="token_embedding")
+    ids = {name: keras.Input((None,), dtype="int32", name=name) for name in ("first", "second")}
+    stacks = [InputEmbedding(table, PositionEmbedding(7), name=f"{name}_stack") for name in ids]
+    outputs = [stack(x) for stack, x in zip(stacks, ids.values(), strict=True)]
+    model = keras.Model(ids, outputs)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    first, second = (loaded.get_layer(stack.name) for stack in stacks)
+    assert first.token_embedding is second.token_embedding
+    given = {"first": IDS, "second": IDS[::-1]}
+    for ours, theirs in zip(loaded(given), model(given), strict=True):
+        np.testing.assert_array_equal(as_numpy(ours), as_numpy(theirs))

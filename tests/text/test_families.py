@@ -23,6 +23,15 @@ def test_each_model_type_has_one_family():
     assert {*types.values()} == {1}
 
 
+def test_families_of_one_class_are_of_different_models_and_read_the_same_files():
+    for name, count in Counter(family.tokenizer_class for family in EVERY).items():
+        alike = [family for family in EVERY if family.tokenizer_class == name]
+        assert {(type(family), family.files, family.template) for family in alike} == {
+            (type(alike[0]), alike[0].files, alike[0].template)
+        }
+        assert count == 1 or all(family.model_types for family in alike)
+
+
 @pytest.mark.parametrize("family", EVERY, ids=lambda family: family.tokenizer_class)
 def test_a_family_is_found_by_its_class_and_by_its_model_types(family):
     """Of families of one class, the first is that of models that none of them names."""
