@@ -48,7 +48,7 @@ class ScaledEmbedding(keras.layers.ReversibleEmbedding):
         return self._scaled(super().call(inputs, reverse=reverse), reverse)
 
     def quantize(self, mode: Any = None, type_check: bool = True, config: Any = None) -> None:
-        # Keras quantizes no subclass unless it is told to.
+        # By default Keras refuses to quantize a subclass.
         super().quantize(mode, type_check=False, config=config)
 
     def quantized_call(self, inputs: Any, reverse: bool = False) -> Any:

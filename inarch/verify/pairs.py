@@ -74,7 +74,7 @@ def pair(ours: Mapping[str, Names], theirs: Mapping[str, Names]) -> dict[str, li
     for module, names in theirs.items():
         if names and module:
             by_names[names].append(module)
-    # A module that looks up a table besides, such as the one whose bias other layers share.
+    # A module that looks up a table too, such as the one whose bias other layers share.
     exact = {*by_names}
     for module, names in theirs.items():
         rest = frozenset(name for name in names if not name.endswith(TABLE))

@@ -56,7 +56,7 @@ SHARED = [
 
 
 def attention(theirs: str, ours: str) -> list[Any]:
-    return under(theirs, ours, *(dense(f"{name}_proj", mine) for name, mine in
+    return under(theirs, ours, *(dense(f"{name}_proj", part) for name, part in
         (("q", "query"), ("k", "key"), ("v", "value"), ("out", "output"))))
 
 
