@@ -90,7 +90,7 @@ def read(checkpoint: Checkpoint) -> ScoreConfig:
 def read_messages(folder: Path, templates: dict[str, str]) -> tuple[str | None, dict[str, Any]]:
     """Return the format of messages, None for texts, and the variables of their template.
 
-    A folder that doesn't say has messages where the tokenizer has a chat template.
+    A folder that declares neither has messages where the tokenizer has a chat template.
     """
     _, files = read_transformer(folder, "", TextConfig(), sentence_fields.CAUSAL_TRANSFORMER)
     declared: dict[str, Any] = next(iter(files.values()), {})

@@ -23,7 +23,7 @@ LogProbs = Callable[[Sequence[Window], PlannedBatch], np.ndarray]
 
 
 class Likelihood(TaskMixin):
-    """The part of a causal language model that tells how likely texts are."""
+    """The part of a causal language model that computes how likely texts are."""
 
     _scorer: Callable[[Mapping[str, np.ndarray]], Any] | None
 

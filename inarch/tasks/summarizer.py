@@ -29,8 +29,8 @@ SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]["'”’）�
 class Summarizer(Seq2SeqLM):
     """`Seq2SeqLM` that summarizes texts, long ones in chunks.
 
-    What `task_specific_params` of the config says of summarization, such as the prompt before a
-    text and the number of beams, holds where a call says nothing else.
+    What `task_specific_params` of the config has for summarization, such as the prompt before a
+    text and the number of beams, holds where a call gives nothing else.
 
     Args:
         backbone, preprocessor, tie_word_embeddings, generation: as of `Seq2SeqLM`.
@@ -41,7 +41,7 @@ class Summarizer(Seq2SeqLM):
 
     @classmethod
     def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
-        return False  # of any `seq2seq_lm`, where it is asked for or was saved
+        return False  # of any `seq2seq_lm`: by its own `from_preset`, or where it was saved
 
     @classmethod
     def preprocessor_of(

@@ -35,8 +35,8 @@ class Translator(Seq2SeqLM):
 
     Languages have the names that the model's tokenizer gives them: `"en"` and `"fr"` of M2M100,
     `"eng_Latn"` of NLLB, `"en_XX"` of mBART. A Marian model translates from one language into
-    another, or into several, which are its `languages` then. A model that is told the task by a
-    text, as T5 is, has prompts such as `"translation_en_to_de"`.
+    another, or into several, which are its `languages` then. A model that reads the task in a text,
+    as T5 does, has prompts such as `"translation_en_to_de"`.
 
     Args:
         backbone: an encoder-decoder.
@@ -110,8 +110,8 @@ class Translator(Seq2SeqLM):
                 given; or as of `generate`.
         """
         given, is_one = as_texts("texts", texts)
-        rows, told = self._prepared(given, source_language, target_language)
-        found = self.generate_texts(given, rows, seed, batch_size, told | options)
+        rows, language = self._prepared(given, source_language, target_language)
+        found = self.generate_texts(given, rows, seed, batch_size, language | options)
         return found[0] if is_one else found
 
     def stream(  # type: ignore[override]
@@ -138,13 +138,13 @@ class Translator(Seq2SeqLM):
         if not isinstance(text, str):
             check_stream_of_many("text", text, seed)
             return Task.stream(self, text, **languages, **options)
-        rows, told = self._prepared([text], **languages)
-        return self.stream_text(text, rows, seed, told | options)
+        rows, language = self._prepared([text], **languages)
+        return self.stream_text(text, rows, seed, language | options)
 
     def _prepared(
         self, texts: Sequence[str], source_language: str | None, target_language: str | None
     ) -> tuple[Sequence[Sequence[int]], dict[str, Any]]:
-        """Return the encoder's tokens of texts, and the options that say the target's language."""
+        """Return the encoder's tokens of texts, and the options that set the target's language."""
         source = _checked_language(self, source_language) or self.source_language
         target = _checked_language(self, target_language) or self.target_language
         form = self._language_tokens
@@ -213,7 +213,7 @@ class Translator(Seq2SeqLM):
         """Return the tokens of texts after the token of the language to translate into, if any."""
         if source is not None:
             raise InputError(
-                f"source_language is {source!r}, which the model isn't told. Leave it out."
+                f"source_language is {source!r}, which the model doesn't read. Leave it out."
             )
         if target is None and not self.languages:
             return [list(row) for row in rows]

@@ -84,7 +84,7 @@ def _family_for(
         ConfigError: the files are of another kind of vocabulary than the family's, or it is
             unknown.
     """
-    # A folder that doesn't say which has no tokens of languages.
+    # A folder that names no class has no tokens of languages.
     usual = next(
         (each for each in families() if each.files == names and each.languages is None),
         next(each for each in families() if each.files == names),

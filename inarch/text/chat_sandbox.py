@@ -115,7 +115,7 @@ class ChatEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _Generation(ext.Extension):
-    """The tags `{% generation %}` around what an assistant says, which do nothing here."""
+    """The tags `{% generation %}` around the text of an assistant, which do nothing here."""
 
     tags = {"generation"}  # noqa: RUF012
 

@@ -12,7 +12,7 @@ from inarch.text.special_tokens import token_text
 
 @dataclass(frozen=True)
 class LanguageTokens:
-    """Where a family of tokenizers puts the token of a text's language, and how it writes it.
+    """Tokens of languages of a family of tokenizers: how they are written, and where they go.
 
     Args:
         default: language of a text where nothing names another.

@@ -66,7 +66,7 @@ def test_sampling_gives_each_prompt_several_texts_and_the_same_again(folder, run
     assert rows == run_json("generate", folder, *TEXTS, *options)
 
 
-def test_texts_are_messages_of_a_chat_where_that_is_asked_for(folder, run, run_json):
+def test_texts_are_messages_of_a_chat_with_its_option(folder, run, run_json):
     (folder / "chat_template.jinja").write_text(
         "{% for m in messages %}{{ m.role ~ m.content }}{% endfor %}"
     )

@@ -95,9 +95,9 @@ def checkpoints(tmp_path_factory):
     special = {"decoder_start_token_id": 0, "eos_token_id": BYTES["<|endoftext|>"]}
     prompted = TextPreprocessor(of_bytes, 64, prompts={"summarization": "summarize: "})
     tasks["my-seq2seq"] = Seq2SeqLM(both, prompted, generation=special)
-    told = {"translation_en_to_de": "translate English to German: "}
+    prompts = {"translation_en_to_de": "translate English to German: "}
     tasks["my-translator"] = Translator(
-        both, TextPreprocessor(of_bytes, 64, prompts=told), generation=special
+        both, TextPreprocessor(of_bytes, 64, prompts=prompts), generation=special
     )
     for name, task in tasks.items():
         task.save_to_preset(root / name)

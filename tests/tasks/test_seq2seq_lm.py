@@ -226,7 +226,7 @@ def test_what_cannot_be_generated_is_named(texts, options, words, task):
         task.generate(texts, **options)
 
 
-def test_a_task_without_a_start_token_says_so(make_task):
+def test_a_task_without_a_start_token_is_refused(make_task):
     task = make_task(generation={})
     with pytest.raises(InputError, match="decoder_start_token_id"):
         task.generate("a")
@@ -274,7 +274,7 @@ def test_options_of_an_older_config_and_its_prompts_are_read(folder, task, tmp_p
         found.generate("a")
 
 
-def test_untied_embeddings_are_told_by_either_field(make_task, tmp_path):
+def test_untied_embeddings_are_read_from_either_field(make_task, tmp_path):
     task = make_task(0.7, tied=False)
     task.save_to_preset(tmp_path)
     path = tmp_path / "config.json"

@@ -1,4 +1,4 @@
-"""Laws of `Summarizer`: what it says of texts of any length, by which options and prompt."""
+"""Laws of `Summarizer`: summaries of texts of any length, its options and its prompt."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_a_short_text_is_generated_from_whole_with_the_configs_prompt_and_option
     assert task.summarize(texts) == wanted
     assert task.summarize(texts[0]) == wanted[0]
     assert list(task.stream(texts)) == wanted
-    # What a call says goes before the config, with what belongs to it.
+    # What a call gives goes before the config, with what belongs to it.
     wanted = plain.generate([f"x: {text}" for text in texts], max_new_tokens=5)
     assert task.summarize(texts, prompt_name="other", max_new_tokens=5, num_beams=1) == wanted
 

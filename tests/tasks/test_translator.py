@@ -101,7 +101,7 @@ def tasks(tokenizers):
     return task
 
 
-def asked(task, monkeypatch, *given, **options):
+def generated_from(task, monkeypatch, *given, **options):
     """The rows and the options that a translation is generated from."""
     seen = {}
 
@@ -127,30 +127,32 @@ def test_a_source_has_the_token_of_its_language_and_a_translation_begins_with_it
 ):
     task = tasks("m2m")
     code = task.preprocessor.tokenizer.token_to_id
-    rows, options = asked(task, monkeypatch, ["the cat", "sat"], "de", "zh")
+    rows, options = generated_from(task, monkeypatch, ["the cat", "sat"], "de", "zh")
     assert rows == [["__de__", "▁the", "▁cat", "</s>"], ["__de__", "▁sat", "</s>"]]
     assert options == {"forced_bos_token_id": code("__zh__")}
-    rows, _ = asked(task, monkeypatch, "the", target_language="de")
+    rows, _ = generated_from(task, monkeypatch, "the", target_language="de")
     assert rows == [["__en__", "▁the", "</s>"]]
     task = tasks("mbart")
     code = task.preprocessor.tokenizer.token_to_id
-    rows, options = asked(task, monkeypatch, "the", "ro_RO", "en_XX", num_beams=3)
+    rows, options = generated_from(task, monkeypatch, "the", "ro_RO", "en_XX", num_beams=3)
     assert rows == [["▁the", "</s>", "ro_RO"]]
     assert options == {"forced_bos_token_id": code("en_XX"), "num_beams": 3}
-    rows, options = asked(task, monkeypatch, "the")
+    rows, options = generated_from(task, monkeypatch, "the")
     assert (rows, options["forced_bos_token_id"]) == ([["▁the", "</s>", "en_XX"]], code("ro_RO"))
 
 
-def test_marian_is_told_the_language_before_the_source(tasks, monkeypatch):
-    rows, options = asked(tasks("marian to several"), monkeypatch, "the cat", target_language="fr")
+def test_marian_reads_the_language_before_the_source(tasks, monkeypatch):
+    rows, options = generated_from(
+        tasks("marian to several"), monkeypatch, "the cat", target_language="fr"
+    )
     assert rows == [[">>fr<<", "▁the", "▁cat", "</s>"]]
     assert options == {}
-    rows, _ = asked(tasks("marian"), monkeypatch, "the cat")
+    rows, _ = generated_from(tasks("marian"), monkeypatch, "the cat")
     assert rows == [["▁the", "▁cat", "</s>"]]
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "said"),
+    ("kind", "given", "words"),
     [
         ("m2m", {"target_language": "xx"}, "no language 'xx'.*cs, de, en"),
         ("m2m", {"source_language": "xx", "target_language": "de"}, "no language 'xx'"),
@@ -160,8 +162,10 @@ def test_marian_is_told_the_language_before_the_source(tasks, monkeypatch):
         ("marian", {"source_language": "en"}, "source_language is 'en'.*Leave it out"),
     ],
 )
-def test_a_language_that_is_unknown_or_lacks_is_an_error_that_lists_them(tasks, kind, given, said):
-    with pytest.raises(InputError, match=said):
+def test_a_language_that_is_unknown_or_missing_is_an_error_that_lists_them(
+    tasks, kind, given, words
+):
+    with pytest.raises(InputError, match=words):
         tasks(kind).translate("the cat", **given)
     with pytest.raises(InputTypeError, match="a language is 3"):
         tasks(kind).translate("the cat", target_language=3)

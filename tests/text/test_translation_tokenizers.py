@@ -160,7 +160,7 @@ def test_marians_translations_have_pieces_of_their_own(make_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "config", "error", "said"),
+    ("kind", "config", "error", "words"),
     [
         ("Marian", {"separate_vocabs": True}, ConfigError, "target_vocab.json"),
         ("M2M100", {"language_codes": "mine"}, ConfigError, "m2m100, wmt21"),
@@ -169,8 +169,8 @@ def test_marians_translations_have_pieces_of_their_own(make_folder, tmp_path):
         ("MBart", {"src_lang": 3}, ConfigError, "src_lang is 3"),
     ],
 )
-def test_what_cant_be_used_is_refused_by_name(kind, config, error, said, make_folder):
-    with pytest.raises(error, match=said):
+def test_what_cant_be_used_is_refused_by_name(kind, config, error, words, make_folder):
+    with pytest.raises(error, match=words):
         Tokenizer.from_folder(make_folder(kind, **config))
 
 
