@@ -97,27 +97,26 @@ def generate(
         "min_p": min_p, "repetition_penalty": repetition_penalty,
         "no_repeat_ngram_size": no_repeat_ngram_size, "num_beams": num_beams,
         "length_penalty": length_penalty, "num_return_sequences": num_return_sequences,
-        "stop_strings": stop or None, "seed": seed,
+        "stop_strings": stop or None,
     }  # fmt: skip
     to_file = run.as_json or run.output_file is not None
     given = run.texts
     prompts, of_chats = _prompts(given, chat, system, chat_template)
-    options |= of_chats
     if stream and to_file:
         raise typer.BadParameter("--stream prints text as it comes: leave out --json and --output")
-    model = run.load("CausalLM", "Seq2SeqLM", "Summarizer")
+    model = run.load("CausalLM", "Seq2SeqLM")
     follows, own = _of_task(model, chat, {"prompt_name": prompt_name, "prompt": prompt})
-    options |= own
     if stream is None:
-        names = ("num_beams", "num_return_sequences")
         # Also the file's own options may be for several sequences, of which no stream is.
-        several = any((options[n] or model.generation.get(n) or 1) != 1 for n in names)
+        resolved = model.resolve_options(options, seed)
+        several = resolved.num_beams > 1 or resolved.num_return_sequences > 1
         stream = len(given) == 1 and not (several or to_file) and sys.stdout.isatty()
+    options |= {"seed": seed} | of_chats | own
     if stream:
         for text, given_prompt in zip(given, prompts, strict=True):
             _print_stream(text if follows else "", model.stream(given_prompt, **options))
         return
-    found = model.generate(prompts, batch_size=run.batch_size, **options)
+    found = model.answers(prompts, batch_size=run.batch_size, **options)
     rows = [
         {"text": text, "generated": found_text}
         for text, several in zip(given, found, strict=True)
@@ -128,17 +127,20 @@ def generate(
 
 def _of_task(
     model: Any, chat: bool, prompts: Mapping[str, str | None]
-) -> tuple[bool, dict[str, str | None]]:
+) -> tuple[bool, dict[str, str]]:
     """Return whether a text goes on, and so is printed first, and the options of the task alone."""
-    if type(model).__name__ != "CausalLM":
-        if chat:
-            raise typer.BadParameter("--chat is for a causal language model, and this is none")
-        return False, dict(prompts)
-    for name in (name for name, value in prompts.items() if value is not None):
+    from inarch.tasks import CausalLM, Translator
+
+    given = {name: value for name, value in prompts.items() if value is not None}
+    is_causal = isinstance(model, CausalLM)
+    if chat and not is_causal:
+        raise typer.BadParameter("--chat is for a causal language model, and this is none")
+    if given and (is_causal or isinstance(model, Translator)):
         raise typer.BadParameter(
-            f"--{name.replace('_', '-')} is for an encoder-decoder: put it into the text"
+            f"--{next(iter(given)).replace('_', '-')} is for an encoder-decoder whose texts name "
+            "their task: put it into the text"
         )
-    return not chat, {}
+    return is_causal and not chat, given
 
 
 def _prompts(

@@ -151,8 +151,8 @@ class TextRun:
         """Load the checkpoint as a task of `inarch.tasks`, whose head must be trained.
 
         Args:
-            names: of the task; of several, the one that the checkpoint was made for, else the first
-                one.
+            names: of the task; of several, the one that the checkpoint was made for, or a kind of
+                it, else the first one.
 
         Raises:
             InputError, CheckpointFileError: as `read_texts`, before anything is loaded.
@@ -169,7 +169,7 @@ class TextRun:
         if others:
             with Checkpoint(self.preset, ignore_fields=ignored) as checkpoint:
                 found = class_of(checkpoint)
-            task = found if found in others else task
+            task = found if issubclass(found, (task, *others)) else task
         model = task.from_preset(self.preset, tokenizer=self.tokenizer, ignore_fields=ignored)
         headed = getattr(model, "classifier", model)
         if headed.head and headed.fresh_weights:

@@ -85,7 +85,9 @@ class Seq2SeqLM(TextPairs, TextGeneration, Task):
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
         made = super().preprocessor_of(checkpoint, arguments, source)
-        made.prompts = {**prefixes_of(checkpoint.config), **made.prompts}
+        found = {n: task.get("prefix") for n, task in task_params(checkpoint.config).items()}
+        prefixes = {name: prefix for name, prefix in found.items() if isinstance(prefix, str)}
+        made.prompts = {**prefixes, **made.prompts}
         return made
 
     def head_fields(self, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,9 +216,8 @@ class Seq2SeqLM(TextPairs, TextGeneration, Task):
         return found[0] if found else getattr(tokenizer, name, None)
 
 
-def prefixes_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the texts that a config puts before those of some tasks, by `task_specific_params`."""
+def task_params(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the settings of tasks by name, of `task_specific_params` of a config."""
     given = config.get("task_specific_params")
     tasks = given.items() if isinstance(given, Mapping) else ()
-    found = {name: task.get("prefix") for name, task in tasks if isinstance(task, Mapping)}
-    return {name: prefix for name, prefix in found.items() if isinstance(prefix, str)}
+    return {name: task for name, task in tasks if isinstance(task, Mapping)}

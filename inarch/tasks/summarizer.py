@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from inarch.errors import InputError
-from inarch.generation.resolve_options import OPTIONS
+from inarch.generation.text_generator import row_seeds
 from inarch.models.loading import Checkpoint
 from inarch.tasks import inference
 from inarch.tasks.line_batches import parts_of_lines
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.prompts import chosen_prompt
 from inarch.tasks.raw_texts import as_texts
-from inarch.tasks.seq2seq_lm import Seq2SeqLM
+from inarch.tasks.seq2seq_lm import Seq2SeqLM, task_params
 from inarch.tasks.text_generation import encode_whole
 from inarch.tasks.text_source import TextSource
 
@@ -52,6 +52,11 @@ class Summarizer(Seq2SeqLM):
             made.default_prompt_name = SUMMARIZATION
         return made
 
+    @property
+    def generation_defaults(self) -> Mapping[str, Any]:
+        config = self.layout.config if self.layout else {}
+        return {**self.generation, **task_params(config).get(SUMMARIZATION, {})}
+
     def summarize(
         self,
         texts: str | Sequence[str],
@@ -84,24 +89,34 @@ class Summarizer(Seq2SeqLM):
         chunks = [self._chunks(text, prefix) for text in given]
         whole = [prefix + chunk for several in chunks for chunk in several]
         rows = [encoding.ids for encoding in encode_whole(self, whole)]
-        options = {**self._declared(options), **options}
         found = iter(self.generate_texts(whole, rows, seed, batch_size, options))
         summaries = [_joined([next(found) for _ in several]) for several in chunks]
         return summaries[0] if is_one else summaries
 
-    def _declared(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of the config for summarization that suit those of a call."""
-        tasks = (self.layout.config if self.layout else {}).get("task_specific_params")
-        own = tasks.get(SUMMARIZATION) if isinstance(tasks, Mapping) else None
-        declared = own if isinstance(own, Mapping) else {}
-        found = {name: value for name, value in declared.items() if name in OPTIONS}
-        if "max_new_tokens" in given:
-            found.pop("max_length", None)
-        if given.get("num_beams") == 1:
-            found = {
-                n: v for n, v in found.items() if n not in ("length_penalty", "early_stopping")
-            }
-        return found
+    def stream(  # type: ignore[override]  # of one text its pieces
+        self,
+        text: str | Iterable[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Return an iterator of the summary of one text, piece by piece as it comes.
+
+        Of many texts it is an iterator of the summary of each. For arguments and errors see
+        `summarize` and `Seq2SeqLM.stream`.
+        """
+        named: dict[str, Any] = {"prompt_name": prompt_name, "prompt": prompt}
+        if not isinstance(text, str):
+            return super().stream(text, **named, seed=seed, **options)
+        prefix = chosen_prompt(self, **named)
+        whole = [prefix + chunk for chunk in self._chunks(text, prefix)]
+        self.resolve_options(options, seed)  # before a seed is drawn from it
+        seeds = row_seeds(seed, len(whole))
+        rows = [encoding.ids for encoding in encode_whole(self, whole)]
+        given = zip(whole, rows, seeds, strict=True)
+        return _with_spaces([self.stream_text(t, [ids], s, options) for t, ids, s in given])
 
     def _chunks(self, text: str, prefix: str) -> list[str]:
         """Return a text in parts that fit into a sequence with a prefix."""
@@ -134,6 +149,16 @@ def sentences_of(text: str) -> list[str]:
     bounds = [0, *ends, len(text)]
     parts = (text[start:end] for start, end in itertools.pairwise(bounds))
     return [part for part in parts if part]
+
+
+def _with_spaces(streams: Iterable[Iterator[str]]) -> Iterator[str]:
+    """Yield the pieces of all streams, with a space between streams that have any."""
+    is_first = True
+    for pieces in streams:
+        gap = "" if is_first else " "
+        for piece in pieces:
+            yield gap + piece
+            gap, is_first = "", False
 
 
 def _joined(summaries: Sequence[Any]) -> Any:

@@ -50,6 +50,11 @@ class TextGeneration(TaskMixin):
         if self.generation:
             path.write_text(json_text(self.generation), "utf-8")
 
+    @property
+    def generation_defaults(self) -> Mapping[str, Any]:
+        """Options of generation where a call gives no others."""
+        return self.generation
+
     def make_generator(self) -> TextGenerator:
         """Return a generator of this model's texts; it is kept until weights are replaced."""
         raise NotImplementedError
@@ -106,14 +111,14 @@ class TextGeneration(TaskMixin):
         return self.generator.stream(rows[0], resolved, seed)
 
     def resolve_options(self, given: Mapping[str, Any], seed: int | None) -> GenerationOptions:
-        """Return the options of a call, with the defaults of `generation`."""
+        """Return the options of a call, with `generation_defaults`."""
         if seed is not None:
             check_count("seed", seed, 0)
         config = self.layout.config if self.layout else {}
         tokenizer = inference.preprocessor_of(self).tokenizer
         ends = config.get("eos_token_id"), tokenizer.eos_token_id
         size = self.backbone.arguments["vocabulary_size"]
-        return resolve_options(given, self.generation, ends, size)
+        return resolve_options(given, self.generation_defaults, ends, size)
 
 
 def encode_whole(task: Any, texts: Sequence[str]) -> list[Encoding]:

@@ -8,7 +8,7 @@ import pytest
 
 from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.models.t5.backbone import T5Backbone
-from inarch.tasks import CausalLM, Seq2SeqLM, TextPreprocessor
+from inarch.tasks import CausalLM, Seq2SeqLM, Summarizer, TextPreprocessor, Translator
 from inarch.text import BytePairTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
 
@@ -114,4 +114,23 @@ def test_of_an_encoder_decoder_only_what_it_gives_is_printed(run, run_json, fold
     streamed = run("generate", tmp_path, TEXTS[0], *SHORT, "--prompt", "LOUD ", "--stream").stdout
     assert printed == streamed == expected[0] + "\n"
     refused = run("generate", folder, TEXTS[0], "--prompt", "x")
+    assert refused.exit_code == 2
+
+
+def test_a_translator_translates_and_a_summarizer_summarizes(run, run_json, tmp_path):
+    keras.utils.set_random_seed(5)
+    tokens = {token: i for i, token in enumerate([*BYTE_TO_UNICODE, "<|endoftext|>"])}
+    tokenizer = BytePairTokenizer(tokens, [], special_tokens={"eos_token": "<|endoftext|>"})
+    special = {"decoder_start_token_id": 0, "eos_token_id": 256}
+    backbone = T5Backbone(257, 1, 1, 2, 16, 24, 8)
+    given = (TextPreprocessor(tokenizer, 12), True, special)
+    for task in (Translator(backbone, *given), Summarizer(backbone, *given)):
+        folder = tmp_path / type(task).__name__
+        task.save_to_preset(folder)
+        texts = ["the cat sat. a dog ran. it did."]
+        expected = list(task.answers(texts, max_new_tokens=6))
+        rows = run_json("generate", folder, *texts, *SHORT)
+        assert [row["generated"] for row in rows] == expected
+        assert run("generate", folder, *texts, *SHORT, "--stream").stdout == expected[0] + "\n"
+    refused = run("generate", tmp_path / "Translator", "the cat", "--prompt", "x")
     assert refused.exit_code == 2

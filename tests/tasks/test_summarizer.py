@@ -64,6 +64,11 @@ def test_a_long_text_is_cut_between_sentences_into_chunks_of_like_length(task):
     assert max(sizes) - min(sizes) <= len(SENTENCES[0]) + 1
     wanted = " ".join(task.summarize(chunks))
     assert task.summarize(["A dog.", text])[1] == wanted
+    assert "".join(task.stream(text, num_beams=1)) == task.summarize(text, num_beams=1)
+    drawn = {"num_beams": 1, "do_sample": True, "seed": 5}
+    assert "".join(task.stream(text, **drawn)) == task.summarize(text, **drawn)
+    with pytest.raises(InputError, match="num_beams is 2"):  # the config's
+        task.stream(text)
     several = task.summarize(text, num_return_sequences=2)
     assert several[0] == wanted
     assert len(several) == 2
