@@ -89,9 +89,7 @@ def verify_checkpoint(
         progress("loading ours")
         model = build(given, head)
         if perturb is not None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            perturb_checkpoint(given, model, head, folder, perturb)
-            checkpoint = stack.enter_context(Checkpoint(folder, ignore_fields=[*given.ignored]))
+            checkpoint = _copy_perturbed(given, model, head, perturb, stack)
             model = build(checkpoint, head)
         elif untrained(model):
             warn(
@@ -122,6 +120,15 @@ def _copy_for_transformers(given: Checkpoint, stack: ExitStack) -> Checkpoint:
     if workflows.has_tokenizer(given.folder):
         write_tokenizer_files(folder, tokenizer_of(given).files)
     return stack.enter_context(Checkpoint(folder))
+
+
+def _copy_perturbed(
+    given: Checkpoint, model: keras.Model, head: str | None, seed: int, stack: ExitStack
+) -> Checkpoint:
+    """Return a checkpoint with random weights of order one, in a temporary folder."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    perturb_checkpoint(given, model, head, folder, seed)
+    return stack.enter_context(Checkpoint(folder, ignore_fields=[*given.ignored]))
 
 
 def _unmeasured(model: keras.Model, report: Report) -> list[str]:

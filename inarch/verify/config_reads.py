@@ -34,12 +34,10 @@ from inarch.checkpoints.maps.fields import MustBe
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
 
-# Files of transformers that compute, besides the architectures' own.
-COMPUTING = frozenset(
-    [
-        "activations.py", "cache_utils.py", "masking_utils.py", "modeling_attn_mask_utils.py",
-        "modeling_layers.py", "modeling_rope_utils.py", "pytorch_utils.py", "integrations", "loss",
-    ]
+# Files of transformers that compute, in addition to the architectures' own.
+COMPUTING = (
+    "activations.py", "cache_utils.py", "masking_utils.py", "modeling_attn_mask_utils.py",
+    "modeling_layers.py", "modeling_rope_utils.py", "pytorch_utils.py", "integrations", "loss",
 )  # fmt: skip
 # The base model among the classes of heads.
 BASE = ""
@@ -226,7 +224,7 @@ def _is_refused(must_be: Iterable[MustBe], name: str, value: Any) -> bool:
 
 
 def _alternatives(name: str, value: Any) -> list[Any]:
-    """Other values of a field, of which one may switch on what the config has switched off."""
+    """Return other values of a field, of which one may switch on what the config leaves off."""
     if name in LABELS:
         return LABELS[name]
     if isinstance(value, bool):
@@ -239,13 +237,9 @@ def _alternatives(name: str, value: Any) -> list[Any]:
 
 
 def _exercise(
-    cls: Any,
-    config: Any,
-    fed: Mapping[str, Any],
-    recorder: Recorder,
-    torch: Any,
+    cls: Any, config: Any, fed: Mapping[str, Any], recorder: Recorder, torch: Any,
     attentions: Sequence[str] = ATTENTIONS,
-) -> None:
+) -> None:  # fmt: skip
     """Build a class and run it in every way, with each way to compute attention that it has."""
     taken = inspect.signature(cls.forward).parameters
     given = {name: value for name, value in fed.items() if name in taken}
