@@ -13,7 +13,6 @@ from inarch.errors import InarchError, MissingExtraError
 from inarch.port import file_steps, model_steps, repository
 from inarch.port.outcome import Count, Outcome, Tally
 from inarch.port.subjects import GOLDENS, NotRun, Subjects
-from inarch.verify.report import Report
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 
@@ -123,11 +122,6 @@ class Check:
     def first_failed(self) -> Step | None:
         """The first step that failed."""
         return next((step for step in self.steps if step.state == FAILED), None)
-
-    @property
-    def reports(self) -> dict[str, Report]:
-        """The reports of the verifications, by the names of checkpoints."""
-        return self.tally.reports
 
     def score(self) -> dict[str, Any]:
         """Return how far the port has come, for a program: whatever is mended, nothing sinks.

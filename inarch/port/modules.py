@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from inarch.port.patterns import INDICES, TensorPattern, lower_words
@@ -115,12 +115,3 @@ def _split(name: str) -> tuple[str, str, str]:
         return f"{fused[1]}.{fused[2]}", fused[3], "_"
     module, _, leaf = name.rpartition(".")
     return module, leaf, "."
-
-
-def main_stacks(modules: Sequence[TheirModule]) -> tuple[str, ...]:
-    """Return the names of the stacks, those of more layers' parts first."""
-    counts: dict[str, int] = {}
-    for module in modules:
-        if module.stack:
-            counts[module.stack] = counts.get(module.stack, 0) + 1
-    return tuple(sorted(counts, key=lambda name: -counts[name]))

@@ -47,10 +47,7 @@ def table_text(draft: Draft) -> str:
     if graph.has(SEGMENTS):
         lines.append('segment_ids = { reference = "token_type_ids", rows = "num_segments" }')
     lines += ["", "[tiny]", *(f"{name} = {value}" for name, value in tiny_arguments(draft).items())]
-    if draft.has("padding_id"):
-        value = 1 if graph.padded else 0
-        lines += unreached("embeddings/" if graph.positions == "learned" else "", value, draft)
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_unreached(draft), ""])
 
 
 def tiny_arguments(draft: Draft) -> dict[str, Any]:
@@ -77,26 +74,26 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
     return found
 
 
-def unreached(prefix: str, padding: int, draft: Draft) -> list[str]:
+def _unreached(draft: Draft) -> list[str]:
     """Return the lines on rows that no input reaches."""
-    lines = [
-        "", "[[unreached]]", f'layer = "{prefix}token_embedding"', f"rows = [{padding}]",
-        'reason = "the row of padding"',
-    ]  # fmt: skip
-    if draft.graph.padded:
-        lines += [
-            "", "[[unreached]]", f'layer = "{prefix}position_embedding"',
-            f"rows = {list(range(padding + 1))}",
-            'reason = "positions of tokens begin after the padding id"',
-        ]  # fmt: skip
-    return lines
-
-
-def offset_rows(draft: Draft) -> list[str]:
-    """Return the lines on rows before the first position."""
+    graph = draft.graph
+    prefix = "embeddings/" if graph.positions == "learned" else ""
+    padding = 1 if graph.padded else 0
+    found = []
+    if draft.has("padding_id"):
+        found.append(("token", [padding], "the row of padding"))
+    if graph.padded:
+        reason = "positions of tokens begin after the padding id"
+        found.append(("position", [*range(padding + 1)], reason))
+    if graph.offset:
+        found.append(("position", [*range(graph.offset)], "rows before the first position"))
     return [
-        "", "[[unreached]]", 'layer = "embeddings/position_embedding"',
-        f"rows = {list(range(draft.graph.offset))}", 'reason = "rows before the first position"',
+        line
+        for table, rows, reason in found
+        for line in (
+            "", "[[unreached]]", f'layer = "{prefix}{table}_embedding"', f"rows = {rows}",
+            f'reason = "{reason}"',
+        )
     ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -143,6 +144,14 @@ def test_files_import_what_they_use_in_lines_that_are_not_long(name):
         ]
         used = {n.id for n in nodes if isinstance(n, ast.Name)}
         assert {*names} <= used, file
+
+
+def test_rows_before_the_first_position_are_listed_as_unreached():
+    table = {"embed_positions.weight": (16, 12)}
+    text = files_of(make_draft("new", header(**table), None))["presets.toml"]
+    (rows,) = tomllib.loads(text)["unreached"]
+    assert (rows["layer"], rows["rows"]) == ("embeddings/position_embedding", [0, 1])
+    assert "unreached" not in files_of(make_draft("new", header(), None))["presets.toml"]
 
 
 def test_a_tensor_that_no_brick_has_is_named_and_left_out():
