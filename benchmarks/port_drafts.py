@@ -1,8 +1,8 @@
 """Measure the drafts of `inarch port new`: of architectures that are here, and of others.
 
-Of one that is here its own folder is hidden, and each entry of its maps is looked for in the
-draft. Of another the draft runs beside a tiny model of transformers: what the map leaves out of its
-tensors is counted, and whether each layer and each head computes what the reference's does.
+For an architecture that is here, its own folder is hidden, and each entry of its maps is compared
+with the draft's. For any other, the draft is compared with a tiny model of transformers: tensors
+that the map leaves out are counted, and each layer and each head is verified.
 
     python benchmarks/port_drafts.py bert opt gpt_neox > rows      # or no names: all of the list
     python benchmarks/port_drafts.py --page < rows > docs/drafts.md
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from inarch.errors import InarchError  # noqa: E402
 from inarch.models import registry  # noqa: E402
 from inarch.port.folder import mounted, write_folder  # noqa: E402
 from inarch.port.header import Header  # noqa: E402
+from inarch.port.nearest import all_entries  # noqa: E402
 from inarch.port.new import draft_of  # noqa: E402
 from inarch.port.write_files import decisions_of, files_of  # noqa: E402
 
@@ -61,11 +62,11 @@ def hidden(folder: str | None) -> None:
 
 
 def rules(source: Source) -> dict[tuple[str, ...], tuple[Any, ...]]:
-    """Return what each rule says, by their names."""
+    """Return the variables, pattern and condition of each rule, by the names of its tensors."""
     found = {}
     given = {e.ours: e.value for e in source.config if isinstance(e, Constant)}
     switched = [defaultdict(lambda value=value: value, given) for value in (False, True)]
-    for entry in _entries(source):
+    for entry in all_entries(source):
         holds = [entry.when is None or bool(entry.when(values)) for values in switched]
         if not any(holds):
             continue  # of another architecture of the same folder
@@ -79,17 +80,8 @@ def rules(source: Source) -> dict[tuple[str, ...], tuple[Any, ...]]:
     return found
 
 
-def _entries(source: Source) -> Iterator[Any]:
-    yield from source.weights
-    for entries in source.optional_layers.values():
-        yield from entries
-    for head in source.heads.values():
-        yield from head.entries(True)
-        yield from head.entries(False)
-
-
 def fields(source: Source) -> dict[str, tuple[Any, ...]]:
-    """Return what each entry of the config map says, by field."""
+    """Return the kind and the value of each entry of the config map, by field."""
     found: dict[str, tuple[Any, ...]] = {}
     for entry in (*source.config, *(e for h in source.heads.values() for e in h.config)):
         if isinstance(entry, Ignored):
@@ -105,7 +97,7 @@ def fields(source: Source) -> dict[str, tuple[Any, ...]]:
 
 def agreement(mine: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> tuple[int, int, list[Any]]:
     """Return how many entries are there and right, of how many, and the wrong ones."""
-    wrong = [name for name, said in theirs.items() if mine.get(name) != said]
+    wrong = [name for name, entry in theirs.items() if mine.get(name) != entry]
     return len(theirs) - len(wrong), len(theirs), wrong
 
 
@@ -145,9 +137,9 @@ def compared(source: Source, true: Source | None, draft: Any) -> dict[str, Any]:
         map_right, map_all, wrong = agreement(rules(source), rules(true))
         own = {*draft.usual, *draft.given}
         known = {
-            name: said
-            for name, said in fields(true).items()
-            if said != ("ignored",) or name in own  # fields of files of former versions
+            name: entry
+            for name, entry in fields(true).items()
+            if entry != ("ignored",) or name in own  # fields of files of former versions
         }
         config_right, config_all, odd = agreement(fields(source), known)
         return {

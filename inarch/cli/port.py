@@ -16,10 +16,10 @@ from inarch.cli.steps import show_progress
 if TYPE_CHECKING:
     from inarch.port import Check, Inspection
 
-# Names are compared with an architecture that has so much in common.
+# Names of tensors are compared with an architecture that has more than this share in common.
 SIMILAR = 0.5
-# So many faults of a step are shown.
-MOST_FAULTS = 12
+# At most this many faults of a step are shown.
+MAX_FAULTS = 12
 
 port = typer.Typer(no_args_is_help=True, help="Help with an architecture that isn't here yet.")
 
@@ -66,10 +66,10 @@ def new(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the folder of an architecture, and say what it couldn't decide.
+    """Write the folder of an architecture, and print what it couldn't decide.
 
     No weight is read and no code of the checkpoint's is run. Where transformers is installed and
-    knows the architecture, a tiny model of it is run, and the draft is compared with it.
+    has the architecture, a tiny model of it is run, and the draft is compared with it.
     """
     import_keras()
     from inarch.port import new
@@ -116,11 +116,7 @@ def check(
         options = {"--checkpoint": checkpoint, "--folder": folder}
         watch_check(name, [f"{k}={v}" for k, v in options.items() if v is not None], as_json)
         return
-    # On an accelerator JAX may compute in less than float32, which the check would notice.
-    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    # Most of the time would go into compiling models that are too small to gain from it.
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    import_keras()
+    _import_keras_for_checks()
     from inarch.port import check
     from inarch.port.subjects import GOLDENS
     from inarch.verify.report_text import visible
@@ -149,10 +145,8 @@ def finish(
         bool, typer.Option("--overwrite", help="Replace golden files that differ.")
     ] = False,
 ) -> None:
-    """Write what a pull request needs besides the folder, once its check is green."""
-    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    import_keras()
+    """Write the files of a pull request that lie outside the folder, once its check is green."""
+    _import_keras_for_checks()
     from inarch.port import finish
     from inarch.port.subjects import GOLDENS
 
@@ -173,13 +167,22 @@ def finish(
         raise typer.Exit(1)
 
 
+def _import_keras_for_checks() -> None:
+    """Import Keras with settings of JAX for tiny models that are compared in float32."""
+    # On an accelerator JAX may compute in less than float32, which the check would notice.
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+    # Most of the time would go into compiling models that are too small to gain from it.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    import_keras()
+
+
 def check_lines(found: Check) -> list[str]:
     """Return a check in words: a line for each step, then what the first failed one is about."""
     marks = {"passed": "✓", "failed": "✗", "not run": "–"}
     text = []
     for step in found.steps:
-        said = f"not run: {step.summary}" if step.state == "not run" else step.summary
-        text.append(f"{marks[step.state]} {step.name:<9}  {said}")
+        summary = f"not run: {step.summary}" if step.state == "not run" else step.summary
+        text.append(f"{marks[step.state]} {step.name:<9}  {summary}")
     score = found.score()
     counts = ", ".join(
         f"{count['right']} of {count['total']} {name}"
@@ -189,8 +192,8 @@ def check_lines(found: Check) -> list[str]:
     text.append(f"score {score['total']:.4f}: {counts}")
     failed = found.first_failed
     if failed is not None:
-        more = len(failed.faults) - MOST_FAULTS
-        text += ["", f"{failed.name} failed:", *(f"  {f}" for f in failed.faults[:MOST_FAULTS])]
+        more = len(failed.faults) - MAX_FAULTS
+        text += ["", f"{failed.name} failed:", *(f"  {f}" for f in failed.faults[:MAX_FAULTS])]
         text += [f"  and {more} more (--json)"] if more > 0 else []
         text.append(f"The way on: {failed.way_on}")
     return text

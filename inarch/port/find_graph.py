@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,6 @@ from inarch.port.find_slots import FEED_FORWARD_NORM, GATE, ORDER, QUERY, UP, Sl
 from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph, Slot
 from inarch.port.modules import TheirModule
 from inarch.port.patterns import HIDDEN, first, flatten_sizes
-
-PARALLEL = re.compile(r"parallel")
 
 
 def find_graph(
@@ -101,7 +98,7 @@ def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, 
     gate = graph.slot(GATE)
     if gate is not None and len(gate.ours) == 2:
         decisions.append(guess(gate.module.name, "the gate first", "the gate last"))
-    is_parallel = any(PARALLEL.search(name) and config[name] is True for name in config)
+    is_parallel = any("parallel" in name and config[name] is True for name in config)
     parallel = TWO_NORMS if is_parallel else SEQUENTIAL
     if not graph.has(FEED_FORWARD_NORM):
         parallel = ONE_NORM

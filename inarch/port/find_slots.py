@@ -34,7 +34,6 @@ ORDER = (
 )  # fmt: skip
 _FIRST_NORM = re.compile(r"sa_|att|ln_?1|norm_?1|layer_norm1|input_layer_?norm")
 _SECOND_NORM = re.compile(r"post_attention|ln_?2|norm_?2|ffn|mlp|feed_forward|final_layer|ff_")
-_EMBEDDINGS = re.compile(r"emb")
 _AFTER = re.compile(r"final|after|last")
 _FINAL = re.compile(r"final|ln_f|after|(?:^|\.)(?:layer_?)?(?:norm|ln)$|last")
 
@@ -169,8 +168,7 @@ class SlotFinder:
                 inner = [i for i, name in enumerate(self.calls) if "{i}" in name]
                 is_first = bool(inner) and self._place(module) < inner[0]
             else:
-                is_first = bool(_EMBEDDINGS.search(module.words))
-                is_first = is_first and not _AFTER.search(module.words)
+                is_first = "emb" in module.words and not _AFTER.search(module.words)
                 if not is_first and not _FINAL.search(module.words):
                     self.decisions.append(guess(module.name, "the norm after the last layer"))
             return "embeddings_norm" if is_first else "final_norm"

@@ -13,7 +13,7 @@ from inarch.port.heads import HeadDraft
 
 def in_file_names(draft: Draft) -> Draft:
     """Return the draft with the names of its reference's files in the place of its modules'."""
-    names = {} if draft.evidence is None else draft.evidence.saved
+    names = _saved_names(draft)
     if not names:
         return draft
     holder = {part: (name, parts) for name, parts in names.items() for part in parts}
@@ -23,26 +23,29 @@ def in_file_names(draft: Draft) -> Draft:
 
 
 def name_lines(draft: Draft) -> list[Decision]:
-    """Return what is to be said of the names that files have."""
-    names = {} if draft.evidence is None else draft.evidence.saved
+    """Return the decisions on tensors whose names in files differ from those in the model."""
+    names = _saved_names(draft)
     if not names:
         return []
     count = sum(len(parts) for parts in names.values())
     words = f"{count} tensors have other names in files than in the model, as a saved one shows"
-    known = {f"{slot.module.name}{slot.module.joint}weight" for slot in draft.graph.slots}
-    known |= {f"{slot.module.name}{slot.module.joint}bias" for slot in draft.graph.slots}
-    mixed = [
-        name for name, parts in names.items() if known & {*parts} and not {*parts} <= known
-    ]  # fmt: skip
+    leaves = ("weight", "bias")
+    known = {slot.module.tensor_name(leaf) for slot in draft.graph.slots for leaf in leaves}
+    mixed = [name for name, parts in names.items() if known & {*parts} and not {*parts} <= known]
     return [
         settled("names", words),
         *(decide(name, "files fuse it with what has no layer here") for name in mixed),
     ]
 
 
+def _saved_names(draft: Draft) -> Mapping[str, tuple[str, ...]]:
+    """Return the model's tensors that each tensor of the files holds, where names differ."""
+    return {} if draft.evidence is None else draft.evidence.saved
+
+
 def _graph_in_files(graph: Graph, holder: Mapping[str, tuple[str, tuple[str, ...]]]) -> Graph:
     merged: dict[str, Slot] = {}
-    by_tensor = {f"{slot.module.name}{slot.module.joint}weight": slot for slot in graph.slots}
+    by_tensor = {slot.module.tensor_name("weight"): slot for slot in graph.slots}
     for tensor, slot in by_tensor.items():
         name, parts = holder.get(tensor, (tensor, (tensor,)))
         if name in merged:

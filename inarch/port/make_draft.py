@@ -26,7 +26,7 @@ from inarch.validation import shown
 # Names that can stand in code as they are.
 PLAIN_NAME = re.compile(r"[A-Za-z_0-9.-]{1,200}")
 # Names of a model that files begin with, by which its layers aren't meant.
-STACKS = ("encoder", "decoder", "layers", "layer", "h", "blocks", "embeddings", "transformer")
+STACKS = ("encoder", "decoder", "layers", "layer", "h", "blocks", "embeddings")
 IN_TRAINING = (
     "it acts on what sublayers add and on the probabilities of attention; runs in inference don't "
     "show it"
@@ -89,7 +89,7 @@ def _by_reference(
     whole = {**known, **evidence.tensors}
     parts = recognize(collapse_names(whole, evidence.config), evidence.config)
     modules, others = group_modules(parts)
-    idle = [m for m in modules if f"{m.name}{m.joint}weight" in evidence.unused and not
+    idle = [m for m in modules if m.tensor_name("weight") in evidence.unused and not
             m.words.startswith("pooler")]  # fmt: skip
     modules = [m for m in modules if m not in idle]
     graph = find_graph(modules, evidence.config, evidence.causal, evidence.calls)
@@ -134,10 +134,9 @@ def _with_fields(evidence: Evidence) -> list[HeadClass]:
 def _with_switches(graph: Graph, evidence: Evidence) -> Graph:
     """Return the graph with the arguments that decide about biases."""
     by_bias = {
-        f"{slot.module.name}{slot.module.joint}bias": ours
+        slot.module.tensor_name("bias"): slot.ours
         for slot in graph.slots
         if slot.kind == "dense" and slot.module.stack
-        for ours in [slot.ours]
     }
     biases, switches, decisions = dict(graph.biases), {}, list(graph.decisions)
     for field, tensors in evidence.switches.items():
@@ -165,11 +164,11 @@ def _by_names(
     decisions: list[Decision],
 ) -> Draft:  # fmt: skip
     written = class_names(given)
-    prefix, own = _find_prefix(tensors)
+    own = _find_prefix(tensors)
+    prefix = own or f"{model_type}."
     inside = {n: info for n, info in tensors.items() if n.startswith(own)} if own else tensors
     short = {n.removeprefix(own): info for n, info in inside.items()}
     if not own:
-        prefix = f"{model_type}."
         decisions.append(guess("prefix", f"{prefix!r}: the file has the model alone", "'model.'"))
     parts = recognize(collapse_names(short, given), given)
     modules, others = group_modules(parts)
@@ -189,7 +188,7 @@ def _by_names(
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
     usual = {n: v for n, v in given.items() if n not in ("architectures", "model_type")}
     return Draft(
-        name, model_type, graph, tuple(heads), usual, given, own or prefix, base,
+        name, model_type, graph, tuple(heads), usual, given, prefix, base,
         tuple(buffers), None, tuple(decisions),
     )  # fmt: skip
 
@@ -225,19 +224,19 @@ def _base_name(written: Sequence[str], name: str) -> str:
     return f"{stem}Model"
 
 
-def _find_prefix(tensors: Mapping[str, TensorInfo]) -> tuple[str, str]:
-    """Return the model's name that the tensors of layers begin with, twice; `""` without one."""
+def _find_prefix(tensors: Mapping[str, TensorInfo]) -> str:
+    """Return the model's name that the tensors of layers begin with; `""` without one."""
     first = Counter(
         name.partition(".")[0] for name in tensors if re.search(r"\.\d+\.", name)
     ).most_common(1)
-    if not first or first[0][0] in STACKS[:-1] or first[0][0].isdigit():
-        return "", ""
+    if not first or first[0][0] in STACKS or first[0][0].isdigit():
+        return ""
     name = first[0][0]
     rest = {n.split(".")[1] for n in tensors if n.startswith(f"{name}.") and n.count(".") > 1}
     # A model has more than one part; a stack of layers has numbers alone.
     if all(part.isdigit() for part in rest) or len(rest) < 2:
-        return "", ""
-    return f"{name}.", f"{name}."
+        return ""
+    return f"{name}."
 
 
 def _without_heads(

@@ -41,6 +41,10 @@ class TheirModule:
         """Shape of its weight."""
         return self.weight.shapes[0]
 
+    def tensor_name(self, leaf: str) -> str:
+        """Return the name of its tensor `"weight"` or `"bias"`."""
+        return f"{self.name}{self.joint}{leaf}"
+
     @property
     def tensors(self) -> tuple[TensorPattern, ...]:
         """Its tensors."""

@@ -77,7 +77,7 @@ def _one_way_heads(config: Mapping[str, Any]) -> set[str]:
 
 
 def _compare(name: str, source: Source, parts: Sequence[Recognized], features: set[str]) -> Nearest:
-    entries = list(_entries(source))
+    entries = list(all_entries(source))
     every = {_numbered(spelling) for entry in entries for spelling in spellings(entry)}
     needed = {
         _numbered(entry.theirs[0])
@@ -109,7 +109,8 @@ def _prefix_of(parts: Sequence[Recognized]) -> str:
     return f"{name}." if is_model else ""
 
 
-def _entries(source: Source) -> Iterator[Entry]:
+def all_entries(source: Source) -> Iterator[Entry]:
+    """Iterate over the entries of a format: weights, optional layers, and heads tied and untied."""
     yield from source.weights
     for entries in source.optional_layers.values():
         yield from entries
