@@ -139,7 +139,7 @@ def heads(subjects: Subjects, tally: Tally) -> Outcome:
     for name, head in source.heads.items():
         if name not in tasks:
             continue
-        for tie in (True, False) if head.tied or head.untied else (True,):
+        for tie in (True, False) if head.untied else (True,):
             own = {} if tie else {"tie_word_embeddings": False}
             what = name if tie else f"{name}, untied"
             with tempfile.TemporaryDirectory(dir=subjects.work) as folder:
