@@ -14,7 +14,7 @@ import keras
 
 from inarch import QuestionAnswerer
 from inarch.errors import InputError
-from inarch.tasks.answer_metrics import squad_metrics
+from inarch.metrics import squad_metrics
 
 
 def read_squad(path):

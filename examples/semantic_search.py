@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from inarch import Reranker, TextEmbedder
-from inarch.tasks.retrieval_metrics import mrr, ndcg, rank_by_score
+from inarch.metrics.retrieval import mrr, ndcg, rank_by_score
 
 
 def search(embedder, texts, queries, count):

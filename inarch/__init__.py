@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inarch.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from inarch.metrics import Perplexity as Perplexity
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.loading import Checkpoint as Checkpoint
     from inarch.tasks import CausalLM as CausalLM
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import MultiVectorEmbedder as MultiVectorEmbedder
     from inarch.tasks import MultiVectorPreprocessor as MultiVectorPreprocessor
-    from inarch.tasks import Perplexity as Perplexity
     from inarch.tasks import QuestionAnswerer as QuestionAnswerer
     from inarch.tasks import Reranker as Reranker
     from inarch.tasks import Seq2SeqLM as Seq2SeqLM
@@ -54,7 +54,7 @@ _HOMES = {
     "MultiVectorEmbedder": "inarch.tasks",
     "MultiVectorPreprocessor": "inarch.tasks",
     "QuestionAnswerer": "inarch.tasks",
-    "Perplexity": "inarch.tasks",
+    "Perplexity": "inarch.metrics",
     "Reranker": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
     "Seq2SeqLM": "inarch.tasks",
@@ -77,8 +77,8 @@ _HOMES = {
 }
 __all__ = ["__version__", *_HOMES, "verify"]
 _ROOMS = (
-    "audio", "checkpoints", "data", "errors", "generation", "layers", "models", "tasks", "text",
-    "verify",
+    "audio", "checkpoints", "data", "errors", "generation", "layers", "losses", "metrics", "models",
+    "tasks", "text", "verify",
 )  # fmt: skip
 
 
@@ -87,7 +87,8 @@ def _register() -> None:
     from inarch.models.registry import register_backbones
 
     register_backbones()
-    importlib.import_module("inarch.tasks")
+    for package in ("losses", "metrics", "tasks"):
+        importlib.import_module(f"inarch.{package}")
 
 
 def __getattr__(name: str) -> Any:

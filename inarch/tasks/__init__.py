@@ -3,16 +3,7 @@
 import inarch.installed_backend  # noqa: F401
 from inarch.tasks.causal_lm import CausalLM
 from inarch.tasks.causal_reranker import CausalReranker
-from inarch.tasks.distillation_losses import DistillKLDivLoss, EmbedDistillLoss, MarginMSELoss
-from inarch.tasks.embedding_losses import (
-    CoSENTLoss,
-    CosineSimilarityLoss,
-    EmbeddingLoss,
-    MultipleNegativesRankingLoss,
-    TripletLoss,
-)
 from inarch.tasks.masked_lm import MaskedLM
-from inarch.tasks.matryoshka_loss import MatryoshkaLoss
 from inarch.tasks.multi_vector_embedder import MultiVectorEmbedder
 from inarch.tasks.multi_vector_preprocessor import MultiVectorPreprocessor
 from inarch.tasks.preprocessor import TextPreprocessor
@@ -26,7 +17,6 @@ from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.summarizer import Summarizer
 from inarch.tasks.text_classifier import TextClassifier
 from inarch.tasks.text_embedder import TextEmbedder
-from inarch.tasks.text_metrics import Perplexity
 from inarch.tasks.token_classifier import TokenClassifier
 from inarch.tasks.translator import Translator
 from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
@@ -34,18 +24,9 @@ from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 __all__ = [
     "CausalLM",
     "CausalReranker",
-    "CoSENTLoss",
-    "CosineSimilarityLoss",
-    "DistillKLDivLoss",
-    "EmbedDistillLoss",
-    "EmbeddingLoss",
-    "MarginMSELoss",
     "MaskedLM",
-    "MatryoshkaLoss",
     "MultiVectorEmbedder",
     "MultiVectorPreprocessor",
-    "MultipleNegativesRankingLoss",
-    "Perplexity",
     "QuestionAnswerer",
     "Reranker",
     "Seq2SeqLM",
@@ -58,7 +39,6 @@ __all__ = [
     "TextPreprocessor",
     "TokenClassifier",
     "Translator",
-    "TripletLoss",
     "ZeroShotClassifier",
     "quantize_embeddings",
 ]

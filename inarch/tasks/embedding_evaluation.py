@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.losses.embedding import check_finite
+from inarch.metrics.retrieval import Relevant, mrr, ndcg, recall
 from inarch.tasks.datasets import array_of
-from inarch.tasks.embedding_losses import check_finite
 from inarch.tasks.raw_texts import texts_of
-from inarch.tasks.retrieval_metrics import Relevant, mrr, ndcg, recall
 from inarch.validation import check_count, shown
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.tasks.tag_scheme import OUTSIDE, prefixes_of, split_label, starts_entity
+from inarch.metrics.tag_scheme import OUTSIDE, prefixes_of, split_label, starts_entity
 from inarch.validation import shown
 
 AGGREGATIONS = ("none", "simple", "first", "average", "max")

@@ -12,9 +12,9 @@ import numpy as np
 
 from inarch.data.columns import values_of
 from inarch.errors import InputError, InputTypeError
+from inarch.metrics.entities import Span
+from inarch.metrics.tag_scheme import check_scheme, span_labels
 from inarch.tasks.class_targets import find_class, is_whole, known_classes
-from inarch.tasks.entity_metrics import Span
-from inarch.tasks.tag_scheme import check_scheme, span_labels
 from inarch.tasks.windows import Window
 from inarch.validation import shown
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.embedding_losses import RecordedLoss, in_batch_loss
+from inarch.losses.embedding import RecordedLoss, in_batch_loss
 from inarch.validation import ABOVE_0, shown
 
 # Numbers that a block of products may hold at a time.

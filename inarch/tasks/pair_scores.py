@@ -11,6 +11,8 @@ import numpy as np
 
 from inarch.data.columns import values_of
 from inarch.errors import InputError
+from inarch.losses.ranking import RankingLoss
+from inarch.metrics.retrieval import rank_by_score
 from inarch.tasks import inference
 from inarch.tasks.activation import ACTIVATIONS
 from inarch.tasks.class_targets import number_rows
@@ -26,9 +28,7 @@ from inarch.tasks.ranking_examples import (
     labels_of,
     queries_of,
 )
-from inarch.tasks.ranking_losses import RankingLoss
 from inarch.tasks.raw_texts import is_one_text
-from inarch.tasks.retrieval_metrics import rank_by_score
 from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.task_mixin import TaskMixin
 from inarch.tasks.training_batches import Batch, MakeBatch

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from inarch.errors import ConfigError, InputError
-from inarch.tasks.embedding_losses import RecordedLoss
+from inarch.losses.embedding import RecordedLoss
 from inarch.validation import check_rate, shown
 
 PROBLEMS = ("single_label_classification", "multi_label_classification", "regression")

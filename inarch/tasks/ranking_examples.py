@@ -11,9 +11,9 @@ import numpy as np
 from inarch.data import bucket
 from inarch.data.columns import values_of
 from inarch.errors import InputError, InputTypeError
+from inarch.losses.ranking import RankingLoss
 from inarch.runtime.forward import compiles_per_shape
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.ranking_losses import RankingLoss
 from inarch.tasks.raw_texts import single_texts
 from inarch.validation import shown
 
@@ -85,7 +85,7 @@ def check_no_metrics(model: keras.Model, loss: RankingLoss) -> None:
         raise InputError(
             f"metrics are given, which read one target of each score, and {type(loss).__name__} "
             "reads two; compile without them, and measure what rank gives by "
-            "inarch.tasks.retrieval_metrics"
+            "inarch.metrics"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from inarch.layers.pooling import SpladePooling
+from inarch.losses.splade import SpladeLoss
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
@@ -31,7 +32,6 @@ from inarch.tasks.sparse_vectors import (
     sparse_similarity,
     to_dense,
 )
-from inarch.tasks.splade_loss import SpladeLoss
 from inarch.tasks.task import Task
 from inarch.validation import check_count
 

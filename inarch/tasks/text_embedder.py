@@ -11,20 +11,20 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.layers.pooling import Normalize, pooling_modes
+from inarch.losses.embedding import MultipleNegativesRankingLoss
+from inarch.metrics.retrieval import Relevant
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
 from inarch.tasks import embedding_evaluation, module_weights, prompts, sentence_transformers
 from inarch.tasks.embedding_batches import VectorTraining, check_vectors
-from inarch.tasks.embedding_losses import MultipleNegativesRankingLoss
 from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
 from inarch.tasks.module_files import module_kinds, without_modules
 from inarch.tasks.objective import Objective
 from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count
 from inarch.tasks.quantization import check_precision, quantize_embeddings
 from inarch.tasks.raw_texts import texts_of
-from inarch.tasks.retrieval_metrics import Relevant
 from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
 from inarch.tasks.similarity import (
@@ -248,7 +248,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
 
         Raises:
             InputError: there are no documents, or an index is none of theirs; or as
-                `retrieval_metrics.gains_of`.
+                `metrics.retrieval.gains_of`.
         """
         return embedding_evaluation.retrieval(self, queries, documents, relevant, k, batch_size)
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from inarch.data.columns import values_of
 from inarch.errors import InputError, InputTypeError
+from inarch.metrics.entities import entity_scores, span_scores
+from inarch.metrics.tag_scheme import OUTSIDE, span_labels
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
@@ -18,7 +20,6 @@ from inarch.tasks import inference
 from inarch.tasks.activation import softmax
 from inarch.tasks.datasets import weights_of
 from inarch.tasks.entities import TokenScores, check_aggregation, decode, subwords
-from inarch.tasks.entity_metrics import entity_scores, span_scores
 from inarch.tasks.labels import (
     checked_labels,
     class_arguments,
@@ -30,7 +31,6 @@ from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.runtimes import in_runtime
-from inarch.tasks.tag_scheme import OUTSIDE, span_labels
 from inarch.tasks.task import Task
 from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.tasks.windows import Window, encode_windows, with_most_context
@@ -239,7 +239,7 @@ class TokenClassifier(Task):
             batch_size: size of a batch, in windows of 64 tokens, as of `Task.predict`.
 
         Returns:
-            `{"precision", "recall", "f1", "support", "labels"}`; see `entity_metrics.span_scores`.
+            `{"precision", "recall", "f1", "support", "labels"}`; see `span_scores` of entities.
         """
         examples = self.examples(x)
         if not examples:

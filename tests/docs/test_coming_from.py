@@ -11,6 +11,8 @@ import inarch.audio
 import inarch.data
 import inarch.generation
 import inarch.layers
+import inarch.losses
+import inarch.metrics
 import inarch.tasks
 from inarch.speech.options import DecodingOptions, Settings
 from inarch.speech.resolve_options import OTHER
@@ -18,7 +20,7 @@ from inarch.speech.resolve_options import OTHER
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from.md"
 CODE = re.compile(r"`([^`]+)`")
 # Where names in the tables are looked up.
-HOMES = (inarch, inarch.data, inarch.layers, inarch.tasks)
+HOMES = (inarch, inarch.data, inarch.layers, inarch.losses, inarch.tasks)
 # Strings, a command, a file.
 NO_NAME = re.compile(r'"|inarch |\w+\.py$')
 # The inputs and outputs of models have names that no signature shows.

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from keras import ops
 
-from inarch.tasks.ranking_losses import (
+from inarch.losses.ranking import (
     LambdaLoss,
     ListNetLoss,
     MarginMSELoss,
     MarginRankingLoss,
 )
-from inarch.tasks.retrieval_metrics import mean_average_precision, ndcg, rank_by_score
+from inarch.metrics.retrieval import mean_average_precision, ndcg, rank_by_score
 
 torch = pytest.importorskip("torch", reason="needs torch")
 cross_encoder = pytest.importorskip("sentence_transformers.cross_encoder", reason="needs it")

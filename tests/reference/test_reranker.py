@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sentence_transformers import CrossEncoder
 
+from inarch.losses.ranking import LambdaLoss
 from inarch.models.registry import architectures
 from inarch.tasks import Reranker
-from inarch.tasks.ranking_losses import LambdaLoss
 
 from .conftest import transformers
 from .test_scores import make

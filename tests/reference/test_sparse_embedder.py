@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from inarch.losses.splade import SpladeLoss
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import SparseEmbedder, TextPreprocessor
 from inarch.tasks.sparse_vectors import to_dense
-from inarch.tasks.splade_loss import SpladeLoss
 from inarch.text import WordPieceTokenizer
 
 from .conftest import noise_ratio, perturb, torch, transformers

@@ -3,6 +3,7 @@
 import pytest
 
 from inarch.errors import InputError, InputTypeError
+from inarch.metrics.tag_scheme import check_scheme, span_labels
 from inarch.tasks.entity_targets import (
     character_spans,
     first_tokens,
@@ -11,7 +12,6 @@ from inarch.tasks.entity_targets import (
     word_labels,
     words_of,
 )
-from inarch.tasks.tag_scheme import check_scheme, span_labels
 from inarch.tasks.windows import windows
 
 from .test_windows import TOKENIZERS, WORDS

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import ConfigError, InputError, InputTypeError
+from inarch.losses.splade import SpladeLoss
 from inarch.runtime.mini_batches import call_in_mini_batches
 from inarch.tasks import (
     MaskedLM,
@@ -16,7 +17,6 @@ from inarch.tasks import (
     embedding_batches,
 )
 from inarch.tasks.sparse_vectors import to_dense
-from inarch.tasks.splade_loss import SpladeLoss
 from inarch.text import WordPieceTokenizer
 
 from .conftest import TEXTS, VOCABULARY, learner, make_backbone

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks import (
+from inarch.losses import (
     CoSENTLoss,
     CosineSimilarityLoss,
     DistillKLDivLoss,

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from inarch.errors import InputError
-from inarch.tasks.embedding_losses import PAIRWISE, EmbeddingLoss
+from inarch.losses.embedding import PAIRWISE, EmbeddingLoss
 from inarch.validation import ABOVE_0, one_of
 
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from inarch.tasks.embedding_losses import RecordedLoss
+from inarch.losses.embedding import RecordedLoss
 from inarch.validation import ABOVE_0, AT_LEAST_0, COUNT, one_of, optional
 
 WEIGHTINGS = ("none", "ndcg_loss1", "ndcg_loss2", "lambda_rank", "ndcg_loss2_pp")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from inarch.tasks.embedding_losses import EmbeddingLoss, in_batch_loss
+from inarch.losses.embedding import EmbeddingLoss, in_batch_loss
 from inarch.validation import ABOVE_0, AT_LEAST_0, check_fields
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.answer_metrics import exact_match, f1, normalize_answer, squad_metrics
+from inarch.metrics.answers import exact_match, f1, normalize_answer, squad_metrics
 
 
 @pytest.mark.parametrize(

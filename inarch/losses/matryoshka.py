@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.embedding_losses import EmbeddingLoss, unit
+from inarch.losses.embedding import EmbeddingLoss, unit
 from inarch.validation import NUMBER, check_count, shown
 
 

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from inarch.errors import InarchError
-from inarch.tasks.ranking_losses import (
+from inarch.losses.ranking import (
     WEIGHTINGS,
     LambdaLoss,
     ListNetLoss,

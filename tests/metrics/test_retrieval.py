@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks.retrieval_metrics import (
+from inarch.metrics.retrieval import (
     mean_average_precision,
     mrr,
     ndcg,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from inarch.errors import InputError
-from inarch.tasks.tag_scheme import OUTSIDE, split_label, starts_entity
+from inarch.metrics.tag_scheme import OUTSIDE, split_label, starts_entity
 
 # Kind, start and end: of words, or of characters.
 Span = tuple[str, int, int]

@@ -1,7 +1,7 @@
 """Metrics of language models and of generated text.
 
 BLEU, ROUGE and the word error rate are computed by the libraries that published results use; they
-are in the extra `inarch[metrics]`. Metrics of rankings are in `inarch.tasks.retrieval_metrics`.
+are in the extra `inarch[metrics]`. Metrics of rankings are in `retrieval`.
 """
 
 from __future__ import annotations

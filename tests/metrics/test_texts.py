@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from inarch.errors import InputError, InputTypeError, MissingExtraError
-from inarch.tasks.text_metrics import Perplexity, bleu, rouge, word_error_rate
+from inarch.metrics.texts import Perplexity, bleu, rouge, word_error_rate
 
 TARGETS = np.array([[1, 3, 0], [2, 1, 3]])
 LOGITS = np.array([

@@ -3,7 +3,7 @@
 import pytest
 
 from inarch.errors import InputError
-from inarch.tasks.entity_metrics import entity_scores, entity_spans, span_scores
+from inarch.metrics.entities import entity_scores, entity_spans, span_scores
 
 SPANS = [
     (["B-PER", "I-PER", "O", "B-LOC"], [("PER", 0, 2), ("LOC", 3, 4)]),
