@@ -21,8 +21,8 @@ from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.plan import export_rules
 from inarch.models.adapter_tensors import PREFIX
-from inarch.models.lora import layers_of
-from inarch.models.saving import backbone_of, head_name, source_of
+from inarch.models.lora_layers import layers_of
+from inarch.models.origin import backbone_of, head_name, source_of
 
 TABLE = "embeddings"
 

@@ -29,8 +29,8 @@ from inarch.models.adapter_modules import (
     rules_of,
 )
 from inarch.models.adapter_tensors import PREFIX
-from inarch.models.lora import check_updated, layers_of, updated_layers
-from inarch.models.saving import head_name, source_of
+from inarch.models.lora_layers import check_updated, layers_of, updated_layers
+from inarch.models.origin import head_name, source_of
 from inarch.models.variables import named_variables, to_numpy
 from inarch.validation import listed
 

@@ -10,7 +10,7 @@ import keras
 from inarch.errors import InputError
 from inarch.layers import Block
 from inarch.layers.cache import cache_length
-from inarch.models.saving import source_of
+from inarch.models.origin import source_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 

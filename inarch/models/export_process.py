@@ -5,7 +5,6 @@ KERAS_BACKEND=torch python -m inarch.models.export_process ARCHIVE PATH FORMAT O
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import subprocess
@@ -19,6 +18,7 @@ import keras
 
 import inarch
 from inarch.errors import InputError
+from inarch.models.serving import WRITERS
 
 
 def export_by(backend: str, model: keras.Model, path: Path, format: str, **options: Any) -> None:
@@ -68,7 +68,6 @@ def main(archive: str, path: str, format: str, options: str) -> None:
     """Load the graph, and write it."""
     from inarch import Backbone  # noqa: F401  (by which Keras comes to know every class)
 
-    exporting = importlib.import_module("inarch.models.exporting")
     graph: Any = keras.saving.load_model(archive, compile=False)
     given: Mapping[str, Any] = json.loads(options)
-    exporting.WRITERS[format](graph, Path(path), **given)
+    WRITERS[format](graph, Path(path), **given)

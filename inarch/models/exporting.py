@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,6 @@ FORMATS = {
     "openvino": Format("openvino_model.xml", ("openvino",), "openvino", "openvino"),
     "saved_model": Format(None, ("tensorflow", "jax"), "tensorflow", "tensorflow"),
 }
-WRITERS: Mapping[str, Callable[..., None]] = {
-    "onnx": serving.write_onnx,
-    "openvino": serving.write_openvino,
-    "saved_model": serving.write_saved_model,
-}
 
 
 def export(model: Any, target: str | os.PathLike, format: str, **options: Any) -> None:
@@ -99,7 +94,7 @@ def open_checked(model: Any, path: Path, format: str, below: Any = None, **optio
     options["limits"] = dict(below.axis_limits)
     own, other = keras.backend.backend(), known.backends[0]
     if own in known.backends:
-        WRITERS[format](model, path, **options)
+        serving.WRITERS[format](model, path, **options)
     elif importlib.util.find_spec(other) is None:
         raise MissingExtraError(
             f"{other} is needed to export as {format}, and isn't installed: pip install "

@@ -14,7 +14,8 @@ from inarch.checkpoints.maps.plan import match
 from inarch.file_names import SETTINGS
 from inarch.models.dtype_check import check_dtypes
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import CONFIG, backbone_of, head_name
+from inarch.models.origin import backbone_of, head_name
+from inarch.models.saving import CONFIG
 from inarch.models.variables import (
     initialize,
     mapped_variables,

@@ -29,7 +29,8 @@ from inarch.models import registry
 from inarch.models.identify import model_type_line
 from inarch.models.ignored import check_ignore_fields
 from inarch.models.opening import open_files
-from inarch.models.saving import CONFIG, backbone_of, write_checkpoint, write_texts
+from inarch.models.origin import backbone_of
+from inarch.models.saving import CONFIG, write_checkpoint, write_texts
 from inarch.models.sidecar import read_sidecar_texts
 from inarch.models.variables import build_without_values, named_variables
 from inarch.paths import resolve_inside

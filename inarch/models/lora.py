@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from inarch.errors import InputError, InputTypeError
-from inarch.keras_private import (
-    all_layers,
-    is_quantized,
-    lora_base_variables,
-    remove_lora,
-)
-from inarch.models.saving import backbone_of, head_name, source_of
-from inarch.models.variables import named_variables
+from inarch.keras_private import is_quantized, remove_lora
+from inarch.models.adapter_reading import read_adapter
+from inarch.models.adapter_writing import write_adapter
+from inarch.models.lora_layers import check_updated, freeze_base, updatable_layers, updated_layers
+from inarch.models.origin import backbone_of
 from inarch.validation import check_count, shown
 
 
@@ -96,8 +93,6 @@ class LowRankUpdates:
                 can't hold exactly: it is named.
             CheckpointFileError: the folder can't be written.
         """
-        from inarch.models.adapter_writing import write_adapter
-
         write_adapter(self, folder)
 
     def load_adapter(self, preset: str | os.PathLike) -> None:
@@ -116,57 +111,7 @@ class LowRankUpdates:
             WeightMapError: tensors are missing, unknown, or for a base of another width.
             InputError: the model has updates of its own, in other layers or of another rank.
         """
-        from inarch.models.adapter_reading import read_adapter
-
         read_adapter(self, preset)
-
-
-def updated_layers(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the path and the layer of every low-rank update of a model."""
-    for path, layer in _updatable(model):
-        if layer.lora_enabled:
-            yield path, layer
-
-
-def check_updated(model: Any, updated: Mapping[str, Any]) -> None:
-    """Raise InputError where a model has no low-rank updates."""
-    if not updated:
-        raise InputError(f"{model.name} has no low-rank updates; call enable_lora(rank) first")
-
-
-def layers_of(model: Any) -> dict[str, Any]:
-    """Return the layers that can have a low-rank update, by the names of the variables it is of."""
-    names = {id(variable): name for name, variable in named_variables(model).items()}
-    found: dict[str, Any] = {}
-    for layer in all_layers(model):
-        if hasattr(layer, "enable_lora"):
-            for base in lora_base_variables(layer):
-                if id(base) in names:
-                    found.setdefault(names[id(base)], layer)
-    return found
-
-
-def freeze_base(model: Any, trained: Sequence[str] = ()) -> None:
-    """Freeze what is neither a low-rank update nor the head, nor without a value of its own.
-
-    Args:
-        model: a backbone or a task.
-        trained: names of further variables that stay trainable.
-    """
-    kept = {*model.fresh_weights, *trained}
-    variables, below = named_variables(model), named_variables(backbone_of(model))
-    head = head_name(model)
-    # Without a head, what was built around a backbone (a projection) has initial values only.
-    is_new = head is None and model.layout is None
-    if is_new or (head is not None and not source_of(model).heads[head].tied):
-        kept |= variables.keys() - below.keys()
-    for name, variable in variables.items():
-        variable.trainable = name in kept
-
-
-def _updatable(model: Any) -> Iterator[tuple[str, Any]]:
-    for name, layer in layers_of(model).items():
-        yield name.rpartition("/")[0], layer
 
 
 def _find_layers(model: Any, targets: Any) -> dict[str, Any]:
@@ -174,7 +119,7 @@ def _find_layers(model: Any, targets: Any) -> dict[str, Any]:
     wanted = [targets] if isinstance(targets, str) else targets
     if not isinstance(wanted, Sequence) or not all(isinstance(name, str) for name in wanted):
         raise InputTypeError(f"targets is {shown(targets)}; give names of layers")
-    there = dict(_updatable(backbone_of(model)))
+    there = dict(updatable_layers(backbone_of(model)))
     known = ", ".join(sorted({path.rpartition("/")[2] for path in there}))
     found: dict[str, Any] = {}
     for name in wanted:

@@ -13,7 +13,7 @@ from typing import Any
 
 from inarch.files import read_file
 from inarch.models import registry
-from inarch.models.saving import backbone_of, head_name, origin_of, source_of
+from inarch.models.origin import backbone_of, head_name, origin_of, source_of
 
 CARD = "README.md"
 # How the front matter is parted from the text, and how a card of ours is known: by the digest of

@@ -26,35 +26,13 @@ from inarch.json_fields import json_text
 from inarch.models import registry
 from inarch.models.ignored import write_ignore_fields
 from inarch.models.layer_settings import check_not_quantized
+from inarch.models.origin import backbone_of, origin_of, source_of
 from inarch.models.sidecar import filter_sidecar
 from inarch.models.variables import get_value, mapped_variables
 from inarch.paths import resolve_inside
 from inarch.user_warnings import warn
 
 CONFIG = "config.json"
-
-
-def backbone_of(model: keras.Model) -> Any:
-    return getattr(model, "backbone", model)
-
-
-def head_name(model: keras.Model) -> str | None:
-    """Return the name of a task's head; None of a backbone, or of a task without a head."""
-    return getattr(model, "head", None)
-
-
-def origin_of(model: Any) -> Any:
-    """Return the model whose checkpoint is known: of a task around a loaded backbone that."""
-    return backbone_of(model) if model.layout is None else model
-
-
-def source_of(model: Any) -> Source:
-    """Return the format that a model came in; of a new one the first of its architecture."""
-    sources = registry.of_backbone(type(backbone_of(model))).sources
-    old: layout.Layout | None = origin_of(model).layout
-    written_as = (old.model_type or old.config["model_type"]) if old else sources[0].model_type
-    (source,) = (s for s in sources if s.model_type == written_as)
-    return source
 
 
 @dataclass(frozen=True)

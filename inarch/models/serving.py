@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -157,3 +157,11 @@ def _sample(torch: Any, tensor: Any, shape: tuple[str | int, ...]) -> Any:
     """Return a tensor to trace with; a batch or length of 1 would be taken for a constant."""
     sizes = [axis if isinstance(axis, int) else {"batch": 2}.get(axis, 7) for axis in shape]
     return torch.ones(sizes, dtype=getattr(torch, tensor.dtype))
+
+
+# By the name of the format.
+WRITERS: dict[str, Callable[..., None]] = {
+    "onnx": write_onnx,
+    "openvino": write_openvino,
+    "saved_model": write_saved_model,
+}

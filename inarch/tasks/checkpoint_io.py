@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from inarch.models.loading import Checkpoint
-from inarch.models.saving import HeadToSave, save, source_of
+from inarch.models.origin import source_of
+from inarch.models.saving import HeadToSave, save
 from inarch.tasks.loading import load_task, optional_layers, read_preprocessor
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import write_settings

@@ -13,7 +13,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.keras_private import all_layers
 from inarch.layers.dense import Dense
 from inarch.models.layer_settings import check_not_quantized
-from inarch.models.lora import updated_layers
+from inarch.models.lora_layers import updated_layers
 from inarch.runtime.precision import check_kernels
 from inarch.tasks.answer_changes import class_changes
 from inarch.validation import check_flag, shown

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inarch.errors import InputError, MissingExtraError
-from inarch.models import exporting
+from inarch.models import exporting, serving
 from inarch.runtime.forward import compiled
 from tests.conformance.models import shared
 
@@ -35,7 +35,7 @@ def written(monkeypatch):
 
     own = exporting.Format("model.onnx", (keras.backend.backend(),), "keras", "onnx")
     monkeypatch.setitem(exporting.FORMATS, "onnx", own)
-    monkeypatch.setattr(exporting, "WRITERS", {"onnx": write})
+    monkeypatch.setitem(serving.WRITERS, "onnx", write)
     monkeypatch.setattr(exporting, "open_graph", opened)
     return made
 

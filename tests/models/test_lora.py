@@ -17,7 +17,7 @@ from inarch.errors import (
 )
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.gpt2.backbone import GPT2Backbone
-from inarch.models.lora import updated_layers
+from inarch.models.lora_layers import updated_layers
 from inarch.models.modern_bert.backbone import ModernBertBackbone
 from inarch.models.variables import named_variables
 from inarch.runtime.forward import compiled

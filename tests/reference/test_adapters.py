@@ -9,7 +9,7 @@ from keras import ops
 
 from inarch import Backbone
 from inarch.models import registry
-from inarch.models.lora import layers_of, updated_layers
+from inarch.models.lora_layers import layers_of, updated_layers
 from inarch.tasks import TextClassifier
 from inarch.verify.golden import Golden
 from inarch.verify.inputs import make_inputs, reference_inputs
