@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,3 +106,18 @@ def _refuse(name: str, array: np.ndarray, wrong: np.ndarray, why: str) -> None:
         row, place = (int(i) for i in np.argwhere(wrong)[0])
         value = array[row, place].item()
         raise InputError(f"{value} in row {row}, place {place} of {name!r} {why}")
+
+
+def values_per_layer(name: str, given: Sequence[bool] | None, num_layers: int) -> tuple[bool, ...]:
+    """Return the argument `name`, a value for each layer; true for all where none are given.
+
+    Raises:
+        InputError: there are more values than layers, or fewer.
+    """
+    values = (True,) * num_layers if given is None else tuple(given)
+    if len(values) != num_layers:
+        raise InputError(
+            f"{name} has {len(values)} values and num_layers={num_layers}. Pass a value for each "
+            "layer."
+        )
+    return values

@@ -9,7 +9,7 @@ import pytest
 from inarch.checkpoints.maps.config_map import write_fields
 from inarch.errors import ConfigError
 from inarch.models.gemma3.checkpoint import HUGGING_FACE as GEMMA3
-from inarch.models.llama.checkpoint import LLAMA, MISTRAL, QWEN3, SMOLLM3
+from inarch.models.llama.checkpoint import LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3
 
 
 def test_smollm3_without_sizes_has_its_own_and_not_llamas():
@@ -53,6 +53,33 @@ def test_parts_of_a_scaling_that_stand_next_to_it_are_refused_by_name(name, valu
     assert LLAMA.arguments(config, ())["rope_scaling"] == scaling
     with pytest.raises(ConfigError, match=f"'{name}' is {value}"):
         LLAMA.arguments(config | {name: value}, ())
+
+
+WINDOWED = {"num_hidden_layers": 3, "use_sliding_window": True, "max_window_layers": 1}
+SLIDING = ["full_attention", "sliding_attention", "sliding_attention"]
+
+
+@pytest.mark.parametrize("source", [QWEN2, QWEN3])
+def test_the_last_layers_have_a_window_where_it_is_switched_on(source):
+    arguments = source.arguments(WINDOWED, ())
+    assert arguments["window_layers"] == (False, True, True)
+    assert arguments["sliding_window"] == 4096
+    for config in (WINDOWED, {"num_hidden_layers": 3}):
+        written = dict(config)
+        write_fields(source.config, arguments, written)
+        assert source.arguments(written, ()) == arguments
+    assert written["layer_types"] == SLIDING
+    off = source.arguments(WINDOWED | {"use_sliding_window": False}, ())
+    assert off["window_layers"] == (False, False, False)
+    listed = source.arguments(WINDOWED | {"layer_types": SLIDING[::-1]}, ())
+    assert listed["window_layers"] == (True, True, False)
+
+
+def test_a_list_of_windows_that_are_not_switched_on_is_refused():
+    with pytest.raises(ConfigError, match="'sliding_attention', and 'use_sliding_window' isn't"):
+        QWEN3.arguments({"num_hidden_layers": 3, "layer_types": SLIDING}, ())
+    with pytest.raises(ConfigError, match="'max_window_layers' is -1"):
+        QWEN3.arguments(WINDOWED | {"max_window_layers": -1}, ())
 
 
 @pytest.mark.parametrize("source", [LLAMA, QWEN3, GEMMA3])

@@ -195,6 +195,24 @@ LLAMA_RELATIVES = [
     ("MistralModel", {"sliding_window": None, "head_dim": None, "num_key_value_heads": 4}),
     ("Qwen2Model", {"num_key_value_heads": 1}),
     ("Qwen3Model", {"attention_bias": True}),
+    (
+        "Qwen3Model",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 3,
+            "layer_types": None,
+            "max_window_layers": 1,
+        },
+    ),
+    ("Qwen3Model", {"use_sliding_window": False, "layer_types": None, "max_window_layers": 0}),
+    (
+        "Qwen2Model",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
     ("SmolLM3Model", {"no_rope_layers": [0, 1], "attention_bias": True, "mlp_bias": True}),
     ("SmolLM3Model", {"no_rope_layers": None, "no_rope_layer_interval": 2}),
 ]

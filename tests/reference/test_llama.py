@@ -23,7 +23,15 @@ GENERATING = [
     ("Llama", {"rope_parameters": LLAMA3}),
     ("Mistral", {"sliding_window": 3}),
     ("Qwen2", {"tie_word_embeddings": True}),
-    ("Qwen3", {}),
+    (
+        "Qwen3",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 3,
+            "num_hidden_layers": 2,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
     ("SmolLM3", {"no_rope_layers": [0], "tie_word_embeddings": True}),
     ("OPT", {"tie_word_embeddings": True}),
     ("Gemma3", {"num_hidden_layers": 2, "sliding_window": 3, "tie_word_embeddings": False}),

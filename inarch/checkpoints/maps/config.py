@@ -25,7 +25,7 @@ from inarch.checkpoints.maps.fields import (
     Subset,
 )
 from inarch.checkpoints.maps.nested import ABSENT as ABSENT
-from inarch.checkpoints.maps.per_layer import EveryNth, PerLayer
+from inarch.checkpoints.maps.per_layer import EveryNth, FirstLayers, PerLayer
 from inarch.checkpoints.maps.rotary import RotaryScaling
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
@@ -46,6 +46,7 @@ def field(
     legacy: tuple[str, ...] = (),
     nullable: bool = False,
     least: int = 1,
+    switch: str = "",
     reason: str = "",
 ) -> Field:
     """Return the entry of a field whose value is the argument `ours`.
@@ -58,6 +59,7 @@ def field(
         legacy: older names, which are read where none of the others is there.
         nullable: whether it may be null where its default isn't; the argument is None then.
         least: the smallest whole number that it can be, unless its default is smaller.
+        switch: a field that must be true for it to count; the argument is None otherwise.
         reason: why it is mapped, where the reference's modeling code doesn't read it.
     """
     return Field(
@@ -68,6 +70,7 @@ def field(
         aliases=aliases,
         legacy=legacy,
         nullable=nullable,
+        switch=switch,
         reason=reason,
     )
 
@@ -111,7 +114,7 @@ def per_layer(
     *,
     layers: Field,
     values: Mapping[Any, Any] | None = None,
-    older: EveryNth | None = None,
+    older: EveryNth | FirstLayers | None = None,
     may_be_longer: bool = False,
 ) -> PerLayer:
     """Return the entry of a list with a value for each layer; ours is a tuple.
@@ -138,6 +141,14 @@ def every_nth(
     Where `is_last`, they are the layers n - 1, 2n - 1 ...
     """
     return EveryNth(theirs, first, other, default, is_last)
+
+
+def first_layers(theirs: str, first: Any, other: Any, default: int, *, switch: str) -> FirstLayers:
+    """Return an older spelling of a list: the first `n` layers have `first`, the others `other`.
+
+    All have `first` where the field `switch` isn't true.
+    """
+    return FirstLayers(theirs, first, other, default, switch)
 
 
 def rotary_scaling(

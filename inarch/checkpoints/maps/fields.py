@@ -37,6 +37,8 @@ class Field:
             file wins, over `theirs` too.
         legacy: older names, which are read where none of the others is there.
         nullable: whether it may be null where its default isn't, which is our None.
+        switch: field that must be true for it to count; else ours is None, and what the file has
+            stays.
         reason: why it is mapped, where the reference's modeling code doesn't read it.
     """
 
@@ -50,6 +52,7 @@ class Field:
     aliases: tuple[str, ...] = ()
     legacy: tuple[str, ...] = ()
     nullable: bool = False
+    switch: str = ""
     reason: str = ""
 
     @property
@@ -74,6 +77,8 @@ class Field:
         Raises:
             ConfigError: the field is absent and has no default, or has an unusable value.
         """
+        if self._is_off(config):
+            return None
         name = [self.theirs, *self.names_in(config)][-1]
         value = self.convert(lookup(config, name, self.default), name)
         if self.after is None:
@@ -114,10 +119,15 @@ class Field:
         Raises:
             ConfigError: no value of the field means the argument.
         """
+        if value is None and self._is_off(config):
+            return
         if self.after is not None:
             value = value + self.after.read(config) + 1
         for name in self.names_in(config) or [self.theirs]:
             assign(config, name, self.spell(value))
+
+    def _is_off(self, config: Mapping[str, Any]) -> bool:
+        return bool(self.switch) and lookup(config, self.switch, False) is not True
 
     def spell(self, value: Any) -> Any:
         """Return the value of the field that means an argument."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,40 @@ class EveryNth:
 
 
 @dataclass(frozen=True)
+class FirstLayers:
+    """An older spelling of a list of values per layer: a number `n`, and two values.
+
+    The first `n` layers have the value `first`, the others `other`; all have `first` where the
+    field `switch` isn't true.
+    """
+
+    theirs: str
+    first: Any
+    other: Any
+    default: int
+    switch: str
+
+    def listed(self, config: Mapping[str, Any], layers: int) -> list[Any]:
+        """Return the values of all layers."""
+        count = lookup(config, self.theirs, self.default)
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise ConfigError(
+                f"config field {self.theirs!r} is {shown(count)}; it must be a whole number, at "
+                "least 0"
+            )
+        is_on = lookup(config, self.switch, False) is True
+        return [self.other if is_on and i >= count else self.first for i in range(layers)]
+
+    def check(self, config: Mapping[str, Any], name: str, listed: Sequence[Any]) -> None:
+        """Raise ConfigError where a list has what isn't switched on."""
+        if lookup(config, self.switch, False) is not True and self.other in listed:
+            raise ConfigError(
+                f"config field {name!r} has {self.other!r}, and {self.switch!r} isn't true; set it "
+                f"to true, or have {self.first!r} for each layer"
+            )
+
+
+@dataclass(frozen=True)
 class PerLayer(Field):
     """A list with a value for each layer; ours is a tuple.
 
@@ -53,7 +87,7 @@ class PerLayer(Field):
     """
 
     layers: Field = dataclasses.field(kw_only=True)
-    older: EveryNth | None = None
+    older: EveryNth | FirstLayers | None = None
     may_be_longer: bool = False
 
     @property
@@ -86,6 +120,8 @@ class PerLayer(Field):
             )
         if self.may_be_longer:
             listed = listed[:count]
+        if isinstance(self.older, FirstLayers):
+            self.older.check(config, name, listed)
         if len(listed) != count:
             raise ConfigError(
                 f"config field {name!r} has {len(listed)} values, and {self.layers.theirs!r} is "
@@ -100,9 +136,9 @@ class PerLayer(Field):
         listed = [self.spell(each) for each in value]
         older = self.older
         if older and is_in(config, older.theirs) and not self.names_in(config):
-            steps = range(1, len(listed) + 2)
-            for step in steps:
-                if older.listed({older.theirs: step}, len(listed)) == listed:
+            given = config[older.theirs] if isinstance(config.get(older.theirs), int) else 1
+            for step in (given, *range(1, len(listed) + 2)):
+                if older.listed({**config, older.theirs: step}, len(listed)) == listed:
                     config[older.theirs] = step
                     return
             del config[older.theirs]

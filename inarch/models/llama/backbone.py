@@ -8,11 +8,11 @@ import keras
 from keras import initializers
 from keras.layers import Dense, ReversibleEmbedding
 
-from inarch.errors import InputError
 from inarch.layers import Block, GatedFeedForward, MultiHeadAttention, RMSNorm, RotaryEmbedding
 from inarch.models.backbone import Backbone, text_inputs
 from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
 from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.models.input_checks import values_per_layer
 
 
 class LlamaBackbone(Backbone):
@@ -42,7 +42,9 @@ class LlamaBackbone(Backbone):
             `attention_bias`.
         feed_forward_bias: whether the projections of the feedforward layers have biases.
         query_key_norm: whether queries and keys are normalized, head by head.
+        use_sliding_window: whether layers have a window.
         sliding_window: tokens that a token attends to, itself among them; `None` for all.
+        window_layers: for each layer whether it has the window; `None` is all.
         rope_theta: base of the rotary wavelengths.
         rope_scaling: scaling of the rotary frequencies, as of `RotaryEmbedding`; `None` for none.
         rotary_layers: for each layer whether its positions are rotary; the others have none. `None`
@@ -52,7 +54,7 @@ class LlamaBackbone(Backbone):
             has it; `None` goes by the mask alone.
 
     Raises:
-        InputError: `rotary_layers` has another length than `num_layers`.
+        InputError: `rotary_layers` or `window_layers` has another length than `num_layers`.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class LlamaBackbone(Backbone):
         output_bias: bool | None = None,
         feed_forward_bias: bool = False,
         query_key_norm: bool = False,
+        use_sliding_window: bool = True,
         sliding_window: int | None = None,
+        window_layers: Sequence[bool] | None = None,
         rope_theta: float = 10000.0,
         rope_scaling: Mapping[str, Any] | None = None,
         rotary_layers: Sequence[bool] | None = None,
@@ -79,12 +83,9 @@ class LlamaBackbone(Backbone):
         padding_id: int | None = None,
         **kwargs: Any,
     ):
-        is_rotary = (True,) * num_layers if rotary_layers is None else tuple(rotary_layers)
-        if len(is_rotary) != num_layers:
-            raise InputError(
-                f"rotary_layers has {len(is_rotary)} values and num_layers={num_layers}. Pass a "
-                "value for each layer."
-            )
+        is_rotary = values_per_layer("rotary_layers", rotary_layers, num_layers)
+        has_window = values_per_layer("window_layers", window_layers, num_layers)
+        window = sliding_window if use_sliding_window else None
         inputs = text_inputs()
         init = initializers.RandomNormal(stddev=0.02)
         norm = RMSNorm(layer_norm_epsilon)
@@ -98,7 +99,6 @@ class LlamaBackbone(Backbone):
             output_bias=output_bias,
             kernel_initializer=init,
             num_key_value_heads=num_key_value_heads,
-            window=None if sliding_window is None else sliding_window - 1,
             query_key_norm=norm if query_key_norm else None,
             causal=True,
         )
@@ -107,8 +107,11 @@ class LlamaBackbone(Backbone):
         )
         table = ReversibleEmbedding(vocabulary_size, hidden_dim, True, init, name="token_embedding")
         x = table(inputs["token_ids"])
-        for i, has_positions in enumerate(is_rotary):
-            mixing = attention(position=rotary if has_positions else None)
+        for i in range(num_layers):
+            mixing = attention(
+                position=rotary if is_rotary[i] else None,
+                window=window - 1 if window is not None and has_window[i] else None,
+            )
             x = Block(mixing, feed_forward, norm, order="pre", name=f"layer_{i}")(
                 x, context={"padding_mask": inputs["padding_mask"]}
             )

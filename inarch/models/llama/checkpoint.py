@@ -1,6 +1,5 @@
 """Llama, Mistral, Qwen2, Qwen3 and SmolLM3 as transformers stores them (models/llama and so on)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from inarch.checkpoints.maps.config import (
@@ -10,6 +9,7 @@ from inarch.checkpoints.maps.config import (
     every_nth,
     fallback,
     field,
+    first_layers,
     ignored,
     must_be,
     must_match,
@@ -24,12 +24,6 @@ from inarch.checkpoints.maps.per_layer import MAX_LAYERS
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, when
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
-
-
-def _has_output_bias(arguments: Mapping[str, Any]) -> bool:
-    given = arguments["output_bias"]
-    return arguments["attention_bias"] if given is None else given
-
 
 # Tables to be checked against the reference, line by line.
 # fmt: off
@@ -64,6 +58,16 @@ SHARED = [
 # Without windows, which the layers of none of these have.
 FULL = must_match("layer_types",
     lambda config: ["full_attention"] * min(LAYERS.read(config), MAX_LAYERS + 1))
+# The last layers have a window, where it is switched on.
+WINDOWS = [
+    field("use_sliding_window", "use_sliding_window", False, reason="the config's class reads it"),
+    field("sliding_window", "sliding_window", 4096, nullable=True, least=2,
+        switch="use_sliding_window", reason="the config's class reads it"),
+    per_layer("layer_types", "window_layers", layers=LAYERS,
+        values={"full_attention": False, "sliding_attention": True},
+        older=first_layers("max_window_layers", "full_attention", "sliding_attention", 28,
+            switch="use_sliding_window")),
+]
 UNUSED_WINDOW = [
     must_be("use_sliding_window", False, reason="the config's class reads it"),
     FULL,
@@ -71,7 +75,8 @@ UNUSED_WINDOW = [
 ]
 # Arguments that only some of the architectures vary.
 PLAIN = {"attention_bias": False, "output_bias": None, "feed_forward_bias": False,
-    "query_key_norm": False, "sliding_window": None, "rotary_layers": None}
+    "query_key_norm": False, "use_sliding_window": True, "sliding_window": None,
+    "window_layers": None, "rotary_layers": None}
 WEIGHTS = [
     embedding("embed_tokens", "token_embedding"),
     under("layers.{i}", "layer_{i}",
@@ -80,7 +85,9 @@ WEIGHTS = [
         dense("self_attn.k_proj", "attention/key", bias="attention_bias"),
         dense("self_attn.v_proj", "attention/value", bias="attention_bias"),
         dense("self_attn.o_proj", "attention/output", bias=False),
-        when(_has_output_bias, rule("self_attn.o_proj.bias", "attention/output/bias", "o -> o")),
+        when(lambda given: given[
+                "attention_bias" if given["output_bias"] is None else "output_bias"],
+            rule("self_attn.o_proj.bias", "attention/output/bias", "o -> o")),
         when("query_key_norm",
             norm("self_attn.q_norm", "attention/query_norm", bias=False),
             norm("self_attn.k_norm", "attention/key_norm", bias=False)),
@@ -143,13 +150,13 @@ MISTRAL = make_source("mistral", "Mistral",
     max_position_embeddings=131072)
 QWEN2 = make_source("qwen2", "Qwen2",
     constant("attention_bias", True), constant("output_bias", False),
-    UNUSED_WINDOW,
+    WINDOWS,
     vocab_size=151936, num_key_value_heads=32, intermediate_size=22016,
     max_position_embeddings=32768)
 QWEN3 = make_source("qwen3", "Qwen3",
     constant("query_key_norm", True),
     field("attention_bias", "attention_bias", False),
-    UNUSED_WINDOW,
+    WINDOWS,
     vocab_size=151936, num_key_value_heads=32, head_dim=128, intermediate_size=22016,
     max_position_embeddings=32768)
 SMOLLM3 = make_source("smollm3", "SmolLM3",
