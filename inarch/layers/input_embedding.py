@@ -10,7 +10,7 @@ from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, changed
 from inarch.layers.embedding import PositionEmbedding
 from inarch.layers.layer import Layer, copy_layer
-from inarch.layers.mask import token_positions
+from inarch.layers.mask import masked_positions, token_positions
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -32,15 +32,19 @@ class FixedPositionEmbedding(PositionEmbedding):
 
 @keras.saving.register_keras_serializable(package="inarch")
 class InputEmbedding(Layer):
-    """The input of a stack: tokens times a number, plus positions, normalized.
+    """The input of a stack: tokens times a number, projected, plus positions, normalized.
 
     Args:
         token_embedding: the table of tokens, which other layers may have too.
         position_embedding: the layer of positions, of which this one gets a copy.
         norm: normalization of the sum, of which this one gets a copy; `None` for none.
+        projection: layer from the table's width to the stack's, of which this one gets a copy;
+            `None` where they are equal.
         scale: factor of the tokens' vectors.
         padding_id: id of the padding token, for positions as fairseq counts them, over the tokens
             that aren't padding; `None` counts all.
+        skips_padding: whether positions count the tokens of `padding_mask` alone, so that padding
+            before them shifts none.
 
     Call arguments:
         inputs: int `[batch, length]`, token ids.
@@ -55,7 +59,7 @@ class InputEmbedding(Layer):
         InputError: `inputs` is longer than there are positions, and no `positions` are given.
     """
 
-    templates = ("norm",)
+    templates = ("norm", "projection")
     pairs_with_module = False
 
     def __init__(
@@ -65,6 +69,8 @@ class InputEmbedding(Layer):
         norm: Any = None,
         scale: float = 1.0,
         padding_id: int | None = None,
+        projection: Any = None,
+        skips_padding: bool = False,
         **kwargs: Any,
     ): ...
 
@@ -77,6 +83,10 @@ class InputEmbedding(Layer):
         shape = self.compute_output_shape(inputs_shape)
         if not self.token_embedding.built:
             self.token_embedding.build(inputs_shape)
+        self.token_projection = None
+        if self.projection is not None:
+            self.token_projection = copy_layer(self.projection, "projection", self.dtype_policy)
+            self.token_projection.build((*inputs_shape, self.token_embedding.output_dim))
         self.position_embedding.build(shape)
         self.embedding_norm = None
         if self.norm is not None:
@@ -87,6 +97,7 @@ class InputEmbedding(Layer):
     def call(self, inputs: Any, positions: Any = None, padding_mask: Any = None) -> Any:
         x = self.token_embedding(inputs)
         x = x if self.scale == 1.0 else x * ops.cast(self.scale, x.dtype)
+        x = x if self.token_projection is None else self.token_projection(x)
         x = x + self._position_vectors(x, inputs, positions, padding_mask)
         return x if self.embedding_norm is None else self.embedding_norm(x)
 
@@ -95,10 +106,14 @@ class InputEmbedding(Layer):
             self.position_embedding.check_length(token_ids.shape[-1])
             mask = ops.ones_like(token_ids) if padding_mask is None else padding_mask
             positions = token_positions(token_ids, self.padding_id, mask) - (self.padding_id + 1)
+        elif positions is None and self.skips_padding and padding_mask is not None:
+            self.position_embedding.check_length(token_ids.shape[-1])
+            positions = masked_positions(padding_mask)
         return self.position_embedding(x, positions=positions, padding_mask=padding_mask)
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
-        return (*inputs_shape, self.token_embedding.output_dim)
+        narrow = self.token_embedding.output_dim
+        return (*inputs_shape, narrow if self.projection is None else self.projection.units)
 
     def alternatives(self) -> Alternatives:
         found: dict[str, Any] = {}

@@ -36,6 +36,7 @@ class DecoderStack:
         head: layer from hidden states to logits; `None` multiplies with the token embeddings.
         logits_scale: factor on hidden states that the token embeddings are multiplied with.
         logits_bias: layer that is called on logits, such as one that adds a bias; `None` for none.
+        projection: layer after `norm`, to the width of the token embeddings; `None` for none.
         relative_bias: layer of the bias on scores that the self-attention of all blocks shares,
             called as a `RelativePositionBias`; `None` for none.
     """
@@ -51,6 +52,7 @@ class DecoderStack:
         *,
         logits_scale: float = 1.0,
         logits_bias: keras.layers.Layer | None = None,
+        projection: keras.layers.Layer | None = None,
         relative_bias: keras.layers.Layer | None = None,
     ):
         self.embedding = embedding
@@ -60,13 +62,14 @@ class DecoderStack:
         self.head = head
         self.logits_scale = logits_scale
         self.logits_bias = logits_bias
+        self.projection = projection
         self.relative_bias = relative_bias
         self.max_length: int = NO_LIMIT if max_length is None else max_length
         self.vocabulary_size: int = self.token_embedding.input_dim
         self.hidden_size: int = self.token_embedding.output_dim
         self.compute_dtype: str = self.token_embedding.compute_dtype
         self.embed = embed or (lambda ids, context: embedding(ids, positions=context["positions"]))
-        layers = [embedding, *blocks, norm, head, logits_bias, relative_bias]
+        layers = [embedding, *blocks, norm, projection, head, logits_bias, relative_bias]
         self.variables = [v for layer in layers if layer is not None for v in layer.variables]
 
     def init_cache(self, rows: int, length: int) -> list[Any]:
@@ -128,7 +131,8 @@ class DecoderStack:
             }
             x, found = block.apply(x, {**context, **own})
             outputs.append(found)
-        return x if self.norm is None else self.norm(x), outputs
+        x = x if self.norm is None else self.norm(x)
+        return x if self.projection is None else self.projection(x), outputs
 
     def _bias(self, x: Any, cache: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
         """Return the entry of a context that has the bias on the scores of all blocks."""

@@ -50,6 +50,27 @@ def test_it_adds_scaled_tokens_and_positions_after_the_offset(options):
     np.testing.assert_allclose(later, 3 * tokens[IDS] + places[[[5], [7]]], rtol=1e-5)
 
 
+def test_tokens_of_a_narrow_table_are_projected_before_positions_are_added():
+    layer = made(projection=keras.layers.Dense(7, use_bias=False))
+    tokens, places = tables(layer)
+    kernel = as_numpy(layer.token_projection.kernel)
+    assert (tokens.shape, kernel.shape) == ((11, 4), (4, 7))
+    assert layer.compute_output_shape((2, 3)) == (2, 3, 7)
+    np.testing.assert_allclose(as_numpy(layer(IDS)), tokens[IDS] @ kernel + places[2:5], rtol=1e-5)
+
+
+def test_positions_may_count_the_tokens_of_the_mask_alone():
+    layer = made(skips_padding=True)
+    tokens, places = tables(layer)
+    mask = np.array([[0, 1, 1], [1, 1, 2]])
+    found = as_numpy(layer(IDS, padding_mask=mask)) - tokens[IDS]
+    # Padding has the row before the first position's, and each sequence begins anew.
+    expected = places[[[1, 2, 3], [2, 3, 2]]]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="length 7"):
+        layer(np.ones((1, 7), int), padding_mask=np.ones((1, 7), int))
+
+
 def test_logits_of_a_scaled_table_are_not_scaled():
     table = ScaledEmbedding(11, 4, scale=3.0)
     x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")

@@ -166,10 +166,14 @@ MODERN_BERT_HEADS = [
     ("ModernBertForSequenceClassification", TextClassifier, BIASED),
     ("ModernBertForSequenceClassification", TextClassifier, {"classifier_pooling": "cls"}),
 ]
+OPT_350M = {"word_embed_proj_dim": 12, "do_layer_norm_before": False}
 OPT_BASE = [
     {"activation_function": "gelu", "num_attention_heads": 3},
     {"enable_bias": False, "ffn_dim": 17, "num_hidden_layers": 1},
     {"max_position_embeddings": 13, "attention_dropout": 0.2},
+    OPT_350M,
+    {"word_embed_proj_dim": 29},
+    {"do_layer_norm_before": False},
 ]
 NOMIC_BERT_BASE = [
     {"hidden_act": "gelu", "layer_norm_eps": 1e-3},
@@ -276,7 +280,9 @@ CASES = [
     *((kind, task, "logits", changes) for kind, task, changes in MODERN_BERT_HEADS),
     *(("OPTModel", None, "last_hidden_state", changes) for changes in OPT_BASE),
     *(("OPTForCausalLM", CausalLM, "logits", {"tie_word_embeddings": t}) for t in (True, False)),
+    ("OPTForCausalLM", CausalLM, "logits", OPT_350M),
     ("OPTForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("OPTForSequenceClassification", TextClassifier, "logits", OPT_350M),
     *(("NomicBertModel", None, "last_hidden_state", changes) for changes in NOMIC_BERT_BASE),
     ("NomicBertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu"}),
     ("NomicBertForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
@@ -573,8 +579,6 @@ def test_half_precision_files_load_exactly_and_come_back_byte_equal(dtype, write
         ("DistilBertModel", {"activation": "mish"}),
         ("FNetModel", {"hidden_act": "quick_gelu"}),
         ("FNetModel", {"num_attention_heads": 4}),
-        ("OPTModel", {"do_layer_norm_before": False}),
-        ("OPTModel", {"word_embed_proj_dim": 12}),
         ("OPTModel", {"layer_norm_elementwise_affine": False}),
         ("RobertaModel", {"position_embedding_type": "relative_key"}),
         ("RobertaModel", {"pad_token_id": 33}),

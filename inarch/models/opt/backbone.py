@@ -3,10 +3,18 @@
 from typing import Any
 
 from keras import initializers
-from keras.layers import LayerNormalization
+from keras.layers import Dense, Layer, LayerNormalization, ReversibleEmbedding
 
-from inarch.layers import Block, FeedForward, MultiHeadAttention, TokenAndPositionEmbedding
+from inarch.layers import (
+    Block,
+    FeedForward,
+    InputEmbedding,
+    MultiHeadAttention,
+    PositionEmbedding,
+    TokenAndPositionEmbedding,
+)
 from inarch.models.backbone import Backbone, text_inputs
+from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
 from inarch.models.gpt2.backbone import GPT2Backbone
 
 
@@ -15,7 +23,7 @@ class OPTBackbone(Backbone):
 
     GPT-2's blocks with positions that count tokens alone, so that left padding shifts none. Inputs
     are `token_ids` and `padding_mask`, int32 `[batch, length]`; the output is
-    `[batch, length, hidden_dim]`. A token attends to those before it and to itself.
+    `[batch, length, embedding_dim]`. A token attends to those before it and to itself.
 
     Args:
         vocabulary_size: number of tokens.
@@ -29,6 +37,10 @@ class OPTBackbone(Backbone):
         use_bias: whether projections have biases.
         max_sequence_length: the longest sequence.
         padding_id: id of the padding token, which a classifier doesn't read; `None` for none.
+        embedding_dim: width of the token embeddings and of the output, where it isn't the
+            decoder's: 512 in opt-350m; `None` is `hidden_dim`.
+        normalize_first: whether norms come before each sublayer, and after the last layer; after
+            each sublayer in opt-350m.
     """
 
     def __init__(
@@ -44,21 +56,18 @@ class OPTBackbone(Backbone):
         use_bias: bool = True,
         max_sequence_length: int = 2048,
         padding_id: int | None = 1,
+        embedding_dim: int | None = None,
+        normalize_first: bool = True,
         **kwargs: Any,
     ):
         inputs = text_inputs()
         mask = inputs["padding_mask"]
-        init = initializers.RandomNormal(stddev=0.02)
+        init = initial_weights()
 
-        x = TokenAndPositionEmbedding(
-            vocabulary_size,
-            max_sequence_length,
-            hidden_dim,
-            embeddings_initializer=init,
-            position_offset=2,
-            skips_padding=True,
-            name="embeddings",
-        )(inputs["token_ids"], padding_mask=mask)
+        is_narrow = embedding_dim not in (None, hidden_dim)
+        narrow = embedding_dim if is_narrow else None
+        embeddings = _embeddings(vocabulary_size, max_sequence_length, hidden_dim, narrow)
+        x = embeddings(inputs["token_ids"], padding_mask=mask)
         attention = MultiHeadAttention(
             num_heads,
             dropout=attention_dropout,
@@ -68,14 +77,59 @@ class OPTBackbone(Backbone):
         )
         feed_forward = FeedForward(intermediate_dim, activation, init, use_bias=use_bias)
         norm = LayerNormalization(epsilon=1e-5)
+        order = "pre" if normalize_first else "post"
         for i in range(num_layers):
             block = Block(
-                attention, feed_forward, norm, order="pre", dropout=dropout, name=f"layer_{i}"
+                attention, feed_forward, norm, order=order, dropout=dropout, name=f"layer_{i}"
             )
             x = block(x, context={"padding_mask": mask})
-        x = LayerNormalization(epsilon=1e-5, name="final_norm")(x)
+        if normalize_first:
+            x = LayerNormalization(epsilon=1e-5, name="final_norm")(x)
+        if is_narrow:
+            x = Dense(embedding_dim, use_bias=False, kernel_initializer=init, name="projection")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
 
-    decoder_stack = GPT2Backbone.decoder_stack
+    def decoder_stack(self, head: Layer | None = None) -> DecoderStack:
+        """Return the decoder for `inarch.generation.Generator`; see `GPT2Backbone`."""
+        check_output_embeddings(self, head)
+        layers = {layer.name: layer for layer in self.layers}
+        return DecoderStack(
+            layers["embeddings"],
+            [layers[f"layer_{i}"] for i in range(self.arguments["num_layers"])],
+            layers.get("final_norm"),
+            max_length=self.arguments["max_sequence_length"],
+            head=head,
+            projection=layers.get("projection"),
+        )
+
     causal_lm = GPT2Backbone.causal_lm
     text_classifier = GPT2Backbone.text_classifier
+
+
+def initial_weights() -> initializers.Initializer:
+    """Return the initializer of tables and kernels."""
+    return initializers.RandomNormal(stddev=0.02)
+
+
+def _embeddings(vocabulary_size: int, max_length: int, dim: int, narrow: int | None) -> Layer:
+    """Return the layer of tokens and positions; of tokens of a width of their own, or `None`."""
+    init = initial_weights()
+    if narrow is None:
+        return TokenAndPositionEmbedding(
+            vocabulary_size,
+            max_length,
+            dim,
+            embeddings_initializer=init,
+            position_offset=2,
+            skips_padding=True,
+            name="embeddings",
+        )
+    return InputEmbedding(
+        ReversibleEmbedding(
+            vocabulary_size, narrow, embeddings_initializer=init, name="token_embedding"
+        ),
+        PositionEmbedding(max_length, init, offset=2, name="position_embedding"),
+        projection=Dense(dim, use_bias=False, kernel_initializer=init),
+        skips_padding=True,
+        name="embeddings",
+    )

@@ -1,17 +1,26 @@
 """OPT as transformers stores it (models/opt/modeling_opt.py)."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     choice,
+    fallback,
     field,
     ignored,
     must_be,
-    must_match,
     probability,
     token_id,
 )
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, when
 from inarch.checkpoints.maps.source import Head, Source
+
+
+def is_narrow(arguments: Mapping[str, Any]) -> bool:
+    """Return whether token embeddings are narrower than the decoder, or wider."""
+    return arguments["embedding_dim"] not in (None, arguments["hidden_dim"])
+
 
 # A table to be checked against the reference, line by line.
 # fmt: off
@@ -25,8 +34,7 @@ HUGGING_FACE = Source(
         field("num_attention_heads", "num_heads", 12),
         field("hidden_size", "hidden_dim", 768),
         field("ffn_dim", "intermediate_dim", 3072),
-        # opt-350m, whose embeddings are narrower and whose norms come after, isn't computed.
-        must_match("word_embed_proj_dim", lambda config: config.get("hidden_size", 768)),
+        fallback("word_embed_proj_dim", "embedding_dim", other="hidden_size"),
         probability("dropout", "dropout", 0.1),
         probability("attention_dropout", "attention_dropout", 0.0),
         choice("activation_function", "activation", "relu", values=ACTIVATIONS),
@@ -34,7 +42,7 @@ HUGGING_FACE = Source(
         field("max_position_embeddings", "max_sequence_length", 2048),
         token_id("pad_token_id", "padding_id", 1),
         must_be("is_causal", True),
-        must_be("do_layer_norm_before", True),
+        field("do_layer_norm_before", "normalize_first", True),
         must_be("_remove_final_layer_norm", False, reason="the reference reads it"),
         ignored("layerdrop", reason="layers that training leaves out"),
         ignored("init_std", reason="initial weights"),
@@ -45,6 +53,7 @@ HUGGING_FACE = Source(
     weights=[
         embedding("decoder.embed_tokens", "embeddings/token_embedding"),
         embedding("decoder.embed_positions", "embeddings/position_embedding"),
+        when(is_narrow, dense("decoder.project_in", "embeddings/projection", bias=False)),
         under("decoder.layers.{i}", "layer_{i}",
             dense("self_attn.q_proj", "attention/query", bias="use_bias"),
             dense("self_attn.k_proj", "attention/key", bias="use_bias"),
@@ -54,7 +63,8 @@ HUGGING_FACE = Source(
             dense("fc1", "feed_forward/up", bias="use_bias"),
             dense("fc2", "feed_forward/down", bias="use_bias"),
             norm("final_layer_norm", "feed_forward_norm")),
-        norm("decoder.final_layer_norm", "final_norm"),
+        when("normalize_first", norm("decoder.final_layer_norm", "final_norm")),
+        when(is_narrow, dense("decoder.project_out", "projection", bias=False)),
     ],
     heads={
         "causal_lm": Head(
