@@ -28,10 +28,13 @@ from inarch.layers.pooling import LastTokenOf
 from inarch.layers.relative_bias import RelativePositionBias
 from inarch.layers.rms_norm import RMSNorm
 from inarch.layers.rotary import RotaryEmbedding
+from inarch.layers.rotary_angles import AngleRotation, RotaryAngles
 from inarch.layers.scaled_embedding import ScaledEmbedding
+from inarch.layers.token_dropout import TokenDropoutEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 
 __all__ = [
+    "AngleRotation",
     "Block",
     "ConvResidual",
     "DisentangledAttentionEncoder",
@@ -51,6 +54,7 @@ __all__ = [
     "RMSNorm",
     "RelativeEmbedding",
     "RelativePositionBias",
+    "RotaryAngles",
     "RotaryEmbedding",
     "ScaledEmbedding",
     "ShiftRight",
@@ -58,6 +62,7 @@ __all__ = [
     "SinePositions",
     "SymmetricConv1D",
     "TokenAndPositionEmbedding",
+    "TokenDropoutEmbedding",
     "TransformerDecoder",
     "TransformerEncoder",
     "gelu_approximate",

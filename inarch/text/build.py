@@ -93,7 +93,7 @@ def _family_for(
         texts = [decode_text(files, name) for name in names if name == IDS_FILE]
         wrapped = all({"<s>", "</s>"} <= parse_ids(text).keys() for text in texts)
         return usual if wrapped else GPT2
-    if family is not None and isinstance(family, type(usual)):
+    if family is not None and (names in family.file_sets or isinstance(family, type(usual))):
         return family
     known = [each.tokenizer_class for each in families() if isinstance(each, type(usual))]
     raise ConfigError(

@@ -21,7 +21,7 @@ import numpy as np
 from inarch.checkpoints.formats import files
 from inarch.checkpoints.formats.files import SafetensorsFile
 from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
-from inarch.checkpoints.maps.plan import export_rules
+from inarch.checkpoints.maps.plan import match
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.json_fields import object_in
@@ -247,7 +247,10 @@ def _covering(
 def _weights(
     source: Source, config: Any, heads: list[str], transformers: Any, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return perturbed values for every tensor of the backbone and of the heads, by their names."""
+    """Return perturbed values for every tensor of the backbone and of the heads.
+
+    Names are those of the files that the reference writes, older spellings included.
+    """
     base = transformers.AutoModel.from_config(config)
     prefix = source.prefix if heads else ""
     held = transformers_reference.file_tensors(base)
@@ -260,9 +263,10 @@ def _weights(
     arguments = source.arguments(config.to_dict(), shapes)
     found: dict[str, np.ndarray] = {}
     tie = source.ties_embeddings(config.to_dict())
+    header = {name: TensorInfo("F32", shape) for name, shape in shapes.items()}
     for head in heads or [""]:
-        rules, _ = export_rules(source, arguments, head or None, tie=tie)
-        found |= perturbed(rules, shapes, seed)
+        plan = match(source, header, None, arguments, head or None, tie, "the reference")
+        found |= perturbed(plan.rules, shapes, seed)
     return found
 
 

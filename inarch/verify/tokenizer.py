@@ -72,7 +72,10 @@ def compare_tokenizers(
     those tokens: a model that has them in its own vocabulary, as Unigram may, still finds them.
     Where that happens ours must have none, and nothing else is compared.
 
-    A tokenizer of transformers that is written in Python has no offsets; they are left out.
+    A tokenizer of transformers that is written in Python has no offsets, and gives an odd room to
+    the first of two texts, where the Rust library gives it to the longer one; both are left out.
+    One that looks for its whole vocabulary as it does for special tokens, as ESM's, finds nothing
+    with that flag; there too ours must have no special token, and nothing else is compared.
 
     Args:
         folder: the checkpoint.
@@ -95,7 +98,9 @@ def compare_tokenizers(
         for entries in (singles, pairs):
             needed = theirs.num_special_tokens_to_add(entries is pairs)
             # No room at all is no length to cut to, where there are no special tokens.
-            for limit in (None, *(needed + room for room in ROOMS if needed + room)):
+            even = entries is pairs and not theirs.is_fast
+            rooms = [room for room in ROOMS if needed + room and not (even and room % 2)]
+            for limit in (None, *(needed + room for room in rooms)):
                 found += _texts(ours, theirs, entries, limit)
             found += _texts(ours, theirs, entries, None, literal=True)
     # One fault shows at many lengths: of each text, the first of a kind is reported.
@@ -170,6 +175,7 @@ def _texts(
     wanted = _theirs(theirs, entries, limit, literal)
     # The unknown token is forged only where it is spelled out; any text may turn into it.
     unknown, control = ours.unk_token, ours.special_ids - {ours.unk_token_id}
+    blind = literal and len(getattr(theirs, "unique_no_split_tokens", ())) >= theirs.vocab_size
     for entry, mine, want in zip(entries, got, wanted, strict=True):
         text = entry if isinstance(entry, str) else " | ".join(entry)
         ids = want["ids"]
@@ -177,7 +183,7 @@ def _texts(
         if isinstance(mine, InarchError):
             reason = f"{type(mine).__name__}: {mine}"
             yield TextDifference(text, f"ids{how}", reason, _shown(_named(ids, theirs), 0))
-        elif literal and _has_control(ids, want["special_tokens_mask"], forged):
+        elif literal and (blind or _has_control(ids, want["special_tokens_mask"], forged)):
             if _has_control(mine.ids, mine.special_tokens_mask, control):
                 shown = _shown(_named(mine.ids, ours), 0)
                 yield TextDifference(text, f"ids{how}", shown, "no special token in the text")

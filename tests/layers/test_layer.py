@@ -97,6 +97,8 @@ EXAMPLES = {
     "FixedPositionEmbedding": (7, layers.SinePositions()),
     "InputEmbedding": (layers.ScaledEmbedding(9, 4), layers.PositionEmbedding(7)),
     "LastTokenOf": (2,),
+    "RotaryAngles": (4,),
+    "TokenDropoutEmbedding": (9, 4, 8, layers.PositionEmbedding(7), 1, PARTS[-1]),
     "ParallelBlock": PARTS,
     "ScaledEmbedding": (9, 4),
     "ShiftRight": (2,),

@@ -180,6 +180,14 @@ NOMIC_BERT_BASE = [
     {"rope_parameters": {"rope_theta": 20.0, "rope_type": "default"}, "type_vocab_size": 4},
     {"num_attention_heads": 3, "intermediate_size": 17, "num_hidden_layers": 1},
 ]
+ABSOLUTE = {"position_embedding_type": "absolute"}
+ESM_BASE = [
+    {**ABSOLUTE, "emb_layer_norm_before": True},
+    {**ABSOLUTE, "token_dropout": False, "pad_token_id": 3},
+    {"token_dropout": False, "mask_token_id": None, "rope_theta": 50.0},
+    {"emb_layer_norm_before": True, "num_attention_heads": 3, "num_hidden_layers": 1},
+    {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2, "mask_token_id": 5},
+]
 LENGTH = {"original_max_position_embeddings": 8}
 LLAMA_BASE = [
     {},
@@ -286,6 +294,9 @@ CASES = [
     *(("NomicBertModel", None, "last_hidden_state", changes) for changes in NOMIC_BERT_BASE),
     ("NomicBertForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu"}),
     ("NomicBertForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
+    *(("EsmModel", None, "last_hidden_state", changes) for changes in ESM_BASE),
+    ("EsmForMaskedLM", MaskedLM, "logits", {**ABSOLUTE, "emb_layer_norm_before": True}),
+    ("EsmForSequenceClassification", TextClassifier, "logits", ABSOLUTE),
     *(("FNetModel", None, "last_hidden_state", changes) for changes in FNET_BASE),
     ("FNetForMaskedLM", MaskedLM, "logits", {}),
     ("FNetForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu", "layer_norm_eps": 1e-3}),

@@ -88,11 +88,13 @@ class Derived(Entry):
 class Unused(Entry):
     """Tensor that plays no part in the computation; it passes through and is written back.
 
-    Where there is nothing to pass on, a new file gets zeros of the shape of their tensor `like`.
+    Where there is nothing to pass on, a new file gets zeros, if it is to have the tensor: of the
+    shape of their tensor `like`, or of the `shape` that the backbone's arguments give.
     """
 
     reason: str = dataclasses.field(kw_only=True)
     like: str | None = None
+    shape: Callable[[Mapping[str, Any]], Shape] | None = None
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,10 @@ def shards_to_write(
         sizes = pattern.sizes(None, [ours[name] for name in rule.ours])
         shapes = pattern.their_shapes(sizes)
         new |= {n: TensorInfo(dtype, s) for n, s in zip(rule.theirs, shapes, strict=True)}
-    new |= {name: new[like] for name, like in idle.items()}
+    new |= {
+        name: new[like] if isinstance(like, str) else TensorInfo(dtype, like)
+        for name, like in idle.items()
+    }
     if layout is None:
         return sharded(dict(sorted(new.items())), SHARD_LIMIT, {"format": "pt"})
     old = {

@@ -113,7 +113,7 @@ def pair(
     """Return the prefix, the entries in force, and a plan in the file's names, right or wrong."""
     prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
     active, passthrough = _entries(source, prefix, arguments, head, tie)
-    aliases = _aliases(source, prefix, arguments, active) if tie else {}
+    aliases = _aliases(source, prefix, arguments, active, tie)
     spelled = [_resolve_spelling(e, header, aliases) for e in active if isinstance(e, Rule)]
     rules = tuple(rule for rule, _ in spelled)
     names = {name: found for _, changed in spelled for name, found in changed.items()}
@@ -175,14 +175,17 @@ def _is_inside(name: str, source: Source, prefix: str, head: str | None, tie: bo
 
 
 def _aliases(
-    source: Source, prefix: str, arguments: Mapping[str, Any], active: Iterable[Entry]
+    source: Source, prefix: str, arguments: Mapping[str, Any], active: Iterable[Entry], tie: bool
 ) -> dict[str, list[str]]:
-    """Return the other names of tied tensors, of any head: a file may use either name alone.
+    """Return the other names of tied tensors: a file may use either name alone.
 
-    safetensors writes a tensor that a model has twice under one of its names.
+    safetensors writes a tensor that a model has twice under one of its names. Ties of any head
+    count where output and input embeddings are one variable.
     """
     heads = (
-        _resolve_root(e, prefix) for h in source.heads.values() for e in expand(h.tied, arguments)
+        _resolve_root(e, prefix)
+        for h in (source.heads.values() if tie else ())
+        for e in expand(h.tied, arguments)
     )
     found: dict[str, list[str]] = {}
     for entry in (*active, *heads):
@@ -197,15 +200,17 @@ def _repeated(names: list[str]) -> list[str]:
 
 def export_rules(
     source: Source, arguments: Mapping[str, Any], head: str | None, tie: bool
-) -> tuple[list[Rule], dict[str, str]]:
+) -> tuple[list[Rule], dict[str, str | Shape]]:
     """Return the rules of a file written from nothing, with the prefix iff there is a head.
 
     With them, the unused tensors that the reference expects all the same, each with the name of the
-    tensor whose shape it has.
+    tensor whose shape it has, or with its shape.
     """
     prefix = source.prefix if head else ""
     active, _ = _entries(source, prefix, arguments, head, tie)
-    idle = {e.theirs[0]: e.like for e in active if isinstance(e, Unused) and e.like}
+    unused = [entry for entry in active if isinstance(entry, Unused)]
+    idle: dict[str, str | Shape] = {e.theirs[0]: e.like for e in unused if e.like}
+    idle |= {e.theirs[0]: e.shape(arguments) for e in unused if e.shape}
     return [entry for entry in active if isinstance(entry, Rule)], idle
 
 

@@ -8,8 +8,9 @@ entries, which may be nested.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -160,9 +161,19 @@ def derived(theirs: str, make: Callable[[Shape], np.ndarray], *, reason: str) ->
     return Derived((theirs,), make=make, reason=reason)
 
 
-def unused(theirs: str, *, reason: str, like: str | None = None) -> Entry:
-    """Return the entry of a tensor that the reference doesn't use; as `like` in a new file."""
-    return Unused((theirs,), like=like, reason=reason)
+def unused(
+    theirs: str,
+    *,
+    reason: str,
+    like: str | None = None,
+    shape: Callable[[Mapping[str, Any]], Shape] | None = None,
+) -> Entry:
+    """Return the entry of a tensor that the reference doesn't use.
+
+    A new file has zeros in its place, with the shape of their tensor `like`, or with the `shape`
+    that the backbone's arguments give; without either it has no such tensor.
+    """
+    return Unused((theirs,), like=like, shape=shape, reason=reason)
 
 
 def zeros(ours: str, *sizes: str, reason: str) -> Entry:
