@@ -17,14 +17,14 @@ from inarch.layers import (
     RotaryEmbedding,
     ScaledEmbedding,
 )
-from inarch.models.backbone import Backbone, text_inputs
+from inarch.models.backbone import text_inputs
+from inarch.models.causal_backbone import CausalBackbone
 from inarch.models.decoder_stack import DecoderStack
-from inarch.models.llama.backbone import LlamaBackbone
 
 LAYER_TYPES = ("full", "sliding")
 
 
-class Gemma3Backbone(Backbone):
+class Gemma3Backbone(CausalBackbone):
     """Gemma 3's decoder of texts (Gemma Team, 2025, arXiv:2503.19786).
 
     Token vectors are scaled by the root of their width. Blocks normalize what each sublayer is
@@ -138,10 +138,7 @@ class Gemma3Backbone(Backbone):
                 "bidirectional=True: tokens attend to those after them, so that none can be "
                 "generated after another. Embed texts with TextEmbedder."
             )
-        return LlamaBackbone.decoder_stack(self, head)
-
-    causal_lm = LlamaBackbone.causal_lm
-    text_classifier = LlamaBackbone.text_classifier
+        return super().decoder_stack(head)
 
 
 def _check_layer_types(layer_types: Sequence[str], num_layers: int) -> None:

@@ -6,17 +6,15 @@ Pre-Training"; section 2.3 of the paper on GPT-2 moves its norms and adds the la
 
 from typing import Any
 
-import keras
-from keras import initializers, ops
-from keras.layers import Dense, Dropout, LayerNormalization
+from keras import initializers
+from keras.layers import Dropout, LayerNormalization
 
 from inarch.layers import TokenAndPositionEmbedding, TransformerDecoder
-from inarch.layers.pooling import SequencePooling
-from inarch.models.backbone import Backbone, text_inputs
-from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
+from inarch.models.backbone import text_inputs
+from inarch.models.causal_backbone import CausalBackbone
 
 
-class GPT2Backbone(Backbone):
+class GPT2Backbone(CausalBackbone):
     """GPT-2 decoder (Radford et al., 2019).
 
     Inputs are `token_ids` and `padding_mask`, int32 `[batch, length]`; the output is
@@ -80,41 +78,3 @@ class GPT2Backbone(Backbone):
             )(x, decoder_padding_mask=mask)
         x = LayerNormalization(epsilon=layer_norm_epsilon, name="final_norm")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
-
-    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
-        """Return the decoder for `inarch.generation.Generator`.
-
-        Args:
-            head: layer from hidden states to logits; `None` takes the token embeddings.
-
-        Raises:
-            InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
-                isn't given.
-        """
-        check_output_embeddings(self, head)
-        return DecoderStack(
-            self.get_layer("embeddings"),
-            [self.get_layer(f"layer_{i}") for i in range(self.arguments["num_layers"])],
-            self.get_layer("final_norm"),
-            max_length=self.arguments["max_sequence_length"],
-            head=head,
-        )
-
-    def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Return logits `[batch, length, vocabulary]` of the token after each."""
-        if tie_word_embeddings:
-            return self.get_layer("embeddings").token_embedding(outputs, reverse=True)
-        return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(outputs)
-
-    def text_classifier(self, outputs: Any, num_classes: int) -> Any:
-        """Return logits `[batch, num_classes]` of the last token that isn't padding."""
-        x = Dense(num_classes, use_bias=False, name="logits")(outputs)
-        token_ids, mask = self.input["token_ids"], self.input["padding_mask"]
-        if self.arguments["padding_id"] is not None:
-            is_text = ops.not_equal(token_ids, self.arguments["padding_id"])
-            mask = ops.where(is_text, mask, 0)
-        return SequencePooling("lasttoken", name="last_token")(x, mask)
-
-    def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
-        rate = 0.1 if dropout is None else dropout  # whatever the backbone's is
-        return super().token_classifier(outputs, num_classes, rate)

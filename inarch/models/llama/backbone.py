@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import keras
 from keras import initializers
-from keras.layers import Dense, ReversibleEmbedding
+from keras.layers import ReversibleEmbedding
 
 from inarch.layers import Block, GatedFeedForward, MultiHeadAttention, RMSNorm, RotaryEmbedding
-from inarch.models.backbone import Backbone, text_inputs
-from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
-from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.models.backbone import text_inputs
+from inarch.models.causal_backbone import CausalBackbone
 from inarch.models.input_checks import values_per_layer
 
 
-class LlamaBackbone(Backbone):
+class LlamaBackbone(CausalBackbone):
     """Llama decoder (Touvron et al., 2023, arXiv:2302.13971), and those with its graph.
 
     Blocks normalize before each sublayer, positions are rotary, and the feedforward layers are
@@ -117,36 +115,3 @@ class LlamaBackbone(Backbone):
             )
         x = RMSNorm(layer_norm_epsilon, name="final_norm")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
-
-    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
-        """Return the decoder for `inarch.generation.Generator`.
-
-        Args:
-            head: layer from hidden states to logits; `None` takes the token embeddings.
-
-        Raises:
-            InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
-                isn't given.
-        """
-        check_output_embeddings(self, head)
-        table = self.get_layer("token_embedding")
-        return DecoderStack(
-            table,
-            [self.get_layer(f"layer_{i}") for i in range(self.arguments["num_layers"])],
-            self.get_layer("final_norm"),
-            max_length=self.arguments["max_sequence_length"],
-            embed=lambda token_ids, context: table(token_ids),
-            head=head,
-        )
-
-    def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
-        """Return logits `[batch, length, vocabulary]` of the token after each."""
-        if tie_word_embeddings:
-            return self.get_layer("token_embedding")(outputs, reverse=True)
-        return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(outputs)
-
-    text_classifier = GPT2Backbone.text_classifier
-
-    def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
-        rate = 0.1 if dropout is None else dropout  # whatever the backbone's is
-        return super().token_classifier(outputs, num_classes, rate)

@@ -13,12 +13,11 @@ from inarch.layers import (
     PositionEmbedding,
     TokenAndPositionEmbedding,
 )
-from inarch.models.backbone import Backbone, text_inputs
-from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
-from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.models.backbone import text_inputs
+from inarch.models.causal_backbone import CausalBackbone
 
 
-class OPTBackbone(Backbone):
+class OPTBackbone(CausalBackbone):
     """OPT decoder (Zhang et al., 2022, arXiv:2205.01068).
 
     GPT-2's blocks with positions that count tokens alone, so that left padding shifts none. Inputs
@@ -88,22 +87,6 @@ class OPTBackbone(Backbone):
         if is_narrow:
             x = Dense(embedding_dim, use_bias=False, kernel_initializer=init, name="projection")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
-
-    def decoder_stack(self, head: Layer | None = None) -> DecoderStack:
-        """Return the decoder for `inarch.generation.Generator`; see `GPT2Backbone`."""
-        check_output_embeddings(self, head)
-        layers = {layer.name: layer for layer in self.layers}
-        return DecoderStack(
-            layers["embeddings"],
-            [layers[f"layer_{i}"] for i in range(self.arguments["num_layers"])],
-            layers.get("final_norm"),
-            max_length=self.arguments["max_sequence_length"],
-            head=head,
-            projection=layers.get("projection"),
-        )
-
-    causal_lm = GPT2Backbone.causal_lm
-    text_classifier = GPT2Backbone.text_classifier
 
 
 def initial_weights() -> initializers.Initializer:

@@ -1,0 +1,63 @@
+"""Base class of decoder backbones: their cached steps, and their heads."""
+
+from typing import Any
+
+import keras
+from keras import ops
+from keras.layers import Dense
+
+from inarch.layers.pooling import SequencePooling
+from inarch.models.backbone import Backbone
+from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
+
+
+class CausalBackbone(Backbone):
+    """Backbone whose tokens attend to those before them.
+
+    Its graph has the layers `embeddings`, of tokens and positions, or else `token_embedding`;
+    `layer_0`, `layer_1` and so on; and where it has them `final_norm` and, to the width of the
+    token embeddings, `projection`.
+    """
+
+    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
+        """Return the decoder for `inarch.generation.Generator`.
+
+        Args:
+            head: layer from hidden states to logits; `None` takes the token embeddings.
+
+        Raises:
+            InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
+                isn't given.
+        """
+        check_output_embeddings(self, head)
+        layers = {layer.name: layer for layer in self.layers}
+        learned = layers.get("embeddings")
+        table = learned or layers["token_embedding"]
+        return DecoderStack(
+            table,
+            [layers[f"layer_{i}"] for i in range(self.arguments["num_layers"])],
+            layers.get("final_norm"),
+            max_length=self.arguments["max_sequence_length"],
+            embed=None if learned else lambda token_ids, context: table(token_ids),
+            head=head,
+            projection=layers.get("projection"),
+        )
+
+    def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
+        """Return logits `[batch, length, vocabulary]` of the token after each."""
+        if tie_word_embeddings:
+            return self.token_embedding(outputs, reverse=True)
+        return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(outputs)
+
+    def text_classifier(self, outputs: Any, num_classes: int) -> Any:
+        """Return logits `[batch, num_classes]` of the last token that isn't padding."""
+        x = Dense(num_classes, use_bias=False, name="logits")(outputs)
+        token_ids, mask = self.input["token_ids"], self.input["padding_mask"]
+        if self.arguments["padding_id"] is not None:
+            is_text = ops.not_equal(token_ids, self.arguments["padding_id"])
+            mask = ops.where(is_text, mask, 0)
+        return SequencePooling("lasttoken", name="last_token")(x, mask)
+
+    def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
+        rate = 0.1 if dropout is None else dropout  # whatever the backbone's is
+        return super().token_classifier(outputs, num_classes, rate)
