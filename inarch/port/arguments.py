@@ -10,6 +10,7 @@ from inarch.checkpoints.maps.common_fields import COMMON
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.port.code import code
 from inarch.port.graph import Graph
+from inarch.port.heads import PAIR_HEADS
 from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
 
 # Fields whose values are sizes of the model, which a tiny one has smaller.
@@ -20,8 +21,10 @@ EPSILONS = (
     "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "rms_norm_eps", "norm_epsilon",
     "rms_norm_epsilon",
 )  # fmt: skip
+# Of one word for an activation and a gate, such as "gated-gelu"; configs have both apart besides.
+GATING = "feed_forward_proj"
 ACTIVATION_FIELDS = (
-    "hidden_act", "activation", "activation_function", "hidden_activation", "afn",
+    "hidden_act", "activation", "activation_function", "hidden_activation", "afn", GATING,
 )  # fmt: skip
 BASES = ("rope_theta", "rotary_emb_base")
 
@@ -59,16 +62,29 @@ KNOWN = (
     Known("vocabulary_size", ("vocab_size",), "field", "int", "number of tokens."),
     Known("num_layers", LAYERS, "field", "int", "number of layers."),
     Known("num_heads", HEADS, "field", "int", "attention heads of each layer."),
+    Known("num_encoder_layers", ("encoder_layers", "num_encoder_layers", *LAYERS), "field", "int",
+        "number of encoder layers."),
+    Known("num_decoder_layers", ("decoder_layers", "num_decoder_layers"), "field", "int",
+        "number of decoder layers."),
+    Known("num_encoder_heads", ("encoder_attention_heads", "num_encoder_attention_heads"),
+        "field", "int", "attention heads of each encoder layer."),
+    Known("num_decoder_heads", ("decoder_attention_heads", "num_decoder_attention_heads"),
+        "field", "int", "attention heads of each decoder layer."),
     Known("hidden_dim", HIDDEN, "field", "int", "width of the model."),
     Known("embedding_dim", NARROW, "field", "int", "width of the embeddings."),
     Known("intermediate_dim", INNER, "field", "int", "width of the feedforward layers."),
+    Known("encoder_intermediate_dim", ("encoder_ffn_dim",), "field", "int",
+        "width of the encoder's feedforward layers."),
+    Known("decoder_intermediate_dim", ("decoder_ffn_dim",), "field", "int",
+        "width of the decoder's feedforward layers."),
     Known("num_key_value_heads", KEY_HEADS, "fallback", "int | None",
         "heads of keys and values, which several\n    heads of queries share; `None` is "
         "`num_heads`."),
     Known("head_dim", WIDTHS, "fallback", "int | None",
         "width of a head; `None` is `hidden_dim / num_heads`."),
     Known("dropout", ("hidden_dropout_prob", "dropout", "resid_pdrop", "hidden_dropout",
-        "residual_dropout"), "probability", "float", "rate in the residual branches.", 0.0),
+        "residual_dropout", "dropout_rate"), "probability", "float",
+        "rate in the residual branches.", 0.0),
     Known("embedding_dropout", ("embd_pdrop", "embedding_dropout", "embed_dropout"),
         "probability", "float", "rate after the embeddings.", 0.0),
     Known("attention_dropout", ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop",
@@ -91,12 +107,29 @@ KNOWN = (
         "whether the projections of attention have biases."),
     Known("feed_forward_bias", (), "field", "bool",
         "whether the projections of the feedforward layers have biases."),
+    Known("num_buckets", ("relative_attention_num_buckets",), "field", "int",
+        "buckets of distances, each with a bias for each head."),
+    Known("max_distance", ("relative_attention_max_distance",), "field", "int",
+        "distance in tokens from where on all share a bucket."),
+    Known("scale_embedding", ("scale_embedding",), "field", "bool",
+        "whether the tokens' vectors are multiplied with the root of `hidden_dim`."),
     Known("max_sequence_length", LENGTHS, "field", "int", "the longest sequence.", 2048),
     Known("num_segments", ("type_vocab_size",), "field", "int", "number of segments."),
+    Known("start_id", ("decoder_start_token_id",), "token_id", "int | None",
+        "id of the token that the decoder begins with, where it reads a `single_text`."),
+    Known("end_id", ("eos_token_id",), "token_id", "int | None",
+        "id of the token at the end of a text, whose vector classifiers read."),
     Known("padding_id", ("pad_token_id",), "token_id", "int | None",
         "id of the padding token."),
 )  # fmt: skip
 BY_ARGUMENT = {known.argument: known for known in KNOWN}
+# Arguments of an encoder-decoder alone, by those of one stack that they stand for.
+OF_SIDES = {
+    "num_layers": ("num_encoder_layers", "num_decoder_layers"),
+    "num_heads": ("num_encoder_heads", "num_decoder_heads"),
+    "intermediate_dim": ("encoder_intermediate_dim", "decoder_intermediate_dim"),
+}
+OF_PAIRS = ("num_buckets", "max_distance", "scale_embedding")
 SWITCHES = ("use_bias", "attention_bias", "feed_forward_bias")
 # Of no model: what all configs share.
 SHARED = frozenset(name for entry in COMMON for name in entry.theirs)
@@ -136,7 +169,33 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
                 "feed_forward_dropout", "intermediate_dim")
         },
     }  # fmt: skip
+    has |= _of_pairs(graph, config)
+    has["start_id"] = graph.is_pair and len({*heads} & {*PAIR_HEADS[1:]}) > 0
+    has["end_id"] = graph.is_pair and PAIR_HEADS[1] in heads
     return [known.argument for known in KNOWN if has.get(known.argument, True)]
+
+
+def _of_pairs(graph: Graph, config: Mapping[str, Any]) -> dict[str, bool]:
+    """Return which of the arguments of encoder-decoders there are, and which in their place."""
+    found = {}
+    for name, parts in OF_SIDES.items():
+        split = graph.is_pair and all(find_field(part, config) for part in parts)
+        is_there = name != "intermediate_dim" or find_field(name, config) is not None
+        found[name] = is_there and not split
+        found |= dict.fromkeys(parts, split)
+    in_scores = graph.is_pair and graph.positions == "relative"
+    found |= {name: in_scores and find_field(name, config) is not None for name in OF_PAIRS}
+    if graph.is_pair:
+        found["scale_embedding"] = graph.scaling
+        found["embedding_dim"] = False
+    return found
+
+
+def side_argument(name: str, side: str, names: Sequence[str]) -> str:
+    """Return the argument that a stack of an encoder-decoder has in the place of another."""
+    first, second = OF_SIDES.get(name, (name, name))
+    own = first if side == "encoder" else second
+    return own if own in names else name
 
 
 def has_window(config: Mapping[str, Any]) -> bool:
@@ -153,6 +212,8 @@ def find_activation(config: Mapping[str, Any]) -> str | None:
     """Return the field of the activation, where it has a value that is computed here."""
     field = find_field("activation", config)
     value = config[field] if field is not None else None
+    if field == GATING and isinstance(value, str) and "dense_act_fn" in config:
+        value = config["dense_act_fn"]
     return field if isinstance(value, str) and value in ACTIVATIONS else None
 
 
@@ -189,7 +250,9 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
     field = graph.switches.get(name) or find_field(name, config)
     value = config.get(field) if field else known.usual
     if name == "activation":
-        return code(ACTIVATIONS[str(value)])
+        gate = "gated_" if str(value).startswith("gated-") else ""
+        value = config["dense_act_fn"] if gate else value
+        return code(gate * bool(graph.gating) + ACTIVATIONS[str(value)])
     if name == "max_sequence_length" and isinstance(value, int):
         return repr(
             value - (config["pad_token_id"] if _has_padding(config) else 1) - 1

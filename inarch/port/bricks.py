@@ -176,11 +176,10 @@ def _others(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) ->
         layer = "MaskedLMHead" if transforms else "keras.layers.Dense"
         found.append(_brick("language-modeling head", layer, members))
     elif _field(config, "tie_word_embeddings") is not False and "token table" in roles:
-        found.append(
-            Brick(
-                "a head tied to the token embedding, if any", "MaskedLMHead", "", (), is_guess=True
-            )
-        )
+        kind = "a head tied to the token embedding, if any"
+        is_pair = _field(config, "is_encoder_decoder") is True
+        layer = "keras.layers.ReversibleEmbedding" if is_pair else "MaskedLMHead"
+        found.append(Brick(kind, layer, "", (), is_guess=True))
     unknown = [one for one in roles.get("", ()) if one.pattern.indices]
     if unknown:
         found.append(_brick("tensors of layers that nothing explains", None, unknown))

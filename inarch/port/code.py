@@ -45,3 +45,11 @@ def call(start: str, *arguments: str, end: str = "),", width: int = 88) -> list[
         line += f" {argument},"
     lines.append(line.rstrip(",") + end)
     return lines
+
+
+def wrapped(line: str) -> list[str]:
+    """Return a line of an entry, or two where it is long and has older names."""
+    before, found, after = line.partition(", legacy=")
+    if len(line) <= 92 or not found:
+        return [line]
+    return [f"{before},", f"    legacy={after}"]

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from inarch.checkpoints.maps.common_fields import ANYWHERE
-from inarch.checkpoints.maps.config import TEXT_ENCODER
+from inarch.checkpoints.maps.common_fields import ANYWHERE, TOKENS
+from inarch.checkpoints.maps.config import ENCODER_DECODER, TEXT_ENCODER
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
 from inarch.port.arguments import BY_ARGUMENT, SHARED, find_field
-from inarch.port.code import call, code, is_literal
+from inarch.port.code import call, code, is_literal, wrapped
+from inarch.port.config_pair import decoder_lines, gating_lines
 from inarch.port.config_rotary import rotary_lines, scaling_lines, share_lines
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.validation import shown
 
+# Arguments for parts that heads need, which no field gives.
+NO_FIELD = ("pooler", "single_text")
 OF_ALL = frozenset(name for entry in ANYWHERE for name in entry.theirs)
 OF_ENCODERS = frozenset(name for entry in TEXT_ENCODER for name in entry.known_names)
 REASONS = {
-    "layerdrop": "layers that training leaves out",
+    **dict.fromkeys(("layerdrop", "encoder_layerdrop", "decoder_layerdrop"),
+        "layers that training leaves out"),
     "init_std": "initial weights", "initializer_factor": "initial weights",
     "embed_init_std": "initial weights", "initializer_cutoff_factor": "initial weights",
     "pretraining_tp": "another order of the same sums",
@@ -46,8 +50,8 @@ class _Writer:
     def mapped(self) -> list[str]:
         """Return a line for each argument."""
         names = [argument.name for argument in self.draft.arguments]
-        lines = [line for name in names if name != "pooler" for line in self._line(name)]
-        return [part for line in lines for part in _wrapped(line)]
+        lines = [line for name in names if name not in NO_FIELD for line in self._line(name)]
+        return [part for line in lines for part in wrapped(line)]
 
     def _noted(self, found: tuple[list[str], set[str], list[Decision]]) -> list[str]:
         """Return lines, and keep the fields and the decisions that come with them."""
@@ -64,6 +68,10 @@ class _Writer:
             return self._noted(scaling_lines(self.draft))
         if name == "partial_rotary_factor":
             return self._noted(share_lines(self.draft))
+        if name == "num_decoder_layers" and self._is_derived(name):
+            return self._noted(decoder_lines(self.draft))
+        if name == "activation" and self.evidence is not None and self.evidence.gated:
+            return self._noted(gating_lines(self.draft))
         field = self.draft.graph.switches.get(name) or find_field(name, self.usual)
         if field is None:
             value = next(a.default for a in self.draft.arguments if a.name == name)
@@ -74,6 +82,8 @@ class _Writer:
         default = self.usual[field]
         if name == "padding_id":
             return self._padding(field, default)
+        if known.form == "token_id":
+            return [f'token_id("{field}", "{name}", {default!r}),']
         if name == "max_sequence_length" and self.draft.graph.padded:
             return [f'table_rows("{field}", "{name}"{self._default(default)}, after=PADDING),']
         if name == "embedding_dim" and not self.draft.graph.has("embeddings_projection"):
@@ -100,11 +110,16 @@ class _Writer:
         if self.evidence is None and not isinstance(value, bool):
             return ""
         required = value is None and name != "intermediate_dim"
-        field = find_field(name, self.usual) if name else None
-        if self.evidence is not None and field in self.evidence.derived:
-            self.decisions.append(decide(str(field), "its default follows from other fields"))
+        if name and self._is_derived(name):
+            field = str(find_field(name, self.usual))
+            self.decisions.append(decide(field, "its default follows from other fields"))
             required = True
         return "" if required else f", {code(value)}"
+
+    def _is_derived(self, name: str) -> bool:
+        """Return whether the default of an argument's field follows from other fields."""
+        field = find_field(name, self.usual)
+        return self.evidence is not None and field in self.evidence.derived
 
     def _padding(self, field: str, default: Any) -> list[str]:
         if self.draft.graph.padded:
@@ -146,8 +161,12 @@ class _Writer:
     def others(self) -> list[str]:
         """Return a line for each field that isn't an argument."""
         lines = []
-        encoder = not self.draft.graph.causal
-        if encoder:
+        if self.draft.graph.is_pair:
+            lines += ["ENCODER_DECODER,", *([] if self.draft.graph.padded else ["PADDING_ROW,"])]
+            self.taken |= {name for entry in ENCODER_DECODER for name in entry.known_names}
+            self.taken |= {name for name in TOKENS.theirs if name != "pad_token_id"}
+            self.taken.add("pad_token_id")
+        elif not self.draft.graph.causal:
             odd = self._switched()
             left_out = "".join(f' and "{name}" not in entry.known_names' for name in odd)
             whole = f"*[entry for entry in ENCODER_ONLY if{left_out.removeprefix(' and')}],"
@@ -278,11 +297,3 @@ class _Writer:
             return []
         reason = 'reason="the reference never reads it"'
         return call("ignored(", *(f'"{name}"' for name in names), reason)
-
-
-def _wrapped(line: str) -> list[str]:
-    """Return a line, or two where it is long and has older names."""
-    before, found, after = line.partition(", legacy=")
-    if len(line) <= 92 or not found:
-        return [line]
-    return [f"{before},", f"    legacy={after}"]

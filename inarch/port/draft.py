@@ -12,7 +12,7 @@ from inarch.port.arguments import Argument, arguments_of, find_activation, find_
 from inarch.port.code import code
 from inarch.port.decisions import DECIDE, GUESS, SETTLED, Decision
 from inarch.port.graph import Graph
-from inarch.port.heads import HeadDraft
+from inarch.port.heads import PAIR_HEADS, HeadDraft
 from inarch.port.modules import TheirModule
 from inarch.port.reference import Evidence
 
@@ -80,6 +80,9 @@ class Draft:
             needed_by_heads = code(any(head.pooled for head in self.heads))
             text = "whether there is a pooled output."
             found.append(Argument("pooler", "bool", needed_by_heads, text))
+        if self.single_text:
+            text = "whether one text is source and target, as classifiers read it."
+            found.append(Argument("single_text", "bool", "False", text))
         return found
 
     def has(self, argument: str) -> bool:
@@ -90,6 +93,11 @@ class Draft:
         """Return those of the fields that the checkpoint has with other values than usual."""
         given, usual = self.given, self.usual
         return {n: given[n] for n in names if n in given and n in usual and given[n] != usual[n]}
+
+    @property
+    def single_text(self) -> bool:
+        """Return whether heads of an encoder-decoder read one text as source and target."""
+        return self.graph.is_pair and any(head.name in PAIR_HEADS[1:] for head in self.heads)
 
     @property
     def pooler(self) -> TheirModule | None:

@@ -1,4 +1,4 @@
-"""Find the graph of an encoder or a decoder by its modules, and by what a reference shows of it."""
+"""Find the graph of a model by its modules, and by what a reference shows of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from typing import Any
 from inarch.errors import InputError
 from inarch.port.bricks import CROSS
 from inarch.port.decisions import guess
-from inarch.port.find_slots import FEED_FORWARD_NORM, GATE, ORDER, QUERY, UP, SlotFinder
-from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph, Slot
+from inarch.port.find_pair import find_pair, is_pair
+from inarch.port.find_slots import (
+    FEED_FORWARD_NORM,
+    GATE,
+    ORDER,
+    QUERY,
+    UP,
+    SlotFinder,
+    norm_kind,
+)
+from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph
 from inarch.port.modules import TheirModule
 from inarch.port.patterns import HIDDEN, first, flatten_sizes
 
@@ -19,21 +28,26 @@ def find_graph(
     config: Mapping[str, Any],
     causal: bool,
     calls: Sequence[str] = (),
+    ties: Mapping[str, str] | None = None,
 ) -> Graph:
-    """Return the graph that modules are of.
+    """Return the graph that modules are of: an encoder, a decoder, or an encoder with a decoder.
 
     Args:
         modules: those of the backbone, without their model's name.
         config: whose sizes are those of the modules.
         causal: whether it is a decoder.
         calls: names of modules in the order in which a reference calls them; empty without one.
+        ties: tensors that are others in a reference, with those; None without one.
 
     Raises:
-        InputError: it has an encoder and a decoder, or no layers.
+        InputError: it has no layers with attention, or no table of tokens.
     """
     inside = [module for module in modules if module.stack]
     outside = [module for module in modules if not module.stack]
-    _check_stacks(inside)
+    _check_stacks(modules)
+    if is_pair(modules):
+        graph = find_pair(modules, config, calls, ties)
+        return _with_details(graph, flatten_sizes(config), config)
     finder = SlotFinder(flatten_sizes(config), list(calls))
     slots = [*finder.embeddings(outside), *finder.block(inside), *finder.others(outside)]
     positions, padded, offset = finder.positions(slots, config)
@@ -43,7 +57,7 @@ def find_graph(
         causal,
         tuple(slots),
         order=finder.order(slots),
-        norm=_norm_kind(slots, config),
+        norm=norm_kind(slots, config),
         positions=positions,
         offset=offset,
         padded=padded,
@@ -52,15 +66,15 @@ def find_graph(
     return _with_details(graph, finder.fields, config)
 
 
-def _check_stacks(inside: Sequence[TheirModule]) -> None:
+def _check_stacks(modules: Sequence[TheirModule]) -> None:
+    inside = [module for module in modules if module.stack]
     attends = {m.stack for m in inside if m.role in ("query", "query, key and value")}
-    crossing = [m.name for m in inside if CROSS.search(m.words)]
-    if crossing or (any("encoder" in s for s in attends) and any("decoder" in s for s in attends)):
-        named = ", ".join(sorted(attends))
+    crossing = [m.name for m in modules if CROSS.search(m.words)]
+    if crossing and not is_pair(modules):
         raise InputError(
-            f"an encoder with a decoder isn't drafted (its layers are {named}). Encoders and "
-            "decoders alone are; begin with the folder of the nearest architecture, which "
-            "`inarch port inspect` names"
+            f"layers attend to another sequence ({crossing[0]}), and no stacks named encoder and "
+            "decoder are found. Begin with the folder of the nearest architecture, which `inarch "
+            "port inspect` names"
         )
     if not attends and not any(m.role == "attention projection" for m in inside):
         stacks = ", ".join(sorted({m.stack for m in inside})) or "none"
@@ -69,13 +83,6 @@ def _check_stacks(inside: Sequence[TheirModule]) -> None:
             "blocks of attention and feed-forward networks; `inarch port inspect` shows what the "
             "tensors are"
         )
-
-
-def _norm_kind(slots: Sequence[Slot], config: Mapping[str, Any]) -> str:
-    norms = [slot.module for slot in slots if slot.kind == "norm"]
-    if any(module.bias is not None for module in norms):
-        return "layer"
-    return "rms" if any(name.startswith("rms_norm") for name in config) else "uncentered"
 
 
 def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, Any]) -> Graph:

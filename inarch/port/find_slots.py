@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inarch.errors import InputError
-from inarch.port.bricks import ROTARY
+from inarch.port.bricks import CROSS, ROTARY
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
@@ -17,6 +17,7 @@ from inarch.port.roles import BY_SHAPE
 QUERY, KEY, VALUE, OUTPUT = (f"attention/{name}" for name in ("query", "key", "value", "output"))
 UP, DOWN, GATE = (f"feed_forward/{name}" for name in ("up", "down", "gate"))
 ATTENTION_NORM, FEED_FORWARD_NORM = "attention_norm", "feed_forward_norm"
+CROSS_NORM = "cross_attention_norm"
 SANDWICH = (
     ATTENTION_NORM, "attention_output_norm", FEED_FORWARD_NORM, "feed_forward_output_norm",
 )  # fmt: skip
@@ -25,13 +26,19 @@ DENSE = {
     "query, key and value": (QUERY, KEY, VALUE), "up": (UP,), "down": (DOWN,), "gate": (GATE,),
     "gate and up": (GATE, UP),
 }  # fmt: skip
+CROSS_PARTS = tuple(f"cross_{name}" for name in (QUERY, KEY, VALUE, OUTPUT))
 # Slots in the order in which a table has them.
 ORDER = (
     f"embeddings/{TOKENS}", TOKENS, f"embeddings/{POSITIONS}", POSITIONS, SEGMENTS,
     "embeddings_norm", "embeddings_projection", "relative_bias", QUERY, KEY, VALUE,
-    "attention/query_norm", "attention/key_norm", OUTPUT, *SANDWICH[:2], GATE, UP, DOWN,
+    "attention/query_norm", "attention/key_norm", OUTPUT, *SANDWICH[:2], *CROSS_PARTS, CROSS_NORM,
+    GATE, UP, DOWN,
     *SANDWICH[2:], "final_norm", "pooler",
 )  # fmt: skip
+NO_TABLE = (
+    "no table of tokens is found. A draft is made for models of text; `inarch port inspect` shows "
+    "what the tensors are"
+)
 _FIRST_NORM = re.compile(r"sa_|att|ln_?1|norm_?1|layer_norm1|input_layer_?norm")
 _SECOND_NORM = re.compile(r"post_attention|ln_?2|norm_?2|ffn|mlp|feed_forward|final_layer|ff_")
 _AFTER = re.compile(r"final|after|last")
@@ -44,11 +51,13 @@ class SlotFinder:
     Args:
         fields: sizes of the config.
         calls: names of modules in the order in which a reference calls them.
+        crosses: whether the layers of the stack attend to another one's too.
     """
 
-    def __init__(self, fields: Mapping[str, int], calls: list[str]):
+    def __init__(self, fields: Mapping[str, int], calls: list[str], crosses: bool = False):
         self.fields = fields
         self.calls = calls
+        self.crosses = crosses
         self.decisions: list[Decision] = []
 
     # --- the block -------------------------------------------------------------------------
@@ -60,6 +69,8 @@ class SlotFinder:
         norms: list[TheirModule] = []
         for module in inside:
             names = DENSE.get(module.role)
+            if names and self._is_cross(module):
+                names = tuple(f"cross_{name}" for name in names)
             if "{j}" in module.name:
                 self._unplaced(module, "it has two numbers")
             elif module.role == "norm":
@@ -82,28 +93,36 @@ class SlotFinder:
             found[(ours,)] = Slot(module, (ours,), "dense")
         return [*found.values(), *self._norms(norms)]
 
+    def _is_cross(self, module: TheirModule) -> bool:
+        return self.crosses and bool(CROSS.search(module.inner_words))
+
     def _norms(self, norms: Sequence[TheirModule]) -> list[Slot]:
-        """Return the norms of attention and of the feed-forward network."""
+        """Return the norms of attention, of cross-attention and of the feed-forward network."""
         if len(norms) == 1:
             (only,) = norms
             self.decisions.append(guess(only.name, "the norm of both sublayers of a block"))
             return [Slot(only, (ATTENTION_NORM,), "norm")]
-        ordered = sorted(norms, key=self._place) if self.calls else sorted(norms, key=_norm_rank)
-        if len(norms) == 2 and not self.calls and len({_norm_rank(m) for m in norms}) == 1:
+        place = self._place if self.calls else self._norm_rank
+        ordered = sorted(norms, key=place)
+        ours = (ATTENTION_NORM, *([CROSS_NORM] if self.crosses else []), FEED_FORWARD_NORM)
+        if len(norms) == len(ours) and not self.calls and len({place(m) for m in norms}) == 1:
             names = " and ".join(m.name for m in norms)
             self.decisions.append(guess(names, "norms of attention and of the network after it"))
         if len(norms) == len(SANDWICH) and self.calls:
             pairs = zip(ordered, SANDWICH, strict=True)
             return [Slot(module, (ours,), "norm") for module, ours in pairs]
-        for module in ordered[2:]:
-            self._unplaced(module, "a block has two norms")
-        ours = (ATTENTION_NORM, FEED_FORWARD_NORM)
+        for module in ordered[len(ours) :]:
+            self._unplaced(module, f"a block has {len(ours)} norms")
         return [Slot(m, (n,), "norm") for m, n in zip(ordered, ours, strict=False)]
 
     def _place(self, module: TheirModule) -> int:
         """Return when a reference calls a module."""
         called = module.name in self.calls
         return self.calls.index(module.name) if called else len(self.calls)
+
+    def _norm_rank(self, module: TheirModule) -> int:
+        """Return when a norm is called by its name: of attention, of neither, of what follows."""
+        return 1 if self._is_cross(module) else _norm_rank(module)
 
     def order(self, slots: Sequence[Slot]) -> str:
         """Return whether norms come before or after their sublayers."""
@@ -127,6 +146,17 @@ class SlotFinder:
     # --- what is around the blocks ---------------------------------------------------------
 
     def embeddings(self, outside: Sequence[TheirModule]) -> list[Slot]:
+        """Return the tables, that of tokens among them.
+
+        Raises:
+            InputError: there is none of tokens.
+        """
+        found = self.tables(outside)
+        if not any(slot.ours == (TOKENS,) for slot in found):
+            raise InputError(NO_TABLE)
+        return found
+
+    def tables(self, outside: Sequence[TheirModule]) -> list[Slot]:
         """Return the tables."""
         found: list[Slot] = []
         for role, ours in (
@@ -141,11 +171,6 @@ class SlotFinder:
                 found.append(Slot(modules[0], (ours,), "embedding"))
             for module in modules[1:]:
                 self._unplaced(module, f"{modules[0].name} is the {role} already")
-        if not any(slot.ours == (TOKENS,) for slot in found):
-            raise InputError(
-                "no table of tokens is found. A draft is made for models of text; `inarch port "
-                "inspect` shows what the tensors are"
-            )
         return found
 
     def others(self, outside: Sequence[TheirModule]) -> list[Slot]:
@@ -187,7 +212,7 @@ class SlotFinder:
             offset = table.shape[0] - longest if 0 < table.shape[0] - longest < 8 else 0
             if offset and longest:
                 self.decisions.append(
-                    decide(table.name, f"{offset} rows more than positions, before the first")
+                    guess(table.name, f"{offset} rows more than positions, before the first")
                 )
             padded = longest - 2 in {2**n for n in range(7, 15)} and not offset
             if padded:
@@ -227,3 +252,10 @@ def _norm_rank(module: TheirModule) -> int:
     if _SECOND_NORM.search(name):
         return 2
     return 0 if _FIRST_NORM.search(name) else 1
+
+
+def norm_kind(slots: Sequence[Slot], config: Mapping[str, Any]) -> str:
+    norms = [slot.module for slot in slots if slot.kind == "norm"]
+    if any(module.bias is not None for module in norms):
+        return "layer"
+    return "rms" if any(name.startswith("rms_norm") for name in config) else "uncentered"

@@ -12,6 +12,8 @@ from inarch.port.modules import TheirModule
 
 # Names of our variables' layers, by what they are.
 TOKENS, POSITIONS, SEGMENTS = "token_embedding", "position_embedding", "segment_embedding"
+# Stacks of an encoder-decoder, by the names that their tensors begin with.
+SIDES = ENCODER, DECODER = "encoder", "decoder"
 # Ways of a fused tensor to hold queries, keys and values.
 BY_PROJECTION, BY_HEAD = "one after the other", "head by head"
 
@@ -27,16 +29,18 @@ class Slot:
         module: theirs.
         ours: names of ours, within a block where the module is in a stack.
         kind: `"dense"`, `"norm"` or `"embedding"`.
+        side: the stack of an encoder-decoder that it is in; `""` outside of both and elsewhere.
     """
 
     module: TheirModule
     ours: tuple[str, ...]
     kind: str
+    side: str = ""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """An encoder or a decoder of like blocks.
+    """An encoder or a decoder of like blocks, or both.
 
     What a run of the reference may change is in plain fields, so that a trial is a `replace`.
 
@@ -61,6 +65,11 @@ class Graph:
             that decides.
         epsilon: of norms, where no field has it.
         activation: of the feed-forward network, where no field has it.
+        scaled_scores: whether scores are divided by the root of a head's width.
+        copies: of an encoder-decoder: tensors that are the table of tokens again, with its name.
+        scaling: whether the argument `scale_embedding` decides about scaled tokens.
+        gating: whether the argument `activation` decides whether the network has a gate.
+        switched: slots of a network that has a gate where `slots` has none, or the other way.
         switches: for each argument that decides about biases, the field that is it.
         decisions: what couldn't be decided.
     """
@@ -84,16 +93,27 @@ class Graph:
     biases: Mapping[str, bool | str] = field(default_factory=dict)
     epsilon: float = 1e-12
     activation: str = "gelu"
+    scaled_scores: bool = True
+    copies: tuple[tuple[str, str], ...] = ()
+    scaling: bool = False
+    gating: bool = False
+    switched: tuple[Slot, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
+
+    @property
+    def is_pair(self) -> bool:
+        """Return whether it is an encoder with a decoder."""
+        return any(slot.side for slot in self.slots)
 
     def has(self, ours: str) -> bool:
         """Return whether a layer of ours is among the slots."""
         return any(ours in slot.ours for slot in self.slots)
 
-    def slot(self, ours: str) -> Slot | None:
-        """Return the slot of a layer of ours; None without it."""
-        return next((slot for slot in self.slots if ours in slot.ours), None)
+    def slot(self, ours: str, side: str = "") -> Slot | None:
+        """Return the slot of a layer of ours, of any side or of one; None without it."""
+        found = (slot for slot in self.slots if ours in slot.ours and side in (slot.side, ""))
+        return next(found, None)
 
     def size(self, ours: str, axis: int) -> int:
         """Return a size of the weight of a layer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,14 +12,20 @@ from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import TensorPattern, collapse_names
 from inarch.port.roles import recognize
 
-# Ends of the names of classes, and the head of each; those of models of both kinds come last.
+# Kinds of models, and the head that each alone has.
+KINDS = ENCODERS, DECODERS, PAIRS = "encoder", "decoder", "encoder-decoder"
+OWN = {ENCODERS: "masked_lm", DECODERS: "causal_lm", PAIRS: "seq2seq_lm"}
+# Ends of the names of classes, and the head of each.
 PURPOSES = (
     ("ForMaskedLM", "masked_lm"), ("WithLMHeadModel", "masked_lm"), ("LMHeadModel", "causal_lm"),
     ("ForCausalLM", "causal_lm"), ("ForSequenceClassification", "text_classifier"),
     ("ForTokenClassification", "token_classifier"), ("ForMultipleChoice", "multiple_choice"),
     ("ForQuestionAnsweringSimple", "question_answering"),
     ("ForQuestionAnswering", "question_answering"), ("ForNextSentencePrediction", "next_sentence"),
+    ("ForConditionalGeneration", "seq2seq_lm"), ("MTModel", "seq2seq_lm"),
 )  # fmt: skip
+# Heads that are drafted of an encoder-decoder; but for the first they read one text as both.
+PAIR_HEADS = (OWN[PAIRS], "text_classifier", "question_answering")
 # Of a class with several heads.
 JOINT = "ForPreTraining"
 ONE_LAYER = ("token_classifier", "question_answering", "next_sentence")
@@ -58,6 +64,8 @@ class HeadDraft:
         table: name of the output embeddings' tensor, if it may be tied.
         ties: whether that is the table of the inputs by default.
         dropout: the field of its rate, with its default and an older name.
+        rows: whether the bias has an axis of one row before that of tokens.
+        scaled: whether tied logits are of vectors divided by the root of their width.
         pooled: whether it reads the pooled output.
         activation: of its first dense layer, as code.
     """
@@ -70,6 +78,8 @@ class HeadDraft:
     table: str = ""
     ties: bool = True
     dropout: tuple[str, Any, str] | None = None
+    rows: bool = False
+    scaled: bool = False
     pooled: bool = False
     activation: str = ""
 
@@ -80,25 +90,36 @@ class HeadDraft:
 
 
 def draft_heads(
-    classes: Sequence[HeadClass], prefix: str, config: Mapping[str, Any], causal: bool
+    classes: Sequence[HeadClass],
+    prefix: str,
+    config: Mapping[str, Any],
+    kind: str,
+    own: Collection[str] = (),
 ) -> tuple[list[HeadDraft], list[Decision]]:
     """Return the heads of classes, and a line for each that isn't drafted.
 
     Args:
         prefix: what precedes the backbone's tensors in their files.
         config: of the models whose tensors are given.
+        kind: of the models.
+        own: the backbone's tensors, by which a head's are known where nothing precedes them.
     """
     heads: dict[str, HeadDraft] = {}
     decisions: list[Decision] = []
     for cls in classes:
-        name = purpose_of(cls.name, causal)
+        name = purpose_of(cls.name, kind)
         if name is None:
             continue
-        draft = None if name in heads else _draft(name, cls, prefix, config)
+        outside = {
+            n: info for n, info in cls.tensors.items()
+            if n not in own and not (prefix and n.startswith(prefix))
+        }  # fmt: skip
+        known = name in heads or (kind == PAIRS and name not in PAIR_HEADS)
+        draft = None if known else _draft(name, cls, outside, prefix, config)
         if draft is not None:
             heads[name] = draft
         elif name not in heads:
-            listed = sorted(n for n in cls.tensors if not n.startswith(prefix))
+            listed = sorted(outside)
             named = ", ".join(listed[:3]) + (" ..." if len(listed) > 3 else "")
             decisions.append(
                 decide(cls.name, f"a head that isn't drafted ({named or 'no tensor'})")
@@ -123,16 +144,17 @@ def _is_class(name: Any) -> bool:
     return isinstance(name, str) and name.isascii() and name.isidentifier()
 
 
-def purpose_of(name: str, causal: bool) -> str | None:
-    """Return the head of a class by its name; None where an encoder or a decoder has none such."""
+def purpose_of(name: str, kind: str) -> str | None:
+    """Return the head of a class by its name; None where a model of a kind has none such."""
     found = next((head for end, head in PURPOSES if name.endswith(end)), None)
-    if found == ("masked_lm" if causal else "causal_lm"):
-        return None
-    return found
+    is_other = found in OWN.values() and found != OWN[kind]
+    return None if is_other else found
 
 
-def _draft(name: str, cls: HeadClass, prefix: str, config: Mapping[str, Any]) -> HeadDraft | None:
-    outside = {n: info for n, info in cls.tensors.items() if not n.startswith(prefix)}
+def _draft(
+    name: str, cls: HeadClass, outside: Mapping[str, TensorInfo], prefix: str,
+    config: Mapping[str, Any],
+) -> HeadDraft | None:  # fmt: skip
     parts = recognize(collapse_names(outside, config), config)
     modules, others = group_modules(parts)
     words = config.get("vocab_size")
@@ -140,13 +162,13 @@ def _draft(name: str, cls: HeadClass, prefix: str, config: Mapping[str, Any]) ->
     dense = [m for m in modules if len(m.shape) == 2 and m not in tables]
     norms = [m for m in modules if len(m.shape) == 1]
     biases = [m.bias for m in tables if m.bias is not None]
-    alone = [part.pattern for part in others if part.pattern.shapes[0] == (words,)]
+    alone = [p.pattern for p in others if p.pattern.shapes[0] in ((words,), (1, words))]
     if len(others) > len(alone) or any(m.stack for m in modules):
         return None
     rates = sorted((n for n in cls.fields if "dropout" in n), key=lambda n: "class" not in n)
     dropout = (rates[0], config.get(rates[0]), "".join(rates[1:2])) if rates else None
     made = HeadDraft(name, (cls.name,), dropout=dropout)
-    if name in ("masked_lm", "causal_lm"):
+    if name in OWN.values():
         return _language_head(made, cls, prefix, dense, norms, tables, [*alone, *biases])
     if norms or tables or alone or not dense:
         return None
@@ -171,6 +193,7 @@ def _language_head(
         tuple(dict.fromkeys(pattern.name for pattern in bias)),
         table,
         ties=not table or (cls.ties.get(table, "").startswith(prefix) and table in cls.ties),
+        rows=any(len(pattern.shapes[0]) > 1 for pattern in bias),
         activation="gelu" if dense else "",
     )  # fmt: skip
 

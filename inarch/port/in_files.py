@@ -53,7 +53,7 @@ def _graph_in_files(graph: Graph, holder: Mapping[str, tuple[str, tuple[str, ...
         members = [by_tensor[part] for part in parts if part in by_tensor]
         ours = tuple(one for member in members for one in member.ours)
         module = replace(slot.module, name=name.removesuffix(f"{slot.module.joint}weight"))
-        merged[name] = Slot(module, ours, slot.kind)
+        merged[name] = replace(slot, module=module, ours=ours)
     return graph.replace(slots=tuple(merged.values()), gate_first=True)
 
 

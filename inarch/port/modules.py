@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from inarch.port.patterns import INDICES, TensorPattern, lower_words
 from inarch.port.roles import BY_NAME, Recognized
@@ -13,6 +13,8 @@ WEIGHTS = ("weight", "gamma", "kernel", "embedding")
 BIASES = ("bias", "beta")
 # Layers of a stack that names them by numbers: `encoder.layer.{i}`.
 LAYER = "{i}"
+# Sublayers that a layer counts; more of a kind are experts or heads.
+MAX_SUBLAYERS = 4
 _FUSED = re.compile(r"(.*)\.(in_proj)_(weight|bias)$")
 
 
@@ -62,6 +64,11 @@ class TheirModule:
         return self.name.removeprefix(self.stack).lstrip(".")
 
     @property
+    def inner_words(self) -> str:
+        """Name within a layer in lower case, with dots between."""
+        return lower_words(self.inner)
+
+    @property
     def words(self) -> str:
         """Name in lower case, with dots between."""
         return lower_words(self.name)
@@ -80,8 +87,11 @@ def group_modules(
     by_module: dict[str, dict[str, Recognized]] = {}
     others: list[Recognized] = []
     joints: dict[str, str] = {}
+    parts = [single for part in parts for single in _split_inner(part)]
+    deep = {_stem(part.pattern) for part in parts if part.pattern.indices[:1] and
+            part.pattern.indices[0][2] > 1}  # fmt: skip
     for part in parts:
-        name = _numbered_once(part.pattern).removeprefix(prefix)
+        name = _numbered_once(part.pattern, _stem(part.pattern) in deep).removeprefix(prefix)
         module, leaf, joint = _split(name)
         if leaf not in (*WEIGHTS, *BIASES) or part.role == "buffer":
             others.append(part)
@@ -104,10 +114,43 @@ def group_modules(
     return found, others
 
 
-def _numbered_once(pattern: TensorPattern) -> str:
-    """Return a name whose further indices are numbers, where they have one value alone."""
+def _stem(pattern: TensorPattern) -> str:
+    """Return a name up to its first index."""
+    return pattern.name.partition(LAYER)[0]
+
+
+def _split_inner(part: Recognized) -> list[Recognized]:
+    """Return a pattern for each value of its second index, where every layer has the same few.
+
+    So T5's `block.{i}.layer.{j}.layer_norm` is a norm for each sublayer.
+    """
+    pattern = part.pattern
+    if part.role == "expert" or len(pattern.indices) != 2 or len(pattern.shapes) > 1:
+        return [part]
+    layers, (least, most, count) = pattern.indices
+    if not 1 < count <= MAX_SUBLAYERS or count not in (2, most - least + 1):
+        return [part]
+    if pattern.count != layers[2] * count:
+        return [part]
+    names = (pattern.name.replace(f"{{{INDICES[1]}}}", str(j)) for j in sorted({least, most}
+             if count == 2 else range(least, most + 1)))  # fmt: skip
+    return [
+        replace(part, pattern=replace(pattern, name=name, count=layers[2], indices=(layers,)))
+        for name in names
+    ]
+
+
+def _numbered_once(pattern: TensorPattern, is_deep: bool) -> str:
+    """Return a name whose further indices are numbers, where they have one value alone.
+
+    Args:
+        is_deep: whether other patterns of the same stack have several layers, so that a tensor of
+            one alone is of no layer.
+    """
     name = pattern.name
-    for letter, (least, _, count) in list(zip(INDICES, pattern.indices, strict=False))[1:]:
+    for letter, (least, _, count) in list(zip(INDICES, pattern.indices, strict=False))[
+        0 if is_deep else 1 :
+    ]:
         if count == 1:
             name = name.replace(f"{{{letter}}}", str(least))
     return name

@@ -13,14 +13,14 @@ from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.source import Source
 from inarch.models import registry
 from inarch.port.bricks import CROSS, ROTARY, find_module
-from inarch.port.heads import class_names, purpose_of
+from inarch.port.heads import KINDS, OWN, class_names, purpose_of
 from inarch.port.patterns import INDICES, TensorPattern, lower_words
 from inarch.port.roles import ATTENTION, Recognized, recognize
 
 # Roles that say nothing about the graph.
 _ANYWHERE = ("buffer", "head", "language head", "projection", "token table", "norm", "")
-# The heads by which an encoder differs from a decoder; their tensors are alike.
-_ONE_WAY = ("masked_lm", "causal_lm")
+# The heads by which an encoder differs from a decoder, whose tensors are alike, and from both.
+_ONE_WAY = tuple(OWN.values())
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def find_nearest(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Near
 def _one_way_heads(config: Mapping[str, Any]) -> set[str]:
     """Return the heads of an encoder or a decoder alone that a config's classes are named for."""
     names = class_names(config)
-    heads = {purpose_of(name, causal) for name in names for causal in (True, False)}
+    heads = {purpose_of(name, kind) for name in names for kind in KINDS}
     return {head for head in _ONE_WAY if head in heads}
 
 

@@ -33,7 +33,8 @@ TABLES = (
     "relative_attention_num_buckets", "num_mel_bins", "pooler_hidden_size", "num_local_experts",
     "num_experts", "n_routed_experts", "classifier_proj_size",
 )  # fmt: skip
-HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads")
+HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads",
+    "attention_heads")  # fmt: skip
 KEY_HEADS = ("num_key_value_heads", "n_head_kv", "num_kv_heads")
 WIDTHS = ("head_dim", "d_kv", "attention_head_size", "d_head")
 

@@ -9,32 +9,47 @@ import contextlib
 import copy
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from inarch.checkpoints.formats.weights import TensorInfo
-from inarch.checkpoints.maps.config import ENCODER_ONLY
+from inarch.checkpoints.maps.config import ENCODER_DECODER, ENCODER_ONLY
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ReferenceModelError
-from inarch.port.heads import JOINT, LABELS, HeadClass, purpose_of
+from inarch.port.config_trials import feed_forwards, gated_tensors, older_names, switches
+from inarch.port.heads import (
+    DECODERS,
+    ENCODERS,
+    JOINT,
+    KINDS,
+    LABELS,
+    OWN,
+    PAIRS,
+    HeadClass,
+    purpose_of,
+)
 from inarch.port.patterns import index_names
 from inarch.port.saved_names import saved_names, unused_tensors
 from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
+    module_calls,
+    norm_epsilon,
+    norms_are_shifted,
     quiet,
+    run_ids,
     shaping_fields,
+    ties_of,
     tiny_model,
 )
 from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.transformers_reference import has_reference, libraries
 
-# Older names of fields of rotary positions, each with a value that none has by chance.
-OLDER = (("rope_theta", 12345.0), ("rotary_emb_base", 12345.0), ("partial_rotary_factor", 0.375),
-    ("rotary_pct", 0.375))  # fmt: skip
+# Fields whose values a kind of model has in common.
+FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DECODER}
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,11 @@ class Evidence:
         derived: fields of sizes whose defaults follow from other fields.
         properties: values of what is read of the config and isn't among its fields.
         embedding_dropout: fields of rates of dropout that act before the first layer.
+        rms: whether norms without an offset don't subtract the mean; None without any.
+        feed_forwards: for values of one field, the activation and whether there is a gate.
+        gated: tensors of a model that has a gate where this one has none, or the other way.
         reads: the fields that its code reads; None where they couldn't be recorded.
+        ties: tensors of the model without a head that are others, with those.
         tie: whether output and input embeddings are one by default.
     """
 
@@ -88,15 +107,31 @@ class Evidence:
     properties: Mapping[str, Any] = field(default_factory=dict)
     derived: tuple[str, ...] = ()
     shaping: tuple[str, ...] = ()
+    rms: bool | None = None
+    feed_forwards: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    gated: Mapping[str, TensorInfo] = field(default_factory=dict)
     reads: ConfigReads | None = None
+    ties: Mapping[str, str] = field(default_factory=dict)
     tie: bool = True
     version: str = ""
+
+    @property
+    def is_pair(self) -> bool:
+        """Return whether it is an encoder with a decoder."""
+        return "decoder_input_ids" in self.inputs
+
+    @property
+    def kind(self) -> str:
+        """Return whether it is an encoder, a decoder or both."""
+        return PAIRS if self.is_pair else DECODERS if self.causal else ENCODERS
 
     @property
     def causal(self) -> bool:
         """Return whether it is a decoder, by its classes."""
         names = [head.name for head in self.heads]
-        return not any(name.endswith(("ForMaskedLM", "WithLMHeadModel")) for name in names)
+        return not self.is_pair and not any(
+            name.endswith(("ForMaskedLM", "WithLMHeadModel")) for name in names
+        )
 
 
 def find_evidence(model_type: str, given: Mapping[str, Any]) -> Evidence | None:
@@ -128,17 +163,17 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         config, model = tiny_model(model_type, usual.to_dict(), given, transformers)
         inputs = tuple(inspect.signature(model.forward).parameters)
         ids = torch.arange(1, 8)[None]
-        calls = _calls(model, lambda: model(input_ids=ids))
+        calls = module_calls(model, lambda: run_ids(model, ids))
         tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
         heads = tuple(_heads(model, config, transformers))
-        switches = _switches(type(model), config, model.state_dict())
+        switched = switches(type(model), config, model.state_dict())
     unused = unused_tensors(model, ids)
     saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
         model_type,
         "/".join(type(model).__module__.split(".")[1:]) + ".py",
         type(model).__name__,
-        f"{model.base_model_prefix}.",
+        _prefix(model, heads),
         usual.to_dict(),
         dict(type(usual).attribute_map),
         config.to_dict(),
@@ -147,18 +182,22 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         {
             index_names(n): float(e)
             for n, m in model.named_modules()
-            if (e := _epsilon(m)) is not None
+            if (e := norm_epsilon(m)) is not None
         },
         any(getattr(table, "padding_idx", None) is not None for table in tables),
         heads,
         inputs,
-        switches,
-        legacy=_older_names(model_type, transformers),
+        switched,
+        legacy=older_names(model_type, transformers),
         saved=saved,
         embedding_dropout=embedding_dropout(config, model, ids, transformers),
         shaping=shaping_fields(model_type, usual.to_dict(), given, transformers),
         derived=derived_fields(model_type, usual.to_dict(), transformers),
         unused=unused,
+        rms=norms_are_shifted(model, torch),
+        feed_forwards=feed_forwards(model_type, transformers),
+        gated=gated_tensors(type(model), config),
+        ties=ties_of(model),
         tie=bool(usual.to_dict().get("tie_word_embeddings", True)),
         version=f"transformers {transformers.__version__}",
     )
@@ -177,55 +216,29 @@ def _tensors(model: Any) -> dict[str, TensorInfo]:
     return {name: TensorInfo("F32", tuple(t.shape)) for name, t in model.state_dict().items()}
 
 
-def _calls(model: Any, run: Any) -> tuple[str, ...]:
-    """Return the names of modules with weights of their own, in the order of their first calls."""
-    order: dict[str, None] = {}
-    handles = []
-    for name, module in model.named_modules():
-        if any(True for _ in module.parameters(recurse=False)):
-            handles.append(
-                module.register_forward_pre_hook(
-                    lambda *_, name=name: order.setdefault(index_names(name), None)
-                )
-            )
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return tuple(order)
-
-
-def _epsilon(module: Any) -> float | None:
-    for name in ("eps", "variance_epsilon"):
-        value = getattr(module, name, None)
-        if isinstance(value, float):
-            return value
-    return None
-
-
 def _heads(base: Any, config: Any, transformers: Any) -> Iterator[HeadClass]:
     """Iterate over the classes of heads in the base class's module."""
     for cls in _head_classes(base, transformers):
         model = _built(cls, config)
         if model is None:
             continue
-        by_storage: dict[int, str] = {}
-        ties = {}
-        for tensor, value in model.state_dict().items():
-            first = by_storage.setdefault(value.data_ptr(), tensor)
-            if first != tensor:
-                ties[tensor] = first
-        yield HeadClass(cls.__name__, _tensors(model), ties)
+        yield HeadClass(cls.__name__, _tensors(model), ties_of(model))
+
+
+def _prefix(base: Any, heads: Iterable[HeadClass]) -> str:
+    """Return what precedes the tensors of a model in files with a head; `""` where nothing does."""
+    prefix = f"{base.base_model_prefix}."
+    own = [head for head in heads if purpose_of(head.name, PAIRS) in OWN.values()] or heads
+    names = [name for head in own for name in head.tensors]
+    return prefix if not names or any(name.startswith(prefix) for name in names) else ""
 
 
 def _head_classes(base: Any, transformers: Any) -> Iterator[Any]:
     module = sys.modules[type(base).__module__]
     for name, cls in vars(module).items():
         is_model = inspect.isclass(cls) and issubclass(cls, transformers.PreTrainedModel)
-        if is_model and cls.__module__ == module.__name__ and (
-            purpose_of(name, True) or purpose_of(name, False) or name.endswith(JOINT)
-        ):  # fmt: skip
+        has_head = any(purpose_of(name, kind) for kind in KINDS) or name.endswith(JOINT)
+        if is_model and cls.__module__ == module.__name__ and has_head:
             yield cls
 
 
@@ -254,46 +267,23 @@ def _built(cls: Any, config: Any) -> Any:
     return None
 
 
-def _switches(cls: Any, config: Any, usual: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """Return the tensors that each field of true and false adds or takes away."""
-    found = {}
-    for name, value in config.to_dict().items():
-        if not isinstance(value, bool):
-            continue
-        changed = type(config)(**{**config.to_dict(), name: not value})
-        with contextlib.suppress(Exception):  # a value that its code refuses changes nothing
-            other = cls(changed).state_dict()
-            if difference := frozenset(usual.keys() ^ other.keys()):
-                found[name] = frozenset(index_names(tensor) for tensor in difference)
-    return found
-
-
-def _older_names(model_type: str, transformers: Any) -> dict[str, tuple[str, ...]]:
-    """Return the names outside of `rope_parameters` under which a config takes its fields."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name, value in OLDER:
-        with contextlib.suppress(Exception):  # a config that has no such field
-            made = transformers.AutoConfig.for_model(model_type, **{name: value}).to_dict()
-            holder = made.get("rope_parameters") or {}
-            for inner, given in holder.items():
-                if given == value:
-                    found[inner] = (*found.get(inner, ("rope_scaling." + inner,)), name)
-    return found
-
-
 def _reads(evidence: Evidence, config: Any, torch: Any, transformers: Any) -> ConfigReads:
     """Return the fields that the classes read."""
     heads = {
         name: Head((head.name,))
         for head in evidence.heads
-        if (name := purpose_of(head.name, evidence.causal)) is not None
+        if (name := purpose_of(head.name, evidence.kind)) is not None
     }
     source = Source(
         model_type=evidence.model_type, architecture=evidence.base, prefix=evidence.prefix,
-        config=() if evidence.causal else ENCODER_ONLY, weights=(), heads=heads,
+        config=FIXED[evidence.kind], weights=(), heads=heads,
     )  # fmt: skip
     mask = np.ones((2, 7), "int64")
     mask[1, 5:] = 0
     ids = np.arange(1, 15).reshape(2, 7)
+    if evidence.is_pair and isinstance(end := config.eos_token_id, int):  # one in each text
+        ids = np.where(ids == end, 15, ids)
+        ids[0, 6] = ids[1, 4] = end
     inputs = {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": 0 * mask}
+    inputs |= {f"decoder_{name}": inputs[name] for name in ("input_ids", "attention_mask")}
     return record_reads(source, config, {"": inputs}, torch, transformers)

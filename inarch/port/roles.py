@@ -36,10 +36,10 @@ ROLES = (
         |router|e_score_correction_bias""", (1, 2)),
     ("expert", "experts", (1, 2, 3)),
     ("position table", """\\w*position_embeddings?|embed_positions|wpe|pos_embed(?:ding)?s?
-        |positional_embedding|position_embed""", (1, 2, 3)),
+        |positional_embedding|position_embed|positions_embed""", (1, 2, 3)),
     ("segment table", "token_type_embeddings?|segment_embeddings?|type_embeddings?", (2,)),
     ("token table", """word_embeddings?|embed_tokens|wte|tok_embeddings?|token_embeddings?|shared
-        |embed_in|embedding_table|embed|embeddings?\\.weight$""", (2,)),
+        |embed_in|embedding_table|tokens_embed|embed|embeddings?\\.weight$""", (2,)),
     ("language head", """lm_head|lm_loss|proj_out|embed_out|generator_lm_head|predictions
         |output_projection|decoder\\.(?:weight|bias)$|final_logits_bias|masked_lm_head""", (1, 2)),
     ("head", """classifier|classification_head|pre_classifier|score|qa_outputs|pooler

@@ -17,6 +17,7 @@ import numpy as np
 
 from inarch.checkpoints.formats.files import open_weights
 from inarch.port.patterns import index_names
+from inarch.port.tiny_model import run_ids
 
 # Names of norms' tensors of former times, which every map reads.
 FORMER = {"gamma": "weight", "beta": "bias"}
@@ -69,7 +70,7 @@ def parts_of(value: np.ndarray, held: Mapping[str, np.ndarray]) -> tuple[str, ..
 
 def unused_tensors(model: Any, ids: Any) -> tuple[str, ...]:
     """Return the parameters on which no output of a model depends, with an index for a number."""
-    outputs = model(input_ids=ids)
+    outputs = run_ids(model, ids)
     total = sum(
         (value.double() ** 2).sum()
         for value in outputs.values()

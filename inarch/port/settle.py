@@ -6,30 +6,19 @@ reference's code show.
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
-from inarch.port.arguments import find_activation, find_field, nested_rotary
+from inarch.port.alternatives import alternatives, head_variants
+from inarch.port.arguments import GATING, find_activation, find_field, nested_rotary
 from inarch.port.decisions import GUESS, decide, settled
 from inarch.port.draft import Draft
-from inarch.port.find_slots import (
-    ATTENTION_NORM,
-    FEED_FORWARD_NORM,
-    GATE,
-    KEY,
-    OUTPUT,
-    QUERY,
-    UP,
-    VALUE,
-)
 from inarch.port.folder import mounted, write_folder
-from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
 from inarch.port.heads import HeadDraft
 from inarch.port.write_files import files_of
 from inarch.port.write_table import TINY_SHARE
@@ -40,10 +29,8 @@ from inarch.verify.inputs import make_inputs
 from inarch.verify.tiny_reference import write_tiny_checkpoint
 from inarch.verify.transformers_reference import reference_of
 
-ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
 EPSILON = 1e-3
 SCALED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 7}
-ORDERS = ("post", "pre")
 # At most so many changes follow one another.
 MAX_ROUNDS = 4
 
@@ -87,6 +74,8 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
         return _noted(draft, None, decide("graph", text))
     if graph.graph.positions == "rotary" and nested_rotary(draft.usual, "rope_type"):
         draft = _settle_scaling(draft, progress)
+    for field, (switch, value) in _switches(draft).items():
+        draft = _settle_switch(draft, field, switch, value, progress)
     words = f"every layer is the reference's, noise ratio {outcome.ratio:.2g} of at most 8"
     draft = _noted(draft, changes, settled("graph", words))
     for head in draft.heads:
@@ -118,50 +107,6 @@ def _settle_graph(draft: Draft, progress: Callable[[str], Any]) -> tuple[Draft, 
     return best, outcome, changes
 
 
-def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
-    """Iterate over graphs that names and shapes allow too, each with what differs."""
-    graph = draft.graph
-
-    def other(**changes: Any) -> Draft:
-        return draft.replace(graph=graph.replace(**changes))
-
-    query, gate = graph.slot(QUERY), graph.slot(GATE)
-    if query is not None and len(query.ours) == 3:
-        way = BY_PROJECTION if graph.fused == BY_HEAD else BY_HEAD
-        yield f"queries, keys and values {way}", other(fused=way)
-    if gate is not None and len(gate.ours) == 2:
-        yield "the gate on the other side", other(gate_first=not graph.gate_first)
-    if graph.norm == "rms":
-        words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
-        yield words, other(offset_norms=not graph.offset_norms)
-    if graph.positions != "learned" and not graph.scaled_tokens:
-        yield "tokens times the root of their width", other(scaled_tokens=True)
-    for order in ORDERS if graph.order in ORDERS else ():
-        if order != graph.order:
-            yield f"norms in the order {order!r}", other(order=order)
-    if graph.parallel != ONE_NORM and graph.order == "pre":
-        is_parallel = graph.parallel == TWO_NORMS
-        way = SEQUENTIAL if is_parallel else TWO_NORMS
-        words = "sublayers one after the other" if is_parallel else "parallel sublayers"
-        yield words, other(parallel=way)
-    if graph.positions == "rotary":
-        words = "halves" if graph.interleaved else "neighbors"
-        yield f"rotary positions that rotate {words}", other(interleaved=not graph.interleaved)
-    swaps = [(ATTENTION_NORM, FEED_FORWARD_NORM), (GATE, UP), *itertools.combinations(
-        (QUERY, KEY, VALUE, OUTPUT), 2)]  # fmt: skip
-    for one, two in swaps:
-        slots = graph.slot(one), graph.slot(two)
-        if all(slot is not None and len(slot.ours) == 1 for slot in slots):
-            yield f"{one} and {two} exchanged", draft.replace(graph=graph.swapped(one, two))
-    padding = draft.usual.get("pad_token_id")
-    if graph.positions == "learned" and isinstance(padding, int):
-        yield "positions counted otherwise", other(padded=not graph.padded, offset=0)
-    if find_activation(draft.usual) is None:
-        for name in ACTIVATIONS:
-            if name != graph.activation:
-                yield f"the activation {name}", other(activation=name)
-
-
 def _settle_scaling(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     """Return the draft with scaled rotary positions, where a scaling gives the same layers."""
     progress("a run with scaled rotary positions")
@@ -175,6 +120,32 @@ def _settle_scaling(draft: Draft, progress: Callable[[str], Any]) -> Draft:
         return _noted(draft, None, decide("rope_parameters.rope_type", text))
     words = "scaled as RotaryEmbedding does it, by a run with YaRN's scaling"
     return _noted(scaled, None, settled("rope_parameters.rope_type", words))
+
+
+def _switches(draft: Draft) -> dict[str, tuple[str, Any]]:
+    """Return the fields that change the graph, each with the switch of ours and another value."""
+    found: dict[str, tuple[str, Any]] = {}
+    usual = draft.usual.get("scale_embedding")
+    if draft.graph.is_pair and isinstance(usual, bool):
+        found["scale_embedding"] = ("scaling", not usual)
+    if draft.graph.switched:
+        is_gated = draft.usual[GATING].startswith("gated-")
+        found[GATING] = ("gating", "relu" if is_gated else "gated-silu")
+    return found
+
+
+def _settle_switch(
+    draft: Draft, field: str, switch: str, change: Any, progress: Callable[[str], Any]
+) -> Draft:
+    """Return the draft in which an argument decides about part of the graph, where that is so."""
+    progress(f"a run with another {field}")
+    other = draft.replace(graph=draft.graph.replace(**{switch: True}))
+    outcomes = [attempt(other), attempt(other, changes={field: change})]
+    failed = next((outcome for outcome in outcomes if not outcome.passed), None)
+    if failed is not None:
+        text = f"the draft doesn't compute what {change!r} does ({failed.first})"
+        return _noted(draft, None, decide(field, text))
+    return _noted(other, None, settled(field, f"by a run with {change!r}"))
 
 
 def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) -> Draft:
@@ -194,20 +165,6 @@ def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) 
         return _noted(_with_head(draft, variant), None, settled(head.name, words))
     text = f"the draft doesn't compute the reference's logits: {outcome.first}"
     return _noted(_with_head(draft, variant), None, decide(head.name, text))
-
-
-def head_variants(draft: Draft, head: HeadDraft) -> Iterator[HeadDraft]:
-    """Iterate over what a head can be, the likeliest first."""
-    yield head
-    usual = [name for name in ("activation", *ACTIVATIONS) if name != head.activation]
-    if head.name == "masked_lm" and head.dense:
-        yield from (replace(head, activation=name) for name in usual if draft.has(name) or
-                    name != "activation")  # fmt: skip
-    elif head.name == "text_classifier" and not draft.graph.causal:
-        if len(head.dense) == 2:
-            yield from (replace(head, activation=name) for name in usual[1:])
-        elif draft.pooler:
-            yield replace(head, pooled=not head.pooled)
 
 
 def _with_head(draft: Draft, head: HeadDraft) -> Draft:
@@ -241,7 +198,7 @@ def attempt(
             with mounted(parent, draft.name) as architecture:
                 return _compared(draft, architecture, head, parent, changes or {})
         except Exception as e:  # of ours or of theirs: whatever a wrong draft brings about
-            text = " ".join(str(e).split()) or type(e).__name__
+            text = " ".join(str(e).replace(f"{parent}/", "").split()) or type(e).__name__
             return Outcome(None, float("inf"), text[:300])
 
 
@@ -268,7 +225,8 @@ def _other_values(draft: Draft) -> dict[str, Any]:
     """Return fields with values that aren't their defaults."""
     found: dict[str, Any] = {}
     if (field := find_activation(draft.usual)) is not None:
-        found[field] = "silu" if draft.usual[field] != "silu" else "gelu"
+        gate = "gated-" if str(draft.usual[field]).startswith("gated-") else ""
+        found[field] = gate + ("silu" if draft.usual[field] != "silu" else "gelu")
     if (field := find_field("layer_norm_epsilon", draft.usual)) is not None:
         found[field] = EPSILON
     return found

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inarch.port.arguments import LAYERS, LENGTHS, NARROW
 from inarch.port.heads import LABELS
-from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
+from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS, index_names
 
 # Sizes of a tiny model. No two are alike, so that axes are known by their sizes.
 TINY = (
     (("vocab_size",), 29), (LAYERS, 2), (HEADS, 4), (HIDDEN, 16), (INNER, 20), (KEY_HEADS, 2),
-    (WIDTHS, 6), (LENGTHS, 14), (NARROW, 10),
+    (WIDTHS, 6), (LENGTHS, 14), (NARROW, 10), (("encoder_layers", "num_encoder_layers"), 2),
+    (("decoder_layers", "num_decoder_layers"), 2), (("encoder_attention_heads",), 4),
+    (("decoder_attention_heads",), 2), (("encoder_ffn_dim",), 20), (("decoder_ffn_dim",), 24),
+    (("relative_attention_num_buckets",), 8), (("relative_attention_max_distance",), 20),
 )  # fmt: skip
 
 
@@ -39,6 +43,12 @@ def _build(model_type: str, fields: Mapping[str, Any], transformers: Any) -> tup
     config = transformers.AutoConfig.for_model(model_type, **fields)
     model = transformers.AutoModel.from_config(config, attn_implementation="eager")
     return config, model.eval()
+
+
+def run_ids(model: Any, ids: Any) -> Any:
+    """Return the outputs of a model for token ids, which a decoder reads too."""
+    pair = "decoder_input_ids" in inspect.signature(model.forward).parameters
+    return model(input_ids=ids, **({"decoder_input_ids": ids} if pair else {}))
 
 
 def derived_fields(model_type: str, usual: Mapping[str, Any], transformers: Any) -> tuple[str, ...]:
@@ -101,7 +111,7 @@ def embedding_dropout(config: Any, model: Any, ids: Any, transformers: Any) -> t
                 lambda _, given, named, seen=seen: seen.append([*given, *named.values()][0]),
                 with_kwargs=True,
             )
-            changed(input_ids=ids)
+            run_ids(changed, ids)
             if seen and not seen[0].any():
                 found.append(rate)
     return tuple(found)
@@ -133,6 +143,10 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
                 continue
             found[name] = size
             taken.add(name)
+    if isinstance(defaults.get("rotary_dim"), int):
+        found["rotary_dim"] = 2
+    if isinstance(defaults.get("attention_types"), list):  # a pattern and how often it comes
+        found["attention_types"] = [[["global"], 2]]
     for name, usual in defaults.items():
         value = given.get(name, usual)
         if name.endswith("_token_id") and isinstance(value, int):
@@ -158,3 +172,55 @@ def quiet(transformers: Any) -> Iterator[None]:
         yield
     finally:
         transformers.logging.set_verbosity(before)
+
+
+def module_calls(model: Any, run: Any) -> tuple[str, ...]:
+    """Return the names of modules with weights of their own, in the order of their first calls."""
+    order: dict[str, None] = {}
+    handles = []
+    for name, module in model.named_modules():
+        if any(True for _ in module.parameters(recurse=False)):
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda *_, name=name: order.setdefault(index_names(name), None)
+                )
+            )
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tuple(order)
+
+
+def norm_epsilon(module: Any) -> float | None:
+    """Return the epsilon of a norm; None of another module."""
+    for name in ("eps", "variance_epsilon"):
+        value = getattr(module, name, None)
+        if isinstance(value, float):
+            return value
+    return None
+
+
+def norms_are_shifted(model: Any, torch: Any) -> bool | None:
+    """Return whether norms without an offset see a number that is added to all features.
+
+    RMS norms do; layer norms subtract the mean. None of a model that has no such norms.
+    """
+    for module in model.modules():
+        own = dict(module.named_parameters(recurse=False))
+        if norm_epsilon(module) is not None and [*own] == ["weight"] and own["weight"].ndim == 1:
+            x = torch.arange(1.0, len(own["weight"]) + 1)[None]
+            return not torch.allclose(module(x), module(x + 7), atol=1e-4)
+    return None
+
+
+def ties_of(model: Any) -> dict[str, str]:
+    """Return the tensors of a model that are others, with those."""
+    by_storage: dict[int, str] = {}
+    found = {}
+    for tensor, value in model.state_dict().items():
+        first = by_storage.setdefault(value.data_ptr(), tensor)
+        if first != tensor:
+            found[tensor] = first
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -10,11 +11,15 @@ from inarch.port.draft import Draft
 from inarch.port.graph import ONE_NORM, SEGMENTS, SEQUENTIAL
 from inarch.port.write_bricks import brick_lines, indented, norm_code
 from inarch.port.write_heads import head_methods
+from inarch.port.write_pair import pair_lines
 
 
 def backbone_text(draft: Draft) -> str:
     """Return the text of the module."""
-    body = [*_inputs(draft), *_embeddings(draft), *brick_lines(draft), *_blocks(draft)]
+    if draft.graph.is_pair:
+        body = pair_lines(draft)
+    else:
+        body = [*_inputs(draft), *_embeddings(draft), *brick_lines(draft), *_blocks(draft)]
     methods = head_methods(draft)
     text = "\n".join(
         [
@@ -41,37 +46,31 @@ def _head(draft: Draft, notes: Sequence[str]) -> list[str]:
 def _imports(draft: Draft, text: str) -> list[str]:
     """Return the imports of the names that a text has."""
 
-    def used(names: Iterable[str]) -> str:
-        return ", ".join(name for name in names if f"{name}(" in text)
+    def used(names: Iterable[str]) -> list[str]:
+        return [name for name in names if re.search(rf"\b{name}\(", text)]
 
     keras_layers = used(
         ("Add", "Dense", "Dropout", "Embedding", "LayerNormalization", "ReversibleEmbedding")
     )
     bricks = used(
-        ("Block", "FeedForward", "GatedFeedForward", "MaskedLMHead", "MultiHeadAttention",
-            "ParallelBlock",
-         "RMSNorm", "RelativePositionBias", "RotaryEmbedding", "ScaledEmbedding",
+        ("Block", "FeedForward", "GatedFeedForward", "InputEmbedding", "LastTokenOf", "LogitsBias",
+         "MaskedLMHead", "MultiHeadAttention", "ParallelBlock", "PositionEmbedding", "RMSNorm",
+         "RelativePositionBias", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight",
          "TokenAndPositionEmbedding")
     )  # fmt: skip
-    # Names that end alike are told apart.
-    bricks = ", ".join(
-        n for n in bricks.split(", ") if n != "FeedForward" or " FeedForward(" in text
-    )
-    names = [
-        n for n in keras_layers.split(", ") if n and (n != "Embedding" or " Embedding(" in text)
-    ]
     lines = ["from typing import Any", ""]
     if "Mapping[" in text:
         lines.insert(0, "from collections.abc import Mapping")
     if "keras." in text:
         lines.append("import keras")
     lines.append("from keras import initializers")
-    lines += [f"from keras.layers import {', '.join(names)}"] if names else []
+    lines += [f"from keras.layers import {', '.join(keras_layers)}"] if keras_layers else []
     lines.append("")
     if "InputError(" in text:
         lines.append("from inarch.errors import InputError")
-    lines += _wrapped("from inarch.layers import ", bricks.split(", "))
-    lines.append("from inarch.models.backbone import Backbone, text_inputs")
+    lines += _wrapped("from inarch.layers import ", bricks)
+    inputs = ["Backbone", *used(("encoder_decoder_inputs", "text_inputs"))]
+    lines.append(f"from inarch.models.backbone import {', '.join(inputs)}")
     if "DecoderStack(" in text:
         found = "DecoderStack, check_output_embeddings"
         lines.append(f"from inarch.models.decoder_stack import {found}")
@@ -94,7 +93,7 @@ def _signature(argument: Argument) -> str:
 
 def _docstring(draft: Draft) -> list[str]:
     graph = draft.graph
-    kind = "decoder" if graph.causal else "encoder"
+    kind = "encoder and decoder" if graph.is_pair else "decoder" if graph.causal else "encoder"
     inputs = "`token_ids`, `segment_ids` and `padding_mask`" if graph.has(SEGMENTS) else (
         "`token_ids` and `padding_mask`"
     )  # fmt: skip
@@ -103,6 +102,12 @@ def _docstring(draft: Draft) -> list[str]:
         outputs = (
             "outputs are `sequence_output` `[batch, length, hidden_dim]` and, with `pooler`, "
             "`pooled_output` `[batch, hidden_dim]`: the first token through a tanh layer."
+        )
+    if graph.is_pair:
+        inputs = "those of an encoder-decoder (see `Backbone`)"
+        outputs = (
+            "outputs are `encoder_sequence_output` and `decoder_sequence_output` "
+            "`[batch, length, hidden_dim]`."
         )
     sentences = [f"Inputs are {inputs}, int32 `[batch, length]`; {outputs}"]
     if graph.causal:

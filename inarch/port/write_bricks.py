@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inarch.port.arguments import side_argument
 from inarch.port.draft import Draft
+from inarch.port.graph import DECODER
 
 INDENT = " " * 8
 
@@ -17,30 +19,56 @@ def brick_lines(draft: Draft) -> list[str]:
         rows = graph.size("relative_bias", 0)
         lines.append(f"bias = RelativePositionBias(num_heads, {rows}, 128, init,")
         lines.append('    name="relative_bias")(x)  # fmt: skip')
-    lines += [f"norm = {norm_code(draft)}", "attention = MultiHeadAttention("]
-    lines += [f"    {option}," for option in _attention_options(draft)]
-    lines.append(")")
-    kind = "GatedFeedForward" if graph.gated else "FeedForward"
-    options = [draft.intermediate, draft.activation, "init", *_feed_forward_options(draft)]
-    return indented(*lines, *_call(f"feed_forward = {kind}", options))
+    lines += [f"norm = {norm_code(draft)}", *attention_lines(draft)]
+    return indented(*lines, *feed_forward_lines(draft))
 
 
-def _call(start: str, options: Sequence[str]) -> list[str]:
+def attention_lines(draft: Draft, side: str = "", crosses: bool = False) -> list[str]:
+    """Return the lines that make attention.
+
+    Args:
+        side: the stack of an encoder-decoder that it is in.
+        crosses: whether it attends to the other stack.
+    """
+    name = "cross_attention" if crosses else "attention"
+    options = _attention_options(draft, side, name)
+    return [f"{name} = MultiHeadAttention(", *(f"    {option}," for option in options), ")"]
+
+
+def feed_forward_lines(draft: Draft, side: str = "") -> list[str]:
+    """Return the lines that make the feed-forward network, of a stack of an encoder-decoder."""
+    width = draft.intermediate
+    if side and draft.has("encoder_intermediate_dim"):
+        names = [argument.name for argument in draft.arguments]
+        width = side_argument("intermediate_dim", side, names)
+    kind = "GatedFeedForward" if draft.graph.gated else "FeedForward"
+    others = ["init", *_feed_forward_options(draft)]
+    if not draft.graph.gating:
+        return _call(f"feed_forward = {kind}", [width, draft.activation, *others])
+    options = [width, 'activation.removeprefix("gated_")', *others]
+    return [
+        *_call("feed_forward = FeedForward", options),
+        'if activation.startswith("gated_"):',
+        *(f"    {line}" for line in _call("feed_forward = GatedFeedForward", options, 88)),
+    ]
+
+
+def _call(start: str, options: Sequence[str], width: int = 92) -> list[str]:
     whole = f"{start}({', '.join(options)})"
-    if len(whole) <= 92:
+    if len(whole) <= width:
         return [whole]
     return [f"{start}(", *(f"    {option}," for option in options), ")"]
 
 
-def _attention_options(draft: Draft) -> list[str]:
-    graph, names = draft.graph, {argument.name for argument in draft.arguments}
-    options = ["num_heads"]
+def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
+    graph, names = draft.graph, [argument.name for argument in draft.arguments]
+    options = [side_argument("num_heads", side, names) if side else "num_heads"]
     if "head_dim" in names:
         options.append("head_dim")
     if "attention_dropout" in names:
         options.append("dropout=attention_dropout")
-    biases = {n: graph.biases.get(f"attention/{n}", True) for n in ("query", "key", "value")}
-    output = graph.biases.get("attention/output", True)
+    biases = {n: graph.biases.get(f"{stem}/{n}", True) for n in ("query", "key", "value")}
+    output = graph.biases.get(f"{stem}/output", True)
     usual = biases["query"]
     if usual is not True:
         options.append(f"use_bias={usual}")
@@ -56,7 +84,9 @@ def _attention_options(draft: Draft) -> list[str]:
         options.append(f"position={_rotary(draft)}")
     if graph.has("attention/query_norm"):
         options.append("query_key_norm=norm")
-    if graph.causal:
+    if not graph.scaled_scores:
+        options.append("scale=1.0")
+    if graph.causal or (side == DECODER and stem == "attention"):
         options.append("causal=True")
     return options
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from inarch.port.arguments import find_field
+from inarch.port.arguments import find_field, side_argument
 from inarch.port.code import call, code
 from inarch.port.config_entries import config_lines
+from inarch.port.config_pair import gating_constants
 from inarch.port.decisions import Decision
 from inarch.port.draft import Draft
+from inarch.port.find_slots import GATE, UP
 from inarch.port.graph import BY_HEAD, Slot
-from inarch.port.heads import HeadDraft
 from inarch.port.in_files import in_file_names
+from inarch.port.write_head_map import head_lines
+from inarch.port.write_pair import layer_names
 
 PARTS = ("query", "key", "value")
 CONFIG_NAMES = (
-    "ACTIVATIONS", "ENCODER_ONLY", "PADDING_ROW", "choice", "constant", "fallback", "field",
-    "ignored", "must_be", "must_match", "probability", "rotary_scaling", "table_rows", "token_id",
+    "ACTIVATIONS", "ENCODER_DECODER", "ENCODER_ONLY", "PADDING_ROW", "choice", "constant",
+    "fallback", "field", "ignored", "must_be", "must_match", "probability", "rotary_scaling",
+    "table_rows", "token_id",
 )  # fmt: skip
 RULE_NAMES = (
     "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unused", "when",
@@ -48,10 +52,12 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
     ]
     if filed.graph.slots != draft.graph.slots:
         body += ["    module_weights=[", *(f"        {line}" for line in _weights(draft)), "    ],"]
+    if draft.single_text:
+        body.append('    optional_layers={"single_text": ()},')
     if pooler := draft.pooler:
         bias = "" if pooler.bias is not None else ", bias=False"
         body.append(f'    optional_layers={{"pooler": dense("{pooler.name}", "pooler"{bias})}},')
-    body += ["    heads={", *(f"        {line}" for line in _heads(filed)), "    },"]
+    body += ["    heads={", *(f"        {line}" for line in head_lines(filed)), "    },"]
     if not draft.ties:
         body.append("    tie_word_embeddings=False,")
     body.append(")")
@@ -59,16 +65,16 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
     text = "\n".join([*noted.comments("checkpoint"), *body, ""])
     words = draft.evidence.file if draft.evidence else "names and shapes of a file alone"
     head = f'"""{draft.title} as transformers stores it ({words})."""'
-    return "\n".join([head, "", *imports(text), "", text]), decisions
+    return "\n".join([head, "", *_imports(text), "", text]), decisions
 
 
-def imports(text: str) -> list[str]:
-    """Return the lines that import the names of the map language that a text uses."""
-
+def _imports(text: str) -> list[str]:
     def used(names: Iterable[str]) -> list[str]:
-        return [name for name in names if re.search(rf"(?<![.\w]){name}\b([(,.)]| if )", text)]
+        return [name for name in names if re.search(rf"(?<![.\w]){name}\b[(,.) ]", text)]
 
     lines = ["import numpy as np", ""] if "np." in text else []
+    if "Mapping[" in text:
+        lines[:0] = ["from collections.abc import Mapping", "from typing import Any", ""]
     config = used(CONFIG_NAMES)
     lines += ["from inarch.checkpoints.maps.config import (", *(f"    {n}," for n in config), ")"]
     rules = [n for n in used(RULE_NAMES) if n != "tied" or "tied(" in text.replace("tied=", "")]
@@ -87,7 +93,7 @@ def imports(text: str) -> list[str]:
 def _constants(draft: Draft, lines: str) -> list[str]:
     found = []
     for constant, argument in (
-        ("LAYERS", "num_layers"),
+        ("LAYERS", "num_encoder_layers" if draft.has("num_encoder_layers") else "num_layers"),
         ("LENGTH", "max_sequence_length"),
         ("HEADS", "num_heads"),
         ("WIDTH", "hidden_dim"),
@@ -96,6 +102,15 @@ def _constants(draft: Draft, lines: str) -> list[str]:
             field = find_field(argument, draft.usual)
             default = f", {draft.usual[field]!r}" if draft.evidence and field else ""
             found.append(f'{constant} = field("{field}", "{argument}"{default})')
+    if "FEED_FORWARDS" in lines:
+        found += gating_constants(draft)
+    if draft.graph.gating:
+        found += [
+            "", "", "def is_gated(arguments: Mapping[str, Any]) -> bool:",
+            '    return arguments["activation"].startswith("gated_")', "", "",
+            "def is_plain(arguments: Mapping[str, Any]) -> bool:",
+            "    return not is_gated(arguments)", "", "",
+        ]  # fmt: skip
     if "PADDING," in lines or "after=PADDING" in lines:
         value = draft.usual.get("pad_token_id")
         if isinstance(value, int):
@@ -111,6 +126,7 @@ def _constants(draft: Draft, lines: str) -> list[str]:
 def _weights(draft: Draft) -> list[str]:
     """Return the lines of the weight map, those of a stack's layers below its name."""
     lines: list[str] = []
+    names = [argument.name for argument in draft.arguments]
     stacks: dict[str, list[Slot]] = {}
     for slot in draft.graph.slots:
         if slot.module.stack:
@@ -124,20 +140,43 @@ def _weights(draft: Draft) -> list[str]:
             lines += _entries(draft, slot)
             continue
         done.add(stack)
-        lines.append(f'under("{stack}", "layer_{{i}}",')
-        inner = [line for each in stacks[stack] for line in _entries(draft, each)]
+        side = slot.side
+        lines.append(f'under("{stack}", "{side}{"_" if side else ""}layer_{{i}}",')
+        inner = [line for each in stacks[stack] for line in _switched(draft, each)]
         inner += _buffers(draft, stack)
+        if side:
+            inner.append(f'i="{side_argument("num_layers", side, names)}",')
         inner[-1] = inner[-1].rstrip(",") + "),"
         lines += [f"    {line}" for line in inner]
+    lines += [f'tied("{copy}", "{table}"),' for copy, table in draft.graph.copies]
     return lines + _buffers(draft, "")
+
+
+def _switched(draft: Draft, slot: Slot) -> list[str]:
+    """Return the lines of one slot, and of what is in its place where an argument decides."""
+    graph = draft.graph
+    others = [o for o in graph.switched if o.side == slot.side] if graph.gating else []
+    lines = _entries(draft, slot)
+    if not others or not {GATE, UP} & {*slot.ours}:
+        return lines
+    if graph.gated and slot.ours == (UP,):  # with the gate
+        return []
+    own = [s for s in graph.slots if s.side == slot.side and {GATE, UP} & {*s.ours}]
+    gated, plain = (own, others) if graph.gated else (others, own)
+    lines = []
+    for name, slots in (("is_gated", gated), ("is_plain", plain)):
+        inner = [line for each in slots for line in _entries(draft, each)]
+        inner[-1] = inner[-1].rstrip(",") + "),"
+        lines += [f"when({name},", *(f"    {line}" for line in inner)]
+    return lines
 
 
 def _entries(draft: Draft, slot: Slot) -> list[str]:
     """Return the lines of one slot."""
     module, graph = slot.module, draft.graph
-    ours = [_our_name(draft, name) for name in slot.ours]
+    ours = [_our_name(draft, name, slot) for name in slot.ours]
     if slot.kind == "embedding":
-        return [f'embedding("{module.inner}", "{ours[0]}"),']
+        return call("embedding(", f'"{module.inner}"', f'"{ours[0]}"')
     if slot.kind == "norm":
         bias = "" if module.bias is not None else ", bias=False"
         return [f'norm("{module.inner}", "{ours[0]}"{bias}),']
@@ -155,7 +194,9 @@ def _entries(draft: Draft, slot: Slot) -> list[str]:
     return [line]
 
 
-def _our_name(draft: Draft, name: str) -> str:
+def _our_name(draft: Draft, name: str, slot: Slot) -> str:
+    if draft.graph.is_pair:
+        return layer_names(draft, slot.side).get(name, name)
     is_table = name in ("token_embedding", "position_embedding")
     return f"embeddings/{name}" if is_table and draft.graph.positions == "learned" else name
 
@@ -218,64 +259,3 @@ def _buffers(draft: Draft, stack: str) -> list[str]:
         else:
             lines.append(f'unused("{inner}", reason="a buffer, which the graph computes"),')
     return lines
-
-
-# --- heads -------------------------------------------------------------------------------------
-
-
-def _heads(draft: Draft) -> list[str]:
-    return [line for head in draft.heads for line in _head(draft, head)]
-
-
-def _head(draft: Draft, head: HeadDraft) -> list[str]:
-    classes = ", ".join(f'"{name}"' for name in head.classes)
-    classes += "," if len(head.classes) == 1 else ""
-    weights = [
-        f'dense("{theirs}", "{ours}"' + ("" if bias else ", bias=False") + "),"
-        for theirs, ours, bias in head.dense
-    ]
-    weights += [f'norm("{theirs}", "{ours}"),' for theirs, ours in head.norms]
-    lines = [f'"{head.name}": Head(', f"    ({classes}),"]
-    tied: list[str] = []
-    untied: list[str] = []
-    if head.name in ("masked_lm", "causal_lm"):
-        more, tied, untied = _vocabulary(draft, head)
-        weights += more
-    for name, entries in (("weights", weights), ("tied", tied), ("untied", untied)):
-        if len(entries) == 1:
-            lines.append(f"    {name}={entries[0]}")
-        elif entries:
-            lines += [f"    {name}=[", *(f"        {entry}" for entry in entries), "    ],"]
-    if head.dropout is not None:
-        field, default, older = head.dropout
-        legacy = f', legacy=("{older}",)' if older else ""
-        lines.append(f'    config=[probability("{field}", "dropout", {code(default)}{legacy})],')
-    if head.pooled:
-        lines.append('    requires=("pooler",),')
-    return [*lines, "),"]
-
-
-def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], list[str]]:
-    """Return the lines of output embeddings: always, where they are tied, and where not."""
-    is_masked = head.name == "masked_lm"
-    bias = "masked_lm_head/output_bias" if is_masked else "logits/bias"
-    kernel = "masked_lm_head/output_kernel" if is_masked else "logits/kernel"
-    always, tied, untied = [], [], []
-    if len(head.bias) == 1:
-        always.append(f'rule("{head.bias[0]}", "{bias}", "v -> v"),')
-    elif head.bias:
-        alone, own = head.bias
-        tied = [f'rule("{alone}", "{bias}", "v -> v"),', f'tied("{own}", "{alone}"),']
-        untied = [
-            f'rule("{own}", "{bias}", "v -> v"),',
-            f'unused("{alone}", reason="the untied layer has its own bias",',
-            f'    like="{own}"),',
-        ]
-    if head.table:
-        tokens = draft.graph.slot("token_embedding")
-        table = f".{tokens.module.name}.weight" if tokens else ""
-        tied.insert(0, f'tied("{head.table}", "{table}"),')
-        whole = f'rule("{head.table}", "{kernel}", "v d -> d v"),'
-        parts = [f'rule("{head.table}", "{kernel}",', '    "v d -> d v"),']
-        untied[:0] = [whole] if len(whole) <= 82 else parts
-    return always, tied, untied

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from inarch.port.code import code
 from inarch.port.draft import Draft
+from inarch.port.graph import DECODER
 from inarch.port.heads import HeadDraft
+from inarch.port.write_pair import decoder_table, has_input_layer
 
 STACK = '''
     def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
@@ -65,6 +67,55 @@ FIRST_TOKEN = '''
 LAST_TOKEN = """
     text_classifier = GPT2Backbone.text_classifier
 """
+PAIR_STACK = '''
+    def decoder_stack(
+        self,
+        head: keras.layers.Layer | None = None,
+        logits_bias: keras.layers.Layer | None = None,
+    ) -> DecoderStack:
+        """Return the decoder for `inarch.generation.Generator`.
+
+        Args:
+            head: layer from hidden states to logits; `None` takes the token embeddings.
+            logits_bias: layer that adds the bias of the logits; `None` for none.
+
+        Raises:
+            InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
+                isn't given.
+        """
+        check_output_embeddings(self, head)
+        table = self.get_layer("{table}")
+        count = self.arguments["num_decoder_layers"]
+        return DecoderStack(
+            table,
+            [self.get_layer(f"decoder_layer_{{i}}") for i in range(count)],
+            {norm},
+            max_length={length},{embed}
+            head=head,
+            logits_bias=logits_bias,{options}
+        )
+'''
+SEQ2SEQ_LM = '''
+    def seq2seq_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
+        """Return logits `[batch, length, vocabulary]` of the token after each of the decoder's."""
+        x = outputs["decoder_sequence_output"]
+        if tie_word_embeddings:
+            x = {table}(
+                x{scale}, reverse=True
+            )
+        else:
+            x = Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)
+        return {result}
+'''
+LAST_END = '''
+    def text_classifier(
+        self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
+    ) -> Any:
+        """Return logits `[batch, num_classes]` from the last end token, through a tanh layer."""
+        layer = LastTokenOf(self.arguments["end_id"], name="last_end_token")
+        pooled = layer(self.sequence_output(outputs), **self.input)
+        return self.tanh_classifier(pooled, num_classes, dropout)
+'''
 TOKENS = """
     def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
         rate = 0.1 if dropout is None else dropout  # whatever the backbone's is
@@ -78,6 +129,8 @@ def head_methods(draft: Draft) -> list[str]:
     text = ""
     if draft.graph.causal and draft.can_generate:
         text += _stack(draft)
+    if head := heads.get("seq2seq_lm"):
+        text += _pair_stack(draft, head) + _seq2seq_lm(draft, head)
     if head := heads.get("causal_lm"):
         bias = "" if head.bias else "use_bias=False, "
         text += CAUSAL_LM.format(table=_table(draft), bias=bias)
@@ -106,6 +159,30 @@ def _stack(draft: Draft) -> str:
     )
 
 
+def _pair_stack(draft: Draft, head: HeadDraft) -> str:
+    learned = has_input_layer(draft)
+    has_norm = draft.graph.slot("final_norm", DECODER) is not None
+    options = "\n            logits_scale=self.hidden_dim**-0.5," if head.scaled else ""
+    if draft.graph.slot("relative_bias", DECODER) is not None:
+        options += '\n            relative_bias=self.get_layer("decoder_relative_bias"),'
+    return PAIR_STACK.format(
+        table="decoder_embedding" if learned else decoder_table(draft),
+        norm='self.get_layer("decoder_norm")' if has_norm else "None",
+        length='self.arguments["max_sequence_length"]' if learned else "None",
+        embed="" if learned else "\n            embed=lambda token_ids, context: table(token_ids),",
+        options=options,
+    )
+
+
+def _seq2seq_lm(draft: Draft, head: HeadDraft) -> str:
+    own = 'self.get_layer("decoder_embedding").token_embedding'
+    return SEQ2SEQ_LM.format(
+        table=own if has_input_layer(draft) else f'self.get_layer("{decoder_table(draft)}")',
+        scale=" * self.hidden_dim**-0.5" if head.scaled else "",
+        result='LogitsBias(name="logits_bias")(x)' if head.bias else "x",
+    )
+
+
 def _masked_lm(draft: Draft, head: HeadDraft) -> str:
     options = ""
     if not head.dense[0][2]:
@@ -127,6 +204,8 @@ def _masked_lm(draft: Draft, head: HeadDraft) -> str:
 def _text_classifier(draft: Draft, head: HeadDraft) -> str:
     if draft.graph.causal:
         return LAST_TOKEN
+    if draft.graph.is_pair:
+        return LAST_END
     rate = 'self.arguments["dropout"]' if draft.has("dropout") else "0.1"
     if head.pooled:
         return POOLED.format(rate=rate)

@@ -9,15 +9,18 @@ from typing import Any
 from inarch.port.arguments import find_field
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
-from inarch.port.graph import SEGMENTS
+from inarch.port.graph import ENCODER, POSITIONS, SEGMENTS, SIDES, TOKENS
 from inarch.port.tiny_model import TINY
+from inarch.port.write_pair import layer_names
 from inarch.validation import shown
 
 # Sizes of [tiny] by our names, in the order of `TINY`.
 SIZES = dict(
     zip(
         ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim",
-         "num_key_value_heads", "head_dim", "max_sequence_length", "embedding_dim"),
+         "num_key_value_heads", "head_dim", "max_sequence_length", "embedding_dim",
+         "num_encoder_layers", "num_decoder_layers", "num_encoder_heads", "num_decoder_heads",
+         "encoder_intermediate_dim", "decoder_intermediate_dim", "num_buckets", "max_distance"),
         (size for _, size in TINY), strict=True,
     )
 )  # fmt: skip
@@ -41,13 +44,25 @@ def table_text(draft: Draft) -> str:
         f"model_types = [{json.dumps(draft.model_type)}]",
         "",
         "[inputs]",
-        'token_ids = { reference = "input_ids", rows = "vocabulary_size" }',
-        'padding_mask = { reference = "attention_mask" }',
+        *_inputs(draft),
     ]
     if graph.has(SEGMENTS):
         lines.append('segment_ids = { reference = "token_type_ids", rows = "num_segments" }')
     lines += ["", "[tiny]", *(f"{name} = {value}" for name, value in tiny_arguments(draft).items())]
     return "\n".join([*lines, *_unreached(draft), ""])
+
+
+def _inputs(draft: Draft) -> list[str]:
+    sides = {"encoder_": "", "decoder_": "decoder_"} if draft.graph.is_pair else {}
+    sides |= {"": ""} if draft.single_text or not draft.graph.is_pair else {}
+    return [
+        line
+        for ours, theirs in sides.items()
+        for line in (
+            f'{ours}token_ids = {{ reference = "{theirs}input_ids", rows = "vocabulary_size" }}',
+            f'{ours}padding_mask = {{ reference = "{theirs}attention_mask" }}',
+        )
+    ]
 
 
 def tiny_arguments(draft: Draft) -> dict[str, Any]:
@@ -81,18 +96,23 @@ def _unreached(draft: Draft) -> list[str]:
     padding = 1 if graph.padded else 0
     found = []
     if draft.has("padding_id"):
-        found.append(("token", [padding], "the row of padding"))
-    if graph.padded:
-        reason = "positions of tokens begin after the padding id"
-        found.append(("position", [*range(padding + 1)], reason))
-    if graph.offset:
-        found.append(("position", [*range(graph.offset)], "rows before the first position"))
+        first = layer_names(draft, "")[TOKENS] if graph.is_pair else f"{prefix}{TOKENS}"
+        found.append((first, [padding], "the row of padding"))
+    tables = [layer_names(draft, side)[POSITIONS] for side in SIDES]
+    for table in tables if graph.is_pair else [f"{prefix}{POSITIONS}"]:
+        if graph.padded:
+            reason = "positions of tokens begin after the padding id"
+            found.append((table, [*range(padding + 1)], reason))
+        if graph.offset:
+            found.append((table, [*range(graph.offset)], "rows before the first position"))
+    if graph.is_pair and draft.has("num_buckets"):
+        reason = "distance 0 is among those to keys before the query"
+        found.append((f"{ENCODER}_relative_bias", [SIZES["num_buckets"] // 2], reason))
     return [
         line
-        for table, rows, reason in found
+        for layer, rows, reason in found
         for line in (
-            "", "[[unreached]]", f'layer = "{prefix}{table}_embedding"', f"rows = {rows}",
-            f'reason = "{reason}"',
+            "", "[[unreached]]", f'layer = "{layer}"', f"rows = {rows}", f'reason = "{reason}"',
         )
     ]  # fmt: skip
 

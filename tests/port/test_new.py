@@ -23,7 +23,6 @@ from inarch.port.in_files import in_file_names
 from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
 from inarch.port.saved_names import parts_of
-from inarch.port.write_checkpoint import imports
 from inarch.port.write_files import decisions_of, files_of
 from inarch.port.write_table import tokenizer_line
 from inarch.tasks import workflows
@@ -74,23 +73,66 @@ def test_distil_bert_is_drafted_without_an_edit(without, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_qwen3_is_drafted_from_names_and_shapes_without_an_edit(without, tmp_path, monkeypatch):
+def test_mistral_is_drafted_from_names_and_shapes_without_an_edit(without, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "has_reference", lambda: False)
-    found = golden("qwen3")
+    found = golden("mistral")
     source = tmp_path / "source"
     source.mkdir()
     weights = {n: value for n, value in found.weights.items() if not n.startswith("score")}
     replace(found, weights=weights).unpack(source)
     config = {**found.defaults, **json.loads(found.config_text)}
-    config |= {"architectures": ["Qwen3ForCausalLM"]}
+    config |= {"architectures": ["MistralForCausalLM"]}
     (source / "config.json").write_text(json.dumps(config))
     without("llama")
-    made = new("qwen3", source)
-    known("qwen3")
+    made = new("mistral", source)
+    known("mistral")
     reports = verified(found, ("", "causal_lm"), tmp_path)
     assert all(report.passed for report in reports.values())
     subjects = [one.subject for one in made.decisions if one.kind == "GUESS"]
     assert {"order of the norms", "positions", "feed_forward"} <= {*subjects}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_encoder_with_a_decoder_is_drafted_from_names_and_shapes(without, tmp_path, monkeypatch):
+    monkeypatch.setattr(reference, "has_reference", lambda: False)
+    found = golden("bart")
+    source = tmp_path / "source"
+    source.mkdir()
+    weights = {n: v for n, v in found.weights.items() if not n.startswith("classification_head")}
+    replace(found, weights=weights).unpack(source)
+    config = {**found.defaults, **json.loads(found.config_text)}
+    config |= {"architectures": ["BartForConditionalGeneration"]}
+    (source / "config.json").write_text(json.dumps(config))
+    models = without("bart")
+    made = new("bart", source)
+    # What names can't show, and a person who reads the reference's code does.
+    path = models / "bart" / "backbone.py"
+    path.write_text(path.read_text().replace("epsilon=1e-12", "epsilon=1e-5"))
+    known("bart")
+    reports = verified(found, ("", "seq2seq_lm"), tmp_path)
+    assert all(report.passed for report in reports.values())
+    guesses = {one.subject for one in made.decisions if one.kind == "GUESS"}
+    assert {"epsilon of norms", "attention", "shared", "order of the norms"} <= guesses
+
+
+def test_a_stack_is_known_by_its_name_and_a_sublayer_by_its_number():
+    layer = {"layer.0.SelfAttention.q.weight": (12, 12), "layer.0.layer_norm.weight": (12,)}
+    more = {"layer.1.EncDecAttention.q.weight": (12, 12), "layer.1.layer_norm.weight": (12,)}
+    last = {"DenseReluDense.wi.weight": (20, 12), "layer_norm.weight": (12,)}
+    shapes = {"shared.weight": (29, 12), "encoder.final_layer_norm.weight": (12,)}
+    bias = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    for side, inner, place in (("encoder", layer, 1), ("decoder", layer | more, 2)):
+        inner = inner | {f"layer.{place}.{name}": shape for name, shape in last.items()}
+        shapes |= {f"{side}.block.{i}.{n}": shape for i in (0, 1) for n, shape in inner.items()}
+    tensors = {n: TensorInfo("F32", shape) for n, shape in {**shapes, bias: (8, 3)}.items()}
+    draft = make_draft("new", Header("here", CONFIG, tensors), None)
+    text = files_of(draft)["checkpoint.py"]
+    assert '"encoder_relative_bias"),' in text
+    assert 'norm("layer.0.layer_norm", "attention_norm", bias=False),' in text
+    assert 'norm("layer.1.layer_norm", "cross_attention_norm", bias=False),' in text
+    assert 'norm("layer.2.layer_norm", "feed_forward_norm", bias=False),' in text
+    assert 'dense("layer.1.EncDecAttention.q", "cross_attention/query", bias=False),' in text
+    assert "norms" in lines(draft, "GUESS")
 
 
 # --- what isn't known is said --------------------------------------------------------------------
@@ -238,7 +280,7 @@ def test_odd_shapes_are_refused_or_give_files_that_can_be_read(shape):
     [
         ({}, ConfigError, "model_type None"),
         ({**CONFIG, "model_type": 'x"'}, ConfigError, "model_type"),
-        ({**CONFIG, "model_type": "t5ish"}, InputError, "an encoder with a decoder isn't drafted"),
+        ({**CONFIG, "model_type": "t5ish"}, InputError, "no stacks named encoder and decoder"),
     ],
 )
 def test_what_is_not_drafted_is_refused_with_a_way_on(config, error, text):
@@ -404,9 +446,3 @@ def test_the_command_prints_the_folder_and_what_is_open(tmp_path):
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert found["reference"] is None
     assert {one["kind"] for one in found["decisions"]} == {"GUESS"}
-
-
-def test_a_list_of_entries_that_is_filtered_is_imported_as_well():
-    filtered = "*[entry for entry in ENCODER_ONLY if entry.theirs], dense("
-    assert "    ENCODER_ONLY," in imports(filtered)
-    assert not any("PADDING_ROW" in line for line in imports(filtered))

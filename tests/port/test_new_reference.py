@@ -43,6 +43,20 @@ def test_what_is_not_here_computes_what_its_reference_does(model_type, heads, wi
     assert guesses == ["dropout"]
 
 
+@pytest.mark.parametrize(
+    ("model_type", "more"),
+    [("bart", {"scale_embedding", "text_classifier"}), ("t5", {"feed_forward_proj"})],
+)
+def test_an_encoder_with_a_decoder_computes_what_its_reference_does(model_type, more, without):
+    without(model_type)
+    made = draft(model_type)
+    assert settled(made) >= {"graph", "seq2seq_lm", *more}
+    assert made.graph.copies == (
+        ("encoder.embed_tokens.weight", "shared.weight"),
+        ("decoder.embed_tokens.weight", "shared.weight"),
+    )
+
+
 def test_a_run_finds_what_a_draft_has_wrong():
     evidence = find_evidence("gpt_neox", {})
     right = make_draft("drafted", Header("here", {"model_type": "gpt_neox"}, {}), evidence)

@@ -1,0 +1,95 @@
+"""Graphs and heads that names and shapes allow in the place of a draft's."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from inarch.port.arguments import find_activation
+from inarch.port.draft import Draft
+from inarch.port.find_slots import (
+    ATTENTION_NORM,
+    CROSS_NORM,
+    CROSS_PARTS,
+    FEED_FORWARD_NORM,
+    GATE,
+    KEY,
+    OUTPUT,
+    QUERY,
+    UP,
+    VALUE,
+)
+from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
+from inarch.port.heads import HeadDraft
+
+ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
+ORDERS = ("post", "pre")
+
+
+def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
+    """Iterate over graphs that names and shapes allow too, each with what differs."""
+    graph = draft.graph
+
+    def other(**changes: Any) -> Draft:
+        return draft.replace(graph=graph.replace(**changes))
+
+    query, gate = graph.slot(QUERY), graph.slot(GATE)
+    if query is not None and len(query.ours) == 3:
+        way = BY_PROJECTION if graph.fused == BY_HEAD else BY_HEAD
+        yield f"queries, keys and values {way}", other(fused=way)
+    if gate is not None and len(gate.ours) == 2:
+        yield "the gate on the other side", other(gate_first=not graph.gate_first)
+    if graph.norm == "rms":
+        words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
+        yield words, other(offset_norms=not graph.offset_norms)
+    words = "scores that are" + ("n't scaled" if graph.scaled_scores else " scaled")
+    unscaled = words, other(scaled_scores=not graph.scaled_scores)
+    if graph.positions == "relative":
+        yield unscaled
+    if graph.positions != "learned" and not graph.scaled_tokens:
+        yield "tokens times the root of their width", other(scaled_tokens=True)
+    for order in ORDERS if graph.order in ORDERS else ():
+        if order != graph.order:
+            yield f"norms in the order {order!r}", other(order=order)
+    if graph.parallel != ONE_NORM and graph.order == "pre":
+        is_parallel = graph.parallel == TWO_NORMS
+        way = SEQUENTIAL if is_parallel else TWO_NORMS
+        words = "sublayers one after the other" if is_parallel else "parallel sublayers"
+        yield words, other(parallel=way)
+    if graph.positions == "rotary":
+        words = "halves" if graph.interleaved else "neighbors"
+        yield f"rotary positions that rotate {words}", other(interleaved=not graph.interleaved)
+    swaps = [(ATTENTION_NORM, FEED_FORWARD_NORM), (ATTENTION_NORM, CROSS_NORM), (GATE, UP)]
+    for parts in ((QUERY, KEY, VALUE, OUTPUT), CROSS_PARTS):
+        swaps += itertools.combinations(parts, 2)
+    for one, two in swaps:
+        slots = graph.slot(one), graph.slot(two)
+        if all(slot is not None and len(slot.ours) == 1 for slot in slots):
+            yield f"{one} and {two} exchanged", draft.replace(graph=graph.swapped(one, two))
+    if graph.positions != "relative":
+        yield unscaled
+    padding = draft.usual.get("pad_token_id")
+    if graph.positions == "learned" and isinstance(padding, int):
+        yield "positions counted otherwise", other(padded=not graph.padded, offset=0)
+    if find_activation(draft.usual) is None:
+        for name in ACTIVATIONS:
+            if name != graph.activation:
+                yield f"the activation {name}", other(activation=name)
+
+
+def head_variants(draft: Draft, head: HeadDraft) -> Iterator[HeadDraft]:
+    """Iterate over what a head can be, the likeliest first."""
+    yield head
+    usual = [name for name in ("activation", *ACTIVATIONS) if name != head.activation]
+    if head.name == "masked_lm" and head.dense:
+        yield from (replace(head, activation=name) for name in usual if draft.has(name) or
+                    name != "activation")  # fmt: skip
+    elif head.name == "seq2seq_lm":
+        yield replace(head, scaled=not head.scaled)
+    elif head.name == "text_classifier" and not (draft.graph.causal or draft.graph.is_pair):
+        if len(head.dense) == 2:
+            yield from (replace(head, activation=name) for name in usual[1:])
+        elif draft.pooler:
+            yield replace(head, pooled=not head.pooled)
