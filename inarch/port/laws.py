@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.maps.author_formats import AuthorFormat
-from inarch.checkpoints.maps.fields import Mapped
+from inarch.checkpoints.maps.fields import Field, Mapped
 from inarch.checkpoints.maps.source import Source
 from inarch.models import registry
 from inarch.models.registry import Architecture
@@ -86,13 +86,17 @@ def unmapped_arguments(architecture: Architecture) -> list[str]:
 def other_defaults(architecture: Architecture, golden: Golden, is_first: bool) -> list[str]:
     """Return where our defaults are others than the reference's.
 
+    A field that a config must have is the one that published checkpoints have.
+
     Args:
         is_first: whether the golden file is of the folder's first format, whose defaults the
             backbone's constructor has.
     """
     source = architecture.sources[0]
-    implied = source.config_map.arguments({"model_type": source.model_type})
-    meant = source.config_map.arguments(golden.defaults)
+    required = {e.theirs for e in source.config if isinstance(e, Field) and e.is_required}
+    given = {name: value for name, value in source.published.items() if name in required}
+    implied = source.config_map.arguments({"model_type": source.model_type, **given})
+    meant = source.config_map.arguments({**golden.defaults, **given})
     lines = [
         f"{source.model_type}: {name!r} is {implied[name]!r} by default here, and {value!r} in the "
         "reference"

@@ -65,12 +65,14 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
     text = "\n".join([*noted.comments("checkpoint"), *body, ""])
     words = draft.evidence.file if draft.evidence else "names and shapes of a file alone"
     head = f'"""{draft.title} as transformers stores it ({words})."""'
-    return "\n".join([head, "", *_imports(text), "", text]), decisions
+    return "\n".join([head, "", *imports(text), "", text]), decisions
 
 
-def _imports(text: str) -> list[str]:
+def imports(text: str) -> list[str]:
+    """Return the lines that import the names of the map language that a text uses."""
+
     def used(names: Iterable[str]) -> list[str]:
-        return [name for name in names if re.search(rf"(?<![.\w]){name}\b[(,.) ]", text)]
+        return [name for name in names if re.search(rf"(?<![.\w]){name}\b([(,.)]| if )", text)]
 
     lines = ["import numpy as np", ""] if "np." in text else []
     if "Mapping[" in text:

@@ -23,6 +23,7 @@ from inarch.port.in_files import in_file_names
 from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
 from inarch.port.saved_names import parts_of
+from inarch.port.write_checkpoint import imports
 from inarch.port.write_files import decisions_of, files_of
 from inarch.port.write_table import tokenizer_line
 from inarch.tasks import workflows
@@ -446,3 +447,9 @@ def test_the_command_prints_the_folder_and_what_is_open(tmp_path):
     found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert found["reference"] is None
     assert {one["kind"] for one in found["decisions"]} == {"GUESS"}
+
+
+def test_a_list_of_entries_that_is_filtered_is_imported_as_well():
+    filtered = "*[entry for entry in ENCODER_ONLY if entry.theirs], dense("
+    assert "    ENCODER_ONLY," in imports(filtered)
+    assert not any("PADDING_ROW" in line for line in imports(filtered))
