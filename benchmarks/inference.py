@@ -38,6 +38,7 @@ def inference(setting: Setting) -> Iterator[Row]:
     for folder, name in ((minilm, "all-MiniLM-L6-v2"), (encoder, "6 x 768")):
         what = f"the vector of one text of 16 tokens, {name}"
         yield from _compared("one_text", (folder,), what, {"theirs": "transformers"}, 1e3)
+    yield from _calls(minilm)
     yield from _limits(encoder)
     yield from _memory(minilm)
     yield from _gpu(str(setting.scratch / "base"), minilm)
@@ -56,6 +57,19 @@ def _compared(
                 f"{ours:.3g} {unit} over {theirs:.3g} {unit}" + _difference(found),
                 ours / theirs,
             )
+
+
+def _calls(folder: str) -> Iterator[Row]:
+    """Rows of each task's method on one short text, over its backbone alone."""
+    for layers, name in ((0, "all-MiniLM-L6-v2"), (12, "12 x 768")):
+        for backend, shown in BACKENDS.items():
+            found = Probe("latency_probes.py", "one_call", (folder, str(layers)), backend).run()
+            for method in [key.removesuffix("_ours") for key in found if key.endswith("_ours")]:
+                ours, bare = (found[f"{method}_{side}"] * 1e3 for side in ("ours", "bare"))
+                yield Row(
+                    f"{method} of one short text: time over the bare compiled {name}, on {shown}",
+                    f"{ours:.3g} ms over {bare:.3g} ms", ours / bare, 1.15,
+                )  # fmt: skip
 
 
 def _cheaper(folder: str) -> Iterator[Row]:

@@ -86,6 +86,21 @@ def all_layers(layer: Any, include_self: bool = True) -> Iterator[Any]:
     return layer._flatten_layers(include_self=include_self)
 
 
+def held_parts(layers: Sequence[Any]) -> list[Any]:
+    """Return the variables, seed generators and layers that each of these layers holds itself."""
+    return [
+        part
+        for layer in layers
+        for parts in (
+            layer._trainable_variables,
+            layer._non_trainable_variables,
+            layer._seed_generators,
+            layer._layers,
+        )
+        for part in parts
+    ]
+
+
 def serialize_shared(layer: Any) -> dict[str, Any]:
     """Return the config of a layer that is an argument of another, as Keras serializes it.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from inarch.layers.direct_calls import direct_calls, facts_of
 from inarch.runtime.distribution import distributed
+from inarch.runtime.model_variables import ModelVariables
 from inarch.runtime.openvino_graph import openvino_graph
 from inarch.runtime.sessions import run_openvino
 from inarch.runtime.weight_snapshot import WeightSnapshot
@@ -25,8 +26,8 @@ def compiled(model: keras.Model, call: Call | None = None) -> Call:
 
     Keras's own `predict` on JAX donates the weights' buffers to each step; here they stay with
     the model, so an interrupt at any moment harms nothing. A program is compiled anew where the
-    model has come to have other variables, or in another order, since then: a layer was frozen,
-    quantized or given a low-rank update.
+    model has come to have other variables since then: a layer was quantized or given a low-rank
+    update.
 
     Args:
         call: what to compute with the variables of `model`, such as a part of its graph; all of
@@ -52,14 +53,15 @@ def _jax(model: keras.Model, call: Call) -> Call:
         with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
             return call(inputs)
 
+    current = ModelVariables(model)
+
     @functools.lru_cache(maxsize=1)
     def program(identity: tuple[int, ...]) -> Any:
         # A separate function, whose traces are of these variables alone.
-        variables = [*model.trainable_variables, *model.non_trainable_variables]
-        return jax.jit(functools.partial(step, variables))
+        return jax.jit(functools.partial(step, current()))
 
     def run(inputs: Mapping[str, Any]) -> Any:
-        variables = [*model.trainable_variables, *model.non_trainable_variables]
+        variables = current()
         compiled_step = program(tuple(map(id, variables)))
         given = {name: distributed(x) for name, x in inputs.items()}
         return compiled_step([v.value for v in variables], given)
@@ -70,12 +72,14 @@ def _jax(model: keras.Model, call: Call) -> Call:
 def _tensorflow(model: keras.Model, call: Call) -> Call:
     import tensorflow as tf
 
+    current = ModelVariables(model)
+
     @functools.lru_cache(maxsize=1)
     def program(identity: tuple[int, ...]) -> Any:
         # With the variables: were one freed, another might come to have its identity.
-        return tf.function(lambda inputs: call(inputs)), model.variables
+        return tf.function(lambda inputs: call(inputs)), current()
 
-    return lambda inputs: program(tuple(map(id, model.variables)))[0](dict(inputs))
+    return lambda inputs: program(tuple(map(id, current())))[0](dict(inputs))
 
 
 def _openvino(model: keras.Model, call: Call) -> Call:
@@ -178,6 +182,8 @@ def callback_list(model: keras.Model, callbacks: Any, verbose: Any, steps: int) 
         return callbacks
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() and steps > 1 else 0
+    if not callbacks and not verbose:
+        return keras.callbacks.Callback()  # a list of none starts a thread, for longer than a text
     return keras.callbacks.CallbackList(
         callbacks, add_progbar=verbose != 0, verbose=verbose, epochs=1, steps=steps, model=model
     )

@@ -91,6 +91,7 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         self._backend = RustBackend(filled, self._special_tokens.get("unk_token"), side)
         self._ids = self._read_vocabulary()
         self._tokens = {index: token for token, index in self._ids.items()}
+        self._size = max(self._tokens, default=-1) + 1
         for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
             token = self._special_tokens.get(f"{role}_token")
             setattr(self, f"{role}_token", token)
@@ -130,7 +131,7 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
     @property
     def vocabulary_size(self) -> int:
         """One more than the largest id, added tokens included."""
-        return max(self._tokens, default=-1) + 1
+        return self._size
 
     @property
     def control_tokens(self) -> frozenset[str]:
