@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import MultiVectorEmbedder as MultiVectorEmbedder
     from inarch.tasks import MultiVectorPreprocessor as MultiVectorPreprocessor
+    from inarch.tasks import PooledReranker as PooledReranker
     from inarch.tasks import QuestionAnswerer as QuestionAnswerer
     from inarch.tasks import Reranker as Reranker
     from inarch.tasks import Seq2SeqLM as Seq2SeqLM
@@ -53,8 +54,9 @@ _HOMES = {
     "MaskedLM": "inarch.tasks",
     "MultiVectorEmbedder": "inarch.tasks",
     "MultiVectorPreprocessor": "inarch.tasks",
-    "QuestionAnswerer": "inarch.tasks",
     "Perplexity": "inarch.metrics",
+    "PooledReranker": "inarch.tasks",
+    "QuestionAnswerer": "inarch.tasks",
     "Reranker": "inarch.tasks",
     "SentencePieceTokenizer": "inarch.text",
     "Seq2SeqLM": "inarch.tasks",

@@ -6,6 +6,7 @@ from inarch.tasks.causal_reranker import CausalReranker
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.multi_vector_embedder import MultiVectorEmbedder
 from inarch.tasks.multi_vector_preprocessor import MultiVectorPreprocessor
+from inarch.tasks.pooled_reranker import PooledReranker
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.quantization import quantize_embeddings
 from inarch.tasks.question_answerer import QuestionAnswerer
@@ -27,6 +28,7 @@ __all__ = [
     "MaskedLM",
     "MultiVectorEmbedder",
     "MultiVectorPreprocessor",
+    "PooledReranker",
     "QuestionAnswerer",
     "Reranker",
     "Seq2SeqLM",

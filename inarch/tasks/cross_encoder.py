@@ -112,10 +112,11 @@ def check_modules(checkpoint: Checkpoint, head: str, counted: bool) -> None:
     if kinds in ([], ["Transformer"]):
         return
     listed = f"{MODULES} has {', '.join(kinds)}"
-    if is_declared(checkpoint):
+    if is_declared(checkpoint) and not counted:
         raise ConfigError(
             f"{checkpoint.folder}: {listed}; computed here: a Transformer with its own "
-            "classification head"
+            "classification head; a Transformer, Pooling and modules that end in a Dense; or a "
+            "Transformer and LogitScore"
         )
     if not counted and not checkpoint.has_head(head):
         raise PresetError(
@@ -139,10 +140,15 @@ def update_files(
         return
     files = file_texts(folder, there)
     files = {MODULES: json_text(_MODULES), TRANSFORMER_FILES[0]: json_text(_TRANSFORMER)} | files
-    recorded = json.loads(files.get(CROSS_ENCODER_SETTINGS, "{}")).get("activation_fn")
-    settings = {"model_type": "CrossEncoder", "activation_fn": _path(activation, recorded)}
+    settings = settings_to_write(files, activation)
     config = TextConfig(files=files, **text_fields(preprocessor))
     write_model(config, files, folder, preprocessor, settings, dict.fromkeys(settings))
+
+
+def settings_to_write(files: Mapping[str, str], activation: str | None) -> dict[str, Any]:
+    """Return CrossEncoder's own settings for its file, of which `files` may have the text."""
+    recorded = json.loads(files.get(CROSS_ENCODER_SETTINGS, "{}")).get("activation_fn")
+    return {"model_type": "CrossEncoder", "activation_fn": _path(activation, recorded)}
 
 
 def _path(activation: str | None, recorded: Any) -> str | None:

@@ -11,6 +11,7 @@ from inarch.tasks import cross_encoder
 from inarch.tasks.causal_reranker import CausalReranker
 from inarch.tasks.labels import COUNTED, trained_classes
 from inarch.tasks.pair_scores import PairScores
+from inarch.tasks.pooled_reranker import PooledReranker
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sequence_classifier import SequenceClassifier
 from inarch.tasks.task import Task
@@ -40,7 +41,8 @@ class Reranker(PairScores, SequenceClassifier, Task):
 
     `from_preset` gives a checkpoint without a classification head a fresh one of one class, with a
     warning; a bi-encoder's folder is refused (PresetError) unless `num_classes` is given. Of a
-    causal language model it gives a `CausalReranker`, unless `num_classes` is given.
+    causal language model it gives a `CausalReranker`, and of a CrossEncoder whose modules make the
+    score of a pooled vector a `PooledReranker`, unless `num_classes` is given.
     """
 
     pipeline_tag = "text-ranking"
@@ -65,8 +67,11 @@ class Reranker(PairScores, SequenceClassifier, Task):
     @classmethod
     def class_for(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> type[Task]:
         counted = any(given.get(name) is not None for name in COUNTED)
-        is_causal = cls is Reranker and not counted and CausalReranker.fits(checkpoint)
-        return CausalReranker if is_causal else cls
+        if cls is not Reranker or counted:
+            return cls
+        if PooledReranker.is_declared_by(checkpoint):
+            return PooledReranker
+        return CausalReranker if CausalReranker.fits(checkpoint) else cls
 
     @classmethod
     def is_declared_by(cls, checkpoint: Checkpoint) -> bool:

@@ -29,7 +29,7 @@ from inarch.tasks.module_files import (
     write_model,
 )
 from inarch.tasks.module_weights import read_module, write_weights
-from inarch.tasks.sentence_fields import POOLING_FLAGS
+from inarch.tasks.sentence_fields import POOLING_FLAGS, Check
 from inarch.tasks.sentence_folder import folder_config
 
 if TYPE_CHECKING:
@@ -52,8 +52,16 @@ class SentenceConfig(TextConfig):
     truncate_dim: int | None = None
 
 
-def read(folder: Path) -> SentenceConfig:
+def read(
+    folder: Path,
+    known: Mapping[str, Mapping[str, Check]] = FIELDS,
+    known_settings: Mapping[str, Check] = sentence_fields.SETTINGS,
+) -> SentenceConfig:
     """Return the pooling of a checkpoint folder; where none is declared, mean pooling.
+
+    Args:
+        known: fields of each kind of module, with the values that are computed.
+        known_settings: the same of config_sentence_transformers.json.
 
     Raises:
         ConfigError: a module, or a field of one of the files, that isn't computed here; it is
@@ -79,7 +87,9 @@ def read(folder: Path) -> SentenceConfig:
             # Older versions of the library write no config for Normalize.
             there = kind != "Normalize" or (config and (folder / config).is_file())
             names += [config] if there else []
-            module_config = read_module(folder, kind, path) if there else {"type": kind}
+            module_config = (
+                read_module(folder, kind, path, known[kind]) if there else {"type": kind}
+            )
             found = replace(found, modules=(*found.modules, module_config))
         else:
             raise ConfigError(
@@ -91,7 +101,7 @@ def read(folder: Path) -> SentenceConfig:
         raise ConfigError(f"{folder / MODULES} has no Pooling module, so no sentence vector")
     if found.modules and found.modules[-1]["type"] == "Normalize":
         found = replace(found, modules=found.modules[:-1], normalize=True)
-    found, settings = read_settings(folder, found)
+    found, settings = read_settings(folder, found, known_settings)
     declared = settings.get(SETTINGS, {})
     return replace(
         found,
@@ -138,14 +148,14 @@ def write(task: Task, folder: Path) -> None:
     config = folder_config(SentenceConfig, task)
     files = dict(config.files)
     if MODULES not in files:
-        files |= _modules_files(config, task.backbone.arguments["hidden_dim"])
+        files |= modules_files(config, task.backbone.arguments["hidden_dim"])
     settings = {"similarity_fn_name": "cosine", "truncate_dim": None}
     values = {name: getattr(config, name) for name in settings}
     write_model(config, files, folder, task.preprocessor, values, settings)
     write_weights(task, config.modules, folder)
 
 
-def _modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
+def modules_files(config: SentenceConfig, embedding_dim: int) -> dict[str, str]:
     """Return the list of modules, and the files of those after the transformer."""
     before = [module for module in config.modules if module["type"] == "WordWeights"]
     after = [module for module in config.modules if module["type"] != "WordWeights"]

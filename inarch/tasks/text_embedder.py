@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from inarch.errors import InputError
+from inarch.errors import InputError, PresetError
 from inarch.layers.pooling import Normalize, pooling_modes
 from inarch.losses.embedding import MultipleNegativesRankingLoss
 from inarch.metrics.retrieval import Relevant
@@ -17,7 +17,13 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
-from inarch.tasks import embedding_evaluation, module_weights, prompts, sentence_transformers
+from inarch.tasks import (
+    embedding_evaluation,
+    module_weights,
+    pooled_scores,
+    prompts,
+    sentence_transformers,
+)
 from inarch.tasks.embedding_batches import VectorTraining, check_vectors
 from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
 from inarch.tasks.module_files import module_kinds, without_modules
@@ -107,10 +113,16 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
 
     @classmethod
     def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
-        return "Pooling" in module_kinds(checkpoint.folder)
+        folder = checkpoint.folder
+        return "Pooling" in module_kinds(folder) and not pooled_scores.is_declared(folder)
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:
+        if pooled_scores.is_declared(checkpoint.folder):
+            raise PresetError(
+                f"{checkpoint.folder} is a CrossEncoder, whose modules make a score of a pair and "
+                "no vector of a text. Load it by Reranker"
+            )
         declared = sentence_transformers.read(checkpoint.folder)
         found = declared_arguments(declared, cls)
         # Where the caller chooses other modules, their files are written anew; the rest stays.
