@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from keras import ops
 
 from inarch.errors import CheckpointError, CheckpointFileError
 
@@ -35,6 +36,28 @@ def test_sentences_of_the_user_are_queried_and_found(run_json):
     assert [result["best"][0]["sentence"] for result in results] == mine[::-1]
     (result,) = run_json("demo", *mine, "--query", "an eruption")["search"]
     assert {hit["sentence"] for hit in result["best"][:2]} == set(mine)
+
+
+def test_the_nearest_sentences_are_reranked_by_their_tokens(run_json):
+    from inarch.cli import demo
+    from inarch.tasks import TextEmbedder
+
+    (result,) = run_json("demo", "--query", "My computer does not work.")["search"]
+    scores = [(hit["score"], hit["token_score"]) for hit in result["best"]]
+    assert [by_tokens for _, by_tokens in scores] == sorted((s for _, s in scores), reverse=True)
+    model = TextEmbedder.from_preset(demo.find()[0])
+    texts = [result["query"], *(hit["sentence"] for hit in result["best"])]
+    inputs = model.select_inputs(model.preprocessor(texts))
+    states = ops.convert_to_numpy(model.backbone(inputs)["sequence_output"])
+    states = states / np.linalg.norm(states, axis=-1, keepdims=True)
+    query, *documents = (
+        rows[: len(encoding.ids)]
+        for rows, encoding in zip(states, model.encode(texts), strict=True)
+    )
+    expected = [(query @ document.T).max(1).mean() for document in documents]
+    np.testing.assert_allclose([by_tokens for _, by_tokens in scores], expected, atol=1e-5)
+    # By their vectors the third of them wasn't the third.
+    assert result["best"][2]["sentence"] == "Choose a long password and never use it twice."
 
 
 def test_weights_that_are_not_the_published_ones_are_refused(tmp_path):
