@@ -3,7 +3,8 @@
     python examples/serve_fastapi.py FOLDER --port 8000
     curl localhost:8000/v1/embeddings -H 'Content-Type: application/json' -d '{"input": "a text"}'
 
-A request that is too large is refused before it is read, and one that finds `QUEUE` others there is
+`dimensions` asks for the first numbers of each vector; `usage` counts the tokens that were read. A
+request that is too large is refused before it is read, and one that finds `QUEUE` others there is
 sent away with 503. The texts of a request are packed together; `serve_ray.py` packs those of
 several.
 """
@@ -12,6 +13,7 @@ import argparse
 import threading
 from typing import Annotated
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
@@ -24,6 +26,15 @@ BYTES, TEXTS, QUEUE = 1_000_000, 256, 16
 
 class Input(BaseModel):
     input: str | Annotated[list[str], Field(min_length=1, max_length=TEXTS)]
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+def shortened(vectors, dimensions, normalize):
+    """Return the first numbers of each vector, of length one again where the model's are."""
+    if dimensions > (width := vectors.shape[1]):
+        raise HTTPException(422, f"dimensions is {dimensions}, and vectors have {width} numbers")
+    vectors = vectors[:, :dimensions]
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) if normalize else vectors
 
 
 def make_app(embedder):
@@ -45,11 +56,17 @@ def make_app(embedder):
         try:
             texts = [request.input] if isinstance(request.input, str) else request.input
             with computing:
-                vectors = embedder.embed(texts).tolist()
+                vectors = embedder.embed(texts)
         finally:
             places.release()
-        data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)]
-        return {"object": "list", "model": embedder.name, "data": data}
+        if request.dimensions:
+            vectors = shortened(vectors, request.dimensions, embedder.normalize)
+        rows = enumerate(vectors.tolist())
+        data = [{"object": "embedding", "index": i, "embedding": row} for i, row in rows]
+        prompt = embedder.preprocessor.default_prompt_name
+        tokens = sum(len(encoding.ids) for encoding in embedder.encode(texts, prompt))
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "model": embedder.name, "data": data, "usage": usage}
 
     return app
 

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 from typing import Annotated
 
+import numpy as np
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -26,6 +27,10 @@ app = FastAPI()
 
 class Input(BaseModel):
     input: str | Texts
+
+
+class EmbeddingInput(Input):
+    dimensions: Annotated[int, Field(ge=1)] | None = None
 
 
 class Query(BaseModel):
@@ -68,6 +73,21 @@ class Model:
         found = await asyncio.gather(*map(self.answer, examples))
         return next((f for f in found if isinstance(f, Exception)), found)
 
+    async def embed(self, texts, dimensions):
+        """Return the first numbers of each vector, all where none are asked for, and the tokens."""
+        found = await self(texts)
+        if isinstance(found, Exception):
+            return found
+        vectors = np.stack(found)
+        if dimensions:
+            if dimensions > (width := vectors.shape[1]):
+                return ValueError(f"dimensions is {dimensions}, and vectors have {width} numbers")
+            vectors = vectors[:, :dimensions]
+            if self.task.normalize:  # of length one again
+                vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        encodings = self.task.encode(texts, self.task.preprocessor.default_prompt_name)
+        return vectors, sum(len(encoding.ids) for encoding in encodings)
+
 
 @serve.deployment(max_ongoing_requests=16, max_queued_requests=QUEUE)
 @serve.ingress(app)
@@ -77,23 +97,22 @@ class Server:
     def __init__(self, **models):
         self.models = models
 
-    async def answers(self, name, examples):
+    async def answers(self, name, *examples, method="__call__"):
         if name not in self.models:
             raise HTTPException(404, f"no {name} is served")
-        found = await self.models[name].remote(examples)
+        found = await getattr(self.models[name], method).remote(*examples)
         if isinstance(found, Exception):
             raise HTTPException(422, str(found))
         return found
 
     @app.post("/v1/embeddings")
-    async def embeddings(self, request: Input):
+    async def embeddings(self, request: EmbeddingInput):
         texts = [request.input] if isinstance(request.input, str) else request.input
-        vectors = await self.answers("embedder", texts)
-        data = [
-            {"object": "embedding", "index": i, "embedding": vector.tolist()}
-            for i, vector in enumerate(vectors)
-        ]
-        return {"object": "list", "model": "embedder", "data": data}
+        vectors, tokens = await self.answers("embedder", texts, request.dimensions, method="embed")
+        rows = enumerate(vectors.tolist())
+        data = [{"object": "embedding", "index": i, "embedding": row} for i, row in rows]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "model": "embedder", "data": data, "usage": usage}
 
     @app.post("/rerank")
     async def rerank(self, request: Query):

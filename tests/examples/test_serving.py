@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -76,6 +77,29 @@ def check_refusals(port, path):
     cut_off(port, path)
 
 
+def check_usage_and_dimensions(port, embedder):
+    """Tokens are counted as they are read, and shorter vectors are those of OpenAI's clients."""
+    whole = embedder.embed(TEXTS)
+    tokens = sum(
+        len(e.ids) for e in embedder.encode(TEXTS, embedder.preprocessor.default_prompt_name)
+    )
+    assert tokens > sum(len(text.split()) for text in TEXTS)  # with special tokens
+    for dimensions in (3, whole.shape[1], None):
+        body = {"input": TEXTS, "dimensions": dimensions}
+        status, found = post(port, "/v1/embeddings", body)
+        assert (status, found["usage"]) == (200, {"prompt_tokens": tokens, "total_tokens": tokens})
+        expected = embedder.embed(
+            TEXTS, truncate_dim=dimensions, normalize=dimensions is not None and embedder.normalize
+        )
+        vectors = [item["embedding"] for item in found["data"]]
+        np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+    status, found = post(port, "/v1/embeddings", {"input": "a", "dimensions": whole.shape[1] + 1})
+    words = f"dimensions is {whole.shape[1] + 1}, and vectors have {whole.shape[1]} numbers"
+    assert (status, found["detail"]) == (422, words)
+    for dimensions in (0, -1, "many"):
+        assert post(port, "/v1/embeddings", {"input": "a", "dimensions": dimensions})[0] == 422
+
+
 @pytest.fixture
 def started():
     """`started(app)`: the port of an application that is served on a thread."""
@@ -114,12 +138,25 @@ def test_fastapi_gives_the_vectors_and_refuses_what_is_malformed_or_too_large(st
 
 
 @needs_fastapi
+@pytest.mark.parametrize("normalize", [True, False])
+def test_fastapi_counts_tokens_and_shortens_vectors(normalize, started, tmp_path):
+    embedder = inarch.load(encoder(tmp_path / "encoder"), normalize=normalize)
+    embedder.preprocessor.prompts = {"p": "the cat "}
+    embedder.preprocessor.default_prompt_name = "p"
+    port = started(runpy.run_path(str(EXAMPLES / "serve_fastapi.py"))["make_app"](embedder))
+    check_usage_and_dimensions(port, embedder)
+
+
+@needs_fastapi
 def test_fastapi_sends_requests_away_while_as_many_wait_as_can(started):
     module = runpy.run_path(str(EXAMPLES / "serve_fastapi.py"))
     gate = threading.Event()
 
     class Slow:
-        name = "slow"
+        name, preprocessor = "slow", SimpleNamespace(default_prompt_name=None)
+
+        def encode(self, texts, prompt_name):
+            return []
 
         def embed(self, texts):
             assert gate.wait(60)
@@ -188,6 +225,8 @@ def test_ray_serve_answers_as_the_tasks_do_and_refuses_the_rest(ray_port, models
     vectors = [found["data"][0]["embedding"] for status, found in answers if status == 200]
     expected = np.tile(inarch.load(models["embedder"]).embed(TEXTS), (4, 1))
     np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+
+    check_usage_and_dimensions(ray_port, inarch.load(models["embedder"]))
 
     status, found = post(ray_port, "/rerank", {"query": "who sat", "documents": TEXTS, "top_n": 2})
     ranking = inarch.load(models["reranker"]).rank("who sat", TEXTS, top_k=2)
