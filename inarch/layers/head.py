@@ -7,7 +7,7 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.activation import Activation
 from inarch.layers.alternatives import Alternatives, activation_alternatives, changed_call
-from inarch.layers.axes import VOCABULARY
+from inarch.layers.axes import EMBED, VOCABULARY
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 
@@ -47,6 +47,8 @@ class MaskedLMHead(Layer):
         InputError: neither `vocabulary_size` nor `token_embedding` is given, or they disagree; or
             `intermediate_dim` and `token_embedding` do.
     """
+
+    axes: ClassVar = {"output_kernel": (EMBED, VOCABULARY), "output_bias": (VOCABULARY,)}
 
     def __init__(
         self,

@@ -143,9 +143,9 @@ class Backbone(Model):
         """Return the layout of each weight of a checkpoint's model over the devices of a mesh.
 
         Only the config is read. The map is for `keras.distribution.ModelParallel`, in whose scope
-        the model, or a task with it, is loaded afterwards; a task's head has no layout, so it is
-        whole on every device. It has the layouts of `inarch.models.layout_map.layout_map`, which
-        takes a model.
+        the model, or a task with it, is loaded afterwards; a task's head, which has a layout in
+        `Task.get_layout_map`, is whole on every device then. It has the layouts of
+        `inarch.models.layout_map.layout_map`, which takes a model.
 
         Args:
             preset, ignore_fields, overrides: as in `from_preset`.

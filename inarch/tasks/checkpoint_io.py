@@ -8,9 +8,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import keras
+
+from inarch.models.layout_map import layout_map
 from inarch.models.loading import Checkpoint
 from inarch.models.origin import source_of
 from inarch.models.saving import HeadToSave, save
+from inarch.models.variables import build_without_values
 from inarch.tasks.loading import load_task, optional_layers, read_preprocessor
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import write_settings
@@ -81,6 +85,35 @@ class CheckpointIO(_Model):
             tokenizer=tokenizer,
             ignore_fields=ignore_fields,
         )
+
+    @classmethod
+    def get_layout_map(
+        cls,
+        preset: str | os.PathLike,
+        device_mesh: Any,
+        model_parallel_dim_name: str = "model",
+        **arguments: Any,
+    ) -> keras.distribution.LayoutMap:
+        """Return the layout of each weight of a checkpoint's task over the devices of a mesh.
+
+        Weights are not read. The map is for `keras.distribution.ModelParallel`, in whose scope the
+        task is loaded afterwards. Backbone and head have the layouts of
+        `inarch.models.layout_map.layout_map`: of a head, what has a number for each token of the
+        vocabulary is cut by tokens, all else is whole on every device.
+
+        Args:
+            preset, arguments: as of `from_preset`.
+            device_mesh: a `keras.distribution.DeviceMesh`.
+            model_parallel_dim_name: the axis of the mesh over which weights are cut.
+
+        Raises:
+            InputTypeError: `device_mesh` isn't one.
+            InputError: the mesh has no such axis, or the backend isn't JAX.
+            PresetError, CheckpointFileError, ConfigError: as `from_preset`.
+        """
+        arguments["load_weights"] = False
+        task, _ = build_without_values(lambda: cls.from_preset(preset, **arguments))
+        return layout_map(task, device_mesh, model_parallel_dim_name)
 
     @classmethod
     def class_for(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> type[Any]:

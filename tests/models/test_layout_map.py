@@ -11,7 +11,8 @@ from inarch.errors import InputError, InputTypeError
 from inarch.layers.axes import logical_axes
 from inarch.models.layout_map import layout_map
 from inarch.models.variables import build_without_values
-from tests.conformance.models import ARCHITECTURES, shared
+from inarch.tasks import MaskedLM, TextClassifier
+from tests.conformance.models import ARCHITECTURES, TASKS, heads, letters, shared
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="Keras distributes weights on JAX alone"
@@ -27,6 +28,13 @@ REPLICATED = re.compile(
     r".*norm/(gamma|beta)|.*(attention/output|feed_forward/down)/bias"
     r"|(.*/)?\w*(position|segment|relative)_embedding/embeddings"
     r"|(pooler|embeddings_projection|encoder_conv_\d|.*convolution)/(kernel|bias)"
+)
+
+# Of heads: what has a number for each token, and what hasn't.
+OF_TOKENS = re.compile(r"masked_lm_head/output_(kernel|bias)|logits_bias/bias")
+OF_HEADS = re.compile(
+    r"(logits|pre_classifier|pooled_(dense|norm)|masked_lm_head/transform(_norm)?)"
+    r"/(kernel|bias|gamma|beta)"
 )
 
 
@@ -69,6 +77,31 @@ def test_so_are_the_weights_that_options_bring():
     check(built("deberta_v3", **even_heads("deberta_v3"), **changes))
 
 
+@pytest.mark.parametrize(("name", "head", "tie"), list(heads()))
+def test_so_are_the_weights_of_heads(name, head, tie):
+    architecture = ARCHITECTURES[name]
+    source = architecture.sources[0]
+    parts = {part: part in source.heads[head].requires for part in source.optional_layers}
+    own = {"num_classes": 3} if head.endswith("_classifier") else {}
+    own |= {} if tie else {"tie_word_embeddings": False}
+    task, _ = build_without_values(
+        lambda: TASKS[head](built(name, **even_heads(name), **parts), **own)
+    )
+    below = {weight.path for weight in task.backbone.weights}
+    by_width, by_token = (layout_map(task, mesh(1, parts)) for parts in (2, 29))
+    assert set(by_width) == {weight.path for weight in task.weights}
+    assert None not in logical_axes(task).values()
+    for weight in task.weights:
+        axes = [layouts[weight.path].axes for layouts in (by_width, by_token)]
+        if OF_TOKENS.fullmatch(weight.path):  # of an odd number, which 29 devices divide
+            is_bias = len(weight.shape) == 1
+            wanted = [(None,), ("model",)] if is_bias else [("model", None), (None, "model")]
+            assert axes == wanted, weight.path
+        elif weight.path not in below:
+            assert OF_HEADS.fullmatch(weight.path), weight.path
+            assert {part for layout in axes for part in layout} == {None}, weight.path
+
+
 def test_attention_is_cut_between_heads_alone():
     def cut(layouts):
         parts = ("query", "key", "value", "output")
@@ -100,6 +133,20 @@ def test_a_preset_has_the_layouts_of_its_model(tmp_path):
     own = layout_map(shared("bert"), mesh(2, 2, names=("rows", "cut")), "cut")
     assert {n: a.axes for n, a in found.items()} == {n: a.axes for n, a in own.items()}
     assert Backbone.get_layout_map(tmp_path, mesh(1, 2), num_layers=1) != found
+
+
+def test_a_preset_of_a_task_has_the_layouts_of_its_head_too(tmp_path):
+    bert = ARCHITECTURES["bert"]
+    task = MaskedLM(shared("bert"), preprocessor=letters(bert), tie_word_embeddings=False)
+    task.save_to_preset(tmp_path)
+    found = MaskedLM.get_layout_map(tmp_path, mesh(2, 29, names=("rows", "cut")), "cut")
+    assert found["masked_lm_head/output_kernel"].axes == (None, "cut")
+    own = layout_map(task, mesh(2, 29, names=("rows", "cut")), "cut")
+    assert {n: a.axes for n, a in found.items()} == {n: a.axes for n, a in own.items()}
+    other = TextClassifier.get_layout_map(tmp_path, mesh(1, 2), num_classes=4)
+    assert other["logits/kernel"].axes == (None, None)
+    with pytest.raises(InputError, match="'tensor' is no axis"):
+        MaskedLM.get_layout_map(tmp_path, mesh(1, 2), "tensor")
 
 
 def test_another_mesh_axis_or_backend_is_refused(monkeypatch):

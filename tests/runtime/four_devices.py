@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from inarch import Backbone, CausalLM, TextClassifier
+from inarch import Backbone, CausalLM, MaskedLM, TextClassifier
 from inarch.layers.axes import logical_axes
 from tests.conformance.models import ARCHITECTURES, letters, randomized, tiny
 
@@ -26,6 +26,8 @@ def make(folder):
     classifier = TextClassifier(tiny(bert, num_heads=2), num_classes=3, preprocessor=letters(bert))
     randomized(classifier).save_to_preset(folder / "classifier")
     randomized(CausalLM(tiny(gpt2), preprocessor=letters(gpt2))).save_to_preset(folder / "lm")
+    words = MaskedLM(tiny(bert, num_heads=2), preprocessor=letters(bert), tie_word_embeddings=False)
+    randomized(words).save_to_preset(folder / "words")
 
 
 def run(folder, distribution):
@@ -53,6 +55,16 @@ def run(folder, distribution):
     return found
 
 
+def run_head(folder, distribution):
+    """The logits of a masked LM, and the weights of its head that are cut."""
+    keras.distribution.set_distribution(distribution)
+    task = MaskedLM.from_preset(folder / "words")
+    logits = task.predict(TEXTS)
+    shardings = {weight.path: weight.value.sharding for weight in task.weights}
+    cut = [path for path, s in shardings.items() if "model" in getattr(s, "spec", ())]
+    return {"logits": logits.tolist(), "cut heads": [p for p in cut if "head" in p]}
+
+
 def main(folder):
     make(folder)
     mesh = keras.distribution.DeviceMesh((2, 2), ("batch", "model"))
@@ -62,7 +74,13 @@ def main(folder):
         "data": keras.distribution.DataParallel(),
         "model": keras.distribution.ModelParallel(layout_map=layout),
     }
-    print(json.dumps({name: run(folder, way) for name, way in ways.items()}))
+    found = {name: run(folder, way) for name, way in ways.items()}
+    keras.distribution.set_distribution(None)
+    layout = MaskedLM.get_layout_map(folder / "words", mesh)
+    ways["model"] = keras.distribution.ModelParallel(layout_map=layout)
+    for name, way in ways.items():
+        found[name] |= run_head(folder, way)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,16 @@ def test_weights_are_cut_by_model_parallelism_alone_and_saved_as_they_came(found
     assert all(way["saved"] for way in found.values())
 
 
+@pytest.mark.slow
+def test_a_head_that_is_cut_gives_the_logits_of_one_device(found):
+    for way in ("data", "model"):
+        np.testing.assert_allclose(
+            found[way]["logits"], found["one"]["logits"], rtol=1e-3, atol=1e-4
+        )
+    assert found["one"]["cut heads"] == found["data"]["cut heads"] == []
+    assert found["model"]["cut heads"] == ["masked_lm_head/output_kernel"]
+
+
 def test_a_partial_batch_of_several_processes_is_refused_with_the_way_out(monkeypatch):
     import jax
 
