@@ -49,7 +49,8 @@ def squad_metrics(answers: Sequence[Any], expected: Sequence[Any]) -> dict[str, 
         answers: for each question a string, `""` for no answer, or the result of
             `QuestionAnswerer.answer`.
         expected: for each question the right answer, a list of right answers of which the best
-            counts, or None or an empty list where it has none.
+            counts, or None or an empty list where it has none; or `{"text": [...], ...}`, as SQuAD
+            has them.
 
     Returns:
         `exact`, `f1` and `total`; and the same of the questions that have an answer, as
@@ -96,8 +97,11 @@ def _text(value: Any, name: str, index: int) -> str:
 
 
 def _texts(value: Any, index: int) -> list[str]:
+    if isinstance(value, Mapping) and "text" in value and "answer" not in value:
+        value = value["text"]
     if value is None:
         return []
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list | tuple):
         raise InputTypeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,10 @@ from inarch.tasks.windows import Window
 from inarch.validation import shown
 
 Span = tuple[int, int]
-FORMS = '(start, end) in characters, {"start": start, "text": text}, or None where it has no answer'
+FORMS = (
+    '(start, end) in characters, {"start": start, "text": text} or {"answer_start": start, "text": '
+    "text}, or None where it has no answer"
+)
 
 
 def answer_places(y: Any, contexts: Sequence[str]) -> list[Span | None]:
@@ -22,7 +25,8 @@ def answer_places(y: Any, contexts: Sequence[str]) -> list[Span | None]:
 
     Args:
         y: for each context `(start, end)`, or `{"start", "text"}`, or None where there is no
-            answer.
+            answer; or `{"answer_start", "text"}`, as SQuAD has it: of lists of several answers the
+            first, as in google-research/bert, run_squad.py, and of empty ones none.
 
     Raises:
         InputTypeError: a target is none of these.
@@ -47,7 +51,13 @@ def _place(target: Any, context: str, index: int) -> Span | None:
     start: Any = None
     end: Any = None
     text: Any = None
-    if isinstance(target, Mapping) and {*target} >= {"start", "text"}:
+    if isinstance(target, Mapping) and {*target} >= {"answer_start", "text"}:
+        texts, starts = squad_lists(target, index)
+        if not texts:
+            return None
+        start, text = starts[0], texts[0]
+        end = start + len(text) if is_whole(start) and isinstance(text, str) else None
+    elif isinstance(target, Mapping) and {*target} >= {"start", "text"}:
         start, text = target["start"], target["text"]
         end = start + len(text) if is_whole(start) and isinstance(text, str) else None
     elif isinstance(target, list | tuple) and len(target) == 2:
@@ -66,6 +76,28 @@ def _place(target: Any, context: str, index: int) -> Span | None:
             f"{context[start:end]!r} there"
         )
     return int(start), int(end)
+
+
+def squad_lists(target: Mapping[str, Any], index: int) -> tuple[list[Any], list[Any]]:
+    """Return texts and starts of the answers of a question, as SQuAD has them.
+
+    Args:
+        target: `{"text", "answer_start"}`, one of each or lists.
+        index: number of the question, for errors.
+
+    Raises:
+        InputError: there are other numbers of texts and starts.
+    """
+    found = [
+        [value] if isinstance(value, str) or not isinstance(value, Iterable) else list(value)
+        for value in (target["text"], target["answer_start"])
+    ]
+    if len(found[0]) != len(found[1]):
+        raise InputError(
+            f"the target of question {index} is {shown(target)}, with {len(found[0])} texts and "
+            f"{len(found[1])} starts; give one start for each text"
+        )
+    return found[0], found[1]
 
 
 def answer_tokens(windows: Sequence[Window], place: Span, context: str, index: int) -> Span:

@@ -1,5 +1,6 @@
 """Laws of exact match and F1: the values of SQuAD 2.0's script."""
 
+import numpy as np
 import pytest
 
 from inarch.errors import InputError, InputTypeError
@@ -64,3 +65,14 @@ def test_answers_that_cannot_be_scored_are_named():
         squad_metrics(["a", "b"], ["a", 3])
     with pytest.raises(InputTypeError, match="expected has 3 for question 0"):
         squad_metrics(["a"], [["a", 3]])
+
+
+def test_right_answers_may_be_squads_column():
+    squad = [
+        {"text": ["cat", "the dog"], "answer_start": [4, 20]},
+        {"text": np.array([], object), "answer_start": np.array([], int)},
+        {"text": "mat", "answer_start": 3},
+    ]
+    plain = [["cat", "the dog"], None, "mat"]
+    for answers in (["dog", "", "mat"], ["cat", "x", ""]):
+        assert squad_metrics(answers, squad) == squad_metrics(answers, plain)

@@ -107,6 +107,9 @@ def test_arguments_that_cannot_be_used_are_named(arguments, message, task):
         ("cat", "'cat'; give"), ((0, "3"), "give .start, end"), ((0, 1, 2), "question 1 is"),
         ({"start": 4, "text": "dog"}, "has the text 'dog' at 4, and the context has 'cat'"),
         ({"start": "4", "text": "cat"}, "give .start, end"), (True, "question 1 is True"),
+        ({"answer_start": [4], "text": ["cat", "dog"]}, "with 2 texts and 1 starts"),
+        ({"answer_start": [4], "text": ["dog"]}, "has the text 'dog' at 4"),
+        ({"answer_start": ["4"], "text": ["cat"]}, "give .start, end"),
     ],
 )  # fmt: skip
 def test_targets_that_are_no_spans_are_named(target, message):
@@ -118,6 +121,13 @@ def test_targets_have_three_forms():
     places = answer_places([(4, 7), {"start": 4, "text": "cat"}, None], [CONTEXT] * 3)
     assert places == [(4, 7), (4, 7), None]
     assert answer_places(np.array([[4, 7]]), [CONTEXT]) == [(4, 7)]
+    squad = [
+        {"answer_start": 4, "text": "cat"},
+        {"answer_start": [4, 8], "text": ["cat", "sat"]},
+        {"answer_start": np.array([4]), "text": np.array(["cat"], object)},
+        {"answer_start": [], "text": []},
+    ]
+    assert answer_places(squad, [CONTEXT] * 4) == [(4, 7), (4, 7), (4, 7), None]
     with pytest.raises(InputError, match="give y"):
         answer_places(None, [CONTEXT])
     with pytest.raises(InputError, match="1 questions and 0 targets"):

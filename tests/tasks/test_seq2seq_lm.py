@@ -1,7 +1,10 @@
 """Laws of `Seq2SeqLM`: a text from a text, and what it is trained on."""
 
+import functools
 import json
 import string
+import tempfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -25,10 +28,8 @@ SOURCES, TARGETS = ([pair[side] for pair in PAIRS] for side in (0, 1))
 START = {"decoder_start_token_id": PAD, "eos_token_id": END}
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def letters_tokenizer():
     """One token for each letter and space; the end comes from the class of the tokenizer."""
-    path = tmp_path_factory.mktemp("letters")
     model = {"type": "Unigram", "unk_id": UNKNOWN, "vocab": [[t, -1.0] for t in TOKENS]}
     space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
     added = [
@@ -37,27 +38,35 @@ def tokenizer(tmp_path_factory):
         for i in range(3)
     ]  # fmt: skip
     spec = tokenizer_json(model, pre_tokenizer=space, decoder=space, added_tokens=added)
-    (path / "tokenizer.json").write_text(json.dumps(spec))
-    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer"}))
-    return Tokenizer.from_folder(path)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        (path / "tokenizer.json").write_text(json.dumps(spec))
+        (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer"}))
+        return Tokenizer.from_folder(path)
+
+
+def make_seq2seq(tokenizer, scale=0.6, tied=True, generation=START, kind=Seq2SeqLM, **arguments):
+    keras.utils.set_random_seed(0)
+    backbone = T5Backbone(
+        len(TOKENS), 2, 1, 2, 16, 24, 8, dropout=0.0, num_buckets=8, max_distance=20
+    )
+    task = kind(backbone, TextPreprocessor(tokenizer, 64), tied, generation, **arguments)
+    if scale:
+        random = np.random.default_rng(1)
+        for name, variable in named_variables(task).items():
+            value = scale * random.normal(size=tuple(variable.shape))
+            set_value(variable, 1 + value if name.endswith("gamma") else value)
+    return task
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return letters_tokenizer()
 
 
 @pytest.fixture(scope="module")
 def make_task(tokenizer):
-    def make(scale=0.6, tied=True, generation=START, **arguments):
-        keras.utils.set_random_seed(0)
-        backbone = T5Backbone(
-            len(TOKENS), 2, 1, 2, 16, 24, 8, dropout=0.0, num_buckets=8, max_distance=20
-        )
-        task = Seq2SeqLM(backbone, TextPreprocessor(tokenizer, 64), tied, generation, **arguments)
-        if scale:
-            random = np.random.default_rng(1)
-            for name, variable in named_variables(task).items():
-                value = scale * random.normal(size=tuple(variable.shape))
-                set_value(variable, 1 + value if name.endswith("gamma") else value)
-        return task
-
-    return make
+    return functools.partial(make_seq2seq, tokenizer)
 
 
 @pytest.fixture(scope="module")

@@ -130,6 +130,8 @@ def test_a_split_keeps_an_embedders_weights(preprocessor):
     ("changes", "named"),
     [
         ({"sample_weight": np.ones(7)}, "8 texts and 7 sample weights"),
+        ({"sample_weight": [1.0] * 5 + [np.nan, 1.0, 1.0]}, "sample_weight has nan for text 5"),
+        ({"sample_weight": [1.0, np.inf] * 4}, "sample_weight has inf for text 1"),
         ({"y": LABELS[:5]}, "8 texts and 5 targets"),
         ({"validation_split": 1.0}, "leaves none to train on"),
         ({"validation_split": 2}, "validation_split is 2"),
