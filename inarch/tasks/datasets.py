@@ -195,7 +195,7 @@ def weights_of(sample_weight: Any, count: int) -> np.ndarray | None:
     weights = array_of("sample_weight", sample_weight)
     if len(weights) != count:
         raise InputError(f"there are {count} texts and {len(weights)} sample weights")
-    wrong = np.argwhere(~np.isfinite(weights)) if weights.dtype.kind == "f" else ()
+    wrong = np.argwhere(~np.isfinite(weights)) if weights.dtype.kind == "f" else np.array([])
     if len(wrong):
         value, text = weights[tuple(wrong[0])], int(wrong[0][0])
         raise InputError(f"sample_weight has {value} for text {text}; leave the text out")
