@@ -17,6 +17,7 @@ from inarch.file_names import MODULES
 from inarch.json_fields import json_text
 from inarch.models.loading import Checkpoint
 from inarch.models.sidecar import CROSS_ENCODER, CROSS_ENCODER_SETTINGS, sidecar_names
+from inarch.tasks import sentence_fields
 from inarch.tasks.activation import class_path, from_class_path
 from inarch.tasks.module_files import (
     TRANSFORMER_FILES,
@@ -96,6 +97,15 @@ def config_fields(config: Mapping[str, Any], activation: str | None) -> dict[str
     if OLD_FIELD in config:
         fields[OLD_FIELD] = fields[FIELD]["activation_fn"]
     return fields
+
+
+def transformer_fields(folder: Path) -> Mapping[str, sentence_fields.Check]:
+    """Return the fields that are computed of a transformer, by the modules that follow it."""
+    kinds = module_kinds(folder)
+    if "LogitScore" in kinds:
+        return sentence_fields.CAUSAL_TRANSFORMER
+    is_pooled = "Pooling" in kinds
+    return sentence_fields.TRANSFORMER if is_pooled else sentence_fields.CROSS_ENCODER_TRANSFORMER
 
 
 def check_modules(checkpoint: Checkpoint, head: str, counted: bool) -> None:

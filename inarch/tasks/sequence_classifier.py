@@ -21,7 +21,7 @@ from inarch.tasks.labels import (
 )
 from inarch.tasks.module_files import TextConfig, read_settings, read_transformer
 from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.sentence_fields import CROSS_ENCODER_FIELDS, CROSS_ENCODER_TRANSFORMER
+from inarch.tasks.sentence_fields import CROSS_ENCODER_FIELDS
 from inarch.tasks.sentence_folder import with_declared
 from inarch.tasks.task_mixin import TaskMixin
 from inarch.tasks.text_source import TextSource
@@ -91,7 +91,8 @@ class SequenceClassifier(TaskMixin):
         found, folder = super().preprocessor_of(checkpoint, arguments, source), source.folder
         if CROSS_ENCODER_SETTINGS not in sidecar_names(folder):
             return found
-        declared, _ = read_transformer(folder, "", TextConfig(), CROSS_ENCODER_TRANSFORMER)
+        known = cross_encoder.transformer_fields(folder)
+        declared, _ = read_transformer(folder, "", TextConfig(), known)
         declared, _ = read_settings(folder, declared, CROSS_ENCODER_FIELDS)
         return with_declared(found, declared, arguments["max_sequence_length"])
 

@@ -43,6 +43,10 @@ def test_a_folder_of_theirs_gives_their_rankings_and_goes_back(pooling, hidden, 
     task.activation_fn = "identity"
     task.save_to_preset(tmp_path / "ours")
     compare(task, CrossEncoder(str(tmp_path / "ours"), device="cpu"))
+    with pytest.warns(UserWarning, match="freshly initialized"):
+        fresh = Reranker.from_preset(tmp_path / "theirs", num_classes=1)
+    fresh.save_to_preset(tmp_path / "fresh")
+    compare(fresh, CrossEncoder(str(tmp_path / "fresh"), device="cpu"))
 
 
 def test_several_scores_and_modules_made_here(tmp_path):
