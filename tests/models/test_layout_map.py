@@ -28,6 +28,7 @@ REPLICATED = re.compile(
     r".*norm/(gamma|beta)|.*(attention/output|feed_forward/down)/bias"
     r"|(.*/)?\w*(position|segment|relative)_embedding/embeddings"
     r"|(pooler|embeddings_projection|encoder_conv_\d|.*convolution)/(kernel|bias)"
+    r"|rotary/frequencies"
 )
 
 # Of heads: what has a number for each token, and what hasn't.
