@@ -113,9 +113,10 @@ class Draft:
         return bool(self.given.get("tie_word_embeddings", True))
 
     @property
-    def can_generate(self) -> bool:
-        """Return whether a decoder's steps are a table, blocks and a norm."""
-        return not (self.graph.has("embeddings_norm") or self.graph.has("embeddings_projection"))
+    def is_causal_class(self) -> bool:
+        """Return whether it is a decoder whose steps are a table, blocks and a norm."""
+        has_more = self.graph.has("embeddings_norm") or self.graph.has("embeddings_projection")
+        return self.graph.causal and not has_more
 
     @property
     def embedding_width(self) -> str:

@@ -21,9 +21,10 @@ def backbone_text(draft: Draft) -> str:
     else:
         body = [*_inputs(draft), *_embeddings(draft), *brick_lines(draft), *_blocks(draft)]
     methods = head_methods(draft)
+    base = "CausalBackbone" if draft.is_causal_class else "Backbone"
     text = "\n".join(
         [
-            f"class {draft.class_name}(Backbone):",
+            f"class {draft.class_name}({base}):",
             *_docstring(draft),
             "",
             "    def __init__(",
@@ -69,13 +70,14 @@ def _imports(draft: Draft, text: str) -> list[str]:
     if "InputError(" in text:
         lines.append("from inarch.errors import InputError")
     lines += _wrapped("from inarch.layers import ", bricks)
-    inputs = ["Backbone", *used(("encoder_decoder_inputs", "text_inputs"))]
+    inputs = ["Backbone"] if "(Backbone)" in text else []
+    inputs += used(("encoder_decoder_inputs", "text_inputs"))
     lines.append(f"from inarch.models.backbone import {', '.join(inputs)}")
+    if "CausalBackbone" in text:
+        lines.append("from inarch.models.causal_backbone import CausalBackbone")
     if "DecoderStack(" in text:
         found = "DecoderStack, check_output_embeddings"
         lines.append(f"from inarch.models.decoder_stack import {found}")
-    if "GPT2Backbone." in text:
-        lines.append("from inarch.models.gpt2.backbone import GPT2Backbone")
     return lines
 
 

@@ -8,33 +8,12 @@ from inarch.port.graph import DECODER
 from inarch.port.heads import HeadDraft
 from inarch.port.write_pair import decoder_table, has_input_layer
 
-STACK = '''
-    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
-        """Return the decoder for `inarch.generation.Generator`.
-
-        Args:
-            head: layer from hidden states to logits; `None` takes the token embeddings.
-
-        Raises:
-            InputError: the checkpoint's output embeddings aren't its token embeddings, and `head`
-                isn't given.
-        """
-        check_output_embeddings(self, head)
-        table = self.get_layer("{table}")
-        return DecoderStack(
-            table,
-            [self.get_layer(f"layer_{{i}}") for i in range(self.arguments["num_layers"])],
-            {norm},
-            max_length=self.arguments["max_sequence_length"],{embed}
-            head=head,
-        )
-'''
 CAUSAL_LM = '''
     def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
         """Return logits `[batch, length, vocabulary]` of the token after each."""
         if tie_word_embeddings:
             return {table}(outputs, reverse=True)
-        return Dense(self.arguments["vocabulary_size"], {bias}name="logits")(outputs)
+        return Dense(self.arguments["vocabulary_size"], name="logits")(outputs)
 '''
 MASKED_LM = '''
     def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
@@ -64,8 +43,9 @@ FIRST_TOKEN = '''
         x = Dropout(rate, name="classifier_dropout")(x)
         return Dense(num_classes, {bias}name="logits")(x)
 '''
-LAST_TOKEN = """
-    text_classifier = GPT2Backbone.text_classifier
+# Methods of `CausalBackbone`, in a class that doesn't derive from it.
+CAUSAL_METHOD = """
+    {name} = CausalBackbone.{name}
 """
 PAIR_STACK = '''
     def decoder_stack(
@@ -127,18 +107,15 @@ def head_methods(draft: Draft) -> list[str]:
     """Return the lines of the methods."""
     heads = {head.name: head for head in draft.heads}
     text = ""
-    if draft.graph.causal and draft.can_generate:
-        text += _stack(draft)
     if head := heads.get("seq2seq_lm"):
         text += _pair_stack(draft, head) + _seq2seq_lm(draft, head)
     if head := heads.get("causal_lm"):
-        bias = "" if head.bias else "use_bias=False, "
-        text += CAUSAL_LM.format(table=_table(draft), bias=bias)
+        text += _causal_lm(draft, head)
     if head := heads.get("masked_lm"):
         text += _masked_lm(draft, head)
     if head := heads.get("text_classifier"):
         text += _text_classifier(draft, head)
-    if "token_classifier" in heads and not draft.has("dropout"):
+    if "token_classifier" in heads and not (draft.has("dropout") or draft.is_causal_class):
         text += TOKENS
     return text.rstrip("\n").split("\n") if text else []
 
@@ -147,16 +124,6 @@ def _table(draft: Draft) -> str:
     if draft.graph.positions == "learned":
         return 'self.get_layer("embeddings").token_embedding'
     return 'self.get_layer("token_embedding")'
-
-
-def _stack(draft: Draft) -> str:
-    has_norm = draft.graph.has("final_norm")
-    learned = draft.graph.positions == "learned"
-    return STACK.format(
-        table="embeddings" if learned else "token_embedding",
-        norm='self.get_layer("final_norm")' if has_norm else "keras.layers.Identity()",
-        embed="" if learned else "\n            embed=lambda token_ids, context: table(token_ids),",
-    )
 
 
 def _pair_stack(draft: Draft, head: HeadDraft) -> str:
@@ -183,6 +150,12 @@ def _seq2seq_lm(draft: Draft, head: HeadDraft) -> str:
     )
 
 
+def _causal_lm(draft: Draft, head: HeadDraft) -> str:
+    if head.bias:
+        return CAUSAL_LM.format(table=_table(draft))
+    return "" if draft.is_causal_class else CAUSAL_METHOD.format(name="causal_lm")
+
+
 def _masked_lm(draft: Draft, head: HeadDraft) -> str:
     options = ""
     if not head.dense[0][2]:
@@ -203,7 +176,7 @@ def _masked_lm(draft: Draft, head: HeadDraft) -> str:
 
 def _text_classifier(draft: Draft, head: HeadDraft) -> str:
     if draft.graph.causal:
-        return LAST_TOKEN
+        return "" if draft.is_causal_class else CAUSAL_METHOD.format(name="text_classifier")
     if draft.graph.is_pair:
         return LAST_END
     rate = 'self.arguments["dropout"]' if draft.has("dropout") else "0.1"
