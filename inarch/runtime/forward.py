@@ -6,12 +6,14 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import keras
 import numpy as np
 
 from inarch.layers.direct_calls import direct_calls, facts_of
+from inarch.layers.prepacked import prepacked_kernels
 from inarch.runtime.distribution import distributed
 from inarch.runtime.model_variables import ModelVariables
 from inarch.runtime.openvino_graph import openvino_graph
@@ -19,6 +21,9 @@ from inarch.runtime.sessions import run_openvino
 from inarch.runtime.weight_snapshot import WeightSnapshot
 
 Call = Callable[[Mapping[str, Any]], Any]
+
+# Bytes of the weights of which torch keeps a second copy, laid out for products on a CPU.
+MOST_PREPACKED = 2**31
 
 
 def compiled(model: keras.Model, call: Call | None = None) -> Call:
@@ -114,9 +119,11 @@ def _torch(model: keras.Model, call: Call) -> Call:
     import torch
 
     variable = next(iter(model.variables), None)
+    is_small = sum(v.value.nbytes for v in model.variables) <= MOST_PREPACKED
 
     def run(inputs: Mapping[str, Any]) -> Any:
-        with torch.inference_mode(), direct_calls():
+        prepacked = prepacked_kernels() if is_small else nullcontext()
+        with torch.inference_mode(), direct_calls(), prepacked:
             given = dict(inputs)
             if variable is not None and variable.value.is_cuda:
                 given = {name: _on_gpu(x, variable.value.device) for name, x in given.items()}
