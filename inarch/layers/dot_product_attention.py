@@ -12,9 +12,9 @@ ops: Any = keras.ops  # Typed, every result may be None.
 # Finite, so that a query that may attend to nothing averages over all instead of dividing 0 by 0.
 MASKED_LOGIT = -1e30
 
-# From this many pairs of tokens on, XLA on a CPU takes several times as long over all heads
+# From this many pairs of tokens on, XLA on a CPU takes twice as long and more over all heads
 # together as over one after another, whose probabilities fit into the cache of a core.
-MANY_PAIRS = 256 * 256
+MANY_PAIRS = 128 * 128
 
 # Up to this many queries, plain products on a CPU are quicker than torch's fused attention.
 FEW_QUERIES = 8
