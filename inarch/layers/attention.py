@@ -18,6 +18,7 @@ from inarch.layers.dot_product_attention import (
     masked_softmax,
     split_heads,
 )
+from inarch.layers.dropout import Dropout
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import combine_masks, mask_of_context, window_mask
 from inarch.layers.packed_attention import PackedRows, attend_to_packed, packed_rows_of_context
@@ -138,7 +139,7 @@ class MultiHeadAttention(Layer):
         self.value_dense = dense("value", heads * value_dim, value_shape)
         self.output_dense = dense("output", width, attended)
         options = {"dtype": self.dtype_policy, "name": "dropout"}
-        self.dropout_layer = keras.layers.Dropout(self.dropout, **options)
+        self.dropout_layer = Dropout(self.dropout, **options)
         self.query_norm = self._by_head("query_norm", self.query_key_norm, self.num_heads)
         self.key_norm = self._by_head("key_norm", self.query_key_norm, heads)
         self.query_position = self._by_head("query_position", self.position, self.num_heads)

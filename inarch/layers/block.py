@@ -12,6 +12,7 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives
 from inarch.layers.direct_calls import call_norm
+from inarch.layers.dropout import Dropout
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import padding_mask_of
 
@@ -128,9 +129,7 @@ class Block(Layer):
             setattr(self, norm_name, norm)
         drop = None
         if getattr(sublayer, "residual_dropout", True):
-            drop = keras.layers.Dropout(
-                self.dropout, dtype=self.dtype_policy, name=f"{name}_dropout"
-            )
+            drop = Dropout(self.dropout, dtype=self.dtype_policy, name=f"{name}_dropout")
         setattr(self, f"{name}_drop", drop)
 
     def call(

@@ -16,6 +16,7 @@ from inarch.layers.attention_alternatives import attention_alternatives
 from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.buckets import distance_rows, table_span, take, wrong_rows
 from inarch.layers.dot_product_attention import masked_softmax
+from inarch.layers.dropout import Dropout
 from inarch.layers.layer import Layer
 from inarch.layers.mask import combine_masks, position_range, self_attention_mask
 
@@ -118,8 +119,8 @@ class DisentangledSelfAttention(Layer):
             if not self.share_keys and "p2c" in self.terms:
                 self.position_query_dense = self.make_dense("position_query", width, inputs_shape)
         policy = {"dtype": self.dtype_policy}
-        self.dropout_layer = keras.layers.Dropout(self.dropout, name="dropout", **policy)
-        self.position_dropout_layer = keras.layers.Dropout(
+        self.dropout_layer = Dropout(self.dropout, name="dropout", **policy)
+        self.position_dropout_layer = Dropout(
             self.position_dropout, name="position_dropout", **policy
         )
         self.built = True

@@ -11,6 +11,7 @@ from inarch.layers.activation import Activation
 from inarch.layers.axes import EMBED
 from inarch.layers.block import Block
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
+from inarch.layers.dropout import Dropout
 from inarch.layers.feed_forward import FeedForward
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
@@ -166,7 +167,7 @@ class ConvResidual(Layer):
             initializer=fresh_initializer(self.kernel_initializer),
         )
         self.bias = self.add_weight(name="bias", shape=(width,), initializer="zeros")
-        self.dropout_layer = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy)
         self.norm = keras.layers.LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
         )

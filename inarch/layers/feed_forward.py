@@ -7,6 +7,7 @@ import keras
 from inarch.layers.activation import Activation
 from inarch.layers.alternatives import Alternatives, changed_call
 from inarch.layers.axes import EMBED, MLP
+from inarch.layers.dropout import Dropout
 from inarch.layers.layer import Layer
 
 
@@ -54,7 +55,7 @@ class FeedForward(Layer):
         inner = (*inputs_shape[:-1], self.intermediate_dim)
         bias = self.use_bias if self.down_bias is None else self.down_bias
         self.down = self.make_dense("down", inputs_shape[-1], inner, bias)
-        self.activation_dropout_layer = keras.layers.Dropout(
+        self.activation_dropout_layer = Dropout(
             self.activation_dropout, dtype=self.dtype_policy, name="activation_dropout"
         )
         self.built = True
