@@ -4,7 +4,7 @@ import inarch.installed_backend  # noqa: F401
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
 from inarch.layers.attention import MultiHeadAttention
 from inarch.layers.block import Block
-from inarch.layers.convolution import SymmetricConv1D
+from inarch.layers.convolution import ConvolutionalPositions, SymmetricConv1D
 from inarch.layers.disentangled_attention import DisentangledSelfAttention
 from inarch.layers.disentangled_encoder import ConvResidual, DisentangledAttentionEncoder
 from inarch.layers.embedding import (
@@ -15,6 +15,7 @@ from inarch.layers.embedding import (
 )
 from inarch.layers.feed_forward import FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
+from inarch.layers.frames import ConvolutionStem, FrameMask, TimeNormalization
 from inarch.layers.head import LogitsBias, MaskedLMHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.input_embedding import (
@@ -24,7 +25,7 @@ from inarch.layers.input_embedding import (
 )
 from inarch.layers.mask import self_attention_mask, sequence_positions
 from inarch.layers.parallel_block import ParallelBlock
-from inarch.layers.pooling import LastTokenOf
+from inarch.layers.pooling import LastTokenOf, WeightedLayerSum
 from inarch.layers.relative_bias import RelativePositionBias
 from inarch.layers.rms_norm import RMSNorm
 from inarch.layers.rotary import RotaryEmbedding
@@ -37,12 +38,15 @@ __all__ = [
     "AngleRotation",
     "Block",
     "ConvResidual",
+    "ConvolutionStem",
+    "ConvolutionalPositions",
     "DisentangledAttentionEncoder",
     "DisentangledSelfAttention",
     "FNetEncoder",
     "FeedForward",
     "FixedPositionEmbedding",
     "FourierMixing",
+    "FrameMask",
     "GatedFeedForward",
     "InputEmbedding",
     "LastTokenOf",
@@ -61,10 +65,12 @@ __all__ = [
     "SinePositionEncoding",
     "SinePositions",
     "SymmetricConv1D",
+    "TimeNormalization",
     "TokenAndPositionEmbedding",
     "TokenDropoutEmbedding",
     "TransformerDecoder",
     "TransformerEncoder",
+    "WeightedLayerSum",
     "gelu_approximate",
     "get_activation",
     "self_attention_mask",

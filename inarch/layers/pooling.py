@@ -1,7 +1,7 @@
 """Pooling of token vectors to one vector per sequence."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -100,6 +100,47 @@ class SequencePooling(Layer):
             others = [mode for mode in MODES if mode not in self.modes]
             found |= {f"the pooling {mode!r}": {"modes": (mode,)} for mode in others}
         return found
+
+
+@keras.saving.register_keras_serializable(package="inarch")
+class WeightedLayerSum(Layer):
+    """Sum of what all layers give, with weights that are trained (Yang et al., 2021,
+    arXiv:2105.01051).
+
+    Call arguments:
+        inputs: float `[batch, layers, length, dim]`.
+
+    Returns:
+        float `[batch, length, dim]`.
+    """
+
+    axes: ClassVar = {"weights": (None,)}
+
+    def __init__(self, **kwargs: Any):
+        pass
+
+    def build(self, inputs_shape: Any) -> None:
+        self.layer_weights = self.add_weight(
+            name="weights", shape=(inputs_shape[1],), initializer="ones"
+        )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return self._sum(inputs, ops.softmax(self.layer_weights))
+
+    def _sum(self, inputs: Any, weights: Any) -> Any:
+        return ops.sum(inputs * ops.reshape(weights, (-1, 1, 1)), axis=1)
+
+    def compute_output_shape(self, inputs_shape: Any, *others: Any, **more: Any) -> Any:
+        batch, _, length, dim = inputs_shape
+        return batch, length, dim
+
+    def alternatives(self) -> Alternatives:
+        return {
+            "weights without a softmax": {"call": lambda x: self._sum(x, self.layer_weights)},
+            "the last layer alone": {"call": lambda x: x[:, -1]},
+            "the mean of the layers": {"call": lambda x: ops.mean(x, axis=1)},
+        }
 
 
 @keras.saving.register_keras_serializable(package="inarch")

@@ -25,7 +25,7 @@ from inarch.checkpoints.maps.fields import (
     Subset,
 )
 from inarch.checkpoints.maps.nested import ABSENT as ABSENT
-from inarch.checkpoints.maps.per_layer import EveryNth, FirstLayers, PerLayer
+from inarch.checkpoints.maps.per_layer import EveryNth, FirstLayers, PerLayer, Sizes
 from inarch.checkpoints.maps.rotary import RotaryScaling
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
@@ -131,6 +131,20 @@ def per_layer(
     return PerLayer(
         theirs, ours, default, values, layers=layers, older=older, may_be_longer=may_be_longer
     )
+
+
+def sizes(theirs: str, ours: str, default: Any = REQUIRED, *, like: Sizes | None = None) -> Sizes:
+    """Return the entry of a list of whole numbers, such as the widths of convolutions.
+
+    Ours is a tuple.
+
+    Args:
+        theirs: the field.
+        ours: the argument.
+        default: what the reference assumes where the field is absent.
+        like: the entry of a list that must have as many values.
+    """
+    return Sizes(theirs, ours, default, like=like)
 
 
 def every_nth(

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from inarch.checkpoints.maps.counts import count_in
 from inarch.checkpoints.maps.entries import Entry, Rule, holds, spellings
 from inarch.checkpoints.maps.fields import ConfigEntry, Field
 from inarch.validation import listed
@@ -49,7 +50,7 @@ def count_hints(
                 found[owner].add(int(number))
     fields = {e.ours: e.theirs for e in config if isinstance(e, Field)}
     for argument, indices in wanted.items():
-        size, field = arguments[argument], fields.get(argument, argument)
+        size, field = count_in(arguments, argument), fields.get(argument, argument)
         lacking = sorted(map(str, indices - found[argument]), key=int)
         beyond = sorted((str(i) for i in found[argument] if i >= size), key=int)
         if lacking and found[argument]:

@@ -13,6 +13,12 @@ from inarch.validation import shown
 _FORM = re.compile(r"(\w+)(?:\[(not )?(-?\d+|(?:-?\d*:){1,2}-?\d*)\])?")
 
 
+def count_in(arguments: Mapping[str, Any], name: str) -> Any:
+    """Return the count that an argument gives: itself, or how many values it has."""
+    value = arguments.get(name)
+    return len(value) if isinstance(value, tuple | list) else value
+
+
 @dataclass(frozen=True)
 class Count:
     """Indices that a name runs over.
@@ -25,7 +31,7 @@ class Count:
 
     Args:
         text: as it is written.
-        argument: the argument of the backbone that counts.
+        argument: the argument of the backbone that counts, or that has a value for each of them.
         part: an index or a slice of the indices; all of them where it is None.
         is_excluded: whether the indices are those outside of `part`.
     """
@@ -65,7 +71,7 @@ class Count:
         Raises:
             WeightMapError: the argument is absent or no count, or doesn't have the one index.
         """
-        size = arguments.get(self.argument)
+        size = count_in(arguments, self.argument)
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise WeightMapError(
                 f"{self.text!r} counts by the argument {self.argument}, which is {shown(size)}; "

@@ -144,3 +144,35 @@ class PerLayer(Field):
             del config[older.theirs]
         for name in self.names_in(config) or [self.theirs]:
             assign(config, name, listed)
+
+
+@dataclass(frozen=True)
+class Sizes(Field):
+    """A list of whole numbers, at least 1 each, of no fixed length; ours is a tuple.
+
+    Args:
+        like: the entry of a list that has as many.
+    """
+
+    like: Sizes | None = dataclasses.field(default=None, kw_only=True)
+
+    def convert(self, value: Any, name: str) -> Any:
+        sizes = value if isinstance(value, list | tuple) else ()
+        if not sizes or not all(type(n) is int and n >= 1 for n in sizes):
+            raise ConfigError(
+                f"config field {name!r} is {shown(value)}; it must be a list of whole numbers, at "
+                "least 1 each"
+            )
+        return tuple(sizes)
+
+    def read(self, config: Mapping[str, Any]) -> Any:
+        sizes = super().read(config)
+        if self.like is not None and len(sizes) != (count := len(self.like.read(config))):
+            raise ConfigError(
+                f"config field {self.theirs!r} has {len(sizes)} values, and {self.like.theirs!r} "
+                f"has {count}; give both a value for each layer"
+            )
+        return sizes
+
+    def spell(self, value: Any) -> Any:
+        return [*value]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.config_map import ConfigMap, read_fields, tied
+from inarch.checkpoints.maps.counts import count_in
 from inarch.checkpoints.maps.entries import Entries, Entry, Rule, expand, flatten, spellings
 from inarch.checkpoints.maps.fields import ConfigEntry
 from inarch.errors import ConfigError
@@ -197,14 +198,16 @@ class Source:
         )
         everything = [*self.weights, *flatten(self.optional_layers.values())]
         for count, times in rules.items():
-            if (arguments[count] - LAYERS_TOO_MANY) * times > (tensors or MAX_RULES):
+            number = count_in(arguments, count)
+            if (number - LAYERS_TOO_MANY) * times > (tensors or MAX_RULES):
                 raise ConfigError(
-                    f"{count} is {arguments[count]:,} by the config, and the file has only "
+                    f"{count} is {number:,} by the config, and the file has only "
                     f"{tensors:,} tensors; use the config and the weights of one model"
                 )
         for nest in {tuple(count.argument for _, count in e.indices) for e in everything}:
-            if math.prod(arguments[count] for count in nest) > MAX_RULES:
-                sizes = " and ".join(f"{count}={arguments[count]:,}" for count in nest)
+            counts = {count: count_in(arguments, count) for count in nest}
+            if math.prod(counts.values()) > MAX_RULES:
+                sizes = " and ".join(f"{count}={number:,}" for count, number in counts.items())
                 raise ConfigError(
                     f"the config has {sizes}, more together than any model has, and the file has "
                     f"{tensors:,} tensors; the two are of different models"
