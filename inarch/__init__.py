@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from inarch.metrics import Perplexity as Perplexity
     from inarch.models.backbone import Backbone as Backbone
     from inarch.models.loading import Checkpoint as Checkpoint
+    from inarch.tasks import AudioClassifier as AudioClassifier
+    from inarch.tasks import AudioPreprocessor as AudioPreprocessor
     from inarch.tasks import CausalLM as CausalLM
     from inarch.tasks import CausalReranker as CausalReranker
+    from inarch.tasks import CTCPreprocessor as CTCPreprocessor
+    from inarch.tasks import CTCSpeechToText as CTCSpeechToText
     from inarch.tasks import MaskedLM as MaskedLM
     from inarch.tasks import MultiVectorEmbedder as MultiVectorEmbedder
     from inarch.tasks import MultiVectorPreprocessor as MultiVectorPreprocessor
@@ -39,15 +43,21 @@ if TYPE_CHECKING:
     from inarch.tasks.workflows import load as load
     from inarch.tasks.workflows import prove as prove
     from inarch.text import BytePairTokenizer as BytePairTokenizer
+    from inarch.text import CTCTokenizer as CTCTokenizer
     from inarch.text import SentencePieceTokenizer as SentencePieceTokenizer
     from inarch.text import Tokenizer as Tokenizer
     from inarch.text import WhisperTokenizer as WhisperTokenizer
     from inarch.text import WordPieceTokenizer as WordPieceTokenizer
 
 _HOMES = {
+    "AudioClassifier": "inarch.tasks",
+    "AudioPreprocessor": "inarch.tasks",
     "Backbone": "inarch.models.backbone",
     "BatchPredictor": "inarch.tasks.batch_predictor",
     "BytePairTokenizer": "inarch.text",
+    "CTCPreprocessor": "inarch.tasks",
+    "CTCSpeechToText": "inarch.tasks",
+    "CTCTokenizer": "inarch.text",
     "CausalLM": "inarch.tasks",
     "CausalReranker": "inarch.tasks",
     "Checkpoint": "inarch.models.loading",

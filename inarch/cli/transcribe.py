@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ TO_MODEL = (
 )  # fmt: skip
 # These, where they are given: without them the model's own configuration counts.
 IF_GIVEN = ("repetition_penalty", "no_repeat_ngram_size", "max_initial_timestamp")
+# Those that a model with a CTC head has, too.
+OF_BOTH = (
+    "files", "model", "batch_size", "threads", "format", "output_dir", "verbose", "word_timestamps",
+    "tokenizer", "ignore_field", "highlight_words", "max_line_width", "max_line_count",
+    "max_words_per_line",
+)  # fmt: skip
 TO_LAYOUT = ("max_line_width", "max_line_count", "max_words_per_line", "highlight_words")
 
 
@@ -88,7 +95,7 @@ def transcribe(
     to standard output, as txt, without --output-dir. Windows without any sound are passed over
     (--no-skip-silence decodes them), and no segment ends after the sound. --model is needed;
     --model_dir, --device and --fp16 aren't there: the model's folder, the backend and the
-    model's dtype decide it.
+    model's dtype decide it. A model with a CTC head refuses the options of decoding.
 
     A file that can't be decoded is named, the others are transcribed, and the exit code is 1.
     """
@@ -161,6 +168,19 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _ctc_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `CTCSpeechToText.predict`; refuse those that only a Whisper has."""
+    usual = {name: each.default for name, each in inspect.signature(transcribe).parameters.items()}
+    for name, value in given.items():
+        if name not in OF_BOTH and value != usual[name]:
+            raise InputError(
+                f"--{name.replace('_', '-')} is for a Whisper, and {given['model']} has a CTC "
+                "head, which decodes the likeliest token of each frame; leave it out"
+            )
+    found = {"timestamps": "word" if given["word_timestamps"] else "segment"}
+    return found | ({"batch_size": given["batch_size"]} if given["batch_size"] else {})
+
+
 @dataclass
 class _Command:
     """One run of the command over files that are there."""
@@ -170,15 +190,17 @@ class _Command:
     def run(self, places: Sequence[tuple[str, str]]) -> set[str]:
         """Transcribe files, each with the stem of what is written, and return the stems done."""
         from inarch.speech import SubtitleLayout
+        from inarch.tasks.ctc_speech_to_text import CTCSpeechToText
         from inarch.tasks.speech_to_text import SpeechToText
 
-        options = _options(self.given)
         layout = SubtitleLayout(**{name: self.given[name] for name in TO_LAYOUT})
         model = SpeechToText.from_preset(
             self.given["model"],
             tokenizer=self.given["tokenizer"],
             ignore_fields=self.given["ignore_field"] or (),
         )
+        is_ctc = isinstance(model, CTCSpeechToText)
+        options = _ctc_options(self.given) if is_ctc else _options(self.given)
         folder, live = self.given["output_dir"], self._live()
         if live:
             options["on_segment"] = self._print

@@ -1,4 +1,4 @@
-"""Losses of sentence vectors, sparse vectors and rankings, by the names of sentence-transformers.
+"""Losses by the names of sentence-transformers, and that of CTC models.
 
 The losses of rankings, two of which have the names of losses of vectors, are in
 `inarch.losses.ranking`.
@@ -6,6 +6,7 @@ The losses of rankings, two of which have the names of losses of vectors, are in
 
 import inarch.installed_backend  # noqa: F401
 from inarch.losses import ranking
+from inarch.losses.ctc import CTCLoss
 from inarch.losses.distillation import DistillKLDivLoss, EmbedDistillLoss, MarginMSELoss
 from inarch.losses.embedding import (
     CoSENTLoss,
@@ -18,6 +19,7 @@ from inarch.losses.matryoshka import MatryoshkaLoss
 from inarch.losses.splade import SpladeLoss
 
 __all__ = [
+    "CTCLoss",
     "CoSENTLoss",
     "CosineSimilarityLoss",
     "DistillKLDivLoss",

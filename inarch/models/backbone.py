@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
+import numpy as np
 from keras.layers import Dense, Dropout
 
 from inarch.checkpoints.io.steady import retry_when_changed
 from inarch.errors import PresetError
 from inarch.keras_private import all_layers
+from inarch.layers.frames import frame_count, frame_mask, sample_count
 from inarch.models import saving
 from inarch.models.layout_map import layout_map
 from inarch.models.load_weights import load_checkpoint_weights
@@ -44,9 +46,40 @@ class Backbone(Model):
         padding_affects_output: whether the numbers of a row's tokens depend on all that is in the
             row, as where no mask is honoured: on padding, and on other sequences packed in it. The
             tasks then predict without padding, on batches of sequences of one length.
+        packs_sequences: whether several sequences may be packed into one row.
     """
 
     padding_affects_output: ClassVar[bool] = False
+    packs_sequences: ClassVar[bool] = True
+
+    @property
+    def reference_reads_padding(self) -> bool:
+        """Return whether the reference's numbers depend on padding where ours don't.
+
+        It is then compared on rows without padding.
+        """
+        return False
+
+    @property
+    def windows(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Kernel sizes and strides of the convolutions that make positions of a row of samples.
+
+        They are empty where each token of a row has its position.
+        """
+        return (), ()
+
+    def row_length(self, positions: int) -> int:
+        """Return the fewest samples, or tokens, of a row that has vectors of so many positions."""
+        return sample_count(positions, *self.windows)
+
+    def position_count(self, length: int) -> int:
+        """Return the number of positions of a row of so many samples or tokens."""
+        return frame_count(length, *self.windows)
+
+    def position_mask(self, padding_mask: np.ndarray) -> np.ndarray:
+        """Return the mask `[batch, positions]` of the vectors that a padding mask of rows gives."""
+        has_windows = bool(self.windows[0])
+        return frame_mask(padding_mask, *self.windows) if has_windows else padding_mask
 
     @property
     def attends_one_way(self) -> bool:

@@ -137,7 +137,8 @@ def _samples(model: Any, below: Any) -> Iterator[dict[str, np.ndarray]]:
     limits = below.axis_limits
     longest = min(limits.get("length", LONGEST), LONGEST)
     parts = [[longest // 2, longest // 4, 1], [longest]]
-    if below.padding_affects_output or any(sum(row) > longest for row in parts):
+    is_packed = below.packs_sequences and not below.padding_affects_output
+    if not is_packed or any(sum(row) > longest for row in parts):
         parts = [[longest], [1]]
     for seed, rows in enumerate(([[1]], [[min(5, longest)], [2], [1]], parts)):
         yield _sample(model, below, rows, np.random.default_rng(seed))
@@ -146,8 +147,9 @@ def _samples(model: Any, below: Any) -> Iterator[dict[str, np.ndarray]]:
 def _sample(
     model: Any, below: Any, rows: Sequence[Sequence[int]], random: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Return random inputs for rows of sequences of these lengths."""
+    """Return random inputs for rows of sequences of these lengths, in positions."""
     declared, arguments = inputs_of(type(below)), below.arguments
+    rows = [[*map(below.row_length, lengths)] for lengths in rows]
     mask = np.zeros((len(rows), max(map(sum, rows))), np.int32)
     for row, lengths in enumerate(rows):
         ids = np.repeat(np.arange(1, len(lengths) + 1), lengths)
@@ -155,7 +157,9 @@ def _sample(
     found = {}
     for name, axes in serving.axis_names(model).items():
         dtype, known = model.input[name].dtype, declared.get(name)
-        if "int" not in dtype:
+        if "int" not in dtype and len(axes) == 2:
+            found[name] = (random.standard_normal(mask.shape) * mask).astype(dtype)
+        elif "int" not in dtype:
             sizes = [below.axis_limits.get(str(axis), axis) for axis in axes[1:]]
             found[name] = random.standard_normal([len(rows), *sizes]).astype(dtype)
         elif "mask" in name if known is None else known.rows is None:

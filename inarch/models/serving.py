@@ -121,7 +121,8 @@ def write_onnx(
     dynamic = tuple({i: dims.get(str(axis)) for i, axis in enumerate(s)} for s in shapes.values())
     outputs = model.output
     names = sorted(outputs) if isinstance(outputs, Mapping) else ["output"]
-    samples = tuple(_sample(torch, model.input[name], shapes[name]) for name in shapes)
+    length = getattr(model, "backbone", model).row_length(7)
+    samples = tuple(_sample(torch, model.input[name], shapes[name], length) for name in shapes)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_SHARED_AXIS)
         warnings.filterwarnings("ignore", category=FutureWarning)
@@ -153,9 +154,9 @@ def _flat_module(torch: Any, model: keras.Model, names: list[str]) -> Any:
     return Flat().eval()
 
 
-def _sample(torch: Any, tensor: Any, shape: tuple[str | int, ...]) -> Any:
+def _sample(torch: Any, tensor: Any, shape: tuple[str | int, ...], length: int) -> Any:
     """Return a tensor to trace with; a batch or length of 1 would be taken for a constant."""
-    sizes = [axis if isinstance(axis, int) else {"batch": 2}.get(axis, 7) for axis in shape]
+    sizes = [axis if isinstance(axis, int) else {"batch": 2}.get(axis, length) for axis in shape]
     return torch.ones(sizes, dtype=getattr(torch, tensor.dtype))
 
 

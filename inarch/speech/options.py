@@ -159,8 +159,13 @@ class DecodingResult:
     @property
     def compression_ratio(self) -> float:
         """Length of the text over its length compressed by zlib, in UTF-8 bytes."""
-        data = self.text.encode("utf-8")
-        return len(data) / len(zlib.compress(data))
+        return compression_ratio(self.text)
+
+
+def compression_ratio(text: str) -> float:
+    """Return the length of a text over its length compressed by zlib, in UTF-8 bytes."""
+    data = text.encode("utf-8")
+    return len(data) / len(zlib.compress(data))
 
 
 @dataclass(frozen=True)

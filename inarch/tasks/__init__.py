@@ -1,8 +1,12 @@
 """Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text or sound."""
 
 import inarch.installed_backend  # noqa: F401
+from inarch.tasks.audio_classifier import AudioClassifier
+from inarch.tasks.audio_preprocessor import AudioPreprocessor
 from inarch.tasks.causal_lm import CausalLM
 from inarch.tasks.causal_reranker import CausalReranker
+from inarch.tasks.ctc_preprocessor import CTCPreprocessor
+from inarch.tasks.ctc_speech_to_text import CTCSpeechToText
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.multi_vector_embedder import MultiVectorEmbedder
 from inarch.tasks.multi_vector_preprocessor import MultiVectorPreprocessor
@@ -23,6 +27,10 @@ from inarch.tasks.translator import Translator
 from inarch.tasks.zero_shot_classifier import ZeroShotClassifier
 
 __all__ = [
+    "AudioClassifier",
+    "AudioPreprocessor",
+    "CTCPreprocessor",
+    "CTCSpeechToText",
     "CausalLM",
     "CausalReranker",
     "MaskedLM",

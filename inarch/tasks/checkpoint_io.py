@@ -18,8 +18,9 @@ from inarch.models.variables import build_without_values
 from inarch.tasks.loading import load_task, optional_layers, read_preprocessor
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import write_settings
-from inarch.tasks.text_source import AUTO, TextSource
+from inarch.tasks.text_source import AUTO, TextChoice, TextSource
 from inarch.text import Tokenizer
+from inarch.text.discovery import has_tokenizer
 from inarch.text.files import write_tokenizer_files
 
 # Mixed in before `Model`, whose methods it overrides.
@@ -148,6 +149,16 @@ class CheckpointIO(_Model):
         return found | given
 
     @classmethod
+    def open_source(cls, choice: TextChoice, checkpoint: Checkpoint) -> TextSource:
+        """Return the source of tokenizer and settings that the preprocessor gets."""
+        return choice.open(checkpoint, cls.tokenizer_class)
+
+    @classmethod
+    def has_source(cls, checkpoint: Checkpoint) -> bool:
+        """Return whether a checkpoint has what `open_source` reads."""
+        return has_tokenizer(checkpoint.folder)
+
+    @classmethod
     def preprocessor_of(
         cls, checkpoint: Checkpoint, arguments: Mapping[str, Any], source: TextSource
     ) -> TextPreprocessor:
@@ -211,8 +222,8 @@ class CheckpointIO(_Model):
 
     def write_files(self, folder: Path) -> None:
         """Write the files of the preset other than config and weights."""
-        if self.preprocessor:
-            write_tokenizer_files(folder, self.preprocessor.tokenizer.files)
+        if tokenizer := getattr(self.preprocessor, "tokenizer", None):
+            write_tokenizer_files(folder, tokenizer.files)
         write_settings(self, folder)
 
     def load_sidecar_weights(self, folder: Path) -> None:

@@ -12,8 +12,11 @@ from inarch.errors import InputError
 from inarch.validation import shown
 
 
-def class_numbers(y: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+def class_numbers(y: np.ndarray, labels: Sequence[str], noun: str = "text") -> np.ndarray:
     """Return class numbers, int32 `[texts]`, from numbers or from names of classes.
+
+    Args:
+        noun: what errors call an example.
 
     Raises:
         InputError: one is no class; it is named with its text.
@@ -21,26 +24,28 @@ def class_numbers(y: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     count = len(labels)
     if y.dtype.kind in "USO":
         numbers = {label: i for i, label in enumerate(labels)}
-        return np.array([_number(label, i, numbers) for i, label in enumerate(y.tolist())])
+        return np.array(
+            [_number(label, f"{noun} {i}", numbers) for i, label in enumerate(y.tolist())]
+        )
     broken = np.flatnonzero(y != np.floor(y))
     if len(broken):
         raise InputError(
-            f"label {y[broken[0]]} of text {broken[0]} is neither a whole number nor the name "
+            f"label {y[broken[0]]} of {noun} {broken[0]} is neither a whole number nor the name "
             f"of a class; there are {count} classes, 0 to {count - 1}"
         )
     wrong = np.flatnonzero((y < 0) | (y >= count))
     if len(wrong):
         raise InputError(
-            f"label {y[wrong[0]]} of text {wrong[0]} is out of range: there are "
+            f"label {y[wrong[0]]} of {noun} {wrong[0]} is out of range: there are "
             f"{count} classes, 0 to {count - 1}"
         )
     return y.astype(np.int32)
 
 
-def _number(label: Any, index: int, numbers: Mapping[str, int]) -> int:
+def _number(label: Any, example: str, numbers: Mapping[str, int]) -> int:
     number = find_class(label, numbers)
     if number is None:
-        raise InputError(f"label {label!r} of text {index} is none of {known_classes(numbers)}")
+        raise InputError(f"label {label!r} of {example} is none of {known_classes(numbers)}")
     return number
 
 

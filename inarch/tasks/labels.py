@@ -24,7 +24,7 @@ MAX_CLASSES = 1_000_000
 # Arguments that count the classes; None is as good as absent.
 COUNTED = ("labels", "num_classes")
 # Heads whose classes a config names.
-CLASSIFIERS = ("text_classifier", "token_classifier")
+CLASSIFIERS = ("audio_classifier", "text_classifier", "token_classifier")
 
 
 def numbered(count: int) -> list[str]:

@@ -50,7 +50,7 @@ def load_task(
         saved = read_settings(checkpoint.folder).arguments_of(cls, cls.saved_settings)
         own = saved | cls.arguments_of(checkpoint, own)
         if isinstance(preprocessor, str | os.PathLike):
-            source = choice.open(checkpoint, cls.tokenizer_class)
+            source = cls.open_source(choice, checkpoint)
             preprocessor = cls.preprocessor_of(checkpoint, config, source)
             if of_text:
                 names = inspect.signature(type(preprocessor)).parameters

@@ -44,13 +44,13 @@ def batch_maker(
     """
     labels = []
     for place, (_, text) in enumerate(pairs):
-        with _named(place):
+        with named_example(place):
             labels.append(preprocessor.labels(text, language, task))
 
     def make(indices: np.ndarray, random: np.random.Generator) -> Batch:
         features = []
         for i in indices:
-            with _named(i):
+            with named_example(i):
                 features.append(preprocessor.features(load_audio_input(pairs[i][0], i)))
         chosen = [labels[i] for i in indices]
         longest = max(len(ids) - 1 for ids in chosen)
@@ -60,7 +60,7 @@ def batch_maker(
 
 
 @contextmanager
-def _named(place: int) -> Iterator[None]:
+def named_example(place: int) -> Iterator[None]:
     """Name the example in an error of ours."""
     try:
         yield

@@ -20,6 +20,7 @@ from inarch.speech.resolve_options import resolve_language, resolve_options
 from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
 from inarch.speech.whisper_runner import WhisperRunner
+from inarch.tasks.ctc_speech_to_text import CTCSpeechToText
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.progress import progress_bar
 from inarch.tasks.settings_file import read_settings
@@ -91,6 +92,11 @@ class SpeechToText(Task):
         self.language = language
         self.task = task
         self._engine: tuple[Transcriber, tuple[int, ...]] | None = None
+
+    @classmethod
+    def class_for(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> type[Task]:
+        is_ctc = cls is SpeechToText and CTCSpeechToText.head in checkpoint.source.heads
+        return CTCSpeechToText if is_ctc else cls
 
     @classmethod
     def arguments_of(cls, checkpoint: Checkpoint, given: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,10 @@ from inarch.verify.transformers_reference import reference_of
 
 Progress = Callable[[str], Any]
 # The heads that golden files have; the others are compared with the reference itself.
-GOLDEN_HEADS = ("masked_lm", "causal_lm", "text_classifier", "speech_to_text", "seq2seq_lm")
+GOLDEN_HEADS = (
+    "masked_lm", "causal_lm", "text_classifier", "speech_to_text", "seq2seq_lm",
+    "audio_classifier", "ctc",
+)  # fmt: skip
 
 
 def build(checkpoint: Checkpoint, head: str | None) -> keras.Model:

@@ -194,14 +194,18 @@ def export(
     """
     check_destination(folder, overwrite or holds_author_format(folder))
     with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
-        found, texts = class_of(checkpoint), has_tokenizer(checkpoint.folder)
+        found = class_of(checkpoint)
         if issubclass(found, Task):
+            has_source = found.has_source(checkpoint)
             task = found.from_preset(
-                checkpoint.path, ignore_fields=ignore_fields, preprocessor="auto" if texts else None
+                checkpoint.path,
+                ignore_fields=ignore_fields,
+                preprocessor="auto" if has_source else None,
             )
             task.save_to_preset(folder, overwrite=overwrite)
         else:
             model = found.from_preset(checkpoint.path, ignore_fields=ignore_fields)
+            texts = has_tokenizer(checkpoint.folder)
             files = tokenizer_of(checkpoint).files if texts else {}
             save(
                 model,

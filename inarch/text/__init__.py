@@ -1,6 +1,7 @@
 """Text to token ids and back: tokenizers in Rust, loaded from and saved as a checkpoint's files."""
 
 from inarch.text.byte_pair import BytePairTokenizer
+from inarch.text.ctc import CTCTokenizer
 from inarch.text.encoding import Encoding
 from inarch.text.fast_bpe_tokenizer import FastBpeTokenizer
 from inarch.text.piece_dictionary_tokenizer import PieceDictionaryTokenizer
@@ -11,6 +12,7 @@ from inarch.text.word_piece import WordPieceTokenizer
 
 __all__ = [
     "BytePairTokenizer",
+    "CTCTokenizer",
     "Encoding",
     "FastBpeTokenizer",
     "PieceDictionaryTokenizer",

@@ -22,18 +22,17 @@ from inarch.verify.reference import distance, padding_mask_in
 # one's output as it is; `residual` is a further input that has the output's shape, to be added.
 ReferenceTap = tuple[str, int, str]
 
+# Modules of torch whose inputs and outputs have features before time, and those derived from them.
+FEATURES_FIRST = frozenset(["Conv1d", "GroupNorm"])
+
 
 class Run:
     """Runs the reference and records what passes at every module."""
 
     def __init__(
-        self,
-        reference: Any,
-        inputs: Mapping[str, np.ndarray],
-        declared: Mapping[str, Input],
-        torch: Any,
-        parts: Parts,
-    ):
+        self, reference: Any, inputs: Mapping[str, np.ndarray], declared: Mapping[str, Input],
+        torch: Any, parts: Parts,
+    ):  # fmt: skip
         self.parts = parts
         self.reference = reference
         self.inputs = inputs
@@ -130,13 +129,9 @@ class _Watch:
     """Shows `at` what passes at every module of one run, which goes on with what `at` returns."""
 
     def __init__(
-        self,
-        model: Any,
-        weightless: Container[str],
-        parts: Parts,
-        rows: tuple[int, ...],
+        self, model: Any, weightless: Container[str], parts: Parts, rows: tuple[int, ...],
         at: Callable[[ReferenceTap, Any], Any],
-    ):
+    ):  # fmt: skip
         self.rows = rows
         self.at = at
         self.weightless = weightless
@@ -149,6 +144,8 @@ class _Watch:
         }
         # By id, with the tensor itself, so that no other gets the id: who made it at which call.
         self.made_by: dict[int, tuple[Any, str, int]] = {}
+        # Likewise, tensors that have features before time.
+        self.features_first: dict[int, Any] = {}
 
     def hooks(self, name: str, module: Any) -> tuple[Any, Any]:
         """Watch a module; the handles end it."""
@@ -164,11 +161,14 @@ class _Watch:
         holder, shown = self.tables.get(id(first), ("", first))
         if holder:
             self.at((holder, 0, "output"), shown)
-        seen = self._shown(module, shown)
+        is_turned = self._is_features_first(module, first)
+        seen = self._shown(module, shown, is_turned)
         fed = self.at((name, self.calls[name], "input"), seen)
         if fed is seen:
             return None
-        fed = _shown(module, fed).reshape(first.shape)
+        fed = _shown(module, fed, is_turned).reshape(first.shape)
+        if is_turned:
+            self.features_first[id(fed)] = fed
         args = tuple(fed if a is first else a for a in args)
         return args, {k: fed if a is first else a for k, a in kwargs.items()}
 
@@ -185,21 +185,33 @@ class _Watch:
         residual = next((v for v in given[1:] if v.shape == parts[0].shape), None)
         if residual is not None:
             self.at((name, number, "residual"), residual)
+        alike = [parts[0], *given[:1]] if name in self.weightless else [parts[0]]
+        if is_turned := any(self._is_features_first(module, x) for x in alike):
+            self.features_first[id(parts[0])] = parts[0]
         tap = self._output_tap(name, number, given)
         if tap is None:
             return None
-        seen = self._shown(module, parts[0], output=True)
+        seen = self._shown(module, parts[0], is_turned, output=True)
         given = self.at(tap, seen)
         if given is not seen:
-            parts[0] = _shown(module, given).reshape(parts[0].shape)
+            parts[0] = _shown(module, given, is_turned).reshape(parts[0].shape)
+            if is_turned:
+                self.features_first[id(parts[0])] = parts[0]
         if tap[2] == "output":
             # Outer modules come later and win: the outermost one made the tensor.
             self.made_by[id(parts[0])] = (parts[0], name, number)
         return tuple(parts) if isinstance(output, tuple) else parts[0]
 
-    def _shown(self, module: Any, tensor: Any, output: bool = False) -> Any:
+    def _is_features_first(self, module: Any, tensor: Any) -> bool:
+        """Return whether what passes at a module has features before time."""
+        classes = {cls.__name__ for cls in type(module).__mro__}
+        return tensor.ndim == 3 and (
+            not classes.isdisjoint(FEATURES_FIRST) or id(tensor) in self.features_first
+        )
+
+    def _shown(self, module: Any, tensor: Any, is_turned: bool, output: bool = False) -> Any:
         """Return a tensor in our axes, also where all tokens are in one axis, as in OPT."""
-        shown = _shown(module, tensor, output)
+        shown = _shown(module, tensor, is_turned, output)
         if shown.ndim == 2 and self.rows and len(shown) == self.rows[0] * self.rows[1]:
             return shown.reshape(*self.rows, -1)
         return shown
@@ -269,12 +281,12 @@ def _first_float(values: list[Any]) -> Any:
     return next((v for v in values if _is_float(v)), None)
 
 
-def _shown(module: Any, tensor: Any, output: bool = False) -> Any:
-    """Return a tensor in the order of our axes, or back: convolutions have features before time.
+def _shown(module: Any, tensor: Any, is_turned: bool, output: bool = False) -> Any:
+    """Return a tensor in the order of our axes, or back, where it has features before time.
 
     A table of positions gives no batch axis, where ours has one.
     """
-    if type(module).__name__ == "Conv1d":
+    if is_turned:
         return tensor.transpose(1, 2)
     if output and tensor.ndim == 2 and isinstance(getattr(module, "num_embeddings", None), int):
         return tensor.unsqueeze(0)

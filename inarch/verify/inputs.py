@@ -24,14 +24,16 @@ def make_inputs(
 
     Args:
         model: a backbone or a task; the folder of its architecture declares what its inputs are.
-        lengths: of the rows; by default from as long as positions go down to one token.
+        lengths: of the rows, in positions of the backbone's vectors; by default from as long as
+            positions go down to one token. All are as long as the longest of a model whose
+            reference reads padding (`Backbone.reference_reads_padding`).
         decoder_lengths: of a decoder's rows, where an encoder has rows of tokens too; by default
             those of the encoder in reverse, each with a token less, so that no row of one passes
             for a row of the other.
 
     Returns:
-        int32 arrays `[batch, length]`; of features, float32 with every open axis as long as the
-        model takes it.
+        int32 arrays `[batch, length]`; of samples, float32 of the same shape; of features, float32
+        with every open axis as long as the model takes it.
 
     Raises:
         InputError: the folder doesn't declare an input that the model has.
@@ -49,7 +51,9 @@ def make_inputs(
     # Rows are cheap as long as they are short.
     shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
     lengths = lengths or [max(1, round(longest * share)) for share in shares]
-    first, padding = _mask(lengths), arguments.get("padding_id") or 0
+    if backbone.reference_reads_padding:
+        lengths = [longest] * len(lengths)
+    first, padding = _mask([*map(backbone.row_length, lengths)]), arguments.get("padding_id") or 0
     second = _mask(decoder_lengths or [max(1, n - 1) for n in reversed(lengths)])
 
     def draw(mask: np.ndarray, count: int) -> np.ndarray:
@@ -57,14 +61,16 @@ def make_inputs(
         # A token that isn't padding may not look like it.
         return np.where(mask, np.where(words == padding, 0, words), padding).astype("int32")
 
-    words = draw(first, arguments[WORDS])
+    words = draw(first, arguments[WORDS]) if WORDS in arguments else first
     if (end := arguments.get("end_id")) is not None:
         words = _ended(words, first, end)
     made = {}
     for name, tensor in backbone.input.items():
         is_second = name.startswith("decoder_") and "encoder_token_ids" in backbone.input
         mask = second if is_second else first
-        if "int" not in tensor.dtype:
+        if "int" not in tensor.dtype and len(tensor.shape) == 2:
+            made[name] = (random.standard_normal(mask.shape) * mask).astype(tensor.dtype)
+        elif "int" not in tensor.dtype:
             sizes = [backbone.axis_limits.get(axis, axis) for axis in axis_names(backbone)[name]]
             made[name] = random.standard_normal([len(mask), *sizes[1:]]).astype(tensor.dtype)
         elif declared[name].rows is None:
@@ -93,8 +99,11 @@ def covering_inputs(
     """Make inputs that reach the rows of tables which other `inputs` of the backbone leave out.
 
     Rows have the model's maximal length, or twice `max_sequence_length` where any length is
-    accepted, and the tokens that `inputs` lack.
+    accepted, and the tokens that `inputs` lack. A model without a table of tokens or positions
+    has a row of two positions.
     """
+    if WORDS not in model.arguments and model.max_length is None:
+        return make_inputs(model, seed, [2])
     limit = model.max_length or 2 * model.arguments.get("max_sequence_length", LONGEST)
     padding = model.arguments.get("padding_id")
     declared = inputs_of(type(model))

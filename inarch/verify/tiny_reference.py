@@ -59,7 +59,8 @@ def tiny_reference(
     fields["id2label"] = {str(i): f"LABEL_{i}" for i in range(LABELS)}
     try:
         usual = transformers.AutoConfig.for_model(source.model_type)
-        small = _small_ids(usual.to_dict(), architecture.tiny["vocabulary_size"])
+        words = architecture.tiny.get("vocabulary_size")
+        small = _small_ids(usual.to_dict(), words) if words else {}
         fields |= {name: number for name, number in small.items() if name not in fields}
         config = transformers.AutoConfig.for_model(**fields)
     except (ValueError, KeyError) as e:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import json
 import os
 import wave
 from pathlib import Path
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from inarch.cli.sound_files import output_stems
 from inarch.cli.transcribe import transcribe
+from inarch.models.registry import architectures
+from inarch.port.tiny_models import randomized, tiny_backbone
 from inarch.speech import Segment, Transcript
 from inarch.speech.options import Settings
 from inarch.speech.resolve_options import DECODING, SETTINGS, THRESHOLDS
-from inarch.tasks import SpeechToText
+from inarch.tasks import CTCPreprocessor, CTCSpeechToText, SpeechToText
+from inarch.text import CTCTokenizer
 
 
 @pytest.fixture
@@ -276,3 +280,30 @@ def test_weights_that_are_not_there_or_not_the_published_ones_are_refused(monkey
     (tmp_path / "model" / demo_speech.WEIGHTS).write_bytes(b"something else")
     with pytest.raises(CheckpointFileError, match=demo_speech.DIGEST):
         demo_speech.find()
+
+
+# --- models with a CTC head --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ctc_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ctc") / "model"
+    backbone = tiny_backbone(architectures()["wav2vec2"])
+    tokenizer = CTCTokenizer.from_texts(["ABC"])
+    size = tokenizer.vocabulary_size
+    randomized(CTCSpeechToText(backbone, CTCPreprocessor(tokenizer), size)).save_to_preset(folder)
+    return folder
+
+
+def test_a_model_with_a_ctc_head_transcribes(run, ctc_model, sound):
+    result = run("transcribe", str(sound), "--model", str(ctc_model), "--format", "json",
+                 "--word-timestamps", "--batch-size", "2")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    (transcript,) = SpeechToText.from_preset(ctc_model).predict([sound], timestamps="word")
+    assert json.loads(result.stdout) == transcript.to_json()
+
+
+def test_options_of_decoding_are_refused_for_a_ctc_head(run, ctc_model, sound):
+    result = run("transcribe", str(sound), "--model", str(ctc_model), "--beam-size", "3")
+    assert result.exit_code == 1
+    assert "--beam-size is for a Whisper" in result.stderr

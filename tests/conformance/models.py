@@ -51,8 +51,10 @@ def tiny_task(architecture, head, **arguments):
 
 
 def inputs_for(model, lengths=ROWS, pads=0, seed=0):
-    """Inputs of rows of these lengths, with `pads` more columns of padding."""
-    arrays = make_inputs(model, seed, lengths, decoder_lengths=lengths)
+    """Inputs of rows of these lengths, in positions, with `pads` more positions of padding."""
+    arrays = ragged(getattr(model, "backbone", model), seed, lengths)
+    backbone, longest = getattr(model, "backbone", model), max(lengths)
+    pads = backbone.row_length(longest + pads) - backbone.row_length(longest)
     # One sound for all rows, so that what differs between them is their tokens.
     return {
         name: np.pad(a, ((0, 0), (0, pads))) if a.ndim == 2 else np.repeat(a[:1], len(a), axis=0)
@@ -60,13 +62,23 @@ def inputs_for(model, lengths=ROWS, pads=0, seed=0):
     }
 
 
+def ragged(backbone, seed, lengths):
+    """Inputs of rows of different lengths, also where the reference takes none."""
+    arrays = make_inputs(backbone, seed, lengths, decoder_lengths=lengths)
+    if backbone.reference_reads_padding:
+        ends = np.array([*map(backbone.row_length, lengths)])[:, None]
+        for array in arrays.values():
+            array *= (np.arange(array.shape[1]) < ends).astype(array.dtype)
+    return arrays
+
+
 def padding_masks(inputs):
     return [array for name, array in inputs.items() if name.endswith("padding_mask")]
 
 
-def padding_mask(inputs):
-    """The mask of the tokens of `sequence`."""
-    return padding_masks(inputs)[-1]
+def padding_mask(model, inputs):
+    """The mask of the positions of `sequence`."""
+    return model.position_mask(padding_masks(inputs)[-1])
 
 
 def letters(architecture):

@@ -80,7 +80,8 @@ def test_ours_is_the_reference_function(name, architecture, golden):
 def test_its_inputs_reach_every_row_or_there_is_a_reason(name, architecture, golden, tmp_path):
     report = verified(name)
     assert report.requires_coverage
-    assert report.coverage
+    has_tables = any(declared.rows for declared in architecture.inputs.values())
+    assert report.coverage or not has_tables
     assert report.unreached == ()
     for part in report.coverage:
         assert {*part.reasons} == {*part.untouched}  # no reason is out of date
@@ -115,7 +116,9 @@ def test_the_golden_file_covers_every_variable_and_head(name, architecture, gold
 def test_its_weights_hide_nothing(golden):
     for name, value in golden.weights.items():
         assert value.dtype == "float32"
-        assert np.std(value) > 0.1, name
+        # A kernel keeps the scale of its inputs, of which there may be hundreds.
+        inputs = value.shape[-1] if value.ndim > 1 else 1
+        assert np.std(value) > 0.1 or np.std(value) * inputs**0.5 > 0.5, name
 
 
 def test_reading_and_writing_give_the_same_file(name, golden, tmp_path):

@@ -19,8 +19,13 @@ from inarch.cli.app import app
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.models.t5.backbone import T5Backbone
+from inarch.models.wav2vec2.backbone import Wav2Vec2Backbone
 from inarch.tasks import (
+    AudioClassifier,
+    AudioPreprocessor,
     CausalLM,
+    CTCPreprocessor,
+    CTCSpeechToText,
     MaskedLM,
     MultiVectorEmbedder,
     MultiVectorPreprocessor,
@@ -34,7 +39,7 @@ from inarch.tasks import (
     TokenClassifier,
     Translator,
 )
-from inarch.text import BytePairTokenizer, WordPieceTokenizer
+from inarch.text import BytePairTokenizer, CTCTokenizer, WordPieceTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
 
 from .blocks import blocks, execute
@@ -98,6 +103,17 @@ def checkpoints(tmp_path_factory):
     prompts = {"translation_en_to_de": "translate English to German: "}
     tasks["my-translator"] = Translator(
         both, TextPreprocessor(of_bytes, 64, prompts=prompts), generation=special
+    )
+    hears = Wav2Vec2Backbone(
+        1, 2, 16, 24, conv_dims=[8, 8], conv_kernels=[10, 8], conv_strides=[5, 4],
+        position_kernel=4, position_groups=2,
+    )  # fmt: skip
+    tasks["my-audio-classifier"] = AudioClassifier(
+        hears, 3, AudioPreprocessor(), ["yes", "no", "stop"]
+    )
+    letters = CTCTokenizer.from_texts([LETTERS + " "])
+    tasks["my-ctc-model"] = CTCSpeechToText(
+        hears, CTCPreprocessor(letters), letters.vocabulary_size
     )
     for name, task in tasks.items():
         task.save_to_preset(root / name)

@@ -181,3 +181,29 @@ def test_an_activation_of_a_part_is_what_comes_next_after_it():
     gate = seen["fused[1]", 0, "output"]
     np.testing.assert_allclose(seen["fused[1]", 0, "next"], np.tanh(gate))
     assert ("fused[0]", 0, "next") not in seen
+
+
+@pytest.mark.reference
+def test_features_before_time_are_shown_after_it_also_behind_what_has_no_weights():
+    torch = pytest.importorskip("torch")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.act = torch.nn.Conv1d(3, 4, 1), torch.nn.ReLU()
+            self.second = torch.nn.Conv1d(4, 2, 1)
+
+        def forward(self, x, return_dict):
+            y = self.second(self.act(self.first(x.transpose(1, 2))))
+            return {"y": y.transpose(1, 2)}
+
+    run = Run(Model(), {"x": np.ones((2, 5, 3), "float32")}, {"x": Input("x")}, torch, {})
+    seen = run.free("float64")
+    shapes = {"input": (2, 5, 3), "output": (2, 5, 4), "next": (2, 5, 4)}
+    assert {what: seen["first", 0, what].shape for what in shapes} == shapes
+    np.testing.assert_array_equal(seen["second", 0, "input"], seen["first", 0, "next"])
+    np.testing.assert_array_equal(seen["second", 0, "output"], seen["", 0, "y"])
+    values = {("first", 0, "next"): np.zeros((2, 5, 4)), ("", 0, "y"): seen["", 0, "y"]}
+    bias = run.reference.second.bias.detach().numpy()
+    noise = run.measured("float64", values, force=True)["", 0, "y"]
+    assert noise == pytest.approx(np.sqrt(np.mean((seen["", 0, "y"] - bias) ** 2)))

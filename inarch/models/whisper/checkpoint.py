@@ -90,7 +90,7 @@ HUGGING_FACE = Source(
             tied=tied("proj_out.weight", ".decoder.embed_tokens.weight"),
             untied=rule("proj_out.weight", "logits/kernel", "v d -> d v"),
         ),
-        "audio_classifier": Head(
+        "encoder_classifier": Head(
             ("WhisperForAudioClassification",),
             weights=[
                 dense("projector", "projector"),
