@@ -86,10 +86,13 @@ def all_layers(layer: Any, include_self: bool = True) -> Iterator[Any]:
     return layer._flatten_layers(include_self=include_self)
 
 
-def held_parts(layers: Sequence[Any]) -> list[Any]:
-    """Return the variables, seed generators and layers that each of these layers holds itself."""
+def part_lists(layers: Sequence[Any]) -> list[list[Any]]:
+    """Return the lists in which layers hold their variables, seed generators and layers.
+
+    A layer that is built keeps these lists, and changes what is in them.
+    """
     return [
-        part
+        parts
         for layer in layers
         for parts in (
             layer._trainable_variables,
@@ -97,7 +100,6 @@ def held_parts(layers: Sequence[Any]) -> list[Any]:
             layer._seed_generators,
             layer._layers,
         )
-        for part in parts
     ]
 
 
@@ -127,6 +129,14 @@ def is_rematerialized(layer: Any) -> bool:
     """Return whether a layer was made in a `keras.RematScope` that names it."""
     mode = layer._remat_mode
     return mode is not None and mode.mode == "list_of_layers" and layer.name in mode.layer_names
+
+
+def stored_values(variables: Sequence[Any]) -> list[Any]:
+    """Return the values of variables outside any scope of Keras, without asking for one at each."""
+    values = [variable._value for variable in variables]
+    if any(value is None for value in values):
+        return [variable.value for variable in variables]
+    return values
 
 
 def uncast_values(variables: Sequence[Any]) -> list[Any]:

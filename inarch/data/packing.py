@@ -96,6 +96,10 @@ def packed_batches(
             shapes: for outputs that are large for each token.
     """
     check_count("tokens", tokens)
+    if len(lengths) == 1:  # what the rest finds as well, in a tenth of the time
+        longest = max(int(lengths[0]), 1)
+        yield PlannedBatch(np.zeros(1, np.int64), 1, longest if exact else bucket(longest, limit))
+        return
     sizes = np.maximum(np.asarray(lengths, dtype=np.int64), 1)
     by_shape: dict[int, list[list[int]]] = {}
     for row in _fill_rows(sizes, limit):

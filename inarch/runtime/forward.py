@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.keras_private import stored_values
 from inarch.layers.direct_calls import direct_calls, facts_of
 from inarch.layers.prepacked import prepacked_kernels
 from inarch.runtime.distribution import distributed
@@ -69,7 +70,7 @@ def _jax(model: keras.Model, call: Call) -> Call:
         variables = current()
         compiled_step = program(tuple(map(id, variables)))
         given = {name: distributed(x) for name, x in inputs.items()}
-        return compiled_step([v.value for v in variables], given)
+        return compiled_step(stored_values(variables), given)
 
     return run
 

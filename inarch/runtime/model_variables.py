@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
+from itertools import chain
 from typing import Any
 
 import keras
 
-from inarch.keras_private import all_layers, held_parts
+from inarch.keras_private import all_layers, part_lists
 
 
 class ModelVariables:
@@ -20,16 +21,16 @@ class ModelVariables:
 
     def __init__(self, model: keras.Model):
         self._model = model
-        self._found: tuple[list[Any], list[Any], list[Any]] | None = None
+        self._found: tuple[list[list[Any]], list[Any], list[Any]] | None = None
 
     def __call__(self) -> list[Any]:
         """Return `model.variables` as they are now, the same list while they are the same ones."""
         if self._found is not None:
-            layers, before, variables = self._found
-            now = held_parts(layers)
+            lists, before, variables = self._found
+            now = [*chain.from_iterable(lists)]
             if len(now) == len(before) and all(map(operator.is_, now, before)):
                 return variables
-        layers = list(all_layers(self._model))
+        lists = part_lists([*all_layers(self._model)])
         # One assignment, so that another thread sees the old lists or the new ones.
-        self._found = layers, held_parts(layers), list(self._model.variables)
+        self._found = lists, [*chain.from_iterable(lists)], list(self._model.variables)
         return self._found[2]

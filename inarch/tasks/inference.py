@@ -69,7 +69,7 @@ def plan(
         limit = preprocessor_of(task).sequence_length
         return list(by_length(lengths, batch_size, limit, exact, padded=False))
     check_count("batch_size", batch_size)
-    wide = (task.output_shape[-1] or 1) > task.backbone.hidden_dim
+    wide = len(lengths) > 1 and (task.output_shape[-1] or 1) > task.backbone.hidden_dim
     return list(packed_batches(lengths, TOKENS * batch_size, task.backbone.max_length, exact, wide))
 
 

@@ -236,8 +236,9 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
     ) -> np.ndarray:
         """Return the outputs of `predict` for encoded texts."""
         rows = self.map_outputs(lambda index, row: row, encodings, batch_size, verbose, callbacks)
-        empty = (0, *(n or 0 for n in self.output_shape[1:]))
-        return np.stack(rows) if rows else np.zeros(empty, np.float32)
+        if rows:
+            return np.stack(rows)
+        return np.zeros((0, *(n or 0 for n in self.output_shape[1:])), np.float32)
 
     def encode(self, texts: Sequence[Any], prompt_name: str | None = None) -> list[Encoding]:
         """Return the token ids of each text or pair of texts, truncated, unpadded.

@@ -224,8 +224,11 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         check_max_length(
             rust, max_length, any(type(x) is tuple for x in inputs), add_special_tokens
         )
-        disable_parallelism_in_forks()
         with rust_errors("the tokenizer failed on a batch of texts"):
+            if len(inputs) == 1:  # for which no thread is to be woken
+                parts = inputs[0] if type(inputs[0]) is tuple else (inputs[0], None)
+                return [self._wrap(rust.encode(*parts, add_special_tokens=add_special_tokens))]
+            disable_parallelism_in_forks()
             encodings = rust.encode_batch(inputs, add_special_tokens=add_special_tokens)
         return [self._wrap(raw) for raw in encodings]
 
