@@ -39,6 +39,8 @@ class CheckpointIO(_Model):
     # The name of the task's head in the architectures, or none.
     head: ClassVar[str | None] = None
     tokenizer_class: ClassVar[type[Tokenizer]] = Tokenizer
+    # Preprocessors of the other classes that `class_for` may return.
+    other_preprocessors: ClassVar[tuple[type, ...]] = ()
     # Arguments for which the checkpoint's own files have no place, or not in every architecture.
     saved_settings: ClassVar[tuple[str, ...]] = ()
     preprocessor: Any

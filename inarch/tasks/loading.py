@@ -36,7 +36,8 @@ def load_task(
 ) -> T:
     """Load a task, by the arguments of `Task.from_preset`."""
     usual = cls.preprocessor_class
-    choice = check_choice(usual, preprocessor, tokenizer)
+    is_other = isinstance(preprocessor, cls.other_preprocessors)
+    choice = check_choice(type(preprocessor) if is_other else usual, preprocessor, tokenizer)
     with Checkpoint(preset, ignore_fields=ignore_fields) as checkpoint:
         cls = cls.class_for(checkpoint, arguments)
         if cls.preprocessor_class is not usual:

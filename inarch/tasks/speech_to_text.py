@@ -20,6 +20,7 @@ from inarch.speech.resolve_options import resolve_language, resolve_options
 from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
 from inarch.speech.whisper_runner import WhisperRunner
+from inarch.tasks.ctc_preprocessor import CTCPreprocessor
 from inarch.tasks.ctc_speech_to_text import CTCSpeechToText
 from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.progress import progress_bar
@@ -62,6 +63,7 @@ class SpeechToText(Task):
     required_input = "encoder_features"
     preprocessor_class: ClassVar[Any] = SpeechPreprocessor
     tokenizer_class = WhisperTokenizer
+    other_preprocessors = (CTCPreprocessor,)
     saved_settings = ("language", "task")
     generation = MutableArgument(checked_generation)
     language = MutableArgument(checked_language)

@@ -232,7 +232,7 @@ def test_another_number_of_classes_or_tokens_is_a_fresh_head_with_a_warning(fold
     assert "logits/kernel" in task.fresh_weights
     tokenizer = CTCTokenizer.from_texts(["xyz", "uvw"])
     with pytest.warns(UserWarning, match="logits"):
-        other = CTCSpeechToText.from_preset(
+        other = SpeechToText.from_preset(
             folders[transcriber], preprocessor=CTCPreprocessor(tokenizer),
             vocabulary_size=tokenizer.vocabulary_size,
         )  # fmt: skip
