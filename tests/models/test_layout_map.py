@@ -28,13 +28,14 @@ REPLICATED = re.compile(
     r".*norm/(gamma|beta)|.*(attention/output|feed_forward/down)/bias"
     r"|(.*/)?\w*(position|segment|relative)_embedding/embeddings"
     r"|(pooler|embeddings_projection|encoder_conv_\d|.*convolution)/(kernel|bias)"
-    r"|rotary/frequencies"
+    r"|rotary/frequencies|stem/conv_\d/(kernel|bias)|projection/(kernel|bias)"
+    r"|position_embedding/(kernel|scale|bias)"
 )
 
 # Of heads: what has a number for each token, and what hasn't.
 OF_TOKENS = re.compile(r"masked_lm_head/output_(kernel|bias)|logits_bias/bias")
 OF_HEADS = re.compile(
-    r"(logits|pre_classifier|pooled_(dense|norm)|masked_lm_head/transform(_norm)?)"
+    r"(logits|projector|pre_classifier|pooled_(dense|norm)|masked_lm_head/transform(_norm)?)"
     r"/(kernel|bias|gamma|beta)"
 )
 
