@@ -26,7 +26,7 @@ SAME := checkpoints data docs port text fuzz test_turns.py test_private_keras.py
 	$(addprefix tasks/test_,bad_input.py hostile_paths.py saves_during_loads.py text_source.py)
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,$(SAME))
 
-.PHONY: demo demo-speech test test-all test-exhaustive fuzz bench docs pictures tables clean help
+.PHONY: demo demo-speech test test-all test-exhaustive fuzz bench docs pictures tables drafts clean help
 
 help:
 	@echo "make demo      a published model loaded, proven, used and written back (1 minute)"
@@ -38,7 +38,8 @@ help:
 	@echo "make bench     the benchmarks"
 	@echo "make docs      the documentation, into docs/_build/html"
 	@echo "make pictures  the README's pictures (a minute)"
-	@echo "make tables    docs/faults.md, and the README's table of architectures (10 minutes)"
+	@echo "make tables    docs/faults.md, and the tables of architectures (10 minutes)"
+	@echo "make drafts    docs/drafts.md, all of it measured anew (an hour)"
 	@echo "make clean     remove everything that the targets made"
 
 demo: .venv/.demo
@@ -82,6 +83,14 @@ pictures: .venv-all/.installed
 tables: .venv/.test
 	KERAS_BACKEND=jax .venv/bin/python tests/verify/fault_table.py docs/faults.md
 	KERAS_BACKEND=jax .venv/bin/python docs/architectures.py README.md
+	KERAS_BACKEND=jax .venv/bin/python docs/drafts.py docs/drafts.md
+
+# Drafts beside the reference on JAX, golden files on each backend.
+drafts: .venv-all/.installed
+	set -e; rows=$$(mktemp); KERAS_BACKEND=jax .venv-all/bin/python benchmarks/port_drafts.py draft > $$rows; \
+	for backend in jax torch tensorflow; do \
+		KERAS_BACKEND=$$backend .venv-all/bin/python benchmarks/port_drafts.py check >> $$rows; done; \
+	KERAS_BACKEND=jax .venv-all/bin/python docs/drafts.py docs/drafts.md $$rows
 
 clean:
 	rm -rf .venv .venv-all .venv-docs docs/_build docs/architectures build dist \

@@ -4,8 +4,9 @@ For an architecture that is here, its own folder is hidden, and each entry of it
 with the draft's. For any other, the draft is compared with a tiny model of transformers: tensors
 that the map leaves out are counted, and each layer and each head is verified.
 
-    python benchmarks/port_drafts.py bert opt gpt_neox > rows      # or no names: all of the list
-    python benchmarks/port_drafts.py --page < rows > docs/drafts.md
+    python benchmarks/port_drafts.py draft bert gpt_neox > rows    # or no names: all
+    python benchmarks/port_drafts.py check > rows                  # golden files, on one backend
+    python docs/drafts.py docs/drafts.md rows
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,27 @@ from inarch.errors import InarchError  # noqa: E402
 from inarch.models import registry  # noqa: E402
 from inarch.port.folder import mounted, write_folder  # noqa: E402
 from inarch.port.header import Header  # noqa: E402
-from inarch.port.nearest import all_entries  # noqa: E402
+from inarch.port.model_steps import export  # noqa: E402
 from inarch.port.new import draft_of  # noqa: E402
+from inarch.port.outcome import Outcome, Tally  # noqa: E402
+from inarch.port.patterns import index_names  # noqa: E402
+from inarch.port.reference import find_evidence  # noqa: E402
+from inarch.port.subjects import GOLDENS, Subjects  # noqa: E402
 from inarch.port.write_files import decisions_of, files_of  # noqa: E402
+from inarch.tasks.verification import verify_golden  # noqa: E402
 
-HERE = ["bert", "distilbert", "roberta", "mpnet", "electra", "gpt2", "llama", "mistral", "qwen2",
-    "qwen3", "smollm3", "modernbert", "albert", "fnet", "deberta-v2"]  # fmt: skip
-OTHERS = ["opt", "esm", "nomic_bert", "gte", "megatron-bert", "convbert", "xlm", "bloom", "phi",
+OTHERS = ["gte", "convbert", "xlm", "bloom", "phi",
     "falcon", "gpt_neox", "gptj", "gpt_neo", "codegen", "stablelm", "starcoder2", "biogpt", "ernie",
     "roformer", "rembert", "splinter", "camembert", "data2vec-text", "xmod", "nystromformer",
     "layoutlm", "openai-gpt", "xglm", "olmo", "olmo2", "granite", "cohere", "gemma", "gemma2",
     "phi3", "glm", "persimmon", "helium", "exaone4", "arcee", "seed_oss", "ernie4_5", "eurobert",
-    "squeezebert", "mobilebert", "ibert", "yoso", "mra", "luke"]  # fmt: skip
+    "squeezebert", "mobilebert", "ibert", "yoso", "mra", "luke", "blenderbot", "blenderbot-small",
+    "plbart", "umt5", "led", "prophetnet"]  # fmt: skip
 # Switches of published checkpoints that aren't the defaults.
 GIVEN = {"esm": {"position_embedding_type": "rotary", "emb_layer_norm_before": False,
     "pad_token_id": 1, "mask_token_id": 32, "vocab_size": 33, "token_dropout": True}}  # fmt: skip
+# Values of all arguments that aren't constants: off, and on, also where they are words.
+SWITCHED = ("", "gated_on")
 # Names of ours that differ between folders and mean the same.
 ALIKE = {"pre_classifier": "pooled_dense", "summary": "pooled_dense"}
 
@@ -65,19 +72,28 @@ def rules(source: Source) -> dict[tuple[str, ...], tuple[Any, ...]]:
     """Return the variables, pattern and condition of each rule, by the names of its tensors."""
     found = {}
     given = {e.ours: e.value for e in source.config if isinstance(e, Constant)}
-    switched = [defaultdict(lambda value=value: value, given) for value in (False, True)]
-    for entry in all_entries(source):
+    switched = [defaultdict(lambda value=value: value, given) for value in SWITCHED]
+    for place, entry in _placed(source):
         holds = [entry.when is None or bool(entry.when(values)) for values in switched]
         if not any(holds):
             continue  # of another architecture of the same folder
         if isinstance(entry, Rule):
             ours = tuple("/".join(ALIKE.get(p, p) for p in name.split("/")) for name in entry.ours)
-            found[entry.theirs] = (ours, entry.pattern.replace(" ", ""), all(holds))
+            found[*entry.theirs, place] = (ours, entry.pattern.replace(" ", ""), all(holds))
         elif isinstance(entry, Derived | Unused):
             continue  # of files of former versions, which nothing today shows
         else:
-            found[entry.theirs] = (type(entry).__name__, getattr(entry, "to", ""))
+            found[*entry.theirs, place] = (type(entry).__name__, getattr(entry, "to", ""))
     return found
+
+
+def _placed(source: Source) -> Iterator[tuple[str, Any]]:
+    """Iterate over the entries of a format, each with where it is: a head's tied ones or others."""
+    for entries in (source.weights, *source.optional_layers.values()):
+        yield from (("", entry) for entry in entries)
+    for head in source.heads.values():
+        for place in ("weights", "tied", "untied"):
+            yield from ((place, entry) for entry in getattr(head, place))
 
 
 def fields(source: Source) -> dict[str, tuple[Any, ...]]:
@@ -114,7 +130,7 @@ def measure(model_type: str) -> dict[str, Any]:
     try:
         draft = draft_of("drafted", Header(model_type, config, {}))
     except InarchError as e:
-        return row | {"refused": str(e)}
+        return row | {"refused": _reason(model_type, config) or str(e)}
     row["seconds"] = round(time.perf_counter() - start)
     lines = decisions_of(draft)
     row |= {kind: sum(one.kind == kind for one in lines) for kind in ("DECIDE", "GUESS")}
@@ -131,6 +147,15 @@ def measure(model_type: str) -> dict[str, Any]:
     return row
 
 
+def _reason(model_type: str, config: Mapping[str, Any]) -> str:
+    """Return why no tiny reference runs, since a draft from a config alone has no tensors."""
+    try:
+        find_evidence(model_type, config)
+    except InarchError as e:
+        return str(e)
+    return ""
+
+
 def compared(source: Source, true: Source | None, draft: Any) -> dict[str, Any]:
     """Return how much of the maps is right, or how many tensors the map has."""
     if true is not None:
@@ -144,75 +169,50 @@ def compared(source: Source, true: Source | None, draft: Any) -> dict[str, Any]:
         config_right, config_all, odd = agreement(fields(source), known)
         return {
             "map": f"{map_right}/{map_all}", "config": f"{config_right}/{config_all}",
-            "wrong_map": [" + ".join(w) for w in wrong], "wrong_config": odd,
+            "wrong_map": [" + ".join(w).rstrip(" +") for w in wrong], "wrong_config": odd,
         }  # fmt: skip
     if draft.evidence is None:
         return {}
-    names = {n.replace(".0.", ".{i}.") for n in draft.evidence.tensors if ".1." not in n}
-    mapped = {name for entry in source.weights for name in entry.theirs}
-    mapped |= {n for entries in source.optional_layers.values() for e in entries for n in e.theirs}
-    return {"tensors": f"{len(names & mapped)}/{len(names)}", "left out": sorted(names - mapped)}
+    names = {index_names(name) for name in draft.evidence.tensors}
+    entries = [*source.weights, *(e for part in source.optional_layers.values() for e in part)]
+    mapped = {index_names(name) for entry in entries for name in entry.theirs}
+    return {"tensors": f"{len(names & mapped)}/{len(names)}", "left_out": sorted(names - mapped)}
 
 
-PAGE = """# What a draft gets right
+def check(backend: str, names: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """Iterate over the noise ratio of each golden file, and the exports of each folder.
 
-`python benchmarks/port_drafts.py` drafts each of these architectures of transformers by
-[`inarch port new`](contribute/wanted.md#a-draft-of-the-folder) from its `model_type` alone, while
-the folder that is here is hidden. Nothing is edited. *Graph* and *heads* are what computes the
-reference's values, layer by layer, in a tiny model with random weights.
-
-"""
-COMPARED = """## Architectures that are here
-
-*Map* and *config*: of the entries of the folder that is here, those that the draft has too, with
-the same names, axes, kinds and defaults. Fields that do nothing and that only files of former
-versions have aren't counted.
-
-| model_type | graph | heads | map | config | DECIDE | GUESS |
-|---|---|---|---|---|---|---|
-"""
-NEW = """
-## Architectures that aren't
-
-*Tensors* counts those of the model without a head that the map has.
-
-| model_type | graph | heads | tensors | DECIDE | GUESS | what is missing |
-|---|---|---|---|---|---|---|
-"""
+    Args:
+        backend: the one that Keras runs on; exports are looked at on JAX alone.
+        names: of golden files and of folders; by default all.
+    """
+    for name in names or registry.goldens():
+        report = verify_golden(GOLDENS / f"{name}.safetensors")
+        worst = max(measure.worst for measure in report.measures)
+        yield {"golden": name, "backend": backend, "noise": float(f"{worst:.2g}")}
+    folders = [n for n in registry.architectures() if not names or n in names]
+    for name in folders if backend == "jax" else ():
+        with tempfile.TemporaryDirectory() as work:
+            outcome = export(Subjects(name, Path(work)), Tally())
+            yield {"folder": name, "export": _words(outcome)}
 
 
-def page(rows: list[dict[str, Any]]) -> str:
-    """Return the page with the tables of rows."""
-    here = [row for row in rows if "map" in row]
-    new = [row for row in rows if "map" not in row]
-    return (
-        PAGE + COMPARED + "\n".join(map(_row, here)) + "\n" + NEW + "\n".join(map(_row, new)) + "\n"
-    )
-
-
-def _row(row: dict[str, Any]) -> str:
-    settled = row.get("verified", [])
-    heads = [n for n in settled if n in ("masked_lm", "causal_lm", "text_classifier")]
-    cells = [row["model_type"], "yes" if "graph" in settled else "no", ", ".join(heads) or "–"]
-    if "map" in row:
-        cells += [row["map"], row["config"], row["DECIDE"], row["GUESS"]]
-    else:
-        cause = row.get("refused") or row.get("error") or ""
-        cause = cause or next((one for one in row.get("open", ()) if one.startswith("graph")), "")
-        words = cause.removeprefix("graph: the draft doesn't compute what the reference does, ")
-        words = words.replace("|", "/").replace("\n", " ")[:110]
-        counts = [row.get(n, "–") for n in ("tensors", "DECIDE", "GUESS")]
-        cells += [*counts, words or "–"]
-    return f"| {' | '.join(map(str, cells))} |"
+def _words(outcome: Outcome) -> str:
+    """Return how many tensors come back, or how many don't."""
+    count = outcome.summary.partition(" ")[0]
+    return f"{count} of {count}" if not outcome.faults else f"{len(outcome.faults)} don't"
 
 
 REAL = list(inarch.models.__path__)
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--page"]:
-        print(page([json.loads(line) for line in sys.stdin if line.startswith("{")]), end="")
+    command, *given = sys.argv[1:]
+    if command == "check":
+        for row in check(import_keras(), given):
+            print(json.dumps(row), flush=True)
         raise SystemExit
-    for name in sys.argv[1:] or HERE + OTHERS:
+    here = [a.sources[0].model_type for a in registry.goldens().values()]
+    for name in given or [*here, *OTHERS]:
         try:
             print(json.dumps(measure(name)), flush=True)
         except Exception as e:

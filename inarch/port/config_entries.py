@@ -8,9 +8,9 @@ from typing import Any
 from inarch.checkpoints.maps.common_fields import ANYWHERE, TOKENS
 from inarch.checkpoints.maps.config import ENCODER_DECODER, TEXT_ENCODER
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
-from inarch.port.arguments import BY_ARGUMENT, SHARED, find_field
+from inarch.port.arguments import BY_ARGUMENT, GATING, SHARED, find_field
 from inarch.port.code import call, code, is_literal, wrapped
-from inarch.port.config_pair import decoder_lines, gating_lines
+from inarch.port.config_pair import decoder_lines, gated_lines, gating_lines
 from inarch.port.config_rotary import rotary_lines, scaling_lines, share_lines
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
@@ -91,6 +91,8 @@ class _Writer:
             return [f'fallback("{field}", "{name}"{self._own(field)}, other="{hidden}"),']
         if known.form == "fallback":
             return self._fallback(name, field)
+        if field == GATING and str(default).startswith("gated-"):
+            return gated_lines(self.draft)
         if known.form == "choice":
             return [
                 f'choice("{field}", "{name}", {code(default)}, values=ACTIVATIONS{aliases}),'
@@ -164,8 +166,7 @@ class _Writer:
         if self.draft.graph.is_pair:
             lines += ["ENCODER_DECODER,", *([] if self.draft.graph.padded else ["PADDING_ROW,"])]
             self.taken |= {name for entry in ENCODER_DECODER for name in entry.known_names}
-            self.taken |= {name for name in TOKENS.theirs if name != "pad_token_id"}
-            self.taken.add("pad_token_id")
+            self.taken |= {*TOKENS.theirs}
         elif not self.draft.graph.causal:
             odd = self._switched()
             left_out = "".join(f' and "{name}" not in entry.known_names' for name in odd)

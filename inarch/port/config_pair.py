@@ -35,6 +35,16 @@ def gating_lines(draft: Draft) -> tuple[list[str], set[str], list[Decision]]:
     return lines, {GATING, "dense_act_fn", "is_gated_act"}, noted
 
 
+def gated_lines(draft: Draft) -> list[str]:
+    """Return the lines of that field where only the file's value is known, which has a gate."""
+    value = draft.usual[GATING]
+    ours = ACTIVATIONS[draft.usual["dense_act_fn"]]
+    return [
+        f'choice("{GATING}", "activation", {code(value)},',
+        f"    values={code({value: ours})}),",
+    ]
+
+
 def gating_constants(draft: Draft) -> list[str]:
     """Return the lines of the constants that the entries of `gating_lines` name."""
     found = _feed_forwards(draft)

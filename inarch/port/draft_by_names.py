@@ -66,7 +66,8 @@ def by_names(
         decisions.append(guess("prefix", f"{prefix!r}: the file has the model alone", "'model.'"))
     causal = kind == DECODERS
     if not written:
-        decisions.append(guess("architecture", "an encoder, since the config names no class"))
+        text = f"{PAIRS}, by its stacks" if kind == PAIRS else "an encoder"
+        decisions.append(guess("architecture", f"{text}, since the config names no class"))
     graph = find_graph(modules, given, causal)
     acting = str(given.get(GATING)).removeprefix("gated-")
     graph = graph.replace(activation=ACTIVATIONS.get(acting, graph.activation))

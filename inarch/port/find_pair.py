@@ -91,6 +91,8 @@ def _tables(
     lines = []
     if ties is None and len(kept) == 1:
         lines.append(guess(kept[0].name, "the table of both stacks", "a table for each"))
+    if len({m.shape[0] for m in kept[: len(SIDES)]}) > 1:
+        lines.append(decide(kept[1].name, "another number of tokens than the encoder's"))
     lines += [decide(m.name, "a further table of tokens") for m in kept[len(SIDES) :]]
     sides = SIDES if len(kept) > 1 else ("",)
     slots = [Slot(m, (TOKENS,), "embedding", s) for m, s in zip(kept, sides, strict=False)]

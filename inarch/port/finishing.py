@@ -182,3 +182,5 @@ def _put_pages(known: Architecture, anew: list[str], files: _Files, progress: Pr
         files.missing.append(f"{root / repository.FAULTS}: there is no golden file of {names[0]}")
     else:
         files.kept.append(root / repository.FAULTS)
+    if (root / repository.DRAFT_TABLE).is_file():
+        files.put(root / repository.DRAFTS, repository.drafts_page())

@@ -17,6 +17,7 @@ from inarch.port.subjects import ROOT, NotRun, Subjects
 
 README, FAULTS, CHANGELOG = "README.md", "docs/faults.md", "CHANGELOG.md"
 TABLES, FAULT_TABLE = "docs/architectures.py", "tests/verify/fault_table.py"
+DRAFTS, DRAFT_TABLE = "docs/drafts.md", "docs/drafts.py"
 
 
 def docs(subjects: Subjects, tally: Tally) -> Outcome:
@@ -48,6 +49,15 @@ def read_page(name: str) -> str:
 def with_table(readme: str) -> str:
     """Return the README with the table of architectures as the script of the docs makes it."""
     made: str = runpy.run_path(str(ROOT / TABLES))["with_table"](readme)
+    return made
+
+
+def drafts_page() -> str:
+    """Return the page of drafts with the figures of the folders as they are now.
+
+    Nothing is measured: what a run has shown stays as it is stored.
+    """
+    made: str = runpy.run_path(str(ROOT / DRAFT_TABLE))["current"]()
     return made
 
 

@@ -137,7 +137,10 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
         and _is_switch(value, defaults[name])
     }
     taken: set[str] = set()
+    is_pair = defaults.get("is_encoder_decoder") is True
     for names, size in TINY:
+        if names[0].startswith("relative_") and not is_pair:  # which code has as constants too
+            continue
         if name := next((n for n in names if n in defaults and n not in taken), None):
             if defaults[name] is None and name not in ("vocab_size", "n_inner"):
                 continue

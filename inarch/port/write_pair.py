@@ -95,7 +95,8 @@ def _table(draft: Draft, name: str) -> list[str]:
             ")  # fmt: skip",
         ]
     given = f'vocabulary_size, hidden_dim, True, init, name="{name}"'
-    return [f"table = ReversibleEmbedding({given})"]
+    whole = f"table = ReversibleEmbedding({given})"
+    return [whole] if len(whole) <= 92 else ["table = ReversibleEmbedding(", f"    {given}", ")"]
 
 
 def _stack(draft: Draft, side: str) -> list[str]:

@@ -159,6 +159,20 @@ def test_a_table_of_faults_that_fails_is_named_and_the_page_stays(root):
     assert (root / repository.FAULTS).read_bytes() == before
 
 
+def test_the_page_of_drafts_is_written_from_the_folder_and_the_stored_measurements(root):
+    for name in (repository.DRAFT_TABLE, repository.DRAFTS, "docs/measured/drafts.json"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(subjects.ROOT / name, root / name)
+    page = root / repository.DRAFTS
+    start = "| `distil_bert` | 68 | 0 |"
+    row = next(one for one in page.read_text().splitlines() if one.startswith(start))
+    page.write_text(page.read_text().replace(row, ""))
+    done = finished(root)
+    assert page in done.written
+    assert start in page.read_text()
+    assert page not in finished(root).written
+
+
 def test_outside_a_repository_the_pages_are_left_out(root):
     (root / repository.TABLES).unlink()
     done = finished(root)

@@ -174,7 +174,7 @@ def test_nothing_that_only_names_show_is_presented_as_known():
     assert "names and shapes alone" in files["backbone.py"]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mpnet"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mpnet", "bart", "t5", "mt5", "marian"])
 def test_files_import_what_they_use_in_lines_that_are_not_long(name):
     found = golden(name)
     tensors = {n: TensorInfo("F32", value.shape) for n, value in found.weights.items()}
