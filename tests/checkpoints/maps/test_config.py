@@ -13,6 +13,7 @@ from inarch.checkpoints.maps.config import (
     must_be,
     must_match,
     probability,
+    sizes,
     subset,
     table_rows,
     token_id,
@@ -335,3 +336,29 @@ def test_a_field_may_take_after_a_function_of_others_and_be_null():
         window.read({"window": 0})
     with pytest.raises(ConfigError, match="unusable value None"):
         field("window", "window", 8).read({"window": None})
+
+
+# --- lists of sizes ----------------------------------------------------------------------------
+
+DIMS = sizes("conv_dim", "conv_dims", (4, 5))
+STEM = ConfigMap((DIMS, sizes("conv_stride", "conv_strides", (2, 1), like=DIMS)), model_type="toy")
+
+
+def test_a_list_of_sizes_is_a_tuple_of_ours_and_a_list_again():
+    config = {"model_type": "toy", "conv_dim": [4, 5, 6], "conv_stride": [3, 2, 1]}
+    arguments = STEM.arguments(config)
+    assert arguments == {"conv_dims": (4, 5, 6), "conv_strides": (3, 2, 1)}
+    assert STEM.arguments({"model_type": "toy"}) == {"conv_dims": (4, 5), "conv_strides": (2, 1)}
+    write_fields([DIMS], {"conv_dims": (7, 8)}, config)
+    assert config["conv_dim"] == [7, 8]
+
+
+@pytest.mark.parametrize("value", [[], [4, 0], [4, 5.0], [4, True], "45", 4, None, {"a": 4}])
+def test_a_list_of_other_than_sizes_is_refused_by_name(value):
+    with pytest.raises(ConfigError, match="'conv_dim' is .*whole numbers"):
+        STEM.arguments({"model_type": "toy", "conv_dim": value})
+
+
+def test_lists_of_different_lengths_are_both_named():
+    with pytest.raises(ConfigError, match="'conv_stride' has 2 values, and 'conv_dim' has 3"):
+        STEM.arguments({"model_type": "toy", "conv_dim": [4, 5, 6]})

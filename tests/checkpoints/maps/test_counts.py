@@ -110,3 +110,9 @@ def test_a_size_that_no_argument_gives_is_refused_by_name(heads):
         expand([fused], {} if heads is None else {"num_heads": heads})
     with pytest.raises(WeightMapError, match="num_heads"):
         Pattern.parse(fused.pattern).sizes([(12,)], None)
+
+
+@pytest.mark.parametrize("sizes", [(7, 9, 8), [7, 9, 8]])
+def test_an_argument_with_a_value_for_each_index_counts_by_them(sizes):
+    assert Count.parse("conv_dims").indices({"conv_dims": sizes}) == [0, 1, 2]
+    assert Count.parse("conv_dims[1:]").indices({"conv_dims": sizes}) == [1, 2]
