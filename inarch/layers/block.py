@@ -173,6 +173,10 @@ class Block(Layer):
         """Return the cache of cross-attention over `source` `[rows, S, dim]`, by sublayer."""
         return {"cross_attention": self.cross_attention.make_cache(source)}
 
+    def share_cache(self, cache: Mapping[str, Any], beams: int) -> dict[str, Any]:
+        """Return caches of `beams` sequences for each row, which go on from what they hold."""
+        return {name: getattr(self, name).share_cache(part, beams) for name, part in cache.items()}
+
     def reorder_cache(self, cache: Mapping[str, Any], rows: int, indices: Any) -> dict[str, Any]:
         """Return caches of `rows` sequences with those at `indices` alone, in that order."""
         return {

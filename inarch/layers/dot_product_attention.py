@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from inarch.backend import runs_on_cpu
+from inarch.layers.cache import cache_length, own_slots
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -80,8 +81,9 @@ def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float, bias: Any
 
     Args:
         queries: float `[batch, T, heads, d]`.
-        cache: keys and values, float `[batch * key/value heads, d, S]` each, as in
-            `inarch.layers.cache`; each of their heads serves the same number of neighboring heads.
+        cache: keys and values, float `[batch * key/value heads, d, S]` each, or a cache that beams
+            share, as in `inarch.layers.cache`; each of their heads serves the same number of
+            neighboring heads.
         mask: bool, broadcast to `[batch, heads, T, S]`, or None.
         scale: factor on the products.
         bias: float, broadcast to `[batch, heads, T, S]`, added to the scaled products; or None.
@@ -89,20 +91,36 @@ def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float, bias: Any
     Returns:
         float `[batch, T, heads, d]`.
     """
-    keys, values = cache
+    own = own_slots(cache)
+    beams = 1 if own is None else own.shape[1]
+    (keys, values), size = cache[:2], cache_length(cache)
+    values = ops.swapaxes(values, 1, 2) if own is None else values
     batch, length, heads, width = queries.shape
-    # The queries of all heads that share keys lie one after another.
-    rows = ops.reshape(ops.transpose(queries, (0, 2, 1, 3)), (keys.shape[0], -1, width))
+    # The queries of all heads and beams that share keys lie one after another.
+    rows = ops.reshape(queries, (batch // beams, beams, length, heads, width))
+    rows = ops.reshape(ops.transpose(rows, (0, 3, 1, 2, 4)), (keys.shape[0], -1, width))
     logits = _exact_product(rows, keys) * scale
-    if mask is not None or bias is not None:
-        by_head = ops.reshape(logits, (batch, heads, length, keys.shape[-1]))
-        by_head = by_head if bias is None else by_head + ops.cast(bias, by_head.dtype)
-        by_head = by_head if mask is None else ops.where(mask, by_head, MASKED_LOGIT)
-        logits = ops.reshape(by_head, logits.shape)
-    weights = ops.cast(ops.softmax(logits, axis=-1), values.dtype)
-    attended = _exact_product(weights, ops.swapaxes(values, 1, 2))
-    attended = ops.reshape(ops.cast(attended, queries.dtype), (batch, heads, length, width))
-    return ops.transpose(attended, (0, 2, 1, 3))
+    shape = (batch // beams, heads, beams, length, size, beams)
+    logits = ops.reshape(logits, shape)
+    if own is None:
+        logits = logits[..., 0]
+    else:
+        own = own[:, None, :, None]
+        logits = ops.sum(ops.where(own, logits, 0), axis=-1)  # of each place the slot that is read
+    logits = logits if bias is None else logits + ops.cast(_by_beam(bias, beams), logits.dtype)
+    logits = logits if mask is None else ops.where(_by_beam(mask, beams), logits, MASKED_LOGIT)
+    weights = ops.expand_dims(ops.cast(ops.softmax(logits, axis=-1), values.dtype), -1)
+    weights = weights if own is None else ops.where(own, weights, 0)
+    attended = _exact_product(ops.reshape(weights, (keys.shape[0], -1, size * beams)), values)
+    attended = ops.reshape(ops.cast(attended, queries.dtype), (*shape[:4], -1))
+    return ops.reshape(ops.transpose(attended, (0, 2, 3, 1, 4)), (batch, length, heads, -1))
+
+
+def _by_beam(x: Any, beams: int) -> Any:
+    """Reshape `[1 or batch, 1 or heads, T, S]` to `[1 or rows, 1 or heads, 1 or beams, T, S]`."""
+    if beams == 1 or x.shape[0] == 1:
+        return ops.expand_dims(x, 2)
+    return ops.swapaxes(ops.reshape(x, (-1, beams, *x.shape[1:])), 1, 2)
 
 
 def _exact_product(a: Any, b: Any) -> Any:

@@ -109,6 +109,9 @@ class InputEmbedding(Layer):
         elif positions is None and self.skips_padding and padding_mask is not None:
             self.position_embedding.check_length(token_ids.shape[-1])
             positions = masked_positions(padding_mask)
+        elif positions is not None and self.padding_id is not None:
+            # Padding that is generated has the position of padding, too.
+            positions = ops.where(ops.equal(token_ids, self.padding_id), -1, positions)
         return self.position_embedding(x, positions=positions, padding_mask=padding_mask)
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:

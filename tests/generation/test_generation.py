@@ -234,6 +234,27 @@ def test_calls_with_one_prompt_room_share_their_programs(decoder, cache, monkeyp
         assert len(steps) == traced
 
 
+@pytest.mark.parametrize("strategy", [Greedy(), BeamSearch(3)], ids=lambda s: type(s).__name__)
+def test_a_step_is_made_once_whatever_the_number_of_tokens(decoder, cache, monkeypatch, strategy):
+    steps, step = [], decoder.step
+    monkeypatch.setattr(decoder, "step", lambda *a: steps.append(1) or step(*a))
+    generator, made = Generator(decoder, END), []
+    options = {"cross_attention_cache": part(decoder, cache, slice(0, 1)), "strategy": strategy,
+        "logits_processors": [SuppressTokens((END,))]}  # fmt: skip
+    for number in (3, 17, 30):
+        if strategy.width == 1:
+            streamed = generator.stream(
+                [[5]], max_new_tokens=number, new_token_room=30, step=4, **options
+            )
+            assert [*streamed][-1].lengths.tolist() == [number]
+        found = generator.generate([[5]], max_new_tokens=number, **options)
+        assert found.lengths.tolist() == [number]
+        made.append(len(steps))
+    # Python runs where a step is traced, and no more: two programs at most, with one prompt token.
+    assert made == [made[0]] * 3
+    assert made[0] <= 4
+
+
 def test_logits_after_prompts_are_the_models(generator, decoder, cache):
     found = generator.logits(PROMPTS, cross_attention_cache=cache)
     for row, prompt in enumerate(PROMPTS):

@@ -200,6 +200,40 @@ def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, compiled, len
     assert [tuple(part.shape) for part in cache] == [(2 * 2, 4, 6)] * 2
 
 
+@pytest.mark.parametrize("scores", [False, True])
+@pytest.mark.parametrize("options", [{}, {"num_key_value_heads": 2, "window": 2}], ids=str)
+def test_beams_that_share_a_cache_attend_as_each_would_alone(perturb, normal, options, scores):
+    layer = attention(perturb, num_heads=4, **options)
+    bias, padding = normal(1, 4, 7, 7, seed=9), np.ones((6, 1, 7), bool)
+    padding[3:, :, 0] = False  # of the second row
+    histories = normal(2, 3, 8)
+    mask = causal(7)[:3] & padding[::3]
+    _, cache = layer(
+        histories, histories, attention_mask=mask, cache=layer.init_cache(2, 7),
+        cache_update_index=0, attention_bias=bias[:, :, :3],
+    )  # fmt: skip
+    cache, histories = layer.share_cache(cache, 3), np.repeat(histories, 3, axis=0)
+    for i, parents in enumerate(([0, 2, 0, 4, 4, 3], [1, 1, 0, 5, 3, 3], [2, 1, 0, 3, 4, 5]), 3):
+        new = normal(6, 1, 8, seed=i)
+        output, *found, cache = layer(
+            new, new, attention_mask=causal(7)[i : i + 1] & padding, cache=cache,
+            cache_update_index=np.int32(i), attention_bias=bias[:, :, i : i + 1],
+            return_attention_scores=scores,
+        )  # fmt: skip
+        histories, end = np.concatenate([histories, new], axis=1), i + 1
+        alone, wanted = layer(
+            histories, histories, attention_mask=causal(end) & padding[:, :, :end],
+            attention_bias=bias[:, :, :end, :end], return_attention_scores=True,
+        )  # fmt: skip
+        np.testing.assert_allclose(array(output), array(alone)[:, -1:], atol=5e-6)
+        if scores:
+            np.testing.assert_allclose(
+                array(found[0])[..., :end], array(wanted)[:, :, -1:], atol=5e-6
+            )
+        histories = histories[parents]
+        cache = layer.reorder_cache(cache, 6, ops.convert_to_tensor(np.array(parents, "int32")))
+
+
 def test_the_cache_of_a_source_serves_in_its_place(perturb, normal):
     layer, x, source = attention(perturb), normal(4, 3, 8), normal(2, 5, 8, seed=1)
     cache = layer.make_cache(ops.convert_to_tensor(source))

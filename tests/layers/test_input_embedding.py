@@ -107,6 +107,10 @@ def test_positions_after_padding_count_the_tokens_that_are_not_padding():
     mask = (ids != 1).astype("int32")
     np.testing.assert_allclose(as_numpy(layer(ids, padding_mask=mask)), expected, rtol=1e-5)
     assert not places[1].any()  # padding's
+    # In steps, too, where a token's place is given.
+    given = as_numpy(layer(ids, positions=np.array([[2, 3, 4, 5], [0, 1, 2, 3]])))
+    rows = np.array([[1, 5, 1, 7], [2, 3, 4, 1]])
+    np.testing.assert_allclose(given, tokens[ids] + places[rows], rtol=1e-5)
 
 
 def test_packed_sequences_are_embedded_as_they_are_alone():
