@@ -33,6 +33,7 @@ from inarch.layers.rotary_angles import AngleRotation, RotaryAngles
 from inarch.layers.scaled_embedding import ScaledEmbedding
 from inarch.layers.token_dropout import TokenDropoutEmbedding
 from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
+from inarch.layers.transformer_xl import TransformerXLAttention, TransformerXLBlock
 
 __all__ = [
     "AngleRotation",
@@ -70,6 +71,8 @@ __all__ = [
     "TokenDropoutEmbedding",
     "TransformerDecoder",
     "TransformerEncoder",
+    "TransformerXLAttention",
+    "TransformerXLBlock",
     "WeightedLayerSum",
     "gelu_approximate",
     "get_activation",

@@ -87,8 +87,9 @@ def _scale_alternatives(layer: Any, width: int) -> Alternatives:
 def _head_count_alternatives(layer: Any, width: int) -> Alternatives:
     """Return other numbers of heads, for queries of a width in all heads."""
     has_angles = getattr(getattr(layer, "position", None), "takes_angles", False)
-    if has_angles or getattr(layer, "query_key_norm", None) is not None:
-        return {}  # angles, and norms of queries and keys, have the width of a head
+    has_width = has_angles or getattr(layer, "has_weights_by_head", False)
+    if has_width or getattr(layer, "query_key_norm", None) is not None:
+        return {}  # angles, biases, and norms of queries and keys, have the width of a head
     # Heads of queries that share keys and values.
     shared = width // layer.key_dense.units
     is_of_width = getattr(layer, "scale", None) is None

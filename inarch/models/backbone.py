@@ -47,10 +47,13 @@ class Backbone(Model):
             row, as where no mask is honoured: on padding, and on other sequences packed in it. The
             tasks then predict without padding, on batches of sequences of one length.
         packs_sequences: whether several sequences may be packed into one row.
+        padding_side: where the reference expects padding, "right" or "left"; what is computed of
+            tokens doesn't depend on it.
     """
 
     padding_affects_output: ClassVar[bool] = False
     packs_sequences: ClassVar[bool] = True
+    padding_side: ClassVar[str] = "right"
 
     @property
     def reference_reads_padding(self) -> bool:

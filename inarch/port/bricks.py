@@ -120,9 +120,12 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
         kind = "attention through latent keys and values"
         found.append(_brick(kind, None, roles["latent keys and values"]))
     if "position projection" in roles:
-        # DeBERTa's, and not those of Transformer-XL and XLNet.
-        is_own = all(".pos_" in part.pattern.name for part in roles["position projection"])
-        own = "DisentangledSelfAttention" if is_own and "relative table" in roles else None
+        names = [part.pattern.name for part in roles["position projection"]]
+        others = [part.pattern.name for parts in roles.values() for part in parts]
+        is_deberta = all(".pos_" in name for name in names) and "relative table" in roles
+        own = "DisentangledSelfAttention" if is_deberta else None
+        if any(name.endswith("r_w_bias") for name in others):
+            own = "TransformerXLAttention"
         found.append(_brick("projected positions", own, roles["position projection"]))
     if not by_place and "attention projection" in roles:
         kind = "attention (four square projections, whose order is unknown)"

@@ -16,6 +16,7 @@ from inarch.models.registry import Input
 from inarch.verify.fused import Parts
 from inarch.verify.inputs import reference_inputs
 from inarch.verify.reference import distance, padding_mask_in
+from inarch.verify.tensors import first_float, is_attention, is_dropout, is_float, is_view
 
 # What passes at a module: (name, which call of it, input | output | next | attention | residual |
 # a name). `next` is the output of a module without weights, such as an activation, that takes this
@@ -41,7 +42,7 @@ class Run:
         self.weightless = {
             name: module
             for name, module in reference.named_modules()
-            if not any(True for _ in module.parameters()) and not _is_dropout(module)
+            if not any(True for _ in module.parameters()) and not is_dropout(module)
         }
 
     def free(self, dtype: str) -> dict[ReferenceTap, np.ndarray]:
@@ -101,7 +102,7 @@ class Run:
             with self.torch.no_grad():
                 outputs = model(**fed, return_dict=True)
         for name, tensor in outputs.items():
-            if _is_float(tensor):
+            if is_float(tensor):
                 at(("", 0, name), tensor)
         del watch
         gc.collect()
@@ -146,6 +147,8 @@ class _Watch:
         self.made_by: dict[int, tuple[Any, str, int]] = {}
         # Likewise, tensors that have features before time.
         self.features_first: dict[int, Any] = {}
+        # Of a tensor with tokens before rows one view, by which it is known again.
+        self.views: dict[int, tuple[Any, Any]] = {}
 
     def hooks(self, name: str, module: Any) -> tuple[Any, Any]:
         """Watch a module; the handles end it."""
@@ -155,7 +158,7 @@ class _Watch:
         )
 
     def _before(self, name: str, module: Any, args: tuple, kwargs: dict) -> Any:
-        first = _first_float([*args, *kwargs.values()])
+        first = first_float([*args, *kwargs.values()])
         if first is None:
             return None
         holder, shown = self.tables.get(id(first), ("", first))
@@ -166,7 +169,7 @@ class _Watch:
         fed = self.at((name, self.calls[name], "input"), seen)
         if fed is seen:
             return None
-        fed = _shown(module, fed, is_turned).reshape(first.shape)
+        fed = self._as_given(module, fed, first, is_turned)
         if is_turned:
             self.features_first[id(fed)] = fed
         args = tuple(fed if a is first else a for a in args)
@@ -176,12 +179,12 @@ class _Watch:
         number = self.calls[name]
         self.calls[name] += 1
         parts = list(output) if isinstance(output, tuple) else [output]
-        if not parts or not _is_float(parts[0]):
+        if not parts or not is_float(parts[0]):
             return None
-        attention = next((p for p in parts[1:] if _is_float(p) and _is_attention(p)), None)
+        attention = next((p for p in parts[1:] if is_float(p) and is_attention(p)), None)
         if attention is not None:
             self.at((name, number, "attention"), attention)
-        given = [v for v in (*args, *kwargs.values()) if _is_float(v)]
+        given = [v for v in (*args, *kwargs.values()) if is_float(v)]
         residual = next((v for v in given[1:] if v.shape == parts[0].shape), None)
         if residual is not None:
             self.at((name, number, "residual"), residual)
@@ -194,7 +197,7 @@ class _Watch:
         seen = self._shown(module, parts[0], is_turned, output=True)
         given = self.at(tap, seen)
         if given is not seen:
-            parts[0] = _shown(module, given, is_turned).reshape(parts[0].shape)
+            parts[0] = self._as_given(module, given, parts[0], is_turned)
             if is_turned:
                 self.features_first[id(parts[0])] = parts[0]
         if tap[2] == "output":
@@ -209,9 +212,22 @@ class _Watch:
             not classes.isdisjoint(FEATURES_FIRST) or id(tensor) in self.features_first
         )
 
+    def _is_time_major(self, tensor: Any) -> bool:
+        """Return whether a tensor has the tokens before the rows, as in XLNet."""
+        rows = self.rows
+        is_clear = tensor.ndim == 3 and len(rows) == 2 and rows[0] != rows[1]
+        return is_clear and tuple(tensor.shape[:2]) == tuple(rows[::-1])
+
+    def _as_given(self, module: Any, value: Any, like: Any, is_turned: bool) -> Any:
+        """Return a value in our axes in those of a tensor of the reference."""
+        value = _shown(module, value, is_turned)
+        return (value.transpose(0, 1) if self._is_time_major(like) else value).reshape(like.shape)
+
     def _shown(self, module: Any, tensor: Any, is_turned: bool, output: bool = False) -> Any:
-        """Return a tensor in our axes, also where all tokens are in one axis, as in OPT."""
+        """Return a tensor in our axes, also where tokens come before rows, or are in one axis."""
         shown = _shown(module, tensor, is_turned, output)
+        if self._is_time_major(shown):
+            return self.views.setdefault(id(tensor), (tensor, shown.transpose(0, 1)))[1]
         if shown.ndim == 2 and self.rows and len(shown) == self.rows[0] * self.rows[1]:
             return shown.reshape(*self.rows, -1)
         return shown
@@ -220,7 +236,7 @@ class _Watch:
         """Return the tap of a module's output; without weights, the `next` one after another's."""
         if name not in self.weightless:
             return name, number, "output"
-        first = _first_float(inputs)
+        first = first_float(inputs)
         source = self.made_by.get(id(first)) or self._part_source(first)
         return source and (source[1], source[2], "next")
 
@@ -228,7 +244,7 @@ class _Watch:
         """Return the fused layer's output of which a tensor is a view, with the part's name."""
         for made, name, number in self.made_by.values():
             for shown_as, part in self.parts.get(name, {}).items():
-                if tensor is not None and _is_view(tensor, made, part.columns):
+                if tensor is not None and is_view(tensor, made, part.columns):
                     return made, shown_as, number
         return None
 
@@ -254,33 +270,6 @@ def without_float32(torch: Any) -> Any:
     return Wide()
 
 
-def _is_view(tensor: Any, whole: Any, columns: np.ndarray) -> bool:
-    """Return whether a tensor is a view of neighboring columns of another."""
-    if not len(columns) or (np.diff(columns) != 1).any():
-        return False
-    view = whole[..., columns[0] : columns[-1] + 1]
-    return bool(
-        tensor.shape == view.shape
-        and tensor.stride() == view.stride()
-        and tensor.data_ptr() == view.data_ptr()
-    )
-
-
-def _is_float(value: Any) -> bool:
-    return getattr(value, "is_floating_point", lambda: False)()
-
-
-def _is_attention(tensor: Any) -> bool:
-    """Return whether a tensor has probabilities of attention, and isn't a bias on its scores."""
-    if tensor.ndim != 4 or float(tensor.min()) < 0:
-        return False
-    return bool((tensor.sum(-1) - 1).abs().max() < 1e-3)
-
-
-def _first_float(values: list[Any]) -> Any:
-    return next((v for v in values if _is_float(v)), None)
-
-
 def _shown(module: Any, tensor: Any, is_turned: bool, output: bool = False) -> Any:
     """Return a tensor in the order of our axes, or back, where it has features before time.
 
@@ -291,7 +280,3 @@ def _shown(module: Any, tensor: Any, is_turned: bool, output: bool = False) -> A
     if output and tensor.ndim == 2 and isinstance(getattr(module, "num_embeddings", None), int):
         return tensor.unsqueeze(0)
     return tensor
-
-
-def _is_dropout(module: Any) -> bool:
-    return "Dropout" in type(module).__name__

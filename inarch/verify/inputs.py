@@ -18,9 +18,13 @@ WORDS = "vocabulary_size"
 
 
 def make_inputs(
-    model: Any, seed: int = 0, lengths: Sequence[int] = (), decoder_lengths: Sequence[int] = ()
+    model: Any,
+    seed: int = 0,
+    lengths: Sequence[int] = (),
+    decoder_lengths: Sequence[int] = (),
+    padding_side: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Make random inputs for a model: rows of very different lengths, padded on the right.
+    """Make random inputs for a model: rows of very different lengths.
 
     Args:
         model: a backbone or a task; the folder of its architecture declares what its inputs are.
@@ -30,6 +34,7 @@ def make_inputs(
         decoder_lengths: of a decoder's rows, where an encoder has rows of tokens too; by default
             those of the encoder in reverse, each with a token less, so that no row of one passes
             for a row of the other.
+        padding_side: `"right"` or `"left"`; `None` is that of the reference.
 
     Returns:
         int32 arrays `[batch, length]`; of samples, float32 of the same shape; of features, float32
@@ -53,7 +58,9 @@ def make_inputs(
     lengths = lengths or [max(1, round(longest * share)) for share in shares]
     if backbone.reference_reads_padding:
         lengths = [longest] * len(lengths)
-    first, padding = _mask([*map(backbone.row_length, lengths)]), arguments.get("padding_id") or 0
+    is_left = (padding_side or backbone.padding_side) == "left"
+    first = _mask([*map(backbone.row_length, lengths)], is_left)
+    padding = arguments.get("padding_id") or 0
     second = _mask(decoder_lengths or [max(1, n - 1) for n in reversed(lengths)])
 
     def draw(mask: np.ndarray, count: int) -> np.ndarray:
@@ -83,8 +90,9 @@ def make_inputs(
     return made
 
 
-def _mask(lengths: Sequence[int]) -> np.ndarray:
-    return (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype("int32")
+def _mask(lengths: Sequence[int], is_left: bool = False) -> np.ndarray:
+    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype("int32")
+    return np.ascontiguousarray(mask[:, ::-1]) if is_left else mask
 
 
 def _ended(words: np.ndarray, mask: np.ndarray, end: int) -> np.ndarray:

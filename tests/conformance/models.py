@@ -64,7 +64,7 @@ def inputs_for(model, lengths=ROWS, pads=0, seed=0):
 
 def ragged(backbone, seed, lengths):
     """Inputs of rows of different lengths, also where the reference takes none."""
-    arrays = make_inputs(backbone, seed, lengths, decoder_lengths=lengths)
+    arrays = make_inputs(backbone, seed, lengths, lengths, padding_side="right")
     if backbone.reference_reads_padding:
         ends = np.array([*map(backbone.row_length, lengths)])[:, None]
         for array in arrays.values():

@@ -118,6 +118,8 @@ EXAMPLES = {
     "TokenAndPositionEmbedding": (9, 7, 4),
     "TransformerDecoder": (8, 2),
     "TransformerEncoder": (8, 2),
+    "TransformerXLAttention": (2, PARTS[-1]),
+    "TransformerXLBlock": (layers.TransformerXLAttention(2, PARTS[-1]), *PARTS[1:]),
 }  # fmt: skip
 LAYERS = [
     name for name in layers.__all__

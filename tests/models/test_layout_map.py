@@ -30,6 +30,7 @@ REPLICATED = re.compile(
     r"|(pooler|embeddings_projection|encoder_conv_\d|.*convolution)/(kernel|bias)"
     r"|rotary/frequencies|stem/conv_\d/(kernel|bias)|projection/(kernel|bias)"
     r"|position_embedding/(kernel|scale|bias)"
+    r"|.*attention/(content_bias|position_bias|segment_bias|segment_keys)"
 )
 
 # Of heads: what has a number for each token, and what hasn't.

@@ -21,7 +21,7 @@ MODELS = {
     "RoFormerForMaskedLM": [],
     "T5ForConditionalGeneration": [],
     "Wav2Vec2ForCTC": [],
-    "XLNetLMHeadModel": ["projected positions"],
+    "XLNetLMHeadModel": [],
 }
 
 

@@ -129,7 +129,18 @@ FNET = {
     "sep_token": "[SEP]", "pad_token": "<pad>", "cls_token": "[CLS]", "trim_offsets": False,
     "mask_token": {"content": "[MASK]", "lstrip": True, "__type": "AddedToken"},
 }  # fmt: skip
+# As in xlnet/xlnet-base-cased.
+XLNET_IDS = {"unk_id": 0, "bos_id": 1, "eos_id": 2, "pad_id": -1}
+XLNET_IDS |= {"control_symbols": ["<cls>", "<sep>", "<pad>", "<mask>", "<eod>"]}
+XLNET_IDS |= {"user_defined_symbols": ["<eop>", ".", "("]}
 FOLDERS = {
+    "xlnet": ("XLNetTokenizer", "spiece.model", XLNET_IDS, {}),
+    "xlnet lower": (
+        "XLNetTokenizer",
+        "spiece.model",
+        XLNET_IDS,
+        {"do_lower_case": True, "keep_accents": True},
+    ),
     "deberta": ("DebertaV2Tokenizer", "spm.model", DEBERTA_IDS, {}),
     "deberta lower": (
         "DebertaV2Tokenizer",
