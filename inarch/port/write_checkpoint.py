@@ -20,8 +20,8 @@ from inarch.port.write_pair import layer_names
 PARTS = ("query", "key", "value")
 CONFIG_NAMES = (
     "ACTIVATIONS", "ENCODER_DECODER", "ENCODER_ONLY", "PADDING_ROW", "choice", "constant",
-    "fallback", "field", "ignored", "must_be", "must_match", "probability", "rotary_scaling",
-    "table_rows", "token_id",
+    "fallback", "field", "ignored", "must_be", "must_match", "probability", "table_rows",
+    "token_id",
 )  # fmt: skip
 RULE_NAMES = (
     "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unused", "when",
@@ -79,6 +79,8 @@ def imports(text: str) -> list[str]:
         lines[:0] = ["from collections.abc import Mapping", "from typing import Any", ""]
     config = used(CONFIG_NAMES)
     lines += ["from inarch.checkpoints.maps.config import (", *(f"    {n}," for n in config), ")"]
+    if "rotary_scaling(" in text:
+        lines.append("from inarch.checkpoints.maps.rotary import rotary_scaling")
     rules = [n for n in used(RULE_NAMES) if n != "tied" or "tied(" in text.replace("tied=", "")]
     whole = f"from inarch.checkpoints.maps.rule import {', '.join(rules)}"
     if len(whole) > 100:

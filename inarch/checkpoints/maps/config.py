@@ -26,15 +26,8 @@ from inarch.checkpoints.maps.fields import (
 )
 from inarch.checkpoints.maps.nested import ABSENT as ABSENT
 from inarch.checkpoints.maps.per_layer import EveryNth, FirstLayers, PerLayer, Sizes
-from inarch.checkpoints.maps.rotary import RotaryScaling
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
-
-# Fields next to a `rope_type` that other types than "default" read.
-_SCALING_FIELDS = (
-    "attention_factor", "beta_fast", "beta_slow", "factor", "high_freq_factor", "long_factor",
-    "low_freq_factor", "original_max_position_embeddings", "short_factor",
-)  # fmt: skip
 
 
 def field(
@@ -163,41 +156,6 @@ def first_layers(theirs: str, first: Any, other: Any, default: int, *, switch: s
     All have `first` where the field `switch` isn't true.
     """
     return FirstLayers(theirs, first, other, default, switch)
-
-
-def rotary_scaling(
-    ours: str,
-    *,
-    types: Mapping[str, tuple[str, ...]],
-    check: Callable[[Any], None],
-    length: Field,
-    holder: str = "rope_parameters",
-) -> RotaryScaling:
-    """Return the entry of the scaling of rotary positions.
-
-    Args:
-        ours: the argument, a dict or `None`.
-        holder: the field that holds the type and what it reads.
-        types: by the name of each type that is computed here, the fields that it reads.
-        check: raises InputError where a scaling can't be computed.
-        length: the entry of the longest sequence.
-    """
-    return RotaryScaling(f"{holder}.rope_type", ours, None, types=types, check=check, length=length)
-
-
-def unscaled_rotary(holder: str) -> tuple[ConfigEntry, ...]:
-    """Return the entries of rotary positions that have no scaling.
-
-    Args:
-        holder: the field that holds `rope_type`, such as `rope_parameters`.
-    """
-    return (
-        must_be(f"{holder}.rope_type", "default"),
-        ignored(
-            *(f"{holder}.{name}" for name in _SCALING_FIELDS),
-            reason="settings of other values of rope_type, which are refused",
-        ),
-    )
 
 
 def constant(ours: str, value: Any) -> Constant:

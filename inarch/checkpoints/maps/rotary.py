@@ -1,4 +1,4 @@
-"""Scalings of rotary positions in a config map."""
+"""Entries of rotary positions in a config map: their scalings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.fields import Field
+from inarch.checkpoints.maps.config import ignored, must_be
+from inarch.checkpoints.maps.fields import ConfigEntry, Field
 from inarch.checkpoints.maps.nested import assign, is_in, lookup
 from inarch.errors import ConfigError, InputError
 from inarch.validation import shown
@@ -15,6 +16,11 @@ from inarch.validation import shown
 # The holder of former times, which transformers prefers where a file has both.
 OLDER = "rope_scaling"
 LENGTH = "original_max_position_embeddings"
+# Fields next to a `rope_type` that other types than "default" read.
+_SCALING_FIELDS = (
+    "attention_factor", "beta_fast", "beta_slow", "factor", "high_freq_factor", "long_factor",
+    "low_freq_factor", "original_max_position_embeddings", "short_factor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,3 +98,38 @@ class RotaryScaling(Field):
                 continue
             written = {} if base is None else {"rope_theta": base}
             assign(config, holder, written | dict(value or {"rope_type": "default"}))
+
+
+def rotary_scaling(
+    ours: str,
+    *,
+    types: Mapping[str, tuple[str, ...]],
+    check: Callable[[Any], None],
+    length: Field,
+    holder: str = "rope_parameters",
+) -> RotaryScaling:
+    """Return the entry of the scaling of rotary positions.
+
+    Args:
+        ours: the argument, a dict or `None`.
+        holder: the field that holds the type and what it reads.
+        types: by the name of each type that is computed here, the fields that it reads.
+        check: raises InputError where a scaling can't be computed.
+        length: the entry of the longest sequence.
+    """
+    return RotaryScaling(f"{holder}.rope_type", ours, None, types=types, check=check, length=length)
+
+
+def unscaled_rotary(holder: str) -> tuple[ConfigEntry, ...]:
+    """Return the entries of rotary positions that have no scaling.
+
+    Args:
+        holder: the field that holds `rope_type`, such as `rope_parameters`.
+    """
+    return (
+        must_be(f"{holder}.rope_type", "default"),
+        ignored(
+            *(f"{holder}.{name}" for name in _SCALING_FIELDS),
+            reason="settings of other values of rope_type, which are refused",
+        ),
+    )

@@ -9,9 +9,9 @@ from inarch.checkpoints.maps.config import (
     must_be,
     per_layer,
     probability,
-    rotary_scaling,
     token_id,
 )
+from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling

@@ -15,12 +15,12 @@ from inarch.checkpoints.maps.config import (
     must_match,
     per_layer,
     probability,
-    rotary_scaling,
     token_id,
     with_defaults,
 )
 from inarch.checkpoints.maps.entries import flatten
 from inarch.checkpoints.maps.per_layer import MAX_LAYERS
+from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, when
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling

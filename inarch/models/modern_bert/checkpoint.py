@@ -11,8 +11,8 @@ from inarch.checkpoints.maps.config import (
     must_match,
     per_layer,
     probability,
-    unscaled_rotary,
 )
+from inarch.checkpoints.maps.rotary import unscaled_rotary
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, when
 from inarch.checkpoints.maps.source import Head, Source
 

@@ -13,8 +13,8 @@ from inarch.checkpoints.maps.config import (
     must_be,
     must_match,
     probability,
-    unscaled_rotary,
 )
+from inarch.checkpoints.maps.rotary import unscaled_rotary
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.models.bert import checkpoint as bert

@@ -4,8 +4,9 @@ import copy
 
 import pytest
 
-from inarch.checkpoints.maps.config import field, rotary_scaling
+from inarch.checkpoints.maps.config import field
 from inarch.checkpoints.maps.config_map import ConfigMap, write_fields
+from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.errors import ConfigError, InputError
 
 
