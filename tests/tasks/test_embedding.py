@@ -5,17 +5,15 @@ import numpy as np
 import pytest
 
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks import (
+from inarch.losses import (
     CoSENTLoss,
     CosineSimilarityLoss,
     EmbedDistillLoss,
     MatryoshkaLoss,
     MultipleNegativesRankingLoss,
-    TextEmbedder,
-    TextPreprocessor,
     TripletLoss,
-    quantize_embeddings,
 )
+from inarch.tasks import TextEmbedder, TextPreprocessor, quantize_embeddings
 from inarch.tasks.embedding_evaluation import correlation, ranks
 from inarch.text import WordPieceTokenizer
 

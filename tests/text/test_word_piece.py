@@ -57,7 +57,7 @@ OF_OTHERS = [
 OF_OTHER_MODELS = [
     ("roberta", "RobertaTokenizer"),
     ("deberta", "DebertaTokenizer"),
-    ("esm", "esm"),
+    ("prophetnet", "prophetnet"),
 ]
 
 
