@@ -203,7 +203,7 @@ class TransformerXLAttention(Layer):
             "cosines before sines": {
                 "_sinusoids": lambda d: ops.roll(sinusoids(d), self._frequencies.size, axis=-1)
             },
-            "the segments' vectors swapped": {"segment_keys": self.segment_keys[::-1]},
+            "the segments' vectors swapped": {"segment_keys": ops.flip(self.segment_keys, axis=0)},
             "positions without regard to the query's own vector": {
                 "position_bias": self.content_bias
             },

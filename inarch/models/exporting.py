@@ -25,6 +25,9 @@ from inarch.runtime.sessions import Run, import_extra, open_graph
 # models, and of ONNX Runtime's Fourier transform.
 TOLERANCE = 1e-4
 
+# Positions of the rows that a graph of ONNX is traced with.
+SAMPLE_POSITIONS = 7
+
 # Rows of the longest comparison have at most so many tokens.
 LONGEST = 40
 
@@ -92,6 +95,8 @@ def open_checked(model: Any, path: Path, format: str, below: Any = None, **optio
     known = FORMATS[format]
     import_extra(known.package, known.extra)
     options["limits"] = dict(below.axis_limits)
+    if format == "onnx":
+        options["sample_length"] = below.row_length(SAMPLE_POSITIONS)
     own, other = keras.backend.backend(), known.backends[0]
     if own in known.backends:
         serving.WRITERS[format](model, path, **options)

@@ -97,6 +97,7 @@ def write_onnx(
     limits: Mapping[str, int],
     verbose: bool = False,
     opset_version: int | None = None,
+    sample_length: int = 7,
 ) -> None:
     """Write an ONNX graph from torch, whose inputs have the model's names and order.
 
@@ -104,6 +105,7 @@ def write_onnx(
         path: the file to write.
         limits: the largest size of an open axis, by its name, where it has one.
         opset_version: ONNX's; torch's default where not given.
+        sample_length: length of the rows that the graph is traced with.
 
     Raises:
         MissingExtraError: onnx or onnxscript isn't installed.
@@ -121,8 +123,9 @@ def write_onnx(
     dynamic = tuple({i: dims.get(str(axis)) for i, axis in enumerate(s)} for s in shapes.values())
     outputs = model.output
     names = sorted(outputs) if isinstance(outputs, Mapping) else ["output"]
-    length = getattr(model, "backbone", model).row_length(7)
-    samples = tuple(_sample(torch, model.input[name], shapes[name], length) for name in shapes)
+    samples = tuple(
+        _sample(torch, model.input[name], shapes[name], sample_length) for name in shapes
+    )
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_SHARED_AXIS)
         warnings.filterwarnings("ignore", category=FutureWarning)

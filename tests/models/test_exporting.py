@@ -18,7 +18,7 @@ def written(monkeypatch):
     """A format that this backend writes, whose graph adds `error` to what Keras computes."""
     made = {"error": 0.0, "inputs": []}
 
-    def write(model, path, limits):
+    def write(model, path, limits, sample_length):
         path.write_text("graph")
         path.with_suffix(".bin").write_text("weights")
         made["model"] = model

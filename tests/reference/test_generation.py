@@ -143,6 +143,9 @@ class Table:
     def reorder_cache(self, caches, rows, indices):
         return caches
 
+    def share_cache(self, caches, beams):
+        return caches
+
     def step(self, token_ids, caches, context):
         place = context["positions"] * self.vocabulary_size + token_ids
         table = keras.ops.reshape(keras.ops.convert_to_tensor(self.table), (-1, 12))

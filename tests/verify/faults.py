@@ -115,11 +115,12 @@ def diagnosed(fault: Fault, report: Report) -> bool:
 
 
 def _compared(place: str, report: Report) -> str:
-    """Return the innermost layer around a place that the reference has a value of.
+    """Return the innermost layer around a place that is compared, or is found wrong.
 
-    XLNet's attention, say, multiplies by all its matrices within one module.
+    The reference need not have a value of each: XLNet's attention multiplies by all its matrices
+    within one module.
     """
-    layers = {measure.layer for measure in report.measures}
+    layers = {measure.layer for measure in report.measures} | {f.layer for f in report.findings}
     while place and not any(n == place or n.startswith(f"{place}/") for n in layers):
         place = place.rpartition("/")[0]
     return place

@@ -92,9 +92,10 @@ def test_alternatives_are_undone(path):
     for layer in subjects(path)[""].layers.values():
         for brick in bricks(layer).values():
             before = dict(brick.__dict__)
+            given = {n: getattr(brick, n, None) for a in alternatives_of(brick).values() for n in a}
             for attributes in alternatives_of(brick).values():
                 with changed(brick, attributes):
-                    assert all(brick.__dict__[name] is not before.get(name) for name in attributes)
+                    assert all(getattr(brick, n) is not given[n] for n in attributes)
                 assert brick.__dict__ == before
 
 

@@ -29,6 +29,8 @@ class XLNetBackbone(Backbone):
         layer_norm_epsilon: of every layer normalization.
         clamp_length: distance in tokens from which on all are alike; none where it isn't positive.
         num_segments: segments that tokens may be of; only whether two are of the same counts.
+        max_sequence_length: the longest sequence that the model is meant for; there is no last
+            position.
     """
 
     padding_side: ClassVar[str] = "left"
@@ -45,6 +47,7 @@ class XLNetBackbone(Backbone):
         layer_norm_epsilon: float = 1e-12,
         clamp_length: int = -1,
         num_segments: int = 5,
+        max_sequence_length: int = 512,
         **kwargs: Any,
     ):
         inputs = text_inputs("segment_ids")
@@ -62,6 +65,10 @@ class XLNetBackbone(Backbone):
             )(x, context=context)
         x = Dropout(dropout, name="final_dropout")(x)
         super().__init__(inputs=inputs, outputs=x, **kwargs)
+
+    @property
+    def max_length(self) -> None:
+        return None
 
     def text_classifier(self, outputs: Any, num_classes: int, dropout: float = 0.1) -> Any:
         """Return logits `[batch, num_classes]` from the last token, through a tanh layer."""

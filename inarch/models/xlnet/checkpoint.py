@@ -35,6 +35,7 @@ HUGGING_FACE = Source(
         field("layer_norm_eps", "layer_norm_epsilon", 1e-12),
         field("clamp_len", "clamp_length", -1),
         constant("num_segments", 5),  # two of texts, and those of special tokens and padding
+        constant("max_sequence_length", 512),  # that of pretraining; no field has one
         must_match("d_head", lambda config:
             config.get("d_model", 1024) // config.get("n_head", 16)),
         must_be("attn_type", "bi"),
