@@ -83,7 +83,7 @@ def _tensorflow(model: keras.Model, call: Call) -> Call:
     @functools.lru_cache(maxsize=1)
     def program(identity: tuple[int, ...]) -> Any:
         # With the variables: were one freed, another might come to have its identity.
-        return tf.function(lambda inputs: call(inputs)), current()
+        return tf.function(lambda inputs: call(inputs), autograph=False), current()
 
     return lambda inputs: program(tuple(map(id, current())))[0](dict(inputs))
 

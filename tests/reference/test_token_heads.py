@@ -48,7 +48,7 @@ def test_logits_of_tokens_are_the_references(kind, task, changes, write):
     model = task.from_preset(written.folder, preprocessor=None)
     assert model.fresh_weights == ()
     config = written.model.config
-    segments = config.type_vocab_size if "segment_ids" in model.input else None
+    segments = model.backbone.arguments["num_segments"] if "segment_ids" in model.input else None
     inputs = batch(segments, padding=config.pad_token_id or 0)
     ours = keras.ops.convert_to_numpy(model(inputs)).astype("float64")
     real = inputs["padding_mask"].astype(bool)

@@ -207,6 +207,8 @@ def test_a_layer_that_is_never_called_is_a_finding_and_infinitely_far():
 def test_pads_of_the_model_have_no_part_in_the_verdict(golden):
     model, reference = load(golden), golden.runs[""]
     *_, mask = (v[..., None] for n, v in reference.inputs.items() if n.endswith("padding_mask"))
+    if model.windows[0]:
+        pytest.skip("frames of padding attend as others do, and are compared")
     before = verify(model, reference)
     give(model, blocks(golden, 1)[0], lambda x: keras.ops.where(mask == 0, 1e3, x))
     assert verify(model, reference).measures == before.measures
