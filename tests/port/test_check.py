@@ -107,6 +107,7 @@ def test_a_missing_entry_of_the_map_is_what_has_no_place(distil_bert, edit, chec
     assert tensors["total"] - tensors["right"] == 2 * 2 * 3
 
 
+@pytest.mark.slow
 def test_a_wrong_epsilon_is_a_layer_with_its_diagnosis(distil_bert, edit, checked):
     edit(distil_bert / "backbone.py", 'epsilon=1e-12, name="embeddings_norm"',
          'epsilon=1e-5, name="embeddings_norm"')  # fmt: skip
@@ -331,6 +332,7 @@ def test_a_folder_that_is_not_there_is_named_with_those_that_are():
 # --- for a program -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_score_rises_with_each_mend(distil_bert, forget, checked):
     table, graph = distil_bert / "checkpoint.py", distil_bert / "backbone.py"
     right = {path: path.read_text() for path in (table, graph)}

@@ -109,6 +109,7 @@ def test_a_red_check_writes_nothing(root, monkeypatch):
     assert not (root / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_golden_file_that_ours_does_not_compute_is_not_written(root, monkeypatch):
     before = contents(root)
     golden = Golden.read(GOLDEN)

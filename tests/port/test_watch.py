@@ -59,6 +59,7 @@ def watched(tmp_path):
         process.wait()
 
 
+@pytest.mark.slow
 def test_each_change_is_checked_in_a_process_of_its_own_until_ctrl_c(watched):
     process, path = watched("--json", "--checkpoint", "tiny")
     first = json.loads(process.stdout.readline())
