@@ -74,7 +74,7 @@ class Model:
         return next((f for f in found if isinstance(f, Exception)), found)
 
     async def embed(self, texts, dimensions):
-        """Return the first numbers of each vector, all where none are asked for, and the tokens."""
+        """Return the first `dimensions` numbers of each vector, or all of them, and the tokens."""
         found = await self(texts)
         if isinstance(found, Exception):
             return found

@@ -1,4 +1,4 @@
-"""All that this library takes from Keras beyond its public interface."""
+"""Functions of Keras beyond its public interface: no other module imports them."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def recheck_certificate(path: Path, preset: str | None, as_json: bool) -> None:
             typer.echo(visible(f"{mark} {part.name:<10}  {part.summary}"))
             for line in part.differences:
                 typer.echo(visible(f"    {line}"))
-        said = "holds here" if found.passed else "doesn't hold here"
-        typer.echo(visible(f"{path} {said}"))
+        verdict = "holds here" if found.passed else "doesn't hold here"
+        typer.echo(visible(f"{path} {verdict}"))
     if not found.passed:
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """Logical axes of weights, from which their layout over several devices is derived.
 
-A layer names the axes of its weights once, beside its code (`Layer.axes`):
+A layer names the axes of its weights once, next to its code (`Layer.axes`):
 
 - `EMBED`: the width of the vectors of tokens, which goes from layer to layer;
 - `HEADS`: the heads of attention, side by side;

@@ -43,6 +43,10 @@ class Layer(DirectCall):
     # what has no weights, such as positions, to the vectors of a table isn't the table's module.
     pairs_with_module = True
 
+    # Names of its dense layers that are no modules in the reference, which multiplies by them
+    # within the module of this layer: they are compared as a whole.
+    parts_within: ClassVar[tuple[str, ...]] = ()
+
     # The logical axes of its weights, by their names or those of the dense layers that have them
     # (see `inarch.layers.axes`).
     axes: ClassVar[Mapping[str, Axes]] = {}

@@ -1,7 +1,7 @@
 """Products with kernels in oneDNN's own layout, on torch on a CPU.
 
-Once a kernel is laid out, a product of many tokens takes 0.85 of the time that torch's own takes,
-one of a few tokens half of it, and the activation hardly any.
+Once a kernel is laid out, a product takes less time than torch's own, most of all one of a few
+tokens, and the activation hardly any.
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ class TransformerXLAttention(Layer):
     templates = ("norm",)
     residual_dropout = False
     has_weights_by_head = True
+    parts_within = ("query", "key", "value", "output", "position_key")
     _softmax = staticmethod(masked_softmax)
     _split_heads = staticmethod(split_heads)
 

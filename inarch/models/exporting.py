@@ -182,7 +182,7 @@ def _publish(fresh: Path, target: Path, graph: str) -> None:
     """Give what is written its place in a folder, on disk; other files that are there stay.
 
     A new folder appears with one rename, and a file alone is replaced with one. Of several files
-    the graph comes last, after the old one was removed, so that no graph is ever beside another
+    the graph comes last, after the old one was removed, so that no graph is ever next to another
     one's weights; an export that is killed meanwhile leaves no graph.
 
     Args:

@@ -1,4 +1,4 @@
-"""Layers of a model that can have a low-rank update, or have one, and what is trained beside it."""
+"""Layers of a model that can have a low-rank update or have one, and its trained weights."""
 
 from __future__ import annotations
 

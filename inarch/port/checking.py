@@ -191,8 +191,8 @@ def check(
             found = Check(name, tuple(done.values()), counted)
             stop = next((each for each in before if found.is_stopped(each)), None)
             if stop is not None:
-                said = "failed" if done[stop].state == FAILED else "wasn't run"
-                done[step] = Step(step, NOT_RUN, f"{stop} {said}")
+                reason = "failed" if done[stop].state == FAILED else "wasn't run"
+                done[step] = Step(step, NOT_RUN, f"{stop} {reason}")
                 continue
             progress(step)
             done[step] = _run(step, function, way_on.replace("NAME", name), subjects, counted)

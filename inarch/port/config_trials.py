@@ -1,4 +1,4 @@
-"""What changes of single fields show: tensors that switches add, and older names of fields."""
+"""Findings of changes of single fields: tensors that switches add, and older names of fields."""
 
 from __future__ import annotations
 

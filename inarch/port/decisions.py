@@ -1,4 +1,4 @@
-"""What a draft couldn't decide, and what it was decided by."""
+"""Decisions of a draft: those that are open, and the evidence of the others."""
 
 from __future__ import annotations
 

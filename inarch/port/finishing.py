@@ -1,4 +1,4 @@
-"""What a pull request needs besides an architecture's folder, written once that is right."""
+"""Files of a pull request besides an architecture's folder, written once that is right."""
 
 from __future__ import annotations
 

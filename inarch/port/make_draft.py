@@ -39,7 +39,7 @@ def make_draft(name: str, header: Header, evidence: Evidence | None) -> Draft:
     model_type = header.config.get("model_type")
     if not isinstance(model_type, str) or not PLAIN_NAME.fullmatch(model_type):
         raise ConfigError(
-            f"the config has model_type {shown(model_type)}; formats are told apart by it. Add "
+            f"the config has model_type {shown(model_type)}; which tells formats apart. Add "
             'the line "model_type" with the name that checkpoints of this kind will have'
         )
     tensors, decisions = plain_names(header.tensors)

@@ -41,8 +41,8 @@ def prove(subjects: Subjects, tally: Tally) -> Outcome:
                     tally.tensors.right += tensors
                 except WeightMapError as e:
                     tally.tensors.right += len(_placed(checkpoint, head or None))
-                    said = str(e).replace(str(subject.folder), subject.name)
-                    lines += said.splitlines()
+                    message = str(e).replace(str(subject.folder), subject.name)
+                    lines += message.splitlines()
     count = tally.tensors
     return Outcome(f"{count.total} tensors of {_names(subjects)} have a place", _once(lines))
 

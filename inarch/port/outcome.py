@@ -1,4 +1,4 @@
-"""What the steps of a check find, and what they count for its score."""
+"""Findings of the steps of a check, and their counts for its score."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inarch.verify.report import Report
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step finds.
+    """Findings of a step.
 
     Attributes:
         summary: in a line, what was looked at.
@@ -22,7 +22,7 @@ class Outcome:
 
 @dataclass
 class Count:
-    """How many of some things are right."""
+    """Number of things of one kind, and of those that are right."""
 
     right: int = 0
     total: int = 0
@@ -30,7 +30,7 @@ class Count:
 
 @dataclass
 class Tally:
-    """What steps count, for the score.
+    """Counts of all steps, for the score.
 
     Attributes:
         fields: fields that the reference reads and entries of the config map, accounted for.

@@ -1,4 +1,4 @@
-"""What an installed transformers shows of an architecture: defaults, classes, calls and reads.
+"""Evidence from an installed transformers: defaults, classes, calls and reads.
 
 A tiny model is built and run; nothing of a checkpoint is, and no code that it names.
 """
@@ -54,7 +54,7 @@ FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DE
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the reference shows.
+    """Evidence from the reference.
 
     Attributes:
         model_type: of its config.

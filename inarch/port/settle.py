@@ -86,7 +86,7 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
 
 def _settle_graph(draft: Draft, progress: Callable[[str], Any]) -> tuple[Draft, Outcome, list[str]]:
     """Return the best draft by the graph without a head, its outcome, and what was changed."""
-    progress("a run of the draft beside the reference")
+    progress("a run of the draft and of the reference")
     best, outcome = draft, attempt(draft)
     changes: list[str] = []
     for _ in range(MAX_ROUNDS):

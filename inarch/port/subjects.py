@@ -54,7 +54,7 @@ class Subject:
 
 
 class Subjects:
-    """What a check of one architecture is done on, each part made when a step needs it.
+    """Models and files that a check of one architecture reads, each made when a step needs it.
 
     Args:
         name: of the architecture's folder.

@@ -13,10 +13,12 @@ from inarch.errors import InputError
 from inarch.speech.options import compression_ratio
 from inarch.speech.transcript import Segment, Transcript, Word
 from inarch.text.ctc import CTCTokenizer, Decoded, Span
+from inarch.validation import one_of, optional
 
 # Words further apart than this begin a new segment.
 PAUSE_SECONDS = 0.5
-TIMESTAMPS = (None, "segment", "word", "char")
+# What times are given of, besides segments.
+TIMESTAMPS = optional(one_of(("segment", "word", "char")))
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,9 @@ class _Reader:
         )
 
     def _word(self, span: Span, timestamps: str | None) -> Word:
-        said = slice(span.start, span.end)
-        blank = self.frames.ids[said] == self.tokenizer.blank_id
-        probabilities = np.exp(self.frames.log_probabilities[said])
+        frames = slice(span.start, span.end)
+        blank = self.frames.ids[frames] == self.tokenizer.blank_id
+        probabilities = np.exp(self.frames.log_probabilities[frames])
         text = self._spelled(span.text)
         return Word(
             text if timestamps == "char" else f" {text}",

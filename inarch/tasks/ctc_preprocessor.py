@@ -47,7 +47,7 @@ class CTCPreprocessor(AudioPreprocessor):
         ids = self.tokenizer.encode(text)
         needed = len(ids) + int(np.sum(np.diff(ids) == 0))
         if not ids:
-            raise InputError("its text is empty; leave it out, or give what is said")
+            raise InputError("its text is empty; leave it out, or give its transcript")
         if needed > frames:
             raise InputError(
                 f"its text needs {needed} frames, and its sound has {max(frames, 0)}; the two are "

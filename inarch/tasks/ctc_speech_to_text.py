@@ -27,7 +27,7 @@ from inarch.tasks.task import Task
 from inarch.tasks.text_source import TextChoice, TextSource
 from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text.ctc import VOCABULARY, CTCTokenizer
-from inarch.validation import COUNT, check_count, optional, shown
+from inarch.validation import COUNT, check_count, optional
 
 BATCH_SIZE = optional(COUNT)
 CHUNK_SECONDS = 30.0
@@ -155,11 +155,7 @@ class CTCSpeechToText(AudioTask, Task):
         if self.preprocessor is None or isinstance(x, Mapping):
             return keras.Model.predict(self, x, batch_size, verbose, steps, callbacks)
         BATCH_SIZE.check("batch_size", batch_size)
-        if timestamps not in TIMESTAMPS:
-            raise InputError(
-                f"timestamps is {shown(timestamps)}; give one of "
-                f"{', '.join(repr(t) for t in TIMESTAMPS)}"
-            )
+        TIMESTAMPS.check("timestamps", timestamps)
         stride = chunk_seconds / 6 if stride_seconds is None else stride_seconds
         sources = as_sound_list(x)
         bar = progress_bar(verbose, len(sources))

@@ -186,7 +186,7 @@ def prepared_validation(task: Task, data: Any, given: Mapping[str, Any]) -> Any:
 
 
 def _order_of(steps: int | None) -> Order:
-    """Return the order to evaluate in, of which only the first `steps` batches may be asked for."""
+    """Return the order to evaluate in, of which only the first `steps` batches may be evaluated."""
     return "any" if steps is None else "given"
 
 

@@ -1,4 +1,4 @@
-"""What a certificate says, computed again and compared."""
+"""Comparison of a certificate with the same figures, computed again."""
 
 from __future__ import annotations
 

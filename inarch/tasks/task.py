@@ -288,9 +288,8 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         self, encodings: Sequence[TokenRow], batch: PlannedBatch
     ) -> dict[str, np.ndarray]:
         """Return the inputs for one batch of `encodings`."""
-        chosen = [encodings[i] for i in batch.indices]
-        arrays = inference.preprocessor_of(self).pad(chosen, batch.rows, batch.length)
-        return self.select_inputs(arrays)
+        pad, given = inference.preprocessor_of(self).pad, [encodings[i] for i in batch.indices]
+        return self.select_inputs(pad(given, batch.rows, batch.length))
 
     def padded(self, encodings: Sequence[TokenRow]) -> dict[str, np.ndarray]:
         """Return the inputs for `encodings` in one batch."""

@@ -43,7 +43,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the likeliest tokens of frames say.
+    """Text of the likeliest tokens of frames.
 
     Attributes:
         text: all of it.

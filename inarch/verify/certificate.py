@@ -68,7 +68,7 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was shown.
+    """Figures of a verification, and all that repeats it.
 
     Attributes:
         architecture: name of the folder.

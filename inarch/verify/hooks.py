@@ -46,7 +46,7 @@ class Run:
         }
 
     def free(self, dtype: str) -> dict[ReferenceTap, np.ndarray]:
-        """Everything that passes, in the order of events."""
+        """Return all that passes, in the order of events."""
         seen: dict[ReferenceTap, np.ndarray] = {}
         arrays: dict[tuple[int, int], tuple[Any, np.ndarray]] = {}
 

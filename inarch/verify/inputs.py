@@ -51,13 +51,7 @@ def make_inputs(
             f"presets.toml declares {', '.join(declared) or 'none'}"
         )
     random = np.random.default_rng(seed)
-    limit = backbone.max_length or arguments.get("max_sequence_length", LONGEST)
-    longest = max(lengths or [min(limit, LONGEST)])
-    # Rows are cheap as long as they are short.
-    shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
-    lengths = lengths or [max(1, round(longest * share)) for share in shares]
-    if backbone.reference_reads_padding:
-        lengths = [longest] * len(lengths)
+    lengths = _row_lengths(backbone, lengths)
     is_left = (padding_side or backbone.padding_side) == "left"
     first = _mask([*map(backbone.row_length, lengths)], is_left)
     padding = arguments.get("padding_id") or 0
@@ -88,6 +82,16 @@ def make_inputs(
             rows = max(arguments[declared[name].rows], 1)
             made[name] = (random.integers(0, rows, mask.shape) * mask).astype("int32")
     return made
+
+
+def _row_lengths(backbone: Any, given: Sequence[int]) -> Sequence[int]:
+    """Return the lengths of rows in positions; all are the longest where padding would count."""
+    limit = backbone.max_length or backbone.arguments.get("max_sequence_length", LONGEST)
+    longest = max(given or [min(limit, LONGEST)])
+    # Rows are cheap as long as they are short.
+    shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
+    lengths = given or [max(1, round(longest * share)) for share in shares]
+    return [longest] * len(lengths) if backbone.reference_reads_padding else lengths
 
 
 def _mask(lengths: Sequence[int], is_left: bool = False) -> np.ndarray:

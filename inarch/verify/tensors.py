@@ -1,4 +1,4 @@
-"""What torch's tensors and modules are, that pass in a run of the reference."""
+"""Predicates of torch's tensors and modules in a run of the reference."""
 
 from __future__ import annotations
 

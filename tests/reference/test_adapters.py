@@ -89,8 +89,8 @@ def test_an_adapter_of_any_architecture_names_the_modules_of_the_reference(name,
     inputs = make_inputs(model)
     before = ours(model, inputs)
     kinds = {path.rpartition("/")[0].rpartition("/")[2] for path in layers_of(model)}
-    if any(getattr(layer, "has_weights_by_head", False) for layer in all_layers(model)):
-        kinds -= {"query", "value", "output"}  # of no module of the reference's own
+    for layer in all_layers(model):
+        kinds -= {*getattr(layer, "parts_within", ())}  # of no module of the reference's own
     model.enable_lora(2, sorted(kinds & {"query", "value", "up", "output"}), alpha=3)
     for _, layer in [*updated_layers(model)][:1]:
         layer.lora_alpha = 5  # one of another scale than the rest

@@ -100,9 +100,8 @@ def caught(report: Report) -> bool:
 def astray(fault: Fault, report: Report) -> list[str]:
     """Return what findings and faulty places don't share; nothing, if all is located."""
     findings = report.findings
-    places = {_compared(place, report) for place in fault.places}
-    wrong = [f.where for f in findings if not any(_touches(f, p) for p in places)]
-    missed = [p for p in sorted(places) if not any(_touches(f, p) for f in findings)]
+    wrong = [f.where for f in findings if not any(_touches(f, p) for p in fault.places)]
+    missed = [p for p in sorted(fault.places) if not any(_touches(f, p) for f in findings)]
     return [f"{where}: nothing is wrong there" for where in wrong] + [
         f"{place or 'the model'}: no finding" for place in missed
     ]
@@ -112,18 +111,6 @@ def diagnosed(fault: Fault, report: Report) -> bool:
     """Return whether the diagnosis of the first finding names the fault."""
     said = report.first and report.first.diagnosis
     return bool(fault.diagnosis and said and re.search(fault.diagnosis, said))
-
-
-def _compared(place: str, report: Report) -> str:
-    """Return the innermost layer around a place that is compared, or is found wrong.
-
-    The reference need not have a value of each: XLNet's attention multiplies by all its matrices
-    within one module.
-    """
-    layers = {measure.layer for measure in report.measures} | {f.layer for f in report.findings}
-    while place and not any(n == place or n.startswith(f"{place}/") for n in layers):
-        place = place.rpartition("/")[0]
-    return place
 
 
 def _touches(finding: Finding, place: str) -> bool:

@@ -107,7 +107,13 @@ class Subject:
         self, name: str, places: Iterable[str], diagnosis: str | None, *attributes: Any, **more: Any
     ) -> Fault:
         name = f"{self.head}: {name}" if self.head else name
-        return Fault(name, frozenset(places), diagnosis, attributes, head=self.head, **more)
+        compared = frozenset(map(self._compared, places))
+        return Fault(name, compared, diagnosis, attributes, head=self.head, **more)
+
+    def _compared(self, path: str) -> str:
+        """Return the path of the layer that is compared for one that has no module of its own."""
+        parent, _, part = path.rpartition("/")
+        return parent if part in getattr(self.layers.get(parent), "parts_within", ()) else path
 
     def trial(self, name: str, make: Callable[[], Fault]) -> Trial:
         return Trial(f"{self.head}: {name}" if self.head else name, make)
