@@ -56,12 +56,7 @@ class ConfigMap:
         """
         config = without(config, ignored)
         self._check_unknown(config, self.is_strict(config) if strict is None else strict)
-        # First what is read, so that what other fields imply comes of values that are usable.
-        arguments = read_fields(self.entries, config)
-        for entry in self.entries:
-            if isinstance(entry, MustBe):
-                entry.check(config)
-        return arguments
+        return checked_fields(self.entries, config)
 
     def is_strict(self, config: Mapping[str, Any]) -> bool:
         """Return whether all fields must be known: the config names own code or another type."""
@@ -181,6 +176,21 @@ def read_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> di
     """Return the arguments that the mapped fields of `config` give."""
     read = (entry for entry in entries if isinstance(entry, Mapped))
     return {entry.ours: entry.read(config) for entry in read}
+
+
+def checked_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `read_fields` does, of a config whose other fields are computed here.
+
+    Raises:
+        ConfigError: a field has a value that isn't computed.
+    """
+    entries = tuple(entries)
+    # First what is read, so that what other fields imply comes of values that are usable.
+    arguments = read_fields(entries, config)
+    for entry in entries:
+        if isinstance(entry, MustBe):
+            entry.check(config)
+    return arguments
 
 
 def write_fields(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.config_map import ConfigMap, read_fields, tied
+from inarch.checkpoints.maps.config_map import ConfigMap, checked_fields, read_fields, tied
 from inarch.checkpoints.maps.counts import count_in
 from inarch.checkpoints.maps.entries import Entries, Entry, Rule, expand, flatten, spellings
 from inarch.checkpoints.maps.fields import ConfigEntry
@@ -214,8 +214,12 @@ class Source:
                 )
 
     def head_arguments(self, head: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return our head's arguments from their config."""
-        return read_fields(self.heads[head].config, config)
+        """Return our head's arguments from their config.
+
+        Raises:
+            ConfigError: a field of the head has a value that isn't computed.
+        """
+        return checked_fields(self.heads[head].config, config)
 
     def holds_head(self, head: str, config: Mapping[str, Any], names: Iterable[str]) -> bool:
         """Return whether a checkpoint holds the weights of `head`.

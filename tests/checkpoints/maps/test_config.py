@@ -25,6 +25,7 @@ from inarch.checkpoints.maps.config_map import (
     tied,
     write_fields,
 )
+from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ConfigError
 
 ENTRIES = (
@@ -362,3 +363,17 @@ def test_a_list_of_other_than_sizes_is_refused_by_name(value):
 def test_lists_of_different_lengths_are_both_named():
     with pytest.raises(ConfigError, match="'conv_stride' has 2 values, and 'conv_dim' has 3"):
         STEM.arguments({"model_type": "toy", "conv_dim": [4, 5, 6]})
+
+
+def test_a_field_of_a_head_that_is_not_computed_is_refused_for_that_head_alone():
+    head = Head(("ToyForSums",), config=[field("width", "width", 2), must_be("summary", "last")])
+    plain = Head(("ToyForTokens",))
+    heads = {"sums": head, "tokens": plain}
+    options = {"prefix": "", "config": [], "weights": [], "heads": heads}
+    source = Source(model_type="toy", architecture="ToyModel", **options)
+    config = {"model_type": "toy", "summary": "mean"}
+    with pytest.raises(ConfigError, match="'summary' is 'mean'"):
+        source.head_arguments("sums", config)
+    assert source.head_arguments("sums", config | {"summary": "last"}) == {"width": 2}
+    assert source.head_arguments("tokens", config) == {}
+    assert source.arguments(config, ()) == {}
