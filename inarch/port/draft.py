@@ -11,10 +11,10 @@ from typing import Any
 from inarch.port.arguments import Argument, arguments_of, find_activation, find_field, needed
 from inarch.port.code import code
 from inarch.port.decisions import DECIDE, GUESS, SETTLED, Decision
+from inarch.port.evidence import Evidence
 from inarch.port.graph import Graph
 from inarch.port.heads import PAIR_HEADS, HeadDraft
 from inarch.port.modules import TheirModule
-from inarch.port.reference import Evidence
 
 
 @dataclass(frozen=True)

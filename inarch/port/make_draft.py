@@ -13,6 +13,7 @@ from inarch.errors import ConfigError
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.draft_by_names import IN_TRAINING, by_names, is_buffer
+from inarch.port.evidence import Evidence
 from inarch.port.find_graph import find_graph
 from inarch.port.find_pair import side_of
 from inarch.port.find_slots import DENSE, GATE, UP
@@ -21,7 +22,6 @@ from inarch.port.header import Header
 from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, draft_heads, purpose_of
 from inarch.port.modules import group_modules
 from inarch.port.patterns import collapse_names
-from inarch.port.reference import Evidence
 from inarch.port.roles import recognize
 from inarch.validation import shown
 

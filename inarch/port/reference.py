@@ -10,7 +10,7 @@ import copy
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from inarch.checkpoints.maps.config import ENCODER_DECODER, ENCODER_ONLY
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ReferenceModelError
 from inarch.port.config_trials import feed_forwards, gated_tensors, older_names, switches
+from inarch.port.evidence import Evidence
 from inarch.port.heads import (
     DECODERS,
     ENCODERS,
@@ -50,88 +51,6 @@ from inarch.verify.transformers_reference import has_reference, libraries
 
 # Fields whose values a kind of model has in common.
 FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DECODER}
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Evidence from the reference.
-
-    Attributes:
-        model_type: of its config.
-        file: of its code, below transformers.
-        base: name of the class without a head.
-        prefix: what precedes its tensors in files with a head.
-        defaults: of its config.
-        aliases: other names of fields.
-        config: of the tiny model.
-        tensors: of the tiny model without a head.
-        calls: names of its modules in the order of their first calls, with an index for a number.
-        epsilons: of its norms, by module.
-        padding: whether the table of positions has a row of padding.
-        heads: classes with a head.
-        inputs: arguments of its `forward`.
-        switches: for each field that is true or false, what it adds and takes away.
-        legacy: for fields of `rope_parameters`, older names that its config takes them under.
-        saved: tensors of the model that each tensor of its file holds, where the names differ.
-        unused: tensors on which no output depends.
-        shaping: fields of which the config's class makes others.
-        derived: fields of sizes whose defaults follow from other fields.
-        properties: values of what is read of the config and isn't among its fields.
-        embedding_dropout: fields of rates of dropout that act before the first layer.
-        rms: whether norms without an offset don't subtract the mean; None without any.
-        feed_forwards: for values of one field, the activation and whether there is a gate.
-        gated: tensors of a model that has a gate where this one has none, or the other way.
-        reads: the fields that its code reads; None where they couldn't be recorded.
-        ties: tensors of the model without a head that are others, with those.
-        tie: whether output and input embeddings are one by default.
-    """
-
-    model_type: str
-    file: str
-    base: str
-    prefix: str
-    defaults: Mapping[str, Any]
-    aliases: Mapping[str, str]
-    config: Mapping[str, Any]
-    tensors: Mapping[str, TensorInfo]
-    calls: tuple[str, ...]
-    epsilons: Mapping[str, float]
-    padding: bool
-    heads: tuple[HeadClass, ...]
-    inputs: tuple[str, ...]
-    switches: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    legacy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    saved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    unused: tuple[str, ...] = ()
-    embedding_dropout: tuple[str, ...] = ()
-    properties: Mapping[str, Any] = field(default_factory=dict)
-    derived: tuple[str, ...] = ()
-    shaping: tuple[str, ...] = ()
-    rms: bool | None = None
-    feed_forwards: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
-    gated: Mapping[str, TensorInfo] = field(default_factory=dict)
-    reads: ConfigReads | None = None
-    ties: Mapping[str, str] = field(default_factory=dict)
-    tie: bool = True
-    version: str = ""
-
-    @property
-    def is_pair(self) -> bool:
-        """Return whether it is an encoder with a decoder."""
-        return "decoder_input_ids" in self.inputs
-
-    @property
-    def kind(self) -> str:
-        """Return whether it is an encoder, a decoder or both."""
-        return PAIRS if self.is_pair else DECODERS if self.causal else ENCODERS
-
-    @property
-    def causal(self) -> bool:
-        """Return whether it is a decoder, by its classes."""
-        names = [head.name for head in self.heads]
-        return not self.is_pair and not any(
-            name.endswith(("ForMaskedLM", "WithLMHeadModel")) for name in names
-        )
 
 
 def find_evidence(model_type: str, given: Mapping[str, Any]) -> Evidence | None:
