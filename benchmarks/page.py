@@ -1,8 +1,10 @@
-"""The documentation's page of measurements, and its plot."""
+"""The documentation's page of measurements, and its plot, from the rows that are stored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
@@ -11,45 +13,103 @@ from table import Row
 INTRODUCTION = """\
 # Benchmarks
 
-`make bench` compares inarch with its peers and prints this table; with `PAGE=docs` it writes the
+`make bench` compares inarch with its peers and prints these tables; with `PAGE=docs` it writes the
 page anew. A figure is the median of runs in turns, so that a busy machine slows both sides, and its
 ratio is ours over theirs: below 1, inarch is the quicker or the smaller. Random weights are used
 where the size matters and the numbers don't; texts are of mixed lengths (lognormal, half of them
 below 24 tokens, one in a hundred above 280).
 """
-WIDTH, LABELS, STEP, MOST = 1000, 640, 22, 2.0
+# Headings of the groups, in the order of the page.
+TITLES = {
+    "inference": "Text tasks",
+    "training": "Training",
+    "generation": "Generated texts",
+    "first": "The first vector",
+    "import": "Imports",
+    "load": "Loading",
+    "proof": "Proof",
+    "deberta": "DeBERTaV3",
+    "fourier": "FNet",
+    "whisper": "Whisper",
+    "long_audio": "Long sound",
+    "one_off": "One command",
+    "log_mel": "Spectrograms",
+    "size": "Sizes of folders",
+}
+# Groups whose rows aren't ratios of times or of memory.
+NOT_DRAWN = ("fourier", "size")
+WIDTH, LABELS, STEP, MOST = 1100, 760, 20, 2.0
 OURS, THEIRS = "#2a7f62", "#b5523b"
 
-
-def write_page(rows: Sequence[Row], about: str, folder: Path) -> None:
-    """Write `benchmarks.md` and `_static/benchmarks.svg` into the folder of the documentation."""
-    ratios = [row for row in rows if row.value is not None and " over " in row.figures]
-    (folder / "_static" / "benchmarks.svg").write_text(plot(ratios), "utf-8")
-    lines = ["| what | measured | ratio | promised | |", "|---|---|---|---|---|"]
-    lines += [f"| {' | '.join(row.cells())} |" for row in rows]
-    picture = "![Ratios of inarch's figures over its peers'](_static/benchmarks.svg)"
-    text = "\n".join([INTRODUCTION, f"{about}\n", picture, "", *lines, ""])
-    (folder / "benchmarks.md").write_text(text, "utf-8")
+# By group: a line on machine and versions, and the rows.
+Measured = Mapping[str, tuple[str, Sequence[Row]]]
 
 
-def plot(rows: Sequence[Row]) -> str:
-    """Return an SVG of a bar for each ratio, with a line at 1."""
+def read(file: Path) -> dict[str, tuple[str, list[Row]]]:
+    """Return the stored groups; none where there is no file."""
+    if not file.exists():
+        return {}
+    stored = json.loads(file.read_text("utf-8"))
+    return {name: (x["about"], [Row(**row) for row in x["rows"]]) for name, x in stored.items()}
+
+
+def write(measured: Measured, folder: Path) -> None:
+    """Put groups in the place of the stored ones, and write page and plot of all.
+
+    Args:
+        folder: the documentation's; `measured/benchmarks.json`, `benchmarks.md` and
+            `_static/benchmarks.svg` in it are written.
+    """
+    file = folder / "measured" / "benchmarks.json"
+    groups = read(file) | measured
+    ordered = {name: groups[name] for name in TITLES if name in groups}
+    stored = {
+        name: {"about": about, "rows": [asdict(row) for row in rows]}
+        for name, (about, rows) in ordered.items()
+    }
+    file.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+    (folder / "benchmarks.md").write_text(page(ordered), "utf-8")
+    (folder / "_static" / "benchmarks.svg").write_text(plot(ordered), "utf-8")
+
+
+def page(measured: Measured) -> str:
+    """Return the page in Markdown."""
+    return "\n".join(_lines(measured)) + "\n"
+
+
+def _lines(measured: Measured) -> Iterator[str]:
+    yield INTRODUCTION
+    yield "![Ratios of inarch's figures over its peers'](_static/benchmarks.svg)"
+    for name, (about, rows) in measured.items():
+        yield f"\n## {TITLES[name]}\n\n{about}\n"
+        yield "| what | measured | ratio | promised | |\n| --- | --- | --- | --- | --- |"
+        yield from (f"| {' | '.join(row.cells())} |" for row in rows)
+
+
+def plot(measured: Measured) -> str:
+    """Return an SVG of a bar for each ratio of ours over a peer's, with a line at 1."""
+    rows = [
+        (row.what, row.value)
+        for name, (_, group) in measured.items()
+        for row in group
+        if name not in NOT_DRAWN and row.value is not None and " over " in row.figures
+    ]
     scale = (WIDTH - LABELS - 60) / MOST
     height = STEP * (len(rows) + 2)
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-        'font-family="sans-serif" font-size="12">',
+        'font-family="sans-serif" font-size="11">',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
     ]
-    for i, row in enumerate(rows):
-        top, value = STEP * (i + 1), row.value or 0.0
+    for i, (what, value) in enumerate(rows):
+        top = STEP * (i + 1)
         shown = min(value, MOST) * scale
         color = OURS if value <= 1 else THEIRS
         drawn += [
-            f'<text x="{LABELS - 8}" y="{top + 14}" text-anchor="end">{escape(row.what)}</text>',
+            f'<text x="{LABELS - 8}" y="{top + 13}" text-anchor="end">{escape(what)}</text>',
             f'<rect x="{LABELS}" y="{top + 3}" width="{shown:.0f}" height="{STEP - 7}" '
             f'fill="{color}"/>',
-            f'<text x="{LABELS + shown + 4:.0f}" y="{top + 14}">{value:.2f}</text>',
+            f'<text x="{LABELS + shown + 4:.0f}" y="{top + 13}">{value:.2f}</text>',
         ]
     one = LABELS + scale
     drawn.append(

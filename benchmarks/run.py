@@ -3,6 +3,9 @@
     python benchmarks/run.py [--repeats 5] [--only load,import] [--minilm FOLDER] [--json FILE]
                              [--page docs]
 
+With `--page` the groups that were measured take the place of their former rows in the
+documentation's table; groups that weren't stay as they are.
+
 Needs `inarch[jax]`; with torch and transformers, the time to the first sentence vector, of a
 training step and of generated texts, with ctranslate2 over it as well; with accelerate, an epoch;
 with sentence-transformers, throughput; with keras-hub, its loading time. The real all-MiniLM-L6-v2
@@ -25,16 +28,21 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
+import page
 from generation import generation
 from inference import inference
-from page import write_page
 from process import HERE, Probe, medians
 from speech import long_audio, one_off, whisper
 from table import Row, Setting, absent, installed
 
 MODELS = HERE.parent / "inarch" / "models"
+# Libraries whose versions stand beside the figures.
+COMPARED = (
+    "keras", "jax", "torch", "transformers", "sentence-transformers", "ctranslate2", "openvino",
+)  # fmt: skip
 LOADING, EMBEDDING, AUDIO = "loading_probes.py", "embedding_probes.py", "audio_probes.py"
 FNET, DEBERTA, TRAINING = "fnet_probes.py", "deberta_probes.py", "training_probes.py"
 
@@ -245,22 +253,27 @@ def main() -> None:
     chosen = options.only.split(",")
     if unknown := [name for name in chosen if name not in GROUPS]:
         parser.error(f"--only {','.join(unknown)}: the groups are {','.join(GROUPS)}")
-    rows = []
+    about = about_here()
+    groups: dict[str, list[Row]] = {name: [] for name in chosen}
     print("| what | measured | | promised | |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         setting = Setting(options.repeats, Path(scratch), minilm(options.minilm))
-        for name in chosen:
+        for name, rows in groups.items():
             for row in GROUPS[name](setting):
                 rows.append(row)
                 print(f"| {' | '.join(row.cells())} |", flush=True)
-    if options.page:
-        cores = len(os.sched_getaffinity(0))
-        machine = f"Python {platform.python_version()}, {platform.machine()}, {cores} cores."
-        write_page(rows, machine, options.page)
+            if options.page:
+                page.write({name: (about, rows)}, options.page)
     if options.json:
-        about = {"python": platform.python_version(), "machine": platform.platform()}
-        found = [asdict(row) | {"verdict": row.verdict} for row in rows]
-        options.json.write_text(json.dumps({**about, "rows": found}, indent=2) + "\n", "utf-8")
+        found = {name: [asdict(row) for row in rows] for name, rows in groups.items()}
+        options.json.write_text(json.dumps({"about": about, **found}, indent=1) + "\n", "utf-8")
+
+def about_here() -> str:
+    """Return a line on this machine and on the versions of what is compared."""
+    versions = [f"{name} {version(name)}" for name in COMPARED if installed(name.replace("-", "_"))]
+    cores = len(os.sched_getaffinity(0))
+    machine = f"Python {platform.python_version()}, {platform.machine()}, {cores} cores"
+    return f"{machine}; {', '.join(versions)}."
 
 
 if __name__ == "__main__":
