@@ -162,15 +162,22 @@ def lora_factors(layer: Any) -> tuple[Any, Any]:
     return getattr(layer, f"lora_{kind}_a"), getattr(layer, f"lora_{kind}_b")
 
 
+def delete_variable(layer: Any, name: str) -> None:
+    """Delete an attribute of a layer that is a variable.
+
+    By itself Keras collects the garbage of the whole process at each, and a model has many.
+    """
+    layer._untrack_variable(getattr(layer, name))
+    super(keras.layers.Layer, layer).__delattr__(name)
+
+
 def remove_lora(layer: Any) -> None:
     """Add a layer's low-rank update to its kernel, and take it off, which Keras itself can't."""
     (base,) = lora_base_variables(layer)
     kind = "kernel" if hasattr(layer, "lora_kernel_a") else "embeddings"
     base.assign(getattr(layer, kind))
     for factor in "ab":
-        name = f"lora_{kind}_{factor}"
-        layer._untrack_variable(getattr(layer, name))
-        delattr(layer, name)
+        delete_variable(layer, f"lora_{kind}_{factor}")
     layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from inarch.keras_private import delete_variable
 from inarch.layers.direct_calls import DirectCall, facts_of_latest
 from inarch.layers.prepacked import prepacked_product
 
@@ -35,6 +36,12 @@ class Dense(DirectCall, keras.layers.Dense):
     def quantize(self, mode: Any, type_check: bool = True, **options: Any) -> None:
         # Keras passes over subclasses, which may compute something else; this one doesn't.
         super().quantize(mode, type_check=False, **options)
+
+    def __delattr__(self, name: str) -> None:
+        if isinstance(getattr(self, name), keras.Variable):
+            delete_variable(self, name)
+        else:
+            super().__delattr__(name)
 
     def quantized_call(self, *args: Any, **kwargs: Any) -> Any:
         inputs = args[0] if args else kwargs["inputs"]

@@ -1,5 +1,7 @@
 """The dense layer of the bricks is Keras's, in values, quantization and low-rank updates."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -35,6 +37,13 @@ def test_it_is_quantized_as_keras_own(pair):
     ours, keras_own = both(pair)
     assert np.abs(ours - before).max() > 0
     np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-6)
+
+
+def test_quantizing_collects_no_garbage_of_the_whole_process(pair, monkeypatch):
+    layer, _ = pair
+    monkeypatch.setattr(gc, "collect", lambda *given: pytest.fail("collects"))
+    layer.quantize("int8")
+    assert [weight.name for weight in layer.weights].count("kernel") == 1
 
 
 def test_a_low_rank_update_counts(pair):

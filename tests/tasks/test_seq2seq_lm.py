@@ -86,12 +86,15 @@ def ids_of(task, text):
 
 
 def by_hand(task, source, tokens=12):
-    """The likeliest tokens one by one, by the whole model without a cache or padding."""
+    """The likeliest tokens one by one, by the whole model without a cache."""
     ids, found = np.array([ids_of(task, source)], "int32"), [PAD]
     while len(found) <= tokens:
-        x = {"encoder_token_ids": ids, "decoder_token_ids": np.array([found], "int32")}
+        # Of one length, so that its operations are compiled once; none sees those after it.
+        read = np.array([[*found, *[UNKNOWN] * (tokens + 1 - len(found))]], "int32")
+        x = {"encoder_token_ids": ids, "decoder_token_ids": read}
         x |= {n.replace("token_ids", "padding_mask"): np.ones_like(a) for n, a in x.items()}
-        found.append(int(np.argmax(keras.ops.convert_to_numpy(task(x))[0, -1])))
+        logits = keras.ops.convert_to_numpy(task(x))
+        found.append(int(np.argmax(logits[0, len(found) - 1])))
         if found[-1] == END:
             break
     return task.preprocessor.tokenizer.decode(found[1:])
