@@ -27,7 +27,7 @@ pytestmark = pytest.mark.turns(3)
 BY_NAME = pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
 # Every run of the tests injects one fault of so many. On JAX the page of faults is made anew of
 # all; the other backends take turns with them, for what verification makes of arrays is NumPy's.
-SHARE = 20
+SHARE = 30
 PAGE = Path(__file__).parents[2] / "docs/faults.md"
 BACKENDS = ("torch", "tensorflow")
 ANEW = "write docs/faults.md anew: make tables"
