@@ -268,6 +268,7 @@ def main() -> None:
         found = {name: [asdict(row) for row in rows] for name, rows in groups.items()}
         options.json.write_text(json.dumps({"about": about, **found}, indent=1) + "\n", "utf-8")
 
+
 def about_here() -> str:
     """Return a line on this machine and on the versions of what is compared."""
     versions = [f"{name} {version(name)}" for name in COMPARED if installed(name.replace("-", "_"))]
