@@ -1,4 +1,4 @@
-"""The page of benchmarks has what is stored, and a new measurement takes its group's place alone."""
+"""The page of benchmarks has what is stored; a new measurement takes the place of its group."""
 
 import json
 import sys
