@@ -14,10 +14,9 @@ from inarch.port.config_pair import decoder_lines, gated_lines, gating_lines
 from inarch.port.config_rotary import rotary_lines, scaling_lines, share_lines
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
+from inarch.port.head_arguments import head_lines
 from inarch.validation import shown
 
-# Arguments for parts that heads need, which no field gives.
-NO_FIELD = ("pooler", "single_text")
 OF_ALL = frozenset(name for entry in ANYWHERE for name in entry.theirs)
 OF_ENCODERS = frozenset(name for entry in TEXT_ENCODER for name in entry.known_names)
 REASONS = {
@@ -50,7 +49,8 @@ class _Writer:
     def mapped(self) -> list[str]:
         """Return a line for each argument."""
         names = [argument.name for argument in self.draft.arguments]
-        lines = [line for name in names if name not in NO_FIELD for line in self._line(name)]
+        lines = [line for name in names if name in BY_ARGUMENT for line in self._line(name)]
+        lines += self._noted(head_lines(self.draft.heads, self.usual))
         return [part for line in lines for part in wrapped(line)]
 
     def _noted(self, found: tuple[list[str], set[str], list[Decision]]) -> list[str]:

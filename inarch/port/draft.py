@@ -13,6 +13,7 @@ from inarch.port.code import code
 from inarch.port.decisions import DECIDE, GUESS, SETTLED, Decision
 from inarch.port.evidence import Evidence
 from inarch.port.graph import Graph
+from inarch.port.head_arguments import head_arguments
 from inarch.port.heads import PAIR_HEADS, HeadDraft
 from inarch.port.modules import TheirModule
 
@@ -83,7 +84,8 @@ class Draft:
         if self.single_text:
             text = "whether one text is source and target, as classifiers read it."
             found.append(Argument("single_text", "bool", "False", text))
-        return found
+        known = [argument.name for argument in found]
+        return found + [a for a in head_arguments(self.heads, self.usual) if a.name not in known]
 
     def has(self, argument: str) -> bool:
         """Return whether there is an argument of a name."""

@@ -13,6 +13,7 @@ from inarch.port.arguments import GATING, find_activation, find_field
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.find_graph import find_graph
+from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import is_pair
 from inarch.port.graph import Graph
 from inarch.port.heads import (
@@ -22,7 +23,6 @@ from inarch.port.heads import (
     HeadClass,
     HeadDraft,
     class_names,
-    draft_heads,
     purpose_of,
 )
 from inarch.port.modules import TheirModule, group_modules

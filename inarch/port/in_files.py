@@ -67,7 +67,7 @@ def _head_in_files(head: HeadDraft, holder: Mapping[str, tuple[str, tuple[str, .
     return replace(
         head,
         dense=tuple((module(name), ours, bias) for name, ours, bias in head.dense),
-        norms=tuple((module(name), ours) for name, ours in head.norms),
+        norms=tuple((module(name), ours, bias) for name, ours, bias in head.norms),
         bias=tuple(map(named, head.bias)),
         table=named(head.table),
     )

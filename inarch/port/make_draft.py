@@ -15,11 +15,12 @@ from inarch.port.draft import Draft
 from inarch.port.draft_by_names import IN_TRAINING, by_names, is_buffer
 from inarch.port.evidence import Evidence
 from inarch.port.find_graph import find_graph
+from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
 from inarch.port.find_slots import DENSE, GATE, UP
 from inarch.port.graph import Graph, Slot
 from inarch.port.header import Header
-from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, draft_heads, purpose_of
+from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
 from inarch.port.modules import group_modules
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
@@ -140,7 +141,11 @@ def _with_fields(evidence: Evidence) -> list[HeadClass]:
     """Return the classes of heads with the fields that each alone reads."""
     reads = evidence.reads.modeling if evidence.reads else {}
     return [
-        replace(head, fields=tuple(reads.get(purpose_of(head.name, evidence.kind) or "", ())))
+        replace(
+            head,
+            fields=(fields := tuple(reads.get(purpose_of(head.name, evidence.kind) or "", ()))),
+            switched={n: replace(o, fields=fields) for n, o in head.switched.items()},
+        )
         for head in evidence.heads
     ]
 

@@ -49,6 +49,9 @@ from inarch.port.tiny_model import (
 from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.transformers_reference import has_reference, libraries
 
+# Switches of all models, for none of which a layer is drafted.
+OF_ALL_MODELS = ("tie_word_embeddings", "is_decoder", "add_cross_attention", "is_encoder_decoder",
+    "return_dict", "output_attentions", "output_hidden_states", "use_cache")  # fmt: skip
 # Fields whose values a kind of model has in common.
 FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DECODER}
 
@@ -141,7 +144,22 @@ def _heads(base: Any, config: Any, transformers: Any) -> Iterator[HeadClass]:
         model = _built(cls, config)
         if model is None:
             continue
-        yield HeadClass(cls.__name__, _tensors(model), ties_of(model))
+        switched = {
+            name: HeadClass(cls.__name__, _tensors(other), ties_of(other))
+            for name, other in _with_other_switches(cls, config)
+            if other.state_dict().keys() != model.state_dict().keys()
+        }
+        yield HeadClass(cls.__name__, _tensors(model), ties_of(model), switched=switched)
+
+
+def _with_other_switches(cls: Any, config: Any) -> Iterator[tuple[str, Any]]:
+    """Iterate over models of a class in which a field of true and false has its other value."""
+    fields = config.to_dict()
+    own = [n for n, v in fields.items() if isinstance(v, bool) and n not in OF_ALL_MODELS]
+    for name in own:
+        model = _built(cls, type(config)(**{**fields, name: not fields[name]}))
+        if model is not None:
+            yield name, model
 
 
 def _prefix(base: Any, heads: Iterable[HeadClass]) -> str:

@@ -16,8 +16,9 @@ from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.port.alternatives import alternatives, head_variants
 from inarch.port.arguments import GATING, find_activation, find_field, nested_rotary
-from inarch.port.decisions import GUESS, decide, settled
+from inarch.port.decisions import GUESS, SETTLED, decide, guess, settled
 from inarch.port.draft import Draft
+from inarch.port.find_heads import POOLINGS
 from inarch.port.folder import mounted, write_folder
 from inarch.port.heads import HeadDraft
 from inarch.port.write_files import files_of
@@ -71,6 +72,8 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
     draft = replace(draft, graph=graph.graph)
     if not outcome.passed:
         text = f"the draft doesn't compute what the reference does, from {outcome.first} on"
+        lines = [guess(name, "decides about layers, by names alone") for name in _options(draft)]
+        draft = draft.replace(decisions=(*draft.decisions, *lines))
         return _noted(draft, None, decide("graph", text))
     if graph.graph.positions == "rotary" and nested_rotary(draft.usual, "rope_type"):
         draft = _settle_scaling(draft, progress)
@@ -162,9 +165,40 @@ def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) 
     variant, outcome = best
     if outcome.passed:
         words = f"its logits are the reference's, noise ratio {outcome.ratio:.2g}"
-        return _noted(_with_head(draft, variant), None, settled(head.name, words))
+        draft = _noted(_with_head(draft, variant), None, settled(head.name, words))
+        return _settle_options(draft, variant, progress)
     text = f"the draft doesn't compute the reference's logits: {outcome.first}"
     return _noted(_with_head(draft, variant), None, decide(head.name, text))
+
+
+def _options(draft: Draft) -> list[str]:
+    """Return the fields that decide about heads."""
+    found = [(*head.switches, head.pooling) for head in draft.heads]
+    return list(dict.fromkeys(name for names in found for name in names if name))
+
+
+def _settle_options(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft without the fields of a head whose other value isn't computed."""
+    known = {one.subject for one in draft.decisions if one.kind == SETTLED}
+    for field in (*head.switches, *filter(None, [head.pooling])):
+        if field in known:  # by another head
+            continue
+        progress(f"a run of {head.name} with another {field}")
+        usual = draft.usual[field]
+        other = next((v for v in POOLINGS if v != usual), None) if field == head.pooling else (
+            not usual
+        )  # fmt: skip
+        found = attempt(draft, head.name, {field: other})
+        if found.passed:
+            draft = _noted(draft, None, settled(field, f"by a run of {head.name} with {other!r}"))
+            continue
+        text = f"the draft doesn't compute what {other!r} does ({found.first})"
+        heads = tuple(
+            replace(one, pooling="") if field == one.pooling else one.without(field, bool(usual))
+            for one in draft.heads
+        )
+        draft = _noted(draft.replace(heads=heads), None, decide(field, text))
+    return draft
 
 
 def _with_head(draft: Draft, head: HeadDraft) -> Draft:
@@ -229,4 +263,6 @@ def _other_values(draft: Draft) -> dict[str, Any]:
         found[field] = gate + ("silu" if draft.usual[field] != "silu" else "gelu")
     if (field := find_field("layer_norm_epsilon", draft.usual)) is not None:
         found[field] = EPSILON
+    for field in {head.activation_field for head in draft.heads if head.activation_field}:
+        found[field] = "tanh" if draft.usual[field] != "tanh" else "relu"
     return found

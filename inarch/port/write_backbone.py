@@ -57,7 +57,7 @@ def _imports(draft: Draft, text: str) -> list[str]:
         ("Block", "FeedForward", "GatedFeedForward", "InputEmbedding", "LastTokenOf", "LogitsBias",
          "MaskedLMHead", "MultiHeadAttention", "ParallelBlock", "PositionEmbedding", "RMSNorm",
          "RelativePositionBias", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight",
-         "TokenAndPositionEmbedding")
+         "TokenAndPositionEmbedding", "get_activation")
     )  # fmt: skip
     lines = ["from typing import Any", ""]
     if "Mapping[" in text:
@@ -70,6 +70,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
     if "InputError(" in text:
         lines.append("from inarch.errors import InputError")
     lines += _wrapped("from inarch.layers import ", bricks)
+    if "SequencePooling(" in text:
+        lines.append("from inarch.layers.pooling import SequencePooling")
     inputs = ["Backbone"] if "(Backbone)" in text else []
     inputs += used(("encoder_decoder_inputs", "text_inputs"))
     lines.append(f"from inarch.models.backbone import {', '.join(inputs)}")

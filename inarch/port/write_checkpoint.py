@@ -24,7 +24,8 @@ CONFIG_NAMES = (
     "token_id",
 )  # fmt: skip
 RULE_NAMES = (
-    "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unused", "when",
+    "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unless", "unused",
+    "when",
 )  # fmt: skip
 
 

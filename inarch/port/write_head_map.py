@@ -15,18 +15,15 @@ def head_lines(draft: Draft) -> list[str]:
 def _head(draft: Draft, head: HeadDraft) -> list[str]:
     classes = ", ".join(f'"{name}"' for name in head.classes)
     classes += "," if len(head.classes) == 1 else ""
-    weights = [
-        f'dense("{theirs}", "{ours}"' + ("" if bias else ", bias=False") + "),"
-        for theirs, ours, bias in head.dense
-    ]
-    weights += [f'norm("{theirs}", "{ours}"),' for theirs, ours in head.norms]
     lines = [f'"{head.name}": Head(', f"    ({classes}),"]
-    tied: list[str] = []
-    untied: list[str] = []
-    if head.name in OWN.values():
-        more, tied, untied = _vocabulary(draft, head)
-        weights += more
-    for name, entries in (("weights", weights), ("tied", tied), ("untied", untied)):
+    parts = _entries(draft, head)
+    if head.other is not None:
+        others = _entries(draft, head.other)
+        parts = {
+            name: [*_where("when", head.switch, on), *_where("unless", head.switch, others[name])]
+            for name, on in parts.items()
+        }
+    for name, entries in parts.items():
         if len(entries) == 1:
             lines.append(f"    {name}={entries[0]}")
         elif entries:
@@ -42,6 +39,31 @@ def _head(draft: Draft, head: HeadDraft) -> list[str]:
     return [*lines, "),"]
 
 
+def _where(function: str, switch: str, entries: list[str]) -> list[str]:
+    """Return the lines of entries that are there where a switch is on, or off."""
+    if not entries:
+        return []
+    inner = [*entries[:-1], entries[-1].rstrip(",") + "),"]
+    return [f'{function}("{switch}",', *(f"    {line}" for line in inner)]
+
+
+def _entries(draft: Draft, head: HeadDraft) -> dict[str, list[str]]:
+    """Return the lines of the entries of a head by the argument of `Head` that they are."""
+    weights = [
+        f'dense("{theirs}", "{ours}"{_bias(bias)}),' for theirs, ours, bias in head.dense
+    ] + [f'norm("{theirs}", "{ours}"{_bias(bias)}),' for theirs, ours, bias in head.norms]
+    tied: list[str] = []
+    untied: list[str] = []
+    if head.name in OWN.values():
+        more, tied, untied = _vocabulary(draft, head)
+        weights += more
+    return {"weights": weights, "tied": tied, "untied": untied}
+
+
+def _bias(bias: bool | str) -> str:
+    return "" if bias is True else f", bias={code(bias)}"
+
+
 def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], list[str]]:
     """Return the lines of output embeddings: always, where they are tied, and where not."""
     is_masked = head.name == "masked_lm"
@@ -51,7 +73,8 @@ def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], li
     kernel = "masked_lm_head/output_kernel" if is_masked else "logits/kernel"
     always, tied, untied = [], [], []
     if len(head.bias) == 1:
-        always.append(f'rule("{head.bias[0]}", "{bias}", "{axes}"),')
+        line = f'rule("{head.bias[0]}", "{bias}", "{axes}"),'
+        always += _where("when", head.bias_switch, [line]) if head.bias_switch else [line]
     elif head.bias:
         alone, own = head.bias
         tied = [f'rule("{alone}", "{bias}", "v -> v"),', f'tied("{own}", "{alone}"),']

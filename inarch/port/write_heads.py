@@ -5,7 +5,7 @@ from __future__ import annotations
 from inarch.port.code import code
 from inarch.port.draft import Draft
 from inarch.port.graph import DECODER
-from inarch.port.heads import HeadDraft
+from inarch.port.heads import OWN, HeadDraft
 from inarch.port.write_pair import decoder_table, has_input_layer
 
 CAUSAL_LM = '''
@@ -18,9 +18,9 @@ CAUSAL_LM = '''
 MASKED_LM = '''
     def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
         """Return logits `[batch, length, vocabulary]`: transformed tokens times the embeddings."""
-        return MaskedLMHead(
+        {before}return MaskedLMHead(
             self.arguments["vocabulary_size"],
-            {table} if tie_word_embeddings else None,
+            {table} if {tied} else None,
             {activation},
             layer_norm_epsilon={epsilon},{options}
             name="masked_lm_head",
@@ -37,11 +37,26 @@ POOLED = '''
 '''
 FIRST_TOKEN = '''
     def text_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
-        """Return logits `[batch, num_classes]` from the first token{through}."""
+        """Return logits `[batch, num_classes]` from {vector}{through}."""
         rate = {rate} if dropout is None else dropout
-        x = self.sequence_output(outputs)[:, 0]{dense}
+        {pooled}{dense}
         x = Dropout(rate, name="classifier_dropout")(x)
         return Dense(num_classes, {bias}name="logits")(x)
+'''
+MEAN = """if self.arguments["{field}"] == "cls":
+            x = self.sequence_output(outputs)[:, 0]
+        else:
+            layer = SequencePooling("mean", name="pooling")
+            x = layer(self.sequence_output(outputs), self.input["padding_mask"])"""
+FEATURES = '''
+    def token_features(self, outputs: Any) -> Any:
+        """Return vectors through the dense layer and the norm that every classifier begins with."""
+        activation = {activation}
+        width = self.arguments["hidden_dim"]
+        dense = Dense(width, activation, {bias}name="pooled_dense")
+        epsilon = {epsilon}
+        norm = LayerNormalization(epsilon=epsilon{center}, name="pooled_norm")
+        return norm(dense(self.sequence_output(outputs)))
 '''
 # Methods of `CausalBackbone`, in a class that doesn't derive from it.
 CAUSAL_METHOD = """
@@ -115,6 +130,8 @@ def head_methods(draft: Draft) -> list[str]:
         text += _masked_lm(draft, head)
     if head := heads.get("text_classifier"):
         text += _text_classifier(draft, head)
+    if shared := next((h for h in draft.heads if h.norms and h.name not in OWN.values()), None):
+        text += _token_features(draft, shared)
     if "token_classifier" in heads and not (draft.has("dropout") or draft.is_causal_class):
         text += TOKENS
     return text.rstrip("\n").split("\n") if text else []
@@ -157,21 +174,50 @@ def _causal_lm(draft: Draft, head: HeadDraft) -> str:
 
 
 def _masked_lm(draft: Draft, head: HeadDraft) -> str:
-    options = ""
-    if not head.dense[0][2]:
-        options += "\n            use_bias=False,"
-    if draft.graph.norm == "uncentered":
-        options += "\n            center=False,"
-    if not head.bias:
-        options += "\n            use_output_bias=False,"
-    named = draft.has("layer_norm_epsilon")
-    activation, own = head.activation, 'self.arguments["activation"]'
+    options = _options("use_bias", head.dense[0][2], "\n            ")
+    options += _options("center", _center(draft, head), "\n            ")
+    has_bias = head.bias_switch or bool(head.bias)
+    options += _options("use_output_bias", has_bias, "\n            ")
+    before, other, tied = "", head.other, "tie_word_embeddings"
+    if other is not None and not other.table:  # whose output embeddings are always the input's
+        before = f'is_tied = tie_word_embeddings or not self.arguments["{head.switch}"]\n        '
+        tied = "is_tied"
+    activation = _activation(head)
+    if head.activation == "activation" and not head.activation_field:
+        activation = 'self.arguments["activation"]'
     return MASKED_LM.format(
+        before=before,
         table=_table(draft),
-        activation=own if activation == "activation" else code(activation),
-        epsilon='self.arguments["layer_norm_epsilon"]' if named else draft.epsilon,
+        tied=tied,
+        activation=activation,
+        epsilon=_epsilon(draft),
         options=options,
     )
+
+
+def _options(name: str, value: bool | str, before: str = " ") -> str:
+    """Return an option as code where it isn't true."""
+    if value is True:
+        return ""
+    given = value if value is False else f'self.arguments["{value}"]'
+    return f"{before}{name}={given},"
+
+
+def _center(draft: Draft, head: HeadDraft) -> bool | str:
+    """Return whether norms of a head subtract the mean's offset, or the argument that decides."""
+    bias = head.norms[0][2] if head.norms else True
+    return bias if isinstance(bias, str) else draft.graph.norm != "uncentered"
+
+
+def _activation(head: HeadDraft) -> str:
+    """Return the activation of a head's first dense layer as code."""
+    field = head.activation_field
+    return f'self.arguments["{field}"]' if field else code(head.activation)
+
+
+def _epsilon(draft: Draft) -> str:
+    named = draft.has("layer_norm_epsilon")
+    return 'self.arguments["layer_norm_epsilon"]' if named else str(draft.epsilon)
 
 
 def _text_classifier(draft: Draft, head: HeadDraft) -> str:
@@ -183,15 +229,36 @@ def _text_classifier(draft: Draft, head: HeadDraft) -> str:
     if head.pooled:
         return POOLED.format(rate=rate)
     dense, through = "", ""
-    if len(head.dense) == 2:
+    if head.norms:
+        dense = "\n        x = self.token_features(x)"
+        through = ", through a dense layer and a norm"
+    elif len(head.dense) == 2:
         (_, name, has_bias), _ = head.dense
-        activation = head.activation
-        bias = "" if has_bias else "use_bias=False, "
+        inner = f'self.arguments["{head.inner_dropout}"]' if head.inner_dropout else "rate"
+        activation, before = _activation(head), ""
+        if head.activation_field:
+            before = f"\n        activation = get_activation({activation})"
+            activation = "activation"
         dense = (
-            '\n        x = Dropout(rate, name="pooled_dropout")(x)'
-            f'\n        x = Dense(self.arguments["hidden_dim"], "{activation}", {bias}'
-            f'name="{name}")(x)'
+            f'{before}\n        x = Dropout({inner}, name="pooled_dropout")(x)'
+            f'\n        x = Dense(self.arguments["hidden_dim"], {activation},'
+            f'{_options("use_bias", has_bias)} name="{name}")(x)'
         )
-        through = f", through a {activation} layer"
-    bias = "" if head.dense[-1][2] else "use_bias=False, "
-    return FIRST_TOKEN.format(rate=rate, dense=dense, through=through, bias=bias)
+        through = f", through a {'dense' if head.activation_field else head.activation} layer"
+    bias = _options("use_bias", head.dense[-1][2], "").replace(",", ", ")
+    pooled, vector = "x = self.sequence_output(outputs)[:, 0]", "the first token"
+    if head.pooling:
+        pooled, vector = MEAN.format(field=head.pooling), "the first token or their mean"
+    return FIRST_TOKEN.format(
+        rate=rate, pooled=pooled, vector=vector, dense=dense, through=through, bias=bias
+    )
+
+
+def _token_features(draft: Draft, head: HeadDraft) -> str:
+    activation = _activation(head)
+    return FEATURES.format(
+        activation=f"get_activation({activation})",
+        bias=_options("use_bias", head.dense[0][2], "").replace(",", ", "),
+        epsilon=_epsilon(draft),
+        center=_options("center", _center(draft, head), ", ").rstrip(","),
+    )
