@@ -9,6 +9,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.generation.strategy import State, StrategyContext, gather_per_row, write_token
+from inarch.generation.vocabulary import best_continuations, log_probabilities
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -76,7 +77,7 @@ class BeamSearch:
     def choose(
         self, context: StrategyContext, state: State, logits: Any, count: Any
     ) -> tuple[State, Any, Any | None]:
-        log_probs = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
+        log_probs = log_probabilities(logits)
         log_probs = context.process(log_probs, state["token_ids"], count, self.width)
         sums, tokens, beams = best_continuations(log_probs, state["scores"])
         sequences = extend_sequences(state["token_ids"], tokens, beams, count)
@@ -160,26 +161,6 @@ def initial_scores(rows: int, beams: int, lowest: float) -> Any:
     """Return initial scores `[rows, beams]`: beams are equal, so only the first may continue."""
     first = ops.arange(beams, dtype="int32")[None] == 0
     return ops.where(first, 0.0, lowest) + ops.zeros((rows, 1), "float32")
-
-
-def best_continuations(log_probs: Any, scores: Any) -> tuple[Any, Any, Any]:
-    """Return the best `2 * beams` continuations of each row, best first.
-
-    At most `beams` of them end, so at least `beams` continue.
-
-    Args:
-        log_probs: float `[rows * beams, vocabulary]`.
-        scores: float `[rows, beams]`, the sums so far.
-
-    Returns:
-        Sums, tokens and beams, `[rows, 2 * beams]` each.
-    """
-    rows, beams = scores.shape
-    size = log_probs.shape[-1]
-    sums = ops.reshape(log_probs, (rows, beams, size)) + ops.expand_dims(scores, 2)
-    best, places = ops.top_k(ops.reshape(sums, (rows, beams * size)), 2 * beams)
-    places = ops.cast(places, "int32")
-    return best, places % size, places // size
 
 
 def extend_sequences(token_ids: Any, tokens: Any, beams: Any, count: Any) -> Any:

@@ -8,12 +8,7 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.generation.beam import (
-    best_continuations,
-    extend_sequences,
-    initial_scores,
-    parent_beams,
-)
+from inarch.generation.beam import extend_sequences, initial_scores, parent_beams
 from inarch.generation.logits_processors import NEG_INF
 from inarch.generation.strategy import (
     State,
@@ -22,6 +17,7 @@ from inarch.generation.strategy import (
     length_norm,
     pick_per_row,
 )
+from inarch.generation.vocabulary import best_continuations, log_probabilities
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -81,7 +77,7 @@ class WhisperBeamSearch:
         self, context: StrategyContext, state: State, logits: Any, count: Any
     ) -> tuple[State, Any, Any | None]:
         logits = context.process(logits, state["token_ids"], count, self.width)
-        log_probs = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
+        log_probs = log_probabilities(logits)
         sums, tokens, beams = best_continuations(log_probs, state["sums"])
         continues = ops.logical_not(context.is_end(tokens))
         running_count = ops.cast(continues, "int32")
