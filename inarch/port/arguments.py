@@ -62,6 +62,8 @@ KNOWN = (
     Known("vocabulary_size", ("vocab_size",), "field", "int", "number of tokens."),
     Known("num_layers", LAYERS, "field", "int", "number of layers."),
     Known("num_heads", HEADS, "field", "int", "attention heads of each layer."),
+    Known("num_groups", (), "field", "int",
+        "number of groups of layers that share their weights, at most `num_layers`."),
     Known("num_encoder_layers", ("encoder_layers", "num_encoder_layers", *LAYERS), "field", "int",
         "number of encoder layers."),
     Known("num_decoder_layers", ("decoder_layers", "num_decoder_layers"), "field", "int",
@@ -130,7 +132,8 @@ OF_SIDES = {
     "intermediate_dim": ("encoder_intermediate_dim", "decoder_intermediate_dim"),
 }
 OF_PAIRS = ("num_buckets", "max_distance", "scale_embedding")
-SWITCHES = ("use_bias", "attention_bias", "feed_forward_bias")
+# Arguments whose fields trials show.
+SWITCHES = ("num_groups", "use_bias", "attention_bias", "feed_forward_bias")
 # Of no model: what all configs share.
 SHARED = frozenset(name for entry in COMMON for name in entry.theirs)
 

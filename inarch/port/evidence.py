@@ -8,6 +8,7 @@ from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.port.heads import DECODERS, ENCODERS, PAIRS, HeadClass
+from inarch.port.sharing import Sharing
 from inarch.verify.config_reads import ConfigReads
 
 
@@ -43,6 +44,8 @@ class Evidence:
         reads: the fields that its code reads; None where they couldn't be recorded.
         ties: tensors of the model without a head that are others, with those.
         tie: whether output and input embeddings are one by default.
+        sharing: how the layers of its stack share weights; None where each has its own.
+        projects: whether embeddings are projected where they are as wide as the model too.
     """
 
     model_type: str
@@ -72,6 +75,8 @@ class Evidence:
     reads: ConfigReads | None = None
     ties: Mapping[str, str] = field(default_factory=dict)
     tie: bool = True
+    sharing: Sharing | None = None
+    projects: bool = False
     version: str = ""
 
     @property

@@ -70,7 +70,9 @@ class Graph:
         scaling: whether the argument `scale_embedding` decides about scaled tokens.
         gating: whether the argument `activation` decides whether the network has a gate.
         switched: slots of a network that has a gate where `slots` has none, or the other way.
-        switches: for each argument that decides about biases, the field that is it.
+        switches: for each argument whose field a trial has shown, that field.
+        shared: the stored layer of layer `i`, as code; `""` where each layer has its own weights.
+        projects: whether embeddings as wide as the model are projected too.
         decisions: what couldn't be decided.
     """
 
@@ -99,6 +101,8 @@ class Graph:
     gating: bool = False
     switched: tuple[Slot, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
+    shared: str = ""
+    projects: bool = False
     decisions: tuple[Decision, ...] = ()
 
     @property

@@ -167,7 +167,7 @@ def _with_gating(graph: Graph, evidence: Evidence) -> Graph:
 
 
 def _with_switches(graph: Graph, evidence: Evidence) -> Graph:
-    """Return the graph with the arguments that decide about biases."""
+    """Return the graph with the arguments that decide about biases and about shared weights."""
     by_bias = {
         slot.module.tensor_name("bias"): slot.ours
         for slot in graph.slots
@@ -184,4 +184,8 @@ def _with_switches(graph: Graph, evidence: Evidence) -> Graph:
             continue
         switches[argument] = field
         biases |= dict.fromkeys(names, argument)
-    return graph.replace(biases=biases, switches=switches, decisions=tuple(decisions))
+    graph = graph.replace(projects=evidence.projects, decisions=tuple(decisions))
+    if (sharing := evidence.sharing) is not None:
+        switches["num_groups"] = sharing.field
+        graph = graph.replace(shared=sharing.way)
+    return graph.replace(biases=biases, switches=switches)

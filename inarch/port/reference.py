@@ -34,12 +34,14 @@ from inarch.port.heads import (
 )
 from inarch.port.patterns import index_names
 from inarch.port.saved_names import saved_names, unused_tensors
+from inarch.port.sharing import find_sharing
 from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
     module_calls,
     norm_epsilon,
     norms_are_shifted,
+    projects_alike,
     quiet,
     run_ids,
     shaping_fields,
@@ -89,6 +91,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
         heads = tuple(_heads(model, config, transformers))
         switched = switches(type(model), config, model.state_dict())
+        sharing = find_sharing(model, config, ids)
     unused = unused_tensors(model, ids)
     saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
@@ -121,6 +124,8 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         gated=gated_tensors(type(model), config),
         ties=ties_of(model),
         tie=bool(usual.to_dict().get("tie_word_embeddings", True)),
+        sharing=sharing,
+        projects=projects_alike(model, config),
         version=f"transformers {transformers.__version__}",
     )
     reads = _reads(evidence, config, torch, transformers)

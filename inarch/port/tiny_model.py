@@ -117,6 +117,19 @@ def embedding_dropout(config: Any, model: Any, ids: Any, transformers: Any) -> t
     return tuple(found)
 
 
+def projects_alike(model: Any, config: Any) -> bool:
+    """Return whether a model whose embeddings are as wide as it is has all modules that it has."""
+    fields = config.to_dict()
+    narrow = next((name for name in NARROW if name in fields), None)
+    hidden = next((name for name in HIDDEN if name in fields), None)
+    if narrow is None or hidden is None:
+        return False
+    with contextlib.suppress(Exception):  # a width that its code refuses
+        alike = type(model)(type(config)(**{**fields, narrow: fields[hidden]}))
+        return alike.state_dict().keys() == model.state_dict().keys()
+    return False
+
+
 def _has_two_widths(model: Any) -> bool:
     """Return whether the tables of tokens and positions have other widths."""
     tables = {

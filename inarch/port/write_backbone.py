@@ -138,6 +138,14 @@ def _inputs(draft: Draft) -> list[str]:
 
 def _checks(draft: Draft) -> list[str]:
     """Return the lines that refuse what isn't drafted."""
+    if draft.has("num_groups"):
+        return [
+            "if not 1 <= num_groups <= num_layers:",
+            "    raise InputError(",
+            '        f"num_groups={num_groups} isn\'t from 1 to num_layers={num_layers}. Each group "',
+            '        "needs a layer."',
+            "    )",
+        ]
     if not draft.has("embedding_dim") or draft.graph.has("embeddings_projection"):
         return []
     return [
@@ -186,10 +194,9 @@ def _embeddings(draft: Draft) -> list[str]:
     if graph.has("embeddings_projection"):
         bias = "" if graph.biases["embeddings_projection"] else ", use_bias=False"
         name = 'name="embeddings_projection"'
-        lines += [
-            "if embedding_dim != hidden_dim:",
-            f"    x = Dense(hidden_dim{bias}, kernel_initializer=init, {name})(x)",
-        ]
+        line = f"x = Dense(hidden_dim{bias}, kernel_initializer=init, {name})(x)"
+        always = graph.projects
+        lines += [line] if always else ["if embedding_dim != hidden_dim:", f"    {line}"]
     return indented(*lines, "")
 
 
@@ -203,7 +210,11 @@ def _blocks(draft: Draft) -> list[str]:
     given = f'attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}"'
     context = f'x, context={{"padding_mask": mask{bias}}}'
     lines = ["for i in range(num_layers):"]
-    if len(given) + len(block) <= 78:
+    if graph.shared:
+        way = graph.shared.format(layers="num_layers", stored="num_groups")
+        lines = ["groups = [", f"    {block}({given})", "    for i in range(num_groups)", "]", *lines]
+        lines.append(f"    x = groups[{way}]({context})")
+    elif len(given) + len(block) <= 78:
         lines += [f"    x = {block}({given})(", f"        {context}", "    )"]
     else:
         lines += [f"    x = {block}(", f"        {given}", f"    )({context})"]

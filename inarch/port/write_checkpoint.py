@@ -146,11 +146,15 @@ def _weights(draft: Draft) -> list[str]:
             continue
         done.add(stack)
         side = slot.side
-        lines.append(f'under("{stack}", "{side}{"_" if side else ""}layer_{{i}}",')
+        index = "g" if draft.graph.shared else "i"
+        theirs = stack.replace("{i}", f"{{{index}}}")
+        lines.append(f'under("{theirs}", "{side}{"_" if side else ""}layer_{{{index}}}",')
         inner = [line for each in stacks[stack] for line in _switched(draft, each)]
         inner += _buffers(draft, stack)
         if side:
             inner.append(f'i="{side_argument("num_layers", side, names)}",')
+        if draft.graph.shared:
+            inner.append('g="num_groups",')
         inner[-1] = inner[-1].rstrip(",") + "),"
         lines += [f"    {line}" for line in inner]
     lines += [f'tied("{copy}", "{table}"),' for copy, table in draft.graph.copies]
@@ -191,7 +195,7 @@ def _entries(draft: Draft, slot: Slot) -> list[str]:
     given = "" if has_bias is True else f", bias={code(has_bias)}"
     function = "CONV1D.dense" if graph.transposed else "dense"
     line = f'{function}("{module.inner}", "{ours[0]}"{given}),'
-    if slot.ours == ("embeddings_projection",):
+    if slot.ours == ("embeddings_projection",) and not graph.projects:
         return [
             'when(lambda arguments: arguments["embedding_dim"] != arguments["hidden_dim"],',
             f"    {line.rstrip(',')}),",

@@ -74,6 +74,8 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
     }
     if not draft.graph.has("embeddings_projection"):
         found.pop("embedding_dim", None)
+    if draft.has("num_groups"):
+        found |= {"num_layers": 3, "num_groups": 2}
     if draft.has("rotary_dim"):
         found["rotary_dim"] = 2
     if draft.has("partial_rotary_factor"):
