@@ -9,11 +9,13 @@ from typing import Any
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.port.arguments import GATING
-from inarch.port.patterns import index_names
+from inarch.port.patterns import WIDTHS, index_names
 
 # Older names of fields of rotary positions, each with a value that none has by chance.
 OLDER = (("rope_theta", 12345.0), ("rotary_emb_base", 12345.0), ("partial_rotary_factor", 0.375),
     ("rotary_pct", 0.375))  # fmt: skip
+# A width of heads that no tiny model has.
+OTHER_WIDTH = 8
 
 
 def switches(cls: Any, config: Any, usual: Mapping[str, Any]) -> dict[str, frozenset[str]]:
@@ -28,6 +30,20 @@ def switches(cls: Any, config: Any, usual: Mapping[str, Any]) -> dict[str, froze
             if difference := frozenset(usual.keys() ^ other.keys()):
                 found[name] = frozenset(index_names(tensor) for tensor in difference)
     return found
+
+
+def absent_widths(cls: Any, config: Any, usual: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields of a head's width that a config lacks and that give weights their shape."""
+    fields = config.to_dict()
+    found = []
+    for name in WIDTHS:
+        if name in fields or name in config.attribute_map:
+            continue
+        with contextlib.suppress(Exception):  # a width that its code refuses
+            other = cls(type(config)(**{**fields, name: OTHER_WIDTH})).state_dict()
+            if any(t.ndim == 2 and t.shape != usual[n].shape for n, t in other.items()):
+                found.append(name)
+    return tuple(found)
 
 
 def older_names(model_type: str, transformers: Any) -> dict[str, tuple[str, ...]]:

@@ -44,6 +44,8 @@ class Evidence:
         reads: the fields that its code reads; None where they couldn't be recorded.
         ties: tensors of the model without a head that are others, with those.
         tie: whether output and input embeddings are one by default.
+        widths: fields of a head's width that its config lacks and its code reads.
+        ties_tables: whether its tables of tokens are one only where the output embeddings are too.
         sharing: how the layers of its stack share weights; None where each has its own.
         projects: whether embeddings are projected where they are as wide as the model too.
     """
@@ -75,6 +77,8 @@ class Evidence:
     reads: ConfigReads | None = None
     ties: Mapping[str, str] = field(default_factory=dict)
     tie: bool = True
+    widths: tuple[str, ...] = ()
+    ties_tables: bool = False
     sharing: Sharing | None = None
     projects: bool = False
     version: str = ""
@@ -83,6 +87,11 @@ class Evidence:
     def is_pair(self) -> bool:
         """Return whether it is an encoder with a decoder."""
         return "decoder_input_ids" in self.inputs
+
+    @property
+    def usual(self) -> dict[str, Any]:
+        """Return the defaults, and None for fields that its config lacks and its code reads."""
+        return {**self.defaults, **dict.fromkeys(self.widths)}
 
     @property
     def kind(self) -> str:

@@ -8,15 +8,30 @@ from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ACTIVATIONS
-from inarch.port.decisions import Decision, decide
-from inarch.port.heads import JOINT, OWN, PAIR_HEADS, PAIRS, HeadClass, HeadDraft, purpose_of
+from inarch.port.decisions import Decision, decide, guess
+from inarch.port.heads import (
+    JOINT,
+    OF_LABELS,
+    OF_NO_TASK,
+    OWN,
+    PAIR_HEADS,
+    PAIRS,
+    REPLACED,
+    HeadClass,
+    HeadDraft,
+    purpose_of,
+)
 from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import TensorPattern, collapse_names
 from inarch.port.roles import recognize
 
-ONE_LAYER = ("token_classifier", "question_answering", "next_sentence")
+ONE_LAYER = ("token_classifier", "question_answering")
 # Names of our layers by the number of dense layers of a head, and what such a head begins with.
-CLASSIFIERS = {1: ("logits",), 2: ("pooled_dense", "logits")}
+CLASSIFIERS: Mapping[int, tuple[str, ...]] = {1: ("logits",), 2: ("pooled_dense", "logits")}
+OWN_NAMES: Mapping[str, Mapping[int, tuple[str, ...]]] = {
+    "next_sentence": {1: ("next_sentence",)}, "sentence_order": {1: ("sentence_order",)},
+    REPLACED: {1: ("replaced",), 2: ("replaced_dense", "replaced")},
+}  # fmt: skip
 # Values of a field that says which vector a text is classified by.
 POOLINGS = ("cls", "mean")
 
@@ -38,14 +53,14 @@ def draft_heads(
     """
     heads: dict[str, HeadDraft] = {}
     decisions: list[Decision] = []
+    words = {n for c in classes if purpose_of(c.name, kind) == OWN[kind] for n in c.tensors}
     for cls in classes:
         name = purpose_of(cls.name, kind)
         if name is None:
             continue
-        outside = {
-            n: info for n, info in cls.tensors.items()
-            if n not in own and not (prefix and n.startswith(prefix))
-        }  # fmt: skip
+        outside = _outside(cls, prefix, own)
+        if name == "multiple_choice":  # next to a language model
+            outside = {n: info for n, info in outside.items() if n not in words}
         known = name in heads or (kind == PAIRS and name not in PAIR_HEADS)
         draft = None if known else _draft(name, cls, outside, prefix, config)
         if draft is not None:
@@ -58,7 +73,42 @@ def draft_heads(
             decisions.append(
                 decide(cls.name, f"a head that isn't drafted ({named or 'no tensor'})")
             )
-    return [_with_joint_classes(head, classes) for head in heads.values()], decisions
+    found = [_with_joint_classes(head, classes) for head in heads.values()]
+    more = _joint_heads(classes, found, prefix, config, own)
+    text = "one number for each token, taken for whether the token was replaced"
+    decisions += [guess(head.classes[0], text) for head in more if head.name == REPLACED]
+    return [*found, *more], decisions
+
+
+def _outside(cls: HeadClass, prefix: str, own: Collection[str]) -> dict[str, TensorInfo]:
+    """Return the tensors of a class that aren't the backbone's."""
+    return {
+        name: info for name, info in cls.tensors.items()
+        if name not in own and not (prefix and name.startswith(prefix))
+    }  # fmt: skip
+
+
+def _joint_heads(
+    classes: Sequence[HeadClass], heads: Sequence[HeadDraft], prefix: str,
+    config: Mapping[str, Any], own: Collection[str],
+) -> list[HeadDraft]:  # fmt: skip
+    """Return the heads that only classes with several have, by the tensors that no other has."""
+    found = []
+    for cls in classes:
+        names = [OF_LABELS[label] for label in cls.inputs if label in OF_LABELS]
+        names += [REPLACED] if cls.is_per_token else []
+        names = [name for name in names if name not in {head.name for head in heads}]
+        if not cls.name.endswith(JOINT) or len(names) != 1:
+            continue
+        taken = {tensor for head in heads if cls.name in head.classes for tensor in head.modules}
+        rest = {
+            name: info
+            for name, info in _outside(cls, prefix, own).items()
+            if name not in taken and name.rpartition(".")[0] not in taken
+        }
+        draft = _draft(names[0], cls, rest, prefix, config)
+        found += [] if draft is None else [draft]
+    return found
 
 
 def _with_switches(
@@ -67,10 +117,7 @@ def _with_switches(
     """Return a head with the fields that decide about its layers."""
     plain = draft
     for switch, other_class in cls.switched.items():
-        outside = {
-            n: info for n, info in other_class.tensors.items()
-            if n not in own and not (prefix and n.startswith(prefix))
-        }  # fmt: skip
+        outside = _outside(other_class, prefix, own)
         other = _draft(draft.name, other_class, outside, prefix, config)
         if other is not None and other != plain:
             draft = draft.switched(switch, other, is_on=bool(config.get(switch)))
@@ -98,7 +145,8 @@ def _draft(
     alone = [p.pattern for p in others if p.pattern.shapes[0] in ((words,), (1, words))]
     if len(others) > len(alone) or any(m.stack for m in modules):
         return None
-    made = HeadDraft(name, (cls.name,), **_fields(cls, config, len(dense)))
+    own = {} if name in OF_NO_TASK else _fields(cls, config, len(dense))
+    made = HeadDraft(name, (cls.name,), **own)
     if name in OWN.values():
         made = replace(made, dropout=None, inner_dropout="", pooling="")
         return _language_head(made, cls, prefix, dense, norms, tables, [*alone, *biases])
@@ -160,11 +208,9 @@ def _classifier(
     ordered = sorted(dense, key=lambda m: -m.shape[0])
     if (made.name in ONE_LAYER and len(ordered) > 1 and not norms) or (norms and len(dense) != 2):
         return None
-    names = CLASSIFIERS.get(len(ordered))
+    names = OWN_NAMES.get(made.name, CLASSIFIERS).get(len(ordered))
     if names is None:
         return None
-    if made.name == "next_sentence":
-        names = ("next_sentence",)
     pooled = any("pooler" in name for name in cls.tensors if name.startswith(prefix))
     activation = "gelu" if norms else "relu" if "pre" in ordered[0].words else "tanh"
     return replace(

@@ -19,11 +19,18 @@ PURPOSES = (
     ("ForQuestionAnsweringSimple", "question_answering"),
     ("ForQuestionAnswering", "question_answering"), ("ForNextSentencePrediction", "next_sentence"),
     ("ForConditionalGeneration", "seq2seq_lm"), ("MTModel", "seq2seq_lm"),
+    ("DoubleHeadsModel", "multiple_choice"),
 )  # fmt: skip
 # Heads that are drafted of an encoder-decoder; but for the first they read one text as both.
 PAIR_HEADS = (OWN[PAIRS], "text_classifier", "question_answering")
 # Of a class with several heads.
 JOINT = "ForPreTraining"
+# Heads that no task computes; checkpoints keep their weights.
+OF_NO_TASK = ("multiple_choice", "next_sentence", "sentence_order", "replaced_tokens")
+# Further heads of such classes, by the argument that takes their labels.
+OF_LABELS = {"next_sentence_label": "next_sentence", "sentence_order_label": "sentence_order"}
+# A head that gives one number for each token.
+REPLACED = "replaced_tokens"
 LABELS = 5
 
 
@@ -37,6 +44,8 @@ class HeadClass:
         ties: names of tensors that are others', with those.
         fields: of the config that only this head reads.
         switched: for fields of true and false, the class where one has its other value.
+        inputs: arguments of its `forward`.
+        is_per_token: whether it gives one number for each token.
     """
 
     name: str
@@ -44,6 +53,8 @@ class HeadClass:
     ties: Mapping[str, str] = field(default_factory=dict)
     fields: Sequence[str] = ()
     switched: Mapping[str, HeadClass] = field(default_factory=dict)
+    inputs: Sequence[str] = ()
+    is_per_token: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,12 @@ class HeadDraft:
     bias_switch: str = ""
     switch: str = ""
     other: HeadDraft | None = None
+
+    @property
+    def modules(self) -> set[str]:
+        """Names of its modules and of the tensors that are in none."""
+        layers = {dense[0] for dense in self.dense} | {norm[0] for norm in self.norms}
+        return layers | {*self.bias, self.table.rpartition(".")[0]} - {""}
 
     @property
     def config_fields(self) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def _by_reference(
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
     decisions.append(guess("dropout", IN_TRAINING))
     return Draft(
-        name, model_type, graph, tuple(heads), evidence.defaults, given, evidence.prefix,
+        name, model_type, graph, tuple(heads), evidence.usual, given, evidence.prefix,
         evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
         tuple(tensor.name for m in idle for tensor in m.tensors),
     )  # fmt: skip

@@ -19,7 +19,13 @@ from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ENCODER_DECODER, ENCODER_ONLY
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import ReferenceModelError
-from inarch.port.config_trials import feed_forwards, gated_tensors, older_names, switches
+from inarch.port.config_trials import (
+    absent_widths,
+    feed_forwards,
+    gated_tensors,
+    older_names,
+    switches,
+)
 from inarch.port.evidence import Evidence
 from inarch.port.heads import (
     DECODERS,
@@ -47,6 +53,7 @@ from inarch.port.tiny_model import (
     shaping_fields,
     ties_of,
     tiny_model,
+    untied_model,
 )
 from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.transformers_reference import has_reference, libraries
@@ -89,7 +96,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         ids = torch.arange(1, 8)[None]
         calls = module_calls(model, lambda: run_ids(model, ids))
         tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
-        heads = tuple(_heads(model, config, transformers))
+        heads = tuple(_heads(model, config, ids, transformers))
         switched = switches(type(model), config, model.state_dict())
         sharing = find_sharing(model, config, ids)
     unused = unused_tensors(model, ids)
@@ -124,7 +131,9 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         gated=gated_tensors(type(model), config),
         ties=ties_of(model),
         tie=bool(usual.to_dict().get("tie_word_embeddings", True)),
+        ties_tables=bool(ties_of(model)) and not ties_of(untied_model(model, config)),
         sharing=sharing,
+        widths=absent_widths(type(model), config, model.state_dict()),
         projects=projects_alike(model, config),
         version=f"transformers {transformers.__version__}",
     )
@@ -143,7 +152,7 @@ def _tensors(model: Any) -> dict[str, TensorInfo]:
     return {name: TensorInfo("F32", tuple(t.shape)) for name, t in model.state_dict().items()}
 
 
-def _heads(base: Any, config: Any, transformers: Any) -> Iterator[HeadClass]:
+def _heads(base: Any, config: Any, ids: Any, transformers: Any) -> Iterator[HeadClass]:
     """Iterate over the classes of heads in the base class's module."""
     for cls in _head_classes(base, transformers):
         model = _built(cls, config)
@@ -154,7 +163,11 @@ def _heads(base: Any, config: Any, transformers: Any) -> Iterator[HeadClass]:
             for name, other in _with_other_switches(cls, config)
             if other.state_dict().keys() != model.state_dict().keys()
         }
-        yield HeadClass(cls.__name__, _tensors(model), ties_of(model), switched=switched)
+        yield HeadClass(
+            cls.__name__, _tensors(model), ties_of(model), switched=switched,
+            inputs=tuple(inspect.signature(cls.forward).parameters),
+            is_per_token=cls.__name__.endswith(JOINT) and _is_per_token(model, ids),
+        )  # fmt: skip
 
 
 def _with_other_switches(cls: Any, config: Any) -> Iterator[tuple[str, Any]]:
@@ -165,6 +178,13 @@ def _with_other_switches(cls: Any, config: Any) -> Iterator[tuple[str, Any]]:
         model = _built(cls, type(config)(**{**fields, name: not fields[name]}))
         if model is not None:
             yield name, model
+
+
+def _is_per_token(model: Any, ids: Any) -> bool:
+    """Return whether a head gives one number for each token."""
+    with contextlib.suppress(Exception):  # of a head that takes other inputs
+        return tuple(model.eval()(input_ids=ids).logits.shape) == tuple(ids.shape)
+    return False
 
 
 def _prefix(base: Any, heads: Iterable[HeadClass]) -> str:

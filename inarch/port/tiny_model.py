@@ -231,6 +231,13 @@ def norms_are_shifted(model: Any, torch: Any) -> bool | None:
     return None
 
 
+def untied_model(model: Any, config: Any) -> Any:
+    """Return a model whose config ties output and input embeddings where this one's doesn't."""
+    fields = config.to_dict()
+    tie = fields.get("tie_word_embeddings", True)
+    return type(model)(type(config)(**{**fields, "tie_word_embeddings": not tie}))
+
+
 def ties_of(model: Any) -> dict[str, str]:
     """Return the tensors of a model that are others, with those."""
     by_storage: dict[int, str] = {}

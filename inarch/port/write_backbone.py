@@ -142,8 +142,8 @@ def _checks(draft: Draft) -> list[str]:
         return [
             "if not 1 <= num_groups <= num_layers:",
             "    raise InputError(",
-            '        f"num_groups={num_groups} isn\'t from 1 to num_layers={num_layers}. Each group "',
-            '        "needs a layer."',
+            '        f"num_groups={num_groups} isn\'t from 1 to num_layers={num_layers}. Each "',
+            '        "group needs a layer."',
             "    )",
         ]
     if not draft.has("embedding_dim") or draft.graph.has("embeddings_projection"):
@@ -212,7 +212,13 @@ def _blocks(draft: Draft) -> list[str]:
     lines = ["for i in range(num_layers):"]
     if graph.shared:
         way = graph.shared.format(layers="num_layers", stored="num_groups")
-        lines = ["groups = [", f"    {block}({given})", "    for i in range(num_groups)", "]", *lines]
+        lines = [
+            "groups = [",
+            f"    {block}({given})",
+            "    for i in range(num_groups)",
+            "]",
+            *lines,
+        ]
         lines.append(f"    x = groups[{way}]({context})")
     elif len(given) + len(block) <= 78:
         lines += [f"    x = {block}({given})(", f"        {context}", "    )"]

@@ -26,6 +26,8 @@ SIZES = dict(
 )  # fmt: skip
 # Of the features of a tiny head, so that there are two that are rotated.
 TINY_SHARE = 0.5
+# Of a tiny head of whose features a share is rotated, which comes in pairs.
+EVEN_WIDTH = 8
 WORD_PIECE = '''"""{title}'s tokenizer: {from_} under another name."""
 
 from dataclasses import replace
@@ -80,6 +82,8 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
         found["rotary_dim"] = 2
     if draft.has("partial_rotary_factor"):
         found["partial_rotary_factor"] = TINY_SHARE
+        if "head_dim" in found:
+            found["head_dim"] = EVEN_WIDTH
     if draft.has("sliding_window"):
         found["sliding_window"] = 4
     if draft.graph.padded:

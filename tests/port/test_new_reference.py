@@ -57,6 +57,65 @@ def test_an_encoder_with_a_decoder_computes_what_its_reference_does(model_type, 
     )
 
 
+def test_layers_that_share_their_weights_are_stored_once(without):
+    without("albert")
+    made = tiny("albert")
+    assert made.graph.switches["num_groups"] == "num_hidden_groups"
+    assert attempt(made).passed
+    # Of three layers and two groups another way has another order.
+    assert not attempt(made.replace(graph=made.graph.replace(shared="i % {stored}"))).passed
+    text = files_of(made)["checkpoint.py"]
+    assert 'under("encoder.albert_layer_groups.{g}", "layer_{g}",' in text
+    assert 'dense("encoder.embedding_hidden_mapping_in", "embeddings_projection"),' in text
+
+
+def test_layers_that_are_called_once_share_nothing():
+    made = tiny("ernie")
+    assert made.evidence.sharing is None
+    assert "num_groups" not in files_of(made)["backbone.py"]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "head", "layers"),
+    [
+        ("albert", "sentence_order", ["sop_classifier.classifier"]),
+        ("electra", "replaced_tokens", ["discriminator_predictions.dense",
+                                        "discriminator_predictions.dense_prediction"]),
+        ("gpt2", "multiple_choice", ["multiple_choice_head.summary"]),
+    ],
+)  # fmt: skip
+def test_heads_of_classes_with_several_are_drafted(model_type, head, layers, without):
+    without(model_type)
+    made = tiny(model_type)
+    (found,) = [one for one in made.heads if one.name == head]
+    assert [name for name, *_ in found.dense] == layers
+    lines = decisions_of(made)
+    guessed = [one for one in lines if one.kind == "GUESS" and "replaced" in one.text]
+    assert bool(guessed) == (head == "replaced_tokens")
+    # What only heads read that no task computes is no question.
+    assert not [one for one in lines if one.subject.startswith("summary_")]
+
+
+def test_tables_that_are_one_by_a_field_alone_need_it():
+    needed = 'must_be("tie_word_embeddings", True)'
+    assert needed in files_of(tiny("bart"))["checkpoint.py"]
+    assert needed not in files_of(tiny("mt5"))["checkpoint.py"]  # one whatever the field is
+
+
+@pytest.mark.parametrize(
+    ("model_type", "line"),
+    [
+        ("phi", 'fallback("head_dim", "head_dim",'),  # of which weights have their shape
+        ("esm", 'must_match("head_dim", lambda config: WIDTH.read(config) // HEADS.read(config))'),
+    ],
+)
+def test_the_width_of_a_head_that_a_config_lacks_is_what_a_trial_shows(model_type, line):
+    given = {"pad_token_id": 1, "position_embedding_type": "rotary", "vocab_size": 33}
+    evidence = find_evidence(model_type, given if model_type == "esm" else {})
+    made = make_draft("drafted", Header("here", {"model_type": model_type}, {}), evidence)
+    assert line in files_of(made)["checkpoint.py"]
+
+
 def test_a_run_finds_what_a_draft_has_wrong():
     evidence = find_evidence("gpt_neox", {})
     right = make_draft("drafted", Header("here", {"model_type": "gpt_neox"}, {}), evidence)
