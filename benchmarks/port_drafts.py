@@ -48,9 +48,23 @@ OTHERS = ["gte", "convbert", "xlm", "bloom", "phi",
     "phi3", "glm", "persimmon", "helium", "exaone4", "arcee", "seed_oss", "ernie4_5", "eurobert",
     "squeezebert", "mobilebert", "ibert", "yoso", "mra", "luke", "blenderbot", "blenderbot-small",
     "plbart", "umt5", "led", "prophetnet"]  # fmt: skip
-# Switches of published checkpoints that aren't the defaults.
-GIVEN = {"esm": {"position_embedding_type": "rotary", "emb_layer_norm_before": False,
-    "pad_token_id": 1, "mask_token_id": 32, "vocab_size": 33, "token_dropout": True}}  # fmt: skip
+# Switches of published checkpoints that aren't the defaults, and fields that only their files have.
+GIVEN: dict[str, dict[str, Any]] = {
+    "esm": {"position_embedding_type": "rotary", "emb_layer_norm_before": False,
+        "pad_token_id": 1, "mask_token_id": 32, "vocab_size": 33, "token_dropout": True},
+    "nomic_bert": {
+        "auto_map": {"AutoModel": "modeling_hf_nomic_bert.NomicBertModel"},
+        "activation_function": "swiglu", "causal": False, "dense_seq_output": True,
+        "embd_pdrop": 0.0, "fused_bias_fc": True, "fused_dropout_add_ln": True,
+        "max_trained_positions": 2048, "mlp_fc1_bias": False, "mlp_fc2_bias": False,
+        "pad_vocab_size_multiple": 64, "parallel_block": False, "parallel_block_tied_norm": False,
+        "prenorm": False, "qkv_proj_bias": False, "reorder_and_upcast_attn": False,
+        "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": False, "rotary_emb_scale_base": None,
+        "rotary_scaling_factor": None, "scale_attn_by_inverse_layer_idx": False,
+        "scale_attn_weights": True, "summary_activation": None, "summary_first_dropout": 0.0,
+        "summary_proj_to_labels": True, "summary_type": "cls_index", "summary_use_proj": True,
+        "use_flash_attn": True, "use_rms_norm": False, "use_xentropy": True},
+}  # fmt: skip
 # Values of all arguments that aren't constants: off, and on, also where they are words.
 SWITCHED = ("", "gated_on")
 # Names of ours that differ between folders and mean the same.

@@ -24,8 +24,17 @@ REASONS = {
     "init_std": "initial weights", "initializer_factor": "initial weights",
     "embed_init_std": "initial weights", "initializer_cutoff_factor": "initial weights",
     "pretraining_tp": "another order of the same sums",
+    **dict.fromkeys(("dense_seq_output", "fused_bias_fc", "fused_dropout_add_ln", "use_flash_attn",
+        "use_xentropy"), "other ways of flash-attn's models to the same numbers"),
+    "reorder_and_upcast_attn": "the precision of 16-bit training",
+    "pad_vocab_size_multiple": "how vocab_size came about, which has it",
+    **dict.fromkeys(("summary_activation", "summary_first_dropout", "summary_last_dropout",
+        "summary_proj_to_labels", "summary_type", "summary_use_proj"),
+        "of multiple choice heads, for which there is no task"),
     "rope_scaling": "the older name of what is next to a rope_type",
 }  # fmt: skip
+# Of a field of a file that names code of its repository.
+OF_REPOSITORY = "in the file alone, which names code of its own that isn't run"
 
 
 class OtherFields:
@@ -83,6 +92,7 @@ class OtherFields:
         if names := [name for name in self.usual if name in idle]:
             reason = 'reason="only heads read it for which there is no task"'
             fixed += call("ignored(", *(f'"{name}"' for name in names), reason)
+        fixed += self._of_other_code(read or set())
         return [*lines, *fixed, *self._unread([*unread, *self._left_over(read or set())])]
 
     def _of_pairs(self) -> list[str]:
@@ -122,7 +132,10 @@ class OtherFields:
         if self.evidence is None:
             return []
         extra = [n for n in self.draft.given if n not in self.usual and n not in SHARED]
-        extra = [n for n in extra if n not in self.taken | read and n not in self._aliased()]
+        known = self.taken | read | {*REASONS}
+        extra = [n for n in extra if n not in known and n not in self._aliased()]
+        if self.draft.given.get("auto_map"):
+            return []  # of code that isn't run: `_of_other_code`
         shaping = self.evidence.shaping
         odd = [name for name in extra if foreign_fields().has(name) or name in shaping]
         words = {True: "its class makes other fields of it", False: "other architectures read it"}
@@ -130,6 +143,24 @@ class OtherFields:
             decide(name, f"in the file alone, and {words[name in shaping]}") for name in odd
         ]
         return [name for name in extra if name not in odd]
+
+    def _of_other_code(self, read: set[str]) -> list[str]:
+        """Return the lines of fields that only the file has, where it names code of its own.
+
+        That code isn't run, so that a field that transformers never reads may change its numbers.
+        """
+        lines, given = [], self.draft.given
+        extra = [n for n in given if n not in self.usual and n not in self.taken | read]
+        extra = [n for n in extra if n not in SHARED and n not in self._aliased()]
+        for name in extra if self.evidence is not None else ():
+            if name in REASONS:
+                lines.append(f'ignored("{name}", reason="{REASONS[name]}"),')
+            elif given.get("auto_map"):
+                self.decisions.append(decide(name, OF_REPOSITORY))
+                if is_literal(given[name]):
+                    reason = 'reason="the repository\'s own code may read it"'
+                    lines += call("must_be(", f'"{name}"', code(given[name]), reason)
+        return lines
 
     def _aliased(self) -> set[str]:
         return {*self.evidence.aliases} if self.evidence else set()

@@ -63,7 +63,7 @@ def draft_heads(
             outside = {n: info for n, info in outside.items() if n not in words}
         known = name in heads or (kind == PAIRS and name not in PAIR_HEADS)
         draft = None if known else _draft(name, cls, outside, prefix, config)
-        if draft is not None:
+        if draft is not None and name not in OF_NO_TASK:
             draft = _with_switches(draft, cls, prefix, config, own)
         if draft is not None:
             heads[name] = draft

@@ -163,6 +163,19 @@ def test_tensors_that_the_reference_lacks_are_named():
     assert "has no such tensor" in found["extra.weight"]
 
 
+def test_fields_of_code_that_is_not_run_are_fixed_and_left_to_a_person(without):
+    without("nomic_bert")
+    config = {"model_type": "nomic_bert", "prenorm": False, "use_flash_attn": True}
+    evidence = find_evidence("nomic_bert", config)
+    for own in ({}, {"auto_map": {"AutoModel": "modeling.Model"}}):
+        made = make_draft("drafted", Header("here", {**config, **own}, {}), evidence)
+        text = files_of(made)["checkpoint.py"]
+        assert ('must_be("prenorm", False,' in text) == bool(own)
+        open_fields = {one.subject for one in decisions_of(made) if one.kind == "DECIDE"}
+        assert ("prenorm" in open_fields) == bool(own)
+        assert 'ignored("use_flash_attn", reason="other ways of flash-attn' in text
+
+
 def test_fields_that_only_the_file_has_are_told_apart():
     evidence = find_evidence("gpt_neox", {"rotary_pct": 0.5, "made_up": 1, "sliding_window": 3})
     assert {"rotary_pct"} <= {*evidence.shaping}
