@@ -9,7 +9,14 @@ from typing import Any
 
 from inarch.layers.rotary_scaling import SCALING_TYPES
 from inarch.port.patterns import HEADS, KEY_HEADS, lower_words
-from inarch.port.roles import ATTENTION, BY_SHAPE, Recognized
+from inarch.port.roles import (
+    ATTENTION,
+    BY_SHAPE,
+    OTHER_TABLE,
+    RECURRENCE,
+    SQUARE,
+    Recognized,
+)
 from inarch.validation import shown
 
 # What a numbered layer of the main stack is called, and not one of a stem.
@@ -19,6 +26,20 @@ WINDOWS = ("sliding_window", "local_attention", "attention_window")
 ROTARY = ("rope_theta", "rope_parameters", "rope_scaling", "rotary_emb_base", "rotary_dim",
           "rotary_pct", "partial_rotary_factor", "rotary_value", "rotary_emb_fraction",
           "default_theta", "global_rope_theta")  # fmt: skip
+
+# Roles that are a brick each, with the layer that computes it.
+BRICKS: tuple[tuple[str, str, str | None], ...] = (
+    (RECURRENCE, "recurrent layers: a state space, linear attention or RWKV", None),
+    ("attention sink", "sinks in the scores of attention", None),
+    ("difference of attention", "attention as a difference of two", None),
+    ("gate of attention", "a gate on the output of attention", None),
+    ("activation", "an activation with weights", None),
+    ("batch norm", "batch normalization", "keras.layers.BatchNormalization"),
+    ("group norm", "group normalization", "keras.layers.GroupNormalization"),
+    ("adapter", "adapters within layers", None),
+    ("alternating updates", "alternating updates of several residual streams", None),
+    ("input of each layer", "an input of its own for each layer", None),
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +80,7 @@ def _embeddings(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]
             ("token table", "token embedding", "keras.layers.ReversibleEmbedding"),
             ("position table", "learned positions", "PositionEmbedding"),
             ("segment table", "segment embedding", "keras.layers.Embedding"),
+            (OTHER_TABLE, "further tables of embeddings", "keras.layers.Embedding"),
             ("relative bias", "relative bias on the scores", "RelativePositionBias"),
             ("relative table", "relative positions in the scores", "DisentangledSelfAttention"),
         )
@@ -127,9 +149,9 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
         if any(name.endswith("r_w_bias") for name in others):
             own = "TransformerXLAttention"
         found.append(_brick("projected positions", own, roles["position projection"]))
-    if not by_place and "attention projection" in roles:
+    if not by_place and SQUARE in roles:
         kind = "attention (four square projections, whose order is unknown)"
-        found.append(_brick(kind, "MultiHeadAttention", roles["attention projection"]))
+        found.append(_brick(kind, "MultiHeadAttention", roles[SQUARE]))
     return found
 
 
@@ -166,7 +188,7 @@ def _norms(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> 
 
 
 def _others(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:
-    found = []
+    found = [_brick(kind, layer, roles[role]) for role, kind, layer in BRICKS if role in roles]
     if "convolution" in roles:
         members = roles["convolution"]
         stem = not any(IN_LAYERS.search(one.pattern.name) for one in members)

@@ -21,6 +21,7 @@ from inarch.port.find_slots import (
 from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph
 from inarch.port.modules import TheirModule
 from inarch.port.patterns import HIDDEN, first, flatten_sizes
+from inarch.port.roles import SQUARE
 
 
 def find_graph(
@@ -76,7 +77,7 @@ def _check_stacks(modules: Sequence[TheirModule]) -> None:
             "decoder are found. Begin with the folder of the nearest architecture, which `inarch "
             "port inspect` names"
         )
-    if not attends and not any(m.role == "attention projection" for m in inside):
+    if not attends and not any(m.role == SQUARE for m in inside):
         stacks = ", ".join(sorted({m.stack for m in inside})) or "none"
         raise InputError(
             f"no layers with attention are found (numbered layers: {stacks}). A draft is made of "

@@ -12,7 +12,7 @@ from inarch.port.decisions import Decision, decide, guess
 from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
 from inarch.port.patterns import HIDDEN, first
-from inarch.port.roles import BY_SHAPE
+from inarch.port.roles import BY_SHAPE, OTHER_TABLE, SQUARE
 
 QUERY, KEY, VALUE, OUTPUT = (f"attention/{name}" for name in ("query", "key", "value", "output"))
 UP, DOWN, GATE = (f"feed_forward/{name}" for name in ("up", "down", "gate"))
@@ -79,7 +79,7 @@ class SlotFinder:
                 word = module.inner.rpartition(".")[2].lower()
                 ours = "attention/query_norm" if word.startswith("q") else "attention/key_norm"
                 found[(ours,)] = Slot(module, (ours,), "norm")
-            elif module.role == "attention projection":
+            elif module.role == SQUARE:
                 square.append(module)
             elif names is None:
                 self._unplaced(module, "no brick here has it")
@@ -168,6 +168,7 @@ class SlotFinder:
                 words = self.fields.get("vocab_size", 0)
                 modules.sort(key=lambda m: m.shape[0] != words)
             if modules:
+                self._note_shape(modules[0], (ours,))
                 found.append(Slot(modules[0], (ours,), "embedding"))
             for module in modules[1:]:
                 self._unplaced(module, f"{modules[0].name} is the {role} already")
@@ -181,7 +182,7 @@ class SlotFinder:
             if module.role in tables:
                 continue
             ours = self._outer_name(module)
-            if ours is None or ours in found:
+            if ours is None or ours in found or module.role == OTHER_TABLE:
                 self._unplaced(module, "no brick here has it")
                 continue
             found[ours] = Slot(module, (ours,), "norm" if ours.endswith("norm") else "dense")

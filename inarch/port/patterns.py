@@ -27,11 +27,12 @@ INNER = (
     "moe_intermediate_size",
     "ffn_hidden_size",
 )
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 TABLES = (
     "vocab_size", "embedding_size", "word_embed_proj_dim", "max_position_embeddings", "n_positions",
     "max_target_positions", "max_source_positions", "n_ctx", "max_seq_len", "type_vocab_size",
-    "relative_attention_num_buckets", "num_mel_bins", "pooler_hidden_size", "num_local_experts",
-    "num_experts", "n_routed_experts", "classifier_proj_size",
+    "relative_attention_num_buckets", "num_mel_bins", "pooler_hidden_size", *EXPERTS,
+    "classifier_proj_size",
 )  # fmt: skip
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads",
     "attention_heads")  # fmt: skip

@@ -115,12 +115,96 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
             "attention through latent keys and values",
         ),
         ({"conv_module.depthwise_conv.weight": (12, 1, 3)}, "convolutions within layers"),
-        ({"mixer.A_log": (20, 4)}, "tensors of layers that nothing explains"),
+        ({"mixer.A_log": (20, 4)}, "recurrent layers: a state space, linear attention or RWKV"),
+        ({"self_attn.sinks": (6,)}, "sinks in the scores of attention"),
+        ({"mlp.act_fn.alpha_p": (1,)}, "an activation with weights"),
+        ({"mixer.odd": (7, 5)}, "tensors of layers that nothing explains"),
     ],
-    ids=["experts", "positions", "latent", "convolution", "unknown"],
+    ids=[
+        "experts",
+        "positions",
+        "latent",
+        "convolution",
+        "recurrence",
+        "sinks",
+        "activation",
+        "unknown",
+    ],
 )
 def test_a_layer_that_is_not_here_is_named(tensors, kind):
     assert kind in [brick.kind for brick in decoder({**LAYER, **tensors}).new_layers]
+
+
+def test_a_module_with_a_state_is_recurrent_whole_but_for_its_norms_and_other_layers_are_not():
+    state = {"A_log": (20, 4), "D": (20,), "in_proj.weight": (40, 12), "conv1d.bias": (20,)}
+    names = {f"model.layers.0.self_attn.{name}": shape for name, shape in state.items()}
+    names |= {
+        "model.layers.0.self_attn.out_proj.weight": (12, 20),
+        "model.layers.0.self_attn.dt_layernorm.weight": (4,),
+        "model.layers.0.ffn.up_proj.weight": (20, 12),
+        "model.layers.1.self_attn.out_proj.bias": (12,),
+        "model.layers.1.self_attn.query.weight": (12, 12),
+    }
+    found = roles(decoder({}, **names))
+    recurrent = {name for name, (role, _) in found.items() if role == "recurrence"}
+    assert recurrent == {f"self_attn.{name}" for name in (*state, "out_proj.weight")}
+    assert found["self_attn.dt_layernorm.weight"] == ("norm", "name")
+    assert found["self_attn.query.weight"] == ("query", "name")
+    assert found["ffn.up_proj.weight"] == ("up", "name")
+    bare = roles(decoder({**LAYER, "A_log": (20, 4)}))  # no module is around it
+    assert [n for n, (role, _) in bare.items() if role == "recurrence"] == ["A_log"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "role"),
+    [
+        ("moe.input_linear.weight", (4, 40, 12), "expert"),
+        ("mlp.experts.3.w1.weight", (20, 12), "expert"),
+        ("self_attn.kv_proj.weight", (8, 12), "key and value"),
+        ("self_attn.gate_proj.weight", (12, 12), "gate of attention"),
+        ("self_attn.layout_query.bias", (2,), "query"),
+        ("attn.project_q.weight", (12, 12), "query"),
+        ("conv_layers.norm.bias", (12,), "norm"),
+        ("conv_module.batch_norm.bias", (12,), "batch norm"),
+        ("feed_forward.intermediate.bias", (20,), "up"),
+        ("altup.modality_router.weight", (4, 12), "alternating updates"),
+    ],
+)
+def test_a_name_says_what_a_tensor_is(name, shape, role):
+    experts = {"mlp.experts.0.w1.weight": (20, 12)}  # without any, a router is a gate
+    found = decoder({**LAYER, **experts, name: shape})
+    (part,) = [p for p in found.parts if p.pattern.name.endswith(name.replace(".3.", ".{j}."))]
+    assert (part.role, part.by) == (role, "name")
+
+
+def test_a_table_has_no_bias_and_one_of_tokens_may_be_known_by_its_shape_alone():
+    table = {"shape_embed.weight": (9, 12), "box_embeddings.weight": (12, 4)}
+    found = decoder(**table, **{"box_embeddings.bias": (12,)})
+    known = {part.pattern.name: (part.role, part.by) for part in found.parts}
+    assert known["shape_embed.weight"] == ("other table", "name")
+    assert known["box_embeddings.weight"] == known["box_embeddings.bias"] == ("projection", "name")
+    alone = inspect_header(Header("x", SIZES, {"w.weight": TensorInfo("F32", (29, 12))}))
+    assert [(p.role, p.by) for p in alone.parts] == [("token table", "shape")]
+    both = decoder(**{"w.weight": (29, 12)})
+    assert ("language head", "shape") in [(p.role, p.by) for p in both.parts]
+
+
+def test_experts_and_their_router_may_be_known_by_their_number():
+    config = {**SIZES, "num_experts": 4}
+    found = roles(decoder({**LAYER, "x.a": (4, 7, 12), "x.b.weight": (4, 12)}, config))
+    assert (found["x.a"], found["x.b.weight"]) == (("expert", "shape"), ("router", "shape"))
+
+
+def test_widths_say_whether_a_gate_is_in_the_same_tensor():
+    known = {width: roles(decoder({"mlp.Wi.weight": (width, 12)})) for width in (20, 40)}
+    assert known[20]["mlp.Wi.weight"][0] == "up"
+    assert known[40]["mlp.Wi.weight"][0] == "gate and up"
+
+
+def test_one_more_square_matrix_is_not_attention_where_names_say_what_attention_is():
+    found = decoder({**LAYER, "linear.weight": (12, 12), "linear.bias": (12,)})
+    assert roles(found)["linear.weight"] == ("projection", "shape")
+    assert roles(found)["linear.bias"] == ("projection", "shape")
 
 
 def test_only_what_names_and_fields_show_is_taken_for_known():
