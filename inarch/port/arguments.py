@@ -9,7 +9,7 @@ from typing import Any
 from inarch.checkpoints.maps.common_fields import COMMON
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.port.code import code
-from inarch.port.graph import Graph
+from inarch.port.graph import SEGMENTS, TOKENS, Graph
 from inarch.port.heads import PAIR_HEADS
 from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
 
@@ -136,6 +136,11 @@ OF_PAIRS = ("num_buckets", "max_distance", "scale_embedding")
 SWITCHES = ("num_groups", "use_bias", "attention_bias", "feed_forward_bias")
 # Of no model: what all configs share.
 SHARED = frozenset(name for entry in COMMON for name in entry.theirs)
+# Sizes that tables have where no field has them: the layer, and the axis of its weight.
+OF_TABLES = {
+    "vocabulary_size": (TOKENS, 0), "num_segments": (SEGMENTS, 0),
+    "embedding_dim": ("embeddings_projection", 1),
+}  # fmt: skip
 
 
 def find_field(argument: str, config: Mapping[str, Any]) -> str | None:
@@ -150,7 +155,8 @@ def find_field(argument: str, config: Mapping[str, Any]) -> str | None:
 def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> list[str]:
     """Return the names of the arguments that a graph has, in the order of its signature."""
     has = {
-        "embedding_dim": find_field("embedding_dim", config) is not None,
+        "embedding_dim": find_field("embedding_dim", config) is not None
+        or graph.has("embeddings_projection"),
         "sliding_window": has_window(config),
         "num_key_value_heads": find_field("num_key_value_heads", config) is not None,
         "head_dim": find_field("head_dim", config) is not None,
@@ -242,6 +248,8 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
         return "None"
     if name == "embedding_dim" and not graph.has("embeddings_projection"):
         return "None"
+    if name in OF_TABLES and find_field(name, config) is None:
+        return repr(graph.size(*OF_TABLES[name]) or None)
     if name in sizes or (name == "padding_id" and graph.padded and not _has_padding(config)):
         return None
     if known.form in ("fallback", "scaling"):

@@ -62,7 +62,8 @@ class _Writer:
         field = self.draft.graph.switches.get(name) or find_field(name, self.usual)
         if field is None:
             value = next(a.default for a in self.draft.arguments if a.name == name)
-            self.decisions.append(guess(name, f"{value}, since no field has it"))
+            kind = decide if known.type == "int" and value in (None, "None") else guess
+            self.decisions.append(kind(name, f"{value}, since no field has it"))
             return [f'constant("{name}", {value}),']
         self.taken.add(field)
         aliases = self._aliases(field)

@@ -181,6 +181,8 @@ class OtherFields:
 
     def _fixed(self, name: str, value: Any) -> list[str]:
         """Return the line of a field that is read and whose other values aren't computed."""
+        if name == "pad_token_id" and not (self.evidence and self.evidence.padding):
+            return ["PADDING_ROW,"]
         if name in REASONS:
             return [f'ignored("{name}", reason="{REASONS[name]}"),']
         if repeated := self._per_layer(name, value):

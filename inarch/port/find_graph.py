@@ -21,7 +21,13 @@ from inarch.port.find_slots import (
 from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph
 from inarch.port.modules import TheirModule
 from inarch.port.patterns import HIDDEN, first, flatten_sizes
-from inarch.port.roles import SQUARE
+from inarch.port.roles import RECURRENCE, SQUARE
+
+# Layers that take the place of attention, in words.
+OTHER_LAYERS = {
+    "latent keys and values": "attention goes through latent keys and values, which no brick has",
+    RECURRENCE: "layers are recurrent, which no brick is",
+}
 
 
 def find_graph(
@@ -79,10 +85,13 @@ def _check_stacks(modules: Sequence[TheirModule]) -> None:
         )
     if not attends and not any(m.role == SQUARE for m in inside):
         stacks = ", ".join(sorted({m.stack for m in inside})) or "none"
+        found = f"no layers with attention are found (numbered layers: {stacks})"
+        for role, words in OTHER_LAYERS.items():
+            of_role = [module.name for module in modules if module.role == role]
+            found = f"{words} ({of_role[0]})" if of_role else found
         raise InputError(
-            f"no layers with attention are found (numbered layers: {stacks}). A draft is made of "
-            "blocks of attention and feed-forward networks; `inarch port inspect` shows what the "
-            "tensors are"
+            f"{found}. A draft is made of blocks of attention and feed-forward networks; `inarch "
+            "port inspect` shows what the tensors are, and the nearest architecture to begin with"
         )
 
 

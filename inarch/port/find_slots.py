@@ -59,6 +59,7 @@ class SlotFinder:
         self.calls = calls
         self.crosses = crosses
         self.decisions: list[Decision] = []
+        self.widths: set[int] = set()  # of the tables of tokens
 
     # --- the block -------------------------------------------------------------------------
 
@@ -91,7 +92,19 @@ class SlotFinder:
         for ours, module in zip((QUERY, KEY, VALUE, OUTPUT), square, strict=False):
             self._note_shape(module, (ours,))
             found[(ours,)] = Slot(module, (ours,), "dense")
-        return [*found.values(), *self._norms(norms)]
+        slots = [*found.values(), *self._norms(norms)]
+        self._note_layers(slots, inside)
+        return slots
+
+    def _note_layers(self, slots: Sequence[Slot], inside: Sequence[TheirModule]) -> None:
+        """Note what some layers of a stack alone have, which the draft has in all."""
+        layers: dict[str, int] = {}
+        for module in inside:
+            layers[module.stack] = max(layers.get(module.stack, 0), module.layers)
+        for module in dict.fromkeys(slot.module for slot in slots):
+            if module.layers < (every := layers[module.stack]):
+                text = f"in {module.layers} of {every} layers, and the weight map wants it in all"
+                self.decisions.append(decide(module.name, text))
 
     def _is_cross(self, module: TheirModule) -> bool:
         return self.crosses and bool(CROSS.search(module.inner_words))
@@ -167,6 +180,9 @@ class SlotFinder:
             if role == "token table":
                 words = self.fields.get("vocab_size", 0)
                 modules.sort(key=lambda m: m.shape[0] != words)
+            elif role == "position table":  # those of coordinates are narrower
+                width = self.fields.get(str(first(self.fields, HIDDEN)))
+                modules.sort(key=lambda m: m.shape[-1] != width)
             if modules:
                 self._note_shape(modules[0], (ours,))
                 found.append(Slot(modules[0], (ours,), "embedding"))
@@ -178,6 +194,7 @@ class SlotFinder:
         """Return norms and projections before and after the blocks."""
         found: dict[str, Slot] = {}
         tables = ("token table", "position table", "segment table", "relative bias")
+        self.widths = {m.shape[-1] for m in outside if m.role == tables[0]}
         for module in outside:
             if module.role in tables:
                 continue
@@ -189,6 +206,8 @@ class SlotFinder:
         return list(found.values())
 
     def _outer_name(self, module: TheirModule) -> str | None:
+        if any(part.isdigit() for part in module.name.split(".")):  # of one layer alone
+            return None
         if module.role == "norm":
             if self.calls:
                 inner = [i for i, name in enumerate(self.calls) if "{i}" in name]
@@ -201,8 +220,11 @@ class SlotFinder:
         if "pooler" in module.words:
             return "pooler"
         hidden = first(self.fields, HIDDEN)
-        is_input = hidden and len(module.shape) == 2 and module.shape[0] == self.fields[hidden]
-        return "embeddings_projection" if is_input and module.shape[0] != module.shape[1] else None
+        if not hidden or len(module.shape) != 2 or module.shape[0] != self.fields[hidden]:
+            return None
+        width = module.shape[1]
+        is_input = width != module.shape[0] and width in self.widths
+        return "embeddings_projection" if is_input else None
 
     def positions(self, slots: Sequence[Slot], config: Mapping[str, Any]) -> tuple[str, bool, int]:
         """Return how positions enter, whether they count tokens, and the rows before the first."""

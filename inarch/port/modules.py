@@ -59,6 +59,11 @@ class TheirModule:
         return before + found if found else ""
 
     @property
+    def layers(self) -> int:
+        """Number of layers of its stack that have it; 1 outside of one."""
+        return self.weight.indices[0][2] if self.weight.indices else 1
+
+    @property
     def inner(self) -> str:
         """Name within a layer of its stack; all of it outside of one."""
         return self.name.removeprefix(self.stack).lstrip(".")

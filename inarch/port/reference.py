@@ -9,6 +9,7 @@ import contextlib
 import copy
 import inspect
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ENCODER_DECODER, ENCODER_ONLY
 from inarch.checkpoints.maps.source import Head, Source
-from inarch.errors import ReferenceModelError
+from inarch.errors import InarchError, ReferenceModelError
 from inarch.port.config_trials import (
     absent_widths,
     feed_forwards,
@@ -63,6 +64,8 @@ OF_ALL_MODELS = ("tie_word_embeddings", "is_decoder", "add_cross_attention", "is
     "return_dict", "output_attentions", "output_hidden_states", "use_cache")  # fmt: skip
 # Fields whose values a kind of model has in common.
 FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DECODER}
+# Seconds that a run of a tiny model may take.
+MAX_SECONDS = 3.0
 
 
 def find_evidence(model_type: str, given: Mapping[str, Any]) -> Evidence | None:
@@ -94,7 +97,9 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         config, model = tiny_model(model_type, usual.to_dict(), given, transformers)
         inputs = tuple(inspect.signature(model.forward).parameters)
         ids = torch.arange(1, 8)[None]
+        start = time.perf_counter()
         calls = module_calls(model, lambda: run_ids(model, ids))
+        check_seconds(time.perf_counter() - start)
         tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
         heads = tuple(_heads(model, config, ids, transformers))
         switched = switches(type(model), config, model.state_dict())
@@ -141,6 +146,15 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
     names = {name for read in reads.modeling.values() for name in read} - evidence.defaults.keys()
     values = {name: _plain(getattr(usual, name, None)) for name in names}
     return replace(evidence, reads=reads, properties=values)
+
+
+def check_seconds(seconds: float) -> None:
+    """Refuse a model that a draft can't wait for, which runs it dozens of times."""
+    if seconds > MAX_SECONDS:
+        raise InarchError(
+            f"one run takes {seconds:.1f} seconds, more than {MAX_SECONDS:.0f}: fields that aren't "
+            "known here make it large or slow"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -199,6 +199,8 @@ def _with_shape(
     pattern = one.pattern
     if one.role == "gate and up" and fields.get(str(first(fields, INNER))) in pattern.shapes[0]:
         return replace(one, role="up")  # which has the width of one
+    if one.role == "token table" and pattern.shapes[0][0] < fields.get("vocab_size", 0):
+        return replace(one, role=OTHER_TABLE)  # which has too few rows
     if one.role not in (None, FEED_FORWARD):
         return one
     inside = _role_in_layer if pattern.indices else _role_outside

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from inarch.errors import ConfigError
 from inarch.models.loading import Checkpoint
 from inarch.models.registry import Architecture
 from inarch.port.alternatives import alternatives, head_variants
@@ -44,11 +45,13 @@ class Outcome:
         wrong: number of layers with a finding; None where ours couldn't be built or compared.
         ratio: the largest noise ratio.
         first: where it begins, or why it couldn't be compared.
+        is_refused: whether the draft's config map refuses the config, whatever its graph is.
     """
 
     wrong: int | None
     ratio: float
     first: str = ""
+    is_refused: bool = False
 
     @property
     def passed(self) -> bool:
@@ -93,7 +96,7 @@ def _settle_graph(draft: Draft, progress: Callable[[str], Any]) -> tuple[Draft, 
     best, outcome = draft, attempt(draft)
     changes: list[str] = []
     for _ in range(MAX_ROUNDS):
-        if outcome.passed:
+        if outcome.passed or outcome.is_refused:
             break
         better = None
         for words, other in alternatives(best):
@@ -233,7 +236,7 @@ def attempt(
                 return _compared(draft, architecture, head, parent, changes or {})
         except Exception as e:  # of ours or of theirs: whatever a wrong draft brings about
             text = " ".join(str(e).replace(f"{parent}/", "").split()) or type(e).__name__
-            return Outcome(None, float("inf"), text[:300])
+            return Outcome(None, float("inf"), text[:300], isinstance(e, ConfigError))
 
 
 def _compared(

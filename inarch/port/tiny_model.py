@@ -155,7 +155,8 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
         if names[0].startswith("relative_") and not is_pair:  # which code has as constants too
             continue
         if name := next((n for n in names if n in defaults and n not in taken), None):
-            if defaults[name] is None and name not in ("vocab_size", "n_inner"):
+            is_set = defaults[name] is not None or given.get(name) is not None
+            if not is_set and name not in ("vocab_size", "n_inner"):
                 continue
             found[name] = size
             taken.add(name)

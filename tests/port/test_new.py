@@ -13,16 +13,18 @@ import pytest
 from typer.testing import CliRunner
 
 from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.checkpoints.maps.config import probability
 from inarch.cli.app import app
 from inarch.errors import CheckpointFileError, ConfigError, InarchError, InputError
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
-from inarch.port import new, reference
+from inarch.port import new, reference, settle
 from inarch.port.header import Header
 from inarch.port.in_files import in_file_names
 from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
 from inarch.port.saved_names import parts_of
+from inarch.port.tiny_model import tiny_fields
 from inarch.port.write_checkpoint import imports
 from inarch.port.write_files import decisions_of, files_of
 from inarch.port.write_table import tokenizer_line
@@ -344,6 +346,92 @@ def test_a_graph_without_attention_or_tokens_is_refused():
     tensors = {name: info for name, info in given.tensors.items() if "tokens" not in name}
     with pytest.raises(InputError, match="no table of tokens"):
         make_draft("new", Header("here", CONFIG, tensors), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("mamba.in_proj.weight", "layers are recurrent, which no brick is"),
+        ("attention.kv_a_proj.weight", "latent keys and values, which no brick has"),
+    ],
+)
+def test_layers_in_the_place_of_attention_are_named(name, text):
+    given = header(layer={"mlp.up.weight": (20, 12), "mamba.A_log": (6, 4), name: (6, 12)})
+    with pytest.raises(InputError, match=f"{text} .*`inarch port inspect`"):
+        make_draft("new", given, None)
+
+
+def test_what_some_layers_alone_have_is_to_be_decided():
+    more = {f"layers.2.{n}": s for n, s in LAYER.items() if not n.startswith("attention.")}
+    found = lines(make_draft("new", header(**more), None), "DECIDE")
+    assert found["layers.{i}.attention.key"].startswith("in 2 of 3 layers")
+    assert not {"layers.{i}.mlp.up", "layers.{i}.ffn_norm"} & found.keys()
+
+
+def test_a_module_of_one_layer_is_not_what_is_around_all():
+    draft = make_draft("new", header(**{"layers.1.last_norm.weight": (12,)}), None)
+    assert not draft.graph.has("final_norm")
+    assert "layers.1.last_norm" in lines(draft, "DECIDE")
+
+
+def test_sizes_that_no_field_has_are_those_of_tables():
+    config = {name: value for name, value in CONFIG.items() if name != "vocab_size"}
+    given = header(config, **{"token_type_embeddings.weight": (3, 12)})
+    draft = make_draft("new", given, None)
+    text = files_of(draft)["checkpoint.py"]
+    assert 'constant("vocabulary_size", 29),' in text
+    assert 'constant("num_segments", 3),' in text
+    assert {"vocabulary_size", "num_segments"} <= lines(draft, "GUESS").keys()
+    without = {name: value for name, value in CONFIG.items() if "heads" not in name}
+    assert "num_heads" in lines(made := make_draft("new", header(without), None), "DECIDE")
+    assert 'constant("num_heads", None),' in files_of(made)["checkpoint.py"]
+
+
+def test_a_projection_of_embeddings_is_as_wide_as_the_table_of_tokens():
+    extra = {"map.weight": (12, 7)}
+    draft = make_draft("new", header(**extra), None)
+    assert not draft.graph.has("embeddings_projection")
+    assert "map" in lines(draft, "DECIDE")
+    narrow = make_draft("new", header(**extra, **{"embed_tokens.weight": (29, 7)}), None)
+    assert narrow.graph.has("embeddings_projection")
+    assert 'constant("embedding_dim", 7),' in files_of(narrow)["checkpoint.py"]
+
+
+def test_the_table_of_positions_is_as_wide_as_the_model():
+    shapes = {"embed_tokens.weight": (29, 12), "x_position_embeddings.weight": (14, 4)}
+    given = header()
+    found = {n: TensorInfo("F32", s) for n, s in shapes.items()} | dict(given.tensors)
+    draft = make_draft("new", Header("here", CONFIG, found), None)
+    slot = draft.graph.slot("embeddings/position_embedding") or draft.graph.slot(
+        "position_embedding"
+    )
+    assert slot.module.name == "embed_positions"
+
+
+def test_nothing_is_tried_where_the_map_refuses_the_config(monkeypatch):
+    trials = []
+
+    def refused(draft, *_, **__):
+        trials.append(draft)
+        return settle.Outcome(None, float("inf"), "config.json: no", is_refused=True)
+
+    monkeypatch.setattr(settle, "attempt", refused)
+    found = settle.settle(make_draft("new", header(), None))
+    assert len(trials) == 1
+    assert "config.json: no" in lines(found, "DECIDE")["graph"]
+
+
+def test_a_reference_that_is_slow_is_refused_and_a_size_of_a_file_is_tiny_too():
+    reference.check_seconds(0.1)
+    with pytest.raises(InarchError, match=r"one run takes 9\.1 seconds"):
+        reference.check_seconds(9.1)
+    assert tiny_fields({"head_dim": None}, {"head_dim": 64})["head_dim"] == 6
+    assert "head_dim" not in tiny_fields({"head_dim": None}, {})
+
+
+def test_a_rate_may_have_another_name():
+    entry = probability("dropout", "dropout", 0.1, aliases=("hidden_dropout",))
+    assert entry.known_names == ("dropout", "hidden_dropout")
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,11 @@ def probability(
     default: float | None,
     *,
     legacy: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
     nullable: bool = False,
 ) -> Field:
-    """Return the entry of a rate of dropout, from 0 to 1; `legacy` and `nullable` as of `field`."""
-    return Field(theirs, ours, default, most=1, legacy=legacy, nullable=nullable)
+    """Return the entry of a rate of dropout, from 0 to 1; the other arguments are `field`'s."""
+    return Field(theirs, ours, default, most=1, legacy=legacy, aliases=aliases, nullable=nullable)
 
 
 def token_id(theirs: str, ours: str, default: int | None, *, least: int = 0) -> Field:
