@@ -154,6 +154,8 @@ def as_float32(tensor: Any) -> np.ndarray:
     """Return a tensor as a float32 array, whatever the compute dtype was."""
     if isinstance(tensor, np.ndarray):
         return tensor.astype(np.float32, copy=False)
+    if tensor.dtype == np.float32:  # never of torch, whose cast of its own dtype costs nothing
+        return np.array(tensor)
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
 
