@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from probe import report
+import os
+import tempfile
+
+from probe import report, timed
 
 SENTENCE = "A shoot is grafted onto a new root while it still lives on its old one."
 WORDS = """
@@ -22,6 +25,21 @@ def first_vector_inarch(folder: str) -> dict[str, float]:
 
     TextEmbedder.from_preset(folder).embed([SENTENCE])
     return {}
+
+
+def first_call(folder: str, kept: str = "") -> dict[str, float]:
+    """Time loading and one vector above the imports.
+
+    Args:
+        folder: of the checkpoint.
+        kept: folder of programs that a former process compiled; by default there are none.
+    """
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["INARCH_CACHE"] = kept or empty
+        from inarch import TextEmbedder
+
+        _, seconds = timed(lambda: TextEmbedder.from_preset(folder).embed([SENTENCE]))
+    return {"seconds": seconds}
 
 
 def first_vector_transformers(folder: str) -> dict[str, float]:

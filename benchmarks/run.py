@@ -102,8 +102,16 @@ def first_vector(setting: Setting) -> Iterator[Row]:
             setting.repeats,
         )
     )
-    yield Row.over(f"{what}, on JAX", jax, theirs, 0.8)
+    yield Row.over(f"{what}, on JAX", jax, theirs, 0.6)
     yield Row.over(f"{what}, on torch", torch, theirs)
+    kept = str(setting.scratch / "programs")
+    cold, warm = medians(
+        [Probe(EMBEDDING, "first_call", given) for given in (folder, (*folder, kept))],
+        setting.repeats,
+    )
+    for found, limit, name in ((cold, 15, "no programs kept"), (warm, 3, "programs kept")):
+        what = f"loading and the first vector above the imports, on JAX with {name}"
+        yield Row(what, f"{found['seconds']:.2f} s", found["seconds"], limit, " s")
 
 
 def proof(setting: Setting) -> Iterator[Row]:
