@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 from keras.src.backend import get_keras_mask as get_keras_mask
 from keras.src.backend.common import global_state
 from keras.src.backend.common.variables import AutocastScope, get_autocast_scope
+from keras.src.saving import serialization_lib
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
 _WAITING = "uninitialized_variables"
@@ -21,6 +23,30 @@ _STATE = (
     "optimizer_variables",
     "metrics_variables",
 )
+
+
+# --- what Keras imports ------------------------------------------------------------------------
+
+
+class _TensorFlowIfImported:
+    """TensorFlow for Keras's serialization, which imports it to look for values of its types.
+
+    That takes seconds on other backends, and no value is of a type that hasn't been imported.
+    """
+
+    def __init__(self, module: Any):
+        self._module = module
+
+    @property
+    def available(self) -> bool:
+        return "tensorflow" in sys.modules and self._module.available
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+if not isinstance(serialization_lib.tf, _TensorFlowIfImported):
+    serialization_lib.tf = _TensorFlowIfImported(serialization_lib.tf)
 
 
 # --- data sets ---------------------------------------------------------------------------------

@@ -1,7 +1,12 @@
 """Private parts of Keras are touched in one module, where a new release is adapted to."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+from keras.src.saving import serialization_lib
 
 import inarch
 
@@ -17,3 +22,16 @@ def test_private_keras_is_touched_in_one_module():
     found = {p.relative_to(root).as_posix(): PRIVATE.findall(p.read_text("utf-8"))
              for p in root.rglob("*.py")}  # fmt: skip
     assert {name for name, uses in found.items() if uses} == {"keras_private.py"}
+
+
+def test_tensorflow_is_not_imported_to_look_for_its_types(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    lazy = serialization_lib.tf
+    monkeypatch.setattr(lazy, "_module", SimpleNamespace(available=True, int32="a type"))
+    assert not lazy.available
+    layer = keras.layers.LayerNormalization(gamma_initializer=keras.initializers.Zeros())
+    again = keras.layers.deserialize(keras.layers.serialize(layer))
+    assert again.get_config() == layer.get_config()
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace())
+    assert lazy.available
+    assert lazy.int32 == "a type"

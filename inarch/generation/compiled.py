@@ -14,6 +14,7 @@ import keras
 
 from inarch.generation.decoder import Decoder
 from inarch.generation.program import Loop, Prefill, Program
+from inarch.runtime.compile_cache import announced, enable_compile_cache
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -122,13 +123,16 @@ def compile_function(
     if backend == "jax":
         import jax
 
+        enable_compile_cache()
         donated = (1,) if consumes_first else ()  # after the variables
         stateless = jax.jit(as_pure_function(decoder, function), donate_argnums=donated)
-        return lambda *arguments: stateless([v.value for v in decoder.variables], *arguments)
+        return announced(
+            lambda *arguments: stateless([v.value for v in decoder.variables], *arguments)
+        )
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, autograph=False)
+        return announced(tf.function(function, autograph=False))
     return _without_gradients(function)
 
 

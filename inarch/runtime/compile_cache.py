@@ -1,10 +1,13 @@
-"""Compiled programs kept on disk, so that a later process doesn't compile them again."""
+"""Compiled programs: kept on disk for later processes, and announced while they are made."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,10 @@ VARIABLE = "INARCH_CACHE"
 
 # Programs that take fewer seconds to compile aren't kept.
 QUICKEST = 0.1
+
+# Seconds that a call may compile before it says so.
+PATIENCE = 1.0
+ANNOUNCEMENT = "compiling the model for a new size of batch"
 
 
 def cache_folder() -> Path | None:
@@ -60,6 +67,34 @@ def enable_compile_cache() -> None:
         config.update("jax_persistent_cache_min_compile_time_secs", QUICKEST)
     # What was compiled before has settled that there is no cache.
     compilation_cache.reset_cache()
+
+
+def announced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a compiled function that says what a call waits for, on a terminal alone.
+
+    The first call with arrays of its shapes compiles, or reads what a former process compiled.
+    Where that takes longer than `PATIENCE`, a line on standard error says so.
+    """
+    seen: set[Any] = set()
+
+    def run(*arguments: Any) -> Any:
+        if sys.stderr is None or not sys.stderr.isatty():
+            return function(*arguments)
+        shapes = [getattr(x, "shape", None) for x in keras.tree.flatten(arguments)]
+        key = tuple(tuple(shape) for shape in shapes if shape is not None)
+        if key in seen:
+            return function(*arguments)
+        timer = threading.Timer(PATIENCE, print, [ANNOUNCEMENT], {"file": sys.stderr})
+        timer.daemon = True
+        timer.start()
+        try:
+            result = function(*arguments)
+        finally:
+            timer.cancel()
+        seen.add(key)
+        return result
+
+    return run
 
 
 def _processor() -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from inarch.keras_private import stored_values
 from inarch.layers.direct_calls import direct_calls, facts_of
 from inarch.layers.prepacked import prepacked_kernels
+from inarch.runtime.compile_cache import announced, enable_compile_cache
 from inarch.runtime.distribution import distributed
 from inarch.runtime.model_variables import ModelVariables
 from inarch.runtime.openvino_graph import openvino_graph
@@ -42,9 +43,10 @@ def compiled(model: keras.Model, call: Call | None = None) -> Call:
     call = call or (lambda inputs: model(inputs, training=False))
     backend = keras.backend.backend()
     if backend == "jax":
-        return _jax(model, call)
+        enable_compile_cache()
+        return announced(_jax(model, call))
     if backend == "tensorflow":
-        return _tensorflow(model, call)
+        return announced(_tensorflow(model, call))
     if backend == "torch":
         return _torch(model, call)
     if backend == "openvino":

@@ -11,7 +11,6 @@ import numpy as np
 from inarch.data import by_length
 from inarch.errors import InputError
 from inarch.models.loading import Checkpoint
-from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.runtime.forward import as_float32, compiled, compiles_per_shape
 from inarch.speech.configs import PREPROCESSOR
 from inarch.tasks.audio_preprocessor import AudioPreprocessor, check_duration
@@ -113,7 +112,6 @@ class AudioTask(TaskMixin):
             limit: the most frames of a waveform, where rows need never be longer.
         """
         if self._forward is None:
-            enable_compile_cache()
             object.__setattr__(self, "_forward", compiled(self))
         forward: Any = self._forward
         found: list[Any] = [None] * len(waveforms)

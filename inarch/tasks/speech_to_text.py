@@ -13,7 +13,6 @@ from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.speech.configs import GENERATION, config_files, declared_generation
 from inarch.speech.options import DecodingOptions, Settings
 from inarch.speech.resolve_options import resolve_language, resolve_options
@@ -246,7 +245,6 @@ class SpeechToText(Task):
                     "the tokenizer belongs to another model"
                 )
             head = None if self.tie_word_embeddings else self.get_layer("logits")
-            enable_compile_cache()
             runner = WhisperRunner(self.backbone, tokenizer, self.generation, head)
             # Not tracked by Keras: its layers are those of this model.
             made = Transcriber(runner, preprocessor.recording)

@@ -13,7 +13,6 @@ from inarch.generation.text_generator import TextGenerator
 from inarch.json_fields import json_text, read_object
 from inarch.models.arguments import MutableArgument
 from inarch.models.loading import Checkpoint
-from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.tasks import inference
 from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.speech_arguments import checked_generation
@@ -65,7 +64,6 @@ class TextGeneration(TaskMixin):
         # LoRA and quantization bring others.
         variables = tuple(map(id, self.variables))
         if self._engine is None or self._engine[1] != variables:
-            enable_compile_cache()
             # Not tracked by Keras: its layers are those of this model.
             object.__setattr__(self, "_engine", (self.make_generator(), variables))
         assert self._engine is not None

@@ -10,6 +10,7 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.models.interrupt import SafeInterrupt
+from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.tasks import inference, raw_data
 from inarch.tasks.datasets import array_of, named_arguments, weights_of
 from inarch.tasks.objective import Objective, compile_arguments
@@ -87,6 +88,7 @@ class Training(_Model):
 
     def _compile_once(self) -> None:
         """Compile with the task's own defaults, unless it is compiled already."""
+        enable_compile_cache()
         if not self.compiled:
             with SafeInterrupt():  # which would leave Keras half compiled
                 self.compile()

@@ -1,9 +1,17 @@
 """Cache of compiled programs between processes: its folder, and the cases without it."""
 
+import time
+
 import keras
+import numpy as np
 import pytest
 
-from inarch.runtime.compile_cache import cache_folder, enable_compile_cache
+from inarch.generation.compiled import compile_function
+from inarch.models.bert.backbone import BertBackbone
+from inarch.runtime import compile_cache
+from inarch.runtime.compile_cache import announced, cache_folder, enable_compile_cache
+from inarch.runtime.forward import compiled
+from inarch.tasks import TextClassifier
 
 jax = pytest.importorskip("jax", reason="needs JAX")
 
@@ -31,6 +39,22 @@ def test_programs_are_kept_in_the_folder_of_the_user(configured, tmp_path):
     assert (tmp_path / "kept" / "jax").is_dir()
 
 
+@pytest.mark.parametrize("work", ["predict", "fit", "generate"])
+def test_every_kind_of_work_keeps_its_programs(work, configured, monkeypatch, tmp_path):
+    configured()
+    jax.config.update("jax_compilation_cache_dir", None)
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
+    if work == "predict":
+        compiled(model)
+    elif work == "generate":
+        compile_function(model, lambda x: x)
+    else:
+        fitted = TextClassifier(BertBackbone(9, 1, 1, 4, 4), 2)
+        ids = np.ones((2, 3), "int32")
+        fitted.fit(dict.fromkeys(fitted.backbone.input, ids), np.zeros(2), verbose=0)
+    assert jax.config.jax_compilation_cache_dir.startswith(str(tmp_path / "kept" / "jax"))
+
+
 def test_a_folder_that_the_user_gave_to_jax_stays(configured, tmp_path):
     assert configured(own=str(tmp_path / "own")) == str(tmp_path / "own")
     assert not (tmp_path / "kept").exists()
@@ -48,3 +72,18 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "inarch"
     monkeypatch.setenv("INARCH_CACHE", str(tmp_path / "own"))
     assert cache_folder() == tmp_path / "own"
+
+
+def test_what_takes_long_is_said_once_for_each_size_and_on_a_terminal_alone(monkeypatch, capsys):
+    monkeypatch.setattr(compile_cache, "PATIENCE", 0.01)
+    slow = announced(lambda x: time.sleep(0.2) or x)
+    quick = announced(lambda x: x)
+    few, many = {"token_ids": np.ones((1, 2))}, {"token_ids": np.ones((3, 2))}
+    said = []
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stderr.isatty", lambda shown=is_terminal: shown)
+        for function, given in ((quick, few), (slow, few), (slow, few), (slow, many)):
+            assert function(given) is given
+            said.append(capsys.readouterr().err)
+    line = f"{compile_cache.ANNOUNCEMENT}\n"
+    assert said == ["", "", "", "", "", line, "", line]
