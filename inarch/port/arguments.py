@@ -105,6 +105,8 @@ KNOWN = (
     Known("sliding_window", ("sliding_window",), "field", "int | None",
         "tokens that a token attends to, itself among them; `None` for all."),
     Known("use_bias", (), "field", "bool", "whether projections have biases."),
+    Known("normalize_first", (), "field", "bool",
+        "whether norms come before each sublayer, and after the last layer."),
     Known("attention_bias", (), "field", "bool",
         "whether the projections of attention have biases."),
     Known("feed_forward_bias", (), "field", "bool",
@@ -161,6 +163,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         "num_key_value_heads": find_field("num_key_value_heads", config) is not None,
         "head_dim": find_field("head_dim", config) is not None,
         **{name: name in graph.switches for name in SWITCHES},
+        "normalize_first": graph.ordering,
         "rope_theta": graph.positions == "rotary",
         "rope_scaling": graph.scaled,
         "partial_rotary_factor": graph.positions == "rotary"

@@ -73,6 +73,7 @@ class Graph:
         switches: for each argument whose field a trial has shown, that field.
         shared: the stored layer of layer `i`, as code; `""` where each layer has its own weights.
         projects: whether embeddings as wide as the model are projected too.
+        ordering: whether the argument `normalize_first` decides about the order of norms.
         decisions: what couldn't be decided.
     """
 
@@ -103,6 +104,7 @@ class Graph:
     switches: Mapping[str, str] = field(default_factory=dict)
     shared: str = ""
     projects: bool = False
+    ordering: bool = False
     decisions: tuple[Decision, ...] = ()
 
     @property

@@ -174,7 +174,12 @@ def _with_switches(graph: Graph, evidence: Evidence) -> Graph:
         if slot.kind == "dense" and slot.module.stack
     }
     biases, switches, decisions = dict(graph.biases), {}, list(graph.decisions)
+    final = graph.slot("final_norm") if graph.order == "pre" and not graph.is_pair else None
+    last = {tensor.name for tensor in final.module.tensors} if final is not None else set()
     for field, tensors in evidence.switches.items():
+        # A norm after the last layer is there where norms come first.
+        if tensors == last and evidence.defaults.get(field) is True:
+            switches["normalize_first"] = field
         if not tensors <= by_bias.keys():
             continue
         names = [ours for tensor in tensors for ours in by_bias[tensor]]

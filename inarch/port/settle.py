@@ -134,6 +134,8 @@ def _switches(draft: Draft) -> dict[str, tuple[str, Any]]:
     usual = draft.usual.get("scale_embedding")
     if draft.graph.is_pair and isinstance(usual, bool):
         found["scale_embedding"] = ("scaling", not usual)
+    if (field := draft.graph.switches.get("normalize_first")) is not None:
+        found[field] = ("ordering", not draft.usual[field])
     if draft.graph.switched:
         is_gated = draft.usual[GATING].startswith("gated-")
         found[GATING] = ("gating", "relu" if is_gated else "gated-silu")

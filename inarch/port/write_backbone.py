@@ -205,6 +205,7 @@ def _blocks(draft: Draft) -> list[str]:
     bias = ', "attention_bias": bias' if graph.has("relative_bias") else ""
     rate = ", dropout=dropout" if draft.has("dropout") else ""
     block, option = "Block", f', order="{graph.order}"' if graph.order != "post" else ""
+    option = ", order=order" if graph.ordering else option
     if graph.parallel != SEQUENTIAL:
         block, option = "ParallelBlock", ", shared_norm=True" * (graph.parallel == ONE_NORM)
     given = f'attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}"'
@@ -224,8 +225,11 @@ def _blocks(draft: Draft) -> list[str]:
         lines += [f"    x = {block}({given})(", f"        {context}", "    )"]
     else:
         lines += [f"    x = {block}(", f"        {given}", f"    )({context})"]
+    if graph.ordering:
+        lines.insert(0, 'order = "pre" if normalize_first else "post"')
     if graph.has("final_norm"):
-        lines.append(f"x = {norm_code(draft, 'final_norm')}(x)")
+        lines += ["if normalize_first:"] if graph.ordering else []
+        lines.append(f"{'    ' * graph.ordering}x = {norm_code(draft, 'final_norm')}(x)")
     outputs = "x"
     if draft.pooler:
         outputs = "outputs"

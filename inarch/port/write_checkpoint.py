@@ -188,7 +188,10 @@ def _entries(draft: Draft, slot: Slot) -> list[str]:
         return call("embedding(", f'"{module.inner}"', f'"{ours[0]}"')
     if slot.kind == "norm":
         bias = "" if module.bias is not None else ", bias=False"
-        return [f'norm("{module.inner}", "{ours[0]}"{bias}),']
+        line = f'norm("{module.inner}", "{ours[0]}"{bias})'
+        if graph.ordering and ours == ["final_norm"]:
+            line = f'when("normalize_first", {line})'
+        return [f"{line},"]
     if len(ours) > 1:
         return _fused(draft, slot, ours)
     has_bias = graph.biases.get(slot.ours[0], True)

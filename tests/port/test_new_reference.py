@@ -30,7 +30,8 @@ def settled(draft):
         ("ernie", {"masked_lm", "text_classifier"}),
         ("data2vec-text", {"masked_lm", "text_classifier"}),  # positions that count tokens
         ("phi", {"causal_lm", "text_classifier"}),
-        ("opt", {"causal_lm", "text_classifier"}),  # rows before the first position
+        # Rows before the first position, and a field for the order of norms.
+        ("opt", {"causal_lm", "text_classifier", "do_layer_norm_before"}),
     ],
 )
 def test_what_is_not_here_computes_what_its_reference_does(model_type, heads, without):
