@@ -24,10 +24,12 @@ from inarch.backend import import_keras
 
 import_keras()
 
+import transformers  # noqa: E402
+
 import inarch.models  # noqa: E402
 from inarch.checkpoints.maps.entries import Derived, Rule, Unused  # noqa: E402
 from inarch.checkpoints.maps.fields import Constant, Field, Ignored, MustBe  # noqa: E402
-from inarch.checkpoints.maps.source import Source  # noqa: E402
+from inarch.checkpoints.maps.source import Head, Source  # noqa: E402
 from inarch.errors import InarchError  # noqa: E402
 from inarch.models import registry  # noqa: E402
 from inarch.port.folder import mounted, write_folder  # noqa: E402
@@ -52,6 +54,11 @@ OTHERS = ["gte", "convbert", "xlm", "bloom", "phi",
 GIVEN: dict[str, dict[str, Any]] = {
     "esm": {"position_embedding_type": "rotary", "emb_layer_norm_before": False,
         "pad_token_id": 1, "mask_token_id": 32, "vocab_size": 33, "token_dropout": True},
+    "deberta": {"relative_attention": True, "pos_att_type": "c2p|p2c",
+        "position_biased_input": False},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": "p2c|c2p",
+        "position_biased_input": False, "position_buckets": 256, "share_att_key": True,
+        "norm_rel_ebd": "layer_norm"},
     "nomic_bert": {
         "auto_map": {"AutoModel": "modeling_hf_nomic_bert.NomicBertModel"},
         "activation_function": "swiglu", "causal": False, "dense_seq_output": True,
@@ -105,15 +112,22 @@ def _placed(source: Source) -> Iterator[tuple[str, Any]]:
     """Iterate over the entries of a format, each with where it is: a head's tied ones or others."""
     for entries in (source.weights, *source.optional_layers.values()):
         yield from (("", entry) for entry in entries)
-    for head in source.heads.values():
+    for head in _known_heads(source):
         for place in ("weights", "tied", "untied"):
             yield from ((place, entry) for entry in getattr(head, place))
+
+
+def _known_heads(source: Source) -> Iterator[Head]:
+    """Iterate over the heads of classes that transformers has; nothing shows others to a draft."""
+    for head in source.heads.values():
+        if any(hasattr(transformers, name) for name in head.architectures):
+            yield head
 
 
 def fields(source: Source) -> dict[str, tuple[Any, ...]]:
     """Return the kind and the value of each entry of the config map, by field."""
     found: dict[str, tuple[Any, ...]] = {}
-    for entry in (*source.config, *(e for h in source.heads.values() for e in h.config)):
+    for entry in (*source.config, *(e for h in _known_heads(source) for e in h.config)):
         if isinstance(entry, Ignored):
             found |= dict.fromkeys(entry.theirs, ("ignored",))
         elif isinstance(entry, MustBe):

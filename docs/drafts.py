@@ -32,7 +32,8 @@ HEAD = """# What a draft gets right
 
 `make drafts` has [`inarch port new`](contribute/wanted.md#a-draft-of-the-folder) draft each of
 these architectures of transformers from its `model_type` alone, while the folder that is here is
-hidden. Nothing is edited. The rest is measured in the folders as they are: `make tables` writes
+hidden; of ESM and DeBERTa also from the switches of published checkpoints, which aren't the
+defaults. Nothing is edited. The rest is measured in the folders as they are: `make tables` writes
 what needs no reference anew, and a test compares.
 """
 HERE = """
@@ -44,7 +45,8 @@ A row is a format that has a [golden file](contribute/goldens.md).
   weights: the graph, and heads.
 - *map*, *config*: of the entries of the folder's weight map and config map those that the draft has
   too, with the same names, axes, kinds and defaults. Fields that do nothing and that only files of
-  former versions have aren't counted.
+  former versions have aren't counted, nor are heads of classes that transformers lacks, since
+  nothing that a draft reads shows them.
 - *DECIDE*, *GUESS*: lines that are left to a person.
 
 {summary}

@@ -44,13 +44,19 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     if graph.norm == "rms":
         words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
         yield words, other(offset_norms=not graph.offset_norms)
+    for way in ("// 2", "- 1") if graph.layer_types else ():
+        if not graph.window.endswith(way):
+            window = f"{graph.window.split()[0]} {way}"
+            yield f"local layers that see {window} tokens on a side", other(window=window)
     words = "scores that are" + ("n't scaled" if graph.scaled_scores else " scaled")
     unscaled = words, other(scaled_scores=not graph.scaled_scores)
     if graph.positions == "relative":
         yield unscaled
-    if graph.positions != "learned" and not graph.scaled_tokens:
+    if graph.positions not in ("learned", "disentangled") and not graph.scaled_tokens:
         yield "tokens times the root of their width", other(scaled_tokens=True)
-    for order in ORDERS if graph.order in ORDERS else ():
+    # The encoder of disentangled attention has one order, and no scores of another scale.
+    is_free = graph.positions != "disentangled"
+    for order in ORDERS if is_free and graph.order in ORDERS else ():
         if order != graph.order:
             yield f"norms in the order {order!r}", other(order=order)
     if graph.parallel != ONE_NORM and graph.order == "pre":
@@ -68,7 +74,7 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         slots = graph.slot(one), graph.slot(two)
         if all(slot is not None and len(slot.ours) == 1 for slot in slots):
             yield f"{one} and {two} exchanged", draft.replace(graph=graph.swapped(one, two))
-    if graph.positions != "relative":
+    if graph.positions not in ("relative", "disentangled"):
         yield unscaled
     padding = draft.usual.get("pad_token_id")
     if graph.positions == "learned" and isinstance(padding, int):

@@ -6,27 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from inarch.checkpoints.maps.common_fields import COMMON
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.port.code import code
 from inarch.port.graph import SEGMENTS, TOKENS, Graph
 from inarch.port.heads import PAIR_HEADS
-from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
-
-# Fields whose values are sizes of the model, which a tiny one has smaller.
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
-NARROW = ("embedding_size", "word_embed_proj_dim", "input_embedding_size", "embedding_dim")
-EPSILONS = (
-    "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "rms_norm_eps", "norm_epsilon",
-    "rms_norm_epsilon",
-)  # fmt: skip
-# Of one word for an activation and a gate, such as "gated-gelu"; configs have both apart besides.
-GATING = "feed_forward_proj"
-ACTIVATION_FIELDS = (
-    "hidden_act", "activation", "activation_function", "hidden_activation", "afn", GATING,
-)  # fmt: skip
-BASES = ("rope_theta", "rotary_emb_base")
+from inarch.port.known_arguments import (
+    BY_ARGUMENT,
+    BY_TYPE,
+    CONVOLVED,
+    DISENTANGLED,
+    GATING,
+    KNOWN,
+    Known,
+)
 
 
 @dataclass(frozen=True)
@@ -46,87 +38,6 @@ class Argument:
     text: str
 
 
-@dataclass(frozen=True)
-class Known:
-    """Fields that give an argument, by the names that published configs have for them."""
-
-    argument: str
-    fields: Sequence[str]
-    form: str
-    type: str
-    text: str
-    usual: Any = None
-
-
-KNOWN = (
-    Known("vocabulary_size", ("vocab_size",), "field", "int", "number of tokens."),
-    Known("num_layers", LAYERS, "field", "int", "number of layers."),
-    Known("num_heads", HEADS, "field", "int", "attention heads of each layer."),
-    Known("num_groups", (), "field", "int",
-        "number of groups of layers that share their weights, at most `num_layers`."),
-    Known("num_encoder_layers", ("encoder_layers", "num_encoder_layers", *LAYERS), "field", "int",
-        "number of encoder layers."),
-    Known("num_decoder_layers", ("decoder_layers", "num_decoder_layers"), "field", "int",
-        "number of decoder layers."),
-    Known("num_encoder_heads", ("encoder_attention_heads", "num_encoder_attention_heads"),
-        "field", "int", "attention heads of each encoder layer."),
-    Known("num_decoder_heads", ("decoder_attention_heads", "num_decoder_attention_heads"),
-        "field", "int", "attention heads of each decoder layer."),
-    Known("hidden_dim", HIDDEN, "field", "int", "width of the model."),
-    Known("embedding_dim", NARROW, "field", "int", "width of the embeddings."),
-    Known("intermediate_dim", INNER, "field", "int", "width of the feedforward layers."),
-    Known("encoder_intermediate_dim", ("encoder_ffn_dim",), "field", "int",
-        "width of the encoder's feedforward layers."),
-    Known("decoder_intermediate_dim", ("decoder_ffn_dim",), "field", "int",
-        "width of the decoder's feedforward layers."),
-    Known("num_key_value_heads", KEY_HEADS, "fallback", "int | None",
-        "heads of keys and values, which several\n    heads of queries share; `None` is "
-        "`num_heads`."),
-    Known("head_dim", WIDTHS, "fallback", "int | None",
-        "width of a head; `None` is `hidden_dim / num_heads`."),
-    Known("dropout", ("hidden_dropout_prob", "dropout", "resid_pdrop", "hidden_dropout",
-        "residual_dropout", "dropout_rate"), "probability", "float",
-        "rate in the residual branches.", 0.0),
-    Known("embedding_dropout", ("embd_pdrop", "embedding_dropout", "embed_dropout"),
-        "probability", "float", "rate after the embeddings.", 0.0),
-    Known("attention_dropout", ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop",
-        "attn_dropout"), "probability", "float", "rate on the attention weights.", 0.0),
-    Known("feed_forward_dropout", ("activation_dropout", "mlp_dropout"), "probability", "float",
-        "rate between the projections of the feedforward\n    layers.", 0.0),
-    Known("activation", ACTIVATION_FIELDS, "choice", "str", "of the feedforward layers."),
-    Known("layer_norm_epsilon", EPSILONS, "field", "float", "of every normalization."),
-    Known("rope_theta", BASES, "field", "float", "base of the rotary wavelengths."),
-    Known("rope_scaling", (), "scaling", "Mapping[str, Any] | None",
-        "scaling of the rotary frequencies, as of `RotaryEmbedding`; `None` for none."),
-    Known("partial_rotary_factor", (), "field", "float",
-        "share of the features of a head that are rotated."),
-    Known("rotary_dim", ("rotary_dim",), "field", "int",
-        "number of the features of a head that are rotated."),
-    Known("sliding_window", ("sliding_window",), "field", "int | None",
-        "tokens that a token attends to, itself among them; `None` for all."),
-    Known("use_bias", (), "field", "bool", "whether projections have biases."),
-    Known("normalize_first", (), "field", "bool",
-        "whether norms come before each sublayer, and after the last layer."),
-    Known("attention_bias", (), "field", "bool",
-        "whether the projections of attention have biases."),
-    Known("feed_forward_bias", (), "field", "bool",
-        "whether the projections of the feedforward layers have biases."),
-    Known("num_buckets", ("relative_attention_num_buckets",), "field", "int",
-        "buckets of distances, each with a bias for each head."),
-    Known("max_distance", ("relative_attention_max_distance",), "field", "int",
-        "distance in tokens from where on all share a bucket."),
-    Known("scale_embedding", ("scale_embedding",), "field", "bool",
-        "whether the tokens' vectors are multiplied with the root of `hidden_dim`."),
-    Known("max_sequence_length", LENGTHS, "field", "int", "the longest sequence.", 2048),
-    Known("num_segments", ("type_vocab_size",), "field", "int", "number of segments."),
-    Known("start_id", ("decoder_start_token_id",), "token_id", "int | None",
-        "id of the token that the decoder begins with, where it reads a `single_text`."),
-    Known("end_id", ("eos_token_id",), "token_id", "int | None",
-        "id of the token at the end of a text, whose vector classifiers read."),
-    Known("padding_id", ("pad_token_id",), "token_id", "int | None",
-        "id of the padding token."),
-)  # fmt: skip
-BY_ARGUMENT = {known.argument: known for known in KNOWN}
 # Arguments of an encoder-decoder alone, by those of one stack that they stand for.
 OF_SIDES = {
     "num_layers": ("num_encoder_layers", "num_decoder_layers"),
@@ -136,8 +47,6 @@ OF_SIDES = {
 OF_PAIRS = ("num_buckets", "max_distance", "scale_embedding")
 # Arguments whose fields trials show.
 SWITCHES = ("num_groups", "use_bias", "attention_bias", "feed_forward_bias")
-# Of no model: what all configs share.
-SHARED = frozenset(name for entry in COMMON for name in entry.theirs)
 # Sizes that tables have where no field has them: the layer, and the axis of its weight.
 OF_TABLES = {
     "vocabulary_size": (TOKENS, 0), "num_segments": (SEGMENTS, 0),
@@ -164,7 +73,10 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         "head_dim": find_field("head_dim", config) is not None,
         **{name: name in graph.switches for name in SWITCHES},
         "normalize_first": graph.ordering,
-        "rope_theta": graph.positions == "rotary",
+        "layer_types": bool(graph.layer_types),
+        "local_attention": graph.window.startswith("local_attention"),
+        **dict.fromkeys(BY_TYPE, has_bases(graph, config)),
+        "rope_theta": graph.positions == "rotary" and not has_bases(graph, config),
         "rope_scaling": graph.scaled,
         "partial_rotary_factor": graph.positions == "rotary"
         and nested_rotary(config, "partial_rotary_factor") is not None,
@@ -181,10 +93,14 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
                 "feed_forward_dropout", "intermediate_dim")
         },
     }  # fmt: skip
+    for name in DISENTANGLED:
+        has[name] = graph.positions == "disentangled" and find_field(name, config) is not None
+        has[name] &= name not in CONVOLVED or graph.has("convolution")
     has |= _of_pairs(graph, config)
     has["start_id"] = graph.is_pair and len({*heads} & {*PAIR_HEADS[1:]}) > 0
     has["end_id"] = graph.is_pair and PAIR_HEADS[1] in heads
-    return [known.argument for known in KNOWN if has.get(known.argument, True)]
+    found = [known.argument for known in KNOWN if has.get(known.argument, True)]
+    return [*found, *(name for name in graph.parts if name not in BY_ARGUMENT)]
 
 
 def _of_pairs(graph: Graph, config: Mapping[str, Any]) -> dict[str, bool]:
@@ -216,6 +132,13 @@ def has_window(config: Mapping[str, Any]) -> bool:
     return is_on and isinstance(config.get("sliding_window"), int)
 
 
+def has_bases(graph: Graph, config: Mapping[str, Any]) -> bool:
+    """Return whether each kind of layers has rotary positions of its own."""
+    nested = config.get("rope_parameters")
+    kinds = [nested.get(kind) for kind in graph.layer_types] if isinstance(nested, Mapping) else []
+    return bool(kinds) and all(isinstance(kind, Mapping) for kind in kinds)
+
+
 def _has_padding(config: Mapping[str, Any]) -> bool:
     return isinstance(config.get("pad_token_id"), int)
 
@@ -233,7 +156,7 @@ def arguments_of(names: Sequence[str], config: Mapping[str, Any], graph: Graph) 
     """Return the arguments with their defaults, those without one first."""
     found = []
     for name in names:
-        known = BY_ARGUMENT[name]
+        known = BY_ARGUMENT.get(name) or _part(name)
         default = _default(known, config, graph)
         if name == "padding_id" and graph.padded:
             known = replace(known, type="int")
@@ -241,6 +164,17 @@ def arguments_of(names: Sequence[str], config: Mapping[str, Any], graph: Graph) 
         kind = f"{known.type} | None" if of_none else known.type
         found.append(Argument(name, kind, default, known.text))
     return sorted(found, key=lambda argument: argument.default is not None)
+
+
+def _part(name: str) -> Known:
+    """Return the argument that a field which decides about layers is."""
+    return Known(name, (name,), "part", "bool", f"whether there is what `{name}` gives.")
+
+
+def terms_of(value: Any) -> str:
+    """Return the terms of positions in the scores that a field names, in our order."""
+    given = value.split("|") if isinstance(value, str) else value or []
+    return "|".join(term for term in ("c2p", "p2c") if term in given) or "none"
 
 
 def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | None:
@@ -257,12 +191,24 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
         return None
     if known.form in ("fallback", "scaling"):
         return "None"
+    if known.form == "per_layer":
+        return None
+    if name in BY_TYPE:
+        kind = next(kind for kind, ours in graph.layer_types.items() if name.startswith(ours))
+        return repr(float(config["rope_parameters"][kind]["rope_theta"]))
     if name == "rope_theta":
         return repr(float(rotary_base(config) or 10000.0))
     if name == "partial_rotary_factor":
         return repr(float(nested_rotary(config, name)))
+    if known.form == "part":
+        value = config.get(name)
+        return code(value if isinstance(value, bool) else value not in (None, "none"))
     field = graph.switches.get(name) or find_field(name, config)
     value = config.get(field) if field else known.usual
+    if known.form == "subset":
+        return code(terms_of(value))
+    if known.form == "choice" and name != "activation":
+        return code(ACTIVATIONS[str(value)])
     if name == "activation":
         gate = "gated_" if str(value).startswith("gated-") else ""
         value = config["dense_act_fn"] if gate else value

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from inarch.port.arguments import BY_ARGUMENT, GATING, find_field
+from inarch.port.arguments import find_field
 from inarch.port.code import code, wrapped
+from inarch.port.config_followed import fallback_lines, part_lines
 from inarch.port.config_others import OtherFields
 from inarch.port.config_pair import decoder_lines, gated_lines, gating_lines
-from inarch.port.config_rotary import rotary_lines, scaling_lines, share_lines
+from inarch.port.config_rotary import (
+    OF_LAYER_TYPES,
+    lines_by_type,
+    rotary_lines,
+    scaling_lines,
+    share_lines,
+)
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.head_arguments import head_lines
+from inarch.port.known_arguments import BY_ARGUMENT, GATING
 
 
 def config_lines(draft: Draft) -> tuple[list[str], list[Decision]]:
@@ -37,6 +45,7 @@ class _Writer:
         """Return a line for each argument."""
         names = [argument.name for argument in self.draft.arguments]
         lines = [line for name in names if name in BY_ARGUMENT for line in self._line(name)]
+        lines += self._noted(part_lines(self.draft))
         lines += self._noted(head_lines(self.draft.heads, self.usual))
         return [part for line in lines for part in wrapped(line)]
 
@@ -49,6 +58,10 @@ class _Writer:
 
     def _line(self, name: str) -> list[str]:
         known = BY_ARGUMENT[name]
+        if name == "layer_types":
+            return self._noted(lines_by_type(self.draft))
+        if name in OF_LAYER_TYPES:  # next to those
+            return []
         if name == "rope_theta":
             return self._noted(rotary_lines(self.draft))
         if name == "rope_scaling":
@@ -74,13 +87,13 @@ class _Writer:
             return [f'token_id("{field}", "{name}", {default!r}),']
         if name == "max_sequence_length" and self.draft.graph.padded:
             return [f'table_rows("{field}", "{name}"{self._default(default)}, after=PADDING),']
-        if name == "embedding_dim" and not self.draft.graph.has("embeddings_projection"):
-            hidden = find_field("hidden_dim", self.usual)
-            return [f'fallback("{field}", "{name}"{self._own(field)}, other="{hidden}"),']
-        if known.form == "fallback":
-            return self._fallback(name, field)
+        is_one = name == "embedding_dim" and not self.draft.graph.has("embeddings_projection")
+        if is_one or known.form == "fallback":
+            return fallback_lines(self.draft, name, field)
         if field == GATING and str(default).startswith("gated-"):
             return gated_lines(self.draft)
+        if known.form == "subset":
+            return [f'subset("{field}", "{name}", names=("c2p", "p2c")),']
         if known.form == "choice":
             return [
                 f'choice("{field}", "{name}", {code(default)}, values=ACTIVATIONS{aliases}),'
@@ -93,7 +106,10 @@ class _Writer:
             return [f'field("{field}", "{name}", {code(default)}{aliases}),']
         if name == "sliding_window":
             return [f'field("{field}", "{name}"{self._default(default)}, nullable=True, least=2),']
-        return [f'field("{field}", "{name}"{self._default(default, name)}{aliases}),']
+        more = self._default(default, name)
+        if not more and isinstance(default, int) and default < 0:
+            more = f", least={default}"
+        return [f'field("{field}", "{name}"{more}{aliases}),']
 
     def _default(self, value: Any, name: str = "") -> str:
         """Return the reference's default as code; none where only a file's value is known."""
@@ -115,24 +131,6 @@ class _Writer:
         if self.draft.graph.padded:
             return ["PADDING,"]
         return [f'token_id("{field}", "padding_id", {default!r}),']
-
-    def _fallback(self, name: str, field: str) -> list[str]:
-        heads = find_field("num_heads", self.usual)
-        given = self._own(field)
-        if name == "num_key_value_heads":
-            return [f'fallback("{field}", "{name}"{given}, other="{heads}"),']
-        if not isinstance(self.usual.get(heads or ""), int):
-            return [f'field("{field}", "{name}"),']
-        return [
-            f'fallback("{field}", "{name}"{given},',
-            "    other=lambda config: WIDTH.read(config) // HEADS.read(config)),",
-        ]
-
-    def _own(self, field: str) -> str:
-        """Return the default of a field that takes after others, as code; none without its own."""
-        follows = self.evidence is None or field in self.evidence.derived
-        default = None if follows else self.usual[field]
-        return "" if default is None else f", {default!r}"
 
     def _note_default(self, field: str, value: Any) -> None:
         if self.evidence is None:

@@ -8,11 +8,13 @@ from typing import Any
 from inarch.checkpoints.maps.common_fields import ANYWHERE, TOKENS
 from inarch.checkpoints.maps.config import ENCODER_DECODER, TEXT_ENCODER
 from inarch.checkpoints.maps.foreign_fields import foreign_fields
-from inarch.port.arguments import SHARED, find_field
+from inarch.port.arguments import find_field
 from inarch.port.code import call, code, is_literal
+from inarch.port.config_followed import followed_line
 from inarch.port.decisions import Decision, decide
 from inarch.port.draft import Draft
 from inarch.port.heads import OF_NO_TASK
+from inarch.port.known_arguments import SHARED
 from inarch.port.patterns import WIDTHS
 from inarch.validation import shown
 
@@ -185,6 +187,8 @@ class OtherFields:
             return ["PADDING_ROW,"]
         if name in REASONS:
             return [f'ignored("{name}", reason="{REASONS[name]}"),']
+        if followed := followed_line(self.draft, name):
+            return followed
         if repeated := self._per_layer(name, value):
             return [repeated]
         if name in WIDTHS and name not in self.usual and self._has_widths():

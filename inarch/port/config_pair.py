@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from inarch.checkpoints.maps.config import ACTIVATIONS
-from inarch.port.arguments import GATING, find_field
+from inarch.port.arguments import find_field
 from inarch.port.code import call, code
 from inarch.port.decisions import Decision, decide
 from inarch.port.draft import Draft
+from inarch.port.known_arguments import GATING
 
 
 def decoder_lines(draft: Draft) -> tuple[list[str], set[str], list[Decision]]:

@@ -10,6 +10,7 @@ from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 
 HOLDER = "rope_parameters"
+OF_LAYER_TYPES = ("local_attention", "global_rope_theta", "local_rope_theta")
 COMPUTED = ("rope_theta", "rope_type", "partial_rotary_factor")
 # The scalings that `RotaryEmbedding` has.
 _SCALING = (
@@ -47,6 +48,39 @@ def rotary_lines(draft: Draft) -> Found:
             decisions.append(decide(f"{HOLDER}.{name}", text))
             lines.append(f'must_be("{HOLDER}.{name}", None, 1.0),  # DECIDE')
     return lines, {HOLDER, "rope_scaling", *older}, decisions
+
+
+def lines_by_type(draft: Draft) -> Found:
+    """Return the lines of the kinds of layers, and of the base that each of them has."""
+    kinds = draft.graph.layer_types
+    lines = [
+        'per_layer("layer_types", "layer_types", layers=LAYERS,', f"    values={code({**kinds})}),",
+    ]  # fmt: skip
+    fields, decisions = {"layer_types"}, []
+    if draft.has("local_attention"):
+        usual = draft.usual["local_attention"]
+        lines += [
+            f'field("local_attention", "local_attention", {usual!r}),',
+            'must_match("sliding_window", lambda config:',
+            f'    config.get("local_attention", {usual!r}) // 2),',
+        ]
+        fields |= {"local_attention", "sliding_window"}
+    if not draft.has("global_rope_theta"):
+        return lines, fields, []
+    for kind, ours in kinds.items():
+        nested = draft.usual[HOLDER][kind]
+        older = draft.evidence.legacy.get(f"{kind}.rope_theta", ()) if draft.evidence else ()
+        field, value = f"{HOLDER}.{kind}", float(nested["rope_theta"])
+        lines += [
+            f'field("{field}.rope_theta", "{ours}_rope_theta", {value!r}{_legacy(older)}),',
+            f'must_be("{field}.rope_type", "default"),',
+        ]
+        fields |= {*older}
+        for name in nested.keys() - {*COMPUTED}:
+            decisions.append(decide(f"{field}.{name}", "no brick computes it"))
+            lines.append(f'must_be("{field}.{name}", None, 1.0),  # DECIDE')
+    lines.append('must_be("rope_scaling", None, reason="its older name"),')
+    return lines, fields | {HOLDER, "rope_scaling"}, decisions
 
 
 def scaling_lines(draft: Draft) -> Found:

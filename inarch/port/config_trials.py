@@ -8,12 +8,13 @@ from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ACTIVATIONS
-from inarch.port.arguments import GATING
+from inarch.port.known_arguments import GATING
 from inarch.port.patterns import WIDTHS, index_names
 
 # Older names of fields of rotary positions, each with a value that none has by chance.
 OLDER = (("rope_theta", 12345.0), ("rotary_emb_base", 12345.0), ("partial_rotary_factor", 0.375),
-    ("rotary_pct", 0.375))  # fmt: skip
+    ("rotary_pct", 0.375), ("global_rope_theta", 12345.0), ("local_rope_theta", 12345.0),
+    ("rope_local_base_freq", 12345.0))  # fmt: skip
 # A width of heads that no tiny model has.
 OTHER_WIDTH = 8
 
@@ -56,6 +57,9 @@ def older_names(model_type: str, transformers: Any) -> dict[str, tuple[str, ...]
             for inner, given in holder.items():
                 if given == value:
                     found[inner] = (*found.get(inner, ("rope_scaling." + inner,)), name)
+                for field, nested in given.items() if isinstance(given, Mapping) else ():
+                    if nested == value:  # of one kind of layers
+                        found[f"{inner}.{field}"] = (*found.get(f"{inner}.{field}", ()), name)
     return found
 
 

@@ -15,6 +15,7 @@ from inarch.port.evidence import Evidence
 from inarch.port.graph import Graph
 from inarch.port.head_arguments import head_arguments
 from inarch.port.heads import PAIR_HEADS, HeadDraft
+from inarch.port.known_arguments import DISENTANGLED
 from inarch.port.modules import TheirModule
 
 
@@ -76,7 +77,8 @@ class Draft:
     def arguments(self) -> list[Argument]:
         """Arguments of the constructor."""
         names = needed(self.graph, self.usual, [head.name for head in self.heads])
-        found = arguments_of(names, self.usual, self.graph)
+        usual = {**self.usual, **self.published(self.deciding)}
+        found = arguments_of(names, usual, self.graph)
         if self.pooler:
             needed_by_heads = code(any(head.pooled for head in self.heads))
             text = "whether there is a pooled output."
@@ -87,6 +89,13 @@ class Draft:
         known = [argument.name for argument in found]
         return found + [a for a in head_arguments(self.heads, self.usual) if a.name not in known]
 
+    @property
+    def deciding(self) -> list[str]:
+        """Fields of arguments that decide about layers, which files have values of their own of."""
+        names = DISENTANGLED if self.graph.positions == "disentangled" else ()
+        of_brick = [find_field(name, self.usual) for name in names]
+        return [*self.graph.parts.values(), *(name for name in of_brick if name is not None)]
+
     def has(self, argument: str) -> bool:
         """Return whether there is an argument of a name."""
         return any(one.name == argument for one in self.arguments)
@@ -94,6 +103,7 @@ class Draft:
     def published(self, names: Iterable[str]) -> dict[str, Any]:
         """Return those of the fields that the checkpoint has with other values than usual."""
         given, usual = self.given, self.usual
+        names = dict.fromkeys(names)
         return {n: given[n] for n in names if n in given and n in usual and given[n] != usual[n]}
 
     @property

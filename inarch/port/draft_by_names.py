@@ -9,7 +9,7 @@ from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ACTIVATIONS
-from inarch.port.arguments import GATING, find_activation, find_field
+from inarch.port.arguments import find_activation, find_field
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.find_graph import find_graph
@@ -25,6 +25,7 @@ from inarch.port.heads import (
     class_names,
     purpose_of,
 )
+from inarch.port.known_arguments import GATING
 from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
@@ -68,7 +69,9 @@ def by_names(
     if not written:
         text = f"{PAIRS}, by its stacks" if kind == PAIRS else "an encoder"
         decisions.append(guess("architecture", f"{text}, since the config names no class"))
-    graph = find_graph(modules, given, causal)
+    graph = find_graph(modules, given, causal, others=others)
+    placed = {slot.module.name for slot in graph.slots if slot.kind == "bias"}
+    others = [part for part in others if part.pattern.name not in placed]
     acting = str(given.get(GATING)).removeprefix("gated-")
     graph = graph.replace(activation=ACTIVATIONS.get(acting, graph.activation))
     heads, of_heads = _heads_by_names(written, tensors, inside, prefix, given, kind)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
+from inarch.port.config_parts import Parts
 from inarch.port.heads import DECODERS, ENCODERS, PAIRS, HeadClass
 from inarch.port.sharing import Sharing
 from inarch.verify.config_reads import ConfigReads
@@ -42,6 +43,8 @@ class Evidence:
         feed_forwards: for values of one field, the activation and whether there is a gate.
         gated: tensors of a model that has a gate where this one has none, or the other way.
         reads: the fields that its code reads; None where they couldn't be recorded.
+        parts: tensors that depend on fields.
+        follows: fields that are the width of the model unless they are given.
         ties: tensors of the model without a head that are others, with those.
         tie: whether output and input embeddings are one by default.
         widths: fields of a head's width that its config lacks and its code reads.
@@ -75,6 +78,8 @@ class Evidence:
     feed_forwards: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
     gated: Mapping[str, TensorInfo] = field(default_factory=dict)
     reads: ConfigReads | None = None
+    parts: Parts = field(default_factory=Parts)
+    follows: tuple[str, ...] = ()
     ties: Mapping[str, str] = field(default_factory=dict)
     tie: bool = True
     widths: tuple[str, ...] = ()

@@ -9,19 +9,12 @@ from inarch.errors import InputError
 from inarch.port.bricks import CROSS
 from inarch.port.decisions import guess
 from inarch.port.find_pair import find_pair, is_pair
-from inarch.port.find_slots import (
-    FEED_FORWARD_NORM,
-    GATE,
-    ORDER,
-    QUERY,
-    UP,
-    SlotFinder,
-    norm_kind,
-)
-from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph
+from inarch.port.find_slots import DENSE, FEED_FORWARD_NORM, GATE, ORDER, QUERY, UP, SlotFinder
+from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph, Slot
 from inarch.port.modules import TheirModule
+from inarch.port.norms import norm_kind
 from inarch.port.patterns import HIDDEN, first, flatten_sizes
-from inarch.port.roles import RECURRENCE, SQUARE
+from inarch.port.roles import RECURRENCE, SQUARE, Recognized
 
 # Layers that take the place of attention, in words.
 OTHER_LAYERS = {
@@ -36,6 +29,7 @@ def find_graph(
     causal: bool,
     calls: Sequence[str] = (),
     ties: Mapping[str, str] | None = None,
+    others: Sequence[Recognized] = (),
 ) -> Graph:
     """Return the graph that modules are of: an encoder, a decoder, or an encoder with a decoder.
 
@@ -45,6 +39,7 @@ def find_graph(
         causal: whether it is a decoder.
         calls: names of modules in the order in which a reference calls them; empty without one.
         ties: tensors that are others in a reference, with those; None without one.
+        others: tensors that are in no module.
 
     Raises:
         InputError: it has no layers with attention, or no table of tokens.
@@ -57,6 +52,7 @@ def find_graph(
         return _with_details(graph, flatten_sizes(config), config)
     finder = SlotFinder(flatten_sizes(config), list(calls))
     slots = [*finder.embeddings(outside), *finder.block(inside), *finder.others(outside)]
+    slots += biases_alone(slots, others)
     positions, padded, offset = finder.positions(slots, config)
     rank = {name: i for i, name in enumerate(ORDER)}
     slots.sort(key=lambda slot: rank.get(slot.ours[0], len(rank)))
@@ -71,6 +67,19 @@ def find_graph(
         decisions=tuple(finder.decisions),
     )
     return _with_details(graph, finder.fields, config)
+
+
+def biases_alone(slots: Sequence[Slot], others: Sequence[Recognized]) -> list[Slot]:
+    """Return the biases of queries, keys and values that stand by themselves."""
+    found = []
+    known = {name: slot.module for slot in slots for name in slot.ours}
+    for one in others:
+        names = DENSE.get(one.role or "", ())
+        is_vector = len(one.pattern.shapes[0]) == 1 and len(one.pattern.indices) == 1
+        if is_vector and len(names) == 1 and names[0] in known and known[names[0]].bias is None:
+            module = TheirModule(one.pattern.name, one.role or "", one.pattern)
+            found.append(Slot(module, (f"{names[0]}/bias",), "bias"))
+    return found
 
 
 def _check_stacks(modules: Sequence[TheirModule]) -> None:
@@ -103,6 +112,8 @@ def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, 
         for ours in slot.ours
         if slot.kind == "dense"
     }
+    alone = [slot.ours[0].removesuffix("/bias") for slot in graph.slots if slot.kind == "bias"]
+    biases |= dict.fromkeys(alone, True)
     up = graph.slot(UP)
     hidden = first(fields, HIDDEN)
     transposed = bool(up and hidden and up.module.shape[0] == fields[hidden] != up.module.shape[-1])

@@ -59,7 +59,7 @@ def draft_heads(
         if name is None:
             continue
         outside = _outside(cls, prefix, own)
-        if name == "multiple_choice":  # next to a language model
+        if name == "multiple_choice" and words <= cls.tensors.keys():  # next to a language model
             outside = {n: info for n, info in outside.items() if n not in words}
         known = name in heads or (kind == PAIRS and name not in PAIR_HEADS)
         draft = None if known else _draft(name, cls, outside, prefix, config)

@@ -8,9 +8,10 @@ from typing import Any
 
 from inarch.errors import InputError
 from inarch.port.decisions import Decision, decide, guess
-from inarch.port.find_slots import NO_TABLE, ORDER, SlotFinder, norm_kind
+from inarch.port.find_slots import NO_TABLE, ORDER, SlotFinder
 from inarch.port.graph import DECODER, ENCODER, SIDES, TOKENS, Graph, Slot
 from inarch.port.modules import TheirModule
+from inarch.port.norms import norm_kind
 from inarch.port.patterns import flatten_sizes
 
 

@@ -11,6 +11,7 @@ from inarch.port.bricks import CROSS, ROTARY
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
+from inarch.port.norms import norm_rank
 from inarch.port.patterns import HIDDEN, first
 from inarch.port.roles import BY_SHAPE, OTHER_TABLE, SQUARE
 
@@ -18,6 +19,10 @@ QUERY, KEY, VALUE, OUTPUT = (f"attention/{name}" for name in ("query", "key", "v
 UP, DOWN, GATE = (f"feed_forward/{name}" for name in ("up", "down", "gate"))
 ATTENTION_NORM, FEED_FORWARD_NORM = "attention_norm", "feed_forward_norm"
 CROSS_NORM = "cross_attention_norm"
+# Of disentangled attention: the table of distances, its norm, and projections of its rows.
+RELATIVE, RELATIVE_NORM = "relative_embedding", "relative_norm"
+POSITION_PARTS = POSITION_KEY, POSITION_QUERY = "attention/position_key", "attention/position_query"
+CONVOLUTION = "convolution", "convolution/norm"
 SANDWICH = (
     ATTENTION_NORM, "attention_output_norm", FEED_FORWARD_NORM, "feed_forward_output_norm",
 )  # fmt: skip
@@ -30,7 +35,8 @@ CROSS_PARTS = tuple(f"cross_{name}" for name in (QUERY, KEY, VALUE, OUTPUT))
 # Slots in the order in which a table has them.
 ORDER = (
     f"embeddings/{TOKENS}", TOKENS, f"embeddings/{POSITIONS}", POSITIONS, SEGMENTS,
-    "embeddings_norm", "embeddings_projection", "relative_bias", QUERY, KEY, VALUE,
+    "embeddings_norm", "embeddings_projection", "relative_bias", RELATIVE, RELATIVE_NORM,
+    *CONVOLUTION, QUERY, KEY, VALUE, *POSITION_PARTS,
     "attention/query_norm", "attention/key_norm", OUTPUT, *SANDWICH[:2], *CROSS_PARTS, CROSS_NORM,
     GATE, UP, DOWN,
     *SANDWICH[2:], "final_norm", "pooler",
@@ -39,8 +45,6 @@ NO_TABLE = (
     "no table of tokens is found. A draft is made for models of text; `inarch port inspect` shows "
     "what the tensors are"
 )
-_FIRST_NORM = re.compile(r"sa_|att|ln_?1|norm_?1|layer_norm1|input_layer_?norm")
-_SECOND_NORM = re.compile(r"post_attention|ln_?2|norm_?2|ffn|mlp|feed_forward|final_layer|ff_")
 _AFTER = re.compile(r"final|after|last")
 _FINAL = re.compile(r"final|ln_f|after|(?:^|\.)(?:layer_?)?(?:norm|ln)$|last")
 
@@ -58,6 +62,7 @@ class SlotFinder:
         self.fields = fields
         self.calls = calls
         self.crosses = crosses
+        self.is_disentangled = False
         self.decisions: list[Decision] = []
         self.widths: set[int] = set()  # of the tables of tokens
 
@@ -82,6 +87,10 @@ class SlotFinder:
                 found[(ours,)] = Slot(module, (ours,), "norm")
             elif module.role == SQUARE:
                 square.append(module)
+            elif module.role == "position projection" and self.is_disentangled:
+                is_query = "_q" in module.inner_words.rpartition(".")[2]
+                ours = POSITION_QUERY if is_query else POSITION_KEY
+                found[(ours,)] = Slot(module, (ours,), "dense")
             elif names is None:
                 self._unplaced(module, "no brick here has it")
             elif names in found:
@@ -92,9 +101,17 @@ class SlotFinder:
         for ours, module in zip((QUERY, KEY, VALUE, OUTPUT), square, strict=False):
             self._note_shape(module, (ours,))
             found[(ours,)] = Slot(module, (ours,), "dense")
-        slots = [*found.values(), *self._norms(norms)]
-        self._note_layers(slots, inside)
+        every = [*found.values(), *self._norms(norms)]
+        slots = [slot for slot in every if not self._is_odd(slot)]
+        self._note_layers([slot for slot in slots if not slot.module.is_late], inside)
         return slots
+
+    def _is_odd(self, slot: Slot) -> bool:
+        """Return whether the first layer lacks a module other than the norm before attention."""
+        is_odd = slot.module.is_late and slot.ours != (ATTENTION_NORM,)
+        if is_odd:
+            self._unplaced(slot.module, "the first layer lacks it")
+        return is_odd
 
     def _note_layers(self, slots: Sequence[Slot], inside: Sequence[TheirModule]) -> None:
         """Note what some layers of a stack alone have, which the draft has in all."""
@@ -111,6 +128,11 @@ class SlotFinder:
 
     def _norms(self, norms: Sequence[TheirModule]) -> list[Slot]:
         """Return the norms of attention, of cross-attention and of the feed-forward network."""
+        late = [module for module in norms if module.is_late]
+        if len(norms) - len(late) > 1:  # the others are those of the sublayers
+            norms = [module for module in norms if not module.is_late]
+            for module in late:
+                self._unplaced(module, "the first layer lacks it")
         if len(norms) == 1:
             (only,) = norms
             self.decisions.append(guess(only.name, "the norm of both sublayers of a block"))
@@ -135,7 +157,7 @@ class SlotFinder:
 
     def _norm_rank(self, module: TheirModule) -> int:
         """Return when a norm is called by its name: of attention, of neither, of what follows."""
-        return 1 if self._is_cross(module) else _norm_rank(module)
+        return 1 if self._is_cross(module) else norm_rank(module)
 
     def order(self, slots: Sequence[Slot]) -> str:
         """Return whether norms come before or after their sublayers."""
@@ -174,7 +196,7 @@ class SlotFinder:
         found: list[Slot] = []
         for role, ours in (
             ("token table", TOKENS), ("position table", POSITIONS), ("segment table", SEGMENTS),
-            ("relative bias", "relative_bias"),
+            ("relative bias", "relative_bias"), ("relative table", RELATIVE),
         ):  # fmt: skip
             modules = [m for m in outside if m.role == role and len(m.shape) == 2]
             if role == "token table":
@@ -186,6 +208,7 @@ class SlotFinder:
             if modules:
                 self._note_shape(modules[0], (ours,))
                 found.append(Slot(modules[0], (ours,), "embedding"))
+                self.is_disentangled |= ours == RELATIVE
             for module in modules[1:]:
                 self._unplaced(module, f"{modules[0].name} is the {role} already")
         return found
@@ -193,21 +216,27 @@ class SlotFinder:
     def others(self, outside: Sequence[TheirModule]) -> list[Slot]:
         """Return norms and projections before and after the blocks."""
         found: dict[str, Slot] = {}
-        tables = ("token table", "position table", "segment table", "relative bias")
+        tables = ("token table", "position table", "segment table", "relative bias",
+                  "relative table")  # fmt: skip
         self.widths = {m.shape[-1] for m in outside if m.role == tables[0]}
         for module in outside:
             if module.role in tables:
                 continue
-            ours = self._outer_name(module)
+            ours = self._outer_name(module, found)
             if ours is None or ours in found or module.role == OTHER_TABLE:
                 self._unplaced(module, "no brick here has it")
                 continue
-            found[ours] = Slot(module, (ours,), "norm" if ours.endswith("norm") else "dense")
+            kind = "norm" if ours.endswith("norm") else "dense"
+            found[ours] = Slot(module, (ours,), "convolution" if ours == "convolution" else kind)
         return list(found.values())
 
-    def _outer_name(self, module: TheirModule) -> str | None:
+    def _outer_name(self, module: TheirModule, found: Mapping[str, Slot]) -> str | None:
         if any(part.isdigit() for part in module.name.split(".")):  # of one layer alone
             return None
+        if self.is_disentangled and "conv" in module.words:
+            return CONVOLUTION[module.role == "norm"]
+        if module.role == "norm" and self.is_disentangled and "embeddings_norm" in found:
+            return RELATIVE_NORM
         if module.role == "norm":
             if self.calls:
                 inner = [i for i, name in enumerate(self.calls) if "{i}" in name]
@@ -229,6 +258,8 @@ class SlotFinder:
     def positions(self, slots: Sequence[Slot], config: Mapping[str, Any]) -> tuple[str, bool, int]:
         """Return how positions enter, whether they count tokens, and the rows before the first."""
         by_ours = {slot.ours[0]: slot.module for slot in slots}
+        if self.is_disentangled:
+            return "disentangled", False, 0
         table = by_ours.get(POSITIONS)
         if table is not None:
             longest = self.fields.get("max_position_embeddings", self.fields.get("n_positions", 0))
@@ -267,18 +298,3 @@ class SlotFinder:
         if module.by == BY_SHAPE:
             text = f"taken for {', '.join(names)} by its shape alone"
             self.decisions.append(guess(module.name, text))
-
-
-def _norm_rank(module: TheirModule) -> int:
-    """Return 0 for a norm of attention by its name, 2 for one after it, 1 for neither."""
-    name = module.inner.lower()
-    if _SECOND_NORM.search(name):
-        return 2
-    return 0 if _FIRST_NORM.search(name) else 1
-
-
-def norm_kind(slots: Sequence[Slot], config: Mapping[str, Any]) -> str:
-    norms = [slot.module for slot in slots if slot.kind == "norm"]
-    if any(module.bias is not None for module in norms):
-        return "layer"
-    return "rms" if any(name.startswith("rms_norm") for name in config) else "uncentered"

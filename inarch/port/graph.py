@@ -28,14 +28,18 @@ class Slot:
     Attributes:
         module: theirs.
         ours: names of ours, within a block where the module is in a stack.
-        kind: `"dense"`, `"norm"` or `"embedding"`.
+        kind: `"dense"`, `"norm"`, `"embedding"` or `"bias"`: of a layer of ours by itself.
         side: the stack of an encoder-decoder that it is in; `""` outside of both and elsewhere.
+        when: arguments that must be true for it to be there, or false where `not ` precedes.
+        idle: arguments with which the tensors are there and nothing reads them, likewise.
     """
 
     module: TheirModule
     ours: tuple[str, ...]
     kind: str
     side: str = ""
+    when: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Graph:
         slots: their layers and ours.
         order: of a block: `"post"`, `"pre"` or `"sandwich"`.
         norm: `"layer"` or `"rms"`.
-        positions: `"learned"`, `"rotary"`, `"relative"` or `"none"`.
+        positions: `"learned"`, `"rotary"`, `"relative"`, `"disentangled"` or `"none"`.
         offset: rows of the table of positions before the first that is used.
         padded: whether positions count the tokens that aren't padding, as fairseq does.
         gated: whether the feed-forward network has a gate.
@@ -74,6 +78,9 @@ class Graph:
         shared: the stored layer of layer `i`, as code; `""` where each layer has its own weights.
         projects: whether embeddings as wide as the model are projected too.
         ordering: whether the argument `normalize_first` decides about the order of norms.
+        layer_types: words of a config for the kinds of layers, with ours: `"global"`, `"local"`.
+        window: how many tokens on either side a local layer sees, as code.
+        parts: for each argument that decides about layers, the field that is it.
         decisions: what couldn't be decided.
     """
 
@@ -105,7 +112,15 @@ class Graph:
     shared: str = ""
     projects: bool = False
     ordering: bool = False
+    layer_types: Mapping[str, str] = field(default_factory=dict)
+    window: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
+
+    @property
+    def is_late(self) -> bool:
+        """Return whether the first layer has no norm before attention."""
+        return any(slot.module.is_late for slot in self.slots)
 
     @property
     def is_pair(self) -> bool:
@@ -120,6 +135,20 @@ class Graph:
         """Return the slot of a layer of ours, of any side or of one; None without it."""
         found = (slot for slot in self.slots if ours in slot.ours and side in (slot.side, ""))
         return next(found, None)
+
+    def without(self, argument: str, is_on: bool) -> Graph:
+        """Return the graph that it is with an argument true, or false, alone."""
+        against = f"not {argument}" if is_on else argument
+        slots = tuple(
+            dataclasses.replace(
+                s, when=tuple(n for n in s.when if n.split()[-1] != argument), idle=()
+            )
+            for s in self.slots
+            if against not in s.when
+        )
+        parts = {name: field for name, field in self.parts.items() if name != argument}
+        biases = {name: is_on if bias == argument else bias for name, bias in self.biases.items()}
+        return self.replace(slots=slots, parts=parts, biases=biases)
 
     def size(self, ours: str, axis: int) -> int:
         """Return a size of the weight of a layer."""

@@ -17,6 +17,7 @@ from inarch.port.evidence import Evidence
 from inarch.port.find_graph import find_graph
 from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
+from inarch.port.find_parts import optional_tensors, read_defaults, with_layer_types, with_parts
 from inarch.port.find_slots import DENSE, GATE, UP
 from inarch.port.graph import Graph, Slot
 from inarch.port.header import Header
@@ -82,13 +83,19 @@ def _by_reference(
         for n, info in head.tensors.items()
         if n.startswith(f"{evidence.prefix}pooler.")
     }
-    whole = {**known, **evidence.tensors}
+    whole = {**known, **evidence.tensors, **optional_tensors(evidence)}
     parts = recognize(collapse_names(whole, evidence.config), evidence.config)
     modules, others = group_modules(parts)
     idle = [m for m in modules if m.tensor_name("weight") in evidence.unused and not
             m.words.startswith("pooler")]  # fmt: skip
     modules = [m for m in modules if m not in idle]
-    graph = find_graph(modules, evidence.config, evidence.causal, evidence.calls, evidence.ties)
+    graph = find_graph(
+        modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
+    )
+    graph = with_parts(graph, evidence)
+    graph = with_layer_types(graph, evidence.defaults, {*map(str, evidence.properties.values())})
+    placed = {slot.module.weight.name for slot in graph.slots if slot.kind == "bias"}
+    others = [part for part in others if part.pattern.name not in placed]
     epsilons = Counter(evidence.epsilons.values())
     activations = {"epsilon": epsilons.most_common(1)[0][0]} if epsilons else {}
     graph = _with_gating(_with_switches(graph, evidence), evidence).replace(**activations)
@@ -117,8 +124,11 @@ def _by_reference(
     loose = [part.pattern.name for part in others if part.role != "buffer"]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
     decisions.append(guess("dropout", IN_TRAINING))
+    usual = {**evidence.usual, **read_defaults(evidence, graph)}
+    if graph.positions == "disentangled":  # of heads of one width
+        usual = {n: value for n, value in usual.items() if n not in evidence.widths}
     return Draft(
-        name, model_type, graph, tuple(heads), evidence.usual, given, evidence.prefix,
+        name, model_type, graph, tuple(heads), usual, given, evidence.prefix,
         evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
         tuple(tensor.name for m in idle for tensor in m.tensors),
     )  # fmt: skip

@@ -64,6 +64,11 @@ class TheirModule:
         return self.weight.indices[0][2] if self.weight.indices else 1
 
     @property
+    def is_late(self) -> bool:
+        """Return whether the first layer of its stack lacks it."""
+        return bool(self.stack) and self.weight.indices[0][0] == 1
+
+    @property
     def inner(self) -> str:
         """Name within a layer of its stack; all of it outside of one."""
         return self.name.removeprefix(self.stack).lstrip(".")
@@ -95,8 +100,15 @@ def group_modules(
     parts = [single for part in parts for single in _split_inner(part)]
     deep = {_stem(part.pattern) for part in parts if part.pattern.indices[:1] and
             part.pattern.indices[0][2] > 1}  # fmt: skip
+    last = {stem: max(part.pattern.indices[0][1] for part in parts if part.pattern.indices and
+            _stem(part.pattern) == stem) for stem in deep}  # fmt: skip
     for part in parts:
-        name = _numbered_once(part.pattern, _stem(part.pattern) in deep).removeprefix(prefix)
+        # What all layers but the first have is of the stack, also where those are one.
+        is_late = bool(part.pattern.indices) and part.pattern.indices[0][:2] == (
+            1, last.get(_stem(part.pattern)),
+        )  # fmt: skip
+        is_deep = _stem(part.pattern) in deep and not is_late
+        name = _numbered_once(part.pattern, is_deep).removeprefix(prefix)
         module, leaf, joint = _split(name)
         if leaf not in (*WEIGHTS, *BIASES) or part.role == "buffer":
             others.append(part)

@@ -20,6 +20,7 @@ from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ENCODER_DECODER, ENCODER_ONLY
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import InarchError, ReferenceModelError
+from inarch.port.config_parts import OF_ALL_MODELS, find_parts, followed_widths, trials_of
 from inarch.port.config_trials import (
     absent_widths,
     feed_forwards,
@@ -59,9 +60,6 @@ from inarch.port.tiny_model import (
 from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.transformers_reference import has_reference, libraries
 
-# Switches of all models, for none of which a layer is drafted.
-OF_ALL_MODELS = ("tie_word_embeddings", "is_decoder", "add_cross_attention", "is_encoder_decoder",
-    "return_dict", "output_attentions", "output_hidden_states", "use_cache")  # fmt: skip
 # Fields whose values a kind of model has in common.
 FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DECODER}
 # Seconds that a run of a tiny model may take.
@@ -145,7 +143,27 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
     reads = _reads(evidence, config, torch, transformers)
     names = {name for read in reads.modeling.values() for name in read} - evidence.defaults.keys()
     values = {name: _plain(getattr(usual, name, None)) for name in names}
-    return replace(evidence, reads=reads, properties=values)
+    evidence = replace(evidence, reads=reads, properties=values)
+    return _with_parts(evidence, given, type(model), type(config), torch)
+
+
+def _with_parts(
+    evidence: Evidence, given: Mapping[str, Any], cls: Any, config_class: Any, torch: Any
+) -> Evidence:
+    """Return the evidence with what further models show: of configs with other values of fields."""
+    config, reads = evidence.config, evidence.reads
+    read = set(reads.modeling.get("", ())) if reads else set()
+    absent = {n: v for n, v in (reads.absent if reads else {}).items() if n in read}
+    unknown = {n: v for n, v in absent.items() if evidence.properties.get(n) is None}
+
+    def make(fields: Mapping[str, Any]) -> dict[str, TensorInfo]:
+        return _tensors(cls(config_class(**{**config, **fields})))
+
+    trials = {n: v for n, v in trials_of(config, evidence.defaults, given, absent) if n in read}
+    with torch.no_grad():
+        parts = find_parts(make, trials)
+        follows = followed_widths(make, config, evidence.defaults, unknown)
+    return replace(evidence, parts=parts, follows=follows)
 
 
 def check_seconds(seconds: float) -> None:
@@ -262,4 +280,8 @@ def _reads(evidence: Evidence, config: Any, torch: Any, transformers: Any) -> Co
         ids[0, 6] = ids[1, 4] = end
     inputs = {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": 0 * mask}
     inputs |= {f"decoder_{name}": inputs[name] for name in ("input_ids", "attention_mask")}
+    # Without fields that its class lacks, so that the defaults of those show.
+    fields = config.to_dict()
+    plain = {name: value for name, value in fields.items() if name in evidence.defaults}
+    config = config if plain.keys() == fields.keys() else type(config)(**plain)
     return record_reads(source, config, {"": inputs}, torch, transformers)

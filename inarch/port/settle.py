@@ -1,67 +1,30 @@
-"""Settle what a draft leaves open: run a perturbed tiny reference, and try the alternatives.
-
-The trial's config has another activation and another epsilon than usual, so that constants of the
-reference's code show.
-"""
+"""Settle what a draft leaves open: run a perturbed tiny reference, and try the alternatives."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from inarch.errors import ConfigError
-from inarch.models.loading import Checkpoint
-from inarch.models.registry import Architecture
 from inarch.port.alternatives import alternatives, head_variants
-from inarch.port.arguments import GATING, find_activation, find_field, nested_rotary
+from inarch.port.arguments import find_field, nested_rotary
 from inarch.port.decisions import GUESS, SETTLED, decide, guess, settled
 from inarch.port.draft import Draft
 from inarch.port.find_heads import POOLINGS
-from inarch.port.folder import mounted, write_folder
+from inarch.port.find_parts import is_yes
 from inarch.port.heads import HeadDraft
-from inarch.port.write_files import files_of
+from inarch.port.known_arguments import GATING
+from inarch.port.trial import Outcome, attempt
 from inarch.port.write_table import TINY_SHARE
-from inarch.tasks.verification import GOLDEN_HEADS, build
-from inarch.verify.compare import verify
-from inarch.verify.golden import ROWS
-from inarch.verify.inputs import make_inputs
-from inarch.verify.tiny_reference import write_tiny_checkpoint
-from inarch.verify.transformers_reference import reference_of
+from inarch.tasks.verification import GOLDEN_HEADS
 
-EPSILON = 1e-3
+# Other values of fields of disentangled attention, by the arguments that they are.
+OF_POSITIONS = {
+    "position_terms": "p2c", "max_relative_positions": 5, "bucket_size": 6, "share_keys": False,
+}  # fmt: skip
 SCALED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 7}
 # At most so many changes follow one another.
 MAX_ROUNDS = 4
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Result of a trial.
-
-    Attributes:
-        wrong: number of layers with a finding; None where ours couldn't be built or compared.
-        ratio: the largest noise ratio.
-        first: where it begins, or why it couldn't be compared.
-        is_refused: whether the draft's config map refuses the config, whatever its graph is.
-    """
-
-    wrong: int | None
-    ratio: float
-    first: str = ""
-    is_refused: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Return whether every layer computes what the reference's does."""
-        return self.wrong == 0
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Order of outcomes, the best first."""
-        return (float("inf") if self.wrong is None else self.wrong, self.ratio)
 
 
 def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> Draft:
@@ -82,6 +45,7 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
         draft = _settle_scaling(draft, progress)
     for field, (switch, value) in _switches(draft).items():
         draft = _settle_switch(draft, field, switch, value, progress)
+    draft = _settle_positions(_settle_parts(draft, progress), progress)
     words = f"every layer is the reference's, noise ratio {outcome.ratio:.2g} of at most 8"
     draft = _noted(draft, changes, settled("graph", words))
     for head in draft.heads:
@@ -156,6 +120,39 @@ def _settle_switch(
     return _noted(other, None, settled(field, f"by a run with {change!r}"))
 
 
+def _settle_parts(draft: Draft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft without the arguments whose other value doesn't give the same layers."""
+    evidence = draft.evidence
+    for argument, field in draft.graph.parts.items() if evidence is not None else ():
+        assert evidence is not None
+        value, other = evidence.parts.values[field]
+        progress(f"a run with another {field}")
+        found = attempt(draft, changes={field: other})
+        if found.passed:
+            draft = _noted(draft, None, settled(field, f"by a run with {other!r}"))
+            continue
+        text = f"the draft doesn't compute what {other!r} does ({found.first})"
+        is_on = is_yes(evidence, field, value)
+        draft = draft.replace(graph=draft.graph.without(argument, is_on))
+        draft = _noted(draft, None, decide(field, text))
+    return draft
+
+
+def _settle_positions(draft: Draft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft with a line for each field of disentangled attention, by a run of it."""
+    own = OF_POSITIONS if draft.graph.positions == "disentangled" else {}
+    for argument, other in own.items():
+        field = find_field(argument, draft.usual)
+        if field is None or not draft.has(argument) or argument in draft.graph.parts:
+            continue
+        progress(f"a run with another {field}")
+        found = attempt(draft, changes={field: other})
+        text = f"the draft doesn't compute what {other!r} does ({found.first})"
+        passed = settled(field, f"by a run with {other!r}")
+        draft = _noted(draft, None, passed if found.passed else decide(field, text))
+    return draft
+
+
 def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) -> Draft:
     """Return the draft with the variant of a head that computes what the reference's does."""
     best: tuple[HeadDraft, Outcome] | None = None
@@ -179,6 +176,7 @@ def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) 
 def _options(draft: Draft) -> list[str]:
     """Return the fields that decide about heads."""
     found = [(*head.switches, head.pooling) for head in draft.heads]
+    found += [tuple(draft.graph.parts.values())]
     return list(dict.fromkeys(name for names in found for name in names if name))
 
 
@@ -219,55 +217,3 @@ def _noted(draft: Draft, changes: list[str] | None, line: Any) -> Draft:
         found = tuple(settled("graph", f"{words}, by trial") for words in changes)
         graph = graph.replace(decisions=(*kept, *found))
     return draft.replace(graph=graph, decisions=(*draft.decisions, line))
-
-
-def attempt(
-    draft: Draft, head: str | None = None, changes: Mapping[str, Any] | None = None
-) -> Outcome:
-    """Return how far a draft is from its reference, on a tiny perturbed model of its own.
-
-    Args:
-        head: the head that both have, if any.
-        changes: fields of the config with other values.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        parent = Path(folder)
-        write_folder(parent, draft.name, files_of(draft))
-        try:
-            with mounted(parent, draft.name) as architecture:
-                return _compared(draft, architecture, head, parent, changes or {})
-        except Exception as e:  # of ours or of theirs: whatever a wrong draft brings about
-            text = " ".join(str(e).replace(f"{parent}/", "").split()) or type(e).__name__
-            return Outcome(None, float("inf"), text[:300], isinstance(e, ConfigError))
-
-
-def _compared(
-    draft: Draft,
-    architecture: Architecture,
-    head: str | None,
-    folder: Path,
-    changes: Mapping[str, Any],
-) -> Outcome:
-    place = folder / "checkpoint"
-    write_tiny_checkpoint(architecture, head, place, {**_other_values(draft), **changes})
-    with Checkpoint(place) as checkpoint:
-        model = build(checkpoint, head)
-        reference = reference_of(checkpoint, model, head, make_inputs(model, 0, ROWS))
-        report = verify(model, reference)
-    ratios = [m.ratio for m in report.measures if m.ratio is not None]
-    first = report.first.where if report.first is not None else "the outputs"
-    wrong = 0 if report.passed else max(1, len(report.findings))
-    return Outcome(wrong, max(ratios, default=0.0), first)
-
-
-def _other_values(draft: Draft) -> dict[str, Any]:
-    """Return fields with values that aren't their defaults."""
-    found: dict[str, Any] = {}
-    if (field := find_activation(draft.usual)) is not None:
-        gate = "gated-" if str(draft.usual[field]).startswith("gated-") else ""
-        found[field] = gate + ("silu" if draft.usual[field] != "silu" else "gelu")
-    if (field := find_field("layer_norm_epsilon", draft.usual)) is not None:
-        found[field] = EPSILON
-    for field in {head.activation_field for head in draft.heads if head.activation_field}:
-        found[field] = "tanh" if draft.usual[field] != "tanh" else "relu"
-    return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.port.arguments import LAYERS
+from inarch.port.known_arguments import LAYERS
 from inarch.port.patterns import index_names
 from inarch.port.tiny_model import run_ids
 

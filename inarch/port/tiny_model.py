@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from inarch.port.arguments import LAYERS, LENGTHS, NARROW
 from inarch.port.heads import LABELS
+from inarch.port.known_arguments import LAYERS, LENGTHS, NARROW, SHARED
 from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS, index_names
 
 # Sizes of a tiny model. No two are alike, so that axes are known by their sizes.
@@ -19,6 +19,8 @@ TINY = (
     (("decoder_attention_heads",), 2), (("encoder_ffn_dim",), 20), (("decoder_ffn_dim",), 24),
     (("relative_attention_num_buckets",), 8), (("relative_attention_max_distance",), 20),
 )  # fmt: skip
+# Of relative positions, in the place of distances.
+BUCKETS = "position_buckets"
 
 
 def tiny_model(
@@ -146,8 +148,8 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
         name: value
         for name, value in given.items()
         if name not in ("model_type", "transformers_version", "dtype", "torch_dtype")
-        and name in defaults
-        and _is_switch(value, defaults[name])
+        and (name not in SHARED or defaults.get(name) is not None)
+        and _is_switch(value, defaults.get(name))
     }
     taken: set[str] = set()
     is_pair = defaults.get("is_encoder_decoder") is True
@@ -160,6 +162,9 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
                 continue
             found[name] = size
             taken.add(name)
+    buckets = given.get(BUCKETS, defaults.get(BUCKETS))
+    if isinstance(buckets, int) and buckets > 0:
+        found[BUCKETS] = 4
     if isinstance(defaults.get("rotary_dim"), int):
         found["rotary_dim"] = 2
     if isinstance(defaults.get("attention_types"), list):  # a pattern and how often it comes
@@ -177,7 +182,7 @@ def _is_switch(value: Any, usual: Any) -> bool:
     """Return whether a field chooses between ways to compute, and isn't a size."""
     if isinstance(value, bool):
         return isinstance(usual, bool | None)
-    return isinstance(value, str) and isinstance(usual, str)
+    return isinstance(value, str) and isinstance(usual, str | None)
 
 
 @contextlib.contextmanager
@@ -192,21 +197,36 @@ def quiet(transformers: Any) -> Iterator[None]:
 
 
 def module_calls(model: Any, run: Any) -> tuple[str, ...]:
-    """Return the names of modules with weights of their own, in the order of their first calls."""
-    order: dict[str, None] = {}
+    """Return the names of modules with weights of their own, in the order of their first calls.
+
+    One that the first layer lacks is where it is called in another.
+    """
+    called: list[str] = []
     handles = []
     for name, module in model.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
             handles.append(
-                module.register_forward_pre_hook(
-                    lambda *_, name=name: order.setdefault(index_names(name), None)
-                )
+                module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
             )
     try:
         run()
     finally:
         for handle in handles:
             handle.remove()
+    return call_order(called)
+
+
+def call_order(called: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of called modules, each once and with an index for a number."""
+    order: list[str] = []
+    for place, name in enumerate(called):
+        indexed = index_names(name)
+        if indexed in order:
+            continue
+        is_late = indexed != name and not any(part == "0" for part in name.split("."))
+        following = map(index_names, called[place + 1 :])
+        after = next((n for n in following if n in order and "{i}" in n), None)
+        order.insert(order.index(after) if is_late and after else len(order), indexed)
     return tuple(order)
 
 

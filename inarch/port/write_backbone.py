@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from inarch.port.arguments import Argument
 from inarch.port.draft import Draft
 from inarch.port.graph import ONE_NORM, SEGMENTS, SEQUENTIAL
-from inarch.port.write_bricks import brick_lines, indented, norm_code
+from inarch.port.write_bricks import attention_lines, brick_lines, indented, norm_code
+from inarch.port.write_disentangled import disentangled_lines, position_lines
 from inarch.port.write_heads import head_methods
 from inarch.port.write_pair import pair_lines
 
@@ -18,6 +19,8 @@ def backbone_text(draft: Draft) -> str:
     """Return the text of the module."""
     if draft.graph.is_pair:
         body = pair_lines(draft)
+    elif draft.graph.positions == "disentangled":
+        body = [*_inputs(draft), *_embeddings(draft), *disentangled_lines(draft), *_outputs(draft)]
     else:
         body = [*_inputs(draft), *_embeddings(draft), *brick_lines(draft), *_blocks(draft)]
     methods = head_methods(draft)
@@ -51,17 +54,26 @@ def _imports(draft: Draft, text: str) -> list[str]:
         return [name for name in names if re.search(rf"\b{name}\(", text)]
 
     keras_layers = used(
-        ("Add", "Dense", "Dropout", "Embedding", "LayerNormalization", "ReversibleEmbedding")
+        (
+            "Add",
+            "Dense",
+            "Dropout",
+            "Embedding",
+            "Identity",
+            "LayerNormalization",
+            "ReversibleEmbedding",
+        )
     )
     bricks = used(
-        ("Block", "FeedForward", "GatedFeedForward", "InputEmbedding", "LastTokenOf", "LogitsBias",
-         "MaskedLMHead", "MultiHeadAttention", "ParallelBlock", "PositionEmbedding", "RMSNorm",
-         "RelativePositionBias", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight",
-         "TokenAndPositionEmbedding", "get_activation")
+        ("Block", "ConvResidual", "DisentangledAttentionEncoder", "FeedForward",
+         "GatedFeedForward", "InputEmbedding", "LastTokenOf", "LogitsBias", "MaskedLMHead",
+         "MultiHeadAttention", "ParallelBlock", "PositionEmbedding", "RMSNorm",
+         "RelativeEmbedding", "RelativePositionBias", "RotaryEmbedding", "ScaledEmbedding",
+         "ShiftRight", "TokenAndPositionEmbedding", "get_activation")
     )  # fmt: skip
     lines = ["from typing import Any", ""]
-    if "Mapping[" in text:
-        lines.insert(0, "from collections.abc import Mapping")
+    if kinds := [name for name in ("Mapping", "Sequence") if f"{name}[" in text]:
+        lines.insert(0, f"from collections.abc import {', '.join(kinds)}")
     if "keras." in text:
         lines.append("import keras")
     lines.append("from keras import initializers")
@@ -126,7 +138,10 @@ def _docstring(draft: Draft) -> list[str]:
 
 
 def _inputs(draft: Draft) -> list[str]:
-    extra = '"segment_ids"' if draft.graph.has(SEGMENTS) else ""
+    slot = draft.graph.slot(SEGMENTS)
+    extra = '"segment_ids"' if slot is not None else ""
+    if slot is not None and slot.when:
+        extra = '*(["segment_ids"] if num_segments > 1 else [])'
     return indented(
         f"inputs = text_inputs({extra})",
         'mask = inputs["padding_mask"]',
@@ -137,13 +152,21 @@ def _inputs(draft: Draft) -> list[str]:
 
 
 def _checks(draft: Draft) -> list[str]:
-    """Return the lines that refuse what isn't drafted."""
+    """Return the lines that refuse what isn't drafted, or doesn't go together."""
     if draft.has("num_groups"):
         return [
             "if not 1 <= num_groups <= num_layers:",
             "    raise InputError(",
             '        f"num_groups={num_groups} isn\'t from 1 to num_layers={num_layers}. Each "',
             '        "group needs a layer."',
+            "    )",
+        ]
+    if draft.graph.layer_types:
+        return [
+            "if len(layer_types) != num_layers:",
+            "    raise InputError(",
+            '        f"layer_types has {len(layer_types)} values and num_layers={num_layers}. "',
+            '        "Pass a value for each layer."',
             "    )",
         ]
     if not draft.has("embedding_dim") or draft.graph.has("embeddings_projection"):
@@ -182,11 +205,9 @@ def _embeddings(draft: Draft) -> list[str]:
             *_wrapped_call(f"table = {table}", f"vocabulary_size, {width}, {named}"),
             'x = table(inputs["token_ids"])',
         ]
-    if graph.has(SEGMENTS):
-        lines += [
-            f'segments = Embedding(num_segments, {width}, init, name="segment_embedding")',
-            'x = Add(name="embeddings_sum")([x, segments(inputs["segment_ids"])])',
-        ]
+    if graph.positions == "disentangled":
+        lines += position_lines(draft, width)
+    lines += _segments(draft, width)
     if graph.has("embeddings_norm"):
         lines.append(f"x = {norm_code(draft, 'embeddings_norm')}(x)")
     if rate := draft.embedding_rate:
@@ -200,6 +221,21 @@ def _embeddings(draft: Draft) -> list[str]:
     return indented(*lines, "")
 
 
+def _segments(draft: Draft, width: str) -> list[str]:
+    slot = draft.graph.slot(SEGMENTS)
+    if slot is None:
+        return []
+    table = f'segments = Embedding(num_segments, {width}, init, name="segment_embedding")'
+    if not slot.when:
+        return [table, 'x = Add(name="embeddings_sum")([x, segments(inputs["segment_ids"])])']
+    return [
+        "if num_segments > 0:",
+        f"    {table}",
+        '    ids = inputs.get("segment_ids", inputs["token_ids"] * 0)',
+        '    x = Add(name="embeddings_sum")([x, segments(ids)])',
+    ]
+
+
 def _blocks(draft: Draft) -> list[str]:
     graph = draft.graph
     bias = ', "attention_bias": bias' if graph.has("relative_bias") else ""
@@ -208,6 +244,8 @@ def _blocks(draft: Draft) -> list[str]:
     option = ", order=order" if graph.ordering else option
     if graph.parallel != SEQUENTIAL:
         block, option = "ParallelBlock", ", shared_norm=True" * (graph.parallel == ONE_NORM)
+    if graph.is_late:
+        option += ", first_norm=None if i else Identity()"
     given = f'attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}"'
     context = f'x, context={{"padding_mask": mask{bias}}}'
     lines = ["for i in range(num_layers):"]
@@ -219,14 +257,26 @@ def _blocks(draft: Draft) -> list[str]:
             "    for i in range(num_groups)",
             "]",
             *lines,
+            f"    x = groups[{way}]({context})",
         ]
-        lines.append(f"    x = groups[{way}]({context})")
-    elif len(given) + len(block) <= 78:
+        return [*indented(*lines), *_outputs(draft)]
+    if graph.layer_types:
+        lines = ["for i, layer_type in enumerate(layer_types):"]
+        inner = ['is_global = layer_type == "global"', *attention_lines(draft)]
+        lines += [f"    {line}" for line in inner]
+    if len(given) + len(block) <= 78:
         lines += [f"    x = {block}({given})(", f"        {context}", "    )"]
     else:
         lines += [f"    x = {block}(", f"        {given}", f"    )({context})"]
     if graph.ordering:
         lines.insert(0, 'order = "pre" if normalize_first else "post"')
+    return [*indented(*lines), *_outputs(draft)]
+
+
+def _outputs(draft: Draft) -> list[str]:
+    """Return the lines after the last layer."""
+    graph = draft.graph
+    lines = []
     if graph.has("final_norm"):
         lines += ["if normalize_first:"] if graph.ordering else []
         lines.append(f"{'    ' * graph.ordering}x = {norm_code(draft, 'final_norm')}(x)")

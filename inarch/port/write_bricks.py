@@ -19,7 +19,9 @@ def brick_lines(draft: Draft) -> list[str]:
         rows = graph.size("relative_bias", 0)
         lines.append(f"bias = RelativePositionBias(num_heads, {rows}, 128, init,")
         lines.append('    name="relative_bias")(x)  # fmt: skip')
-    lines += [f"norm = {norm_code(draft)}", *attention_lines(draft)]
+    lines.append(f"norm = {norm_code(draft)}")
+    if not graph.layer_types:
+        lines += attention_lines(draft)
     return indented(*lines, *feed_forward_lines(draft))
 
 
@@ -78,7 +80,9 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
     options.append("kernel_initializer=init")
     if "num_key_value_heads" in names:
         options.append("num_key_value_heads=num_key_value_heads")
-    if draft.has("sliding_window"):
+    if graph.layer_types:
+        options.append(f"window=None if is_global else {graph.window}")
+    elif draft.has("sliding_window"):
         options.append("window=None if sliding_window is None else sliding_window - 1")
     if graph.positions == "rotary":
         options.append(f"position={_rotary(draft)}")
@@ -93,7 +97,8 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
 
 def _rotary(draft: Draft) -> str:
     """Return rotary positions as code."""
-    options = ["rope_theta"]
+    by_type = "global_rope_theta if is_global else local_rope_theta"
+    options = [by_type if draft.has("global_rope_theta") else "rope_theta"]
     if draft.graph.scaled:
         options.append("scaling=rope_scaling")
     if draft.graph.interleaved:
@@ -124,7 +129,11 @@ def norm_code(draft: Draft, name: str = "") -> str:
     if draft.graph.norm == "rms":
         offset = ", offset=1.0" if draft.graph.offset_norms else ""
         return f"RMSNorm({draft.epsilon}{offset}{named})"
+    biases = draft.graph.biases
+    bias = next((biases[n] for n in biases if n.endswith("norm") and biases[n] in
+                draft.graph.parts), None)  # fmt: skip
     center = ", center=False" if draft.graph.norm == "uncentered" else ""
+    center = f", center={bias}" if bias else center
     return f"LayerNormalization(epsilon={draft.epsilon}{center}{named})"
 
 

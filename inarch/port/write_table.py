@@ -78,12 +78,23 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
         found.pop("embedding_dim", None)
     if draft.has("num_groups"):
         found |= {"num_layers": 3, "num_groups": 2}
+    if draft.has("bucket_size") and draft.published(["position_buckets"]):
+        found["bucket_size"] = 4
     if draft.has("rotary_dim"):
         found["rotary_dim"] = 2
     if draft.has("partial_rotary_factor"):
         found["partial_rotary_factor"] = TINY_SHARE
         if "head_dim" in found:
             found["head_dim"] = EVEN_WIDTH
+    if draft.graph.is_late:  # of which another than the last layer shows
+        found["num_layers"] = 3
+    if draft.graph.layer_types:
+        kinds = [*draft.graph.layer_types.values()]
+        found["layer_types"] = [kinds[i % len(kinds)] for i in range(found["num_layers"])]
+    for name, value in (("global_rope_theta", 160.0), ("local_rope_theta", 10.0),
+                        ("local_attention", 5)):  # fmt: skip
+        if draft.has(name):
+            found[name] = value
     if draft.has("sliding_window"):
         found["sliding_window"] = 4
     if draft.graph.padded:

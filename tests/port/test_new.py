@@ -96,6 +96,35 @@ def test_mistral_is_drafted_from_names_and_shapes_without_an_edit(without, tmp_p
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", ["deberta_v3", "deberta"])
+def test_disentangled_attention_is_drafted_from_names_and_shapes(
+    name, without, tmp_path, monkeypatch
+):
+    """The way of a fused tensor alone is one that names can't show."""
+    monkeypatch.setattr(reference, "has_reference", lambda: False)
+    found = golden(name)
+    config = {**found.defaults, **json.loads(found.config_text)}
+    weights = {n: v for n, v in found.weights.items() if n.startswith("deberta.")}
+    found = replace(found, config_text=json.dumps(config), weights=weights)
+    source = tmp_path / "source"
+    source.mkdir()
+    found.unpack(source)
+    models = without(name)
+    made = new(name, source)
+    path = models / name / "checkpoint.py"
+    by_head = "(h=num_heads (q + k + v)) i -> i (h q), i (h k), i (h v)"
+    path.write_text(path.read_text().replace("(o + o + o) i -> i o, i o, i o", by_head))
+    known(name)
+    (report,) = verified(found, ("",), tmp_path).values()
+    # The name of the output is one that nothing but the reference's code has.
+    assert {finding.layer for finding in report.findings} <= {""}
+    measured = {m.layer: m.ratio for m in report.measures if m.layer}
+    assert measured.keys() >= {"layer_0/attention/query", "relative_embedding", "layer_1"}
+    assert max(measured.values()) < 8
+    assert made.draft.graph.positions == "disentangled"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_encoder_with_a_decoder_is_drafted_from_names_and_shapes(without, tmp_path, monkeypatch):
     monkeypatch.setattr(reference, "has_reference", lambda: False)
     found = golden("bart")
@@ -369,9 +398,17 @@ def test_what_some_layers_alone_have_is_to_be_decided():
 
 
 def test_a_module_of_one_layer_is_not_what_is_around_all():
-    draft = make_draft("new", header(**{"layers.1.last_norm.weight": (12,)}), None)
+    draft = make_draft("new", header(**{"layers.0.last_norm.weight": (12,)}), None)
     assert not draft.graph.has("final_norm")
-    assert "layers.1.last_norm" in lines(draft, "DECIDE")
+    assert "layers.0.last_norm" in lines(draft, "DECIDE")
+
+
+def test_a_norm_that_the_first_layer_lacks_takes_no_place_of_another():
+    """It is the one before attention only where a block has no other for that."""
+    draft = make_draft("new", header(**{"layers.1.last_norm.weight": (12,)}), None)
+    found = lines(draft, "DECIDE")
+    assert "layers.{i}.last_norm" in found
+    assert not {"layers.{i}.ffn_norm", "layers.{i}.attention_norm"} & found.keys()
 
 
 def test_sizes_that_no_field_has_are_those_of_tables():

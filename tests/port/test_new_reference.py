@@ -10,7 +10,8 @@ from inarch.port.header import Header
 from inarch.port.make_draft import make_draft
 from inarch.port.new import draft_of
 from inarch.port.reference import find_evidence
-from inarch.port.settle import attempt, settle
+from inarch.port.settle import settle
+from inarch.port.trial import attempt
 from inarch.port.write_files import decisions_of, files_of
 
 pytestmark = pytest.mark.reference
@@ -115,6 +116,18 @@ def test_the_width_of_a_head_that_a_config_lacks_is_what_a_trial_shows(model_typ
     evidence = find_evidence(model_type, given if model_type == "esm" else {})
     made = make_draft("drafted", Header("here", {"model_type": model_type}, {}), evidence)
     assert line in files_of(made)["checkpoint.py"]
+
+
+@pytest.mark.slow
+def test_fields_that_add_layers_are_arguments_that_runs_settle(without):
+    without("deberta")
+    published = {"pos_att_type": "c2p|p2c", "position_biased_input": False}
+    made = draft("deberta", relative_attention=True, **published)
+    fields = {"relative_attention", "position_biased_input", "type_vocab_size", "pos_att_type"}
+    assert settled(made) >= {"graph", "masked_lm", "text_classifier", "legacy", *fields}
+    text = files_of(made)["checkpoint.py"]
+    assert 'must_match("pooler_hidden_size", lambda config: WIDTH.read(config)),' in text
+    assert 'fallback("embedding_size", "embedding_dim", other="hidden_size"),' in text
 
 
 def test_a_run_finds_what_a_draft_has_wrong():

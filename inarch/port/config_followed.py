@@ -1,0 +1,54 @@
+"""Write entries of a drafted config map: fields that follow others, or decide about layers."""
+
+from __future__ import annotations
+
+from inarch.port.arguments import find_field
+from inarch.port.code import code
+from inarch.port.decisions import Decision
+from inarch.port.draft import Draft
+from inarch.port.known_arguments import BY_ARGUMENT
+
+
+def followed_line(draft: Draft, name: str) -> list[str]:
+    """Return the line of a field that must be the width of the model; none of another."""
+    if draft.evidence is None or name not in draft.evidence.follows:
+        return []
+    return [f'must_match("{name}", lambda config: WIDTH.read(config)),']
+
+
+def fallback_lines(draft: Draft, name: str, field: str) -> list[str]:
+    """Return the lines of a field that takes after others where it is absent."""
+    heads, hidden = (find_field(name, draft.usual) for name in ("num_heads", "hidden_dim"))
+    given = own_default(draft, field)
+    if name in ("num_key_value_heads", "embedding_dim"):
+        other = heads if name == "num_key_value_heads" else hidden
+        return [f'fallback("{field}", "{name}"{given}, other="{other}"),']
+    if not isinstance(draft.usual.get(heads or ""), int):
+        return [f'field("{field}", "{name}"),']
+    return [
+        f'fallback("{field}", "{name}"{given},',
+        "    other=lambda config: WIDTH.read(config) // HEADS.read(config)),",
+    ]
+
+
+def own_default(draft: Draft, field: str) -> str:
+    """Return the default of a field that takes after others, as code; none without its own."""
+    follows = draft.evidence is None or field in draft.evidence.derived
+    default = None if follows else draft.usual[field]
+    return "" if default is None else f", {default!r}"
+
+
+def part_lines(draft: Draft) -> tuple[list[str], set[str], list[Decision]]:
+    """Return the lines of the arguments that say which layers there are, and their fields."""
+    lines, fields = [], set()
+    for argument, field in draft.graph.parts.items():
+        if argument in BY_ARGUMENT:
+            continue
+        fields.add(field)
+        usual = draft.usual[field]
+        if isinstance(usual, bool):
+            lines.append(f'field("{field}", "{argument}", {usual}),')
+            continue
+        values = code({usual: False, draft.given[field]: True})
+        lines += [f'choice("{field}", "{argument}", {code(usual)}, values={values}),']
+    return lines, fields, []

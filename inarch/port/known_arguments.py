@@ -1,0 +1,137 @@
+"""Arguments that drafted backbones may have, each with the names of its field in configs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inarch.checkpoints.maps.common_fields import COMMON
+from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
+
+# Fields whose values are sizes of the model, which a tiny one has smaller.
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length")
+NARROW = ("embedding_size", "word_embed_proj_dim", "input_embedding_size", "embedding_dim")
+EPSILONS = (
+    "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "rms_norm_eps", "norm_epsilon",
+    "rms_norm_epsilon",
+)  # fmt: skip
+# Of one word for an activation and a gate, such as "gated-gelu"; configs have both apart besides.
+GATING = "feed_forward_proj"
+ACTIVATION_FIELDS = (
+    "hidden_act", "activation", "activation_function", "hidden_activation", "afn", GATING,
+)  # fmt: skip
+BASES = ("rope_theta", "rotary_emb_base")
+
+
+@dataclass(frozen=True)
+class Known:
+    """Fields that give an argument, by the names that published configs have for them."""
+
+    argument: str
+    fields: Sequence[str]
+    form: str
+    type: str
+    text: str
+    usual: Any = None
+
+
+KNOWN = (
+    Known("vocabulary_size", ("vocab_size",), "field", "int", "number of tokens."),
+    Known("num_layers", LAYERS, "field", "int", "number of layers."),
+    Known("num_heads", HEADS, "field", "int", "attention heads of each layer."),
+    Known("num_groups", (), "field", "int",
+        "number of groups of layers that share their weights, at most `num_layers`."),
+    Known("num_encoder_layers", ("encoder_layers", "num_encoder_layers", *LAYERS), "field", "int",
+        "number of encoder layers."),
+    Known("num_decoder_layers", ("decoder_layers", "num_decoder_layers"), "field", "int",
+        "number of decoder layers."),
+    Known("num_encoder_heads", ("encoder_attention_heads", "num_encoder_attention_heads"),
+        "field", "int", "attention heads of each encoder layer."),
+    Known("num_decoder_heads", ("decoder_attention_heads", "num_decoder_attention_heads"),
+        "field", "int", "attention heads of each decoder layer."),
+    Known("hidden_dim", HIDDEN, "field", "int", "width of the model."),
+    Known("embedding_dim", NARROW, "field", "int", "width of the embeddings."),
+    Known("intermediate_dim", INNER, "field", "int", "width of the feedforward layers."),
+    Known("layer_types", ("layer_types",), "per_layer", "Sequence[str]",
+        "`\"global\"` or `\"local\"` for each layer."),
+    Known("local_attention", ("local_attention",), "field", "int",
+        "tokens that the window of a local layer spans."),
+    Known("global_rope_theta", (), "field", "float",
+        "base of the rotary wavelengths in global layers."),
+    Known("local_rope_theta", (), "field", "float",
+        "base of the rotary wavelengths in local layers."),
+    Known("encoder_intermediate_dim", ("encoder_ffn_dim",), "field", "int",
+        "width of the encoder's feedforward layers."),
+    Known("decoder_intermediate_dim", ("decoder_ffn_dim",), "field", "int",
+        "width of the decoder's feedforward layers."),
+    Known("num_key_value_heads", KEY_HEADS, "fallback", "int | None",
+        "heads of keys and values, which several\n    heads of queries share; `None` is "
+        "`num_heads`."),
+    Known("head_dim", WIDTHS, "fallback", "int | None",
+        "width of a head; `None` is `hidden_dim / num_heads`."),
+    Known("dropout", ("hidden_dropout_prob", "dropout", "resid_pdrop", "hidden_dropout",
+        "residual_dropout", "dropout_rate"), "probability", "float",
+        "rate in the residual branches.", 0.0),
+    Known("embedding_dropout", ("embd_pdrop", "embedding_dropout", "embed_dropout"),
+        "probability", "float", "rate after the embeddings.", 0.0),
+    Known("attention_dropout", ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop",
+        "attn_dropout"), "probability", "float", "rate on the attention weights.", 0.0),
+    Known("feed_forward_dropout", ("activation_dropout", "mlp_dropout"), "probability", "float",
+        "rate between the projections of the feedforward\n    layers.", 0.0),
+    Known("activation", ACTIVATION_FIELDS, "choice", "str", "of the feedforward layers."),
+    Known("layer_norm_epsilon", EPSILONS, "field", "float", "of every normalization."),
+    Known("rope_theta", BASES, "field", "float", "base of the rotary wavelengths."),
+    Known("rope_scaling", (), "scaling", "Mapping[str, Any] | None",
+        "scaling of the rotary frequencies, as of `RotaryEmbedding`; `None` for none."),
+    Known("partial_rotary_factor", (), "field", "float",
+        "share of the features of a head that are rotated."),
+    Known("rotary_dim", ("rotary_dim",), "field", "int",
+        "number of the features of a head that are rotated."),
+    Known("sliding_window", ("sliding_window",), "field", "int | None",
+        "tokens that a token attends to, itself among them; `None` for all."),
+    Known("use_bias", (), "field", "bool", "whether projections have biases."),
+    Known("normalize_first", (), "field", "bool",
+        "whether norms come before each sublayer, and after the last layer."),
+    Known("attention_bias", (), "field", "bool",
+        "whether the projections of attention have biases."),
+    Known("feed_forward_bias", (), "field", "bool",
+        "whether the projections of the feedforward layers have biases."),
+    Known("bucket_size", ("position_buckets",), "field", "int",
+        "buckets of distances of either sign; below 1 for a row for each distance.", 0),
+    Known("max_relative_positions", ("max_relative_positions",), "field", "int",
+        "the longest distance of either sign; below 1, `max_sequence_length`.", -1),
+    Known("position_terms", ("pos_att_type",), "subset", "str",
+        "of attention: `\"c2p|p2c\"`, `\"c2p\"`, `\"p2c\"` or `\"none\"`.", "c2p|p2c"),
+    Known("share_keys", ("share_att_key",), "field", "bool",
+        "whether positions are projected by the layers that contents are.", True),
+    Known("conv_kernel_size", ("conv_kernel_size",), "field", "int",
+        "tokens that the convolution next to the first layer sees; 0 for none.", 0),
+    Known("conv_activation", ("conv_act",), "choice", "str", "of that convolution.", "tanh"),
+    Known("conv_groups", ("conv_groups",), "field", "int",
+        "parts of the width that are convolved each by itself.", 1),
+    Known("num_buckets", ("relative_attention_num_buckets",), "field", "int",
+        "buckets of distances, each with a bias for each head."),
+    Known("max_distance", ("relative_attention_max_distance",), "field", "int",
+        "distance in tokens from where on all share a bucket."),
+    Known("scale_embedding", ("scale_embedding",), "field", "bool",
+        "whether the tokens' vectors are multiplied with the root of `hidden_dim`."),
+    Known("max_sequence_length", LENGTHS, "field", "int", "the longest sequence.", 2048),
+    Known("num_segments", ("type_vocab_size",), "field", "int", "number of segments."),
+    Known("start_id", ("decoder_start_token_id",), "token_id", "int | None",
+        "id of the token that the decoder begins with, where it reads a `single_text`."),
+    Known("end_id", ("eos_token_id",), "token_id", "int | None",
+        "id of the token at the end of a text, whose vector classifiers read."),
+    Known("padding_id", ("pad_token_id",), "token_id", "int | None",
+        "id of the padding token."),
+)  # fmt: skip
+BY_ARGUMENT = {known.argument: known for known in KNOWN}
+# Arguments of disentangled attention, and of the convolution next to it.
+CONVOLVED = ("conv_kernel_size", "conv_activation", "conv_groups")
+DISENTANGLED = ("bucket_size", "max_relative_positions", "position_terms", "share_keys",
+    *CONVOLVED)  # fmt: skip
+# Of layers that differ in the window and in the base of their positions.
+BY_TYPE = ("global_rope_theta", "local_rope_theta")
+# Of no model: what all configs share.
+SHARED = frozenset(name for entry in COMMON for name in entry.theirs)
