@@ -17,7 +17,7 @@ from inarch.checkpoints.io import atomic_write
 from inarch.checkpoints.io.contents import holds_other_config
 from inarch.checkpoints.maps import layout, transfer
 from inarch.checkpoints.maps.author_formats import find_author_format
-from inarch.checkpoints.maps.config_map import write_fields
+from inarch.checkpoints.maps.config_map import computed_fields, write_fields
 from inarch.checkpoints.maps.nested import without
 from inarch.checkpoints.maps.plan import match
 from inarch.checkpoints.maps.source import Source
@@ -190,7 +190,10 @@ def _config_text(
         config["dtype"] = np.dtype(DTYPES[code]).name
     write_fields(source.config, arguments, config, complete=old is None)
     if head:
-        write_fields(source.heads[head.name].config, head.arguments, config)
+        entries = source.heads[head.name].config
+        # A new head on a checkpoint of another one.
+        config = computed_fields(entries, config)
+        write_fields(entries, head.arguments, config)
         config |= head.fields
     if tie_word_embeddings != source.ties_embeddings(config):
         config["tie_word_embeddings"] = tie_word_embeddings

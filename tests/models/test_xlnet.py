@@ -1,6 +1,7 @@
 """XLNet's configs, segments and padding."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -54,11 +55,6 @@ def test_only_whether_segments_are_the_same_counts(model):
         ("bi_data", True),
         ("d_head", 5),
         ("is_decoder", True),
-        ("summary_type", "mean"),
-        ("summary_use_proj", False),
-        ("summary_activation", "relu"),
-        ("summary_first_dropout", 0.5),
-        ("summary_proj_to_labels", True),
     ],
 )
 def test_what_is_not_computed_is_refused_by_name(tmp_path, field, value):
@@ -67,3 +63,32 @@ def test_what_is_not_computed_is_refused_by_name(tmp_path, field, value):
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     with pytest.raises(ConfigError, match=field):
         Backbone.from_preset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("summary_type", "mean"),
+        ("summary_use_proj", False),
+        ("summary_activation", "relu"),
+        ("summary_first_dropout", 0.5),
+        ("summary_proj_to_labels", True),
+    ],
+)
+def test_another_summary_is_refused_where_a_head_reads_it(tmp_path, field, value):
+    TextClassifier(XLNetBackbone(**TINY), 2).save_to_preset(tmp_path / "classifier")
+    XLNetBackbone(**TINY).save_to_preset(tmp_path / "backbone")
+    for path in tmp_path.iterdir():
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps(config | {field: value}))
+    with pytest.raises(ConfigError, match=field):
+        TextClassifier.from_preset(tmp_path / "classifier")
+    backbone = Backbone.from_preset(tmp_path / "backbone")
+    backbone.save_to_preset(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())[field] == value
+    # A new head computes what the field's default means, and its file says so.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        TextClassifier(backbone, 2).save_to_preset(tmp_path / "new")
+    assert field not in json.loads((tmp_path / "new" / "config.json").read_text())
+    TextClassifier.from_preset(tmp_path / "new")

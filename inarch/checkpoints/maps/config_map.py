@@ -217,6 +217,15 @@ def write_fields(
             entry.write(value, config)
 
 
+def computed_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without the fields whose values aren't those that are computed here."""
+    found = dict(config)
+    for entry in entries:
+        if isinstance(entry, MustBe) and not entry.holds(found):
+            found = entry.computed(found)
+    return found
+
+
 def _gives(entry: Field, config: Mapping[str, Any], value: Any) -> bool:
     """Return whether a config gives an argument's value; a list may have grown too short for it."""
     try:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.nested import assign, is_in, lookup
+from inarch.checkpoints.maps.nested import assign, is_in, lookup, without
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
 from inarch.validation import shown
@@ -186,10 +186,19 @@ class MustBe:
     def known_names(self) -> tuple[str, ...]:
         return (self.theirs,)
 
+    def holds(self, config: Mapping[str, Any]) -> bool:
+        """Return whether a config has a value that is computed here."""
+        value = lookup(config, self.theirs, self.values[0])
+        return any(value == allowed and type(value) is type(allowed) for allowed in self.values)
+
+    def computed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a config with the value that is computed here, that of an absent field."""
+        return without(config, [self.theirs])
+
     def check(self, config: Mapping[str, Any]) -> None:
         """Raise ConfigError where a config has another value."""
         value = lookup(config, self.theirs, self.values[0])
-        if not any(value == allowed and type(value) is type(allowed) for allowed in self.values):
+        if not self.holds(config):
             raise ConfigError(
                 f"config field {self.theirs!r} is {shown(value)}; only "
                 f"{' or '.join(map(repr, self.values))} is computed here"
@@ -202,9 +211,13 @@ class MustMatch(MustBe):
 
     value: Callable[[Mapping[str, Any]], Any] = dataclasses.field(kw_only=True, compare=False)
 
-    def check(self, config: Mapping[str, Any]) -> None:
+    def holds(self, config: Mapping[str, Any]) -> bool:
         given = lookup(config, self.theirs, None)
-        if given is not None and given != (meant := self.value(config)):
+        return given is None or given == self.value(config)
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        if not self.holds(config):
+            given, meant = lookup(config, self.theirs), self.value(config)
             raise ConfigError(
                 f"config field {self.theirs!r} is {shown(given)}; only {shown(meant)}, which goes "
                 "with the other fields, is computed here"

@@ -16,7 +16,14 @@ from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, und
 from inarch.checkpoints.maps.source import Head, Source
 
 SUMMARY = [dense("sequence_summary.summary", "pooled_dense"), dense("logits_proj", "logits")]
-SUMMARY_DROPOUT = probability("summary_last_dropout", "dropout", 0.1)
+SUMMARY_CONFIG = [
+    probability("summary_last_dropout", "dropout", 0.1),
+    must_be("summary_type", "last"),
+    must_be("summary_use_proj", True),
+    must_be("summary_activation", "tanh"),
+    must_be("summary_first_dropout", ABSENT, 0),
+    must_be("summary_proj_to_labels", ABSENT, False),
+]
 
 # A table to be checked against the reference, line by line.
 # fmt: off
@@ -45,11 +52,6 @@ HUGGING_FACE = Source(
             reason="memories of earlier segments, which no call here has"),
         ignored("start_n_top", "end_n_top",
             reason="answers that XLNetForQuestionAnswering searches, which is no task here"),
-        must_be("summary_type", "last"),
-        must_be("summary_use_proj", True),
-        must_be("summary_activation", "tanh"),
-        must_be("summary_first_dropout", ABSENT, 0),
-        must_be("summary_proj_to_labels", ABSENT, False),
         ENCODER_ONLY,
     ],
     weights=[
@@ -77,13 +79,12 @@ HUGGING_FACE = Source(
             tied=tied("lm_loss.weight", ".word_embedding.weight"),
             untied=rule("lm_loss.weight", "lm_loss/kernel", "v d -> d v"),
         ),
-        "text_classifier": Head(
-            ("XLNetForSequenceClassification",), SUMMARY, config=[SUMMARY_DROPOUT]
-        ),
+        "text_classifier": Head(("XLNetForSequenceClassification",), SUMMARY,
+            config=SUMMARY_CONFIG),
         "token_classifier": Head(
             ("XLNetForTokenClassification",), dense("classifier", "logits")
         ),
-        "multiple_choice": Head(("XLNetForMultipleChoice",), SUMMARY, config=[SUMMARY_DROPOUT]),
+        "multiple_choice": Head(("XLNetForMultipleChoice",), SUMMARY, config=SUMMARY_CONFIG),
         "question_answering": Head(
             ("XLNetForQuestionAnsweringSimple",), dense("qa_outputs", "logits")
         ),
