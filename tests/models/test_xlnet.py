@@ -82,7 +82,7 @@ def test_another_summary_is_refused_where_a_head_reads_it(tmp_path, field, value
         config = json.loads((path / "config.json").read_text())
         (path / "config.json").write_text(json.dumps(config | {field: value}))
     with pytest.raises(ConfigError, match=field):
-        TextClassifier.from_preset(tmp_path / "classifier")
+        TextClassifier.from_preset(tmp_path / "classifier", preprocessor=None)
     backbone = Backbone.from_preset(tmp_path / "backbone")
     backbone.save_to_preset(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())[field] == value
@@ -91,4 +91,4 @@ def test_another_summary_is_refused_where_a_head_reads_it(tmp_path, field, value
         warnings.simplefilter("ignore")
         TextClassifier(backbone, 2).save_to_preset(tmp_path / "new")
     assert field not in json.loads((tmp_path / "new" / "config.json").read_text())
-    TextClassifier.from_preset(tmp_path / "new")
+    TextClassifier.from_preset(tmp_path / "new", preprocessor=None)

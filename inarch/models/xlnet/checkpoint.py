@@ -13,10 +13,10 @@ from inarch.checkpoints.maps.config import (
     probability,
 )
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused
-from inarch.checkpoints.maps.source import Head, Source
+from inarch.checkpoints.maps.source import ConfigEntries, Head, Source
 
 SUMMARY = [dense("sequence_summary.summary", "pooled_dense"), dense("logits_proj", "logits")]
-SUMMARY_CONFIG = [
+SUMMARY_CONFIG: ConfigEntries = [
     probability("summary_last_dropout", "dropout", 0.1),
     must_be("summary_type", "last"),
     must_be("summary_use_proj", True),
