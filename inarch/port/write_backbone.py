@@ -153,8 +153,9 @@ def _inputs(draft: Draft) -> list[str]:
 
 def _checks(draft: Draft) -> list[str]:
     """Return the lines that refuse what isn't drafted, or doesn't go together."""
+    found = []
     if draft.has("num_groups"):
-        return [
+        found += [
             "if not 1 <= num_groups <= num_layers:",
             "    raise InputError(",
             '        f"num_groups={num_groups} isn\'t from 1 to num_layers={num_layers}. Each "',
@@ -162,22 +163,22 @@ def _checks(draft: Draft) -> list[str]:
             "    )",
         ]
     if draft.graph.layer_types:
-        return [
-            "if len(layer_types) != num_layers:",
+        found += [
+            'if len(layer_types) != num_layers or {*layer_types} - {"global", "local"}:',
             "    raise InputError(",
-            '        f"layer_types has {len(layer_types)} values and num_layers={num_layers}. "',
-            '        "Pass a value for each layer."',
+            '        f"layer_types={layer_types!r} and num_layers={num_layers}. Pass global or "',
+            '        "local for each layer."',
             "    )",
         ]
-    if not draft.has("embedding_dim") or draft.graph.has("embeddings_projection"):
-        return []
-    return [
-        "if embedding_dim not in (None, hidden_dim):",
-        "    raise InputError(",
-        '        f"embedding_dim={embedding_dim} and hidden_dim={hidden_dim}. Pass one width for "',
-        '        "both: no projection is drafted."',
-        "    )",
-    ]
+    if draft.has("embedding_dim") and not draft.graph.has("embeddings_projection"):
+        found += [
+            "if embedding_dim not in (None, hidden_dim):",
+            "    raise InputError(",
+            '        f"embedding_dim={embedding_dim} and hidden_dim={hidden_dim}. Pass one width "',
+            '        "for both: no projection is drafted."',
+            "    )",
+        ]
+    return found
 
 
 def _embeddings(draft: Draft) -> list[str]:
