@@ -23,6 +23,7 @@ from inarch.port.find_slots import (
 )
 from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
 from inarch.port.heads import HeadDraft
+from inarch.port.sine_tables import FAIRSEQ_SINES, PLAIN_SINES
 
 ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
 ORDERS = ("post", "pre")
@@ -35,6 +36,12 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     def other(**changes: Any) -> Draft:
         return draft.replace(graph=graph.replace(**changes))
 
+    if graph.is_pair and graph.positions == "none":
+        kept = tuple(one for one in graph.decisions if one.subject != "positions")
+        sines = {"positions": "sinusoidal", "decisions": kept}
+        yield "sines before cosines of positions", other(**sines, sines=PLAIN_SINES)
+        words = "sines before cosines of positions, which count tokens after the padding id"
+        yield words, other(**sines, sines=FAIRSEQ_SINES, padded=True)
     query, gate = graph.slot(QUERY), graph.slot(GATE)
     if query is not None and len(query.ours) == 3:
         way = BY_PROJECTION if graph.fused == BY_HEAD else BY_HEAD

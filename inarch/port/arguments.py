@@ -216,7 +216,7 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
     if name == "max_sequence_length" and isinstance(value, int):
         return repr(
             value - (config["pad_token_id"] if _has_padding(config) else 1) - 1
-            if graph.padded
+            if graph.padded_table
             else value
         )
     if known.type == "float" and isinstance(value, int) and not isinstance(value, bool):

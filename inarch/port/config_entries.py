@@ -85,7 +85,7 @@ class _Writer:
             return self._padding(field, default)
         if known.form == "token_id":
             return [f'token_id("{field}", "{name}", {default!r}),']
-        if name == "max_sequence_length" and self.draft.graph.padded:
+        if name == "max_sequence_length" and self.draft.graph.padded_table:
             return [f'table_rows("{field}", "{name}"{self._default(default)}, after=PADDING),']
         is_one = name == "embedding_dim" and not self.draft.graph.has("embeddings_projection")
         if is_one or known.form == "fallback":

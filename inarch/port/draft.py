@@ -36,6 +36,7 @@ class Draft:
         evidence: what the reference shows; None without one.
         decisions: besides those of the graph.
         unused: tensors on which no output depends.
+        computed: tables of sinusoids, which its code computes.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Draft:
     evidence: Evidence | None = None
     decisions: tuple[Decision, ...] = field(default=())
     unused: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
 
     def replace(self, **changes: Any) -> Draft:
         """Return the draft with other attributes."""

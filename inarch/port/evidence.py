@@ -47,6 +47,7 @@ class Evidence:
         follows: fields that are the width of the model unless they are given.
         ties: tensors of the model without a head that are others, with those.
         tie: whether output and input embeddings are one by default.
+        sines: tensors that its code computes and never trains, with arguments of `SinePositions`.
         widths: fields of a head's width that its config lacks and its code reads.
         ties_tables: whether its tables of tokens are one only where the output embeddings are too.
         sharing: how the layers of its stack share weights; None where each has its own.
@@ -82,6 +83,7 @@ class Evidence:
     follows: tuple[str, ...] = ()
     ties: Mapping[str, str] = field(default_factory=dict)
     tie: bool = True
+    sines: Mapping[str, str] = field(default_factory=dict)
     widths: tuple[str, ...] = ()
     ties_tables: bool = False
     sharing: Sharing | None = None

@@ -53,7 +53,9 @@ class Graph:
         slots: their layers and ours.
         order: of a block: `"post"`, `"pre"` or `"sandwich"`.
         norm: `"layer"` or `"rms"`.
-        positions: `"learned"`, `"rotary"`, `"relative"`, `"disentangled"` or `"none"`.
+        positions: `"learned"`, `"sinusoidal"`, `"rotary"`, `"relative"`, `"disentangled"` or
+            `"none"`.
+        sines: arguments of `SinePositions` as code, where positions are sinusoids.
         offset: rows of the table of positions before the first that is used.
         padded: whether positions count the tokens that aren't padding, as fairseq does.
         gated: whether the feed-forward network has a gate.
@@ -72,6 +74,7 @@ class Graph:
         scaled_scores: whether scores are divided by the root of a head's width.
         copies: of an encoder-decoder: tensors that are the table of tokens again, with its name.
         scaling: whether the argument `scale_embedding` decides about scaled tokens.
+        scales_input: whether that scales what is looked up, and not what the table gives.
         gating: whether the argument `activation` decides whether the network has a gate.
         switched: slots of a network that has a gate where `slots` has none, or the other way.
         switches: for each argument whose field a trial has shown, that field.
@@ -89,6 +92,7 @@ class Graph:
     order: str = "post"
     norm: str = "layer"
     positions: str = "learned"
+    sines: str = ""
     offset: int = 0
     padded: bool = False
     gated: bool = False
@@ -106,6 +110,7 @@ class Graph:
     scaled_scores: bool = True
     copies: tuple[tuple[str, str], ...] = ()
     scaling: bool = False
+    scales_input: bool = False
     gating: bool = False
     switched: tuple[Slot, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
@@ -126,6 +131,11 @@ class Graph:
     def is_pair(self) -> bool:
         """Return whether it is an encoder with a decoder."""
         return any(slot.side for slot in self.slots)
+
+    @property
+    def padded_table(self) -> bool:
+        """Return whether the table of positions has rows up to the padding id."""
+        return self.padded and self.positions == "learned"
 
     def has(self, ours: str) -> bool:
         """Return whether a layer of ours is among the slots."""

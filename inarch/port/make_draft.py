@@ -22,7 +22,7 @@ from inarch.port.find_slots import DENSE, GATE, UP
 from inarch.port.graph import Graph, Slot
 from inarch.port.header import Header
 from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
-from inarch.port.modules import group_modules
+from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
 from inarch.validation import shown
@@ -88,7 +88,8 @@ def _by_reference(
     modules, others = group_modules(parts)
     idle = [m for m in modules if m.tensor_name("weight") in evidence.unused and not
             m.words.startswith("pooler")]  # fmt: skip
-    modules = [m for m in modules if m not in idle]
+    tables = [m for m in modules if evidence.is_pair and m.tensor_name("weight") in evidence.sines]
+    modules = [m for m in modules if m not in (*idle, *tables)]
     graph = find_graph(
         modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
     )
@@ -99,6 +100,7 @@ def _by_reference(
     epsilons = Counter(evidence.epsilons.values())
     activations = {"epsilon": epsilons.most_common(1)[0][0]} if epsilons else {}
     graph = _with_gating(_with_switches(graph, evidence), evidence).replace(**activations)
+    graph = _with_computed(graph, evidence, tables)
     if evidence.padding and graph.positions == "learned" and not graph.offset:
         graph = graph.replace(padded=True)
     if graph.norm in ("rms", "uncentered") and evidence.rms is not None:
@@ -131,7 +133,19 @@ def _by_reference(
         name, model_type, graph, tuple(heads), usual, given, evidence.prefix,
         evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
         tuple(tensor.name for m in idle for tensor in m.tensors),
+        tuple(m.tensor_name("weight") for m in tables),
     )  # fmt: skip
+
+
+def _with_computed(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:
+    """Return the graph of an encoder-decoder with sinusoids, and with scaled tokens by default."""
+    if tables:
+        kept = tuple(one for one in graph.decisions if one.subject != "positions")
+        way = evidence.sines[tables[0].tensor_name("weight")]
+        graph = graph.replace(positions="sinusoidal", sines=way, decisions=kept)
+    if graph.is_pair and evidence.defaults.get("scale_embedding") is True:
+        graph = graph.replace(scaled_tokens=True)
+    return graph
 
 
 def _of_single_texts(

@@ -43,6 +43,7 @@ from inarch.port.heads import (
 from inarch.port.patterns import index_names
 from inarch.port.saved_names import saved_names, unused_tensors
 from inarch.port.sharing import find_sharing
+from inarch.port.sine_tables import sine_tables
 from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
@@ -102,6 +103,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         heads = tuple(_heads(model, config, ids, transformers))
         switched = switches(type(model), config, model.state_dict())
         sharing = find_sharing(model, config, ids)
+        sines = sine_tables(model)
     unused = unused_tensors(model, ids)
     saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
@@ -136,6 +138,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         tie=bool(usual.to_dict().get("tie_word_embeddings", True)),
         ties_tables=bool(ties_of(model)) and not ties_of(untied_model(model, config)),
         sharing=sharing,
+        sines=sines,
         widths=absent_widths(type(model), config, model.state_dict()),
         projects=projects_alike(model, config),
         version=f"transformers {transformers.__version__}",

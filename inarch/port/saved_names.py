@@ -70,6 +70,9 @@ def parts_of(value: np.ndarray, held: Mapping[str, np.ndarray]) -> tuple[str, ..
 
 def unused_tensors(model: Any, ids: Any) -> tuple[str, ...]:
     """Return the parameters on which no output of a model depends, with an index for a number."""
+    frozen = [p for p in model.parameters() if not p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
     outputs = run_ids(model, ids)
     total = sum(
         (value.double() ** 2).sum()
@@ -79,4 +82,6 @@ def unused_tensors(model: Any, ids: Any) -> tuple[str, ...]:
     total.backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None]
     model.zero_grad()
+    for parameter in frozen:
+        parameter.requires_grad_(False)
     return tuple(dict.fromkeys(map(index_names, idle)))

@@ -110,14 +110,19 @@ def _settle_switch(
     draft: Draft, field: str, switch: str, change: Any, progress: Callable[[str], Any]
 ) -> Draft:
     """Return the draft in which an argument decides about part of the graph, where that is so."""
-    progress(f"a run with another {field}")
-    other = draft.replace(graph=draft.graph.replace(**{switch: True}))
-    outcomes = [attempt(other), attempt(other, changes={field: change})]
-    failed = next((outcome for outcome in outcomes if not outcome.passed), None)
-    if failed is not None:
-        text = f"the draft doesn't compute what {change!r} does ({failed.first})"
-        return _noted(draft, None, decide(field, text))
-    return _noted(other, None, settled(field, f"by a run with {change!r}"))
+    ways: list[dict[str, Any]] = [{switch: True}]
+    if switch == "scaling" and draft.graph.positions == "sinusoidal":
+        ways.append({switch: True, "scales_input": True})
+    failed = Outcome(None, 0.0)
+    for way in ways:
+        progress(f"a run with another {field}")
+        other = draft.replace(graph=draft.graph.replace(**way))
+        outcomes = [attempt(other), attempt(other, changes={field: change})]
+        if all(outcome.passed for outcome in outcomes):
+            return _noted(other, None, settled(field, f"by a run with {change!r}"))
+        failed = next(outcome for outcome in outcomes if not outcome.passed)
+    text = f"the draft doesn't compute what {change!r} does ({failed.first})"
+    return _noted(draft, None, decide(field, text))
 
 
 def _settle_parts(draft: Draft, progress: Callable[[str], Any]) -> Draft:

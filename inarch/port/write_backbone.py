@@ -66,10 +66,11 @@ def _imports(draft: Draft, text: str) -> list[str]:
     )
     bricks = used(
         ("Block", "ConvResidual", "DisentangledAttentionEncoder", "FeedForward",
-         "GatedFeedForward", "InputEmbedding", "LastTokenOf", "LogitsBias", "MaskedLMHead",
-         "MultiHeadAttention", "ParallelBlock", "PositionEmbedding", "RMSNorm",
-         "RelativeEmbedding", "RelativePositionBias", "RotaryEmbedding", "ScaledEmbedding",
-         "ShiftRight", "TokenAndPositionEmbedding", "get_activation")
+         "FixedPositionEmbedding", "GatedFeedForward", "InputEmbedding", "LastTokenOf",
+         "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock", "PositionEmbedding",
+         "RMSNorm", "RelativeEmbedding", "RelativePositionBias", "RotaryEmbedding",
+         "ScaledEmbedding", "ShiftRight", "SinePositions", "TokenAndPositionEmbedding",
+         "get_activation")
     )  # fmt: skip
     lines = ["from typing import Any", ""]
     if kinds := [name for name in ("Mapping", "Sequence") if f"{name}[" in text]:

@@ -98,6 +98,8 @@ def imports(text: str) -> list[str]:
         )
     named = "Head, Source" if " Head(" in text else "Source"
     head = [f"from inarch.checkpoints.maps.source import {named}"]
+    if "SinePositions(" in text:
+        head.append("from inarch.layers import SinePositions")
     if "SCALING_TYPES" in text:
         head.append("from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling")
     return [*lines, whole, *head]

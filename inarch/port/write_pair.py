@@ -48,7 +48,7 @@ def _inputs(draft: Draft) -> list[str]:
 
 def has_input_layer(draft: Draft) -> bool:
     """Return whether one layer makes the input of a stack, of tokens and positions."""
-    return draft.graph.positions == "learned"
+    return draft.graph.positions in ("learned", "sinusoidal")
 
 
 def has_two_tables(draft: Draft) -> bool:
@@ -80,13 +80,20 @@ def _positions(draft: Draft) -> list[str]:
     """Return the line of the positions, of which each stack gets a copy."""
     if not has_input_layer(draft):
         return []
+    if draft.graph.positions == "sinusoidal":
+        offset = "offset=padding_id + 1, " if draft.graph.padded else ""
+        return [
+            "positions = FixedPositionEmbedding(",
+            f"    max_sequence_length, {offset}initializer=SinePositions({draft.graph.sines})",
+            ")",
+        ]
     offset = f", offset={draft.graph.offset}" if draft.graph.offset else ""
     return [f"positions = PositionEmbedding(max_sequence_length, init{offset})"]
 
 
 def _table(draft: Draft, name: str) -> list[str]:
     graph = draft.graph
-    if graph.scaling or graph.scaled_tokens:
+    if (graph.scaling or graph.scaled_tokens) and not graph.scales_input:
         scale = f"{ROOT} if scale_embedding else 1.0" if graph.scaling else ROOT
         return [
             "table = ScaledEmbedding(",
@@ -138,6 +145,8 @@ def _input(draft: Draft, side: str) -> list[str]:
     if has_input_layer(draft):
         options = ["table", "positions", *(["norm"] if has_norm else [])]
         options += ["padding_id=padding_id"] if draft.graph.padded else []
+        if draft.graph.scales_input:
+            options.append(f"scale={ROOT} if scale_embedding else 1.0")
         options.append(f'name="{side}_embedding"')
         return [
             f"x = InputEmbedding({', '.join(options)})(",

@@ -97,7 +97,7 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
             found[name] = value
     if draft.has("sliding_window"):
         found["sliding_window"] = 4
-    if draft.graph.padded:
+    if draft.graph.padded_table:
         found["max_sequence_length"] = SIZES["max_sequence_length"] - 2
     if draft.has("padding_id") and not draft.graph.padded:
         found["padding_id"] = 0
@@ -117,7 +117,7 @@ def _unreached(draft: Draft) -> list[str]:
         found.append((first, [padding], "the row of padding"))
     tables = [layer_names(draft, side)[POSITIONS] for side in SIDES]
     for table in tables if graph.is_pair else [f"{prefix}{POSITIONS}"]:
-        if graph.padded:
+        if graph.padded_table:
             reason = "positions of tokens begin after the padding id"
             found.append((table, [*range(padding + 1)], reason))
         if graph.offset:

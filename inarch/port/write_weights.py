@@ -179,6 +179,11 @@ def _buffers(draft: Draft, stack: str) -> list[str]:
     """Return the lines of tensors that are no weights."""
     lines = []
     reason = "no output of the reference's model depends on it"
+    for name in draft.computed if not stack else ():
+        lines += [
+            f'derived("{name}", lambda shape: SinePositions({draft.graph.sines}).table(*shape),',
+            '    reason="table of sinusoids"),',
+        ]
     for name in draft.unused:
         before, found, after = name.partition("{i}")
         if (before + found if found else "") == stack:
