@@ -4,6 +4,7 @@ import pytest
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.models import registry
+from inarch.port.alternatives import alternatives
 from inarch.port.arguments import find_activation
 from inarch.port.graph import BY_PROJECTION
 from inarch.port.header import Header
@@ -128,6 +129,27 @@ def test_fields_that_add_layers_are_arguments_that_runs_settle(without):
     text = files_of(made)["checkpoint.py"]
     assert 'must_match("pooler_hidden_size", lambda config: WIDTH.read(config)),' in text
     assert 'fallback("embedding_size", "embedding_dim", other="hidden_size"),' in text
+
+
+@pytest.mark.parametrize(
+    ("model_type", "ways"),
+    [
+        ("pegasus", {"interleaved=False, reaches_maximum=False"}),  # parameters that aren't trained
+        ("m2m_100", set()),  # buffers, which a file doesn't have: by a run
+    ],
+)
+def test_sinusoids_of_positions_are_computed_and_not_loaded(model_type, ways, without):
+    without("bart")
+    made = tiny(model_type)
+    assert {*made.evidence.sines.values()} == ways
+    assert not [name for name in made.unused if "position" in name]
+    text = files_of(made)["checkpoint.py"]
+    assert ('derived("encoder.embed_positions.weight", lambda shape: SinePositions(' in text) == (
+        bool(ways)
+    )
+    found = made if ways else [draft for _, draft in alternatives(made)][1]
+    assert attempt(found).passed
+    assert "FixedPositionEmbedding(" in files_of(found)["backbone.py"]
 
 
 def test_a_run_finds_what_a_draft_has_wrong():
