@@ -33,8 +33,9 @@ HEAD = """# What a draft gets right
 `make drafts` has [`inarch port new`](contribute/wanted.md#a-draft-of-the-folder) draft each of
 these architectures of transformers from its `model_type` alone, while the folder that is here is
 hidden; of ESM and DeBERTa also from the switches of published checkpoints, which aren't the
-defaults. Nothing is edited. The rest is measured in the folders as they are: `make tables` writes
-what needs no reference anew, and a test compares.
+defaults, and of Nomic BERT from the fields that its authors' files have besides. Nothing is edited.
+The rest is measured in the folders as they are: `make tables` writes what needs no reference anew,
+and a test compares.
 """
 HERE = """
 ## Architectures that are here
