@@ -98,7 +98,11 @@ class SlotFinder:
             else:
                 self._note_shape(module, names)
                 found[names] = Slot(module, names, "dense")
-        for ours, module in zip((QUERY, KEY, VALUE, OUTPUT), square, strict=False):
+        taken = {ours for names in found for ours in names}
+        left = [ours for ours in (QUERY, KEY, VALUE, OUTPUT) if ours not in taken]
+        for module in square[len(left) :]:
+            self._unplaced(module, "one more than attention has")
+        for ours, module in zip(left, square, strict=False):
             self._note_shape(module, (ours,))
             found[(ours,)] = Slot(module, (ours,), "dense")
         every = [*found.values(), *self._norms(norms)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ INNER = (
     "decoder_ffn_dim",
     "d_inner",
     "dim_feedforward",
+    "dim_ff",
+    "dff",
     "moe_intermediate_size",
     "ffn_hidden_size",
 )
@@ -37,6 +39,8 @@ TABLES = (
 HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads",
     "attention_heads")  # fmt: skip
 KEY_HEADS = ("num_key_value_heads", "n_head_kv", "num_kv_heads")
+# Numbers in the name of a tensor, and its shape.
+Member = tuple[tuple[int, ...], tuple[int, ...]]
 WIDTHS = ("head_dim", "d_kv", "attention_head_size", "d_head")
 
 
@@ -65,18 +69,40 @@ def collapse_names(
     """Return the patterns of a checkpoint's tensors, in their order."""
     names = axis_names(config)
     # Braces in a name could be taken for an index, but for the number of indices.
-    groups: dict[tuple[str, int], list[tuple[tuple[int, ...], tuple[int, ...]]]] = {}
+    groups: dict[tuple[str, int], list[Member]] = {}
     for name, info in tensors.items():
         pattern, numbers = _numbered(name)
         groups.setdefault((pattern, len(numbers)), []).append((numbers, info.shape))
     found = []
-    for (pattern, _), members in groups.items():
+    for pattern, members in _split(groups):
         shapes = tuple(dict.fromkeys(shape for _, shape in members))
         columns = map(set, zip(*(found for found, _ in members), strict=True))
         indices = tuple((min(c), max(c), len(c)) for c in columns)
         axes = tuple(names.get(size, str(size)) for size in shapes[0])
         found.append(TensorPattern(pattern, len(members), shapes, axes, indices))
     return tuple(found)
+
+
+def _split(groups: Mapping[tuple[str, int], list[Member]]) -> Iterator[tuple[str, list[Member]]]:
+    """Iterate over patterns and their tensors, with the last index as a number where it decides.
+
+    So the items of `ffn.0.weight`, `ffn.2.weight`, which differ in shape in every layer, are apart.
+    """
+    for (pattern, count), members in groups.items():
+        ranks = {len(shape) for _, shape in members}
+        apart: dict[int, list[Member]] = {}
+        if count > 1 or len(ranks) > 1:
+            for numbers, shape in members:
+                apart.setdefault(numbers[-1], []).append((numbers[:-1], shape))
+        kinds: list[set[Any]] = [
+            {len(shape) if len(ranks) > 1 else shape for _, shape in some}
+            for some in (members, *apart.values())
+        ]
+        if not apart or len(kinds[0]) == 1 or any(len(kind) > 1 for kind in kinds[1:]):
+            yield pattern, members
+            continue
+        for number, some in apart.items():
+            yield pattern.replace(f"{{{INDICES[count - 1]}}}", str(number)), some
 
 
 def _numbered(name: str) -> tuple[str, tuple[int, ...]]:
@@ -161,4 +187,4 @@ def first(fields: Mapping[str, int], names: tuple[str, ...]) -> str | None:
 
 def lower_words(name: str) -> str:
     """Return a name without the spelling of words: lower case, dots alone."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("/", ".").lower()

@@ -39,7 +39,7 @@ SQUARE = "attention projection"
 # the module around them.
 RECURRENCE = "recurrence"
 _RECURRENT = re.compile(
-    r"(?:(.*)\.)?(?:a_log|dt_bias|time_decay|time_mix_\w+|time_maa_\w+|rg_lru|slope_rate)(?:\.|$)"
+    r"(?:(.*)\.)?(?:a_log|dt_bias|retention|time_decay|time_mix_\w+|time_maa_\w+|rg_lru|slope_rate)(?:\.|$)"
 )
 
 # Roles by the names of the module and of those around it, the first that matches counts. A number
@@ -61,19 +61,21 @@ ROLES = (
     ("expert", "experts", (1, 2, 3)),
     ("expert", "input_linear|output_linear", (3,)),
     ("position table", """\\w*position_embeddings?|embed_positions|wpe|pos_embed(?:ding)?s?
-        |positional_embedding|position_embed|positions_embed""", (1, 2, 3)),
+        |positional_embedding|position_embed|positions_embed|pos_emb|pos_encod(?:er|ing)
+        |positional_encoding""", (1, 2, 3)),
     ("segment table", """token_type_embeddings?(?:_\\d+)?|segment_embeddings?
         |type_embeddings?""", (2,)),
     ("token table", """word_embeddings?|embed_tokens|wte|tok_embeddings?|token_embeddings?|shared
-        |input_embeddings?|embed_in|embedding_table|tokens_embed|embed
+        |input_embeddings?|token_emb|tok_emb|embed_in|embedding_table|tokens_embed|embed
         |embeddings?\\.weight$""", (2,)),
     ("language head", """lm_head|lm_loss|proj_out|embed_out|generator_lm_head|predictions
         |output_projection|pred_layer|decoder\\.(?:weight|bias)$|final_logits_bias
-        |masked_lm_head""", (1, 2)),
+        |masked_lm_head|to_logits|ctc_lo|ctc_head""", (1, 2)),
     ("head", """classifier|classification_head|pre_classifier|score|qa_outputs|pooler
         |seq_relationship|discriminator_predictions|generator_predictions|sequence_summary
         |projector|quantizer|^project_q|project_hid|vocab_transform|vocab_projector
-        |vocab_layer_norm|start_logits|end_logits|answer_class|logits_proj""", (1, 2, 3)),
+        |vocab_layer_norm|start_logits|end_logits|answer_class|logits_proj
+        |^(?:\\w+_)?heads?""", (1, 2, 3)),
     ("batch norm", "batch_?norm\\w*", (1,)),
     ("group norm", "group_?norm\\w*", (1,)),
     ("norm", "\\w*norm\\w*|ln(?:_?\\w+)?|\\w*_ln", (1,)),
@@ -84,7 +86,7 @@ ROLES = (
     ("query, key and value", """qkv\\w*|wqkv|query_key_value|c_attn
         |\\w*att\\w*\\.(?:self\\.)?in_proj(?:_weight|_bias)?""", (1, 2)),
     ("key and value", "kv_proj|kv|wkv|to_kv|key_value|kv_linear", (1, 2)),
-    ("latent keys and values", "kv_\\w*|q_a_proj|q_b_proj", (1, 2)),
+    ("latent keys and values", "kv_\\w*|q_a_proj|q_b_proj|wq_[ab]|wkv_[ab]\\w*", (1, 2)),
     ("position projection", """r|r_kernel|pos_proj|pos_key_proj|pos_query_proj|pos_q_proj
         |linear_pos|relative_pos_embeddings""", (2, 3)),
     ("query", """(?:\\w+_)?query\\w*|q_bias|q_proj|q_lin|wq|to_q|q|linear_q|q_head
@@ -96,16 +98,16 @@ ROLES = (
         |gate)""", (1, 2)),
     ("attention output", """\\w*att\\w*\\.(?:\\w+\\.)?(?:o_proj|out_proj
         |out_lin|wo|o|dense|c_proj|to_out|out|output|linear_out|proj|post_proj)(?:\\.dense)?
-        |o_proj|out_lin|attention_out""", (1, 2, 3)),
+        |o_proj|out_lin|attention_out|to_out""", (1, 2, 3)),
     ("gate and up", "gate_up_proj|mlp\\.wi|up_gated_layer|gated_layers", (1, 2)),
     ("gate", "gate_proj|wi_0|w1|gate|fc12|w_in\\.w_0", (1, 2)),
     ("up", """up_proj|wi_1|w3|fc1|c_fc|lin1|dense_h_to_4h|intermediate\\.dense|intermediate_dense
-        |wi|fc_in|w_in|layer_1|up|fc11|linear1|ffn\\.(?:weight|bias)$|w_1
+        |wi|fc_in|w_in|layer_1\\.\\w+$|up|fc11|linear1|ffn\\.(?:weight|bias)$|w_1
         |feed_forward\\.intermediate""", (1, 2)),
     ("down", """down_proj|wo|w2|fc2|mlp\\.c_proj|lin2|dense_4h_to_h|output\\.dense|output_dense
-        |fc_out|w_out|layer_2|down|linear2|ffn_output|w_2|c_proj|dense_output
+        |fc_out|w_out|layer_2\\.\\w+$|down|linear2|ffn_output|w_2|c_proj|dense_output
         |feed_forward\\.output""", (1, 2)),
-    (FEED_FORWARD, "dense\\d?|linear_?\\d|(?:ffn|mlp|feed_forward|ff|net)\\.\\{\\w\\}", (1, 2)),
+    (FEED_FORWARD, "dense\\d?|linear_?\\d|(?:ffn|mlp|feed_forward)\\.[\\w{}]+", (1, 2)),
     ("projection", """\\w*_proj\\w*|project_in|project_out|projection|embed_proj|feature_projection
         |embedding_hidden_mapping_in|embeddings_project|conv_kernel_layer|conv_out_layer
         |masked_spec_embed""", (1, 2)),
@@ -115,6 +117,11 @@ _COMPILED = tuple(
     (role, re.compile(r"(?:^|\.)(?:" + "".join(names.split()) + r")(?=$|\.)"), axes)
     for role, names, axes in ROLES
 )
+# Tables, which have no bias, and what a layer of such a name or shape that has one is.
+_WITHOUT_BIAS = {
+    (OTHER_TABLE, BY_NAME): "projection", ("token table", BY_NAME): "projection",
+    ("token table", BY_SHAPE): "language head",
+}  # fmt: skip
 _NO_ATTENTION = re.compile(r"(?:^|[._])(?:feed_forward|ffn|mlp)(?=$|[._])")
 _VECTOR = re.compile(r"\.(?:bias|beta|gamma|b|\w*_bias)$")
 
@@ -158,12 +165,13 @@ def recognize(
     done = []
     for one in found:
         weight = of_weights.get(one.module)
-        if one.is_bias and weight is not None and (one.role is None or weight.by == BY_SHAPE):
+        is_open = one.role in (None, FEED_FORWARD)
+        if one.is_bias and weight is not None and (is_open or weight.by == BY_SHAPE):
             one = replace(one, role=weight.role, by=weight.by)
         elif one.is_bias:
             one = _with_shape(one, fields, known)
-        if one.role == OTHER_TABLE and one.module in biased:  # tables have none
-            one = replace(one, role="projection")
+        if one.module in biased and (one.role, one.by) in _WITHOUT_BIAS:
+            one = replace(one, role=_WITHOUT_BIAS[str(one.role), one.by])
         done.append(one)
     if "expert" not in {one.role for one in done}:  # what looks like a router is a gate
         done = [replace(one, role="gate") if one.role == "router" else one for one in done]
@@ -201,10 +209,13 @@ def _with_shape(
         return replace(one, role="up")  # which has the width of one
     if one.role == "token table" and pattern.shapes[0][0] < fields.get("vocab_size", 0):
         return replace(one, role=OTHER_TABLE)  # which has too few rows
+    is_head = one.role == "head" and _role_outside(pattern, fields, known) is not None
     if one.role not in (None, FEED_FORWARD):
-        return one
+        return replace(one, role="language head") if is_head else one
     inside = _role_in_layer if pattern.indices else _role_outside
     guess = inside(pattern, fields, known)
+    if one.role == FEED_FORWARD and guess not in ("up", "down"):
+        return one
     return Recognized(pattern, guess or one.role, BY_SHAPE if guess or not one.role else BY_NAME)
 
 
@@ -227,7 +238,7 @@ def _role_outside(
 ) -> str | None:
     """Return what a matrix outside of layers can be by the sizes of the config alone."""
     shape, hidden = pattern.shapes[0], first(fields, HIDDEN)
-    words = fields.get("vocab_size", 0)
+    words = fields.get("vocab_size", fields.get("padded_vocab_size", 0))
     if not hidden or words == fields[hidden] or shape != (words, fields[hidden]):
         return None
     return "language head" if "token table" in known else "token table"
@@ -241,13 +252,21 @@ def _role_in_layer(
     if not hidden:
         return None
     width = fields[hidden]
+    if all(len(s) == 3 and s[1] in (1, width) and s[0] % width == 0 < s[2] - 1
+           for s in pattern.shapes):  # fmt: skip
+        return "convolution"
+    if len(pattern.shapes) > 1:
+        return None
+    wider = fields[inner] if inner else 4 * width
     experts = fields.get(str(first(fields, EXPERTS)), 0)
     if shape == (width,):
         return "vector of a layer"
     if experts > 1 and shape[0] == experts and (len(shape) == 3 or shape == (experts, width)):
         return "expert" if len(shape) == 3 else "router"
-    if inner and sorted(shape) == sorted((width, fields[inner])) and width != fields[inner]:
-        return "up" if shape[0] == fields[inner] else "down"
+    if sorted(shape) == sorted((width, wider)) and width != wider:
+        return "up" if shape[0] == wider else "down"
+    if re.search(r"\}\.\w+$", pattern.name):  # of a list, and not of a layer
+        return None
     if shape == (width, width):  # one more, where names say what attention's are
         return "projection" if {"query", "query, key and value"} & {*known} else SQUARE
     return "query, key and value" if sorted(shape) == sorted((width, 3 * width)) else None

@@ -195,6 +195,58 @@ def test_experts_and_their_router_may_be_known_by_their_number():
     assert (found["x.a"], found["x.b.weight"]) == (("expert", "shape"), ("router", "shape"))
 
 
+def test_items_of_a_list_in_a_layer_are_apart_where_their_shapes_differ():
+    ffn = {"ffn.0.weight": (20, 12), "ffn.0.bias": (20,), "ffn.2.weight": (12, 20)}
+    stem = {"stem.0.0.weight": (12, 1, 5), "stem.0.1.weight": (12,)}
+    stem |= {"stem.1.0.weight": (12, 12, 5), "stem.1.1.weight": (12,)}
+    found = decoder({**ffn, "ffn.2.bias": (12,)}, **stem)
+    known = {part.pattern.name: (part.role, part.by) for part in found.parts}
+    layer = "model.layers.{i}.ffn"
+    assert known[f"{layer}.0.weight"] == known[f"{layer}.0.bias"] == ("up", "shape")
+    assert known[f"{layer}.2.weight"] == known[f"{layer}.2.bias"] == ("down", "shape")
+    assert known["stem.{i}.0.weight"] == ("convolution", "shape")
+    (up, *_) = [part.pattern for part in found.parts if "ffn.0" in part.pattern.name]
+    assert (up.count, up.shapes, up.indices) == (2, ((20, 12),), ((0, 1, 2),))
+
+
+def test_items_that_lie_in_layers_of_several_sizes_stay_together():
+    shapes = {f"h.{i}.x.{j}.w": (4 + i, 2) for i in (0, 1) for j in (0, 1)}
+    tensors = {name: TensorInfo("F32", shape) for name, shape in shapes.items()}
+    (pattern,) = collapse_names(tensors, SIZES)
+    assert (pattern.name, pattern.count) == ("h.{i}.x.{j}.w", 4)
+
+
+def test_a_list_of_layers_outside_of_attention_is_not_taken_for_attention():
+    config = {name: size for name, size in SIZES.items() if "intermediate" not in name}
+    extra = {f"extra.{i}.weight": (12, 12) for i in (0, 1)}
+    found = {p.pattern.name: p.role for p in decoder({}, config, **extra).parts}
+    assert found["extra.{i}.weight"] is None
+    head = {p.pattern.name: p.role for p in decoder({}, **{"my_head.0.weight": (12, 12)}).parts}
+    assert head["my_head.{i}.weight"] == "head"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "role"),
+    [
+        ("head.weight", (29, 12), "language head"),
+        ("head.weight", (3, 12), "head"),
+        ("encoder/layer_1/mlp/down/kernel", (12, 20), "down"),
+        ("embed.out.weight", (40, 12), "projection"),  # a table has no bias
+    ],
+)
+def test_what_is_outside_of_layers_is_known_by_name_and_rows(name, shape, role):
+    tensors = {"tok_emb.weight": (29, 12), name: shape, "embed.out.bias": (40,)}
+    given = {n: TensorInfo("F32", s) for n, s in tensors.items()}
+    found = inspect_header(Header("x", SIZES, given))
+    assert {p.pattern.name: p.role for p in found.parts}[name] == role
+
+
+def test_an_mlp_without_a_width_in_the_config_is_four_times_as_wide():
+    config = {name: size for name, size in SIZES.items() if "intermediate" not in name}
+    found = roles(decoder({"mix.a.weight": (48, 12), "mix.b.weight": (12, 48)}, config))
+    assert (found["mix.a.weight"], found["mix.b.weight"]) == (("up", "shape"), ("down", "shape"))
+
+
 def test_widths_say_whether_a_gate_is_in_the_same_tensor():
     known = {width: roles(decoder({"mlp.Wi.weight": (width, 12)})) for width in (20, 40)}
     assert known[20]["mlp.Wi.weight"][0] == "up"

@@ -390,6 +390,16 @@ def test_layers_in_the_place_of_attention_are_named(name, text):
         make_draft("new", given, None)
 
 
+def test_a_fused_tensor_and_a_square_one_are_attention_and_its_output():
+    layer = {n: s for n, s in LAYER.items() if not n.startswith("attention.")}
+    layer |= {"mix.all.weight": (36, 12), "mix.last.weight": (12, 12), "z.weight": (12, 12)}
+    draft = make_draft("new", header(layer=layer), None)
+    assert draft.graph.slot("attention/query").module.name == "layers.{i}.mix.all"
+    assert draft.graph.slot("attention/output").module.name == "layers.{i}.mix.last"
+    assert "layers.{i}.mix.last" in lines(draft, "GUESS")
+    assert "layers.{i}.z" in lines(draft, "DECIDE")
+
+
 def test_what_some_layers_alone_have_is_to_be_decided():
     more = {f"layers.2.{n}": s for n, s in LAYER.items() if not n.startswith("attention.")}
     found = lines(make_draft("new", header(**more), None), "DECIDE")
