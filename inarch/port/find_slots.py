@@ -98,15 +98,13 @@ class SlotFinder:
             else:
                 self._note_shape(module, names)
                 found[names] = Slot(module, names, "dense")
-        taken = {ours for names in found for ours in names}
-        left = [ours for ours in (QUERY, KEY, VALUE, OUTPUT) if ours not in taken]
+        left = [n for n in (QUERY, KEY, VALUE, OUTPUT) if not any(n in names for names in found)]
         for module in square[len(left) :]:
             self._unplaced(module, "one more than attention has")
         for ours, module in zip(left, square, strict=False):
             self._note_shape(module, (ours,))
             found[(ours,)] = Slot(module, (ours,), "dense")
-        every = [*found.values(), *self._norms(norms)]
-        slots = [slot for slot in every if not self._is_odd(slot)]
+        slots = [s for s in (*found.values(), *self._norms(norms)) if not self._is_odd(s)]
         self._note_layers([slot for slot in slots if not slot.module.is_late], inside)
         return slots
 
@@ -119,11 +117,9 @@ class SlotFinder:
 
     def _note_layers(self, slots: Sequence[Slot], inside: Sequence[TheirModule]) -> None:
         """Note what some layers of a stack alone have, which the draft has in all."""
-        layers: dict[str, int] = {}
-        for module in inside:
-            layers[module.stack] = max(layers.get(module.stack, 0), module.layers)
         for module in dict.fromkeys(slot.module for slot in slots):
-            if module.layers < (every := layers[module.stack]):
+            every = max(other.layers for other in inside if other.stack == module.stack)
+            if module.layers < every:
                 text = f"in {module.layers} of {every} layers, and the weight map wants it in all"
                 self.decisions.append(decide(module.name, text))
 
