@@ -38,6 +38,7 @@ def inference(setting: Setting) -> Iterator[Row]:
     for folder, name in ((minilm, "all-MiniLM-L6-v2"), (encoder, "6 x 768")):
         what = f"the vector of one text of 16 tokens, {name}"
         yield from _compared("one_text", (folder,), what, {"theirs": "transformers"}, 1e3)
+        yield _one_text_in_openvino(folder, what)
     yield from _calls(minilm)
     yield from _limits(encoder)
     yield from _memory(minilm)
@@ -57,6 +58,15 @@ def _compared(
                 f"{ours:.3g} {unit} over {theirs:.3g} {unit}" + _difference(found),
                 ours / theirs,
             )
+
+
+def _one_text_in_openvino(folder: str, what: str) -> Row:
+    if not installed("openvino"):
+        return absent(f"{what}, in OpenVINO", "openvino")
+    found = Probe(FILE, "one_text", (folder, "openvino"), "torch").run()
+    ours, theirs = found["ours"] * 1e3, found["theirs"] * 1e3
+    figures = f"{ours:.3g} ms over {theirs:.3g} ms"
+    return Row(f"{what}: time over transformers, in OpenVINO", figures, ours / theirs)
 
 
 def _calls(folder: str) -> Iterator[Row]:

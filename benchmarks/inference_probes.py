@@ -122,8 +122,13 @@ def rerank(folder: str, count: str) -> dict[str, float]:
     )
 
 
-def one_text(folder: str) -> dict[str, float]:
-    """Time the vector of one text of 16 tokens, against transformers as it is written by hand."""
+def one_text(folder: str, *runtime: str) -> dict[str, float]:
+    """Time the vector of one text of 16 tokens, against transformers as it is written by hand.
+
+    Args:
+        folder: of the encoder.
+        runtime: what computes ours in place of Keras, if anything.
+    """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -131,13 +136,16 @@ def one_text(folder: str) -> dict[str, float]:
 
     ours, model = TextEmbedder.from_preset(folder), AutoModel.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    text = " ".join(WORDS.split()[:14])
+    text, options = " ".join(WORDS.split()[:14]), {"runtime": runtime[0]} if runtime else {}
+
+    def call() -> Any:
+        return ours.embed(text, **options)
 
     def by_hand() -> Any:
         with torch.inference_mode():
             return model(**tokenizer([text], return_tensors="pt")).last_hidden_state.mean(1).numpy()
 
-    return _in_turn(rounds=40, ours=lambda: ours.embed(text), theirs=by_hand)
+    return _in_turn(rounds=40, ours=call, theirs=by_hand)
 
 
 def share_of_limit(folder: str) -> dict[str, float]:
