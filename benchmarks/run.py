@@ -39,7 +39,7 @@ from speech import long_audio, one_off, whisper
 from table import Row, Setting, absent, installed
 
 MODELS = HERE.parent / "inarch" / "models"
-# Libraries whose versions stand beside the figures.
+# Libraries whose versions are on the page.
 COMPARED = (
     "keras", "jax", "torch", "transformers", "sentence-transformers", "ctranslate2", "openvino",
 )  # fmt: skip

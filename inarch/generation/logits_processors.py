@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.generation.vocabulary import log_probabilities
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -196,7 +197,7 @@ class Normalize:
     """
 
     def __call__(self, logits: Any, generated: GeneratedTokens) -> Any:
-        return logits - ops.logsumexp(logits, axis=-1, keepdims=True)
+        return log_probabilities(logits)
 
 
 def processor_arrays(

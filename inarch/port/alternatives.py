@@ -74,13 +74,7 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     if graph.positions == "rotary":
         words = "halves" if graph.interleaved else "neighbors"
         yield f"rotary positions that rotate {words}", other(interleaved=not graph.interleaved)
-    swaps = [(ATTENTION_NORM, FEED_FORWARD_NORM), (ATTENTION_NORM, CROSS_NORM), (GATE, UP)]
-    for parts in ((QUERY, KEY, VALUE, OUTPUT), CROSS_PARTS):
-        swaps += itertools.combinations(parts, 2)
-    for one, two in swaps:
-        slots = graph.slot(one), graph.slot(two)
-        if all(slot is not None and len(slot.ours) == 1 for slot in slots):
-            yield f"{one} and {two} exchanged", draft.replace(graph=graph.swapped(one, two))
+    yield from _exchanges(draft)
     if graph.positions not in ("relative", "disentangled"):
         yield unscaled
     padding = draft.usual.get("pad_token_id")
@@ -90,6 +84,17 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         for name in ACTIVATIONS:
             if name != graph.activation:
                 yield f"the activation {name}", other(activation=name)
+
+
+def _exchanges(draft: Draft) -> Iterator[tuple[str, Draft]]:
+    """Iterate over the graphs in which two layers of equal shapes have each other's weights."""
+    swaps = [(ATTENTION_NORM, FEED_FORWARD_NORM), (ATTENTION_NORM, CROSS_NORM), (GATE, UP)]
+    for parts in ((QUERY, KEY, VALUE, OUTPUT), CROSS_PARTS):
+        swaps += itertools.combinations(parts, 2)
+    for one, two in swaps:
+        slots = draft.graph.slot(one), draft.graph.slot(two)
+        if all(slot is not None and len(slot.ours) == 1 for slot in slots):
+            yield f"{one} and {two} exchanged", draft.replace(graph=draft.graph.swapped(one, two))
 
 
 def head_variants(draft: Draft, head: HeadDraft) -> Iterator[HeadDraft]:

@@ -18,7 +18,7 @@ from inarch.port.config_rotary import (
 )
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
-from inarch.port.head_arguments import head_lines
+from inarch.port.head_arguments import argument_lines
 from inarch.port.known_arguments import BY_ARGUMENT, GATING
 
 
@@ -46,7 +46,7 @@ class _Writer:
         names = [argument.name for argument in self.draft.arguments]
         lines = [line for name in names if name in BY_ARGUMENT for line in self._line(name)]
         lines += self._noted(part_lines(self.draft))
-        lines += self._noted(head_lines(self.draft.heads, self.usual))
+        lines += self._noted((*argument_lines(self.draft.heads, self.usual), []))
         return [part for line in lines for part in wrapped(line)]
 
     def _noted(self, found: tuple[list[str], set[str], list[Decision]]) -> list[str]:

@@ -184,13 +184,9 @@ def _language_head(
     if (len(dense), len(norms)) != shape or len(tables) > 1 or len(bias) > 2:
         return None
     table = tables[0].name + tables[0].joint + "weight" if tables else ""
-    found = [
-        (m.name, f"masked_lm_head/{ours}", m.bias is not None)
-        for m, ours in ((*((m, "transform") for m in dense),))
-    ]
     return replace(
         made,
-        dense=tuple(found),
+        dense=tuple((m.name, "masked_lm_head/transform", m.bias is not None) for m in dense),
         norms=tuple((m.name, "masked_lm_head/transform_norm", m.bias is not None) for m in norms),
         bias=tuple(dict.fromkeys(pattern.name for pattern in bias)),
         table=table,

@@ -36,10 +36,10 @@ def head_arguments(heads: Sequence[HeadDraft], usual: Mapping[str, Any]) -> list
     return [found[name] for name in sorted(found)]
 
 
-def head_lines(
+def argument_lines(
     heads: Sequence[HeadDraft], usual: Mapping[str, Any]
-) -> tuple[list[str], set[str], list[Any]]:
-    """Return the lines of the config map for those arguments, their fields, and no decision."""
+) -> tuple[list[str], set[str]]:
+    """Return the lines of the config map for those arguments, and their fields."""
     lines = []
     acting, rates, pooling = (
         {getattr(head, name) for head in heads}
@@ -57,4 +57,4 @@ def head_lines(
             lines += [f'choice("{field}", "{field}", {default},', f"    values={values}),"]
         else:
             lines.append(f'field("{field}", "{field}", {bool(usual.get(field))}),')
-    return lines, {*fields}, []
+    return lines, {*fields}

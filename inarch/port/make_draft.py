@@ -112,12 +112,7 @@ def _by_reference(
     if evidence.is_pair:
         heads, lines = _of_single_texts(heads, evidence)
         of_heads += lines
-    names = {pattern.name for pattern in collapse_names(whole, {})}
-    for head in evidence.heads:
-        short = {n.removeprefix(evidence.prefix): info for n, info in head.tensors.items()}
-        names |= {pattern.name for pattern in collapse_names(short, {})}
-    short = {n.removeprefix(evidence.prefix): info for n, info in tensors.items()}
-    strange = [p.name for p in collapse_names(short, given) if p.name not in names]
+    strange = _strange_names(tensors, given, whole, evidence)
     buffers = [n for n in strange if is_buffer(n)]
     for one in strange:
         if one not in buffers:
@@ -135,6 +130,21 @@ def _by_reference(
         tuple(tensor.name for m in idle for tensor in m.tensors),
         tuple(m.tensor_name("weight") for m in tables),
     )  # fmt: skip
+
+
+def _strange_names(
+    tensors: Mapping[str, TensorInfo], given: Mapping[str, Any],
+    whole: Mapping[str, TensorInfo], evidence: Evidence,
+) -> list[str]:  # fmt: skip
+    """Return the patterns of a file's names that no tensor of the reference or its heads has."""
+
+    def patterns(found: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> list[str]:
+        short = {name.removeprefix(evidence.prefix): info for name, info in found.items()}
+        return [pattern.name for pattern in collapse_names(short, config)]
+
+    known = {name for found in (whole, *(h.tensors for h in evidence.heads))
+             for name in patterns(found, {})}  # fmt: skip
+    return [name for name in patterns(tensors, given) if name not in known]
 
 
 def _with_computed(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:

@@ -8,7 +8,7 @@ from typing import Any
 
 from inarch.port.alternatives import alternatives, head_variants
 from inarch.port.arguments import find_field, nested_rotary
-from inarch.port.decisions import GUESS, SETTLED, decide, guess, settled
+from inarch.port.decisions import GUESS, SETTLED, Decision, decide, guess, settled
 from inarch.port.draft import Draft
 from inarch.port.find_heads import POOLINGS
 from inarch.port.find_parts import is_yes
@@ -131,15 +131,11 @@ def _settle_parts(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     for argument, field in draft.graph.parts.items() if evidence is not None else ():
         assert evidence is not None
         value, other = evidence.parts.values[field]
-        progress(f"a run with another {field}")
-        found = attempt(draft, changes={field: other})
-        if found.passed:
-            draft = _noted(draft, None, settled(field, f"by a run with {other!r}"))
-            continue
-        text = f"the draft doesn't compute what {other!r} does ({found.first})"
-        is_on = is_yes(evidence, field, value)
-        draft = draft.replace(graph=draft.graph.without(argument, is_on))
-        draft = _noted(draft, None, decide(field, text))
+        line = _line_of_other(draft, field, other, progress)
+        if line.kind != SETTLED:
+            is_on = is_yes(evidence, field, value)
+            draft = draft.replace(graph=draft.graph.without(argument, is_on))
+        draft = _noted(draft, None, line)
     return draft
 
 
@@ -150,12 +146,20 @@ def _settle_positions(draft: Draft, progress: Callable[[str], Any]) -> Draft:
         field = find_field(argument, draft.usual)
         if field is None or not draft.has(argument) or argument in draft.graph.parts:
             continue
-        progress(f"a run with another {field}")
-        found = attempt(draft, changes={field: other})
-        text = f"the draft doesn't compute what {other!r} does ({found.first})"
-        passed = settled(field, f"by a run with {other!r}")
-        draft = _noted(draft, None, passed if found.passed else decide(field, text))
+        draft = _noted(draft, None, _line_of_other(draft, field, other, progress))
     return draft
+
+
+def _line_of_other(
+    draft: Draft, field: str, other: Any, progress: Callable[[str], Any], head: str = ""
+) -> Decision:
+    """Return what a run with another value of a field shows: that it is computed, or isn't."""
+    run = f"a run of {head}" if head else "a run"
+    progress(f"{run} with another {field}")
+    found = attempt(draft, head or None, {field: other})
+    if found.passed:
+        return settled(field, f"by {run} with {other!r}")
+    return decide(field, f"the draft doesn't compute what {other!r} does ({found.first})")
 
 
 def _settle_head(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) -> Draft:
@@ -191,21 +195,18 @@ def _settle_options(draft: Draft, head: HeadDraft, progress: Callable[[str], Any
     for field in (*head.switches, *filter(None, [head.pooling])):
         if field in known:  # by another head
             continue
-        progress(f"a run of {head.name} with another {field}")
         usual = draft.usual[field]
         other = next((v for v in POOLINGS if v != usual), None) if field == head.pooling else (
             not usual
         )  # fmt: skip
-        found = attempt(draft, head.name, {field: other})
-        if found.passed:
-            draft = _noted(draft, None, settled(field, f"by a run of {head.name} with {other!r}"))
-            continue
-        text = f"the draft doesn't compute what {other!r} does ({found.first})"
-        heads = tuple(
-            replace(one, pooling="") if field == one.pooling else one.without(field, bool(usual))
-            for one in draft.heads
-        )
-        draft = _noted(draft.replace(heads=heads), None, decide(field, text))
+        line = _line_of_other(draft, field, other, progress, head.name)
+        if line.kind != SETTLED:
+            heads = tuple(
+                replace(h, pooling="") if field == h.pooling else h.without(field, bool(usual))
+                for h in draft.heads
+            )
+            draft = draft.replace(heads=heads)
+        draft = _noted(draft, None, line)
     return draft
 
 

@@ -27,7 +27,7 @@ WAYS: Mapping[str, Callable[[int, int, int], int]] = {
 
 @dataclass(frozen=True)
 class Sharing:
-    """How the layers of a stack share weights.
+    """Sharing of weights among the layers of a stack.
 
     Attributes:
         stack: name of the stack, up to its number, with an index in its place.

@@ -58,7 +58,7 @@ def refuse_runtime(runtime: str | None) -> None:
 
 
 class Forwards:
-    """Forward passes of a task: by Keras, and by each runtime that was asked for.
+    """Forward passes of a task: by Keras, and by each runtime that a call has named.
 
     Args:
         task, head: as of `Forward`.

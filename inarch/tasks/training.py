@@ -87,7 +87,7 @@ class Training(_Model):
         return super().test_on_batch(*raw_data.one_batch(self, x, y, sample_weight), **kwargs)
 
     def _compile_once(self) -> None:
-        """Compile with the task's own defaults, unless it is compiled already."""
+        """Compile with the task's own defaults, unless it is compiled; keep what JAX compiles."""
         enable_compile_cache()
         if not self.compiled:
             with SafeInterrupt():  # which would leave Keras half compiled

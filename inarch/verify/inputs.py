@@ -44,12 +44,7 @@ def make_inputs(
         InputError: the folder doesn't declare an input that the model has.
     """
     backbone = getattr(model, "backbone", model)
-    arguments, declared = backbone.arguments, inputs_of(type(backbone))
-    if unknown := sorted(backbone.input.keys() - declared.keys()):
-        raise InputError(
-            f"no input can be made up for {', '.join(unknown)}; [inputs] of the architecture's "
-            f"presets.toml declares {', '.join(declared) or 'none'}"
-        )
+    arguments, declared = backbone.arguments, _declared_inputs(backbone)
     random = np.random.default_rng(seed)
     lengths = _row_lengths(backbone, lengths)
     is_left = (padding_side or backbone.padding_side) == "left"
@@ -82,6 +77,17 @@ def make_inputs(
             rows = max(arguments[declared[name].rows], 1)
             made[name] = (random.integers(0, rows, mask.shape) * mask).astype("int32")
     return made
+
+
+def _declared_inputs(backbone: Any) -> Mapping[str, Any]:
+    """Return what the folder of an architecture declares about each input of its backbone."""
+    declared = inputs_of(type(backbone))
+    if unknown := sorted(backbone.input.keys() - declared.keys()):
+        raise InputError(
+            f"no input can be made up for {', '.join(unknown)}; [inputs] of the architecture's "
+            f"presets.toml declares {', '.join(declared) or 'none'}"
+        )
+    return declared
 
 
 def _row_lengths(backbone: Any, given: Sequence[int]) -> Sequence[int]:

@@ -39,7 +39,7 @@ class LayerNoise:
 
 @contextmanager
 def float64() -> Iterator[None]:
-    """Allow models in float64 within this block, which JAX must be asked for."""
+    """Allow models in float64 within this block, which JAX has to enable."""
     if keras.backend.backend() != "jax":
         yield
         return

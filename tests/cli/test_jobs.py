@@ -23,7 +23,7 @@ TEXTS = ["the cat sat .", "", "a dog ran !", "the mat", "a fast cat", "cats", "t
 
 
 class Stop(Exception):
-    """What stops a job in the place of a signal."""
+    """Exception that stops a job in the place of a signal."""
 
 
 def answers(texts):

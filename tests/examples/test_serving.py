@@ -59,7 +59,7 @@ def cut_off(port, path):
 
 
 def check_refusals(port, path):
-    """What every server refuses, and goes on after."""
+    """Check that bad requests are refused, and that the server goes on after each."""
     module = runpy.run_path(str(EXAMPLES / "serve_fastapi.py"))
     key = "documents" if path == "/rerank" else "input"
     rest = {"query": "a"} if path == "/rerank" else {}

@@ -46,7 +46,7 @@ def test_a_padding_token_below_zero_is_no_token():
     ("name", "value"), [("original_max_position_embeddings", 64), ("partial_rotary_factor", 0.5)]
 )
 def test_parts_of_a_scaling_that_stand_next_to_it_are_refused_by_name(name, value):
-    """Where the reference prefers them to those of the scaling."""
+    """The reference prefers them to those of the scaling."""
     scaling = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0,
         "high_freq_factor": 4.0, "original_max_position_embeddings": 32}  # fmt: skip
     config = {"rope_scaling": scaling}

@@ -1,4 +1,4 @@
-"""What is wrong with a folder is named by step and cause, and what can't be done is said."""
+"""Faults of a folder are named by step and cause, and what can't be done is said."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a pull request needs is written once the folder is right, each file whole, and once."""
+"""Files of a pull request are written once the folder is right, each whole, and once."""
 
 import shutil
 from dataclasses import replace

@@ -218,11 +218,11 @@ def write_fields(
 
 
 def computed_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without the fields whose values aren't those that are computed here."""
+    """Return a config without the fields whose values aren't computed here, as absent ones are."""
     found = dict(config)
     for entry in entries:
         if isinstance(entry, MustBe) and not entry.holds(found):
-            found = entry.computed(found)
+            found = without(found, [entry.theirs])
     return found
 
 

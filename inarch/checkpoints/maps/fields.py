@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.checkpoints.maps.nested import assign, is_in, lookup, without
+from inarch.checkpoints.maps.nested import assign, is_in, lookup
 from inarch.errors import ConfigError
 from inarch.json_fields import REQUIRED
 from inarch.validation import shown
@@ -190,10 +190,6 @@ class MustBe:
         """Return whether a config has a value that is computed here."""
         value = lookup(config, self.theirs, self.values[0])
         return any(value == allowed and type(value) is type(allowed) for allowed in self.values)
-
-    def computed(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a config with the value that is computed here, that of an absent field."""
-        return without(config, [self.theirs])
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Raise ConfigError where a config has another value."""

@@ -61,7 +61,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Trial:
-    """A fault by its name, which is made when it is asked for.
+    """A fault by its name, which is made when it is tried.
 
     Attributes:
         name: of the fault.

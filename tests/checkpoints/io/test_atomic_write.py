@@ -36,7 +36,7 @@ def save(folder, generation, below=True, overwrite=False):
 
 
 def tree(folder):
-    """Everything in a folder, name to content."""
+    """Contents of a folder by name."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
         for path in Path(folder).rglob("*")

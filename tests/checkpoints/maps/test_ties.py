@@ -1,4 +1,4 @@
-"""Whether output and input embeddings are one, where a config doesn't say it."""
+"""Ties of output and input embeddings, where a config doesn't say whether they are one."""
 
 import pytest
 
