@@ -104,6 +104,8 @@ class AngleRotation(RotaryEmbedding):
                 "interleaved": not self.interleaved
             },
             "a rotation the other way": {"angles": lambda *args: -angles(*args)},
-            "frequencies in the reverse order": {"angles": lambda *args: angles(*args)[..., ::-1]},
+            "frequencies in the reverse order": {
+                "angles": lambda *args: ops.flip(angles(*args), axis=-1)
+            },
             "a rotation by twice the angles": {"angles": lambda *args: 2 * angles(*args)},
         }

@@ -14,11 +14,9 @@ from inarch.verify.compare import verify
 from inarch.verify.faults.fault import Fault
 from tests.verify.faults import (
     GOLDENS,
-    astray,
-    caught,
-    diagnosed,
     examine,
     faults_for,
+    marks,
     subjects,
     unreached,
 )
@@ -61,9 +59,8 @@ def section(path: Path) -> str:
 def row_of(path: Path, fault: Fault) -> list[str]:
     """Return the cells of a fault: its name, a mark for each of `NAMES`, its noise ratio."""
     report = examine(path, fault)
-    marks = (caught(report), not astray(fault, report), diagnosed(fault, report))
     ratio = _power(max(measure.worst for measure in report.measures))
-    return [fault.name, *("yes" if mark else "no" for mark in marks), ratio]
+    return [fault.name, *("yes" if mark else "no" for mark in marks(fault, report)), ratio]
 
 
 def _power(ratio: float) -> str:

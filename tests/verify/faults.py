@@ -113,6 +113,11 @@ def diagnosed(fault: Fault, report: Report) -> bool:
     return bool(fault.diagnosis and said and re.search(fault.diagnosis, said))
 
 
+def marks(fault: Fault, report: Report) -> tuple[bool, bool, bool]:
+    """Return whether a fault was caught, located and diagnosed."""
+    return caught(report), not astray(fault, report), diagnosed(fault, report)
+
+
 def _touches(finding: Finding, place: str) -> bool:
     paths = (finding.layer, finding.measure.layer)
     return any(path == place or (place and path.startswith(f"{place}/")) for path in paths)
