@@ -164,7 +164,20 @@ def _summary(rows: Iterable[Mapping[str, Any]], folders: Iterable[str]) -> str:
              for right, every in shares.values()]  # fmt: skip
     return (
         f"Together {found[0]} entries of weight maps are right, and {found[1]} of config maps. "
-        f"The median folder has {statistics.median(sizes):g} statements."
+        f"The median folder has {statistics.median(sizes):g} statements.\n\n{_left(drafted)}"
+    )
+
+
+def _left(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return how many drafts are verified, and the entries that a person writes after those."""
+    verified = [row for row in rows if "graph" in row.get("verified", ())]
+    totals = (_total((row["map"], row["config"])) for row in verified)
+    left = [every - right for right, every in totals]
+    return (
+        f"{len(left)} formats are verified with no edit. What is left to write by hand after their "
+        "drafts are the entries that aren't right: "
+        f"{statistics.median(left or [0]):g} in the median format, and {max(left, default=0)} at "
+        "most."
     )
 
 

@@ -61,6 +61,9 @@ def test_rows_take_the_place_of_stored_ones_and_are_counted_together():
     stored["drafts"] = {name: stored["drafts"][name] for name in ("bert", "odd")}
     text = SCRIPT["page"](stored)
     assert "Together 1 of 4 (25.0 %) entries of weight maps are right, and 2 of 4 (50.0 %)" in text
+    # Of a format whose draft is verified what is left to write are the entries that aren't right.
+    assert "1 formats are verified with no edit." in text
+    assert "aren't right: 5 in the median format, and 5 at most." in text
     assert "| `bert` | `bert` | graph | 1/4 | 2/4 | 1 | 0 |" in text
     assert "Of 1 model types 0 compute the reference's values without an edit, and 1 are" in text
     assert "| `odd` | no | – | – | – | no table of tokens |" in text
