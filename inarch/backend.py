@@ -8,7 +8,12 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from inarch.errors import InputError, MissingExtraError
@@ -19,6 +24,9 @@ BACKENDS = ("jax", "torch", "tensorflow")
 INFERENCE = "openvino"
 # What OpenVINO sends to its makers as it is imported, by a fork of the process, which JAX warns of.
 TELEMETRY = "openvino_telemetry"
+# What Keras imports where it is installed, for what hardly any program asks of it: its wrappers for
+# scikit-learn take a quarter of a process's start.
+OPTIONAL = ("keras.wrappers", "pandas", "requests")
 
 
 def choose_backend() -> str:
@@ -57,9 +65,9 @@ def choose_backend() -> str:
 def import_keras() -> str:
     """Choose the backend, import Keras with it alone, and return it, for commands.
 
-    Keras imports scikit-learn, pandas, requests and the other backends wherever they are installed,
-    for what only a program of the user's would ask of it. Here they aren't found as it is imported,
-    which saves seconds and a hundred megabytes or more; afterwards they can be imported again.
+    Keras imports the other backends wherever they are installed, for what only a program of the
+    user's would ask of it. Here they aren't found as it is imported, which saves seconds and a
+    hundred megabytes or more; afterwards they can be imported again.
 
     Raises:
         InputError, MissingExtraError: as `choose_backend`.
@@ -67,17 +75,41 @@ def import_keras() -> str:
     backend = choose_backend()
     if "keras" in sys.modules:
         return backend
-    unused = {"pandas", "requests", "sklearn", TELEMETRY, *BACKENDS} - {backend}
+    unused = {TELEMETRY, *BACKENDS} - {backend}
     if backend == INFERENCE:
         unused -= {"jax", "torch"}  # at which SciPy looks, that this backend imports
     unused -= sys.modules.keys()
     sys.modules |= dict.fromkeys(unused)  # type: ignore[arg-type]  # None: isn't to be found
     try:
-        importlib.import_module("keras")
+        with optional_parts_later():
+            importlib.import_module("keras")
     finally:
         for name in unused:
             del sys.modules[name]
     return backend
+
+
+class _OptionalParts(MetaPathFinder):
+    """Finds the modules of `OPTIONAL`, which are executed at the first use of what is in them."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname in OPTIONAL else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+@contextmanager
+def optional_parts_later() -> Iterator[None]:
+    """Let Keras be imported within this context, its optional parts when they are first used."""
+    finder = _OptionalParts()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def runs_on_cpu() -> bool:

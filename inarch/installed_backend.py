@@ -1,5 +1,9 @@
-"""Import of `settle_backend`'s choice, for every package that imports Keras, before it does."""
+"""Keras imported with the backend of `settle_backend`, for every package that uses it."""
 
-from inarch.backend import settle_backend
+import importlib
+
+from inarch.backend import optional_parts_later, settle_backend
 
 settle_backend()
+with optional_parts_later():
+    importlib.import_module("keras")

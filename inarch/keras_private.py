@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -160,7 +161,7 @@ def is_rematerialized(layer: Any) -> bool:
 def stored_values(variables: Sequence[Any]) -> list[Any]:
     """Return the values of variables outside any scope of Keras, without asking for one at each."""
     values = [variable._value for variable in variables]
-    if any(value is None for value in values):
+    if not all(map(operator.is_not, values, itertools.repeat(None))):
         return [variable.value for variable in variables]
     return values
 

@@ -1,5 +1,6 @@
 """Private parts of Keras are touched in one module, where a new release is adapted to."""
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import keras
 from keras.src.saving import serialization_lib
 
 import inarch
+from inarch import backend
 
 PRIVATE = re.compile(
     r"keras\.src|\b(?!self\b|cls\b|np\b)\w+\._(?:layers|flatten_layers|trainable_variables|kernel|"
@@ -35,3 +37,16 @@ def test_tensorflow_is_not_imported_to_look_for_its_types(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace())
     assert lazy.available
     assert lazy.int32 == "a type"
+
+
+def test_optional_parts_of_keras_run_at_their_first_use(tmp_path, monkeypatch):
+    (tmp_path / "a_part.py").write_text("runs = ['once']\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(backend, "OPTIONAL", ("a_part",))
+    before = [*sys.meta_path]
+    with backend.optional_parts_later():
+        part = importlib.import_module("a_part")
+    assert sys.meta_path == before
+    assert "runs" not in object.__getattribute__(part, "__dict__")
+    assert part.runs == ["once"]
+    assert keras.wrappers.SKLearnClassifier.__module__.startswith("keras.")

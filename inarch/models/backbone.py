@@ -118,8 +118,8 @@ class Backbone(Model):
     @property
     def max_length(self) -> int | None:
         """Most tokens of a row; None where positions are only relative, which have no limit."""
-        absolute = self.arguments.get("absolute_positions", True)
-        return self.arguments.get("max_sequence_length") if absolute else None
+        absolute = self.argument("absolute_positions", True)
+        return self.argument("max_sequence_length") if absolute else None
 
     @property
     def axis_limits(self) -> dict[str, int]:

@@ -92,6 +92,12 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
         given = self._arguments.items()
         return MappingProxyType({n: getattr(self, n) if n in mutable else v for n, v in given})
 
+    def argument(self, name: str, default: Any = None) -> Any:
+        """Return one of `arguments`, or `default` where there is none of that name."""
+        if name in mutable_arguments(type(self)):
+            return getattr(self, name)
+        return self._arguments.get(name, default)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if "_arguments" in vars(self) and not name.startswith("_"):
             check_settable(self, name, self._arguments)

@@ -63,16 +63,18 @@ def _jax(model: keras.Model, call: Call) -> Call:
 
     current = ModelVariables(model)
 
-    @functools.lru_cache(maxsize=1)
-    def program(identity: tuple[int, ...]) -> Any:
-        # A separate function, whose traces are of these variables alone.
-        return jax.jit(functools.partial(step, current()))
+    made: tuple[list, Any] = [], None
 
     def run(inputs: Mapping[str, Any]) -> Any:
+        nonlocal made
         variables = current()
-        compiled_step = program(tuple(map(id, variables)))
+        known, program = made
+        if variables is not known:
+            # A separate function, whose traces are of these variables alone.
+            program = jax.jit(functools.partial(step, variables))
+            made = variables, program
         given = {name: distributed(x) for name, x in inputs.items()}
-        return compiled_step(stored_values(variables), given)
+        return program(stored_values(variables), given)
 
     return run
 

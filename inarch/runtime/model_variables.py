@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -27,10 +28,17 @@ class ModelVariables:
         """Return `model.variables` as they are now, the same list while they are the same ones."""
         if self._found is not None:
             lists, before, variables = self._found
-            now = [*chain.from_iterable(lists)]
-            if len(now) == len(before) and all(map(operator.is_, now, before)):
+            now = chain.from_iterable(lists)
+            if sum(map(len, lists)) == len(before) and all(map(operator.is_, now, before)):
                 return variables
         lists = part_lists([*all_layers(self._model)])
+        variables = list(self._model.variables)
+        if self._found is not None and _are_same(variables, self._found[2]):
+            variables = self._found[2]
         # One assignment, so that another thread sees the old lists or the new ones.
-        self._found = lists, [*chain.from_iterable(lists)], list(self._model.variables)
-        return self._found[2]
+        self._found = lists, [*chain.from_iterable(lists)], variables
+        return variables
+
+
+def _are_same(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))

@@ -35,7 +35,7 @@ def preprocessor_of(task: Task) -> TextPreprocessor:
 
 def check_vocabulary(task: Task, encodings: Sequence[TokenRow]) -> None:
     """Raise InputError where a text has a token that the model doesn't have."""
-    rows = task.backbone.arguments.get("vocabulary_size")
+    rows = task.backbone.argument("vocabulary_size")
     if rows is not None and preprocessor_of(task).tokenizer.vocabulary_size > rows:
         check_token_ids(encodings, rows)
 
