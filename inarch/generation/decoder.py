@@ -47,9 +47,11 @@ class Decoder(Protocol):
             caches: of `init_cache` or the last step.
             context: dict of tensors: `cache_index`, int32, index of the first token in the
                 caches; `positions`, int32 `[rows, T]` or `[1, T]`, of the tokens in their
-                sequences; where there is padding, `padding_mask`, int32 `[rows, length]` of the
-                caches, 0 for padding; where there is an encoder, `cross_attention_cache`, and
-                `cross_attention_mask`, bool `[rows, 1, S]`, where its output has padding.
+                sequences; `lengths`, of the same shape, tokens of the prompt, or of the sequence
+                up to a token after it; where there is padding, `padding_mask`, int32
+                `[rows, length]` of the caches, 0 for padding; where there is an encoder,
+                `cross_attention_cache`, and `cross_attention_mask`, bool `[rows, 1, S]`, where its
+                output has padding.
 
         Returns:
             Hidden states, float `[rows, T, dim]`, and the updated caches.

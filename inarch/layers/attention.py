@@ -22,6 +22,7 @@ from inarch.layers.dropout import Dropout
 from inarch.layers.layer import Layer, copy_layer
 from inarch.layers.mask import combine_masks, mask_of_context, window_mask
 from inarch.layers.packed_attention import PackedRows, attend_to_packed, packed_rows_of_context
+from inarch.layers.rotary import rotary_positions
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -215,7 +216,7 @@ class MultiHeadAttention(Layer):
         cache, source, mask, index = (context.get(name) for name in names)
         is_cross = source is not None or (cache is not None and index is None)
         scores = context.get("return_attention_scores", False)
-        positions = None if self.position is None else context.get("positions")
+        positions = rotary_positions(self.position, context)
         if (rows := self._packed_rows(context, training)) is not None:
             return self._attend_to_packed(x, rows, positions), {}
         if "mask" not in context and (not is_cross or "source_padding_mask" in context):

@@ -58,6 +58,20 @@ def sequence_positions(padding_mask: Any) -> Any:
     return index - ops.where(ops.abs(sequence_ids) > 1, ops.cast(first, "int32"), 0)
 
 
+def positions_and_lengths(padding_mask: Any) -> Any:
+    """Return `sequence_positions`, each with the number of tokens of its sequence.
+
+    Args:
+        padding_mask: int or bool `[batch, length]`, sequence ids.
+
+    Returns:
+        int32 `[batch, length, 2]`.
+    """
+    ids = ops.cast(padding_mask, "int32")
+    lengths = ops.sum(ops.cast(same_sequence(ids, ids), "int32"), axis=-1)
+    return ops.stack([sequence_positions(ids), ops.cast(lengths, "int32")], axis=-1)
+
+
 def token_positions(token_ids: Any, padding_id: int, padding_mask: Any) -> Any:
     """Return positions that count from `padding_id + 1`; padding has the position `padding_id`.
 

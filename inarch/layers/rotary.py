@@ -10,11 +10,15 @@ import keras
 from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, interleave
 from inarch.layers.layer import Layer
-from inarch.layers.mask import position_range
+from inarch.layers.mask import position_range, positions_and_lengths
 from inarch.layers.rotary_scaling import (
+    LISTS,
     Scaling,
     attention_factor,
+    check_dim,
     check_scaling,
+    frequencies_by_length,
+    reads_lengths,
     scaled_frequencies,
 )
 
@@ -42,13 +46,15 @@ class RotaryEmbedding(Layer):
         interleaved: whether features `2 i` and `2 i + 1` are rotated together, as in GPT-J.
         partial_rotary_factor: share of the features that are rotated, the first ones, as in
             GPT-NeoX (Black et al., 2022, arXiv:2204.06745, section 2.1).
-        scaling: `rope_type`, one of `"linear"`, `"llama3"` and `"yarn"`, and the fields of that
-            type (see `inarch.layers.rotary_scaling`); `None` for none.
+        scaling: `rope_type`, one of `"linear"`, `"llama3"`, `"yarn"`, `"dynamic"` and `"longrope"`,
+            and the fields of that type (see `inarch.layers.rotary_scaling`); `None` for none.
 
     Call arguments:
         inputs: float, for example `[batch, length, heads, dim]` or `[batch, length, dim]`.
         start_index: position of the first token, for decoding with a cache.
-        positions: int `[length]` or `[batch, length]`, used in place of `start_index`.
+        positions: int `[length]` or `[batch, length]`, used in place of `start_index`; or, for a
+            scaling that depends on the length of a sequence, `[batch, length, 2]`, each with that
+            length. Without, it is the last position of a row, and 1.
 
     Returns:
         float of the shape of `inputs`.
@@ -82,6 +88,11 @@ class RotaryEmbedding(Layer):
             )
         check_scaling(scaling)
         self._factor = attention_factor(scaling)
+
+    @property
+    def reads_lengths(self) -> bool:
+        """Whether angles depend on the length of a token's sequence."""
+        return reads_lengths(self.scaling)
 
     def build(self, inputs_shape: Any) -> None:
         _, feature = self._axes(len(inputs_shape))
@@ -122,10 +133,19 @@ class RotaryEmbedding(Layer):
         dtype = keras.backend.result_type(self.compute_dtype, "float32")
         if len(positions.shape) == 1:
             positions = ops.expand_dims(positions, 0)
-        frequencies = scaled_frequencies(self.scaling, dim, self.max_wavelength)
-        frequencies = frequencies / self.scaling_factor
+        lengths = None
+        if len(positions.shape) == 3:
+            positions, lengths = positions[..., 0], positions[..., 1]
+        check_dim(self.scaling, dim)
         # In float32 as in published code, also where a model computes in float64.
-        frequencies = ops.convert_to_tensor(frequencies, dtype)
+        if self.scaling is not None and self.reads_lengths:
+            if lengths is None:
+                lengths = ops.max(positions, axis=-1, keepdims=True) + 1
+            frequencies = frequencies_by_length(self.scaling, dim, self.max_wavelength, lengths)
+            frequencies = ops.cast(frequencies / self.scaling_factor, dtype)
+        else:
+            frequencies = scaled_frequencies(self.scaling, dim, self.max_wavelength)
+            frequencies = ops.convert_to_tensor(frequencies / self.scaling_factor, dtype)
         return ops.expand_dims(ops.cast(positions, dtype), -1) * frequencies
 
     def branches(self) -> Alternatives:
@@ -162,6 +182,12 @@ class RotaryEmbedding(Layer):
             unscaled["rotary frequencies that are all divided alike"] = {"scaling": linear}
         if self._factor != 1:
             unscaled["rotated features without the attention factor"] = {"_factor": 1.0}
+        if self.scaling["rope_type"] == "longrope":
+            short, long = (self.scaling[name] for name in LISTS)
+            swapped = {"short_factor": long, "long_factor": short}
+            unscaled["rotary factors of the other lengths"] = {
+                "scaling": {**self.scaling, **swapped}
+            }
         return unscaled
 
     def _share_alternatives(self) -> Alternatives:
@@ -178,3 +204,24 @@ class RotaryEmbedding(Layer):
                 f"two different axes of inputs of rank {rank}, and not the batch axis 0."
             )
         return axes
+
+
+def rotary_positions(layer: Any, context: Mapping[str, Any]) -> Any:
+    """Return the positions that a layer of positions takes, from the context of a `Block`.
+
+    Args:
+        layer: the `position` of an attention layer.
+        context: `positions`, int `[batch, length]`, and `lengths` of that shape; else the
+            positions and lengths of the sequences of `padding_mask`.
+
+    Returns:
+        int `[batch, length]`; for a layer that reads the lengths of sequences `[batch, length, 2]`;
+        `None` for positions that the layer counts itself.
+    """
+    positions, lengths = context.get("positions"), context.get("lengths")
+    if not getattr(layer, "reads_lengths", False):
+        return None if layer is None else positions
+    if positions is None:
+        mask = None if context.get("cache") is not None else context.get("padding_mask")
+        return None if mask is None else positions_and_lengths(mask)
+    return positions if lengths is None else ops.stack([positions, lengths], axis=-1)

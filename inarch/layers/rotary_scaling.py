@@ -2,21 +2,29 @@
 
 A scaling is a mapping with the fields of `rope_parameters` in a published `config.json`: its
 `rope_type` and what that type reads. Source: transformers, modeling_rope_utils.py.
+
+Those of `"dynamic"` and `"longrope"` depend on the length of the sequence that a token is in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil, floor, inf, log, pi
+from math import ceil, floor, inf, log, pi, sqrt
 from typing import Any
 
+import keras
 import numpy as np
 
 from inarch.errors import InputError
 
+ops: Any = keras.ops  # Typed, every result may be None.
+
 Scaling = Mapping[str, Any]
 LENGTH = "original_max_position_embeddings"
+MODEL_LENGTH = "max_position_embeddings"
+# Fields with a value for each pair of features.
+LISTS = ("short_factor", "long_factor")
 
 
 @dataclass(frozen=True)
@@ -27,18 +35,22 @@ class ScalingType:
         required: fields that it must have, positive numbers.
         scale: function of the frequencies, the scaling and the base of the wavelengths.
         optional: fields that it may have.
-        needs_original_length: whether it reads the length that the model was trained on.
+        length: name of the length that the model was trained on; `None` if it isn't read.
+        scale_longer: function of what `scale` takes and of lengths, float32 `[..., 1]`; returns the
+            frequencies `[..., dim / 2]` in sequences that are longer than the original length.
+            `None` if they are those of `scale`.
     """
 
     required: tuple[str, ...]
     scale: Callable[[np.ndarray, Scaling, float], np.ndarray]
     optional: tuple[str, ...] = ()
-    needs_original_length: bool = False
+    length: str | None = None
+    scale_longer: Callable[[np.ndarray, Scaling, float, Any], Any] | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
         """All fields that the type reads."""
-        return (*self.required, *self.optional, *((LENGTH,) if self.needs_original_length else ()))
+        return (*self.required, *self.optional, *((self.length,) if self.length else ()))
 
 
 def scaled_frequencies(scaling: Scaling | None, dim: int, base: float) -> np.ndarray:
@@ -47,18 +59,58 @@ def scaled_frequencies(scaling: Scaling | None, dim: int, base: float) -> np.nda
     They are computed in float32, as published code does: rounded exponents move the frequencies of
     a width that is no power of two by several units in the last place.
     """
-    frequencies = 1 / base ** (np.arange(0, dim, 2, dtype="float32") / dim)
+    frequencies = _plain_frequencies(dim, base)
     if scaling is None:
         return frequencies
     return SCALING_TYPES[scaling["rope_type"]].scale(frequencies, scaling, base)
 
 
+def reads_lengths(scaling: Scaling | None) -> bool:
+    """Return whether frequencies depend on the length of a sequence."""
+    return scaling is not None and SCALING_TYPES[scaling["rope_type"]].scale_longer is not None
+
+
+def stretched_length(scaling: Scaling | None, length: int) -> int:
+    """Return the longest sequence of a model: that of its config, or a multiple of it.
+
+    The length in a config with the scaling `"dynamic"` is that of training.
+    """
+    if scaling is None or scaling["rope_type"] != "dynamic":
+        return length
+    return max(length, int(length * scaling["factor"]))
+
+
+def frequencies_by_length(scaling: Scaling, dim: int, base: float, lengths: Any) -> Any:
+    """Return the frequencies in sequences of some lengths, of a scaling that reads them.
+
+    Args:
+        lengths: int `[...]`, tokens of the sequence.
+
+    Returns:
+        float32 `[..., dim / 2]`.
+    """
+    known = SCALING_TYPES[scaling["rope_type"]]
+    if known.scale_longer is None or known.length is None:
+        raise InputError(f"rope_type={scaling['rope_type']!r} doesn't depend on a length.")
+    usual = ops.convert_to_tensor(scaled_frequencies(scaling, dim, base))
+    lengths = ops.expand_dims(ops.cast(lengths, "float32"), -1)
+    found = known.scale_longer(_plain_frequencies(dim, base), scaling, base, lengths)
+    return ops.where(lengths > scaling[known.length], found, usual)
+
+
+def _plain_frequencies(dim: int, base: float) -> np.ndarray:
+    return 1 / base ** (np.arange(0, dim, 2, dtype="float32") / dim)
+
+
 def attention_factor(scaling: Scaling | None) -> float:
-    """Return the factor on rotated queries and keys: that of YaRN, else 1."""
-    if scaling is None or scaling["rope_type"] != "yarn":
+    """Return the factor on rotated queries and keys: that of YaRN or LongRoPE, else 1."""
+    if scaling is None or scaling["rope_type"] not in ("yarn", "longrope"):
         return 1.0
     if (given := scaling.get("attention_factor")) is not None:
         return given
+    if scaling["rope_type"] == "longrope":
+        factor = scaling["factor"]
+        return 1.0 if factor <= 1 else sqrt(1 + log(factor) / log(scaling[LENGTH]))
     factor, mscale = scaling["factor"], scaling.get("mscale")
     all_dim = scaling.get("mscale_all_dim")
     if mscale and all_dim:
@@ -86,15 +138,45 @@ def check_scaling(scaling: Any) -> None:
         value = scaling.get(name)
         if name in known.optional and (value is None or name == "truncate"):
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        if name in LISTS:
+            _check_list(name, value)
+        elif not _is_positive(value):
             raise InputError(
                 f"scaling has {name}={value!r}. rope_type={rope_type!r} needs a positive number."
             )
+    if rope_type == "longrope" and scaling[LENGTH] <= 1:
+        raise InputError(f"scaling has {LENGTH}={scaling[LENGTH]!r}. Pass a length above 1.")
     if rope_type == "llama3" and not scaling["high_freq_factor"] > scaling["low_freq_factor"]:
         raise InputError(
             f"scaling has high_freq_factor={scaling['high_freq_factor']!r}. It must be above "
             f"low_freq_factor={scaling['low_freq_factor']!r}."
         )
+
+
+def check_dim(scaling: Scaling | None, dim: int) -> None:
+    """Raise InputError where a scaling is of another number of features than are rotated."""
+    if scaling is None:
+        return
+    for name in LISTS:
+        if (values := scaling.get(name)) is not None and len(values) != dim // 2:
+            raise InputError(
+                f"scaling has {len(values)} values of {name}, and {dim} features are rotated. "
+                "Pass one for each pair of features."
+            )
+    if scaling["rope_type"] == "dynamic" and dim < 4:
+        raise InputError(
+            f"rope_type='dynamic' and {dim} features that are rotated. It needs 4 or more."
+        )
+
+
+def _check_list(name: str, values: Any) -> None:
+    is_list = isinstance(values, list | tuple) and len(values) > 0
+    if not is_list or not all(map(_is_positive, values)):
+        raise InputError(f"scaling has {name}={values!r}. Pass a list of positive numbers.")
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf
 
 
 def _scale_linear(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
@@ -128,6 +210,36 @@ def _scale_yarn(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.nd
     return frequencies * (1 - divided + divided / scaling["factor"])
 
 
+def _keep(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
+    """Return frequencies as they are, of sequences of at most the original length."""
+    return frequencies
+
+
+def _scale_dynamic(frequencies: np.ndarray, scaling: Scaling, base: float, lengths: Any) -> Any:
+    """Raise the base with the length (NTK-aware; bloc97 and emozilla, 2023)."""
+    factor, dim = scaling["factor"], 2 * len(frequencies)
+    stretched = factor * lengths / scaling[MODEL_LENGTH] - (factor - 1)
+    bases = base * stretched ** (dim / (dim - 2))
+    exponents = np.arange(0, dim, 2, dtype="float32") / dim
+    return 1 / ops.power(bases, ops.convert_to_tensor(exponents))
+
+
+def _scale_short(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
+    """Divide each frequency by its own factor (LongRoPE, arXiv:2402.13753)."""
+    return _divide_each(len(frequencies), scaling["short_factor"], base)
+
+
+def _scale_long(frequencies: np.ndarray, scaling: Scaling, base: float, lengths: Any) -> Any:
+    """Divide each frequency by its own factor for long sequences."""
+    return ops.convert_to_tensor(_divide_each(len(frequencies), scaling["long_factor"], base))
+
+
+def _divide_each(count: int, factors: Any, base: float) -> np.ndarray:
+    # In the order of published code, which rounds after each.
+    powers = base ** (np.arange(0, 2 * count, 2, dtype="float32") / (2 * count))
+    return 1 / (np.asarray(factors, "float32") * powers)
+
+
 def _compute_mscale(factor: float, mscale: float) -> float:
     return 1.0 if factor <= 1 else 0.1 * mscale * log(factor) + 1
 
@@ -135,12 +247,20 @@ def _compute_mscale(factor: float, mscale: float) -> float:
 SCALING_TYPES: dict[str, ScalingType] = {
     "linear": ScalingType(("factor",), _scale_linear),
     "llama3": ScalingType(
-        ("factor", "low_freq_factor", "high_freq_factor"), _scale_llama3, needs_original_length=True
+        ("factor", "low_freq_factor", "high_freq_factor"), _scale_llama3, length=LENGTH
     ),
     "yarn": ScalingType(
         ("factor",),
         _scale_yarn,
         ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
-        needs_original_length=True,
+        length=LENGTH,
+    ),
+    "dynamic": ScalingType(("factor",), _keep, length=MODEL_LENGTH, scale_longer=_scale_dynamic),
+    "longrope": ScalingType(
+        ("factor", "short_factor", "long_factor"),
+        _scale_short,
+        ("attention_factor",),
+        length=LENGTH,
+        scale_longer=_scale_long,
     ),
 }

@@ -7,6 +7,7 @@ from keras import ops
 from keras.layers import Dense
 
 from inarch.layers.pooling import SequencePooling
+from inarch.layers.rotary_scaling import reads_lengths, stretched_length
 from inarch.models.backbone import Backbone
 from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
 
@@ -18,6 +19,17 @@ class CausalBackbone(Backbone):
     `layer_0`, `layer_1` and so on; and where it has them `final_norm` and, to the width of the
     token embeddings, `projection`.
     """
+
+    @property
+    def max_length(self) -> int:
+        """Most tokens of a row; of rotary positions whose scaling goes beyond those of training."""
+        length = self.arguments["max_sequence_length"]
+        return stretched_length(self.arguments.get("rope_scaling"), length)
+
+    @property
+    def reference_reads_padding(self) -> bool:
+        """Whether the length of a whole row decides about positions, in the reference."""
+        return reads_lengths(self.arguments.get("rope_scaling"))
 
     def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
         """Return the decoder for `inarch.generation.Generator`.
@@ -37,7 +49,7 @@ class CausalBackbone(Backbone):
             table,
             [layers[f"layer_{i}"] for i in range(self.arguments["num_layers"])],
             layers.get("final_norm"),
-            max_length=self.arguments["max_sequence_length"],
+            max_length=self.max_length,
             embed=None if learned else lambda token_ids, context: table(token_ids),
             head=head,
             projection=layers.get("projection"),

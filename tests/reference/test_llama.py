@@ -1,5 +1,6 @@
 """Llama and its relatives against transformers: tokens of `generate`, tokenizers, vectors."""
 
+import contextlib
 import io
 import json
 
@@ -7,12 +8,14 @@ import keras
 import numpy as np
 import pytest
 
+from inarch import Backbone
 from inarch.layers import RotaryEmbedding
 from inarch.tasks import CausalLM, TextEmbedder
 from inarch.text import BytePairTokenizer, Tokenizer
 from inarch.verify.corpus import CORPUS
+from inarch.verify.hooks import without_float32
 
-from .conftest import torch, transformers
+from .conftest import noise_ratio, torch, transformers
 from .test_causal_lm import END_ID, LETTERS, TEXTS, VOCABULARY, generated, randomize, tokenizer
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
@@ -56,6 +59,81 @@ def test_greedy_texts_are_those_of_transformers(family, changes, write, tmp_path
         assert found == [generated(model.eval(), text)[0] for text in TEXTS], seed
         seen.update(found)
     assert len(seen) > 10  # texts that all repeat one letter would show little
+
+
+DYNAMIC = {"rope_type": "dynamic", "factor": 8.0, "rope_theta": 20.0}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 20.0, "original_max_position_embeddings": 8,
+    "short_factor": [1.0, 1.2, 1.5], "long_factor": [1.5, 3.0, 9.0]}  # fmt: skip
+BY_LENGTH = [
+    ("Llama", {"max_position_embeddings": 14, "rope_parameters": DYNAMIC}),
+    ("Qwen2", {"max_position_embeddings": 96, "rope_parameters": LONGROPE}),
+    ("Gemma3", {
+        "tie_word_embeddings": False, "max_position_embeddings": 14, "sliding_window": 3,
+        "layer_types": ["full_attention"],
+        "rope_parameters": {"full_attention": DYNAMIC,
+            "sliding_attention": {"rope_type": "default", "rope_theta": 20.0}},
+    }),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "changes"), BY_LENGTH)
+def test_texts_that_outgrow_the_length_of_training_are_those_of_transformers(
+    family, changes, write, tmp_path
+):
+    """Prompts are shorter and longer; the longest is read in chunks, and one grows across."""
+    ids = {f"{name}_token_id": END_ID for name in ("bos", "eos", "pad")}
+    sizes = {"vocab_size": len(VOCABULARY), "num_hidden_layers": 1, "head_dim": 6}
+    folder = write(f"{family}ForCausalLM", **{**sizes, **ids, **changes}).folder
+    tokenizer().save(folder)
+    task, texts = CausalLM.from_preset(folder), ["causal", "A", "languageModel" * 6]
+    seen = set()
+    for seed in range(3):
+        randomize(task, seed)
+        task.save_to_preset(tmp_path / "out")
+        found = task.generate(texts, max_new_tokens=16)
+        for text, ours in zip(texts, found, strict=True):
+            # A model each: transformers goes on with the frequencies of the longest text so far.
+            model = getattr(transformers, f"{family}ForCausalLM").from_pretrained(tmp_path / "out")
+            assert ours == generated(model.eval(), text)[0], (seed, text)
+        seen.update(found)
+    assert len(seen) > 5
+
+
+@pytest.mark.parametrize(("family", "changes"), BY_LENGTH)
+def test_vectors_in_padded_and_packed_rows_are_those_of_each_sequence_alone(family, changes, write):
+    kind = "Gemma3TextModel" if family == "Gemma3" else f"{family}Model"
+    written = write(kind, **{"head_dim": 6, "num_hidden_layers": 1, **changes})
+    ours, longest = Backbone.from_preset(written.folder), 20
+    assert ours.max_length >= longest
+    random = np.random.default_rng(0)
+    words = ours.arguments["vocabulary_size"]
+    rows = [random.integers(3, words, n) for n in (5, longest, 8, 15, 14, 9)]
+    ids = np.stack([np.pad(row, (longest - len(row), 0)) for row in rows])
+    padded = run(ours, ids, np.where(ids, 1, 0))
+    packed = run(
+        ours,
+        np.concatenate(rows)[None],
+        np.concatenate([np.full(len(row), i + 1) for i, row in enumerate(rows)])[None],
+    )[0]
+    found = np.split(packed, np.cumsum([len(row) for row in rows])[:-1])
+    for row, in_padded, in_packed in zip(rows, padded, found, strict=True):
+        # Of a new model each, since it remembers the longest text so far.
+        single, double = (alone(written, row, is_double) for is_double in (False, True))
+        assert noise_ratio(in_padded[-len(row) :], single, double) <= 4, len(row)
+        assert noise_ratio(in_packed, single, double) <= 4, len(row)
+
+
+def run(model, token_ids, padding_mask):
+    return keras.ops.convert_to_numpy(
+        model({"token_ids": token_ids, "padding_mask": padding_mask})
+    ).astype("float64")
+
+
+def alone(written, row, is_double):
+    model = type(written.model).from_pretrained(written.folder, attn_implementation="eager").eval()
+    model = model.double() if is_double else model.float()
+    with torch.no_grad(), without_float32(torch) if is_double else contextlib.nullcontext():
+        return model(torch.tensor(row)[None]).last_hidden_state[0].double().numpy()
 
 
 @pytest.mark.parametrize("head_dim", [64, 80])

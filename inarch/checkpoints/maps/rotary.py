@@ -16,6 +16,8 @@ from inarch.validation import shown
 # The holder of former times, which transformers prefers where a file has both.
 OLDER = "rope_scaling"
 LENGTH = "original_max_position_embeddings"
+# A field of the one type in which a factor that isn't there is the ratio of two lengths.
+LONG = "long_factor"
 # Fields next to a `rope_type` that other types than "default" read.
 _SCALING_FIELDS = (
     "attention_factor", "beta_fast", "beta_slow", "factor", "high_freq_factor", "long_factor",
@@ -27,7 +29,8 @@ _SCALING_FIELDS = (
 class RotaryScaling(Field):
     """The `rope_type` in an object with the fields of that type; ours is a dict, `None` of none.
 
-    The length that a type needs is the model's, where the config doesn't have it.
+    The length that a type needs is the model's, where the config doesn't have it; that of the name
+    that the model's length has is the model's alone.
 
     Args:
         theirs: the `rope_type` in the object of today: `rope_parameters.rope_type`.
@@ -82,6 +85,10 @@ class RotaryScaling(Field):
         if LENGTH in fields:
             scaling[LENGTH] = self.length.read(config)
         scaling |= {name: found[name] for name in fields if name in found}
+        if self.length.theirs in fields:  # whatever the holder has
+            scaling[self.length.theirs] = self.length.read(config)
+        if LONG in fields and scaling.get("factor") is None:
+            scaling["factor"] = _ratio(self.length.read(config), scaling[LENGTH])
         try:
             self.check(scaling)
         except InputError as e:
@@ -97,7 +104,19 @@ class RotaryScaling(Field):
                 config[OLDER] = None
                 continue
             written = {} if base is None else {"rope_theta": base}
-            assign(config, holder, written | dict(value or {"rope_type": "default"}))
+            written |= value or {"rope_type": "default"}
+            name, length = self.length.theirs, self.length.read(config)
+            if (own := written.pop(name, length)) != length:
+                raise ConfigError(
+                    f"the scaling of rotary positions has {name}={shown(own)}, and the model "
+                    f"{shown(length)}; they must be the same"
+                )
+            assign(config, holder, written)
+
+
+def _ratio(length: Any, original: Any) -> Any:
+    is_number = isinstance(original, int | float) and original > 0
+    return length / original if is_number else None  # which isn't usable, and refused as such
 
 
 def rotary_scaling(

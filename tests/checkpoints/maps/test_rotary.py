@@ -22,7 +22,12 @@ ENTRIES = (
         legacy=("rope_scaling.rope_theta", "rope_theta")),
     rotary_scaling(
         "rope_scaling",
-        types={"linear": ("factor",), "late": ("factor", "original_max_position_embeddings")},
+        types={
+            "linear": ("factor",),
+            "late": ("factor", "original_max_position_embeddings"),
+            "grown": ("factor", "max_position_embeddings"),
+            "long": ("factor", "long_factor", "original_max_position_embeddings"),
+        },
         check=check,
         length=LENGTH,
     ),
@@ -30,6 +35,10 @@ ENTRIES = (
 MAP = ConfigMap(ENTRIES, model_type="toy")
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 LATE = {"rope_type": "late", "factor": 2.0, "original_max_position_embeddings": 512}
+
+
+GROWN = {"rope_type": "grown", "factor": 2.0, "max_position_embeddings": 2048}
+LONG = {"rope_type": "long", "long_factor": [2.0], "original_max_position_embeddings": 512}
 
 
 def read(**config):
@@ -51,6 +60,11 @@ def read(**config):
         ({"rope_parameters": LATE}, 1e4, LATE),
         ({"rope_parameters": {"rope_type": "late", "factor": 2.0},
             "max_position_embeddings": 512}, 1e4, LATE),
+        ({"rope_scaling": {"type": "grown", "factor": 2.0}}, 1e4, GROWN),
+        ({"rope_parameters": {"type": "grown", "factor": 2.0, "max_position_embeddings": 7},
+            "max_position_embeddings": 512}, 1e4, GROWN | {"max_position_embeddings": 512}),
+        ({"rope_scaling": LONG}, 1e4, LONG | {"factor": 4.0}),
+        ({"rope_scaling": LONG | {"factor": 3.0}}, 1e4, LONG | {"factor": 3.0}),
     ],
 )  # fmt: skip
 def test_the_type_and_the_base_are_found_in_either_holder(config, base, scaling):
@@ -74,7 +88,9 @@ def test_the_type_and_the_base_are_found_in_either_holder(config, base, scaling)
         dict.fromkeys(("rope_parameters", "rope_scaling"), {"rope_theta": 7.0, **LATE}),
     ],
 )
-@pytest.mark.parametrize("changed", [None, LINEAR, LATE, {**LINEAR, "factor": 3.0}])
+@pytest.mark.parametrize(
+    "changed", [None, LINEAR, LATE, {**LINEAR, "factor": 3.0}, GROWN, LONG | {"factor": 4.0}]
+)
 def test_another_scaling_is_written_so_that_it_is_read_again(config, changed):
     config = {"model_type": "toy", **copy.deepcopy(config)}
     arguments = MAP.arguments(config) | {"rope_scaling": changed}
@@ -104,3 +120,10 @@ def test_another_scaling_is_written_so_that_it_is_read_again(config, changed):
 def test_what_is_not_computed_is_refused_by_name(config, message):
     with pytest.raises(ConfigError, match=message):
         read(**config)
+
+
+def test_a_scaling_of_another_length_than_the_models_isnt_written():
+    config = {"model_type": "toy"}
+    arguments = MAP.arguments(config) | {"rope_scaling": GROWN | {"max_position_embeddings": 7}}
+    with pytest.raises(ConfigError, match="max_position_embeddings=7, and the model 2048"):
+        write_fields(ENTRIES, arguments, config)
