@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
+from inarch.keras_private import fuse_updates
 from inarch.models.interrupt import SafeInterrupt
 from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.tasks import inference, raw_data
@@ -53,6 +54,7 @@ class Training(_Model):
         """
         given = (optimizer, loss, metrics, weighted_metrics)
         super().compile(**compile_arguments(self.objective(), *given), **kwargs)
+        fuse_updates(self.optimizer)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train on raw text or prepared inputs; the arguments are `keras.Model.fit`'s.

@@ -17,6 +17,7 @@ from inarch.tasks import (
     TextEmbedder,
     TextPreprocessor,
     TokenClassifier,
+    training,
 )
 from inarch.tasks.training_batches import pack_batches
 from inarch.text import WordPieceTokenizer
@@ -214,6 +215,30 @@ def test_mixed_precision_trains_weights_of_32_bits_to_nearly_the_same(preprocess
     np.testing.assert_allclose(mixed[0], whole[0], rtol=0.05)
     assert mixed[0] != whole[0]
     assert_same(mixed, whole, atol=0.02)
+
+
+@pytest.mark.turns(1)
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others fuse the updates themselves")
+@pytest.mark.parametrize(
+    ("kind", "options", "is_fused"),
+    [
+        ("Adam", {"clipnorm": 0.1, "use_ema": True}, True),
+        ("Adam", {"gradient_accumulation_steps": 2}, True),
+        ("AdamW", {"weight_decay": 0.1, "beta_2": 0.9, "epsilon": 1e-3}, True),
+        ("Adam", {"amsgrad": True}, False),
+        ("Adamax", {}, False),
+    ],
+)
+def test_updates_in_one_pass_are_those_of_keras(kind, options, is_fused, preprocessor, monkeypatch):
+    from torch.optim import adam
+
+    once, calls = adam.adam, []
+    monkeypatch.setattr(adam, "adam", lambda *a, **k: calls.append(k["fused"]) or once(*a, **k))
+    optimizer = getattr(keras.optimizers, kind)
+    fused = trained(preprocessor, optimizer(1e-2, **options))
+    assert any(calls) == is_fused
+    monkeypatch.setattr(training, "fuse_updates", lambda optimizer: None)
+    assert_same(fused, trained(preprocessor, optimizer(1e-2, **options)))
 
 
 @pytest.mark.parametrize("run", ["train", "test", "predict"])
