@@ -295,6 +295,12 @@ class ModelHooks(keras.Model):
 
     _jax_state: Any
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_jax_state":  # of which Keras would make tracked copies at every step
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def _run_through_graph(self, *args: Any, **kwargs: Any) -> Any:
         # keras.models.clone_model copies the graph by this method and gives the class nothing
         # but the copy's tensors; with the config on them the copy is of the same class.
