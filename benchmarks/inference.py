@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from process import Probe
+from process import Probe, medians
 from table import Row, Setting, absent, installed
 
 FILE = "inference_probes.py"
@@ -37,8 +37,7 @@ def inference(setting: Setting) -> Iterator[Row]:
     )  # fmt: skip
     for folder, name in ((minilm, "all-MiniLM-L6-v2"), (encoder, "6 x 768")):
         what = f"the vector of one text of 16 tokens, {name}"
-        yield from _compared("one_text", (folder,), what, {"theirs": "transformers"}, 1e3)
-        yield _one_text_in_openvino(folder, what)
+        yield from _one_text(folder, what, setting.repeats)
     yield from _calls(minilm)
     yield from _limits(encoder)
     yield from _memory(minilm)
@@ -46,27 +45,35 @@ def inference(setting: Setting) -> Iterator[Row]:
 
 
 def _compared(
-    function: str, arguments: Sequence[str], what: str, peers: dict[str, str], factor: float = 1
+    function: str, arguments: Sequence[str], what: str, peers: dict[str, str]
 ) -> Iterator[Row]:
-    unit = {1: "s", 1e3: "ms"}[factor]
     for backend, shown in BACKENDS.items():
         found = Probe(FILE, function, tuple(arguments), backend).run()
         for key, peer in peers.items():
-            ours, theirs = found["ours"] * factor, found[key] * factor
+            ours, theirs = found["ours"], found[key]
             yield Row(
                 f"{what}: time over {peer}, on {shown}",
-                f"{ours:.3g} {unit} over {theirs:.3g} {unit}" + _difference(found),
+                f"{ours:.3g} s over {theirs:.3g} s" + _difference(found),
                 ours / theirs,
             )
 
 
-def _one_text_in_openvino(folder: str, what: str) -> Row:
-    if not installed("openvino"):
-        return absent(f"{what}, in OpenVINO", "openvino")
-    found = Probe(FILE, "one_text", (folder, "openvino"), "torch").run()
-    ours, theirs = found["ours"] * 1e3, found["theirs"] * 1e3
-    figures = f"{ours:.3g} ms over {theirs:.3g} ms"
-    return Row(f"{what}: time over transformers, in OpenVINO", figures, ours / theirs)
+def _one_text(folder: str, what: str, repeats: int) -> Iterator[Row]:
+    """Rows of one text, each engine in processes of its own: idle threads keep a core for a while.
+
+    The processes are interleaved.
+    """
+    sides = {f"on {shown}": Probe(FILE, "one_text", (folder,), name)
+             for name, shown in BACKENDS.items()}  # fmt: skip
+    if installed("openvino"):
+        sides["in OpenVINO"] = Probe(FILE, "one_text", (folder, "openvino"), "jax")
+    else:
+        yield absent(f"{what}, in OpenVINO", "openvino")
+    theirs, *ours = medians([Probe(FILE, "one_text_by_hand", (folder,)), *sides.values()], repeats)
+    for side, found in zip(sides, ours, strict=True):
+        one, other = found["seconds"] * 1e3, theirs["seconds"] * 1e3
+        figures = f"{one:.3g} ms over {other:.3g} ms"
+        yield Row(f"{what}: time over transformers, {side}", figures, one / other)
 
 
 def _calls(folder: str) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """Probes of text tasks and their peers: `python inference_probes.py FUNCTION ARGUMENTS`.
 
-Ours and the peers run in one process and in turns, all models warm.
+All models are warm, and ours and the peers run in one process and in turns; but for one text each
+has a process of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ ROUNDS = 5
 # Tokens of a text: lognormal, half of them below 24, one in a hundred above 280.
 MEDIAN, SIGMA, LONGEST = 24, 1.06, 500
 BATCH, LENGTH = 32, 128
+ONE_TEXT = " ".join(WORDS.split()[:14])
 
 
 def make(folder: str, vocabulary: str, layers: str) -> dict[str, float]:
@@ -122,30 +124,32 @@ def rerank(folder: str, count: str) -> dict[str, float]:
     )
 
 
-def one_text(folder: str, *runtime: str) -> dict[str, float]:
-    """Time the vector of one text of 16 tokens, against transformers as it is written by hand.
+def one_text(folder: str, runtime: str = "") -> dict[str, float]:
+    """Time the vector of one text of 16 tokens.
 
     Args:
         folder: of the encoder.
-        runtime: what computes ours in place of Keras, if anything.
+        runtime: what computes it in place of Keras, if anything.
     """
+    from inarch import TextEmbedder
+
+    ours = TextEmbedder.from_preset(folder)
+    return median_seconds({"seconds": lambda: ours.embed(ONE_TEXT, runtime=runtime or None)}, 100)
+
+
+def one_text_by_hand(folder: str) -> dict[str, float]:
+    """Time the same in transformers: no other engine's threads are in the process, as in ours."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from inarch import TextEmbedder
-
-    ours, model = TextEmbedder.from_preset(folder), AutoModel.from_pretrained(folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    text, options = " ".join(WORDS.split()[:14]), {"runtime": runtime[0]} if runtime else {}
-
-    def call() -> Any:
-        return ours.embed(text, **options)
+    model, tokenizer = (kind.from_pretrained(folder) for kind in (AutoModel, AutoTokenizer))
 
     def by_hand() -> Any:
+        inputs = tokenizer([ONE_TEXT], return_tensors="pt")
         with torch.inference_mode():
-            return model(**tokenizer([text], return_tensors="pt")).last_hidden_state.mean(1).numpy()
+            return model(**inputs).last_hidden_state.mean(1).numpy()
 
-    return _in_turn(rounds=40, ours=call, theirs=by_hand)
+    return median_seconds({"seconds": by_hand}, 100)
 
 
 def share_of_limit(folder: str) -> dict[str, float]:
@@ -225,8 +229,8 @@ def gpu(folder: str, count: str) -> dict[str, float]:
     return found | {"share": share}
 
 
-def _in_turn(rounds: int = ROUNDS, **programs: Callable[[], Any]) -> dict[str, float]:
-    return median_seconds(programs, rounds)
+def _in_turn(**programs: Callable[[], Any]) -> dict[str, float]:
+    return median_seconds(programs, ROUNDS)
 
 
 if __name__ == "__main__":
