@@ -23,7 +23,8 @@ def inference(setting: Setting) -> Iterator[Row]:
     for folder, name, count in ((minilm, "all-MiniLM-L6-v2", 400), (encoder, "6 x 768", 150)):
         yield from _compared(
             "embed", (folder, str(count)), f"{count} texts of mixed lengths to vectors, {name}",
-            {"theirs": "sentence-transformers", "small": "sentence-transformers, batch of 8"},
+            {"theirs": "sentence-transformers", "small": "sentence-transformers, batch of 8",
+             "limit": "its matrix products alone at the machine's speed"},
         )  # fmt: skip
     yield from _cheaper(minilm)
     yield from _compared(
