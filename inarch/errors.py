@@ -68,6 +68,10 @@ class InputTypeError(InarchError, TypeError):
     """Error for an argument or an input of a type that can't be used."""
 
 
+class MissingLayerError(InarchError, NotImplementedError):
+    """Error for building a drafted architecture one of whose layers must still be written."""
+
+
 class ReadOnlyError(InarchError, AttributeError):
     """Error for setting an attribute that is fixed when an object is built."""
 

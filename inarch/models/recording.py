@@ -50,6 +50,8 @@ def recording(init: Any) -> Any:
         if source is not None:
             _continue_clone(self, source)
 
+    # Keras reads it without looking behind a wrapper, where no argument has to be given.
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
     return wrapper
 
 

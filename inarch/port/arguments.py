@@ -97,6 +97,14 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         has[name] = graph.positions == "disentangled" and find_field(name, config) is not None
         has[name] &= name not in CONVOLVED or graph.has("convolution")
     has |= _of_pairs(graph, config)
+    # What only layers that are missing would read, unless a field has it.
+    has["vocabulary_size"] = graph.has(TOKENS)
+    is_read = {
+        "num_heads": any(ours.startswith("attention/") for ours in graph.biases),
+        "num_layers": bool(graph.stacks),
+    }
+    for name, is_there in is_read.items():
+        has[name] = has.get(name, True) and (is_there or find_field(name, config) is not None)
     has["start_id"] = graph.is_pair and len({*heads} & {*PAIR_HEADS[1:]}) > 0
     has["end_id"] = graph.is_pair and PAIR_HEADS[1] in heads
     found = [known.argument for known in KNOWN if has.get(known.argument, True)]
@@ -187,6 +195,8 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
         return "None"
     if name in OF_TABLES and find_field(name, config) is None:
         return repr(graph.size(*OF_TABLES[name]) or None)
+    if name in graph.sizes and find_field(name, config) is None:
+        return repr(graph.sizes[name])
     if name in sizes or (name == "padding_id" and graph.padded and not _has_padding(config)):
         return None
     if known.form in ("fallback", "scaling"):

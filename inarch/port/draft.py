@@ -111,7 +111,8 @@ class Draft:
     @property
     def single_text(self) -> bool:
         """Return whether heads of an encoder-decoder read one text as source and target."""
-        return self.graph.is_pair and any(head.name in PAIR_HEADS[1:] for head in self.heads)
+        is_text = self.graph.is_pair and not self.graph.reads
+        return is_text and any(head.name in PAIR_HEADS[1:] for head in self.heads)
 
     @property
     def pooler(self) -> TheirModule | None:
@@ -130,7 +131,7 @@ class Draft:
     def is_causal_class(self) -> bool:
         """Return whether it is a decoder whose steps are a table, blocks and a norm."""
         has_more = self.graph.has("embeddings_norm") or self.graph.has("embeddings_projection")
-        return self.graph.causal and not has_more
+        return self.graph.causal and not has_more and not self.graph.reads
 
     @property
     def embedding_width(self) -> str:

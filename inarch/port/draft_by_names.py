@@ -15,6 +15,7 @@ from inarch.port.draft import Draft
 from inarch.port.find_graph import find_graph
 from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import is_pair
+from inarch.port.find_slots import QUERY
 from inarch.port.graph import Graph
 from inarch.port.heads import (
     DECODERS,
@@ -57,6 +58,7 @@ def by_names(
         others = [
             part for part in others if part.pattern.name in inside or "{" in part.pattern.name
         ]
+    decisions += _outer_layers(tensors, own)
     kind = _kind(written, modules)
     # The class of an encoder-decoder with a head has no name of a model in front of others.
     if own or len(inside) < len(tensors) or (kind == PAIRS and any(
@@ -81,13 +83,25 @@ def by_names(
         guess(m.name, "a head's, which the weight map leaves out") for m in head_modules
     ]  # fmt: skip
     buffers = [p.pattern.name for p in others if p.role == "buffer" or is_buffer(p.pattern.name)]
-    loose = [p.pattern.name for p in others if p.pattern.name not in buffers]
+    known = {*buffers, *graph.unplaced}
+    loose = [p.pattern.name for p in others if p.pattern.name not in known]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
     usual = {n: v for n, v in given.items() if n not in ("architectures", "model_type")}
     return Draft(
         name, model_type, graph, tuple(heads), usual, given, prefix, base,
         tuple(buffers), None, tuple(decisions),
     )  # fmt: skip
+
+
+def _outer_layers(tensors: Mapping[str, TensorInfo], own: str) -> list[Decision]:
+    """Return a line on numbered layers that a model of one name and its head don't explain."""
+    outside = Counter(
+        name.partition(".")[0]
+        for name in tensors
+        if own and not name.startswith(own) and re.search(r"\.\d+\.", name)
+    )
+    text = f"tensors in numbered layers outside of {own}, which is drafted alone"
+    return [decide(name, f"{count} {text}") for name, count in outside.items()]
 
 
 def _kind(written: Sequence[str], modules: Sequence[TheirModule]) -> str:
@@ -163,7 +177,8 @@ def _unknown_parts(graph: Graph, given: Mapping[str, Any]) -> list[Decision]:
     found = [guess("dropout", IN_TRAINING)]
     if graph.norm == "uncentered":
         found.append(guess("norms", "layer norms without an offset", "RMS norms"))
-    found += [guess("attention", "scores are scaled by the root of a head's width")]
+    if graph.has(QUERY):
+        found += [guess("attention", "scores are scaled by the root of a head's width")]
     if graph.positions == "rotary":
         found.append(guess("positions", "halves of a head are rotated together", "neighbors"))
     if graph.gated:

@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inarch.errors import InputError
-from inarch.port.bricks import CROSS
 from inarch.port.decisions import guess
+from inarch.port.find_missing import main_stack, with_missing
 from inarch.port.find_pair import find_pair, is_pair
 from inarch.port.find_slots import DENSE, FEED_FORWARD_NORM, GATE, ORDER, QUERY, UP, SlotFinder
-from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS, Graph, Slot
+from inarch.port.graph import (
+    BY_HEAD,
+    BY_PROJECTION,
+    ONE_NORM,
+    SEQUENTIAL,
+    TOKENS,
+    TWO_NORMS,
+    Graph,
+    Slot,
+)
 from inarch.port.modules import TheirModule
 from inarch.port.norms import norm_kind
-from inarch.port.patterns import HIDDEN, first, flatten_sizes
-from inarch.port.roles import RECURRENCE, SQUARE, Recognized
-
-# Layers that take the place of attention, in words.
-OTHER_LAYERS = {
-    "latent keys and values": "attention goes through latent keys and values, which no brick has",
-    RECURRENCE: "layers are recurrent, which no brick is",
-}
+from inarch.port.patterns import HEADS, HIDDEN, first, flatten_sizes
+from inarch.port.roles import Recognized
 
 
 def find_graph(
@@ -40,18 +42,17 @@ def find_graph(
         calls: names of modules in the order in which a reference calls them; empty without one.
         ties: tensors that are others in a reference, with those; None without one.
         others: tensors that are in no module.
-
-    Raises:
-        InputError: it has no layers with attention, or no table of tokens.
     """
     inside = [module for module in modules if module.stack]
     outside = [module for module in modules if not module.stack]
-    _check_stacks(modules)
     if is_pair(modules):
         graph = find_pair(modules, config, calls, ties)
-        return _with_details(graph, flatten_sizes(config), config)
+        graph = _with_details(graph, flatten_sizes(config), config)
+        return with_missing(graph, modules, others)
+    stack = main_stack(inside, outside)
     finder = SlotFinder(flatten_sizes(config), list(calls))
-    slots = [*finder.embeddings(outside), *finder.block(inside), *finder.others(outside)]
+    inside = [module for module in inside if module.stack == stack]
+    slots = [*finder.tables(outside), *finder.block(inside), *finder.others(outside)]
     slots += biases_alone(slots, others)
     positions, padded, offset = finder.positions(slots, config)
     rank = {name: i for i, name in enumerate(ORDER)}
@@ -64,9 +65,13 @@ def find_graph(
         positions=positions,
         offset=offset,
         padded=padded,
+        stacks=(stack,) if stack else (),
         decisions=tuple(finder.decisions),
     )
-    return _with_details(graph, finder.fields, config)
+    graph = _with_details(graph, finder.fields, config)
+    layers = max((module.layers for module in inside), default=0)
+    graph = graph.replace(sizes={**graph.sizes, **({"num_layers": layers} if layers else {})})
+    return with_missing(graph, modules, others)
 
 
 def biases_alone(slots: Sequence[Slot], others: Sequence[Recognized]) -> list[Slot]:
@@ -80,28 +85,6 @@ def biases_alone(slots: Sequence[Slot], others: Sequence[Recognized]) -> list[Sl
             module = TheirModule(one.pattern.name, one.role or "", one.pattern)
             found.append(Slot(module, (f"{names[0]}/bias",), "bias"))
     return found
-
-
-def _check_stacks(modules: Sequence[TheirModule]) -> None:
-    inside = [module for module in modules if module.stack]
-    attends = {m.stack for m in inside if m.role in ("query", "query, key and value")}
-    crossing = [m.name for m in modules if CROSS.search(m.words)]
-    if crossing and not is_pair(modules):
-        raise InputError(
-            f"layers attend to another sequence ({crossing[0]}), and no stacks named encoder and "
-            "decoder are found. Begin with the folder of the nearest architecture, which `inarch "
-            "port inspect` names"
-        )
-    if not attends and not any(m.role == SQUARE for m in inside):
-        stacks = ", ".join(sorted({m.stack for m in inside})) or "none"
-        found = f"no layers with attention are found (numbered layers: {stacks})"
-        for role, words in OTHER_LAYERS.items():
-            of_role = [module.name for module in modules if module.role == role]
-            found = f"{words} ({of_role[0]})" if of_role else found
-        raise InputError(
-            f"{found}. A draft is made of blocks of attention and feed-forward networks; `inarch "
-            "port inspect` shows what the tensors are, and the nearest architecture to begin with"
-        )
 
 
 def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, Any]) -> Graph:
@@ -128,9 +111,21 @@ def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, 
         decisions.append(guess(gate.module.name, "the gate first", "the gate last"))
     is_parallel = any("parallel" in name and config[name] is True for name in config)
     parallel = TWO_NORMS if is_parallel else SEQUENTIAL
-    if not graph.has(FEED_FORWARD_NORM):
+    if not graph.has(FEED_FORWARD_NORM) and graph.has(QUERY) and graph.has(UP):
         parallel = ONE_NORM
     return graph.replace(
-        biases=biases, transposed=transposed, gated=graph.has(GATE),
+        sizes=_sizes(graph, config), biases=biases, transposed=transposed, gated=graph.has(GATE),
         parallel=parallel, fused=BY_HEAD if by_head else BY_PROJECTION, decisions=tuple(decisions),
     )  # fmt: skip
+
+
+def _sizes(graph: Graph, config: Mapping[str, Any]) -> dict[str, int]:
+    """Return sizes by the tensors, and the heads that go with them in a part of the config."""
+    norms = [slot.module.shape[0] for slot in graph.slots if slot.kind == "norm"]
+    found = {"hidden_dim": graph.size(TOKENS, 1) or next(iter(norms), 0)}
+    for part in config.values():
+        fields = flatten_sizes(part) if isinstance(part, Mapping) else {}
+        widths = {fields[name] for name in HIDDEN if name in fields}
+        if (heads := first(fields, HEADS)) and found["hidden_dim"] in widths:
+            found.setdefault("num_heads", fields[heads])
+    return {name: size for name, size in found.items() if size}

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from inarch.errors import InputError
 from inarch.port.decisions import Decision, decide, guess
-from inarch.port.find_slots import NO_TABLE, ORDER, SlotFinder
+from inarch.port.find_missing import main_stack
+from inarch.port.find_slots import ORDER, SlotFinder
 from inarch.port.graph import DECODER, ENCODER, SIDES, TOKENS, Graph, Slot
 from inarch.port.modules import TheirModule
 from inarch.port.norms import norm_kind
@@ -33,24 +33,18 @@ def find_pair(
     calls: Sequence[str],
     ties: Mapping[str, str] | None,
 ) -> Graph:
-    """Return the graph of an encoder with a decoder; for the arguments see `find_graph`.
-
-    Raises:
-        InputError: there is no table of tokens, or the encoder begins with convolutions.
-    """
-    if any(m.role == "convolution" and side_of(m) == ENCODER for m in modules):
-        raise InputError(
-            "an encoder that begins with convolutions isn't drafted: its input is no text. Begin "
-            "with the folder of the nearest architecture, which `inarch port inspect` names"
-        )
+    """Return the graph of an encoder with a decoder; for the arguments see `find_graph`."""
     tokens = [m for m in modules if m.role == "token table" and len(m.shape) == 2]
     tables, copies, decisions = _tables(tokens, ties)
     slots, finders = list(tables), {}
+    stacks: list[str] = []
     for side in SIDES:
         own = [m for m in modules if side_of(m) == side and m not in tokens]
         called = [name for name in calls if name.startswith(f"{side}.")]
         finder = SlotFinder(flatten_sizes(config), called, crosses=side == DECODER)
         inside, outside = [m for m in own if m.stack], [m for m in own if not m.stack]
+        stacks.append(main_stack(inside, tokens))
+        inside = [m for m in inside if m.stack == stacks[-1]]
         found = [*finder.tables(outside), *finder.block(inside), *finder.others(outside)]
         slots += [replace(slot, side=side) for slot in found]
         finders[side] = finder
@@ -68,7 +62,7 @@ def find_pair(
     noted = [line for finder in finders.values() for line in finder.decisions]
     return Graph(
         False, tuple(slots), order=order, norm=norm_kind(slots, config), positions=positions,
-        offset=offset, padded=padded, copies=tuple(copies),
+        offset=offset, padded=padded, copies=tuple(copies), stacks=tuple(stacks),
         decisions=tuple(dict.fromkeys((*decisions, *noted))),
     )  # fmt: skip
 
@@ -78,7 +72,7 @@ def _tables(
 ) -> tuple[list[Slot], list[tuple[str, str]], list[Decision]]:
     """Return the tables of tokens, the tensors that are one of them again, and what is assumed."""
     if not tokens:
-        raise InputError(NO_TABLE)
+        return [], [], []
     ordered = sorted(tokens, key=lambda m: ["", *SIDES].index(side_of(m)))
     names = {m.tensor_name("weight"): m for m in ordered}
     known = ties

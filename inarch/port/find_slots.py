@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inarch.errors import InputError
 from inarch.port.bricks import CROSS, ROTARY
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
-from inarch.port.norms import norm_rank
+from inarch.port.norms import norm_rank, sandwich_rank
 from inarch.port.patterns import HIDDEN, first
 from inarch.port.roles import BY_SHAPE, OTHER_TABLE, SQUARE
 
@@ -41,10 +40,6 @@ ORDER = (
     GATE, UP, DOWN,
     *SANDWICH[2:], "final_norm", "pooler",
 )  # fmt: skip
-NO_TABLE = (
-    "no table of tokens is found. A draft is made for models of text; `inarch port inspect` shows "
-    "what the tensors are"
-)
 _AFTER = re.compile(r"final|after|last")
 _FINAL = re.compile(r"final|ln_f|after|(?:^|\.)(?:layer_?)?(?:norm|ln)$|last")
 
@@ -143,7 +138,12 @@ class SlotFinder:
         if len(norms) == len(ours) and not self.calls and len({place(m) for m in norms}) == 1:
             names = " and ".join(m.name for m in norms)
             self.decisions.append(guess(names, "norms of attention and of the network after it"))
-        if len(norms) == len(SANDWICH) and self.calls:
+        is_sandwich = len(norms) == len(SANDWICH) and bool(self.calls)
+        if not self.calls and sorted(map(sandwich_rank, norms)) == [*range(len(SANDWICH))]:
+            ordered, is_sandwich = sorted(norms, key=sandwich_rank), True
+            names = ", ".join(m.name for m in ordered)
+            self.decisions.append(guess(names, "norms before and after each sublayer"))
+        if is_sandwich:
             pairs = zip(ordered, SANDWICH, strict=True)
             return [Slot(module, (ours,), "norm") for module, ours in pairs]
         for module in ordered[len(ours) :]:
@@ -179,17 +179,6 @@ class SlotFinder:
         return order
 
     # --- what is around the blocks ---------------------------------------------------------
-
-    def embeddings(self, outside: Sequence[TheirModule]) -> list[Slot]:
-        """Return the tables, that of tokens among them.
-
-        Raises:
-            InputError: there is none of tokens.
-        """
-        found = self.tables(outside)
-        if not any(slot.ours == (TOKENS,) for slot in found):
-            raise InputError(NO_TABLE)
-        return found
 
     def tables(self, outside: Sequence[TheirModule]) -> list[Slot]:
         """Return the tables."""

@@ -14,6 +14,10 @@ from inarch.port.modules import TheirModule
 TOKENS, POSITIONS, SEGMENTS = "token_embedding", "position_embedding", "segment_embedding"
 # Stacks of an encoder-decoder, by the names that their tensors begin with.
 SIDES = ENCODER, DECODER = "encoder", "decoder"
+# Parts of a graph in whose place a layer may be missing: what makes the input of the first layer,
+# the layers, the sublayers of each, what follows these, and what is around the layers.
+EMBEDDINGS, LAYERS, LAYER_END, AROUND = "embeddings", "layers", "layer_end", "around_layers"
+ATTENTION, CROSS_ATTENTION, FEED_FORWARD = "attention", "cross_attention", "feed_forward"
 # Ways of a fused tensor to hold queries, keys and values.
 BY_PROJECTION, BY_HEAD = "one after the other", "head by head"
 
@@ -40,6 +44,26 @@ class Slot:
     side: str = ""
     when: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Place of a layer that no brick here computes.
+
+    Attributes:
+        part: of the graph, such as `"attention"`.
+        text: why, and what tensors the layer has that must be written.
+        side: the stack of an encoder-decoder that it is in.
+    """
+
+    part: str
+    text: str
+    side: str = ""
+
+    @property
+    def subject(self) -> str:
+        """Return the name of the place for readers."""
+        return f"{self.side} {self.part}".strip()
 
 
 @dataclass(frozen=True)
@@ -84,6 +108,11 @@ class Graph:
         layer_types: words of a config for the kinds of layers, with ours: `"global"`, `"local"`.
         window: how many tokens on either side a local layer sees, as code.
         parts: for each argument that decides about layers, the field that is it.
+        stacks: names of the stacks whose layers are drafted, up to their numbers.
+        missing: places of layers that must be written.
+        unplaced: names of the modules and tensors that those have.
+        reads: the input, where it isn't tokens.
+        sizes: values of arguments by the tensors, for those that no field has.
         decisions: what couldn't be decided.
     """
 
@@ -120,6 +149,11 @@ class Graph:
     layer_types: Mapping[str, str] = field(default_factory=dict)
     window: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
+    stacks: tuple[str, ...] = ()
+    missing: tuple[Missing, ...] = ()
+    unplaced: frozenset[str] = frozenset()
+    reads: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
 
     @property
@@ -130,7 +164,7 @@ class Graph:
     @property
     def is_pair(self) -> bool:
         """Return whether it is an encoder with a decoder."""
-        return any(slot.side for slot in self.slots)
+        return len(self.stacks) > 1 or any(slot.side for slot in self.slots)
 
     @property
     def padded_table(self) -> bool:
@@ -140,6 +174,11 @@ class Graph:
     def has(self, ours: str) -> bool:
         """Return whether a layer of ours is among the slots."""
         return any(ours in slot.ours for slot in self.slots)
+
+    def missing_text(self, part: str, side: str = "") -> str:
+        """Return what is lacking in the place of a part; `""` where a brick is."""
+        found = (one.text for one in self.missing if (one.part, one.side) == (part, side))
+        return next(found, "")
 
     def slot(self, ours: str, side: str = "") -> Slot | None:
         """Return the slot of a layer of ours, of any side or of one; None without it."""

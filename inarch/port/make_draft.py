@@ -36,7 +36,6 @@ def make_draft(name: str, header: Header, evidence: Evidence | None) -> Draft:
 
     Raises:
         ConfigError: the config has no model_type, or one that can't stand in code.
-        InputError: its graph isn't one that is drafted.
     """
     model_type = header.config.get("model_type")
     if not isinstance(model_type, str) or not PLAIN_NAME.fullmatch(model_type):
@@ -119,6 +118,7 @@ def _by_reference(
             decisions.append(decide(one, f"in the file, and {evidence.version} has no such tensor"))
     buffers += [part.pattern.name for part in others if part.role == "buffer"]
     loose = [part.pattern.name for part in others if part.role != "buffer"]
+    loose = [one for one in loose if one not in graph.unplaced]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
     decisions.append(guess("dropout", IN_TRAINING))
     usual = {**evidence.usual, **read_defaults(evidence, graph)}

@@ -79,7 +79,7 @@ def new(
         progress: called with each step before it begins.
 
     Raises:
-        InputError: the name is none, or taken; or the graph isn't one that is drafted.
+        InputError: the name is none, or taken.
         ConfigError: the config has no model_type, or one that is here already.
         PresetError, CheckpointFileError: as `read_header`, or the folder can't be written.
     """

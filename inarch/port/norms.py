@@ -12,6 +12,21 @@ from inarch.port.modules import TheirModule
 _FIRST_NORM = re.compile(r"sa_|att|ln_?1|norm_?1|layer_norm1|input_layer_?norm")
 _SECOND_NORM = re.compile(r"post_attention|ln_?2|norm_?2|ffn|mlp|feed_forward|final_layer|ff_")
 
+# Norms before and after each sublayer, in the order in which a block calls them.
+_SANDWICH = tuple(
+    re.compile(f"{before}_{sublayer}")
+    for sublayer in ("(?:self_)?att", "(?:feed_?forward|ffn|mlp)")
+    for before in ("pre", "post")
+)
+
+
+def sandwich_rank(module: TheirModule) -> int:
+    """Return the place of a norm among those around both sublayers, by its name; -1 of another."""
+    name = module.inner.lower()
+    if name.startswith("input_"):
+        return 0
+    return next((i for i, words in enumerate(_SANDWICH) if words.search(name)), -1)
+
 
 def norm_rank(module: TheirModule) -> int:
     """Return 0 for a norm of attention by its name, 2 for one after it, 1 for neither."""

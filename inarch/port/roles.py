@@ -39,7 +39,10 @@ SQUARE = "attention projection"
 # the module around them.
 RECURRENCE = "recurrence"
 _RECURRENT = re.compile(
-    r"(?:(.*)\.)?(?:a_log|dt_bias|retention|time_decay|time_mix_\w+|time_maa_\w+|rg_lru|slope_rate)(?:\.|$)"
+    r"(?:(.*)\.)?(?:a_log|dt_bias|log_dt|log_step|\w*retention|time_decay|time_mix_\w+|time_maa_\w+"
+    r"|time_shift|receptance|rg_lru|slope_rate|(?:nu|theta|gamma)_log|inv_a_(?:real|imag)"
+    r"|[ifo]_?gate_?(?:preact|proj)?|\w*forget_gate|gk_proj|learnable_ttt_\w+|ema_gate|damping_factor"
+    r"|(?:weight|bias)_[ih]h(?:_l\d+(?:_reverse)?)?)(?:\.|$)"
 )
 
 # Roles by the names of the module and of those around it, the first that matches counts. A number

@@ -34,13 +34,15 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
         draft: with evidence.
         progress: called with each step before it begins.
     """
+    if draft.graph.missing:
+        places = ", ".join(one.subject for one in draft.graph.missing)
+        text = f"not compared with the reference: layers must be written first ({places})"
+        return _noted(_with_open_options(draft), None, decide("graph", text))
     graph, outcome, changes = _settle_graph(draft, progress)
     draft = replace(draft, graph=graph.graph)
     if not outcome.passed:
         text = f"the draft doesn't compute what the reference does, from {outcome.first} on"
-        lines = [guess(name, "decides about layers, by names alone") for name in _options(draft)]
-        draft = draft.replace(decisions=(*draft.decisions, *lines))
-        return _noted(draft, None, decide("graph", text))
+        return _noted(_with_open_options(draft), None, decide("graph", text))
     if graph.graph.positions == "rotary" and nested_rotary(draft.usual, "rope_type"):
         draft = _settle_scaling(draft, progress)
     for field, (switch, value) in _switches(draft).items():
@@ -52,6 +54,12 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
         if head.name in GOLDEN_HEADS:
             draft = _settle_head(draft, head, progress)
     return draft
+
+
+def _with_open_options(draft: Draft) -> Draft:
+    """Return the draft with a line for each field that a run would settle."""
+    lines = [guess(name, "decides about layers, by names alone") for name in _options(draft)]
+    return draft.replace(decisions=(*draft.decisions, *lines))
 
 
 def _settle_graph(draft: Draft, progress: Callable[[str], Any]) -> tuple[Draft, Outcome, list[str]]:

@@ -8,10 +8,22 @@ from collections.abc import Iterable, Sequence
 
 from inarch.port.arguments import Argument
 from inarch.port.draft import Draft
-from inarch.port.graph import ONE_NORM, SEGMENTS, SEQUENTIAL
+from inarch.port.find_slots import QUERY
+from inarch.port.graph import (
+    AROUND,
+    CROSS_ATTENTION,
+    EMBEDDINGS,
+    LAYER_END,
+    LAYERS,
+    ONE_NORM,
+    SEGMENTS,
+    SEQUENTIAL,
+)
 from inarch.port.write_bricks import attention_lines, brick_lines, indented, norm_code
-from inarch.port.write_disentangled import disentangled_lines, position_lines
+from inarch.port.write_disentangled import disentangled_lines
 from inarch.port.write_heads import head_methods
+from inarch.port.write_input import embedding_lines, input_lines
+from inarch.port.write_missing import called_lines
 from inarch.port.write_pair import pair_lines
 
 
@@ -19,10 +31,8 @@ def backbone_text(draft: Draft) -> str:
     """Return the text of the module."""
     if draft.graph.is_pair:
         body = pair_lines(draft)
-    elif draft.graph.positions == "disentangled":
-        body = [*_inputs(draft), *_embeddings(draft), *disentangled_lines(draft), *_outputs(draft)]
     else:
-        body = [*_inputs(draft), *_embeddings(draft), *brick_lines(draft), *_blocks(draft)]
+        body = [*input_lines(draft), *embedding_lines(draft), *_layers(draft), *_outputs(draft)]
     methods = head_methods(draft)
     base = "CausalBackbone" if draft.is_causal_class else "Backbone"
     text = "\n".join(
@@ -41,6 +51,17 @@ def backbone_text(draft: Draft) -> str:
     )
     notes = draft.comments("backbone")
     return "\n".join([*_head(draft, notes), *_imports(draft, text), "", "", text, ""])
+
+
+def _layers(draft: Draft) -> list[str]:
+    """Return the lines of the layers, from the input of the first one on."""
+    parts = {one.part for one in draft.graph.missing} - {EMBEDDINGS, AROUND}
+    if draft.graph.positions == "disentangled":
+        places = [line for part in sorted(parts) for line in called_lines(draft, part)]
+        return [*indented(*places), *disentangled_lines(draft)]
+    if LAYERS in parts:
+        return indented(*called_lines(draft, LAYERS))
+    return [*brick_lines(draft), *_blocks(draft)]
 
 
 def _head(draft: Draft, notes: Sequence[str]) -> list[str]:
@@ -82,12 +103,14 @@ def _imports(draft: Draft, text: str) -> list[str]:
     lines.append("")
     if "InputError(" in text:
         lines.append("from inarch.errors import InputError")
-    lines += _wrapped("from inarch.layers import ", bricks)
+    lines += _wrapped("from inarch.layers import ", bricks) if bricks else []
+    if "MissingLayer(" in text:
+        lines.append("from inarch.layers.missing import MissingLayer")
     if "SequencePooling(" in text:
         lines.append("from inarch.layers.pooling import SequencePooling")
     inputs = ["Backbone"] if "(Backbone)" in text else []
     inputs += used(("encoder_decoder_inputs", "text_inputs"))
-    lines.append(f"from inarch.models.backbone import {', '.join(inputs)}")
+    lines += [f"from inarch.models.backbone import {', '.join(inputs)}"] if inputs else []
     if "CausalBackbone" in text:
         lines.append("from inarch.models.causal_backbone import CausalBackbone")
     if "DecoderStack(" in text:
@@ -126,8 +149,12 @@ def _docstring(draft: Draft) -> list[str]:
             "outputs are `encoder_sequence_output` and `decoder_sequence_output` "
             "`[batch, length, hidden_dim]`."
         )
-    sentences = [f"Inputs are {inputs}, int32 `[batch, length]`; {outputs}"]
-    if graph.causal:
+    if graph.reads:
+        inputs = f"`{graph.reads}`, float, and masks"
+    else:
+        inputs += ", int32 `[batch, length]`"
+    sentences = [f"Inputs are {inputs}; {outputs}"]
+    if graph.causal and graph.has(QUERY):
         sentences.append("A token attends to those before it and to itself.")
     text = textwrap.wrap(" ".join(sentences), 96)
     arguments = [f"{a.name}: {a.text}" for a in draft.arguments]
@@ -138,118 +165,21 @@ def _docstring(draft: Draft) -> list[str]:
     return [*(f"    {line}" if line else "" for line in lines), '    """']
 
 
-def _inputs(draft: Draft) -> list[str]:
-    slot = draft.graph.slot(SEGMENTS)
-    extra = '"segment_ids"' if slot is not None else ""
-    if slot is not None and slot.when:
-        extra = '*(["segment_ids"] if num_segments > 1 else [])'
-    return indented(
-        f"inputs = text_inputs({extra})",
-        'mask = inputs["padding_mask"]',
-        f"init = initializers.RandomNormal(stddev={draft.deviation!r})",
-        "",
-        *_checks(draft),
-    )
-
-
-def _checks(draft: Draft) -> list[str]:
-    """Return the lines that refuse what isn't drafted, or doesn't go together."""
-    found = []
-    if draft.has("num_groups"):
-        found += [
-            "if not 1 <= num_groups <= num_layers:",
-            "    raise InputError(",
-            '        f"num_groups={num_groups} isn\'t from 1 to num_layers={num_layers}. Each "',
-            '        "group needs a layer."',
-            "    )",
-        ]
-    if draft.graph.layer_types:
-        found += [
-            'if len(layer_types) != num_layers or {*layer_types} - {"global", "local"}:',
-            "    raise InputError(",
-            '        f"layer_types={layer_types!r} and num_layers={num_layers}. Pass global or "',
-            '        "local for each layer."',
-            "    )",
-        ]
-    if draft.has("embedding_dim") and not draft.graph.has("embeddings_projection"):
-        found += [
-            "if embedding_dim not in (None, hidden_dim):",
-            "    raise InputError(",
-            '        f"embedding_dim={embedding_dim} and hidden_dim={hidden_dim}. Pass one width "',
-            '        "for both: no projection is drafted."',
-            "    )",
-        ]
-    return found
-
-
-def _embeddings(draft: Draft) -> list[str]:
-    graph = draft.graph
-    width = draft.embedding_width
-    lines = []
-    if graph.positions == "learned":
-        rows = "max_sequence_length" + (" + padding_id + 1" if graph.padded else "")
-        options = "padding_id=padding_id, " if graph.padded else ""
-        if graph.offset:
-            options = f"position_offset={graph.offset}, "
-        lines += [
-            "x = TokenAndPositionEmbedding(",
-            f"    vocabulary_size, {rows}, {width},",
-            f'    embeddings_initializer=init, {options}name="embeddings",',
-            ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
-        ]
-    else:
-        if graph.scaled_tokens:
-            table = "ScaledEmbedding"
-            named = f'{width}**0.5, embeddings_initializer=init, name="token_embedding"'
-        else:
-            table, named = "ReversibleEmbedding", 'True, init, name="token_embedding"'
-        lines += [
-            *_wrapped_call(f"table = {table}", f"vocabulary_size, {width}, {named}"),
-            'x = table(inputs["token_ids"])',
-        ]
-    if graph.positions == "disentangled":
-        lines += position_lines(draft, width)
-    lines += _segments(draft, width)
-    if graph.has("embeddings_norm"):
-        lines.append(f"x = {norm_code(draft, 'embeddings_norm')}(x)")
-    if rate := draft.embedding_rate:
-        lines.append(f'x = Dropout({rate}, name="embeddings_dropout")(x)')
-    if graph.has("embeddings_projection"):
-        bias = "" if graph.biases["embeddings_projection"] else ", use_bias=False"
-        name = 'name="embeddings_projection"'
-        line = f"x = Dense(hidden_dim{bias}, kernel_initializer=init, {name})(x)"
-        always = graph.projects
-        lines += [line] if always else ["if embedding_dim != hidden_dim:", f"    {line}"]
-    return indented(*lines, "")
-
-
-def _segments(draft: Draft, width: str) -> list[str]:
-    slot = draft.graph.slot(SEGMENTS)
-    if slot is None:
-        return []
-    table = f'segments = Embedding(num_segments, {width}, init, name="segment_embedding")'
-    if not slot.when:
-        return [table, 'x = Add(name="embeddings_sum")([x, segments(inputs["segment_ids"])])']
-    return [
-        "if num_segments > 0:",
-        f"    {table}",
-        '    ids = inputs.get("segment_ids", inputs["token_ids"] * 0)',
-        '    x = Add(name="embeddings_sum")([x, segments(ids)])',
-    ]
-
-
 def _blocks(draft: Draft) -> list[str]:
     graph = draft.graph
     bias = ', "attention_bias": bias' if graph.has("relative_bias") else ""
     rate = ", dropout=dropout" if draft.has("dropout") else ""
     block, option = "Block", f', order="{graph.order}"' if graph.order != "post" else ""
     option = ", order=order" if graph.ordering else option
-    if graph.parallel != SEQUENTIAL:
+    if graph.missing_text(CROSS_ATTENTION):
+        option = f", cross_attention{option}"
+    elif graph.parallel != SEQUENTIAL:
         block, option = "ParallelBlock", ", shared_norm=True" * (graph.parallel == ONE_NORM)
     if graph.is_late:
         option += ", first_norm=None if i else Identity()"
     given = f'attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}"'
-    context = f'x, context={{"padding_mask": mask{bias}}}'
+    crosses = ', "cross": {"padding_mask": mask}' * ("cross_attention" in option)
+    context = f'x, context={{"padding_mask": mask{bias}{crosses}}}'
     lines = ["for i in range(num_layers):"]
     if graph.shared:
         way = graph.shared.format(layers="num_layers", stored="num_groups")
@@ -261,7 +191,7 @@ def _blocks(draft: Draft) -> list[str]:
             *lines,
             f"    x = groups[{way}]({context})",
         ]
-        return [*indented(*lines), *_outputs(draft)]
+        return indented(*lines)
     if graph.layer_types:
         lines = ["for i, layer_type in enumerate(layer_types):"]
         inner = ['is_global = layer_type == "global"', *attention_lines(draft)]
@@ -272,13 +202,14 @@ def _blocks(draft: Draft) -> list[str]:
         lines += [f"    x = {block}(", f"        {given}", f"    )({context})"]
     if graph.ordering:
         lines.insert(0, 'order = "pre" if normalize_first else "post"')
-    return [*indented(*lines), *_outputs(draft)]
+    lines += [f"    {line}" for line in called_lines(draft, LAYER_END)]
+    return indented(*lines)
 
 
 def _outputs(draft: Draft) -> list[str]:
     """Return the lines after the last layer."""
     graph = draft.graph
-    lines = []
+    lines = called_lines(draft, AROUND)
     if graph.has("final_norm"):
         lines += ["if normalize_first:"] if graph.ordering else []
         lines.append(f"{'    ' * graph.ordering}x = {norm_code(draft, 'final_norm')}(x)")
@@ -292,9 +223,3 @@ def _outputs(draft: Draft) -> list[str]:
             '    outputs["pooled_output"] = layer(x[:, 0])',
         ]
     return indented(*lines, f"super().__init__(inputs=inputs, outputs={outputs}, **kwargs)")
-
-
-def _wrapped_call(start: str, arguments: str) -> list[str]:
-    """Return the lines of a call in the body of a constructor."""
-    whole = f"{start}({arguments})"
-    return [whole] if len(whole) <= 92 else [f"{start}(", f"    {arguments}", ")"]

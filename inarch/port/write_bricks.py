@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from inarch.port.arguments import side_argument
 from inarch.port.draft import Draft
-from inarch.port.graph import DECODER
+from inarch.port.graph import ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD
+from inarch.port.write_missing import cross_lines, missing_lines
 
 INDENT = " " * 8
 
@@ -22,6 +23,7 @@ def brick_lines(draft: Draft) -> list[str]:
     lines.append(f"norm = {norm_code(draft)}")
     if not graph.layer_types:
         lines += attention_lines(draft)
+    lines += cross_lines(draft)
     return indented(*lines, *feed_forward_lines(draft))
 
 
@@ -32,13 +34,17 @@ def attention_lines(draft: Draft, side: str = "", crosses: bool = False) -> list
         side: the stack of an encoder-decoder that it is in.
         crosses: whether it attends to the other stack.
     """
-    name = "cross_attention" if crosses else "attention"
+    name = CROSS_ATTENTION if crosses else ATTENTION
+    if text := draft.graph.missing_text(name, side):
+        return missing_lines(f"{name} = ", text)
     options = _attention_options(draft, side, name)
     return [f"{name} = MultiHeadAttention(", *(f"    {option}," for option in options), ")"]
 
 
 def feed_forward_lines(draft: Draft, side: str = "") -> list[str]:
     """Return the lines that make the feed-forward network, of a stack of an encoder-decoder."""
+    if text := draft.graph.missing_text(FEED_FORWARD, side):
+        return missing_lines("feed_forward = ", text)
     width = draft.intermediate
     if side and draft.has("encoder_intermediate_dim"):
         names = [argument.name for argument in draft.arguments]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from inarch.port.arguments import side_argument
 from inarch.port.draft import Draft
-from inarch.port.graph import DECODER, ENCODER, POSITIONS, TOKENS
+from inarch.port.graph import AROUND, DECODER, EMBEDDINGS, ENCODER, LAYER_END, POSITIONS, TOKENS
 from inarch.port.write_bricks import attention_lines, feed_forward_lines, indented, norm_code
+from inarch.port.write_missing import called_lines, raw_input
 
 # Names in the code of the token ids and of the mask of each stack.
 NAMES = {ENCODER: ("source", "source_mask"), DECODER: ("target", "target_mask")}
@@ -32,6 +33,12 @@ def pair_lines(draft: Draft) -> list[str]:
 
 
 def _inputs(draft: Draft) -> list[str]:
+    if reads := draft.graph.reads:
+        return [
+            f'inputs = {{"{reads}": {raw_input(draft)}, **encoder_decoder_inputs()}}',
+            'del inputs["encoder_token_ids"]',
+            "source, source_mask, target, target_mask = inputs.values()",
+        ]
     if not draft.single_text:
         return [
             "inputs = encoder_decoder_inputs()",
@@ -93,6 +100,8 @@ def _positions(draft: Draft) -> list[str]:
 
 def _table(draft: Draft, name: str) -> list[str]:
     graph = draft.graph
+    if not graph.has(TOKENS):
+        return []
     if (graph.scaling or graph.scaled_tokens) and not graph.scales_input:
         scale = f"{ROOT} if scale_embedding else 1.0" if graph.scaling else ROOT
         return [
@@ -132,7 +141,9 @@ def _stack(draft: Draft, side: str) -> list[str]:
         f"        attention, feed_forward, norm{cross}{order}{rate},",
         f'        name=f"{side}_layer_{{i}}",',
         "    )(x, context=context)  # fmt: skip",
+        *(f"    {line}" for line in called_lines(draft, LAYER_END, side=side)),
     ]
+    lines += called_lines(draft, AROUND, side=side)
     if graph.slot("final_norm", side) is not None:
         lines.append(f"x = {norm_code(draft, f'{side}_norm')}(x)")
     return lines
@@ -141,6 +152,8 @@ def _stack(draft: Draft, side: str) -> list[str]:
 def _input(draft: Draft, side: str) -> list[str]:
     """Return the lines that make the input of a stack."""
     tokens, mask = NAMES[side]
+    if lines := called_lines(draft, EMBEDDINGS, tokens, side):
+        return lines
     has_norm = draft.graph.slot("embeddings_norm", side) is not None
     if has_input_layer(draft):
         options = ["table", "positions", *(["norm"] if has_norm else [])]

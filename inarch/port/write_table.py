@@ -24,6 +24,8 @@ SIZES = dict(
         (size for _, size in TINY), strict=True,
     )
 )  # fmt: skip
+# Sizes that tensors show where no field has them.
+BY_TENSORS = ("num_layers", "num_heads", "hidden_dim")
 # Of the features of a tiny head, so that there are two that are rotated.
 TINY_SHARE = 0.5
 # Of a tiny head of whose features a share is rotated, which comes in pairs.
@@ -55,6 +57,13 @@ def table_text(draft: Draft) -> str:
 
 
 def _inputs(draft: Draft) -> list[str]:
+    lines = _text_inputs(draft)
+    if reads := draft.graph.reads:  # in the place of the first stack's tokens
+        lines[0] = f'{reads} = {{ reference = "{reads}" }}'
+    return lines
+
+
+def _text_inputs(draft: Draft) -> list[str]:
     sides = {"encoder_": "", "decoder_": "decoder_"} if draft.graph.is_pair else {}
     sides |= {"": ""} if draft.single_text or not draft.graph.is_pair else {}
     return [
@@ -72,7 +81,8 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
     found: dict[str, Any] = {
         argument.name: SIZES[argument.name]
         for argument in draft.arguments
-        if argument.name in SIZES and find_field(argument.name, draft.usual) is not None
+        if argument.name in SIZES
+        and (find_field(argument.name, draft.usual) is not None or argument.name in BY_TENSORS)
     }
     if not draft.graph.has("embeddings_projection"):
         found.pop("embedding_dim", None)

@@ -38,9 +38,11 @@ def weight_lines(draft: Draft) -> list[str]:
             inner = _entries(draft, each)
             inner[-1] = inner[-1].rstrip(",") + ', i="num_layers[1:]"),'
             lines += [start, *(f"    {line}" for line in inner)]
-        lines.append(start)
         inner = [line for s in stacks[stack] if s not in late for line in _switched(draft, s)]
         inner += _buffers(draft, stack)
+        if not inner:
+            continue
+        lines.append(start)
         if side:
             inner.append(f'i="{side_argument("num_layers", side, names)}",')
         if draft.graph.shared:

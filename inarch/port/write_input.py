@@ -1,0 +1,122 @@
+"""Write the beginning of a drafted constructor: inputs, checks and embeddings."""
+
+from __future__ import annotations
+
+from inarch.port.draft import Draft
+from inarch.port.graph import SEGMENTS
+from inarch.port.write_bricks import indented, norm_code
+from inarch.port.write_disentangled import position_lines
+from inarch.port.write_missing import missing_embedding, raw_input_lines
+
+
+def input_lines(draft: Draft) -> list[str]:
+    """Return the lines of the inputs, of the initializer and of what is checked."""
+    slot = draft.graph.slot(SEGMENTS)
+    init = f"init = initializers.RandomNormal(stddev={draft.deviation!r})"
+    if draft.graph.reads:
+        return indented(*raw_input_lines(draft), init, "", *_checks(draft))
+    extra = '"segment_ids"' if slot is not None else ""
+    if slot is not None and slot.when:
+        extra = '*(["segment_ids"] if num_segments > 1 else [])'
+    return indented(
+        f"inputs = text_inputs({extra})",
+        'mask = inputs["padding_mask"]',
+        init,
+        "",
+        *_checks(draft),
+    )
+
+
+def _checks(draft: Draft) -> list[str]:
+    """Return the lines that refuse what isn't drafted, or doesn't go together."""
+    found = []
+    if draft.has("num_groups"):
+        found += [
+            "if not 1 <= num_groups <= num_layers:",
+            "    raise InputError(",
+            '        f"num_groups={num_groups} isn\'t from 1 to num_layers={num_layers}. Each "',
+            '        "group needs a layer."',
+            "    )",
+        ]
+    if draft.graph.layer_types:
+        found += [
+            'if len(layer_types) != num_layers or {*layer_types} - {"global", "local"}:',
+            "    raise InputError(",
+            '        f"layer_types={layer_types!r} and num_layers={num_layers}. Pass global or "',
+            '        "local for each layer."',
+            "    )",
+        ]
+    if draft.has("embedding_dim") and not draft.graph.has("embeddings_projection"):
+        found += [
+            "if embedding_dim not in (None, hidden_dim):",
+            "    raise InputError(",
+            '        f"embedding_dim={embedding_dim} and hidden_dim={hidden_dim}. Pass one width "',
+            '        "for both: no projection is drafted."',
+            "    )",
+        ]
+    return found
+
+
+def embedding_lines(draft: Draft) -> list[str]:
+    """Return the lines of what makes the input of the first layer."""
+    graph = draft.graph
+    width = draft.embedding_width
+    lines = missing_embedding(draft)
+    if lines:
+        pass
+    elif graph.positions == "learned":
+        rows = "max_sequence_length" + (" + padding_id + 1" if graph.padded else "")
+        options = "padding_id=padding_id, " if graph.padded else ""
+        if graph.offset:
+            options = f"position_offset={graph.offset}, "
+        lines += [
+            "x = TokenAndPositionEmbedding(",
+            f"    vocabulary_size, {rows}, {width},",
+            f'    embeddings_initializer=init, {options}name="embeddings",',
+            ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
+        ]
+    else:
+        if graph.scaled_tokens:
+            table = "ScaledEmbedding"
+            named = f'{width}**0.5, embeddings_initializer=init, name="token_embedding"'
+        else:
+            table, named = "ReversibleEmbedding", 'True, init, name="token_embedding"'
+        lines += [
+            *_wrapped_call(f"table = {table}", f"vocabulary_size, {width}, {named}"),
+            'x = table(inputs["token_ids"])',
+        ]
+    if graph.positions == "disentangled":
+        lines += position_lines(draft, width)
+    lines += _segments(draft, width)
+    if graph.has("embeddings_norm"):
+        lines.append(f"x = {norm_code(draft, 'embeddings_norm')}(x)")
+    if rate := draft.embedding_rate:
+        lines.append(f'x = Dropout({rate}, name="embeddings_dropout")(x)')
+    if graph.has("embeddings_projection"):
+        bias = "" if graph.biases["embeddings_projection"] else ", use_bias=False"
+        name = 'name="embeddings_projection"'
+        line = f"x = Dense(hidden_dim{bias}, kernel_initializer=init, {name})(x)"
+        always = graph.projects
+        lines += [line] if always else ["if embedding_dim != hidden_dim:", f"    {line}"]
+    return indented(*lines, "")
+
+
+def _segments(draft: Draft, width: str) -> list[str]:
+    slot = draft.graph.slot(SEGMENTS)
+    if slot is None:
+        return []
+    table = f'segments = Embedding(num_segments, {width}, init, name="segment_embedding")'
+    if not slot.when:
+        return [table, 'x = Add(name="embeddings_sum")([x, segments(inputs["segment_ids"])])']
+    return [
+        "if num_segments > 0:",
+        f"    {table}",
+        '    ids = inputs.get("segment_ids", inputs["token_ids"] * 0)',
+        '    x = Add(name="embeddings_sum")([x, segments(ids)])',
+    ]
+
+
+def _wrapped_call(start: str, arguments: str) -> list[str]:
+    """Return the lines of a call in the body of a constructor."""
+    whole = f"{start}({arguments})"
+    return [whole] if len(whole) <= 92 else [f"{start}(", f"    {arguments}", ")"]
