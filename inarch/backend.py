@@ -24,9 +24,10 @@ BACKENDS = ("jax", "torch", "tensorflow")
 INFERENCE = "openvino"
 # What OpenVINO sends to its makers as it is imported, by a fork of the process, which JAX warns of.
 TELEMETRY = "openvino_telemetry"
-# What Keras imports where it is installed, for what hardly any program asks of it: its wrappers for
-# scikit-learn take a quarter of a process's start.
-OPTIONAL = ("keras.wrappers", "pandas", "requests")
+# Parts of Keras that hardly any program uses: the wrappers for scikit-learn, which import it with
+# all statistics of SciPy, take a quarter of the start of a process. Whole libraries aren't among
+# these: threads that use one first at the same time would find it half executed.
+OPTIONAL = ("keras.wrappers",)
 
 
 def choose_backend() -> str:
@@ -65,9 +66,9 @@ def choose_backend() -> str:
 def import_keras() -> str:
     """Choose the backend, import Keras with it alone, and return it, for commands.
 
-    Keras imports the other backends wherever they are installed, for what only a program of the
-    user's would ask of it. Here they aren't found as it is imported, which saves seconds and a
-    hundred megabytes or more; afterwards they can be imported again.
+    Keras imports pandas, requests and the other backends wherever they are installed, for what only
+    a program of the user's would ask of it. Here they aren't found as it is imported, which saves
+    seconds and a hundred megabytes or more; afterwards they can be imported again.
 
     Raises:
         InputError, MissingExtraError: as `choose_backend`.
@@ -75,7 +76,7 @@ def import_keras() -> str:
     backend = choose_backend()
     if "keras" in sys.modules:
         return backend
-    unused = {TELEMETRY, *BACKENDS} - {backend}
+    unused = {"pandas", "requests", TELEMETRY, *BACKENDS} - {backend}
     if backend == INFERENCE:
         unused -= {"jax", "torch"}  # at which SciPy looks, that this backend imports
     unused -= sys.modules.keys()

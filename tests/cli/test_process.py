@@ -128,7 +128,7 @@ def test_without_a_backend_the_error_names_the_extra_to_install(installed):
 
 def test_a_command_imports_keras_without_what_it_does_not_use(installed, monkeypatch):
     installed("jax", "torch", requested="jax")
-    optional = ("tensorflow", "torch")
+    optional = ("pandas", "requests", "torch")
     found = {}
 
     def importing(name):
