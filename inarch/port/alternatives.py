@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from inarch.port.arguments import find_activation
+from inarch.port.arguments import find_activation, find_field, is_number
 from inarch.port.draft import Draft
 from inarch.port.find_slots import (
     ATTENTION_NORM,
@@ -23,10 +23,13 @@ from inarch.port.find_slots import (
 )
 from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
 from inarch.port.heads import HeadDraft
+from inarch.port.known_arguments import BY_ARGUMENT, SHARED
 from inarch.port.sine_tables import FAIRSEQ_SINES, PLAIN_SINES
 
 ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
 ORDERS = ("post", "pre")
+# Fields of initial weights, which have no part in what a model computes.
+IN_TRAINING = ("initializer_range", "init_std", "initializer_factor")
 
 
 def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
@@ -51,6 +54,14 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     if graph.norm == "rms":
         words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
         yield words, other(offset_norms=not graph.offset_norms)
+    if graph.rotary_layers:
+        others = {value: not is_rotary for value, is_rotary in graph.rotary_layers.items()}
+        yield "positions in the other layers", other(rotary_layers=others)
+    if not graph.score_field and graph.positions == "rotary":
+        for field in loose_numbers(draft):
+            for words, way in (("divided by the root of", "**-0.5"), ("times", "")):
+                scale = {"score_field": field, "score_scale": f"{field}{way}"}
+                yield f"scores {words} {field}", other(**scale)
     for way in ("// 2", "- 1") if graph.layer_types else ():
         if not graph.window.endswith(way):
             window = f"{graph.window.split()[0]} {way}"
@@ -84,6 +95,19 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         for name in ACTIVATIONS:
             if name != graph.activation:
                 yield f"the activation {name}", other(activation=name)
+
+
+def loose_numbers(draft: Draft) -> list[str]:
+    """Return the fields of numbers that the reference's model reads and no argument is."""
+    reads = draft.evidence.reads if draft.evidence else None
+    read = reads.modeling.get("", ()) if reads else ()
+    known = {find_field(a.name, draft.usual) for a in draft.arguments if a.name in BY_ARGUMENT}
+    return [
+        name
+        for name in read
+        if is_number(draft.usual.get(name)) and name not in {*known, *SHARED, *IN_TRAINING}
+        and not name.endswith("_id")
+    ]  # fmt: skip
 
 
 def _exchanges(draft: Draft) -> Iterator[tuple[str, Draft]]:

@@ -46,7 +46,8 @@ OF_SIDES = {
 }
 OF_PAIRS = ("num_buckets", "max_distance", "scale_embedding")
 # Arguments whose fields trials show.
-SWITCHES = ("num_groups", "use_bias", "attention_bias", "feed_forward_bias")
+SWITCHES = ("num_groups", "use_bias", "attention_bias", "feed_forward_bias", "rotary_layers",
+    "use_sliding_window", "bidirectional", "shared_embeddings")  # fmt: skip
 # Sizes that tables have where no field has them: the layer, and the axis of its weight.
 OF_TABLES = {
     "vocabulary_size": (TOKENS, 0), "num_segments": (SEGMENTS, 0),
@@ -68,7 +69,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
     has = {
         "embedding_dim": find_field("embedding_dim", config) is not None
         or graph.has("embeddings_projection"),
-        "sliding_window": has_window(config),
+        "sliding_window": has_window(config) or "use_sliding_window" in graph.switches,
         "num_key_value_heads": find_field("num_key_value_heads", config) is not None,
         "head_dim": find_field("head_dim", config) is not None,
         **{name: name in graph.switches for name in SWITCHES},
@@ -108,7 +109,8 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
     has["start_id"] = graph.is_pair and len({*heads} & {*PAIR_HEADS[1:]}) > 0
     has["end_id"] = graph.is_pair and PAIR_HEADS[1] in heads
     found = [known.argument for known in KNOWN if has.get(known.argument, True)]
-    return [*found, *(name for name in graph.parts if name not in BY_ARGUMENT)]
+    more = [*graph.parts, *filter(None, [graph.score_field])]
+    return [*found, *(name for name in more if name not in BY_ARGUMENT)]
 
 
 def _of_pairs(graph: Graph, config: Mapping[str, Any]) -> dict[str, bool]:
@@ -121,6 +123,10 @@ def _of_pairs(graph: Graph, config: Mapping[str, Any]) -> dict[str, bool]:
         found |= dict.fromkeys(parts, split)
     in_scores = graph.is_pair and graph.positions == "relative"
     found |= {name: in_scores and find_field(name, config) is not None for name in OF_PAIRS}
+    found["decoder_vocabulary_size"] = (
+        "shared_embeddings" in graph.switches
+        and find_field("decoder_vocabulary_size", config) is not None
+    )
     if graph.is_pair:
         found["scale_embedding"] = graph.scaling
         found["embedding_dim"] = False
@@ -164,7 +170,8 @@ def arguments_of(names: Sequence[str], config: Mapping[str, Any], graph: Graph) 
     """Return the arguments with their defaults, those without one first."""
     found = []
     for name in names:
-        known = BY_ARGUMENT.get(name) or _part(name)
+        known = BY_ARGUMENT.get(name) or (_scale(name, config) if name == graph.score_field else
+                 _part(name))  # fmt: skip
         default = _default(known, config, graph)
         if name == "padding_id" and graph.padded:
             known = replace(known, type="int")
@@ -172,6 +179,12 @@ def arguments_of(names: Sequence[str], config: Mapping[str, Any], graph: Graph) 
         kind = f"{known.type} | None" if of_none else known.type
         found.append(Argument(name, kind, default, known.text))
     return sorted(found, key=lambda argument: argument.default is not None)
+
+
+def _scale(name: str, config: Mapping[str, Any]) -> Known:
+    """Return the argument that scores are scaled by."""
+    kind = "int" if isinstance(config[name], int) else "float"
+    return Known(name, (name,), "field", kind, "what scores of attention are scaled by.")
 
 
 def _part(name: str) -> Known:
@@ -213,7 +226,9 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
     if known.form == "part":
         value = config.get(name)
         return code(value if isinstance(value, bool) else value not in (None, "none"))
-    field = graph.switches.get(name) or find_field(name, config)
+    field = graph.switches.get(name) or (
+        name if name == graph.score_field else find_field(name, config)
+    )  # fmt: skip
     value = config.get(field) if field else known.usual
     if known.form == "subset":
         return code(terms_of(value))

@@ -6,12 +6,11 @@ from typing import Any
 
 from inarch.port.arguments import find_field
 from inarch.port.code import code, wrapped
-from inarch.port.config_followed import fallback_lines, part_lines
+from inarch.port.config_followed import fallback_lines, part_lines, score_lines
+from inarch.port.config_layers import OF_LAYER_TYPES, lines_by_type, rotary_layer_lines, window_line
 from inarch.port.config_others import OtherFields
 from inarch.port.config_pair import decoder_lines, gated_lines, gating_lines
 from inarch.port.config_rotary import (
-    OF_LAYER_TYPES,
-    lines_by_type,
     rotary_lines,
     scaling_lines,
     share_lines,
@@ -46,6 +45,7 @@ class _Writer:
         names = [argument.name for argument in self.draft.arguments]
         lines = [line for name in names if name in BY_ARGUMENT for line in self._line(name)]
         lines += self._noted(part_lines(self.draft))
+        lines += self._noted(score_lines(self.draft))
         lines += self._noted((*argument_lines(self.draft.heads, self.usual), []))
         return [part for line in lines for part in wrapped(line)]
 
@@ -62,6 +62,8 @@ class _Writer:
             return self._noted(lines_by_type(self.draft))
         if name in OF_LAYER_TYPES:  # next to those
             return []
+        if name == "rotary_layers":
+            return self._noted(rotary_layer_lines(self.draft))
         if name == "rope_theta":
             return self._noted(rotary_lines(self.draft))
         if name == "rope_scaling":
@@ -105,7 +107,7 @@ class _Writer:
             self._note_default(field, default)
             return [f'field("{field}", "{name}", {code(default)}{aliases}),']
         if name == "sliding_window":
-            return [f'field("{field}", "{name}"{self._default(default)}, nullable=True, least=2),']
+            return window_line(self.draft, field, self._default(default))
         more = self._default(default, name)
         if not more and isinstance(default, int) and default < 0:
             more = f", least={default}"

@@ -20,8 +20,11 @@ def fallback_lines(draft: Draft, name: str, field: str) -> list[str]:
     """Return the lines of a field that takes after others where it is absent."""
     heads, hidden = (find_field(name, draft.usual) for name in ("num_heads", "hidden_dim"))
     given = own_default(draft, field)
-    if name in ("num_key_value_heads", "embedding_dim"):
-        other = heads if name == "num_key_value_heads" else hidden
+    others = {
+        "num_key_value_heads": heads, "embedding_dim": hidden,
+        "decoder_vocabulary_size": find_field("vocabulary_size", draft.usual),
+    }  # fmt: skip
+    if other := others.get(name):
         return [f'fallback("{field}", "{name}"{given}, other="{other}"),']
     if not isinstance(draft.usual.get(heads or ""), int):
         return [f'field("{field}", "{name}"),']
@@ -36,6 +39,14 @@ def own_default(draft: Draft, field: str) -> str:
     follows = draft.evidence is None or field in draft.evidence.derived
     default = None if follows else draft.usual[field]
     return "" if default is None else f", {default!r}"
+
+
+def score_lines(draft: Draft) -> tuple[list[str], set[str], list[Decision]]:
+    """Return the line of the field that scores are scaled by, if there is one."""
+    field = draft.graph.score_field
+    if not field:
+        return [], set(), []
+    return [f'field("{field}", "{field}", {draft.usual[field]!r}),'], {field}, []
 
 
 def part_lines(draft: Draft) -> tuple[list[str], set[str], list[Decision]]:

@@ -91,6 +91,8 @@ class OtherFields:
                 fixed += self._shaping(name)
             elif name not in SHARED and not self._is_off(name):
                 unread.append(name)
+            elif self.evidence is not None and name in self.evidence.idle and name not in SHARED:
+                fixed += call("ignored(", f'"{name}"', 'reason="no output depends on it"')
         if names := [name for name in self.usual if name in idle]:
             reason = 'reason="only heads read it for which there is no task"'
             fixed += call("ignored(", *(f'"{name}"' for name in names), reason)

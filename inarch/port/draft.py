@@ -115,6 +115,12 @@ class Draft:
         return is_text and any(head.name in PAIR_HEADS[1:] for head in self.heads)
 
     @property
+    def scaled_kind(self) -> str:
+        """Kind of layers, by its word in configs, that alone has scaled positions; `""` of all."""
+        by_kind = self.has("global_rope_theta") and self.evidence is not None
+        return self.evidence.scaled_kind if by_kind and self.evidence is not None else ""
+
+    @property
     def pooler(self) -> TheirModule | None:
         """Their layer of the pooled output; None without one."""
         slot = self.graph.slot("pooler")

@@ -9,6 +9,7 @@ from typing import Any
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.port.config_parts import Parts
 from inarch.port.heads import DECODERS, ENCODERS, PAIRS, HeadClass
+from inarch.port.layer_fields import LayerField
 from inarch.port.sharing import Sharing
 from inarch.verify.config_reads import ConfigReads
 
@@ -51,6 +52,9 @@ class Evidence:
         widths: fields of a head's width that its config lacks and its code reads.
         ties_tables: whether its tables of tokens are one only where the output embeddings are too.
         sharing: how the layers of its stack share weights; None where each has its own.
+        layers: fields with one of two values for each layer.
+        scaled_kind: the kind of layers whose rotary positions an older field scales; `""` of none.
+        idle: fields without a value on which no output depends where they have one.
         projects: whether embeddings are projected where they are as wide as the model too.
     """
 
@@ -87,6 +91,9 @@ class Evidence:
     widths: tuple[str, ...] = ()
     ties_tables: bool = False
     sharing: Sharing | None = None
+    layers: Mapping[str, LayerField] = field(default_factory=dict)
+    scaled_kind: str = ""
+    idle: tuple[str, ...] = ()
     projects: bool = False
     version: str = ""
 
@@ -97,8 +104,12 @@ class Evidence:
 
     @property
     def usual(self) -> dict[str, Any]:
-        """Return the defaults, and None for fields that its config lacks and its code reads."""
-        return {**self.defaults, **dict.fromkeys(self.widths)}
+        """Return the defaults, and None for fields that its config lacks and its code reads.
+
+        Fields that its config's class leaves without a value have the one that a switch brings.
+        """
+        blank = {name: value for one in self.layers.values() for name, value in one.blank.items()}
+        return {**self.defaults, **blank, **dict.fromkeys(self.widths)}
 
     @property
     def kind(self) -> str:

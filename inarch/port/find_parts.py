@@ -12,6 +12,7 @@ from inarch.port.evidence import Evidence
 from inarch.port.find_slots import POSITION_KEY, POSITION_PARTS, RELATIVE, RELATIVE_NORM
 from inarch.port.graph import Graph, Slot
 from inarch.port.known_arguments import DISENTANGLED, KNOWN, NARROW
+from inarch.port.layer_fields import LayerField
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
 
@@ -90,20 +91,34 @@ def _with_norm_biases(graph: Graph, evidence: Evidence) -> Graph:
     return graph
 
 
-def with_layer_types(graph: Graph, usual: Mapping[str, Any], halved: Collection[str]) -> Graph:
-    """Return the graph with kinds of layers, where a field has one for each.
+def with_layer_fields(
+    graph: Graph,
+    layers: Mapping[str, LayerField],
+    usual: Mapping[str, Any],
+    halved: Collection[str],
+) -> Graph:
+    """Return the graph with kinds of layers, and layers without positions, where fields have those.
 
     Args:
+        layers: fields with a value for each layer.
+        usual: the config's defaults.
         halved: values of what the reference's config computes of its fields.
     """
-    kinds = usual.get("layer_types")
-    is_known = isinstance(kinds, list) and {*map(str, kinds)} == {*LAYER_TYPES}
-    field = next((name for name in WINDOWS if is_number(usual.get(name))), None)
-    if not is_known or field is None or graph.positions != "rotary" or graph.is_pair:
+    if graph.positions != "rotary" or graph.is_pair:
         return graph
-    is_half = str(usual[field] // 2) in halved
-    return graph.replace(layer_types=LAYER_TYPES, window=f"{field} // 2" if is_half else
-                         f"{field} - 1")  # fmt: skip
+    switches = dict(graph.switches)
+    field = next((name for name in WINDOWS if is_number(usual.get(name))), None)
+    for one in layers.values():
+        values = {one.first, one.other}
+        if values != {*LAYER_TYPES} and not one.switch:
+            switches["rotary_layers"] = one.name
+            graph = graph.replace(rotary_layers={value: bool(value) for value in values})
+        elif values == {*LAYER_TYPES} and field is not None:
+            way = "// 2" if str(usual[field] // 2) in halved else "- 1"
+            graph = graph.replace(layer_types=LAYER_TYPES, window=f"{field} {way}")
+            if one.switch:
+                switches["use_sliding_window"] = one.switch
+    return graph.replace(switches=switches)
 
 
 def _of_table(slots: Sequence[Slot]) -> Iterator[Slot]:

@@ -96,6 +96,8 @@ class Graph:
         epsilon: of norms, where no field has it.
         activation: of the feed-forward network, where no field has it.
         scaled_scores: whether scores are divided by the root of a head's width.
+        score_field: field that scores are scaled by; `""` without one.
+        score_scale: that scale as code.
         copies: of an encoder-decoder: tensors that are the table of tokens again, with its name.
         scaling: whether the argument `scale_embedding` decides about scaled tokens.
         scales_input: whether that scales what is looked up, and not what the table gives.
@@ -107,6 +109,8 @@ class Graph:
         ordering: whether the argument `normalize_first` decides about the order of norms.
         layer_types: words of a config for the kinds of layers, with ours: `"global"`, `"local"`.
         window: how many tokens on either side a local layer sees, as code.
+        two_way_window: the same where the argument `bidirectional` is true; `""` for no other.
+        rotary_layers: values of a field for each layer, with whether its positions are rotary.
         parts: for each argument that decides about layers, the field that is it.
         stacks: names of the stacks whose layers are drafted, up to their numbers.
         missing: places of layers that must be written.
@@ -137,6 +141,8 @@ class Graph:
     epsilon: float = 1e-12
     activation: str = "gelu"
     scaled_scores: bool = True
+    score_field: str = ""
+    score_scale: str = ""
     copies: tuple[tuple[str, str], ...] = ()
     scaling: bool = False
     scales_input: bool = False
@@ -148,6 +154,8 @@ class Graph:
     ordering: bool = False
     layer_types: Mapping[str, str] = field(default_factory=dict)
     window: str = ""
+    two_way_window: str = ""
+    rotary_layers: Mapping[Any, bool] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     stacks: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()
@@ -155,6 +163,11 @@ class Graph:
     reads: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
+
+    @property
+    def varies(self) -> bool:
+        """Return whether attention isn't the same in all layers."""
+        return bool(self.layer_types or self.rotary_layers)
 
     @property
     def is_late(self) -> bool:

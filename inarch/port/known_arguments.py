@@ -39,6 +39,9 @@ class Known:
 
 KNOWN = (
     Known("vocabulary_size", ("vocab_size",), "field", "int", "number of tokens."),
+    Known("decoder_vocabulary_size", ("decoder_vocab_size",), "fallback", "int | None",
+        "number of the decoder's tokens, where it has a\n    table of its own; `None` is "
+        "`vocabulary_size`."),
     Known("num_layers", LAYERS, "field", "int", "number of layers."),
     Known("num_heads", HEADS, "field", "int", "attention heads of each layer."),
     Known("num_groups", (), "field", "int",
@@ -56,6 +59,9 @@ KNOWN = (
     Known("intermediate_dim", INNER, "field", "int", "width of the feedforward layers."),
     Known("layer_types", ("layer_types",), "per_layer", "Sequence[str]",
         "`\"global\"` or `\"local\"` for each layer."),
+    Known("rotary_layers", (), "fallback", "Sequence[bool] | None",
+        "for each layer whether its positions are rotary; the\n    others have none. "
+        "`None` is all."),
     Known("local_attention", ("local_attention",), "field", "int",
         "tokens that the window of a local layer spans."),
     Known("global_rope_theta", (), "field", "float",
@@ -91,6 +97,9 @@ KNOWN = (
         "number of the features of a head that are rotated."),
     Known("sliding_window", ("sliding_window",), "field", "int | None",
         "tokens that a token attends to, itself among them; `None` for all."),
+    Known("use_sliding_window", (), "field", "bool", "whether local layers have a window."),
+    Known("bidirectional", (), "field", "bool",
+        "whether tokens attend to those after them too."),
     Known("use_bias", (), "field", "bool", "whether projections have biases."),
     Known("normalize_first", (), "field", "bool",
         "whether norms come before each sublayer, and after the last layer."),
@@ -117,6 +126,7 @@ KNOWN = (
         "distance in tokens from where on all share a bucket."),
     Known("scale_embedding", ("scale_embedding",), "field", "bool",
         "whether the tokens' vectors are multiplied with the root of `hidden_dim`."),
+    Known("shared_embeddings", (), "field", "bool", "whether the stacks share a table of tokens."),
     Known("max_sequence_length", LENGTHS, "field", "int", "the longest sequence.", 2048),
     Known("num_segments", ("type_vocab_size",), "field", "int", "number of segments."),
     Known("start_id", ("decoder_start_token_id",), "token_id", "int | None",

@@ -17,9 +17,9 @@ from inarch.port.evidence import Evidence
 from inarch.port.find_graph import find_graph
 from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
-from inarch.port.find_parts import optional_tensors, read_defaults, with_layer_types, with_parts
+from inarch.port.find_parts import optional_tensors, read_defaults, with_layer_fields, with_parts
 from inarch.port.find_slots import DENSE, GATE, UP
-from inarch.port.graph import Graph, Slot
+from inarch.port.graph import TOKENS, Graph, Slot
 from inarch.port.header import Header
 from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
 from inarch.port.modules import TheirModule, group_modules
@@ -93,7 +93,8 @@ def _by_reference(
         modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
     )
     graph = with_parts(graph, evidence)
-    graph = with_layer_types(graph, evidence.defaults, {*map(str, evidence.properties.values())})
+    halved = {*map(str, evidence.properties.values())}
+    graph = with_layer_fields(graph, evidence.layers, evidence.usual, halved)
     placed = {slot.module.weight.name for slot in graph.slots if slot.kind == "bias"}
     others = [part for part in others if part.pattern.name not in placed]
     epsilons = Counter(evidence.epsilons.values())
@@ -155,6 +156,17 @@ def _with_computed(graph: Graph, evidence: Evidence, tables: Sequence[TheirModul
         graph = graph.replace(positions="sinusoidal", sines=way, decisions=kept)
     if graph.is_pair and evidence.defaults.get("scale_embedding") is True:
         graph = graph.replace(scaled_tokens=True)
+    return _with_shared_table(graph, evidence)
+
+
+def _with_shared_table(graph: Graph, evidence: Evidence) -> Graph:
+    """Return the graph of an encoder-decoder with the field that gives it one table of tokens."""
+    tokens = graph.slot(TOKENS)
+    if not graph.copies or tokens is None or graph.positions not in ("learned", "sinusoidal"):
+        return graph
+    for field, tensors in evidence.switches.items():
+        if tensors == {tokens.module.tensor_name("weight")} and evidence.config[field] is True:
+            return graph.replace(switches={**graph.switches, "shared_embeddings": field})
     return graph
 
 
@@ -207,7 +219,7 @@ def _with_switches(graph: Graph, evidence: Evidence) -> Graph:
         for slot in graph.slots
         if slot.kind == "dense" and slot.module.stack
     }
-    biases, switches, decisions = dict(graph.biases), {}, list(graph.decisions)
+    biases, switches, decisions = dict(graph.biases), {**graph.switches}, list(graph.decisions)
     final = graph.slot("final_norm") if graph.order == "pre" and not graph.is_pair else None
     last = {tensor.name for tensor in final.module.tensors} if final is not None else set()
     for field, tensors in evidence.switches.items():

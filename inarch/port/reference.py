@@ -40,6 +40,7 @@ from inarch.port.heads import (
     HeadClass,
     purpose_of,
 )
+from inarch.port.layer_fields import layer_fields, scaled_kind
 from inarch.port.patterns import index_names
 from inarch.port.saved_names import saved_names, unused_tensors
 from inarch.port.sharing import find_sharing
@@ -47,6 +48,7 @@ from inarch.port.sine_tables import sine_tables
 from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
+    idle_fields,
     module_calls,
     norm_epsilon,
     norms_are_shifted,
@@ -104,6 +106,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         switched = switches(type(model), config, model.state_dict())
         sharing = find_sharing(model, config, ids)
         sines = sine_tables(model)
+        layers = layer_fields(model_type, usual.to_dict(), given, transformers)
     unused = unused_tensors(model, ids)
     saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
@@ -139,6 +142,9 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         ties_tables=bool(ties_of(model)) and not ties_of(untied_model(model, config)),
         sharing=sharing,
         sines=sines,
+        layers=layers,
+        idle=idle_fields(config, model, ids),
+        scaled_kind=scaled_kind(model_type, transformers),
         widths=absent_widths(type(model), config, model.state_dict()),
         projects=projects_alike(model, config),
         version=f"transformers {transformers.__version__}",

@@ -12,10 +12,10 @@ from inarch.port.decisions import GUESS, SETTLED, Decision, decide, guess, settl
 from inarch.port.draft import Draft
 from inarch.port.find_heads import POOLINGS
 from inarch.port.find_parts import is_yes
-from inarch.port.heads import HeadDraft
-from inarch.port.known_arguments import GATING
+from inarch.port.heads import OWN, PAIRS, HeadDraft
+from inarch.port.known_arguments import GATING, SHARED
 from inarch.port.trial import Outcome, attempt
-from inarch.port.write_table import TINY_SHARE
+from inarch.port.write_table import SIZES, TINY_SHARE
 from inarch.tasks.verification import GOLDEN_HEADS
 
 # Other values of fields of disentangled attention, by the arguments that they are.
@@ -43,8 +43,11 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
     if not outcome.passed:
         text = f"the draft doesn't compute what the reference does, from {outcome.first} on"
         return _noted(_with_open_options(draft), None, decide("graph", text))
-    if graph.graph.positions == "rotary" and nested_rotary(draft.usual, "rope_type"):
+    if graph.graph.positions == "rotary" and (
+        nested_rotary(draft.usual, "rope_type") or draft.scaled_kind
+    ):
         draft = _settle_scaling(draft, progress)
+    draft = _settle_directions(draft, progress)
     for field, (switch, value) in _switches(draft).items():
         draft = _settle_switch(draft, field, switch, value, progress)
     draft = _settle_positions(_settle_parts(draft, progress), progress)
@@ -53,7 +56,30 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
     for head in draft.heads:
         if head.name in GOLDEN_HEADS:
             draft = _settle_head(draft, head, progress)
-    return draft
+    return _settle_shared_table(draft, progress)
+
+
+def _settle_shared_table(draft: Draft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft without the field of one table of tokens, if tables apart aren't computed.
+
+    The language model's logits are compared, since they are the decoder's table's.
+    """
+    head = OWN[PAIRS]
+    field = draft.graph.switches.get("shared_embeddings")
+    if field is None or head not in {one.name for one in draft.heads}:
+        return draft
+    changes: dict[str, Any] = {field: False}
+    if draft.has("decoder_vocabulary_size"):
+        words = str(find_field("decoder_vocabulary_size", draft.usual))
+        changes[words] = SIZES["vocabulary_size"] + 2
+    progress(f"a run of {head} with another {field}")
+    found = attempt(draft, head, changes)
+    if found.passed:
+        return _noted(draft, None, settled(field, f"by a run of {head} with False"))
+    switches = {n: name for n, name in draft.graph.switches.items() if name != field}
+    text = f"the draft doesn't compute what False does ({found.first})"
+    draft = draft.replace(graph=draft.graph.replace(switches=switches))
+    return _noted(draft, None, decide(field, text))
 
 
 def _with_open_options(draft: Draft) -> Draft:
@@ -89,15 +115,37 @@ def _settle_scaling(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     """Return the draft with scaled rotary positions, where a scaling gives the same layers."""
     progress("a run with scaled rotary positions")
     scaled = draft.replace(graph=draft.graph.replace(scaled=True))
-    values = {**draft.usual["rope_parameters"], **SCALED}
+    values = {**draft.usual["rope_parameters"]}
+    kind = draft.scaled_kind
+    field = f"rope_parameters.{kind}.rope_type" if kind else "rope_parameters.rope_type"
+    values |= {kind: {**values[kind], **SCALED}} if kind else SCALED
     if "partial_rotary_factor" in values:
         values["partial_rotary_factor"] = TINY_SHARE
     found = attempt(scaled, changes={"rope_parameters": values})
     if not found.passed:
         text = f"scalings aren't those of RotaryEmbedding ({found.first}); they are refused"
-        return _noted(draft, None, decide("rope_parameters.rope_type", text))
+        return _noted(draft, None, decide(field, text))
     words = "scaled as RotaryEmbedding does it, by a run with YaRN's scaling"
-    return _noted(scaled, None, settled("rope_parameters.rope_type", words))
+    return _noted(scaled, None, settled(field, words))
+
+
+def _settle_directions(draft: Draft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft with the field by which tokens attend to those after them too, if any."""
+    graph, usual = draft.graph, draft.usual
+    reads = draft.evidence.reads if draft.evidence else None
+    read = reads.modeling.get("", ()) if reads is not None and graph.causal else ()
+    known = {*graph.switches.values(), *graph.parts.values(), *SHARED}
+    windows = ["", f"{graph.window.split()[0]} // 2"] if graph.window else [""]
+    for field in (n for n in read if usual.get(n) is False and n not in known):
+        for window in windows:
+            progress(f"a run with another {field}")
+            switches = {**graph.switches, "bidirectional": field}
+            other = replace(graph, two_way_window=window, switches=switches)
+            found = draft.replace(graph=other)
+            if attempt(found).passed and attempt(found, changes={field: True}).passed:
+                words = "attention in both directions, by a run with True"
+                return _noted(found, None, settled(field, words))
+    return draft
 
 
 def _switches(draft: Draft) -> dict[str, tuple[str, Any]]:

@@ -21,6 +21,9 @@ TINY = (
 )  # fmt: skip
 # Of relative positions, in the place of distances.
 BUCKETS = "position_buckets"
+# A value of a field that has none, and the largest difference of outputs that are alike.
+SOME = 3
+CLOSE = 1e-4
 
 
 def tiny_model(
@@ -64,6 +67,10 @@ def derived_fields(model_type: str, usual: Mapping[str, Any], transformers: Any)
                 made = transformers.AutoConfig.for_model(model_type, **others).to_dict()
                 if made.get(name) != usual[name]:
                     found.append(name)
+    tiny = transformers.AutoConfig.for_model(model_type, **fields).to_dict()
+    words = TINY[0][0][0]  # further tables of as many tokens
+    found += [name for name, value in tiny.items() if name not in fields and words in fields and
+              (value, usual.get(name)) == (fields[words], usual[words])]  # fmt: skip
     return tuple(found)
 
 
@@ -117,6 +124,24 @@ def embedding_dropout(config: Any, model: Any, ids: Any, transformers: Any) -> t
             if seen and not seen[0].any():
                 found.append(rate)
     return tuple(found)
+
+
+def idle_fields(config: Any, model: Any, ids: Any) -> tuple[str, ...]:
+    """Return the fields without a value on which no output depends where they have one."""
+    found = []
+    expected = first_output(model, ids)
+    for name in (n for n, v in config.to_dict().items() if v is None and not n.endswith("_id")):
+        with contextlib.suppress(Exception):  # a value that its code refuses
+            other = type(model)(type(config)(**{**config.to_dict(), name: SOME})).eval()
+            other.load_state_dict(model.state_dict())
+            if abs(first_output(other, ids) - expected).max() < CLOSE:
+                found.append(name)
+    return tuple(found)
+
+
+def first_output(model: Any, ids: Any) -> Any:
+    """Return the first output of a model for token ids."""
+    return run_ids(model, ids)[0].detach().numpy()
 
 
 def projects_alike(model: Any, config: Any) -> bool:

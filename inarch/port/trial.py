@@ -103,6 +103,8 @@ def _other_values(draft: Draft) -> dict[str, Any]:
         found[field] = gate + ("silu" if draft.usual[field] != "silu" else "gelu")
     if (field := find_field("layer_norm_epsilon", draft.usual)) is not None:
         found[field] = EPSILON
+    if field := draft.graph.score_field:
+        found[field] = draft.usual[field] + 3
     for field in {head.activation_field for head in draft.heads if head.activation_field}:
         found[field] = "tanh" if draft.usual[field] != "tanh" else "relu"
     return found

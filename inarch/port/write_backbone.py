@@ -111,11 +111,13 @@ def _imports(draft: Draft, text: str) -> list[str]:
     inputs = ["Backbone"] if "(Backbone)" in text else []
     inputs += used(("encoder_decoder_inputs", "text_inputs"))
     lines += [f"from inarch.models.backbone import {', '.join(inputs)}"] if inputs else []
+    if "values_per_layer(" in text:
+        lines.append("from inarch.models.input_checks import values_per_layer")
     if "CausalBackbone" in text:
         lines.append("from inarch.models.causal_backbone import CausalBackbone")
-    if "DecoderStack(" in text:
-        found = "DecoderStack, check_output_embeddings"
-        lines.append(f"from inarch.models.decoder_stack import {found}")
+    stack = [n for n in ("DecoderStack", "check_output_embeddings") if n in text]
+    if stack:
+        lines.append(f"from inarch.models.decoder_stack import {', '.join(stack)}")
     return lines
 
 
@@ -192,9 +194,11 @@ def _blocks(draft: Draft) -> list[str]:
             f"    x = groups[{way}]({context})",
         ]
         return indented(*lines)
-    if graph.layer_types:
-        lines = ["for i, layer_type in enumerate(layer_types):"]
-        inner = ['is_global = layer_type == "global"', *attention_lines(draft)]
+    if graph.varies:
+        inner = attention_lines(draft)
+        if graph.layer_types:
+            lines = ["for i, layer_type in enumerate(layer_types):"]
+            inner = ['is_global = layer_type == "global"', *inner]
         lines += [f"    {line}" for line in inner]
     if len(given) + len(block) <= 78:
         lines += [f"    x = {block}({given})(", f"        {context}", "    )"]

@@ -21,8 +21,10 @@ def brick_lines(draft: Draft) -> list[str]:
         lines.append(f"bias = RelativePositionBias(num_heads, {rows}, 128, init,")
         lines.append('    name="relative_bias")(x)  # fmt: skip')
     lines.append(f"norm = {norm_code(draft)}")
-    if not graph.layer_types:
+    if not graph.varies:
         lines += attention_lines(draft)
+    else:
+        lines += _window_lines(draft)
     lines += cross_lines(draft)
     return indented(*lines, *feed_forward_lines(draft))
 
@@ -87,7 +89,8 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
     if "num_key_value_heads" in names:
         options.append("num_key_value_heads=num_key_value_heads")
     if graph.layer_types:
-        options.append(f"window=None if is_global else {graph.window}")
+        window = "window" if _window_lines(draft) else graph.window
+        options.append(f"window=None if is_global else {window}")
     elif draft.has("sliding_window"):
         options.append("window=None if sliding_window is None else sliding_window - 1")
     if graph.positions == "rotary":
@@ -96,7 +99,11 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
         options.append("query_key_norm=norm")
     if not graph.scaled_scores:
         options.append("scale=1.0")
-    if graph.causal or (side == DECODER and stem == "attention"):
+    if graph.score_scale:
+        options.append(f"scale={graph.score_scale}")
+    if "bidirectional" in graph.switches:
+        options.append("causal=not bidirectional")
+    elif graph.causal or (side == DECODER and stem == "attention"):
         options.append("causal=True")
     return options
 
@@ -106,14 +113,28 @@ def _rotary(draft: Draft) -> str:
     by_type = "global_rope_theta if is_global else local_rope_theta"
     options = [by_type if draft.has("global_rope_theta") else "rope_theta"]
     if draft.graph.scaled:
-        options.append("scaling=rope_scaling")
+        kind = draft.graph.layer_types.get(draft.scaled_kind)
+        words = {"global": " if is_global else None", "local": " if not is_global else None"}
+        options.append(f"scaling=rope_scaling{words.get(str(kind), '')}")
     if draft.graph.interleaved:
         options.append("interleaved=True")
     if draft.has("partial_rotary_factor"):
         options.append("partial_rotary_factor=partial_rotary_factor")
     if draft.has("rotary_dim"):
         options.append("partial_rotary_factor=rotary_dim * num_heads / hidden_dim")
-    return f"RotaryEmbedding({', '.join(options)})"
+    where = " if is_rotary[i] else None" if draft.graph.rotary_layers else ""
+    return f"RotaryEmbedding({', '.join(options)}){where}"
+
+
+def _window_lines(draft: Draft) -> list[str]:
+    """Return the line of the window of local layers, where arguments decide about it."""
+    graph = draft.graph
+    if "use_sliding_window" in graph.switches:
+        way = f"{graph.window} if use_sliding_window and sliding_window else None"
+        return [f"window = {way}"]
+    if graph.two_way_window:
+        return [f"window = {graph.two_way_window} if bidirectional else {graph.window}"]
+    return []
 
 
 def _feed_forward_options(draft: Draft) -> list[str]:

@@ -19,8 +19,8 @@ from inarch.port.write_weights import weight_lines
 PARTS = ("query", "key", "value")
 CONFIG_NAMES = (
     "ACTIVATIONS", "ENCODER_DECODER", "ENCODER_ONLY", "PADDING_ROW", "choice", "constant",
-    "fallback", "field", "ignored", "must_be", "must_match", "per_layer", "probability",
-    "subset", "table_rows", "token_id",
+    "every_nth", "fallback", "field", "first_layers", "ignored", "must_be", "must_match",
+    "per_layer", "probability", "subset", "table_rows", "token_id",
 )  # fmt: skip
 RULE_NAMES = (
     "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unless", "unused",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inarch.port.code import code
 from inarch.port.draft import Draft
+from inarch.port.graph import DECODER
 from inarch.port.heads import OWN, PAIR_HEADS, PAIRS, HeadDraft
 
 
@@ -60,6 +61,17 @@ def _entries(draft: Draft, head: HeadDraft) -> dict[str, list[str]]:
     return {"weights": weights, "tied": tied, "untied": untied}
 
 
+def _tied_tables(draft: Draft, head: HeadDraft, table: str) -> list[str]:
+    """Return the lines of output embeddings that are a table of tokens: the decoder's."""
+    line = f'tied("{head.table}", "{table}"),'
+    if not draft.has("shared_embeddings"):
+        return [line]
+    copy = next(name for name, _ in draft.graph.copies if name.startswith(DECODER))
+    own = f'tied("{head.table}", ".{copy}"),'
+    switch = "shared_embeddings"
+    return [*_where("when", switch, [line]), *_where("unless", switch, [own])]
+
+
 def _bias(bias: bool | str) -> str:
     return "" if bias is True else f", bias={code(bias)}"
 
@@ -86,7 +98,7 @@ def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], li
     if head.table:
         tokens = draft.graph.slot("token_embedding")
         table = f".{tokens.module.name}.weight" if tokens else ""
-        tied.insert(0, f'tied("{head.table}", "{table}"),')
+        tied[:0] = _tied_tables(draft, head, table)
         whole = f'rule("{head.table}", "{kernel}", "v d -> d v"),'
         parts = [f'rule("{head.table}", "{kernel}",', '    "v d -> d v"),']
         untied[:0] = [whole] if len(whole) <= 82 else parts

@@ -62,6 +62,24 @@ FEATURES = '''
 CAUSAL_METHOD = """
     {name} = CausalBackbone.{name}
 """
+ONE_WAY_STACK = '''
+    def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
+        """Return the decoder for `inarch.generation.Generator`.
+
+        Args:
+            head: layer from hidden states to logits; `None` takes the token embeddings.
+
+        Raises:
+            InputError: attention is in both directions, or the checkpoint's output embeddings
+                aren't its token embeddings, and `head` isn't given.
+        """
+        if self.arguments["bidirectional"]:
+            raise InputError(
+                "bidirectional=True: tokens attend to those after them, so that none can be "
+                "generated after another. Embed texts with TextEmbedder."
+            )
+        return super().decoder_stack(head)
+'''
 PAIR_STACK = '''
     def decoder_stack(
         self,
@@ -122,6 +140,8 @@ def head_methods(draft: Draft) -> list[str]:
     """Return the lines of the methods."""
     heads = {head.name: head for head in draft.heads}
     text = ""
+    if "bidirectional" in draft.graph.switches:
+        text += ONE_WAY_STACK
     if head := heads.get("seq2seq_lm"):
         text += _pair_stack(draft, head) + _seq2seq_lm(draft, head)
     if head := heads.get("causal_lm"):

@@ -54,6 +54,9 @@ def _checks(draft: Draft) -> list[str]:
             '        "for both: no projection is drafted."',
             "    )",
         ]
+    if draft.graph.rotary_layers:
+        given = '"rotary_layers", rotary_layers, num_layers'
+        found.append(f"is_rotary = values_per_layer({given})")
     return found
 
 

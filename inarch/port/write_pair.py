@@ -24,7 +24,7 @@ def pair_lines(draft: Draft) -> list[str]:
         *_stack(draft, ENCODER),
         "encoded = x",
         "",
-        *(_table(draft, decoder_table(draft)) if has_two_tables(draft) else []),
+        *_decoder_table(draft),
         *_stack(draft, DECODER),
         'outputs = {"encoder_sequence_output": encoded, "decoder_sequence_output": x}',
         "super().__init__(inputs=inputs, outputs=outputs, **kwargs)",
@@ -98,7 +98,19 @@ def _positions(draft: Draft) -> list[str]:
     return [f"positions = PositionEmbedding(max_sequence_length, init{offset})"]
 
 
-def _table(draft: Draft, name: str) -> list[str]:
+def _decoder_table(draft: Draft) -> list[str]:
+    """Return the lines of the decoder's table of tokens, where it has or may have its own."""
+    if has_two_tables(draft):
+        return _table(draft, decoder_table(draft))
+    if not draft.has("shared_embeddings"):
+        return []
+    size = "vocabulary_size"
+    if draft.has("decoder_vocabulary_size"):
+        size = f"decoder_vocabulary_size or {size}"
+    return ["if not shared_embeddings:", *(f"    {line}" for line in _table(draft, TOKENS, size))]
+
+
+def _table(draft: Draft, name: str, size: str = "vocabulary_size") -> list[str]:
     graph = draft.graph
     if not graph.has(TOKENS):
         return []
@@ -106,13 +118,18 @@ def _table(draft: Draft, name: str) -> list[str]:
         scale = f"{ROOT} if scale_embedding else 1.0" if graph.scaling else ROOT
         return [
             "table = ScaledEmbedding(",
-            f"    vocabulary_size, hidden_dim, {scale},",
+            f"    {size}, hidden_dim, {scale},",
             f'    embeddings_initializer=init, name="{name}",',
             ")  # fmt: skip",
         ]
-    given = f'vocabulary_size, hidden_dim, True, init, name="{name}"'
-    whole = f"table = ReversibleEmbedding({given})"
-    return [whole] if len(whole) <= 92 else ["table = ReversibleEmbedding(", f"    {given}", ")"]
+    name = f'name="{name}"'
+    given = f"{size}, hidden_dim, True, init"
+    whole = f"table = ReversibleEmbedding({given}, {name})"
+    if len(whole) <= 88:
+        return [whole]
+    if len(f"{given}, {name}") <= 84:
+        return ["table = ReversibleEmbedding(", f"    {given}, {name}", ")"]
+    return ["table = ReversibleEmbedding(", f"    {given},", f"    {name},", ")  # fmt: skip"]
 
 
 def _stack(draft: Draft, side: str) -> list[str]:

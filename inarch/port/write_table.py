@@ -52,8 +52,12 @@ def table_text(draft: Draft) -> str:
     ]
     if graph.has(SEGMENTS):
         lines.append('segment_ids = { reference = "token_type_ids", rows = "num_segments" }')
-    lines += ["", "[tiny]", *(f"{name} = {value}" for name, value in tiny_arguments(draft).items())]
+    lines += ["", "[tiny]", *_sizes(draft)]
     return "\n".join([*lines, *_unreached(draft), ""])
+
+
+def _sizes(draft: Draft) -> list[str]:
+    return [f"{name} = {json.dumps(value)}" for name, value in tiny_arguments(draft).items()]
 
 
 def _inputs(draft: Draft) -> list[str]:
@@ -101,6 +105,10 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
     if draft.graph.layer_types:
         kinds = [*draft.graph.layer_types.values()]
         found["layer_types"] = [kinds[i % len(kinds)] for i in range(found["num_layers"])]
+    if draft.graph.rotary_layers:
+        found["rotary_layers"] = [i % 2 == 0 for i in range(found["num_layers"])]
+    if "use_sliding_window" in draft.graph.switches:
+        found["use_sliding_window"] = True
     for name, value in (("global_rope_theta", 160.0), ("local_rope_theta", 10.0),
                         ("local_attention", 5)):  # fmt: skip
         if draft.has(name):

@@ -8,7 +8,7 @@ from inarch.port.arguments import side_argument
 from inarch.port.code import call, code
 from inarch.port.draft import Draft
 from inarch.port.find_slots import GATE, UP
-from inarch.port.graph import BY_HEAD, Slot
+from inarch.port.graph import BY_HEAD, TOKENS, Slot
 from inarch.port.write_pair import layer_names
 
 
@@ -49,8 +49,22 @@ def weight_lines(draft: Draft) -> list[str]:
             inner.append('g="num_groups",')
         inner[-1] = inner[-1].rstrip(",") + "),"
         lines += [f"    {line}" for line in inner]
-    lines += [f'tied("{copy}", "{table}"),' for copy, table in draft.graph.copies]
-    return lines + _buffers(draft, "")
+    return [*lines, *_copies(draft), *_buffers(draft, "")]
+
+
+def _copies(draft: Draft) -> list[str]:
+    """Return the lines of tensors that are the table of tokens again, or may be tables."""
+    copies = [(f'tied("{copy}", "{table}"),', copy) for copy, table in draft.graph.copies]
+    if not draft.has("shared_embeddings"):
+        return [line for line, _ in copies]
+    lines = []
+    for line, copy in copies:
+        name = copy.removesuffix(".weight")
+        ours = layer_names(draft, name.partition(".")[0])[TOKENS]
+        own = f'embedding("{name}", "{ours}"),'
+        lines += _under_conditions(["not shared_embeddings"], [own])
+        lines += _under_conditions(["shared_embeddings"], [line])
+    return lines
 
 
 def _switched(draft: Draft, slot: Slot) -> list[str]:
@@ -104,6 +118,9 @@ def _plain_entries(draft: Draft, slot: Slot) -> list[str]:
     module, graph = slot.module, draft.graph
     ours = [_our_name(draft, name, slot) for name in slot.ours]
     if slot.kind == "embedding":
+        if slot.ours == (TOKENS,) and draft.has("shared_embeddings"):
+            line = f'embedding("{module.inner}", "{ours[0]}"),'
+            return _under_conditions(["shared_embeddings"], [line])
         return call("embedding(", f'"{module.inner}"', f'"{ours[0]}"')
     if slot.kind == "norm":
         has = graph.biases.get(slot.ours[0], module.bias is not None)

@@ -1,12 +1,13 @@
-"""Layers that differ: the first lacks a norm, and some see near tokens alone."""
+"""Layers that differ: the first lacks a norm, some see near tokens alone, or have no positions."""
 
 import pytest
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.models import registry
-from inarch.port.find_parts import with_layer_types
+from inarch.port.find_parts import with_layer_fields
 from inarch.port.graph import Graph
 from inarch.port.header import Header
+from inarch.port.layer_fields import LayerField, layer_fields
 from inarch.port.modules import group_modules
 from inarch.port.new import draft_of
 from inarch.port.patterns import collapse_names
@@ -14,7 +15,7 @@ from inarch.port.roles import recognize
 from inarch.port.tiny_model import call_order
 from inarch.port.write_files import decisions_of, files_of
 
-KINDS = ["full_attention", "sliding_attention"]
+KINDS = {"layer_types": LayerField("layer_types", "full_attention", "sliding_attention")}
 
 
 def modules(*names):
@@ -61,16 +62,102 @@ def test_modules_outside_of_layers_are_where_they_are_called():
     ],
 )
 def test_the_window_of_a_kind_is_the_field_or_half_of_it(fields, halved, window):
-    graph = with_layer_types(Graph(False, (), positions="rotary"), {"layer_types": KINDS, **fields},
-                             halved)  # fmt: skip
+    graph = with_layer_fields(Graph(False, (), positions="rotary"), KINDS, fields, halved)
     assert graph.window == window
     assert dict(graph.layer_types) == {"full_attention": "global", "sliding_attention": "local"}
 
 
-@pytest.mark.parametrize("kinds", [["full_attention"], ["full_attention", "chunked"], None])
+@pytest.mark.parametrize("kinds", [{}, {"layer_types": LayerField("layer_types", "chunked", 0)}])
 def test_other_kinds_are_not_drafted(kinds):
     graph = Graph(False, (), positions="rotary")
-    assert with_layer_types(graph, {"layer_types": kinds, "sliding_window": 8}, set()) == graph
+    assert not with_layer_fields(graph, kinds, {"sliding_window": 8}, set()).layer_types
+
+
+def test_layers_without_positions_are_those_whose_value_is_not_true():
+    layers = {"no_rope": LayerField("no_rope", 0, 1)}
+    graph = with_layer_fields(Graph(True, (), positions="rotary"), layers, {}, set())
+    assert graph.rotary_layers == {0: False, 1: True}
+    assert graph.switches == {"rotary_layers": "no_rope"}
+
+
+class Configs:
+    """Configs of a class whose layers are near or far, as a number says."""
+
+    def __init__(self, kinds, **usual):
+        self.kinds, self.usual = kinds, {"num_layers": 6, **usual}
+        self.AutoConfig = self
+
+    def for_model(self, model_type, **fields):
+        made = {**self.usual, **fields}
+        made["kinds"] = [self.kinds(i, made) for i in range(made["num_layers"])]
+        made["window"] = 8 if made.get("is_near", True) else None
+        self.made = made
+        return self
+
+    def to_dict(self):
+        return self.made
+
+    def layer_fields(self):
+        usual = {**self.for_model("").to_dict()}
+        return layer_fields("", usual, {}, self)
+
+
+def test_a_list_follows_a_number_in_each_of_three_ways():
+    last = Configs(lambda i, c: "far" if (i + 1) % c["step"] == 0 else "near", step=4)
+    assert last.layer_fields()["kinds"].spelling == (
+        "every_nth", ('"step"', '"far"', '"near"', "4", "is_last=True"),
+    )  # fmt: skip
+    begin = Configs(lambda i, c: "far" if i % c["step"] == 0 else "near", step=3)
+    assert begin.layer_fields()["kinds"].spelling[1] == ('"step"', '"far"', '"near"', "3")
+    until = Configs(lambda i, c: "near" if c["is_near"] and i >= c["full"] else "far", full=4,
+                    is_near=False)  # fmt: skip
+    found = until.layer_fields()["kinds"]
+    assert found.spelling == (
+        "first_layers", ('"full"', '"far"', '"near"', "4", 'switch="is_near"'),
+    )  # fmt: skip
+    assert found.blank == {"window": 8}  # which the class leaves without a value unless it is on
+
+
+def test_a_list_of_one_value_or_of_no_number_follows_none():
+    assert Configs(lambda i, c: "far", step=4).layer_fields() == {}
+    found = Configs(lambda i, c: "far" if i in (1, 2) else "near", step=4).layer_fields()
+    assert found["kinds"].older == ""
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+@pytest.mark.parametrize(
+    ("folder", "model_type", "lines"),
+    [
+        ("llama", "smollm3", [
+            'per_layer("no_rope_layers", "rotary_layers", layers=LAYERS,',
+            'older=every_nth("no_rope_layer_interval", 0, 1, 4, is_last=True)),',
+            'ignored("sliding_window", reason="no output depends on it"),',
+        ]),
+        ("llama", "qwen2", [
+            'older=first_layers("max_window_layers", "full_attention", "sliding_attention", 28, '
+            'switch="use_sliding_window")),',
+            'field("sliding_window", "sliding_window", 4096, nullable=True, least=2,',
+        ]),
+        ("gemma3", "gemma3_text", [
+            'older=every_nth("sliding_window_pattern", "full_attention", "sliding_attention", 6, '
+            "is_last=True)),",
+            'field("query_pre_attn_scalar", "query_pre_attn_scalar", 256),',
+            'field("use_bidirectional_attention", "bidirectional", False),',
+            'rotary_scaling("rope_scaling", holder="rope_parameters.full_attention", length',
+            'must_be("rope_parameters.sliding_attention.rope_type", "default"),',
+        ]),
+    ],
+)  # fmt: skip
+def test_decoders_whose_layers_differ_compute_what_their_references_do(
+    folder, model_type, lines, without
+):
+    without(folder)
+    made = draft_of("drafted", Header("here", {"model_type": model_type}, {}))
+    known = {one.subject for one in decisions_of(made) if one.kind == "SETTLED"}
+    assert known >= {"graph", "causal_lm", "text_classifier"}
+    text = "".join(files_of(made)["checkpoint.py"].split())
+    assert [line for line in lines if "".join(line.split()) not in text] == []
 
 
 @pytest.mark.slow

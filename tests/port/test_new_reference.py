@@ -120,6 +120,20 @@ def test_the_width_of_a_head_that_a_config_lacks_is_what_a_trial_shows(model_typ
 
 
 @pytest.mark.slow
+def test_a_table_that_stacks_may_share_is_an_argument_that_a_run_settles(without):
+    without("bart")
+    made = draft("marian")
+    known = {"graph", "seq2seq_lm", "scale_embedding", "share_encoder_decoder_embeddings"}
+    assert settled(made) >= known
+    text = files_of(made)["checkpoint.py"]
+    assert 'fallback("decoder_vocab_size", "decoder_vocabulary_size", other="vocab_size"),' in text
+    # With a table for each stack the logits are the decoder's.
+    assert 'tied("lm_head.weight", ".decoder.embed_tokens.weight")),' in text
+    swapped = files_of(made)["checkpoint.py"].count('unless("shared_embeddings",')
+    assert swapped == 3
+
+
+@pytest.mark.slow
 def test_fields_that_add_layers_are_arguments_that_runs_settle(without):
     without("deberta")
     published = {"pos_att_type": "c2p|p2c", "position_biased_input": False}
