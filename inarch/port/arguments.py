@@ -47,7 +47,8 @@ OF_SIDES = {
 OF_PAIRS = ("num_buckets", "max_distance", "scale_embedding")
 # Arguments whose fields trials show.
 SWITCHES = ("num_groups", "use_bias", "attention_bias", "feed_forward_bias", "rotary_layers",
-    "use_sliding_window", "bidirectional", "shared_embeddings")  # fmt: skip
+    "use_sliding_window", "bidirectional", "shared_embeddings", "positions",
+    "zero_mask_tokens")  # fmt: skip
 # Sizes that tables have where no field has them: the layer, and the axis of its weight.
 OF_TABLES = {
     "vocabulary_size": (TOKENS, 0), "num_segments": (SEGMENTS, 0),
@@ -83,6 +84,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         and nested_rotary(config, "partial_rotary_factor") is not None,
         "rotary_dim": graph.positions == "rotary" and isinstance(config.get("rotary_dim"), int),
         "num_segments": graph.has("segment_embedding"),
+        "mask_id": "zero_mask_tokens" in graph.switches,
         "max_sequence_length": graph.positions == "learned" or graph.causal
         or find_field("max_sequence_length", config) is not None,
         "padding_id": graph.padded or (graph.causal and "text_classifier" in heads),
@@ -224,12 +226,14 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
     if name == "partial_rotary_factor":
         return repr(float(nested_rotary(config, name)))
     if known.form == "part":
-        value = config.get(name)
+        value = config.get(graph.parts.get(name, name))
         return code(value if isinstance(value, bool) else value not in (None, "none"))
     field = graph.switches.get(name) or (
         name if name == graph.score_field else find_field(name, config)
     )  # fmt: skip
     value = config.get(field) if field else known.usual
+    if known.form == "word":
+        return code(value)
     if known.form == "subset":
         return code(terms_of(value))
     if known.form == "choice" and name != "activation":

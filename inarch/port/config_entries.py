@@ -17,6 +17,7 @@ from inarch.port.config_rotary import (
 )
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
+from inarch.port.find_embeddings import words_for_positions
 from inarch.port.head_arguments import argument_lines
 from inarch.port.known_arguments import BY_ARGUMENT, GATING
 
@@ -85,6 +86,10 @@ class _Writer:
         default = self.usual[field]
         if name == "padding_id":
             return self._padding(field, default)
+        if name == "positions":
+            values = code(words_for_positions(self.draft.graph, self.evidence))
+            line = f'choice("{field}", "positions", {code(default)},'
+            return [line, f"    values={values}),"]
         if known.form == "token_id":
             return [f'token_id("{field}", "{name}", {default!r}),']
         if name == "max_sequence_length" and self.draft.graph.padded_table:

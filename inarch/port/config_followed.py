@@ -61,5 +61,9 @@ def part_lines(draft: Draft) -> tuple[list[str], set[str], list[Decision]]:
             lines.append(f'field("{field}", "{argument}", {usual}),')
             continue
         values = code({usual: False, draft.given[field]: True})
-        lines += [f'choice("{field}", "{argument}", {code(usual)}, values={values}),']
+        if usual is None and isinstance(draft.given[field], bool):
+            values = code({None: False, False: False, True: True})
+        line = f'choice("{field}", "{argument}", {code(usual)}, values={values}),'
+        parts = [f'choice("{field}", "{argument}", {code(usual)},', f"    values={values}),"]
+        lines += [line] if len(line) <= 92 else parts
     return lines, fields, []

@@ -96,7 +96,8 @@ class Draft:
         """Fields of arguments that decide about layers, which files have values of their own of."""
         names = DISENTANGLED if self.graph.positions == "disentangled" else ()
         of_brick = [find_field(name, self.usual) for name in names]
-        return [*self.graph.parts.values(), *(name for name in of_brick if name is not None)]
+        switches = [self.graph.switches.get(n) for n in ("positions", "zero_mask_tokens")]
+        return [*self.graph.parts.values(), *filter(None, [*of_brick, *switches])]
 
     def has(self, argument: str) -> bool:
         """Return whether there is an argument of a name."""

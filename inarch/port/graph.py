@@ -110,6 +110,7 @@ class Graph:
         layer_types: words of a config for the kinds of layers, with ours: `"global"`, `"local"`.
         window: how many tokens on either side a local layer sees, as code.
         two_way_window: the same where the argument `bidirectional` is true; `""` for no other.
+        stored: tensor of the frequencies of rotary positions; `""` where they are computed.
         rotary_layers: values of a field for each layer, with whether its positions are rotary.
         parts: for each argument that decides about layers, the field that is it.
         stacks: names of the stacks whose layers are drafted, up to their numbers.
@@ -155,6 +156,7 @@ class Graph:
     layer_types: Mapping[str, str] = field(default_factory=dict)
     window: str = ""
     two_way_window: str = ""
+    stored: str = ""
     rotary_layers: Mapping[Any, bool] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     stacks: tuple[str, ...] = ()
@@ -163,6 +165,11 @@ class Graph:
     reads: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
+
+    @property
+    def has_input_layer(self) -> bool:
+        """Return whether one layer, `embeddings`, makes the input of the blocks."""
+        return self.positions == "learned" or "zero_mask_tokens" in self.switches
 
     @property
     def varies(self) -> bool:
@@ -182,7 +189,7 @@ class Graph:
     @property
     def padded_table(self) -> bool:
         """Return whether the table of positions has rows up to the padding id."""
-        return self.padded and self.positions == "learned"
+        return self.padded and (self.positions == "learned" or "positions" in self.switches)
 
     def has(self, ours: str) -> bool:
         """Return whether a layer of ours is among the slots."""

@@ -14,6 +14,7 @@ from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.draft_by_names import IN_TRAINING, by_names, is_buffer
 from inarch.port.evidence import Evidence
+from inarch.port.find_embeddings import with_own_embeddings
 from inarch.port.find_graph import find_graph
 from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
@@ -101,6 +102,7 @@ def _by_reference(
     activations = {"epsilon": epsilons.most_common(1)[0][0]} if epsilons else {}
     graph = _with_gating(_with_switches(graph, evidence), evidence).replace(**activations)
     graph = _with_computed(graph, evidence, tables)
+    graph = with_own_embeddings(graph, evidence)
     if evidence.padding and graph.positions == "learned" and not graph.offset:
         graph = graph.replace(padded=True)
     if graph.norm in ("rms", "uncentered") and evidence.rms is not None:
@@ -117,7 +119,8 @@ def _by_reference(
     for one in strange:
         if one not in buffers:
             decisions.append(decide(one, f"in the file, and {evidence.version} has no such tensor"))
-    buffers += [part.pattern.name for part in others if part.role == "buffer"]
+    buffers += [part.pattern.name for part in others if part.role == "buffer" and
+                part.pattern.name != graph.stored]  # fmt: skip
     loose = [part.pattern.name for part in others if part.role != "buffer"]
     loose = [one for one in loose if one not in graph.unplaced]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]

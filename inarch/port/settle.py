@@ -47,7 +47,7 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
         nested_rotary(draft.usual, "rope_type") or draft.scaled_kind
     ):
         draft = _settle_scaling(draft, progress)
-    draft = _settle_directions(draft, progress)
+    draft = _settle_embeddings(_settle_directions(draft, progress), progress)
     for field, (switch, value) in _switches(draft).items():
         draft = _settle_switch(draft, field, switch, value, progress)
     draft = _settle_positions(_settle_parts(draft, progress), progress)
@@ -127,6 +127,18 @@ def _settle_scaling(draft: Draft, progress: Callable[[str], Any]) -> Draft:
         return _noted(draft, None, decide(field, text))
     words = "scaled as RotaryEmbedding does it, by a run with YaRN's scaling"
     return _noted(scaled, None, settled(field, words))
+
+
+def _settle_embeddings(draft: Draft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft with lines on fields of the embeddings, by runs of other values."""
+    graph = draft.graph
+    if (field := graph.switches.get("zero_mask_tokens")) is not None and draft.evidence:
+        other: Any = not draft.evidence.config[field]
+        draft = _noted(draft, None, _line_of_other(draft, field, other, progress))
+    if (field := graph.switches.get("positions")) is not None and draft.evidence:
+        _, other = draft.evidence.parts.values[field]
+        draft = _noted(draft, None, _line_of_other(draft, field, other, progress))
+    return draft
 
 
 def _settle_directions(draft: Draft, progress: Callable[[str], Any]) -> Draft:

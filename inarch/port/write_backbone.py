@@ -86,12 +86,12 @@ def _imports(draft: Draft, text: str) -> list[str]:
         )
     )
     bricks = used(
-        ("Block", "ConvResidual", "DisentangledAttentionEncoder", "FeedForward",
+        ("AngleRotation", "Block", "ConvResidual", "DisentangledAttentionEncoder", "FeedForward",
          "FixedPositionEmbedding", "GatedFeedForward", "InputEmbedding", "LastTokenOf",
          "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock", "PositionEmbedding",
-         "RMSNorm", "RelativeEmbedding", "RelativePositionBias", "RotaryEmbedding",
+         "RMSNorm", "RelativeEmbedding", "RelativePositionBias", "RotaryAngles", "RotaryEmbedding",
          "ScaledEmbedding", "ShiftRight", "SinePositions", "TokenAndPositionEmbedding",
-         "get_activation")
+         "TokenDropoutEmbedding",          "get_activation")
     )  # fmt: skip
     lines = ["from typing import Any", ""]
     if kinds := [name for name in ("Mapping", "Sequence") if f"{name}[" in text]:
@@ -182,6 +182,7 @@ def _blocks(draft: Draft) -> list[str]:
     given = f'attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}"'
     crosses = ', "cross": {"padding_mask": mask}' * ("cross_attention" in option)
     context = f'x, context={{"padding_mask": mask{bias}{crosses}}}'
+    context = "x, context=context" if graph.stored else context
     lines = ["for i in range(num_layers):"]
     if graph.shared:
         way = graph.shared.format(layers="num_layers", stored="num_groups")

@@ -20,6 +20,7 @@ def brick_lines(draft: Draft) -> list[str]:
         rows = graph.size("relative_bias", 0)
         lines.append(f"bias = RelativePositionBias(num_heads, {rows}, 128, init,")
         lines.append('    name="relative_bias")(x)  # fmt: skip')
+    lines += _stored_angles(draft)
     lines.append(f"norm = {norm_code(draft)}")
     if not graph.varies:
         lines += attention_lines(draft)
@@ -94,7 +95,7 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
     elif draft.has("sliding_window"):
         options.append("window=None if sliding_window is None else sliding_window - 1")
     if graph.positions == "rotary":
-        options.append(f"position={_rotary(draft)}")
+        options.append(f"position={'rotation' if graph.stored else _rotary(draft)}")
     if graph.has("attention/query_norm"):
         options.append("query_key_norm=norm")
     if not graph.scaled_scores:
@@ -106,6 +107,20 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
     elif graph.causal or (side == DECODER and stem == "attention"):
         options.append("causal=True")
     return options
+
+
+def _stored_angles(draft: Draft) -> list[str]:
+    """Return the lines of rotary positions whose frequencies are stored."""
+    if not draft.graph.stored:
+        return []
+    width = "head_dim" if draft.has("head_dim") else "hidden_dim // num_heads"
+    angles = f'RotaryAngles({width}, rope_theta, name="rotary")'
+    own = ["rotation = AngleRotation()", f"angles = {angles}", 'context["positions"] = angles(x)']
+    lines = ['context = {"padding_mask": mask}']
+    if not draft.has("positions"):
+        return [*lines, *own]
+    where = 'if positions == "rotary":'
+    return [*lines, "rotation = None", where, *(f"    {line}" for line in own)]
 
 
 def _rotary(draft: Draft) -> str:

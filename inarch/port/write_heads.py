@@ -158,7 +158,7 @@ def head_methods(draft: Draft) -> list[str]:
 
 
 def _table(draft: Draft) -> str:
-    if draft.graph.positions == "learned":
+    if draft.graph.has_input_layer:
         return 'self.get_layer("embeddings").token_embedding'
     return 'self.get_layer("token_embedding")'
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inarch.port.draft import Draft
-from inarch.port.graph import SEGMENTS
+from inarch.port.graph import POSITIONS, SEGMENTS
 from inarch.port.write_bricks import indented, norm_code
 from inarch.port.write_disentangled import position_lines
 from inarch.port.write_missing import missing_embedding, raw_input_lines
@@ -54,6 +54,17 @@ def _checks(draft: Draft) -> list[str]:
             '        "for both: no projection is drafted."',
             "    )",
         ]
+    if draft.has("positions"):
+        found += [
+            'if positions not in ("rotary", "absolute"):',
+            '    raise InputError(f"positions={positions!r}. Pass rotary or absolute.")',
+        ]
+    if draft.has("zero_mask_tokens"):
+        found += [
+            "if zero_mask_tokens and mask_id is None:",
+            '    text = "zero_mask_tokens=True and mask_id=None. Pass the mask token\'s id."',
+            "    raise InputError(text)",
+        ]
     if draft.graph.rotary_layers:
         given = '"rotary_layers", rotary_layers, num_layers'
         found.append(f"is_rotary = values_per_layer({given})")
@@ -64,6 +75,8 @@ def embedding_lines(draft: Draft) -> list[str]:
     """Return the lines of what makes the input of the first layer."""
     graph = draft.graph
     width = draft.embedding_width
+    if "zero_mask_tokens" in graph.switches:
+        return indented(*_with_dropped_tokens(draft), "")
     lines = missing_embedding(draft)
     if lines:
         pass
@@ -102,6 +115,29 @@ def embedding_lines(draft: Draft) -> list[str]:
         always = graph.projects
         lines += [line] if always else ["if embedding_dim != hidden_dim:", f"    {line}"]
     return indented(*lines, "")
+
+
+def _with_dropped_tokens(draft: Draft) -> list[str]:
+    """Return the lines of embeddings in which mask tokens may count as dropped."""
+    has_table = draft.graph.has(POSITIONS)
+    table, given = [], "None"
+    if has_table:
+        table = ["table = PositionEmbedding(max_sequence_length + padding_id + 1, init)"]
+        given = 'table if positions == "absolute" else None'
+    norm = "None"
+    if draft.graph.has("embeddings_norm"):
+        norm = f"{norm_code(draft)} if embeddings_norm else None"
+    return [
+        *table,
+        "x = TokenDropoutEmbedding(",
+        "    vocabulary_size, hidden_dim,",
+        "    mask_id if zero_mask_tokens else None,",
+        f"    {given},",
+        "    padding_id,",
+        f"    {norm},",
+        '    embeddings_initializer=init, name="embeddings",',
+        ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
+    ]
 
 
 def _segments(draft: Draft, width: str) -> list[str]:

@@ -109,6 +109,8 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
         found["rotary_layers"] = [i % 2 == 0 for i in range(found["num_layers"])]
     if "use_sliding_window" in draft.graph.switches:
         found["use_sliding_window"] = True
+    if "zero_mask_tokens" in draft.graph.switches:
+        found |= {"zero_mask_tokens": True, "mask_id": SIZES["vocabulary_size"] - 1}
     for name, value in (("global_rope_theta", 160.0), ("local_rope_theta", 10.0),
                         ("local_attention", 5)):  # fmt: skip
         if draft.has(name):
@@ -127,15 +129,18 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
 def _unreached(draft: Draft) -> list[str]:
     """Return the lines on rows that no input reaches."""
     graph = draft.graph
-    prefix = "embeddings/" if graph.positions == "learned" else ""
+    prefix = "embeddings/" if graph.has_input_layer else ""
     padding = 1 if graph.padded else 0
     found = []
     if draft.has("padding_id"):
         first = layer_names(draft, "")[TOKENS] if graph.is_pair else f"{prefix}{TOKENS}"
         found.append((first, [padding], "the row of padding"))
+    if "zero_mask_tokens" in graph.switches:
+        found[-1] = (first, [padding, tiny_arguments(draft)["mask_id"]],
+                     "the rows of padding and of the mask token, whose vectors are 0")  # fmt: skip
     tables = [layer_names(draft, side)[POSITIONS] for side in SIDES]
     for table in tables if graph.is_pair else [f"{prefix}{POSITIONS}"]:
-        if graph.padded_table:
+        if graph.padded_table and graph.positions == "learned":
             reason = "positions of tokens begin after the padding id"
             found.append((table, [*range(padding + 1)], reason))
         if graph.offset:

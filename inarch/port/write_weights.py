@@ -49,7 +49,24 @@ def weight_lines(draft: Draft) -> list[str]:
             inner.append('g="num_groups",')
         inner[-1] = inner[-1].rstrip(",") + "),"
         lines += [f"    {line}" for line in inner]
-    return [*lines, *_copies(draft), *_buffers(draft, "")]
+    return [*lines, *_copies(draft), *_frequencies(draft), *_buffers(draft, "")]
+
+
+def _frequencies(draft: Draft) -> list[str]:
+    """Return the lines of stored frequencies, by each of the names that files have them under."""
+    name, lines = draft.graph.stored, []
+    if not name:
+        return []
+    lines = [f'rule("{name}", "rotary/frequencies", "d -> d"),']
+    saved = draft.evidence.saved if draft.evidence else {}
+    for other in (o for o, parts in saved.items() if parts == (name,)):
+        if "*" in other:  # of each layer, as older files have them
+            each = other.replace("*", "{i}")
+            lines += [
+                'under("", "", tied(', f'    "{each}",', f'    "{name}"), i="num_layers"),',
+            ]  # fmt: skip
+        lines += call("tied(", f'"{other}"', f'"{name}"')
+    return _under_conditions(["rotary"] if draft.has("positions") else [], lines)
 
 
 def _copies(draft: Draft) -> list[str]:
@@ -104,7 +121,10 @@ def _entries(draft: Draft, slot: Slot) -> list[str]:
 def _under_conditions(conditions: Iterable[str], lines: list[str]) -> list[str]:
     """Return the lines of entries below the conditions on which they are there."""
     for condition in reversed([*conditions]):
-        if condition in ("c2p", "p2c"):
+        if condition in ("absolute", "rotary"):
+            equals = "==" if condition == "rotary" else "!="
+            start = f'when(lambda m: m["positions"] {equals} "rotary",'
+        elif condition in ("c2p", "p2c"):
             start = f'when(lambda m: "{condition}" in m["position_terms"],'
         else:
             function = "unless" if condition.startswith("not ") else "when"
@@ -154,8 +174,11 @@ def _plain_entries(draft: Draft, slot: Slot) -> list[str]:
 def _our_name(draft: Draft, name: str, slot: Slot) -> str:
     if draft.graph.is_pair:
         return layer_names(draft, slot.side).get(name, name)
+    has_layer = draft.graph.has_input_layer
+    if name == "embeddings_norm" and draft.graph.positions != "learned" and has_layer:
+        return "embeddings/norm"
     is_table = name in ("token_embedding", "position_embedding")
-    return f"embeddings/{name}" if is_table and draft.graph.positions == "learned" else name
+    return f"embeddings/{name}" if is_table and has_layer else name
 
 
 def _fused(draft: Draft, slot: Slot, ours: list[str]) -> list[str]:

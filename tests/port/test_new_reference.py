@@ -134,6 +134,23 @@ def test_a_table_that_stacks_may_share_is_an_argument_that_a_run_settles(without
 
 
 @pytest.mark.slow
+def test_embeddings_that_fields_decide_about_compute_what_their_reference_does(without):
+    without("esm")
+    fields = {"position_embedding_type": "rotary", "emb_layer_norm_before": False,
+              "token_dropout": True}  # fmt: skip
+    ids = {"pad_token_id": 1, "mask_token_id": 32, "vocab_size": 33}
+    made = draft("esm", **fields, **ids)
+    assert settled(made) >= {"graph", "masked_lm", "text_classifier", *fields}
+    text = files_of(made)["checkpoint.py"]
+    # Frequencies are read by each of the names that files have them under, and not made anew.
+    stored = "attention.self.rotary_embeddings.inv_freq"
+    assert 'rule("rotary_embeddings.inv_freq", "rotary/frequencies", "d -> d"),' in text
+    assert f"encoder.layer.{{i}}.{stored}" in text
+    assert f"encoder.layer.*.{stored}" in text
+    assert 'token_id("mask_token_id", "mask_id", None),' in text
+
+
+@pytest.mark.slow
 def test_fields_that_add_layers_are_arguments_that_runs_settle(without):
     without("deberta")
     published = {"pos_att_type": "c2p|p2c", "position_biased_input": False}
