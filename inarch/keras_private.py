@@ -19,6 +19,7 @@ from keras.src.saving import serialization_lib
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
 _WAITING = "uninitialized_variables"
+_VALUE_OF = operator.attrgetter("_value")
 # What Keras takes from the variables for a run on JAX, in the order it hands it out.
 _STATE = (
     "trainable_variables",
@@ -204,7 +205,7 @@ def is_rematerialized(layer: Any) -> bool:
 
 def stored_values(variables: Sequence[Any]) -> list[Any]:
     """Return the values of variables outside any scope of Keras, without asking for one at each."""
-    values = [variable._value for variable in variables]
+    values = [*map(_VALUE_OF, variables)]
     if not all(map(operator.is_not, values, itertools.repeat(None))):
         return [variable.value for variable in variables]
     return values

@@ -75,11 +75,11 @@ def announced(function: Callable[..., Any]) -> Callable[..., Any]:
     The first call with arrays of its shapes compiles, or reads what a former process compiled.
     Where that takes longer than `PATIENCE`, a line on standard error says so.
     """
+    if sys.stderr is None or not sys.stderr.isatty():
+        return function
     seen: set[Any] = set()
 
     def run(*arguments: Any) -> Any:
-        if sys.stderr is None or not sys.stderr.isatty():
-            return function(*arguments)
         shapes = [getattr(x, "shape", None) for x in keras.tree.flatten(arguments)]
         key = tuple(tuple(shape) for shape in shapes if shape is not None)
         if key in seen:

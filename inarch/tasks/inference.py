@@ -9,7 +9,12 @@ import numpy as np
 
 from inarch.data import PackedBatch, PlannedBatch, by_length, packed_batches
 from inarch.errors import InputError
-from inarch.runtime.forward import as_float32_later, callback_list, compiles_per_shape
+from inarch.runtime.forward import (
+    as_float32,
+    as_float32_later,
+    callback_list,
+    compiles_per_shape,
+)
 from inarch.tasks.datasets import check_token_ids
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.raw_texts import Text
@@ -80,6 +85,17 @@ def one_batch(task: Task, encodings: Sequence[TokenRow]) -> PlannedBatch:
     rows = len(encodings)
     (batch,) = by_length(lengths, rows, limit, exact=not compiles_per_shape())
     return PlannedBatch(np.arange(rows), rows, batch.length)
+
+
+def one_output(
+    task: Task,
+    forward: Callable[..., Iterator[tuple[PlannedBatch, Any]]],
+    encodings: Sequence[TokenRow],
+    batch_size: int,
+) -> np.ndarray:
+    """Return the outputs for a single text, `[1, ...]`, quicker than by `run`."""
+    ((_, tensor),) = forward(encodings, plan(task, encodings, batch_size)[0])
+    return as_float32(tensor)[:1]
 
 
 def run(

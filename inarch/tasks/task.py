@@ -17,6 +17,7 @@ from inarch.models.model import Model
 from inarch.tasks import inference, raw_data
 from inarch.tasks.checkpoint_io import CheckpointIO
 from inarch.tasks.datasets import default_batch_size, is_prepared
+from inarch.tasks.forward import Forward
 from inarch.tasks.precision import LowPrecision
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.runtimes import Forwards, in_runtime, refuse_runtime
@@ -235,6 +236,8 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         callbacks: Any = None,
     ) -> np.ndarray:
         """Return the outputs of `predict` for encoded texts."""
+        if len(encodings) == 1 and not callbacks and verbose in (0, "auto"):
+            return inference.one_output(self, self._chosen_forward(), encodings, batch_size)
         rows = self.map_outputs(lambda index, row: row, encodings, batch_size, verbose, callbacks)
         if rows:
             return np.stack(rows)
@@ -255,10 +258,14 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         self, encodings: Sequence[TokenRow], batch_size: int, verbose: Any, callbacks: Any
     ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
         """Yield each batch of `encodings` with the model's outputs for its rows."""
+        batches = self.batches_of(encodings, batch_size)
+        return inference.run(self, self._chosen_forward(), encodings, batches, verbose, callbacks)
+
+    def _chosen_forward(self) -> Forward:
+        """Return the compiled forward pass of the runtime that is chosen."""
         if self._forwards is None:
             self._forwards = Forwards(self)
-        forward, batches = self._forwards.chosen(), self.batches_of(encodings, batch_size)
-        return inference.run(self, forward, encodings, batches, verbose, callbacks)
+        return self._forwards.chosen()
 
     def map_outputs(
         self,

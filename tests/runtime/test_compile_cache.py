@@ -76,12 +76,11 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
 
 def test_what_takes_long_is_said_once_for_each_size_and_on_a_terminal_alone(monkeypatch, capsys):
     monkeypatch.setattr(compile_cache, "PATIENCE", 0.01)
-    slow = announced(lambda x: time.sleep(0.2) or x)
-    quick = announced(lambda x: x)
     few, many = {"token_ids": np.ones((1, 2))}, {"token_ids": np.ones((3, 2))}
     said = []
     for is_terminal in (False, True):
         monkeypatch.setattr("sys.stderr.isatty", lambda shown=is_terminal: shown)
+        slow, quick = announced(lambda x: time.sleep(0.2) or x), announced(lambda x: x)
         for function, given in ((quick, few), (slow, few), (slow, few), (slow, many)):
             assert function(given) is given
             said.append(capsys.readouterr().err)
