@@ -87,17 +87,6 @@ def one_batch(task: Task, encodings: Sequence[TokenRow]) -> PlannedBatch:
     return PlannedBatch(np.arange(rows), rows, batch.length)
 
 
-def one_output(
-    task: Task,
-    forward: Callable[..., Iterator[tuple[PlannedBatch, Any]]],
-    encodings: Sequence[TokenRow],
-    batch_size: int,
-) -> np.ndarray:
-    """Return the outputs for a single text, `[1, ...]`, quicker than by `run`."""
-    ((_, tensor),) = forward(encodings, plan(task, encodings, batch_size)[0])
-    return as_float32(tensor)[:1]
-
-
 def run(
     task: Task,
     forward: Callable[..., Iterator[tuple[PlannedBatch, Any]]],
@@ -111,6 +100,11 @@ def run(
     On backends that compute asynchronously, a batch is computed while the outputs of the one before
     it are used.
     """
+    is_one = len(batches) == 1 and isinstance(batches[0], PlannedBatch)
+    if is_one and not callbacks and verbose in (0, "auto"):  # there is nothing to wait for
+        ((part, tensor),) = forward(encodings, batches[0])
+        yield part, as_float32(tensor)[: len(part.indices)]
+        return
     bar = callback_list(task, callbacks, verbose, len(batches))
     bar.on_predict_begin()
     waiting: list[tuple[PlannedBatch, Any, Callable[[], np.ndarray]]] = []

@@ -17,7 +17,6 @@ from inarch.models.model import Model
 from inarch.tasks import inference, raw_data
 from inarch.tasks.checkpoint_io import CheckpointIO
 from inarch.tasks.datasets import default_batch_size, is_prepared
-from inarch.tasks.forward import Forward
 from inarch.tasks.precision import LowPrecision
 from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.runtimes import Forwards, in_runtime, refuse_runtime
@@ -236,11 +235,9 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         callbacks: Any = None,
     ) -> np.ndarray:
         """Return the outputs of `predict` for encoded texts."""
-        if len(encodings) == 1 and not callbacks and verbose in (0, "auto"):
-            return inference.one_output(self, self._chosen_forward(), encodings, batch_size)
         rows = self.map_outputs(lambda index, row: row, encodings, batch_size, verbose, callbacks)
         if rows:
-            return np.stack(rows)
+            return np.stack(rows) if len(rows) > 1 else rows[0][np.newaxis]
         return np.zeros((0, *(n or 0 for n in self.output_shape[1:])), np.float32)
 
     def encode(self, texts: Sequence[Any], prompt_name: str | None = None) -> list[Encoding]:
@@ -258,14 +255,10 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         self, encodings: Sequence[TokenRow], batch_size: int, verbose: Any, callbacks: Any
     ) -> Iterator[tuple[PlannedBatch, np.ndarray]]:
         """Yield each batch of `encodings` with the model's outputs for its rows."""
-        batches = self.batches_of(encodings, batch_size)
-        return inference.run(self, self._chosen_forward(), encodings, batches, verbose, callbacks)
-
-    def _chosen_forward(self) -> Forward:
-        """Return the compiled forward pass of the runtime that is chosen."""
         if self._forwards is None:
             self._forwards = Forwards(self)
-        return self._forwards.chosen()
+        forward, batches = self._forwards.chosen(), self.batches_of(encodings, batch_size)
+        return inference.run(self, forward, encodings, batches, verbose, callbacks)
 
     def map_outputs(
         self,
