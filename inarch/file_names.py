@@ -35,7 +35,7 @@ CHAT_TEMPLATE = "chat_template.jinja"
 # Everything that a tokenizer may come with.
 TOKENIZER_FILES = (
     "tokenizer.json", "vocab.txt", "bpe.codes", "vocab.json", "merges.txt",
-    *SENTENCE_PIECE_MODELS, "source.spm", "target.spm",
+    *SENTENCE_PIECE_MODELS, "source.spm", "target.spm", "target_vocab.json",
     "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "normalizer.json", CHAT_TEMPLATE,
 )  # fmt: skip

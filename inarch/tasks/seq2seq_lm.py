@@ -98,6 +98,16 @@ class Seq2SeqLM(TextPairs, TextGeneration, Task):
 
     # --- training ------------------------------------------------------------------------------
 
+    def encode_targets(self, targets: Sequence[str]) -> list[Any]:
+        """Return the token ids of texts that the decoder is to give, truncated, unpadded."""
+        given = inference.preprocessor_of(self)
+        own = getattr(given.tokenizer, "target", None)
+        if own is None:
+            return list(super().encode_targets(targets))
+        # Marian has other pieces for the texts that it gives.
+        settings = (given.sequence_length, given.allow_special, given.lowercase)
+        return list(TextPreprocessor(own, *settings).encode(targets))
+
     def objective(self) -> Objective:
         return token_objective()
 
@@ -182,7 +192,7 @@ class Seq2SeqLM(TextPairs, TextGeneration, Task):
         tokenizer = inference.preprocessor_of(self).tokenizer
         filler, limit = tokenizer.pad_token_id or 0, self.backbone.max_length
         encoder = SourceEncoder(self.backbone.encoder(), stack, self.start_ids, filler, limit)
-        return TextGenerator(Generator(stack, end_id=0), tokenizer, encoder)
+        return TextGenerator(Generator(stack, end_id=0), tokenizer.of_outputs, encoder)
 
     def _rows_of(
         self, texts: Sequence[str], prompt_name: str | None, prompt: str | None

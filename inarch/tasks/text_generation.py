@@ -113,9 +113,10 @@ class TextGeneration(TaskMixin):
         if seed is not None:
             check_count("seed", seed, 0)
         config = self.layout.config if self.layout else {}
-        tokenizer = inference.preprocessor_of(self).tokenizer
+        tokenizer = inference.preprocessor_of(self).tokenizer.of_outputs
         ends = config.get("eos_token_id"), tokenizer.eos_token_id
-        size = self.backbone.arguments["vocabulary_size"]
+        own = self.backbone.argument("decoder_vocabulary_size")
+        size = own or self.backbone.arguments["vocabulary_size"]
         return resolve_options(given, self.generation_defaults, ends, size)
 
 

@@ -92,7 +92,15 @@ class TextPairs(TaskMixin):
             arrays = preprocessor.pad([Tokens(row) for row in rows], batch.rows, length)
             found[f"{side}_token_ids"] = arrays["token_ids"]
             found[f"{side}_padding_mask"] = arrays["padding_mask"]
+        self._repad(found)
         return found
+
+    def _repad(self, inputs: dict[str, np.ndarray]) -> None:
+        """Pad what the decoder reads by its own tokenizer, whose vocabulary may be smaller."""
+        tokenizer = inference.preprocessor_of(self).tokenizer
+        if (own := tokenizer.of_outputs) is not tokenizer:
+            is_padding = inputs["decoder_padding_mask"] == 0
+            inputs["decoder_token_ids"][is_padding] = own.pad_token_id or 0
 
     def batches_of(  # type: ignore[override]
         self, encodings: Sequence[Seq2SeqRow], batch_size: int

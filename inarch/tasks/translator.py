@@ -170,12 +170,7 @@ class Translator(Seq2SeqLM):
 
     def encode_targets(self, targets: Sequence[str]) -> list[Any]:
         """Return the token ids of texts in `target_language`, truncated, unpadded."""
-        form, own = self._language_tokens, getattr(self._tokenizer, "target", None)
-        if own is not None:  # Marian has another vocabulary for the texts that it gives
-            given = inference.preprocessor_of(self)
-            settings = (given.sequence_length, given.allow_special, given.lowercase)
-            return list(TextPreprocessor(own, *settings).encode(targets))
-        found = super().encode_targets(targets)
+        form, found = self._language_tokens, super().encode_targets(targets)
         if form is None or form.of_target:
             return found
         rows = self._in_language(form, [row.ids for row in found], self.target_language)

@@ -25,8 +25,22 @@ from inarch.text.translation import wrapped_in
 
 # Where the config of such a tokenizer keeps the dictionary, and the dictionary's id of each piece.
 DICTIONARY, PIECE_IDS = "piece_dictionary", "piece_ids"
-# Marian's model of the pieces of translations.
-TARGET = "target.spm"
+# Marian's model of the pieces of translations, and their dictionary where it is another.
+TARGET, TARGET_IDS = "target.spm", "target_vocab.json"
+
+
+def has_own_target_ids(config: Mapping[str, Any]) -> bool:
+    """Return whether translations have a dictionary of their own, by a tokenizer_config.json.
+
+    Raises:
+        ConfigError: the field is neither true nor false.
+    """
+    found = config.get("separate_vocabs") or False
+    if not isinstance(found, bool):
+        raise ConfigError(
+            f"separate_vocabs is {found!r} in tokenizer_config.json; it is true or false."
+        )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +63,10 @@ class PieceDictionaryFamily(TokenizerFamily):
         self, files: Mapping[str, bytes], names: tuple[str, ...], config: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         config = self.with_defaults(config)
-        if config.get("separate_vocabs"):
-            raise ConfigError(
-                "separate_vocabs is true in tokenizer_config.json: translations have a dictionary "
-                "of their own, target_vocab.json, which isn't read here."
+        if has_own_target_ids(config) and TARGET_IDS not in files:
+            raise CheckpointError(
+                f"separate_vocabs is true in tokenizer_config.json, and there is no {TARGET_IDS}, "
+                "the dictionary of the pieces of translations. Put it next to the other files."
             )
         model = read_model(files[names[0]], names[0])
         ids = dict(parse_ids(decode_text(files, IDS_FILE), IDS_FILE))

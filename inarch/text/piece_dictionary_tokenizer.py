@@ -8,7 +8,15 @@ from typing import Any
 from inarch.errors import CheckpointError
 from inarch.text.encoding import Encoding
 from inarch.text.families import find_family, named_class
-from inarch.text.piece_dictionary import DICTIONARY, PIECE_IDS, TARGET, PieceDictionaryFamily
+from inarch.text.files import IDS_FILE
+from inarch.text.piece_dictionary import (
+    DICTIONARY,
+    PIECE_IDS,
+    TARGET,
+    TARGET_IDS,
+    PieceDictionaryFamily,
+    has_own_target_ids,
+)
 from inarch.text.rust_backend import check_ids
 from inarch.text.sentence_piece_model import SPACE
 from inarch.text.tokenizer import Tokenizer
@@ -66,10 +74,17 @@ class PieceDictionaryTokenizer(Tokenizer):
             return None
         family = self._family
         files = {**self.files, family.files[0]: self.files[TARGET]}
+        if has_own_target_ids(self.config):
+            files[IDS_FILE] = self.files[TARGET_IDS]
         own = {n: v for n, v in self.config.items() if n not in (DICTIONARY, PIECE_IDS)}
         spec, config = family.build(files, family.files, own)
         del files[TARGET]
         return type(self)._assembled(json.dumps(spec), config, files)
+
+    @property
+    def of_outputs(self) -> Tokenizer:
+        """The tokenizer of translations, where they have a dictionary of their own."""
+        return (has_own_target_ids(self.config) and self.target) or self
 
     def _wrap(self, raw: Any) -> Encoding:
         return PieceDictionaryEncoding(raw, self)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from inarch.errors import CheckpointError
+from inarch.errors import CheckpointError, ConfigError
 from inarch.text.byte_level import flag
 from inarch.text.family import TokenizerFamily
 from inarch.text.json_parts import Part, replace, template, tokenizer_json
 from inarch.text.sentence_piece import precompiled
 from inarch.text.sentence_piece_model import (
+    BPE,
     CONTROL,
     MODEL_TYPES,
     SPACE,
@@ -124,6 +125,19 @@ def check_unigram(model: SentencePieceModel, tokenizer_class: str) -> None:
         raise CheckpointError(
             f"{model.name} is a {MODEL_TYPES[model.model_type]} model; that of {tokenizer_class} "
             "is a Unigram model. Put a tokenizer.json next to it, which is read in its place."
+        )
+
+
+def check_pairs(model: SentencePieceModel, tokenizer_class: str) -> None:
+    """Refuse a model of a type that a family doesn't use.
+
+    Raises:
+        ConfigError: it isn't a model of byte pairs.
+    """
+    if model.model_type != BPE:
+        raise ConfigError(
+            f"{model.name} is a {MODEL_TYPES[model.model_type]} model; that of {tokenizer_class} "
+            "is a BPE model. Put a tokenizer.json next to it."
         )
 
 

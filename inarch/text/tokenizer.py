@@ -236,6 +236,11 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         """Return the encoding of one that the library made."""
         return Encoding(raw)
 
+    @property
+    def of_outputs(self) -> "Tokenizer":
+        """The tokenizer of texts that a model gives, where they have other ids than those read."""
+        return self
+
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = True) -> str:
         """Return the text of a row of ids (a list or a one-dimensional array)."""
         values = check_ids(ids, self._tokens, self.vocabulary_size)

@@ -48,10 +48,17 @@ def files(kind):
                 "tgt_lang": "ro_RO",
             },
         )
+    both = {"source.spm": model(PIECES), "target.spm": model(OTHERS)}
+    if kind == "marian apart":
+        ids, own = (
+            {token: i for i, token in enumerate(words)}
+            for words in (["</s>", "<unk>", *PIECES, "<pad>"], ["</s>", "<unk>", *OTHERS, "<pad>"])
+        )
+        both["target_vocab.json"] = json.dumps(own).encode()
+        return both, ids, {"tokenizer_class": "MarianTokenizer", "separate_vocabs": True}
     codes = [">>fr<<", ">>oci<<"] if kind == "marian to several" else []
     words = ["</s>", "<unk>", *codes, *dict.fromkeys([*PIECES, *OTHERS]), "<pad>"]
     ids = {token: i for i, token in enumerate(words)}
-    both = {"source.spm": model(PIECES), "target.spm": model(OTHERS)}
     return both, ids, {"tokenizer_class": "MarianTokenizer"}
 
 
@@ -84,11 +91,14 @@ def tasks(tokenizers):
         if arguments or kind not in made:
             keras.utils.set_random_seed(0)
             tokenizer = tokenizers(kind)
+            given = tokenizer.of_outputs
+            apart = {"decoder_vocabulary_size": given.vocabulary_size, "shared_embeddings": False}
             backbone = BartBackbone(
                 tokenizer.vocabulary_size, 1, 1, 2, 2, 8, 12, 12, dropout=0.0,
                 max_sequence_length=24, padding_id=tokenizer.pad_token_id,
+                **apart if kind == "marian apart" else {},
             )  # fmt: skip
-            start = {"decoder_start_token_id": tokenizer.eos_token_id}
+            start = {"decoder_start_token_id": given.eos_token_id}
             made[kind] = Translator(
                 backbone, TextPreprocessor(tokenizer, 24), generation=start, **arguments
             )
@@ -188,6 +198,62 @@ def test_marians_translations_have_a_model_of_their_own(tasks):
     assert [tokenizer.id_to_token(i) for i in row.source] == ["▁the", "▁cat", "</s>"]
     assert [tokenizer.id_to_token(i) for i in row.labels] == ["▁le", "▁chat", "</s>"]
     assert tokenizer.decode(row.labels) == "le chat"
+
+
+def test_translations_with_a_vocabulary_of_their_own_are_read_trained_and_padded_by_it(tasks):
+    task = tasks("marian apart", name="apart")
+    tokenizer = task.preprocessor.tokenizer
+    own = tokenizer.of_outputs
+    rows = task.encode([("the cat", "le chat"), ("the", "chat")])
+    assert [tokenizer.id_to_token(i) for i in rows[0].source] == ["▁the", "▁cat", "</s>"]
+    assert [own.id_to_token(i) for i in rows[0].labels] == ["▁le", "▁chat", "</s>"]
+    padded = task.padded(rows)["decoder_token_ids"]
+    assert padded.max() < own.vocabulary_size < tokenizer.vocabulary_size
+    assert padded[1, -1] == own.pad_token_id
+    assert task.predict([("the cat", "le chat")])[0].shape[-1] == own.vocabulary_size
+    task.compile(keras.optimizers.Adam(0.01))
+    losses = task.fit(["the cat", "the"], ["le chat", "chat"], epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    text = task.translate("the cat", max_new_tokens=4)
+    assert {*text} <= {" ", *"".join(OTHERS)}
+
+
+@pytest.mark.reference
+def test_translations_with_a_vocabulary_of_their_own_are_those_of_transformers(
+    tokenizers, tmp_path
+):
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    tokenizer = tokenizers("marian apart")
+    tokenizer.save(tmp_path)
+    given = tokenizer.of_outputs
+    config = transformers.MarianConfig(
+        vocab_size=tokenizer.vocabulary_size, decoder_vocab_size=given.vocabulary_size,
+        share_encoder_decoder_embeddings=False, d_model=8, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=12,
+        decoder_ffn_dim=12, max_position_embeddings=24, pad_token_id=given.pad_token_id,
+        eos_token_id=given.eos_token_id, decoder_start_token_id=given.pad_token_id,
+        forced_eos_token_id=None,
+    )  # fmt: skip
+    theirs = transformers.MarianTokenizer.from_pretrained(tmp_path)
+    seen = set()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model = transformers.MarianMTModel(config).eval()
+        for name, parameter in model.named_parameters():
+            if "embed_positions" not in name:
+                torch.nn.init.normal_(parameter, std=0.6)
+        model.save_pretrained(tmp_path)
+        ours = Translator.from_preset(tmp_path)
+        for text in ("the cat sat", "cat", "the the cat"):
+            ids = torch.tensor([theirs(text)["input_ids"]])
+            # As published models have it; there padding by the source's id alone is left out.
+            options = {"max_new_tokens": 6, "bad_words_ids": [[given.pad_token_id]]}
+            options["no_repeat_ngram_size"] = 1
+            row = model.generate(ids, do_sample=False, num_beams=1, **options)[0, 1:]
+            expected = theirs.decode(row, skip_special_tokens=True)
+            assert ours.translate(text, **options) == expected, (seed, text)
+            seen.add(expected)
+    assert len(seen) > 3
 
 
 @pytest.mark.parametrize("kind", ["m2m", "marian"])

@@ -7,6 +7,7 @@ import pytest
 from inarch.errors import CheckpointError, ConfigError
 from inarch.models.bart.text import M2M100
 from inarch.text import PieceDictionaryTokenizer, Tokenizer
+from inarch.text.build import with_tokenizer_json
 from inarch.verify.corpus import CORPUS
 from inarch.verify.tokenizer import compare_tokenizers
 
@@ -98,6 +99,79 @@ def test_nllbs_tokenizer_json_is_read_for_the_language_of_its_config(config, tmp
     assert compare_tokenizers(tmp_path).differences == ()
 
 
+PAIRS = ["he", "▁t", "▁the", "ld", *PIECES[:1], "t", "h", "e", "l", "d", *LETTERS]
+PAIRS = [*dict.fromkeys(PAIRS)]
+
+
+@pytest.fixture
+def nllb(tmp_path, sentence_piece):
+    """`nllb(**config)`: a folder of NLLB's with a model of byte pairs alone."""
+
+    def make(**config):
+        listed = [*SPECIAL, *((piece, -i, NORMAL) for i, piece in enumerate(PAIRS))]
+        folder = tmp_path / "nllb"
+        folder.mkdir()
+        model = sentence_piece(listed, trainer=((3, 2),))
+        (folder / "sentencepiece.bpe.model").write_bytes(model)
+        config = {"tokenizer_class": "NllbTokenizer", **config}
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("config", "before", "after"),
+    [
+        ({}, ["eng_Latn"], ["</s>"]),
+        ({"src_lang": "zul_Latn"}, ["zul_Latn"], ["</s>"]),
+        ({"legacy_behaviour": True, "src_lang": "ace_Arab"}, [], ["</s>", "ace_Arab"]),
+    ],
+)
+def test_nllbs_pieces_come_after_fairseqs_tokens_and_before_languages_and_a_mask(
+    config, before, after, nllb, tmp_path
+):
+    """The ids of the published model: eng_Latn is the 47th of 202 languages."""
+    tokenizer = Tokenizer.from_folder(nllb(**config))
+    assert tokenizer.encode("the").tokens == [*before, "▁the", *after]
+    count = len(PAIRS) + 4
+    ids = [tokenizer.token_to_id(t) for t in (*FIRST, "he", "ace_Arab", "eng_Latn", "zul_Latn")]
+    assert ids == [0, 1, 2, 3, 4, count, count + 46, count + 201]
+    assert tokenizer.mask_token_id == count + 202 == tokenizer.vocabulary_size - 1
+    tokenizer.save(tmp_path / "saved")
+    assert Tokenizer.from_folder(tmp_path / "saved").encode("the").ids == [
+        tokenizer.token_to_id(token) for token in (*before, "▁the", *after)
+    ]
+
+
+def test_an_nllb_needs_a_model_of_byte_pairs(make_folder):
+    with pytest.raises(ConfigError, match="a Unigram model; that of NllbTokenizer is a BPE model"):
+        Tokenizer.from_folder(make_folder("Nllb"))
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("config", [{}, {"src_lang": "fra_Latn"}, {"legacy_behaviour": True}])
+def test_nllbs_model_has_the_tokens_of_its_tokenizer_json(config, nllb, tmp_path):
+    """In transformers 5 the mask is before the languages where there is no tokenizer.json."""
+    transformers = pytest.importorskip("transformers", minversion="5")
+    ours = Tokenizer.from_folder(nllb(**config))
+    vocabulary = {token: i for i, token in enumerate(ours.get_vocabulary())}
+    codes = ours.get_vocabulary()[-203:-1]
+    spec = json.loads(with_tokenizer_json(ours.files)["tokenizer.json"])
+    merges = [tuple(pair) for pair in spec["model"]["merges"]]
+    theirs = transformers.NllbTokenizer(
+        vocab=vocabulary, merges=merges, additional_special_tokens=codes, **config
+    )
+    plain = transformers.AutoTokenizer.from_pretrained(tmp_path / "nllb")
+    for text in ("the", "  the held ", "", *CORPUS):
+        ids = theirs(text)["input_ids"]
+        assert ours.encode(text, allow_special="all").ids == ids, text
+        assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)
+        if not any(token in text for token in (*FIRST, "<mask>")):
+            inner = ours.encode(text, add_special_tokens=False).ids
+            assert plain(text, add_special_tokens=False)["input_ids"] == inner, text
+
+
 @pytest.mark.parametrize(
     ("kind", "config", "tokens"),
     [
@@ -159,10 +233,50 @@ def test_marians_translations_have_pieces_of_their_own(make_folder, tmp_path):
     assert (tmp_path / "saved/target.spm").read_bytes() == (tmp_path / "target.spm").read_bytes()
 
 
+def with_target_ids(folder):
+    """A folder of Marian's with another dictionary of translations, where padding is last, too."""
+    ids = ["</s>", "<unk>", "▁le", *PIECES[::-2], "<pad>"]
+    text = json.dumps({token: index for index, token in enumerate(ids)})
+    (folder / "target_vocab.json").write_text(text)
+    return folder
+
+
+def test_marians_translations_may_have_a_dictionary_of_their_own(make_folder, tmp_path):
+    tokenizer = Tokenizer.from_folder(with_target_ids(make_folder("Marian", separate_vocabs=True)))
+    target = tokenizer.of_outputs
+    assert target.encode("le").ids == [2, 0]
+    assert target.decode([2, 0]) == "le"
+    assert target.pad_token_id == target.vocabulary_size - 1 < tokenizer.pad_token_id
+    assert tokenizer.encode("le").ids != [2, 0]
+    tokenizer.save(tmp_path / "saved")
+    again = Tokenizer.from_folder(tmp_path / "saved")
+    assert again.of_outputs.get_vocabulary() == target.get_vocabulary()
+    kept = Tokenizer.from_config(tokenizer.get_config())
+    assert kept.of_outputs.get_vocabulary() == target.get_vocabulary()
+    shared = Tokenizer.from_folder(make_folder("Marian"))
+    assert shared.of_outputs is shared
+
+
+@pytest.mark.reference
+def test_separate_vocabularies_have_the_tokens_of_transformers(make_folder):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    folder = with_target_ids(make_folder("Marian", separate_vocabs=True))
+    theirs = transformers.MarianTokenizer.from_pretrained(folder)
+    ours = Tokenizer.from_folder(folder)
+    for text in ("le the", "the world", "les mots", "", *CORPUS):
+        if any(token in text for token in ("<unk>", "<pad>", "</s>")):
+            continue
+        assert ours.encode(text).ids == theirs(text)["input_ids"], text
+        ids = theirs(text_target=text)["input_ids"]
+        assert ours.of_outputs.encode(text).ids == ids, text
+        assert ours.of_outputs.decode(ids) == theirs.decode(ids, skip_special_tokens=True), text
+
+
 @pytest.mark.parametrize(
     ("kind", "config", "error", "words"),
     [
-        ("Marian", {"separate_vocabs": True}, ConfigError, "target_vocab.json"),
+        ("Marian", {"separate_vocabs": True}, CheckpointError, "target_vocab.json"),
+        ("Marian", {"separate_vocabs": "yes"}, ConfigError, "separate_vocabs is 'yes'"),
         ("M2M100", {"language_codes": "mine"}, ConfigError, "m2m100, wmt21"),
         ("M2M100", {"src_lang": "xx"}, CheckpointError, "no '__xx__'"),
         ("M2M100", {"eos_token": "<end>"}, CheckpointError, "no '<end>'.*eos_token"),

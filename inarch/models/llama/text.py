@@ -8,20 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.errors import ConfigError
 from inarch.text.byte_level import ByteLevelFamily, make_template, read_flag
 from inarch.text.json_parts import Part, bpe_model, replace, split, tokenizer_json
 from inarch.text.piece_pairs import PiecePairFamily
 from inarch.text.sentence_piece import make_merges
 from inarch.text.sentence_piece_model import (
-    BPE,
     CONTROL,
-    MODEL_TYPES,
     SPACE,
     UNKNOWN,
     USER_DEFINED,
     read_model,
 )
+from inarch.text.sentencepiece_families import check_pairs
 from inarch.text.special_tokens import added_token
 
 QWEN2_WORDS = (
@@ -43,11 +41,7 @@ class LlamaFamily(PiecePairFamily):
         self, files: Mapping[str, bytes], names: tuple[str, ...], config: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         model, config = read_model(files[names[0]], names[0]), self.with_defaults(config)
-        if model.model_type != BPE:
-            raise ConfigError(
-                f"{names[0]} is a {MODEL_TYPES[model.model_type]} model; that of "
-                f"{self.tokenizer_class} is a BPE model. Put a tokenizer.json next to it."
-            )
+        check_pairs(model, self.tokenizer_class)
         ids = {piece.text: index for index, piece in enumerate(model.pieces)}
         # Ranks go by the ids, whatever the scores are, and a user's symbols are merged too.
         merged = [piece.text for piece in model.pieces if piece.type not in (CONTROL, UNKNOWN)]
