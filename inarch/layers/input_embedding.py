@@ -6,11 +6,10 @@ from typing import Any
 
 import keras
 
-from inarch.errors import InputError
 from inarch.layers.alternatives import Alternatives, changed
 from inarch.layers.embedding import PositionEmbedding
 from inarch.layers.layer import Layer, copy_layer
-from inarch.layers.mask import masked_positions, token_positions
+from inarch.layers.mask import masked_positions, same_sequence, token_positions
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -140,10 +139,11 @@ class ShiftRight(Layer):
     """Token ids of a text each one place later, after a start token, as a decoder reads them.
 
     Source: Lewis et al., 2019, arXiv:1910.13461, section 3; transformers, models/bart/
-    modeling_bart.py, `shift_tokens_right`.
+    modeling_bart.py and models/mbart/modeling_mbart.py, `shift_tokens_right`.
 
     Args:
-        start_id: id of the start token.
+        start_id: id of the start token; `None` is that of a text's last token, which names a
+            language in mBART.
 
     Call arguments:
         inputs: int `[batch, length]`, token ids.
@@ -151,24 +151,26 @@ class ShiftRight(Layer):
 
     Returns:
         int32 `[batch, length]`.
-
-    Raises:
-        InputError: there is no start token.
     """
 
     def __init__(self, start_id: int | None, **kwargs: Any):
-        if start_id is None:
-            raise InputError(
-                "start_id=None. Pass the id of the token that the decoder begins with."
-            )
         self.built = True
 
     def call(self, inputs: Any, padding_mask: Any) -> Any:
         ids, mask = ops.cast(inputs, "int32"), ops.cast(padding_mask, "int32")
-        ids = ops.concatenate([ops.full_like(ids[:, :1], self.start_id), ids[:, :-1]], axis=1)
+        starts = self._last_tokens(ids, mask) if self.start_id is None else self.start_id
+        ids = ops.concatenate([ops.zeros_like(ids[:, :1]), ids[:, :-1]], axis=1)
         before = ops.concatenate([ops.zeros_like(mask[:, :1]), mask[:, :-1]], axis=1)
         is_first = ops.logical_and(ops.not_equal(before, mask), ops.not_equal(mask, 0))
-        return ops.where(is_first, self.start_id, ids)
+        return ops.where(is_first, starts, ids)
+
+    def _last_tokens(self, ids: Any, mask: Any) -> Any:
+        """Return the last token of each token's sequence, int32 `[batch, length]`."""
+        after = ops.concatenate([mask[:, 1:], ops.zeros_like(mask[:, :1])], axis=1)
+        last = ops.where(ops.not_equal(after, mask), ids, 0)  # of each sequence, else 0
+        # A sum over pairs instead of a lookup, which would fix the length of an exported graph.
+        pairs = ops.cast(same_sequence(mask, mask), "int32")
+        return ops.cast(ops.sum(pairs * ops.expand_dims(last, 1), axis=-1), "int32")
 
     def compute_output_spec(self, inputs: Any, padding_mask: Any) -> Any:
         return keras.KerasTensor(inputs.shape, dtype="int32")

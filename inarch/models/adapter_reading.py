@@ -17,7 +17,7 @@ from inarch.models.adapter_config import WEIGHTS, read_config
 from inarch.models.adapter_modules import Module, module_of, modules_of, output_width, rules_of
 from inarch.models.adapter_tensors import PREFIX, LoadedUpdate, open_adapter
 from inarch.models.lora_layers import freeze_base, layers_of
-from inarch.models.origin import source_of
+from inarch.models.origin import head_name, source_of
 from inarch.models.variables import named_variables, set_value
 from inarch.validation import listed
 
@@ -27,13 +27,14 @@ def read_adapter(model: Any, preset: str | os.PathLike) -> None:
     folder, tensors = open_adapter(preset)
     config = read_config(folder)
     source = source_of(model)
+    prefix = source.prefix_of(head_name(model))
     modules = {module.name: module for module in modules_of(model).values()}
     whole_rules = {name: rule for rule in rules_of(model) for name in rule.theirs}
-    found = LoadedUpdate(folder, tensors, source.prefix, [*modules, *whole_rules])
+    found = LoadedUpdate(folder, tensors, prefix, [*modules, *whole_rules])
     layers, variables = layers_of(model), named_variables(model)
     updates: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
     for name, module in modules.items():
-        full = source.prefix + name.removeprefix(source.prefix)
+        full = prefix + name.removeprefix(prefix)
         if pair := found.factors(module.tensor_names(), config.requires(full)):
             updates |= _apart(found, module, pair, config.scale(full, len(pair[0])), layers)
     values = _whole_values(found, whole_rules, variables)

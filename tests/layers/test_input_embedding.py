@@ -171,6 +171,15 @@ def test_a_shifted_text_begins_with_the_start_token_in_every_sequence():
     assert shifted.dtype == "int32"
 
 
+def test_a_shifted_text_without_a_start_token_begins_with_its_own_last_one():
+    """Whichever side the padding is on, and with several texts in a row."""
+    ids = np.array([[5, 6, 7, 8, 9, 1], [1, 1, 1, 5, 6, 4]])
+    mask = np.array([[1, 1, 2, 2, 2, 0], [0, 0, 0, 1, 1, 1]])
+    shifted = ops.convert_to_numpy(ShiftRight(None)(ids, padding_mask=mask))
+    np.testing.assert_array_equal(shifted[mask != 0], [6, 5, 9, 7, 8, 4, 5, 6])
+    assert shifted.dtype == "int32"
+
+
 def test_the_last_token_of_an_id_is_taken_and_padding_is_passed_over():
     x = np.arange(24, dtype="float32").reshape(3, 4, 2)
     ids = np.array([[7, 3, 7, 3], [7, 5, 5, 7], [5, 5, 5, 5]])

@@ -140,9 +140,16 @@ def test_an_embedder_of_one_text_reads_the_decoder(tmp_path):
         TextEmbedder.from_preset(tmp_path, preprocessor=preprocessor())
 
 
-def test_a_bare_backbone_without_the_ids_of_a_text_has_no_single_text():
-    with pytest.raises(InputError, match="start_id=None"):
-        tiny("mbart", single_text=True, start_id=None)
+def test_a_text_without_a_start_token_is_read_after_its_last_one():
+    """Each of a packed row after its own, as the stacks read the two texts that it stands for."""
+    one, two = (tiny("mbart", single_text=single, start_id=None) for single in (True, False))
+    ids, mask = np.array([[5, 6, 2, 9, 7, 2, 8]]), np.array([[1, 1, 1, 1, 2, 2, 2]])
+    whole = {"encoder_token_ids": ids, "encoder_padding_mask": mask}
+    shifted = np.array([[9, 5, 6, 2, 8, 7, 2]])
+    whole |= {"decoder_token_ids": shifted, "decoder_padding_mask": mask}
+    expected = two(whole)["decoder_sequence_output"]
+    found = one({"token_ids": ids, "padding_mask": mask})["decoder_sequence_output"]
+    np.testing.assert_array_equal(*map(ops.convert_to_numpy, (found, expected)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

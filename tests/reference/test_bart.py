@@ -116,14 +116,19 @@ def letters(length=16):
 TEXTS = ["w5 w9 w40 w17 w8", "w30", "w11 w12 w13 w44 w15 w6 w7"]
 
 
+@pytest.mark.parametrize("family", ["Bart", "MBart"])
 @pytest.mark.parametrize("task", [TextClassifier, QuestionAnswerer])
-def test_heads_over_a_text_read_it_by_both_stacks(task, tmp_path):
+def test_heads_over_a_text_read_it_by_both_stacks(task, family, tmp_path):
     kinds = {TextClassifier: "SequenceClassification", QuestionAnswerer: "QuestionAnswering"}
     own = {"num_labels": 3} if task is TextClassifier else {}
-    written = write(tmp_path, f"BartFor{kinds[task]}", **own)
-    ours = task.from_preset(tmp_path, preprocessor=None)
+    written = write(tmp_path / "one", f"{family}For{kinds[task]}", **own)
+    ours = task.from_preset(tmp_path / "one", preprocessor=None)
     assert ours.fresh_weights == ()
     x = make_inputs(ours, 0, (13, 9, 2, 6))
+    if family == "MBart":  # a text ends with its language, one for each row
+        last = x["padding_mask"].sum(1) - 1
+        x["token_ids"][range(4), last - 1] = END
+        x["token_ids"][range(4), last] = [57, 58, 59, 60]
     name = "logits" if task is TextClassifier else "start_logits"
     single, double = (written.outputs(x, name, wide) for wide in (False, True))
     found = ops.convert_to_numpy(ours(x))
@@ -131,6 +136,8 @@ def test_heads_over_a_text_read_it_by_both_stacks(task, tmp_path):
         real = x["padding_mask"] != 0
         found, single, double = found[..., 0][real], single[real], double[real]
     assert noise_ratio(found, single, double) <= 4
+    ours.save_to_preset(tmp_path / "two")
+    assert tensors(tmp_path / "one") == tensors(tmp_path / "two")
 
 
 def test_packed_texts_are_classified_as_the_reference_does_alone(tmp_path):

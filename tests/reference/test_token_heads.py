@@ -1,13 +1,17 @@
 """The heads over tokens are transformers': their numbers, and their dropout."""
 
+import re
+import warnings
+
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from inarch.models.registry import architectures
 from inarch.tasks import QuestionAnswerer, TokenClassifier
 
-from .conftest import batch, noise_ratio
+from .conftest import Written, batch, noise_ratio, tensors, transformers
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
@@ -25,7 +29,11 @@ CASES = [
     *((kind, task, {}) for kind, task in cases()),
     ("ModernBertForTokenClassification", TokenClassifier, BIASED),
     ("ModernBertForQuestionAnswering", QuestionAnswerer, BIASED),
-]
+    *((f"{name}ForQuestionAnswering", QuestionAnswerer, {})
+        for name in ("Mistral", "Qwen2", "Qwen3", "SmolLM3")),
+    ("MT5ForTokenClassification", TokenClassifier, {}),
+    ("T5ForTokenClassification", TokenClassifier, {"feed_forward_proj": "gated-gelu"}),
+]  # fmt: skip
 
 
 def theirs(written, inputs):
@@ -55,6 +63,66 @@ def test_logits_of_tokens_are_the_references(kind, task, changes, write):
     single, double = theirs(written, inputs)
     assert ours.shape == double.shape
     assert noise_ratio(ours[real], single[real], double[real]) <= 4
+
+
+@pytest.mark.parametrize("family", ["Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3"])
+def test_answers_of_llamas_graph_come_back_and_are_read_by_either_prefix(family, write, tmp_path):
+    """Classes for answers call the graph `transformer`, but Mistral's; all others say `model`."""
+    kind = f"{family}ForQuestionAnswering"
+    written = write(kind)
+    model = QuestionAnswerer.from_preset(written.folder, preprocessor=None)
+    model.save_to_preset(tmp_path / "out")
+    assert tensors(tmp_path / "out") == tensors(written.folder)
+    inputs = batch(None, padding=written.model.config.pad_token_id or 0)
+    expected = keras.ops.convert_to_numpy(model(inputs))
+    both = {name: t.numpy() for name, t in written.model.state_dict().items()}
+    for prefix in ("model.", "") if family == "Mistral" else ("model.", "transformer.", ""):
+        own = {re.sub(r"^(model|transformer)\.", prefix, name): a for name, a in both.items()}
+        save_file(own, written.folder / "model.safetensors", metadata={"format": "pt"})
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            other = QuestionAnswerer.from_preset(written.folder, preprocessor=None)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(other(inputs)), expected)
+
+
+@pytest.mark.parametrize("family", ["T5", "MT5"])
+def test_the_encoder_of_a_t5_tags_and_comes_back_and_that_of_a_whole_one_too(
+    family, write, tmp_path
+):
+    written = write(f"{family}ForTokenClassification", num_labels=3, classifier_dropout=0.3)
+    model = TokenClassifier.from_preset(written.folder, preprocessor=None)
+    assert [x.rate for x in model.layers if x.name == "classifier_dropout"] == [0.3]
+    model.save_to_preset(tmp_path / "out")
+    assert tensors(tmp_path / "out") == tensors(written.folder)
+    whole = write(f"{family}ForConditionalGeneration", tie_word_embeddings=True)
+    with pytest.warns(UserWarning, match="logits"):
+        tagger = TokenClassifier.from_preset(whole.folder, num_classes=3, preprocessor=None)
+    tagger.save_to_preset(tmp_path / "tagger")
+    cls = getattr(transformers, f"{family}ForTokenClassification")
+    theirs, report = cls.from_pretrained(tmp_path / "tagger", output_loading_info=True)
+    assert not report["missing_keys"]
+    inputs = batch(None, padding=0)
+    inputs["token_ids"] %= tagger.backbone.arguments["vocabulary_size"]
+    again, real = Written(tmp_path / "tagger", theirs.eval()), inputs["padding_mask"].astype(bool)
+    single, double = (again.outputs(inputs, "logits", wide)[real] for wide in (False, True))
+    assert noise_ratio(keras.ops.convert_to_numpy(tagger(inputs))[real], single, double) <= 4
+
+
+@pytest.mark.parametrize("family", ["Llama", "Mistral"])
+def test_a_new_head_for_answers_has_the_names_of_its_class(family, write, tmp_path):
+    written = write(f"{family}Model")
+    with pytest.warns(UserWarning, match="logits"):
+        model = QuestionAnswerer.from_preset(written.folder, preprocessor=None)
+    model.save_to_preset(tmp_path / "out")
+    cls = getattr(transformers, f"{family}ForQuestionAnswering")
+    theirs, report = cls.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys"))
+    inputs = batch(None, padding=written.model.config.pad_token_id or 0)
+    again = Written(tmp_path / "out", theirs.eval())
+    real = inputs["padding_mask"].astype(bool)
+    single, double = (again.outputs(inputs, "end_logits", wide)[real] for wide in (False, True))
+    found = keras.ops.convert_to_numpy(model(inputs))[real][:, 1]
+    assert noise_ratio(found, single, double) <= 4
 
 
 RATES = [

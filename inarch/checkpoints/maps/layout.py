@@ -150,7 +150,7 @@ def shards_to_write(
     if layout is None:
         return sharded(dict(sorted(new.items())), SHARD_LIMIT, {"format": "pt"})
     old = {
-        source.prefix + name.removeprefix(source.prefix): info
+        source.prefix_of(head) + source.without_prefix(name): info
         for shard in layout.shards
         for name, info in shard.tensors.items()
     }

@@ -111,7 +111,7 @@ def pair(
     tie: bool,
 ) -> tuple[str, list[Entry], Plan]:
     """Return the prefix, the entries in force, and a plan in the file's names, right or wrong."""
-    prefix = source.prefix if any(n.startswith(source.prefix) for n in header) else ""
+    prefix = source.prefix_in(header) or ""
     active, passthrough = _entries(source, prefix, arguments, head, tie)
     aliases = _aliases(source, prefix, arguments, active, tie)
     spelled = [_resolve_spelling(e, header, aliases) for e in active if isinstance(e, Rule)]
@@ -144,7 +144,7 @@ def _mismatch(
     hints = count_hints(source.weights, source.config, bare, arguments)
     lines += [f"\n  {hint}" for hint in hints]
     wrapper = {name.partition(".")[0] for name in header}
-    if len(wrapper) == 1 and not any(n.startswith(source.prefix) for n in header):
+    if len(wrapper) == 1 and source.prefix_in(header) is None:
         (name,) = wrapper
         lines.append(
             f"\n  every name begins with '{name}.', as of a model within another: save the inner "
@@ -206,7 +206,7 @@ def export_rules(
     With them, the unused tensors that the reference expects all the same, each with the name of the
     tensor whose shape it has, or with its shape.
     """
-    prefix = source.prefix if head else ""
+    prefix = source.prefix_of(head) if head else ""
     active, _ = _entries(source, prefix, arguments, head, tie)
     unused = [entry for entry in active if isinstance(entry, Unused)]
     idle: dict[str, str | Shape] = {e.theirs[0]: e.like for e in unused if e.like}

@@ -190,9 +190,10 @@ def when(condition: Condition | str, *entries: Entries) -> list[Entry]:
     return [replace(entry, when=_both(met, entry.when)) for entry in flatten(entries)]
 
 
-def unless(condition: str, *entries: Entries) -> list[Entry]:
-    """Return entries that are there only in models without the argument of this name."""
-    return when(lambda arguments: not arguments[condition], *entries)
+def unless(condition: Condition | str, *entries: Entries) -> list[Entry]:
+    """Return entries that are there only where those of `when` aren't."""
+    met = operator.itemgetter(condition) if isinstance(condition, str) else condition
+    return when(lambda arguments: not met(arguments), *entries)
 
 
 def _where(condition: bool | str, entry: Entry) -> list[Entry]:

@@ -37,6 +37,8 @@ class Head:
         config: config fields that are this head's.
         requires: optional layers of the backbone that the head reads.
         zeros: variables that are 0 where a file has no tensors of them, as in the reference.
+        prefix: what precedes the backbone's tensors in a file with this head, where it isn't the
+            source's; `None` if it is.
     """
 
     architectures: tuple[str, ...]
@@ -46,6 +48,7 @@ class Head:
     config: tuple[ConfigEntry, ...]
     requires: tuple[str, ...]
     zeros: tuple[str, ...]
+    prefix: str | None
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class Head:
         config: ConfigEntries = (),
         requires: tuple[str, ...] = (),
         zeros: tuple[str, ...] = (),
+        prefix: str | None = None,
     ):
         _keep(
             self,
@@ -67,6 +71,7 @@ class Head:
             config=tuple(flatten(config)),
             requires=requires,
             zeros=zeros,
+            prefix=prefix,
         )
 
     def entries(self, tie: bool) -> list[Entry]:
@@ -84,7 +89,7 @@ class Source:
         model_type: the `model_type` of its `config.json`.
         architecture: class name that `config.json` has for the backbone alone.
         prefix: what precedes the backbone's tensors in a file that also holds a head. Files
-            with and without it are read.
+            with it, with that of a head, and without any are read.
         config: the config map.
         weights: the backbone's weight map.
         module_weights: the same by the names of the reference's modules, where it renames or splits
@@ -154,6 +159,25 @@ class Source:
         """Return whether output and input embeddings are one by a config of this format."""
         given = self.tie_word_embeddings
         return given(config) if callable(given) else tied(config, given)
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What may precede the backbone's tensors, by source and heads, the longest first."""
+        own = {head.prefix for head in self.heads.values() if head.prefix is not None}
+        return tuple(sorted({self.prefix, *own}, key=lambda prefix: (-len(prefix), prefix)))
+
+    def prefix_of(self, head: str | None) -> str:
+        """Return what precedes the backbone's tensors in a file with a head."""
+        known = None if head is None else self.heads.get(head)
+        return self.prefix if known is None or known.prefix is None else known.prefix
+
+    def prefix_in(self, names: Collection[str]) -> str | None:
+        """Return what precedes the backbone's tensors in a file; `None` if nothing does."""
+        return next((p for p in self.prefixes if any(n.startswith(p) for n in names)), None)
+
+    def without_prefix(self, name: str) -> str:
+        """Return the name of a tensor without what may precede the backbone's."""
+        return name.removeprefix(self.prefix_in([name]) or "")
 
     @property
     def by_modules(self) -> Source:
@@ -254,7 +278,7 @@ class Source:
     def _has_any(self, entries: Iterable[Entry], names: set[str]) -> bool:
         """Return whether a file has a tensor of some entries, with the prefix or without."""
         mine = {name for entry in entries for name in entry.theirs}
-        return not names.isdisjoint(mine | {self.prefix + name for name in mine})
+        return not names.isdisjoint(mine | {p + name for p in self.prefixes for name in mine})
 
 
 def _keep(owner: Head | Source, **values: Any) -> None:

@@ -67,7 +67,8 @@ class BartBackbone(Backbone):
             `None` is `vocabulary_size`.
         logits_bias: whether the language model's logits have a bias.
         padding_id: id of the padding token.
-        start_id: id of the token that the decoder begins with, where it reads a `single_text`.
+        start_id: id of the token that the decoder begins with, where it reads a `single_text`;
+            `None` is that of the text's last token, as mBART has it.
         end_id: id of the token at the end of a text, whose vector classifiers read.
         single_text: whether one text is source and target, as classifiers read it: the inputs are
             `token_ids` and `padding_mask`, and the decoder reads the text after its start token.
@@ -106,8 +107,9 @@ class BartBackbone(Backbone):
     ):
         inputs = text_inputs() if single_text else encoder_decoder_inputs()
         source, source_mask, *others = inputs.values()
-        shifted = ShiftRight(start_id)(source, padding_mask=source_mask) if single_text else None
-        target, target_mask = others or (shifted, source_mask)
+        target, target_mask = others or (
+            ShiftRight(start_id)(source, padding_mask=source_mask), source_mask
+        )  # fmt: skip
         table, embed = _embeddings(
             hidden_dim, max_sequence_length, positions, embedding_norm, scale_embedding, padding_id
         )
@@ -127,9 +129,10 @@ class BartBackbone(Backbone):
         x = embed(words, name="decoder_embedding")(target, padding_mask=target_mask)
         x = Dropout(dropout, name="decoder_dropout")(x)
         layer = partial(TransformerDecoder, decoder_intermediate_dim, num_decoder_heads, **block)
-        masks = {"decoder_padding_mask": target_mask, "encoder_padding_mask": source_mask}
         for i in range(num_decoder_layers):
-            x = layer(name=f"decoder_layer_{i}")(x, encoded, **masks)
+            x = layer(name=f"decoder_layer_{i}")(
+                x, encoded, decoder_padding_mask=target_mask, encoder_padding_mask=source_mask
+            )
         decoded = LayerNormalization(epsilon=1e-5, name="decoder_norm")(x) if normalize_first else x
         outputs = {"encoder_sequence_output": encoded, "decoder_sequence_output": decoded}
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -202,8 +205,13 @@ def _embeddings(
     factor = sqrt(width) if is_scaled else 1.0
     # PEGASUS and Marian scale what is looked up; the others' tables give it scaled.
     of_table, of_input = (1.0, factor) if positions == "sinusoidal" else (factor, 1.0)
-    options: dict[str, Any] = {"embeddings_initializer": normal, "name": "token_embedding"}
-    return partial(ScaledEmbedding, output_dim=width, scale=of_table, **options), partial(
+    return partial(
+        ScaledEmbedding,
+        output_dim=width,
+        scale=of_table,
+        embeddings_initializer=normal,
+        name="token_embedding",
+    ), partial(
         InputEmbedding,
         position_embedding=known[positions],
         norm=LayerNormalization(epsilon=1e-5) if has_norm else None,

@@ -93,7 +93,7 @@ WEIGHTS = [
 # Arguments that differ between the architectures, where they are constants of the code.
 BART_GRAPH = {"positions": "learned", "normalize_first": False, "embedding_norm": True,
     "shared_embeddings": True, "decoder_vocabulary_size": None, "logits_bias": True}
-# Those that heads over texts read, which only BART has.
+# Those that heads over texts read, which BART and mBART have.
 OTHERS = {**BART_GRAPH, "start_id": None, "end_id": None}
 
 
@@ -103,7 +103,7 @@ def make_source(
     *entries: Any,
     graph: Mapping[str, Any],
     language_model: str = "ForConditionalGeneration",
-    heads: Mapping[str, Head] | None = None,
+    reads_texts: bool = False,
     **defaults: Any,
 ) -> Source:
     """Return the format of an architecture with this graph.
@@ -112,7 +112,7 @@ def make_source(
         entries: those of its config for which the others' code has constants.
         graph: the arguments that are constants of its code.
         language_model: the end of its language model's class.
-        heads: those besides the language model.
+        reads_texts: whether it has heads over a text that both stacks read.
         defaults: its defaults for the fields of `SHARED`.
     """
     return Source(
@@ -120,6 +120,7 @@ def make_source(
         architecture=f"{family}Model",
         prefix="model.",
         config=[with_defaults(SHARED, **defaults), entries,
+            [token_id("eos_token_id", "end_id", 2)] if reads_texts else [],
             must_be("normalize_before", graph["normalize_first"],
                 reason="versions of transformers before 4 read it"),
             [constant(name, value) for name, value in graph.items()]],
@@ -137,7 +138,19 @@ def make_source(
                 ],
                 zeros=("logits_bias/bias",),
             ),
-            **(heads or {}),
+            **({
+                "text_classifier": Head(
+                    (f"{family}ForSequenceClassification",),
+                    [dense("classification_head.dense", "pooled_dense"),
+                     dense("classification_head.out_proj", "logits")],
+                    config=[probability("classifier_dropout", "dropout", 0.0)],
+                    requires=("single_text",),
+                ),
+                "question_answering": Head(
+                    (f"{family}ForQuestionAnswering",), dense("qa_outputs", "logits"),
+                    requires=("single_text",),
+                ),
+            } if reads_texts else {}),
         },
         ignored_tensors={
             "*coder.version": "a number of fairseq's",
@@ -148,23 +161,12 @@ def make_source(
 
 BART = make_source("bart", "Bart",
     token_id("decoder_start_token_id", "start_id", 2),
-    token_id("eos_token_id", "end_id", 2),
     graph=BART_GRAPH,
-    heads={
-        "text_classifier": Head(
-            ("BartForSequenceClassification",),
-            weights=[
-                dense("classification_head.dense", "pooled_dense"),
-                dense("classification_head.out_proj", "logits"),
-            ],
-            config=[probability("classifier_dropout", "dropout", 0.0)],
-            requires=("single_text",),
-        ),
-        "question_answering": Head(
-            ("BartForQuestionAnswering",), dense("qa_outputs", "logits"), requires=("single_text",)
-        ),
-    })
-MBART = make_source("mbart", "MBart", graph={**OTHERS, "normalize_first": True})
+    reads_texts=True)
+# Its decoder begins with the last token of a text, which names a language.
+MBART = make_source("mbart", "MBart",
+    graph={**BART_GRAPH, "start_id": None, "normalize_first": True},
+    reads_texts=True)
 PEGASUS = make_source("pegasus", "Pegasus",
     graph={**OTHERS, "positions": "sinusoidal", "normalize_first": True, "embedding_norm": False},
     pad_token_id=0)

@@ -101,13 +101,19 @@ WEIGHTS = [
 
 
 def make_source(
-    model_type: str, family: str, *entries: Any, tie: bool = False, **defaults: Any
+    model_type: str,
+    family: str,
+    *entries: Any,
+    tie: bool = False,
+    answers_prefix: Any = "transformer.",
+    **defaults: Any,
 ) -> Source:
     """Return the format of an architecture with this graph.
 
     Args:
         entries: those of its config for which the others' code has constants.
         tie: whether output and input embeddings are one by default.
+        answers_prefix: what precedes the tensors of its graph in a file that answers questions.
         defaults: its defaults for the fields of `SHARED` and of `entries`.
     """
     varied = {getattr(entry, "ours", None) for entry in flatten(entries)}
@@ -132,6 +138,10 @@ def make_source(
                 config=[probability("classifier_dropout", "dropout", None,
                     legacy=("hidden_dropout",))],
             ),
+            "question_answering": Head(
+                (f"{family}ForQuestionAnswering",), dense("qa_outputs", "logits"),
+                prefix=answers_prefix,
+            ),
         },
         tie_word_embeddings=tie,
     )
@@ -146,6 +156,7 @@ LLAMA = make_source("llama", "Llama",
 MISTRAL = make_source("mistral", "Mistral",
     field("sliding_window", "sliding_window", 4096, nullable=True, least=2),
     must_be("layer_types", None),
+    answers_prefix=None,
     num_key_value_heads=8, intermediate_size=14336,
     max_position_embeddings=131072)
 QWEN2 = make_source("qwen2", "Qwen2",

@@ -17,7 +17,17 @@ from inarch.checkpoints.maps.config import (
     with_defaults,
 )
 from inarch.checkpoints.maps.config_map import tied as declares_tied
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, when
+from inarch.checkpoints.maps.rule import (
+    dense,
+    embedding,
+    norm,
+    rule,
+    tied,
+    under,
+    unless,
+    unused,
+    when,
+)
 from inarch.checkpoints.maps.source import Head, Source
 
 # "gated-gelu" is GELU through tanh, whatever "gelu" is elsewhere.
@@ -37,7 +47,7 @@ def is_gated(arguments: Mapping[str, Any]) -> bool:
 
 def activation_of(config: Mapping[str, Any]) -> str:
     name = FEED_FORWARD.spell(FEED_FORWARD.read(config))
-    return {"gated-gelu": "gelu_new"}.get(name, name.removeprefix("gated-"))
+    return "gelu_new" if name == "gated-gelu" else name.removeprefix("gated-")
 
 
 # Tables to be checked against the reference, line by line.
@@ -80,7 +90,7 @@ def attention(theirs: str, ours: str) -> list:
 def feed_forward(theirs: str) -> list:
     return under(theirs, "feed_forward",
         when(is_gated, dense("wi_0", "gate", bias=False), dense("wi_1", "up", bias=False)),
-        when(lambda arguments: not is_gated(arguments), dense("wi", "up", bias=False)),
+        unless(is_gated, dense("wi", "up", bias=False)),
         dense("wo", "down", bias=False))
 
 
@@ -134,6 +144,12 @@ def make_source(
                 tied=tied("lm_head.weight", ".shared.weight"),
                 untied=rule("lm_head.weight", "logits/kernel", "v d -> d v"),
                 requires=("decoder",),
+            ),
+            # Of the encoder alone.
+            "token_classifier": Head(
+                (f"{family}ForTokenClassification",), dense("classifier", "logits"),
+                config=probability("classifier_dropout", "dropout", 0.0),
+                prefix="transformer.",
             ),
         },
         tie_word_embeddings=ties,
