@@ -13,7 +13,7 @@ from inarch.layers.embedding import (
     SinePositionEncoding,
     TokenAndPositionEmbedding,
 )
-from inarch.layers.feed_forward import FeedForward, GatedFeedForward
+from inarch.layers.feed_forward import Adapter, FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.frames import ConvolutionStem, FrameMask, TimeNormalization
 from inarch.layers.head import LogitsBias, MaskedLMHead
@@ -36,6 +36,7 @@ from inarch.layers.transformer import TransformerDecoder, TransformerEncoder
 from inarch.layers.transformer_xl import TransformerXLAttention, TransformerXLBlock
 
 __all__ = [
+    "Adapter",
     "AngleRotation",
     "Block",
     "ConvResidual",

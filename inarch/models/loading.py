@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +53,7 @@ class Checkpoint:
         config: the content of `config.json` without the ignored fields.
         ignored: the ignored fields, with their values.
         ignored_by_settings: those of them that only `inarch.json` names.
+        language: the one whose adapters are among the weights, where it was chosen.
 
     Raises:
         PresetError: `preset` leads nowhere.
@@ -87,6 +88,7 @@ class Checkpoint:
         self.config, self.config_text = opened.config, opened.config_text
         self.ignored, self.ignored_by_settings = opened.ignored, opened.ignored_by_settings
         self.weights, self.author_checkpoint = opened.weights, opened.author_checkpoint
+        self.language: str | None = None
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -111,6 +113,14 @@ class Checkpoint:
             FolderChangedError: the folder or a file of it has been replaced since it was opened.
         """
         self._state.check()
+
+    def substitute(self, weights: Weights, fields: Mapping[str, Any]) -> None:
+        """Put other weights, and other values of fields of the config, in place of those read."""
+        self.weights, self._opened = weights, replace(self._opened, weights=weights)
+        if any(self.config.get(name) != value for name, value in fields.items()):
+            whole = json_fields.object_in(self.config_text, self.folder / CONFIG)
+            self.config = {**self.config, **fields}
+            self.config_text = json_fields.json_text({**whole, **fields})
 
     @property
     def tie_word_embeddings(self) -> bool:

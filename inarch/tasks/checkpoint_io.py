@@ -128,6 +128,11 @@ class CheckpointIO(_Model):
         return cls
 
     @classmethod
+    def choose_variant(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Choose among what a checkpoint holds; return the caller's other arguments."""
+        return given
+
+    @classmethod
     def is_declared_by(cls, checkpoint: Checkpoint) -> bool:
         """Return whether a checkpoint is this task's own by other files than its weights.
 

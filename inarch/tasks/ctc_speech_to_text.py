@@ -12,6 +12,7 @@ from inarch.data.columns import values_of
 from inarch.errors import InputError
 from inarch.losses.ctc import CTCLoss, ctc_targets
 from inarch.models.backbone import Backbone
+from inarch.models.language_adapter import choose_language
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import HeadToSave
 from inarch.speech.ctc import TIMESTAMPS, Frames, hop_of, split_sound, transcript_of
@@ -39,7 +40,8 @@ class CTCSpeechToText(AudioTask, Task):
     As a Keras model it gives logits `[batch, frames, vocabulary]` of
     `{"input_values", "padding_mask"}`. `predict` and `stream` take sounds: paths, bytes, file
     objects, or arrays of samples. `fit` takes pairs of such a sound and its text.
-    `SpeechToText.from_preset` gives this task where a checkpoint is of such a model.
+    `SpeechToText.from_preset` gives this task where a checkpoint is of such a model; of one with
+    adapters for languages (MMS) it takes a `language`, whose adapters, head and tokens are loaded.
 
     Args:
         backbone: the encoder, such as a `Wav2Vec2Backbone`.
@@ -83,9 +85,18 @@ class CTCSpeechToText(AudioTask, Task):
         self.dropout = dropout
 
     @classmethod
+    def choose_variant(cls, checkpoint: Checkpoint, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        language = given.get("language")
+        if language is not None:
+            choose_language(checkpoint, cls.head, language)
+            checkpoint.language = language
+        return {name: value for name, value in given.items() if name != "language"}
+
+    @classmethod
     def open_source(cls, choice: TextChoice, checkpoint: Checkpoint) -> TextSource:
         folder = choice.settings or checkpoint.folder
-        tokenizer = CTCTokenizer.from_folder(choice.tokenizer or folder)  # type: ignore[arg-type]
+        where: Any = choice.tokenizer or folder
+        tokenizer = CTCTokenizer.from_folder(where, checkpoint.language)
         return TextSource(folder, tokenizer)  # type: ignore[arg-type]
 
     @classmethod

@@ -42,6 +42,7 @@ def load_task(
         cls = cls.class_for(checkpoint, arguments)
         if cls.preprocessor_class is not usual:
             choice = check_choice(cls.preprocessor_class, preprocessor, tokenizer)
+        arguments = cls.choose_variant(checkpoint, arguments)
         of_text, arguments = _split_arguments(cls, preprocessor, arguments)
         check_head(cls, checkpoint)
         names = inspect.signature(cls).parameters

@@ -14,11 +14,17 @@ from inarch.files import read_file
 from inarch.json_fields import json_text, object_in
 from inarch.paths import resolve_inside
 from inarch.text.discovery import check_folder
-from inarch.text.files import decode_text, files_from_json, files_to_json, merged_config
-from inarch.validation import shown
+from inarch.text.files import (
+    CONFIG_FILE,
+    decode_text,
+    files_from_json,
+    files_to_json,
+    merged_config,
+)
+from inarch.validation import listed, shown
 
 VOCABULARY = "vocab.json"
-FILES = (VOCABULARY, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+FILES = (VOCABULARY, CONFIG_FILE, "special_tokens_map.json", "added_tokens.json")
 DEFAULTS = {
     "pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>",
     "word_delimiter_token": "|", "replace_word_delimiter_char": " ",
@@ -101,7 +107,7 @@ class CTCTokenizer:
         self._pieces = re.compile("|".join([*map(re.escape, long[::-1]), "."]), re.DOTALL)
         made = {
             VOCABULARY: json_text(dict(vocabulary)).encode(),
-            "tokenizer_config.json": json_text(
+            CONFIG_FILE: json_text(
                 {**DEFAULTS, **self.config, "tokenizer_class": "Wav2Vec2CTCTokenizer"}
             ).encode(),
         }
@@ -118,17 +124,21 @@ class CTCTokenizer:
         return max(self.tokens) + 1
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike) -> Self:
+    def from_folder(cls, folder: str | os.PathLike, language: str | None = None) -> Self:
         """Read the tokenizer of a checkpoint's folder.
+
+        Args:
+            language: the one of several whose vocabulary it has, in place of the config's.
 
         Raises:
             CheckpointFileError: a file is absent or damaged.
-            CheckpointError: it is no tokenizer of a CTC model.
+            CheckpointError: it is no tokenizer of a CTC model, or not of the language.
         """
         root = check_folder(folder)
         paths = {name: resolve_inside(root, name, plain=True) for name in FILES}
         there = {n: p for n, p in paths.items() if n == VOCABULARY or p.is_file()}
-        return cls.from_files({name: read_file(path) for name, path in there.items()})
+        files = {name: read_file(path) for name, path in there.items()}
+        return cls.from_files(files if language is None else _in_language(files, language))
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
@@ -199,6 +209,20 @@ class CTCTokenizer:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         return cls.from_files(files_from_json(config["files"]))
+
+
+def _in_language(files: Mapping[str, bytes], language: str) -> dict[str, bytes]:
+    """Return files by name whose tokenizer_config.json has the language of a vocabulary."""
+    vocabulary = object_in(decode_text(files, VOCABULARY), VOCABULARY, CheckpointError)
+    if not isinstance(vocabulary.get(language), Mapping):
+        names = [name for name, value in vocabulary.items() if isinstance(value, Mapping)]
+        raise CheckpointError(
+            f"{VOCABULARY} has no vocabulary of language {language!r}; it has those of "
+            f"{listed(names) if names else 'no languages'}"
+        )
+    given = decode_text(files, CONFIG_FILE) if CONFIG_FILE in files else "{}"
+    config = {**object_in(given, CONFIG_FILE, CheckpointError), "target_lang": language}
+    return {**files, CONFIG_FILE: json_text(config).encode()}
 
 
 def _words(characters: Sequence[Span], space: str) -> list[Span]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from inarch.layers import (
+    Adapter,
     FeedForward,
     GatedFeedForward,
     MaskedLMHead,
@@ -27,6 +28,7 @@ def parallel_block(**options):
 BRICKS = {
     "feed_forward": (lambda: FeedForward(9, "gelu"), ()),
     "gated_feed_forward": (lambda: GatedFeedForward(9, "gelu"), ()),
+    "adapter": (lambda: Adapter(9, "gelu"), ()),
     "masked_lm_head": (lambda: MaskedLMHead(11, intermediate_activation="gelu"), ()),
     "parallel_block": (lambda: parallel_block(), ()),
     "parallel_block_of_one_norm": (lambda: parallel_block(shared_norm=True), ()),

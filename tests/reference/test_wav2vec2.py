@@ -7,7 +7,13 @@ import pytest
 from keras import ops
 
 import inarch
-from inarch.errors import ConfigError
+from inarch.errors import (
+    CheckpointError,
+    CheckpointFileError,
+    ConfigError,
+    InputError,
+    WeightMapError,
+)
 from inarch.models.backbone import Backbone
 from inarch.tasks import AudioClassifier, CTCSpeechToText, SpeechToText
 from inarch.text import CTCTokenizer
@@ -31,7 +37,10 @@ CASES = [
     ("Wav2Vec2Model", {"feat_extract_norm": "layer", "feat_extract_activation": "gelu_new"}),
     ("Wav2Vec2Model", {"do_stable_layer_norm": True, "mask_time_prob": 0.0}),
     ("Wav2Vec2Model", {"conv_dim": [6, 8], "conv_kernel": [4, 3], "conv_stride": [2, 3]}),
+    ("Wav2Vec2Model", {**LAYERS, "adapter_attn_dim": 5}),
+    ("Wav2Vec2Model", {"adapter_attn_dim": 5}),  # without stable layer norm there are none
     ("HubertModel", {}),
+    ("HubertModel", {**LAYERS, "adapter_attn_dim": 3}),
     ("HubertModel", LAYERS),
     ("HubertModel", {"feat_proj_layer_norm": False, "conv_bias": True}),
     ("HubertModel", {**LAYERS, "feat_proj_layer_norm": False}),
@@ -39,7 +48,7 @@ CASES = [
 HEADS = [
     (kind, {**changes, **sums})
     for name in ("Wav2Vec2", "Hubert")
-    for changes in ({}, LAYERS)
+    for changes in ({}, LAYERS, {**LAYERS, "adapter_attn_dim": 5})
     for kind, sums in (
         (f"{name}ForCTC", {}),
         (f"{name}ForSequenceClassification", {}),
@@ -48,7 +57,6 @@ HEADS = [
 ]
 REFUSED = [
     ("Wav2Vec2Model", {"add_adapter": True}, "add_adapter"),
-    ("Wav2Vec2Model", {**LAYERS, "adapter_attn_dim": 4}, "adapter_attn_dim"),
     ("HubertModel", {"conv_pos_batch_norm": True}, "conv_pos_batch_norm"),
 ]
 
@@ -229,6 +237,100 @@ def test_a_long_sound_is_computed_in_the_references_chunks(write):
         theirs = pipe(sound.copy(), chunk_length_s=0.06, stride_length_s=0.015)["text"]
         (ours,) = task.predict([sound], chunk_seconds=0.06, stride_seconds=0.015)
         assert ours.text == theirs
+
+
+LANGUAGES = {"eng": ["A", "B", "C", "D", "E", "'"], "fra": [*"ABÉ", "OU"]}
+
+
+def languages_folder(write):
+    """A model with the adapters, heads and vocabularies of two languages, as MMS is published."""
+    from safetensors.torch import save_file
+
+    written = write("Wav2Vec2ForCTC", **LAYERS, adapter_attn_dim=5)
+    special, adapters = ["<pad>", "<s>", "</s>", "<unk>", "|"], {}
+    vocabularies = {
+        name: {token: i for i, token in enumerate([*special, *letters])}
+        for name, letters in LANGUAGES.items()
+    }
+    random = torch.Generator().manual_seed(1)
+    for name, vocabulary in vocabularies.items():
+        found = {k: v.detach().clone() for k, v in written.model._get_adapters().items()}
+        if name != "eng":
+            found["lm_head.weight"] = torch.zeros(len(vocabulary), 24)
+            found["lm_head.bias"] = torch.zeros(len(vocabulary))
+            for k, v in found.items():
+                found[k] = torch.randn(v.shape, generator=random) / 3
+        save_file(found, written.folder / f"adapter.{name}.safetensors", metadata={"format": "pt"})
+        adapters[name] = found
+    (written.folder / "vocab.json").write_text(json.dumps(vocabularies))
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(written.folder / "vocab.json", target_lang="eng")
+    tokenizer.save_pretrained(written.folder)
+    features = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    features.save_pretrained(written.folder)
+    (written.folder / "vocab.json").write_text(json.dumps(vocabularies))
+    return written, features
+
+
+@pytest.mark.parametrize("language", ["fra", "eng", None])
+def test_a_language_has_its_adapters_and_tokens_and_comes_back_by_itself(write, language, tmp_path):
+    written, features = languages_folder(write)
+    given = {} if language is None else {"language": language}
+    task = SpeechToText.from_preset(written.folder, **given)
+    assert task.fresh_weights == ()
+    assert task.vocabulary_size == {"fra": 9}.get(language, 11)
+    theirs = transformers.Wav2Vec2ForCTC.from_pretrained(
+        written.folder, target_lang=language, ignore_mismatched_sizes=True,
+        attn_implementation="eager",
+    )  # fmt: skip
+    tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(
+        written.folder, target_lang=language or "eng"
+    )
+    inputs, both = rows(task.backbone), Written(written.folder, theirs.eval())
+    assert is_right(both, array(task(inputs)), inputs, "logits")
+    pipe = transformers.pipeline(
+        "automatic-speech-recognition", model=theirs.float(), tokenizer=tokenizer,
+        feature_extractor=features,
+    )  # fmt: skip
+    for sound, ours in zip(sounds(), task.predict(sounds()), strict=True):
+        assert ours.text == pipe(sound.copy())["text"]
+    task.save_to_preset(tmp_path / "out")
+    again = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "out").state_dict()
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(again[name], value), name
+    own = SpeechToText.from_preset(tmp_path / "out")
+    assert [t.text for t in own.predict(sounds())] == [t.text for t in task.predict(sounds())]
+    if language != "fra":
+        assert tensors(tmp_path / "out") == {
+            name: tensor for name, tensor in tensors(written.folder).items()
+            if name in task.layout.shards[0].tensors
+        }  # fmt: skip
+
+
+def test_languages_that_cant_be_loaded_are_refused_by_name(write):
+    from safetensors.torch import load_file, save_file
+
+    folder = languages_folder(write)[0].folder
+    with pytest.raises(CheckpointFileError, match="no adapter.deu.safetensors.*of eng, fra"):
+        SpeechToText.from_preset(folder, language="deu")
+    for language in ("../fra", "", 3):
+        with pytest.raises(InputError, match="Give the name of a language"):
+            SpeechToText.from_preset(folder, language=language)
+    path = folder / "adapter.fra.safetensors"
+    held = load_file(path)
+    lost = next(name for name in held if "adapter_layer" in name)
+    save_file({n: t for n, t in held.items() if n != lost}, path)
+    with pytest.raises(WeightMapError, match=f"missing: {lost}"):
+        SpeechToText.from_preset(folder, language="fra")
+    save_file({**held, lost: held[lost][..., :2].clone(), "other": held[lost].clone()}, path)
+    with pytest.raises(WeightMapError, match=f"unknown: other\n.*of another shape: {lost}"):
+        SpeechToText.from_preset(folder, language="fra")
+    save_file(held, path)
+    (folder / "vocab.json").write_text(json.dumps({"eng": {"<pad>": 0}}))
+    with pytest.raises(CheckpointError, match="no vocabulary of language 'fra'; it has those of e"):
+        SpeechToText.from_preset(folder, language="fra")
+    plain = ctc_folder(write)[0].folder
+    with pytest.raises(InputError, match="has no adapters for languages"):
+        SpeechToText.from_preset(plain, language="fra")
 
 
 @pytest.mark.parametrize("options", [{}, {"do_lower_case": True}, {"word_delimiter_token": "E"}])

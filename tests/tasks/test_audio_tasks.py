@@ -6,9 +6,17 @@ import json
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import inarch
-from inarch.errors import ConfigError, InputError, InputTypeError, PresetError
+from inarch.checkpoints.formats.files import open_weights
+from inarch.errors import (
+    CheckpointFileError,
+    ConfigError,
+    InputError,
+    InputTypeError,
+    PresetError,
+)
 from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.variables import named_variables, set_value, to_numpy
@@ -325,3 +333,44 @@ def test_a_tokenizer_of_another_model_or_kind_is_refused(folders):
 def test_a_task_of_texts_says_that_it_cannot_read_sound(folders):
     with pytest.raises(PresetError, match="no head for TextClassifier"):
         TextClassifier.from_preset(folders[classifier])
+
+
+def test_the_adapters_and_tokens_of_a_language_are_loaded_and_saved_by_themselves(tmp_path):
+    """As MMS has them: files of adapters and heads, and vocabularies next to each other."""
+    sizes = {"adapter_dim": 3, "normalize_first": True}
+    backbone = architecture().backbone(**architecture().tiny | sizes)
+    made = randomized(CTCSpeechToText(backbone, None, TOKENIZER.vocabulary_size))
+    folder = tmp_path / "mms"
+    made.save_to_preset(folder)
+    vocabulary = {"eng": TOKENIZER.vocabulary, "fra": {"<pad>": 0, "|": 1, "É": 2}}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"target_lang": "eng"}))
+    random = np.random.default_rng(3)
+    with open_weights(folder) as weights:
+        shapes = {name: info.shape for name, info in weights.header.items()}
+    of_head = {"lm_head.weight": (3, shapes["lm_head.weight"][1]), "lm_head.bias": (3,)}
+    adapter = {
+        name: random.standard_normal(of_head.get(name, shape)).astype("float32")
+        for name, shape in shapes.items()
+        if "adapter_layer" in name or name in of_head
+    }
+    save_file(adapter, folder / "adapter.fra.safetensors")
+    task = SpeechToText.from_preset(folder, language="fra")
+    assert (task.fresh_weights, task.vocabulary_size) == ((), 3)
+    found = named_variables(task)
+    np.testing.assert_array_equal(to_numpy(found["logits/bias"]), adapter["lm_head.bias"])
+    name = "encoder.layers.0.adapter_layer.linear_1.weight"
+    (theirs,) = (a for n, a in adapter.items() if n.endswith(name))
+    np.testing.assert_array_equal(to_numpy(found["adapter_0/up/kernel"]), theirs.T)
+    same = to_numpy(found["layer_0/attention/query/kernel"])
+    np.testing.assert_array_equal(
+        same, to_numpy(named_variables(made)["layer_0/attention/query/kernel"])
+    )
+    task.save_to_preset(tmp_path / "fra")
+    assert json.loads((tmp_path / "fra/config.json").read_text())["vocab_size"] == 3
+    again = SpeechToText.from_preset(tmp_path / "fra")
+    sound = sounds(900)
+    assert [t.text for t in again.predict(sound)] == [t.text for t in task.predict(sound)]
+    assert SpeechToText.from_preset(folder).vocabulary_size == TOKENIZER.vocabulary_size
+    with pytest.raises(CheckpointFileError, match="has no adapter.deu.safetensors.*of fra"):
+        SpeechToText.from_preset(folder, language="deu")

@@ -10,6 +10,7 @@ from keras import ops
 from keras.layers import Add, Dense, Dropout, LayerNormalization
 
 from inarch.layers import (
+    Adapter,
     ConvolutionalPositions,
     ConvolutionStem,
     FrameMask,
@@ -55,6 +56,8 @@ class Wav2Vec2Backbone(Backbone):
         position_kernel: length of the window of the convolution that gives positions.
         position_groups: its groups; must divide `hidden_dim`.
         layer_outputs: whether what every layer gives is an output.
+        adapter_dim: inner width of the adapter after each layer, where `normalize_first`; MMS has
+            them for each language (Pratap et al., 2023, arXiv:2305.13516). `None` for none.
 
     Raises:
         InputError: `conv_norm` is unknown, or the convolutions' lists have different lengths.
@@ -85,6 +88,7 @@ class Wav2Vec2Backbone(Backbone):
         position_kernel: int = 128,
         position_groups: int = 16,
         layer_outputs: bool = False,
+        adapter_dim: int | None = None,
         **kwargs: Any,
     ):
         samples = keras.Input((None,), dtype="float32", name="input_values")
@@ -92,8 +96,8 @@ class Wav2Vec2Backbone(Backbone):
         normal = keras.initializers.RandomNormal(stddev=0.02)
         norm = {"epsilon": layer_norm_epsilon}
 
-        stem = conv_dims, conv_kernels, conv_strides, conv_bias, conv_norm, conv_activation
-        x = ConvolutionStem(*stem, name="stem")(samples, padding_mask=mask)
+        x = ConvolutionStem(conv_dims, conv_kernels, conv_strides, conv_bias, conv_norm,
+            conv_activation, name="stem")(samples, padding_mask=mask)  # fmt: skip
         x = LayerNormalization(**norm, name="projection_norm")(x) if projection_norm else x
         x = Dense(hidden_dim, kernel_initializer=normal, name="projection")(x)
         x = Dropout(projection_dropout, name="projection_dropout")(x)
@@ -112,6 +116,9 @@ class Wav2Vec2Backbone(Backbone):
                 normalize_first=normalize_first, attention_dropout=attention_dropout,
                 activation_dropout=activation_dropout, name=f"layer_{i}",
             )(x, attention_mask=ops.expand_dims(frames, 1))  # fmt: skip
+            if adapter_dim and normalize_first:
+                adapter = Adapter(adapter_dim, kernel_initializer=normal, name=f"adapter_{i}")
+                x = Add(name=f"adapted_{i}")([x, adapter(x)])
             given.append(x)
         x = LayerNormalization(**norm, name="encoder_norm")(x) if normalize_first else x
         outputs = {"sequence_output": x, "frame_mask": frames}

@@ -48,7 +48,7 @@ def config(*others) -> list:
         field("num_conv_pos_embeddings", "position_kernel", 128),
         field("num_conv_pos_embedding_groups", "position_groups", 16),
         field("use_weighted_layer_sum", "layer_outputs", False),
-        must_be("adapter_attn_dim", None),
+        field("adapter_attn_dim", "adapter_dim", None, nullable=True),
         must_be("add_adapter", False),
         ignored("adapter_kernel_size", "adapter_stride", "num_adapter_layers",
             "output_hidden_size", reason="settings of add_adapter, which is refused"),
@@ -80,14 +80,17 @@ WEIGHTS: Entries = [
     rule(CONVOLUTION + "bias", "position_embedding/bias", "o -> o"),
     norm("encoder.layer_norm", "encoder_norm"),
     under("encoder.layers.{i}", "layer_{i}",
-        dense("attention.q_proj", "attention/query"),
-        dense("attention.k_proj", "attention/key"),
-        dense("attention.v_proj", "attention/value"),
-        dense("attention.out_proj", "attention/output"),
+        [dense(f"attention.{theirs}_proj", f"attention/{ours}") for theirs, ours in
+            (("q", "query"), ("k", "key"), ("v", "value"), ("out", "output"))],
         norm("layer_norm", "attention_norm"),
         dense("feed_forward.intermediate_dense", "feed_forward/up"),
         dense("feed_forward.output_dense", "feed_forward/down"),
         norm("final_layer_norm", "feed_forward_norm")),
+    when(lambda arguments: arguments["adapter_dim"] and arguments["normalize_first"],
+        under("encoder.layers.{i}.adapter_layer", "adapter_{i}",
+            norm("norm", "norm"),
+            dense("linear_1", "up"),
+            dense("linear_2", "down"))),
     unused("masked_spec_embed", reason="what the reference's training puts in place of frames"),
 ]
 
@@ -121,9 +124,9 @@ WAV2VEC2 = Source(
     weights=WEIGHTS,
     heads=heads("Wav2Vec2", pretraining=Head(("Wav2Vec2ForPreTraining",), [
         rule("quantizer.codevectors", "quantizer/codevectors", "a n d -> a n d"),
-        dense("quantizer.weight_proj", "quantizer/projection"),
-        dense("project_hid", "hidden_projection"),
-        dense("project_q", "quantized_projection"),
+        [dense(theirs, ours) for theirs, ours in (
+            ("quantizer.weight_proj", "quantizer/projection"),
+            ("project_hid", "hidden_projection"), ("project_q", "quantized_projection"))],
     ], config=ignored(
         "feat_quantizer_dropout", "num_codevector_groups", "num_codevectors_per_group",
         "codevector_dim", "proj_codevector_dim", "contrastive_logits_temperature",
