@@ -1,4 +1,4 @@
-"""Activation functions by name, with the one that published checkpoints use and Keras lacks."""
+"""Activation functions by name, with those that published checkpoints use and Keras lacks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,29 +31,38 @@ def squared_relu(x: Any) -> Any:
     return keras.ops.square(keras.ops.relu(x))
 
 
+# Those that have a name here.
+OWN: dict[str, Callable[[Any], Any]] = {
+    "gelu_approximate": gelu_approximate, "squared_relu": squared_relu,
+}  # fmt: skip
+
+
 def get_activation(name_or_callable: Activation) -> Callable[[Any], Any]:
     """Return the activation function of a name or of a serialized config, or the given callable.
 
     Args:
         name_or_callable: `"gelu"` (exact, through erf), `"gelu_approximate"` (through tanh),
-            or anything that `keras.activations.get` takes. `None` is the identity.
+            `"squared_relu"`, or anything that `keras.activations.get` takes;
+            `None` is the identity.
 
     Raises:
         InputError: the name is unknown.
     """
-    if name_or_callable == "gelu_approximate":
-        return gelu_approximate
+    if isinstance(name_or_callable, str) and name_or_callable in OWN:
+        return OWN[name_or_callable]
     try:
         return keras.activations.get(name_or_callable)
     except ValueError as error:
         raise InputError(
             f"activation={name_or_callable!r} is unknown. Pass 'gelu' (exact), 'gelu_approximate' "
-            "(tanh), another name of keras.activations, or a function of one tensor."
+            "(tanh), 'squared_relu', another name of keras.activations, or a "
+            "function of one tensor."
         ) from error
 
 
 def serialize_activation(activation: Callable[[Any], Any]) -> Any:
     """Return what `get_activation` turns back into `activation`: its name, or a config."""
-    if activation is gelu_approximate:
-        return "gelu_approximate"
+    for name, function in OWN.items():
+        if activation is function:
+            return name
     return keras.activations.serialize(activation)

@@ -26,7 +26,7 @@ from inarch.port.heads import HeadDraft
 from inarch.port.known_arguments import BY_ARGUMENT, SHARED
 from inarch.port.sine_tables import FAIRSEQ_SINES, PLAIN_SINES
 
-ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh")
+ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh", "squared_relu")
 ORDERS = ("post", "pre")
 # Fields of initial weights, which have no part in what a model computes.
 IN_TRAINING = ("initializer_range", "init_std", "initializer_factor")
@@ -45,6 +45,11 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         yield "sines before cosines of positions", other(**sines, sines=PLAIN_SINES)
         words = "sines before cosines of positions, which count tokens after the padding id"
         yield words, other(**sines, sines=FAIRSEQ_SINES, padded=True)
+    if not graph.is_pair and graph.positions == "none":
+        kept = tuple(one for one in graph.decisions if one.subject != "positions")
+        for interleaved, words in ((True, "neighbors"), (False, "halves")):
+            rotary = {"positions": "rotary", "interleaved": interleaved, "decisions": kept}
+            yield f"rotary positions that rotate {words}, by no field", other(**rotary)
     query, gate = graph.slot(QUERY), graph.slot(GATE)
     if query is not None and len(query.ours) == 3:
         way = BY_PROJECTION if graph.fused == BY_HEAD else BY_HEAD

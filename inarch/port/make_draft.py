@@ -10,6 +10,7 @@ from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import ConfigError
+from inarch.port.arguments import find_field
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.draft_by_names import IN_TRAINING, by_names, is_buffer
@@ -88,7 +89,8 @@ def _by_reference(
     modules, others = group_modules(parts)
     idle = [m for m in modules if m.tensor_name("weight") in evidence.unused and not
             m.words.startswith("pooler")]  # fmt: skip
-    tables = [m for m in modules if evidence.is_pair and m.tensor_name("weight") in evidence.sines]
+    tables = [m for m in modules if m.tensor_name("weight") in evidence.sines and
+              (evidence.is_pair or _is_of_heads(m, evidence.config))]  # fmt: skip
     modules = [m for m in modules if m not in (*idle, *tables)]
     graph = find_graph(
         modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
@@ -153,13 +155,25 @@ def _strange_names(
 
 def _with_computed(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:
     """Return the graph of an encoder-decoder with sinusoids, and with scaled tokens by default."""
-    if tables:
+    if tables and not graph.is_pair:  # of angles, which a run settles
+        graph = graph.replace(sines=evidence.sines[tables[0].tensor_name("weight")])
+    elif tables:
         kept = tuple(one for one in graph.decisions if one.subject != "positions")
         way = evidence.sines[tables[0].tensor_name("weight")]
         graph = graph.replace(positions="sinusoidal", sines=way, decisions=kept)
     if graph.is_pair and evidence.defaults.get("scale_embedding") is True:
         graph = graph.replace(scaled_tokens=True)
     return _with_shared_table(graph, evidence)
+
+
+def _is_of_heads(module: TheirModule, config: Mapping[str, Any]) -> bool:
+    """Return whether a table has the width of a head, and not the model's."""
+    hidden, heads = (
+        config.get(find_field(name, config) or "") for name in ("hidden_dim", "num_heads")
+    )
+    if not isinstance(hidden, int) or not isinstance(heads, int) or heads == 1:
+        return False
+    return bool(module.shape[-1] * heads == hidden)
 
 
 def _with_shared_table(graph: Graph, evidence: Evidence) -> Graph:

@@ -26,7 +26,15 @@ def test_gelu_approximate_goes_through_tanh_and_differs_from_the_exact_one():
     assert np.abs(y - ops.convert_to_numpy(get_activation("gelu")(tensor))).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["gelu", "gelu_approximate", "relu", "tanh", "linear"])
+def test_squared_relu_is_the_square_and_nothing_below_zero():
+    y = ops.convert_to_numpy(get_activation("squared_relu")(ops.convert_to_tensor(X)))
+    np.testing.assert_allclose(y, np.maximum(X, 0) ** 2, rtol=1e-6)
+
+
+NAMES = ["gelu", "gelu_approximate", "squared_relu", "relu", "tanh", "linear"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_name_survives_serialisation(name):
     assert serialize_activation(get_activation(name)) == name
 

@@ -256,6 +256,7 @@ ACTIVATIONS: dict[str, str] = {
     "gelu_fast": "gelu_approximate",
     "gelu_python": "gelu",
     "relu": "relu",
+    "relu2": "squared_relu",
     "silu": "silu",
     "swish": "silu",
     "tanh": "tanh",
