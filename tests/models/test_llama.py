@@ -4,12 +4,19 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import warnings
+from pathlib import Path
+
 import pytest
 
+from inarch.checkpoints.formats.files import open_weights
 from inarch.checkpoints.maps.config_map import write_fields
 from inarch.errors import ConfigError
+from inarch.models.backbone import Backbone
 from inarch.models.gemma3.checkpoint import HUGGING_FACE as GEMMA3
 from inarch.models.llama.checkpoint import LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3
+from inarch.tasks import QuestionAnswerer
+from inarch.verify.golden import Golden
 
 
 def test_smollm3_without_sizes_has_its_own_and_not_llamas():
@@ -89,3 +96,23 @@ def test_a_rate_of_dropout_that_is_null_is_none(source):
     assert arguments["attention_dropout"] is None
     write_fields(source.config, arguments, config)
     assert config["attention_dropout"] is None
+
+
+@pytest.mark.parametrize(("family", "prefix"), [("llama", "transformer."), ("mistral", "model.")])
+def test_a_file_with_a_head_for_answers_has_the_prefix_of_its_class(family, prefix, tmp_path):
+    golden = Golden.read(Path(__file__).parents[1] / f"golden/{family}.safetensors")
+    (tmp_path / "one").mkdir()
+    golden.unpack(tmp_path / "one")
+    with pytest.warns(UserWarning, match="logits"):
+        task = QuestionAnswerer.from_preset(tmp_path / "one", preprocessor=None)
+    task.save_to_preset(tmp_path / "two")
+    with open_weights(tmp_path / "two") as weights:
+        names = {name.partition(".")[0] for name in weights.header}
+    assert names == {prefix[:-1], "qa_outputs"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        again = QuestionAnswerer.from_preset(tmp_path / "two", preprocessor=None)
+    assert again.fresh_weights == ()
+    Backbone.from_preset(tmp_path / "two").save_to_preset(tmp_path / "three")
+    with open_weights(tmp_path / "three") as weights:
+        assert {name.partition(".")[0] for name in weights.header} == names
