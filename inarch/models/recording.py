@@ -50,9 +50,21 @@ def recording(init: Any) -> Any:
         if source is not None:
             _continue_clone(self, source)
 
-    # Keras reads it without looking behind a wrapper, where no argument has to be given.
-    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    # Keras reads it without looking behind a wrapper, where no argument has to be given. Elsewhere
+    # it is to see that a wrapper takes whatever it is given: clones are of the same class by that.
+    if not _required(signature):
+        wrapper.__signature__ = signature  # type: ignore[attr-defined]
     return wrapper
+
+
+def _required(signature: inspect.Signature) -> list[str]:
+    """Return the names of the arguments after `self` that have to be given."""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        name
+        for name, parameter in [*signature.parameters.items()][1:]
+        if parameter.default is parameter.empty and parameter.kind not in variable
+    ]
 
 
 def _continue_clone(clone: Any, source: Any) -> None:
