@@ -39,17 +39,7 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     def other(**changes: Any) -> Draft:
         return draft.replace(graph=graph.replace(**changes))
 
-    if graph.is_pair and graph.positions == "none":
-        kept = tuple(one for one in graph.decisions if one.subject != "positions")
-        sines = {"positions": "sinusoidal", "decisions": kept}
-        yield "sines before cosines of positions", other(**sines, sines=PLAIN_SINES)
-        words = "sines before cosines of positions, which count tokens after the padding id"
-        yield words, other(**sines, sines=FAIRSEQ_SINES, padded=True)
-    if not graph.is_pair and graph.positions == "none":
-        kept = tuple(one for one in graph.decisions if one.subject != "positions")
-        for interleaved, words in ((True, "neighbors"), (False, "halves")):
-            rotary = {"positions": "rotary", "interleaved": interleaved, "decisions": kept}
-            yield f"rotary positions that rotate {words}, by no field", other(**rotary)
+    yield from _positions(draft)
     query, gate = graph.slot(QUERY), graph.slot(GATE)
     if query is not None and len(query.ours) == 3:
         way = BY_PROJECTION if graph.fused == BY_HEAD else BY_HEAD
@@ -59,18 +49,7 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     if graph.norm == "rms":
         words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
         yield words, other(offset_norms=not graph.offset_norms)
-    if graph.rotary_layers:
-        others = {value: not is_rotary for value, is_rotary in graph.rotary_layers.items()}
-        yield "positions in the other layers", other(rotary_layers=others)
-    if not graph.score_field and graph.positions == "rotary":
-        for field in loose_numbers(draft):
-            for words, way in (("divided by the root of", "**-0.5"), ("times", "")):
-                scale = {"score_field": field, "score_scale": f"{field}{way}"}
-                yield f"scores {words} {field}", other(**scale)
-    for way in ("// 2", "- 1") if graph.layer_types else ():
-        if not graph.window.endswith(way):
-            window = f"{graph.window.split()[0]} {way}"
-            yield f"local layers that see {window} tokens on a side", other(window=window)
+    yield from _differing_layers(draft)
     words = "scores that are" + ("n't scaled" if graph.scaled_scores else " scaled")
     unscaled = words, other(scaled_scores=not graph.scaled_scores)
     if graph.positions == "relative":
@@ -100,6 +79,47 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         for name in ACTIVATIONS:
             if name != graph.activation:
                 yield f"the activation {name}", other(activation=name)
+
+
+def _positions(draft: Draft) -> Iterator[tuple[str, Draft]]:
+    """Iterate over graphs with positions, where no tensor and no field has them."""
+    graph = draft.graph
+
+    def other(**changes: Any) -> Draft:
+        return draft.replace(graph=graph.replace(**changes))
+
+    if graph.is_pair and graph.positions == "none":
+        kept = tuple(one for one in graph.decisions if one.subject != "positions")
+        sines = {"positions": "sinusoidal", "decisions": kept}
+        yield "sines before cosines of positions", other(**sines, sines=PLAIN_SINES)
+        words = "sines before cosines of positions, which count tokens after the padding id"
+        yield words, other(**sines, sines=FAIRSEQ_SINES, padded=True)
+    if not graph.is_pair and graph.positions == "none":
+        kept = tuple(one for one in graph.decisions if one.subject != "positions")
+        for interleaved, words in ((True, "neighbors"), (False, "halves")):
+            rotary = {"positions": "rotary", "interleaved": interleaved, "decisions": kept}
+            yield f"rotary positions that rotate {words}, by no field", other(**rotary)
+
+
+def _differing_layers(draft: Draft) -> Iterator[tuple[str, Draft]]:
+    """Iterate over graphs with other windows and positions by layer, and with scaled scores."""
+    graph = draft.graph
+
+    def other(**changes: Any) -> Draft:
+        return draft.replace(graph=graph.replace(**changes))
+
+    if graph.rotary_layers:
+        others = {value: not is_rotary for value, is_rotary in graph.rotary_layers.items()}
+        yield "positions in the other layers", other(rotary_layers=others)
+    if not graph.score_field and graph.positions == "rotary":
+        for field in loose_numbers(draft):
+            for words, way in (("divided by the root of", "**-0.5"), ("times", "")):
+                scale = {"score_field": field, "score_scale": f"{field}{way}"}
+                yield f"scores {words} {field}", other(**scale)
+    for way in ("// 2", "- 1") if graph.layer_types else ():
+        if not graph.window.endswith(way):
+            window = f"{graph.window.split()[0]} {way}"
+            yield f"local layers that see {window} tokens on a side", other(window=window)
 
 
 def loose_numbers(draft: Draft) -> list[str]:

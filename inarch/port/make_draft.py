@@ -100,15 +100,7 @@ def _by_reference(
     graph = with_layer_fields(graph, evidence.layers, evidence.usual, halved)
     placed = {slot.module.weight.name for slot in graph.slots if slot.kind == "bias"}
     others = [part for part in others if part.pattern.name not in placed]
-    epsilons = Counter(evidence.epsilons.values())
-    activations = {"epsilon": epsilons.most_common(1)[0][0]} if epsilons else {}
-    graph = _with_gating(_with_switches(graph, evidence), evidence).replace(**activations)
-    graph = _with_computed(graph, evidence, tables)
-    graph = with_own_embeddings(graph, evidence)
-    if evidence.padding and graph.positions == "learned" and not graph.offset:
-        graph = graph.replace(padded=True)
-    if graph.norm in ("rms", "uncentered") and evidence.rms is not None:
-        graph = graph.replace(norm="rms" if evidence.rms else "uncentered")
+    graph = _with_trials(graph, evidence, tables)
     heads, of_heads = draft_heads(
         _with_fields(evidence), evidence.prefix, evidence.config, evidence.kind,
         () if evidence.prefix else evidence.tensors,
@@ -136,6 +128,20 @@ def _by_reference(
         tuple(tensor.name for m in idle for tensor in m.tensors),
         tuple(m.tensor_name("weight") for m in tables),
     )  # fmt: skip
+
+
+def _with_trials(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:
+    """Return the graph with what changes of single fields show, and the kind of its norms."""
+    epsilons = Counter(evidence.epsilons.values())
+    activations = {"epsilon": epsilons.most_common(1)[0][0]} if epsilons else {}
+    graph = _with_gating(_with_switches(graph, evidence), evidence).replace(**activations)
+    graph = _with_computed(graph, evidence, tables)
+    graph = with_own_embeddings(graph, evidence)
+    if evidence.padding and graph.positions == "learned" and not graph.offset:
+        graph = graph.replace(padded=True)
+    if graph.norm in ("rms", "uncentered") and evidence.rms is not None:
+        graph = graph.replace(norm="rms" if evidence.rms else "uncentered")
+    return graph
 
 
 def _strange_names(

@@ -119,11 +119,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         config.to_dict(),
         _tensors(model),
         calls,
-        {
-            index_names(n): float(e)
-            for n, m in model.named_modules()
-            if (e := norm_epsilon(m)) is not None
-        },
+        _epsilons(model),
         any(getattr(table, "padding_idx", None) is not None for table in tables),
         heads,
         inputs,
@@ -154,6 +150,11 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
     values = {name: _plain(getattr(usual, name, None)) for name in names}
     evidence = replace(evidence, reads=reads, properties=values)
     return _with_parts(evidence, given, type(model), type(config), torch)
+
+
+def _epsilons(model: Any) -> dict[str, float]:
+    found = {index_names(name): norm_epsilon(m) for name, m in model.named_modules()}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _with_parts(
