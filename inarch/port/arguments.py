@@ -8,6 +8,8 @@ from typing import Any
 
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.port.code import code
+from inarch.port.find_relative import RELATIVE_SEGMENTS
+from inarch.port.find_slots import QUERY
 from inarch.port.graph import SEGMENTS, TOKENS, Graph
 from inarch.port.heads import PAIR_HEADS
 from inarch.port.known_arguments import (
@@ -69,10 +71,11 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
     """Return the names of the arguments that a graph has, in the order of its signature."""
     has = {
         "embedding_dim": find_field("embedding_dim", config) is not None
-        or graph.has("embeddings_projection"),
+        or graph.size("embeddings_projection", 0) != graph.size("embeddings_projection", 1),
         "sliding_window": has_window(config) or "use_sliding_window" in graph.switches,
         "num_key_value_heads": find_field("num_key_value_heads", config) is not None,
-        "head_dim": find_field("head_dim", config) is not None,
+        "head_dim": find_field("head_dim", config) is not None
+        and graph.positions != RELATIVE_SEGMENTS,
         **{name: name in graph.switches for name in SWITCHES},
         "normalize_first": graph.ordering,
         "layer_types": bool(graph.layer_types),
@@ -83,7 +86,9 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         "partial_rotary_factor": graph.positions == "rotary"
         and nested_rotary(config, "partial_rotary_factor") is not None,
         "rotary_dim": graph.positions == "rotary" and isinstance(config.get("rotary_dim"), int),
-        "num_segments": graph.has("segment_embedding"),
+        "num_segments": graph.has("segment_embedding") or "num_segments" in graph.sizes,
+        "clamp_length": graph.positions == RELATIVE_SEGMENTS
+        and find_field("clamp_length", config) is not None,
         "mask_id": "zero_mask_tokens" in graph.switches,
         "max_sequence_length": graph.positions == "learned" or graph.causal
         or find_field("max_sequence_length", config) is not None,
@@ -103,7 +108,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
     # What only layers that are missing would read, unless a field has it.
     has["vocabulary_size"] = graph.has(TOKENS)
     is_read = {
-        "num_heads": any(ours.startswith("attention/") for ours in graph.biases),
+        "num_heads": graph.has(QUERY),
         "num_layers": bool(graph.stacks),
     }
     for name, is_there in is_read.items():
@@ -208,10 +213,10 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
         return "None"
     if name == "embedding_dim" and not graph.has("embeddings_projection"):
         return "None"
-    if name in OF_TABLES and find_field(name, config) is None:
-        return repr(graph.size(*OF_TABLES[name]) or None)
     if name in graph.sizes and find_field(name, config) is None:
         return repr(graph.sizes[name])
+    if name in OF_TABLES and find_field(name, config) is None:
+        return repr(graph.size(*OF_TABLES[name]) or None)
     if name in sizes or (name == "padding_id" and graph.padded and not _has_padding(config)):
         return None
     if known.form in ("fallback", "scaling"):

@@ -13,6 +13,7 @@ from inarch.port.code import call, code, is_literal
 from inarch.port.config_followed import followed_line
 from inarch.port.decisions import Decision, decide
 from inarch.port.draft import Draft
+from inarch.port.find_relative import RELATIVE_SEGMENTS
 from inarch.port.heads import OF_NO_TASK
 from inarch.port.known_arguments import SHARED
 from inarch.port.patterns import WIDTHS
@@ -193,7 +194,8 @@ class OtherFields:
             return followed
         if repeated := self._per_layer(name, value):
             return [repeated]
-        if name in WIDTHS and name not in self.usual and self._has_widths():
+        follows = name not in self.usual or self.draft.graph.positions == RELATIVE_SEGMENTS
+        if name in WIDTHS and follows and self._has_widths():
             width = "WIDTH.read(config) // HEADS.read(config)"
             return [f'must_match("{name}", lambda config: {width}),']
         if not is_literal(value) or not is_literal(self.draft.given.get(name, value)):

@@ -12,7 +12,7 @@ from inarch.port.arguments import Argument, arguments_of, find_activation, find_
 from inarch.port.code import code
 from inarch.port.decisions import DECIDE, GUESS, SETTLED, Decision
 from inarch.port.evidence import Evidence
-from inarch.port.graph import Graph
+from inarch.port.graph import SEGMENTS, Graph
 from inarch.port.head_arguments import head_arguments
 from inarch.port.heads import PAIR_HEADS, HeadDraft
 from inarch.port.known_arguments import DISENTANGLED
@@ -143,7 +143,13 @@ class Draft:
     @property
     def embedding_width(self) -> str:
         """Width of the tables as code."""
-        return "embedding_dim" if self.graph.has("embeddings_projection") else "hidden_dim"
+        is_narrow = self.graph.has("embeddings_projection") and self.has("embedding_dim")
+        return "embedding_dim" if is_narrow else "hidden_dim"
+
+    @property
+    def reads_segments(self) -> bool:
+        """Return whether segments are an input."""
+        return self.graph.has(SEGMENTS) or "num_segments" in self.graph.sizes
 
     @property
     def embedding_rate(self) -> str | None:

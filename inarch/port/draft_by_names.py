@@ -16,7 +16,7 @@ from inarch.port.find_graph import find_graph
 from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import is_pair
 from inarch.port.find_slots import QUERY
-from inarch.port.graph import Graph
+from inarch.port.graph import BY_THEMSELVES, Graph
 from inarch.port.heads import (
     DECODERS,
     ENCODERS,
@@ -72,7 +72,7 @@ def by_names(
         text = f"{PAIRS}, by its stacks" if kind == PAIRS else "an encoder"
         decisions.append(guess("architecture", f"{text}, since the config names no class"))
     graph = find_graph(modules, given, causal, others=others)
-    placed = {slot.module.name for slot in graph.slots if slot.kind == "bias"}
+    placed = {slot.module.name for slot in graph.slots if slot.kind in BY_THEMSELVES}
     others = [part for part in others if part.pattern.name not in placed]
     acting = str(given.get(GATING)).removeprefix("gated-")
     graph = graph.replace(activation=ACTIVATIONS.get(acting, graph.activation))

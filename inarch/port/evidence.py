@@ -55,6 +55,7 @@ class Evidence:
         layers: fields with one of two values for each layer.
         scaled_kind: the kind of layers whose rotary positions an older field scales; `""` of none.
         idle: fields without a value on which no output depends where they have one.
+        attends_ahead: whether tokens attend to those after them; None where no run shows it.
         projects: whether embeddings are projected where they are as wide as the model too.
     """
 
@@ -95,6 +96,7 @@ class Evidence:
     scaled_kind: str = ""
     idle: tuple[str, ...] = ()
     projects: bool = False
+    attends_ahead: bool | None = None
     version: str = ""
 
     @property
@@ -118,7 +120,9 @@ class Evidence:
 
     @property
     def causal(self) -> bool:
-        """Return whether it is a decoder, by its classes."""
+        """Return whether it is a decoder, by a run, or else by its classes."""
+        if self.attends_ahead is not None:
+            return not self.is_pair and not self.attends_ahead
         names = [head.name for head in self.heads]
         return not self.is_pair and not any(
             name.endswith(("ForMaskedLM", "WithLMHeadModel")) for name in names

@@ -8,6 +8,7 @@ from typing import Any
 from inarch.port.decisions import guess
 from inarch.port.find_missing import main_stack, with_missing
 from inarch.port.find_pair import find_pair, is_pair
+from inarch.port.find_relative import relative_slots, with_relative_segments
 from inarch.port.find_slots import DENSE, FEED_FORWARD_NORM, GATE, ORDER, QUERY, UP, SlotFinder
 from inarch.port.graph import (
     BY_HEAD,
@@ -53,7 +54,8 @@ def find_graph(
     finder = SlotFinder(flatten_sizes(config), list(calls))
     inside = [module for module in inside if module.stack == stack]
     slots = [*finder.tables(outside), *finder.block(inside), *finder.others(outside)]
-    slots += biases_alone(slots, others)
+    relative = relative_slots(others, stack)
+    slots += [*biases_alone(slots, others), *relative]
     positions, padded, offset = finder.positions(slots, config)
     rank = {name: i for i, name in enumerate(ORDER)}
     slots.sort(key=lambda slot: rank.get(slot.ours[0], len(rank)))
@@ -71,6 +73,7 @@ def find_graph(
     graph = _with_details(graph, finder.fields, config)
     layers = max((module.layers for module in inside), default=0)
     graph = graph.replace(sizes={**graph.sizes, **({"num_layers": layers} if layers else {})})
+    graph = with_relative_segments(graph) if relative else graph
     return with_missing(graph, modules, others)
 
 

@@ -27,6 +27,7 @@ from inarch.port.graph import (
 from inarch.port.modules import TheirModule
 from inarch.port.patterns import TensorPattern, lower_words
 from inarch.port.roles import RECURRENCE, SQUARE, Recognized
+from inarch.port.tiny_inputs import FEATURES, PIXELS, SAMPLES
 
 # Roles of tensors of either sublayer, wherever their names have them.
 OF_ATTENTION = {
@@ -55,7 +56,6 @@ WORDS = {ATTENTION: "attention", CROSS_ATTENTION: "cross-attention",
 # At most so many tensors are named in one line.
 MAX_TENSORS = 8
 # Inputs of models that read no tokens, with the number of axes besides that of rows.
-SAMPLES, FEATURES, PIXELS = "input_values", "input_features", "pixel_values"
 AXES = {SAMPLES: 1, FEATURES: 2, PIXELS: 3}
 
 
@@ -132,7 +132,8 @@ def with_missing(
             text = f"{why}; a layer must be written" + (
                 f" for {_in_words(tensors)}" if tensors else ""
             )
-            found.append(Missing(part, text, side))
+            is_bare = part == ATTENTION and not tensors and not graph.has(QUERY)
+            found.append(Missing(part, text, side, is_bare))
             names |= {one.name for one in rest}
     lines = [decide(one.subject, f"{one.text}, and the weight map leaves this out")
              for one in found]  # fmt: skip

@@ -241,7 +241,9 @@ class SlotFinder:
         if not hidden or len(module.shape) != 2 or module.shape[0] != self.fields[hidden]:
             return None
         width = module.shape[1]
-        is_input = width != module.shape[0] and width in self.widths
+        inner = [i for i, name in enumerate(self.calls) if "{i}" in name]
+        is_first = bool(inner) and self._place(module) < inner[0]  # of one width too
+        is_input = (width != module.shape[0] or is_first) and width in self.widths
         return "embeddings_projection" if is_input else None
 
     def positions(self, slots: Sequence[Slot], config: Mapping[str, Any]) -> tuple[str, bool, int]:

@@ -18,6 +18,8 @@ SIDES = ENCODER, DECODER = "encoder", "decoder"
 # the layers, the sublayers of each, what follows these, and what is around the layers.
 EMBEDDINGS, LAYERS, LAYER_END, AROUND = "embeddings", "layers", "layer_end", "around_layers"
 ATTENTION, CROSS_ATTENTION, FEED_FORWARD = "attention", "cross_attention", "feed_forward"
+# Kinds of slots that are of one tensor, and not of a module.
+BY_THEMSELVES = ("bias", "parameter")
 # Ways of a fused tensor to hold queries, keys and values.
 BY_PROJECTION, BY_HEAD = "one after the other", "head by head"
 
@@ -32,10 +34,11 @@ class Slot:
     Attributes:
         module: theirs.
         ours: names of ours, within a block where the module is in a stack.
-        kind: `"dense"`, `"norm"`, `"embedding"` or `"bias"`: of a layer of ours by itself.
+        kind: `"dense"`, `"norm"`, `"embedding"`, or of a tensor by itself `"bias"`, `"parameter"`.
         side: the stack of an encoder-decoder that it is in; `""` outside of both and elsewhere.
         when: arguments that must be true for it to be there, or false where `not ` precedes.
         idle: arguments with which the tensors are there and nothing reads them, likewise.
+        rule: of a tensor by itself: our variable in the layer, and the pattern of their axes.
     """
 
     module: TheirModule
@@ -44,6 +47,7 @@ class Slot:
     side: str = ""
     when: tuple[str, ...] = ()
     idle: tuple[str, ...] = ()
+    rule: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,13 @@ class Missing:
         part: of the graph, such as `"attention"`.
         text: why, and what tensors the layer has that must be written.
         side: the stack of an encoder-decoder that it is in.
+        is_bare: whether it is attention without a tensor, which a layer without weights may be.
     """
 
     part: str
     text: str
     side: str = ""
+    is_bare: bool = False
 
     @property
     def subject(self) -> str:
@@ -77,8 +83,8 @@ class Graph:
         slots: their layers and ours.
         order: of a block: `"post"`, `"pre"` or `"sandwich"`.
         norm: `"layer"` or `"rms"`.
-        positions: `"learned"`, `"sinusoidal"`, `"rotary"`, `"relative"`, `"disentangled"` or
-            `"none"`.
+        positions: `"learned"`, `"sinusoidal"`, `"rotary"`, `"relative"`, `"disentangled"`,
+            `"relative, with segments"` or `"none"`.
         sines: arguments of `SinePositions` as code, where positions are sinusoids.
         offset: rows of the table of positions before the first that is used.
         padded: whether positions count the tokens that aren't padding, as fairseq does.
@@ -116,6 +122,7 @@ class Graph:
         stacks: names of the stacks whose layers are drafted, up to their numbers.
         missing: places of layers that must be written.
         unplaced: names of the modules and tensors that those have.
+        mixer: layer that mixes tokens without weights, as code.
         reads: the input, where it isn't tokens.
         sizes: values of arguments by the tensors, for those that no field has.
         decisions: what couldn't be decided.
@@ -162,6 +169,7 @@ class Graph:
     stacks: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()
     unplaced: frozenset[str] = frozenset()
+    mixer: str = ""
     reads: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()

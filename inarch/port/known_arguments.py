@@ -20,7 +20,8 @@ EPSILONS = (
 # Of one word for an activation and a gate, such as "gated-gelu"; configs have both apart besides.
 GATING = "feed_forward_proj"
 ACTIVATION_FIELDS = (
-    "hidden_act", "activation", "activation_function", "hidden_activation", "afn", GATING,
+    "hidden_act", "activation", "activation_function", "hidden_activation", "afn",
+    "ff_activation", GATING,
 )  # fmt: skip
 BASES = ("rope_theta", "rotary_emb_base")
 
@@ -124,6 +125,8 @@ KNOWN = (
     Known("conv_activation", ("conv_act",), "choice", "str", "of that convolution.", "tanh"),
     Known("conv_groups", ("conv_groups",), "field", "int",
         "parts of the width that are convolved each by itself.", 1),
+    Known("clamp_length", ("clamp_len",), "field", "int",
+        "distance in tokens from which on all are alike;\n    none where it isn't positive.", -1),
     Known("num_buckets", ("relative_attention_num_buckets",), "field", "int",
         "buckets of distances, each with a bias for each head."),
     Known("max_distance", ("relative_attention_max_distance",), "field", "int",

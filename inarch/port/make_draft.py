@@ -21,7 +21,7 @@ from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
 from inarch.port.find_parts import optional_tensors, read_defaults, with_layer_fields, with_parts
 from inarch.port.find_slots import DENSE, GATE, UP
-from inarch.port.graph import TOKENS, Graph, Slot
+from inarch.port.graph import BY_THEMSELVES, TOKENS, Graph, Slot
 from inarch.port.header import Header
 from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
 from inarch.port.modules import TheirModule, group_modules
@@ -92,13 +92,15 @@ def _by_reference(
     tables = [m for m in modules if m.tensor_name("weight") in evidence.sines and
               (evidence.is_pair or _is_of_heads(m, evidence.config))]  # fmt: skip
     modules = [m for m in modules if m not in (*idle, *tables)]
+    lonely = [part for part in others if part.pattern.name in evidence.unused]
+    others = [part for part in others if part not in lonely]
     graph = find_graph(
         modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
     )
     graph = with_parts(graph, evidence)
     halved = {*map(str, evidence.properties.values())}
     graph = with_layer_fields(graph, evidence.layers, evidence.usual, halved)
-    placed = {slot.module.weight.name for slot in graph.slots if slot.kind == "bias"}
+    placed = {slot.module.weight.name for slot in graph.slots if slot.kind in BY_THEMSELVES}
     others = [part for part in others if part.pattern.name not in placed]
     graph = _with_trials(graph, evidence, tables)
     heads, of_heads = draft_heads(
@@ -125,7 +127,8 @@ def _by_reference(
     return Draft(
         name, model_type, graph, tuple(heads), usual, given, evidence.prefix,
         evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
-        tuple(tensor.name for m in idle for tensor in m.tensors),
+        (*(tensor.name for m in idle for tensor in m.tensors),
+         *(part.pattern.name for part in lonely)),
         tuple(m.tensor_name("weight") for m in tables),
     )  # fmt: skip
 
@@ -258,7 +261,9 @@ def _with_switches(graph: Graph, evidence: Evidence) -> Graph:
             continue
         switches[argument] = field
         biases |= dict.fromkeys(names, argument)
-    graph = graph.replace(projects=evidence.projects, decisions=tuple(decisions))
+    width, narrow = (graph.size("embeddings_projection", axis) for axis in (0, 1))
+    projects = evidence.projects or bool(width and width == narrow)
+    graph = graph.replace(projects=projects, decisions=tuple(decisions))
     if (sharing := evidence.sharing) is not None:
         switches["num_groups"] = sharing.field
         graph = graph.replace(shared=sharing.way)

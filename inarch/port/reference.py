@@ -45,6 +45,7 @@ from inarch.port.patterns import index_names
 from inarch.port.saved_names import saved_names, unused_tensors
 from inarch.port.sharing import find_sharing
 from inarch.port.sine_tables import sine_tables
+from inarch.port.tiny_inputs import attends_ahead, main_input, run_ids
 from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
@@ -54,7 +55,6 @@ from inarch.port.tiny_model import (
     norms_are_shifted,
     projects_alike,
     quiet,
-    run_ids,
     shaping_fields,
     ties_of,
     tiny_model,
@@ -95,7 +95,7 @@ def find_evidence(model_type: str, given: Mapping[str, Any]) -> Evidence | None:
 def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformers: Any) -> Evidence:
     usual = transformers.AutoConfig.for_model(model_type)
     with quiet(transformers), torch.no_grad():
-        config, model = tiny_model(model_type, usual.to_dict(), given, transformers)
+        config, model = tiny_model(model_type, usual.to_dict(), given, torch, transformers)
         inputs = tuple(inspect.signature(model.forward).parameters)
         ids = torch.arange(1, 8)[None]
         start = time.perf_counter()
@@ -107,6 +107,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         sharing = find_sharing(model, config, ids)
         sines = sine_tables(model)
         layers = layer_fields(model_type, usual.to_dict(), given, transformers)
+        ahead = attends_ahead(model, ids)
     unused = unused_tensors(model, ids)
     saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
@@ -143,9 +144,10 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         scaled_kind=scaled_kind(model_type, transformers),
         widths=absent_widths(type(model), config, model.state_dict()),
         projects=projects_alike(model, config),
+        attends_ahead=ahead,
         version=f"transformers {transformers.__version__}",
     )
-    reads = _reads(evidence, config, torch, transformers)
+    reads = _reads(evidence, config, model, torch, transformers)
     names = {name for read in reads.modeling.values() for name in read} - evidence.defaults.keys()
     values = {name: _plain(getattr(usual, name, None)) for name in names}
     evidence = replace(evidence, reads=reads, properties=values)
@@ -271,7 +273,9 @@ def _built(cls: Any, config: Any) -> Any:
     return None
 
 
-def _reads(evidence: Evidence, config: Any, torch: Any, transformers: Any) -> ConfigReads:
+def _reads(
+    evidence: Evidence, config: Any, model: Any, torch: Any, transformers: Any
+) -> ConfigReads:
     """Return the fields that the classes read."""
     heads = {
         name: Head((head.name,))
@@ -289,6 +293,8 @@ def _reads(evidence: Evidence, config: Any, torch: Any, transformers: Any) -> Co
         ids = np.where(ids == end, 15, ids)
         ids[0, 6] = ids[1, 4] = end
     inputs = {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": 0 * mask}
+    inputs |= {n: x.numpy() for n, x in main_input(model, torch.tensor(ids)).items() if n not in
+               inputs}  # fmt: skip
     inputs |= {f"decoder_{name}": inputs[name] for name in ("input_ids", "attention_mask")}
     # Without fields that its class lacks, so that the defaults of those show.
     fields = config.to_dict()

@@ -17,7 +17,7 @@ import numpy as np
 
 from inarch.checkpoints.formats.files import open_weights
 from inarch.port.patterns import index_names
-from inarch.port.tiny_model import run_ids
+from inarch.port.tiny_inputs import run_ids
 
 # Names of norms' tensors of former times, which every map reads.
 FORMER = {"gamma": "weight", "beta": "bias"}
@@ -69,7 +69,16 @@ def parts_of(value: np.ndarray, held: Mapping[str, np.ndarray]) -> tuple[str, ..
 
 
 def unused_tensors(model: Any, ids: Any) -> tuple[str, ...]:
-    """Return the parameters on which no output of a model depends, with an index for a number."""
+    """Return the parameters on which no output of a model depends, with an index for a number.
+
+    None are returned of a model through which gradients can't go.
+    """
+    with contextlib.suppress(RuntimeError):
+        return _without_gradients(model, ids)
+    return ()
+
+
+def _without_gradients(model: Any, ids: Any) -> tuple[str, ...]:
     frozen = [p for p in model.parameters() if not p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)

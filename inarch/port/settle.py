@@ -23,6 +23,8 @@ OF_POSITIONS = {
     "position_terms": "p2c", "max_relative_positions": 5, "bucket_size": 6, "share_keys": False,
 }  # fmt: skip
 SCALED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 7}
+# Layers without weights that mix tokens, as code.
+MIXERS = ("FourierMixing()",)
 # At most so many changes follow one another.
 MAX_ROUNDS = 4
 
@@ -34,6 +36,7 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
         draft: with evidence.
         progress: called with each step before it begins.
     """
+    draft = _with_mixer(draft, progress)
     if draft.graph.missing:
         places = ", ".join(one.subject for one in draft.graph.missing)
         text = f"not compared with the reference: layers must be written first ({places})"
@@ -80,6 +83,23 @@ def _settle_shared_table(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     text = f"the draft doesn't compute what False does ({found.first})"
     draft = draft.replace(graph=draft.graph.replace(switches=switches))
     return _noted(draft, None, decide(field, text))
+
+
+def _with_mixer(draft: Draft, progress: Callable[[str], Any]) -> Draft:
+    """Return the draft with a layer without weights that mixes tokens, where one computes the same.
+
+    It is tried where nothing else is missing than attention, of which there is no tensor.
+    """
+    if [one.is_bare for one in draft.graph.missing] != [True]:
+        return draft
+    (place,) = draft.graph.missing
+    kept = tuple(one for one in draft.graph.decisions if one.subject != place.subject)
+    for mixer in MIXERS:
+        graph = draft.graph.replace(mixer=mixer, missing=(), decisions=kept)
+        found, outcome, _ = _settle_graph(draft.replace(graph=graph), progress)
+        if outcome.passed:
+            return _noted(found, None, settled("attention", f"{mixer}, by trial"))
+    return draft
 
 
 def _with_open_options(draft: Draft) -> Draft:

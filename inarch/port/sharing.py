@@ -12,7 +12,7 @@ from typing import Any
 
 from inarch.port.known_arguments import LAYERS
 from inarch.port.patterns import index_names
-from inarch.port.tiny_model import run_ids
+from inarch.port.tiny_inputs import run_ids
 
 # Numbers of layers and of stored ones that are tried. In the last, the formula that divides in
 # floating point has another result than in whole numbers.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from inarch.port.heads import LABELS
 from inarch.port.known_arguments import LAYERS, LENGTHS, NARROW, SHARED
 from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS, index_names
+from inarch.port.tiny_inputs import run_ids
 
 # Sizes of a tiny model. No two are alike, so that axes are known by their sizes.
 TINY = (
@@ -19,6 +19,11 @@ TINY = (
     (("decoder_attention_heads",), 2), (("encoder_ffn_dim",), 20), (("decoder_ffn_dim",), 24),
     (("relative_attention_num_buckets",), 8), (("relative_attention_max_distance",), 20),
 )  # fmt: skip
+# Of a stem of convolutions, and of the one that gives positions.
+STEM = {"dim": (12, 10), "kernel": (5, 3), "stride": (3, 2)}
+POSITION_CONVOLUTION = {"num_conv_pos_embeddings": 5, "num_conv_pos_embedding_groups": 4}
+# Of what training masks, as many positions in a row as are fewer than a tiny input has.
+MASKED = ("mask_time_length", "mask_feature_length")
 # Of relative positions, in the place of distances.
 BUCKETS = "position_buckets"
 # A value of a field that has none, and the largest difference of outputs that are alike.
@@ -27,8 +32,9 @@ CLOSE = 1e-4
 
 
 def tiny_model(
-    model_type: str, usual: Mapping[str, Any], given: Mapping[str, Any], transformers: Any
-) -> tuple[Any, Any]:
+    model_type: str, usual: Mapping[str, Any], given: Mapping[str, Any], torch: Any,
+    transformers: Any,
+) -> tuple[Any, Any]:  # fmt: skip
     """Return the config and the model without a head, in inference.
 
     Args:
@@ -36,7 +42,12 @@ def tiny_model(
         given: a checkpoint's config, whose switches the model has.
     """
     fields = tiny_fields(usual, given)
-    config, model = _build(model_type, fields, transformers)
+    try:
+        config, model = _build(model_type, fields, transformers)
+        run_ids(model, torch.arange(1, 8)[None])
+    except Exception:  # of code that has one width follow from others
+        fields |= _widths_alike(fields)
+        config, model = _build(model_type, fields, transformers)
     if not _has_two_widths(model):  # which are projected before positions are added
         return config, model
     hidden = next(fields[name] for name in HIDDEN if name in fields)
@@ -44,16 +55,18 @@ def tiny_model(
     return _build(model_type, fields | alike, transformers)
 
 
+def _widths_alike(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the widths of embeddings and of heads as the width of the model gives them."""
+    hidden, heads = (next((fields[n] for n in names if n in fields), 0) for names in
+                     (HIDDEN, HEADS))  # fmt: skip
+    found = {name: hidden for name in NARROW if name in fields and hidden}
+    return found | {n: hidden // heads for n in WIDTHS if n in fields and hidden and heads}
+
+
 def _build(model_type: str, fields: Mapping[str, Any], transformers: Any) -> tuple[Any, Any]:
     config = transformers.AutoConfig.for_model(model_type, **fields)
     model = transformers.AutoModel.from_config(config, attn_implementation="eager")
     return config, model.eval()
-
-
-def run_ids(model: Any, ids: Any) -> Any:
-    """Return the outputs of a model for token ids, which a decoder reads too."""
-    pair = "decoder_input_ids" in inspect.signature(model.forward).parameters
-    return model(input_ids=ids, **({"decoder_input_ids": ids} if pair else {}))
 
 
 def derived_fields(model_type: str, usual: Mapping[str, Any], transformers: Any) -> tuple[str, ...]:
@@ -187,6 +200,7 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
                 continue
             found[name] = size
             taken.add(name)
+    found |= _convolutions(defaults)
     buckets = given.get(BUCKETS, defaults.get(BUCKETS))
     if isinstance(buckets, int) and buckets > 0:
         found[BUCKETS] = 4
@@ -201,6 +215,22 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     if "pad_token_id" in defaults:
         found.setdefault("pad_token_id", 0)
     return found | {"id2label": {i: f"LABEL_{i}" for i in range(LABELS)}}
+
+
+def _convolutions(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a stem of two convolutions, where lists have one item for each."""
+    lists = {n: v for n, v in defaults.items() if n.startswith("conv_") and isinstance(v, list)}
+    counts = [n for n, v in defaults.items() if n.startswith("num_") and "layers" in n and
+              any(len(one) == v for one in lists.values())]  # fmt: skip
+    if not counts:
+        return {}
+    found: dict[str, Any] = dict.fromkeys(counts, len(STEM["dim"]))
+    for name in lists:
+        kind = name.removeprefix("conv_")
+        if kind in STEM:
+            found[name] = [*STEM[kind]]
+    found |= {n: size for n, size in POSITION_CONVOLUTION.items() if n in defaults}
+    return found | {name: 2 for name in MASKED if name in defaults}
 
 
 def _is_switch(value: Any, usual: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from inarch.port.arguments import Argument
 from inarch.port.draft import Draft
+from inarch.port.find_relative import RELATIVE_SEGMENTS
 from inarch.port.find_slots import QUERY
 from inarch.port.graph import (
     AROUND,
@@ -16,10 +17,15 @@ from inarch.port.graph import (
     LAYER_END,
     LAYERS,
     ONE_NORM,
-    SEGMENTS,
     SEQUENTIAL,
 )
-from inarch.port.write_bricks import attention_lines, brick_lines, indented, norm_code
+from inarch.port.write_bricks import (
+    attention_lines,
+    brick_lines,
+    indented,
+    norm_code,
+    relative_lines,
+)
 from inarch.port.write_disentangled import disentangled_lines
 from inarch.port.write_heads import head_methods
 from inarch.port.write_input import embedding_lines, input_lines
@@ -39,6 +45,7 @@ def backbone_text(draft: Draft) -> str:
         [
             f"class {draft.class_name}({base}):",
             *_docstring(draft),
+            *(["", "    padding_affects_output = True"] if draft.graph.mixer else []),
             "",
             "    def __init__(",
             "        self,",
@@ -59,6 +66,8 @@ def _layers(draft: Draft) -> list[str]:
     if draft.graph.positions == "disentangled":
         places = [line for part in sorted(parts) for line in called_lines(draft, part)]
         return [*indented(*places), *disentangled_lines(draft)]
+    if draft.graph.positions == RELATIVE_SEGMENTS and not parts:
+        return relative_lines(draft)
     if LAYERS in parts:
         return indented(*called_lines(draft, LAYERS))
     return [*brick_lines(draft), *_blocks(draft)]
@@ -87,11 +96,12 @@ def _imports(draft: Draft, text: str) -> list[str]:
     )
     bricks = used(
         ("AngleRotation", "Block", "ConvResidual", "DisentangledAttentionEncoder", "FeedForward",
-         "FixedPositionEmbedding", "GatedFeedForward", "InputEmbedding", "LastTokenOf",
-         "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock", "PositionEmbedding",
-         "RMSNorm", "RelativeEmbedding", "RelativePositionBias", "RotaryAngles", "RotaryEmbedding",
-         "ScaledEmbedding", "ShiftRight", "SinePositions", "TokenAndPositionEmbedding",
-         "TokenDropoutEmbedding",          "get_activation")
+         "FixedPositionEmbedding", "FourierMixing", "GatedFeedForward", "InputEmbedding",
+         "LastTokenOf", "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock",
+         "PositionEmbedding", "RMSNorm", "RelativeEmbedding", "RelativePositionBias",
+         "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
+         "TokenAndPositionEmbedding", "TokenDropoutEmbedding", "TransformerXLAttention",
+         "TransformerXLBlock", "get_activation")
     )  # fmt: skip
     lines = ["from typing import Any", ""]
     if kinds := [name for name in ("Mapping", "Sequence") if f"{name}[" in text]:
@@ -136,7 +146,7 @@ def _signature(argument: Argument) -> str:
 def _docstring(draft: Draft) -> list[str]:
     graph = draft.graph
     kind = "encoder and decoder" if graph.is_pair else "decoder" if graph.causal else "encoder"
-    inputs = "`token_ids`, `segment_ids` and `padding_mask`" if graph.has(SEGMENTS) else (
+    inputs = "`token_ids`, `segment_ids` and `padding_mask`" if draft.reads_segments else (
         "`token_ids` and `padding_mask`"
     )  # fmt: skip
     outputs = "the output is `[batch, length, hidden_dim]`."

@@ -38,10 +38,29 @@ def attention_lines(draft: Draft, side: str = "", crosses: bool = False) -> list
         crosses: whether it attends to the other stack.
     """
     name = CROSS_ATTENTION if crosses else ATTENTION
+    if draft.graph.mixer:
+        return [f"attention = {draft.graph.mixer}"]
     if text := draft.graph.missing_text(name, side):
         return missing_lines(f"{name} = ", text)
     options = _attention_options(draft, side, name)
     return [f"{name} = MultiHeadAttention(", *(f"    {option}," for option in options), ")"]
+
+
+def relative_lines(draft: Draft) -> list[str]:
+    """Return the lines of attention with relative positions and segments, and of its blocks."""
+    rate = "dropout" if draft.has("dropout") else "0.0"
+    limit = "clamp_length if clamp_length > 0 else None" if draft.has("clamp_length") else "None"
+    return indented(
+        f"norm = {norm_code(draft)}",
+        f"limit = {limit}",
+        f"attention = TransformerXLAttention(num_heads, norm, {rate}, limit, init)",
+        *feed_forward_lines(draft),
+        'context = {"padding_mask": mask, "segment_ids": inputs["segment_ids"]}',
+        "for i in range(num_layers):",
+        "    x = TransformerXLBlock(",
+        f'        attention, feed_forward, norm, dropout={rate}, name=f"layer_{{i}}"',
+        "    )(x, context=context)",
+    )
 
 
 def feed_forward_lines(draft: Draft, side: str = "") -> list[str]:

@@ -15,7 +15,7 @@ def input_lines(draft: Draft) -> list[str]:
     init = f"init = initializers.RandomNormal(stddev={draft.deviation!r})"
     if draft.graph.reads:
         return indented(*raw_input_lines(draft), init, "", *_checks(draft))
-    extra = '"segment_ids"' if slot is not None else ""
+    extra = '"segment_ids"' if draft.reads_segments else ""
     if slot is not None and slot.when:
         extra = '*(["segment_ids"] if num_segments > 1 else [])'
     return indented(

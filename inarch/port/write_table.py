@@ -9,7 +9,7 @@ from typing import Any
 from inarch.port.arguments import find_field
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
-from inarch.port.graph import ENCODER, POSITIONS, SEGMENTS, SIDES, TOKENS
+from inarch.port.graph import ENCODER, POSITIONS, SIDES, TOKENS
 from inarch.port.tiny_model import TINY
 from inarch.port.write_pair import layer_names
 from inarch.validation import shown
@@ -42,7 +42,6 @@ TOKENIZERS = (replace({family}, tokenizer_class="{name}", model_types=("{model_t
 
 def table_text(draft: Draft) -> str:
     """Return the text of `presets.toml`."""
-    graph = draft.graph
     lines = [
         f'backbone = "{draft.class_name}"',
         f"model_types = [{json.dumps(draft.model_type)}]",
@@ -50,7 +49,7 @@ def table_text(draft: Draft) -> str:
         "[inputs]",
         *_inputs(draft),
     ]
-    if graph.has(SEGMENTS):
+    if draft.reads_segments:
         lines.append('segment_ids = { reference = "token_type_ids", rows = "num_segments" }')
     lines += ["", "[tiny]", *_sizes(draft)]
     return "\n".join([*lines, *_unreached(draft), ""])

@@ -149,6 +149,9 @@ def _plain_entries(draft: Draft, slot: Slot) -> list[str]:
         if graph.ordering and ours == ["final_norm"]:
             line = f'when("normalize_first", {line})'
         return [f"{line},"]
+    if slot.kind == "parameter":
+        variable, axes = slot.rule
+        return call("rule(", f'"{module.inner}"', f'"{ours[0]}{variable}"', f'"{axes}"')
     if slot.kind == "bias":
         return [f'rule("{module.inner}", "{ours[0]}", "o -> o"),']
     if slot.kind == "convolution":

@@ -13,6 +13,8 @@ from inarch.layers.missing import MissingLayer
 from inarch.port.folder import mounted, write_folder
 from inarch.port.header import Header
 from inarch.port.make_draft import make_draft
+from inarch.port.new import draft_of as new_draft_of
+from inarch.port.reference import find_evidence
 from inarch.port.write_files import decisions_of, files_of
 
 CONFIG = {
@@ -176,3 +178,38 @@ def test_a_place_of_a_layer_computes_nothing():
     for call in (lambda: copy(x), lambda: copy.call(x), lambda: block(x)):
         with pytest.raises(MissingLayerError, match="^attention: a layer must be written for a.b"):
             call()
+
+
+def test_attention_with_relative_segments_is_known_by_its_tensors(tmp_path):
+    split = {f"rel.{name}": (12, 3, 4) for name in "qkvor"}
+    biases = {f"rel.r_{name}_bias": (3, 4) for name in "wrs"}
+    layer = {**split, **biases, "rel.seg_embed": (2, 3, 4), **NETWORK, **NORMS}
+    draft = draft_of(layer, {"embed_tokens.weight": (29, 12)}, {**CONFIG, "clamp_len": -1})
+    text = files_of(draft)["checkpoint.py"]
+    assert 'rule("rel.o", "attention/output/kernel", "d h k -> (h=num_heads k) d"),' in text
+    assert 'rule("rel.seg_embed", "attention/segment_keys", "s h k -> s h k")' in text
+    assert 'norm("attn_norm", "attention/norm", bias=False),' in text
+    assert "rel.q" not in decided(draft)
+    model = built(draft, tmp_path)
+    assert {*model.input} == {"token_ids", "padding_mask", "segment_ids"}
+    del layer["rel.r_s_bias"]  # of another kind of attention
+    assert draft_of(layer).graph.missing_text("attention")
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+def test_what_mixes_tokens_without_weights_is_tried():
+    made = new_draft_of("drafted", Header("here", {"model_type": "fnet"}, {}))
+    known = {one.subject: one.text for one in decisions_of(made) if one.kind == "SETTLED"}
+    assert known.keys() >= {"graph", "masked_lm", "text_classifier"}
+    assert known["attention"] == "FourierMixing(), by trial"
+
+
+@pytest.mark.slow
+@pytest.mark.reference
+@pytest.mark.parametrize("name", ["wav2vec2", "xlnet"])
+def test_a_reference_is_run_whatever_it_reads(name):
+    found = find_evidence(name, {"model_type": name})
+    assert not found.causal
+    assert any("layer" in call for call in found.calls)
+    assert found.reads.modeling[""]
