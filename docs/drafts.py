@@ -26,6 +26,7 @@ BACKENDS = ("jax", "torch", "tensorflow")
 MODELS = Path(inarch.models.__path__[0])
 # Longer reasons are cut.
 MAX_CAUSE = 110
+COUNTED = "`python benchmarks/port_headers.py`"
 PERCENT = re.compile(r"(\d+)%")
 
 HEAD = """# What a draft gets right
@@ -74,6 +75,8 @@ of a draft, or its graph isn't confirmed; either way a DECIDE line says so.
 
 {summary}
 
+{headers}
+
 """
 
 
@@ -96,6 +99,8 @@ def take_in(stored: dict[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         if "golden" in row:
             stored["checks"].setdefault(row["golden"], {})[row["backend"]] = row["noise"]
+        elif "headers" in row:
+            stored["headers"] = {**row["headers"], "tensors": row["tensors"]}
         elif "export" in row:
             stored["exports"][row["folder"]] = row["export"]
         else:
@@ -144,7 +149,9 @@ def page(stored: Mapping[str, Any], folders: Collection[str] | None = None) -> s
              "faults", "caught", "located", "diagnosed", "presets"),
             [row for a in found for row in _folder_rows(a, stored)],
         ),
-        OTHERS.format(summary=_others_summary(others.values())),
+        OTHERS.format(
+            summary=_others_summary(others.values()), headers=_headers(stored.get("headers", {}))
+        ),
         _table(
             ("model_type", "verified", "tensors", "DECIDE", "GUESS", "what is missing"),
             [_other_cells(t, row) for t, row in others.items()],
@@ -247,8 +254,24 @@ def _others_summary(rows: Iterable[Mapping[str, Any]]) -> str:
     placed, every = _total(row["tensors"] for row in found if "tensors" in row)
     return (
         f"Of {len(found)} model types {len(right)} compute the reference's values without an "
-        f"edit, and {len(refused)} are refused with a reason. {placed} of {every} tensors of the "
-        "others have a place in a map."
+        f"edit, and of {len(refused)} no tiny reference runs, so that a header has to show the "
+        f"tensors. {placed} of {every} tensors of the others have a place in a map."
+    )
+
+
+def _headers(counts: Mapping[str, Any]) -> str:
+    """Return what `benchmarks/port_headers.py` has counted."""
+    if not counts:
+        return "Headers alone are not measured."
+    tensors = counts["tensors"]
+    share = 100 * tensors["explained"] / tensors["every"]
+    return (
+        f"From a header and a config alone, without transformers: of {counts['types']} model types "
+        f"that it can build here, {counts['types'] - counts.get('failed', 0)} get a folder that "
+        f"imports. {counts['built']} of these are built of bricks, which is no proof, and the "
+        f"model of {counts['missing']} raises `MissingLayerError` with the tensors for which a "
+        f"layer must be written. `inspect` explains at least 90 % of the tensors of "
+        f"{counts['explained']} of them, and {share:.1f} % of all ({COUNTED})."
     )
 
 

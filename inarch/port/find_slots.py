@@ -34,7 +34,8 @@ CROSS_PARTS = tuple(f"cross_{name}" for name in (QUERY, KEY, VALUE, OUTPUT))
 # Slots in the order in which a table has them.
 ORDER = (
     f"embeddings/{TOKENS}", TOKENS, f"embeddings/{POSITIONS}", POSITIONS, SEGMENTS,
-    "embeddings_norm", "embeddings_projection", "relative_bias", RELATIVE, RELATIVE_NORM,
+    "projection_norm", "projection", "embeddings_norm", "embeddings_projection", "relative_bias",
+    RELATIVE, RELATIVE_NORM,
     *CONVOLUTION, QUERY, KEY, VALUE, *POSITION_PARTS,
     "attention/query_norm", "attention/key_norm", OUTPUT, *SANDWICH[:2], *CROSS_PARTS, CROSS_NORM,
     GATE, UP, DOWN,
@@ -60,11 +61,14 @@ class SlotFinder:
         self.is_disentangled = False
         self.decisions: list[Decision] = []
         self.widths: set[int] = set()  # of the tables of tokens
+        self.projections: list[TheirModule] = []  # of what isn't tokens, to the model's width
+        self.stack = ""
 
     # --- the block -------------------------------------------------------------------------
 
     def block(self, inside: Sequence[TheirModule]) -> list[Slot]:
         """Return the slots of the layers of a stack."""
+        self.stack = next((module.stack for module in inside), "")
         found: dict[tuple[str, ...], Slot] = {}
         square: list[TheirModule] = []
         norms: list[TheirModule] = []
@@ -155,6 +159,11 @@ class SlotFinder:
         called = module.name in self.calls
         return self.calls.index(module.name) if called else len(self.calls)
 
+    def _is_early(self, module: TheirModule) -> bool:
+        """Return whether a reference calls a module right before the layers of the stack."""
+        inner = [i for i, name in enumerate(self.calls) if name.startswith(self.stack or "\n")]
+        return bool(inner) and self._place(module) < inner[0]
+
     def _norm_rank(self, module: TheirModule) -> int:
         """Return when a norm is called by its name: of attention, of neither, of what follows."""
         return 1 if self._is_cross(module) else norm_rank(module)
@@ -177,8 +186,6 @@ class SlotFinder:
             )
         )
         return order
-
-    # --- what is around the blocks ---------------------------------------------------------
 
     def tables(self, outside: Sequence[TheirModule]) -> list[Slot]:
         """Return the tables."""
@@ -208,6 +215,8 @@ class SlotFinder:
         tables = ("token table", "position table", "segment table", "relative bias",
                   "relative table")  # fmt: skip
         self.widths = {m.shape[-1] for m in outside if m.role == tables[0]}
+        dense = [m for m in outside if len(m.shape) == 2 and m.role not in (*tables, OTHER_TABLE)]
+        self.projections = [m for m in dense if self._is_early(m)] if not self.widths else []
         for module in outside:
             if module.role in tables:
                 continue
@@ -226,10 +235,12 @@ class SlotFinder:
             return CONVOLUTION[module.role == "norm"]
         if module.role == "norm" and self.is_disentangled and "embeddings_norm" in found:
             return RELATIVE_NORM
+        ahead = self._place(self.projections[0]) - self._place(module) if self.projections else -1
+        if ahead == 0 or (ahead > 0 and module.role == "norm"):
+            return "projection_norm" if ahead else "projection"
         if module.role == "norm":
             if self.calls:
-                inner = [i for i, name in enumerate(self.calls) if "{i}" in name]
-                is_first = bool(inner) and self._place(module) < inner[0]
+                is_first = self._is_early(module)
             else:
                 is_first = "emb" in module.words and not _AFTER.search(module.words)
                 if not is_first and not _FINAL.search(module.words):
@@ -241,9 +252,7 @@ class SlotFinder:
         if not hidden or len(module.shape) != 2 or module.shape[0] != self.fields[hidden]:
             return None
         width = module.shape[1]
-        inner = [i for i, name in enumerate(self.calls) if "{i}" in name]
-        is_first = bool(inner) and self._place(module) < inner[0]  # of one width too
-        is_input = (width != module.shape[0] or is_first) and width in self.widths
+        is_input = (width != module.shape[0] or self._is_early(module)) and width in self.widths
         return "embeddings_projection" if is_input else None
 
     def positions(self, slots: Sequence[Slot], config: Mapping[str, Any]) -> tuple[str, bool, int]:

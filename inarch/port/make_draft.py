@@ -49,8 +49,22 @@ def make_draft(name: str, header: Header, evidence: Evidence | None) -> Draft:
     given, odd = _plain_fields(header.config)
     decisions += odd
     if evidence is not None:
-        return _by_reference(name, model_type, tensors, given, evidence, decisions)
-    return by_names(name, model_type, tensors, given, decisions)
+        draft = _by_reference(name, model_type, tensors, given, evidence, decisions)
+    else:
+        draft = by_names(name, model_type, tensors, given, decisions)
+    return _with_open_heads(draft)
+
+
+def _with_open_heads(draft: Draft) -> Draft:
+    """Return the draft with what isn't known of heads on a graph that lacks layers."""
+    if draft.graph.reads and not draft.graph.is_pair:
+        text = "a head that isn't drafted: the input isn't text"
+        lines = [decide(head.classes[0], text) for head in draft.heads]
+        return draft.replace(heads=(), decisions=(*draft.decisions, *lines))
+    text = "by the names of its tensors alone, since the graph lacks layers"
+    heads = draft.heads if draft.graph.missing else ()
+    lines = [guess(head.name, text) for head in heads]
+    return draft.replace(decisions=(*draft.decisions, *lines))
 
 
 def plain_names(

@@ -79,7 +79,7 @@ def embedding_lines(draft: Draft) -> list[str]:
         return indented(*_with_dropped_tokens(draft), "")
     lines = missing_embedding(draft)
     if lines:
-        pass
+        lines += _projection(draft)
     elif graph.positions == "learned":
         rows = "max_sequence_length" + (" + padding_id + 1" if graph.padded else "")
         options = "padding_id=padding_id, " if graph.padded else ""
@@ -138,6 +138,15 @@ def _with_dropped_tokens(draft: Draft) -> list[str]:
         '    embeddings_initializer=init, name="embeddings",',
         ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
     ]
+
+
+def _projection(draft: Draft) -> list[str]:
+    """Return the lines that bring features, which aren't tokens, to the width of the model."""
+    graph = draft.graph
+    norm = f"x = {norm_code(draft, 'projection_norm')}(x)"
+    bias = "" if graph.biases.get("projection") else ", use_bias=False"
+    dense = f'x = Dense(hidden_dim{bias}, kernel_initializer=init, name="projection")(x)'
+    return [norm] * graph.has("projection_norm") + [dense] * graph.has("projection")
 
 
 def _segments(draft: Draft, width: str) -> list[str]:

@@ -10,11 +10,15 @@ from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import MissingLayerError
 from inarch.layers import Block, FeedForward
 from inarch.layers.missing import MissingLayer
+from inarch.port.find_graph import find_graph
 from inarch.port.folder import mounted, write_folder
 from inarch.port.header import Header
 from inarch.port.make_draft import make_draft
+from inarch.port.modules import group_modules
 from inarch.port.new import draft_of as new_draft_of
+from inarch.port.patterns import collapse_names
 from inarch.port.reference import find_evidence
+from inarch.port.roles import recognize
 from inarch.port.write_files import decisions_of, files_of
 
 CONFIG = {
@@ -213,3 +217,35 @@ def test_a_reference_is_run_whatever_it_reads(name):
     assert not found.causal
     assert any("layer" in call for call in found.calls)
     assert found.reads.modeling[""]
+
+
+def test_features_are_brought_to_the_width_of_the_model_before_its_layers():
+    outside = {"stem.conv.weight": (7, 1, 5), "project.norm.weight": (7,),
+        "project.dense.weight": (12, 7), "first_norm.weight": (12,),
+        "last_norm.weight": (12,)}  # fmt: skip
+    shapes = {**outside, **{f"layers.{i}.{n}": s for i in (0, 1) for n, s in WHOLE.items()}}
+    tensors = {name: TensorInfo("F32", shape) for name, shape in shapes.items()}
+    modules, others = group_modules(recognize(collapse_names(tensors, CONFIG), CONFIG))
+    inside = [module.name for module in modules if module.stack]
+    calls = ["stem.conv", "project.norm", "project.dense", "first_norm", *inside, "last_norm"]
+    graph = find_graph(modules, CONFIG, False, calls, {}, others)
+    found = {slot.module.name: slot.ours[0] for slot in graph.slots if not slot.module.stack}
+    assert found == {
+        "project.norm": "projection_norm", "project.dense": "projection",
+        "first_norm": "embeddings_norm", "last_norm": "final_norm",
+    }  # fmt: skip
+    assert [one.part for one in graph.missing] == ["embeddings"]
+
+
+def test_heads_on_a_graph_that_lacks_layers_are_guesses_or_left_out():
+    head = {"classifier.weight": (2, 12), "classifier.bias": (2,)}
+    config = {**CONFIG, "architectures": ["NewForTokenClassification"]}
+    layer = CASES["sinks"][0]
+    table = {f"new.{name}": shape for name, shape in TABLE.items()}
+    draft = draft_of(layer, {**table, **head}, config, stack="new.layers")
+    guesses = {one.subject: one.text for one in decisions_of(draft) if one.kind == "GUESS"}
+    assert "since the graph lacks layers" in guesses["token_classifier"]
+    stem = {"new.stem.conv.weight": (12, 1, 5)}
+    draft = draft_of(WHOLE, {**stem, **head}, config, stack="new.layers")
+    assert draft.heads == ()
+    assert "isn't drafted" in decided(draft)["NewForTokenClassification"]
