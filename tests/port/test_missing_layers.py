@@ -10,6 +10,7 @@ from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import MissingLayerError
 from inarch.layers import Block, FeedForward
 from inarch.layers.missing import MissingLayer
+from inarch.models import registry
 from inarch.port.find_graph import find_graph
 from inarch.port.folder import mounted, write_folder
 from inarch.port.header import Header
@@ -202,7 +203,9 @@ def test_attention_with_relative_segments_is_known_by_its_tensors(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.reference
-def test_what_mixes_tokens_without_weights_is_tried():
+def test_what_mixes_tokens_without_weights_is_tried(without):
+    without("f_net")
+    registry.architectures.cache_clear()
     made = new_draft_of("drafted", Header("here", {"model_type": "fnet"}, {}))
     known = {one.subject: one.text for one in decisions_of(made) if one.kind == "SETTLED"}
     assert known.keys() >= {"graph", "masked_lm", "text_classifier"}
