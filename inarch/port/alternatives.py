@@ -28,6 +28,8 @@ from inarch.port.sine_tables import FAIRSEQ_SINES, PLAIN_SINES
 
 ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh", "squared_relu")
 ORDERS = ("post", "pre")
+# Layers without weights that mix tokens, as code.
+MIXERS = ("FourierMixing()",)
 # Fields of initial weights, which have no part in what a model computes.
 IN_TRAINING = ("initializer_range", "init_std", "initializer_factor")
 
@@ -144,6 +146,19 @@ def _exchanges(draft: Draft) -> Iterator[tuple[str, Draft]]:
         slots = draft.graph.slot(one), draft.graph.slot(two)
         if all(slot is not None and len(slot.ours) == 1 for slot in slots):
             yield f"{one} and {two} exchanged", draft.replace(graph=draft.graph.swapped(one, two))
+
+
+def mixers(draft: Draft) -> Iterator[tuple[str, Draft]]:
+    """Iterate over layers without weights that may mix tokens, as code, each with its draft.
+
+    There are some where nothing else is missing than attention, of which there is no tensor.
+    """
+    missing = draft.graph.missing
+    if [one.is_bare for one in missing] == [True]:
+        kept = tuple(one for one in draft.graph.decisions if one.subject != missing[0].subject)
+        for mixer in MIXERS:
+            graph = draft.graph.replace(mixer=mixer, missing=(), decisions=kept)
+            yield mixer, draft.replace(graph=graph)
 
 
 def head_variants(draft: Draft, head: HeadDraft) -> Iterator[HeadDraft]:

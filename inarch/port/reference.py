@@ -45,12 +45,11 @@ from inarch.port.patterns import index_names
 from inarch.port.saved_names import saved_names, unused_tensors
 from inarch.port.sharing import find_sharing
 from inarch.port.sine_tables import sine_tables
-from inarch.port.tiny_inputs import attends_ahead, main_input, run_ids
+from inarch.port.tiny_inputs import attends_ahead, main_input, module_calls, run_ids
 from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
     idle_fields,
-    module_calls,
     norm_epsilon,
     norms_are_shifted,
     projects_alike,
@@ -107,7 +106,6 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         sharing = find_sharing(model, config, ids)
         sines = sine_tables(model)
         layers = layer_fields(model_type, usual.to_dict(), given, transformers)
-        ahead = attends_ahead(model, ids)
     unused = unused_tensors(model, ids)
     saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
@@ -144,7 +142,7 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         scaled_kind=scaled_kind(model_type, transformers),
         widths=absent_widths(type(model), config, model.state_dict()),
         projects=projects_alike(model, config),
-        attends_ahead=ahead,
+        attends_ahead=attends_ahead(model, ids),
         version=f"transformers {transformers.__version__}",
     )
     reads = _reads(evidence, config, model, torch, transformers)

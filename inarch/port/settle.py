@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from inarch.port.alternatives import alternatives, head_variants
+from inarch.port.alternatives import alternatives, head_variants, mixers
 from inarch.port.arguments import find_field, nested_rotary
 from inarch.port.decisions import GUESS, SETTLED, Decision, decide, guess, settled
 from inarch.port.draft import Draft
@@ -23,8 +23,6 @@ OF_POSITIONS = {
     "position_terms": "p2c", "max_relative_positions": 5, "bucket_size": 6, "share_keys": False,
 }  # fmt: skip
 SCALED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 7}
-# Layers without weights that mix tokens, as code.
-MIXERS = ("FourierMixing()",)
 # At most so many changes follow one another.
 MAX_ROUNDS = 4
 
@@ -38,17 +36,15 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
     """
     draft = _with_mixer(draft, progress)
     if draft.graph.missing:
-        places = ", ".join(one.subject for one in draft.graph.missing)
-        text = f"not compared with the reference: layers must be written first ({places})"
-        return _noted(_with_open_options(draft), None, decide("graph", text))
+        line = decide("graph", "not compared with the reference: layers must be written first")
+        return _noted(_with_open_options(draft), None, line)
     graph, outcome, changes = _settle_graph(draft, progress)
     draft = replace(draft, graph=graph.graph)
     if not outcome.passed:
         text = f"the draft doesn't compute what the reference does, from {outcome.first} on"
         return _noted(_with_open_options(draft), None, decide("graph", text))
-    if graph.graph.positions == "rotary" and (
-        nested_rotary(draft.usual, "rope_type") or draft.scaled_kind
-    ):
+    is_scaled = nested_rotary(draft.usual, "rope_type") or draft.scaled_kind
+    if graph.graph.positions == "rotary" and is_scaled:
         draft = _settle_scaling(draft, progress)
     draft = _settle_embeddings(_settle_directions(draft, progress), progress)
     for field, (switch, value) in _switches(draft).items():
@@ -56,9 +52,8 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
     draft = _settle_positions(_settle_parts(draft, progress), progress)
     words = f"every layer is the reference's, noise ratio {outcome.ratio:.2g} of at most 8"
     draft = _noted(draft, changes, settled("graph", words))
-    for head in draft.heads:
-        if head.name in GOLDEN_HEADS:
-            draft = _settle_head(draft, head, progress)
+    for head in (one for one in draft.heads if one.name in GOLDEN_HEADS):
+        draft = _settle_head(draft, head, progress)
     return _settle_shared_table(draft, progress)
 
 
@@ -86,19 +81,11 @@ def _settle_shared_table(draft: Draft, progress: Callable[[str], Any]) -> Draft:
 
 
 def _with_mixer(draft: Draft, progress: Callable[[str], Any]) -> Draft:
-    """Return the draft with a layer without weights that mixes tokens, where one computes the same.
-
-    It is tried where nothing else is missing than attention, of which there is no tensor.
-    """
-    if [one.is_bare for one in draft.graph.missing] != [True]:
-        return draft
-    (place,) = draft.graph.missing
-    kept = tuple(one for one in draft.graph.decisions if one.subject != place.subject)
-    for mixer in MIXERS:
-        graph = draft.graph.replace(mixer=mixer, missing=(), decisions=kept)
-        found, outcome, _ = _settle_graph(draft.replace(graph=graph), progress)
+    """Return the draft with a layer without weights that mixes tokens, where one is right."""
+    for words, other in mixers(draft):
+        found, outcome, _ = _settle_graph(other, progress)
         if outcome.passed:
-            return _noted(found, None, settled("attention", f"{mixer}, by trial"))
+            return _noted(found, None, settled("attention", f"{words}, by trial"))
     return draft
 
 

@@ -1,12 +1,14 @@
-"""Inputs that tiny models of transformers are run on, whatever they read."""
+"""Runs of tiny models of transformers, whatever they read, and the modules that are called."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from inarch.layers.frames import sample_count
+from inarch.port.patterns import index_names
 
 # Inputs of models that read no tokens.
 SAMPLES, FEATURES, PIXELS = "input_values", "input_features", "pixel_values"
@@ -60,3 +62,37 @@ def attends_ahead(model: Any, ids: Any) -> bool | None:
         first = [run_ids(model, one).last_hidden_state[:, 0] for one in (ids, other)]
         return bool((first[0] != first[1]).any())
     return None
+
+
+def module_calls(model: Any, run: Any) -> tuple[str, ...]:
+    """Return the names of modules with weights of their own, in the order of their first calls.
+
+    One that the first layer lacks is where it is called in another.
+    """
+    called: list[str] = []
+    handles = []
+    for name, module in model.named_modules():
+        if any(True for _ in module.parameters(recurse=False)):
+            handles.append(
+                module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
+            )
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return call_order(called)
+
+
+def call_order(called: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of called modules, each once and with an index for a number."""
+    order: list[str] = []
+    for place, name in enumerate(called):
+        indexed = index_names(name)
+        if indexed in order:
+            continue
+        is_late = indexed != name and not any(part == "0" for part in name.split("."))
+        following = map(index_names, called[place + 1 :])
+        after = next((n for n in following if n in order and "{i}" in n), None)
+        order.insert(order.index(after) if is_late and after else len(order), indexed)
+    return tuple(order)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inarch.port.heads import LABELS
 from inarch.port.known_arguments import LAYERS, LENGTHS, NARROW, SHARED
-from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS, index_names
+from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
 from inarch.port.tiny_inputs import run_ids
 
 # Sizes of a tiny model. No two are alike, so that axes are known by their sizes.
@@ -249,40 +249,6 @@ def quiet(transformers: Any) -> Iterator[None]:
         yield
     finally:
         transformers.logging.set_verbosity(before)
-
-
-def module_calls(model: Any, run: Any) -> tuple[str, ...]:
-    """Return the names of modules with weights of their own, in the order of their first calls.
-
-    One that the first layer lacks is where it is called in another.
-    """
-    called: list[str] = []
-    handles = []
-    for name, module in model.named_modules():
-        if any(True for _ in module.parameters(recurse=False)):
-            handles.append(
-                module.register_forward_pre_hook(lambda *_, name=name: called.append(name))
-            )
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return call_order(called)
-
-
-def call_order(called: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of called modules, each once and with an index for a number."""
-    order: list[str] = []
-    for place, name in enumerate(called):
-        indexed = index_names(name)
-        if indexed in order:
-            continue
-        is_late = indexed != name and not any(part == "0" for part in name.split("."))
-        following = map(index_names, called[place + 1 :])
-        after = next((n for n in following if n in order and "{i}" in n), None)
-        order.insert(order.index(after) if is_late and after else len(order), indexed)
-    return tuple(order)
 
 
 def norm_epsilon(module: Any) -> float | None:

@@ -12,7 +12,7 @@ from inarch.port.modules import group_modules
 from inarch.port.new import draft_of
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
-from inarch.port.tiny_model import call_order
+from inarch.port.tiny_inputs import call_order
 from inarch.port.write_files import decisions_of, files_of
 
 KINDS = {"layer_types": LayerField("layer_types", "full_attention", "sliding_attention")}
