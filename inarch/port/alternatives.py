@@ -156,9 +156,11 @@ def mixers(draft: Draft) -> Iterator[tuple[str, Draft]]:
     missing = draft.graph.missing
     if [one.is_bare for one in missing] == [True]:
         kept = tuple(one for one in draft.graph.decisions if one.subject != missing[0].subject)
+        heads = {head.name for head in draft.heads}  # guesses on a graph that lacks layers
+        lines = tuple(one for one in draft.decisions if one.subject not in heads)
         for mixer in MIXERS:
             graph = draft.graph.replace(mixer=mixer, missing=(), decisions=kept)
-            yield mixer, draft.replace(graph=graph)
+            yield mixer, draft.replace(graph=graph, decisions=lines)
 
 
 def head_variants(draft: Draft, head: HeadDraft) -> Iterator[HeadDraft]:

@@ -34,6 +34,11 @@ REASONS = {
     **dict.fromkeys(("summary_activation", "summary_first_dropout", "summary_last_dropout",
         "summary_proj_to_labels", "summary_type", "summary_use_proj"),
         "of multiple choice heads, for which there is no task"),
+    **dict.fromkeys(("apply_spec_augment", "mask_time_prob", "mask_time_length",
+        "mask_time_min_masks", "mask_feature_prob", "mask_feature_length",
+        "mask_feature_min_masks"), "what training masks of its inputs"),
+    **dict.fromkeys(("mem_len", "reuse_len", "use_mems_eval", "use_mems_train"),
+        "memories of earlier segments, which no call here has"),
     "rope_scaling": "the older name of what is next to a rope_type",
 }  # fmt: skip
 # Of a field of a file that names code of its repository.
