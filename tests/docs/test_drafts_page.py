@@ -65,6 +65,6 @@ def test_rows_take_the_place_of_stored_ones_and_are_counted_together():
     assert "1 formats are verified with no edit." in text
     assert "aren't right: 5 in the median format, and 5 at most." in text
     assert "| `bert` | `bert` | graph | 1/4 | 2/4 | 1 | 0 |" in text
-    assert "Of 1 model types 0 compute the reference's values without an edit, and 1 are" in text
+    assert "Of 1 model types 0 compute the reference's values without an edit, and of 1 no" in text
     assert "| `odd` | no | – | – | – | no table of tokens |" in text
     assert stored["checks"]["bert"]["torch"] == 1.25
