@@ -290,9 +290,8 @@ def _reads(
     if evidence.is_pair and isinstance(end := config.eos_token_id, int):  # one in each text
         ids = np.where(ids == end, 15, ids)
         ids[0, 6] = ids[1, 4] = end
-    inputs = {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": 0 * mask}
-    inputs |= {n: x.numpy() for n, x in main_input(model, torch.tensor(ids)).items() if n not in
-               inputs}  # fmt: skip
+    inputs = {n: x.numpy() for n, x in main_input(model, torch.tensor(ids)).items()}
+    inputs |= {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": 0 * mask}
     inputs |= {f"decoder_{name}": inputs[name] for name in ("input_ids", "attention_mask")}
     # Without fields that its class lacks, so that the defaults of those show.
     fields = config.to_dict()
