@@ -108,14 +108,17 @@ def pad(
     Raises:
         InputError: there are more than `rows`, or one is longer than `length`.
     """
-    check_count("rows", rows, 0)
-    check_count("length", length, 0)
+    if not (type(rows) is type(length) is int and rows >= 0 <= length):
+        check_count("rows", rows, 0)
+        check_count("length", length, 0)
     if len(sequences) > rows:
         raise InputError(
             f"there are {len(sequences)} sequences for rows={rows}; give rows={len(sequences)} or "
             "more"
         )
-    array = np.full((rows, length), value, np.int32)
+    array = np.zeros((rows, length), np.int32)
+    if value:
+        array[:] = value
     for row, sequence in enumerate(sequences):
         if len(sequence) > length:
             raise InputError(

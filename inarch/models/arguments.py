@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 from inarch.errors import ReadOnlyError
 
+# Attribute of a class that keeps its mutable arguments.
+_MUTABLE = "_mutable_arguments"
 # Arguments of every Keras model, which Keras itself lets a user set.
 KERAS_ARGUMENTS = frozenset({"name", "trainable", "dtype"})
 
@@ -32,13 +33,9 @@ class MutableArgument:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, owner: Any, kind: type | None = None) -> Any:
-        if owner is None:
-            return self
-        try:
-            return vars(owner)[self._name]
-        except KeyError:
-            raise AttributeError(f"{type(owner).__name__} has no {self._name} yet") from None
+    if TYPE_CHECKING:
+        # There is none: Python itself reads the value in the object, quicker than a method would.
+        def __get__(self, owner: Any, kind: type | None = None) -> Any: ...
 
     def __set__(self, owner: Any, value: Any) -> None:
         # Past Keras's tracking, which would wrap lists and dictionaries.
@@ -46,19 +43,17 @@ class MutableArgument:
 
     def checked(self, owner: Any) -> Any:
         """Return the value, checked again, since it may have been changed in place."""
-        return self._check(owner, self.__get__(owner))
-
-
-# By class: its mutable arguments, looked up at every attribute that is set.
-_MUTABLE: WeakKeyDictionary[type, dict[str, MutableArgument]] = WeakKeyDictionary()
+        return self._check(owner, vars(owner)[self._name])
 
 
 def mutable_arguments(cls: type) -> dict[str, MutableArgument]:
     """Return the arguments of a class that may be set anew, by name."""
-    if cls not in _MUTABLE:
+    known = vars(cls).get(_MUTABLE)  # looked up at every attribute that is set
+    if known is None:
         found = {name: inspect.getattr_static(cls, name, None) for name in dir(cls)}
-        _MUTABLE[cls] = {n: v for n, v in found.items() if isinstance(v, MutableArgument)}
-    return _MUTABLE[cls]
+        known = {n: v for n, v in found.items() if isinstance(v, MutableArgument)}
+        setattr(cls, _MUTABLE, known)
+    return known
 
 
 def checked_values(owner: Any) -> dict[str, Any]:

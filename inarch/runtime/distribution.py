@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,15 +21,20 @@ def allow_partial_batches() -> None:
         lay_out_batches(batch_sharding)
 
 
-def distributed(array: Any) -> Any:
-    """Return an array of inputs laid out by the distribution that is set, if one is."""
+def distributed(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arrays of inputs laid out by the distribution that is set, if one is."""
     distribution = keras.distribution.distribution()
-    if distribution is None or not isinstance(array, np.ndarray):
-        return array
+    if distribution is None:
+        return dict(inputs)
     import jax
 
-    sharding = batch_sharding(distribution, array.shape)
-    return jax.make_array_from_process_local_data(sharding, array)
+    def laid_out(array: Any) -> Any:
+        if not isinstance(array, np.ndarray):
+            return array
+        sharding = batch_sharding(distribution, array.shape)
+        return jax.make_array_from_process_local_data(sharding, array)
+
+    return {name: laid_out(array) for name, array in inputs.items()}
 
 
 def batch_sharding(distribution: Any, shape: Sequence[int]) -> Any:

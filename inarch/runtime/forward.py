@@ -63,18 +63,20 @@ def _jax(model: keras.Model, call: Call) -> Call:
 
     current = ModelVariables(model)
 
-    made: tuple[list, Any] = [], None
+    made: tuple[list, Any] | None = None
 
     def run(inputs: Mapping[str, Any]) -> Any:
         nonlocal made
+        given = distributed(inputs)
+        if made is not None:
+            variables, program = made
+            outputs = program(stored_values(variables), given)
+            if current() is variables:  # looked up while the outputs are computed
+                return outputs
         variables = current()
-        known, program = made
-        if variables is not known:
-            # A separate function, whose traces are of these variables alone.
-            program = jax.jit(functools.partial(step, variables))
-            made = variables, program
-        given = {name: distributed(x) for name, x in inputs.items()}
-        return program(stored_values(variables), given)
+        # A separate function, whose traces are of these variables alone.
+        made = variables, jax.jit(functools.partial(step, variables))
+        return made[1](stored_values(variables), given)
 
     return run
 
@@ -159,7 +161,7 @@ def as_float32(tensor: Any) -> np.ndarray:
     if isinstance(tensor, np.ndarray):
         return tensor.astype(np.float32, copy=False)
     if tensor.dtype == np.float32:  # never of torch, whose cast of its own dtype costs nothing
-        return np.array(tensor)
+        return np.asarray(tensor).copy()
     return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
 

@@ -33,9 +33,10 @@ TOKENS = 64
 
 def preprocessor_of(task: Task) -> TextPreprocessor:
     """Return the preprocessor of a task; InputError where it has none."""
-    if task.preprocessor is None:
+    preprocessor = task.preprocessor
+    if preprocessor is None:
         raise InputError("this task has no preprocessor; feed prepared arrays")
-    return task.preprocessor
+    return preprocessor
 
 
 def check_vocabulary(task: Task, encodings: Sequence[TokenRow]) -> None:

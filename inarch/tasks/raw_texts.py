@@ -70,7 +70,7 @@ def texts_of(x: Any, name: str = "x") -> list[Text]:
         InputTypeError: a single string, a table, or an element that isn't text.
         InputError: bytes that aren't UTF-8.
     """
-    if type(x) is list and all(type(item) is str for item in x):
+    if type(x) is list and {*map(type, x)} == {str}:
         return x[:]  # what the rest finds as well, in a tenth of the time
     refuse_table(name, x)
     x = values_of(x)

@@ -118,13 +118,16 @@ def with_most_context(rows: Iterable[tuple[Window, np.ndarray]]) -> dict[int, np
 
 
 def _cut(index: int, encoding: Encoding, length: int, stride: int | None, cut: int) -> list[Window]:
-    sequences = encoding.sequence_ids
+    sequences, positions = encoding.sequence_ids, [*range(len(encoding))]
+    if len(positions) <= length:
+        return [Window(
+            index, encoding.ids, encoding.segment_ids, sequences, encoding.offsets,
+            encoding.word_ids, positions, is_first=True, is_last=True,
+        )]  # fmt: skip
     cut = min(cut, max((s for s in sequences if s is not None), default=0))
     text = [i for i, s in enumerate(sequences) if s == cut]
-    ranges = [range(len(text))]
-    if len(sequences) > length:
-        room = length - (len(sequences) - len(text))
-        ranges = _ranges(len(text), room, stride, _described(index, 1 in sequences, room, length))
+    room = length - (len(sequences) - len(text))
+    ranges = _ranges(len(text), room, stride, _described(index, 1 in sequences, room, length))
     # The text that is cut is in one piece, so that what isn't is before it or after it.
     begin, end = (text[0], text[-1] + 1) if text else (0, 0)
     columns: tuple[Any, ...] = (

@@ -3,8 +3,7 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Container, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,8 @@ KEPT = 8
 
 # No text has as many tokens. The library counts to 2**64, and files have int(1e30) for no limit.
 UNLIMITED = 2**32
+
+NONE: frozenset[str] = frozenset()
 
 
 class RustBackend:
@@ -59,7 +60,7 @@ class RustBackend:
         key = (allowed, max_length)
         with self._lock:
             if key not in self._made:
-                with rust_errors("tokenizer.json can't be used"):
+                with RustErrors("tokenizer.json can't be used"):
                     self._made[key] = self._make(allowed, max_length)
                 if len(self._made) > KEPT:
                     self._made.popitem(last=False)
@@ -68,6 +69,8 @@ class RustBackend:
 
     def _allowed(self, allow_special: Collection[str] | str) -> frozenset[str] | None:
         """Return the allowed tokens, None for all of them."""
+        if allow_special == ():
+            return NONE
         if isinstance(allow_special, str):
             if allow_special == "all":
                 return None
@@ -122,20 +125,27 @@ class RustBackend:
         self._reset()
 
 
-@contextmanager
-def rust_errors(what: str) -> Iterator[None]:
-    """Turn an error of the library into a CheckpointError that names `what` failed.
+class RustErrors:
+    """Context that turns an error of the library into a CheckpointError that says what failed.
 
     A panic in Rust arrives as a BaseException, which `except Exception` would let through.
     """
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, ImportError):
-        raise
-    except BaseException as error:
+
+    OTHERS = (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, ImportError)
+
+    def __init__(self, what: str):
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None or isinstance(error, self.OTHERS):
+            return
         raise CheckpointError(
-            f"{what}: the tokenizers library says {str(error) or type(error).__name__!r}. The file "
-            "may be damaged, or made for another version of that library: fetch or save it again."
+            f"{self._what}: the tokenizers library says {str(error) or type(error).__name__!r}. "
+            "The file may be damaged, or made for another version of that library: fetch or save "
+            "it again."
         ) from error
 
 
@@ -172,6 +182,8 @@ def check_text(text: object, place: str) -> None:
 
 def check_batch(texts: object) -> list[Any]:
     """Return the texts of a batch, and tuples of two; refuse one text, and anything else."""
+    if type(texts) is list:
+        return [_check_batch_entry(text, index) for index, text in enumerate(texts)]
     if isinstance(texts, str | bytes):
         raise InputTypeError(f"texts is one {type(texts).__name__}; give a list of strings.")
     if isinstance(texts, Mapping) or not isinstance(texts, Iterable):

@@ -20,13 +20,13 @@ from inarch.text.files import (
 )
 from inarch.text.rust_backend import (
     RustBackend,
+    RustErrors,
     check_batch,
     check_ids,
     check_max_length,
     check_rows,
     check_text,
     disable_parallelism_in_forks,
-    rust_errors,
 )
 from inarch.text.tokenizer_doors import TokenizerDoors
 from inarch.text.tokenizer_json import fill_defaults, model_max_length
@@ -109,7 +109,7 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
     def _read_vocabulary(self) -> dict[str, int]:
         """Return token to id; encode once, since some faults of a tokenizer.json show only then."""
         rust = self._backend.get()
-        with rust_errors(f"{TOKENIZER_JSON} can't be used"):
+        with RustErrors(f"{TOKENIZER_JSON} can't be used"):
             rust.encode("a", "a")
             rust.encode("a")
             return rust.get_vocab(with_added_tokens=True)
@@ -203,7 +203,7 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
             check_text(pair, "pair")
         rust = self._backend.get(allow_special, max_length)
         check_max_length(rust, max_length, pair is not None, add_special_tokens)
-        with rust_errors("the tokenizer failed on a text"):
+        with RustErrors("the tokenizer failed on a text"):
             return self._wrap(rust.encode(text, pair, add_special_tokens=add_special_tokens))
 
     __call__ = encode
@@ -221,10 +221,8 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         if not inputs:
             return []
         rust = self._backend.get(allow_special, max_length)
-        check_max_length(
-            rust, max_length, any(type(x) is tuple for x in inputs), add_special_tokens
-        )
-        with rust_errors("the tokenizer failed on a batch of texts"):
+        check_max_length(rust, max_length, tuple in map(type, inputs), add_special_tokens)
+        with RustErrors("the tokenizer failed on a batch of texts"):
             if len(inputs) == 1:  # for which no thread is to be woken
                 parts = inputs[0] if type(inputs[0]) is tuple else (inputs[0], None)
                 return [self._wrap(rust.encode(*parts, add_special_tokens=add_special_tokens))]
@@ -245,7 +243,7 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         """Return the text of a row of ids (a list or a one-dimensional array)."""
         values = check_ids(ids, self._tokens, self.vocabulary_size)
         rust = self._backend.get()
-        with rust_errors("the tokenizer failed to decode"):
+        with RustErrors("the tokenizer failed to decode"):
             return rust.decode(values, skip_special_tokens=skip_special_tokens)
 
     def decode_batch(

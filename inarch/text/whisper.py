@@ -13,7 +13,7 @@ from inarch.text.byte_level import ids_and_merges
 from inarch.text.encoding import Encoding
 from inarch.text.files import CONFIG_FILE, TOKENIZER_JSON
 from inarch.text.languages import LANGUAGES, language_code
-from inarch.text.rust_backend import check_ids, rust_errors
+from inarch.text.rust_backend import RustErrors, check_ids
 from inarch.text.tokenizer import Tokenizer
 from inarch.text.tokenizer_json import fill_defaults
 from inarch.text.whisper_control import ControlTokens
@@ -150,7 +150,7 @@ class WhisperTokenizer(ControlTokens, Tokenizer):
             for value in values
             if (timestamps if value in times else not (skip_special_tokens and value in control))
         ]
-        with rust_errors("the tokenizer failed to decode"):
+        with RustErrors("the tokenizer failed to decode"):
             return self._backend.get().decode(kept, skip_special_tokens=False)
 
     def split_to_words(self, ids: Iterable[int], language: str | None = None) -> Words:

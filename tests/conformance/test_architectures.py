@@ -297,7 +297,7 @@ def test_a_layer_is_a_feature_and_the_summary_names_it(architecture):
     assert "layer_1" in "\n".join(lines)
 
 
-@pytest.mark.turns(3)
+@pytest.mark.turns(6)
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "bfloat16", "float16"])
 def test_low_precision_loads_runs_and_is_kept(architecture, dtype, saved, tmp_path):
     low = Backbone.from_preset(saved, dtype=dtype)
