@@ -30,6 +30,11 @@ ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh", "squared_relu
 ORDERS = ("post", "pre")
 # Layers without weights that mix tokens, as code.
 MIXERS = ("FourierMixing()",)
+# Other values of fields of disentangled attention, and of a stem, by the arguments that they are.
+OF_POSITIONS = {
+    "position_terms": "p2c", "max_relative_positions": 5, "bucket_size": 6, "share_keys": False,
+}  # fmt: skip
+OF_STEM = {"stem_norm": "layer", "stem_bias": True, "position_kernel": 4}
 # Fields of initial weights, which have no part in what a model computes.
 IN_TRAINING = ("initializer_range", "init_std", "initializer_factor")
 
@@ -177,3 +182,10 @@ def head_variants(draft: Draft, head: HeadDraft) -> Iterator[HeadDraft]:
             yield from (replace(head, activation=name) for name in usual[1:])
         elif draft.pooler:
             yield replace(head, pooled=not head.pooled)
+
+
+def other_values(draft: Draft) -> dict[str, Any]:
+    """Return other values of fields whose runs show that they are computed, by argument."""
+    if draft.graph.stem:
+        return OF_STEM
+    return OF_POSITIONS if draft.graph.positions == "disentangled" else {}

@@ -19,6 +19,7 @@ from inarch.port.known_arguments import (
     DISENTANGLED,
     GATING,
     KNOWN,
+    STEM,
     Known,
 )
 
@@ -104,6 +105,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
     for name in DISENTANGLED:
         has[name] = graph.positions == "disentangled" and find_field(name, config) is not None
         has[name] &= name not in CONVOLVED or graph.has("convolution")
+    has |= {name: bool(graph.stem) for name in STEM}
     has |= _of_pairs(graph, config)
     # What only layers that are missing would read, unless a field has it.
     has["vocabulary_size"] = graph.has(TOKENS)
@@ -239,6 +241,8 @@ def _default(known: Known, config: Mapping[str, Any], graph: Graph) -> str | Non
     value = config.get(field) if field else known.usual
     if known.form == "word":
         return code(value)
+    if known.form == "sizes":
+        return code(tuple(value or ()))
     if known.form == "subset":
         return code(terms_of(value))
     if known.form == "choice" and name != "activation":

@@ -19,7 +19,8 @@ from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.find_embeddings import words_for_positions
 from inarch.port.head_arguments import argument_lines
-from inarch.port.known_arguments import BY_ARGUMENT, GATING
+from inarch.port.known_arguments import BY_ARGUMENT, GATING, STEM
+from inarch.port.write_stem import stem_line
 
 
 def config_lines(draft: Draft) -> tuple[list[str], list[Decision]]:
@@ -99,6 +100,8 @@ class _Writer:
             return fallback_lines(self.draft, name, field)
         if field == GATING and str(default).startswith("gated-"):
             return gated_lines(self.draft)
+        if name in STEM and (lines := stem_line(self.draft, name, field)):
+            return lines
         if known.form == "subset":
             return [f'subset("{field}", "{name}", names=("c2p", "p2c")),']
         if known.form == "choice":

@@ -195,6 +195,8 @@ class OtherFields:
             return ["PADDING_ROW,"]
         if name in REASONS:
             return [f'ignored("{name}", reason="{REASONS[name]}"),']
+        if self._counts_convolutions(name, value):
+            return [f'must_match("{name}", lambda config: len(CONVOLUTIONS.read(config))),']
         if followed := followed_line(self.draft, name):
             return followed
         if repeated := self._per_layer(name, value):
@@ -221,6 +223,13 @@ class OtherFields:
         lines = call("must_be(", f'"{name}"', text)
         lines[-1] += "  # DECIDE" if name in self.usual else ""
         return lines
+
+    def _counts_convolutions(self, name: str, value: Any) -> bool:
+        """Return whether a field is the number of convolutions, in the tiny model too."""
+        if not self.draft.graph.stem or self.evidence is None or type(value) is not int:
+            return False
+        field, tiny = find_field("conv_dims", self.usual) or "", self.evidence.config
+        return (value, tiny.get(name)) == (len(self.usual[field]), len(tiny[field]))
 
     def _has_widths(self) -> bool:
         """Return whether the width of a head follows from two fields."""

@@ -34,7 +34,8 @@ class Slot:
     Attributes:
         module: theirs.
         ours: names of ours, within a block where the module is in a stack.
-        kind: `"dense"`, `"norm"`, `"embedding"`, or of a tensor by itself `"bias"`, `"parameter"`.
+        kind: `"dense"`, `"norm"`, `"embedding"`, `"stem"`, or of a tensor by itself `"bias"`,
+            `"parameter"`.
         side: the stack of an encoder-decoder that it is in; `""` outside of both and elsewhere.
         when: arguments that must be true for it to be there, or false where `not ` precedes.
         idle: arguments with which the tensors are there and nothing reads them, likewise.
@@ -84,7 +85,7 @@ class Graph:
         order: of a block: `"post"`, `"pre"` or `"sandwich"`.
         norm: `"layer"` or `"rms"`.
         positions: `"learned"`, `"sinusoidal"`, `"rotary"`, `"relative"`, `"disentangled"`,
-            `"relative, with segments"` or `"none"`.
+            `"relative, with segments"`, `"convolution"` or `"none"`.
         sines: arguments of `SinePositions` as code, where positions are sinusoids.
         offset: rows of the table of positions before the first that is used.
         padded: whether positions count the tokens that aren't padding, as fairseq does.
@@ -124,6 +125,7 @@ class Graph:
         unplaced: names of the modules and tensors that those have.
         mixer: layer that mixes tokens without weights, as code.
         reads: the input, where it isn't tokens.
+        stem: name of the stack of convolutions that make features of samples; `""` without one.
         sizes: values of arguments by the tensors, for those that no field has.
         decisions: what couldn't be decided.
     """
@@ -171,6 +173,7 @@ class Graph:
     unplaced: frozenset[str] = frozenset()
     mixer: str = ""
     reads: str = ""
+    stem: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
     decisions: tuple[Decision, ...] = ()
 

@@ -77,6 +77,22 @@ KNOWN = (
         "width of the encoder's feedforward layers."),
     Known("decoder_intermediate_dim", ("decoder_ffn_dim",), "field", "int",
         "width of the decoder's feedforward layers."),
+    Known("conv_dims", ("conv_dim",), "sizes", "Sequence[int]", "widths of the convolutions."),
+    Known("conv_kernels", ("conv_kernel",), "sizes", "Sequence[int]",
+        "lengths of their windows."),
+    Known("conv_strides", ("conv_stride",), "sizes", "Sequence[int]",
+        "steps between their windows."),
+    Known("stem_bias", ("conv_bias",), "field", "bool", "whether they have biases."),
+    Known("stem_norm", ("feat_extract_norm",), "word", "str",
+        '`"group"` for a norm over time after the first, `"layer"` for norms after all.'),
+    Known("stem_activation", ("feat_extract_activation",), "choice", "str",
+        "of the convolutions, those of the positions included."),
+    Known("projection_dropout", ("feat_proj_dropout",), "probability", "float",
+        "rate after the projection of features."),
+    Known("position_kernel", ("num_conv_pos_embeddings",), "field", "int",
+        "length of the window of the convolution that\n    gives positions."),
+    Known("position_groups", ("num_conv_pos_embedding_groups",), "field", "int",
+        "its groups; must divide `hidden_dim`."),
     Known("num_key_value_heads", KEY_HEADS, "fallback", "int | None",
         "heads of keys and values, which several\n    heads of queries share; `None` is "
         "`num_heads`."),
@@ -106,7 +122,7 @@ KNOWN = (
     Known("bidirectional", (), "field", "bool",
         "whether tokens attend to those after them too."),
     Known("use_bias", (), "field", "bool", "whether projections have biases."),
-    Known("normalize_first", (), "field", "bool",
+    Known("normalize_first", ("do_stable_layer_norm",), "field", "bool",
         "whether norms come before each sublayer, and after the last layer."),
     Known("attention_bias", (), "field", "bool",
         "whether the projections of attention have biases."),
@@ -144,6 +160,11 @@ KNOWN = (
         "id of the padding token."),
 )  # fmt: skip
 BY_ARGUMENT = {known.argument: known for known in KNOWN}
+# Arguments of a stem of convolutions over samples of sound, and of the positions after it.
+STEM = (
+    "conv_dims", "conv_kernels", "conv_strides", "stem_bias", "stem_norm", "stem_activation",
+    "projection_dropout", "position_kernel", "position_groups",
+)  # fmt: skip
 # Arguments of disentangled attention, and of the convolution next to it.
 CONVOLVED = ("conv_kernel_size", "conv_activation", "conv_groups")
 DISENTANGLED = ("bucket_size", "max_relative_positions", "position_terms", "share_keys",

@@ -21,6 +21,7 @@ from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
 from inarch.port.find_parts import optional_tensors, read_defaults, with_layer_fields, with_parts
 from inarch.port.find_slots import DENSE, GATE, UP
+from inarch.port.find_stem import with_stem
 from inarch.port.graph import BY_THEMSELVES, TOKENS, Graph, Slot
 from inarch.port.header import Header
 from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
@@ -111,7 +112,7 @@ def _by_reference(
     graph = find_graph(
         modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
     )
-    graph = with_parts(graph, evidence)
+    graph = with_stem(with_parts(graph, evidence), evidence, modules, others)
     halved = {*map(str, evidence.properties.values())}
     graph = with_layer_fields(graph, evidence.layers, evidence.usual, halved)
     placed = {slot.module.weight.name for slot in graph.slots if slot.kind in BY_THEMSELVES}

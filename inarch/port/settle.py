@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from inarch.port.alternatives import alternatives, head_variants, mixers
+from inarch.port.alternatives import alternatives, head_variants, mixers, other_values
 from inarch.port.arguments import find_field, nested_rotary
 from inarch.port.decisions import GUESS, SETTLED, Decision, decide, guess, settled
 from inarch.port.draft import Draft
@@ -18,10 +18,6 @@ from inarch.port.trial import Outcome, attempt
 from inarch.port.write_table import SIZES, TINY_SHARE
 from inarch.tasks.verification import GOLDEN_HEADS
 
-# Other values of fields of disentangled attention, by the arguments that they are.
-OF_POSITIONS = {
-    "position_terms": "p2c", "max_relative_positions": 5, "bucket_size": 6, "share_keys": False,
-}  # fmt: skip
 SCALED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 7}
 # At most so many changes follow one another.
 MAX_ROUNDS = 4
@@ -215,9 +211,8 @@ def _settle_parts(draft: Draft, progress: Callable[[str], Any]) -> Draft:
 
 
 def _settle_positions(draft: Draft, progress: Callable[[str], Any]) -> Draft:
-    """Return the draft with a line for each field of disentangled attention, by a run of it."""
-    own = OF_POSITIONS if draft.graph.positions == "disentangled" else {}
-    for argument, other in own.items():
+    """Return the draft with a line for each field of what makes positions, by a run of it."""
+    for argument, other in other_values(draft).items():
         field = find_field(argument, draft.usual)
         if field is None or not draft.has(argument) or argument in draft.graph.parts:
             continue

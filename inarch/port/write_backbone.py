@@ -31,6 +31,7 @@ from inarch.port.write_heads import head_methods
 from inarch.port.write_input import embedding_lines, input_lines
 from inarch.port.write_missing import called_lines
 from inarch.port.write_pair import pair_lines
+from inarch.port.write_stem import STEM_METHODS, last_norm_lines
 
 
 def backbone_text(draft: Draft) -> str:
@@ -46,6 +47,7 @@ def backbone_text(draft: Draft) -> str:
             f"class {draft.class_name}({base}):",
             *_docstring(draft),
             *(["", "    padding_affects_output = True"] if draft.graph.mixer else []),
+            *(["", "    packs_sequences = False"] if draft.graph.stem else []),
             "",
             "    def __init__(",
             "        self,",
@@ -53,6 +55,7 @@ def backbone_text(draft: Draft) -> str:
             "        **kwargs: Any,",
             "    ):",
             *body,
+            *(STEM_METHODS.rstrip().split("\n") if draft.graph.stem else []),
             *methods,
         ]
     )
@@ -95,8 +98,9 @@ def _imports(draft: Draft, text: str) -> list[str]:
         )
     )
     bricks = used(
-        ("AngleRotation", "Block", "ConvResidual", "DisentangledAttentionEncoder", "FeedForward",
-         "FixedPositionEmbedding", "FourierMixing", "GatedFeedForward", "InputEmbedding",
+        ("AngleRotation", "Block", "ConvResidual", "ConvolutionalPositions", "ConvolutionStem",
+         "DisentangledAttentionEncoder", "FeedForward", "FixedPositionEmbedding",
+         "FourierMixing", "FrameMask", "GatedFeedForward", "InputEmbedding",
          "LastTokenOf", "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock",
          "PositionEmbedding", "RMSNorm", "RelativeEmbedding", "RelativePositionBias",
          "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
@@ -108,7 +112,7 @@ def _imports(draft: Draft, text: str) -> list[str]:
         lines.insert(0, f"from collections.abc import {', '.join(kinds)}")
     if "keras." in text:
         lines.append("import keras")
-    lines.append("from keras import initializers")
+    lines.append(f"from keras import initializers{', ops' * ('ops.' in text)}")
     lines += [f"from keras.layers import {', '.join(keras_layers)}"] if keras_layers else []
     lines.append("")
     if "InputError(" in text:
@@ -161,6 +165,11 @@ def _docstring(draft: Draft) -> list[str]:
             "outputs are `encoder_sequence_output` and `decoder_sequence_output` "
             "`[batch, length, hidden_dim]`."
         )
+    if graph.stem:
+        outputs = (
+            "outputs are `sequence_output` `[batch, frames, hidden_dim]` and `frame_mask` "
+            "`[batch, frames]`."
+        )
     if graph.reads:
         inputs = f"`{graph.reads}`, float, and masks"
     else:
@@ -193,6 +202,7 @@ def _blocks(draft: Draft) -> list[str]:
     crosses = ', "cross": {"padding_mask": mask}' * ("cross_attention" in option)
     context = f'x, context={{"padding_mask": mask{bias}{crosses}}}'
     context = "x, context=context" if graph.stored else context
+    context = 'x, context={"attention_mask": visible}' if graph.stem else context
     lines = ["for i in range(num_layers):"]
     if graph.shared:
         way = graph.shared.format(layers="num_layers", stored="num_groups")
@@ -224,11 +234,14 @@ def _blocks(draft: Draft) -> list[str]:
 def _outputs(draft: Draft) -> list[str]:
     """Return the lines after the last layer."""
     graph = draft.graph
-    lines = called_lines(draft, AROUND)
+    lines = [*called_lines(draft, AROUND), *last_norm_lines(draft)]
     if graph.has("final_norm"):
         lines += ["if normalize_first:"] if graph.ordering else []
         lines.append(f"{'    ' * graph.ordering}x = {norm_code(draft, 'final_norm')}(x)")
     outputs = "x"
+    if graph.stem:
+        outputs = "outputs"
+        lines.append('outputs = {"sequence_output": x, "frame_mask": mask}')
     if draft.pooler:
         outputs = "outputs"
         lines += [

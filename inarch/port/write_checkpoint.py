@@ -14,13 +14,14 @@ from inarch.port.decisions import Decision
 from inarch.port.draft import Draft
 from inarch.port.in_files import in_file_names
 from inarch.port.write_head_map import head_lines
+from inarch.port.write_stem import sizes_code
 from inarch.port.write_weights import weight_lines
 
 PARTS = ("query", "key", "value")
 CONFIG_NAMES = (
     "ACTIVATIONS", "ENCODER_DECODER", "ENCODER_ONLY", "PADDING_ROW", "choice", "constant",
     "every_nth", "fallback", "field", "first_layers", "ignored", "must_be", "must_match",
-    "per_layer", "probability", "subset", "table_rows", "token_id",
+    "per_layer", "probability", "sizes", "subset", "table_rows", "token_id",
 )  # fmt: skip
 RULE_NAMES = (
     "CONV1D", "dense", "derived", "embedding", "norm", "rule", "tied", "under", "unless", "unused",
@@ -119,6 +120,8 @@ def _constants(draft: Draft, lines: str) -> list[str]:
             field = find_field(argument, draft.usual)
             default = f", {draft.usual[field]!r}" if draft.evidence and field else ""
             found.append(f'{constant} = field("{field}", "{argument}"{default})')
+    if "CONVOLUTIONS" in lines:
+        found.append(f"CONVOLUTIONS = {sizes_code(draft, 'conv_dims')}")
     if "FEED_FORWARDS" in lines:
         found += gating_constants(draft)
     if draft.graph.gating:

@@ -7,6 +7,7 @@ from inarch.port.graph import POSITIONS, SEGMENTS
 from inarch.port.write_bricks import indented, norm_code
 from inarch.port.write_disentangled import position_lines
 from inarch.port.write_missing import missing_embedding, raw_input_lines
+from inarch.port.write_stem import convolved_lines, stem_lines
 
 
 def input_lines(draft: Draft) -> list[str]:
@@ -78,7 +79,9 @@ def embedding_lines(draft: Draft) -> list[str]:
     if "zero_mask_tokens" in graph.switches:
         return indented(*_with_dropped_tokens(draft), "")
     lines = missing_embedding(draft)
-    if lines:
+    if draft.graph.stem:
+        lines = [*stem_lines(), *_projection(draft), *convolved_lines(draft)]
+    elif lines:
         lines += _projection(draft)
     elif graph.positions == "learned":
         rows = "max_sequence_length" + (" + padding_id + 1" if graph.padded else "")
@@ -143,10 +146,13 @@ def _with_dropped_tokens(draft: Draft) -> list[str]:
 def _projection(draft: Draft) -> list[str]:
     """Return the lines that bring features, which aren't tokens, to the width of the model."""
     graph = draft.graph
-    norm = f"x = {norm_code(draft, 'projection_norm')}(x)"
+    slot = graph.slot("projection_norm")
+    norms = [f"x = {norm_code(draft, 'projection_norm')}(x)"] if slot is not None else []
+    for switch in slot.when if slot is not None else ():
+        norms = [f"if {switch}:", *(f"    {line}" for line in norms)]
     bias = "" if graph.biases.get("projection") else ", use_bias=False"
     dense = f'x = Dense(hidden_dim{bias}, kernel_initializer=init, name="projection")(x)'
-    return [norm] * graph.has("projection_norm") + [dense] * graph.has("projection")
+    return norms + [dense] * graph.has("projection")
 
 
 def _segments(draft: Draft, width: str) -> list[str]:

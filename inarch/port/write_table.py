@@ -10,7 +10,9 @@ from inarch.port.arguments import find_field
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.graph import ENCODER, POSITIONS, SIDES, TOKENS
-from inarch.port.tiny_model import TINY
+from inarch.port.known_arguments import STEM
+from inarch.port.tiny_model import POSITION_CONVOLUTION, TINY
+from inarch.port.tiny_model import STEM as TINY_STEM
 from inarch.port.write_pair import layer_names
 from inarch.validation import shown
 
@@ -99,6 +101,9 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
         found["partial_rotary_factor"] = TINY_SHARE
         if "head_dim" in found:
             found["head_dim"] = EVEN_WIDTH
+    if draft.graph.stem:
+        found |= dict(zip(STEM[:3], map(list, TINY_STEM.values()), strict=True))
+        found |= dict(zip(STEM[-2:], POSITION_CONVOLUTION.values(), strict=True))
     if draft.graph.is_late:  # of which another than the last layer shows
         found["num_layers"] = 3
     if draft.graph.layer_types:

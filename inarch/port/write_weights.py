@@ -10,6 +10,7 @@ from inarch.port.draft import Draft
 from inarch.port.find_slots import GATE, UP
 from inarch.port.graph import BY_HEAD, TOKENS, Slot
 from inarch.port.write_pair import layer_names
+from inarch.port.write_stem import stem_entries
 
 
 def weight_lines(draft: Draft) -> list[str]:
@@ -23,12 +24,15 @@ def weight_lines(draft: Draft) -> list[str]:
     done: set[str] = set()
     for slot in draft.graph.slots:
         stack = slot.module.stack
-        if slot.ours == ("pooler",) or stack in done:
+        if slot.ours in (("pooler",), ("stem_norm",)) or stack in done:
             continue
         if not stack:
             lines += _entries(draft, slot)
             continue
         done.add(stack)
+        if stack == draft.graph.stem:
+            lines += stem_entries(draft)
+            continue
         side = slot.side
         index = "g" if draft.graph.shared else "i"
         theirs = stack.replace("{i}", f"{{{index}}}")

@@ -1,0 +1,109 @@
+"""Write a stem of convolutions over samples of sound: its code, and its entries in the maps."""
+
+from __future__ import annotations
+
+from inarch.layers.frames import NORMS
+from inarch.port.arguments import find_field
+from inarch.port.code import code
+from inarch.port.draft import Draft
+from inarch.port.find_stem import ENCODER_NORM
+from inarch.port.known_arguments import BY_ARGUMENT
+from inarch.port.write_bricks import norm_code
+
+STEM_METHODS = """
+    @property
+    def reference_reads_padding(self) -> bool:
+        return self.arguments["stem_norm"] == "group"
+
+    @property
+    def windows(self) -> tuple[Sequence[int], Sequence[int]]:
+        return self.arguments["conv_kernels"], self.arguments["conv_strides"]
+"""
+
+
+def stem_lines() -> list[str]:
+    """Return the lines that make features of samples."""
+    return [
+        "x = ConvolutionStem(",
+        "    conv_dims, conv_kernels, conv_strides, stem_bias, stem_norm, stem_activation,",
+        '    name="stem",',
+        ')(inputs["input_values"], padding_mask=mask)  # fmt: skip',
+    ]
+
+
+def convolved_lines(draft: Draft) -> list[str]:
+    """Return the lines that add positions to projected features, and the mask of frames.
+
+    Padding sees the frames that all see, as in the reference.
+    """
+    lines = [
+        'x = Dropout(projection_dropout, name="projection_dropout")(x)',
+        'mask = FrameMask(conv_kernels, conv_strides, name="frame_mask")(mask)',
+        "x = x * ops.expand_dims(ops.cast(mask, x.dtype), -1)",
+        "positions = ConvolutionalPositions(",
+        '    position_kernel, position_groups, stem_activation, name="position_embedding"',
+        ")",
+        'x = Add(name="embeddings")([x, positions(x)])',
+        "visible = ops.expand_dims(mask, 1)",
+    ]
+    graph = draft.graph
+    if graph.has(ENCODER_NORM) and (graph.ordering or graph.order == "post"):
+        norm = f"x = {norm_code(draft, ENCODER_NORM)}(x)"
+        lines += ["if not normalize_first:", f"    {norm}"] if graph.ordering else [norm]
+    return lines
+
+
+def last_norm_lines(draft: Draft) -> list[str]:
+    """Return the lines of the norm of a model with a stem, where it is after the layers."""
+    graph = draft.graph
+    if not graph.has(ENCODER_NORM) or (graph.order == "post" and not graph.ordering):
+        return []
+    norm = f"x = {norm_code(draft, ENCODER_NORM)}(x)"
+    return ["if normalize_first:", f"    {norm}"] if graph.ordering else [norm]
+
+
+def stem_entries(draft: Draft) -> list[str]:
+    """Return the entries of the weight map for the stem."""
+    stack = draft.graph.stem
+    (stem,) = (slot for slot in draft.graph.slots if slot.ours == ("stem",))
+    (norm,) = (slot for slot in draft.graph.slots if slot.ours == ("stem_norm",))
+    first = stack.replace("{i}", "0")
+    theirs, inner = stem.module.inner, norm.module.name.rpartition(".")[2]
+    return [
+        f'under("{stack}", "stem",',
+        f'    rule("{theirs}.weight", "conv_{{i}}/kernel", "o i w -> w i o"),',
+        f'    when("stem_bias", rule("{theirs}.bias", "conv_{{i}}/bias", "o -> o")),',
+        '    when(lambda m: m["stem_norm"] == "layer",',
+        f'        norm("{inner}", "conv_{{i}}_norm")),',
+        '    i="conv_dims"),',
+        'when(lambda m: m["stem_norm"] == "group",',
+        f'    norm("{first}.{inner}", "stem/conv_0_norm")),',
+    ]
+
+
+def stem_line(draft: Draft, name: str, field: str) -> list[str]:
+    """Return the lines of the config map for an argument of the stem; none where a usual one does.
+
+    Args:
+        field: that gives it.
+    """
+    if name == "conv_dims":
+        return ["CONVOLUTIONS,"]
+    if BY_ARGUMENT[name].form == "sizes":
+        return [f"{sizes_code(draft, name, 'CONVOLUTIONS')},"]
+    if name == "stem_norm":
+        values = code({norm: norm for norm in NORMS})
+        start = f'choice("{field}", "{name}", {code(draft.usual[field])},'
+        return [start, f"    values={values}),"]
+    return []
+
+
+def sizes_code(draft: Draft, name: str, like: str = "") -> str:
+    """Return the entry of a list of sizes as code.
+
+    Args:
+        like: name of the entry of a list that has as many.
+    """
+    field = find_field(name, draft.usual) or ""
+    option = f", like={like}" if like else ""
+    return f'sizes("{field}", "{name}", {code(tuple(draft.usual[field]))}{option})'
