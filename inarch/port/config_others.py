@@ -37,6 +37,7 @@ REASONS = {
     **dict.fromkeys(("apply_spec_augment", "mask_time_prob", "mask_time_length",
         "mask_time_min_masks", "mask_feature_prob", "mask_feature_length",
         "mask_feature_min_masks"), "what training masks of its inputs"),
+    **dict.fromkeys(("ctc_loss_reduction", "ctc_zero_infinity"), "the reference's loss"),
     **dict.fromkeys(("mem_len", "reuse_len", "use_mems_eval", "use_mems_train"),
         "memories of earlier segments, which no call here has"),
     "rope_scaling": "the older name of what is next to a rope_type",

@@ -13,9 +13,11 @@ from inarch.port.heads import (
     JOINT,
     OF_LABELS,
     OF_NO_TASK,
+    ORDER_OF_TOKENS,
     OWN,
     PAIR_HEADS,
     PAIRS,
+    PERMUTED,
     REPLACED,
     HeadClass,
     HeadDraft,
@@ -75,6 +77,7 @@ def draft_heads(
             )
     found = [_with_joint_classes(head, classes) for head in heads.values()]
     more = _joint_heads(classes, found, prefix, config, own)
+    more += _permuted_heads(classes, prefix, config, own)
     text = "one number for each token, taken for whether the token was replaced"
     decisions += [guess(head.classes[0], text) for head in more if head.name == REPLACED]
     return [*found, *more], decisions
@@ -109,6 +112,17 @@ def _joint_heads(
         draft = _draft(names[0], cls, rest, prefix, config)
         found += [] if draft is None else [draft]
     return found
+
+
+def _permuted_heads(
+    classes: Sequence[HeadClass], prefix: str, config: Mapping[str, Any], own: Collection[str]
+) -> list[HeadDraft]:
+    """Return the head that predicts tokens in any order, if a class has it: a table and a bias."""
+    for cls in classes:
+        if ORDER_OF_TOKENS in cls.inputs and cls.name.endswith("LMHeadModel"):
+            draft = _draft(PERMUTED, cls, _outside(cls, prefix, own), prefix, config)
+            return [draft] if draft is not None and "." in draft.table else []
+    return []
 
 
 def _with_switches(
@@ -147,7 +161,7 @@ def _draft(
         return None
     own = {} if name in OF_NO_TASK else _fields(cls, config, len(dense))
     made = HeadDraft(name, (cls.name,), **own)
-    if name in OWN.values():
+    if name in (*OWN.values(), PERMUTED):
         made = replace(made, dropout=None, inner_dropout="", pooling="")
         return _language_head(made, cls, prefix, dense, norms, tables, [*alone, *biases])
     if len(norms) > 1 or tables or alone or not dense:

@@ -11,6 +11,9 @@ from inarch.port.code import code
 from inarch.port.find_heads import POOLINGS
 from inarch.port.heads import HeadDraft
 
+# Of a backbone whose classifiers sum up what all its layers give.
+LAYER_OUTPUTS = "layer_outputs"
+
 
 def head_arguments(heads: Sequence[HeadDraft], usual: Mapping[str, Any]) -> list[Argument]:
     """Return the arguments that heads read, by the names of their fields.
@@ -20,6 +23,10 @@ def head_arguments(heads: Sequence[HeadDraft], usual: Mapping[str, Any]) -> list
     """
     found: dict[str, Argument] = {}
     for head in heads:
+        if head.layer_sum:
+            default = code(bool(usual.get(head.layer_sum[0])))
+            text = "whether what every layer gives is an output."
+            found[LAYER_OUTPUTS] = Argument(LAYER_OUTPUTS, "bool", default, text)
         for field in head.switches:
             default = code(bool(usual.get(field)))
             text = f"whether heads have the layers and biases that `{field}` gives them."
@@ -45,7 +52,11 @@ def argument_lines(
         {getattr(head, name) for head in heads}
         for name in ("activation_field", "inner_dropout", "pooling")
     )
+    summed = {head.layer_sum[0] for head in heads if head.layer_sum}
     fields = [argument.name for argument in head_arguments(heads, usual)]
+    fields = [name for name in fields if name != LAYER_OUTPUTS]
+    for field in sorted(summed):
+        lines.append(f'field("{field}", "{LAYER_OUTPUTS}", {bool(usual.get(field))}),')
     for field in fields:
         default = code(usual.get(field))
         if field in acting:
@@ -57,4 +68,4 @@ def argument_lines(
             lines += [f'choice("{field}", "{field}", {default},', f"    values={values}),"]
         else:
             lines.append(f'field("{field}", "{field}", {bool(usual.get(field))}),')
-    return lines, {*fields}
+    return lines, {*fields, *summed}

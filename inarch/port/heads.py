@@ -11,6 +11,10 @@ from inarch.checkpoints.formats.weights import TensorInfo
 # Kinds of models, and the head that each alone has.
 KINDS = ENCODERS, DECODERS, PAIRS = "encoder", "decoder", "encoder-decoder"
 OWN = {ENCODERS: "masked_lm", DECODERS: "causal_lm", PAIRS: "seq2seq_lm"}
+# Heads of models of sound.
+CTC, AUDIO_CLASSIFIER = "ctc", "audio_classifier"
+# A head that predicts tokens in any order, and the argument of `forward` that has the order.
+PERMUTED, ORDER_OF_TOKENS = "permuted_lm", "perm_mask"
 # Ends of the names of classes, and the head of each.
 PURPOSES = (
     ("ForMaskedLM", "masked_lm"), ("WithLMHeadModel", "masked_lm"), ("LMHeadModel", "causal_lm"),
@@ -19,14 +23,14 @@ PURPOSES = (
     ("ForQuestionAnsweringSimple", "question_answering"),
     ("ForQuestionAnswering", "question_answering"), ("ForNextSentencePrediction", "next_sentence"),
     ("ForConditionalGeneration", "seq2seq_lm"), ("MTModel", "seq2seq_lm"),
-    ("DoubleHeadsModel", "multiple_choice"),
+    ("DoubleHeadsModel", "multiple_choice"), ("ForCTC", CTC),
 )  # fmt: skip
 # Heads that are drafted of an encoder-decoder; but for the first they read one text as both.
 PAIR_HEADS = (OWN[PAIRS], "text_classifier", "question_answering")
 # Of a class with several heads.
 JOINT = "ForPreTraining"
 # Heads that no task computes; checkpoints keep their weights.
-OF_NO_TASK = ("multiple_choice", "next_sentence", "sentence_order", "replaced_tokens")
+OF_NO_TASK = ("multiple_choice", "next_sentence", "sentence_order", "replaced_tokens", PERMUTED)
 # Further heads of such classes, by the argument that takes their labels.
 OF_LABELS = {"next_sentence_label": "next_sentence", "sentence_order_label": "sentence_order"}
 # A head that gives one number for each token.
@@ -81,6 +85,9 @@ class HeadDraft:
         bias_switch: the field that decides whether there is a bias for each token; `""` for none.
         switch: the field that decides between this head and `other`, where it is off.
         other: of other layers.
+        sizes: fields of its sizes, each with the argument of its method.
+        layer_sum: the field that decides whether what all layers give is summed up, and the tensor
+            of their shares; none without one.
     """
 
     name: str
@@ -101,6 +108,8 @@ class HeadDraft:
     bias_switch: str = ""
     switch: str = ""
     other: HeadDraft | None = None
+    sizes: tuple[tuple[str, str], ...] = ()
+    layer_sum: tuple[str, ...] = ()
 
     @property
     def modules(self) -> set[str]:
@@ -111,7 +120,8 @@ class HeadDraft:
     @property
     def config_fields(self) -> tuple[str, ...]:
         """Fields of the config that are the head's."""
-        return () if self.dropout is None else (self.dropout[0], self.dropout[2])
+        rates = () if self.dropout is None else (self.dropout[0], self.dropout[2])
+        return (*rates, *(field for field, _ in self.sizes))
 
     @property
     def switches(self) -> tuple[str, ...]:
@@ -153,6 +163,8 @@ class HeadDraft:
             )
             for part in ("dense", "norms")
         }
+        if switch in self.layer_sum:
+            return replace(self, layer_sum=())
         if switch == self.bias_switch:
             layers |= {"bias_switch": "", "bias": self.bias if is_on else ()}
         return replace(self, **layers)

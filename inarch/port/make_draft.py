@@ -21,6 +21,7 @@ from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
 from inarch.port.find_parts import optional_tensors, read_defaults, with_layer_fields, with_parts
 from inarch.port.find_slots import DENSE, GATE, UP
+from inarch.port.find_sound_heads import sound_heads
 from inarch.port.find_stem import with_stem
 from inarch.port.graph import BY_THEMSELVES, TOKENS, Graph, Slot
 from inarch.port.header import Header
@@ -58,7 +59,7 @@ def make_draft(name: str, header: Header, evidence: Evidence | None) -> Draft:
 
 def _with_open_heads(draft: Draft) -> Draft:
     """Return the draft with what isn't known of heads on a graph that lacks layers."""
-    if draft.graph.reads and not draft.graph.is_pair:
+    if draft.graph.reads and not (draft.graph.is_pair or draft.graph.stem):
         text = "a head that isn't drafted: the input isn't text"
         lines = [decide(head.classes[0], text) for head in draft.heads]
         return draft.replace(heads=(), decisions=(*draft.decisions, *lines))
@@ -122,6 +123,8 @@ def _by_reference(
         _with_fields(evidence), evidence.prefix, evidence.config, evidence.kind,
         () if evidence.prefix else evidence.tensors,
     )  # fmt: skip
+    if graph.stem:
+        heads, of_heads = sound_heads(_with_fields(evidence), evidence)
     if evidence.is_pair:
         heads, lines = _of_single_texts(heads, evidence)
         of_heads += lines

@@ -262,7 +262,7 @@ def _options(draft: Draft) -> list[str]:
 def _settle_options(draft: Draft, head: HeadDraft, progress: Callable[[str], Any]) -> Draft:
     """Return the draft without the fields of a head whose other value isn't computed."""
     known = {one.subject for one in draft.decisions if one.kind == SETTLED}
-    for field in (*head.switches, *filter(None, [head.pooling])):
+    for field in (*head.switches, *head.layer_sum[:1], *filter(None, [head.pooling])):
         if field in known:  # by another head
             continue
         usual = draft.usual[field]

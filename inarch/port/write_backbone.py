@@ -19,6 +19,7 @@ from inarch.port.graph import (
     ONE_NORM,
     SEQUENTIAL,
 )
+from inarch.port.head_arguments import LAYER_OUTPUTS
 from inarch.port.write_bricks import (
     attention_lines,
     brick_lines,
@@ -31,7 +32,7 @@ from inarch.port.write_heads import head_methods
 from inarch.port.write_input import embedding_lines, input_lines
 from inarch.port.write_missing import called_lines
 from inarch.port.write_pair import pair_lines
-from inarch.port.write_stem import STEM_METHODS, last_norm_lines
+from inarch.port.write_stem import STEM_METHODS, last_norm_lines, output_lines
 
 
 def backbone_text(draft: Draft) -> str:
@@ -105,7 +106,7 @@ def _imports(draft: Draft, text: str) -> list[str]:
          "PositionEmbedding", "RMSNorm", "RelativeEmbedding", "RelativePositionBias",
          "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
          "TokenAndPositionEmbedding", "TokenDropoutEmbedding", "TransformerXLAttention",
-         "TransformerXLBlock", "get_activation")
+         "TransformerXLBlock", "WeightedLayerSum", "get_activation")
     )  # fmt: skip
     lines = ["from typing import Any", ""]
     if kinds := [name for name in ("Mapping", "Sequence") if f"{name}[" in text]:
@@ -228,6 +229,8 @@ def _blocks(draft: Draft) -> list[str]:
     if graph.ordering:
         lines.insert(0, 'order = "pre" if normalize_first else "post"')
     lines += [f"    {line}" for line in called_lines(draft, LAYER_END)]
+    if draft.has(LAYER_OUTPUTS):
+        lines = ["given = [x]", *lines, "    given.append(x)"]
     return indented(*lines)
 
 
@@ -241,7 +244,7 @@ def _outputs(draft: Draft) -> list[str]:
     outputs = "x"
     if graph.stem:
         outputs = "outputs"
-        lines.append('outputs = {"sequence_output": x, "frame_mask": mask}')
+        lines += ['outputs = {"sequence_output": x, "frame_mask": mask}', *output_lines(draft)]
     if draft.pooler:
         outputs = "outputs"
         lines += [

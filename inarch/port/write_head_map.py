@@ -5,7 +5,7 @@ from __future__ import annotations
 from inarch.port.code import code
 from inarch.port.draft import Draft
 from inarch.port.graph import DECODER
-from inarch.port.heads import OWN, PAIR_HEADS, PAIRS, HeadDraft
+from inarch.port.heads import OWN, PAIR_HEADS, PAIRS, PERMUTED, HeadDraft
 
 
 def head_lines(draft: Draft) -> list[str]:
@@ -29,10 +29,15 @@ def _head(draft: Draft, head: HeadDraft) -> list[str]:
             lines.append(f"    {name}={entries[0]}")
         elif entries:
             lines += [f"    {name}=[", *(f"        {entry}" for entry in entries), "    ],"]
+    config = [f'field("{f}", "{ours}", {draft.usual[f]!r})' for f, ours in head.sizes]
     if head.dropout is not None:
         field, default, older = head.dropout
         legacy = f', legacy=("{older}",)' if older else ""
-        lines.append(f'    config=[probability("{field}", "dropout", {code(default)}{legacy})],')
+        config.append(f'probability("{field}", "dropout", {code(default)}{legacy})')
+    if len(config) > 1:
+        lines += ["    config=[", *(f"        {entry}," for entry in config), "    ],"]
+    elif config:
+        lines.append(f"    config=[{config[0]}],")
     if draft.single_text and head.name in PAIR_HEADS[1:]:
         lines.append('    requires=("single_text",),')
     if head.pooled:
@@ -55,7 +60,12 @@ def _entries(draft: Draft, head: HeadDraft) -> dict[str, list[str]]:
     ] + [f'norm("{theirs}", "{ours}"{_bias(bias)}),' for theirs, ours, bias in head.norms]
     tied: list[str] = []
     untied: list[str] = []
-    if head.name in OWN.values():
+    if head.layer_sum:
+        theirs = head.layer_sum[1]
+        weights.append(
+            f'when("layer_outputs", rule("{theirs}", "layer_weights/weights", "n -> n")),'
+        )
+    if head.name in (*OWN.values(), PERMUTED):
         more, tied, untied = _vocabulary(draft, head)
         weights += more
     return {"weights": weights, "tied": tied, "untied": untied}
@@ -83,6 +93,9 @@ def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], li
     bias = "logits_bias/bias" if head.name == OWN[PAIRS] else bias
     axes = "one=1 v -> (one v)" if head.rows else "v -> v"
     kernel = "masked_lm_head/output_kernel" if is_masked else "logits/kernel"
+    if head.name == PERMUTED:  # under its own name, since no layer here is it
+        own = head.table.split(".")[-2]
+        bias, kernel = f"{own}/bias", f"{own}/kernel"
     always, tied, untied = [], [], []
     if len(head.bias) == 1:
         line = f'rule("{head.bias[0]}", "{bias}", "{axes}"),'

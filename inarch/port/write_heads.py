@@ -7,6 +7,7 @@ from inarch.port.draft import Draft
 from inarch.port.graph import DECODER
 from inarch.port.heads import OWN, HeadDraft
 from inarch.port.write_pair import decoder_table, has_input_layer
+from inarch.port.write_stem import sound_methods
 
 CAUSAL_LM = '''
     def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
@@ -152,6 +153,7 @@ def head_methods(draft: Draft) -> list[str]:
         text += _text_classifier(draft, head)
     if shared := next((h for h in draft.heads if h.norms and h.name not in OWN.values()), None):
         text += _token_features(draft, shared)
+    text += sound_methods(draft)
     if "token_classifier" in heads and not (draft.has("dropout") or draft.is_causal_class):
         text += TOKENS
     return text.rstrip("\n").split("\n") if text else []

@@ -7,6 +7,8 @@ from inarch.port.arguments import find_field
 from inarch.port.code import code
 from inarch.port.draft import Draft
 from inarch.port.find_stem import ENCODER_NORM
+from inarch.port.head_arguments import LAYER_OUTPUTS
+from inarch.port.heads import AUDIO_CLASSIFIER, CTC
 from inarch.port.known_arguments import BY_ARGUMENT
 from inarch.port.write_bricks import norm_code
 
@@ -19,6 +21,23 @@ STEM_METHODS = """
     def windows(self) -> tuple[Sequence[int], Sequence[int]]:
         return self.arguments["conv_kernels"], self.arguments["conv_strides"]
 """
+CLASSIFIER = '''
+    def audio_classifier(self, outputs: Any, num_classes: int, projection_dim: int = {size}) -> Any:
+        """Return logits `[batch, num_classes]` of each row of sound."""
+        x = outputs["sequence_output"]{summed}
+        x = Dense(projection_dim, name="projector")(x)
+        x = SequencePooling("mean", name="pooling")(x, outputs["frame_mask"])
+        return Dense(num_classes, name="logits")(x)
+'''
+SUMMED = """
+        if self.arguments["layer_outputs"]:
+            x = WeightedLayerSum(name="layer_weights")(outputs["layer_outputs"])"""
+FRAMES = '''
+    def ctc(self, outputs: Any, vocabulary_size: int = {size}, dropout: float = {rate}) -> Any:
+        """Return logits `[batch, frames, vocabulary_size]` of each frame, the blank's included."""
+        x = Dropout(dropout, name="ctc_dropout")(outputs["sequence_output"])
+        return Dense(vocabulary_size, name="logits")(x)
+'''
 
 
 def stem_lines() -> list[str]:
@@ -60,6 +79,27 @@ def last_norm_lines(draft: Draft) -> list[str]:
         return []
     norm = f"x = {norm_code(draft, ENCODER_NORM)}(x)"
     return ["if normalize_first:", f"    {norm}"] if graph.ordering else [norm]
+
+
+def output_lines(draft: Draft) -> list[str]:
+    """Return the lines of what every layer gives, where that may be an output."""
+    if not draft.has(LAYER_OUTPUTS):
+        return []
+    return ["if layer_outputs:", '    outputs["layer_outputs"] = ops.stack(given, axis=1)']
+
+
+def sound_methods(draft: Draft) -> str:
+    """Return the methods that build the heads of a model of sound."""
+    text = ""
+    for head in draft.heads:
+        sizes = [draft.usual[field] for field, _ in head.sizes]
+        if head.name == AUDIO_CLASSIFIER:
+            summed = SUMMED if head.layer_sum else ""
+            text += CLASSIFIER.format(size=sizes[0], summed=summed)
+        elif head.name == CTC:
+            rate = head.dropout[1] if head.dropout is not None else 0.0
+            text += FRAMES.format(size=sizes[0], rate=code(float(rate)))
+    return text
 
 
 def stem_entries(draft: Draft) -> list[str]:
