@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy as to_numpy
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.layers.frames import frame_count
@@ -181,13 +182,13 @@ def test_a_drafted_model_of_sound_computes(ordering, tmp_path):
         found = model({"input_values": samples, "padding_mask": mask})
         frames = frame_count(40, (5, 3), (3, 2))
         assert tuple(found["sequence_output"].shape) == (2, frames, 16)
-        counts = np.asarray(found["frame_mask"]).sum(axis=1)
+        counts = to_numpy(found["frame_mask"]).sum(axis=1)
         assert [*counts] == [frames, frame_count(20, (5, 3), (3, 2))]
         assert tuple(model.ctc(found).shape) == (2, frames, 29)
         assert tuple(model.audio_classifier(found, 5).shape) == (2, 5)
         first, last = found["layer_outputs"][:, 0], found["layer_outputs"][:, -1]
         assert tuple(found["layer_outputs"].shape) == (2, 3, frames, 16)
-        assert not np.allclose(np.asarray(first), np.asarray(last))
+        assert not np.allclose(to_numpy(first), to_numpy(last))
         own = architecture.sources[0].heads["audio_classifier"]
         assert ("shares",) in {entry.theirs for entry in own.weights}
     assert {"stem.convs.{i}.conv.weight", "places.conv.bias", "first_norm.weight"} <= names
