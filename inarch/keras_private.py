@@ -121,6 +121,7 @@ def fuse_updates(optimizer: Any) -> None:
 
 def _fused_adam(optimizer: Any, grads: Any, variables: Any, learning_rate: Any) -> None:
     from torch import tensor
+    from torch.autograd.graph import increment_version
     from torch.optim.adam import adam
 
     values = [variable.value for variable in variables]
@@ -139,6 +140,7 @@ def _fused_adam(optimizer: Any, grads: Any, variables: Any, learning_rate: Any) 
         beta1=optimizer.beta_1, beta2=optimizer.beta_2,
         eps=optimizer.epsilon / correction,  # added to the root of what isn't corrected yet
     )  # fmt: skip
+    increment_version(values)  # which other changes in place do by themselves
 
 
 def _is_plain(tensor: Any) -> bool:

@@ -17,6 +17,9 @@ import keras
 
 from inarch.layers.activation import gelu_approximate
 
+# See `mark_of`.
+Mark = tuple[int, int, bytes]
+
 # Activations that oneDNN computes within a product, by its names for them.
 WITHIN = {
     keras.activations.linear: ("none", ""),
@@ -27,16 +30,18 @@ WITHIN = {
 
 _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
+# Numbers of a tensor that are compared with those of a former moment.
+SAMPLE = 16
+
 # Of each layer its kernel, what changes with the kernel's values, and the kernel in the layout.
-_kept: WeakKeyDictionary[Any, tuple[Any, tuple[int, int], Any]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Any, tuple[Any, Mark, Any]] = WeakKeyDictionary()
 
 
 @contextmanager
 def prepacked_kernels() -> Iterator[None]:
     """Let dense layers keep a second copy of their kernels, in oneDNN's layout, in inference.
 
-    A copy is made anew when the values have changed. A change through `tensor.data` isn't noticed,
-    as it isn't by torch's own gradients.
+    A copy is made anew when the values have changed (see `mark_of`).
     """
     token = _allowed.set(True)
     try:
@@ -59,7 +64,7 @@ def prepacked_product(layer: keras.layers.Dense, inputs: Any) -> Any | None:
         return None
     reorder, product = functions
     seen, mark, prepacked = _kept.get(layer, (None, None, None))
-    now = kernel._version, kernel.data_ptr()
+    now = mark_of(kernel)
     if seen is not kernel or mark != now:
         prepacked = reorder(kernel.detach().t())
         _kept[layer] = kernel, now, prepacked
@@ -68,6 +73,20 @@ def prepacked_product(layer: keras.layers.Dense, inputs: Any) -> Any | None:
     bias = None if layer.bias is None else layer.bias.value
     x = product(inputs, prepacked, bias, name, [], algorithm)
     return x if activation in WITHIN else activation(x)
+
+
+def mark_of(tensor: Any) -> Mark:
+    """Return what is another thing after a tensor of torch has been changed.
+
+    Torch counts changes in place, but not those of its fused optimizers, which change all numbers:
+    of a tensor on a CPU some are read. A change of single numbers through `tensor.data` isn't
+    noticed, as it isn't by torch's own gradients.
+    """
+    sample = b""
+    if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.element_size() == 4:
+        numbers = tensor.detach().numpy().reshape(-1)
+        sample = numbers[:: max(1, numbers.size // SAMPLE)].tobytes()
+    return tensor._version, tensor.data_ptr(), sample
 
 
 def _fits(tensor: Any) -> bool:

@@ -73,8 +73,10 @@ def test_any_number_of_rows_and_axes_is_taken(products):
     assert len(products) == 4
 
 
-@pytest.mark.parametrize("change", ["assign", "optimizer", "data", "set_weights"])
+@pytest.mark.parametrize("change", ["assign", "optimizer", "fused", "data", "set_weights"])
 def test_a_kernel_that_has_changed_is_laid_out_anew(change, products):
+    import torch
+
     layer = dense()
     before, _ = call(layer)
     kernel = layer.kernel
@@ -82,6 +84,9 @@ def test_a_kernel_that_has_changed_is_laid_out_anew(change, products):
         kernel.assign(kernel + 1)
     elif change == "optimizer":
         keras.optimizers.SGD(1.0).apply([keras.ops.ones(kernel.shape)], [kernel])
+    elif change == "fused":  # which torch doesn't count
+        kernel.value.grad = torch.ones(kernel.shape)
+        torch.optim.Adam([kernel.value], lr=1.0, fused=True).step()
     elif change == "data":
         kernel.value.data = kernel.value.data + 1
     else:

@@ -241,6 +241,17 @@ def test_updates_in_one_pass_are_those_of_keras(kind, options, is_fused, preproc
     assert_same(fused, trained(preprocessor, optimizer(1e-2, **options)))
 
 
+def test_a_prediction_after_training_is_of_the_trained_weights(preprocessor):
+    task = TextClassifier(make_backbone(), 2, preprocessor)
+    before = task.predict(SHORT)
+    task.compile(keras.optimizers.Adam(1e-2))
+    task.fit(SHORT, LABELS[:16], verbose=0)
+    after = task.predict(SHORT)
+    assert np.abs(after - before).max() > 1e-3
+    found = [ops.convert_to_numpy(task(task.padded(task.encode([text]))))[0] for text in SHORT]
+    np.testing.assert_allclose(after, found, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("run", ["train", "test", "predict"])
 def test_keras_need_not_wait_for_each_step(run):
     """It does where one of the callbacks has a method for the end of a batch."""
