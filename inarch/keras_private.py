@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-import math
 import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +20,8 @@ _WAITING = "uninitialized_variables"
 _VALUE_OF = operator.attrgetter("_value")
 # What Keras takes from the variables for a run on JAX, in the order it hands it out.
 _STATE = (
-    "trainable_variables",
-    "non_trainable_variables",
-    "optimizer_variables",
-    "metrics_variables",
-)
+    "trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables",
+)  # fmt: skip
 
 
 # --- what Keras imports ------------------------------------------------------------------------
@@ -73,78 +68,59 @@ def read_batches(dataset: keras.utils.PyDataset, count: int) -> Iterator[Any]:
         enqueuer.stop()
 
 
-def lay_out_batches(sharding_of: Callable[[Any, Any], Any]) -> None:
-    """Have Keras's trainer on JAX lay out each array by `sharding_of(distribution, shape)`.
+def lay_out_batches(lay_out: Callable[[Any, Any], Any]) -> None:
+    """Have Keras's trainer on JAX lay out each array by `lay_out(array, distribution)`.
 
     By itself it lays out all batches of an epoch as the first one, and fails at a last one that has
     fewer rows. From this call on that holds for all models, where a distribution is set.
     """
-    import jax
     from keras.src.backend.jax import trainer
 
     as_keras_does = trainer._distribute_data
-    if getattr(as_keras_does, "sharding_of", None) is sharding_of:
+    if getattr(as_keras_does, "lay_out", None) is lay_out:
         return
 
     def distribute(data: Any, layouts: Any = None) -> Any:
         distribution = keras.distribution.distribution()
         if distribution is None:
             return as_keras_does(data, layouts)
+        return keras.tree.map_structure(
+            lambda array: None if array is None else lay_out(array, distribution), data
+        )
 
-        def placed(array: Any) -> Any:
-            if array is None:
-                return None
-            sharding = sharding_of(distribution, array.shape)
-            return jax.make_array_from_process_local_data(sharding, array)
-
-        return keras.tree.map_structure(placed, data)
-
-    distribute.sharding_of = sharding_of  # type: ignore[attr-defined]
+    distribute.lay_out = lay_out  # type: ignore[attr-defined]
     trainer._distribute_data = distribute
 
 
 # --- optimizers --------------------------------------------------------------------------------
 
 
-def fuse_updates(optimizer: Any) -> None:
-    """Have Keras's Adam or AdamW on torch update the variables in one pass over memory.
+def replace_adam_update(optimizer: Any, update: Callable[..., bool]) -> None:
+    """Have Keras's own Adam or AdamW on torch change variables by another function.
 
-    By itself it makes ten of them. Variables of a graphics processor, of less than float32 or with
-    `amsgrad` are updated as Keras does; on other backends, and of other optimizers, all are.
+    Args:
+        optimizer: any; of another kind, or of a subclass with an update of its own, it stays as it
+            is.
+        update: called with tensors of the variables, of their gradients and of their first and
+            second moments, the optimizer and the learning rate; returns False where it did nothing,
+            and Keras's update is wanted.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of scaled losses
-    if keras.backend.backend() == "torch" and isinstance(optimizer, keras.optimizers.Adam):
-        update = type(optimizer)._parallel_update_step  # type: ignore[attr-defined]
-        if update.__module__.startswith("keras."):  # no subclass's own
-            optimizer._parallel_update_step = functools.partial(_fused_adam, optimizer)
-
-
-def _fused_adam(optimizer: Any, grads: Any, variables: Any, learning_rate: Any) -> None:
-    from torch import tensor
-    from torch.autograd.graph import increment_version
-    from torch.optim.adam import adam
-
-    values = [variable.value for variable in variables]
-    if optimizer.amsgrad or not all(_is_plain(value) for value in values):
-        type(optimizer)._parallel_update_step(optimizer, grads, variables, learning_rate)
+    by_keras = getattr(type(optimizer), "_parallel_update_step", None)
+    is_adam = isinstance(optimizer, keras.optimizers.Adam)
+    if not is_adam or by_keras is None or not by_keras.__module__.startswith("keras."):
         return
-    indices = [optimizer._get_variable_index(variable) for variable in variables]
-    before = float(keras.ops.convert_to_numpy(optimizer.iterations))
-    correction = math.sqrt(1 - optimizer.beta_2 ** (before + 1))
-    adam(
-        values, [grad.contiguous() for grad in grads],
-        [optimizer._momentums[i].value for i in indices],
-        [optimizer._velocities[i].value for i in indices],
-        [], [tensor(before) for _ in values],
-        fused=True, amsgrad=False, maximize=False, weight_decay=0.0, lr=float(learning_rate),
-        beta1=optimizer.beta_1, beta2=optimizer.beta_2,
-        eps=optimizer.epsilon / correction,  # added to the root of what isn't corrected yet
-    )  # fmt: skip
-    increment_version(values)  # which other changes in place do by themselves
 
+    def change(grads: Any, variables: Any, learning_rate: Any) -> None:
+        indices = [optimizer._get_variable_index(variable) for variable in variables]
+        values = [variable.value for variable in variables]
+        first, second = (
+            [moments[i].value for i in indices]
+            for moments in (optimizer._momentums, optimizer._velocities)
+        )
+        if not update(values, grads, first, second, optimizer, learning_rate):
+            by_keras(optimizer, grads, variables, learning_rate)
 
-def _is_plain(tensor: Any) -> bool:
-    return tensor.device.type == "cpu" and tensor.element_size() == 4 and tensor.is_contiguous()
+    optimizer._parallel_update_step = change
 
 
 # --- layers ------------------------------------------------------------------------------------
@@ -230,12 +206,6 @@ def lora_base_variables(layer: Any) -> list[Any]:
     return [getattr(layer, name) for name in ("_kernel", "_embeddings") if hasattr(layer, name)]
 
 
-def lora_factors(layer: Any) -> tuple[Any, Any]:
-    """Return the two factors of a layer's low-rank update, `[in, rank]` and `[rank, out]`."""
-    kind = "kernel" if hasattr(layer, "lora_kernel_a") else "embeddings"
-    return getattr(layer, f"lora_{kind}_a"), getattr(layer, f"lora_{kind}_b")
-
-
 def delete_variable(layer: Any, name: str) -> None:
     """Delete an attribute of a layer that is a variable.
 
@@ -243,16 +213,6 @@ def delete_variable(layer: Any, name: str) -> None:
     """
     layer._untrack_variable(getattr(layer, name))
     super(keras.layers.Layer, layer).__delattr__(name)
-
-
-def remove_lora(layer: Any) -> None:
-    """Add a layer's low-rank update to its kernel, and take it off, which Keras itself can't."""
-    (base,) = lora_base_variables(layer)
-    kind = "kernel" if hasattr(layer, "lora_kernel_a") else "embeddings"
-    base.assign(getattr(layer, kind))
-    for factor in "ab":
-        delete_variable(layer, f"lora_{kind}_{factor}")
-    layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
 
 
 # --- variables without values ------------------------------------------------------------------
@@ -338,8 +298,3 @@ def openvino_tensor(output: Any) -> Any:
     from keras.src.backend.openvino.core import OpenVINOKerasTensor
 
     return OpenVINOKerasTensor(output)
-
-
-def openvino_output(tensor: Any) -> Any:
-    """Return the output of a node that a tensor of Keras's OpenVINO backend stands for."""
-    return tensor.output

@@ -17,9 +17,6 @@ import keras
 
 from inarch.layers.activation import gelu_approximate
 
-# See `mark_of`.
-Mark = tuple[int, int, bytes]
-
 # Activations that oneDNN computes within a product, by its names for them.
 WITHIN = {
     keras.activations.linear: ("none", ""),
@@ -30,19 +27,18 @@ WITHIN = {
 
 _allowed: ContextVar[bool] = ContextVar("allowed", default=False)
 
-# Numbers of a tensor that are compared with those of a former moment.
-SAMPLE = 16
-
 # Of each layer its kernel, what changes with the kernel's values, and the kernel in the layout.
-_kept: WeakKeyDictionary[Any, tuple[Any, Mark, Any]] = WeakKeyDictionary()
+_kept: WeakKeyDictionary[Any, tuple[Any, tuple[int, int], Any]] = WeakKeyDictionary()
 
 
 @contextmanager
 def prepacked_kernels() -> Iterator[None]:
     """Let dense layers keep a second copy of their kernels, in oneDNN's layout, in inference.
 
-    A copy is made anew when the values have changed (see `mark_of`).
+    A copy is made anew when the values have changed. A change through `tensor.data` isn't noticed,
+    as it isn't by torch's own gradients.
     """
+    count_fused_updates()
     token = _allowed.set(True)
     try:
         yield
@@ -64,7 +60,7 @@ def prepacked_product(layer: keras.layers.Dense, inputs: Any) -> Any | None:
         return None
     reorder, product = functions
     seen, mark, prepacked = _kept.get(layer, (None, None, None))
-    now = mark_of(kernel)
+    now = kernel._version, kernel.data_ptr()
     if seen is not kernel or mark != now:
         prepacked = reorder(kernel.detach().t())
         _kept[layer] = kernel, now, prepacked
@@ -75,18 +71,20 @@ def prepacked_product(layer: keras.layers.Dense, inputs: Any) -> Any | None:
     return x if activation in WITHIN else activation(x)
 
 
-def mark_of(tensor: Any) -> Mark:
-    """Return what is another thing after a tensor of torch has been changed.
+@functools.cache
+def count_fused_updates() -> None:
+    """Have torch count changes of its fused optimizers in `tensor._version`, as it does others."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
 
-    Torch counts changes in place, but not those of its fused optimizers, which change all numbers:
-    of a tensor on a CPU some are read. A change of single numbers through `tensor.data` isn't
-    noticed, as it isn't by torch's own gradients.
-    """
-    sample = b""
-    if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.element_size() == 4:
-        numbers = tensor.detach().numpy().reshape(-1)
-        sample = numbers[:: max(1, numbers.size // SAMPLE)].tobytes()
-    return tensor._version, tensor.data_ptr(), sample
+    register_optimizer_step_post_hook(_count)
+
+
+def _count(optimizer: Any, args: Any, kwargs: Any) -> None:
+    from torch.autograd.graph import increment_version
+
+    for group in optimizer.param_groups:
+        if group.get("fused"):
+            increment_version([tensor for tensor in group["params"] if tensor.grad is not None])
 
 
 def _fits(tensor: Any) -> bool:

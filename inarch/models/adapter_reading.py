@@ -12,11 +12,10 @@ import numpy as np
 from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.errors import InputError, WeightMapError
-from inarch.keras_private import lora_factors
 from inarch.models.adapter_config import WEIGHTS, read_config
 from inarch.models.adapter_modules import Module, module_of, modules_of, output_width, rules_of
 from inarch.models.adapter_tensors import PREFIX, LoadedUpdate, open_adapter
-from inarch.models.lora_layers import freeze_base, layers_of
+from inarch.models.lora_layers import freeze_base, layers_of, lora_factors
 from inarch.models.origin import head_name, source_of
 from inarch.models.variables import named_variables, set_value
 from inarch.validation import listed

@@ -18,7 +18,6 @@ from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.errors import InputError
 from inarch.json_fields import json_text
-from inarch.keras_private import lora_factors
 from inarch.models.adapter_config import CONFIG, WEIGHTS, config_to_write
 from inarch.models.adapter_modules import (
     TABLE,
@@ -29,7 +28,7 @@ from inarch.models.adapter_modules import (
     rules_of,
 )
 from inarch.models.adapter_tensors import PREFIX
-from inarch.models.lora_layers import check_updated, layers_of, updated_layers
+from inarch.models.lora_layers import check_updated, layers_of, lora_factors, updated_layers
 from inarch.models.origin import head_name, source_of
 from inarch.models.variables import named_variables, to_numpy
 from inarch.validation import listed

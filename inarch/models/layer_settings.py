@@ -16,10 +16,10 @@ from inarch.errors import CheckpointError, InputError
 from inarch.keras_private import (
     all_layers,
     is_quantized,
-    lora_factors,
     own_trainable_variables,
     sublayers,
 )
+from inarch.models.lora_layers import lora_factors
 from inarch.validation import shown
 
 Settings = dict[str, dict[str, Any]]

@@ -12,10 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from inarch.errors import InputError, InputTypeError
-from inarch.keras_private import is_quantized, remove_lora
+from inarch.keras_private import is_quantized
 from inarch.models.adapter_reading import read_adapter
 from inarch.models.adapter_writing import write_adapter
-from inarch.models.lora_layers import check_updated, freeze_base, updatable_layers, updated_layers
+from inarch.models.lora_layers import (
+    check_updated,
+    freeze_base,
+    remove_lora,
+    updatable_layers,
+    updated_layers,
+)
 from inarch.models.origin import backbone_of
 from inarch.validation import check_count, shown
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from inarch.errors import InputError
-from inarch.keras_private import all_layers, lora_base_variables
+from inarch.keras_private import all_layers, delete_variable, lora_base_variables
 from inarch.models.origin import backbone_of, head_name, source_of
 from inarch.models.variables import named_variables
 
@@ -58,3 +58,23 @@ def updatable_layers(model: Any) -> Iterator[tuple[str, Any]]:
     """Yield the path and the layer of each that can have a low-rank update."""
     for name, layer in layers_of(model).items():
         yield name.rpartition("/")[0], layer
+
+
+def lora_factors(layer: Any) -> tuple[Any, Any]:
+    """Return the two factors of a layer's low-rank update, `[in, rank]` and `[rank, out]`."""
+    kind = _kind(layer)
+    return getattr(layer, f"lora_{kind}_a"), getattr(layer, f"lora_{kind}_b")
+
+
+def remove_lora(layer: Any) -> None:
+    """Add a layer's low-rank update to its kernel, and take it off, which Keras itself can't."""
+    (base,) = lora_base_variables(layer)
+    kind = _kind(layer)
+    base.assign(getattr(layer, kind))
+    for factor in "ab":
+        delete_variable(layer, f"lora_{kind}_{factor}")
+    layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
+
+
+def _kind(layer: Any) -> str:
+    return "kernel" if hasattr(layer, "lora_kernel_a") else "embeddings"

@@ -18,7 +18,7 @@ def allow_partial_batches() -> None:
     Nothing is done where no distribution is set, or on a backend that has none.
     """
     if keras.backend.backend() == "jax" and keras.distribution.distribution() is not None:
-        lay_out_batches(batch_sharding)
+        lay_out_batches(lay_out)
 
 
 def distributed(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,15 +26,18 @@ def distributed(inputs: Mapping[str, Any]) -> dict[str, Any]:
     distribution = keras.distribution.distribution()
     if distribution is None:
         return dict(inputs)
+    return {
+        name: lay_out(array, distribution) if isinstance(array, np.ndarray) else array
+        for name, array in inputs.items()
+    }
+
+
+def lay_out(array: Any, distribution: Any) -> Any:
+    """Return an array of a batch `[rows, ...]` as JAX's, laid out by `batch_sharding`."""
     import jax
 
-    def laid_out(array: Any) -> Any:
-        if not isinstance(array, np.ndarray):
-            return array
-        sharding = batch_sharding(distribution, array.shape)
-        return jax.make_array_from_process_local_data(sharding, array)
-
-    return {name: laid_out(array) for name, array in inputs.items()}
+    sharding = batch_sharding(distribution, array.shape)
+    return jax.make_array_from_process_local_data(sharding, array)
 
 
 def batch_sharding(distribution: Any, shape: Sequence[int]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from inarch.errors import InputError
-from inarch.keras_private import openvino_output, openvino_tensor
+from inarch.keras_private import openvino_tensor
 from inarch.runtime.sessions import import_extra
 
 # OpenVINO's names of the dtypes of inputs.
@@ -44,5 +44,5 @@ def openvino_graph(
         parameter.output(0).get_tensor().set_names({name})
         parameters[name] = parameter
     outputs = call({name: openvino_tensor(p.output(0)) for name, p in parameters.items()})
-    results = [openvino.opset15.result(openvino_output(x)) for x in keras.tree.flatten(outputs)]
+    results = [openvino.opset15.result(x.output) for x in keras.tree.flatten(outputs)]
     return outputs, openvino.Model(results, list(parameters.values()))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.layers.prepacked import mark_of
+from inarch.layers.prepacked import count_fused_updates
 
 
 class WeightSnapshot:
@@ -27,7 +27,7 @@ class WeightSnapshot:
     def is_current(self, variables: Iterable[Any]) -> bool:
         """Return whether these are the same variables, with the values that they had.
 
-        On torch a change through `tensor.data` may not be noticed (see `mark_of`).
+        On torch a change through `tensor.data` isn't noticed, as it isn't by torch's own gradients.
         """
         now = list(variables)
         return len(now) == len(self._seen) and all(
@@ -41,7 +41,8 @@ def _mark(variable: Any) -> Any:
     value = variable.value
     backend = keras.backend.backend()
     if backend == "torch":
-        return value, mark_of(value)
+        count_fused_updates()
+        return value, value._version
     if backend == "tensorflow":
         # While this view of the memory is held, TensorFlow writes new values to another place.
         return np.asarray(value.read_value())

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from inarch.errors import InputError
-from inarch.keras_private import fuse_updates
 from inarch.models.interrupt import SafeInterrupt
 from inarch.runtime.compile_cache import enable_compile_cache
+from inarch.runtime.fused_adam import fuse_updates
 from inarch.tasks import inference, raw_data
 from inarch.tasks.datasets import array_of, named_arguments, weights_of
 from inarch.tasks.objective import Objective, compile_arguments
