@@ -56,6 +56,12 @@ def mutable_arguments(cls: type) -> dict[str, MutableArgument]:
     return known
 
 
+def check_complete(owner: Any) -> None:
+    """Raise AttributeError where a constructor has left a mutable argument without a value."""
+    for name in mutable_arguments(type(owner)).keys() - vars(owner).keys():
+        raise AttributeError(f"the constructor of {type(owner).__name__} hasn't set {name}")
+
+
 def checked_values(owner: Any) -> dict[str, Any]:
     """Return the values of an object's mutable arguments, checked, by name."""
     return {name: a.checked(owner) for name, a in mutable_arguments(type(owner)).items()}

@@ -6,12 +6,13 @@ import copy
 import functools
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import keras
 
 from inarch.errors import InputError
-from inarch.models.arguments import mutable_arguments
+from inarch.models.arguments import check_complete, mutable_arguments
 from inarch.models.layer_settings import apply_layer_settings, read_layer_settings
 from inarch.validation import check_rate
 
@@ -46,25 +47,26 @@ def recording(init: Any) -> Any:
             keras.config.set_dtype_policy(before)
         # Past Keras's tracking: an argument may be a model, which is a layer already.
         if outermost:
+            check_complete(self)
             object.__setattr__(self, "_arguments", arguments)
         if source is not None:
             _continue_clone(self, source)
 
-    # Keras reads it without looking behind a wrapper, where no argument has to be given. Elsewhere
-    # it is to see that a wrapper takes whatever it is given: clones are of the same class by that.
-    if not _required(signature):
-        wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    # Where no argument has to be given, Keras takes them from the signature. Elsewhere it can't,
+    # and looks at the wrapper alone.
+    with suppress(TypeError):
+        signature.bind(None)
+        wrapper.__signature__ = _with_rest(signature)  # type: ignore[attr-defined]
     return wrapper
 
 
-def _required(signature: inspect.Signature) -> list[str]:
-    """Return the names of the arguments after `self` that have to be given."""
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [
-        name
-        for name, parameter in [*signature.parameters.items()][1:]
-        if parameter.default is parameter.empty and parameter.kind not in variable
-    ]
+def _with_rest(signature: inspect.Signature) -> inspect.Signature:
+    """Return a signature with `*args`, by which Keras knows a constructor that makes clones."""
+    parameters = [*signature.parameters.values()]
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    place = next(i for i, one in enumerate([*parameters, None]) if not one or one.kind in named)
+    parameters.insert(place, inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL))
+    return signature.replace(parameters=parameters)
 
 
 def _continue_clone(clone: Any, source: Any) -> None:

@@ -71,7 +71,8 @@ def _classes(source: Source) -> set[str]:
 def unmapped_arguments(architecture: Architecture) -> list[str]:
     """Return the arguments that a config map or the backbone lacks, where the other has them."""
     signature = inspect.signature(architecture.backbone.__init__).parameters
-    arguments = signature.keys() - {"self", "kwargs"}
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    arguments = {name for name, one in signature.items() if one.kind not in variable} - {"self"}
     lines = []
     for source in architecture.sources:
         mapped = {entry.ours for entry in source.config if isinstance(entry, Mapped)}

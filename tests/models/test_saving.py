@@ -1,8 +1,11 @@
 """A save replaces a checkpoint, and enters a folder of other files only on request."""
 
+import keras
 import pytest
 
 from inarch.errors import CheckpointFileError
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.saving import holds_author_format
 
@@ -27,3 +30,27 @@ def test_one_saves_beside_what_only_an_author_names_so(tmp_path):
     assert holds_author_format(tmp_path)
     BertBackbone(20, 1, 2, 16, 24).save_to_preset(tmp_path)
     assert (tmp_path / "bert_config.json").read_text() == "{}"
+
+
+def test_a_constructor_that_leaves_out_a_mutable_argument_is_named():
+    class Forgetful(BertBackbone):
+        threshold = MutableArgument()
+
+    with pytest.raises(AttributeError, match="constructor of Forgetful hasn't set threshold"):
+        Forgetful(9, 1, 1, 4, 4)
+
+
+class AllDefaults(Backbone):
+    """A backbone that can be made without an argument."""
+
+    def __init__(self, hidden_dim: int = 4, **kwargs):
+        token_ids = keras.Input((None,), dtype="int32", name="token_ids")
+        outputs = keras.layers.Embedding(5, hidden_dim, name="token_embedding")(token_ids)
+        super().__init__(inputs={"token_ids": token_ids}, outputs=outputs, **kwargs)
+
+
+def test_a_clone_is_of_its_class_where_every_argument_has_a_default():
+    for model in (AllDefaults(), AllDefaults(6)):
+        clone = keras.models.clone_model(model)
+        assert type(clone) is AllDefaults
+        assert clone.arguments == model.arguments
