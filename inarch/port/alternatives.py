@@ -41,11 +41,7 @@ IN_TRAINING = ("initializer_range", "init_std", "initializer_factor")
 
 def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     """Iterate over graphs that names and shapes allow too, each with what differs."""
-    graph = draft.graph
-
-    def other(**changes: Any) -> Draft:
-        return draft.replace(graph=graph.replace(**changes))
-
+    graph, other = draft.graph, draft.with_graph
     yield from _positions(draft)
     query, gate = graph.slot(QUERY), graph.slot(GATE)
     if query is not None and len(query.ours) == 3:
@@ -90,19 +86,16 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
 
 def _positions(draft: Draft) -> Iterator[tuple[str, Draft]]:
     """Iterate over graphs with positions, where no tensor and no field has them."""
-    graph = draft.graph
-
-    def other(**changes: Any) -> Draft:
-        return draft.replace(graph=graph.replace(**changes))
-
-    if graph.is_pair and graph.positions == "none":
-        kept = tuple(one for one in graph.decisions if one.subject != "positions")
+    graph, other = draft.graph, draft.with_graph
+    if graph.positions != "none":
+        return
+    kept = graph.decisions_without("positions")
+    if graph.is_pair:
         sines = {"positions": "sinusoidal", "decisions": kept}
         yield "sines before cosines of positions", other(**sines, sines=PLAIN_SINES)
         words = "sines before cosines of positions, which count tokens after the padding id"
         yield words, other(**sines, sines=FAIRSEQ_SINES, padded=True)
-    if not graph.is_pair and graph.positions == "none":
-        kept = tuple(one for one in graph.decisions if one.subject != "positions")
+    else:
         for interleaved, words in ((True, "neighbors"), (False, "halves")):
             rotary = {"positions": "rotary", "interleaved": interleaved, "decisions": kept}
             yield f"rotary positions that rotate {words}, by no field", other(**rotary)
@@ -110,11 +103,7 @@ def _positions(draft: Draft) -> Iterator[tuple[str, Draft]]:
 
 def _differing_layers(draft: Draft) -> Iterator[tuple[str, Draft]]:
     """Iterate over graphs with other windows and positions by layer, and with scaled scores."""
-    graph = draft.graph
-
-    def other(**changes: Any) -> Draft:
-        return draft.replace(graph=graph.replace(**changes))
-
+    graph, other = draft.graph, draft.with_graph
     if graph.rotary_layers:
         others = {value: not is_rotary for value, is_rotary in graph.rotary_layers.items()}
         yield "positions in the other layers", other(rotary_layers=others)
@@ -131,8 +120,7 @@ def _differing_layers(draft: Draft) -> Iterator[tuple[str, Draft]]:
 
 def loose_numbers(draft: Draft) -> list[str]:
     """Return the fields of numbers that the reference's model reads and no argument is."""
-    reads = draft.evidence.reads if draft.evidence else None
-    read = reads.modeling.get("", ()) if reads else ()
+    read = draft.evidence.model_reads if draft.evidence else ()
     known = {find_field(a.name, draft.usual) for a in draft.arguments if a.name in BY_ARGUMENT}
     return [
         name
@@ -160,7 +148,7 @@ def mixers(draft: Draft) -> Iterator[tuple[str, Draft]]:
     """
     missing = draft.graph.missing
     if [one.is_bare for one in missing] == [True]:
-        kept = tuple(one for one in draft.graph.decisions if one.subject != missing[0].subject)
+        kept = draft.graph.decisions_without(missing[0].subject)
         heads = {head.name for head in draft.heads}  # guesses on a graph that lacks layers
         lines = tuple(one for one in draft.decisions if one.subject not in heads)
         for mixer in MIXERS:

@@ -47,6 +47,11 @@ def call(start: str, *arguments: str, end: str = "),", width: int = 88) -> list[
     return lines
 
 
+def choice_lines(field: str, argument: str, usual: Any, values: Any) -> list[str]:
+    """Return the lines of a field's entry in a config map that has our word for each of its."""
+    return [f'choice("{field}", "{argument}", {code(usual)},', f"    values={code(values)}),"]
+
+
 def wrapped(line: str) -> list[str]:
     """Return a line of an entry, or two where it is long and has older names."""
     before, found, after = line.partition(", legacy=")

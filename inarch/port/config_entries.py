@@ -5,22 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from inarch.port.arguments import find_field
-from inarch.port.code import code, wrapped
+from inarch.port.code import choice_lines, code, wrapped
 from inarch.port.config_followed import fallback_lines, part_lines, score_lines
 from inarch.port.config_layers import OF_LAYER_TYPES, lines_by_type, rotary_layer_lines, window_line
 from inarch.port.config_others import OtherFields
 from inarch.port.config_pair import decoder_lines, gated_lines, gating_lines
-from inarch.port.config_rotary import (
-    rotary_lines,
-    scaling_lines,
-    share_lines,
-)
+from inarch.port.config_rotary import rotary_lines, scaling_lines, share_lines
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.find_embeddings import words_for_positions
 from inarch.port.head_arguments import argument_lines
 from inarch.port.known_arguments import BY_ARGUMENT, GATING, STEM
 from inarch.port.write_stem import stem_line
+
+# Functions that return the lines of arguments with more than one entry, or with one of its own.
+OF_ARGUMENT = {
+    "layer_types": lines_by_type, "rotary_layers": rotary_layer_lines, "rope_theta": rotary_lines,
+    "rope_scaling": scaling_lines, "partial_rotary_factor": share_lines,
+}  # fmt: skip
 
 
 def config_lines(draft: Draft) -> tuple[list[str], list[Decision]]:
@@ -60,18 +62,10 @@ class _Writer:
 
     def _line(self, name: str) -> list[str]:
         known = BY_ARGUMENT[name]
-        if name == "layer_types":
-            return self._noted(lines_by_type(self.draft))
+        if write := OF_ARGUMENT.get(name):
+            return self._noted(write(self.draft))
         if name in OF_LAYER_TYPES:  # next to those
             return []
-        if name == "rotary_layers":
-            return self._noted(rotary_layer_lines(self.draft))
-        if name == "rope_theta":
-            return self._noted(rotary_lines(self.draft))
-        if name == "rope_scaling":
-            return self._noted(scaling_lines(self.draft))
-        if name == "partial_rotary_factor":
-            return self._noted(share_lines(self.draft))
         if name == "num_decoder_layers" and self._is_derived(name):
             return self._noted(decoder_lines(self.draft))
         if name == "activation" and self.evidence is not None and self.evidence.gated:
@@ -88,9 +82,8 @@ class _Writer:
         if name == "padding_id":
             return self._padding(field, default)
         if name == "positions":
-            values = code(words_for_positions(self.draft.graph, self.evidence))
-            line = f'choice("{field}", "positions", {code(default)},'
-            return [line, f"    values={values}),"]
+            values = words_for_positions(self.draft.graph, self.evidence)
+            return choice_lines(field, name, default, values)
         if known.form == "token_id":
             return [f'token_id("{field}", "{name}", {default!r}),']
         if name == "max_sequence_length" and self.draft.graph.padded_table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inarch.port.arguments import find_field
-from inarch.port.code import code
+from inarch.port.code import choice_lines
 from inarch.port.decisions import Decision
 from inarch.port.draft import Draft
 from inarch.port.known_arguments import BY_ARGUMENT
@@ -60,10 +60,10 @@ def part_lines(draft: Draft) -> tuple[list[str], set[str], list[Decision]]:
         if isinstance(usual, bool):
             lines.append(f'field("{field}", "{argument}", {usual}),')
             continue
-        values = code({usual: False, draft.given[field]: True})
+        values = {usual: False, draft.given[field]: True}
         if usual is None and isinstance(draft.given[field], bool):
-            values = code({None: False, False: False, True: True})
-        line = f'choice("{field}", "{argument}", {code(usual)}, values={values}),'
-        parts = [f'choice("{field}", "{argument}", {code(usual)},', f"    values={values}),"]
+            values = {None: False, False: False, True: True}
+        parts = choice_lines(field, argument, usual, values)
+        line = " ".join(part.strip() for part in parts)
         lines += [line] if len(line) <= 92 else parts
     return lines, fields, []

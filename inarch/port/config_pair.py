@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.port.arguments import find_field
-from inarch.port.code import call, code
+from inarch.port.code import call, choice_lines, code
 from inarch.port.decisions import Decision, decide
 from inarch.port.draft import Draft
 from inarch.port.known_arguments import GATING
@@ -40,10 +40,7 @@ def gated_lines(draft: Draft) -> list[str]:
     """Return the lines of that field where only the file's value is known, which has a gate."""
     value = draft.usual[GATING]
     ours = ACTIVATIONS[draft.usual["dense_act_fn"]]
-    return [
-        f'choice("{GATING}", "activation", {code(value)},',
-        f"    values={code({value: ours})}),",
-    ]
+    return choice_lines(GATING, "activation", value, {value: ours})
 
 
 def gating_constants(draft: Draft) -> list[str]:

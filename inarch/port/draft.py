@@ -57,6 +57,10 @@ class Draft:
         """Return the draft with other attributes."""
         return dataclasses.replace(self, **changes)
 
+    def with_graph(self, **changes: Any) -> Draft:
+        """Return the draft whose graph has other attributes."""
+        return self.replace(graph=self.graph.replace(**changes))
+
     @property
     def title(self) -> str:
         """Name of the architecture for readers."""
@@ -118,8 +122,7 @@ class Draft:
     @property
     def scaled_kind(self) -> str:
         """Kind of layers, by its word in configs, that alone has scaled positions; `""` of all."""
-        by_kind = self.has("global_rope_theta") and self.evidence is not None
-        return self.evidence.scaled_kind if by_kind and self.evidence is not None else ""
+        return self.evidence.scaled_kind if self.evidence and self.has("global_rope_theta") else ""
 
     @property
     def pooler(self) -> TheirModule | None:

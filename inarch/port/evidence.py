@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,11 @@ class Evidence:
         """
         blank = {name: value for one in self.layers.values() for name, value in one.blank.items()}
         return {**self.defaults, **blank, **dict.fromkeys(self.widths)}
+
+    @property
+    def model_reads(self) -> Sequence[str]:
+        """Return the fields that its model without a head reads."""
+        return self.reads.modeling.get("", ()) if self.reads else ()
 
     @property
     def kind(self) -> str:

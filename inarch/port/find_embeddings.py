@@ -27,7 +27,7 @@ def with_own_embeddings(graph: Graph, evidence: Evidence) -> Graph:
     stored = [name for name in evidence.tensors if name.endswith(FREQUENCIES)]
     if len(stored) == 1 and index_names(stored[0]) == stored[0]:
         graph = graph.replace(stored=stored[0])
-    read = evidence.reads.modeling.get("", ()) if evidence.reads else ()
+    read = evidence.model_reads
     field = next((n for n in DROPPING if n in read and MASK in read), None)
     if field is None:
         return graph

@@ -60,7 +60,7 @@ def draft_heads(
         name = purpose_of(cls.name, kind)
         if name is None:
             continue
-        outside = _outside(cls, prefix, own)
+        outside = outside_of(cls, prefix, own)
         if name == "multiple_choice" and words <= cls.tensors.keys():  # next to a language model
             outside = {n: info for n, info in outside.items() if n not in words}
         known = name in heads or (kind == PAIRS and name not in PAIR_HEADS)
@@ -83,7 +83,7 @@ def draft_heads(
     return [*found, *more], decisions
 
 
-def _outside(cls: HeadClass, prefix: str, own: Collection[str]) -> dict[str, TensorInfo]:
+def outside_of(cls: HeadClass, prefix: str, own: Collection[str] = ()) -> dict[str, TensorInfo]:
     """Return the tensors of a class that aren't the backbone's."""
     return {
         name: info for name, info in cls.tensors.items()
@@ -106,7 +106,7 @@ def _joint_heads(
         taken = {tensor for head in heads if cls.name in head.classes for tensor in head.modules}
         rest = {
             name: info
-            for name, info in _outside(cls, prefix, own).items()
+            for name, info in outside_of(cls, prefix, own).items()
             if name not in taken and name.rpartition(".")[0] not in taken
         }
         draft = _draft(names[0], cls, rest, prefix, config)
@@ -120,7 +120,7 @@ def _permuted_heads(
     """Return the head that predicts tokens in any order, if a class has it: a table and a bias."""
     for cls in classes:
         if ORDER_OF_TOKENS in cls.inputs and cls.name.endswith("LMHeadModel"):
-            draft = _draft(PERMUTED, cls, _outside(cls, prefix, own), prefix, config)
+            draft = _draft(PERMUTED, cls, outside_of(cls, prefix, own), prefix, config)
             return [draft] if draft is not None and "." in draft.table else []
     return []
 
@@ -131,7 +131,7 @@ def _with_switches(
     """Return a head with the fields that decide about its layers."""
     plain = draft
     for switch, other_class in cls.switched.items():
-        outside = _outside(other_class, prefix, own)
+        outside = outside_of(other_class, prefix, own)
         other = _draft(draft.name, other_class, outside, prefix, config)
         if other is not None and other != plain:
             draft = draft.switched(switch, other, is_on=bool(config.get(switch)))

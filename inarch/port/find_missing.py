@@ -116,11 +116,10 @@ def with_missing(
     found: list[Missing] = []
     names: set[str] = set()
     stacks = [stack for stack in graph.stacks if stack]
-    known = (*stacks, "\n")
     for side in SIDES if graph.is_pair else ("",):
         mine = [stack for stack in stacks if not side or stack.startswith(side)]
-        own = [one for one in left if one.name.startswith(tuple(mine))] if mine else []
-        before = [one for one in left if not one.name.startswith(known)]
+        own = [one for one in left if one.name.startswith(tuple(mine))]
+        before = [one for one in left if not one.name.startswith(tuple(stacks))]
         before = [one for one in before if not side or one.name.startswith(side)]
         parts = [*_embeddings(graph, side, before), *_of_layers(graph, side, own)]
         is_input = any(part[0] == EMBEDDINGS for part in parts)

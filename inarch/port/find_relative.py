@@ -50,8 +50,8 @@ def with_relative_segments(graph: Graph) -> Graph:
         Slot(slot.module, ("attention/norm",), "norm") if slot.ours == (ATTENTION_NORM,) else slot
         for slot in graph.slots
     )
-    kept = tuple(one for one in graph.decisions if one.subject != "positions")
     sizes = {**graph.sizes, "num_segments": graph.size("attention/segment_keys", 0)}
     return graph.replace(
-        slots=slots, positions=RELATIVE_SEGMENTS, decisions=kept, sizes=sizes, parallel="no"
-    )
+        slots=slots, positions=RELATIVE_SEGMENTS, sizes=sizes, parallel="no",
+        decisions=graph.decisions_without("positions"),
+    )  # fmt: skip

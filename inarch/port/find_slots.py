@@ -187,6 +187,8 @@ class SlotFinder:
         )
         return order
 
+    # --- what is around the blocks ---------------------------------------------------------
+
     def tables(self, outside: Sequence[TheirModule]) -> list[Slot]:
         """Return the tables."""
         found: list[Slot] = []
@@ -217,9 +219,7 @@ class SlotFinder:
         self.widths = {m.shape[-1] for m in outside if m.role == tables[0]}
         dense = [m for m in outside if len(m.shape) == 2 and m.role not in (*tables, OTHER_TABLE)]
         self.projections = [m for m in dense if self._is_early(m)] if not self.widths else []
-        for module in outside:
-            if module.role in tables:
-                continue
+        for module in (m for m in outside if m.role not in tables):
             ours = self._outer_name(module, found)
             if ours is None or ours in found or module.role == OTHER_TABLE:
                 self._unplaced(module, "no brick here has it")

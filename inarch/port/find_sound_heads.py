@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.port.arguments import find_field
 from inarch.port.decisions import Decision, decide
 from inarch.port.evidence import Evidence
+from inarch.port.find_heads import outside_of
 from inarch.port.heads import AUDIO_CLASSIFIER, CTC, HeadClass, HeadDraft, purpose_of
 from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import collapse_names
@@ -37,13 +37,9 @@ def sound_heads(
     return found, lines
 
 
-def _outside(tensors: Mapping[str, TensorInfo], evidence: Evidence) -> dict[str, TensorInfo]:
-    return {n: info for n, info in tensors.items() if not n.startswith(evidence.prefix)}
-
-
 def _dense(cls: HeadClass, evidence: Evidence) -> list[TheirModule]:
     """Return the dense layers of a head, all of which have biases; none if it has others."""
-    outside = _outside(cls.tensors, evidence)
+    outside = outside_of(cls, evidence.prefix)
     parts = recognize(collapse_names(outside, evidence.config), evidence.config)
     modules, others = group_modules(parts)
     plain = all(len(m.shape) == 2 and m.bias is not None and not m.stack for m in modules)

@@ -52,11 +52,10 @@ def with_stem(
     switches = {**graph.switches}
     if field := find_field("normalize_first", evidence.defaults):
         switches["normalize_first"] = field
-    subjects = {"inputs", "positions", EMBEDDINGS}
     return graph.replace(
         slots=(*slots, *kept), parts={**graph.parts, **parts}, switches=switches, missing=(),
         unplaced=frozenset(), stem=slots[0].module.stack, positions="convolution",
-        decisions=tuple(one for one in graph.decisions if one.subject not in subjects),
+        decisions=graph.decisions_without("inputs", "positions", EMBEDDINGS),
     )  # fmt: skip
 
 

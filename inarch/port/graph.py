@@ -179,8 +179,9 @@ class Graph:
 
     @property
     def has_input_layer(self) -> bool:
-        """Return whether one layer, `embeddings`, makes the input of the blocks."""
-        return self.positions == "learned" or "zero_mask_tokens" in self.switches
+        """Return whether one layer makes the input of a stack, of tokens and positions."""
+        has_table = self.positions in ("learned", "sinusoidal")
+        return has_table or "zero_mask_tokens" in self.switches
 
     @property
     def varies(self) -> bool:
@@ -205,6 +206,10 @@ class Graph:
     def has(self, ours: str) -> bool:
         """Return whether a layer of ours is among the slots."""
         return any(ours in slot.ours for slot in self.slots)
+
+    def decisions_without(self, *subjects: str) -> tuple[Decision, ...]:
+        """Return what couldn't be decided, but for some subjects."""
+        return tuple(one for one in self.decisions if one.subject not in subjects)
 
     def missing_text(self, part: str, side: str = "") -> str:
         """Return what is lacking in the place of a part; `""` where a brick is."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.port.arguments import Argument
-from inarch.port.code import code
+from inarch.port.code import choice_lines, code
 from inarch.port.find_heads import POOLINGS
 from inarch.port.heads import HeadDraft
 
@@ -64,8 +64,8 @@ def argument_lines(
         elif field in rates:
             lines.append(f'probability("{field}", "{field}", {default}),')
         elif field in pooling:
-            values = code({name: name for name in POOLINGS})
-            lines += [f'choice("{field}", "{field}", {default},', f"    values={values}),"]
+            values = {name: name for name in POOLINGS}
+            lines += choice_lines(field, field, usual.get(field), values)
         else:
             lines.append(f'field("{field}", "{field}", {bool(usual.get(field))}),')
     return lines, {*fields, *summed}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from inarch.port.arguments import is_number
@@ -73,7 +73,7 @@ def layer_fields(
     for name, value in usual.items():
         if not isinstance(value, list) or len(value) != usual[layers]:
             continue
-        for switch in ("", *(n for n, given in usual.items() if given is False)):
+        for switch in ("", *(n for n, v in usual.items() if v is False)):
             on = {switch: True} if switch else {}
             values = list(dict.fromkeys(listed(name, on)))
             if len(values) == 2:
@@ -112,7 +112,7 @@ def _spellings(
                 for n, found in zip(STEPS, lists, strict=True)
             )
             if fits and (way != "until" or one.switch):
-                yield LayerField(one.name, first, other, older, default, way, one.switch)
+                yield replace(one, first=first, other=other, older=older, default=default, way=way)
 
 
 def _with_blank(
@@ -121,7 +121,7 @@ def _with_blank(
     """Return a field with the values that others have where its switch is on."""
     made = transformers.AutoConfig.for_model(model_type, **{one.switch: True}).to_dict()
     blank = {n: made[n] for n, v in usual.items() if v is None and is_number(made.get(n))}
-    return LayerField(**{**vars(one), "blank": blank})
+    return replace(one, blank=blank)
 
 
 def scaled_kind(model_type: str, transformers: Any) -> str:

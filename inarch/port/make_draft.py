@@ -153,10 +153,10 @@ def _by_reference(
 
 def _with_trials(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:
     """Return the graph with what changes of single fields show, and the kind of its norms."""
-    epsilons = Counter(evidence.epsilons.values())
-    activations = {"epsilon": epsilons.most_common(1)[0][0]} if epsilons else {}
-    graph = _with_gating(_with_switches(graph, evidence), evidence).replace(**activations)
-    graph = _with_computed(graph, evidence, tables)
+    graph = _with_gating(_with_switches(graph, evidence), evidence)
+    if epsilons := Counter(evidence.epsilons.values()):
+        graph = graph.replace(epsilon=epsilons.most_common(1)[0][0])
+    graph = _with_shared_table(_with_computed(graph, evidence, tables), evidence)
     graph = with_own_embeddings(graph, evidence)
     if evidence.padding and graph.positions == "learned" and not graph.offset:
         graph = graph.replace(padded=True)
@@ -181,16 +181,18 @@ def _strange_names(
 
 
 def _with_computed(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:
-    """Return the graph of an encoder-decoder with sinusoids, and with scaled tokens by default."""
-    if tables and not graph.is_pair:  # of angles, which a run settles
+    """Return the graph with sinusoids, and an encoder-decoder's with scaled tokens by default.
+
+    Other tables of sinusoids than an encoder-decoder's are of angles, which a run settles.
+    """
+    if tables:
         graph = graph.replace(sines=evidence.sines[tables[0].tensor_name("weight")])
-    elif tables:
-        kept = tuple(one for one in graph.decisions if one.subject != "positions")
-        way = evidence.sines[tables[0].tensor_name("weight")]
-        graph = graph.replace(positions="sinusoidal", sines=way, decisions=kept)
+    if tables and graph.is_pair:
+        kept = graph.decisions_without("positions")
+        graph = graph.replace(positions="sinusoidal", decisions=kept)
     if graph.is_pair and evidence.defaults.get("scale_embedding") is True:
         graph = graph.replace(scaled_tokens=True)
-    return _with_shared_table(graph, evidence)
+    return graph
 
 
 def _is_of_heads(module: TheirModule, config: Mapping[str, Any]) -> bool:

@@ -162,7 +162,7 @@ def _with_parts(
 ) -> Evidence:
     """Return the evidence with what further models show: of configs with other values of fields."""
     config, reads = evidence.config, evidence.reads
-    read = set(reads.modeling.get("", ())) if reads else set()
+    read = {*evidence.model_reads}
     absent = {n: v for n, v in (reads.absent if reads else {}).items() if n in read}
     unknown = {n: v for n, v in absent.items() if evidence.properties.get(n) is None}
 

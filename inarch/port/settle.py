@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -62,18 +62,15 @@ def _settle_shared_table(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     field = draft.graph.switches.get("shared_embeddings")
     if field is None or head not in {one.name for one in draft.heads}:
         return draft
-    changes: dict[str, Any] = {field: False}
+    sizes = {}
     if draft.has("decoder_vocabulary_size"):
         words = str(find_field("decoder_vocabulary_size", draft.usual))
-        changes[words] = SIZES["vocabulary_size"] + 2
-    progress(f"a run of {head} with another {field}")
-    found = attempt(draft, head, changes)
-    if found.passed:
-        return _noted(draft, None, settled(field, f"by a run of {head} with False"))
-    switches = {n: name for n, name in draft.graph.switches.items() if name != field}
-    text = f"the draft doesn't compute what False does ({found.first})"
-    draft = draft.replace(graph=draft.graph.replace(switches=switches))
-    return _noted(draft, None, decide(field, text))
+        sizes[words] = SIZES["vocabulary_size"] + 2
+    line = _line_of_other(draft, field, False, progress, head, sizes)
+    if line.kind != SETTLED:
+        switches = {n: name for n, name in draft.graph.switches.items() if name != field}
+        draft = draft.with_graph(switches=switches)
+    return _noted(draft, None, line)
 
 
 def _with_mixer(draft: Draft, progress: Callable[[str], Any]) -> Draft:
@@ -117,7 +114,7 @@ def _settle_graph(draft: Draft, progress: Callable[[str], Any]) -> tuple[Draft, 
 def _settle_scaling(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     """Return the draft with scaled rotary positions, where a scaling gives the same layers."""
     progress("a run with scaled rotary positions")
-    scaled = draft.replace(graph=draft.graph.replace(scaled=True))
+    scaled = draft.with_graph(scaled=True)
     values = {**draft.usual["rope_parameters"]}
     kind = draft.scaled_kind
     field = f"rope_parameters.{kind}.rope_type" if kind else "rope_parameters.rope_type"
@@ -147,16 +144,14 @@ def _settle_embeddings(draft: Draft, progress: Callable[[str], Any]) -> Draft:
 def _settle_directions(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     """Return the draft with the field by which tokens attend to those after them too, if any."""
     graph, usual = draft.graph, draft.usual
-    reads = draft.evidence.reads if draft.evidence else None
-    read = reads.modeling.get("", ()) if reads is not None and graph.causal else ()
+    read = draft.evidence.model_reads if draft.evidence and graph.causal else ()
     known = {*graph.switches.values(), *graph.parts.values(), *SHARED}
     windows = ["", f"{graph.window.split()[0]} // 2"] if graph.window else [""]
     for field in (n for n in read if usual.get(n) is False and n not in known):
         for window in windows:
             progress(f"a run with another {field}")
             switches = {**graph.switches, "bidirectional": field}
-            other = replace(graph, two_way_window=window, switches=switches)
-            found = draft.replace(graph=other)
+            found = draft.with_graph(two_way_window=window, switches=switches)
             if attempt(found).passed and attempt(found, changes={field: True}).passed:
                 words = "attention in both directions, by a run with True"
                 return _noted(found, None, settled(field, words))
@@ -187,7 +182,7 @@ def _settle_switch(
     failed = Outcome(None, 0.0)
     for way in ways:
         progress(f"a run with another {field}")
-        other = draft.replace(graph=draft.graph.replace(**way))
+        other = draft.with_graph(**way)
         outcomes = [attempt(other), attempt(other, changes={field: change})]
         if all(outcome.passed for outcome in outcomes):
             return _noted(other, None, settled(field, f"by a run with {change!r}"))
@@ -221,12 +216,18 @@ def _settle_positions(draft: Draft, progress: Callable[[str], Any]) -> Draft:
 
 
 def _line_of_other(
-    draft: Draft, field: str, other: Any, progress: Callable[[str], Any], head: str = ""
-) -> Decision:
-    """Return what a run with another value of a field shows: that it is computed, or isn't."""
+    draft: Draft, field: str, other: Any, progress: Callable[[str], Any], head: str = "",
+    sizes: Mapping[str, int] | None = None,
+) -> Decision:  # fmt: skip
+    """Return what a run with another value of a field shows: that it is computed, or isn't.
+
+    Args:
+        head: that is compared; `""` for the model without one.
+        sizes: other fields that have other values in the run.
+    """
     run = f"a run of {head}" if head else "a run"
     progress(f"{run} with another {field}")
-    found = attempt(draft, head or None, {field: other})
+    found = attempt(draft, head or None, {**(sizes or {}), field: other})
     if found.passed:
         return settled(field, f"by {run} with {other!r}")
     return decide(field, f"the draft doesn't compute what {other!r} does ({found.first})")

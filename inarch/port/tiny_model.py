@@ -20,7 +20,7 @@ TINY = (
     (("relative_attention_num_buckets",), 8), (("relative_attention_max_distance",), 20),
 )  # fmt: skip
 # Of a stem of convolutions, and of the one that gives positions.
-STEM = {"dim": (12, 10), "kernel": (5, 3), "stride": (3, 2)}
+TINY_STEM = {"dim": (12, 10), "kernel": (5, 3), "stride": (3, 2)}
 POSITION_CONVOLUTION = {"num_conv_pos_embeddings": 5, "num_conv_pos_embedding_groups": 4}
 # Of what training masks, as many positions in a row as are fewer than a tiny input has.
 MASKED = ("mask_time_length", "mask_feature_length")
@@ -143,17 +143,17 @@ def embedding_dropout(config: Any, model: Any, ids: Any, transformers: Any) -> t
 def idle_fields(config: Any, model: Any, ids: Any) -> tuple[str, ...]:
     """Return the fields without a value on which no output depends where they have one."""
     found = []
-    expected = first_output(model, ids)
+    expected = _first_output(model, ids)
     for name in (n for n, v in config.to_dict().items() if v is None and not n.endswith("_id")):
         with contextlib.suppress(Exception):  # a value that its code refuses
             other = type(model)(type(config)(**{**config.to_dict(), name: SOME})).eval()
             other.load_state_dict(model.state_dict())
-            if abs(first_output(other, ids) - expected).max() < CLOSE:
+            if abs(_first_output(other, ids) - expected).max() < CLOSE:
                 found.append(name)
     return tuple(found)
 
 
-def first_output(model: Any, ids: Any) -> Any:
+def _first_output(model: Any, ids: Any) -> Any:
     """Return the first output of a model for token ids."""
     return run_ids(model, ids)[0].detach().numpy()
 
@@ -225,11 +225,11 @@ def _convolutions(defaults: Mapping[str, Any]) -> dict[str, Any]:
               any(len(one) == v for one in lists.values())]  # fmt: skip
     if not counts:
         return {}
-    found: dict[str, Any] = dict.fromkeys(counts, len(STEM["dim"]))
+    found: dict[str, Any] = dict.fromkeys(counts, len(TINY_STEM["dim"]))
     for name in lists:
         kind = name.removeprefix("conv_")
-        if kind in STEM:
-            found[name] = [*STEM[kind]]
+        if kind in TINY_STEM:
+            found[name] = [*TINY_STEM[kind]]
     found |= {n: size for n, size in POSITION_CONVOLUTION.items() if n in defaults}
     return found | {name: 2 for name in MASKED if name in defaults}
 

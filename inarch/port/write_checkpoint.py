@@ -93,9 +93,7 @@ def imports(text: str) -> list[str]:
         lines.append("from inarch.checkpoints.maps.rotary import rotary_scaling")
     rules = [n for n in used(RULE_NAMES) if n != "tied" or "tied(" in text.replace("tied=", "")]
     whole = f"from inarch.checkpoints.maps.rule import {', '.join(rules)}"
-    if not rules:
-        whole = ""
-    elif len(whole) > 100:
+    if len(whole) > 100:
         whole = "\n".join(
             ["from inarch.checkpoints.maps.rule import (", *(f"    {n}," for n in rules), ")"]
         )
@@ -105,7 +103,7 @@ def imports(text: str) -> list[str]:
         head.append("from inarch.layers import SinePositions")
     if "SCALING_TYPES" in text:
         head.append("from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling")
-    return [*lines, *([whole] if whole else []), *head]
+    return [*lines, *([whole] if rules else []), *head]
 
 
 def _constants(draft: Draft, lines: str) -> list[str]:

@@ -6,7 +6,7 @@ from inarch.port.code import code
 from inarch.port.draft import Draft
 from inarch.port.graph import DECODER
 from inarch.port.heads import OWN, HeadDraft
-from inarch.port.write_pair import decoder_table, has_input_layer
+from inarch.port.write_pair import decoder_table
 from inarch.port.write_stem import sound_methods
 
 CAUSAL_LM = '''
@@ -166,7 +166,7 @@ def _table(draft: Draft) -> str:
 
 
 def _pair_stack(draft: Draft, head: HeadDraft) -> str:
-    learned = has_input_layer(draft)
+    learned = draft.graph.has_input_layer
     has_norm = draft.graph.slot("final_norm", DECODER) is not None
     options = "\n            logits_scale=self.hidden_dim**-0.5," if head.scaled else ""
     if draft.graph.slot("relative_bias", DECODER) is not None:
@@ -181,9 +181,10 @@ def _pair_stack(draft: Draft, head: HeadDraft) -> str:
 
 
 def _seq2seq_lm(draft: Draft, head: HeadDraft) -> str:
+    inside = draft.graph.has_input_layer
     own = 'self.get_layer("decoder_embedding").token_embedding'
     return SEQ2SEQ_LM.format(
-        table=own if has_input_layer(draft) else f'self.get_layer("{decoder_table(draft)}")',
+        table=own if inside else f'self.get_layer("{decoder_table(draft)}")',
         scale=" * self.hidden_dim**-0.5" if head.scaled else "",
         result='LogitsBias(name="logits_bias")(x)' if head.bias else "x",
     )

@@ -53,11 +53,6 @@ def _inputs(draft: Draft) -> list[str]:
     ]
 
 
-def has_input_layer(draft: Draft) -> bool:
-    """Return whether one layer makes the input of a stack, of tokens and positions."""
-    return draft.graph.positions in ("learned", "sinusoidal")
-
-
 def has_two_tables(draft: Draft) -> bool:
     """Return whether each stack has a table of tokens."""
     return any(slot.side and TOKENS in slot.ours for slot in draft.graph.slots)
@@ -65,14 +60,14 @@ def has_two_tables(draft: Draft) -> bool:
 
 def decoder_table(draft: Draft) -> str:
     """Return the name of the layer of the decoder's table of tokens."""
-    alone = has_two_tables(draft) and not has_input_layer(draft)
+    alone = has_two_tables(draft) and not draft.graph.has_input_layer
     return f"{DECODER}_{TOKENS}" if alone else TOKENS
 
 
 def layer_names(draft: Draft, side: str) -> dict[str, str]:
     """Return the names of our layers outside of blocks by what they are, in a stack."""
     own = f"{side or ENCODER}_embedding"
-    inside = has_input_layer(draft)
+    inside = draft.graph.has_input_layer
     table = decoder_table(draft) if side == DECODER else TOKENS
     return {
         TOKENS: f"{own}/{TOKENS}" if inside else table,
@@ -85,7 +80,7 @@ def layer_names(draft: Draft, side: str) -> dict[str, str]:
 
 def _positions(draft: Draft) -> list[str]:
     """Return the line of the positions, of which each stack gets a copy."""
-    if not has_input_layer(draft):
+    if not draft.graph.has_input_layer:
         return []
     if draft.graph.positions == "sinusoidal":
         offset = "offset=padding_id + 1, " if draft.graph.padded else ""
@@ -172,7 +167,7 @@ def _input(draft: Draft, side: str) -> list[str]:
     if lines := called_lines(draft, EMBEDDINGS, tokens, side):
         return lines
     has_norm = draft.graph.slot("embeddings_norm", side) is not None
-    if has_input_layer(draft):
+    if draft.graph.has_input_layer:
         options = ["table", "positions", *(["norm"] if has_norm else [])]
         options += ["padding_id=padding_id"] if draft.graph.padded else []
         if draft.graph.scales_input:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inarch.layers.frames import NORMS
 from inarch.port.arguments import find_field
-from inarch.port.code import code
+from inarch.port.code import choice_lines, code
 from inarch.port.draft import Draft
 from inarch.port.find_stem import ENCODER_NORM
 from inarch.port.head_arguments import LAYER_OUTPUTS
@@ -132,9 +132,7 @@ def stem_line(draft: Draft, name: str, field: str) -> list[str]:
     if BY_ARGUMENT[name].form == "sizes":
         return [f"{sizes_code(draft, name, 'CONVOLUTIONS')},"]
     if name == "stem_norm":
-        values = code({norm: norm for norm in NORMS})
-        start = f'choice("{field}", "{name}", {code(draft.usual[field])},'
-        return [start, f"    values={values}),"]
+        return choice_lines(field, name, draft.usual[field], {norm: norm for norm in NORMS})
     return []
 
 

@@ -11,8 +11,7 @@ from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.graph import ENCODER, POSITIONS, SIDES, TOKENS
 from inarch.port.known_arguments import STEM
-from inarch.port.tiny_model import POSITION_CONVOLUTION, TINY
-from inarch.port.tiny_model import STEM as TINY_STEM
+from inarch.port.tiny_model import POSITION_CONVOLUTION, TINY, TINY_STEM
 from inarch.port.write_pair import layer_names
 from inarch.validation import shown
 
@@ -138,10 +137,11 @@ def _unreached(draft: Draft) -> list[str]:
     found = []
     if draft.has("padding_id"):
         first = layer_names(draft, "")[TOKENS] if graph.is_pair else f"{prefix}{TOKENS}"
-        found.append((first, [padding], "the row of padding"))
-    if "zero_mask_tokens" in graph.switches:
-        found[-1] = (first, [padding, tiny_arguments(draft)["mask_id"]],
-                     "the rows of padding and of the mask token, whose vectors are 0")  # fmt: skip
+        rows, reason = [padding], "the row of padding"
+        if "zero_mask_tokens" in graph.switches:
+            rows.append(tiny_arguments(draft)["mask_id"])
+            reason = "the rows of padding and of the mask token, whose vectors are 0"
+        found.append((first, rows, reason))
     tables = [layer_names(draft, side)[POSITIONS] for side in SIDES]
     for table in tables if graph.is_pair else [f"{prefix}{POSITIONS}"]:
         if graph.padded_table and graph.positions == "learned":

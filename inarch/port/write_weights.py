@@ -58,7 +58,7 @@ def weight_lines(draft: Draft) -> list[str]:
 
 def _frequencies(draft: Draft) -> list[str]:
     """Return the lines of stored frequencies, by each of the names that files have them under."""
-    name, lines = draft.graph.stored, []
+    name = draft.graph.stored
     if not name:
         return []
     lines = [f'rule("{name}", "rotary/frequencies", "d -> d"),']

@@ -1,4 +1,4 @@
-"""What no brick computes has a place in a draft's graph, which can't be built with it."""
+"""Layers that no brick computes have a place in a draft's graph, which can't be built with them."""
 
 import ast
 import re
