@@ -26,7 +26,6 @@ BACKENDS = ("jax", "torch", "tensorflow")
 MODELS = Path(inarch.models.__path__[0])
 # Longer reasons are cut.
 MAX_CAUSE = 110
-COUNTED = "`python benchmarks/port_headers.py`"
 PERCENT = re.compile(r"(\d+)%")
 
 HEAD = """# What a draft gets right
@@ -181,10 +180,9 @@ def _left(rows: Iterable[Mapping[str, Any]]) -> str:
     totals = (_total((row["map"], row["config"])) for row in verified)
     left = [every - right for right, every in totals]
     return (
-        f"{len(left)} formats are verified with no edit. What is left to write by hand after their "
-        "drafts are the entries that aren't right: "
-        f"{statistics.median(left or [0]):g} in the median format, and {max(left, default=0)} at "
-        "most."
+        f"{len(left)} formats are verified with no edit. Of their maps a person corrects the "
+        f"entries that aren't right: {statistics.median(left or [0]):g} in the median format, and "
+        f"{max(left, default=0)} at most."
     )
 
 
@@ -271,7 +269,8 @@ def _headers(counts: Mapping[str, Any]) -> str:
         f"imports. {counts['built']} of these are built of bricks, which is no proof, and the "
         f"model of {counts['missing']} raises `MissingLayerError` with the tensors for which a "
         f"layer must be written. `inspect` explains at least 90 % of the tensors of "
-        f"{counts['explained']} of them, and {share:.1f} % of all ({COUNTED})."
+        f"{counts['explained']} of them, and {share:.1f} % of all "
+        "(`python benchmarks/port_headers.py`)."
     )
 
 

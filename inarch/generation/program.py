@@ -170,16 +170,16 @@ def step_context(
     crossed = ("cross_attention_cache", "cross_attention_mask")
     context = {"cache_index": index} | {name: inputs[name] for name in crossed if name in inputs}
     indices = ops.expand_dims(index + ops.arange(size, dtype="int32"), 0)
-    prompt = inputs["token_ids"].shape[1]
+    prompt_length = inputs["token_ids"].shape[1]
     if "padding" not in inputs:
-        return context | {"positions": indices, "lengths": ops.maximum(indices + 1, prompt)}
+        return context | {"positions": indices, "lengths": ops.maximum(indices + 1, prompt_length)}
     padding = ops.expand_dims(repeat_rows(inputs["padding"], width), 1)
     # A finished row may run past the last position while others go on.
     positions = ops.clip(indices - padding, 0, decoder.max_length - 1)
-    slots = ops.arange(inputs["token_ids"].shape[1] + length, dtype="int32")[None]
+    slots = ops.arange(prompt_length + length, dtype="int32")[None]
     return context | {
         "positions": positions,
-        "lengths": ops.maximum(positions + 1, prompt - padding),
+        "lengths": ops.maximum(positions + 1, prompt_length - padding),
         "padding_mask": ops.cast(slots >= padding, "int32"),
     }
 

@@ -134,34 +134,16 @@ class GatedFeedForward(FeedForward):
 
 @keras.saving.register_keras_serializable(package="inarch")
 class Adapter(FeedForward):
-    """Feed-forward network of a normalized input, to which it is added: an adapter after a layer.
+    """Feed-forward network of its normalized input; a model adds what it gives to that input.
 
-    Source: Houlsby et al., 2019, arXiv:1902.00751; its norm comes first in MMS (Pratap et al.,
+    Source: Houlsby et al., 2019, arXiv:1902.00751; the norm comes first in MMS (Pratap et al.,
     2023, arXiv:2305.13516), which has adapters for each language. A `LayerNormalization` is named
-    `norm`. Inputs, outputs and further arguments are those of `FeedForward`.
-
-    Args:
-        layer_norm_epsilon: of the norm.
+    `norm`. Arguments, inputs and outputs are those of `FeedForward`.
     """
-
-    def __init__(
-        self,
-        intermediate_dim: int,
-        activation: Activation = "relu",
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        *,
-        use_bias: bool = True,
-        activation_dropout: float = 0.0,
-        down_bias: bool | None = None,
-        layer_norm_epsilon: float = 1e-5,
-        **kwargs: Any,
-    ):
-        self.supports_masking = True
 
     def build(self, inputs_shape: Any) -> None:
         self.norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
+            epsilon=1e-5, dtype=self.dtype_policy, name="norm"
         )
         self.norm.build(inputs_shape)
         super().build(inputs_shape)

@@ -91,7 +91,7 @@ class RotaryEmbedding(Layer):
 
     @property
     def reads_lengths(self) -> bool:
-        """Whether angles depend on the length of a token's sequence."""
+        """Return whether angles depend on the length of a token's sequence."""
         return reads_lengths(self.scaling)
 
     def build(self, inputs_shape: Any) -> None:

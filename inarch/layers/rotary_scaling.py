@@ -99,7 +99,12 @@ def frequencies_by_length(scaling: Scaling, dim: int, base: float, lengths: Any)
 
 
 def _plain_frequencies(dim: int, base: float) -> np.ndarray:
-    return 1 / base ** (np.arange(0, dim, 2, dtype="float32") / dim)
+    return 1 / base ** _exponents(dim)
+
+
+def _exponents(dim: int) -> np.ndarray:
+    """Return the powers of the base that wavelengths are, float32 `[dim / 2]`."""
+    return np.arange(0, dim, 2, dtype="float32") / dim
 
 
 def attention_factor(scaling: Scaling | None) -> float:
@@ -220,8 +225,7 @@ def _scale_dynamic(frequencies: np.ndarray, scaling: Scaling, base: float, lengt
     factor, dim = scaling["factor"], 2 * len(frequencies)
     stretched = factor * lengths / scaling[MODEL_LENGTH] - (factor - 1)
     bases = base * stretched ** (dim / (dim - 2))
-    exponents = np.arange(0, dim, 2, dtype="float32") / dim
-    return 1 / ops.power(bases, ops.convert_to_tensor(exponents))
+    return 1 / ops.power(bases, ops.convert_to_tensor(_exponents(dim)))
 
 
 def _scale_short(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
@@ -236,8 +240,7 @@ def _scale_long(frequencies: np.ndarray, scaling: Scaling, base: float, lengths:
 
 def _divide_each(count: int, factors: Any, base: float) -> np.ndarray:
     # In the order of published code, which rounds after each.
-    powers = base ** (np.arange(0, 2 * count, 2, dtype="float32") / (2 * count))
-    return 1 / (np.asarray(factors, "float32") * powers)
+    return 1 / (np.asarray(factors, "float32") * base ** _exponents(2 * count))
 
 
 def _compute_mscale(factor: float, mscale: float) -> float:

@@ -23,13 +23,12 @@ class CausalBackbone(Backbone):
     @property
     def max_length(self) -> int:
         """Most tokens of a row; of rotary positions whose scaling goes beyond those of training."""
-        length = self.arguments["max_sequence_length"]
-        return stretched_length(self.arguments.get("rope_scaling"), length)
+        return stretched_length(self.argument("rope_scaling"), self.argument("max_sequence_length"))
 
     @property
     def reference_reads_padding(self) -> bool:
-        """Whether the length of a whole row decides about positions, in the reference."""
-        return reads_lengths(self.arguments.get("rope_scaling"))
+        """Return whether the reference's positions depend on the length of a whole row."""
+        return reads_lengths(self.argument("rope_scaling"))
 
     def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
         """Return the decoder for `inarch.generation.Generator`.

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from inarch.checkpoints.formats.files import SafetensorsFile
 from inarch.checkpoints.formats.weights import TensorInfo, Weights
@@ -50,13 +46,13 @@ def choose_language(checkpoint: Checkpoint, head: str, language: str) -> None:
     try:
         head_names = [n for e in checkpoint.source.heads[head].weights for n in e.theirs]
         _check(adapter, checkpoint.weights, head_names)
-        checkpoint.substitute(
-            _merge(checkpoint.weights, adapter),
-            {"vocab_size": adapter.shard.tensors[head_names[0]].shape[0]},
-        )
+        tensors = adapter.shard.tensors
+        checkpoint.set_fields({"vocab_size": tensors[head_names[0]].shape[0]})
     except BaseException:
         adapter.close()
         raise
+    checkpoint.weights.substitute(tensors, adapter)
+    checkpoint.language = language
 
 
 def _path_of(folder: Path, language: str) -> Path:
@@ -76,7 +72,7 @@ def _path_of(folder: Path, language: str) -> Path:
 
 
 def _check(adapter: SafetensorsFile, weights: Weights, head: Collection[str]) -> None:
-    """Hold the tensors of an adapter to those that they are in place of."""
+    """Raise WeightMapError where an adapter's tensors aren't those that they are in place of."""
     given = adapter.shard.tensors
     kinds = {re.sub(r"\d+", "{}", name) for name in given} | {*head}
     wanted = {n: i for n, i in weights.header.items() if re.sub(r"\d+", "{}", n) in kinds}
@@ -99,35 +95,3 @@ def _check(adapter: SafetensorsFile, weights: Weights, head: Collection[str]) ->
 def _shape(info: TensorInfo, is_of_head: bool) -> tuple[int, ...]:
     """Return the shape that must be equal: of a head all but the number of tokens."""
     return info.shape[1:] if is_of_head else info.shape
-
-
-class _Merged:
-    """Reader of a checkpoint's tensors, some of which are another file's."""
-
-    def __init__(self, weights: Weights, adapter: SafetensorsFile):
-        self._weights, self._adapter = weights, adapter
-
-    def _of(self, name: str) -> Any:
-        return self._adapter if name in self._adapter.shard.tensors else self._weights
-
-    def read(self, name: str) -> np.ndarray:
-        return self._of(name).read(name)
-
-    def release(self, name: str) -> None:
-        self._of(name).release(name)
-
-    def close(self) -> None:
-        self._weights.close()
-        self._adapter.close()
-
-
-def _merge(weights: Weights, adapter: SafetensorsFile) -> Weights:
-    """Return the tensors of a checkpoint, those of an adapter in place of its own."""
-    own = adapter.shard.tensors
-    shards = [
-        replace(shard, tensors={n: own.get(n, info) for n, info in shard.tensors.items()})
-        for shard in weights.shards
-    ]
-    found = Weights(shards, [_Merged(weights, adapter)] * len(shards))
-    found.format = weights.format
-    return found

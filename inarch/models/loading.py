@@ -114,9 +114,8 @@ class Checkpoint:
         """
         self._state.check()
 
-    def substitute(self, weights: Weights, fields: Mapping[str, Any]) -> None:
-        """Put other weights, and other values of fields of the config, in place of those read."""
-        self.weights, self._opened = weights, replace(self._opened, weights=weights)
+    def set_fields(self, fields: Mapping[str, Any]) -> None:
+        """Put other values of fields of the config in place of those read."""
         if any(self.config.get(name) != value for name, value in fields.items()):
             whole = json_fields.object_in(self.config_text, self.folder / CONFIG)
             self.config = {**self.config, **fields}

@@ -89,7 +89,6 @@ class CTCSpeechToText(AudioTask, Task):
         language = given.get("language")
         if language is not None:
             choose_language(checkpoint, cls.head, language)
-            checkpoint.language = language
         return {name: value for name, value in given.items() if name != "language"}
 
     @classmethod

@@ -192,7 +192,7 @@ class Seq2SeqLM(TextPairs, TextGeneration, Task):
         tokenizer = inference.preprocessor_of(self).tokenizer
         filler, limit = tokenizer.pad_token_id or 0, self.backbone.max_length
         encoder = SourceEncoder(self.backbone.encoder(), stack, self.start_ids, filler, limit)
-        return TextGenerator(Generator(stack, end_id=0), tokenizer.of_outputs, encoder)
+        return TextGenerator(Generator(stack, end_id=0), tokenizer.output_tokenizer, encoder)
 
     def _rows_of(
         self, texts: Sequence[str], prompt_name: str | None, prompt: str | None

@@ -113,7 +113,7 @@ class TextGeneration(TaskMixin):
         if seed is not None:
             check_count("seed", seed, 0)
         config = self.layout.config if self.layout else {}
-        tokenizer = inference.preprocessor_of(self).tokenizer.of_outputs
+        tokenizer = inference.preprocessor_of(self).tokenizer.output_tokenizer
         ends = config.get("eos_token_id"), tokenizer.eos_token_id
         own = self.backbone.argument("decoder_vocabulary_size")
         size = own or self.backbone.arguments["vocabulary_size"]

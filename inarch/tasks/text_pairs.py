@@ -98,7 +98,7 @@ class TextPairs(TaskMixin):
     def _repad(self, inputs: dict[str, np.ndarray]) -> None:
         """Pad what the decoder reads by its own tokenizer, whose vocabulary may be smaller."""
         tokenizer = inference.preprocessor_of(self).tokenizer
-        if (own := tokenizer.of_outputs) is not tokenizer:
+        if (own := tokenizer.output_tokenizer) is not tokenizer:
             is_padding = inputs["decoder_padding_mask"] == 0
             inputs["decoder_token_ids"][is_padding] = own.pad_token_id or 0
 

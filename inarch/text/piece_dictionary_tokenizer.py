@@ -82,7 +82,7 @@ class PieceDictionaryTokenizer(Tokenizer):
         return type(self)._assembled(json.dumps(spec), config, files)
 
     @property
-    def of_outputs(self) -> Tokenizer:
+    def output_tokenizer(self) -> Tokenizer:
         """The tokenizer of translations, where they have a dictionary of their own."""
         return (has_own_target_ids(self.config) and self.target) or self
 

@@ -17,8 +17,6 @@ KEPT = 8
 # No text has as many tokens. The library counts to 2**64, and files have int(1e30) for no limit.
 UNLIMITED = 2**32
 
-NONE: frozenset[str] = frozenset()
-
 
 class RustBackend:
     """Configured Rust tokenizers of one tokenizer.json, made on need and never changed after.
@@ -70,7 +68,7 @@ class RustBackend:
     def _allowed(self, allow_special: Collection[str] | str) -> frozenset[str] | None:
         """Return the allowed tokens, None for all of them."""
         if allow_special == ():
-            return NONE
+            return frozenset()
         if isinstance(allow_special, str):
             if allow_special == "all":
                 return None

@@ -62,6 +62,16 @@ def sentence_piece_json(
     )
 
 
+def metaspace(prepend_scheme: str, split: bool = True) -> dict[str, Any]:
+    """Return the pre-tokenizer, or decoder, that has SentencePiece's character for spaces."""
+    return {
+        "type": "Metaspace",
+        "replacement": SPACE,
+        "prepend_scheme": prepend_scheme,
+        "split": split,
+    }
+
+
 def precompiled(charsmap: bytes) -> dict[str, Any]:
     """Return the normalizer that replaces characters by the model's own table."""
     encoded = base64.b64encode(charsmap).decode("ascii")

@@ -13,12 +13,11 @@ from inarch.errors import CheckpointError, ConfigError
 from inarch.text.byte_level import flag
 from inarch.text.family import TokenizerFamily
 from inarch.text.json_parts import Part, replace, template, tokenizer_json
-from inarch.text.sentence_piece import precompiled
+from inarch.text.sentence_piece import metaspace, precompiled
 from inarch.text.sentence_piece_model import (
     BPE,
     CONTROL,
     MODEL_TYPES,
-    SPACE,
     UNIGRAM,
     USER_DEFINED,
     SentencePieceModel,
@@ -71,13 +70,8 @@ class SentencePieceFamily(TokenizerFamily):
         check_unigram(model, self.tokenizer_class)
         layout = self.layout(model, config)
         ids = {entry[0]: index for index, entry in enumerate(layout.vocabulary)}
-        metaspace = {
-            "type": "Metaspace",
-            "replacement": SPACE,
-            "prepend_scheme": layout.prepend_scheme,
-            "split": True,
-        }
-        splits = [*layout.pre_tokenizers, metaspace]
+        space = metaspace(layout.prepend_scheme)
+        splits = [*layout.pre_tokenizers, space]
         spec = tokenizer_json(
             {
                 "type": "Unigram",
@@ -88,7 +82,7 @@ class SentencePieceFamily(TokenizerFamily):
             normalizer=layout.normalizer,
             pre_tokenizer={"type": "Sequence", "pretokenizers": splits},
             post_processor=self._template(model, ids, config),
-            decoder=metaspace,
+            decoder=space,
             added_tokens=[*_added_tokens(model, ids, config), *self._language_tokens(ids)],
         )
         return spec, config

@@ -235,7 +235,7 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         return Encoding(raw)
 
     @property
-    def of_outputs(self) -> "Tokenizer":
+    def output_tokenizer(self) -> "Tokenizer":
         """The tokenizer of texts that a model gives, where they have other ids than those read."""
         return self
 

@@ -13,6 +13,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.text.byte_level import byte_pair_json
 from inarch.text.json_parts import Part, replace, template, tokenizer_json
 from inarch.text.rust_backend import check_text, disable_parallelism_in_forks
+from inarch.text.sentence_piece import metaspace
 from inarch.text.special_tokens import BERT_TOKENS, SPECIAL_TOKEN_NAMES
 from inarch.text.word_piece_json import word_piece_json
 from inarch.validation import check_count, check_flag, one_of, shown
@@ -270,7 +271,7 @@ def _train_unigram(
         show_progress=False,
     )
     forms: list[Part] = [{"type": "NFKC"}, replace(r"\s+", " ")]
-    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    space = metaspace("always")
     parts: Part = {
         "normalizer": {
             "type": "Sequence",

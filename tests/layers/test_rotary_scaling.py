@@ -32,7 +32,7 @@ DIM, BASE = 16, 50.0
 
 
 def frequencies_of(scaling, length):
-    """Those of sequences of a length, of any scaling."""
+    """Return the frequencies in sequences of a length, of any scaling."""
     if not reads_lengths(scaling):
         return scaled_frequencies(scaling, DIM, BASE)
     return ops.convert_to_numpy(frequencies_by_length(scaling, DIM, BASE, np.array(length)))

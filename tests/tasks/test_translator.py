@@ -91,7 +91,7 @@ def tasks(tokenizers):
         if arguments or kind not in made:
             keras.utils.set_random_seed(0)
             tokenizer = tokenizers(kind)
-            given = tokenizer.of_outputs
+            given = tokenizer.output_tokenizer
             apart = {"decoder_vocabulary_size": given.vocabulary_size, "shared_embeddings": False}
             backbone = BartBackbone(
                 tokenizer.vocabulary_size, 1, 1, 2, 2, 8, 12, 12, dropout=0.0,
@@ -203,7 +203,7 @@ def test_marians_translations_have_a_model_of_their_own(tasks):
 def test_translations_with_a_vocabulary_of_their_own_are_read_trained_and_padded_by_it(tasks):
     task = tasks("marian apart", name="apart")
     tokenizer = task.preprocessor.tokenizer
-    own = tokenizer.of_outputs
+    own = tokenizer.output_tokenizer
     rows = task.encode([("the cat", "le chat"), ("the", "chat")])
     assert [tokenizer.id_to_token(i) for i in rows[0].source] == ["▁the", "▁cat", "</s>"]
     assert [own.id_to_token(i) for i in rows[0].labels] == ["▁le", "▁chat", "</s>"]
@@ -225,7 +225,7 @@ def test_translations_with_a_vocabulary_of_their_own_are_those_of_transformers(
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
     tokenizer = tokenizers("marian apart")
     tokenizer.save(tmp_path)
-    given = tokenizer.of_outputs
+    given = tokenizer.output_tokenizer
     config = transformers.MarianConfig(
         vocab_size=tokenizer.vocabulary_size, decoder_vocab_size=given.vocabulary_size,
         share_encoder_decoder_embeddings=False, d_model=8, encoder_layers=1, decoder_layers=1,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,23 @@ class Weights:
         self.shards = tuple(shards)
         self.header: dict[str, TensorInfo] = {}
         self._readers: dict[str, Any] = {}
+        self._open = {*readers}
         for shard, reader in zip(shards, readers, strict=True):
             for name, info in shard.tensors.items():
                 if name in self.header:
                     raise CheckpointFileError(f"tensor {name!r} is in two weight files")
                 self.header[name] = info
                 self._readers[name] = reader
+
+    def substitute(self, tensors: Mapping[str, TensorInfo], reader: Any) -> None:
+        """Put a reader's tensors in place of those of the same names; it is closed with these."""
+        self.shards = tuple(
+            replace(shard, tensors={n: tensors.get(n, info) for n, info in shard.tensors.items()})
+            for shard in self.shards
+        )
+        self.header |= tensors
+        self._readers |= dict.fromkeys(tensors, reader)
+        self._open.add(reader)
 
     def read(self, name: str) -> np.ndarray:
         """Return the values of a tensor, read-only, shape as in the header."""
@@ -97,7 +108,7 @@ class Weights:
         self._readers[name].release(name)
 
     def close(self) -> None:
-        for reader in set(self._readers.values()):
+        for reader in self._open:
             reader.close()
 
     def __enter__(self) -> Weights:

@@ -218,7 +218,7 @@ def write_fields(
 
 
 def computed_fields(entries: Iterable[ConfigEntry], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without the fields whose values aren't computed here, as absent ones are."""
+    """Return a config without the fields whose values aren't computed here; their defaults are."""
     found = dict(config)
     for entry in entries:
         if isinstance(entry, MustBe) and not entry.holds(found):

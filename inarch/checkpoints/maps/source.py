@@ -162,7 +162,7 @@ class Source:
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """What may precede the backbone's tensors, by source and heads, the longest first."""
+        """Prefixes of the backbone's tensors, of the source and its heads, the longest first."""
         own = {head.prefix for head in self.heads.values() if head.prefix is not None}
         return tuple(sorted({self.prefix, *own}, key=lambda prefix: (-len(prefix), prefix)))
 

@@ -14,8 +14,8 @@ from inarch.text.files import IDS_FILE
 from inarch.text.json_parts import Part, bpe_model, tokenizer_json
 from inarch.text.json_parts import replace as replace_text
 from inarch.text.piece_dictionary import PieceDictionaryFamily
-from inarch.text.sentence_piece import make_merges, precompiled
-from inarch.text.sentence_piece_model import SPACE, SentencePieceModel, read_model
+from inarch.text.sentence_piece import make_merges, metaspace, precompiled
+from inarch.text.sentence_piece_model import SentencePieceModel, read_model
 from inarch.text.sentencepiece_families import (
     SentencePieceFamily,
     UnigramLayout,
@@ -68,6 +68,11 @@ yue_Hant zho_Hans zho_Hant zul_Latn
 """
 
 
+def _first_tokens(names: Mapping[str, str]) -> list[str]:
+    """Return fairseq's four tokens, which come before the pieces of a model."""
+    return [names[name] for name in ("cls_token", "pad_token", "eos_token", "unk_token")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NllbFamily(TokenizerFamily):
     """Byte pairs of a tokenizer.json, or of a SentencePiece model.
@@ -82,22 +87,18 @@ class NllbFamily(TokenizerFamily):
         model, config = read_model(files[names[0]], names[0]), self.with_defaults(config)
         check_pairs(model, self.tokenizer_class)
         special, languages = special_names(config), _OF_NLLB.split()
-        first = [special[name] for name in ("cls_token", "pad_token", "eos_token", "unk_token")]
         pieces = [piece.text for piece in model.pieces[3:]]
-        tokens = dict.fromkeys([*first, *pieces, *languages, special["mask_token"]])
+        tokens = dict.fromkeys(
+            [*_first_tokens(special), *pieces, *languages, special["mask_token"]]
+        )
         ids = {token: index for index, token in enumerate(tokens)}
-        metaspace = {
-            "type": "Metaspace",
-            "replacement": SPACE,
-            "prepend_scheme": "always",
-            "split": True,
-        }
+        space = metaspace("always")
         spec = tokenizer_json(
             bpe_model(ids, make_merges(pieces), unk_token=special["unk_token"], fuse_unk=True),
             normalizer=_normalizer(model) if model.precompiled_charsmap else None,
-            pre_tokenizer=metaspace,
+            pre_tokenizer=space,
             post_processor=wrapped_in(self.languages, config, ids),
-            decoder=metaspace,
+            decoder=space,
             added_tokens=[
                 added_token({"normalized": False}, code, ids[code], is_control=True)
                 for code in languages
@@ -111,9 +112,8 @@ def _mbart(languages: list[str], is_normalized: bool) -> Any:
 
     def layout(model: SentencePieceModel, config: Mapping[str, Any]) -> UnigramLayout:
         names = special_names(config)
-        first = [names[name] for name in ("cls_token", "pad_token", "eos_token", "unk_token")]
         last = [*languages, names["mask_token"]]
-        vocabulary = [[token, 0.0] for token in first] + scored_pieces(model)[3:]
+        vocabulary = [[token, 0.0] for token in _first_tokens(names)] + scored_pieces(model)[3:]
         return UnigramLayout(
             vocabulary=vocabulary + [[token, 0.0] for token in last],
             unk_id=3,

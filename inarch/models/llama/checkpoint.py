@@ -113,7 +113,8 @@ def make_source(
     Args:
         entries: those of its config for which the others' code has constants.
         tie: whether output and input embeddings are one by default.
-        answers_prefix: what precedes the tensors of its graph in a file that answers questions.
+        answers_prefix: what precedes the graph's tensors in a file with a head for answers, where
+            it isn't "model.".
         defaults: its defaults for the fields of `SHARED` and of `entries`.
     """
     varied = {getattr(entry, "ours", None) for entry in flatten(entries)}

@@ -11,7 +11,7 @@ from typing import Any
 from inarch.text.byte_level import ByteLevelFamily, make_template, read_flag
 from inarch.text.json_parts import Part, bpe_model, replace, split, tokenizer_json
 from inarch.text.piece_pairs import PiecePairFamily
-from inarch.text.sentence_piece import make_merges
+from inarch.text.sentence_piece import make_merges, metaspace
 from inarch.text.sentence_piece_model import (
     CONTROL,
     SPACE,
@@ -64,12 +64,7 @@ class LlamaFamily(PiecePairFamily):
         decoders = [replace(SPACE, " ", "String"), {"type": "ByteFallback"}, {"type": "Fuse"}]
         return {
             "normalizer": None,
-            "pre_tokenizer": {
-                "type": "Metaspace",
-                "replacement": SPACE,
-                "prepend_scheme": scheme if has_prefix else "never",
-                "split": False,
-            },
+            "pre_tokenizer": metaspace(scheme if has_prefix else "never", split=False),
             "decoder": {"type": "Sequence", "decoders": decoders + [strip] * has_prefix},
         }
 
