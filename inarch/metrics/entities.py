@@ -22,13 +22,15 @@ def entity_spans(labels: Sequence[str]) -> list[Span]:
     An `I-` that follows nothing of its kind begins an entity, as seqeval has it by default.
     """
     found: list[Span] = []
-    previous, begin = OUTSIDE, 0
+    outside = split_label(OUTSIDE)
+    previous, begin = outside, 0
     for place, label in enumerate([*labels, OUTSIDE]):
-        if starts_entity(previous, label, "BIES"):
-            if previous != OUTSIDE:
-                found.append((split_label(previous, "BIES")[1], begin, place))
+        part = split_label(label, "BIES")
+        if starts_entity(previous, part):
+            if previous != outside:
+                found.append((previous[1], begin, place))
             begin = place
-        previous = label
+        previous = part
     return found
 
 

@@ -28,10 +28,10 @@ def split_label(label: str, prefixes: str = "BI") -> tuple[str, str]:
     return "I", label
 
 
-def starts_entity(previous: str, label: str, prefixes: str) -> bool:
-    """Return whether an entity begins at a label, or goes on from the label before it."""
-    before, kind_before = split_label(previous, prefixes)
-    prefix, kind = split_label(label, prefixes)
+def starts_entity(previous: tuple[str, str], label: tuple[str, str]) -> bool:
+    """Return whether an entity begins at a label, split, or goes on from the one before it."""
+    before, kind_before = previous
+    prefix, kind = label
     return prefix in "BS" or before in "ES" or kind != kind_before
 
 

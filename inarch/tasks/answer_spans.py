@@ -7,6 +7,8 @@ spans than answers to return; here there are fewer answers.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,14 +31,14 @@ class Readout:
         logits: float `[tokens, 2]`, of an answer's first token and of its last.
         in_context: bool `[tokens]`, the tokens of the context, which an answer can have.
         is_null: bool `[tokens]`, the tokens that stand for no answer (CLS).
-        offsets: int `[tokens, 2]`, start and end of each token in characters of its text.
+        offsets: start and end of each token in characters of its text.
         word_ids: index of each token's word in its text; None where it is of none.
     """
 
     logits: np.ndarray
     in_context: np.ndarray
     is_null: np.ndarray
-    offsets: np.ndarray
+    offsets: Sequence[tuple[int, int]]
     word_ids: Sequence[int | None]
 
     @classmethod
@@ -51,7 +53,7 @@ class Readout:
             logits[: len(window)],
             np.array([sequence == 1 for sequence in window.sequence_ids]),
             np.array([token == null_id for token in window.ids]),
-            np.array(window.offsets),
+            window.offsets,
             window.word_ids,
         )
 
@@ -76,20 +78,25 @@ def token_spans(
     read = readout.in_context | readout.is_null
     if not read.any():
         return [], 0.0
-    scores = np.zeros(readout.logits.shape, np.float64)
-    scores[read] = softmax(readout.logits[read].T.astype(np.float64)).T
-    null = float(scores[0].prod())
-    tokens = len(scores)
-    first = np.arange(tokens)[:, None]
-    last = first + np.arange(min(max_answer_length, tokens))
-    inside = last < tokens
-    last = np.where(inside, last, 0)
-    possible = inside & readout.in_context[first] & readout.in_context[last]
-    products = np.where(possible, scores[first, 0] * scores[last, 1], -1.0)
-    best = np.argsort(-products, axis=None, kind="stable")[: min(count, int(possible.sum()))]
-    rows, columns = np.unravel_index(best, products.shape)
-    found = zip(rows, last[rows, columns], products[rows, columns], strict=True)
-    return [(int(a), int(b), float(score)) for a, b, score in found], null
+    scores = softmax(np.where(read, readout.logits.T.astype(np.float64), -np.inf))
+    null = float(scores[0, 0] * scores[1, 0])
+    width = min(max_answer_length, len(read))
+    last = _last_tokens(len(read), width)
+    starts, ends = np.where(readout.in_context, scores, np.nan)  # NaN where no span is
+    products = (starts[:, None] * np.concatenate([ends, [np.nan]])[last]).ravel()
+    best = (-products).argsort(kind="stable")[:count]
+    columns = best // width, last.ravel()[best], products[best]
+    found = zip(*(column.tolist() for column in columns), strict=True)
+    return [span for span in found if not math.isnan(span[2])], null
+
+
+@functools.lru_cache(maxsize=8)
+def _last_tokens(tokens: int, width: int) -> np.ndarray:
+    """Return the last tokens of the spans from each token, int `[tokens, width]`.
+
+    It is `tokens` for what would end beyond them. Most windows are of one length.
+    """
+    return np.minimum(np.arange(tokens)[:, None] + np.arange(width), tokens)
 
 
 def character_span(
@@ -104,7 +111,7 @@ def character_span(
     """
     if align_to_words:
         first, last = _word_of(readout, first)[0], _word_of(readout, last)[1]
-    return int(readout.offsets[first, 0]), int(readout.offsets[last, 1])
+    return readout.offsets[first][0], readout.offsets[last][1]
 
 
 def _word_of(readout: Readout, token: int) -> tuple[int, int]:
@@ -113,10 +120,10 @@ def _word_of(readout: Readout, token: int) -> tuple[int, int]:
     if word is None:
         return token, token
     first = last = token
-    while first and readout.in_context[first - 1] and readout.word_ids[first - 1] == word:
+    while first and readout.word_ids[first - 1] == word and readout.in_context[first - 1]:
         first -= 1
     end = len(readout.word_ids) - 1
-    while last < end and readout.in_context[last + 1] and readout.word_ids[last + 1] == word:
+    while last < end and readout.word_ids[last + 1] == word and readout.in_context[last + 1]:
         last += 1
     return first, last
 

@@ -34,12 +34,12 @@ def class_answers(
             threshold, or the best one where there are no `thresholds`.
         thresholds: one for each class.
     """
-    reached = np.full(scores.shape, True)
+    least = thresholds if top_k == "auto" else None
     if top_k == "auto":
         top_k = 1 if thresholds is None else None
-        reached = reached if thresholds is None else scores >= np.array(thresholds)
-    orders = np.argsort(-scores, axis=-1, kind="stable")[:, :top_k]
+    orders = (-scores).argsort(axis=-1, kind="stable")[:, :top_k].tolist()
     return [
-        [{"label": labels[i], "score": float(row[i])} for i in order if chosen[i]]
-        for row, chosen, order in zip(scores, reached, orders, strict=True)
-    ]
+        [{"label": labels[i], "score": float(row[i])} for i in order
+         if least is None or row[i] >= least[i]]
+        for row, order in zip(scores, orders, strict=True)
+    ]  # fmt: skip

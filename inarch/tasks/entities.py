@@ -16,7 +16,9 @@ from inarch.errors import InputError
 from inarch.metrics.tag_scheme import OUTSIDE, prefixes_of, split_label, starts_entity
 from inarch.validation import shown
 
-AGGREGATIONS = ("none", "simple", "first", "average", "max")
+# Of tokens, and of words.
+TOKEN_AGGREGATIONS = ("none", "simple")
+AGGREGATIONS = (*TOKEN_AGGREGATIONS, "first", "average", "max")
 
 
 def check_aggregation(aggregation: Any) -> None:
@@ -33,13 +35,13 @@ class TokenScores:
     Attributes:
         scores: probabilities of the classes, `[tokens, classes]`.
         offsets: `(start, end)` of each token in characters of the text.
-        is_subword: whether a token continues the word of the one before.
+        is_subword: whether a token continues the word of the one before; read where words count.
         is_first, is_last: whether these are the first and the last tokens of the text.
     """
 
     scores: np.ndarray
     offsets: Sequence[tuple[int, int]]
-    is_subword: Sequence[bool]
+    is_subword: Sequence[bool] = ()
     is_first: bool = True
     is_last: bool = True
 
@@ -131,28 +133,34 @@ def _entities(
 ) -> list[Entity]:
     """Return the entities of one window."""
     units = _units(window, aggregation)
-    last = len(units) - 1
-    found: list[Entity] = []
-    previous: str | None = None
-    for i, (number, score, start, end) in enumerate(units):
-        label = labels[number]
-        prefix, kind = split_label(label, prefixes)
-        unit = Entity(
-            label if aggregation == "none" else kind, start, end, score, 1, prefix in "BS",
-            i == 0 and not window.is_first, i == last and not window.is_last,
-        )  # fmt: skip
-        if aggregation == "none" or previous is None or starts_entity(previous, label, prefixes):
-            found.append(unit)
+    parts = [split_label(label, prefixes) for label in labels]
+    runs: list[list[int]] = []  # units that are one entity
+    for i, (number, *_) in enumerate(units):
+        goes_on = runs and aggregation != "none"
+        if goes_on and not starts_entity(parts[units[i - 1][0]], parts[number]):
+            runs[-1].append(i)
         else:
-            found[-1] = _union(found[-1], unit)
-        previous = label
-    return [entity for entity in found if entity.label != OUTSIDE]
+            runs.append([i])
+    found = []
+    for run in runs:
+        number, _, start, _ = units[run[0]]
+        prefix, kind = parts[number]
+        label = labels[number] if aggregation == "none" else kind
+        if label != OUTSIDE:
+            end = max(units[i][3] for i in run)
+            score = sum(units[i][1] for i in run) / len(run)
+            cut_before = run[0] == 0 and not window.is_first
+            cut_after = run[-1] == len(units) - 1 and not window.is_last
+            found.append(
+                Entity(label, start, end, score, len(run), prefix in "BS", cut_before, cut_after)
+            )
+    return found
 
 
 def _units(window: TokenScores, aggregation: str) -> list[tuple[int, float, int, int]]:
     """Return the class, score, start and end of each token; of each word where words count."""
     scores, offsets = window.scores, window.offsets
-    if aggregation in ("none", "simple"):
+    if aggregation in TOKEN_AGGREGATIONS:
         words = [[i] for i in range(len(scores))]
     else:
         words = []
@@ -161,16 +169,22 @@ def _units(window: TokenScores, aggregation: str) -> list[tuple[int, float, int,
                 words[-1].append(i)
             else:
                 words.append([i])
-    found = []
-    for word in words:
-        row = scores[word[0]]
-        if aggregation == "average":
-            row = scores[word].mean(axis=0)
-        elif aggregation == "max":
-            row = scores[word[int(scores[word].max(axis=1).argmax())]]
-        number = int(row.argmax())
-        found.append((number, float(row[number]), offsets[word[0]][0], offsets[word[-1]][1]))
-    return found
+        scores = np.array([_score_of(scores[word], aggregation) for word in words])
+    if not words:
+        return []
+    return [
+        (number, score, offsets[word[0]][0], offsets[word[-1]][1])
+        for number, score, word in zip(
+            scores.argmax(-1).tolist(), scores.max(-1).tolist(), words, strict=True
+        )
+    ]
+
+
+def _score_of(scores: np.ndarray, aggregation: str) -> np.ndarray:
+    """Return the probabilities of a word's classes, of those of its tokens."""
+    if aggregation == "average":
+        return scores.mean(axis=0)
+    return scores[int(scores.max(axis=1).argmax()) if aggregation == "max" else 0]
 
 
 def _union(first: Entity, second: Entity) -> Entity:

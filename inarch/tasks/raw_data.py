@@ -196,6 +196,8 @@ def inputs_to_predict(x: Any, steps: int | None) -> list[Any]:
     Args:
         steps: batches to read of a data set.
     """
+    if type(x) is list and x and type(x[0]) is str:  # as most calls have them, at no cost
+        return texts_of(x)
     check_readable(x, "texts")
     if is_raw(x):
         return texts_of(x)

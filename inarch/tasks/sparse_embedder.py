@@ -178,7 +178,7 @@ class SparseEmbedder(SentenceFolder, VectorTraining, Task):
         decoded = []
         for vector in checked_vectors("vectors", vectors, self._width):
             order = np.argsort(-vector["values"], kind="stable")[:top_k]
-            terms = [tokenizer.id_to_token(i) for i in vector["indices"][order].tolist()]
+            terms = tokenizer.ids_to_tokens(vector["indices"][order])
             decoded.append(list(zip(terms, vector["values"][order].tolist(), strict=True)))
         return decoded[0] if is_sparse_vector(vectors) else decoded
 

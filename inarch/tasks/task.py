@@ -160,7 +160,7 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
             refuse_runtime(runtime)
             return super().predict(x, batch_size, verbose, steps, callbacks)
         given = raw_data.inputs_to_predict(x, steps)
-        if any(isinstance(batch, Mapping) for batch in given):
+        if given and isinstance(given[0], Mapping):
             refuse_runtime(runtime)
             return np.concatenate([super(Task, self).predict(i, verbose=0) for i in given])
         return self.predict_texts(given, default_batch_size(batch_size), verbose, callbacks)

@@ -15,11 +15,10 @@ from inarch.metrics.tag_scheme import OUTSIDE, span_labels
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
+from inarch.tasks import entities, inference
 from inarch.tasks import entity_targets as targets
-from inarch.tasks import inference
 from inarch.tasks.activation import softmax
 from inarch.tasks.datasets import weights_of
-from inarch.tasks.entities import TokenScores, check_aggregation, decode, subwords
 from inarch.tasks.labels import (
     checked_labels,
     class_arguments,
@@ -213,16 +212,17 @@ class TokenClassifier(Task):
         Raises:
             InputError: `aggregation` is unknown, or `stride` as long as a window.
         """
-        check_aggregation(aggregation)
+        entities.check_aggregation(aggregation)
         given = [texts] if isinstance(texts, str) else texts_of(texts, "texts")
         given = [_text(text, i) for i, text in enumerate(given)]
         windows = self._windows(given, stride)
         logits = self._logits(windows, batch_size)
-        scores: list[list[TokenScores]] = [[] for _ in given]
+        scores: list[list[entities.TokenScores]] = [[] for _ in given]
         for window, rows in zip(windows, logits, strict=True):
-            scores[window.index].append(self._scores(given[window.index], window, rows))
+            text = given[window.index]
+            scores[window.index].append(self._scores(text, window, rows, aggregation))
         found = [
-            decode(text, of_text, self.labels, aggregation)
+            entities.decode(text, of_text, self.labels, aggregation)
             for text, of_text in zip(given, scores, strict=True)
         ]
         return found[0] if isinstance(texts, str) else found
@@ -272,16 +272,20 @@ class TokenClassifier(Task):
         """Return the logits of each window's tokens, `[tokens, classes]`."""
         return self.map_outputs(lambda i, row: row[: len(windows[i])], windows, batch_size)
 
-    def _scores(self, text: str, window: Window, logits: np.ndarray) -> TokenScores:
+    def _scores(
+        self, text: str, window: Window, logits: np.ndarray, aggregation: str
+    ) -> entities.TokenScores:
         """Return the scores of the tokens of a window that are of the text."""
-        tokenizer = inference.preprocessor_of(self).tokenizer
         of_text = [i for i, s in enumerate(window.sequence_ids) if s is not None]
-        tokens = [tokenizer.id_to_token(window.ids[i]) for i in of_text]
         offsets = [window.offsets[i] for i in of_text]
-        marked = tokenizer.continuing_subword_prefix is not None
-        flags = subwords(text, tokens, offsets, marked, tokenizer.unk_token)
         scores = softmax(logits[of_text].astype(np.float64))
-        return TokenScores(scores, offsets, flags, window.is_first, window.is_last)
+        flags: Sequence[bool] = ()
+        if aggregation not in entities.TOKEN_AGGREGATIONS:
+            tokenizer = inference.preprocessor_of(self).tokenizer
+            tokens = tokenizer.ids_to_tokens(window.ids[i] for i in of_text)
+            marked = tokenizer.continuing_subword_prefix is not None
+            flags = entities.subwords(text, tokens, offsets, marked, tokenizer.unk_token)
+        return entities.TokenScores(scores, offsets, flags, window.is_first, window.is_last)
 
 
 def _text(example: Any, index: int) -> str:

@@ -174,7 +174,11 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
 
     def id_to_token(self, index: int) -> str:
         """Return the token of an id; InputError for one that isn't in the vocabulary."""
-        return self._tokens[check_ids([index], self._tokens, self.vocabulary_size)[0]]
+        return self.ids_to_tokens([index])[0]
+
+    def ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
+        """Return the tokens of a row of ids; InputError for one that isn't in the vocabulary."""
+        return [self._tokens[i] for i in check_ids(ids, self._tokens, self.vocabulary_size)]
 
     def encode(
         self,

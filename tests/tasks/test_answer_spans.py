@@ -44,7 +44,7 @@ def test_an_answers_text_is_the_contexts_from_start_to_end():
 def readout(tokens=9, seed=0, question=3):
     """A row of a null token, a question, and a context whose words have two tokens each."""
     place = np.arange(tokens)
-    offsets = np.stack([place, place + 1], -1) - question
+    offsets = [(i - question, i + 1 - question) for i in range(tokens)]
     words = [None if i < question else (i - question) // 2 for i in place]
     logits = np.random.default_rng(seed).normal(size=(tokens, 2)) * 3
     return Readout(logits, place >= question, place == 0, offsets, words)

@@ -268,6 +268,9 @@ def test_the_vocabulary_is_listed_by_id(uncased, vocabulary):
     assert uncased.vocabulary_size == len(vocabulary)
     assert [uncased.token_to_id(token) for token in vocabulary] == list(range(len(vocabulary)))
     assert uncased.id_to_token(4) == "[SEP]"
+    assert uncased.ids_to_tokens(np.array([4, 0])) == ["[SEP]", "[PAD]"]
+    with pytest.raises(InputError, match=r"ids\[1\] is -1"):
+        uncased.ids_to_tokens([4, -1])
     with pytest.raises(InputError, match="zebra"):
         uncased.token_to_id("zebra")
 
