@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from inarch.layers.dropout import Dropout
+from inarch.layers.dropout import Dropout, threefry
 
 
 def dropped(rate, shape, seed=0, **options):
@@ -27,10 +27,30 @@ def test_the_share_and_the_mean_are_those_of_the_rate(rate, shape):
 
 
 def test_elements_and_calls_are_independent():
-    _, one, two = dropped(0.5, (200, 201))
-    drops = (one == 0).astype(float) - 0.5
-    for other in (two[:, 1:] == 0, drops[:, :-1] > 0, np.roll(drops, 1, 0)[:, 1:] > 0):
-        assert abs(np.corrcoef(drops[:, 1:].ravel(), other.ravel())[0, 1]) < 0.02
+    _, one, two = dropped(0.5, (200, 204))
+    drops, others = one == 0, two == 0
+    # Each block of random bits decides on four elements, a quarter of a row apart.
+    for other in (others, *(np.roll(drops, (i, j), (0, 1)) for i, j in ((0, 1), (1, 0), (0, 51)))):
+        assert abs(np.corrcoef(drops.ravel(), other.ravel())[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((2**32 - 1,) * 2, (2**32 - 1,) * 2, (0x1CB996FC, 0xBB002BE7)),
+        ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_blocks_are_those_of_threefrys_published_vectors(counter, key, expected):
+    words = [tuple(np.array([v], np.uint32) for v in pair) for pair in (key, counter)]
+    assert tuple(int(word[0]) for word in threefry(*words)) == expected
+
+
+def test_every_element_of_a_short_or_odd_row_may_be_dropped():
+    for shape in ((3,), (40, 5)):
+        found = sum(np.array(dropped(0.5, shape, seed)[1:]) == 0 for seed in range(16)).sum(0)
+        assert np.all(found > 0), shape
 
 
 def test_a_seed_gives_the_same_and_inference_drops_nothing():
