@@ -115,6 +115,7 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     cause = row.get("refused") or row.get("error") or row.get("imports") or ""
     cause = cause or next((one for one in row.get("open", ()) if one.startswith("graph")), "")
     words = cause.removeprefix("graph: the draft doesn't compute what the reference does, ")
+    words = words.removeprefix("graph: the draft can't be compared with the reference: ")
     words = re.sub(r"(from )?\S*checkpoint does not match the \S+ weight map: ", "tensors: ", words)
     words = re.sub(r"/tmp/\S*/(?=\S)|\x1b\[\d*m|\\x1b\[\d*m", "", words).replace("|", "/")
     words = " ".join(words.split())

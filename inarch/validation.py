@@ -139,7 +139,13 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def shortened(name: str, most: int = 400) -> str:
+    """Return a name that a file may hold, in one line however long it is."""
+    name = name if len(name) <= most else f"{name[:most]}... ({len(name):,} characters)"
+    return name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
+
+
 def listed(names: Sequence[str], most: int = 12) -> str:
     """Return the first few of many names, and the number of the others."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(map(shortened, names[:most])) + (f" and {more:,} more" if more > 0 else "")

@@ -12,6 +12,7 @@ from inarch.backend import import_keras
 from inarch.cli import output
 from inarch.cli.options import Json
 from inarch.cli.steps import show_progress
+from inarch.validation import listed, shortened
 
 if TYPE_CHECKING:
     from inarch.port import Check, Inspection
@@ -211,7 +212,7 @@ def describe_lines(found: Inspection) -> list[str]:
         pattern = part.pattern
         role = (part.role or "unexplained") + ("?" if part.by == "shape" and part.role else "")
         axes = ", ".join(pattern.axes)
-        text.append(f"  {pattern.name}  [{axes}]  x {pattern.count:,}  {role}")
+        text.append(f"  {shortened(pattern.name)}  [{axes}]  x {pattern.count:,}  {role}")
     text.append("layers:")
     for brick in found.bricks:
         guess = " (a guess)" if brick.is_guess else ""
@@ -228,7 +229,8 @@ def describe_lines(found: Inspection) -> list[str]:
             "which has no tensors": near.added_names if near.shared > SIMILAR else (),
             "whose tensors aren't there": near.missing_names if near.shared > SIMILAR else (),
         }  # fmt: skip
-        text += [f"  {word}: {', '.join(names)}" for word, names in differences.items() if names]
+        for word, names in differences.items():
+            text += [f"  {word}: {listed(names, len(names))}"] if names else []
     if found.quirks:
         text.append(f"read the reference's code for: {', '.join(found.quirks)}")
     new = [brick.kind for brick in found.new_layers]

@@ -9,6 +9,7 @@ from typing import Any
 
 import inarch.json_fields as json_fields
 from inarch.checkpoints.formats import files
+from inarch.checkpoints.formats.other_formats import others_in
 from inarch.checkpoints.formats.weights import Weights
 from inarch.checkpoints.maps.author_formats import (
     AuthorFormat,
@@ -79,9 +80,10 @@ def open_files(path: Path, cls: type[Any] | None, ignore_fields: Collection[str]
         if found:
             return convert_author_format(path, found, ignore_fields)
     if text is None and not (folder / CONFIG).is_file():
+        others = others_in(folder, foreign_alone=True)
         raise CheckpointFileError(
             f"{folder / CONFIG} does not exist, and the folder isn't in an author format either; "
-            f"looked for {author_formats()}"
+            f"looked for {author_formats()}" + (f"; found {'; '.join(others)}" if others else "")
         )
     return _open_hugging_face(folder, config, text or "", cls, ignore_fields)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.layers.rotary_scaling import SCALING_TYPES
-from inarch.port.patterns import HEADS, KEY_HEADS, lower_words
+from inarch.port.heads import DECODERS, OWN, named_heads
+from inarch.port.patterns import HEADS, HIDDEN, KEY_HEADS, WIDTHS, lower_words
 from inarch.port.roles import (
     ATTENTION,
     BY_SHAPE,
@@ -81,19 +82,37 @@ def _embeddings(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]
             ("position table", "learned positions", "PositionEmbedding"),
             ("segment table", "segment embedding", "keras.layers.Embedding"),
             (OTHER_TABLE, "further tables of embeddings", "keras.layers.Embedding"),
-            ("relative bias", "relative bias on the scores", "RelativePositionBias"),
             ("relative table", "relative positions in the scores", "DisentangledSelfAttention"),
         )
         if role in roles
     ]
+    found += _relative_bias(roles.get("relative bias", ()), config)
     fields = [name for name in ROTARY if _field(config, name) is not None]
     if fields:
         found.append(_rotary(fields, config))
     elif _field(config, "alibi") or config.get("model_type") == "bloom":
         found.append(Brick("ALiBi: a bias by distance, without weights", None, "", ("alibi",)))
-    elif not any(r in roles for r in ("position table", "relative bias", "relative table")):
+    elif not any(r in roles for r in ("position table", "relative bias", "relative table")) and (
+        not any("pos" in one.module for one in roles.get("convolution", ()))
+    ):
         kind = "positions that have no tensor: sinusoidal, or none"
         found.append(Brick(kind, "SinePositionEncoding", "", (), is_guess=True))
+    return found
+
+
+def _relative_bias(members: Sequence[Recognized], config: Mapping[str, Any]) -> list[Brick]:
+    """Return a table `[buckets, heads]`, and what else makes such a bias, for which no layer is."""
+    heads = _size(config, HEADS)
+    tables = [
+        one for one in members
+        if len(shape := one.pattern.shapes[0]) == 2 and heads in (None, shape[1])
+    ]  # fmt: skip
+    others = [one for one in members if one not in tables]
+    found = []
+    if tables:
+        found.append(_brick("relative bias on the scores", "RelativePositionBias", tables))
+    if others:
+        found.append(_brick("a relative bias that is more than a table", None, others))
     return found
 
 
@@ -108,7 +127,7 @@ def _rotary(fields: Sequence[str], config: Mapping[str, Any]) -> Brick:
         layer = layer if name in SCALING_TYPES else ""
     share = _field(config, "partial_rotary_factor") or _field(config, "rotary_pct")
     if (share is not None and share != 1) or _field(config, "rotary_dim"):
-        kind, layer = f"{kind}, of some features alone", ""
+        kind += ", of some features alone"
     return Brick(kind, layer or None, "", tuple(fields))
 
 
@@ -133,11 +152,12 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
         ):
             parts.append("a window in some or all layers")
         layer = "DisentangledSelfAttention" if "relative table" in roles else "MultiHeadAttention"
-        found.append(_brick(", ".join(parts), layer, members, place))
-    if "query and key norm" in roles:
-        found.append(
-            _brick("norms of queries and keys", "MultiHeadAttention", roles["query and key norm"])
-        )
+        further = _further(weights)
+        first = [one for one in members if one not in further]
+        found.append(_brick(", ".join(parts), layer, first, place))
+        if further:
+            found.append(_brick("further projections in attention", None, further, place))
+    found += _query_key_norms(roles.get("query and key norm", ()), config)
     if "latent keys and values" in roles:
         kind = "attention through latent keys and values"
         found.append(_brick(kind, None, roles["latent keys and values"]))
@@ -152,6 +172,29 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
     if not by_place and SQUARE in roles:
         kind = "attention (four square projections, whose order is unknown)"
         found.append(_brick(kind, "MultiHeadAttention", roles[SQUARE]))
+    return found
+
+
+def _further(weights: Sequence[Recognized]) -> list[Recognized]:
+    """Return the projections of one attention beside the first of each role."""
+    first: dict[str | None, Recognized] = {}
+    for one in sorted(weights, key=lambda one: len(one.pattern.name)):
+        first.setdefault(one.role, one)
+    return [one for one in weights if one is not first[one.role]]
+
+
+def _query_key_norms(members: Sequence[Recognized], config: Mapping[str, Any]) -> list[Brick]:
+    """Return norms of each head of queries and keys, which all heads share, and those of others."""
+    hidden, heads, width = (_size(config, names) for names in (HIDDEN, HEADS, WIDTHS))
+    width = width or (hidden // heads if hidden and heads else None)
+    own = [one for one in members if width is None or one.pattern.shapes[0] == (width,)]
+    others = [one for one in members if one not in own]
+    found = []
+    if own:
+        found.append(_brick("norms of queries and keys", "MultiHeadAttention", own))
+    if others:
+        kind = "norms of queries and keys that aren't one for each head alike"
+        found.append(_brick(kind, None, others))
     return found
 
 
@@ -191,7 +234,7 @@ def _others(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) ->
     found = [_brick(kind, layer, roles[role]) for role, kind, layer in BRICKS if role in roles]
     if "convolution" in roles:
         members = roles["convolution"]
-        stem = not any(IN_LAYERS.search(one.pattern.name) for one in members)
+        stem = not any(_is_in_stack(one.pattern.name) for one in members)
         known = stem and all(len(one.pattern.shapes[0]) == 3 for one in members if not one.is_bias)
         kind = "convolutions in front" if stem else "convolutions within layers"
         found.append(_brick(kind, "keras.layers.Conv1D" if known else None, members))
@@ -203,7 +246,8 @@ def _others(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) ->
     elif _field(config, "tie_word_embeddings") is not False and "token table" in roles:
         kind = "a head tied to the token embedding, if any"
         is_pair = _field(config, "is_encoder_decoder") is True
-        layer = "keras.layers.ReversibleEmbedding" if is_pair else "MaskedLMHead"
+        is_plain = is_pair or OWN[DECODERS] in named_heads(config)
+        layer = "keras.layers.ReversibleEmbedding" if is_plain else "MaskedLMHead"
         found.append(Brick(kind, layer, "", (), is_guess=True))
     unknown = [one for one in roles.get("", ()) if one.pattern.indices]
     if unknown:
@@ -211,6 +255,12 @@ def _others(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) ->
     if "vector of a layer" in roles:
         found.append(_brick("vectors of the hidden size", None, roles["vector of a layer"]))
     return found
+
+
+def _is_in_stack(name: str) -> bool:
+    """Return whether a tensor is in a layer of the main stack, and not of one of convolutions."""
+    found = IN_LAYERS.search(name)
+    return found is not None and "conv" not in name[: found.start()]
 
 
 def _field(config: Mapping[str, Any], name: str) -> Any:

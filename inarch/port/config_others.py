@@ -109,7 +109,7 @@ class OtherFields:
     def _of_pairs(self) -> list[str]:
         """Return the lines of fields that encoder-decoders alone have."""
         lines = []
-        if self.evidence is not None and self.evidence.ties_tables:
+        if self.draft.is_always_tied:
             lines.append('must_be("tie_word_embeddings", True),')
         if "encoder_ffn_dim" in self.usual:  # BART's relatives
             is_first = self.draft.graph.order == "pre"

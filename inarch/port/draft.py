@@ -62,6 +62,14 @@ class Draft:
         return self.replace(graph=self.graph.replace(**changes))
 
     @property
+    def is_always_tied(self) -> bool:
+        """Whether a config that unties the output embeddings also parts the tables of the stacks.
+
+        Such a config is refused.
+        """
+        return self.evidence is not None and self.evidence.ties_tables
+
+    @property
     def title(self) -> str:
         """Name of the architecture for readers."""
         return self.base.removesuffix("Model") or self.class_name.removesuffix("Backbone")

@@ -39,6 +39,10 @@ IN_TRAINING = (
     "it acts on what sublayers add and on the probabilities of attention; runs in inference don't "
     "show it"
 )
+# Of tensors that a run doesn't need.
+IN_A_RUN = (
+    "no output of a run of tokens depends on {}; whether one does with other inputs isn't known"
+)
 OF_DECODERS = ("ForCausalLM", "LMHeadModel")
 
 

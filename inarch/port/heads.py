@@ -73,6 +73,7 @@ class HeadDraft:
         norms: of their norms, and ours, with the same.
         bias: names of a bias for each token, the one that stands by itself first.
         table: name of the output embeddings' tensor, if it may be tied.
+        module_table: the name that the reference's module has, if another; `""` for none.
         ties: whether that is the table of the inputs by default.
         dropout: the field of its rate, with its default and an older name.
         rows: whether the bias has an axis of one row before that of tokens.
@@ -96,6 +97,7 @@ class HeadDraft:
     norms: tuple[tuple[str, str, bool | str], ...] = ()
     bias: tuple[str, ...] = ()
     table: str = ""
+    module_table: str = ""
     ties: bool = True
     dropout: tuple[str, Any, str] | None = None
     rows: bool = False
@@ -174,6 +176,12 @@ def class_names(config: Mapping[str, Any]) -> list[str]:
     """Return the names of classes in a config's `architectures` that can stand in code."""
     names = config.get("architectures")
     return [name for name in names if _is_class(name)] if isinstance(names, list) else []
+
+
+def named_heads(config: Mapping[str, Any]) -> set[str]:
+    """Return the heads of one kind of model alone that a config's classes are named for."""
+    found = {purpose_of(name, kind) for name in class_names(config) for kind in KINDS}
+    return {head for head in OWN.values() if head in found}
 
 
 def _is_class(name: Any) -> bool:

@@ -70,4 +70,5 @@ def _head_in_files(head: HeadDraft, holder: Mapping[str, tuple[str, tuple[str, .
         norms=tuple((module(name), ours, bias) for name, ours, bias in head.norms),
         bias=tuple(map(named, head.bias)),
         table=named(head.table),
+        module_table=head.table if named(head.table) != head.table else "",
     )

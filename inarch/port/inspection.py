@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from inarch.port.bricks import Brick, find_bricks
 from inarch.port.header import Header, read_header
 from inarch.port.nearest import Nearest, find_nearest
-from inarch.port.patterns import collapse_names
+from inarch.port.patterns import LENGTHS, collapse_names, flatten_sizes
 from inarch.port.roles import Recognized, recognize
 
 # Fields that scale, cap or switch off something, in the spellings of published configs, and the
@@ -20,6 +20,9 @@ QUIRK = re.compile(
     r"soft_?cap|multiplier|no_rope|query_pre_attn_scalar|logit_scale|residual_scale|scale_emb"
     r"|parallel_(?:attn|residual)|clip_qkv|attention_sink|layer_scale|scale_depth|norm_topk"
 )
+# Tables with the fields that count their rows.
+POSITIONS = "position table"
+ROWS = {"token table": ("vocab_size",), "segment table": ("type_vocab_size",), POSITIONS: LENGTHS}
 NOTHING: tuple[Any, ...] = (None, False, 1, 1.0, [], 0)
 
 
@@ -93,8 +96,9 @@ def inspect(source: str | os.PathLike, config: str | os.PathLike | None = None) 
 def inspect_header(header: Header) -> Inspection:
     """Inspect a header that is read."""
     patterns = collapse_names(header.tensors, header.config)
-    parts = recognize(patterns, header.config)
     stated: Mapping[str, Any] = header.config
+    sizes = flatten_sizes(stated)
+    parts = tuple(_with_rows(part, sizes) for part in recognize(patterns, stated))
     return Inspection(
         source=header.source,
         model_type=stated.get("model_type") if isinstance(stated.get("model_type"), str) else None,
@@ -105,6 +109,17 @@ def inspect_header(header: Header) -> Inspection:
         nearest=find_nearest(parts, stated),
         quirks=_quirks(stated),
     )
+
+
+def _with_rows(part: Recognized, sizes: Mapping[str, int]) -> Recognized:
+    """Return a table with its rows by the field that counts such rows, not by another as large."""
+    rows, axes = part.pattern.shapes[0][:1], part.pattern.axes
+    for name in ROWS.get(str(part.role), ()) if rows else ():
+        for more in range(3) if part.role == POSITIONS else range(1):
+            if sizes.get(name, 0) + more == rows[0] > 1:
+                words = f"{name} + {more}" if more else name
+                return replace(part, pattern=replace(part.pattern, axes=(words, *axes[1:])))
+    return part
 
 
 def _quirks(config: Mapping[str, Any]) -> tuple[str, ...]:

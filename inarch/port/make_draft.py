@@ -13,7 +13,7 @@ from inarch.errors import ConfigError
 from inarch.port.arguments import find_field
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
-from inarch.port.draft_by_names import IN_TRAINING, by_names, is_buffer
+from inarch.port.draft_by_names import IN_A_RUN, IN_TRAINING, by_names, is_buffer
 from inarch.port.evidence import Evidence
 from inarch.port.find_embeddings import with_own_embeddings
 from inarch.port.find_graph import find_graph
@@ -29,7 +29,7 @@ from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
 from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
-from inarch.validation import shown
+from inarch.validation import listed, shown
 
 # Names that can stand in code as they are.
 PLAIN_NAME = re.compile(r"[A-Za-z_0-9.-]{1,200}")
@@ -44,8 +44,8 @@ def make_draft(name: str, header: Header, evidence: Evidence | None) -> Draft:
     model_type = header.config.get("model_type")
     if not isinstance(model_type, str) or not PLAIN_NAME.fullmatch(model_type):
         raise ConfigError(
-            f"the config has model_type {shown(model_type)}; which tells formats apart. Add "
-            'the line "model_type" with the name that checkpoints of this kind will have'
+            f"the config has model_type={shown(model_type)}, which can't be the name of a format. "
+            'Give "model_type" the name that checkpoints of this kind will have, such as "my_bert"'
         )
     tensors, decisions = plain_names(header.tensors)
     given, odd = _plain_fields(header.config)
@@ -138,15 +138,22 @@ def _by_reference(
     loose = [part.pattern.name for part in others if part.role != "buffer"]
     loose = [one for one in loose if one not in graph.unplaced]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
+    decisions += [
+        decide(head, f"{evidence.version} can't run its class here, so that not all fields that it "
+               f"reads are known: {text}") for head, text in evidence.failed.items()
+    ]  # fmt: skip
     decisions.append(guess("dropout", IN_TRAINING))
     usual = {**evidence.usual, **read_defaults(evidence, graph)}
     if graph.positions == "disentangled":  # of heads of one width
         usual = {n: value for n, value in usual.items() if n not in evidence.widths}
+    unused = [tensor.name for m in idle for tensor in m.tensors]
+    unused += [part.pattern.name for part in lonely]
+    if unused:
+        decisions.append(guess("unused", IN_A_RUN.format(listed(unused, 6))))
     return Draft(
         name, model_type, graph, tuple(heads), usual, given, evidence.prefix,
         evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
-        (*(tensor.name for m in idle for tensor in m.tensors),
-         *(part.pattern.name for part in lonely)),
+        tuple(unused),
         tuple(m.tensor_name("weight") for m in tables),
     )  # fmt: skip
 
@@ -177,6 +184,7 @@ def _strange_names(
 
     known = {name for found in (whole, *(h.tensors for h in evidence.heads))
              for name in patterns(found, {})}  # fmt: skip
+    known |= {name.removeprefix(evidence.prefix) for name in evidence.saved}
     return [name for name in patterns(tensors, given) if name not in known]
 
 

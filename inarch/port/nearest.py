@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +12,12 @@ from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.source import Source
 from inarch.models import registry
 from inarch.port.bricks import CROSS, ROTARY, find_module
-from inarch.port.heads import KINDS, OWN, class_names, purpose_of
-from inarch.port.patterns import INDICES, TensorPattern, lower_words
+from inarch.port.heads import named_heads
+from inarch.port.patterns import INDICES, TensorPattern, lower_words, model_prefix
 from inarch.port.roles import ATTENTION, Recognized, recognize
 
 # Roles that say nothing about the graph.
 _ANYWHERE = ("buffer", "head", "language head", "projection", "token table", "norm", "")
-# The heads by which an encoder differs from a decoder, whose tensors are alike, and from both.
-_ONE_WAY = tuple(OWN.values())
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def find_nearest(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Near
     """
     fields = {*config, *(n for v in config.values() if isinstance(v, Mapping) for n in v)}
     features = _features(parts, fields)
-    of_type, heads = config.get("model_type"), _one_way_heads(config)
+    of_type, heads = config.get("model_type"), named_heads(config)
     ranked: list[tuple[tuple[bool, float, bool], Nearest]] = []
     for architecture in registry.architectures().values():
         for source in architecture.sources:
@@ -69,13 +66,6 @@ def find_nearest(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Near
     return max(ranked, key=lambda one: one[0])[1] if ranked else None
 
 
-def _one_way_heads(config: Mapping[str, Any]) -> set[str]:
-    """Return the heads of an encoder or a decoder alone that a config's classes are named for."""
-    names = class_names(config)
-    heads = {purpose_of(name, kind) for name in names for kind in KINDS}
-    return {head for head in _ONE_WAY if head in heads}
-
-
 def _compare(name: str, source: Source, parts: Sequence[Recognized], features: set[str]) -> Nearest:
     entries = list(all_entries(source))
     every = {_numbered(spelling) for entry in entries for spelling in spellings(entry)}
@@ -84,7 +74,7 @@ def _compare(name: str, source: Source, parts: Sequence[Recognized], features: s
         for entry in source.weights
         if isinstance(entry, Rule) and entry.when is None
     }
-    own_prefix = _prefix_of(parts)
+    own_prefix = model_prefix(part.pattern.name for part in parts)
     theirs = {
         p.pattern.name.removeprefix(source.prefix).removeprefix(own_prefix): p.pattern.name
         for p in parts
@@ -99,14 +89,6 @@ def _compare(name: str, source: Source, parts: Sequence[Recognized], features: s
         name, source.model_type, round((alike + named) / 2, 3),
         tuple(sorted(features - own)), tuple(sorted(own - features)), added, missing,
     )  # fmt: skip
-
-
-def _prefix_of(parts: Sequence[Recognized]) -> str:
-    """Return the model's name that most of the tensors' names begin with, such as `bert.`."""
-    first = [name.partition(".")[0] for part in parts if "." in (name := part.pattern.name)]
-    name, count = max(Counter(first).items(), key=lambda one: one[1], default=("", 0))
-    is_model = 2 * count > len(parts) and name not in ("encoder", "decoder", "layers", "layer", "h")
-    return f"{name}." if is_model else ""
 
 
 def all_entries(source: Source) -> Iterator[Entry]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +31,12 @@ INNER = (
     "ffn_hidden_size",
 )
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+LENGTHS = (
+    "max_position_embeddings", "n_positions", "max_target_positions", "max_source_positions",
+    "n_ctx", "max_seq_len",
+)  # fmt: skip
 TABLES = (
-    "vocab_size", "embedding_size", "word_embed_proj_dim", "max_position_embeddings", "n_positions",
-    "max_target_positions", "max_source_positions", "n_ctx", "max_seq_len", "type_vocab_size",
+    "vocab_size", "embedding_size", "word_embed_proj_dim", *LENGTHS, "type_vocab_size",
     "relative_attention_num_buckets", "num_mel_bins", "pooler_hidden_size", *EXPERTS,
     "classifier_proj_size",
 )  # fmt: skip
@@ -52,7 +56,8 @@ class TensorPattern:
         name: with an index for each number, such as `encoder.layer.{i}.output.dense.weight`.
         count: number of tensors.
         shapes: their shapes, each once.
-        axes: of the first shape, each a field of the config, a product of such, or a number.
+        axes: each a field of the config, a product of such, or a number; of shapes that differ,
+            all that it is, such as `3 or 2`.
         indices: what each index runs over: its smallest and its largest value, and how many.
     """
 
@@ -78,9 +83,18 @@ def collapse_names(
         shapes = tuple(dict.fromkeys(shape for _, shape in members))
         columns = map(set, zip(*(found for found, _ in members), strict=True))
         indices = tuple((min(c), max(c), len(c)) for c in columns)
-        axes = tuple(names.get(size, str(size)) for size in shapes[0])
+        axes = tuple(
+            _alternatives(names.get(size, str(size)) for size in sizes)
+            for sizes in zip(*(s for s in shapes if len(s) == len(shapes[0])), strict=True)
+        )
         found.append(TensorPattern(pattern, len(members), shapes, axes, indices))
     return tuple(found)
+
+
+def _alternatives(words: Iterable[str]) -> str:
+    """Return words once each, of many the first ones."""
+    several = [*dict.fromkeys(words)]
+    return " or ".join([*several[:3], *(["others"] if len(several) > 3 else [])])
 
 
 def _split(groups: Mapping[tuple[str, int], list[Member]]) -> Iterator[tuple[str, list[Member]]]:
@@ -163,7 +177,7 @@ def _multiples(fields: Mapping[str, int]) -> list[tuple[int, str]]:
     """Return small multiples of widths, and tables with the rows that some begin with."""
     widths = [name for name in (*HIDDEN, *INNER) if fields.get(name)]
     found = [(n * fields[name], f"{n} * {name}") for name in widths for n in (3, 2, 4)]
-    tables = [name for name in TABLES if fields.get(name) and re.search("position|ctx|seq", name)]
+    tables = [name for name in LENGTHS if fields.get(name)]
     return found + [(fields[name] + n, f"{name} + {n}") for name in tables for n in (1, 2)]
 
 
@@ -183,6 +197,15 @@ def flatten_sizes(config: Mapping[str, Any]) -> dict[str, int]:
 def first(fields: Mapping[str, int], names: tuple[str, ...]) -> str | None:
     """Return the first of the names that is a field with a size."""
     return next((name for name in names if fields.get(name, 0) > 0), None)
+
+
+def model_prefix(names: Iterable[str]) -> str:
+    """Return the model's name that most of the tensors' names begin with, such as `bert.`."""
+    parted = [name.partition(".") for name in names]
+    firsts = Counter(name for name, dot, _ in parted if dot)
+    name, count = max(firsts.items(), key=lambda one: one[1], default=("", 0))
+    is_module = name in ("encoder", "decoder", "layers", "layer", "h")
+    return f"{name}." if 2 * count > len(parted) and not is_module else ""
 
 
 def lower_words(name: str) -> str:

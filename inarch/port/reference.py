@@ -10,15 +10,12 @@ import copy
 import inspect
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from inarch.checkpoints.formats.weights import TensorInfo
-from inarch.checkpoints.maps.config import ENCODER_DECODER, ENCODER_ONLY
-from inarch.checkpoints.maps.source import Head, Source
 from inarch.errors import InarchError, ReferenceModelError
 from inarch.port.config_parts import OF_ALL_MODELS, find_parts, followed_widths, trials_of
 from inarch.port.config_trials import (
@@ -30,8 +27,6 @@ from inarch.port.config_trials import (
 )
 from inarch.port.evidence import Evidence
 from inarch.port.heads import (
-    DECODERS,
-    ENCODERS,
     JOINT,
     KINDS,
     LABELS,
@@ -42,10 +37,11 @@ from inarch.port.heads import (
 )
 from inarch.port.layer_fields import layer_fields, scaled_kind
 from inarch.port.patterns import index_names
+from inarch.port.recorded_reads import record
 from inarch.port.saved_names import saved_names, unused_tensors
 from inarch.port.sharing import find_sharing
 from inarch.port.sine_tables import sine_tables
-from inarch.port.tiny_inputs import attends_ahead, main_input, module_calls, run_ids
+from inarch.port.tiny_inputs import attends_ahead, module_calls, run_ids
 from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
@@ -59,11 +55,8 @@ from inarch.port.tiny_model import (
     tiny_model,
     untied_model,
 )
-from inarch.verify.config_reads import ConfigReads, record_reads
 from inarch.verify.transformers_reference import has_reference, libraries
 
-# Fields whose values a kind of model has in common.
-FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DECODER}
 # Seconds that a run of a tiny model may take.
 MAX_SECONDS = 3.0
 
@@ -83,7 +76,9 @@ def find_evidence(model_type: str, given: Mapping[str, Any]) -> Evidence | None:
     if model_type not in transformers.CONFIG_MAPPING:
         return None
     try:
-        return _evidence(model_type, given, torch, transformers)
+        # Older names of fields are read as all others, whatever transformers says of them.
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            return _evidence(model_type, given, torch, transformers)
     except Exception as e:  # of whatever its code does with sizes that it never had
         text = " ".join(str(e).split()) or type(e).__name__
         raise ReferenceModelError(
@@ -145,10 +140,10 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         attends_ahead=attends_ahead(model, ids),
         version=f"transformers {transformers.__version__}",
     )
-    reads = _reads(evidence, config, model, torch, transformers)
+    reads, failed = record(evidence, config, model, torch, transformers)
     names = {name for read in reads.modeling.values() for name in read} - evidence.defaults.keys()
     values = {name: _plain(getattr(usual, name, None)) for name in names}
-    evidence = replace(evidence, reads=reads, properties=values)
+    evidence = replace(evidence, reads=reads, properties=values, failed=failed)
     return _with_parts(evidence, given, type(model), type(config), torch)
 
 
@@ -269,32 +264,3 @@ def _built(cls: Any, config: Any) -> Any:
         with contextlib.suppress(Exception):  # of a head of a task that this config isn't for
             return cls(own)
     return None
-
-
-def _reads(
-    evidence: Evidence, config: Any, model: Any, torch: Any, transformers: Any
-) -> ConfigReads:
-    """Return the fields that the classes read."""
-    heads = {
-        name: Head((head.name,))
-        for head in evidence.heads
-        if (name := purpose_of(head.name, evidence.kind)) is not None
-    }
-    source = Source(
-        model_type=evidence.model_type, architecture=evidence.base, prefix=evidence.prefix,
-        config=FIXED[evidence.kind], weights=(), heads=heads,
-    )  # fmt: skip
-    mask = np.ones((2, 7), "int64")
-    mask[1, 5:] = 0
-    ids = np.arange(1, 15).reshape(2, 7)
-    if evidence.is_pair and isinstance(end := config.eos_token_id, int):  # one in each text
-        ids = np.where(ids == end, 15, ids)
-        ids[0, 6] = ids[1, 4] = end
-    inputs = {n: x.numpy() for n, x in main_input(model, torch.tensor(ids)).items()}
-    inputs |= {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": 0 * mask}
-    inputs |= {f"decoder_{name}": inputs[name] for name in ("input_ids", "attention_mask")}
-    # Without fields that its class lacks, so that the defaults of those show.
-    fields = config.to_dict()
-    plain = {name: value for name, value in fields.items() if name in evidence.defaults}
-    config = config if plain.keys() == fields.keys() else type(config)(**plain)
-    return record_reads(source, config, {"": inputs}, torch, transformers)

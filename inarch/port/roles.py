@@ -15,6 +15,7 @@ from inarch.port.patterns import (
     first,
     flatten_sizes,
     lower_words,
+    model_prefix,
 )
 
 # The ways in which a tensor is recognized.
@@ -22,6 +23,9 @@ BY_NAME, BY_SHAPE = "name", "shape"
 
 # Projections of attention.
 ATTENTION = ("query", "key", "value", "key and value", "query, key and value")
+
+# What stands for a model's own name, so that a name's beginning isn't that of a module.
+MODEL = "model."
 
 # Longer names aren't any that a model has.
 MAX_NAME = 300
@@ -158,7 +162,11 @@ def recognize(
     patterns: Sequence[TensorPattern], config: Mapping[str, Any]
 ) -> tuple[Recognized, ...]:
     """Return each pattern with its role: by its name, or else by its shape in a layer."""
-    found = [Recognized(pattern, _role_by_name(pattern)) for pattern in patterns]
+    # What a model is called says nothing of its layers: `roberta_prelayernorm.` is no norm.
+    prefix = model_prefix(pattern.name for pattern in patterns)
+    if not any(pattern.indices and pattern.name.startswith(prefix) for pattern in patterns):
+        prefix = ""  # of a module, which has no layers
+    found = [Recognized(pattern, _role_by_name(pattern, prefix)) for pattern in patterns]
     found = _recurrences(found)
     fields = flatten_sizes(config)
     known = {one.role for one in found}
@@ -222,10 +230,11 @@ def _with_shape(
     return Recognized(pattern, guess or one.role, BY_SHAPE if guess or not one.role else BY_NAME)
 
 
-def _role_by_name(pattern: TensorPattern) -> str | None:
+def _role_by_name(pattern: TensorPattern, prefix: str) -> str | None:
     if len(pattern.name) > MAX_NAME:
         return None
-    name = lower_words(pattern.name)
+    has_prefix = prefix and pattern.name.startswith(prefix)
+    name = lower_words(f"{MODEL}{pattern.name[len(prefix) :]}" if has_prefix else pattern.name)
     shape = pattern.shapes[0]
     for role, names, axes in _COMPILED:
         is_bias = _VECTOR.search(name) and (1 in axes or role == "convolution")

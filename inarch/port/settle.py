@@ -38,6 +38,8 @@ def settle(draft: Draft, progress: Callable[[str], Any] = lambda step: None) -> 
     draft = replace(draft, graph=graph.graph)
     if not outcome.passed:
         text = f"the draft doesn't compute what the reference does, from {outcome.first} on"
+        if outcome.wrong is None:
+            text = f"the draft can't be compared with the reference: {outcome.first}"
         return _noted(_with_open_options(draft), None, decide("graph", text))
     is_scaled = nested_rotary(draft.usual, "rope_type") or draft.scaled_kind
     if graph.graph.positions == "rotary" and is_scaled:

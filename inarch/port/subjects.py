@@ -18,6 +18,7 @@ from inarch.models import registry
 from inarch.models.registry import Architecture
 from inarch.port.tiny_models import tiny_backbone
 from inarch.tasks.verification import GOLDEN_HEADS
+from inarch.validation import shown
 from inarch.verify.config_reads import ConfigReads
 from inarch.verify.golden import ROWS, Golden
 from inarch.verify.inputs import make_inputs, reference_inputs
@@ -176,10 +177,10 @@ def find_folder(name: str) -> Path:
         InputError: there is none.
     """
     homes = [Path(path) for path in inarch.models.__path__]
-    folder = next((home / name for home in homes if (home / name).is_dir()), None)
-    if not name.isidentifier() or folder is None:
+    folder = next((p for home in homes for p in home.iterdir() if p.name == name), None)
+    if not name.isidentifier() or folder is None or not folder.is_dir():
         known = sorted(p.parent.name for home in homes for p in home.glob(f"*/{registry.TABLE}"))
         raise InputError(
-            f"{homes[0]} has no folder {name!r}; name an architecture: {', '.join(known)}"
+            f"{homes[0]} has no folder {shown(name)}; name an architecture: {', '.join(known)}"
         )
     return folder

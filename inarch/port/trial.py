@@ -27,6 +27,8 @@ from inarch.verify.tiny_reference import write_tiny_checkpoint
 from inarch.verify.transformers_reference import reference_of
 
 EPSILON = 1e-3
+# Letters of an error that an outcome keeps.
+MAX_TEXT = 300
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def attempt(
                 return _compared(draft, architecture, head, parent, changes or {})
         except Exception as e:  # of ours or of theirs: whatever a wrong draft brings about
             text = " ".join(str(e).replace(f"{parent}/", "").split()) or type(e).__name__
-            return Outcome(None, float("inf"), text[:300], isinstance(e, ConfigError))
+            text = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} ..."
+            return Outcome(None, float("inf"), text, isinstance(e, ConfigError))
 
 
 def _compared(

@@ -74,6 +74,8 @@ def _entries(draft: Draft, head: HeadDraft) -> dict[str, list[str]]:
 def _tied_tables(draft: Draft, head: HeadDraft, table: str) -> list[str]:
     """Return the lines of output embeddings that are a table of tokens: the decoder's."""
     line = f'tied("{head.table}", "{table}"),'
+    if head.module_table:
+        return [line, f'tied("{head.module_table}", "{table}"),']
     if not draft.has("shared_embeddings"):
         return [line]
     copy = next(name for name, _ in draft.graph.copies if name.startswith(DECODER))
@@ -112,7 +114,10 @@ def _vocabulary(draft: Draft, head: HeadDraft) -> tuple[list[str], list[str], li
         tokens = draft.graph.slot("token_embedding")
         table = f".{tokens.module.name}.weight" if tokens else ""
         tied[:0] = _tied_tables(draft, head, table)
-        whole = f'rule("{head.table}", "{kernel}", "v d -> d v"),'
-        parts = [f'rule("{head.table}", "{kernel}",', '    "v d -> d v"),']
+        legacy = f', legacy="{head.module_table}"' if head.module_table else ""
+        whole = f'rule("{head.table}", "{kernel}", "v d -> d v"{legacy}),'
+        parts = [f'rule("{head.table}", "{kernel}",', f'    "v d -> d v"{legacy}),']
         untied[:0] = [whole] if len(whole) <= 82 else parts
+    if draft.is_always_tied:
+        untied = []
     return always, tied, untied

@@ -113,14 +113,20 @@ SEQ2SEQ_LM = '''
     def seq2seq_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
         """Return logits `[batch, length, vocabulary]` of the token after each of the decoder's."""
         x = outputs["decoder_sequence_output"]
-        if tie_word_embeddings:
-            x = {table}(
-                x{scale}, reverse=True
-            )
-        else:
-            x = Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)
+        {logits}
         return {result}
 '''
+_TIED_LOGITS = "{table}(\n{indent}    x{scale}, reverse=True\n{indent})"
+_EITHER = """if tie_word_embeddings:
+            x = {tied}
+        else:
+            x = Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)"""
+_ALWAYS_TIED = """if not tie_word_embeddings:
+            raise InputError(
+                "tie_word_embeddings=False. The logits are products with the embeddings of the "
+                "decoder's tokens: leave it True."
+            )
+        x = {tied}"""
 LAST_END = '''
     def text_classifier(
         self, outputs: dict[str, Any], num_classes: int, dropout: float | None = None
@@ -183,9 +189,14 @@ def _pair_stack(draft: Draft, head: HeadDraft) -> str:
 def _seq2seq_lm(draft: Draft, head: HeadDraft) -> str:
     inside = draft.graph.has_input_layer
     own = 'self.get_layer("decoder_embedding").token_embedding'
-    return SEQ2SEQ_LM.format(
+    tied = _TIED_LOGITS.format(
         table=own if inside else f'self.get_layer("{decoder_table(draft)}")',
         scale=" * self.hidden_dim**-0.5" if head.scaled else "",
+        indent=" " * (8 if draft.is_always_tied else 12),
+    )
+    form = _ALWAYS_TIED if draft.is_always_tied else _EITHER
+    return SEQ2SEQ_LM.format(
+        logits=form.format(tied=tied),
         result='LogitsBias(name="logits_bias")(x)' if head.bias else "x",
     )
 

@@ -227,7 +227,7 @@ def _fused(draft: Draft, slot: Slot, ours: list[str]) -> list[str]:
 def _buffers(draft: Draft, stack: str) -> list[str]:
     """Return the lines of tensors that are no weights."""
     lines = []
-    reason = "no output of the reference's model depends on it"
+    reason = "no output of a run of the reference depends on it"
     for name in draft.computed if not stack else ():
         lines += [
             f'derived("{name}", lambda shape: SinePositions({draft.graph.sines}).table(*shape),',

@@ -138,18 +138,15 @@ def _default(frame: FrameType) -> Any:
 
 
 def record_reads(
-    source: Source,
-    config: Any,
-    inputs: Mapping[str, Mapping[str, np.ndarray]],
-    torch: Any,
-    transformers: Any,
-) -> ConfigReads:
+    source: Source, config: Any, inputs: Mapping[str, Mapping[str, np.ndarray]], torch: Any,
+    transformers: Any, failed: dict[str, str] | None = None,
+) -> ConfigReads:  # fmt: skip
     """Record the reads of the base model and of every head of `source`.
 
     Args:
         config: transformers' config of a tiny model.
-        inputs: by head, those of a model of that size by the names of the reference; of a head
-            that has none those of the base model, `""`.
+        inputs: by head, by the names of the reference; `""` has those of all other heads.
+        failed: gets heads whose class can't be run, with the error; without it that is raised.
     """
     recorder = Recorder(type(config), Path(transformers.__file__).parent)
     found = ConfigReads()
@@ -159,8 +156,13 @@ def record_reads(
         # Copies, since training masks its input in place.
         given = inputs.get(head, inputs[BASE]).items()
         fed = {name: torch.from_numpy(array.copy()) for name, array in given}
-        for cls in classes:
-            _record_class(cls, config, fed, recorder, torch, source)
+        try:
+            for cls in classes:
+                _record_class(cls, config, fed, recorder, torch, source)
+        except Exception as e:  # of whatever a head wants of its inputs
+            if failed is None or head == BASE:
+                raise
+            failed[head] = " ".join(str(e).split()) or type(e).__name__
         found.modeling[head] = sorted(recorder.modeling - seen)
         if head == BASE:
             seen = recorder.modeling

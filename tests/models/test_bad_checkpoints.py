@@ -90,6 +90,21 @@ def test_a_folder_without_a_config_is_refused(folder):
     refused(folder, CheckpointFileError, r"config\.json does not exist")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("model-Q4.gguf", "GGUF.*quantized from"),
+        ("adapter_model.safetensors", "an adapter alone.*load_adapter"),
+        ("model.keras", "Keras.*load_model"),
+        ("model.onnx", "ONNX.*exported from"),
+    ],
+)
+def test_what_is_there_in_the_place_of_a_checkpoint_is_named(name, said, tmp_path):
+    (tmp_path / name).write_bytes(b"\0")
+    refused(tmp_path, CheckpointFileError, rf"config\.json does not exist.*{name} \({said}")
+    refused(tmp_path / name, PresetError, f"is a file.*{said}")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '"bert"', "\0", '{"model_type": }'])
 def test_a_config_that_is_no_json_object_is_refused(text, folder):
     (folder / "config.json").write_text(text)
@@ -118,7 +133,7 @@ def test_unknown_fields_are_all_named_with_the_file(folder):
 
 def test_a_quantized_checkpoint_is_called_so(folder):
     configure(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    message = refused(folder, ConfigError, "quantized checkpoints aren't read.*made from")
+    message = refused(folder, ConfigError, "of 'gptq', and quantized.* aren't read.*made from")
     assert "Remove" not in message
     assert str(folder / "config.json") in message
 

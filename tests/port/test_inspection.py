@@ -87,6 +87,36 @@ def test_names_with_numbers_are_patterns_whose_axes_the_config_names():
     assert key.pattern.axes[0] == "num_key_value_heads * hidden_size / num_attention_heads"
 
 
+def test_what_a_model_is_called_is_the_role_of_none_of_its_tensors():
+    tensors = {
+        "my_prelayernorm.embeddings.weight": TensorInfo("F32", (29, 12)),
+        "my_prelayernorm.layer.0.query.weight": TensorInfo("F32", (12, 12)),
+        "my_prelayernorm.layer.0.query.bias": TensorInfo("F32", (12,)),
+        "my_prelayernorm.LayerNorm.bias": TensorInfo("F32", (12,)),
+    }
+    found = inspect_header(Header("here", SIZES, tensors))
+    assert [part.role for part in found.parts] == ["token table", "query", "query", "norm"]
+
+
+def test_a_pattern_names_each_size_and_a_table_the_field_that_counts_its_rows():
+    tensors = {
+        "wpe.weight": TensorInfo("F32", (20, 12)),
+        "conv_layers.0.conv.weight": TensorInfo("F32", (7, 1, 10)),
+        "conv_layers.1.conv.weight": TensorInfo("F32", (7, 7, 3)),
+    }
+    found = inspect_header(Header("here", {**SIZES, "n_positions": 20}, tensors))
+    axes = [part.pattern.axes for part in found.parts]
+    assert axes == [("n_positions", "hidden_size"), ("7", "1 or 7", "10 or 3")]
+
+
+def test_positions_that_a_convolution_has_are_not_guessed_to_be_sines():
+    layers = {"encoder.pos_conv.layers.0.conv.weight": (12, 6, 5)}
+    config = {name: value for name, value in SIZES.items() if name != "rope_theta"}
+    found = {brick.kind: brick.layer for brick in decoder(config=config, **layers).bricks}
+    assert found["convolutions in front"] == "keras.layers.Conv1D"
+    assert not [kind for kind in found if kind.startswith("positions that have no tensor")]
+
+
 def test_a_layer_that_lacks_a_tensor_shows_in_the_range_of_its_index():
     tensors = {f"h.{i}.norm.weight": TensorInfo("F32", (12,)) for i in (1, 2, 5)}
     (pattern,) = collapse_names(tensors, SIZES)
@@ -119,6 +149,12 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
         ({"self_attn.sinks": (6,)}, "sinks in the scores of attention"),
         ({"mlp.act_fn.alpha_p": (1,)}, "an activation with weights"),
         ({"mixer.odd": (7, 5)}, "tensors of layers that nothing explains"),
+        ({"self_attn.rel_attn_embed.weight": (6, 7)}, "a relative bias that is more than a table"),
+        ({"self_attn.query_global.weight": (12, 12)}, "further projections in attention"),
+        (
+            {"self_attn.q_norm.weight": (12,)},
+            "norms of queries and keys that aren't one for each head alike",
+        ),
     ],
     ids=[
         "experts",
@@ -129,6 +165,9 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
         "sinks",
         "activation",
         "unknown",
+        "gated bias",
+        "global",
+        "norms over heads",
     ],
 )
 def test_a_layer_that_is_not_here_is_named(tensors, kind):
@@ -273,17 +312,12 @@ def test_only_what_names_and_fields_show_is_taken_for_known():
     assert (head.kind, head.layer) == ("language-modeling head", "keras.layers.Dense")
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"partial_rotary_factor": 0.25},
-        {"rope_scaling": {"rope_type": "unheard of", "factor": 2.0}},
-    ],
-    ids=["partial", "scaling"],
-)
-def test_rotary_positions_that_are_not_here_are_named(fields):
-    (brick,) = decoder(config={**SIZES, **fields}).new_layers
+def test_rotary_positions_that_are_not_here_are_named():
+    scaling = {"rope_scaling": {"rope_type": "unheard of", "factor": 2.0}}
+    (brick,) = decoder(config={**SIZES, **scaling}).new_layers
     assert brick.kind.startswith("rotary positions, ")
+    share = {"partial_rotary_factor": 0.25}  # which RotaryEmbedding has
+    assert decoder(config={**SIZES, **share}).new_layers == ()
 
 
 def test_fields_that_change_the_graph_without_a_tensor_are_listed():

@@ -20,6 +20,7 @@ from inarch.models import registry
 from inarch.models.loading import Checkpoint
 from inarch.port import new, reference, settle
 from inarch.port.header import Header
+from inarch.port.heads import HeadDraft
 from inarch.port.in_files import in_file_names
 from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
@@ -27,6 +28,7 @@ from inarch.port.saved_names import parts_of
 from inarch.port.tiny_model import tiny_fields
 from inarch.port.write_checkpoint import imports
 from inarch.port.write_files import decisions_of, files_of
+from inarch.port.write_head_map import head_lines
 from inarch.port.write_table import tokenizer_line
 from inarch.tasks import workflows
 from inarch.tasks.verification import build
@@ -311,7 +313,7 @@ def test_odd_shapes_are_refused_or_give_files_that_can_be_read(shape):
 @pytest.mark.parametrize(
     ("config", "error", "text"),
     [
-        ({}, ConfigError, "model_type None"),
+        ({}, ConfigError, "model_type=None"),
         ({**CONFIG, "model_type": 'x"'}, ConfigError, "model_type"),
     ],
 )
@@ -442,7 +444,8 @@ def test_nothing_is_tried_where_the_map_refuses_the_config(monkeypatch):
     monkeypatch.setattr(settle, "attempt", refused)
     found = settle.settle(make_draft("new", header(), None))
     assert len(trials) == 1
-    assert "config.json: no" in lines(found, "DECIDE")["graph"]
+    expected = "the draft can't be compared with the reference: config.json: no"
+    assert lines(found, "DECIDE")["graph"] == expected
 
 
 def test_a_reference_that_is_slow_is_refused_and_a_size_of_a_file_is_tiny_too():
@@ -499,6 +502,27 @@ def test_a_fused_tensor_of_files_is_one_rule_and_the_modules_keep_theirs():
     assert (slot.module.name, slot.module.inner) == ("layers.{i}.kqv", "kqv")
     assert slot.ours == ("attention/key", "attention/query", "attention/value")
     assert len(filed.graph.slots) == len(draft.graph.slots) - 2
+
+
+def headed(**shows):
+    """Return the map's lines of a decoder's output embeddings, which evidence shows more of."""
+    evidence = SimpleNamespace(**{"saved": {}, "ties_tables": False, **shows})
+    heads = (HeadDraft("causal_lm", ("NewForCausalLM",), table="lm_head.weight"),)
+    draft = make_draft("new", header(), None).replace(evidence=evidence, heads=heads)
+    return "".join(head_lines(in_file_names(draft)))
+
+
+def test_output_embeddings_are_read_by_the_name_of_files_and_of_the_module():
+    text = headed(saved={"embed_out.weight": ("lm_head.weight",)})
+    rule = '"embed_out.weight", "logits/kernel", "v d -> d v", legacy="lm_head.weight"'
+    assert rule in text
+    assert text.count("tied(") == 2
+    assert "legacy" not in headed()
+
+
+def test_output_embeddings_that_no_config_can_untie_have_no_rule_for_it():
+    assert "untied=" in headed()
+    assert "untied=" not in headed(ties_tables=True)
 
 
 # --- the folder ----------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """A draft beside its reference: what a run settles, and the names that files have."""
 
+import warnings
+
 import pytest
 
 from inarch.checkpoints.formats.weights import TensorInfo
@@ -38,6 +40,8 @@ def settled(draft):
         *(pytest.param(*case, marks=pytest.mark.slow) for case in (
             ("granite", {"causal_lm"}), ("arcee", {"causal_lm", "text_classifier"}),
             ("roformer", {"masked_lm", "text_classifier"}),
+            # Output embeddings of another name in files.
+            ("gpt_neox", {"causal_lm", "text_classifier"}),
         )),
     ],
 )  # fmt: skip
@@ -258,3 +262,19 @@ def test_fields_that_only_the_file_has_are_told_apart():
     assert '"made_up"' in text
     assert '"alibi"' not in text
     assert "alibi" in {one.subject for one in decisions_of(made) if one.kind == "DECIDE"}
+
+
+@pytest.mark.slow
+def test_a_head_that_wants_other_inputs_is_named_and_the_rest_is_evidence_all_the_same():
+    with warnings.catch_warnings(action="error", category=FutureWarning):  # of transformers' own
+        evidence = find_evidence("longformer", {})
+    assert evidence.failed.keys() == {"question_answering", "multiple_choice"}
+    assert "separator tokens" in evidence.failed["question_answering"]
+    assert "attention_window" in evidence.model_reads
+    # A run of tokens alone needs no projections of global attention, which is no proof.
+    lines = make_draft(
+        "drafted", Header("here", {"model_type": "longformer"}, {}), evidence
+    ).decisions
+    (line,) = [one for one in lines if one.subject == "unused"]
+    assert line.kind == "GUESS"
+    assert "query_global" in line.text

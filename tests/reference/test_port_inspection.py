@@ -14,7 +14,7 @@ MODELS = {
     "AlbertForMaskedLM": [],
     "BartForConditionalGeneration": [],
     "BloomForCausalLM": ["ALiBi: a bias by distance, without weights"],
-    "GPTNeoXForCausalLM": ["rotary positions, of some features alone"],
+    "GPTNeoXForCausalLM": [],
     "MixtralForCausalLM": ["mixture of experts"],
     "OPTForCausalLM": [],
     "Phi3ForCausalLM": [],

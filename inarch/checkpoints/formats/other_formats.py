@@ -8,8 +8,8 @@ from pathlib import Path
 from inarch.paths import resolve_inside
 
 _BY_TRANSFORMERS = "load it with transformers before version 5 ({}) and save it"
-# Patterns of names, what writes such a file, and what to do.
-FORMATS = (
+# Patterns of names of formats that aren't read, what writes such a file, and what to do.
+FOREIGN = (
     ("flax_model*.msgpack*", "Flax", _BY_TRANSFORMERS.format("from_flax=True")),
     ("tf_model*.h5*", "TensorFlow, in shards", _BY_TRANSFORMERS.format("from_tf=True")),
     ("rust_model.ot", "Rust", "take the model's safetensors or torch files"),
@@ -24,7 +24,15 @@ FORMATS = (
     ),
     ("*.weights.h5", "Keras", "load it into its model, and save its save_to_preset folder"),
     ("saved_model.pb", "SavedModel", "take the model that it was exported from"),
-    ("adapter_model.*", "an adapter alone", "merge it into its model by peft (merge_and_unload)"),
+    (
+        "adapter_model.*",
+        "an adapter alone",
+        "load the model that it was made for, and call load_adapter of that with this folder; or "
+        "merge it into its model by peft (merge_and_unload)",
+    ),
+)
+# Patterns of files whose format is read, under another name or in another shape.
+MISNAMED = (
     ("*.safetensors", "safetensors", "rename it to model.safetensors if it is the whole model"),
     ("*.bin", "torch", "rename it to pytorch_model.bin if it is the whole model"),
     ("*.pt", "torch", "save its tensors as model.safetensors"),
@@ -37,19 +45,25 @@ MAX_SEARCHED, MAX_LISTED = 1000, 4
 
 def other_format(name: str) -> tuple[str, str] | None:
     """Return what writes a file of this name that isn't read here, and what to do with it."""
-    known = ((kind, way) for pattern, kind, way in FORMATS if fnmatch.fnmatchcase(name, pattern))
+    formats = (*FOREIGN, *MISNAMED)
+    known = ((kind, way) for pattern, kind, way in formats if fnmatch.fnmatchcase(name, pattern))
     return next(known, None)
 
 
-def others_in(folder: Path) -> list[str]:
-    """List weight files of other formats in a folder, each with what to do, for an error."""
+def others_in(folder: Path, foreign_alone: bool = False) -> list[str]:
+    """List weight files of other formats in a folder, each with what to do, for an error.
+
+    Args:
+        foreign_alone: whether to leave out files whose format is read, under other names.
+    """
     files = [path for path in sorted(folder.iterdir())[:MAX_SEARCHED] if path.is_file()]
     below = resolve_inside(folder, "onnx")
     if below.is_dir():
         files += sorted(below.iterdir())[:MAX_SEARCHED]
     found = []
     for path in files:
-        if known := other_format(path.name):
+        known = other_format(path.name)
+        if known and not (foreign_alone and known in [(k, way) for _, k, way in MISNAMED]):
             kind, way_on = known
             found.append(f"{path.relative_to(folder).as_posix()} ({kind}): {way_on}")
     return found[:MAX_LISTED]

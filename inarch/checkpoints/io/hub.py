@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inarch.checkpoints.formats.other_formats import other_format
 from inarch.errors import CheckpointFileError, PresetError
 from inarch.file_names import OTHER_PATTERNS, WEIGHT_PATTERNS
 from inarch.files import sha256
@@ -74,6 +75,8 @@ def resolve(
     if os.path.isfile(folder):
         if single(folder):
             return folder
+        if other := other_format(folder.name):
+            raise PresetError(f"{text} is a file ({other[0]}), and folders are read: {other[1]}")
         raise PresetError(
             f"{text} is a file; give the folder that holds config.json, or a folder in an author "
             "format"

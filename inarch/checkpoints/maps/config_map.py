@@ -11,6 +11,7 @@ from inarch.checkpoints.maps.fields import ConfigEntry, Constant, Field, Mapped,
 from inarch.checkpoints.maps.foreign_fields import changes_numbers, is_nothing
 from inarch.checkpoints.maps.nested import is_in, lookup, without
 from inarch.errors import ConfigError
+from inarch.validation import shown
 
 # Fields of transformers' configs that describe files, training or generation, and can't change
 # what a forward pass computes.
@@ -93,7 +94,10 @@ class ConfigMap:
         refused = self._refused(config, strict)
         for name, way_out in FILLED.items():
             if name in refused:
-                raise ConfigError(f"the config has {name!r}, {way_out}")
+                value = config.get(name)
+                kind = value.get("quant_method") if isinstance(value, Mapping) else None
+                of = f" of {shown(kind)}" if kind else ""
+                raise ConfigError(f"the config has {name!r}{of}, {way_out}")
         if not refused:
             return
         listed = ", ".join(f"{k}={v!r}" for k, v in refused.items())

@@ -31,11 +31,17 @@ from inarch.checkpoints.maps.pattern import Shape
 from inarch.errors import WeightMapError
 
 
-def rule(theirs: str | Sequence[str], ours: str | Sequence[str], pattern: str) -> Entry:
-    """Return a rule between tensors `theirs` and variables `ours`, of one name or several."""
+def rule(
+    theirs: str | Sequence[str], ours: str | Sequence[str], pattern: str, legacy: str = ""
+) -> Entry:
+    """Return a rule between tensors `theirs` and variables `ours`, of one name or several.
+
+    Args:
+        legacy: another name of a single tensor that is read in its place; `""` for none.
+    """
     names = (theirs,) if isinstance(theirs, str) else tuple(theirs)
     mine = (ours,) if isinstance(ours, str) else tuple(ours)
-    return Rule(names, mine, pattern)
+    return Rule(names, mine, pattern, ((legacy,),) if legacy else ())
 
 
 @dataclass(frozen=True)
