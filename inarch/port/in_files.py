@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.port.decisions import Decision, decide, settled
 from inarch.port.draft import Draft
+from inarch.port.evidence import Evidence
 from inarch.port.graph import Graph, Slot
 from inarch.port.heads import HeadDraft
+from inarch.port.patterns import collapse_names
 
 
 def in_file_names(draft: Draft) -> Draft:
@@ -40,7 +44,8 @@ def name_lines(draft: Draft) -> list[Decision]:
 
 def _saved_names(draft: Draft) -> Mapping[str, tuple[str, ...]]:
     """Return the model's tensors that each tensor of the files holds, where names differ."""
-    return {} if draft.evidence is None else draft.evidence.saved
+    saved = {} if draft.evidence is None else draft.evidence.saved
+    return {name: parts for name, parts in saved.items() if parts}
 
 
 def _graph_in_files(graph: Graph, holder: Mapping[str, tuple[str, tuple[str, ...]]]) -> Graph:
@@ -72,3 +77,35 @@ def _head_in_files(head: HeadDraft, holder: Mapping[str, tuple[str, tuple[str, .
         table=named(head.table),
         module_table=head.table if named(head.table) != head.table else "",
     )
+
+
+def strange_tensors(
+    tensors: Mapping[str, TensorInfo],
+    given: Mapping[str, Any],
+    whole: Mapping[str, TensorInfo],
+    evidence: Evidence,
+) -> dict[str, str]:
+    """Return the patterns of a file's names that no tensor of the reference or its heads has.
+
+    Args:
+        tensors: of the file.
+        given: its config.
+        whole: the tensors of the reference without a head.
+
+    Returns:
+        what is known of each.
+    """
+
+    def patterns(found: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> list[str]:
+        short = {name.removeprefix(evidence.prefix): info for name, info in found.items()}
+        return [pattern.name for pattern in collapse_names(short, config)]
+
+    known = {name for found in (whole, *(h.tensors for h in evidence.heads))
+             for name in patterns(found, {})}  # fmt: skip
+    known |= {name.removeprefix(evidence.prefix) for name, parts in evidence.saved.items() if parts}
+    numbered = [name.replace("{i}", "0") for name in evidence.saved]
+    made = patterns(dict.fromkeys(numbered, TensorInfo("F32", ())), {})
+    absent = f"in the file, and {evidence.version} has no such tensor"
+    changed = f"in files, and {evidence.version} makes other tensors of it"
+    strange = [name for name in patterns(tensors, given) if name not in known]
+    return {name: changed if name in made else absent for name in strange}

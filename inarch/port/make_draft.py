@@ -26,6 +26,7 @@ from inarch.port.find_stem import with_stem
 from inarch.port.graph import BY_THEMSELVES, TOKENS, Graph, Slot
 from inarch.port.header import Header
 from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
+from inarch.port.in_files import strange_tensors
 from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
@@ -128,11 +129,9 @@ def _by_reference(
     if evidence.is_pair:
         heads, lines = _of_single_texts(heads, evidence)
         of_heads += lines
-    strange = _strange_names(tensors, given, whole, evidence)
+    strange = strange_tensors(tensors, given, whole, evidence)
     buffers = [n for n in strange if is_buffer(n)]
-    for one in strange:
-        if one not in buffers:
-            decisions.append(decide(one, f"in the file, and {evidence.version} has no such tensor"))
+    decisions += [decide(one, text) for one, text in strange.items() if one not in buffers]
     buffers += [part.pattern.name for part in others if part.role == "buffer" and
                 part.pattern.name != graph.stored]  # fmt: skip
     loose = [part.pattern.name for part in others if part.role != "buffer"]
@@ -170,22 +169,6 @@ def _with_trials(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]
     if graph.norm in ("rms", "uncentered") and evidence.rms is not None:
         graph = graph.replace(norm="rms" if evidence.rms else "uncentered")
     return graph
-
-
-def _strange_names(
-    tensors: Mapping[str, TensorInfo], given: Mapping[str, Any],
-    whole: Mapping[str, TensorInfo], evidence: Evidence,
-) -> list[str]:  # fmt: skip
-    """Return the patterns of a file's names that no tensor of the reference or its heads has."""
-
-    def patterns(found: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> list[str]:
-        short = {name.removeprefix(evidence.prefix): info for name, info in found.items()}
-        return [pattern.name for pattern in collapse_names(short, config)]
-
-    known = {name for found in (whole, *(h.tensors for h in evidence.heads))
-             for name in patterns(found, {})}  # fmt: skip
-    known |= {name.removeprefix(evidence.prefix) for name in evidence.saved}
-    return [name for name in patterns(tensors, given) if name not in known]
 
 
 def _with_computed(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:

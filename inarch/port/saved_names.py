@@ -26,7 +26,8 @@ FORMER = {"gamma": "weight", "beta": "bias"}
 def saved_names(model: Any, torch: Any) -> dict[str, tuple[str, ...]]:
     """Return the tensors of a model that each tensor of its file holds, one after the other.
 
-    Names have an index for their first number. Files whose names are the model's give none.
+    Names have an index for their first number. Files whose names are the model's give none, and
+    a tensor of which the model makes others than parts has none.
     """
     with torch.no_grad():
         for parameter in model.parameters():
@@ -41,9 +42,7 @@ def saved_names(model: Any, torch: Any) -> dict[str, tuple[str, ...]]:
     rest = {name: value for name, value in held.items() if name not in saved}
     found = {}
     for name, value in strange.items():
-        parts = parts_of(value, rest)
-        if parts:
-            found[index_names(_spelled(name))] = tuple(map(index_names, parts))
+        found[index_names(_spelled(name))] = tuple(map(index_names, parts_of(value, rest)))
     return {name: parts for name, parts in found.items() if parts != (name,)}
 
 

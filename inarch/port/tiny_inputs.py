@@ -12,6 +12,8 @@ from inarch.port.patterns import index_names
 
 # Inputs of models that read no tokens.
 SAMPLES, FEATURES, PIXELS = "input_values", "input_features", "pixel_values"
+# Share of a vector's largest number by which float32 may differ.
+ROUNDING = 1e-5
 
 
 def run_ids(model: Any, ids: Any) -> Any:
@@ -60,7 +62,8 @@ def attends_ahead(model: Any, ids: Any) -> bool | None:
         other = ids.clone()
         other[:, -1] += 1
         first = [run_ids(model, one).last_hidden_state[:, 0] for one in (ids, other)]
-        return bool((first[0] != first[1]).any())
+        # Experts sum up in another order for other tokens, so that vectors differ by rounding.
+        return bool((first[0] - first[1]).abs().max() > ROUNDING * first[0].abs().max())
     return None
 
 

@@ -21,7 +21,7 @@ from inarch.models.loading import Checkpoint
 from inarch.port import new, reference, settle
 from inarch.port.header import Header
 from inarch.port.heads import HeadDraft
-from inarch.port.in_files import in_file_names
+from inarch.port.in_files import in_file_names, strange_tensors
 from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
 from inarch.port.saved_names import parts_of
@@ -502,6 +502,16 @@ def test_a_fused_tensor_of_files_is_one_rule_and_the_modules_keep_theirs():
     assert (slot.module.name, slot.module.inner) == ("layers.{i}.kqv", "kqv")
     assert slot.ours == ("attention/key", "attention/query", "attention/value")
     assert len(filed.graph.slots) == len(draft.graph.slots) - 2
+
+
+def test_a_tensor_of_which_the_reference_makes_others_is_not_called_unknown_to_it():
+    names = [f"base.layers.{i}.experts.{j}.up.weight" for i in (0, 1) for j in (0, 1)]
+    tensors = {name: TensorInfo("F32", (2, 3)) for name in (*names, "odd.weight")}
+    saved = {"base.layers.{i}.experts.0.up.weight": ()}
+    evidence = SimpleNamespace(saved=saved, prefix="base.", heads=(), version="it")
+    found = strange_tensors(tensors, {}, {}, evidence)
+    assert found["layers.{i}.experts.{j}.up.weight"] == "in files, and it makes other tensors of it"
+    assert found["odd.weight"] == "in the file, and it has no such tensor"
 
 
 def headed(**shows):

@@ -1,6 +1,7 @@
 """A draft beside its reference: what a run settles, and the names that files have."""
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,9 +15,11 @@ from inarch.port.make_draft import make_draft
 from inarch.port.new import draft_of
 from inarch.port.reference import find_evidence
 from inarch.port.settle import settle
+from inarch.port.tiny_inputs import attends_ahead
 from inarch.port.trial import attempt
 from inarch.port.write_files import decisions_of, files_of
 
+torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.reference
 
 
@@ -278,3 +281,17 @@ def test_a_head_that_wants_other_inputs_is_named_and_the_rest_is_evidence_all_th
     (line,) = [one for one in lines if one.subject == "unused"]
     assert line.kind == "GUESS"
     assert "query_global" in line.text
+
+
+def test_a_vector_that_differs_by_rounding_alone_does_not_depend_on_later_tokens():
+    class Model(torch.nn.Module):
+        main_input_name, config, share = "input_ids", None, 1e-7
+
+        def forward(self, input_ids):
+            first = 1 + self.share * input_ids[:, -1:].float()
+            return SimpleNamespace(last_hidden_state=first[..., None])
+
+    model, ids = Model(), torch.arange(1, 8)[None]
+    assert attends_ahead(model, ids) is False
+    model.share = 1e-3
+    assert attends_ahead(model, ids) is True
