@@ -43,9 +43,13 @@ MISNAMED = (
 MAX_SEARCHED, MAX_LISTED = 1000, 4
 
 
-def other_format(name: str) -> tuple[str, str] | None:
-    """Return what writes a file of this name that isn't read here, and what to do with it."""
-    formats = (*FOREIGN, *MISNAMED)
+def other_format(name: str, foreign_alone: bool = False) -> tuple[str, str] | None:
+    """Return what writes a file of this name that isn't read here, and what to do with it.
+
+    Args:
+        foreign_alone: whether to return None of a file whose format is read, under another name.
+    """
+    formats = FOREIGN if foreign_alone else (*FOREIGN, *MISNAMED)
     known = ((kind, way) for pattern, kind, way in formats if fnmatch.fnmatchcase(name, pattern))
     return next(known, None)
 
@@ -54,7 +58,7 @@ def others_in(folder: Path, foreign_alone: bool = False) -> list[str]:
     """List weight files of other formats in a folder, each with what to do, for an error.
 
     Args:
-        foreign_alone: whether to leave out files whose format is read, under other names.
+        foreign_alone: whether to leave out files whose format is read, as `other_format` does.
     """
     files = [path for path in sorted(folder.iterdir())[:MAX_SEARCHED] if path.is_file()]
     below = resolve_inside(folder, "onnx")
@@ -62,8 +66,7 @@ def others_in(folder: Path, foreign_alone: bool = False) -> list[str]:
         files += sorted(below.iterdir())[:MAX_SEARCHED]
     found = []
     for path in files:
-        known = other_format(path.name)
-        if known and not (foreign_alone and known in [(k, way) for _, k, way in MISNAMED]):
+        if known := other_format(path.name, foreign_alone):
             kind, way_on = known
             found.append(f"{path.relative_to(folder).as_posix()} ({kind}): {way_on}")
     return found[:MAX_LISTED]

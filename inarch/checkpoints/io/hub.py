@@ -75,7 +75,7 @@ def resolve(
     if os.path.isfile(folder):
         if single(folder):
             return folder
-        if other := other_format(folder.name):
+        if other := other_format(folder.name, foreign_alone=True):
             raise PresetError(f"{text} is a file ({other[0]}), and folders are read: {other[1]}")
         raise PresetError(
             f"{text} is a file; give the folder that holds config.json, or a folder in an author "
