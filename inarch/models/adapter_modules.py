@@ -12,6 +12,7 @@ ours, with the same first factor; several of ours are one of the reference, of t
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,17 @@ def _module(rule: Rule) -> Module | None:
         return None
     in_first = pattern.theirs[0].index(inputs) == 0
     return Module(name.removesuffix(".weight"), rule.ours, pattern, in_first)
+
+
+def tied_table(model: Any, names: Collection[str]) -> str | None:
+    """Return which of these variables is a table and a head's kernel in one, or None.
+
+    An update in PEFT's files is of the table alone, so that it is another function than here.
+    """
+    head = head_name(model)
+    if not (head and source_of(model).heads[head].tied and model.ties_embeddings):
+        return None
+    return next((name for name in names if name.endswith(TABLE)), None)
 
 
 def output_width(layer: Any) -> int:

@@ -13,7 +13,14 @@ from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.errors import InputError, WeightMapError
 from inarch.models.adapter_config import WEIGHTS, read_config
-from inarch.models.adapter_modules import Module, module_of, modules_of, output_width, rules_of
+from inarch.models.adapter_modules import (
+    Module,
+    module_of,
+    modules_of,
+    output_width,
+    rules_of,
+    tied_table,
+)
 from inarch.models.adapter_tensors import PREFIX, LoadedUpdate, open_adapter
 from inarch.models.lora_layers import freeze_base, layers_of, lora_factors
 from inarch.models.origin import head_name, source_of
@@ -38,6 +45,12 @@ def read_adapter(model: Any, preset: str | os.PathLike) -> None:
             updates |= _apart(found, module, pair, config.scale(full, len(pair[0])), layers)
     values = _whole_values(found, whole_rules, variables)
     found.refuse_rest(modules)
+    if table := tied_table(model, updates):
+        raise InputError(
+            f"{folder} has an update of {table}, which is also the kernel of the "
+            f"{head_name(model)} head, and PEFT changes the table alone; have PEFT merge the "
+            "adapter (merge_and_unload), and load the result"
+        )
     _check_own_updates(model, updates, layers)
     for name, (a, b, scale) in updates.items():
         layer, rank = layers[name], len(b)

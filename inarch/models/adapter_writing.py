@@ -20,16 +20,16 @@ from inarch.errors import InputError
 from inarch.json_fields import json_text
 from inarch.models.adapter_config import CONFIG, WEIGHTS, config_to_write
 from inarch.models.adapter_modules import (
-    TABLE,
     Module,
     module_of,
     modules_of,
     output_width,
     rules_of,
+    tied_table,
 )
 from inarch.models.adapter_tensors import PREFIX
 from inarch.models.lora_layers import check_updated, layers_of, lora_factors, updated_layers
-from inarch.models.origin import head_name, source_of
+from inarch.models.origin import head_name
 from inarch.models.variables import named_variables, to_numpy
 from inarch.validation import listed
 
@@ -49,7 +49,11 @@ def write_adapter(model: Any, folder: str | os.PathLike) -> None:
             f"{listed(lost)}: the reference has no module of its own for it, so that PEFT's files "
             "have no place for its update; call merge_lora() and save_to_preset"
         )
-    _check_tied(model, named)
+    if table := tied_table(model, named):
+        raise InputError(
+            f"{table} is also the kernel of the {head_name(model)} head, and an update in PEFT's "
+            "files changes the table alone; call merge_lora() and save_to_preset"
+        )
     for module in dict.fromkeys(modules[name] for name in named):
         a, b, rank, alpha = _joined_update(module, layers)
         tensors |= dict(zip(module.tensor_names(), (a, b), strict=True))
@@ -81,16 +85,6 @@ def _check_worth_saving(model: Any, updated: Mapping[str, Any]) -> None:
         raise InputError(
             f"all low-rank updates of {model.name} are zero, so there is nothing to save: train "
             "it first. A Keras file merges them when it is saved"
-        )
-
-
-def _check_tied(model: Any, named: Mapping[str, Any]) -> None:
-    """Refuse an update of a table that is also a head's kernel, which PEFT updates alone."""
-    head, tables = head_name(model), [name for name in named if name.endswith(TABLE)]
-    if tables and head and source_of(model).heads[head].tied and model.ties_embeddings:
-        raise InputError(
-            f"{tables[0]} is also the kernel of the {head} head, and an update in PEFT's files "
-            "changes the table alone; call merge_lora() and save_to_preset"
         )
 
 

@@ -175,6 +175,18 @@ def test_a_table_of_embeddings_can_be_updated(base, tmp_path):
     np.testing.assert_allclose(output(again), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_update_of_a_table_that_is_a_heads_kernel_too_is_refused_as_peft_has_it(tmp_path):
+    language = MaskedLM(bert(pooler=False))
+    language.save_to_preset(tmp_path / "base")
+    encoder = language.backbone
+    encoder.enable_lora(2, "token_embedding")
+    train(encoder).save_adapter(tmp_path / "adapter")
+    tied = MaskedLM.from_preset(tmp_path / "base", preprocessor=None)
+    with pytest.raises(InputError, match="is also the kernel of the masked_lm head"):
+        tied.load_adapter(tmp_path / "adapter")
+    assert not list(updated_layers(tied))
+
+
 def test_rank_stabilized_scales_and_patterns_of_alpha_are_read(base, adapter):
     plain = base()
     plain.load_adapter(adapter)

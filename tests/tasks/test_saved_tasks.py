@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
+from inarch.tasks.workflows import load
 
 from .conftest import LABELS, TEXTS, classifier, make_backbone, weights_of
 
@@ -43,6 +44,22 @@ def test_a_preset_folder_and_a_keras_file_give_the_same_task(number, preprocesso
     assert type(clone) is type(task)
     clone.set_weights(task.get_weights())
     np.testing.assert_array_equal(clone.predict(TEXTS), expected)
+
+
+def test_a_task_saved_over_another_leaves_nothing_that_declares_the_former(preprocessor, tmp_path):
+    dense = [{"type": "Dense", "out_features": 4, "activation_function": "tanh"}]
+    embedder = TextEmbedder(make_backbone(), preprocessor, modules=dense)
+    embedder.save_to_preset(tmp_path / "over")
+    (tmp_path / "over" / "notes.txt").write_text("kept")
+    for task in tasks_of(preprocessor)[1:]:
+        task.save_to_preset(tmp_path / "over")
+        task.save_to_preset(tmp_path / type(task).__name__)
+        fresh = {path.name for path in (tmp_path / type(task).__name__).iterdir()}
+        assert {path.name for path in (tmp_path / "over").iterdir()} == fresh | {"notes.txt"}
+        assert type(load(tmp_path / "over")) is type(task)
+        embedder.save_to_preset(tmp_path / "over")
+    embedder.backbone.save_to_preset(tmp_path / "over")  # an encoder of the embedder that is there
+    assert type(load(tmp_path / "over")) is TextEmbedder
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])

@@ -58,14 +58,16 @@ def stale_files(folder: Path, written: Collection[str]) -> list[str]:
     They are of the checkpoint that was saved there before, of each group of which the save has
     files: the weights that a loader would look for and the shards that their index lists, and with
     them how the model generates and what it is fed; the tokenizer's files; and
-    sentence-transformers' with those of the modules that they list.
+    sentence-transformers' with those of the modules that they list, which the save of a task makes
+    stale too, since they say that the folder is of another task.
     """
     stale: set[str] = set()
     if any(map(is_weight_file, written)):
         stale |= {*WEIGHT_FILES, *SIDECAR_FILES, *_listed_shards(folder)}
     if any(name in TOKENIZER_FILES for name in written):
         stale |= {*TOKENIZER_FILES}
-    if any(name in SENTENCE_FILES or _MODULE_FILE.fullmatch(name) for name in written):
+    declaring = (SETTINGS, *SENTENCE_FILES)
+    if any(name in declaring or _MODULE_FILE.fullmatch(name) for name in written):
         stale |= {*SENTENCE_FILES, *_listed_modules(folder)}
     return sorted(name for name in stale.difference(written) if _is_replaceable(folder, name))
 
