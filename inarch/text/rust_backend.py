@@ -3,11 +3,12 @@
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from inarch.errors import CheckpointError, InputError, InputTypeError
+from inarch.text.long_pairs import TruncatedPair, is_long_pair
 from inarch.text.tokenizer_json import with_allowed_special
 from inarch.validation import shown
 
@@ -65,6 +66,33 @@ class RustBackend:
             self._made.move_to_end(key)
             return self._made[key]
 
+    def encode(
+        self,
+        entries: Sequence[str | tuple[str, str]],
+        max_length: int | None,
+        add_special_tokens: bool,
+        allow_special: Collection[str] | str,
+    ) -> list[Any]:
+        """Return the library's encoding of each text or pair, of which there is at least one.
+
+        Raises:
+            InputError: as `get`; or a length without room for the special tokens.
+            CheckpointError: the library fails.
+        """
+        rust = self.get(allow_special, max_length)
+        check_max_length(rust, max_length, tuple in map(type, entries), add_special_tokens)
+        long = [i for i, entry in enumerate(entries) if is_long_pair(entry, max_length)]
+        if not long:
+            return _encode(rust, entries, add_special_tokens)
+        others: list[Any] = list(entries)
+        for place in long:
+            others[place] = ("", "")
+        found = _encode(rust, others, add_special_tokens)
+        for place in long:  # one at a time, since each may take a lot of memory
+            (whole,) = _encode(self.get(allow_special), [entries[place]], add_special_tokens)
+            found[place] = TruncatedPair(whole, max_length or len(whole), self.side)
+        return found
+
     def _allowed(self, allow_special: Collection[str] | str) -> frozenset[str] | None:
         """Return the allowed tokens, None for all of them."""
         if allow_special == ():
@@ -121,6 +149,15 @@ class RustBackend:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._reset()
+
+
+def _encode(rust: Any, entries: Sequence[str | tuple[str, str]], add_special_tokens: bool) -> Any:
+    with RustErrors(f"the tokenizer failed on {'a text' if len(entries) == 1 else 'some texts'}"):
+        if len(entries) == 1:  # for which no thread is to be woken
+            parts = entries[0] if type(entries[0]) is tuple else (entries[0], None)
+            return [rust.encode(*parts, add_special_tokens=add_special_tokens)]
+        disable_parallelism_in_forks()
+        return rust.encode_batch(entries, add_special_tokens=add_special_tokens)
 
 
 class RustErrors:

@@ -23,10 +23,8 @@ from inarch.text.rust_backend import (
     RustErrors,
     check_batch,
     check_ids,
-    check_max_length,
     check_rows,
     check_text,
-    disable_parallelism_in_forks,
 )
 from inarch.text.tokenizer_doors import TokenizerDoors
 from inarch.text.tokenizer_json import fill_defaults, model_max_length
@@ -205,10 +203,9 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         check_text(text, "text")
         if pair is not None:
             check_text(pair, "pair")
-        rust = self._backend.get(allow_special, max_length)
-        check_max_length(rust, max_length, pair is not None, add_special_tokens)
-        with RustErrors("the tokenizer failed on a text"):
-            return self._wrap(rust.encode(text, pair, add_special_tokens=add_special_tokens))
+        entry = text if pair is None else (text, pair)
+        raw = self._backend.encode([entry], max_length, add_special_tokens, allow_special)
+        return self._wrap(raw[0])
 
     __call__ = encode
 
@@ -224,15 +221,8 @@ class Tokenizer(ChatTokenizer, TokenizerDoors):
         inputs = check_batch(texts)
         if not inputs:
             return []
-        rust = self._backend.get(allow_special, max_length)
-        check_max_length(rust, max_length, tuple in map(type, inputs), add_special_tokens)
-        with RustErrors("the tokenizer failed on a batch of texts"):
-            if len(inputs) == 1:  # for which no thread is to be woken
-                parts = inputs[0] if type(inputs[0]) is tuple else (inputs[0], None)
-                return [self._wrap(rust.encode(*parts, add_special_tokens=add_special_tokens))]
-            disable_parallelism_in_forks()
-            encodings = rust.encode_batch(inputs, add_special_tokens=add_special_tokens)
-        return [self._wrap(raw) for raw in encodings]
+        raw = self._backend.encode(inputs, max_length, add_special_tokens, allow_special)
+        return [self._wrap(one) for one in raw]
 
     def _wrap(self, raw: Any) -> Encoding:
         """Return the encoding of one that the library made."""

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from inarch.errors import InputError, InputTypeError
 from inarch.text import Tokenizer, WordPieceTokenizer
+from inarch.text.encoding import Encoding
+from inarch.text.long_pairs import TruncatedPair
 
 LETTERS = "abcxyzABCéüñ0123 []().,!?-'\"\t中文字अक😀\u0301\u200b\u05d0"
 texts = st.text(st.one_of(st.sampled_from(LETTERS), st.characters(exclude_categories=["Cs"])))
@@ -134,6 +136,35 @@ def test_truncation_keeps_to_max_length_and_keeps_the_special_tokens(uncased, en
 def test_the_longer_text_of_a_pair_is_cut_first(uncased):
     encoding = uncased.encode("the cat", "a b c d e f g h", max_length=8)
     assert encoding.tokens == ["[CLS]", "the", "cat", "[SEP]", "a", "b", "c", "[SEP]"]
+
+
+@quick
+@given(
+    lengths=st.tuples(st.integers(0, 6), st.integers(0, 6)),
+    max_length=st.integers(3, 20),
+    side=st.sampled_from(["left", "right"]),
+)
+def test_long_pairs_are_truncated_as_the_library_does_it(uncased, lengths, max_length, side):
+    words = ["the", "cat", "sat", "on", "unbelievable", "mat"]
+    pair = tuple(" ".join(words[:n]) for n in lengths)
+    spec = uncased.files["tokenizer.json"].decode()
+    backend = Tokenizer(spec, config={"truncation_side": side})._backend
+    library = Encoding(backend.get((), max_length).encode(*pair))
+    ours = Encoding(TruncatedPair(backend.get(()).encode(*pair), max_length, side))
+    assert ours == library
+    assert ours.special_tokens_mask == library.special_tokens_mask
+
+
+def test_a_pair_of_two_long_texts_keeps_none_of_what_is_cut_off(uncased):
+    long = "the cat " * 20_000  # of which the library would keep billions of combinations
+    entries = ["a cat", (long, long), ("the", "cat"), (long, "a")]
+    found = uncased.encode_batch(entries, max_length=8)
+    assert [x.tokens for x in found] == [
+        ["[CLS]", "a", "cat", "[SEP]"],
+        ["[CLS]", "the", "cat", "[SEP]", "the", "cat", "the", "[SEP]"],
+        ["[CLS]", "the", "[SEP]", "cat", "[SEP]"],
+        ["[CLS]", "the", "cat", "the", "cat", "[SEP]", "a", "[SEP]"],
+    ]
 
 
 def test_a_truncated_call_leaves_the_next_one_whole(uncased):
