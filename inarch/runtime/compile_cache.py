@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import platform
 import sys
 import threading
+import time
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,14 @@ VARIABLE = "INARCH_CACHE"
 
 # Programs that take fewer seconds to compile aren't kept.
 QUICKEST = 0.1
+
+# File whose time is that up to which all programs of a folder have been looked at.
+CHECKED = "checked"
+# Seconds after which nobody is still writing a program.
+WRITTEN = 10.0
+
+# First bytes of what is compressed.
+ZSTD, ZLIB = b"\x28\xb5\x2f\xfd", b"\x78"
 
 # Seconds that a call may compile before it says so.
 PATIENCE = 1.0
@@ -62,11 +74,52 @@ def enable_compile_cache() -> None:
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         return
+    remove_damaged(folder)
     config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         config.update("jax_persistent_cache_min_compile_time_secs", QUICKEST)
     # What was compiled before has settled that there is no cache.
     compilation_cache.reset_cache()
+
+
+def remove_damaged(folder: Path) -> None:
+    """Remove programs that are half-written, which JAX would neither read nor replace.
+
+    A killed process or a full disk leaves them. Each program is looked at once, by the first
+    process that begins some seconds after it was written.
+    """
+    stamp, until = folder / CHECKED, time.time() - WRITTEN
+    since = stamp.stat().st_mtime if stamp.exists() else 0.0
+    # A file that another process removes meanwhile, or that is another user's, is none of ours.
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.endswith("-cache") and since <= entry.stat().st_mtime < until:
+                with suppress(OSError):
+                    if not _is_whole(Path(entry.path).read_bytes()):
+                        os.unlink(entry.path)
+        stamp.touch()
+        os.utime(stamp, (until, until))
+
+
+def _is_whole(data: bytes) -> bool:
+    """Return whether a program, as JAX compresses it, has its end; True in an unknown format."""
+    if data and not data.startswith((ZSTD, ZLIB)):
+        return True
+    stream: Any = _zstd_stream() if data.startswith(ZSTD) else zlib.decompressobj()
+    if stream is None:
+        return True
+    with suppress(Exception):  # each library has an error of its own for what is damaged
+        stream.decompress(data)
+    return stream.eof
+
+
+def _zstd_stream() -> Any:
+    """Return a decompressor of the library that JAX takes; None where there is none."""
+    with suppress(ImportError):  # of Python 3.14
+        return importlib.import_module("compression.zstd").ZstdDecompressor()
+    with suppress(ImportError):
+        return importlib.import_module("zstandard").ZstdDecompressor().decompressobj()
+    return None
 
 
 def announced(function: Callable[..., Any]) -> Callable[..., Any]:

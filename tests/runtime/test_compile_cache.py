@@ -1,6 +1,8 @@
 """Cache of compiled programs between processes: its folder, and the cases without it."""
 
 import time
+import zlib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -64,6 +66,20 @@ def test_nothing_is_kept_where_it_is_switched_off_or_cannot_be(configured, tmp_p
     (tmp_path / "file").write_text("")
     for folder in ("0", "", tmp_path / "file"):
         assert configured(folder=folder) is None
+
+
+def test_half_written_programs_are_removed_once_nobody_writes_them(configured, monkeypatch):
+    folder = Path(configured())
+    whole = zlib.compress(bytes(range(256)) * 40)
+    contents = {"whole-cache": whole, "cut-cache": whole[:-9], "empty-cache": b"", "other": b""}
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    left = []
+    for seconds in (compile_cache.WRITTEN, -1):
+        monkeypatch.setattr(compile_cache, "WRITTEN", seconds)
+        configured()
+        left.append(sorted(path.name for path in folder.iterdir()))
+    assert left == [sorted([*contents, "checked"]), ["checked", "other", "whole-cache"]]
 
 
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
