@@ -66,8 +66,7 @@ class Job:
         self, path: Path, settings: Mapping[str, Any], resume: bool, bad_file: Path | None
     ):
         self.path = path
-        self.part = path.with_name(f"{path.name}.part")
-        self.notes = path.with_name(f"{path.name}.job")
+        self.part, self.notes = job_files(path)
         self.mark = Mark()
         self._files: list[FileIO] = []
         self._is_new = False
@@ -274,6 +273,11 @@ class Job:
         if not self.mark.rows:
             return ""
         return f"; {self.mark.rows:,} texts are done: go on by --resume{also}"
+
+
+def job_files(path: Path) -> tuple[Path, Path]:
+    """Return the files that are next to the output of a job while it runs: its lines, its notes."""
+    return path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.job")
 
 
 def _write(file: FileIO, data: bytes) -> None:

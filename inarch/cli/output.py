@@ -13,6 +13,7 @@ from typing import Any
 
 import typer
 
+from inarch.errors import CheckpointFileError
 from inarch.files import replace_file
 
 Row = Mapping[str, Any]
@@ -115,11 +116,21 @@ def _cell_text(value: Any) -> str:
 
 
 def check_output(path: Path | None) -> Path | None:
-    """Refuse a file of an unknown format before any work is done for it."""
-    if path is not None and path.suffix not in WRITERS:
+    """Refuse a file of an unknown format, or in no folder, before any work is done for it.
+
+    Raises:
+        CheckpointFileError: the path is a folder's, or in none.
+    """
+    if path is None:
+        return None
+    if path.suffix not in WRITERS:
         suffixes = ", ".join(WRITERS)
         raise typer.BadParameter(f"--output {path} ends in none of {suffixes}")
-    if path is not None and path.suffix == ".parquet":
+    if path.is_dir():
+        raise CheckpointFileError(f"--output {path} is a folder; give the path of a file")
+    if not path.parent.is_dir():
+        raise CheckpointFileError(f"--output {path} is in no folder; make {path.parent} first")
+    if path.suffix == ".parquet":
         from inarch.cli.texts import pyarrow_modules
 
         pyarrow_modules()

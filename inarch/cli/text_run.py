@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import typer
 
 from inarch.backend import import_keras
 from inarch.cli import output
-from inarch.cli.job import Job
+from inarch.cli.job import Job, job_files
 from inarch.cli.job_run import run_job
 from inarch.cli.options import (
     BadRows,
@@ -108,9 +108,19 @@ class TextRun:
                 raise typer.BadParameter(
                     f"{name} needs results that are written text by text, to --output FILE.jsonl"
                 )
-        for name, path in (("--input", self.input), ("--output", self.output_file)):
-            if path and self.bad_rows and _is_same(path, self.bad_rows):
-                raise InputError(f"--bad-rows and {name} are both {path}; give two files")
+        if self.bad_rows is not None:
+            for name, path in self._other_files():
+                if _is_same(path, self.bad_rows):
+                    raise InputError(f"--bad-rows and {name} are both {path}; give two files")
+
+    def _other_files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the files of a job that the list of bad rows can't be, each after its name."""
+        if self.input is not None:
+            yield "--input", self.input
+        if self.output_file is not None:
+            yield "--output", self.output_file
+            for path in job_files(self.output_file):
+                yield "a file of the job", path
 
     @property
     def is_job(self) -> bool:

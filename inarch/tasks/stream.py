@@ -30,13 +30,17 @@ def stream(
         chunk: how many examples are read and answered together.
 
     Raises:
-        InputTypeError: `examples` is one text, a table, or no iterable.
+        InputTypeError: `examples` is one text, a table, or no iterable; `on_error` can't be called.
         InputError: `chunk` isn't a whole number from 1 up.
     """
     refuse_table("examples", examples)
     if isinstance(examples, str | bytes | Mapping) or not isinstance(examples, Iterable):
         raise InputTypeError(
             f"examples is {shown(examples)}; give an iterable of examples, for one: [example]"
+        )
+    if on_error is not None and not callable(on_error):
+        raise InputTypeError(
+            f"on_error is {shown(on_error)}; give a function of a number, an example and an error"
         )
     check_count("chunk", chunk)
     return _chunk_by_chunk(answers, iter(examples), on_error, chunk)

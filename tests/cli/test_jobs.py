@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inarch.cli import job_run, text_run
-from inarch.cli.job import Job
+from inarch.cli.job import Job, job_files
 from inarch.cli.job_run import run_job
 from inarch.cli.texts import TextSource, open_texts
 from inarch.errors import CheckpointFileError, InputError
@@ -415,10 +415,20 @@ def test_options_of_jobs_are_refused_elsewhere(options, run, tmp_path, monkeypat
 def test_bad_rows_do_not_go_over_the_input_or_the_output(run, tmp_path):
     path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     path.write_text('{"text": "a"}\n')
-    for same, name in ((path, "--input"), (out, "--output")):
+    part, notes = job_files(out)
+    own = "a file of the job"
+    for same, name in ((path, "--input"), (out, "--output"), (part, own), (notes, own)):
         line = failure(run("embed", "somewhere", "-i", path, "-o", out, "--bad-rows", same))
         assert f"--bad-rows and {name} are both" in line
     assert path.read_text() == '{"text": "a"}\n'
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".npy"])
+def test_an_output_that_can_not_be_a_file_is_refused_before_the_work(suffix, run, tmp_path):
+    (tmp_path / f"folder{suffix}").mkdir()
+    for path, words in ((f"folder{suffix}", "is a folder"), (f"none/out{suffix}", "in no folder")):
+        assert words in failure(run("embed", "somewhere", "a", "-o", tmp_path / path))
+    assert names(tmp_path) == [f"folder{suffix}"]
 
 
 def test_the_default_chunk_is_that_of_streams():

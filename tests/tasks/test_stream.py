@@ -106,6 +106,11 @@ def test_what_the_iterable_raises_comes_after_the_answers_to_what_it_gave():
         next(answers)
 
 
+def test_an_on_error_that_is_no_function_is_refused_before_anything_is_read():
+    with pytest.raises(InputTypeError, match="on_error is 'skip'"):
+        stream(doubled, iter([1]), on_error="skip")
+
+
 @pytest.mark.parametrize("examples", ["a text", b"bytes", {"text": ["a"]}, 3])
 def test_what_holds_no_examples_is_refused_before_it_is_read(examples):
     with pytest.raises(InputTypeError):
