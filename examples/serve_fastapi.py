@@ -16,10 +16,12 @@ from typing import Annotated
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from inarch import TextEmbedder
+from inarch.errors import InputError
 
 BYTES, TEXTS, QUEUE = 1_000_000, 256, 16
 
@@ -49,6 +51,11 @@ def make_app(embedder):
             return JSONResponse({"detail": f"the body has over {BYTES} bytes"}, 413)
         return await call_next(request)
 
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request, error):  # what was sent isn't sent back: not all of it is JSON
+        detail = [{"loc": fault["loc"], "msg": fault["msg"]} for fault in error.errors()]
+        return JSONResponse({"detail": detail}, 422)
+
     @app.post("/v1/embeddings")
     def embeddings(request: Input):
         if not places.acquire(blocking=False):
@@ -57,6 +64,8 @@ def make_app(embedder):
             texts = [request.input] if isinstance(request.input, str) else request.input
             with computing:
                 vectors = embedder.embed(texts)
+        except InputError as error:  # such as a lone surrogate
+            raise HTTPException(422, str(error)) from error
         finally:
             places.release()
         if request.dimensions:

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from ray import serve
@@ -47,6 +48,12 @@ async def limit(request, call_next):
     if size and int(size) > BYTES:
         return JSONResponse({"detail": f"the body has over {BYTES} bytes"}, 413)
     return await call_next(request)
+
+
+@app.exception_handler(RequestValidationError)
+async def refuse(request, error):  # what was sent isn't sent back: not all of it is JSON
+    detail = [{"loc": fault["loc"], "msg": fault["msg"]} for fault in error.errors()]
+    return JSONResponse({"detail": detail}, 422)
 
 
 @serve.deployment(max_ongoing_requests=16)

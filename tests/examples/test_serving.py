@@ -67,6 +67,9 @@ def check_refusals(port, path):
         status, found = post(port, path, rest | body)
         assert status == 422, body
         assert key in json.dumps(found)
+    # Values that Python reads from JSON and that no answer could repeat.
+    for value in (b"NaN", b'["\\ud800"]', b"[-Infinity]"):
+        assert post(port, path, b'{"query": "a", "%s": %s}' % (key.encode(), value))[0] == 422
     for body in (b'{"input": "a', b"\xff", b""):
         assert post(port, path, body)[0] in (400, 422)
     status, found = post(port, path, rest | {key: "a" * module["BYTES"]})
