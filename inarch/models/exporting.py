@@ -41,18 +41,20 @@ class Format:
         backends: Keras backends that write it, of which the first does where it isn't the own one.
         package: what compares it with Keras.
         extra: of this library, which has all that writes and runs it.
+        keeps_dtypes: whether what computes it has the 16 bits of Keras on every processor.
     """
 
     file: str | None
     backends: tuple[str, ...]
     package: str
     extra: str
+    keeps_dtypes: bool = False
 
 
 FORMATS = {
     "onnx": Format("model.onnx", ("torch",), "onnxruntime", "onnx"),
     "openvino": Format("openvino_model.xml", ("openvino",), "openvino", "openvino"),
-    "saved_model": Format(None, ("tensorflow", "jax"), "tensorflow", "tensorflow"),
+    "saved_model": Format(None, ("tensorflow", "jax"), "tensorflow", "tensorflow", True),
 }
 
 
@@ -89,10 +91,15 @@ def open_checked(model: Any, path: Path, format: str, below: Any = None, **optio
 
     Raises:
         MissingExtraError: what writes the format isn't installed, or what runs it.
-        InputError: it can't be written, or differs from Keras.
+        InputError: it can't be written, or differs from Keras, or computes in 16 bits.
     """
     below = below or getattr(model, "backbone", model)
     known = FORMATS[format]
+    if not known.keeps_dtypes and (dtype := below.compute_dtype) != "float32":
+        raise InputError(
+            f"{format} is written in float32, and {model.name} computes in {dtype}; load it with "
+            "dtype='float32' and export that"
+        )
     import_extra(known.package, known.extra)
     options["limits"] = dict(below.axis_limits)
     if format == "onnx":

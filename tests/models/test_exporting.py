@@ -9,6 +9,7 @@ import pytest
 
 from inarch.errors import InputError, MissingExtraError
 from inarch.models import exporting, serving
+from inarch.models.bert.backbone import BertBackbone
 from inarch.runtime.forward import compiled
 from tests.conformance.models import shared
 
@@ -84,6 +85,14 @@ def test_an_export_that_differs_is_an_error_and_not_left_behind(written, tmp_pat
     written["error"] = float("nan")
     with pytest.raises(InputError, match="differs from Keras by nan"):
         shared("bert").export(tmp_path / "exported", "onnx")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_a_model_in_16_bits_is_refused_where_graphs_are_of_float32(format, tmp_path):
+    model = BertBackbone(9, 1, 1, 4, 4, dtype="mixed_bfloat16")
+    with pytest.raises(InputError, match=f"{format} is written in float32, and .* in bfloat16"):
+        model.export(tmp_path / "exported", format)
     assert os.listdir(tmp_path) == []
 
 
