@@ -41,7 +41,7 @@ def export_by(backend: str, model: keras.Model, path: Path, format: str, **optio
     }
     with tempfile.TemporaryDirectory(prefix="inarch-export-") as folder:
         archive = Path(folder) / "graph.keras"
-        keras.Model(model.input, model.output).save(archive)
+        _saved(model).save(archive)
         run = (
             "import sys; from inarch.backend import import_keras; import_keras(); "
             f"from {__name__} import main; main(*sys.argv[1:])"
@@ -62,6 +62,17 @@ def export_by(backend: str, model: keras.Model, path: Path, format: str, **optio
             "and classes of your own must be importable there; or run your program with "
             f"KERAS_BACKEND={backend}"
         )
+
+
+def _saved(model: keras.Model) -> keras.Model:
+    """Return what is saved of a model: itself, or its graph where its class may not be importable.
+
+    In a graph that is loaded, a layer that is used by itself and within another one is two layers,
+    such as the tokens' table of a language model. Our classes make them one.
+    """
+    if type(model).__module__.partition(".")[0] == inarch.__name__:
+        return model
+    return keras.Model(model.input, model.output)
 
 
 def main(archive: str, path: str, format: str, options: str) -> None:

@@ -2,15 +2,17 @@
 
 import importlib.util
 import os
+import subprocess
 
 import keras
 import numpy as np
 import pytest
 
 from inarch.errors import InputError, MissingExtraError
-from inarch.models import exporting, serving
+from inarch.models import export_process, exporting, serving
 from inarch.models.bert.backbone import BertBackbone
 from inarch.runtime.forward import compiled
+from inarch.tasks import MaskedLM
 from tests.conformance.models import shared
 
 
@@ -94,6 +96,26 @@ def test_a_model_in_16_bits_is_refused_where_graphs_are_of_float32(format, tmp_p
     with pytest.raises(InputError, match=f"{format} is written in float32, and .* in bfloat16"):
         model.export(tmp_path / "exported", format)
     assert os.listdir(tmp_path) == []
+
+
+def test_what_another_process_exports_shares_its_layers(monkeypatch, tmp_path):
+    task = MaskedLM(BertBackbone(9, 1, 1, 4, 4, pooler=False))
+    ids = np.ones((1, 3), "int32")
+    inputs = dict.fromkeys(task.input, ids)
+    found = []
+
+    def run(command, **_):
+        archive = next(part for part in command if part.endswith(".keras"))
+        found.append(keras.saving.load_model(archive, compile=False))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(export_process.subprocess, "run", run)
+    export_process.export_by("torch", task, tmp_path / "model.onnx", "onnx")
+    (loaded,) = found
+    assert len(loaded.weights) == len(task.weights)
+    np.testing.assert_array_equal(
+        *(np.asarray(x.predict(inputs, verbose=0)) for x in (task, loaded))
+    )
 
 
 def test_the_package_that_is_missing_is_named(monkeypatch, tmp_path):
