@@ -14,7 +14,7 @@ from inarch.errors import InputError, InputTypeError
 from inarch.json_fields import FLAG
 from inarch.models.arguments import MutableArgument
 from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count, checked_strings
-from inarch.tasks.raw_texts import Text
+from inarch.tasks.raw_texts import Text, texts_of
 from inarch.text import Tokenizer
 from inarch.validation import COUNT, Validator, one_of, optional, shown
 
@@ -142,9 +142,10 @@ class MultiVectorPreprocessor(TextPreprocessor):
 
         Raises:
             InputError: there is no prompt of that name, or no token to expand queries with.
-            InputTypeError: a text is a pair.
+            InputTypeError: `texts` aren't texts, or one is a pair.
         """
         one_of(TASKS).check("task", task)
+        texts = texts_of(texts, "texts")
         alone = [text for text in texts if isinstance(text, str)]
         if len(alone) != len(texts):
             raise InputTypeError("texts holds a pair of texts; give queries and documents apart")

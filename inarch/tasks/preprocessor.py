@@ -165,8 +165,10 @@ class TextPreprocessor(ReadOnlyArguments):
                 None for no prompt.
 
         Raises:
+            InputTypeError: `texts` aren't texts; see `texts_of`.
             InputError: there is no prompt of that name.
         """
+        texts = texts_of(texts, "texts")
         if prompt_name is not None:
             texts = put_before(self.prompt(prompt_name), texts)
         for i, text in enumerate(texts):

@@ -8,7 +8,13 @@ import pytest
 from inarch import Backbone
 from inarch.data import pad
 from inarch.errors import InputError, InputTypeError
-from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder, TextPreprocessor
+from inarch.tasks import (
+    MaskedLM,
+    MultiVectorPreprocessor,
+    TextClassifier,
+    TextEmbedder,
+    TextPreprocessor,
+)
 from inarch.text import WordPieceTokenizer
 
 from .conftest import VOCABULARY, make_backbone
@@ -52,6 +58,14 @@ def test_more_encodings_than_rows_are_counted(preprocessor):
 def test_a_size_that_is_none_is_named(name, size, preprocessor):
     with pytest.raises(InputError, match=f"{name} is {size!r}"):
         preprocessor.pad([], **{name: size})
+
+
+@pytest.mark.parametrize("texts", [None, "the cat", ["the", None], [3], [("the", None)], {"a": 1}])
+def test_what_is_no_text_is_refused_wherever_texts_are_encoded(texts, preprocessor, classifier):
+    several = MultiVectorPreprocessor(preprocessor.tokenizer, 20)
+    for encode in (preprocessor.encode, classifier.encode, several.encode):
+        with pytest.raises(InputTypeError, match="list of strings|be a string|missing|columns"):
+            encode(texts)
 
 
 # --- folders -----------------------------------------------------------------------------------
