@@ -48,7 +48,7 @@ def answer(
     answers = TextAnswers(
         answer_texts,
         lambda found: [found] if top_k == 1 else found,
-        ("answer", "start", "end", "score"),
+        {"answer": "", "start": 0, "end": 0, "score": 0.0},
         lambda number, text: _source(text, question),
     )
     run.answer(answers, ("score", "answer", "question", "text"))

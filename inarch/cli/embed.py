@@ -23,15 +23,17 @@ def embed(
     ] = "float32",
 ) -> None:
     """Compute sentence vectors, one per text; or sparse or token vectors, as the model has them."""
+    import numpy as np
+
     if precision in RANGED:
         run = run.together()
     model = run.load("TextEmbedder", "SparseEmbedder", "MultiVectorEmbedder")
     kind = type(model).__name__
     options: dict[str, Any] = {"batch_size": run.batch_size}
-    columns: tuple[str, ...]
+    columns: dict[str, Any]
     if kind == "TextEmbedder":
         options |= {"prompt_name": prompt, "truncate_dim": truncate_dim, "precision": precision}
-        embed, columns = model.embed, ("vector",)
+        embed, columns = model.embed, {"vector": _example(model, truncate_dim, precision)}
     elif truncate_dim is not None or precision != "float32":
         raise InputError(
             f"--truncate-dim and --precision are of one vector per text, and {run.preset} is a "
@@ -39,16 +41,28 @@ def embed(
         )
     elif kind == "SparseEmbedder":
         options |= {"prompt_name": prompt}
-        embed, columns = model.embed, ("indices", "values")
+        embed = model.embed
+        columns = {"indices": np.zeros(1, np.int64), "values": np.zeros(1, np.float32)}
     else:
-        embed, columns = _of_tokens(model, run, prompt), ("vectors",)
+        embed = _of_tokens(model, run, prompt)
+        columns = {"vectors": np.zeros((1, model.output.shape[-1]), np.float32)}
     answers = TextAnswers(
         lambda texts: embed(texts, **options),
-        lambda found: [found if kind == "SparseEmbedder" else {columns[0]: found}],
+        lambda found: [found if kind == "SparseEmbedder" else dict.fromkeys(columns, found)],
         columns,
     )
     shown = {"vector": _preview, "indices": _preview, "values": _preview, "vectors": _shape}
     run.answer(answers, right=(), shown=shown)
+
+
+def _example(model: Any, truncate_dim: int | None, precision: str) -> Any:
+    """Return a vector of the kind that texts have."""
+    import numpy as np
+
+    ranged = precision in RANGED
+    plain = "float32" if ranged else precision
+    vectors = model.embed([], truncate_dim=truncate_dim, precision=plain)
+    return np.zeros(vectors.shape[1:], precision if ranged else vectors.dtype)
 
 
 def _of_tokens(model: Any, run: TextRun, prompt: str | None) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ def fill_mask(
     answers = TextAnswers(
         lambda texts: model.fill_mask(texts, top_k, run.batch_size),
         _results,
-        ("mask", "token", "token_id", "score", "filled"),
+        {"mask": 0, "token": "", "token_id": 0, "score": 0.0, "filled": ""},
     )
     run.answer(answers, ("mask", "score", "token", "filled"))
 

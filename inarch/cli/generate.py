@@ -122,7 +122,10 @@ def generate(
         for text, several in zip(given, found, strict=True)
         for found_text in ([several] if isinstance(several, str) else several)
     ]
-    output.write(rows, run.as_json, run.output_file, lambda: _print_rows(rows, not follows))
+    example = {"text": "", "generated": ""}
+    output.write(
+        rows, run.as_json, run.output_file, lambda: _print_rows(rows, not follows), example
+    )
 
 
 def _of_task(

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import typer
@@ -22,10 +23,20 @@ Row = Mapping[str, Any]
 UNBOUNDED = 10_000
 
 
-def write(rows: Sequence[Row], as_json: bool, path: Path | None, table: Callable[[], None]) -> None:
-    """Write rows to a file if one is given, else to standard output as JSON or as a table."""
+def write(
+    rows: Sequence[Row],
+    as_json: bool,
+    path: Path | None,
+    table: Callable[[], None],
+    example: Row = MappingProxyType({}),
+) -> None:
+    """Write rows to a file if one is given, else to standard output as JSON or as a table.
+
+    Args:
+        example: a row of the kind of these, by which a file without rows has its columns.
+    """
     if path is not None:
-        write_file(rows, path)
+        write_file(rows, path, example)
     elif as_json:
         print_json(rows)
     else:
@@ -137,13 +148,16 @@ def check_output(path: Path | None) -> Path | None:
     return path
 
 
-def write_file(rows: Sequence[Row], path: Path) -> None:
+def write_file(rows: Sequence[Row], path: Path, example: Row = MappingProxyType({})) -> None:
     """Write rows to `path`, which then holds all of them or what it held before.
+
+    Args:
+        example: as of `write`.
 
     Raises:
         CheckpointFileError: the file can't be written.
     """
-    replace_file(path, lambda fresh: WRITERS[path.suffix](rows, fresh))
+    replace_file(path, lambda fresh: WRITERS[path.suffix](rows, fresh, example))
 
 
 def write_text(text: str, path: Path) -> None:
@@ -155,7 +169,7 @@ def write_text(text: str, path: Path) -> None:
     replace_file(path, lambda fresh: fresh.write_text(text, "utf-8"))
 
 
-def _jsonl(rows: Sequence[Row], path: Path) -> None:
+def _jsonl(rows: Sequence[Row], path: Path, example: Row) -> None:
     with path.open("wb") as file:
         file.writelines(map(json_line, rows))
 
@@ -166,30 +180,39 @@ def json_line(row: Row) -> bytes:
     return line.encode("utf-8", "backslashreplace")
 
 
-def _json(rows: Sequence[Row], path: Path) -> None:
+def _json(rows: Sequence[Row], path: Path, example: Row) -> None:
     text = json.dumps(rows, indent=2, ensure_ascii=False, default=_plain)
     path.write_text(text + "\n", "utf-8")
 
 
-def _parquet(rows: Sequence[Row], path: Path) -> None:
+def _parquet(rows: Sequence[Row], path: Path, example: Row) -> None:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    columns = {name: [_plain(row[name]) for row in rows] for name in (rows[0] if rows else ())}
-    parquet.write_table(pyarrow.table(columns), path)
+    typed = rows or [example]
+    columns = {name: [_plain(row[name]) for row in typed] for name in typed[0]}
+    parquet.write_table(pyarrow.table(columns).slice(0, len(rows)), path)
 
 
-def _npy(rows: Sequence[Row], path: Path) -> None:
-    """Write vectors as one array `[rows, dim]`, and rows of other results as a structured array.
+def _npy(rows: Sequence[Row], path: Path, example: Row) -> None:
+    import numpy as np
+
+    array = _array(rows) if rows else _array([example])[:0]
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _array(rows: Sequence[Row]) -> Any:
+    """Return vectors as one array `[rows, dim]`, and rows of other results as a structured array.
 
     Where a text has any number of values or vectors, each is a record, with the text's number.
     """
     import numpy as np
 
-    lists = [n for n, v in (rows[0] if rows else {}).items() if isinstance(v, np.ndarray)]
+    lists = [n for n, v in rows[0].items() if isinstance(v, np.ndarray)]
     if lists == ["vector"]:
-        array = np.stack([row["vector"] for row in rows])
-    elif lists:
+        return np.stack([row["vector"] for row in rows])
+    if lists:
         counts = [len(row[lists[0]]) for row in rows]
         columns = {name: np.concatenate([row[name] for row in rows]) for name in lists}
         fields: list[Any] = [(name, c.dtype, c.shape[1:]) for name, c in columns.items()]
@@ -197,18 +220,15 @@ def _npy(rows: Sequence[Row], path: Path) -> None:
         array["text"] = np.repeat(np.arange(len(rows)), counts)
         for name, column in columns.items():
             array[name] = column
-    elif rows:
-        columns = {name: np.array([_cell(row[name]) for row in rows]) for name in rows[0]}
-        array = np.zeros(len(rows), [(name, column.dtype) for name, column in columns.items()])
-        for name, column in columns.items():
-            array[name] = column
-    else:
-        array = np.zeros((0,), np.float32)
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        return array
+    columns = {name: np.array([_cell(row[name]) for row in rows]) for name in rows[0]}
+    array = np.zeros(len(rows), [(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        array[name] = column
+    return array
 
 
-WRITERS: dict[str, Callable[[Sequence[Row], Path], None]] = {
+WRITERS: dict[str, Callable[[Sequence[Row], Path, Row], None]] = {
     ".jsonl": _jsonl,
     ".json": _json,
     ".parquet": _parquet,

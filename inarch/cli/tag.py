@@ -27,7 +27,7 @@ def tag(
     answers = TextAnswers(
         lambda texts: model.tag(texts, aggregation, stride, run.batch_size),
         lambda entities: entities,
-        ("label", "text", "start", "end", "score"),
+        {"label": "", "text": "", "start": 0, "end": 0, "score": 0.0},
         lambda number, text: {"index": number},
     )
     run.answer(answers, right=("index", "start", "end", "score"))

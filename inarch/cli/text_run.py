@@ -50,15 +50,20 @@ class TextAnswers:
     Attributes:
         answer: from texts to an answer for each.
         results: from an answer to its columns, a row for each result.
-        columns: the names of these columns.
+        columns: the names of these columns, each with a value of the kind that it holds.
         source: from the number of a text and the text (None where it can't be read) to the columns
             before them.
     """
 
     answer: Callable[[list[Text]], Sequence[Any]]
     results: Callable[[Any], Iterable[output.Row]]
-    columns: Sequence[str]
+    columns: output.Row
     source: Callable[[int, Text | None], output.Row] = lambda number, text: {"text": text}
+
+    def example(self) -> output.Row:
+        """Return a row of the kind of all."""
+        source = {n: "" if value is None else value for n, value in self.source(0, "").items()}
+        return {**source, **self.columns}
 
     def rows(self, number: int, text: Text | None, answer: Any) -> list[output.Row]:
         """Return the rows of an answer; of None one with nothing in its columns."""
@@ -196,6 +201,7 @@ class TextRun:
         columns: Sequence[str] | None = None,
         right: Sequence[str] = ("score",),
         shown: Mapping[str, Callable[[Any], Any]] = MappingProxyType({}),
+        example: output.Row = MappingProxyType({}),
     ) -> None:
         """Write the answers, to a file, as JSON, or as a table.
 
@@ -203,6 +209,7 @@ class TextRun:
             columns: of the table, in order; by default all.
             right: those of them that align right.
             shown: from a value to what the table has for it, by column.
+            example: as of `output.write`.
         """
 
         def table() -> None:
@@ -212,7 +219,7 @@ class TextRun:
             ]
             output.print_table(lines, right=right)
 
-        output.write(rows, self.as_json, self.output_file, table)
+        output.write(rows, self.as_json, self.output_file, table, example)
 
     def answer(
         self,
@@ -235,11 +242,11 @@ class TextRun:
             for number, (text, answer) in enumerate(zip(self.texts, found, strict=True))
             for row in answers.rows(number, text, answer)
         ]
-        self.write(rows, columns, right, shown)
+        self.write(rows, columns, right, shown, answers.example())
 
     def classify(self, answer: Callable[[list[Text]], Sequence[Any]]) -> None:
         """Answer the texts by classes, each a row of its label and score."""
-        answers = TextAnswers(answer, lambda classes: classes, ("label", "score"))
+        answers = TextAnswers(answer, lambda classes: classes, {"label": "", "score": 0.0})
         self.answer(answers, ("label", "score", "text"))
 
 

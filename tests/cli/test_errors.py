@@ -114,7 +114,7 @@ def test_parquet_without_pyarrow_names_the_extra_to_install(
 def test_a_failed_write_keeps_the_old_file(run, checkpoints, tmp_path, monkeypatch):
     from inarch.cli import output
 
-    def full(rows, path):
+    def full(rows, path, example):
         path.write_text("half", "utf-8")
         raise OSError(28, "No space left on device")
 

@@ -114,6 +114,40 @@ def test_no_texts_make_a_file_without_rows(run, embedder, tmp_path):
     assert len(np.load(tmp_path / "out.npy")) == 0
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "options"),
+    [
+        ("embed", "embedder", ["--precision", "ubinary"]), ("embed", "embedder", []),
+        ("embed", "embedder", ["--precision", "int8", "--truncate-dim", "4"]),
+        ("embed", "sparse", []), ("embed", "tokens", []), ("classify", "classifier", []),
+        ("fill-mask", "masked_lm", []), ("tag", "tagger", ["--aggregation", "none"]),
+    ],
+)  # fmt: skip
+def test_a_file_without_rows_has_the_columns_of_one_with_rows(
+    command, name, options, run, checkpoints, others, tmp_path
+):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = others[name][0] if name in others else checkpoints[name]
+    texts = [f"a {'[MASK]' if command == 'fill-mask' else 'cat'} sat", "the [MASK] dog"]
+    found = {}
+    for stdin in ("", "\n".join(texts) + "\n"):
+        paths = [tmp_path / f"{bool(stdin)}{suffix}" for suffix in (".npy", ".parquet")]
+        for path in paths:
+            result = run(command, folder, *options, "-o", path, stdin=stdin)
+            assert result.exit_code == 0, result.stderr
+        found[bool(stdin)] = np.load(paths[0]), parquet.read_table(paths[1])
+    (none, no_rows), (some, rows) = found[False], found[True]
+    assert (len(none), len(some) > 0, no_rows.num_rows) == (0, True, 0)
+    assert no_rows.schema.equals(rows.schema)
+    assert none.shape[1:] == some.shape[1:]
+    kinds = [
+        [(n, a.dtype[n].base.kind, a.dtype[n].shape) for n in a.dtype.names or ()]
+        for a in (none, some)
+    ]
+    assert kinds[0] == kinds[1]
+    assert none.dtype.names or none.dtype == some.dtype
+
+
 @pytest.mark.parametrize(("suffix", "mark"), [(".csv", ","), (".tsv", "\t")])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_table_gives_its_column(suffix, mark, end, tmp_path):
