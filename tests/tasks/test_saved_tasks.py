@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -54,8 +55,11 @@ def test_a_task_saved_over_another_leaves_nothing_that_declares_the_former(prepr
     for task in tasks_of(preprocessor)[1:]:
         task.save_to_preset(tmp_path / "over")
         task.save_to_preset(tmp_path / type(task).__name__)
-        fresh = {path.name for path in (tmp_path / type(task).__name__).iterdir()}
-        assert {path.name for path in (tmp_path / "over").iterdir()} == fresh | {"notes.txt"}
+        over, fresh = (
+            {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+            for folder in (tmp_path / "over", tmp_path / type(task).__name__)
+        )
+        assert over == fresh | {Path("notes.txt")}
         assert type(load(tmp_path / "over")) is type(task)
         embedder.save_to_preset(tmp_path / "over")
     embedder.backbone.save_to_preset(tmp_path / "over")  # an encoder of the embedder that is there
