@@ -19,6 +19,7 @@ import keras
 import inarch
 from inarch.errors import InputError
 from inarch.models.serving import WRITERS
+from inarch.models.variables import build_without_values, initialize, set_value
 
 
 def export_by(backend: str, model: keras.Model, path: Path, format: str, **options: Any) -> None:
@@ -65,14 +66,19 @@ def export_by(backend: str, model: keras.Model, path: Path, format: str, **optio
 
 
 def _saved(model: keras.Model) -> keras.Model:
-    """Return what is saved of a model: itself, or its graph where its class may not be importable.
+    """Return what is saved of a model, without what it was compiled with, such as a loss.
 
     In a graph that is loaded, a layer that is used by itself and within another one is two layers,
-    such as the tokens' table of a language model. Our classes make them one.
+    such as the tokens' table of a language model. Our classes make them one, so a model of theirs
+    is copied; of others, which may not be importable, the graph alone is saved.
     """
-    if type(model).__module__.partition(".")[0] == inarch.__name__:
-        return model
-    return keras.Model(model.input, model.output)
+    if type(model).__module__.partition(".")[0] != inarch.__name__:
+        return keras.Model(model.input, model.output)
+    copy, waiting = build_without_values(lambda: type(model).from_config(model.get_config()))
+    for own, other in zip(copy.weights, model.weights, strict=True):
+        set_value(own, keras.ops.convert_to_numpy(other))
+    initialize(waiting)  # states that are no weights, such as seeds of dropout
+    return copy
 
 
 def main(archive: str, path: str, format: str, options: str) -> None:

@@ -100,6 +100,7 @@ def test_a_model_in_16_bits_is_refused_where_graphs_are_of_float32(format, tmp_p
 
 def test_what_another_process_exports_shares_its_layers(monkeypatch, tmp_path):
     task = MaskedLM(BertBackbone(9, 1, 1, 4, 4, pooler=False))
+    exec("task.compile(loss=lambda *_: 0.0)", {"task": task})  # which Keras can't save
     ids = np.ones((1, 3), "int32")
     inputs = dict.fromkeys(task.input, ids)
     found = []
