@@ -9,8 +9,8 @@ from typing import Any
 
 import inarch.json_fields as json_fields
 from inarch.checkpoints.formats import files
-from inarch.checkpoints.formats.other_formats import others_in
 from inarch.checkpoints.formats.weights import Weights
+from inarch.checkpoints.io.other_formats import others_in
 from inarch.checkpoints.maps.author_formats import (
     AuthorFormat,
     OpenedCheckpoint,

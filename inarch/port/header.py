@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from inarch.checkpoints.formats.files import HEADER_LIMIT, open_weights
-from inarch.checkpoints.formats.other_formats import other_format
 from inarch.checkpoints.formats.weights import DTYPES, TensorInfo
 from inarch.checkpoints.io.hub import fetch_headers, packaged
+from inarch.checkpoints.io.other_formats import other_format
 from inarch.errors import CheckpointFileError, ConfigError
 from inarch.json_fields import is_shape, is_text, object_in, read_object
 from inarch.models import registry

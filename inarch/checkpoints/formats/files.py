@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 import inarch.json_fields as json_fields
-from inarch.checkpoints.formats.other_formats import others_in
 from inarch.checkpoints.formats.tf_h5_file import TensorFlowH5File
 from inarch.checkpoints.formats.torch_file import TorchFile
 from inarch.checkpoints.formats.weights import DTYPES, Shard, TensorInfo, Weights
 from inarch.checkpoints.io.mapped_file import MappedFile
+from inarch.checkpoints.io.other_formats import others_in
 from inarch.errors import CheckpointFileError
 from inarch.file_names import WEIGHT_FILES
 from inarch.json_fields import SHAPE, TEXT_OBJECT, is_size, is_text, read_field

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inarch.checkpoints.formats.other_formats import other_format
+from inarch.checkpoints.io.other_formats import other_format
 from inarch.errors import CheckpointFileError, PresetError
 from inarch.file_names import OTHER_PATTERNS, WEIGHT_PATTERNS
 from inarch.files import sha256
