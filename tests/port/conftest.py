@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 import inarch.models
@@ -16,7 +17,7 @@ def forget(monkeypatch):
     """`forget(name)`: have an architecture read and imported anew; undone at the end."""
     known = functools.cache(registry.architectures.__wrapped__)
     monkeypatch.setattr(registry, "architectures", known)
-    before = dict(sys.modules)
+    before, classes = dict(sys.modules), dict(keras.saving.get_custom_objects())
     forgotten = set()
 
     def modules(name):
@@ -33,6 +34,8 @@ def forget(monkeypatch):
     for name in [*forgotten]:
         begin_anew(name)
         sys.modules.update({m: v for m, v in before.items() if m.startswith("inarch.models.")})
+    # A draft's class has the name of the one that is here, by which Keras loads a model.
+    keras.saving.get_custom_objects().update(classes)
 
 
 @pytest.fixture
