@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, overload
 
 import keras
@@ -191,11 +190,13 @@ class PairScores(TaskMixin):
         preprocessor = inference.preprocessor_of(self)
         prompt_name = preprocessor.default_prompt_name if prompt_name is None else prompt_name
         check_queries(preprocessor, [query for query, _ in groups], prompt_name)
-        pairs = [(query, document) for query, texts in groups for document in texts]
+        # Each once: rounding depends on the place in a row, and equal documents have equal scores.
+        every = ((query_text, document) for query_text, texts in groups for document in texts)
+        pairs = list(dict.fromkeys(every))
         scores = self._scores(self.predict_texts(pairs, batch_size, prompt_name=prompt_name))
-        remaining, results = iter(scores.tolist()), []
-        for _, texts in groups:
-            row = list(islice(remaining, len(texts)))
+        known, results = dict(zip(pairs, scores.tolist(), strict=True)), []
+        for query_text, texts in groups:
+            row = [known[query_text, document] for document in texts]
             order = rank_by_score(row)[:top_k]
             results.append([{"index": i, "score": row[i], "text": texts[i]} for i in order])
         return results[0] if isinstance(query, str) else results
