@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -122,10 +123,8 @@ def generate(
         for text, several in zip(given, found, strict=True)
         for found_text in ([several] if isinstance(several, str) else several)
     ]
-    example = {"text": "", "generated": ""}
-    output.write(
-        rows, run.as_json, run.output_file, lambda: _print_rows(rows, not follows), example
-    )
+    printed = partial(_print_rows, rows, not follows)
+    output.write(rows, run.as_json, run.output_file, printed, {"text": "", "generated": ""})
 
 
 def _of_task(

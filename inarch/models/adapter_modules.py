@@ -21,6 +21,7 @@ import numpy as np
 from inarch.checkpoints.maps.entries import Rule
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.plan import export_rules
+from inarch.errors import InputError
 from inarch.models.adapter_tensors import PREFIX
 from inarch.models.lora_layers import layers_of
 from inarch.models.origin import backbone_of, head_name, source_of
@@ -102,15 +103,17 @@ def _module(rule: Rule) -> Module | None:
     return Module(name.removesuffix(".weight"), rule.ours, pattern, in_first)
 
 
-def tied_table(model: Any, names: Collection[str]) -> str | None:
-    """Return which of these variables is a table and a head's kernel in one, or None.
+def refuse_tied(model: Any, names: Collection[str], way_on: str) -> None:
+    """Raise InputError where one of these variables is a table and a head's kernel in one.
 
     An update in PEFT's files is of the table alone, so that it is another function than here.
     """
-    head = head_name(model)
-    if not (head and source_of(model).heads[head].tied and model.ties_embeddings):
-        return None
-    return next((name for name in names if name.endswith(TABLE)), None)
+    head, table = head_name(model), next((name for name in names if name.endswith(TABLE)), None)
+    if table and head and source_of(model).heads[head].tied and model.ties_embeddings:
+        raise InputError(
+            f"{table} is also the kernel of the {head} head, and an update in PEFT's files changes "
+            f"the table alone; {way_on}"
+        )
 
 
 def output_width(layer: Any) -> int:

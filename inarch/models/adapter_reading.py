@@ -18,8 +18,8 @@ from inarch.models.adapter_modules import (
     module_of,
     modules_of,
     output_width,
+    refuse_tied,
     rules_of,
-    tied_table,
 )
 from inarch.models.adapter_tensors import PREFIX, LoadedUpdate, open_adapter
 from inarch.models.lora_layers import freeze_base, layers_of, lora_factors
@@ -45,12 +45,8 @@ def read_adapter(model: Any, preset: str | os.PathLike) -> None:
             updates |= _apart(found, module, pair, config.scale(full, len(pair[0])), layers)
     values = _whole_values(found, whole_rules, variables)
     found.refuse_rest(modules)
-    if table := tied_table(model, updates):
-        raise InputError(
-            f"{folder} has an update of {table}, which is also the kernel of the "
-            f"{head_name(model)} head, and PEFT changes the table alone; have PEFT merge the "
-            "adapter (merge_and_unload), and load the result"
-        )
+    merged = "have PEFT merge the adapter (merge_and_unload), and load the result"
+    refuse_tied(model, updates, merged)
     _check_own_updates(model, updates, layers)
     for name, (a, b, scale) in updates.items():
         layer, rank = layers[name], len(b)

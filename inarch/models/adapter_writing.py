@@ -24,12 +24,11 @@ from inarch.models.adapter_modules import (
     module_of,
     modules_of,
     output_width,
+    refuse_tied,
     rules_of,
-    tied_table,
 )
 from inarch.models.adapter_tensors import PREFIX
 from inarch.models.lora_layers import check_updated, layers_of, lora_factors, updated_layers
-from inarch.models.origin import head_name
 from inarch.models.variables import named_variables, to_numpy
 from inarch.validation import listed
 
@@ -49,11 +48,7 @@ def write_adapter(model: Any, folder: str | os.PathLike) -> None:
             f"{listed(lost)}: the reference has no module of its own for it, so that PEFT's files "
             "have no place for its update; call merge_lora() and save_to_preset"
         )
-    if table := tied_table(model, named):
-        raise InputError(
-            f"{table} is also the kernel of the {head_name(model)} head, and an update in PEFT's "
-            "files changes the table alone; call merge_lora() and save_to_preset"
-        )
+    refuse_tied(model, named, "call merge_lora() and save_to_preset")
     for module in dict.fromkeys(modules[name] for name in named):
         a, b, rank, alpha = _joined_update(module, layers)
         tensors |= dict(zip(module.tensor_names(), (a, b), strict=True))

@@ -19,7 +19,7 @@ import keras
 import inarch
 from inarch.errors import InputError
 from inarch.models.serving import WRITERS
-from inarch.models.variables import build_without_values, initialize, set_value
+from inarch.models.variables import copy_model
 
 
 def export_by(backend: str, model: keras.Model, path: Path, format: str, **options: Any) -> None:
@@ -74,11 +74,7 @@ def _saved(model: keras.Model) -> keras.Model:
     """
     if type(model).__module__.partition(".")[0] != inarch.__name__:
         return keras.Model(model.input, model.output)
-    copy, waiting = build_without_values(lambda: type(model).from_config(model.get_config()))
-    for own, other in zip(copy.weights, model.weights, strict=True):
-        set_value(own, keras.ops.convert_to_numpy(other))
-    initialize(waiting)  # states that are no weights, such as seeds of dropout
-    return copy
+    return copy_model(model)
 
 
 def main(archive: str, path: str, format: str, options: str) -> None:

@@ -73,6 +73,20 @@ def initialize(waiting: list[Any]) -> None:
             initialize_value(variable)
 
 
+def copy_model(model: keras.Model, config: dict[str, Any] | None = None) -> Any:
+    """Return a model of the same class with the same values, not compiled.
+
+    Args:
+        config: of the copy; the model's own where not given.
+    """
+    given = model.get_config() if config is None else config
+    copy, waiting = build_without_values(lambda: type(model).from_config(given))
+    for own, other in zip(copy.weights, model.weights, strict=True):
+        set_value(own, keras.ops.convert_to_numpy(other))
+    initialize(waiting)  # states that are no weights, such as seeds of dropout
+    return copy
+
+
 def set_value(variable: Any, array: np.ndarray) -> None:
     """Give a variable a value, copying `array` once; it may be any view of any dtype."""
     dtype = np.dtype(variable.dtype)

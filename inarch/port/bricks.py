@@ -176,7 +176,7 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
 
 
 def _further(weights: Sequence[Recognized]) -> list[Recognized]:
-    """Return the projections of one attention beside the first of each role."""
+    """Return the projections of one attention, without the first of each role."""
     first: dict[str | None, Recognized] = {}
     for one in sorted(weights, key=lambda one: len(one.pattern.name)):
         first.setdefault(one.role, one)

@@ -63,7 +63,7 @@ class Draft:
 
     @property
     def is_always_tied(self) -> bool:
-        """Whether a config that unties the output embeddings also parts the tables of the stacks.
+        """Return whether a config that unties the output embeddings also unties the stacks' tables.
 
         Such a config is refused.
         """

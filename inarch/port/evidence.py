@@ -44,7 +44,6 @@ class Evidence:
         feed_forwards: for values of one field, the activation and whether there is a gate.
         gated: tensors of a model that has a gate where this one has none, or the other way.
         reads: the fields that its code reads; None where they couldn't be recorded.
-        failed: heads whose class can't be run with the inputs of the others, each with the error.
         parts: tensors that depend on fields.
         follows: fields that are the width of the model unless they are given.
         ties: tensors of the model without a head that are others, with those.
@@ -85,7 +84,6 @@ class Evidence:
     feed_forwards: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
     gated: Mapping[str, TensorInfo] = field(default_factory=dict)
     reads: ConfigReads | None = None
-    failed: Mapping[str, str] = field(default_factory=dict)
     parts: Parts = field(default_factory=Parts)
     follows: tuple[str, ...] = ()
     ties: Mapping[str, str] = field(default_factory=dict)

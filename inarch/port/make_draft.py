@@ -137,11 +137,7 @@ def _by_reference(
     loose = [part.pattern.name for part in others if part.role != "buffer"]
     loose = [one for one in loose if one not in graph.unplaced]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
-    decisions += [
-        decide(head, f"{evidence.version} can't run its class here, so that not all fields that it "
-               f"reads are known: {text}") for head, text in evidence.failed.items()
-    ]  # fmt: skip
-    decisions.append(guess("dropout", IN_TRAINING))
+    decisions += [*_lines_on_heads(evidence), guess("dropout", IN_TRAINING)]
     usual = {**evidence.usual, **read_defaults(evidence, graph)}
     if graph.positions == "disentangled":  # of heads of one width
         usual = {n: value for n, value in usual.items() if n not in evidence.widths}
@@ -152,9 +148,15 @@ def _by_reference(
     return Draft(
         name, model_type, graph, tuple(heads), usual, given, evidence.prefix,
         evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
-        tuple(unused),
-        tuple(m.tensor_name("weight") for m in tables),
+        tuple(unused), tuple(m.tensor_name("weight") for m in tables),
     )  # fmt: skip
+
+
+def _lines_on_heads(evidence: Evidence) -> list[Decision]:
+    """Return a line on each head of which a run has shown nothing."""
+    text = "can't run its class here, so that not all fields that it reads are known"
+    failed = evidence.reads.failed if evidence.reads else {}
+    return [decide(head, f"{evidence.version} {text}: {why}") for head, why in failed.items()]
 
 
 def _with_trials(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]) -> Graph:

@@ -19,8 +19,8 @@ FIXED: dict[str, Any] = {ENCODERS: ENCODER_ONLY, DECODERS: (), PAIRS: ENCODER_DE
 
 def record(
     evidence: Evidence, config: Any, model: Any, torch: Any, transformers: Any
-) -> tuple[ConfigReads, dict[str, str]]:
-    """Return the fields that the classes read, and the heads that can't be run, with the error.
+) -> ConfigReads:
+    """Return the fields that the classes read, whether or not those of heads can be run.
 
     Args:
         evidence: without the reads.
@@ -48,5 +48,4 @@ def record(
     fields = config.to_dict()
     plain = {name: value for name, value in fields.items() if name in evidence.defaults}
     config = config if plain.keys() == fields.keys() else type(config)(**plain)
-    failed: dict[str, str] = {}
-    return record_reads(source, config, {"": inputs}, torch, transformers, failed), failed
+    return record_reads(source, config, {"": inputs}, torch, transformers, every_head=False)

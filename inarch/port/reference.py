@@ -140,10 +140,10 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         attends_ahead=attends_ahead(model, ids),
         version=f"transformers {transformers.__version__}",
     )
-    reads, failed = record(evidence, config, model, torch, transformers)
+    reads = record(evidence, config, model, torch, transformers)
     names = {name for read in reads.modeling.values() for name in read} - evidence.defaults.keys()
     values = {name: _plain(getattr(usual, name, None)) for name in names}
-    evidence = replace(evidence, reads=reads, properties=values, failed=failed)
+    evidence = replace(evidence, reads=reads, properties=values)
     return _with_parts(evidence, given, type(model), type(config), torch)
 
 

@@ -89,9 +89,9 @@ def remove_damaged(folder: Path) -> None:
     process that begins some seconds after it was written.
     """
     stamp, until = folder / CHECKED, time.time() - WRITTEN
-    since = stamp.stat().st_mtime if stamp.exists() else 0.0
     # A file that another process removes meanwhile, or that is another user's, is none of ours.
     with suppress(OSError):
+        since = stamp.stat().st_mtime if stamp.exists() else 0.0
         for entry in os.scandir(folder):
             if entry.name.endswith("-cache") and since <= entry.stat().st_mtime < until:
                 with suppress(OSError):
@@ -105,20 +105,25 @@ def _is_whole(data: bytes) -> bool:
     """Return whether a program, as JAX compresses it, has its end; True in an unknown format."""
     if data and not data.startswith((ZSTD, ZLIB)):
         return True
-    stream: Any = _zstd_stream() if data.startswith(ZSTD) else zlib.decompressobj()
-    if stream is None:
+    library: Any = _zstd_library() if data.startswith(ZSTD) else zlib
+    if library is None:
         return True
-    with suppress(Exception):  # each library has an error of its own for what is damaged
+    stream: Any
+    if library is zlib:
+        stream, damage = zlib.decompressobj(), zlib.error
+    else:
+        stream, damage = library.ZstdDecompressor(), library.ZstdError
+        stream = stream.decompressobj() if hasattr(stream, "decompressobj") else stream
+    with suppress(damage):
         stream.decompress(data)
     return stream.eof
 
 
-def _zstd_stream() -> Any:
-    """Return a decompressor of the library that JAX takes; None where there is none."""
-    with suppress(ImportError):  # of Python 3.14
-        return importlib.import_module("compression.zstd").ZstdDecompressor()
-    with suppress(ImportError):
-        return importlib.import_module("zstandard").ZstdDecompressor().decompressobj()
+def _zstd_library() -> Any:
+    """Return the library of these that JAX takes; None where there is none."""
+    for name in ("compression.zstd", "zstandard"):  # the first is of Python 3.14
+        with suppress(ImportError):
+            return importlib.import_module(name)
     return None
 
 

@@ -188,8 +188,8 @@ def as_float32_later(tensor: Any) -> Callable[[], np.ndarray]:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities of logits over the last axis, in NumPy."""
-    powers = np.exp(logits - np.maximum.reduce(logits, -1, keepdims=True))
-    return powers / np.add.reduce(powers, -1, keepdims=True)
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
 
 def callback_list(model: keras.Model, callbacks: Any, verbose: Any, steps: int) -> Any:

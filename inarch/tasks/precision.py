@@ -14,7 +14,7 @@ from inarch.keras_private import all_layers
 from inarch.layers.dense import Dense
 from inarch.models.layer_settings import check_not_quantized
 from inarch.models.lora_layers import updated_layers
-from inarch.models.variables import build_without_values, initialize, set_value
+from inarch.models.variables import copy_model
 from inarch.runtime.precision import check_kernels
 from inarch.tasks.answer_changes import class_changes
 from inarch.validation import check_flag, shown
@@ -166,10 +166,7 @@ def _copy(task: Any, dtype: str) -> Any:
     config = task.get_config()
     policy = keras.dtype_policies.serialize(keras.DTypePolicy(dtype))
     config["dtype"] = config["backbone"]["config"]["dtype"] = policy
-    copy, waiting = build_without_values(lambda: type(task).from_config(config))
-    for own, other in zip(copy.weights, task.weights, strict=True):
-        set_value(own, keras.ops.convert_to_numpy(other))
-    initialize(waiting)  # states that are no weights, such as seeds of dropout
+    copy = copy_model(task, config)
     copy.passthrough, copy.fresh_weights = task.passthrough, task.fresh_weights
     copy.backbone.passthrough = task.backbone.passthrough
     if any(updated_layers(copy)):

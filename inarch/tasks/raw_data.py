@@ -196,11 +196,9 @@ def inputs_to_predict(x: Any, steps: int | None) -> list[Any]:
     Args:
         steps: batches to read of a data set.
     """
-    if type(x) is list and x and type(x[0]) is str:  # as most calls have them, at no cost
-        return texts_of(x)
-    check_readable(x, "texts")
     if is_raw(x):
         return texts_of(x)
+    check_readable(x, "texts")
     batches = [
         keras.utils.unpack_x_y_sample_weight(as_tuple(batch))[0]
         for batch in itertools.islice(x, steps)

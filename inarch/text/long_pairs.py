@@ -1,8 +1,7 @@
 """Pairs of two long texts, which are truncated here.
 
 The `tokenizers` library keeps what it cuts off, in pieces, and for a pair every combination of a
-piece of one text with a piece of the other: 50,000 characters each take 800 MiB at a limit of 512
-tokens, and ten times as many a hundred times as much.
+piece of one text with a piece of the other, so that memory grows with the product of their lengths.
 """
 
 from collections.abc import Sequence

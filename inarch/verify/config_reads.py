@@ -58,6 +58,7 @@ class ConfigReads:
             modeling code reads them or the default is something.
         aliases: other names that the config takes a field under, with the name that it stores.
         version: of transformers.
+        failed: heads whose class can't be run with these inputs, each with the error.
     """
 
     modeling: dict[str, list[str]] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class ConfigReads:
     absent: dict[str, Any] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     version: str = ""
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 class Recorder:
@@ -139,18 +141,17 @@ def _default(frame: FrameType) -> Any:
 
 def record_reads(
     source: Source, config: Any, inputs: Mapping[str, Mapping[str, np.ndarray]], torch: Any,
-    transformers: Any, failed: dict[str, str] | None = None,
+    transformers: Any, every_head: bool = True,
 ) -> ConfigReads:  # fmt: skip
     """Record the reads of the base model and of every head of `source`.
 
     Args:
         config: transformers' config of a tiny model.
         inputs: by head, by the names of the reference; `""` has those of all other heads.
-        failed: gets heads whose class can't be run, with the error; without it that is raised.
+        every_head: whether the error of a head's class that can't be run is raised.
     """
     recorder = Recorder(type(config), Path(transformers.__file__).parent)
-    found = ConfigReads()
-    seen: set[str] = set()
+    found, seen = ConfigReads(), set[str]()
     for head, classes in _classes(source, transformers, config).items():
         recorder.modeling = set()
         # Copies, since training masks its input in place.
@@ -160,19 +161,18 @@ def record_reads(
             for cls in classes:
                 _record_class(cls, config, fed, recorder, torch, source)
         except Exception as e:  # of whatever a head wants of its inputs
-            if failed is None or head == BASE:
+            if every_head or head == BASE:
                 raise
-            failed[head] = " ".join(str(e).split()) or type(e).__name__
+            found.failed[head] = " ".join(str(e).split()) or type(e).__name__
         found.modeling[head] = sorted(recorder.modeling - seen)
         if head == BASE:
             seen = recorder.modeling
     everywhere = {name for names in found.modeling.values() for name in names}
     found.elsewhere = sorted(recorder.elsewhere - everywhere)
     found.absent = {
-        name: default
-        for name, default in sorted(recorder.absent.items())
+        name: default for name, default in sorted(recorder.absent.items())
         if name in everywhere or default is not None
-    }
+    }  # fmt: skip
     found.version = transformers.__version__
     found.aliases = dict(sorted(type(config).attribute_map.items()))
     return found

@@ -271,8 +271,8 @@ def test_fields_that_only_the_file_has_are_told_apart():
 def test_a_head_that_wants_other_inputs_is_named_and_the_rest_is_evidence_all_the_same():
     with warnings.catch_warnings(action="error", category=FutureWarning):  # of transformers' own
         evidence = find_evidence("longformer", {})
-    assert evidence.failed.keys() == {"question_answering", "multiple_choice"}
-    assert "separator tokens" in evidence.failed["question_answering"]
+    assert evidence.reads.failed.keys() == {"question_answering", "multiple_choice"}
+    assert "separator tokens" in evidence.reads.failed["question_answering"]
     assert "attention_window" in evidence.model_reads
     # A run of tokens alone needs no projections of global attention, which is no proof.
     lines = make_draft(
