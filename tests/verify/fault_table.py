@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "jax")
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import tests.conftest  # noqa: F401  (compiled as in the tests, which compare with the page)
 from inarch.verify.compare import verify
 from inarch.verify.faults.fault import Fault
 from tests.verify.faults import (

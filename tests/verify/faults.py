@@ -113,11 +113,6 @@ def diagnosed(fault: Fault, report: Report) -> bool:
     return bool(fault.diagnosis and said and re.search(fault.diagnosis, said))
 
 
-# Noise ratios of what changes little more than rounding does: another machine's decides with it in
-# which layers it is found.
-FAINT = ("10⁰", "10¹")
-
-
 def marks(fault: Fault, report: Report) -> tuple[bool, bool, bool]:
     """Return whether a fault was caught, located and diagnosed."""
     return caught(report), not astray(fault, report), diagnosed(fault, report)
