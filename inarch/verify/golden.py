@@ -92,7 +92,7 @@ class Golden:
             "defaults": json.dumps(self.defaults),
             "runs": _compact(runs),
             "about": json.dumps(self.about),
-            "reads": _compact(vars(self.reads)),
+            "reads": _compact({n: v for n, v in vars(self.reads).items() if v or n != "failed"}),
             "covering": _compact(_packed(self.covering, "covering", arrays, stored)),
         }
         header = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}
