@@ -48,8 +48,8 @@ class MultiHeadAttention(Layer):
         window: largest distance in tokens of a query and its keys, either way; `None` for none.
         position: layer that is applied to queries and keys, such as `RotaryEmbedding`, called
             with `start_index` or `positions`; `None` for none.
-        query_key_norm: normalization of each head of queries and of keys, before `position`, by a
-            copy each (Henry et al., 2020, arXiv:2010.04245); `None` for none.
+        query_key_norm: normalization of heads `[..., heads, key_dim]` of queries and of keys, ahead
+            of `position`, by a copy each (Henry et al., 2020, arXiv:2010.04245); `None` for none.
         causal: whether tokens in a `Block` attend to none after them; a call takes a mask.
         scale: factor on the products of queries and keys; `None` is `1 / sqrt(key_dim)`.
 

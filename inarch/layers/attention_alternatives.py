@@ -88,8 +88,9 @@ def _head_count_alternatives(layer: Any, width: int) -> Alternatives:
     """Return other numbers of heads, for queries of a width in all heads."""
     has_angles = getattr(getattr(layer, "position", None), "takes_angles", False)
     has_width = has_angles or getattr(layer, "has_weights_by_head", False)
-    if has_width or getattr(layer, "query_key_norm", None) is not None:
-        return {}  # angles, biases, and norms of queries and keys, have the width of a head
+    norm = getattr(layer, "query_key_norm", None)
+    if has_width or (norm is not None and getattr(norm, "num_axes", 1) == 1):
+        return {}  # angles, biases, and norms of single heads, have the width of a head
     # Heads of queries that share keys and values.
     shared = width // layer.key_dense.units
     is_of_width = getattr(layer, "scale", None) is None
@@ -201,6 +202,9 @@ def head_norm_alternatives(layer: Any) -> Alternatives:
     norms = {"query": layer.query_norm, "key": layer.key_norm}
     positions = {name: getattr(layer, f"{name}_position") for name in norms}
 
+    swapped = {"query_norm": norms["key"], "key_norm": norms["query"]}
+    shapes = [[weight.shape for weight in norm.weights] for norm in norms.values()]
+
     def skip(x: Any) -> Any:
         return x
 
@@ -210,10 +214,11 @@ def head_norm_alternatives(layer: Any) -> Alternatives:
     return {
         "no norms of queries and keys": {f"{name}_norm": skip for name in norms},
         **{f"no norm of the {name}": {f"{name}_norm": skip} for name in norms},
-        "norms of queries and keys that are swapped": {
-            "query_norm": norms["key"],
-            "key_norm": norms["query"],
-        },
+        **(
+            {"norms of queries and keys that are swapped": swapped}
+            if shapes[0] == shapes[1]  # norms of all heads differ where keys have fewer of them
+            else {}
+        ),
         "norms of queries and keys after their positions": {
             **{f"{name}_norm": skip for name in norms},
             **{f"{name}_position": after(name) for name in norms},

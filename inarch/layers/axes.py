@@ -25,7 +25,7 @@ EMBED, HEADS, MLP, VOCABULARY = "embed", "heads", "mlp", "vocabulary"
 ATTENTION_AXES: Mapping[str, Axes] = {
     **dict.fromkeys(("query", "key", "value", "position_query", "position_key"), (EMBED, HEADS)),
     "output": (HEADS, EMBED),
-    # Norms of one head, which all heads share.
+    # Norms of one head, which all heads share, or of all heads together.
     **dict.fromkeys(("query_norm/gamma", "key_norm/gamma"), (None,)),
 }
 

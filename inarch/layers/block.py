@@ -18,7 +18,7 @@ from inarch.layers.mask import padding_mask_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
-ORDERS = ("post", "pre", "sandwich")
+ORDERS = ("post", "pre", "sandwich", "output")
 SUBLAYERS = ("attention", "cross_attention", "feed_forward")
 
 
@@ -28,8 +28,9 @@ class Block(Layer):
 
     A residual is `norm(x + dropout(sublayer(x)))` in the order `"post"` (Vaswani et al., 2017,
     arXiv:1706.03762), `x + dropout(sublayer(norm(x)))` in the order `"pre"` (Xiong et al., 2020,
-    arXiv:2002.04745) and `x + output_norm(dropout(sublayer(norm(x))))` in the order `"sandwich"`
-    (Ding et al., 2021, arXiv:2105.13290, section 2.4).
+    arXiv:2002.04745), `x + output_norm(dropout(sublayer(norm(x))))` in the order `"sandwich"`
+    (Ding et al., 2021, arXiv:2105.13290, section 2.4) and `x + norm(dropout(sublayer(x)))` in the
+    order `"output"` (Liu et al., 2022, arXiv:2111.09883, section 3.2).
 
     Sublayers are given as layers that aren't built. One that serves several blocks is copied from
     its config for each, with initial values of its own, so that all blocks of a model may share
@@ -47,7 +48,7 @@ class Block(Layer):
         feed_forward: the sublayer that computes each token by itself: a layer of one tensor.
         norm: a normalization layer; every residual gets a copy.
         cross_attention: the sublayer that reads another sequence, or `None`.
-        order: `"post"`, `"pre"` or `"sandwich"`.
+        order: `"post"`, `"pre"`, `"sandwich"` or `"output"`.
         dropout: probability of dropout on the output of each sublayer.
         first_norm: the norm of `attention`, where it is another than `norm`;
             `keras.layers.Identity()` for none.
@@ -196,15 +197,14 @@ class Block(Layer):
         names = [n for n in SUBLAYERS if getattr(self, n) is not None]
         bare = {"_after": lambda name, x, y, training: _add(x, y)}
         # Not of a sandwich, which has weights that the others lack.
-        orders = {"pre": ["post"], "post": ["pre"], "sandwich": []}[self.order]
+        others = {"pre": ["post"], "post": ["pre"], "output": ["post", "pre"]}.get(self.order, [])
+        orders = {f"order={other!r}": {"order": other} for other in others}
+        if self.order != "output":
+            orders["norms of what sublayers give, before it is added"] = {"order": "output"}
         ends = ("norm", "output_norm") if self.order == "sandwich" else ("norm",)
         norms = [f"{name}_{end}" for name in names for end in ends]
         return {
-            **{f"order={other!r}": {"order": other} for other in orders},
-            "norms of what sublayers give, before it is added": {
-                "_before": lambda name, x: x,
-                "_after": lambda name, x, y, training: x + getattr(self, f"{name}_norm")(y),
-            },
+            **orders,
             **({"no norms of what sublayers give": bare} if self.order == "sandwich" else {}),
             "residuals of normalized inputs": {
                 "_after": lambda name, x, y, training: after(
@@ -250,12 +250,14 @@ class Block(Layer):
         return self._after(name, x, y, training), found
 
     def _before(self, name: str, x: Any) -> Any:
-        return x if self.order == "post" else call_norm(getattr(self, f"{name}_norm"), x)
+        is_after = self.order in ("post", "output")
+        return x if is_after else call_norm(getattr(self, f"{name}_norm"), x)
 
     def _after(self, name: str, x: Any, y: Any, training: Any) -> Any:
         drop = getattr(self, f"{name}_drop")
         y = y if drop is None or not training else drop(y, training=training)
-        y = call_norm(getattr(self, f"{name}_output_norm"), y) if self.order == "sandwich" else y
+        if end := {"sandwich": "output_norm", "output": "norm"}.get(self.order):
+            y = call_norm(getattr(self, f"{name}_{end}"), y)
         x = _add(x, y)
         return call_norm(getattr(self, f"{name}_norm"), x) if self.order == "post" else x
 

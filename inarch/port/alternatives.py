@@ -24,10 +24,10 @@ from inarch.port.find_slots import (
 from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
 from inarch.port.heads import HeadDraft
 from inarch.port.known_arguments import BY_ARGUMENT, SHARED
+from inarch.port.norms import ORDERS
 from inarch.port.sine_tables import FAIRSEQ_SINES, PLAIN_SINES
 
 ACTIVATIONS = ("gelu", "gelu_approximate", "relu", "silu", "tanh", "squared_relu")
-ORDERS = ("post", "pre")
 # Layers without weights that mix tokens, as code.
 MIXERS = ("FourierMixing()",)
 # Other values of fields of disentangled attention, and of a stem, by the arguments that they are.
@@ -107,6 +107,10 @@ def _differing_layers(draft: Draft) -> Iterator[tuple[str, Draft]]:
     if graph.rotary_layers:
         others = {value: not is_rotary for value, is_rotary in graph.rotary_layers.items()}
         yield "positions in the other layers", other(rotary_layers=others)
+    if graph.layer_types and graph.positions == "rotary":
+        words = "all" if graph.local_positions else "local"
+        other_layers = {"local_positions": not graph.local_positions}
+        yield f"positions in {words} layers alone", other(**other_layers)
     if not graph.score_field and graph.positions == "rotary":
         for field in loose_numbers(draft):
             for words, way in (("divided by the root of", "**-0.5"), ("times", "")):

@@ -184,18 +184,28 @@ def _further(weights: Sequence[Recognized]) -> list[Recognized]:
 
 
 def _query_key_norms(members: Sequence[Recognized], config: Mapping[str, Any]) -> list[Brick]:
-    """Return norms of each head of queries and keys, which all heads share, and those of others."""
+    """Return norms of queries and keys: of each head alike, of all heads together, and others."""
     hidden, heads, width = (_size(config, names) for names in (HIDDEN, HEADS, WIDTHS))
     width = width or (hidden // heads if hidden and heads else None)
     own = [one for one in members if width is None or one.pattern.shapes[0] == (width,)]
-    others = [one for one in members if one not in own]
+    joint = [one for one in members if one not in own and not one.is_bias and _is_of_heads(
+        one, width, (heads, _size(config, KEY_HEADS)))]  # fmt: skip
+    others = [one for one in members if one not in own + joint]
     found = []
     if own:
         found.append(_brick("norms of queries and keys", "MultiHeadAttention", own))
+    if joint:
+        kind = "norms of queries and keys over all heads together"
+        found.append(_brick(kind, "RMSNorm", joint))
     if others:
         kind = "norms of queries and keys that aren't one for each head alike"
         found.append(_brick(kind, None, others))
     return found
+
+
+def _is_of_heads(one: Recognized, width: int | None, heads: Sequence[int | None]) -> bool:
+    """Return whether a vector is as wide as all heads of queries, or of keys."""
+    return one.pattern.shapes[0] in [(width * number,) for number in heads if width and number]
 
 
 def _feed_forward(roles: Mapping[str, list[Recognized]]) -> list[Brick]:

@@ -183,6 +183,13 @@ def _unknown_parts(graph: Graph, given: Mapping[str, Any]) -> list[Decision]:
         found.append(guess("norms", "layer norms without an offset", "RMS norms"))
     if graph.has(QUERY):
         found += [guess("attention", "scores are scaled by the root of a head's width")]
+    if graph.joint_norms:
+        name = "norms of queries and keys"
+        text = "over all heads together, by the shapes of their weights"
+        if graph.norm == "rms":
+            found.append(guess(name, text, "each head by itself, with weights of its own"))
+        else:
+            found.append(decide(name, f"{text}; RMSNorm alone has that, with num_axes=2"))
     if graph.positions == "rotary":
         found.append(guess("positions", "halves of a head are rotated together", "neighbors"))
     if graph.gated:

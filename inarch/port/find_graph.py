@@ -22,7 +22,7 @@ from inarch.port.graph import (
 )
 from inarch.port.modules import TheirModule
 from inarch.port.norms import norm_kind
-from inarch.port.patterns import HEADS, HIDDEN, first, flatten_sizes
+from inarch.port.patterns import HEADS, HIDDEN, WIDTHS, first, flatten_sizes
 from inarch.port.roles import Recognized
 
 
@@ -118,8 +118,19 @@ def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, 
         parallel = ONE_NORM
     return graph.replace(
         sizes=_sizes(graph, config), biases=biases, transposed=transposed, gated=graph.has(GATE),
-        parallel=parallel, fused=BY_HEAD if by_head else BY_PROJECTION, decisions=tuple(decisions),
+        joint_norms=_has_joint_norms(graph, fields), parallel=parallel,
+        fused=BY_HEAD if by_head else BY_PROJECTION, decisions=tuple(decisions),
     )  # fmt: skip
+
+
+def _has_joint_norms(graph: Graph, fields: Mapping[str, int]) -> bool:
+    """Return whether the norm of queries has a weight for each feature of all heads."""
+    norm, heads = graph.slot("attention/query_norm"), first(fields, HEADS)
+    hidden, width = first(fields, HIDDEN), first(fields, WIDTHS)
+    if norm is None or heads is None or not (hidden or width) or fields[heads] < 2:
+        return False
+    dim = fields[width] if width else fields[str(hidden)] // fields[heads]
+    return norm.module.shape == (fields[heads] * dim,)
 
 
 def _sizes(graph: Graph, config: Mapping[str, Any]) -> dict[str, int]:

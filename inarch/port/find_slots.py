@@ -10,7 +10,7 @@ from inarch.port.bricks import CROSS, ROTARY
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
-from inarch.port.norms import norm_rank, sandwich_rank
+from inarch.port.norms import guess_order, norm_rank, sandwich_rank
 from inarch.port.patterns import HIDDEN, first
 from inarch.port.roles import BY_SHAPE, OTHER_TABLE, SQUARE
 
@@ -169,22 +169,17 @@ class SlotFinder:
         return 1 if self._is_cross(module) else norm_rank(module)
 
     def order(self, slots: Sequence[Slot]) -> str:
-        """Return whether norms come before or after their sublayers."""
+        """Return whether norms come before or after their sublayers, and of what."""
         of = {slot.ours[0]: slot.module for slot in slots}
         norm, query = of.get(ATTENTION_NORM), of.get(QUERY)
         if SANDWICH[1] in of:
             return "sandwich"
         if self.calls and norm and query:
-            return "pre" if self._place(norm) < self._place(query) else "post"
-        order = "pre" if "final_norm" in of else "post"
-        self.decisions.append(
-            guess(
-                "order of the norms",
-                f"{order!r}, since there is {'a' if order == 'pre' else 'no'} norm after the last "
-                "layer",
-                repr("post" if order == "pre" else "pre"),
-            )
-        )
+            after = "output" if "final_norm" in of else "post"
+            return "pre" if self._place(norm) < self._place(query) else after
+        norms = [of[name] for name in (ATTENTION_NORM, FEED_FORWARD_NORM) if name in of]
+        order, decision = guess_order(norms, "final_norm" in of)
+        self.decisions.append(decision)
         return order
 
     # --- what is around the blocks ---------------------------------------------------------

@@ -82,7 +82,7 @@ class Graph:
     Attributes:
         causal: whether tokens attend to those before them alone.
         slots: their layers and ours.
-        order: of a block: `"post"`, `"pre"` or `"sandwich"`.
+        order: of a block: `"post"`, `"pre"`, `"sandwich"` or `"output"`.
         norm: `"layer"` or `"rms"`.
         positions: `"learned"`, `"sinusoidal"`, `"rotary"`, `"relative"`, `"disentangled"`,
             `"relative, with segments"`, `"convolution"` or `"none"`.
@@ -94,6 +94,7 @@ class Graph:
         parallel: `"no"`, `"two norms"` or `"one norm"`: sublayers of a block read the same input.
         interleaved: whether rotary positions rotate neighboring features together.
         offset_norms: whether 1 is added to the weights of norms.
+        joint_norms: whether queries and keys are normalized over all heads together.
         scaled_tokens: whether token vectors are multiplied with the root of their width.
         scaled: whether rotary positions have the published scalings.
         fused: how a fused tensor holds queries, keys and values.
@@ -119,6 +120,7 @@ class Graph:
         two_way_window: the same where the argument `bidirectional` is true; `""` for no other.
         stored: tensor of the frequencies of rotary positions; `""` where they are computed.
         rotary_layers: values of a field for each layer, with whether its positions are rotary.
+        local_positions: whether local layers alone have positions.
         parts: for each argument that decides about layers, the field that is it.
         stacks: names of the stacks whose layers are drafted, up to their numbers.
         missing: places of layers that must be written.
@@ -143,6 +145,7 @@ class Graph:
     parallel: str = SEQUENTIAL
     interleaved: bool = False
     offset_norms: bool = False
+    joint_norms: bool = False
     scaled_tokens: bool = False
     scaled: bool = False
     fused: str = BY_PROJECTION
@@ -167,6 +170,7 @@ class Graph:
     two_way_window: str = ""
     stored: str = ""
     rotary_layers: Mapping[Any, bool] = field(default_factory=dict)
+    local_positions: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
     stacks: tuple[str, ...] = ()
     missing: tuple[Missing, ...] = ()

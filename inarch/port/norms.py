@@ -6,9 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inarch.port.decisions import Decision, guess
 from inarch.port.graph import Slot
 from inarch.port.modules import TheirModule
 
+# Orders of the norms of a block that have the same weights.
+ORDERS = ("post", "pre", "output")
 _FIRST_NORM = re.compile(r"sa_|att|ln_?1|norm_?1|layer_norm1|input_layer_?norm")
 _SECOND_NORM = re.compile(r"post_attention|ln_?2|norm_?2|ffn|mlp|feed_forward|final_layer|ff_")
 
@@ -20,6 +23,10 @@ _SANDWICH = tuple(
 )
 
 
+# The places in it of norms after attention and after the feed-forward network.
+AFTER_BOTH = (1, 3)
+
+
 def sandwich_rank(module: TheirModule) -> int:
     """Return the place of a norm among those around both sublayers, by its name; -1 of another."""
     name = module.inner.lower()
@@ -29,11 +36,33 @@ def sandwich_rank(module: TheirModule) -> int:
 
 
 def norm_rank(module: TheirModule) -> int:
-    """Return 0 for a norm of attention by its name, 2 for one after it, 1 for neither."""
+    """Return the place of a norm of a block by its name.
+
+    0 is for a norm of attention, 2 for one after attention, 3 for one after the feed-forward
+    network, 1 for all others.
+    """
     name = module.inner.lower()
+    if sandwich_rank(module) == AFTER_BOTH[1]:
+        return 3
     if _SECOND_NORM.search(name):
         return 2
     return 0 if _FIRST_NORM.search(name) else 1
+
+
+def guess_order(norms: Sequence[TheirModule], has_final: bool) -> tuple[str, Decision]:
+    """Return the order of the norms of a block by their names, as the guess that it is.
+
+    Args:
+        norms: those of attention and of the feed-forward network.
+        has_final: whether there is one after the last layer.
+    """
+    if tuple(map(sandwich_rank, norms)) == AFTER_BOTH:
+        order, why = "output", "the norms are named as after each sublayer"
+    else:
+        order = "pre" if has_final else "post"
+        why = f"there is {'a' if has_final else 'no'} norm after the last layer"
+    others = [repr(other) for other in ORDERS if other != order]
+    return order, guess("order of the norms", f"{order!r}, since {why}", *others)
 
 
 def norm_kind(slots: Sequence[Slot], config: Mapping[str, Any]) -> str:

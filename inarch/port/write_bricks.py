@@ -116,7 +116,8 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
     if graph.positions == "rotary":
         options.append(f"position={'rotation' if graph.stored else _rotary(draft)}")
     if graph.has("attention/query_norm"):
-        options.append("query_key_norm=norm")
+        is_joint = graph.joint_norms and graph.norm == "rms"
+        options.append(f"query_key_norm={norm_code(draft, num_axes=2) if is_joint else 'norm'}")
     if not graph.scaled_scores:
         options.append("scale=1.0")
     if graph.score_scale:
@@ -157,6 +158,7 @@ def _rotary(draft: Draft) -> str:
     if draft.has("rotary_dim"):
         options.append("partial_rotary_factor=rotary_dim * num_heads / hidden_dim")
     where = " if is_rotary[i] else None" if draft.graph.rotary_layers else ""
+    where = " if not is_global else None" if draft.graph.local_positions else where
     return f"RotaryEmbedding({', '.join(options)}){where}"
 
 
@@ -184,12 +186,13 @@ def _feed_forward_options(draft: Draft) -> list[str]:
     return options
 
 
-def norm_code(draft: Draft, name: str = "") -> str:
-    """Return a norm as code."""
+def norm_code(draft: Draft, name: str = "", num_axes: int = 1) -> str:
+    """Return a norm as code, of the last axis or of several together."""
     named = f', name="{name}"' if name else ""
     if draft.graph.norm == "rms":
         offset = ", offset=1.0" if draft.graph.offset_norms else ""
-        return f"RMSNorm({draft.epsilon}{offset}{named})"
+        axes = f", num_axes={num_axes}" if num_axes > 1 else ""
+        return f"RMSNorm({draft.epsilon}{offset}{axes}{named})"
     biases = draft.graph.biases
     bias = next((biases[n] for n in biases if n.endswith("norm") and biases[n] in
                 draft.graph.parts), None)  # fmt: skip

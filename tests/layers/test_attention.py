@@ -53,17 +53,24 @@ def expected(layer, query, key, value, mask, bias=0.0):
     norms = None
     if layer.query_key_norm is not None:
         norms = [array(layer.query_norm.gamma), array(layer.key_norm.gamma)]
+        if layer.query_key_norm.num_axes == 2:  # over all heads together
+            q, k = (normed(x, g) for x, g in zip((q, k), norms, strict=True))
+            qs, ks = np.split(q, len(qs), axis=-1), np.split(k, len(ks), axis=-1)
+            norms = None
     for head, q in enumerate(qs):
         k, v = ks[head // served], vs[head // served]
         if norms:
-            q, k = (x * g / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
-                for x, g in zip((q, k), norms, strict=True))  # fmt: skip
+            q, k = (normed(x, g) for x, g in zip((q, k), norms, strict=True))
         if layer.position is not None:
             q, k = (rotated(x, layer.position.max_wavelength) for x in (q, k))
         logits = q @ k.swapaxes(1, 2) * (layer.scale or k.shape[-1] ** -0.5)
         logits = logits + (bias[:, head] if np.ndim(bias) else bias)
         heads.append(softmax(np.where(mask, logits, -np.inf)) @ v)
     return project(layer.output_dense, np.concatenate(heads, -1))
+
+
+def normed(x, gamma):
+    return x * gamma / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
 
 
 def causal(length):
@@ -377,6 +384,21 @@ def test_alternatives_of_shared_heads_and_of_norms_show(perturb, normal):
         assert np.abs(wrong - right).max() > 1e-3, phrase
 
 
+@pytest.mark.parametrize("shared", [2, None])
+def test_alternatives_of_norms_over_all_heads_show(perturb, normal, shared):
+    options = {"num_heads": 4, "num_key_value_heads": shared, "position": RotaryEmbedding(50)}
+    layer, x = attention(perturb, query_key_norm=RMSNorm(num_axes=2), **options), normal(2, 6, 8)
+    right = array(layer(x, x, attention_mask=causal(6)))
+    every = layer.alternatives()
+    ways = {k: v for k, v in every.items() if "norm" in k or k == "2 heads"}
+    # Norms of unlike widths can't be in each other's place; other numbers of heads have them too.
+    assert len(ways) == (5 if shared else 6)
+    for phrase, attributes in ways.items():
+        with changed(layer, attributes):
+            wrong = array(layer(x, x, attention_mask=causal(6)))
+        assert np.abs(wrong - right).max() > 1e-3, phrase
+
+
 OPTIONS = [
     {"num_key_value_heads": 2},
     {"num_key_value_heads": 1},
@@ -384,6 +406,7 @@ OPTIONS = [
     {"position": RotaryEmbedding(100)},
     {"num_key_value_heads": 2, "window": 1, "position": RotaryEmbedding(50)},
     {"num_key_value_heads": 2, "position": RotaryEmbedding(50), "query_key_norm": RMSNorm()},
+    {"num_key_value_heads": 2, "query_key_norm": RMSNorm(num_axes=2)},
     {"scale": 0.3},
 ]
 

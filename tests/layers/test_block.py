@@ -182,6 +182,24 @@ def test_a_sandwich_has_norms_of_what_its_sublayers_give(normal, perturb):
             assert np.abs(array(block(x)) - expected).max() > 1e-3, phrase
 
 
+def test_norms_of_outputs_alone_are_those_of_other_orders(normal, perturb):
+    x = normal(2, 4, DIM)
+    block, other = Block(*parts(), order="output"), Block(*parts(), order="pre")
+    block(x), other(x)
+    perturb(block)
+    mixed = x + array(block.attention_norm(block.attention(x, x)))
+    expected = mixed + array(block.feed_forward_norm(block.feed_forward(mixed)))
+    np.testing.assert_allclose(array(block(x)), expected, atol=1e-5)
+    ways = block.alternatives()
+    assert {"order='pre'", "order='post'"} <= {*ways}
+    for phrase, attributes in ways.items():
+        with changed(block, attributes):
+            assert np.abs(array(block(x)) - expected).max() > 1e-3, phrase
+    other.set_weights(block.get_weights())
+    with changed(other, other.alternatives()["norms of what sublayers give, before it is added"]):
+        np.testing.assert_allclose(array(other(x)), expected, atol=1e-5)
+
+
 def test_a_gated_feed_forward_layer_multiplies_its_activated_gate(normal, perturb):
     x = normal(2, 4, DIM)
     layer = GatedFeedForward(6, "relu", use_bias=False)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from inarch.errors import InputError
 from inarch.layers import RMSNorm
 from inarch.layers.alternatives import changed
 
@@ -13,9 +14,9 @@ def array(x):
     return ops.convert_to_numpy(ops.cast(x, "float32"))
 
 
-def made(perturb, offset=0.0, **options):
-    layer = RMSNorm(0.01, offset, **options)
-    layer.build((None, None, 6))
+def made(perturb, offset=0.0, num_axes=1, **options):
+    layer = RMSNorm(0.01, offset, num_axes, **options)
+    layer.build((None, 3, 6))
     return perturb(layer)
 
 
@@ -26,6 +27,22 @@ def test_it_divides_by_the_root_mean_square_and_multiplies(perturb, normal, offs
     root = np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + 0.01)
     wanted = wide / root * (offset + array(layer.gamma))
     np.testing.assert_allclose(array(layer(x)), wanted, atol=2e-6)
+
+
+def test_several_axes_are_normalized_as_one_with_a_vector_of_weights(perturb, normal):
+    layer, x = made(perturb, num_axes=2), normal(2, 3, 6)
+    assert layer.gamma.shape == (18,)
+    flat = RMSNorm(0.01)
+    flat.build((None, 18))
+    flat.set_weights(layer.get_weights())
+    expected = array(flat(x.reshape(2, 18))).reshape(2, 3, 6)
+    np.testing.assert_allclose(array(layer(x)), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("num_axes", [0, 4])
+def test_axes_that_are_not_there_are_refused(num_axes):
+    with pytest.raises(InputError, match=f"num_axes={num_axes}"):
+        RMSNorm(num_axes=num_axes).build((None, 3, 6))
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0])
@@ -52,9 +69,11 @@ def test_it_survives_saving(perturb, normal, reload):
     np.testing.assert_array_equal(array(again(data)), array(model(data)))
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-def test_every_alternative_gives_other_numbers(perturb, normal, offset):
-    layer, x = made(perturb, offset), normal(2, 3, 6)
+@pytest.mark.parametrize(("offset", "num_axes"), [(0.0, 1), (1.0, 1), (0.0, 2)])
+def test_every_alternative_gives_other_numbers(perturb, normal, offset, num_axes):
+    layer, x = made(perturb, offset, num_axes), normal(2, 3, 6)
+    if num_axes > 1:
+        assert "the last axis by itself" in layer.alternatives()
     right = array(layer(x))
     for phrase, attributes in layer.alternatives().items():
         with changed(layer, attributes):

@@ -152,7 +152,7 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
         ({"self_attn.rel_attn_embed.weight": (6, 7)}, "a relative bias that is more than a table"),
         ({"self_attn.query_global.weight": (12, 12)}, "further projections in attention"),
         (
-            {"self_attn.q_norm.weight": (12,)},
+            {"self_attn.q_norm.weight": (6, 2)},
             "norms of queries and keys that aren't one for each head alike",
         ),
     ],
@@ -172,6 +172,12 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
 )
 def test_a_layer_that_is_not_here_is_named(tensors, kind):
     assert kind in [brick.kind for brick in decoder({**LAYER, **tensors}).new_layers]
+
+
+def test_norms_over_all_heads_are_as_wide_as_queries_or_keys():
+    norms = {"self_attn.q_norm.weight": (12,), "self_attn.k_norm.weight": (4,)}
+    kinds = {brick.kind: brick.layer for brick in decoder({**LAYER, **norms}).bricks}
+    assert kinds["norms of queries and keys over all heads together"] == "RMSNorm"
 
 
 def test_a_module_with_a_state_is_recurrent_whole_but_for_its_norms_and_other_layers_are_not():

@@ -4,10 +4,12 @@ import pytest
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.models import registry
+from inarch.port.alternatives import alternatives
 from inarch.port.find_parts import with_layer_fields
 from inarch.port.graph import Graph
 from inarch.port.header import Header
 from inarch.port.layer_fields import LayerField, layer_fields
+from inarch.port.make_draft import make_draft
 from inarch.port.modules import group_modules
 from inarch.port.new import draft_of
 from inarch.port.patterns import collapse_names
@@ -78,6 +80,18 @@ def test_layers_without_positions_are_those_whose_value_is_not_true():
     graph = with_layer_fields(Graph(True, (), positions="rotary"), layers, {}, set())
     assert graph.rotary_layers == {0: False, 1: True}
     assert graph.switches == {"rotary_layers": "no_rope"}
+
+
+def test_positions_may_be_those_of_local_layers_alone():
+    tensors = {f"layers.0.attn.{name}_proj.weight": (8, 8) for name in "qkvo"}
+    config = {"model_type": "new", "num_attention_heads": 2, "hidden_size": 8, "rope_theta": 1e4}
+    infos = {name: TensorInfo("F32", shape) for name, shape in tensors.items()}
+    draft = make_draft("drafted", Header("here", config, infos), None)
+    graph = with_layer_fields(draft.graph, KINDS, {"sliding_window": 8}, set())
+    other = dict(alternatives(draft.replace(graph=graph)))["positions in local layers alone"]
+    assert "RotaryEmbedding(rope_theta) if not is_global else None" in " ".join(
+        files_of(other)["backbone.py"].split()
+    )
 
 
 class Configs:

@@ -174,6 +174,31 @@ def test_norms_around_sublayers_are_known_by_their_names():
     assert by_name["pre_feedforward_layernorm"] == ("feed_forward_norm",)
 
 
+def test_norms_after_both_sublayers_and_over_all_heads_are_known_and_guesses(tmp_path):
+    after = {f"post_{name}_layernorm.weight": (12,) for name in ("feedforward", "attention")}
+    heads = {f"attn.{name}_norm.weight": (12,) for name in ("q", "k")}
+    config = {**CONFIG, "rms_norm_eps": 1e-5, "rope_theta": 1e4}
+    draft = draft_of({**ATTENTION, **heads, **NETWORK, **after}, config=config)
+    assert draft.graph.order == "output"
+    by_name = {slot.module.inner: slot.ours for slot in draft.graph.slots}
+    assert by_name["post_attention_layernorm"] == ("attention_norm",)
+    guesses = {one.subject: one.in_words() for one in decisions_of(draft) if one.kind == "GUESS"}
+    assert "the norms are named as after each sublayer" in guesses["order of the norms"]
+    assert "over all heads together" in guesses["norms of queries and keys"]
+    model = built(draft, tmp_path)
+    attention = model.get_layer("layer_0").attention
+    assert attention.query_norm.gamma.shape == (attention.query_dense.units,)
+    # A layer norm over all heads is none that is here.
+    plain = draft_of({**ATTENTION, **heads, **NETWORK, **after}, config={**CONFIG, "rope_theta": 1})
+    assert "RMSNorm alone has that" in decided(plain)["norms of queries and keys"]
+
+
+def test_norms_of_single_heads_stay_those_of_blocks():
+    heads = {f"attn.{name}_norm.weight": (4,) for name in ("q", "k")}
+    draft = draft_of({**WHOLE, **heads}, config={**CONFIG, "rms_norm_eps": 1e-5})
+    assert "query_key_norm=norm," in files_of(draft)["backbone.py"]
+
+
 def test_a_place_of_a_layer_computes_nothing():
     layer = MissingLayer("a layer must be written for a.b [3]", name="attention")
     copy = MissingLayer.from_config(layer.get_config())
