@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import keras
@@ -246,10 +247,13 @@ def _in_our_axes(ours: np.ndarray | None, theirs: np.ndarray) -> np.ndarray:
     """Return a tensor of the reference in the order of our axes.
 
     A table that is looked up for pairs of tokens gives `[T, S, heads]`, ours `[1, heads, T, S]`;
-    a norm of queries may be of `[batch, heads, T, d]`, ours is of `[batch, T, heads, d]`.
+    a norm of queries may be of `[batch, heads, T, d]`, or before the split into heads of
+    `[batch, T, heads * d]`, ours is of `[batch, T, heads, d]`.
     """
     if ours is None or ours.ndim != 4 or ours.shape == theirs.shape:
         return theirs
+    if theirs.ndim == 3 and theirs.shape[1:] == (ours.shape[1], prod(ours.shape[2:])):
+        return theirs.reshape(-1, *ours.shape[1:])
     if theirs.ndim == 3:
         return np.ascontiguousarray(np.moveaxis(theirs, -1, 0)[None])
     swapped = np.swapaxes(theirs, 1, 2) if theirs.ndim == 4 else theirs

@@ -184,3 +184,10 @@ def test_a_tensor_of_heads_before_tokens_is_put_into_our_order_and_no_other_is()
     assert pairs._fits(ours, theirs)
     assert pairs._in_our_axes(ours, found) is found
     assert not pairs._fits(ours, np.zeros((2, 3, 6, 4)))
+
+
+def test_a_tensor_of_all_heads_side_by_side_is_split_as_ours():
+    ours, theirs = np.zeros((2, 5, 3, 4)), np.arange(120.0).reshape(2, 5, 12)
+    np.testing.assert_array_equal(pairs._in_our_axes(ours, theirs), theirs.reshape(2, 5, 3, 4))
+    assert pairs._fits(ours, theirs[:1])
+    assert not pairs._fits(ours, np.zeros((2, 5, 24)))
