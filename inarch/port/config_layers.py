@@ -67,13 +67,13 @@ def _per_layer(draft: Draft, field: str, values: object, ours: str) -> tuple[lis
     """Return the lines of a list of a value for each layer, and the fields that it accounts for."""
     one = draft.evidence.layers.get(field) if draft.evidence else None
     start = [f'per_layer("{field}", "{ours}", layers=LAYERS,', f"    values={code(values)}"]
-    if one is None or not one.older:
+    if one is None or not one.way:
         return [start[0], f"{start[1]}),"], {field}
     function, given = one.spelling
     older = call(f"older={function}(", *given, end=")),", width=80)
     lines = [start[0], f"{start[1]},", *(f"    {line}" for line in older)]
-    fields = {field, one.older}
-    if (copy := f"_{one.older}") in draft.usual:
+    fields = {field, one.older} - {""}
+    if one.older and (copy := f"_{one.older}") in draft.usual:
         lines.append(f'ignored("{copy}", reason="a copy of what {field} says"),')
         fields.add(copy)
     return lines, fields

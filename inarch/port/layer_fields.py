@@ -22,12 +22,12 @@ class LayerField:
 
     Attributes:
         name: of the field.
-        older: the number that it follows from where it is absent; `""` without one.
+        older: field of the number that it follows from where it is absent; `""` of none.
         first: value of each n-th layer, or of the first n layers.
         other: value of the others.
         default: the number, where that is absent too.
         way: `"last"` where the layers n - 1, 2n - 1 ... have `first`, `"first"` where 0, n, 2n ...
-            have it, `"until"` where the first n layers have it.
+            have it, `"until"` where the first n layers have it; `""` where no number shows.
         switch: field that must be true for a layer to have `other`; `""` without one.
         blank: fields that the config's class has without a value unless that is true.
     """
@@ -44,7 +44,7 @@ class LayerField:
     @property
     def spelling(self) -> tuple[str, tuple[str, ...]]:
         """Function of config maps that makes the older spelling, and its arguments, as code."""
-        given = tuple(map(code, (self.older, self.first, self.other, self.default)))
+        given = tuple(map(code, (self.older or None, self.first, self.other, self.default)))
         if self.way == "until":
             return "first_layers", (*given, f"switch={code(self.switch)}")
         return "every_nth", (*given, *(["is_last=True"] if self.way == "last" else []))
@@ -81,6 +81,10 @@ def layer_fields(
                 for older, default in _numbers({**given, **usual}):
                     lists = [listed(name, {**on, layers: MANY, older: n}) for n in STEPS]
                     one = next(_spellings(one, older, default, lists), one)
+                if not one.way:
+                    fixed = [listed(name, {**on, layers: MANY})]
+                    ways = (s for n in range(2, MANY) for s in _spellings(one, "", n, fixed, [n]))
+                    one = next(ways, one)
                 found[name] = one
                 break
     return {
@@ -97,9 +101,13 @@ def _numbers(usual: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _spellings(
-    one: LayerField, older: str, default: int, lists: Sequence[Sequence[Any]]
+    one: LayerField,
+    older: str,
+    default: int,
+    lists: Sequence[Sequence[Any]],
+    steps: Sequence[int] = STEPS,
 ) -> Iterator[LayerField]:
-    """Iterate over the older spellings that give the lists of the numbers in `STEPS`."""
+    """Iterate over the older spellings that give the lists of some numbers."""
     ways = {
         "last": lambda i, n: (i + 1) % n == 0,
         "first": lambda i, n: i % n == 0,
@@ -109,9 +117,9 @@ def _spellings(
         for first, other in ((one.first, one.other), (one.other, one.first)):
             fits = all(
                 found == [first if chosen(i, n) else other for i in range(MANY)]
-                for n, found in zip(STEPS, lists, strict=True)
+                for n, found in zip(steps, lists, strict=True)
             )
-            if fits and (way != "until" or one.switch):
+            if fits and (way != "until" or (older and one.switch)):
                 yield replace(one, first=first, other=other, older=older, default=default, way=way)
 
 

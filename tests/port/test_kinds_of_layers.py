@@ -132,10 +132,18 @@ def test_a_list_follows_a_number_in_each_of_three_ways():
     assert found.blank == {"window": 8}  # which the class leaves without a value unless it is on
 
 
+def test_a_list_may_follow_a_number_that_no_field_has():
+    found = Configs(lambda i, c: "far" if i % 4 == 3 else "near", step=5).layer_fields()
+    assert found["kinds"].spelling == (
+        "every_nth",
+        ("None", '"far"', '"near"', "4", "is_last=True"),
+    )
+
+
 def test_a_list_of_one_value_or_of_no_number_follows_none():
     assert Configs(lambda i, c: "far", step=4).layer_fields() == {}
     found = Configs(lambda i, c: "far" if i in (1, 2) else "near", step=4).layer_fields()
-    assert found["kinds"].older == ""
+    assert (found["kinds"].older, found["kinds"].way) == ("", "")
 
 
 @pytest.mark.slow

@@ -142,11 +142,12 @@ def sizes(theirs: str, ours: str, default: Any = REQUIRED, *, like: Sizes | None
 
 
 def every_nth(
-    theirs: str, first: Any, other: Any, default: int, *, is_last: bool = False
+    theirs: str | None, first: Any, other: Any, default: int, *, is_last: bool = False
 ) -> EveryNth:
     """Return an older spelling of a list: layers 0, n, 2n ... have `first`, the others `other`.
 
-    Where `is_last`, they are the layers n - 1, 2n - 1 ...
+    Where `is_last`, they are the layers n - 1, 2n - 1 ...; `theirs` is the field of n, or `None`
+    where it is always `default`.
     """
     return EveryNth(theirs, first, other, default, is_last)
 

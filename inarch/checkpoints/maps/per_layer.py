@@ -22,10 +22,10 @@ class EveryNth:
     """An older spelling of a list of values per layer: a number `n`, and two values.
 
     The layers 0, n, 2n ... have the value `first`, the others `other`; `is_last` counts so that the
-    layers n - 1, 2n - 1 ... have it.
+    layers n - 1, 2n - 1 ... have it. `theirs` is `None` where no field has the number.
     """
 
-    theirs: str
+    theirs: str | None
     first: Any
     other: Any
     default: int = 1
@@ -33,7 +33,7 @@ class EveryNth:
 
     def listed(self, config: Mapping[str, Any], layers: int) -> list[Any]:
         """Return the values of all layers."""
-        step = lookup(config, self.theirs, self.default)
+        step = lookup(config, self.theirs, self.default) if self.theirs else self.default
         if not isinstance(step, int) or isinstance(step, bool) or step < 1:
             raise ConfigError(
                 f"config field {self.theirs!r} is {shown(step)}; it must be a whole number, at "
@@ -92,7 +92,8 @@ class PerLayer(Field):
 
     @property
     def known_names(self) -> tuple[str, ...]:
-        return (*super().known_names, *([self.older.theirs] if self.older else []))
+        older = self.older.theirs if self.older else None
+        return (*super().known_names, *([older] if older else []))
 
     @property
     def is_required(self) -> bool:
@@ -135,7 +136,7 @@ class PerLayer(Field):
             raise ConfigError(f"{self.ours} is {shown(value)}; give a list of a value per layer")
         listed = [self.spell(each) for each in value]
         older = self.older
-        if older and is_in(config, older.theirs) and not self.names_in(config):
+        if older and older.theirs and is_in(config, older.theirs) and not self.names_in(config):
             given = config[older.theirs] if isinstance(config.get(older.theirs), int) else 1
             for step in (given, *range(1, len(listed) + 2)):
                 if older.listed({**config, older.theirs: step}, len(listed)) == listed:

@@ -211,6 +211,16 @@ def test_the_layer_that_differs_may_be_the_last_of_each_n(step, layers):
     assert "layer_types" not in again
 
 
+def test_the_number_of_the_layers_that_differ_may_be_no_field():
+    older = every_nth(None, "full_attention", "sliding_attention", 2, is_last=True)
+    entry = per_layer("layer_types", "kinds", layers=LAYERS, values=KINDS, older=older)
+    config = {"num_hidden_layers": 3, "every": 3}
+    assert entry.read(config) == ("local", "global", "local")
+    assert set(entry.known_names) == {"layer_types"}
+    entry.write(("local", "local", "global"), config)
+    assert config["layer_types"] == ["sliding_attention", "sliding_attention", "full_attention"]
+
+
 def test_what_is_no_list_is_not_written_as_values_per_layer():
     with pytest.raises(ConfigError, match="layer_types is None; give a list of a value per layer"):
         write_fields(ENTRIES, {"layer_types": None}, dict(NEW))
