@@ -239,7 +239,19 @@ GEMMA_BASE = [
     {"rope_parameters": {"full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 50.0,
         **LENGTH}, "sliding_attention": {"rope_type": "default", "rope_theta": 7.0}}},
 ]  # fmt: skip
+OLMO_BASE = [
+    ("Olmo2Model", {}),
+    ("Olmo2Model", {"attention_bias": True, "num_key_value_heads": 1, "rms_norm_eps": 1e-3}),
+    ("Olmo2Model", {"rope_parameters": None, "rope_theta": 70.0,
+        "rope_scaling": {"type": "linear", "factor": 3.0}}),
+    ("Olmo3Model", {"sliding_window": 4, "num_hidden_layers": 4, "layer_types": None}),
+    ("Olmo3Model", {"layer_types": ["full_attention"] * 2, "rope_parameters": None,
+        "rope_theta": 50.0, "rope_scaling": {"rope_type": "yarn", "factor": 4.0, **LENGTH}}),
+]  # fmt: skip
 CASES = [
+    *((kind, None, "last_hidden_state", changes) for kind, changes in OLMO_BASE),
+    *((f"Olmo{n}ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": n == 3}) for n in (2, 3)),
+    ("Olmo2ForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     *(("Gemma3TextModel", None, "last_hidden_state", changes) for changes in GEMMA_BASE),
     ("Gemma3ForCausalLM", CausalLM, "logits", {}),
     ("Gemma3ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": False}),

@@ -37,6 +37,14 @@ GENERATING = [
     ),
     ("SmolLM3", {"no_rope_layers": [0], "tie_word_embeddings": True}),
     ("OPT", {"tie_word_embeddings": True}),
+    (
+        "Olmo3",
+        {
+            "num_hidden_layers": 2,
+            "sliding_window": 3,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
     ("Gemma3", {"num_hidden_layers": 2, "sliding_window": 3, "tie_word_embeddings": False}),
 ]
 
