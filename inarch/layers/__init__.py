@@ -16,7 +16,7 @@ from inarch.layers.embedding import (
 from inarch.layers.feed_forward import Adapter, FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.frames import ConvolutionStem, FrameMask, TimeNormalization
-from inarch.layers.head import LogitsBias, MaskedLMHead
+from inarch.layers.head import LogitsBias, MaskedLMHead, SoftCap
 from inarch.layers.initializer import SinePositions
 from inarch.layers.input_embedding import (
     FixedPositionEmbedding,
@@ -66,6 +66,7 @@ __all__ = [
     "ShiftRight",
     "SinePositionEncoding",
     "SinePositions",
+    "SoftCap",
     "SymmetricConv1D",
     "TimeNormalization",
     "TokenAndPositionEmbedding",

@@ -52,6 +52,8 @@ class MultiHeadAttention(Layer):
             of `position`, by a copy each (Henry et al., 2020, arXiv:2010.04245); `None` for none.
         causal: whether tokens in a `Block` attend to none after them; a call takes a mask.
         scale: factor on the products of queries and keys; `None` is `1 / sqrt(key_dim)`.
+        soft_cap: what the scaled scores approach, of either sign, as `soft_cap * tanh(scores /
+            soft_cap)` (Gemma Team, 2024, arXiv:2408.00118, section 2); `None` for none.
 
     Call arguments:
         query: float `[batch, T, dim]`.
@@ -104,11 +106,14 @@ class MultiHeadAttention(Layer):
         query_key_norm: Any = None,
         causal: bool = False,
         scale: float | None = None,
+        soft_cap: float | None = None,
         **kwargs: Any,
     ):
         for name in ("num_heads", "key_dim", "num_key_value_heads", "window"):
             if (size := getattr(self, name)) is not None and size < 1:
                 raise InputError(f"{name}={size}. Pass a positive int.")
+        if soft_cap is not None and not soft_cap > 0:
+            raise InputError(f"soft_cap={soft_cap}. Pass a positive number, or None for none.")
         self._key_value_heads = num_key_value_heads or num_heads
         if num_heads % self._key_value_heads:
             raise InputError(
@@ -139,8 +144,7 @@ class MultiHeadAttention(Layer):
         self.key_dense = dense("key", heads * key_dim, key_shape or value_shape)
         self.value_dense = dense("value", heads * value_dim, value_shape)
         self.output_dense = dense("output", width, attended)
-        options = {"dtype": self.dtype_policy, "name": "dropout"}
-        self.dropout_layer = Dropout(self.dropout, **options)
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
         self.query_norm = self._by_head("query_norm", self.query_key_norm, self.num_heads)
         self.key_norm = self._by_head("key_norm", self.query_key_norm, heads)
         self.query_position = self._by_head("query_position", self.position, self.num_heads)
@@ -184,21 +188,17 @@ class MultiHeadAttention(Layer):
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
 
-        scores = None
+        scores, options = None, (self._scale, attention_bias, self.soft_cap)
         if return_attention_scores or (training and self.dropout) or not self._fusible:
             keys, values = self._repeat_heads(keys), self._repeat_heads(values)
-            scores = self._softmax(
-                attention_logits(queries, keys, self._scale, attention_bias), mask
-            )
+            scores = self._softmax(attention_logits(queries, keys, *options), mask)
             dropped = ops.cast(self.dropout_layer(scores, training=training), values.dtype)
             attended = ops.einsum("bhts,bshd->bthd", dropped, values)
         elif caches.is_pair(cache):
-            attended = attend_to_cache(queries, cache, mask, self._scale, attention_bias)
+            attended = attend_to_cache(queries, cache, mask, *options)
         else:
             keys, values = self._repeat_heads(keys), self._repeat_heads(values)
-            attended = dot_product_attention(
-                queries, keys, values, mask, self._scale, attention_bias
-            )
+            attended = dot_product_attention(queries, keys, values, mask, *options)
         output = self.output_dense(join_heads(attended, query))
 
         if not return_attention_scores:
@@ -240,7 +240,7 @@ class MultiHeadAttention(Layer):
         """Return the sequences of packed rows, where attention can be over each by itself."""
         # What a subclass or an alternative changes has its effect.
         is_own = getattr(self.call, "__func__", None) is MultiHeadAttention.call
-        fits = is_own and self._fusible and not (training and self.dropout)
+        fits = is_own and self._fusible and not (self.soft_cap or (training and self.dropout))
         return packed_rows_of_context(context, self.compute_dtype) if fits else None
 
     def _attend_to_packed(self, x: Any, rows: PackedRows, positions: Any) -> Any:

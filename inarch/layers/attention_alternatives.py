@@ -118,6 +118,7 @@ def multi_head_alternatives(layer: Any) -> Alternatives:
         **attention_alternatives(layer),
         **argument_alternatives(layer, "attention_bias", BIASES),
         **window_alternatives(layer),
+        **soft_cap_alternatives(layer),
         **position_alternatives(layer),
         **shared_key_alternatives(layer),
         **head_norm_alternatives(layer),
@@ -133,6 +134,8 @@ def attention_branches(layer: Any) -> Alternatives:
     found: dict[str, dict[str, Any]] = {}
     if layer.window is not None:
         found["window"] = {"window": None}
+    if layer.soft_cap is not None:
+        found["soft_cap"] = {"soft_cap": None}
     if layer.position is not None:
         found["position"] = dict.fromkeys(("query_position", "key_position"), same)
         parts = (part.branches() for part in (layer.query_position, layer.key_position))
@@ -153,6 +156,30 @@ def window_alternatives(layer: Any) -> Alternatives:
         for width in sorted(widths)
     }
     return {"no window": {"window": None}, **windows}
+
+
+def soft_cap_alternatives(layer: Any) -> Alternatives:
+    """Return other caps of the scores, where they are capped."""
+    if layer.soft_cap is None:
+        return {}
+    cap, softmax = layer.soft_cap, layer._softmax
+
+    def clipped(logits: Any, mask: Any) -> Any:
+        return softmax(ops.clip(logits, -cap, cap), mask)
+
+    def of_tanh(logits: Any, mask: Any) -> Any:
+        return softmax(logits / cap, mask)
+
+    return {
+        "no soft cap": {"soft_cap": None},
+        **{f"scores with the soft cap {c:g}": {"soft_cap": c} for c in (cap / 2, 2 * cap)},
+        "scores that are clipped in place of capped softly": {
+            "soft_cap": None, "_softmax": clipped, "_fusible": False,
+        },
+        "capped scores that aren't multiplied with the cap": {
+            "_softmax": of_tanh, "_fusible": False,
+        },
+    }  # fmt: skip
 
 
 def position_alternatives(layer: Any) -> Alternatives:

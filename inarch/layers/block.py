@@ -196,11 +196,17 @@ class Block(Layer):
         after, mixed, start = self._after, self._mixed, dict[str, Any]()
         names = [n for n in SUBLAYERS if getattr(self, n) is not None]
         bare = {"_after": lambda name, x, y, training: _add(x, y)}
-        # Not of a sandwich, which has weights that the others lack.
+        # A sandwich has weights that blocks of other orders lack.
         others = {"pre": ["post"], "post": ["pre"], "output": ["post", "pre"]}.get(self.order, [])
         orders = {f"order={other!r}": {"order": other} for other in others}
+        as_output: dict[str, Any] = {"order": "output"}
+        if self.order == "sandwich":
+            as_output = {
+                "_before": lambda name, x: x,
+                "_after": lambda name, x, y, training: x + getattr(self, f"{name}_norm")(y),
+            }
         if self.order != "output":
-            orders["norms of what sublayers give, before it is added"] = {"order": "output"}
+            orders["norms of what sublayers give, before it is added"] = as_output
         ends = ("norm", "output_norm") if self.order == "sandwich" else ("norm",)
         norms = [f"{name}_{end}" for name in names for end in ends]
         return {

@@ -22,7 +22,13 @@ FEW_QUERIES = 8
 
 
 def dot_product_attention(
-    queries: Any, keys: Any, values: Any, mask: Any, scale: float, bias: Any = None
+    queries: Any,
+    keys: Any,
+    values: Any,
+    mask: Any,
+    scale: float,
+    bias: Any = None,
+    soft_cap: float | None = None,
 ) -> Any:
     """Return scaled dot-product attention; on a CPU with the kernel that suits the shape.
 
@@ -32,11 +38,15 @@ def dot_product_attention(
         mask: bool, broadcast to `[batch, heads, T, S]`, or None.
         scale: factor on the products.
         bias: float, broadcast to `[batch, heads, T, S]`, added to the scaled products; or None.
+        soft_cap: what the scaled products approach, of either sign (`cap_softly`); None for none.
 
     Returns:
         float `[batch, T, heads, d]`.
     """
     backend = keras.backend.backend()
+    if soft_cap is not None:  # the kernels have none
+        weights = masked_softmax(attention_logits(queries, keys, scale, bias, soft_cap), mask)
+        return ops.einsum("bhts,bshd->bthd", ops.cast(weights, values.dtype), values)
     if backend == "torch":
         return _torch(queries, keys, values, mask, scale, bias)
     if backend == "jax" and runs_on_cpu():
@@ -61,10 +71,21 @@ def join_heads(x: Any, query: Any) -> Any:
     return ops.reshape(x, (*ops.shape(query)[:2], width))
 
 
-def attention_logits(queries: Any, keys: Any, scale: float, bias: Any = None) -> Any:
-    """Return scaled scores `[batch, heads, T, S]` with their bias, in float32 at least."""
+def cap_softly(x: Any, cap: float | None) -> Any:
+    """Return `cap * tanh(x / cap)`, within `cap` of 0 and near `x` where that is small.
+
+    Bello et al., 2016, arXiv:1611.09940; `None` returns `x` as it is.
+    """
+    return x if cap is None else ops.tanh(x / cap) * cap
+
+
+def attention_logits(
+    queries: Any, keys: Any, scale: float, bias: Any = None, soft_cap: float | None = None
+) -> Any:
+    """Return scaled scores `[batch, heads, T, S]`, capped, with their bias, in float32 at least."""
     logits = ops.einsum("bthd,bshd->bhts", queries, keys)
     logits = ops.cast(logits, keras.backend.result_type(logits.dtype, "float32")) * scale
+    logits = cap_softly(logits, soft_cap)
     return logits if bias is None else logits + ops.cast(bias, logits.dtype)
 
 
@@ -76,7 +97,14 @@ def masked_softmax(logits: Any, mask: Any) -> Any:
     return ops.softmax(logits, axis=-1)
 
 
-def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float, bias: Any = None) -> Any:
+def attend_to_cache(
+    queries: Any,
+    cache: Any,
+    mask: Any,
+    scale: float,
+    bias: Any = None,
+    soft_cap: float | None = None,
+) -> Any:
     """Return scaled dot-product attention over a cache, without a transpose of it.
 
     Args:
@@ -87,6 +115,7 @@ def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float, bias: Any
         mask: bool, broadcast to `[batch, heads, T, S]`, or None.
         scale: factor on the products.
         bias: float, broadcast to `[batch, heads, T, S]`, added to the scaled products; or None.
+        soft_cap: what the scaled products approach, of either sign (`cap_softly`); None for none.
 
     Returns:
         float `[batch, T, heads, d]`.
@@ -107,6 +136,7 @@ def attend_to_cache(queries: Any, cache: Any, mask: Any, scale: float, bias: Any
     else:
         own = own[:, None, :, None]
         logits = ops.sum(ops.where(own, logits, 0), axis=-1)  # of each place the slot that is read
+    logits = cap_softly(logits, soft_cap)
     logits = logits if bias is None else logits + ops.cast(_by_beam(bias, beams), logits.dtype)
     logits = logits if mask is None else ops.where(_by_beam(mask, beams), logits, MASKED_LOGIT)
     weights = ops.expand_dims(ops.cast(ops.softmax(logits, axis=-1), values.dtype), -1)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 from keras.layers import Dense
 
+from inarch.layers.head import SoftCap
 from inarch.layers.pooling import SequencePooling
 from inarch.layers.rotary_scaling import reads_lengths, stretched_length
 from inarch.models.backbone import Backbone
@@ -17,7 +18,8 @@ class CausalBackbone(Backbone):
 
     Its graph has the layers `embeddings`, of tokens and positions, or else `token_embedding`;
     `layer_0`, `layer_1` and so on; and where it has them `final_norm` and, to the width of the
-    token embeddings, `projection`.
+    token embeddings, `projection`. The logits of its language model are capped where it has an
+    argument `logits_soft_cap` that isn't `None`.
     """
 
     @property
@@ -51,14 +53,19 @@ class CausalBackbone(Backbone):
             max_length=self.max_length,
             embed=None if learned else lambda token_ids, context: table(token_ids),
             head=head,
+            logits_layer=_soft_cap(self),
             projection=layers.get("projection"),
         )
 
     def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
         """Return logits `[batch, length, vocabulary]` of the token after each."""
         if tie_word_embeddings:
-            return self.token_embedding(outputs, reverse=True)
-        return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(outputs)
+            logits = self.token_embedding(outputs, reverse=True)
+        else:
+            size = self.arguments["vocabulary_size"]
+            logits = Dense(size, use_bias=False, name="logits")(outputs)
+        cap = _soft_cap(self)
+        return logits if cap is None else cap(logits)
 
     def text_classifier(self, outputs: Any, num_classes: int) -> Any:
         """Return logits `[batch, num_classes]` of the last token that isn't padding."""
@@ -72,3 +79,9 @@ class CausalBackbone(Backbone):
     def token_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
         rate = 0.1 if dropout is None else dropout  # whatever the backbone's is
         return super().token_classifier(outputs, num_classes, rate)
+
+
+def _soft_cap(backbone: Backbone) -> SoftCap | None:
+    """Return the layer that caps the logits of a backbone's language model; None for none."""
+    cap = backbone.argument("logits_soft_cap")
+    return None if cap is None else SoftCap(cap, name="logits_soft_cap")

@@ -39,7 +39,7 @@ class DecoderStack:
             `positions`, as learned positions need.
         head: layer from hidden states to logits; `None` multiplies with the token embeddings.
         logits_scale: factor on hidden states that the token embeddings are multiplied with.
-        logits_bias: layer that is called on logits, such as one that adds a bias; `None` for none.
+        logits_layer: layer that is called on logits, such as `LogitsBias`; `None` for none.
         projection: layer after `norm`, to the width of the token embeddings; `None` for none.
         relative_bias: layer of the bias on scores that the self-attention of all blocks shares,
             called as a `RelativePositionBias`; `None` for none.
@@ -55,7 +55,7 @@ class DecoderStack:
         head: keras.layers.Layer | None = None,
         *,
         logits_scale: float = 1.0,
-        logits_bias: keras.layers.Layer | None = None,
+        logits_layer: keras.layers.Layer | None = None,
         projection: keras.layers.Layer | None = None,
         relative_bias: keras.layers.Layer | None = None,
     ):
@@ -65,7 +65,7 @@ class DecoderStack:
         self.norm = norm
         self.head = head
         self.logits_scale = logits_scale
-        self.logits_bias = logits_bias
+        self.logits_layer = logits_layer
         self.projection = projection
         self.relative_bias = relative_bias
         self.max_length: int = NO_LIMIT if max_length is None else max_length
@@ -73,7 +73,7 @@ class DecoderStack:
         self.hidden_size: int = self.token_embedding.output_dim
         self.compute_dtype: str = self.token_embedding.compute_dtype
         self.embed = embed or (lambda ids, context: embedding(ids, positions=context["positions"]))
-        layers = [embedding, *blocks, norm, projection, head, logits_bias, relative_bias]
+        layers = [embedding, *blocks, norm, projection, head, logits_layer, relative_bias]
         self.variables = [v for layer in layers if layer is not None for v in layer.variables]
 
     def init_cache(self, rows: int, length: int) -> list[Any]:
@@ -153,7 +153,7 @@ class DecoderStack:
 
     def logits(self, hidden: Any) -> Any:
         found = self._products(hidden)
-        return found if self.logits_bias is None else self.logits_bias(found)
+        return found if self.logits_layer is None else self.logits_layer(found)
 
     def _products(self, hidden: Any) -> Any:
         if self.head is not None:

@@ -121,3 +121,15 @@ def values_per_layer(name: str, given: Sequence[bool] | None, num_layers: int) -
             "layer."
         )
     return values
+
+
+def check_layer_types(given: Sequence[str], num_layers: int, known: Sequence[str]) -> None:
+    """Raise InputError unless the argument `layer_types` has a known value for each layer."""
+    if len(given) != num_layers:
+        raise InputError(
+            f"layer_types has {len(given)} values and num_layers={num_layers}. Pass a value for "
+            "each layer."
+        )
+    for i, layer_type in enumerate(given):
+        if layer_type not in known:
+            raise InputError(f"layer_types[{i}]={layer_type!r}; pass one of {tuple(known)}.")

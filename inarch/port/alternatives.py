@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from inarch.port.arguments import find_activation, find_field, is_number
+from inarch.port.arguments import find_activation, find_field, has_number, is_number
 from inarch.port.draft import Draft
 from inarch.port.find_slots import (
     ATTENTION_NORM,
@@ -53,6 +53,9 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
         yield words, other(offset_norms=not graph.offset_norms)
     yield from _differing_layers(draft)
+    if has_number("attention_soft_cap", draft.usual):
+        words = "scores with" + ("out" if graph.capped_scores else "") + " a soft cap"
+        yield words, other(capped_scores=not graph.capped_scores)
     words = "scores that are" + ("n't scaled" if graph.scaled_scores else " scaled")
     unscaled = words, other(scaled_scores=not graph.scaled_scores)
     if graph.positions == "relative":

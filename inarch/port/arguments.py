@@ -73,6 +73,8 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
     has = {
         "embedding_dim": find_field("embedding_dim", config) is not None
         or graph.size("embeddings_projection", 0) != graph.size("embeddings_projection", 1),
+        "attention_soft_cap": graph.capped_scores,
+        "logits_soft_cap": "causal_lm" in heads and has_number("logits_soft_cap", config),
         "sliding_window": has_window(config) or "use_sliding_window" in graph.switches,
         "num_key_value_heads": find_field("num_key_value_heads", config) is not None,
         "head_dim": find_field("head_dim", config) is not None
@@ -153,6 +155,12 @@ def has_window(config: Mapping[str, Any]) -> bool:
     """Return whether a config has a window that isn't switched off."""
     is_on = config.get("use_sliding_window") is not False
     return is_on and isinstance(config.get("sliding_window"), int)
+
+
+def has_number(argument: str, config: Mapping[str, Any]) -> bool:
+    """Return whether the field of an argument is a number."""
+    field = find_field(argument, config)
+    return field is not None and is_number(config[field])
 
 
 def has_bases(graph: Graph, config: Mapping[str, Any]) -> bool:

@@ -106,7 +106,8 @@ class _Writer:
             return [f'probability("{field}", "{name}", {code(default)}{aliases}),']
         if isinstance(default, float):
             self._note_default(field, default)
-            return [f'field("{field}", "{name}", {code(default)}{aliases}),']
+            more = aliases + ", nullable=True" * known.type.endswith("None")
+            return [f'field("{field}", "{name}", {code(default)}{more}),']
         if name == "sliding_window":
             return window_line(self.draft, field, self._default(default))
         more = self._default(default, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inarch.port.arguments import has_number
 from inarch.port.decisions import guess
 from inarch.port.find_missing import main_stack, with_missing
 from inarch.port.find_pair import find_pair, is_pair
@@ -118,6 +119,7 @@ def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, 
         parallel = ONE_NORM
     return graph.replace(
         sizes=_sizes(graph, config), biases=biases, transposed=transposed, gated=graph.has(GATE),
+        capped_scores=has_number("attention_soft_cap", config),
         joint_norms=_has_joint_norms(graph, fields), parallel=parallel,
         fused=BY_HEAD if by_head else BY_PROJECTION, decisions=tuple(decisions),
     )  # fmt: skip

@@ -104,6 +104,7 @@ class Graph:
         epsilon: of norms, where no field has it.
         activation: of the feed-forward network, where no field has it.
         scaled_scores: whether scores are divided by the root of a head's width.
+        capped_scores: whether scores have a soft cap.
         score_field: field that scores are scaled by; `""` without one.
         score_scale: that scale as code.
         copies: of an encoder-decoder: tensors that are the table of tokens again, with its name.
@@ -154,6 +155,7 @@ class Graph:
     epsilon: float = 1e-12
     activation: str = "gelu"
     scaled_scores: bool = True
+    capped_scores: bool = False
     score_field: str = ""
     score_scale: str = ""
     copies: tuple[tuple[str, str], ...] = ()

@@ -24,6 +24,9 @@ ACTIVATION_FIELDS = (
     "ff_activation", GATING,
 )  # fmt: skip
 BASES = ("rope_theta", "rotary_emb_base")
+# Of soft caps: of the scores of attention, and of the logits of a language model.
+SCORE_CAPS = ("attn_logit_softcapping", "attn_logit_softcap", "attention_logit_softcapping")
+LOGITS_CAPS = ("final_logit_softcapping", "final_logit_softcap", "logits_soft_cap")
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,10 @@ KNOWN = (
         "share of the features of a head that are rotated."),
     Known("rotary_dim", ("rotary_dim",), "field", "int",
         "number of the features of a head that are rotated."),
+    Known("attention_soft_cap", SCORE_CAPS, "field", "float | None",
+        "what scores of attention approach, of either sign; `None` for no cap."),
+    Known("logits_soft_cap", LOGITS_CAPS, "field", "float | None",
+        "what logits of tokens approach, of either sign; `None` for no cap."),
     Known("sliding_window", ("sliding_window",), "field", "int | None",
         "tokens that a token attends to, itself among them; `None` for all."),
     Known("use_sliding_window", (), "field", "bool", "whether local layers have a window."),

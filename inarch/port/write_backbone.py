@@ -126,8 +126,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
     inputs = ["Backbone"] if "(Backbone)" in text else []
     inputs += used(("encoder_decoder_inputs", "text_inputs"))
     lines += [f"from inarch.models.backbone import {', '.join(inputs)}"] if inputs else []
-    if "values_per_layer(" in text:
-        lines.append("from inarch.models.input_checks import values_per_layer")
+    if checks := used(("check_layer_types", "values_per_layer")):
+        lines.append(f"from inarch.models.input_checks import {', '.join(checks)}")
     if "CausalBackbone" in text:
         lines.append("from inarch.models.causal_backbone import CausalBackbone")
     stack = [n for n in ("DecoderStack", "check_output_embeddings") if n in text]

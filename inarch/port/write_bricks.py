@@ -122,6 +122,8 @@ def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
         options.append("scale=1.0")
     if graph.score_scale:
         options.append(f"scale={graph.score_scale}")
+    if draft.has("attention_soft_cap"):
+        options.append("soft_cap=attention_soft_cap")
     if "bidirectional" in graph.switches:
         options.append("causal=not bidirectional")
     elif graph.causal or (side == DECODER and stem == "attention"):

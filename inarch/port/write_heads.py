@@ -106,7 +106,7 @@ PAIR_STACK = '''
             {norm},
             max_length={length},{embed}
             head=head,
-            logits_bias=logits_bias,{options}
+            logits_layer=logits_bias,{options}
         )
 '''
 SEQ2SEQ_LM = '''

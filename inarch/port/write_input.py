@@ -40,13 +40,7 @@ def _checks(draft: Draft) -> list[str]:
             "    )",
         ]
     if draft.graph.layer_types:
-        found += [
-            'if len(layer_types) != num_layers or {*layer_types} - {"global", "local"}:',
-            "    raise InputError(",
-            '        f"layer_types={layer_types!r} and num_layers={num_layers}. Pass global or "',
-            '        "local for each layer."',
-            "    )",
-        ]
+        found.append('check_layer_types(layer_types, num_layers, ("global", "local"))')
     if draft.has("embedding_dim") and not draft.graph.has("embeddings_projection"):
         found += [
             "if embedding_dim not in (None, hidden_dim):",

@@ -64,6 +64,8 @@ def expected(layer, query, key, value, mask, bias=0.0):
         if layer.position is not None:
             q, k = (rotated(x, layer.position.max_wavelength) for x in (q, k))
         logits = q @ k.swapaxes(1, 2) * (layer.scale or k.shape[-1] ** -0.5)
+        if layer.soft_cap:
+            logits = layer.soft_cap * np.tanh(logits / layer.soft_cap)
         logits = logits + (bias[:, head] if np.ndim(bias) else bias)
         heads.append(softmax(np.where(mask, logits, -np.inf)) @ v)
     return project(layer.output_dense, np.concatenate(heads, -1))
@@ -399,6 +401,19 @@ def test_alternatives_of_norms_over_all_heads_show(perturb, normal, shared):
         assert np.abs(wrong - right).max() > 1e-3, phrase
 
 
+def test_alternatives_of_a_soft_cap_show_and_leave_none_once_it_is_gone(perturb, normal):
+    layer, x = attention(perturb, soft_cap=0.5), normal(2, 6, 8)
+    right = array(layer(x, x))
+    ways = {phrase: way for phrase, way in layer.alternatives().items() if "cap" in phrase}
+    assert len(ways) == 5
+    for phrase, attributes in ways.items():
+        with changed(layer, attributes):
+            wrong = array(layer(x, x))
+        assert np.abs(wrong - right).max() > 1e-3, phrase
+    with changed(layer, layer.branches()["soft_cap"]):
+        assert not [phrase for phrase in layer.alternatives() if "cap" in phrase]
+
+
 OPTIONS = [
     {"num_key_value_heads": 2},
     {"num_key_value_heads": 1},
@@ -408,6 +423,7 @@ OPTIONS = [
     {"num_key_value_heads": 2, "position": RotaryEmbedding(50), "query_key_norm": RMSNorm()},
     {"num_key_value_heads": 2, "query_key_norm": RMSNorm(num_axes=2)},
     {"scale": 0.3},
+    {"num_key_value_heads": 2, "soft_cap": 0.5, "window": 3},
 ]
 
 
@@ -470,6 +486,7 @@ def test_positions_may_be_given_and_only_their_differences_matter(perturb, norma
         ({"num_key_value_heads": 3}, "num_key_value_heads=3 doesn't divide num_heads=4"),
         ({"num_key_value_heads": 0}, "num_key_value_heads=0. Pass a positive int"),
         ({"window": 0}, "window=0. Pass a positive int"),
+        ({"soft_cap": 0.0}, "soft_cap=0.0. Pass a positive number, or None for none"),
     ],
 )
 def test_sizes_that_make_no_attention_are_refused(options, message):

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from inarch.layers import MaskedLMHead
+from inarch.errors import InputError
+from inarch.layers import MaskedLMHead, SoftCap
+from inarch.layers.alternatives import changed
 
 
 def array(x):
@@ -140,3 +142,18 @@ def test_a_head_without_biases_is_one_whose_biases_are_zero(perturb, normal, com
     for name in biases:
         named[name].assign(np.zeros(named[name].shape))
     np.testing.assert_allclose(array(compiled(bare)(x)), array(compiled(whole)(x)), atol=1e-6)
+
+
+def test_a_soft_cap_bends_logits_and_its_alternatives_show(normal, compiled):
+    layer, x = SoftCap(2.0), 3 * normal(2, 5)
+    right = array(compiled(layer)(x))
+    np.testing.assert_allclose(right, 2 * np.tanh(x / 2), atol=1e-6)
+    for phrase, attributes in layer.alternatives().items():
+        with changed(layer, attributes):
+            assert np.abs(array(layer(x)) - right).max() > 1e-2, phrase
+
+
+@pytest.mark.parametrize("cap", [0, -1.0, float("nan")])
+def test_a_cap_that_is_not_positive_is_refused(cap):
+    with pytest.raises(InputError, match="Pass a positive number"):
+        SoftCap(cap)

@@ -116,6 +116,7 @@ EXAMPLES = {
     "MultiHeadAttention": (2,),
     "PositionEmbedding": (7,),
     "RelativePositionBias": (2,),
+    "SoftCap": (2.0,),
     "TokenAndPositionEmbedding": (9, 7, 4),
     "TransformerDecoder": (8, 2),
     "TransformerEncoder": (8, 2),

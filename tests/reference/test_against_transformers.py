@@ -10,7 +10,7 @@ import pytest
 
 from inarch.models.backbone import Backbone
 from inarch.models.registry import by_model_type
-from inarch.tasks import CausalLM, MaskedLM, TextClassifier
+from inarch.tasks import CausalLM, MaskedLM, TextClassifier, TokenClassifier
 from inarch.verify.golden import Golden
 
 from .conftest import Written, batch, noise_ratio, small_padding, tensors, torch, transformers
@@ -248,10 +248,27 @@ OLMO_BASE = [
     ("Olmo3Model", {"layer_types": ["full_attention"] * 2, "rope_parameters": None,
         "rope_theta": 50.0, "rope_scaling": {"rope_type": "yarn", "factor": 4.0, **LENGTH}}),
 ]  # fmt: skip
+GEMMA2_BASE = [
+    {"attention_bias": True, "hidden_activation": "relu", "num_key_value_heads": 1},
+    {"num_hidden_layers": 3, "layer_types": None, "sliding_window": 3, "rms_norm_eps": 1e-3},
+    {"attn_logit_softcapping": None, "query_pre_attn_scalar": 7, "head_dim": 10},
+    {"attn_logit_softcapping": 0.5,
+        "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 50.0, **LENGTH}},
+]  # fmt: skip
 CASES = [
     *((kind, None, "last_hidden_state", changes) for kind, changes in OLMO_BASE),
     *((f"Olmo{n}ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": n == 3}) for n in (2, 3)),
     ("Olmo2ForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    *(("Gemma2Model", None, "last_hidden_state", changes) for changes in GEMMA2_BASE),
+    ("Gemma2ForCausalLM", CausalLM, "logits", {"final_logit_softcapping": 2.0}),
+    (
+        "Gemma2ForCausalLM",
+        CausalLM,
+        "logits",
+        {"tie_word_embeddings": False, "final_logit_softcapping": None},
+    ),
+    ("Gemma2ForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("Gemma2ForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("Gemma3TextModel", None, "last_hidden_state", changes) for changes in GEMMA_BASE),
     ("Gemma3ForCausalLM", CausalLM, "logits", {}),
     ("Gemma3ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": False}),
@@ -407,6 +424,7 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
     ("FNetModel", {}),
     ("LlamaModel", {}),
     ("MistralModel", {"sliding_window": 4}),
+    ("Gemma2Model", {}),
     ("Gemma3TextModel", {}),
     ("Gemma3TextModel", {"use_bidirectional_attention": True}),
 ]

@@ -34,10 +34,12 @@ FAMILIES = {
     "LlamaForCausalLM": {"rope_parameters": LLAMA3},
     "Qwen2ForCausalLM": {"tie_word_embeddings": True},
     "Qwen3ForCausalLM": {},
+    "Gemma2ForCausalLM": {"num_hidden_layers": 2, "sliding_window": 3,
+        "attn_logit_softcapping": 2.0, "final_logit_softcapping": 40.0},
     "Gemma3ForCausalLM": {"num_hidden_layers": 2, "sliding_window": 3},
     "GPT2LMHeadModel": {},
     "OPTForCausalLM": {"tie_word_embeddings": True},
-}
+}  # fmt: skip
 SEARCHES = [
     {"length_penalty": 1.0, "early_stopping": False},
     {"length_penalty": 2.0, "early_stopping": True},

@@ -157,7 +157,7 @@ class BartBackbone(Backbone):
             self.get_layer("decoder_norm") if self.arguments["normalize_first"] else None,
             max_length=self.arguments["max_sequence_length"],
             head=head,
-            logits_bias=logits_bias,
+            logits_layer=logits_bias,
         )
 
     def seq2seq_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:

@@ -20,8 +20,7 @@ from inarch.layers import (
 from inarch.models.backbone import text_inputs
 from inarch.models.causal_backbone import CausalBackbone
 from inarch.models.decoder_stack import DecoderStack
-
-LAYER_TYPES = ("full", "sliding")
+from inarch.models.input_checks import check_layer_types
 
 
 class Gemma3Backbone(CausalBackbone):
@@ -88,7 +87,7 @@ class Gemma3Backbone(CausalBackbone):
         padding_id: int | None = 0,
         **kwargs: Any,
     ):
-        _check_layer_types(layer_types, num_layers)
+        check_layer_types(layer_types, num_layers, ("full", "sliding"))
         inputs = text_inputs()
         init = initializers.RandomNormal(stddev=0.02)
         norm = RMSNorm(layer_norm_epsilon, offset=1.0)
@@ -139,14 +138,3 @@ class Gemma3Backbone(CausalBackbone):
                 "generated after another. Embed texts with TextEmbedder."
             )
         return super().decoder_stack(head)
-
-
-def _check_layer_types(layer_types: Sequence[str], num_layers: int) -> None:
-    if len(layer_types) != num_layers:
-        raise InputError(
-            f"layer_types has {len(layer_types)} values and num_layers={num_layers}. Pass a value "
-            "for each layer."
-        )
-    for i, layer_type in enumerate(layer_types):
-        if layer_type not in LAYER_TYPES:
-            raise InputError(f"layer_types[{i}]={layer_type!r}; pass one of {LAYER_TYPES}.")

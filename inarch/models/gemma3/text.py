@@ -23,21 +23,20 @@ class GemmaFamily(PiecePairFamily):
         }
 
 
-TOKENIZERS = (
-    GemmaFamily(
-        tokenizer_class="GemmaTokenizer",
-        model_types=("gemma3_text",),
-        special_tokens={
-            "unk_token": "<unk>",
-            "bos_token": "<bos>",
-            "eos_token": "<eos>",
-            "pad_token": "<pad>",
-            "mask_token": "<mask>",
-        },
-        settings={"padding_side": "left"},
-        files=(TOKENIZER_JSON,),
-        template="none",
-        ends=("bos_token", "eos_token"),
-        unknown="unk_token",
-    ),
+GEMMA = GemmaFamily(
+    tokenizer_class="GemmaTokenizer",
+    model_types=("gemma3_text",),
+    special_tokens={
+        "unk_token": "<unk>",
+        "bos_token": "<bos>",
+        "eos_token": "<eos>",
+        "pad_token": "<pad>",
+        "mask_token": "<mask>",
+    },
+    settings={"padding_side": "left"},
+    files=(TOKENIZER_JSON,),
+    template="none",
+    ends=("bos_token", "eos_token"),
+    unknown="unk_token",
 )
+TOKENIZERS = (GEMMA,)

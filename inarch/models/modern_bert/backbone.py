@@ -17,8 +17,8 @@ from inarch.layers import (
 )
 from inarch.layers.pooling import SequencePooling
 from inarch.models.backbone import Backbone, text_inputs
+from inarch.models.input_checks import check_layer_types
 
-LAYER_TYPES = ("global", "local")
 POOLINGS = ("cls", "mean")
 
 
@@ -155,16 +155,9 @@ class ModernBertBackbone(Backbone):
 
 
 def _check_choices(layer_types: Sequence[str], num_layers: int, pooling: str) -> None:
+    check_layer_types(layer_types, num_layers, ("global", "local"))
     if pooling not in POOLINGS:
         raise InputError(f"classifier_pooling={pooling!r}; pass one of {POOLINGS}.")
-    if len(layer_types) != num_layers:
-        raise InputError(
-            f"layer_types has {len(layer_types)} values and num_layers={num_layers}. Pass a value "
-            "for each layer."
-        )
-    for i, layer_type in enumerate(layer_types):
-        if layer_type not in LAYER_TYPES:
-            raise InputError(f"layer_types[{i}]={layer_type!r}; pass one of {LAYER_TYPES}.")
 
 
 def _check_positions(local_attention: int, *bases: float) -> None:
