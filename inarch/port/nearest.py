@@ -30,9 +30,9 @@ class Nearest:
         shared: share of the parts of both, and of the patterns of names of both, that they have in
             common, from 0 to 1: the mean of the two.
         added: parts that the architecture doesn't have.
-        missing: parts that the checkpoint doesn't have.
-        added_names, missing_names: the same of the patterns of names, those left out that the
-            arguments of the architecture can take away.
+        missing: parts that the checkpoint doesn't have, those left out that the arguments of the
+            architecture can take away.
+        added_names, missing_names: the same of the patterns of names.
     """
 
     architecture: str
@@ -69,11 +69,8 @@ def find_nearest(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Near
 def _compare(name: str, source: Source, parts: Sequence[Recognized], features: set[str]) -> Nearest:
     entries = list(all_entries(source))
     every = {_numbered(spelling) for entry in entries for spelling in spellings(entry)}
-    needed = {
-        _numbered(entry.theirs[0])
-        for entry in source.weights
-        if isinstance(entry, Rule) and entry.when is None
-    }
+    required = [one for one in source.weights if isinstance(one, Rule) and one.when is None]
+    needed = {_numbered(entry.theirs[0]) for entry in required}
     own_prefix = model_prefix(part.pattern.name for part in parts)
     theirs = {
         p.pattern.name.removeprefix(source.prefix).removeprefix(own_prefix): p.pattern.name
@@ -82,12 +79,13 @@ def _compare(name: str, source: Source, parts: Sequence[Recognized], features: s
     added = tuple(whole for short, whole in theirs.items() if short not in every)
     missing = tuple(sorted(needed - theirs.keys()))
     own = _find_features_of_source(source, entries)
-    alike = len(own & features) / max(1, len(own | features))
+    lacking = _find_features_of_source(source, required) - features
+    alike = len(own & features) / max(1, len(features | lacking))
     both = len(every & theirs.keys())
     named = both / max(1, both + len(added) + len(missing))
     return Nearest(
         name, source.model_type, round((alike + named) / 2, 3),
-        tuple(sorted(features - own)), tuple(sorted(own - features)), added, missing,
+        tuple(sorted(features - own)), tuple(sorted(lacking)), added, missing,
     )  # fmt: skip
 
 
