@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from inarch.port.arguments import find_field, nested_rotary, rotary_base
-from inarch.port.code import code
+from inarch.port.code import call, code
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 
@@ -51,9 +51,9 @@ def scaling_lines(draft: Draft) -> Found:
     names = [name for name in _NEXT_TO if not draft.has(name) and name not in draft.usual]
     fixed = [f'must_be("{name}", None, reason="read next to a scaling"),' for name in names]
     kind = draft.scaled_kind
-    holder = f' holder="{HOLDER}.{kind}",' if kind else ""
-    line = f'rotary_scaling("rope_scaling",{holder} length=LENGTH, check=check_scaling,'
-    return [line, _SCALING, *fixed], {*names}, []
+    given = [f'holder="{HOLDER}.{kind}"', "length=LENGTH"] if kind else ["length=LENGTH"]
+    lines = call("rotary_scaling(", '"rope_scaling"', *given, "check=check_scaling", end=",")
+    return [*lines, _SCALING, *fixed], {*names}, []
 
 
 def share_lines(draft: Draft) -> Found:

@@ -10,6 +10,8 @@ from inarch.port.graph import ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD
 from inarch.port.write_missing import cross_lines, missing_lines
 
 INDENT = " " * 8
+# Longer calls of a position layer are on several lines.
+MAX_POSITION = 72
 
 
 def brick_lines(draft: Draft) -> list[str]:
@@ -43,7 +45,8 @@ def attention_lines(draft: Draft, side: str = "", crosses: bool = False) -> list
     if text := draft.graph.missing_text(name, side):
         return missing_lines(f"{name} = ", text)
     options = _attention_options(draft, side, name)
-    return [f"{name} = MultiHeadAttention(", *(f"    {option}," for option in options), ")"]
+    inner = [f"    {line}" for option in options for line in f"{option},".split("\n")]
+    return [f"{name} = MultiHeadAttention(", *inner, ")"]
 
 
 def relative_lines(draft: Draft) -> list[str]:
@@ -159,9 +162,12 @@ def _rotary(draft: Draft) -> str:
         options.append("partial_rotary_factor=partial_rotary_factor")
     if draft.has("rotary_dim"):
         options.append("partial_rotary_factor=rotary_dim * num_heads / hidden_dim")
-    where = " if is_rotary[i] else None" if draft.graph.rotary_layers else ""
-    where = " if not is_global else None" if draft.graph.local_positions else where
-    return f"RotaryEmbedding({', '.join(options)}){where}"
+    after = " if is_rotary[i] else None" if draft.graph.rotary_layers else ""
+    before = "None if is_global else " if draft.graph.local_positions else ""
+    whole = f"{before}RotaryEmbedding({', '.join(options)}){after}"
+    if len(whole) <= MAX_POSITION:
+        return whole
+    return "\n".join([f"{before}RotaryEmbedding(", *(f"    {o}," for o in options), f"){after}"])
 
 
 def _window_lines(draft: Draft) -> list[str]:

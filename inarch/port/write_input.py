@@ -95,7 +95,7 @@ def embedding_lines(draft: Draft) -> list[str]:
         else:
             table, named = "ReversibleEmbedding", 'True, init, name="token_embedding"'
         lines += [
-            *_wrapped_call(f"table = {table}", f"vocabulary_size, {width}, {named}"),
+            *_wrapped_call(f"table = {table}", f"vocabulary_size, {width}", named),
             'x = table(inputs["token_ids"])',
         ]
     if graph.positions == "disentangled":
@@ -164,7 +164,9 @@ def _segments(draft: Draft, width: str) -> list[str]:
     ]
 
 
-def _wrapped_call(start: str, arguments: str) -> list[str]:
+def _wrapped_call(start: str, *arguments: str) -> list[str]:
     """Return the lines of a call in the body of a constructor."""
-    whole = f"{start}({arguments})"
-    return [whole] if len(whole) <= 92 else [f"{start}(", f"    {arguments}", ")"]
+    whole = f"{start}({', '.join(arguments)})"
+    if len(whole) <= 92:
+        return [whole]
+    return [f"{start}(", *(f"    {argument}," for argument in arguments), ")"]

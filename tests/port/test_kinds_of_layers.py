@@ -89,9 +89,13 @@ def test_positions_may_be_those_of_local_layers_alone():
     draft = make_draft("drafted", Header("here", config, infos), None)
     graph = with_layer_fields(draft.graph, KINDS, {"sliding_window": 8}, set())
     other = dict(alternatives(draft.replace(graph=graph)))["positions in local layers alone"]
-    assert "RotaryEmbedding(rope_theta) if not is_global else None" in " ".join(
-        files_of(other)["backbone.py"].split()
-    )
+    text = files_of(other)["backbone.py"]
+    assert "position=None if is_global else RotaryEmbedding(rope_theta)," in text
+    # A line for each option of a layer that has many.
+    scaled = other.with_graph(scaled=True, interleaved=True, scaled_tokens=True)
+    lines = files_of(scaled)["backbone.py"].splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "interleaved=True," in [line.strip() for line in lines]
 
 
 class Configs:
