@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Any
 
 # Longer values aren't written.
@@ -45,6 +46,23 @@ def call(start: str, *arguments: str, end: str = "),", width: int = 88) -> list[
         line += f" {argument},"
     lines.append(line.rstrip(",") + end)
     return lines
+
+
+def layer_lines(start: str, options: Sequence[str], width: int = 92) -> list[str]:
+    """Return the lines of a call in a constructor's body, as a formatter has them.
+
+    Args:
+        start: what precedes the parenthesis.
+        options: arguments; those with line breaks stand by themselves.
+        width: of the longest line.
+    """
+    inner = ", ".join(options)
+    if "\n" not in inner and len(f"{start}({inner})") <= width:
+        return [f"{start}({inner})"]
+    if "\n" not in inner and len(inner) + 4 <= width:
+        return [f"{start}(", f"    {inner}", ")"]
+    lines = (line for option in options for line in f"{option},".split("\n"))
+    return [f"{start}(", *(f"    {line}" for line in lines), ")"]
 
 
 def choice_lines(field: str, argument: str, usual: Any, values: Any) -> list[str]:

@@ -85,7 +85,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
     """Return the imports of the names that a text has."""
 
     def used(names: Iterable[str]) -> list[str]:
-        return [name for name in names if re.search(rf"\b{name}\(", text)]
+        called = r"\b{0}\(|partial\(\s*{0}\b|= {0}$"
+        return [n for n in names if re.search(called.format(n), text, re.MULTILINE)]
 
     keras_layers = used(
         (
@@ -103,7 +104,7 @@ def _imports(draft: Draft, text: str) -> list[str]:
          "DisentangledAttentionEncoder", "FeedForward", "FixedPositionEmbedding",
          "FourierMixing", "FrameMask", "GatedFeedForward", "InputEmbedding",
          "LastTokenOf", "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock",
-         "PositionEmbedding", "RMSNorm", "RelativeEmbedding", "RelativePositionBias",
+         "PositionEmbedding", "RelativeEmbedding", "RelativePositionBias", "RMSNorm",
          "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
          "TokenAndPositionEmbedding", "TokenDropoutEmbedding", "TransformerXLAttention",
          "TransformerXLBlock", "WeightedLayerSum", "get_activation")
@@ -111,6 +112,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
     lines = ["from typing import Any", ""]
     if kinds := [name for name in ("Mapping", "Sequence") if f"{name}[" in text]:
         lines.insert(0, f"from collections.abc import {', '.join(kinds)}")
+    if "partial(" in text:
+        lines.insert(-2, "from functools import partial")
     if "keras." in text:
         lines.append("import keras")
     lines.append(f"from keras import initializers{', ops' * ('ops.' in text)}")

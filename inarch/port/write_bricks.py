@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from inarch.port.arguments import side_argument
+from inarch.port.code import layer_lines
 from inarch.port.draft import Draft
 from inarch.port.graph import ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD
 from inarch.port.write_missing import cross_lines, missing_lines
@@ -44,9 +43,7 @@ def attention_lines(draft: Draft, side: str = "", crosses: bool = False) -> list
         return [f"attention = {draft.graph.mixer}"]
     if text := draft.graph.missing_text(name, side):
         return missing_lines(f"{name} = ", text)
-    options = _attention_options(draft, side, name)
-    inner = [f"    {line}" for option in options for line in f"{option},".split("\n")]
-    return [f"{name} = MultiHeadAttention(", *inner, ")"]
+    return layer_lines(f"{name} = MultiHeadAttention", attention_options(draft, side, name))
 
 
 def relative_lines(draft: Draft) -> list[str]:
@@ -77,23 +74,22 @@ def feed_forward_lines(draft: Draft, side: str = "") -> list[str]:
     kind = "GatedFeedForward" if draft.graph.gated else "FeedForward"
     others = ["init", *_feed_forward_options(draft)]
     if not draft.graph.gating:
-        return _call(f"feed_forward = {kind}", [width, draft.activation, *others])
+        return layer_lines(f"feed_forward = {kind}", [width, draft.activation, *others])
     options = [width, 'activation.removeprefix("gated_")', *others]
     return [
-        *_call("feed_forward = FeedForward", options),
+        *layer_lines("feed_forward = FeedForward", options),
         'if activation.startswith("gated_"):',
-        *(f"    {line}" for line in _call("feed_forward = GatedFeedForward", options, 88)),
+        *(f"    {line}" for line in layer_lines("feed_forward = GatedFeedForward", options, 88)),
     ]
 
 
-def _call(start: str, options: Sequence[str], width: int = 92) -> list[str]:
-    whole = f"{start}({', '.join(options)})"
-    if len(whole) <= width:
-        return [whole]
-    return [f"{start}(", *(f"    {option}," for option in options), ")"]
+def attention_options(draft: Draft, side: str, stem: str) -> list[str]:
+    """Return the arguments of attention as code.
 
-
-def _attention_options(draft: Draft, side: str, stem: str) -> list[str]:
+    Args:
+        side: the stack of an encoder-decoder that it is in.
+        stem: its name in a block.
+    """
     graph, names = draft.graph, [argument.name for argument in draft.arguments]
     options = [side_argument("num_heads", side, names) if side else "num_heads"]
     if "head_dim" in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inarch.port.code import layer_lines
 from inarch.port.draft import Draft
 from inarch.port.graph import POSITIONS, SEGMENTS
 from inarch.port.write_bricks import indented, norm_code
@@ -95,7 +96,7 @@ def embedding_lines(draft: Draft) -> list[str]:
         else:
             table, named = "ReversibleEmbedding", 'True, init, name="token_embedding"'
         lines += [
-            *_wrapped_call(f"table = {table}", f"vocabulary_size, {width}", named),
+            *layer_lines(f"table = {table}", [f"vocabulary_size, {width}", named]),
             'x = table(inputs["token_ids"])',
         ]
     if graph.positions == "disentangled":
@@ -162,11 +163,3 @@ def _segments(draft: Draft, width: str) -> list[str]:
         '    ids = inputs.get("segment_ids", inputs["token_ids"] * 0)',
         '    x = Add(name="embeddings_sum")([x, segments(ids)])',
     ]
-
-
-def _wrapped_call(start: str, *arguments: str) -> list[str]:
-    """Return the lines of a call in the body of a constructor."""
-    whole = f"{start}({', '.join(arguments)})"
-    if len(whole) <= 92:
-        return [whole]
-    return [f"{start}(", *(f"    {argument}," for argument in arguments), ")"]

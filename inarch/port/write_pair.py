@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from inarch.port.arguments import side_argument
+from inarch.port.code import layer_lines
 from inarch.port.draft import Draft
-from inarch.port.graph import AROUND, DECODER, EMBEDDINGS, ENCODER, LAYER_END, POSITIONS, TOKENS
-from inarch.port.write_bricks import attention_lines, feed_forward_lines, indented, norm_code
+from inarch.port.graph import (
+    AROUND,
+    ATTENTION,
+    CROSS_ATTENTION,
+    DECODER,
+    EMBEDDINGS,
+    ENCODER,
+    LAYER_END,
+    POSITIONS,
+    TOKENS,
+)
+from inarch.port.write_bricks import (
+    attention_lines,
+    attention_options,
+    feed_forward_lines,
+    indented,
+    norm_code,
+)
 from inarch.port.write_missing import called_lines, raw_input
 
 # Names in the code of the token ids and of the mask of each stack.
@@ -20,12 +37,12 @@ def pair_lines(draft: Draft) -> list[str]:
         f"init = initializers.RandomNormal(stddev={draft.deviation!r})",
         f"norm = {norm_code(draft)}",
         *_positions(draft),
+        *_scale(draft),
         *_table(draft, TOKENS),
-        *_stack(draft, ENCODER),
-        "encoded = x",
-        "",
+        *_shared_options(draft),
+        *_stack(draft, ENCODER, "encoded"),
         *_decoder_table(draft),
-        *_stack(draft, DECODER),
+        *_stack(draft, DECODER, "x"),
         'outputs = {"encoder_sequence_output": encoded, "decoder_sequence_output": x}',
         "super().__init__(inputs=inputs, outputs=outputs, **kwargs)",
     ]
@@ -99,66 +116,133 @@ def _decoder_table(draft: Draft) -> list[str]:
         return _table(draft, decoder_table(draft))
     if not draft.has("shared_embeddings"):
         return []
-    size = "vocabulary_size"
+    size, lines = "vocabulary_size", []
     if draft.has("decoder_vocabulary_size"):
-        size = f"decoder_vocabulary_size or {size}"
-    return ["if not shared_embeddings:", *(f"    {line}" for line in _table(draft, TOKENS, size))]
+        size, lines = "words", ["words = decoder_vocabulary_size or vocabulary_size"]
+    lines += _table(draft, TOKENS, size, 88)
+    return ["if not shared_embeddings:", *(f"    {line}" for line in lines)]
 
 
-def _table(draft: Draft, name: str, size: str = "vocabulary_size") -> list[str]:
-    graph = draft.graph
-    if not graph.has(TOKENS):
+def _table(draft: Draft, name: str, size: str = "vocabulary_size", width: int = 92) -> list[str]:
+    """Return the lines of a table of tokens.
+
+    Args:
+        size: its number of tokens, as code.
+        width: of the longest line.
+    """
+    if not draft.graph.has(TOKENS):
         return []
-    if (graph.scaling or graph.scaled_tokens) and not graph.scales_input:
-        scale = f"{ROOT} if scale_embedding else 1.0" if graph.scaling else ROOT
-        return [
-            "table = ScaledEmbedding(",
-            f"    {size}, hidden_dim, {scale},",
-            f'    embeddings_initializer=init, name="{name}",',
-            ")  # fmt: skip",
-        ]
-    name = f'name="{name}"'
-    given = f"{size}, hidden_dim, True, init"
-    whole = f"table = ReversibleEmbedding({given}, {name})"
+    named = f'name="{name}"'
+    if _is_scaled(draft) and not draft.graph.scales_input:
+        options = [size, "hidden_dim", "scale", "embeddings_initializer=init", named]
+        return layer_lines("table = ScaledEmbedding", options, width)
+    options = [size, "hidden_dim", "True", "init", named]
+    return layer_lines("table = ReversibleEmbedding", options, width)
+
+
+def _is_scaled(draft: Draft) -> bool:
+    return draft.graph.scaling or draft.graph.scaled_tokens or draft.graph.scales_input
+
+
+def _scale(draft: Draft) -> list[str]:
+    """Return the line of what the tokens' vectors are multiplied with, where they are."""
+    if not _is_scaled(draft) or not draft.graph.has(TOKENS):
+        return []
+    return [f"scale = {ROOT}" + " if scale_embedding else 1.0" * draft.graph.scaling]
+
+
+def _attentions(draft: Draft) -> dict[tuple[str, str], list[str]]:
+    """Return the arguments of each attention as code, by its stack and its name in a block."""
+    places = ((ENCODER, ATTENTION), (DECODER, CROSS_ATTENTION), (DECODER, ATTENTION))
+    return {
+        (side, name): attention_options(draft, side, name)
+        for side, name in places
+        if not draft.graph.missing_text(name, side)
+    }
+
+
+def _common(draft: Draft) -> list[str]:
+    """Return the arguments by name that all attentions have."""
+    first, *others = [*_attentions(draft).values()] or [[]]
+    return [o for o in first if "=" in o and all(o in other for other in others)] if others else []
+
+
+def _shared_options(draft: Draft) -> list[str]:
+    """Return the lines of what the layers of both stacks have in common."""
+    options = [f'order="{draft.graph.order}"'] if draft.graph.order != "post" else []
+    options += ["dropout=dropout"] if draft.has("dropout") else []
+    lines = [f"block = partial(Block, {', '.join(options)})"] if options else ["block = Block"]
+    if common := _common(draft):
+        lines += layer_lines("attend = partial", ["MultiHeadAttention", *common])
+    if draft.graph.has_input_layer:
+        given = ["InputEmbedding", "position_embedding=positions"]
+        given += ["norm=norm"] * _normalizes_all(draft)
+        given += ["padding_id=padding_id"] * draft.graph.padded
+        given += ["scale=scale"] * draft.graph.scales_input
+        lines += layer_lines("embed = partial", given)
+    return lines
+
+
+def _attention(draft: Draft, side: str, name: str) -> list[str]:
+    """Return the lines of an attention, by what both stacks have in common where there is any."""
+    common = _common(draft)
+    if not common or draft.graph.missing_text(name, side):
+        return attention_lines(draft, side, crosses=name == CROSS_ATTENTION)
+    own = [one for one in attention_options(draft, side, name) if one not in common]
+    return layer_lines(f"{name} = attend", own)
+
+
+def _normalizes_all(draft: Draft) -> bool:
+    """Return whether the embeddings of both stacks are normalized."""
+    return all(draft.graph.slot("embeddings_norm", side) is not None for side in NAMES)
+
+
+def _is_one_feed_forward(draft: Draft) -> bool:
+    """Return whether the feed-forward networks of both stacks are alike."""
+    return feed_forward_lines(draft, ENCODER) == feed_forward_lines(draft, DECODER)
+
+
+def _block(side: str) -> list[str]:
+    """Return the lines that call a block of a stack."""
+    parts = ["attention", "feed_forward", "norm", *(["cross_attention"] * (side == DECODER))]
+    parts.append(f'name=f"{side}_layer_{{i}}"')
+    whole = f"x = block({', '.join(parts)})(x, context=context)"
     if len(whole) <= 88:
         return [whole]
-    if len(f"{given}, {name}") <= 84:
-        return ["table = ReversibleEmbedding(", f"    {given}, {name}", ")"]
-    return ["table = ReversibleEmbedding(", f"    {given},", f"    {name},", ")  # fmt: skip"]
+    return [*layer_lines("layer = block", parts, 88), "x = layer(x, context=context)"]
 
 
-def _stack(draft: Draft, side: str) -> list[str]:
+def _stack(draft: Draft, side: str, result: str) -> list[str]:
+    """Return the lines of a stack, whose output is the variable `result`."""
     graph, names = draft.graph, [argument.name for argument in draft.arguments]
     _, mask = NAMES[side]
-    rate = ", dropout=dropout" if draft.has("dropout") else ""
-    order = f', order="{graph.order}"' if graph.order != "post" else ""
-    cross = ", cross_attention" if side == DECODER else ""
     lines = _input(draft, side)
     if draft.embedding_rate:
         lines.append(f'x = Dropout({draft.embedding_rate}, name="{side}_dropout")(x)')
     lines.append(f'context = {{"padding_mask": {mask}}}')
-    if graph.slot("relative_bias", side) is not None:
-        lines += _bias(draft, side, side_argument("num_heads", side, names))
     if side == DECODER:
         lines += [
-            'context["cross"] = {"source": encoded, "source_padding_mask": source_mask,',
-            '    "padding_mask": target_mask}  # fmt: skip',
-            *attention_lines(draft, side, crosses=True),
+            'context["cross"] = {"source": encoded, "source_padding_mask": source_mask, **context}',
         ]
+    if graph.slot("relative_bias", side) is not None:  # of no part in cross-attention
+        lines += _bias(draft, side, side_argument("num_heads", side, names))
+    if side == DECODER:
+        lines += _attention(draft, side, CROSS_ATTENTION)
+    lines += _attention(draft, side, ATTENTION)
+    if side == ENCODER or not _is_one_feed_forward(draft):
+        lines += feed_forward_lines(draft, side)
     lines += [
-        *attention_lines(draft, side),
-        *feed_forward_lines(draft, side),
         f"for i in range({side_argument('num_layers', side, names)}):",
-        "    x = Block(",
-        f"        attention, feed_forward, norm{cross}{order}{rate},",
-        f'        name=f"{side}_layer_{{i}}",',
-        "    )(x, context=context)  # fmt: skip",
+        *(f"    {line}" for line in _block(side)),
         *(f"    {line}" for line in called_lines(draft, LAYER_END, side=side)),
     ]
     lines += called_lines(draft, AROUND, side=side)
+    norm = f"{norm_code(draft, f'{side}_norm')}(x)"
     if graph.slot("final_norm", side) is not None:
-        lines.append(f"x = {norm_code(draft, f'{side}_norm')}(x)")
-    return lines
+        if len(f"{result} = {norm}") <= 92:
+            return [*lines, f"{result} = {norm}"]
+        lines.append(f"x = {norm}")
+    return lines if result == "x" else [*lines, f"{result} = x"]
 
 
 def _input(draft: Draft, side: str) -> list[str]:
@@ -168,16 +252,8 @@ def _input(draft: Draft, side: str) -> list[str]:
         return lines
     has_norm = draft.graph.slot("embeddings_norm", side) is not None
     if draft.graph.has_input_layer:
-        options = ["table", "positions", *(["norm"] if has_norm else [])]
-        options += ["padding_id=padding_id"] if draft.graph.padded else []
-        if draft.graph.scales_input:
-            options.append(f"scale={ROOT} if scale_embedding else 1.0")
-        options.append(f'name="{side}_embedding"')
-        return [
-            f"x = InputEmbedding({', '.join(options)})(",
-            f"    {tokens}, padding_mask={mask}",
-            ")",
-        ]
+        norm = ", norm=norm" * (has_norm and not _normalizes_all(draft))
+        return [f'x = embed(table{norm}, name="{side}_embedding")({tokens}, padding_mask={mask})']
     lines = [f"x = table({tokens})"]
     if has_norm:
         lines.append(f"x = {norm_code(draft, f'{side}_embedding_norm')}(x)")

@@ -22,6 +22,7 @@ from inarch.port import new, reference, settle
 from inarch.port.header import Header
 from inarch.port.heads import HeadDraft
 from inarch.port.in_files import in_file_names, strange_tensors
+from inarch.port.laws import MAX_FUNCTION
 from inarch.port.make_draft import make_draft
 from inarch.port.new import check_name, draft_of
 from inarch.port.saved_names import parts_of
@@ -208,7 +209,7 @@ def test_nothing_that_only_names_show_is_presented_as_known():
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mpnet", "bart", "t5", "mt5", "marian"])
-def test_files_import_what_they_use_in_lines_that_are_not_long(name):
+def test_files_import_what_they_use_in_lines_and_functions_that_are_not_long(name):
     found = golden(name)
     tensors = {n: TensorInfo("F32", value.shape) for n, value in found.weights.items()}
     config = {**found.defaults, **json.loads(found.config_text)}
@@ -216,6 +217,8 @@ def test_files_import_what_they_use_in_lines_that_are_not_long(name):
     for file, text in files_of(draft).items():
         assert max(map(len, text.splitlines())) <= 100
         nodes = list(ast.walk(ast.parse(text))) if file.endswith(".py") else []
+        functions = [n for n in nodes if isinstance(n, ast.FunctionDef)]
+        assert all(n.end_lineno - n.lineno < MAX_FUNCTION for n in functions), file
         names = [
             a.asname or a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names
         ]
