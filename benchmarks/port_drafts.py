@@ -4,7 +4,7 @@ For an architecture that is here, its own folder is hidden, and each entry of it
 with the draft's. For any other, the draft is compared with a tiny model of transformers: tensors
 that the map leaves out are counted, and each layer and each head is verified.
 
-    python benchmarks/port_drafts.py draft bert gpt_neox > rows    # or no names: all
+    python benchmarks/port_drafts.py draft bert gptj > rows    # or no names: all
     python benchmarks/port_drafts.py check > rows                  # golden files, on one backend
     python docs/drafts.py docs/drafts.md rows
 """
@@ -44,7 +44,7 @@ from inarch.port.write_files import decisions_of, files_of  # noqa: E402
 from inarch.tasks.verification import verify_golden  # noqa: E402
 
 OTHERS = ["gte", "convbert", "xlm", "bloom", "phi",
-    "falcon", "gpt_neox", "gptj", "gpt_neo", "codegen", "stablelm", "starcoder2", "biogpt", "ernie",
+    "falcon", "gptj", "gpt_neo", "codegen", "stablelm", "starcoder2", "biogpt", "ernie",
     "roformer", "rembert", "splinter", "camembert", "data2vec-text", "xmod", "nystromformer",
     "layoutlm", "openai-gpt", "xglm", "olmo", "granite", "cohere", "gemma",
     "phi3", "glm", "persimmon", "helium", "exaone4", "arcee", "seed_oss", "ernie4_5", "eurobert",

@@ -92,6 +92,7 @@ class Block(Layer):
 
     def set_argument(self, name: str, value: Any) -> None:
         is_sublayer = isinstance(value, keras.layers.Layer) and name not in self.templates
+        is_sublayer = is_sublayer and value is not getattr(self, name, None)  # of a subclass
         super().set_argument(name, self._sublayer(name, value) if is_sublayer else value)
 
     def _sublayer(self, name: str, layer: keras.layers.Layer, **options: Any) -> Any:

@@ -34,7 +34,7 @@ class ParallelBlock(Block):
         dropout: float = 0.0,
         **kwargs: Any,
     ):
-        super().__init__(attention, feed_forward, norm, order="pre", dropout=dropout)
+        super().__init__(self.attention, self.feed_forward, norm, order="pre", dropout=dropout)
 
     def _build_residual(self, name: str, shape: Any) -> None:
         if name == "feed_forward" and self.shared_norm:

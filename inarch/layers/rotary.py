@@ -110,7 +110,8 @@ class RotaryEmbedding(Layer):
                 "are rotated. They are rotated in pairs; pass an even number of them."
             )
         x = ops.moveaxis(inputs, (sequence, feature), (1, -1))
-        x, rest = (x, None) if dim == whole else ops.split(x, [dim], axis=-1)
+        # By slices: in a traced graph of torch a split at a place has open sizes.
+        x, rest = (x, None) if dim == whole else (x[..., :dim], x[..., dim:])
         if self.interleaved:
             x = interleave(x, dim // 2)
         if positions is None:

@@ -131,6 +131,7 @@ def test_sublayers_of_a_parallel_block_read_the_same_input(shared, normal, pertu
     x, context = normal(2, 4, DIM), {"padding_mask": MASK}
     block = ParallelBlock(*parts(), shared_norm=shared)
     block(x, context=context)
+    assert all(layer.built for layer in block._flatten_layers())
     perturb(block)
     norm = block.attention_norm if shared else block.feed_forward_norm
     mixed, _ = block.attention.mix(block.attention_norm(x), context)

@@ -248,6 +248,14 @@ OLMO_BASE = [
     ("Olmo3Model", {"layer_types": ["full_attention"] * 2, "rope_parameters": None,
         "rope_theta": 50.0, "rope_scaling": {"rope_type": "yarn", "factor": 4.0, **LENGTH}}),
 ]  # fmt: skip
+# The last as older versions spell it.
+NEOX_BASE = [
+    {"use_parallel_residual": False, "hidden_act": "gelu_fast", "layer_norm_eps": 1e-3},
+    {"attention_bias": False, "num_attention_heads": 2, "rope_parameters": {"rope_type": "yarn",
+        "factor": 4.0, "rope_theta": 50.0, "partial_rotary_factor": 0.5, **LENGTH}},
+    {"rope_parameters": None, "rotary_pct": 1.0, "rotary_emb_base": 50,
+        "rope_scaling": {"type": "linear", "factor": 3.0}},
+]  # fmt: skip
 GEMMA2_BASE = [
     {"attention_bias": True, "hidden_activation": "relu", "num_key_value_heads": 1},
     {"num_hidden_layers": 3, "layer_types": None, "sliding_window": 3, "rms_norm_eps": 1e-3},
@@ -259,6 +267,11 @@ CASES = [
     *((kind, None, "last_hidden_state", changes) for kind, changes in OLMO_BASE),
     *((f"Olmo{n}ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": n == 3}) for n in (2, 3)),
     ("Olmo2ForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    *(("GPTNeoXModel", None, "last_hidden_state", changes) for changes in NEOX_BASE),
+    ("GPTNeoXForCausalLM", CausalLM, "logits", {}),
+    ("GPTNeoXForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
+    ("GPTNeoXForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("GPTNeoXForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("Gemma2Model", None, "last_hidden_state", changes) for changes in GEMMA2_BASE),
     ("Gemma2ForCausalLM", CausalLM, "logits", {"final_logit_softcapping": 2.0}),
     (

@@ -38,6 +38,7 @@ FAMILIES = {
         "attn_logit_softcapping": 2.0, "final_logit_softcapping": 40.0},
     "Gemma3ForCausalLM": {"num_hidden_layers": 2, "sliding_window": 3},
     "GPT2LMHeadModel": {},
+    "GPTNeoXForCausalLM": {"use_parallel_residual": False},
     "OPTForCausalLM": {"tie_word_embeddings": True},
 }  # fmt: skip
 SEARCHES = [

@@ -45,6 +45,7 @@ GENERATING = [
             "layer_types": ["sliding_attention", "full_attention"],
         },
     ),
+    ("GPTNeoX", {}),
     ("Gemma2", {"sliding_window": 3, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 40.0,
         "num_hidden_layers": 2, "tie_word_embeddings": False}),
     ("Gemma3", {"num_hidden_layers": 2, "sliding_window": 3, "tie_word_embeddings": False}),

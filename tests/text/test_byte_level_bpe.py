@@ -193,3 +193,31 @@ def test_opt_is_that_of_transformers(folder, kept, tmp_path):
     ours = Tokenizer.from_folder(path)
     for text in CORPUS:
         assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]
+
+
+NEOX = ["<|endoftext|>", "<|padding|>"]
+
+
+@pytest.mark.parametrize("config", [{"tokenizer_class": "GPTNeoXTokenizer"}, {}])
+def test_gpt_neox_composes_letters_and_adds_nothing(folder, config):
+    found = Tokenizer.from_folder(folder(special=NEOX, model_type="gpt_neox", **config))
+    assert found.encode("hello cat").tokens == ["hello", "Ġcat"]
+    assert found.encode("e\u0301").ids == found.encode("\u00e9").ids
+    assert (found.eos_token_id, found.pad_token_id) == (0, 1)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("kept", ["vocab.json", "tokenizer.json"])
+@pytest.mark.parametrize("settings", [{}, {"add_bos_token": True, "add_prefix_space": True}])
+def test_gpt_neox_is_that_of_transformers(folder, kept, settings, tmp_path):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    named = {"tokenizer_class": "GPTNeoXTokenizer", **settings}
+    path = folder(special=NEOX, model_type="gpt_neox", **named)
+    theirs = transformers.AutoTokenizer.from_pretrained(path)
+    if kept == "tokenizer.json":
+        theirs.save_pretrained(tmp_path / "saved")
+        path = tmp_path / "saved"
+        theirs = transformers.AutoTokenizer.from_pretrained(path)
+    ours = Tokenizer.from_folder(path)
+    for text in (*CORPUS, "e\u0301"):
+        assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]

@@ -174,9 +174,11 @@ def must_be(theirs: str, *values: Any, reason: str = "") -> MustBe:
     return MustBe(theirs, values, reason)
 
 
-def must_match(theirs: str, value: Callable[[Mapping[str, Any]], Any]) -> MustMatch:
+def must_match(
+    theirs: str, value: Callable[[Mapping[str, Any]], Any], *, reason: str = ""
+) -> MustMatch:
     """Return the entry of a field that must be absent or have the value that others give."""
-    return MustMatch(theirs, (), value=value)
+    return MustMatch(theirs, (), reason, value=value)
 
 
 def fallback(
