@@ -65,7 +65,7 @@ def _names(entries: tuple[ConfigEntry, ...]) -> set[str]:
         if isinstance(entry, Ignored):
             names.update(map(_root, entry.theirs))
         elif isinstance(entry, Field):
-            names.update(map(_root, (entry.theirs, *entry.legacy)))
+            names.update(map(_root, entry.known_names))
         elif isinstance(entry, MustBe):
             names.add(_root(entry.theirs))
     return names

@@ -256,6 +256,14 @@ NEOX_BASE = [
     {"rope_parameters": None, "rotary_pct": 1.0, "rotary_emb_base": 50,
         "rope_scaling": {"type": "linear", "factor": 3.0}},
 ]  # fmt: skip
+# The last as older versions spell it.
+LONG = {"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 4.0]}
+PHI3_BASE = [
+    {"sliding_window": None, "num_key_value_heads": 1, "hidden_act": "relu", "rms_norm_eps": 1e-3,
+        "rope_parameters": {"rope_theta": 50.0}},
+    {"rope_parameters": None, "rope_theta": 50.0, "partial_rotary_factor": 0.7,
+        "rope_scaling": LONG, "original_max_position_embeddings": 16},
+]  # fmt: skip
 GEMMA2_BASE = [
     {"attention_bias": True, "hidden_activation": "relu", "num_key_value_heads": 1},
     {"num_hidden_layers": 3, "layer_types": None, "sliding_window": 3, "rms_norm_eps": 1e-3},
@@ -272,6 +280,11 @@ CASES = [
     ("GPTNeoXForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
     ("GPTNeoXForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("GPTNeoXForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
+    *(("Phi3Model", None, "last_hidden_state", changes) for changes in PHI3_BASE),
+    ("Phi3ForCausalLM", CausalLM, "logits", {}),
+    ("Phi3ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
+    ("Phi3ForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("Phi3ForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("Gemma2Model", None, "last_hidden_state", changes) for changes in GEMMA2_BASE),
     ("Gemma2ForCausalLM", CausalLM, "logits", {"final_logit_softcapping": 2.0}),
     (

@@ -39,6 +39,7 @@ FAMILIES = {
     "Gemma3ForCausalLM": {"num_hidden_layers": 2, "sliding_window": 3},
     "GPT2LMHeadModel": {},
     "GPTNeoXForCausalLM": {"use_parallel_residual": False},
+    "Phi3ForCausalLM": {"sliding_window": 3},
     "OPTForCausalLM": {"tie_word_embeddings": True},
 }  # fmt: skip
 SEARCHES = [

@@ -46,6 +46,7 @@ GENERATING = [
         },
     ),
     ("GPTNeoX", {}),
+    ("Phi3", {"sliding_window": 3}),
     ("Gemma2", {"sliding_window": 3, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 40.0,
         "num_hidden_layers": 2, "tie_word_embeddings": False}),
     ("Gemma3", {"num_hidden_layers": 2, "sliding_window": 3, "tie_word_embeddings": False}),
@@ -78,6 +79,8 @@ LONGROPE = {"rope_type": "longrope", "rope_theta": 20.0, "original_max_position_
 BY_LENGTH = [
     ("Llama", {"max_position_embeddings": 14, "rope_parameters": DYNAMIC}),
     ("Qwen2", {"max_position_embeddings": 96, "rope_parameters": LONGROPE}),
+    ("Phi3", {"max_position_embeddings": 96, "sliding_window": None, "rope_parameters": LONGROPE,
+        "original_max_position_embeddings": 8}),
     ("Gemma3", {
         "tie_word_embeddings": False, "max_position_embeddings": 14, "sliding_window": 3,
         "layer_types": ["full_attention"],
@@ -91,12 +94,16 @@ BY_LENGTH = [
 def test_texts_that_outgrow_the_length_of_training_are_those_of_transformers(
     family, changes, write, tmp_path
 ):
-    """Prompts are shorter and longer; the longest is read in chunks, and one grows across."""
+    """Prompts are shorter and longer; the longest is read in chunks, and one grows across.
+
+    Where one does, transformers reads it anew in Phi-3 alone, so that there all are longer.
+    """
     ids = {f"{name}_token_id": END_ID for name in ("bos", "eos", "pad")}
     sizes = {"vocab_size": len(VOCABULARY), "num_hidden_layers": 1, "head_dim": 6}
     folder = write(f"{family}ForCausalLM", **{**sizes, **ids, **changes}).folder
     tokenizer().save(folder)
     task, texts = CausalLM.from_preset(folder), ["causal", "A", "languageModel" * 6]
+    texts = ["languageModel" * n for n in (6, 1, 2)] if family == "Phi3" else texts
     seen = set()
     for seed in range(3):
         randomize(task, seed)
@@ -244,7 +251,7 @@ OLDER = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("model_type", ["llama", "mistral", "qwen3"])
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "phi3", "qwen3"])
 @pytest.mark.parametrize(
     "config",
     [
@@ -257,7 +264,7 @@ OLDER = {
     ],
 )  # fmt: skip
 def test_an_older_tokenizer_json_has_the_ids_of_transformers(config, model_type, tmp_path):
-    """The class sets its own steps, whatever those of the file are; a Mistral has the file's."""
+    """The class sets its own steps, whatever those of the file are; Mistral's and Phi-3's stay."""
     pieces(tmp_path / "one", model_type, **SYMBOLS)
     config = {"tokenizer_class": "LlamaTokenizer"} | config
     write_json(tmp_path / "one" / "tokenizer_config.json", config)

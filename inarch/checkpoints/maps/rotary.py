@@ -37,11 +37,16 @@ class RotaryScaling(Field):
         types: by the name of each type that is computed here, the fields that it reads.
         check: raises InputError where a scaling can't be computed.
         length: the entry of the longest sequence.
+        spellings: former names of types.
+        original: the entry of the length of training, where it stands outside of the holder, which
+            may have it too; the reference goes by that outside.
     """
 
     types: Mapping[str, tuple[str, ...]] = dataclasses.field(kw_only=True, hash=False)
     check: Callable[[Any], None] = dataclasses.field(kw_only=True, compare=False)
     length: Field = dataclasses.field(kw_only=True)
+    spellings: Mapping[str, str] = dataclasses.field(default_factory=dict, kw_only=True, hash=False)
+    original: Field | None = dataclasses.field(default=None, kw_only=True)
 
     @property
     def _holder(self) -> str:
@@ -50,11 +55,12 @@ class RotaryScaling(Field):
     @property
     def known_names(self) -> tuple[str, ...]:
         fields = {name: None for names in self.types.values() for name in names}
-        return tuple(
+        held = (
             f"{holder}.{name}"
             for holder in (self._holder, OLDER)
             for name in ("rope_type", "type", *fields)
         )
+        return (*held, *(() if self.original is None else self.original.known_names))
 
     def names_in(self, config: Mapping[str, Any]) -> list[str]:
         return [name for name in (self._holder, OLDER) if lookup(config, name, None)]
@@ -75,6 +81,8 @@ class RotaryScaling(Field):
         )
         if rope_type == "default":
             return None
+        if isinstance(rope_type, str):
+            rope_type = self.spellings.get(rope_type, rope_type)
         if not isinstance(rope_type, str) or rope_type not in self.types:
             raise ConfigError(
                 f"config field '{holder}.rope_type' is {shown(rope_type)}; computed here: "
@@ -87,6 +95,8 @@ class RotaryScaling(Field):
         scaling |= {name: found[name] for name in fields if name in found}
         if self.length.theirs in fields:  # whatever the holder has
             scaling[self.length.theirs] = self.length.read(config)
+        if self.original is not None and LENGTH in fields:
+            scaling[LENGTH] = self.original.read(config)
         if LONG in fields and scaling.get("factor") is None:
             scaling["factor"] = _ratio(self.length.read(config), scaling[LENGTH])
         try:
@@ -112,6 +122,8 @@ class RotaryScaling(Field):
                     f"{shown(length)}; they must be the same"
                 )
             assign(config, holder, written)
+        if self.original is not None and LENGTH in (value or {}):
+            self.original.write(value[LENGTH], config)
 
 
 def _ratio(length: Any, original: Any) -> Any:
@@ -126,6 +138,8 @@ def rotary_scaling(
     check: Callable[[Any], None],
     length: Field,
     holder: str = "rope_parameters",
+    spellings: Mapping[str, str] | None = None,
+    original: Field | None = None,
 ) -> RotaryScaling:
     """Return the entry of the scaling of rotary positions.
 
@@ -135,8 +149,19 @@ def rotary_scaling(
         types: by the name of each type that is computed here, the fields that it reads.
         check: raises InputError where a scaling can't be computed.
         length: the entry of the longest sequence.
+        spellings: former names of types, by which a config may have them.
+        original: the entry of the length of training, where it stands outside of the holder.
     """
-    return RotaryScaling(f"{holder}.rope_type", ours, None, types=types, check=check, length=length)
+    return RotaryScaling(
+        f"{holder}.rope_type",
+        ours,
+        None,
+        types=types,
+        check=check,
+        length=length,
+        spellings=spellings or {},
+        original=original,
+    )
 
 
 def unscaled_rotary(holder: str) -> tuple[ConfigEntry, ...]:

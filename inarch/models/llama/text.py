@@ -82,15 +82,16 @@ class Qwen2Family(ByteLevelFamily):
         return spec | {"normalizer": {"type": "NFC"}, "pre_tokenizer": splits}, config
 
 
+LLAMA = LlamaFamily(
+    tokenizer_class="LlamaTokenizer",
+    kept_types=("mistral",),
+    files=("tokenizer.model",),
+    special_tokens={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    template="none",
+    ends=("bos_token", "eos_token"),
+)
 TOKENIZERS = (
-    LlamaFamily(
-        tokenizer_class="LlamaTokenizer",
-        kept_types=("mistral",),
-        files=("tokenizer.model",),
-        special_tokens={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
-        template="none",
-        ends=("bos_token", "eos_token"),
-    ),
+    LLAMA,
     Qwen2Family(
         tokenizer_class="Qwen2Tokenizer",
         model_types=("qwen2", "qwen3"),

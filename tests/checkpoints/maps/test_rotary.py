@@ -15,6 +15,7 @@ def check(scaling):
         raise InputError("factor isn't positive")
 
 
+LONG_FIELDS = ("factor", "long_factor", "original_max_position_embeddings")
 LENGTH = field("max_position_embeddings", "max_sequence_length", 2048)
 ENTRIES = (
     LENGTH,
@@ -26,7 +27,7 @@ ENTRIES = (
             "linear": ("factor",),
             "late": ("factor", "original_max_position_embeddings"),
             "grown": ("factor", "max_position_embeddings"),
-            "long": ("factor", "long_factor", "original_max_position_embeddings"),
+            "long": LONG_FIELDS,
         },
         check=check,
         length=LENGTH,
@@ -127,3 +128,28 @@ def test_a_scaling_of_another_length_than_the_models_isnt_written():
     arguments = MAP.arguments(config) | {"rope_scaling": GROWN | {"max_position_embeddings": 7}}
     with pytest.raises(ConfigError, match="max_position_embeddings=7, and the model 2048"):
         write_fields(ENTRIES, arguments, config)
+
+
+NEXT = (
+    LENGTH,
+    rotary_scaling("rope_scaling", types={"long": LONG_FIELDS}, check=check, length=LENGTH,
+        spellings={"su": "long"},
+        original=field("original_max_position_embeddings", "rope_scaling", 256)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("given", [{}, {"original_max_position_embeddings": 512}])
+def test_the_length_of_training_next_to_a_scaling_of_a_former_name_is_read(given):
+    toy = ConfigMap(NEXT, model_type="toy")
+    config = {"model_type": "toy", "rope_scaling": LONG | {"rope_type": "su"}, **given}
+    length = given.get("original_max_position_embeddings", 256)  # whatever the scaling has
+    found = {**LONG, "original_max_position_embeddings": length, "factor": 2048 / length}
+    arguments = toy.arguments(config)
+    assert arguments["rope_scaling"] == found
+    before = copy.deepcopy(config)
+    write_fields(NEXT, arguments, config)
+    assert config == before
+    changed = arguments | {"rope_scaling": found | {"original_max_position_embeddings": 128}}
+    write_fields(NEXT, changed, config)
+    assert config["original_max_position_embeddings"] == 128
+    assert toy.arguments(config) == changed
