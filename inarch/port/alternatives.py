@@ -60,7 +60,7 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
     unscaled = words, other(scaled_scores=not graph.scaled_scores)
     if graph.positions == "relative":
         yield unscaled
-    if graph.positions not in ("learned", "disentangled") and not graph.scaled_tokens:
+    if graph.positions != "disentangled" and not graph.scaled_tokens:
         yield "tokens times the root of their width", other(scaled_tokens=True)
     # The encoder of disentangled attention has one order, and no scores of another scale.
     is_free = graph.positions != "disentangled"

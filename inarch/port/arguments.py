@@ -97,7 +97,8 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         or find_field("max_sequence_length", config) is not None,
         "padding_id": graph.padded or (graph.causal and "text_classifier" in heads),
         "activation": find_activation(config) is not None,
-        "layer_norm_epsilon": find_field("layer_norm_epsilon", config) is not None,
+        "layer_norm_epsilon": find_field("layer_norm_epsilon", config) is not None
+        and not graph.fixed_epsilon,
         **{
             name: find_field(name, config) is not None
             for name in ("dropout", "embedding_dropout", "attention_dropout",
@@ -138,8 +139,8 @@ def _of_pairs(graph: Graph, config: Mapping[str, Any]) -> dict[str, bool]:
         "shared_embeddings" in graph.switches
         and find_field("decoder_vocabulary_size", config) is not None
     )
+    found["scale_embedding"] = graph.scaling
     if graph.is_pair:
-        found["scale_embedding"] = graph.scaling
         found["embedding_dim"] = False
     return found
 

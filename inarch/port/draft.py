@@ -175,6 +175,7 @@ class Draft:
     def epsilon(self) -> str:
         """Epsilon of norms as code."""
         named = find_field("layer_norm_epsilon", self.usual) is not None
+        named &= not self.graph.fixed_epsilon
         return "layer_norm_epsilon" if named else repr(self.graph.epsilon)
 
     @property

@@ -102,6 +102,7 @@ class Graph:
         biases: of the dense layers of a block: by ours, whether they have one, or the argument
             that decides.
         epsilon: of norms, where no field has it.
+        fixed_epsilon: whether the reference reads no field of it.
         activation: of the feed-forward network, where no field has it.
         scaled_scores: whether scores are divided by the root of a head's width.
         capped_scores: whether scores have a soft cap.
@@ -153,6 +154,7 @@ class Graph:
     gate_first: bool = True
     biases: Mapping[str, bool | str] = field(default_factory=dict)
     epsilon: float = 1e-12
+    fixed_epsilon: bool = False
     activation: str = "gelu"
     scaled_scores: bool = True
     capped_scores: bool = False

@@ -164,6 +164,9 @@ def _with_trials(graph: Graph, evidence: Evidence, tables: Sequence[TheirModule]
     graph = _with_gating(_with_switches(graph, evidence), evidence)
     if epsilons := Counter(evidence.epsilons.values()):
         graph = graph.replace(epsilon=epsilons.most_common(1)[0][0])
+    field = find_field("layer_norm_epsilon", evidence.config)
+    is_read = not evidence.model_reads or field in evidence.model_reads
+    graph = graph.replace(fixed_epsilon=not is_read)
     graph = _with_shared_table(_with_computed(graph, evidence, tables), evidence)
     graph = with_own_embeddings(graph, evidence)
     if evidence.padding and graph.positions == "learned" and not graph.offset:

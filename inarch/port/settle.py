@@ -164,7 +164,8 @@ def _switches(draft: Draft) -> dict[str, tuple[str, Any]]:
     """Return the fields that change the graph, each with the switch of ours and another value."""
     found: dict[str, tuple[str, Any]] = {}
     usual = draft.usual.get("scale_embedding")
-    if draft.graph.is_pair and isinstance(usual, bool):
+    is_there = draft.graph.is_pair or draft.graph.scaled_tokens
+    if is_there and isinstance(usual, bool):
         found["scale_embedding"] = ("scaling", not usual)
     if (field := draft.graph.switches.get("normalize_first")) is not None:
         found[field] = ("ordering", not draft.usual[field])

@@ -83,22 +83,17 @@ def embedding_lines(draft: Draft) -> list[str]:
         options = "padding_id=padding_id, " if graph.padded else ""
         if graph.offset:
             options = f"position_offset={graph.offset}, "
-        lines += [
-            "x = TokenAndPositionEmbedding(",
-            f"    vocabulary_size, {rows}, {width},",
-            f'    embeddings_initializer=init, {options}name="embeddings",',
-            ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
-        ]
-    else:
         if graph.scaled_tokens:
-            table = "ScaledEmbedding"
-            named = f'{width}**0.5, embeddings_initializer=init, name="token_embedding"'
+            lines += _scaled_and_learned(draft, rows, options.replace("position_offset", "offset"))
         else:
-            table, named = "ReversibleEmbedding", 'True, init, name="token_embedding"'
-        lines += [
-            *layer_lines(f"table = {table}", [f"vocabulary_size, {width}", named]),
-            'x = table(inputs["token_ids"])',
-        ]
+            lines += [
+                "x = TokenAndPositionEmbedding(",
+                f"    vocabulary_size, {rows}, {width},",
+                f'    embeddings_initializer=init, {options}name="embeddings",',
+                ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
+            ]
+    else:
+        lines += [*_table(draft), 'x = table(inputs["token_ids"])']
     if graph.positions == "disentangled":
         lines += position_lines(draft, width)
     lines += _segments(draft, width)
@@ -113,6 +108,34 @@ def embedding_lines(draft: Draft) -> list[str]:
         always = graph.projects
         lines += [line] if always else ["if embedding_dim != hidden_dim:", f"    {line}"]
     return indented(*lines, "")
+
+
+def _table(draft: Draft) -> list[str]:
+    """Return the lines of a table of tokens by itself."""
+    sizes, named = ["vocabulary_size", draft.embedding_width], 'name="token_embedding"'
+    if not draft.graph.scaled_tokens:
+        return layer_lines("table = ReversibleEmbedding", [*sizes, "True", "init", named])
+    scale = f"{sizes[-1]}**0.5" + " if scale_embedding else 1.0" * draft.graph.scaling
+    options = [*sizes, scale, "embeddings_initializer=init", named]
+    return layer_lines("table = ScaledEmbedding", options)
+
+
+def _scaled_and_learned(draft: Draft, rows: str, options: str) -> list[str]:
+    """Return the lines of scaled tokens and of learned positions.
+
+    Args:
+        rows: of the positions, as code.
+        options: further arguments of what counts them, as code.
+    """
+    of_table = options.removesuffix(", ") if options.startswith("offset") else ""
+    of_input = options if options and not of_table else ""
+    positions = ", ".join(filter(None, [rows, "init", of_table]))
+    return [
+        *_table(draft),
+        f"positions = PositionEmbedding({positions})",
+        f'embed = InputEmbedding(table, positions, {of_input}name="embeddings")',
+        'x = embed(inputs["token_ids"], padding_mask=mask)',
+    ]
 
 
 def _with_dropped_tokens(draft: Draft) -> list[str]:

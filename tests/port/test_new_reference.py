@@ -72,6 +72,12 @@ def test_an_encoder_with_a_decoder_computes_what_its_reference_does(model_type, 
     )
 
 
+def test_scaled_tokens_may_have_learned_positions_and_norms_an_epsilon_of_no_field():
+    made = tiny("biogpt")  # whose config has a field of the epsilon that nothing reads
+    assert not made.has("layer_norm_epsilon")
+    assert attempt(dict(alternatives(made))["tokens times the root of their width"]).passed
+
+
 def test_layers_that_share_their_weights_are_stored_once(without):
     without("albert")
     made = tiny("albert")
