@@ -152,8 +152,18 @@ def _coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Cov
         return ()
 
 
-def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: None) -> Report:
+def verify_golden(
+    path: str | os.PathLike,
+    progress: Progress = lambda step: None,
+    *,
+    measures_coverage: bool = True,
+) -> Report:
     """Verify an architecture against its golden file: the backbone and every head in it.
+
+    Args:
+        path: of the file.
+        progress: called with the name of each part before it begins.
+        measures_coverage: whether to find what the inputs reach, which takes as long as all else.
 
     Raises:
         CheckpointFileError: the file isn't there, or isn't a golden file.
@@ -162,6 +172,7 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
     path = Path(path)
     golden = Golden.read(path)
     reports: dict[str, Report] = {}
+    coverage: tuple[Coverage, ...] = ()
     with tempfile.TemporaryDirectory() as folder:
         golden.unpack(Path(folder))
         try:
@@ -172,7 +183,14 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
                     doctor = Doctor(model, reference)
                     reports[head] = verify(model, reference, source=str(path), diagnose=doctor)
                     if not head:
-                        coverage, covering = _covering(model, golden, checkpoint, str(path))
+                        run = golden.covering
+                        doctor = Doctor(model, run)
+                        found = verify(model, run, source=str(path), diagnose=doctor)
+                        covering = _renamed(
+                            found, lambda m: replace(m, role=f"{m.role} of all rows")
+                        )
+                        if measures_coverage:
+                            coverage = _golden_coverage(model, golden, checkpoint)
         except CheckpointError as e:
             raise type(e)(str(e).replace(folder, str(path))) from e
     merged = _merged(reports)
@@ -180,25 +198,22 @@ def verify_golden(path: str | os.PathLike, progress: Progress = lambda step: Non
     findings = merged.findings or covering.findings
     merged = replace(merged, measures=merged.measures + covering.measures, findings=findings)
     about = {**merged.about, **golden.about, f"sha256 of {path.name}": sha256(path)}
-    return replace(merged, about=about, coverage=coverage, requires_coverage=True)
+    return replace(merged, about=about, coverage=coverage, requires_coverage=measures_coverage)
 
 
 def _all_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
     return table_coverage(model, inputs) + branch_coverage(model, inputs)
 
 
-def _covering(
-    model: keras.Model, golden: Golden, checkpoint: Checkpoint, source: str
-) -> tuple[tuple[Coverage, ...], Report]:
-    """Return the coverage of a golden file, and the report of the run that completes it."""
-    run = golden.covering
-    coverage = joined_coverage(
+def _golden_coverage(
+    model: keras.Model, golden: Golden, checkpoint: Checkpoint
+) -> tuple[Coverage, ...]:
+    """Return the coverage of a golden file by both of its runs."""
+    return joined_coverage(
         _all_coverage(model, golden.runs[""].inputs),
-        _all_coverage(model, run.inputs),
+        _all_coverage(model, golden.covering.inputs),
         checkpoint.architecture.of_format(golden.model_type).unreached,
     )
-    report = verify(model, run, source=source, diagnose=Doctor(model, run))
-    return coverage, _renamed(report, lambda m: replace(m, role=f"{m.role} of all rows"))
 
 
 def _renamed(report: Report, rename: Callable[[Measure], Measure]) -> Report:

@@ -55,8 +55,8 @@ def golden(name):
 
 
 @functools.cache
-def verified(name):
-    return verify_golden(path_of(name))
+def verified(name, measures_coverage=False):
+    return verify_golden(path_of(name), measures_coverage=measures_coverage)
 
 
 def examined(golden, folder, change=lambda model: None):
@@ -82,8 +82,9 @@ def test_ours_is_the_reference_function(name, architecture, golden):
         assert agreement.max_kl < 1e-9
 
 
+@pytest.mark.turns(3)  # coverage takes as long as all else
 def test_its_inputs_reach_every_row_or_there_is_a_reason(name, architecture, golden, tmp_path):
-    report = verified(name)
+    report = verified(name, measures_coverage=True)
     assert report.requires_coverage
     has_tables = any(declared.rows for declared in architecture.inputs.values())
     assert report.coverage or not has_tables

@@ -209,6 +209,7 @@ def test_a_pair_of_keys_and_values_is_a_cache_too(perturb, normal, compiled, len
     assert [tuple(part.shape) for part in cache] == [(2 * 2, 4, 6)] * 2
 
 
+@pytest.mark.turns(3)
 @pytest.mark.parametrize("scores", [False, True])
 @pytest.mark.parametrize("options", [{}, {"num_key_value_heads": 2, "window": 2}], ids=str)
 def test_beams_that_share_a_cache_attend_as_each_would_alone(perturb, normal, options, scores):

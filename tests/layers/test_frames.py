@@ -15,6 +15,8 @@ from inarch.layers import (
 from inarch.layers.alternatives import changed
 from inarch.layers.frames import frame_count, frame_mask, sample_count
 
+pytestmark = pytest.mark.turns(3)
+
 SIZES, STRIDES = (5, 3, 2), (3, 2, 2)
 PUBLISHED = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 

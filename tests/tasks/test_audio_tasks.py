@@ -31,6 +31,8 @@ from inarch.tasks import (
 )
 from inarch.text import CTCTokenizer
 
+pytestmark = pytest.mark.turns(3)
+
 LABELS = ["yes", "no", "stop"]
 TOKENIZER = CTCTokenizer.from_texts(["AB C", "DE"])
 
