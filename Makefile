@@ -48,11 +48,13 @@ demo: .venv/.demo
 demo-speech: .venv/.demo-speech
 	.venv/bin/inarch demo-speech
 
+# Types are checked while the tests run.
 test: .venv/.test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "not reference and not slow and $(call SELECT,.venv)"
+	.venv/bin/mypy > .venv/.types 2>&1 & types=$$!; \
+	KERAS_BACKEND=jax .venv/bin/python $(PYTEST) -m "not reference and not slow and $(call SELECT,.venv)"; \
+	tests=$$?; wait $$types; types=$$?; cat .venv/.types; exit $$((tests || types))
 
 # The comparison with the references has a part on each backend, on JAX with its compiler at full
 # strength; there the tests run that are slow and left out by `make test`.

@@ -63,6 +63,7 @@ def test_the_task_itself_stays_in_float32(embedder, low):
     assert any(weight.dtype == "int8" for weight in low[0].weights)
 
 
+@pytest.mark.turns(3)
 def test_the_report_is_printed_unless_asked_otherwise(embedder, all_kernels, capsys):
     _, report = embedder.to_precision("bfloat16", SAMPLE[:2])
     printed = capsys.readouterr().out
@@ -78,6 +79,7 @@ def test_no_vector_in_int8_depends_on_its_neighbours(low):
     np.testing.assert_allclose(together, alone, atol=0.02)
 
 
+@pytest.mark.turns(3)
 def test_low_rank_updates_count_in_the_copy(embedder, all_kernels, capsys):
     clone = keras.models.clone_model(embedder)
     clone.set_weights(weights_of(embedder))
@@ -90,6 +92,7 @@ def test_low_rank_updates_count_in_the_copy(embedder, all_kernels, capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.turns(3)
 def test_a_file_of_keras_keeps_int8_and_a_preset_folder_refuses(low, tmp_path):
     task, _ = low
     task.save(tmp_path / "low.keras")
@@ -99,6 +102,7 @@ def test_a_file_of_keras_keeps_int8_and_a_preset_folder_refuses(low, tmp_path):
         task.save_to_preset(tmp_path / "folder")
 
 
+@pytest.mark.turns(3)
 def test_rounded_weights_are_not_written_as_float32_silently(embedder, all_kernels, tmp_path):
     embedder.save_to_preset(tmp_path / "whole")
     whole = TextEmbedder.from_preset(tmp_path / "whole")
