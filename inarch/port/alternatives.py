@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from inarch.port.arguments import find_activation, find_field, has_number, is_number
+from inarch.json_fields import is_number
+from inarch.port.arguments import find_activation, find_field, has_number
 from inarch.port.draft import Draft
 from inarch.port.find_slots import (
     ATTENTION_NORM,

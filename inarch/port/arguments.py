@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from inarch.checkpoints.maps.config import ACTIVATIONS
+from inarch.json_fields import is_number
 from inarch.port.code import code
 from inarch.port.find_relative import RELATIVE_SEGMENTS
 from inarch.port.find_slots import QUERY
@@ -276,11 +277,6 @@ def rotary_base(config: Mapping[str, Any]) -> float | None:
     field = find_field("rope_theta", config)
     values = (nested_rotary(config, "rope_theta"), None if field is None else config[field])
     return next((value for value in values if is_number(value)), None)
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value is a number and neither true nor false."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def nested_rotary(config: Mapping[str, Any], name: str) -> Any:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inarch.json_fields import is_number
 from inarch.layers.rotary_scaling import SCALING_TYPES
 from inarch.port.heads import DECODERS, OWN, named_heads
-from inarch.port.patterns import HEADS, HIDDEN, KEY_HEADS, WIDTHS, lower_words
+from inarch.port.known_arguments import SCORE_CAPS
+from inarch.port.patterns import HEADS, KEY_HEADS, flatten_sizes, head_width, lower_words
 from inarch.port.roles import (
     ATTENTION,
     BY_SHAPE,
@@ -158,6 +160,8 @@ def _attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any])
         if further:
             found.append(_brick("further projections in attention", None, further, place))
     found += _query_key_norms(roles.get("query and key norm", ()), config)
+    if caps := [name for name in SCORE_CAPS if is_number(_field(config, name))]:
+        found.append(Brick("a soft cap on the scores", "MultiHeadAttention", "", tuple(caps)))
     if "latent keys and values" in roles:
         kind = "attention through latent keys and values"
         found.append(_brick(kind, None, roles["latent keys and values"]))
@@ -185,8 +189,7 @@ def _further(weights: Sequence[Recognized]) -> list[Recognized]:
 
 def _query_key_norms(members: Sequence[Recognized], config: Mapping[str, Any]) -> list[Brick]:
     """Return norms of queries and keys: of each head alike, of all heads together, and others."""
-    hidden, heads, width = (_size(config, names) for names in (HIDDEN, HEADS, WIDTHS))
-    width = width or (hidden // heads if hidden and heads else None)
+    heads, width = _size(config, HEADS), head_width(flatten_sizes(config))
     own = [one for one in members if width is None or one.pattern.shapes[0] == (width,)]
     joint = [one for one in members if one not in own and not one.is_bias and _is_of_heads(
         one, width, (heads, _size(config, KEY_HEADS)))]  # fmt: skip

@@ -174,9 +174,8 @@ class Draft:
     @property
     def epsilon(self) -> str:
         """Epsilon of norms as code."""
-        named = find_field("layer_norm_epsilon", self.usual) is not None
-        named &= not self.graph.fixed_epsilon
-        return "layer_norm_epsilon" if named else repr(self.graph.epsilon)
+        named = "layer_norm_epsilon"
+        return named if self.has(named) else repr(self.graph.epsilon)
 
     @property
     def activation(self) -> str:

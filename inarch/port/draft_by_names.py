@@ -9,7 +9,7 @@ from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import ACTIVATIONS
-from inarch.port.arguments import find_activation, find_field
+from inarch.port.arguments import find_activation, find_field, has_number
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.find_graph import find_graph
@@ -20,10 +20,12 @@ from inarch.port.graph import BY_THEMSELVES, Graph
 from inarch.port.heads import (
     DECODERS,
     ENCODERS,
+    OWN,
     PAIRS,
     HeadClass,
     HeadDraft,
     class_names,
+    named_heads,
     purpose_of,
 )
 from inarch.port.known_arguments import GATING
@@ -190,6 +192,10 @@ def _unknown_parts(graph: Graph, given: Mapping[str, Any]) -> list[Decision]:
             found.append(guess(name, text, "each head by itself, with weights of its own"))
         else:
             found.append(decide(name, f"{text}; RMSNorm alone has that, with num_axes=2"))
+    if graph.capped_scores:
+        found.append(guess("soft cap", "on the scores, before any is masked"))
+    if has_number("logits_soft_cap", given) and OWN[DECODERS] in named_heads(given):
+        found.append(guess("soft cap of logits", "on all of them, after the output embeddings"))
     if graph.positions == "rotary":
         found.append(guess("positions", "halves of a head are rotated together", "neighbors"))
     if graph.gated:

@@ -23,7 +23,7 @@ from inarch.port.graph import (
 )
 from inarch.port.modules import TheirModule
 from inarch.port.norms import norm_kind
-from inarch.port.patterns import HEADS, HIDDEN, WIDTHS, first, flatten_sizes
+from inarch.port.patterns import HEADS, HIDDEN, first, flatten_sizes, head_width
 from inarch.port.roles import Recognized
 
 
@@ -128,11 +128,10 @@ def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, 
 def _has_joint_norms(graph: Graph, fields: Mapping[str, int]) -> bool:
     """Return whether the norm of queries has a weight for each feature of all heads."""
     norm, heads = graph.slot("attention/query_norm"), first(fields, HEADS)
-    hidden, width = first(fields, HIDDEN), first(fields, WIDTHS)
-    if norm is None or heads is None or not (hidden or width) or fields[heads] < 2:
+    width = head_width(fields)
+    if norm is None or heads is None or width is None or fields[heads] < 2:
         return False
-    dim = fields[width] if width else fields[str(hidden)] // fields[heads]
-    return norm.module.shape == (fields[heads] * dim,)
+    return norm.module.shape == (fields[heads] * width,)
 
 
 def _sizes(graph: Graph, config: Mapping[str, Any]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
-from inarch.port.arguments import is_number
+from inarch.json_fields import is_number
 from inarch.port.evidence import Evidence
 from inarch.port.find_slots import POSITION_KEY, POSITION_PARTS, RELATIVE, RELATIVE_NORM
 from inarch.port.graph import Graph, Slot

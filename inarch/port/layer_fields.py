@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from inarch.port.arguments import is_number
+from inarch.json_fields import is_number
 from inarch.port.code import code
 from inarch.port.known_arguments import LAYERS
 

@@ -155,14 +155,21 @@ def axis_names(config: Mapping[str, Any]) -> dict[int, str]:
     return found
 
 
+def head_width(fields: Mapping[str, int]) -> int | None:
+    """Return how many features a head has, by a field or as its share of the model's width."""
+    hidden, heads, width = (first(fields, names) for names in (HIDDEN, HEADS, WIDTHS))
+    if width is not None:
+        return fields[width]
+    return fields[hidden] // fields[heads] if hidden and heads and fields[heads] else None
+
+
 def _of_heads(fields: Mapping[str, int]) -> list[tuple[int, str]]:
     """Return the sizes of all heads together, with the products that they are."""
-    hidden, heads, width = first(fields, HIDDEN), first(fields, HEADS), first(fields, WIDTHS)
+    heads, size = first(fields, HEADS), head_width(fields)
     keys = first(fields, KEY_HEADS) or heads
-    if not heads or not keys or not (width or hidden):
+    if not heads or not keys or size is None:
         return []
-    name = width or f"{hidden} / {heads}"
-    size = fields[width] if width else fields[str(hidden)] // fields[heads]
+    name = first(fields, WIDTHS) or f"{first(fields, HIDDEN)} / {heads}"
     queries, shared = fields[heads], fields[keys]
     fused = f"3 * {heads}" if keys == heads else f"({heads} + 2 * {keys})"
     return [

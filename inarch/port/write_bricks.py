@@ -5,7 +5,7 @@ from __future__ import annotations
 from inarch.port.arguments import side_argument
 from inarch.port.code import layer_lines
 from inarch.port.draft import Draft
-from inarch.port.graph import ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD
+from inarch.port.graph import ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD, TOKENS
 from inarch.port.write_missing import cross_lines, missing_lines
 
 INDENT = " " * 8
@@ -29,6 +29,31 @@ def brick_lines(draft: Draft) -> list[str]:
         lines += _window_lines(draft)
     lines += cross_lines(draft)
     return indented(*lines, *feed_forward_lines(draft))
+
+
+def scale_code(draft: Draft, width: str) -> str:
+    """Return what the tokens' vectors of a width are multiplied with, as code."""
+    return f"{width}**0.5" + " if scale_embedding else 1.0" * draft.graph.scaling
+
+
+def table_lines(
+    size: str, dim: str, scale: str | None, name: str = TOKENS, width: int = 92
+) -> list[str]:
+    """Return the lines of a table of tokens.
+
+    Args:
+        size: its number of tokens, as code.
+        dim: its number of features, as code.
+        scale: what the tokens' vectors are multiplied with, as code; None for nothing.
+        name: of the layer.
+        width: of the longest line.
+    """
+    named = f'name="{name}"'
+    if scale is None:
+        options = [size, dim, "True", "init", named]
+        return layer_lines("table = ReversibleEmbedding", options, width)
+    options = [size, dim, scale, "embeddings_initializer=init", named]
+    return layer_lines("table = ScaledEmbedding", options, width)
 
 
 def attention_lines(draft: Draft, side: str = "", crosses: bool = False) -> list[str]:

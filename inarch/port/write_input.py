@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from inarch.port.code import layer_lines
 from inarch.port.draft import Draft
 from inarch.port.graph import POSITIONS, SEGMENTS
-from inarch.port.write_bricks import indented, norm_code
+from inarch.port.write_bricks import indented, norm_code, scale_code, table_lines
 from inarch.port.write_disentangled import position_lines
 from inarch.port.write_missing import missing_embedding, raw_input_lines
 from inarch.port.write_stem import convolved_lines, stem_lines
@@ -79,16 +78,15 @@ def embedding_lines(draft: Draft) -> list[str]:
     elif lines:
         lines += _projection(draft)
     elif graph.positions == "learned":
-        rows = "max_sequence_length" + (" + padding_id + 1" if graph.padded else "")
-        options = "padding_id=padding_id, " if graph.padded else ""
-        if graph.offset:
-            options = f"position_offset={graph.offset}, "
         if graph.scaled_tokens:
-            lines += _scaled_and_learned(draft, rows, options.replace("position_offset", "offset"))
+            lines += _scaled_and_learned(draft)
         else:
+            options = "padding_id=padding_id, " if graph.padded else ""
+            if graph.offset:
+                options = f"position_offset={graph.offset}, "
             lines += [
                 "x = TokenAndPositionEmbedding(",
-                f"    vocabulary_size, {rows}, {width},",
+                f"    vocabulary_size, {_position_rows(draft)}, {width},",
                 f'    embeddings_initializer=init, {options}name="embeddings",',
                 ')(inputs["token_ids"], padding_mask=mask)  # fmt: skip',
             ]
@@ -112,30 +110,27 @@ def embedding_lines(draft: Draft) -> list[str]:
 
 def _table(draft: Draft) -> list[str]:
     """Return the lines of a table of tokens by itself."""
-    sizes, named = ["vocabulary_size", draft.embedding_width], 'name="token_embedding"'
-    if not draft.graph.scaled_tokens:
-        return layer_lines("table = ReversibleEmbedding", [*sizes, "True", "init", named])
-    scale = f"{sizes[-1]}**0.5" + " if scale_embedding else 1.0" * draft.graph.scaling
-    options = [*sizes, scale, "embeddings_initializer=init", named]
-    return layer_lines("table = ScaledEmbedding", options)
+    dim = draft.embedding_width
+    scale = scale_code(draft, dim) if draft.graph.scaled_tokens else None
+    return table_lines("vocabulary_size", dim, scale)
 
 
-def _scaled_and_learned(draft: Draft, rows: str, options: str) -> list[str]:
-    """Return the lines of scaled tokens and of learned positions.
-
-    Args:
-        rows: of the positions, as code.
-        options: further arguments of what counts them, as code.
-    """
-    of_table = options.removesuffix(", ") if options.startswith("offset") else ""
-    of_input = options if options and not of_table else ""
-    positions = ", ".join(filter(None, [rows, "init", of_table]))
+def _scaled_and_learned(draft: Draft) -> list[str]:
+    """Return the lines of scaled tokens and of learned positions."""
+    graph = draft.graph
+    offset = f", offset={graph.offset}" if graph.offset else ""
+    padding = "padding_id=padding_id, " if graph.padded and not graph.offset else ""
     return [
         *_table(draft),
-        f"positions = PositionEmbedding({positions})",
-        f'embed = InputEmbedding(table, positions, {of_input}name="embeddings")',
+        f"positions = PositionEmbedding({_position_rows(draft)}, init{offset})",
+        f'embed = InputEmbedding(table, positions, {padding}name="embeddings")',
         'x = embed(inputs["token_ids"], padding_mask=mask)',
     ]
+
+
+def _position_rows(draft: Draft) -> str:
+    """Return the number of rows of learned positions, as code."""
+    return "max_sequence_length" + (" + padding_id + 1" if draft.graph.padded else "")
 
 
 def _with_dropped_tokens(draft: Draft) -> list[str]:

@@ -22,12 +22,13 @@ from inarch.port.write_bricks import (
     feed_forward_lines,
     indented,
     norm_code,
+    scale_code,
+    table_lines,
 )
 from inarch.port.write_missing import called_lines, raw_input
 
 # Names in the code of the token ids and of the mask of each stack.
 NAMES = {ENCODER: ("source", "source_mask"), DECODER: ("target", "target_mask")}
-ROOT = "hidden_dim**0.5"
 
 
 def pair_lines(draft: Draft) -> list[str]:
@@ -132,12 +133,8 @@ def _table(draft: Draft, name: str, size: str = "vocabulary_size", width: int = 
     """
     if not draft.graph.has(TOKENS):
         return []
-    named = f'name="{name}"'
-    if _is_scaled(draft) and not draft.graph.scales_input:
-        options = [size, "hidden_dim", "scale", "embeddings_initializer=init", named]
-        return layer_lines("table = ScaledEmbedding", options, width)
-    options = [size, "hidden_dim", "True", "init", named]
-    return layer_lines("table = ReversibleEmbedding", options, width)
+    scale = "scale" if _is_scaled(draft) and not draft.graph.scales_input else None
+    return table_lines(size, "hidden_dim", scale, name, width)
 
 
 def _is_scaled(draft: Draft) -> bool:
@@ -148,7 +145,7 @@ def _scale(draft: Draft) -> list[str]:
     """Return the line of what the tokens' vectors are multiplied with, where they are."""
     if not _is_scaled(draft) or not draft.graph.has(TOKENS):
         return []
-    return [f"scale = {ROOT}" + " if scale_embedding else 1.0" * draft.graph.scaling]
+    return [f"scale = {scale_code(draft, 'hidden_dim')}"]
 
 
 def _attentions(draft: Draft) -> dict[tuple[str, str], list[str]]:

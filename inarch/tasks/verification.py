@@ -30,6 +30,7 @@ from inarch.verify.doctor import Doctor
 from inarch.verify.golden import Golden, make_golden
 from inarch.verify.inputs import make_inputs
 from inarch.verify.perturb import perturb_checkpoint, untrained
+from inarch.verify.reference import Reference
 from inarch.verify.report import Coverage, HeadAgreement, Measure, Report
 from inarch.verify.tokenizer import compare_tokenizers
 from inarch.verify.transformers_reference import reference_of
@@ -183,12 +184,7 @@ def verify_golden(
                     doctor = Doctor(model, reference)
                     reports[head] = verify(model, reference, source=str(path), diagnose=doctor)
                     if not head:
-                        run = golden.covering
-                        doctor = Doctor(model, run)
-                        found = verify(model, run, source=str(path), diagnose=doctor)
-                        covering = _renamed(
-                            found, lambda m: replace(m, role=f"{m.role} of all rows")
-                        )
+                        covering = _covering_report(model, golden.covering, str(path))
                         if measures_coverage:
                             coverage = _golden_coverage(model, golden, checkpoint)
         except CheckpointError as e:
@@ -203,6 +199,12 @@ def verify_golden(
 
 def _all_coverage(model: keras.Model, inputs: Mapping[str, np.ndarray]) -> tuple[Coverage, ...]:
     return table_coverage(model, inputs) + branch_coverage(model, inputs)
+
+
+def _covering_report(model: keras.Model, run: Reference, source: str) -> Report:
+    """Return the report of the run that completes the coverage of a golden file."""
+    report = verify(model, run, source=source, diagnose=Doctor(model, run))
+    return _renamed(report, lambda m: replace(m, role=f"{m.role} of all rows"))
 
 
 def _golden_coverage(

@@ -86,13 +86,15 @@ class Golden:
         arrays = {f"weights/{name}": value for name, value in self.weights.items()}
         stored: dict[str, str] = {}
         runs = {head: _packed(run, "inputs", arrays, stored) for head, run in self.runs.items()}
+        # Files of before `failed` was known haven't any, and stay byte for byte what they are.
+        reads = {name: v for name, v in vars(self.reads).items() if v or name != "failed"}
         metadata = {
             "format": FORMAT,
             "config": self.config_text,
             "defaults": json.dumps(self.defaults),
             "runs": _compact(runs),
             "about": json.dumps(self.about),
-            "reads": _compact({n: v for n, v in vars(self.reads).items() if v or n != "failed"}),
+            "reads": _compact(reads),
             "covering": _compact(_packed(self.covering, "covering", arrays, stored)),
         }
         header = {n: TensorInfo(CODES[a.dtype], a.shape) for n, a in arrays.items()}

@@ -174,6 +174,13 @@ def test_a_layer_that_is_not_here_is_named(tensors, kind):
     assert kind in [brick.kind for brick in decoder({**LAYER, **tensors}).new_layers]
 
 
+def test_a_soft_cap_on_the_scores_needs_a_number():
+    for cap in (50.0, None):
+        config = {**SIZES, "attn_logit_softcapping": cap}
+        kinds = {brick.kind: brick.layer for brick in decoder(config=config).bricks}
+        assert kinds.get("a soft cap on the scores") == (cap and "MultiHeadAttention")
+
+
 def test_norms_over_all_heads_are_as_wide_as_queries_or_keys():
     norms = {"self_attn.q_norm.weight": (12,), "self_attn.k_norm.weight": (4,)}
     kinds = {brick.kind: brick.layer for brick in decoder({**LAYER, **norms}).bricks}

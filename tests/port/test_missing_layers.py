@@ -193,6 +193,17 @@ def test_norms_after_both_sublayers_and_over_all_heads_are_known_and_guesses(tmp
     assert "RMSNorm alone has that" in decided(plain)["norms of queries and keys"]
 
 
+def test_soft_caps_that_no_run_has_shown_are_guesses(tmp_path):
+    caps = {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
+    draft = draft_of(WHOLE, config={**CONFIG, **caps, "architectures": ["NewForCausalLM"]})
+    guesses = {one.subject for one in decisions_of(draft) if one.kind == "GUESS"}
+    assert guesses >= {"soft cap", "soft cap of logits"}
+    assert "soft_cap=attention_soft_cap" in files_of(draft)["backbone.py"]
+    assert built(draft, tmp_path).get_config()["attention_soft_cap"] == 50.0
+    plain = {one.subject for one in decisions_of(draft_of(WHOLE)) if one.kind == "GUESS"}
+    assert not plain & guesses & {"soft cap", "soft cap of logits"}
+
+
 def test_norms_of_single_heads_stay_those_of_blocks():
     heads = {f"attn.{name}_norm.weight": (4,) for name in ("q", "k")}
     draft = draft_of({**WHOLE, **heads}, config={**CONFIG, "rms_norm_eps": 1e-5})

@@ -201,7 +201,8 @@ def test_sinusoids_of_positions_are_computed_and_not_loaded(model_type, ways, wi
     assert "FixedPositionEmbedding(" in files_of(found)["backbone.py"]
 
 
-def test_a_run_finds_what_a_draft_has_wrong():
+def test_a_run_finds_what_a_draft_has_wrong(without):
+    without("gpt_neox")
     evidence = find_evidence("gpt_neox", {})
     right = make_draft("drafted", Header("here", {"model_type": "gpt_neox"}, {}), evidence)
     wrong = right.graph.replace(fused=BY_PROJECTION)

@@ -5,6 +5,7 @@ all mistakes are invisible.
 """
 
 import contextlib
+import copy
 import inspect
 import json
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ def write(tmp_path):
 
     def writer(kind: str, seed: int = 0, dtype: Any = None, save: dict | None = None, **changes):
         cls = getattr(transformers, kind)
-        config = cls.config_class(**{**fields_of(cls), **changes})
+        # Copies: some configs of transformers write into the values that they are given.
+        config = cls.config_class(**copy.deepcopy({**fields_of(cls), **changes}))
         config._attn_implementation = "eager"
         model = cls(config).eval()
         perturb(model, seed)

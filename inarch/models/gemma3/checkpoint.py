@@ -11,9 +11,10 @@ from inarch.checkpoints.maps.config import (
     probability,
     token_id,
 )
+from inarch.checkpoints.maps.decoder_heads import causal_lm_head, last_token_head
 from inarch.checkpoints.maps.rotary import rotary_scaling
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under
-from inarch.checkpoints.maps.source import Head, Source
+from inarch.checkpoints.maps.rule import dense, embedding, norm, under
+from inarch.checkpoints.maps.source import Source
 from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
 
 # A table to be checked against the reference, line by line.
@@ -79,13 +80,7 @@ HUGGING_FACE = Source(
         norm("norm", "final_norm", bias=False),
     ],
     heads={
-        "causal_lm": Head(
-            ("Gemma3ForCausalLM",),
-            tied=tied("lm_head.weight", ".embed_tokens.weight"),
-            untied=rule("lm_head.weight", "logits/kernel", "v d -> d v"),
-        ),
-        "text_classifier": Head(
-            ("Gemma3TextForSequenceClassification",), dense("score", "logits", bias=False)
-        ),
+        "causal_lm": causal_lm_head("Gemma3ForCausalLM", tokens=".embed_tokens.weight"),
+        "text_classifier": last_token_head("Gemma3TextForSequenceClassification"),
     },
 )

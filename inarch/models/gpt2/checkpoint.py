@@ -11,6 +11,7 @@ from inarch.checkpoints.maps.config import (
     probability,
     token_id,
 )
+from inarch.checkpoints.maps.decoder_heads import causal_lm_head, every_token_head, last_token_head
 from inarch.checkpoints.maps.rule import (
     CONV1D,
     dense,
@@ -18,7 +19,6 @@ from inarch.checkpoints.maps.rule import (
     embedding,
     norm,
     rule,
-    tied,
     under,
     unused,
 )
@@ -76,19 +76,11 @@ HUGGING_FACE = Source(
         norm("ln_f", "final_norm"),
     ],
     heads={
-        "causal_lm": Head(
-            ("GPT2LMHeadModel", "GPT2DoubleHeadsModel"),
-            tied=tied("lm_head.weight", ".wte.weight"),
-            untied=rule("lm_head.weight", "logits/kernel", "v d -> d v"),
+        "causal_lm": causal_lm_head(
+            "GPT2LMHeadModel", "GPT2DoubleHeadsModel", tokens=".wte.weight"
         ),
-        "text_classifier": Head(
-            ("GPT2ForSequenceClassification",), dense("score", "logits", bias=False)
-        ),
-        "token_classifier": Head(
-            ("GPT2ForTokenClassification",), dense("classifier", "logits"),
-            config=[probability("classifier_dropout", "dropout", None,
-                legacy=("hidden_dropout",))],
-        ),
+        "text_classifier": last_token_head("GPT2ForSequenceClassification"),
+        "token_classifier": every_token_head("GPT2ForTokenClassification", layer="classifier"),
         "question_answering": Head(("GPT2ForQuestionAnswering",), dense("qa_outputs", "logits")),
         "multiple_choice": Head(
             ("GPT2DoubleHeadsModel",), dense("multiple_choice_head.summary", "logits")

@@ -12,6 +12,7 @@ from inarch.checkpoints.maps.config import (
     probability,
     token_id,
 )
+from inarch.checkpoints.maps.decoder_heads import last_token_head
 from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import (
     dense,
@@ -96,9 +97,7 @@ HUGGING_FACE = Source(
                 for name in ("embed_out.weight", "lm_head.weight")],
             untied=rule("embed_out.weight", "logits/kernel", "v d -> d v", legacy="lm_head.weight"),
         ),
-        "text_classifier": Head(
-            ("GPTNeoXForSequenceClassification",), dense("score", "logits", bias=False)
-        ),
+        "text_classifier": last_token_head("GPTNeoXForSequenceClassification"),
         "token_classifier": Head(
             ("GPTNeoXForTokenClassification",), dense("classifier", "logits"),
             config=[probability("classifier_dropout", "dropout", 0.1)],

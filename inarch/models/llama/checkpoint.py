@@ -18,10 +18,11 @@ from inarch.checkpoints.maps.config import (
     token_id,
     with_defaults,
 )
+from inarch.checkpoints.maps.decoder_heads import causal_lm_head, every_token_head, last_token_head
 from inarch.checkpoints.maps.entries import flatten
 from inarch.checkpoints.maps.per_layer import MAX_LAYERS
 from inarch.checkpoints.maps.rotary import rotary_scaling
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, unused, when
+from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under, unused, when
 from inarch.checkpoints.maps.source import Head, Source
 from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
 
@@ -126,19 +127,9 @@ def make_source(
             [constant(name, value) for name, value in PLAIN.items() if name not in varied]],
         weights=WEIGHTS,
         heads={
-            "causal_lm": Head(
-                (f"{family}ForCausalLM",),
-                tied=tied("lm_head.weight", ".embed_tokens.weight"),
-                untied=rule("lm_head.weight", "logits/kernel", "v d -> d v"),
-            ),
-            "text_classifier": Head(
-                (f"{family}ForSequenceClassification",), dense("score", "logits", bias=False)
-            ),
-            "token_classifier": Head(
-                (f"{family}ForTokenClassification",), dense("score", "logits"),
-                config=[probability("classifier_dropout", "dropout", None,
-                    legacy=("hidden_dropout",))],
-            ),
+            "causal_lm": causal_lm_head(f"{family}ForCausalLM", tokens=".embed_tokens.weight"),
+            "text_classifier": last_token_head(f"{family}ForSequenceClassification"),
+            "token_classifier": every_token_head(f"{family}ForTokenClassification"),
             "question_answering": Head(
                 (f"{family}ForQuestionAnswering",), dense("qa_outputs", "logits"),
                 prefix=answers_prefix,

@@ -84,6 +84,7 @@ class Qwen2Family(ByteLevelFamily):
 
 LLAMA = LlamaFamily(
     tokenizer_class="LlamaTokenizer",
+    model_types=("mistral",),
     kept_types=("mistral",),
     files=("tokenizer.model",),
     special_tokens={"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},

@@ -14,9 +14,10 @@ from inarch.checkpoints.maps.config import (
     probability,
     token_id,
 )
+from inarch.checkpoints.maps.decoder_heads import causal_lm_head, last_token_head
 from inarch.checkpoints.maps.rotary import rotary_scaling
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under
-from inarch.checkpoints.maps.source import Head, Source
+from inarch.checkpoints.maps.rule import dense, embedding, norm, under
+from inarch.checkpoints.maps.source import Source
 from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
 
 # Tables to be checked against the reference, line by line.
@@ -85,14 +86,8 @@ def make_source(model_type: str, family: str, holder: str, *entries: Any) -> Sou
         ],
         weights=WEIGHTS,
         heads={
-            "causal_lm": Head(
-                (f"{family}ForCausalLM",),
-                tied=tied("lm_head.weight", ".embed_tokens.weight"),
-                untied=rule("lm_head.weight", "logits/kernel", "v d -> d v"),
-            ),
-            "text_classifier": Head(
-                (f"{family}ForSequenceClassification",), dense("score", "logits", bias=False)
-            ),
+            "causal_lm": causal_lm_head(f"{family}ForCausalLM", tokens=".embed_tokens.weight"),
+            "text_classifier": last_token_head(f"{family}ForSequenceClassification"),
         },
         tie_word_embeddings=False,
     )

@@ -13,7 +13,8 @@ from inarch.checkpoints.maps.config import (
     probability,
     token_id,
 )
-from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, tied, under, when
+from inarch.checkpoints.maps.decoder_heads import causal_lm_head, last_token_head
+from inarch.checkpoints.maps.rule import dense, embedding, norm, under, when
 from inarch.checkpoints.maps.source import Head, Source
 
 
@@ -67,15 +68,8 @@ HUGGING_FACE = Source(
         when(is_narrow, dense("decoder.project_out", "projection", bias=False)),
     ],
     heads={
-        "causal_lm": Head(
-            ("OPTForCausalLM",),
-            tied=tied("lm_head.weight", ".decoder.embed_tokens.weight"),
-            untied=rule("lm_head.weight", "logits/kernel", "v d -> d v"),
-        ),
-        "text_classifier": Head(
-            ("OPTForSequenceClassification",),
-            weights=dense("score", "logits", bias=False),
-        ),
+        "causal_lm": causal_lm_head("OPTForCausalLM", tokens=".decoder.embed_tokens.weight"),
+        "text_classifier": last_token_head("OPTForSequenceClassification"),
         "question_answering": Head(
             ("OPTForQuestionAnswering",),
             weights=dense("qa_outputs", "logits"),
