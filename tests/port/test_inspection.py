@@ -73,6 +73,18 @@ def test_the_nearest_to_an_encoder_is_no_decoder_and_to_a_decoder_no_encoder(pat
         assert head in formats[nearest.model_type].heads
 
 
+def test_what_an_architecture_may_have_besides_makes_it_no_nearer(monkeypatch):
+    """DistilBERT has none of the relative positions that DeBERTa-v3 can do without."""
+    known = registry.architectures()
+    others = {name: one for name, one in known.items() if name != "distil_bert"}
+    monkeypatch.setattr(registry, "architectures", lambda: others)
+    (path,) = (one for one in GOLDENS if one.stem == "distil_bert")
+    header = golden_header(path)
+    config = {**header.config, "architectures": ["DistilBertForMaskedLM"]}
+    nearest = inspect_header(Header("here", config, header.tensors)).nearest
+    assert (nearest.architecture, nearest.missing) == ("bert", ("segment table",))
+
+
 @pytest.mark.parametrize("named", [None, "BertForMaskedLM", [7, None], {}, ["New"]])
 def test_where_classes_show_neither_the_most_parts_in_common_count(named):
     found = decoder(config={**SIZES, "architectures": named})
