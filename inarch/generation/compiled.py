@@ -14,6 +14,14 @@ import keras
 
 from inarch.generation.decoder import Decoder
 from inarch.generation.program import Loop, Prefill, Program
+from inarch.generation.strategy import State
+from inarch.layers.cache import overwritten_caches
+from inarch.layers.prepacked import (
+    given_kernels,
+    noted_layers,
+    prepacked_kernel,
+    prepacked_where_small,
+)
 from inarch.runtime.compile_cache import announced, enable_compile_cache
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -50,7 +58,7 @@ def compile_steps(decoder: Decoder, program: Program) -> tuple[CompiledFunction,
     """
     if keras.backend.backend() == "torch":
         begin, advance = _torch_steps(decoder, program)
-        return _without_gradients(begin), _without_gradients(advance)
+        return _in_inference(decoder, begin), _in_inference(decoder, advance)
     loop = backend_loop()
 
     def run(state: Any, inputs: Any, halt: Any) -> Any:
@@ -133,7 +141,7 @@ def compile_function(
         import tensorflow as tf
 
         return announced(tf.function(function, autograph=False))
-    return _without_gradients(function)
+    return _in_inference(decoder, function)
 
 
 def _torch_loop(decoder: Decoder, program: Program) -> CompiledFunction:
@@ -143,7 +151,7 @@ def _torch_loop(decoder: Decoder, program: Program) -> CompiledFunction:
         _, found, _ = advance(begin(caches, inputs), inputs, float("inf"))
         return found
 
-    return _without_gradients(run)
+    return _in_inference(decoder, run)
 
 
 def _torch_steps(decoder: Decoder, program: Program) -> tuple[CompiledFunction, CompiledFunction]:
@@ -154,20 +162,29 @@ def _torch_steps(decoder: Decoder, program: Program) -> tuple[CompiledFunction, 
         values = [v.value.detach() for v in decoder.variables]
         given = keras.tree.flatten((state, inputs, values))
         shapes = tuple((x.shape, x.dtype) for x in given)
+        step = None
         while not (done := bool(program.done(state, inputs))) and state["count"] < halt:
-            if shapes not in graphs:
-                graphs[shapes] = _traced(decoder, program, state, inputs, values)
-            state = graphs[shapes](state, inputs, values)
+            if step is None:
+                if shapes not in graphs:
+                    graphs[shapes] = _traced(decoder, program, state, inputs, values)
+                step = graphs[shapes](inputs, values)
+            state = step(state)
         return state, program.finish(state, inputs), done
 
-    return lambda caches, inputs: program.begin(decoder, caches, inputs), advance
+    def begin(caches: Any, inputs: Any) -> Any:
+        state = program.begin(decoder, caches, inputs)
+        # Copies, since steps overwrite them, and the caller may go on from the same caches again.
+        return state | {"caches": keras.tree.map_structure(lambda x: x.clone(), state["caches"])}
+
+    return begin, advance
 
 
-def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_inference(decoder: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function without gradients, and with kernels laid out for a CPU's products."""
     import torch
 
     def run(*arguments: Any) -> Any:
-        with torch.inference_mode():
+        with torch.inference_mode(), prepacked_where_small(decoder.variables):
             return function(*arguments)
 
     return run
@@ -176,21 +193,39 @@ def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
 def _traced(decoder: Decoder, program: Program, *example: Any) -> Callable[..., Any]:
     """Return one token step as a traced torch graph, which runs without Python.
 
-    It is a function of the state, the inputs and the values of the weights.
+    It is a function of the inputs and the values of the weights, and returns one of the state. The
+    kernels that the step multiplies with in another layout are further inputs of the graph.
     """
     import torch
 
+    state, inputs, _ = example
+    with noted_layers() as layers:
+        program.step(decoder, state, inputs)
     step = as_pure_function(decoder, lambda state, inputs: program.step(decoder, state, inputs))
 
     # The graph outlives this call: keep the structure of the nests, not their tensors.
     nests = keras.tree.map_structure(lambda tensor: 0, example)
 
     def flat(*tensors: Any) -> Any:
-        state, inputs, values = keras.tree.pack_sequence_as(nests, tensors)
-        return tuple(keras.tree.flatten(step(values, state, inputs)))
+        kernels = dict(zip(layers, tensors[len(tensors) - len(layers) :], strict=True))
+        rest = tensors[: len(tensors) - len(layers)]
+        state, inputs, values = keras.tree.pack_sequence_as(nests, rest)
+        with given_kernels(kernels), overwritten_caches():
+            return tuple(keras.tree.flatten(step(values, state, inputs)))
+
+    def bound(inputs: Any, values: Any) -> Callable[[State], State]:
+        rest = keras.tree.flatten((inputs, values)) + [prepacked_kernel(one) for one in layers]
+
+        def run(state: State) -> State:
+            found = graph(*keras.tree.flatten(state), *rest)
+            made: State = keras.tree.pack_sequence_as(nests[0], found)
+            return made
+
+        return run
 
     with warnings.catch_warnings():
         # Tracing warns of every shape that Python reads; shapes are fixed here.
         warnings.simplefilter("ignore")
-        graph = torch.jit.trace(flat, tuple(keras.tree.flatten(example)), check_trace=False)
-    return lambda *given: keras.tree.pack_sequence_as(nests[0], graph(*keras.tree.flatten(given)))
+        flattened = [*keras.tree.flatten(example), *(prepacked_kernel(one) for one in layers)]
+        graph = torch.jit.trace(flat, tuple(flattened), check_trace=False)
+    return bound

@@ -12,6 +12,9 @@ that each beam reads, int32 `[rows * beams, S]`. A beam writes to its own slot, 
 from another takes over which slots that one reads, so that no key is moved.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Integral
 from typing import Any
 
@@ -20,6 +23,21 @@ import keras
 from inarch.errors import InputError
 
 ops: Any = keras.ops  # Typed, every result may be None.
+
+_in_place: ContextVar[bool] = ContextVar("in_place", default=False)
+
+
+@contextmanager
+def overwritten_caches() -> Iterator[None]:
+    """Let torch write new keys and values into the caches themselves, which the caller gives up.
+
+    Otherwise every step copies each cache whole. The other backends see to that themselves.
+    """
+    token = _in_place.set(True)
+    try:
+        yield
+    finally:
+        _in_place.reset(token)
 
 
 def empty_cache(
@@ -205,7 +223,8 @@ def _written(old: Any, new: Any, index: Any, axis: int) -> Any:
 
         # keras.ops turns the index into an int, which a graph can't follow.
         steps = torch.arange(new.shape[axis], device=new.device) + index
-        return torch.index_copy(ops.convert_to_tensor(old), axis, steps, new)
+        old = ops.convert_to_tensor(old)
+        return (old.index_copy_ if _in_place.get() else old.index_copy)(axis, steps, new)
     starts = [0] * len(new.shape)
     starts[axis] = index
     return ops.slice_update(old, starts, new)

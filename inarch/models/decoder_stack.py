@@ -11,6 +11,7 @@ from inarch.backend import runs_on_cpu
 from inarch.errors import InputError
 from inarch.layers import Block
 from inarch.layers.cache import cache_length
+from inarch.layers.prepacked import prepacked_logits
 from inarch.models.origin import source_of
 
 ops: Any = keras.ops  # Typed, every result may be None.
@@ -162,7 +163,10 @@ class DecoderStack:
             hidden = hidden * self.logits_scale
         if self.token_embedding.tie_weights:
             if keras.backend.backend() == "torch":
-                return _torch_logits(hidden, self.token_embedding.embeddings)
+                found = prepacked_logits(self.token_embedding, hidden)
+                if found is None:
+                    found = _torch_logits(hidden, self.token_embedding.embeddings)
+                return found
             if keras.backend.backend() == "jax" and runs_on_cpu() and hidden.shape[0] >= FEW_ROWS:
                 return _jax_logits(hidden, self.token_embedding.embeddings)
         return self.token_embedding(hidden, reverse=True)

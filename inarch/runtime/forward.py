@@ -6,7 +6,6 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ import numpy as np
 
 from inarch.keras_private import stored_values
 from inarch.layers.direct_calls import direct_calls, facts_of
-from inarch.layers.prepacked import prepacked_kernels
+from inarch.layers.prepacked import prepacked_where_small
 from inarch.runtime.compile_cache import announced, enable_compile_cache
 from inarch.runtime.distribution import distributed
 from inarch.runtime.model_variables import ModelVariables
@@ -23,9 +22,6 @@ from inarch.runtime.sessions import run_openvino
 from inarch.runtime.weight_snapshot import WeightSnapshot
 
 Call = Callable[[Mapping[str, Any]], Any]
-
-# Bytes of the weights of which torch keeps a second copy, laid out for products on a CPU.
-MOST_PREPACKED = 2**31
 
 
 def compiled(model: keras.Model, call: Call | None = None) -> Call:
@@ -126,10 +122,9 @@ def _torch(model: keras.Model, call: Call) -> Call:
     import torch
 
     variable = next(iter(model.variables), None)
-    is_small = sum(v.value.nbytes for v in model.variables) <= MOST_PREPACKED
 
     def run(inputs: Mapping[str, Any]) -> Any:
-        prepacked = prepacked_kernels() if is_small else nullcontext()
+        prepacked = prepacked_where_small(model.variables)
         with torch.inference_mode(), direct_calls(), prepacked:
             given = dict(inputs)
             if variable is not None and variable.value.is_cuda:

@@ -145,15 +145,19 @@ def test_a_decoder_without_an_encoder_generates_too():
     assert found.lengths.tolist() == [5, 5]
 
 
-def test_a_change_of_weights_is_seen(decoder, cache):
+@pytest.mark.parametrize("rows", [1, 4])  # on a CPU torch lays out the kernels for four
+def test_a_change_of_weights_is_seen(rows):
     decoder = toy(seed=3, layers=1)
     generator = Generator(decoder, END)
+    prompts = [[5 + row] for row in range(rows)]
     options = {"max_new_tokens": 8, "logits_processors": [SuppressTokens((END,))]}
-    cache = encoder_cache(decoder, 1)
-    before = generator.generate([[5]], cross_attention_cache=cache, **options).rows()
+    options["cross_attention_cache"] = encoder_cache(decoder, rows)
+    before = generator.generate(prompts, **options).rows()
     for variable in decoder.variables:
         variable.assign(array(variable.value)[::-1].copy())
-    assert generator.generate([[5]], cross_attention_cache=cache, **options).rows() != before
+    after = generator.generate(prompts, **options).rows()
+    assert after != before
+    assert after == Generator(decoder, END).generate(prompts, **options).rows()
 
 
 def test_rules_hold(generator, cache):

@@ -9,7 +9,13 @@ import pytest
 from inarch.layers import prepacked
 from inarch.layers.activation import gelu_approximate
 from inarch.layers.dense import Dense
-from inarch.layers.prepacked import prepacked_kernels
+from inarch.layers.prepacked import (
+    given_kernels,
+    noted_layers,
+    prepacked_kernel,
+    prepacked_kernels,
+    prepacked_logits,
+)
 from inarch.runtime import forward
 
 pytestmark = pytest.mark.skipif(
@@ -67,10 +73,53 @@ def test_values_and_activations_are_keras_own(activation, name, bias, products):
 
 def test_any_number_of_rows_and_axes_is_taken(products):
     layer = dense("gelu")
-    for shape in ((1, 6), (0, 3, 6), (70, 2, 6), (2, 3, 2, 6)):
+    for shape in ((1, 6), (2, 6), (0, 3, 6), (3, 6), (70, 2, 6), (2, 3, 2, 6)):
         x = np.random.default_rng(1).normal(size=shape).astype("float32")
         np.testing.assert_allclose(*call(layer, x), rtol=1e-5, atol=1e-6)
-    assert len(products) == 4
+    assert len(products) == 3  # of three rows and more
+
+
+def test_logits_are_products_with_a_table(products):
+    import torch
+
+    table = keras.layers.ReversibleEmbedding(11, 6)
+    table.build()
+    with torch.inference_mode(), prepacked_kernels():
+        found = prepacked_logits(table, torch.tensor(X))
+    np.testing.assert_allclose(found, X @ table.get_weights()[0].T, rtol=1e-5, atol=1e-6)
+    assert products == ["none"]
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor")
+def test_a_graph_has_the_kernels_as_its_inputs(products):
+    """A step of generation is traced once, and its weights may change."""
+    import torch
+
+    layer = dense(use_bias=False)
+    with torch.inference_mode(), prepacked_kernels():
+        with noted_layers() as layers:
+            layer(torch.tensor(X))
+            layer(torch.tensor(X))
+        assert layers == [layer]
+
+        def step(x, kernel):
+            with given_kernels({layer: kernel}):
+                return layer(x)
+
+        given = torch.tensor(X), prepacked_kernel(layer)
+        graph = torch.jit.trace(step, given, check_trace=False)
+        layer.kernel.assign(layer.kernel * 2)
+        found = graph(torch.tensor(X), prepacked_kernel(layer))
+    np.testing.assert_allclose(found, call(layer)[1], rtol=1e-5, atol=1e-6)
+
+
+def test_of_given_kernels_others_are_not_used(products):
+    import torch
+
+    layer = dense()
+    with torch.inference_mode(), prepacked_kernels(), given_kernels({}):
+        layer(torch.tensor(X))
+    assert products == []
 
 
 @pytest.mark.parametrize("change", ["assign", "optimizer", "fused", "data", "set_weights"])
@@ -134,7 +183,7 @@ def test_a_model_of_many_bytes_keeps_no_second_copy(products, monkeypatch):
     model = keras.Model({"x": inputs}, Dense(8)(inputs))
     given = {"x": X[0]}
     small = forward.compiled(model)(given)
-    monkeypatch.setattr(forward, "MOST_PREPACKED", 6 * 8 * 4)
+    monkeypatch.setattr(prepacked, "MOST_PREPACKED", 6 * 8 * 4)
     large = forward.compiled(model)(given)
     np.testing.assert_allclose(large, small, rtol=1e-5)
     assert products == ["none"]
