@@ -2,6 +2,7 @@
 
 import inarch.installed_backend  # noqa: F401
 from inarch.layers.activation import gelu_approximate, get_activation, serialize_activation
+from inarch.layers.alibi import AlibiBias
 from inarch.layers.attention import MultiHeadAttention
 from inarch.layers.block import Block
 from inarch.layers.convolution import ConvolutionalPositions, SymmetricConv1D
@@ -37,6 +38,7 @@ from inarch.layers.transformer_xl import TransformerXLAttention, TransformerXLBl
 
 __all__ = [
     "Adapter",
+    "AlibiBias",
     "AngleRotation",
     "Block",
     "ConvResidual",

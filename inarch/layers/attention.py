@@ -8,6 +8,7 @@ import keras
 
 from inarch.errors import InputError
 from inarch.layers import cache as caches
+from inarch.layers.alibi import add_score_bias, key_positions_of
 from inarch.layers.attention_alternatives import attention_branches, multi_head_alternatives
 from inarch.layers.axes import ATTENTION_AXES
 from inarch.layers.dot_product_attention import (
@@ -54,6 +55,8 @@ class MultiHeadAttention(Layer):
         scale: factor on the products of queries and keys; `None` is `1 / sqrt(key_dim)`.
         soft_cap: what the scaled scores approach, of either sign, as `soft_cap * tanh(scores /
             soft_cap)` (Gemma Team, 2024, arXiv:2408.00118, section 2); `None` for none.
+        score_bias: layer that makes a bias on the scores of self-attention by the positions of
+            keys, such as `AlibiBias`; `None` for none.
 
     Call arguments:
         query: float `[batch, T, dim]`.
@@ -71,6 +74,8 @@ class MultiHeadAttention(Layer):
         attention_bias: float, added to the scaled scores; `[1 or batch, 1 or num_heads, T, S]`.
         positions: int `[T]` or `[batch, T]`, positions of the queries and new keys for `position`;
             by default counted from `cache_update_index`, or from 0.
+        key_positions: int `[S]` or `[batch, S]`, positions of all keys for `score_bias`; by default
+            their indices. In a `Block` padding isn't counted.
 
     Returns:
         `output` `[batch, T, dim]`, or a tuple of it, the scores if requested, the cache if given.
@@ -82,7 +87,7 @@ class MultiHeadAttention(Layer):
     """
 
     axes = ATTENTION_AXES
-    templates = ("position", "query_key_norm")
+    templates = ("position", "query_key_norm", "score_bias")
     _softmax = staticmethod(masked_softmax)
     _split_heads = staticmethod(split_heads)
 
@@ -107,6 +112,7 @@ class MultiHeadAttention(Layer):
         causal: bool = False,
         scale: float | None = None,
         soft_cap: float | None = None,
+        score_bias: Any = None,
         **kwargs: Any,
     ):
         for name in ("num_heads", "key_dim", "num_key_value_heads", "window"):
@@ -149,6 +155,9 @@ class MultiHeadAttention(Layer):
         self.key_norm = self._by_head("key_norm", self.query_key_norm, heads)
         self.query_position = self._by_head("query_position", self.position, self.num_heads)
         self.key_position = self._by_head("key_position", self.position, heads)
+        self.distance_bias = None
+        if self.score_bias is not None:
+            self.distance_bias = copy_layer(self.score_bias, "distance_bias", self.dtype_policy)
         self.built = True
 
     def _by_head(self, name: str, template: Any, heads: int) -> Any:
@@ -177,6 +186,7 @@ class MultiHeadAttention(Layer):
         training: bool | None = None,
         attention_bias: Any = None,
         positions: Any = None,
+        key_positions: Any = None,
     ) -> Any:
         start = 0 if cache_update_index is None else cache_update_index
         queries = self._queries(query, start, positions)
@@ -188,7 +198,10 @@ class MultiHeadAttention(Layer):
         if mask is not None:
             mask = ops.expand_dims(mask, {2: (0, 1), 3: 1, 4: ()}[len(mask.shape)])
 
-        scores, options = None, (self._scale, attention_bias, self.soft_cap)
+        length = None if cache is None else ops.shape(query)[1]
+        own = (keys, key_positions, start, length)
+        bias = add_score_bias(attention_bias, self.distance_bias, *own)
+        scores, options = None, (self._scale, bias, self.soft_cap)
         if return_attention_scores or (training and self.dropout) or not self._fusible:
             keys, values = self._repeat_heads(keys), self._repeat_heads(values)
             scores = self._softmax(attention_logits(queries, keys, *options), mask)
@@ -231,6 +244,7 @@ class MultiHeadAttention(Layer):
             training=training,
             attention_bias=context.get("attention_bias"),
             positions=positions,
+            key_positions=key_positions_of(self.distance_bias, context),
         )
         requested = ["scores"] * scores + ["cache"] * (cache is not None)
         y, *found = outputs if requested else (outputs,)
@@ -241,6 +255,7 @@ class MultiHeadAttention(Layer):
         # What a subclass or an alternative changes has its effect.
         is_own = getattr(self.call, "__func__", None) is MultiHeadAttention.call
         fits = is_own and self._fusible and not (self.soft_cap or (training and self.dropout))
+        fits = fits and self.distance_bias is None
         return packed_rows_of_context(context, self.compute_dtype) if fits else None
 
     def _attend_to_packed(self, x: Any, rows: PackedRows, positions: Any) -> Any:

@@ -89,6 +89,7 @@ def _head_count_alternatives(layer: Any, width: int) -> Alternatives:
     has_angles = getattr(getattr(layer, "position", None), "takes_angles", False)
     has_width = has_angles or getattr(layer, "has_weights_by_head", False)
     norm = getattr(layer, "query_key_norm", None)
+    has_width = has_width or getattr(layer, "distance_bias", None) is not None
     if has_width or (norm is not None and getattr(norm, "num_axes", 1) == 1):
         return {}  # angles, biases, and norms of single heads, have the width of a head
     # Heads of queries that share keys and values.
@@ -136,6 +137,8 @@ def attention_branches(layer: Any) -> Alternatives:
         found["window"] = {"window": None}
     if layer.soft_cap is not None:
         found["soft_cap"] = {"soft_cap": None}
+    if layer.distance_bias is not None:
+        found["score_bias"] = {"distance_bias": None}
     if layer.position is not None:
         found["position"] = dict.fromkeys(("query_position", "key_position"), same)
         parts = (part.branches() for part in (layer.query_position, layer.key_position))
