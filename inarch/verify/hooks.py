@@ -21,6 +21,7 @@ from inarch.verify.tensors import first_float, is_attention, is_dropout, is_floa
 # What passes at a module: (name, which call of it, input | output | next | attention | residual |
 # a name). `next` is the output of a module without weights, such as an activation, that takes this
 # one's output as it is; `residual` is a further input that has the output's shape, to be added.
+# Where a module adds it to the output of one within, its own `output` is without.
 ReferenceTap = tuple[str, int, str]
 
 # Modules of torch whose inputs and outputs have features before time, and those derived from them.
@@ -194,16 +195,28 @@ class _Watch:
         tap = self._output_tap(name, number, given)
         if tap is None:
             return None
-        seen = self._shown(module, parts[0], is_turned, output=True)
+        is_sum = residual is not None and self._is_sum(name, parts[0], residual)
+        own = parts[0] - residual if is_sum else parts[0]
+        seen = self._shown(module, own, is_turned, output=True)
         given = self.at(tap, seen)
         if given is not seen:
             parts[0] = self._as_given(module, given, parts[0], is_turned)
+            parts[0] = parts[0] + residual if is_sum else parts[0]
             if is_turned:
                 self.features_first[id(parts[0])] = parts[0]
         if tap[2] == "output":
             # Outer modules come later and win: the outermost one made the tensor.
             self.made_by[id(parts[0])] = (parts[0], name, number)
         return tuple(parts) if isinstance(output, tuple) else parts[0]
+
+    def _is_sum(self, name: str, output: Any, residual: Any) -> bool:
+        """Return whether a module adds a residual to what one within it gives, as BLOOM's do."""
+        return any(
+            inner.startswith(f"{name}.")
+            and made.shape == output.shape
+            and bool((made + residual == output).all())
+            for made, inner, _ in self.made_by.values()
+        )
 
     def _is_features_first(self, module: Any, tensor: Any) -> bool:
         """Return whether what passes at a module has features before time."""

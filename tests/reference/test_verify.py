@@ -199,6 +199,44 @@ def test_the_reference_in_float64_takes_nothing_in_float32():
         np.testing.assert_array_equal(found["", 0, name], np.ones((1, 3)) / 3)
 
 
+@pytest.mark.parametrize("is_sum", [True, False])
+def test_what_a_module_adds_to_what_one_within_gives_is_no_part_of_its_output(is_sum):
+    """As BLOOM's attention, which takes the residual; a sum of other values stays as it is."""
+
+    class Inner(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = torch.nn.Linear(3, 3)
+
+        def forward(self, x, residual):
+            return self.dense(x) * (1 if is_sum else 2) + residual
+
+    class Toy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.nn.Embedding(5, 3)
+            self.inner = Inner()
+
+        def forward(self, input_ids, return_dict=True):
+            x = self.table(input_ids)
+            return {"last_hidden_state": self.inner(x**2, x)}
+
+    inputs, declared = {"token_ids": np.array([[1, 2, 4]])}, {"token_ids": Input("input_ids")}
+    run = Run(Toy(), inputs, declared, torch, {})
+    found = run.free("float64")
+    dense, whole = found["inner.dense", 0, "output"], found["", 0, "last_hidden_state"]
+    residual = found["inner", 0, "residual"]
+    expected = dense if is_sum else 2 * dense + residual
+    np.testing.assert_allclose(found["inner", 0, "output"], expected, atol=1e-15)
+    np.testing.assert_allclose(whole, (1 if is_sum else 2) * dense + residual, atol=1e-15)
+    # With another value in its place, the residual is added all the same.
+    forced = {
+        ("inner", 0, "output"): found["inner", 0, "output"] + 1,
+        ("", 0, "last_hidden_state"): whole + 1,
+    }
+    assert run.measured("float64", forced, force=True)["", 0, "last_hidden_state"] < 1e-12
+
+
 @pytest.mark.parametrize("name", sorted(registry.goldens()))
 def test_golden_files_are_what_the_reference_computes_today(name):
     stored = Golden.read(FOLDER / f"{name}.safetensors")
