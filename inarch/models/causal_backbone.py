@@ -17,9 +17,9 @@ class CausalBackbone(Backbone):
     """Backbone whose tokens attend to those before them.
 
     Its graph has the layers `embeddings`, of tokens and positions, or else `token_embedding`;
-    `layer_0`, `layer_1` and so on; and where it has them `final_norm` and, to the width of the
-    token embeddings, `projection`. The logits of its language model are capped where it has an
-    argument `logits_soft_cap` that isn't `None`.
+    `layer_0`, `layer_1` and so on; and where it has them `embeddings_norm`, `final_norm` and, to
+    the width of the token embeddings, `projection`. The logits of its language model are capped
+    where it has an argument `logits_soft_cap` that isn't `None`.
     """
 
     @property
@@ -55,6 +55,7 @@ class CausalBackbone(Backbone):
             head=head,
             logits_layer=_soft_cap(self),
             projection=layers.get("projection"),
+            embeddings_norm=layers.get("embeddings_norm"),
         )
 
     def causal_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:

@@ -42,6 +42,7 @@ class DecoderStack:
         logits_scale: factor on hidden states that the token embeddings are multiplied with.
         logits_layer: layer that is called on logits, such as `LogitsBias`; `None` for none.
         projection: layer after `norm`, to the width of the token embeddings; `None` for none.
+        embeddings_norm: layer on what is embedded; `None` for none.
         relative_bias: layer of the bias on scores that the self-attention of all blocks shares,
             called as a `RelativePositionBias`; `None` for none.
     """
@@ -58,6 +59,7 @@ class DecoderStack:
         logits_scale: float = 1.0,
         logits_layer: keras.layers.Layer | None = None,
         projection: keras.layers.Layer | None = None,
+        embeddings_norm: keras.layers.Layer | None = None,
         relative_bias: keras.layers.Layer | None = None,
     ):
         self.embedding = embedding
@@ -68,13 +70,15 @@ class DecoderStack:
         self.logits_scale = logits_scale
         self.logits_layer = logits_layer
         self.projection = projection
+        self.embeddings_norm = embeddings_norm
         self.relative_bias = relative_bias
         self.max_length: int = NO_LIMIT if max_length is None else max_length
         self.vocabulary_size: int = self.token_embedding.input_dim
         self.hidden_size: int = self.token_embedding.output_dim
         self.compute_dtype: str = self.token_embedding.compute_dtype
         self.embed = embed or (lambda ids, context: embedding(ids, positions=context["positions"]))
-        layers = [embedding, *blocks, norm, projection, head, logits_layer, relative_bias]
+        layers = [embedding, *blocks, norm, projection, head, logits_layer]
+        layers += [embeddings_norm, relative_bias]
         self.variables = [v for layer in layers if layer is not None for v in layer.variables]
 
     def init_cache(self, rows: int, length: int) -> list[Any]:
@@ -125,6 +129,7 @@ class DecoderStack:
     ) -> tuple[Any, list[Any]]:
         """Return normed hidden states, and what each block returns in addition to its output."""
         x = self.embed(token_ids, context)
+        x = x if self.embeddings_norm is None else self.embeddings_norm(x)
         context = {**context, **self._bias(x, caches[0], context)}
         cross_caches = context.get("cross_attention_cache") or [{}] * len(self.blocks)
         outputs = []

@@ -22,7 +22,7 @@ from inarch.port.find_slots import (
     UP,
     VALUE,
 )
-from inarch.port.graph import BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
+from inarch.port.graph import ALIBI, BY_HEAD, BY_PROJECTION, ONE_NORM, SEQUENTIAL, TWO_NORMS
 from inarch.port.heads import HeadDraft
 from inarch.port.known_arguments import BY_ARGUMENT, SHARED
 from inarch.port.norms import ORDERS
@@ -100,6 +100,8 @@ def _positions(draft: Draft) -> Iterator[tuple[str, Draft]]:
         words = "sines before cosines of positions, which count tokens after the padding id"
         yield words, other(**sines, sines=FAIRSEQ_SINES, padded=True)
     else:
+        if graph.causal:
+            yield "ALiBi, by no field", other(positions=ALIBI, decisions=kept)
         for interleaved, words in ((True, "neighbors"), (False, "halves")):
             rotary = {"positions": "rotary", "interleaved": interleaved, "decisions": kept}
             yield f"rotary positions that rotate {words}, by no field", other(**rotary)

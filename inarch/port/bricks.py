@@ -30,6 +30,9 @@ ROTARY = ("rope_theta", "rope_parameters", "rope_scaling", "rotary_emb_base", "r
           "rotary_pct", "partial_rotary_factor", "rotary_value", "rotary_emb_fraction",
           "default_theta", "global_rope_theta")  # fmt: skip
 
+# Format whose scores have a linear bias by distance, of which no field tells.
+ALIBI_TYPE = "bloom"
+
 # Roles that are a brick each, with the layer that computes it.
 BRICKS: tuple[tuple[str, str, str | None], ...] = (
     (RECURRENCE, "recurrent layers: a state space, linear attention or RWKV", None),
@@ -92,14 +95,21 @@ def _embeddings(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]
     fields = [name for name in ROTARY if _field(config, name) is not None]
     if fields:
         found.append(_rotary(fields, config))
-    elif _field(config, "alibi") or config.get("model_type") == "bloom":
-        found.append(Brick("ALiBi: a bias by distance, without weights", None, "", ("alibi",)))
+    elif (sign := find_alibi(config)) is not None:
+        found.append(Brick("ALiBi: a bias by distance, without weights", "AlibiBias", "", (sign,)))
     elif not any(r in roles for r in ("position table", "relative bias", "relative table")) and (
         not any("pos" in one.module for one in roles.get("convolution", ()))
     ):
         kind = "positions that have no tensor: sinusoidal, or none"
         found.append(Brick(kind, "SinePositionEncoding", "", (), is_guess=True))
     return found
+
+
+def find_alibi(config: Mapping[str, Any]) -> str | None:
+    """Return the field that shows a linear bias by distance; None without one."""
+    if _field(config, "alibi") is True:
+        return "alibi"
+    return "model_type" if config.get("model_type") == ALIBI_TYPE else None
 
 
 def _relative_bias(members: Sequence[Recognized], config: Mapping[str, Any]) -> list[Brick]:

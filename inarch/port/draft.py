@@ -147,9 +147,9 @@ class Draft:
 
     @property
     def is_causal_class(self) -> bool:
-        """Return whether it is a decoder whose steps are a table, blocks and a norm."""
-        has_more = self.graph.has("embeddings_norm") or self.graph.has("embeddings_projection")
-        return self.graph.causal and not has_more and not self.graph.reads
+        """Return whether it is a decoder whose steps are a table, blocks and norms."""
+        graph = self.graph
+        return graph.causal and not graph.has("embeddings_projection") and not graph.reads
 
     @property
     def embedding_width(self) -> str:

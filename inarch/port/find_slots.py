@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inarch.port.bricks import CROSS, ROTARY
+from inarch.port.bricks import CROSS, ROTARY, find_alibi
 from inarch.port.decisions import Decision, decide, guess
-from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
+from inarch.port.graph import ALIBI, POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
 from inarch.port.norms import guess_order, norm_rank, sandwich_rank
 from inarch.port.patterns import HIDDEN, first
@@ -277,6 +277,9 @@ class SlotFinder:
         nested = {n for value in config.values() if isinstance(value, Mapping) for n in value}
         if {*ROTARY} & {*config, *nested}:
             return "rotary", False, 0
+        if (sign := find_alibi(config)) is not None:
+            self.decisions.append(guess("positions", f"ALiBi, as {sign} shows", "none"))
+            return ALIBI, False, 0
         self.decisions.append(
             decide("positions", "no tensor and no field has them", "sinusoids", "ALiBi", "none")
         )

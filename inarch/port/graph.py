@@ -23,6 +23,9 @@ BY_THEMSELVES = ("bias", "parameter")
 # Ways of a fused tensor to hold queries, keys and values.
 BY_PROJECTION, BY_HEAD = "one after the other", "head by head"
 
+# Positions that are a linear bias by distance on the scores of attention.
+ALIBI = "ALiBi"
+
 # Whether the sublayers of a block read the same input, and by which norms.
 SEQUENTIAL, TWO_NORMS, ONE_NORM = "no", "two norms", "one norm"
 
@@ -85,7 +88,7 @@ class Graph:
         order: of a block: `"post"`, `"pre"`, `"sandwich"` or `"output"`.
         norm: `"layer"` or `"rms"`.
         positions: `"learned"`, `"sinusoidal"`, `"rotary"`, `"relative"`, `"disentangled"`,
-            `"relative, with segments"`, `"convolution"` or `"none"`.
+            `"relative, with segments"`, `"convolution"`, `"ALiBi"` or `"none"`.
         sines: arguments of `SinePositions` as code, where positions are sinusoids.
         offset: rows of the table of positions before the first that is used.
         padded: whether positions count the tokens that aren't padding, as fairseq does.

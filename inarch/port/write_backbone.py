@@ -100,8 +100,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
         )
     )
     bricks = used(
-        ("AngleRotation", "Block", "ConvResidual", "ConvolutionalPositions", "ConvolutionStem",
-         "DisentangledAttentionEncoder", "FeedForward", "FixedPositionEmbedding",
+        ("AlibiBias", "AngleRotation", "Block", "ConvResidual", "ConvolutionalPositions",
+         "ConvolutionStem", "DisentangledAttentionEncoder", "FeedForward", "FixedPositionEmbedding",
          "FourierMixing", "FrameMask", "GatedFeedForward", "InputEmbedding",
          "LastTokenOf", "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock",
          "PositionEmbedding", "RelativeEmbedding", "RelativePositionBias", "RMSNorm",

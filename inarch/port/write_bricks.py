@@ -5,7 +5,7 @@ from __future__ import annotations
 from inarch.port.arguments import side_argument
 from inarch.port.code import layer_lines
 from inarch.port.draft import Draft
-from inarch.port.graph import ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD, TOKENS
+from inarch.port.graph import ALIBI, ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD, TOKENS
 from inarch.port.write_missing import cross_lines, missing_lines
 
 INDENT = " " * 8
@@ -148,6 +148,8 @@ def attention_options(draft: Draft, side: str, stem: str) -> list[str]:
         options.append(f"scale={graph.score_scale}")
     if draft.has("attention_soft_cap"):
         options.append("soft_cap=attention_soft_cap")
+    if graph.positions == ALIBI:
+        options.append("score_bias=AlibiBias(num_heads)")
     if "bidirectional" in graph.switches:
         options.append("causal=not bidirectional")
     elif graph.causal or (side == DECODER and stem == "attention"):

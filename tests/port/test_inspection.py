@@ -145,6 +145,20 @@ def test_bricks_are_those_that_the_tensors_and_the_config_show():
 
 
 @pytest.mark.parametrize(
+    ("shown", "sign"),
+    [({"alibi": True}, "alibi"), ({"a": {"alibi": True}}, "alibi"),
+     ({"model_type": "bloom"}, "model_type")],
+)  # fmt: skip
+def test_a_bias_by_distance_is_shown_by_a_field_or_the_type(shown, sign):
+    bare = {name: value for name, value in SIZES.items() if name != "rope_theta"}
+    found = {brick.kind: brick for brick in decoder(config={**bare, **shown}).bricks}
+    brick = found["ALiBi: a bias by distance, without weights"]
+    assert (brick.layer, brick.evidence) == ("AlibiBias", (sign,))
+    off = decoder(config={**bare, "alibi": False}).bricks
+    assert not [brick for brick in off if "ALiBi" in brick.kind]
+
+
+@pytest.mark.parametrize(
     ("tensors", "kind"),
     [
         (

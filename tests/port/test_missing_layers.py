@@ -8,9 +8,10 @@ import pytest
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import MissingLayerError
-from inarch.layers import Block, FeedForward
+from inarch.layers import AlibiBias, Block, FeedForward
 from inarch.layers.missing import MissingLayer
 from inarch.models import registry
+from inarch.port.alternatives import alternatives
 from inarch.port.find_graph import find_graph
 from inarch.port.folder import mounted, write_folder
 from inarch.port.header import Header
@@ -113,6 +114,27 @@ def test_what_bricks_compute_is_built(tmp_path):
     draft = draft_of(WHOLE, {**TABLE, "embed_positions.weight": (14, 12)})
     assert draft.graph.missing == ()
     assert built(draft, tmp_path).num_layers == 2
+
+
+@pytest.mark.parametrize("shown", [{"alibi": True}, {"attn_config": {"alibi": True}}])
+def test_a_bias_by_distance_that_the_config_shows_is_drafted(shown, tmp_path):
+    config = {**CONFIG, **shown, "architectures": ["NewForCausalLM"]}
+    draft = draft_of(WHOLE, config=config)
+    assert "score_bias=AlibiBias(num_heads)" in files_of(draft)["backbone.py"]
+    (line,) = [one for one in decisions_of(draft) if one.subject == "positions"]
+    assert (line.kind, line.text) == ("GUESS", "ALiBi, as alibi shows")
+    attention = built(draft, tmp_path).get_layer("layer_1").attention
+    assert isinstance(attention.distance_bias, AlibiBias)
+
+
+def test_a_bias_by_distance_is_tried_in_a_decoder_whose_positions_nothing_shows():
+    decoder = draft_of(WHOLE, config={**CONFIG, "architectures": ["NewForCausalLM"]})
+    encoder = draft_of(WHOLE)
+    for draft, is_tried in ((decoder, True), (encoder, False)):
+        tried = {words: other for words, other in alternatives(draft) if "ALiBi" in words}
+        assert bool(tried) == is_tried
+        for other in tried.values():
+            assert "score_bias=AlibiBias(num_heads)" in files_of(other)["backbone.py"]
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,12 @@ PHI3_BASE = [
     {"rope_parameters": None, "rope_theta": 50.0, "partial_rotary_factor": 0.7,
         "rope_scaling": LONG, "original_max_position_embeddings": 16},
 ]  # fmt: skip
+# Slopes of a power of two, of more heads than one, and of ratios that float32 rounds.
+BLOOM_BASE = [
+    {"n_head": 4, "layer_norm_epsilon": 1e-3},
+    {"n_head": 3, "hidden_dropout": 0.1, "attention_dropout": 0.1},
+    {"hidden_size": 40, "n_head": 20, "pretraining_tp": 4},
+]
 GEMMA2_BASE = [
     {"attention_bias": True, "hidden_activation": "relu", "num_key_value_heads": 1},
     {"num_hidden_layers": 3, "layer_types": None, "sliding_window": 3, "rms_norm_eps": 1e-3},
@@ -285,6 +291,10 @@ CASES = [
     ("Phi3ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
     ("Phi3ForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("Phi3ForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
+    *(("BloomModel", None, "last_hidden_state", changes) for changes in BLOOM_BASE),
+    *(("BloomForCausalLM", CausalLM, "logits", {"tie_word_embeddings": t}) for t in (True, False)),
+    ("BloomForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("BloomForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("Gemma2Model", None, "last_hidden_state", changes) for changes in GEMMA2_BASE),
     ("Gemma2ForCausalLM", CausalLM, "logits", {"final_logit_softcapping": 2.0}),
     (
@@ -450,6 +460,7 @@ LEFT = [  # with absolute positions, relative ones, both or none of either
     ("FNetModel", {}),
     ("LlamaModel", {}),
     ("MistralModel", {"sliding_window": 4}),
+    ("BloomModel", {"n_head": 3}),
     ("Gemma2Model", {}),
     ("Gemma3TextModel", {}),
     ("Gemma3TextModel", {"use_bidirectional_attention": True}),

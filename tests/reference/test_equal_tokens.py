@@ -37,6 +37,7 @@ FAMILIES = {
     "Gemma2ForCausalLM": {"num_hidden_layers": 2, "sliding_window": 3,
         "attn_logit_softcapping": 2.0, "final_logit_softcapping": 40.0},
     "Gemma3ForCausalLM": {"num_hidden_layers": 2, "sliding_window": 3},
+    "BloomForCausalLM": {"n_head": 6},
     "GPT2LMHeadModel": {},
     "GPTNeoXForCausalLM": {"use_parallel_residual": False},
     "Phi3ForCausalLM": {"sliding_window": 3},

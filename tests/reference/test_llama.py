@@ -45,6 +45,7 @@ GENERATING = [
             "layer_types": ["sliding_attention", "full_attention"],
         },
     ),
+    ("Bloom", {"tie_word_embeddings": True}),
     ("GPTNeoX", {}),
     ("Phi3", {"sliding_window": 3}),
     ("Gemma2", {"sliding_window": 3, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 40.0,

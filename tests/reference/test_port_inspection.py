@@ -13,7 +13,7 @@ from inarch.port.inspection import inspect_header
 MODELS = {
     "AlbertForMaskedLM": [],
     "BartForConditionalGeneration": [],
-    "BloomForCausalLM": ["ALiBi: a bias by distance, without weights"],
+    "BloomForCausalLM": [],
     "GPTNeoXForCausalLM": [],
     "MixtralForCausalLM": ["mixture of experts"],
     "OPTForCausalLM": [],
