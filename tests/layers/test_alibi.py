@@ -89,6 +89,17 @@ def test_scores_fall_by_a_slope_for_each_token_between(perturb, normal, mask, he
     assert np.abs(found - without)[mask > 0].max() > 1e-3
 
 
+def test_rows_of_many_tokens_have_the_bias_too(perturb, normal):
+    """Whose heads JAX computes one after another."""
+    layer, x = attention(perturb), normal(2, 150, WIDTH)
+    mask = np.ones((2, 150), "int32")
+    mask[1, :30] = 0
+    found = mixed(layer, x, padding_mask=mask)
+    context = {"padding_mask": ops.convert_to_tensor(mask), "return_attention_scores": True}
+    expected = array(layer.mix(ops.convert_to_tensor(x), context)[0])
+    np.testing.assert_allclose(found[mask > 0], expected[mask > 0], atol=1e-5)
+
+
 def test_another_bias_on_the_scores_is_added(perturb, normal):
     layer, x = attention(perturb), normal(2, 7, WIDTH)
     other = normal(1, 3, 7, 7, seed=1)

@@ -221,3 +221,55 @@ def test_gpt_neox_is_that_of_transformers(folder, kept, settings, tmp_path):
     ours = Tokenizer.from_folder(path)
     for text in (*CORPUS, "e\u0301"):
         assert ours.encode(text, allow_special="all").ids == theirs(text)["input_ids"]
+
+
+BLOOM = ["<unk>", "<s>", "</s>", "<pad>"]
+
+
+@pytest.fixture
+def bloom(folder):
+    """A folder with a tokenizer as BLOOM's: words by a pattern, then bytes; no other file."""
+    names = dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), BLOOM, strict=True))
+    path = folder(
+        special=BLOOM, model_type="bloom", tokenizer_class="BloomTokenizerFast",
+        padding_side="left", add_prefix_space=False, **names,
+    )  # fmt: skip
+    for name in ("vocab.json", "merges.txt"):
+        (path / name).unlink()
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
+        "use_regex": False}  # fmt: skip
+    words = {"type": "Split", "pattern": {"Regex": r" ?[^(\s|[.,!?…。，、।۔،])]+"},
+        "behavior": "Isolated", "invert": False}  # fmt: skip
+    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    spec = {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+        "added_tokens": [
+            {"id": i, "content": token, "special": True, **added} for i, token in enumerate(BLOOM)
+        ],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [words, level]},
+        "post_processor": {**level, "use_regex": True}, "decoder": {**level, "use_regex": True},
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "vocab": ids_of(BLOOM),
+            "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False,
+            "byte_fallback": False, "merges": MERGES},
+    }  # fmt: skip
+    (path / "tokenizer.json").write_text(json.dumps(spec))
+    return path
+
+
+def test_bloom_adds_nothing_and_splits_by_its_own_pattern(bloom):
+    found = Tokenizer.from_folder(bloom)
+    assert found.encode("hello cat").tokens == ["hello", "Ġcat"]
+    assert (found.bos_token_id, found.eos_token_id, found.pad_token_id) == (1, 2, 3)
+
+
+@pytest.mark.reference
+def test_bloom_is_that_of_transformers(bloom, tmp_path):
+    transformers = pytest.importorskip("transformers", minversion="5")
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(bloom), Tokenizer.from_folder(bloom)
+    ours.save(tmp_path / "saved")
+    saved = Tokenizer.from_folder(tmp_path / "saved")
+    for text in (*CORPUS, "hello, cat...hello", "<s>hello</s>"):
+        expected = theirs(text)["input_ids"]
+        assert ours.encode(text, allow_special="all").ids == expected
+        assert saved.encode(text, allow_special="all").ids == expected
+        assert ours.decode(expected) == theirs.decode(expected, skip_special_tokens=True)
