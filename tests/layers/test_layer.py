@@ -94,6 +94,7 @@ def test_symbolic_outputs_are_those_of_a_computation(scores):
 PARTS = (layers.MultiHeadAttention(2), layers.FeedForward(8), keras.layers.LayerNormalization())
 EXAMPLES = {
     "Adapter": (8,),
+    "AlibiBias": (2,),
     "Block": PARTS,
     "FixedPositionEmbedding": (7, layers.SinePositions()),
     "InputEmbedding": (layers.ScaledEmbedding(9, 4), layers.PositionEmbedding(7)),
