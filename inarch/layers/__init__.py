@@ -25,6 +25,7 @@ from inarch.layers.input_embedding import (
     ShiftRight,
 )
 from inarch.layers.mask import self_attention_mask, sequence_positions
+from inarch.layers.mixture_of_experts import Experts, MixtureOfExperts, Router
 from inarch.layers.parallel_block import ParallelBlock
 from inarch.layers.pooling import LastTokenOf, WeightedLayerSum
 from inarch.layers.relative_bias import RelativePositionBias
@@ -46,6 +47,7 @@ __all__ = [
     "ConvolutionalPositions",
     "DisentangledAttentionEncoder",
     "DisentangledSelfAttention",
+    "Experts",
     "FNetEncoder",
     "FeedForward",
     "FixedPositionEmbedding",
@@ -56,6 +58,7 @@ __all__ = [
     "LastTokenOf",
     "LogitsBias",
     "MaskedLMHead",
+    "MixtureOfExperts",
     "MultiHeadAttention",
     "ParallelBlock",
     "PositionEmbedding",
@@ -64,6 +67,7 @@ __all__ = [
     "RelativePositionBias",
     "RotaryAngles",
     "RotaryEmbedding",
+    "Router",
     "ScaledEmbedding",
     "ShiftRight",
     "SinePositionEncoding",

@@ -6,6 +6,7 @@ A layer names the axes of its weights once, next to its code (`Layer.axes`):
 - `HEADS`: the heads of attention, side by side;
 - `MLP`: the inner width of a feed-forward network;
 - `VOCABULARY`: the tokens;
+- `EXPERTS`: the experts of a mixture;
 - `None`: an axis of its own, such as positions or the window of a convolution.
 """
 
@@ -21,6 +22,7 @@ from inarch.keras_private import all_layers
 Axes = tuple[str | None, ...]
 
 EMBED, HEADS, MLP, VOCABULARY = "embed", "heads", "mlp", "vocabulary"
+EXPERTS = "experts"
 
 ATTENTION_AXES: Mapping[str, Axes] = {
     **dict.fromkeys(("query", "key", "value", "position_query", "position_key"), (EMBED, HEADS)),

@@ -19,6 +19,7 @@ from inarch.keras_private import (
     own_trainable_variables,
     sublayers,
 )
+from inarch.layers import Experts
 from inarch.models.lora_layers import lora_factors
 from inarch.validation import shown
 
@@ -72,13 +73,18 @@ def apply_layer_settings(model: keras.Model, settings: Mapping[str, Mapping[str,
         raise CheckpointError(f"the layer {path!r} can't have {shown(values)}: {e}") from e
 
 
-def check_quantization(mode: Any, config: Any) -> None:
-    """Raise InputError for a mode of quantization that is calibrated with data."""
+def check_quantization(model: keras.Model, mode: Any, config: Any) -> None:
+    """Raise InputError for a mode that is calibrated with data, or a layer that has none."""
     mode = getattr(config, "mode", None) if mode is None else mode
     if mode in ("gptq", "awq"):
         raise InputError(
             f"mode is {mode!r}, which needs a calibration that isn't supported here; give "
             "'int8', 'int4' or 'float8'"
+        )
+    if paths := [path for path, layer in _walk(model) if isinstance(layer, Experts)]:
+        raise InputError(
+            f"{paths[0]} has the kernels of all experts in one, which aren't quantized here, and "
+            f"they are most of {model.name}; load it with dtype='bfloat16' to halve the memory"
         )
 
 

@@ -32,7 +32,8 @@ def layout_map(
     """Return a layout for each weight of a model, by its path.
 
     Kernels of queries, keys, values and of the first projections of feed-forward networks are cut
-    by columns, their biases with them; those of the outputs are cut by rows. Attention is cut by
+    by columns, their biases with them; those of the outputs are cut by rows, and each expert of a
+    mixture as a network by itself, so that all devices compute what is chosen. Attention is cut by
     whole heads, where the devices divide their number: keys and values too, which may have fewer
     heads, and are whole on every device where those can't be divided. A table of tokens is
     cut by tokens, or by its width where the devices don't divide their number. All others, and

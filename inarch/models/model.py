@@ -169,9 +169,9 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
         writes holds floating point.
 
         Raises:
-            InputError: the mode is "gptq" or "awq".
+            InputError: the mode is "gptq" or "awq", or the model has a mixture of experts.
         """
-        check_quantization(mode, config)
+        check_quantization(self, mode, config)
         super().quantize(mode, config=config, **kwargs)
 
     # --- running -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from inarch.port.heads import LABELS
 from inarch.port.known_arguments import LAYERS, LENGTHS, NARROW, SHARED
 from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
 from inarch.port.tiny_inputs import run_ids
+from inarch.verify.transformers_reference import with_eager_experts
 
 # Sizes of a tiny model. No two are alike, so that axes are known by their sizes.
 TINY = (
@@ -66,7 +67,7 @@ def _widths_alike(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _build(model_type: str, fields: Mapping[str, Any], transformers: Any) -> tuple[Any, Any]:
     config = transformers.AutoConfig.for_model(model_type, **fields)
     model = transformers.AutoModel.from_config(config, attn_implementation="eager")
-    return config, model.eval()
+    return config, with_eager_experts(model.eval())
 
 
 def derived_fields(model_type: str, usual: Mapping[str, Any], transformers: Any) -> tuple[str, ...]:

@@ -198,7 +198,18 @@ def _load(checkpoint: Checkpoint, head: str | None, torch: Any, transformers: An
             f"{', '.join(sorted(mismatched))}"
         )
     model.inarch_missing = set(loaded.get("missing_keys", ()))
-    return model.eval()
+    return with_eager_experts(model.eval())
+
+
+def with_eager_experts(model: Any) -> Any:
+    """Return a reference whose experts, if it has any, are computed in any precision.
+
+    By default transformers multiplies with them all at once, which torch doesn't do in float64.
+    """
+    # Versions before 5 know no other way.
+    if hasattr(model, "set_experts_implementation") and model._can_set_experts_implementation():
+        model.set_experts_implementation("eager")
+    return model
 
 
 def _plan(checkpoint: Checkpoint, model: keras.Model, head: str | None, reference: Any) -> Plan:

@@ -21,14 +21,16 @@ pytestmark = pytest.mark.skipif(
 # Where each weight is cut in two: the vocabulary of the tiny models is odd, so by its width.
 BY_COLUMNS = re.compile(
     r".*attention/(position_)?(query|key|value)/(kernel|bias)|.*feed_forward/(up|gate)/(kernel|bias)"
-    r"|(.*/)?token_embedding/embeddings|(\w+_)?relative_bias/embeddings"
+    r"|.*feed_forward/experts/(up|gate)|(.*/)?token_embedding/embeddings|(\w+_)?relative_bias/embeddings"
 )
-BY_ROWS = re.compile(r".*attention/output/kernel|.*feed_forward/down/kernel")
+BY_ROWS = re.compile(
+    r".*attention/output/kernel|.*feed_forward/down/kernel|.*feed_forward/experts/down"
+)
 REPLICATED = re.compile(
     r".*norm/(gamma|beta)|.*(attention/output|feed_forward/down)/bias"
     r"|(.*/)?\w*(position|segment|relative)_embedding/embeddings"
     r"|(pooler|embeddings_projection|encoder_conv_\d|.*convolution)/(kernel|bias)"
-    r"|rotary/frequencies|stem/conv_\d/(kernel|bias)|projection/(kernel|bias)"
+    r"|.*feed_forward/router/kernel|rotary/frequencies|stem/conv_\d/(kernel|bias)|projection/(kernel|bias)"
     r"|position_embedding/(kernel|scale|bias)"
     r"|.*attention/(content_bias|position_bias|segment_bias|segment_keys)"
 )
@@ -65,7 +67,7 @@ def check(model):
         assert len(laws) == 1, weight.path
         expected = [None] * len(weight.shape)
         if laws != [REPLICATED]:
-            expected[-1 if laws == [BY_COLUMNS] else 0] = "model"
+            expected[-1 if laws == [BY_COLUMNS] else -2] = "model"
         assert list(layouts[weight.path].axes) == expected, weight.path
     assert set(layouts) == {weight.path for weight in model.weights}
 

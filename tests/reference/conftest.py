@@ -19,6 +19,7 @@ from inarch.checkpoints.maps.config_map import write_fields
 from inarch.models.registry import by_model_type
 from inarch.verify.hooks import without_float32
 from inarch.verify.inputs import reference_inputs
+from inarch.verify.transformers_reference import with_eager_experts
 
 torch = pytest.importorskip("torch", reason="needs torch: make test-all")
 transformers = pytest.importorskip("transformers", reason="needs transformers: make test-all")
@@ -92,7 +93,7 @@ def write(tmp_path):
         # Copies: some configs of transformers write into the values that they are given.
         config = cls.config_class(**copy.deepcopy({**fields_of(cls), **changes}))
         config._attn_implementation = "eager"
-        model = cls(config).eval()
+        model = with_eager_experts(cls(config).eval())
         perturb(model, seed)
         model.tie_weights()
         if dtype is not None:

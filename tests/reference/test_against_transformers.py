@@ -12,6 +12,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.registry import by_model_type
 from inarch.tasks import CausalLM, MaskedLM, TextClassifier, TokenClassifier
 from inarch.verify.golden import Golden
+from inarch.verify.transformers_reference import with_eager_experts
 
 from .conftest import Written, batch, noise_ratio, small_padding, tensors, torch, transformers
 from .encoders import bare, headed, usual_cases
@@ -270,6 +271,11 @@ BLOOM_BASE = [
     {"n_head": 3, "hidden_dropout": 0.1, "attention_dropout": 0.1},
     {"hidden_size": 40, "n_head": 20, "pretraining_tp": 4},
 ]
+MIXTRAL_BASE = [
+    {"num_local_experts": 3, "num_experts_per_tok": 3, "hidden_act": "gelu", "rms_norm_eps": 1e-3},
+    {"num_experts_per_tok": 1, "sliding_window": 3, "num_key_value_heads": 1, "head_dim": None,
+        "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 50.0}},
+]  # fmt: skip
 GEMMA2_BASE = [
     {"attention_bias": True, "hidden_activation": "relu", "num_key_value_heads": 1},
     {"num_hidden_layers": 3, "layer_types": None, "sliding_window": 3, "rms_norm_eps": 1e-3},
@@ -295,6 +301,11 @@ CASES = [
     *(("BloomForCausalLM", CausalLM, "logits", {"tie_word_embeddings": t}) for t in (True, False)),
     ("BloomForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("BloomForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
+    *(("MixtralModel", None, "last_hidden_state", changes) for changes in MIXTRAL_BASE),
+    ("MixtralForCausalLM", CausalLM, "logits", {}),
+    ("MixtralForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
+    ("MixtralForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("MixtralForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("Gemma2Model", None, "last_hidden_state", changes) for changes in GEMMA2_BASE),
     ("Gemma2ForCausalLM", CausalLM, "logits", {"final_logit_softcapping": 2.0}),
     (
@@ -439,7 +450,7 @@ def test_numbers_are_the_references_and_come_back_byte_equal(
         tmp_path / "out", output_loading_info=True, attn_implementation="eager"
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    written.model = back.eval()
+    written.model = with_eager_experts(back.eval())
     np.testing.assert_array_equal(written.outputs(inputs, name, False), single)
 
 
@@ -605,7 +616,7 @@ def test_older_spellings_of_a_checkpoint_load_and_export(change, kind, write, tm
         tmp_path / "out", output_loading_info=True, attn_implementation="eager"
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    written.model = back.eval()
+    written.model = with_eager_experts(back.eval())
     np.testing.assert_array_equal(written.outputs(inputs, name, False), single)
 
 
@@ -698,7 +709,7 @@ def test_a_fresh_head_saves_as_the_references_class(kind, task, suffix, write, t
         tmp_path / "out", output_loading_info=True, attn_implementation="eager"
     )
     assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    written.model = back.eval()
+    written.model = with_eager_experts(back.eval())
     inputs = inputs_of(written, model)
     ours, theirs = our_outputs(model, inputs), written.outputs(inputs, "logits", True)
     real = inputs["padding_mask"].astype(bool) if ours.ndim == 3 else slice(None)

@@ -40,6 +40,7 @@ FAMILIES = {
     "BloomForCausalLM": {"n_head": 6},
     "GPT2LMHeadModel": {},
     "GPTNeoXForCausalLM": {"use_parallel_residual": False},
+    "MixtralForCausalLM": {"sliding_window": 3},
     "Phi3ForCausalLM": {"sliding_window": 3},
     "OPTForCausalLM": {"tie_word_embeddings": True},
 }  # fmt: skip

@@ -1,0 +1,87 @@
+"""Mixtral's graph. Jiang et al., 2024, arXiv:2401.04088; transformers, models/mixtral."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras import initializers
+from keras.layers import ReversibleEmbedding
+
+from inarch.layers import Block, MixtureOfExperts, MultiHeadAttention, RMSNorm, RotaryEmbedding
+from inarch.models.backbone import text_inputs
+from inarch.models.causal_backbone import CausalBackbone
+
+
+class MixtralBackbone(CausalBackbone):
+    """Mixtral decoder (Jiang et al., 2024, arXiv:2401.04088).
+
+    Its graph is Llama's with a mixture of experts in place of each feedforward layer.
+    Inputs are `token_ids` and `padding_mask`, int32 `[batch, length]`; the output is
+    `[batch, length, hidden_dim]`. A token attends to those before it and to itself.
+
+    Args:
+        vocabulary_size: number of tokens.
+        num_layers: number of decoder layers.
+        num_heads: attention heads of each layer.
+        hidden_dim: width of the decoder.
+        intermediate_dim: inner width of each expert.
+        num_experts: experts of each layer.
+        experts_per_token: how many of them each token passes.
+        num_key_value_heads: heads of keys and values, which several heads of queries share;
+            `None` is `num_heads`.
+        head_dim: width of a head; `None` is `hidden_dim / num_heads`.
+        sliding_window: tokens that a token attends to, itself among them; `None` for all.
+        attention_dropout: rate on the attention weights; `None` is 0.
+        activation: of the gates of the experts.
+        layer_norm_epsilon: of every normalization.
+        rope_theta: base of the rotary wavelengths.
+        rope_scaling: scaling of the rotary frequencies, as of `RotaryEmbedding`; `None` for none.
+        max_sequence_length: the longest sequence that the model is meant for.
+        padding_id: id of the token that pads, which a classifier passes over even where the mask
+            has it; `None` goes by the mask alone.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        intermediate_dim: int,
+        num_experts: int = 8,
+        experts_per_token: int = 2,
+        num_key_value_heads: int | None = 8,
+        head_dim: int | None = None,
+        sliding_window: int | None = None,
+        attention_dropout: float | None = 0.0,
+        activation: str = "silu",
+        layer_norm_epsilon: float = 1e-5,
+        rope_theta: float = 1e6,
+        rope_scaling: Mapping[str, Any] | None = None,
+        max_sequence_length: int = 131072,
+        padding_id: int | None = None,
+        **kwargs: Any,
+    ):
+        inputs = text_inputs()
+        init = initializers.RandomNormal(stddev=0.02)
+        norm = RMSNorm(layer_norm_epsilon)
+        attention = MultiHeadAttention(
+            num_heads,
+            head_dim,
+            dropout=attention_dropout or 0.0,
+            use_bias=False,
+            kernel_initializer=init,
+            num_key_value_heads=num_key_value_heads,
+            position=RotaryEmbedding(rope_theta, scaling=rope_scaling),
+            causal=True,
+            window=None if sliding_window is None else sliding_window - 1,
+        )
+        experts = MixtureOfExperts(
+            num_experts, experts_per_token, intermediate_dim, activation, kernel_initializer=init
+        )
+        table = ReversibleEmbedding(vocabulary_size, hidden_dim, True, init, name="token_embedding")
+        x = table(inputs["token_ids"])
+        for i in range(num_layers):
+            block = Block(attention, experts, norm, order="pre", name=f"layer_{i}")
+            x = block(x, context={"padding_mask": inputs["padding_mask"]})
+        x = RMSNorm(layer_norm_epsilon, name="final_norm")(x)
+        super().__init__(inputs=inputs, outputs=x, **kwargs)
