@@ -15,7 +15,7 @@ from pathlib import Path
 
 from inarch.checkpoints.maps.entries import ZEROS, Derived, Entry, Rule, Tied, Zeros
 from inarch.checkpoints.maps.fields import ConfigEntry, Constant, Field, Ignored, MustMatch
-from inarch.checkpoints.maps.per_layer import PerLayer
+from inarch.checkpoints.maps.per_layer import EveryNthBut, PerLayer
 from inarch.checkpoints.maps.source import Source
 from inarch.models.registry import Architecture, architectures
 from inarch.tasks.verification import verify_golden
@@ -191,6 +191,8 @@ def _field(entry: ConfigEntry) -> tuple[str, str, str]:
         default = "required" if entry.is_required else f"`{entry.default!r}`"
         if isinstance(entry, PerLayer) and entry.older:
             default = f"by `{entry.older.theirs}`"
+        if isinstance(entry, EveryNthBut):
+            default = f"none, of those by `{entry.step.theirs}`"
         return f"`{entry.theirs}`", f"`{entry.ours}`{choices}", default
     if isinstance(entry, Constant):
         return "no field", f"`{entry.ours}`", f"`{entry.value!r}`"

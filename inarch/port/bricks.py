@@ -73,8 +73,8 @@ def find_bricks(found: Sequence[Recognized], config: Mapping[str, Any]) -> tuple
     for one in found:
         by_role.setdefault(one.role or "", []).append(one)
     bricks = [
-        *_embeddings(by_role, config), *_attention(by_role, config), *_feed_forward(by_role),
-        *_norms(by_role, config), *_others(by_role, config),
+        *_embeddings(by_role, config), *_attention(by_role, config),
+        *_feed_forward(by_role, config), *_norms(by_role, config), *_others(by_role, config),
     ]  # fmt: skip
     return tuple(bricks)
 
@@ -221,7 +221,7 @@ def _is_of_heads(one: Recognized, width: int | None, heads: Sequence[int | None]
     return one.pattern.shapes[0] in [(width * number,) for number in heads if width and number]
 
 
-def _feed_forward(roles: Mapping[str, list[Recognized]]) -> list[Brick]:
+def _feed_forward(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:
     found = []
     ups = [*roles.get("up", ()), *roles.get("gate and up", ()), *roles.get("gate", ())]
     if ups:
@@ -231,10 +231,27 @@ def _feed_forward(roles: Mapping[str, list[Recognized]]) -> list[Brick]:
         kind = f"{'gated ' if gated else ''}feed-forward network{fused}, {bias}"
         found.append(_brick(kind, "GatedFeedForward" if gated else "FeedForward", ups))
     if "expert" in roles or "router" in roles:
-        members = [*roles.get("router", ()), *roles.get("expert", ())]
-        shared = " with shared experts" if "shared expert" in roles else ""
-        found.append(_brick(f"mixture of experts{shared}", None, members))
+        found.append(_mixture(roles, config))
     return found
+
+
+def _mixture(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> Brick:
+    """Return a mixture of experts, whose layer is known where a softmax chooses gated ones."""
+    experts, routers = roles.get("expert", []), roles.get("router", [])
+    shared = roles.get("shared expert", [])
+    names = {one.pattern.name.removesuffix(".weight").rpartition(".")[2] for one in experts}
+    # Gate, up and down by themselves, or the first two in one tensor.
+    is_gated = len(names) > 2 or any(re.search("gate|input_linear", name) for name in names)
+    scoring = _field(config, "scoring_func") or "softmax"
+    odd = {
+        "shared experts": bool(shared),
+        "biases": any(one.is_bias or "bias" in one.pattern.name for one in experts + routers),
+        "no gates": bool(experts) and not is_gated,
+        f"{scoring} in place of a softmax": scoring != "softmax",
+    }
+    kind = ", ".join(["mixture of experts", *(name for name, is_there in odd.items() if is_there)])
+    is_known = bool(experts) and not any(odd.values())
+    return _brick(kind, "MixtureOfExperts" if is_known else None, routers + experts + shared)
 
 
 def _norms(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -> list[Brick]:

@@ -39,12 +39,17 @@ OF_FEED_FORWARD = {
     "expert", "router", "shared expert", "up", "down", "gate", "gate and up", "feed-forward",
 }  # fmt: skip
 OF_HEADS = ("head", "language head")
+EXPERTS = (
+    "a mixture of experts, which drafts have no place for (MixtureOfExperts, if all are gated and "
+    "a softmax chooses)"
+)
 # What a role of a tensor that has no place says of its sublayer.
 REASONS = {
     RECURRENCE: "layers are recurrent (a state space, linear attention or RWKV), which no brick is",
     "latent keys and values": "attention goes through latent keys and values, which no brick has",
-    "expert": "a mixture of experts, which no brick is",
-    "router": "a mixture of experts, which no brick is",
+    "shared expert": "a mixture of experts with shared ones, which no brick has",
+    "expert": EXPERTS,
+    "router": EXPERTS,
 }
 NEEDED = {
     ATTENTION: (QUERY, KEY, VALUE, OUTPUT),

@@ -33,6 +33,7 @@ import numpy as np
 from inarch.checkpoints.maps.fields import MustBe
 from inarch.checkpoints.maps.source import Source
 from inarch.errors import ConfigError
+from inarch.verify.transformers_reference import with_eager_experts
 
 # Files of transformers that compute, in addition to the architectures' own.
 COMPUTING = (
@@ -254,7 +255,7 @@ def _exercise(
             own.num_labels = 2
         with recorder():
             try:
-                model = cls(own)
+                model = with_eager_experts(cls(own))
             except ValueError:
                 if attention == ATTENTIONS[0]:
                     raise

@@ -156,14 +156,47 @@ def test_a_bias_by_distance_is_shown_by_a_field_or_the_type(shown, sign):
     assert (brick.layer, brick.evidence) == ("AlibiBias", (sign,))
     off = decoder(config={**bare, "alibi": False}).bricks
     assert not [brick for brick in off if "ALiBi" in brick.kind]
+    "experts",
+    [
+        {"mlp.experts.gate_up_proj": (4, 40, 12), "mlp.experts.down_proj": (4, 12, 20)},
+        {f"mlp.experts.{j}.w{n}.weight": (20, 12) for j in range(4) for n in (1, 2, 3)},
+    ],
+)
+def test_gated_experts_that_a_softmax_chooses_are_a_layer_here(experts):
+    layer = {**LAYER, **experts, "mlp.gate.weight": (4, 12)}
+    kinds = {brick.kind: brick.layer for brick in decoder(layer).bricks}
+    assert kinds["mixture of experts"] == "MixtureOfExperts"
+    assert decoder(layer).new_layers == ()
+    (other,) = decoder(layer, {**SIZES, "scoring_func": "sigmoid"}).new_layers
+    assert other.kind == "mixture of experts, sigmoid in place of a softmax"
 
 
 @pytest.mark.parametrize(
     ("tensors", "kind"),
     [
         (
-            {"mlp.experts.gate_up_proj": (4, 40, 12), "mlp.gate.weight": (4, 12)},
-            "mixture of experts",
+            {
+                "mlp.experts.gate_up_proj": (4, 40, 12),
+                "mlp.gate.weight": (4, 12),
+                "mlp.shared_expert.up_proj.weight": (20, 12),
+            },
+            "mixture of experts, shared experts",
+        ),
+        (
+            {
+                "mlp.experts.gate_up_proj": (4, 40, 12),
+                "mlp.experts.gate_up_proj_bias": (4, 40),
+                "mlp.router.weight": (4, 12),
+            },
+            "mixture of experts, biases",
+        ),
+        (
+            {
+                "mlp.experts.0.w1.weight": (20, 12),
+                "mlp.experts.0.w2.weight": (12, 20),
+                "mlp.gate.weight": (4, 12),
+            },
+            "mixture of experts, no gates",
         ),
         ({"attn.pos_key_proj.weight": (12, 12)}, "projected positions"),
         (
@@ -183,7 +216,9 @@ def test_a_bias_by_distance_is_shown_by_a_field_or_the_type(shown, sign):
         ),
     ],
     ids=[
-        "experts",
+        "shared experts",
+        "experts with biases",
+        "experts without gates",
         "positions",
         "latent",
         "convolution",

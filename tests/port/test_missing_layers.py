@@ -71,8 +71,12 @@ CASES = {
         "attention", "attention has", "attn.zeta.weight [5, 12]"),
     "no output": ({n: s for n, s in WHOLE.items() if "o_proj" not in n},
         "attention", "no tensor that is known for its output", ""),
-    "experts": ({**ATTENTION, **NORMS, "mlp.experts.w": (4, 20, 12), "mlp.router.weight": (4, 12)},
-        "feed_forward", "experts", "mlp.experts.w [4, 20, 12]"),
+    "shared experts": ({**ATTENTION, **NORMS, "mlp.experts.w": (4, 20, 12),
+        "mlp.router.weight": (4, 12), "mlp.shared_expert.up_proj.weight": (20, 12)},
+        "feed_forward", "shared ones, which no brick has", "mlp.experts.w [4, 20, 12]"),
+    "experts": ({**ATTENTION, **NORMS, "mlp.experts.gate_up_proj": (4, 40, 12),
+        "mlp.experts.down_proj": (4, 12, 20), "mlp.router.weight": (4, 12)},
+        "feed_forward", "MixtureOfExperts, if all are gated", "mlp.experts.down_proj [4, 12, 20]"),
     "a network of unknown names": ({**ATTENTION, **NORMS, "zeta.a.weight": (5, 12)},
         "feed_forward", "what the feed-forward network is", ""),
     "crossing": ({**WHOLE, "crossattention.key.weight": (12, 9)},
@@ -106,7 +110,7 @@ def test_the_weight_map_does_not_claim_what_is_lacking():
     names = mapped(draft_of(CASES["sinks"][0]))
     assert "attn.q_proj" in names
     assert not any("sinks" in str(name) for name in names)
-    names = mapped(draft_of(CASES["experts"][0]))
+    names = mapped(draft_of(CASES["shared experts"][0]))
     assert not any("experts" in str(name) or "feed_forward/" in str(name) for name in names)
 
 

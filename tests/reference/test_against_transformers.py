@@ -276,6 +276,11 @@ MIXTRAL_BASE = [
     {"num_experts_per_tok": 1, "sliding_window": 3, "num_key_value_heads": 1, "head_dim": None,
         "rope_parameters": {"rope_type": "linear", "factor": 3.0, "rope_theta": 50.0}},
 ]  # fmt: skip
+QWEN3_MOE_BASE = [
+    {"mlp_only_layers": [0], "num_hidden_layers": 3, "norm_topk_prob": True, "hidden_act": "gelu"},
+    {"decoder_sparse_step": 2, "num_hidden_layers": 4, "use_sliding_window": True,
+        "sliding_window": 3, "attention_bias": True, "rms_norm_eps": 1e-3},
+]  # fmt: skip
 GEMMA2_BASE = [
     {"attention_bias": True, "hidden_activation": "relu", "num_key_value_heads": 1},
     {"num_hidden_layers": 3, "layer_types": None, "sliding_window": 3, "rms_norm_eps": 1e-3},
@@ -306,6 +311,10 @@ CASES = [
     ("MixtralForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
     ("MixtralForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("MixtralForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
+    *(("Qwen3MoeModel", None, "last_hidden_state", changes) for changes in QWEN3_MOE_BASE),
+    ("Qwen3MoeForCausalLM", CausalLM, "logits", {}),
+    ("Qwen3MoeForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
+    ("Qwen3MoeForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("Gemma2Model", None, "last_hidden_state", changes) for changes in GEMMA2_BASE),
     ("Gemma2ForCausalLM", CausalLM, "logits", {"final_logit_softcapping": 2.0}),
     (

@@ -49,6 +49,7 @@ GENERATING = [
     ("GPTNeoX", {}),
     ("Phi3", {"sliding_window": 3}),
     ("Mixtral", {"sliding_window": 3}),
+    ("Qwen3Moe", {"mlp_only_layers": [0], "num_hidden_layers": 2}),
     ("Gemma2", {"sliding_window": 3, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 40.0,
         "num_hidden_layers": 2, "tie_word_embeddings": False}),
     ("Gemma3", {"num_hidden_layers": 2, "sliding_window": 3, "tie_word_embeddings": False}),

@@ -148,6 +148,55 @@ class PerLayer(Field):
 
 
 @dataclass(frozen=True)
+class EveryNthBut(Field):
+    """A list of layers that aren't of a kind of which every n-th other one is; ours is a tuple.
+
+    Ours has a boolean for each layer: whether it is of that kind. Theirs are numbers from 0 on.
+
+    Args:
+        layers: the entry of the number of layers.
+        step: which layers are of the kind where the list is empty.
+    """
+
+    layers: Field = dataclasses.field(kw_only=True)
+    step: EveryNth = dataclasses.field(kw_only=True)
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        return (*super().known_names, *([self.step.theirs] if self.step.theirs else []))
+
+    def read(self, config: Mapping[str, Any]) -> Any:
+        count, others = self.layers.read(config), lookup(config, self.theirs, None)
+        if count > MAX_LAYERS:
+            raise ConfigError(
+                f"config field {self.layers.theirs!r} is {count:,}; at most {MAX_LAYERS:,} layers "
+                "are supported; correct the number"
+            )
+        others = [] if others is None else others
+        if not isinstance(others, list | tuple) or any(type(n) is not int for n in others):
+            raise ConfigError(
+                f"config field {self.theirs!r} is {shown(others)}; it must be a list of the "
+                "numbers of layers, from 0 on"
+            )
+        listed = self.step.listed(config, count)
+        return tuple(each and i not in others for i, each in enumerate(listed))
+
+    def write(self, value: Any, config: dict[str, Any]) -> None:
+        count = self.layers.read(config)
+        listed = [True] * count if value is None else [bool(each) for each in value]
+        if len(listed) != count:
+            raise ConfigError(
+                f"{self.ours} has {len(listed)} values, and there are {count} layers; give a value "
+                "for each"
+            )
+        if self.read(config) == tuple(listed):
+            return
+        if self.step.theirs:
+            assign(config, self.step.theirs, 1)
+        assign(config, self.theirs, [i for i, each in enumerate(listed) if not each])
+
+
+@dataclass(frozen=True)
 class Sizes(Field):
     """A list of whole numbers, at least 1 each, of no fixed length; ours is a tuple.
 

@@ -91,12 +91,10 @@ LLAMA = LlamaFamily(
     template="none",
     ends=("bos_token", "eos_token"),
 )
-TOKENIZERS = (
-    LLAMA,
-    Qwen2Family(
-        tokenizer_class="Qwen2Tokenizer",
-        model_types=("qwen2", "qwen3"),
-        special_tokens=dict.fromkeys(("eos_token", "pad_token", "unk_token"), QWEN2_END),
-        template="none",
-    ),
+QWEN2 = Qwen2Family(
+    tokenizer_class="Qwen2Tokenizer",
+    model_types=("qwen2", "qwen3"),
+    special_tokens=dict.fromkeys(("eos_token", "pad_token", "unk_token"), QWEN2_END),
+    template="none",
 )
+TOKENIZERS = (LLAMA, QWEN2)

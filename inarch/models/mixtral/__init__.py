@@ -1,1 +1,1 @@
-"""Mixtral (Jiang et al., 2024, arXiv:2401.04088)."""
+"""Mixtral (Jiang et al., 2024, arXiv:2401.04088) and Qwen3-MoE, of the same graph."""

@@ -1,6 +1,8 @@
 """An index runs over a count or a part of it, and a wrong one is named with the way out."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inarch.checkpoints.maps.counts import Count
 from inarch.checkpoints.maps.entries import expand
@@ -29,8 +31,31 @@ def test_a_part_of_a_count_is_as_python_slices(text, indices):
     assert Count.parse(text).indices(FIVE) == indices
 
 
+@given(values=st.lists(st.booleans(), max_size=7))
+def test_a_part_by_an_argument_and_the_others_are_all_of_a_count(values):
+    arguments = {"num_layers": len(values), "is_sparse": values}
+    of, others = (
+        Count.parse(f"num_layers[{part}]").indices(arguments)
+        for part in ("is_sparse", "not is_sparse")
+    )
+    assert of == [i for i, value in enumerate(values) if value]
+    assert sorted([*of, *others]) == list(range(len(values)))
+
+
+def test_without_a_list_all_are_of_the_part():
+    arguments = {"num_layers": 3, "is_sparse": None}
+    assert Count.parse("num_layers[is_sparse]").indices(arguments) == [0, 1, 2]
+    assert Count.parse("num_layers[not is_sparse]").indices(arguments) == []
+
+
+@pytest.mark.parametrize("values", [[True], 3, "abc"])
+def test_a_list_that_does_not_have_a_value_for_each_is_refused_by_name(values):
+    with pytest.raises(WeightMapError, match=r"argument is_sparse, which is .* each of the 3, or"):
+        Count.parse("num_layers[is_sparse]").indices({"num_layers": 3, "is_sparse": values})
+
+
 @pytest.mark.parametrize(
-    "text", ["", "num layers", "num_layers[", "num_layers[a]", "num_layers[::0]", "n[1:2:3:4]", 3]
+    "text", ["", "num layers", "num_layers[", "num_layers[a b]", "num_layers[::0]", "n[1:2:3:4]", 3]
 )
 def test_a_count_of_another_form_is_refused(text):
     with pytest.raises(WeightMapError):
