@@ -104,13 +104,9 @@ class MixtralBackbone(CausalBackbone):
             window=None if window is None else window - 1,
         )
         dense = GatedFeedForward(intermediate_dim, activation, init, use_bias=False)
+        inner = moe_intermediate_dim or intermediate_dim
         experts = MixtureOfExperts(
-            num_experts,
-            experts_per_token,
-            moe_intermediate_dim or intermediate_dim,
-            activation,
-            normalize_weights,
-            kernel_initializer=init,
+            num_experts, experts_per_token, inner, activation, normalize_weights, init
         )
         table = ReversibleEmbedding(vocabulary_size, hidden_dim, True, init, name="token_embedding")
         x = table(inputs["token_ids"])

@@ -78,7 +78,7 @@ def make_source(
             embedding("embed_tokens", "token_embedding"),
             under("layers.{i}", "layer_{i}", ATTENTION),
             mixture,
-            DENSE,
+            when("sparse_layers", DENSE),
             norm("norm", "final_norm", bias=False),
         ]
 

@@ -119,6 +119,8 @@ def _swapped(subject: Subject) -> list[Fault]:
         one, other = paths[0], paths[-1]
         leaves = [leaf for leaf in _leaves(subject) if leaf.startswith(f"{one}/")]
         twins = [(leaf, other + leaf.removeprefix(one)) for leaf in leaves]
+        # Blocks needn't be alike: some may have experts, and others none.
+        twins = [twin for twin in twins if twin[1] in subject.layers]
         pairs = [pair for twin in twins for pair in _pairs(subject, *twin)] if one != other else []
         if pairs:
             places, copies = (
