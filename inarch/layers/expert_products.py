@@ -1,7 +1,10 @@
 """Products of tokens with the experts that were chosen for them, as each backend does it fastest.
 
 All of them give the same sums but for rounding. Each token is computed by itself, so that padding
-and other tokens change nothing. `benchmarks/experts.py` measures them.
+and other tokens change nothing. Measured by `benchmarks/experts.py` on a CPU, 2 of 8 experts of
+512 x 1536 take for 256 tokens, and for one, in milliseconds: on torch in turn 139 and 2, with all
+experts 413 and 23; on JAX in blocks 54 and 4, with all experts 151 and 115, by `ragged_dot` 377 and
+140, since XLA multiplies with all experts there too.
 """
 
 from __future__ import annotations
