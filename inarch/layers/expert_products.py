@@ -122,6 +122,20 @@ def experts_in_blocks(
     return jnp.sum(found.astype(weights.dtype) * weights[..., None], axis=1)
 
 
+def top_k(scores: Any, count: int) -> tuple[Any, Any]:
+    """Return the largest scores of each row and their places; of equal ones the first come first.
+
+    Where JAX leaves the number of rows open, as in a graph for TensorFlow, they are sorted: its own
+    operation is then one that TensorFlow's StableHLO may not know yet.
+    """
+    if keras.backend.backend() != "jax" or isinstance(scores.shape[0], int):
+        return ops.top_k(scores, count)
+    from jax import numpy as jnp
+
+    places = jnp.argsort(-scores, axis=-1, stable=True)[:, :count]
+    return jnp.take_along_axis(scores, places, axis=-1), places
+
+
 def block_size(pairs: int, experts: int) -> int:
     """Return how many tokens are multiplied with one expert in one step.
 

@@ -10,7 +10,7 @@ from inarch.errors import InputError
 from inarch.layers.activation import Activation
 from inarch.layers.alternatives import Alternatives, activation_alternatives
 from inarch.layers.axes import EMBED, EXPERTS, MLP
-from inarch.layers.expert_products import weighted_experts
+from inarch.layers.expert_products import top_k, weighted_experts
 from inarch.layers.initializer import fresh_initializer
 from inarch.layers.layer import Layer
 
@@ -195,7 +195,7 @@ class Experts(Layer):
 
     def choose(self, logits: Any) -> tuple[Any, Any]:
         """Return the numbers of the chosen experts and their weights, `[tokens, chosen]` each."""
-        weights, indices = ops.top_k(self.score(logits), self.experts_per_token)
+        weights, indices = top_k(self.score(logits), self.experts_per_token)
         return indices, self.normalize(weights) if self.normalize_weights else weights
 
     def score(self, logits: Any) -> Any:

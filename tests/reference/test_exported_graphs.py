@@ -76,7 +76,8 @@ def test_every_architecture_is_exported_to_openvino(name, tmp_path):
 
 
 # Exporting takes seconds, so a part represents those that are put together in the same way.
-PARTS = {"jax": ["bert", "deberta_v3", "f_net", "roberta", "whisper"], "tensorflow": ["f_net"]}
+PARTS = {"jax": ["bert", "deberta_v3", "f_net", "mixtral", "roberta", "whisper"],
+    "tensorflow": ["f_net", "mixtral"]}  # fmt: skip
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras writes no open shapes from torch")
