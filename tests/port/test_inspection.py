@@ -156,6 +156,9 @@ def test_a_bias_by_distance_is_shown_by_a_field_or_the_type(shown, sign):
     assert (brick.layer, brick.evidence) == ("AlibiBias", (sign,))
     off = decoder(config={**bare, "alibi": False}).bricks
     assert not [brick for brick in off if "ALiBi" in brick.kind]
+
+
+@pytest.mark.parametrize(
     "experts",
     [
         {"mlp.experts.gate_up_proj": (4, 40, 12), "mlp.experts.down_proj": (4, 12, 20)},
