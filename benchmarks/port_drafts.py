@@ -44,6 +44,7 @@ from inarch.port.write_files import decisions_of, files_of  # noqa: E402
 from inarch.tasks.verification import verify_golden  # noqa: E402
 
 OTHERS = ["gte", "convbert", "xlm", "phi",
+OTHERS = ["convbert", "xlm", "bloom", "phi",
     "falcon", "gptj", "gpt_neo", "codegen", "stablelm", "starcoder2", "biogpt", "ernie",
     "roformer", "rembert", "splinter", "camembert", "data2vec-text", "xmod", "nystromformer",
     "layoutlm", "openai-gpt", "xglm", "olmo", "granite", "cohere", "gemma",
@@ -59,6 +60,11 @@ GIVEN: dict[str, dict[str, Any]] = {
     "deberta-v2": {"relative_attention": True, "pos_att_type": "p2c|c2p",
         "position_biased_input": False, "position_buckets": 256, "share_att_key": True,
         "norm_rel_ebd": "layer_norm"},
+    "gte": {
+        "auto_map": {"AutoModel": "modeling.NewModel"}, "layer_norm_type": "layer_norm",
+        "logn_attention_clip1": False, "logn_attention_scale": False, "pack_qkv": True,
+        "position_embedding_type": "rope", "unpad_inputs": False,
+        "use_memory_efficient_attention": False},
     "nomic_bert": {
         "auto_map": {"AutoModel": "modeling_hf_nomic_bert.NomicBertModel"},
         "activation_function": "swiglu", "causal": False, "dense_seq_output": True,

@@ -46,8 +46,9 @@ class RotaryEmbedding(Layer):
         interleaved: whether features `2 i` and `2 i + 1` are rotated together, as in GPT-J.
         partial_rotary_factor: share of the features that are rotated, the first ones, as in
             GPT-NeoX (Black et al., 2022, arXiv:2204.06745, section 2.1).
-        scaling: `rope_type`, one of `"linear"`, `"llama3"`, `"yarn"`, `"dynamic"` and `"longrope"`,
-            and the fields of that type (see `inarch.layers.rotary_scaling`); `None` for none.
+        scaling: `rope_type`, one of `"linear"`, `"llama3"`, `"yarn"`, `"ntk"`, `"dynamic"` and
+            `"longrope"`, and the fields of that type (see `inarch.layers.rotary_scaling`); `None`
+            for none.
 
     Call arguments:
         inputs: float, for example `[batch, length, heads, dim]` or `[batch, length, dim]`.

@@ -3,7 +3,9 @@
 A scaling is a mapping with the fields of `rope_parameters` in a published `config.json`: its
 `rope_type` and what that type reads. Source: transformers, modeling_rope_utils.py.
 
-Those of `"dynamic"` and `"longrope"` depend on the length of the sequence that a token is in.
+Those of `"dynamic"` and `"longrope"` depend on the length of the sequence that a token is in. The
+one of `"ntk"` is in no version of transformers: the authors of GTE publish it (Zhang et al., 2024,
+arXiv:2407.19669) with a `type` of that name.
 """
 
 from __future__ import annotations
@@ -151,6 +153,8 @@ def check_scaling(scaling: Any) -> None:
             )
     if rope_type == "longrope" and scaling[LENGTH] <= 1:
         raise InputError(f"scaling has {LENGTH}={scaling[LENGTH]!r}. Pass a length above 1.")
+    if rope_type == "ntk" and scaling["factor"] < 1:
+        raise InputError(f"scaling has factor={scaling['factor']!r}. Pass a factor of 1 or more.")
     if rope_type == "llama3" and not scaling["high_freq_factor"] > scaling["low_freq_factor"]:
         raise InputError(
             f"scaling has high_freq_factor={scaling['high_freq_factor']!r}. It must be above "
@@ -215,6 +219,20 @@ def _scale_yarn(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.nd
     return frequencies * (1 - divided + divided / scaling["factor"])
 
 
+def _scale_ntk(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
+    """Divide each frequency by more than the one before it, and the last by the factor.
+
+    The divisor of pair `i` of `n`, counted from 1, is `factor ** ((i / n) ** mixed_b)`, where
+    `mixed_b` is 1 if there is none (Su, 2023, kexue.fm/archives/9706, equations 6 and 10 to 13).
+    """
+    count, factor, mixed_b = len(frequencies), scaling["factor"], scaling.get("mixed_b")
+    # In the order of published code, which rounds after each.
+    if mixed_b is None:
+        return 1 / (base * factor) ** _exponents(2 * count) / factor ** (1 / count)
+    pairs = np.arange(1, count + 1, dtype="float32")
+    return frequencies / np.exp(log(factor) / count**mixed_b * pairs**mixed_b)
+
+
 def _keep(frequencies: np.ndarray, scaling: Scaling, base: float) -> np.ndarray:
     """Return frequencies as they are, of sequences of at most the original length."""
     return frequencies
@@ -258,6 +276,7 @@ SCALING_TYPES: dict[str, ScalingType] = {
         ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"),
         length=LENGTH,
     ),
+    "ntk": ScalingType(("factor",), _scale_ntk, ("mixed_b",)),
     "dynamic": ScalingType(("factor",), _keep, length=MODEL_LENGTH, scale_longer=_scale_dynamic),
     "longrope": ScalingType(
         ("factor", "short_factor", "long_factor"),
@@ -267,3 +286,5 @@ SCALING_TYPES: dict[str, ScalingType] = {
         scale_longer=_scale_long,
     ),
 }
+# The fields of each type that transformers has.
+SCALING_FIELDS = {name: known.fields for name, known in SCALING_TYPES.items() if name != "ntk"}

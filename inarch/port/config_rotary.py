@@ -12,7 +12,7 @@ from inarch.port.draft import Draft
 HOLDER = "rope_parameters"
 COMPUTED = ("rope_theta", "rope_type", "partial_rotary_factor")
 # The scalings that `RotaryEmbedding` has.
-_SCALING = "    types={name: known.fields for name, known in SCALING_TYPES.items()}),"
+_SCALING = "    types=SCALING_FIELDS),"
 _NEXT_TO = ("original_max_position_embeddings", "partial_rotary_factor")
 
 # Lines, the fields that they account for, and what they leave to be decided.

@@ -62,7 +62,8 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
     if pooler := draft.pooler:
         bias = "" if pooler.bias is not None else ", bias=False"
         body.append(f'    optional_layers={{"pooler": dense("{pooler.name}", "pooler"{bias})}},')
-    body += ["    heads={", *(f"        {line}" for line in head_lines(filed)), "    },"]
+    heads = head_lines(filed, draft.heads)
+    body += ["    heads={", *(f"        {line}" for line in heads), "    },"]
     if not draft.ties:
         body.append("    tie_word_embeddings=False,")
     body.append(")")
@@ -101,8 +102,8 @@ def imports(text: str) -> list[str]:
     head = [f"from inarch.checkpoints.maps.source import {named}"]
     if "SinePositions(" in text:
         head.append("from inarch.layers import SinePositions")
-    if "SCALING_TYPES" in text:
-        head.append("from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling")
+    if "SCALING_FIELDS" in text:
+        head.append("from inarch.layers.rotary_scaling import SCALING_FIELDS, check_scaling")
     return [*lines, *([whole] if rules else []), *head]
 
 

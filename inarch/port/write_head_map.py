@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from inarch.port.code import code
 from inarch.port.draft import Draft
 from inarch.port.graph import DECODER
 from inarch.port.heads import OWN, PAIR_HEADS, PAIRS, PERMUTED, HeadDraft
 
 
-def head_lines(draft: Draft) -> list[str]:
-    """Return the lines of every head."""
-    return [line for head in draft.heads for line in _head(draft, head)]
+def head_lines(draft: Draft, modules: Sequence[HeadDraft]) -> list[str]:
+    """Return the lines of every head.
+
+    Args:
+        draft: in the names of the reference's files.
+        modules: its heads in the names of the reference's modules.
+    """
+    both = zip(draft.heads, modules, strict=True)
+    return [line for head, own in both for line in _head(draft, head, own)]
 
 
-def _head(draft: Draft, head: HeadDraft) -> list[str]:
+def _head(draft: Draft, head: HeadDraft, module: HeadDraft) -> list[str]:
     classes = ", ".join(f'"{name}"' for name in head.classes)
     classes += "," if len(head.classes) == 1 else ""
     lines = [f'"{head.name}": Head(', f"    ({classes}),"]
@@ -24,6 +32,9 @@ def _head(draft: Draft, head: HeadDraft) -> list[str]:
             name: [*_where("when", head.switch, on), *_where("unless", head.switch, others[name])]
             for name, on in parts.items()
         }
+    own = _entries(draft, module)["weights"]
+    if own != parts["weights"] and head.other is None:
+        parts = {"weights": parts["weights"], "module_weights": own, **parts}
     for name, entries in parts.items():
         if len(entries) == 1:
             lines.append(f"    {name}={entries[0]}")

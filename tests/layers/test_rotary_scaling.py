@@ -22,12 +22,14 @@ LENGTH = {"original_max_position_embeddings": 64}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     **LENGTH}  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 4.0, **LENGTH}
+NTK = {"rope_type": "ntk", "factor": 8.0}
 DYNAMIC = {"rope_type": "dynamic", "factor": 3.0, "max_position_embeddings": 4}
 LONGROPE = {"rope_type": "longrope", "factor": 2.0, "original_max_position_embeddings": 4,
     "short_factor": [1.0 + i / 4 for i in range(8)], "long_factor": [2.0 + i for i in range(8)],
 }  # fmt: skip
 SCALINGS = {"linear": {"rope_type": "linear", "factor": 2.5}, "llama3": LLAMA3, "yarn": YARN,
-    "dynamic": DYNAMIC, "longrope": LONGROPE}  # fmt: skip
+    "ntk": NTK, "mixed ntk": {**NTK, "mixed_b": 0.75}, "dynamic": DYNAMIC,
+    "longrope": LONGROPE}  # fmt: skip
 DIM, BASE = 16, 50.0
 
 
@@ -79,6 +81,27 @@ def test_yarn_mixes_between_the_pairs_that_turn_fast_and_slow(truncate):
         ramp = min(max((i - low) / (high - low), 0), 1)
         wanted.append(frequency / 4 * ramp + frequency * (1 - ramp))
     np.testing.assert_allclose(scaled_frequencies(scaling, DIM, BASE), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mixed_b", [None, 0.75, 1.0, 2.0])
+def test_ntk_scaling_divides_each_frequency_by_more_and_the_last_by_the_factor(mixed_b):
+    power, count = mixed_b or 1.0, DIM // 2
+    wanted = [f / 8 ** (((i + 1) / count) ** power) for i, f in enumerate(plain())]
+    found = scaled_frequencies({**NTK, "mixed_b": mixed_b}, DIM, BASE)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert found[-1] == pytest.approx(plain()[-1] / 8, rel=1e-6)
+
+
+def test_ntk_scaling_is_another_base_and_a_linear_scaling():
+    linear = {"rope_type": "linear", "factor": 8 ** (2 / DIM)}
+    wanted = scaled_frequencies(linear, DIM, BASE * 8)
+    np.testing.assert_allclose(scaled_frequencies(NTK, DIM, BASE), wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mixed_b", [None, 0.75])
+def test_ntk_scaling_by_a_factor_of_1_changes_nothing(mixed_b):
+    found = scaled_frequencies({**NTK, "factor": 1.0, "mixed_b": mixed_b}, DIM, BASE)
+    np.testing.assert_array_equal(found, scaled_frequencies(None, DIM, BASE))
 
 
 @pytest.mark.parametrize(
@@ -181,10 +204,12 @@ def test_a_scaling_that_is_left_out_is_an_alternative_that_shows(name, normal):
 @pytest.mark.parametrize(
     ("scaling", "message"),
     [
-        ({"rope_type": "ntk"}, "no known rope_type. Pass a dict with one of 'linear'"),
+        ({"rope_type": "axial"}, "no known rope_type. Pass a dict with one of 'linear'"),
         ("linear", "no known rope_type"),
         ({"rope_type": "linear"}, "factor=None. rope_type='linear' needs a positive number"),
         ({"rope_type": "linear", "factor": True}, "factor=True"),
+        ({"rope_type": "ntk", "factor": 0.5}, "factor=0.5. Pass a factor of 1 or more"),
+        ({**NTK, "mixed_b": 0}, "mixed_b=0. rope_type='ntk' needs a positive number"),
         ({**YARN, "factor": math.inf}, "factor=inf"),
         ({**YARN, "mscale": "1"}, "mscale='1'"),
         ({**YARN, "wings": 2}, "wings=2, which rope_type='yarn' doesn't read"),

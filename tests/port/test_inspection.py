@@ -18,7 +18,7 @@ from inarch.port.patterns import collapse_names
 from ..verify.faults import GOLDENS, read
 
 SIZES = {
-    "model_type": "new", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
+    "model_type": "novel", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
     "num_attention_heads": 6, "num_key_value_heads": 2, "rope_theta": 1e4, "rms_norm_eps": 1e-6,
 }  # fmt: skip
 LAYER = {

@@ -84,7 +84,7 @@ def test_layers_without_positions_are_those_whose_value_is_not_true():
 
 def test_positions_may_be_those_of_local_layers_alone():
     tensors = {f"layers.0.attn.{name}_proj.weight": (8, 8) for name in "qkvo"}
-    config = {"model_type": "new", "num_attention_heads": 2, "hidden_size": 8, "rope_theta": 1e4}
+    config = {"model_type": "novel", "num_attention_heads": 2, "hidden_size": 8, "rope_theta": 1e4}
     infos = {name: TensorInfo("F32", shape) for name, shape in tensors.items()}
     draft = make_draft("drafted", Header("here", config, infos), None)
     graph = with_layer_fields(draft.graph, KINDS, {"sliding_window": 8}, set())

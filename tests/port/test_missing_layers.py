@@ -24,7 +24,7 @@ from inarch.port.roles import recognize
 from inarch.port.write_files import decisions_of, files_of
 
 CONFIG = {
-    "model_type": "new", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
+    "model_type": "novel", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
     "num_attention_heads": 3, "num_hidden_layers": 2, "max_position_embeddings": 14,
 }  # fmt: skip
 TABLE = {"embed_tokens.weight": (29, 12), "norm_f.weight": (12,)}
@@ -44,7 +44,7 @@ def built(draft, tmp_path):
     """Build the tiny model of the folder of a draft, which imports."""
     write_folder(tmp_path, "drafted", files_of(draft))
     with mounted(tmp_path, "drafted") as architecture:
-        assert architecture.sources[0].model_type == "new"
+        assert architecture.sources[0].model_type == "novel"
         return architecture.backbone(**architecture.tiny)
 
 
@@ -183,7 +183,7 @@ def test_an_encoder_of_sound_begins_with_a_layer_that_is_lacking(tmp_path):
 def test_sizes_that_no_field_has_are_those_of_the_tensors(tmp_path):
     text = {name: CONFIG[name] for name in ("hidden_size", "num_attention_heads")}
     other = {"hidden_size": 9, "num_attention_heads": 2}
-    config = {"model_type": "new", "vision_config": other, "text_config": text}
+    config = {"model_type": "novel", "vision_config": other, "text_config": text}
     draft = draft_of(WHOLE, config=config)
     known = {argument.name: argument.default for argument in draft.arguments}
     assert [known[n] for n in ("num_layers", "num_heads", "hidden_dim")] == ["2", "3", "12"]

@@ -173,7 +173,7 @@ def test_a_stack_is_known_by_its_name_and_a_sublayer_by_its_number():
 # --- what isn't known is said --------------------------------------------------------------------
 
 CONFIG = {
-    "model_type": "new", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
+    "model_type": "novel", "hidden_size": 12, "intermediate_size": 20, "vocab_size": 29,
     "num_attention_heads": 3, "num_hidden_layers": 2, "max_position_embeddings": 14,
 }  # fmt: skip
 LAYER = {
@@ -522,7 +522,7 @@ def headed(**shows):
     evidence = SimpleNamespace(**{"saved": {}, "ties_tables": False, **shows})
     heads = (HeadDraft("causal_lm", ("NewForCausalLM",), table="lm_head.weight"),)
     draft = make_draft("new", header(), None).replace(evidence=evidence, heads=heads)
-    return "".join(head_lines(in_file_names(draft)))
+    return "".join(head_lines(in_file_names(draft), draft.heads))
 
 
 def test_output_embeddings_are_read_by_the_name_of_files_and_of_the_module():
@@ -588,7 +588,7 @@ def test_the_command_prints_the_folder_and_what_is_open(tmp_path):
     source.write_text(json.dumps({n: {"dtype": "F32", "shape": t.shape} for n, t in given.items()}))
     arguments = ["port", "new", "mine", "--from", str(source), "--to", str(tmp_path)]
     text = CliRunner().invoke(app, arguments).stdout.splitlines()
-    assert text[0] == f"{tmp_path / 'mine'}: new, by names and shapes alone: nothing was run"
+    assert text[0] == f"{tmp_path / 'mine'}: novel, by names and shapes alone: nothing was run"
     assert any(line.startswith("GUESS    order of the norms: 'post'") for line in text)
     again = CliRunner().invoke(app, [*arguments[:3], "--json", *arguments[3:]])
     assert again.exit_code != 0

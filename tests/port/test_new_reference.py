@@ -213,9 +213,10 @@ def test_a_run_finds_what_a_draft_has_wrong(without):
     assert "queries, keys and values head by head, by trial" in words
 
 
-def test_names_and_fused_tensors_are_those_of_files():
+def test_names_and_fused_tensors_are_those_of_files(without):
+    without("gte")
     made = draft("gte")
-    assert settled(made) >= {"graph", "names", "text_classifier"}
+    assert settled(made) >= {"graph", "names", "masked_lm", "text_classifier"}
     text = files_of(made)["checkpoint.py"]
     weights, _, of_modules = text.partition("module_weights=[")
     assert 'rule("attention.qkv_proj.weight",' in weights
@@ -223,6 +224,11 @@ def test_names_and_fused_tensors_are_those_of_files():
     assert '[f"feed_forward/{name}/kernel" for name in ("up", "gate")],' in weights
     assert "self_attn" not in weights
     assert 'dense("self_attn.q_proj", "attention/query"),' in of_modules
+    _, _, head = of_modules.partition('"masked_lm": Head(')
+    in_files, _, in_modules = head.partition("module_weights=[")
+    assert 'norm("lm_head.norm", "masked_lm_head/transform_norm"),' in in_files
+    assert 'norm("lm_head.layer_norm", "masked_lm_head/transform_norm"),' in in_modules
+    assert head.count("module_weights=[") == 1
 
 
 def test_dropout_after_the_embeddings_is_where_the_reference_has_it():

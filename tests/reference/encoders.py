@@ -6,6 +6,8 @@ from inarch.checkpoints.maps.fields import Field
 from inarch.models.registry import architectures
 from inarch.tasks import MaskedLM, TextClassifier
 
+from .conftest import transformers
+
 HEADS = ("masked_lm", "text_classifier")
 ENCODERS = {n: a for n, a in architectures().items() if "masked_lm" in a.sources[0].heads}
 
@@ -21,9 +23,14 @@ def headed():
     return list(dict.fromkeys(name for head in heads for name in head.architectures))
 
 
+def compared(architecture):
+    """Formats of which transformers has the classes."""
+    return [s for s in architecture.sources if hasattr(transformers, s.architecture)]
+
+
 def classes(architecture):
     """Classes that have a model or a task here: of the first format all, one of each other."""
-    first, *others = architecture.sources
+    first, *others = compared(architecture)
     yield first.architecture
     for source, head in [*((first, h) for h in HEADS), *zip(others, cycle(HEADS))]:
         yield source.heads[head].architectures[0]
@@ -32,7 +39,7 @@ def classes(architecture):
 def usual_cases():
     """Class, task, output and config changes that nearly every architecture has."""
     for architecture in ENCODERS.values():
-        for source in architecture.sources:
+        for source in compared(architecture):
             field = {e.ours: e.theirs for e in source.config if isinstance(e, Field)}
             activation = field.get("activation")
             others = [{activation: name} for name in ("relu", "silu") if activation]

@@ -258,6 +258,15 @@ NEOX_BASE = [
         "rope_scaling": {"type": "linear", "factor": 3.0}},
 ]  # fmt: skip
 # The last as older versions spell it.
+GTE_BASE = [
+    {"type_vocab_size": 0, "num_attention_heads": 3},
+    {"type_vocab_size": 1, "layer_norm_eps": 1e-3},
+    {"type_vocab_size": 4, "head_dim": 10, "num_hidden_layers": 1},
+    {"rope_parameters": {"rope_type": "linear", "factor": 1.07, "rope_theta": 50.0}},
+    {"rope_parameters": None, "rope_theta": 50.0,
+        "rope_scaling": {"type": "yarn", "factor": 4.0, **LENGTH}},
+]  # fmt: skip
+# The last as older versions spell it.
 LONG = {"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 4.0]}
 PHI3_BASE = [
     {"sliding_window": None, "num_key_value_heads": 1, "hidden_act": "relu", "rms_norm_eps": 1e-3,
@@ -297,6 +306,11 @@ CASES = [
     ("GPTNeoXForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
     ("GPTNeoXForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("GPTNeoXForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
+    *(("GteModel", None, "last_hidden_state", changes) for changes in GTE_BASE),
+    ("GteForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu"}),
+    ("GteForSequenceClassification", TextClassifier, "logits", {"num_labels": 1}),
+    ("GteForSequenceClassification", TextClassifier, "logits", {"classifier_dropout": 0.4}),
+    ("GteForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("Phi3Model", None, "last_hidden_state", changes) for changes in PHI3_BASE),
     ("Phi3ForCausalLM", CausalLM, "logits", {}),
     ("Phi3ForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),

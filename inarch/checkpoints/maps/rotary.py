@@ -33,7 +33,8 @@ class RotaryScaling(Field):
     that the model's length has is the model's alone.
 
     Args:
-        theirs: the `rope_type` in the object of today: `rope_parameters.rope_type`.
+        theirs: the `rope_type` in the object of today: `rope_parameters.rope_type`. Its name there,
+            and the object, are those that are written where a config has none.
         types: by the name of each type that is computed here, the fields that it reads.
         check: raises InputError where a scaling can't be computed.
         length: the entry of the longest sequence.
@@ -63,7 +64,8 @@ class RotaryScaling(Field):
         return (*held, *(() if self.original is None else self.original.known_names))
 
     def names_in(self, config: Mapping[str, Any]) -> list[str]:
-        return [name for name in (self._holder, OLDER) if lookup(config, name, None)]
+        holders = dict.fromkeys((self._holder, OLDER))
+        return [name for name in holders if lookup(config, name, None)]
 
     def read(self, config: Mapping[str, Any]) -> Any:
         given = self.names_in(config)
@@ -114,7 +116,9 @@ class RotaryScaling(Field):
                 config[OLDER] = None
                 continue
             written = {} if base is None else {"rope_theta": base}
-            written |= value or {"rope_type": "default"}
+            type_name = self.theirs.rpartition(".")[2]
+            for field, given in (value or {"rope_type": "default"}).items():
+                written[type_name if field == "rope_type" else field] = given
             name, length = self.length.theirs, self.length.read(config)
             if (own := written.pop(name, length)) != length:
                 raise ConfigError(
@@ -140,6 +144,8 @@ def rotary_scaling(
     holder: str = "rope_parameters",
     spellings: Mapping[str, str] | None = None,
     original: Field | None = None,
+    type_name: str = "rope_type",
+    reason: str = "",
 ) -> RotaryScaling:
     """Return the entry of the scaling of rotary positions.
 
@@ -151,9 +157,11 @@ def rotary_scaling(
         length: the entry of the longest sequence.
         spellings: former names of types, by which a config may have them.
         original: the entry of the length of training, where it stands outside of the holder.
+        type_name: the field of the type, as it is written.
+        reason: why it is mapped, where the reference's modeling code doesn't read it.
     """
     return RotaryScaling(
-        f"{holder}.rope_type",
+        f"{holder}.{type_name}",
         ours,
         None,
         types=types,
@@ -161,6 +169,7 @@ def rotary_scaling(
         length=length,
         spellings=spellings or {},
         original=original,
+        reason=reason,
     )
 
 

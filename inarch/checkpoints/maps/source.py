@@ -6,7 +6,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from inarch.checkpoints.maps.config_map import ConfigMap, checked_fields, read_fields, tied
@@ -32,6 +32,7 @@ class Head:
     Args:
         architectures: class names in `config.json`; the first is the one a new export gets.
         weights: the head's own weight map. Names are the file's, without the backbone's prefix.
+        module_weights: the same by the names of the reference's modules, where they differ.
         tied: entries that hold when `tie_word_embeddings` is true.
         untied: entries that hold instead when it is false.
         config: config fields that are this head's.
@@ -43,6 +44,7 @@ class Head:
 
     architectures: tuple[str, ...]
     weights: tuple[Entry, ...]
+    module_weights: tuple[Entry, ...]
     tied: tuple[Entry, ...]
     untied: tuple[Entry, ...]
     config: tuple[ConfigEntry, ...]
@@ -55,6 +57,7 @@ class Head:
         architectures: tuple[str, ...],
         weights: Entries = (),
         *,
+        module_weights: Entries = (),
         tied: Entries = (),
         untied: Entries = (),
         config: ConfigEntries = (),
@@ -66,6 +69,7 @@ class Head:
             self,
             architectures=architectures,
             weights=tuple(flatten(weights)),
+            module_weights=tuple(flatten(module_weights)),
             tied=tuple(flatten(tied)),
             untied=tuple(flatten(untied)),
             config=tuple(flatten(config)),
@@ -77,6 +81,13 @@ class Head:
     def entries(self, tie: bool) -> list[Entry]:
         """Return the entries of a head whose output and input embeddings are one, or two."""
         return [*self.weights, *(self.tied if tie else self.untied)]
+
+    @property
+    def by_modules(self) -> Head:
+        """The head by the names of the reference's modules."""
+        if not self.module_weights:
+            return self
+        return replace(self, weights=self.module_weights, module_weights=())
 
 
 @dataclass(frozen=True, init=False)
@@ -90,6 +101,7 @@ class Source:
         architecture: class name that `config.json` has for the backbone alone.
         prefix: what precedes the backbone's tensors in a file that also holds a head. Files
             with it, with that of a head, and without any are read.
+        other_prefixes: those of files that other code has written, which are read too.
         config: the config map.
         weights: the backbone's weight map.
         module_weights: the same by the names of the reference's modules, where it renames or splits
@@ -112,6 +124,7 @@ class Source:
     model_type: str
     architecture: str
     prefix: str
+    other_prefixes: tuple[str, ...]
     config: tuple[ConfigEntry, ...]
     weights: tuple[Entry, ...]
     module_weights: tuple[Entry, ...]
@@ -128,6 +141,7 @@ class Source:
         model_type: str,
         architecture: str,
         prefix: str,
+        other_prefixes: tuple[str, ...] = (),
         config: ConfigEntries,
         weights: Entries,
         module_weights: Entries = (),
@@ -144,6 +158,7 @@ class Source:
             model_type=model_type,
             architecture=architecture,
             prefix=prefix,
+            other_prefixes=other_prefixes,
             config=tuple(flatten(config)),
             weights=tuple(flatten(weights)),
             module_weights=tuple(flatten(module_weights)),
@@ -162,9 +177,10 @@ class Source:
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Prefixes of the backbone's tensors, of the source and its heads, the longest first."""
+        """Prefixes of the backbone's tensors that are read, the longest first."""
         own = {head.prefix for head in self.heads.values() if head.prefix is not None}
-        return tuple(sorted({self.prefix, *own}, key=lambda prefix: (-len(prefix), prefix)))
+        known = {self.prefix, *self.other_prefixes, *own}
+        return tuple(sorted(known, key=lambda prefix: (-len(prefix), prefix)))
 
     def prefix_of(self, head: str | None) -> str:
         """Return what precedes the backbone's tensors in a file with a head."""
@@ -185,7 +201,8 @@ class Source:
         if not self.module_weights:
             return self
         found = copy.copy(self)
-        _keep(found, weights=self.module_weights, module_weights=())
+        heads = {name: head.by_modules for name, head in self.heads.items()}
+        _keep(found, weights=self.module_weights, module_weights=(), heads=heads)
         return found
 
     @property

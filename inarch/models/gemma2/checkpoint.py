@@ -14,7 +14,7 @@ from inarch.checkpoints.maps.decoder_heads import causal_lm_head, every_token_he
 from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import dense, embedding, norm, under
 from inarch.checkpoints.maps.source import Source
-from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
+from inarch.layers.rotary_scaling import SCALING_FIELDS, check_scaling
 
 # A table to be checked against the reference, line by line.
 # fmt: off
@@ -42,7 +42,7 @@ HUGGING_FACE = Source(
         field("rope_parameters.rope_theta", "rope_theta", 10000.0,
             legacy=("rope_scaling.rope_theta", "rope_theta")),
         rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,
-            types={name: known.fields for name, known in SCALING_TYPES.items()}),
+            types=SCALING_FIELDS),
         probability("attention_dropout", "attention_dropout", 0.0, nullable=True),
         field("attention_bias", "attention_bias", False),
         choice("hidden_activation", "activation", "gelu_pytorch_tanh", values=ACTIVATIONS),

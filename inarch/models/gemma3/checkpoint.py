@@ -15,7 +15,7 @@ from inarch.checkpoints.maps.decoder_heads import causal_lm_head, last_token_hea
 from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import dense, embedding, norm, under
 from inarch.checkpoints.maps.source import Source
-from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
+from inarch.layers.rotary_scaling import SCALING_FIELDS, check_scaling
 
 # A table to be checked against the reference, line by line.
 # fmt: off
@@ -45,7 +45,7 @@ HUGGING_FACE = Source(
             legacy=("rope_scaling.rope_theta", "rope_theta")),
         field(f"{LOCAL}.rope_theta", "local_rope_theta", 1e4, legacy=("rope_local_base_freq",)),
         rotary_scaling("rope_scaling", holder=GLOBAL, length=LENGTH, check=check_scaling,
-            types={name: known.fields for name, known in SCALING_TYPES.items()}),
+            types=SCALING_FIELDS),
         must_be(f"{LOCAL}.rope_type", "default"),
         probability("attention_dropout", "attention_dropout", 0.0, nullable=True),
         field("attention_bias", "attention_bias", False),

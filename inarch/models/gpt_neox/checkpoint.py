@@ -26,7 +26,7 @@ from inarch.checkpoints.maps.rule import (
     when,
 )
 from inarch.checkpoints.maps.source import Head, Source
-from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
+from inarch.layers.rotary_scaling import SCALING_FIELDS, check_scaling
 
 # A table to be checked against the reference, line by line.
 # fmt: off
@@ -55,7 +55,7 @@ HUGGING_FACE = Source(
         field("layer_norm_eps", "layer_norm_epsilon", 1e-5),
         BASE,
         rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,
-            types={name: known.fields for name, known in SCALING_TYPES.items()}),
+            types=SCALING_FIELDS),
         SHARE,
         must_be("original_max_position_embeddings", None, reason="read next to a scaling"),
         LENGTH,

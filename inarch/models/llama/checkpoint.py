@@ -24,7 +24,7 @@ from inarch.checkpoints.maps.per_layer import MAX_LAYERS
 from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under, unused, when
 from inarch.checkpoints.maps.source import Head, Source
-from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
+from inarch.layers.rotary_scaling import SCALING_FIELDS, check_scaling
 
 # Tables to be checked against the reference, line by line.
 # fmt: off
@@ -49,7 +49,7 @@ SHARED = [
     token_id("pad_token_id", "padding_id", None, least=-1),  # which no token has
     LENGTH,
     rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,
-        types={name: known.fields for name, known in SCALING_TYPES.items()}),
+        types=SCALING_FIELDS),
     [must_be(name, None, reason="read where it stands next to a scaling")
         for name in ("original_max_position_embeddings", "partial_rotary_factor")],
     must_be("is_causal", True),

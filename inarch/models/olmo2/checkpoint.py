@@ -18,7 +18,7 @@ from inarch.checkpoints.maps.decoder_heads import causal_lm_head, last_token_hea
 from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import dense, embedding, norm, under
 from inarch.checkpoints.maps.source import Source
-from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
+from inarch.layers.rotary_scaling import SCALING_FIELDS, check_scaling
 
 # Tables to be checked against the reference, line by line.
 # fmt: off
@@ -81,7 +81,7 @@ def make_source(model_type: str, family: str, holder: str, *entries: Any) -> Sou
         config=[
             SHARED,
             rotary_scaling("rope_scaling", holder=holder, length=LENGTH, check=check_scaling,
-                types={name: known.fields for name, known in SCALING_TYPES.items()}),
+                types=SCALING_FIELDS),
             entries,
         ],
         weights=WEIGHTS,

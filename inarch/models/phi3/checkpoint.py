@@ -14,7 +14,7 @@ from inarch.checkpoints.maps.decoder_heads import causal_lm_head, every_token_he
 from inarch.checkpoints.maps.rotary import rotary_scaling
 from inarch.checkpoints.maps.rule import dense, embedding, norm, rule, under
 from inarch.checkpoints.maps.source import Source
-from inarch.layers.rotary_scaling import SCALING_TYPES, check_scaling
+from inarch.layers.rotary_scaling import SCALING_FIELDS, check_scaling
 
 # A table to be checked against the reference, line by line.
 # fmt: off
@@ -43,7 +43,7 @@ HUGGING_FACE = Source(
             legacy=("rope_scaling.rope_theta", "rope_theta")),
         # The length of training stands next to the scaling; former names mean the one type.
         rotary_scaling("rope_scaling", length=LENGTH, check=check_scaling,
-            types={"longrope": SCALING_TYPES["longrope"].fields},
+            types={"longrope": SCALING_FIELDS["longrope"]},
             spellings={"su": "longrope", "yarn": "longrope"},
             original=field("original_max_position_embeddings", "rope_scaling", 4096)),
         field("rope_parameters.partial_rotary_factor", "partial_rotary_factor", 1.0,

@@ -8,6 +8,7 @@ import pytest
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps import transfer
 from inarch.checkpoints.maps.plan import UNKNOWN_HEAD, match
+from inarch.checkpoints.maps.rule import norm
 from inarch.errors import WeightMapError
 
 from .toy import ARGUMENTS, OURS, SOURCE, Memory, arrays, header
@@ -37,6 +38,36 @@ def test_a_tied_table_is_read_and_written_under_either_name(dropped, head, ours,
     value = transfer.exporter(plan, weights.header, ours, found.__getitem__, carried)
     for name, array in weights.arrays.items():
         np.testing.assert_array_equal(value(name), array)
+
+
+def test_the_prefix_of_other_code_is_read_and_stays():
+    other = replace(SOURCE, other_prefixes=("kit.",))
+    assert other.prefixes == ("kit.", "toy.")
+    weights = Memory(arrays(named("kit.")))
+    plan = match(other, weights.header, LM, ARGUMENTS, "lm")
+    assert not plan.unknown
+    found = {}
+    carried = transfer.load(plan, weights, LM, found.__setitem__)
+    value = transfer.exporter(plan, weights.header, LM, found.__getitem__, carried)
+    for name, array in weights.arrays.items():
+        np.testing.assert_array_equal(value(name), array)
+    assert other.prefix_of("lm") == "toy."
+    with pytest.raises(WeightMapError, match="unknown in the file: kit.ids"):
+        match(SOURCE, weights.header, LM, ARGUMENTS, "lm")
+
+
+def test_modules_of_a_head_may_have_other_names_than_its_tensors():
+    head = replace(SOURCE.heads["lm"], module_weights=(norm("lm.scale", "lm/norm"),))
+    of = named("toy.") | {
+        f"lm.scale.{leaf}": TensorInfo("F32", (4,)) for leaf in ("weight", "bias")
+    }
+    of = {name: info for name, info in of.items() if not name.startswith("lm.norm")}
+    by_files = replace(SOURCE, module_weights=SOURCE.weights, heads={"lm": head})
+    by_modules = by_files.by_modules
+    assert match(by_modules, of, LM, ARGUMENTS, "lm").rule_of().keys() >= {"lm.scale.weight"}
+    assert by_modules.by_modules is by_modules
+    with pytest.raises(WeightMapError, match=r"missing from the file: lm\.norm"):
+        match(by_files, of, LM, ARGUMENTS, "lm")
 
 
 def test_an_untied_output_is_no_table():

@@ -153,3 +153,28 @@ def test_the_length_of_training_next_to_a_scaling_of_a_former_name_is_read(given
     write_fields(NEXT, changed, config)
     assert config["original_max_position_embeddings"] == 128
     assert toy.arguments(config) == changed
+
+
+AUTHORS = (
+    LENGTH,
+    rotary_scaling("rope_scaling", types={"late": ("factor",)}, check=check, length=LENGTH,
+        holder="rope_scaling", type_name="type"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("spelled", ["type", "rope_type"])
+def test_the_name_of_the_type_is_read_in_either_spelling_and_written_in_the_formats(spelled):
+    toy = ConfigMap(AUTHORS, model_type="toy")
+    config = {"model_type": "toy", "rope_scaling": {spelled: "late", "factor": 2.0}}
+    arguments = toy.arguments(config)
+    assert arguments["rope_scaling"] == {"rope_type": "late", "factor": 2.0}
+    before = copy.deepcopy(config)
+    write_fields(AUTHORS, arguments, config)
+    assert config == before
+    changed = arguments | {"rope_scaling": {"rope_type": "late", "factor": 3.0}}
+    write_fields(AUTHORS, changed, config)
+    assert config["rope_scaling"] == {"type": "late", "factor": 3.0}
+    new = {"model_type": "toy"}
+    write_fields(AUTHORS, changed, new, complete=True)
+    assert new["rope_scaling"] == {"type": "late", "factor": 3.0}
+    assert toy.arguments(new) == changed
