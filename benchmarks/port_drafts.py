@@ -48,7 +48,7 @@ OTHERS = ["convbert", "xlm", "bloom", "phi",
     "falcon", "gptj", "gpt_neo", "codegen", "stablelm", "starcoder2", "biogpt", "ernie",
     "roformer", "rembert", "splinter", "camembert", "data2vec-text", "xmod", "nystromformer",
     "layoutlm", "openai-gpt", "xglm", "olmo", "granite", "cohere", "gemma",
-    "glm", "persimmon", "helium", "exaone4", "arcee", "seed_oss", "ernie4_5", "eurobert",
+    "glm", "persimmon", "helium", "exaone4", "arcee", "seed_oss", "ernie4_5",
     "squeezebert", "mobilebert", "ibert", "yoso", "mra", "luke", "blenderbot", "blenderbot-small",
     "plbart", "umt5", "led", "prophetnet"]  # fmt: skip
 # Switches of published checkpoints that aren't the defaults, and fields that only their files have.

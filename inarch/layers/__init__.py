@@ -17,7 +17,7 @@ from inarch.layers.embedding import (
 from inarch.layers.feed_forward import Adapter, FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.frames import ConvolutionStem, FrameMask, TimeNormalization
-from inarch.layers.head import LogitsBias, MaskedLMHead, SoftCap
+from inarch.layers.head import LogitsBias, MaskedLMHead, SoftCap, VocabularyHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.input_embedding import (
     FixedPositionEmbedding,
@@ -81,6 +81,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerXLAttention",
     "TransformerXLBlock",
+    "VocabularyHead",
     "WeightedLayerSum",
     "gelu_approximate",
     "get_activation",

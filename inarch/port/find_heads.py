@@ -194,8 +194,8 @@ def _language_head(
     made: HeadDraft, cls: HeadClass, prefix: str, dense: Sequence[TheirModule],
     norms: Sequence[TheirModule], tables: Sequence[TheirModule], bias: Sequence[TensorPattern],
 ) -> HeadDraft | None:  # fmt: skip
-    shape = (1, 1) if made.name == "masked_lm" else (0, 0)
-    if (len(dense), len(norms)) != shape or len(tables) > 1 or len(bias) > 2:
+    shapes = [(1, 1), (0, 0)] if made.name == "masked_lm" else [(0, 0)]
+    if (len(dense), len(norms)) not in shapes or len(tables) > 1 or len(bias) > 2:
         return None
     table = tables[0].name + tables[0].joint + "weight" if tables else ""
     return replace(

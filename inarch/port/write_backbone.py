@@ -107,7 +107,7 @@ def _imports(draft: Draft, text: str) -> list[str]:
          "PositionEmbedding", "RelativeEmbedding", "RelativePositionBias", "RMSNorm",
          "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
          "TokenAndPositionEmbedding", "TokenDropoutEmbedding", "TransformerXLAttention",
-         "TransformerXLBlock", "WeightedLayerSum", "get_activation")
+         "TransformerXLBlock", "VocabularyHead", "WeightedLayerSum", "get_activation")
     )  # fmt: skip
     lines = ["from typing import Any", ""]
     if kinds := [name for name in ("Mapping", "Sequence") if f"{name}[" in text]:

@@ -27,6 +27,15 @@ MASKED_LM = '''
             name="masked_lm_head",
         )(self.sequence_output(outputs))
 '''
+PLAIN_MASKED_LM = '''
+    def masked_lm(self, outputs: Any, tie_word_embeddings: bool = True) -> Any:
+        """Return logits `[batch, length, vocabulary]`, of tokens as they are."""
+        return VocabularyHead(
+            self.arguments["vocabulary_size"],
+            {table} if tie_word_embeddings else None,{options}
+            name="masked_lm_head",
+        )(self.sequence_output(outputs))
+'''
 POOLED = '''
     def text_classifier(self, outputs: Any, num_classes: int, dropout: float | None = None) -> Any:
         """Return logits `[batch, num_classes]` from the pooled output."""
@@ -208,6 +217,9 @@ def _causal_lm(draft: Draft, head: HeadDraft) -> str:
 
 
 def _masked_lm(draft: Draft, head: HeadDraft) -> str:
+    if not head.dense:
+        options = _options("use_output_bias", head.bias_switch or bool(head.bias), "\n            ")
+        return PLAIN_MASKED_LM.format(table=_table(draft), options=options)
     options = _options("use_bias", head.dense[0][2], "\n            ")
     options += _options("center", _center(draft, head), "\n            ")
     has_bias = head.bias_switch or bool(head.bias)

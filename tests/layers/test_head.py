@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from inarch.errors import InputError
-from inarch.layers import MaskedLMHead, SoftCap
+from inarch.layers import MaskedLMHead, SoftCap, VocabularyHead
 from inarch.layers.alternatives import changed
 
 
@@ -77,11 +77,43 @@ def test_a_transform_leads_from_any_width_to_the_embedding_s(perturb, normal):
     assert layer(normal(2, 3, 5)).shape == (2, 3, 11)
 
 
-def test_sizes_that_are_missing_or_disagree_are_refused():
+@pytest.mark.parametrize("layer", [MaskedLMHead, VocabularyHead])
+def test_sizes_that_are_missing_or_disagree_are_refused(layer):
     with pytest.raises(ValueError, match="vocabulary_size=None and token_embedding=None"):
-        MaskedLMHead()
+        layer()
     with pytest.raises(ValueError, match="vocabulary_size=12 disagrees .* 11 rows"):
-        MaskedLMHead(12, embedding())
+        layer(12, embedding())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_head_of_the_vocabulary_alone_scores_tokens_as_they_are(
+    perturb, normal, compiled, reload, tied, bias
+):
+    words = embedding() if tied else None
+    head, x = VocabularyHead(11, words, use_output_bias=bias, name="head"), normal(2, 5, 8)
+    inputs, places = keras.Input((None, 8)), keras.Input((None,), dtype="int32")
+    model = keras.Model([inputs, places], head(inputs, places))
+    perturb(head)
+    table = array(words.embeddings).T if tied else array(head.output_kernel)
+    wanted = x @ table + (array(head.output_bias) if bias else 0)
+    np.testing.assert_allclose(array(compiled(head)(x)), wanted, atol=1e-5)
+    positions = np.array([[4, 0, 0], [2, 3, 1]])
+    chosen = np.take_along_axis(wanted, positions[..., None], axis=1)
+    for each in (model, reload(model)):
+        np.testing.assert_allclose(array(each([x, positions])), chosen, atol=1e-5)
+    names = {weight.path.partition("/")[2] for weight in head.weights}
+    assert names == {"embeddings" if tied else "output_kernel", *(["output_bias"] if bias else [])}
+    for phrase, attributes in head.alternatives().items():
+        with changed(head, attributes):
+            assert np.abs(array(head(x)) - wanted).max() > 1e-3, phrase
+
+
+@pytest.mark.parametrize(("of_embedding", "of_logits"), [(None, "bfloat16"), ("float32",) * 2])
+def test_logits_of_a_head_of_the_vocabulary_have_the_compute_dtype(normal, of_embedding, of_logits):
+    words = embedding(dtype=of_embedding) if of_embedding else None
+    head = VocabularyHead(11, words, dtype="mixed_bfloat16")
+    assert keras.backend.standardize_dtype(head(normal(2, 3, 8)).dtype) == of_logits
 
 
 @pytest.mark.parametrize(

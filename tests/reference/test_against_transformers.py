@@ -257,7 +257,13 @@ NEOX_BASE = [
     {"rope_parameters": None, "rotary_pct": 1.0, "rotary_emb_base": 50,
         "rope_scaling": {"type": "linear", "factor": 3.0}},
 ]  # fmt: skip
-# The last as older versions spell it.
+# The last of each as older versions spell it.
+EUROBERT_BASE = [
+    {"attention_bias": True, "mlp_bias": True, "num_key_value_heads": 1, "rms_norm_eps": 1e-3},
+    {"num_key_value_heads": 4, "head_dim": None, "hidden_act": "gelu", "num_hidden_layers": 1},
+    {"rope_parameters": None, "rope_theta": 50.0,
+        "rope_scaling": {"type": "yarn", "factor": 4.0, **LENGTH}},
+]  # fmt: skip
 GTE_BASE = [
     {"type_vocab_size": 0, "num_attention_heads": 3},
     {"type_vocab_size": 1, "layer_norm_eps": 1e-3},
@@ -266,7 +272,6 @@ GTE_BASE = [
     {"rope_parameters": None, "rope_theta": 50.0,
         "rope_scaling": {"type": "yarn", "factor": 4.0, **LENGTH}},
 ]  # fmt: skip
-# The last as older versions spell it.
 LONG = {"type": "longrope", "short_factor": [1.0, 1.5], "long_factor": [2.0, 4.0]}
 PHI3_BASE = [
     {"sliding_window": None, "num_key_value_heads": 1, "hidden_act": "relu", "rms_norm_eps": 1e-3,
@@ -306,6 +311,21 @@ CASES = [
     ("GPTNeoXForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
     ("GPTNeoXForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("GPTNeoXForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
+    *(("EuroBertModel", None, "last_hidden_state", changes) for changes in EUROBERT_BASE),
+    *(
+        ("EuroBertForMaskedLM", MaskedLM, "logits", {"mlp_bias": True, "tie_word_embeddings": tie})
+        for tie in (True, False)
+    ),
+    *(
+        (
+            "EuroBertForSequenceClassification",
+            TextClassifier,
+            "logits",
+            {"num_labels": 3, "classifier_pooling": pooling},
+        )
+        for pooling in ("bos", "mean", "late")
+    ),
+    ("EuroBertForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
     *(("GteModel", None, "last_hidden_state", changes) for changes in GTE_BASE),
     ("GteForMaskedLM", MaskedLM, "logits", {"hidden_act": "relu"}),
     ("GteForSequenceClassification", TextClassifier, "logits", {"num_labels": 1}),

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from inarch.keras_private import all_layers
-from inarch.layers import Block, MaskedLMHead
+from inarch.layers import Block, MaskedLMHead, VocabularyHead
 from inarch.layers.alternatives import ACTIVATIONS
 from inarch.models.variables import to_numpy
 from inarch.verify.faults.fault import NEVER_CALLED, Fault, Subject, after
@@ -155,8 +155,15 @@ def _heads(subject: Subject) -> list[Fault]:
     layers, found = subject.layers, []
     if not subject.head:
         return []
-    for path in (p for paths in subject.roles(MaskedLMHead).values() for p in paths):
+    of_vocabulary = (subject.roles(kind) for kind in (MaskedLMHead, VocabularyHead))
+    for path in (p for roles in of_vocabulary for paths in roles.values() for p in paths):
         layer = layers[path]
+        faults = _logits(subject, path, path, lambda change, layer=layer: after(layer, change))
+        faults = [fault for fault in faults if "probabilities" not in fault.name]
+        if layer.token_embedding is None:
+            turned = ((layer.output_kernel, np.fliplr(to_numpy(layer.output_kernel))),)
+            name = f"{path}: tokens in the wrong order"
+            return [subject.fault(name, [path], "holds other", values=turned), *faults]
         rows = to_numpy(layer.token_embedding.embeddings)
         padding = subject.model.backbone.arguments.get("padding_id", 0)
         zeroed = np.where(np.arange(len(rows))[:, None] == padding, 0, rows)
@@ -169,8 +176,7 @@ def _heads(subject: Subject) -> list[Fault]:
         ]
         untied = _called(layer.token_embedding, _own_kernel(rows.shape), reverse=True)
         found.append(subject.fault(f"{path}: untied", [path], "tied|table|embedding", untied))
-        faults = _logits(subject, path, path, lambda change: after(layer, change))
-        return found + [fault for fault in faults if "probabilities" not in fault.name]
+        return found + faults
     for path in (p for p in subject.own if p == "logits"):
         layer = layers[path]
         turned = ((layer.kernel, np.fliplr(to_numpy(layer.kernel))),)

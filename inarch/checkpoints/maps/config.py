@@ -92,13 +92,19 @@ def table_rows(theirs: str, ours: str, default: Any = REQUIRED, *, after: Mapped
 
 
 def choice(
-    theirs: str, ours: str, default: Any = REQUIRED, *, values: Mapping[Any, Any], reason: str = ""
+    theirs: str,
+    ours: str,
+    default: Any = REQUIRED,
+    *,
+    values: Mapping[Any, Any],
+    legacy: tuple[str, ...] = (),
+    reason: str = "",
 ) -> Field:
     """Return the entry of one of several known values, translated by `values` (theirs to ours).
 
-    For `reason` see `field`.
+    For `legacy` and `reason` see `field`.
     """
-    return Field(theirs, ours, default, values, reason=reason)
+    return Field(theirs, ours, default, values, legacy=legacy, reason=reason)
 
 
 def per_layer(
