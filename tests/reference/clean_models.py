@@ -90,6 +90,12 @@ OWN = {
     "modern_bert": lambda random: dict.fromkeys(
         (f"{name}_token_id" for name in ("pad", "bos", "eos", "cls", "sep")), 0
     ),
+    # A padding that a small vocabulary has, and keys for any number of heads.
+    "eurobert": lambda random: {
+        "pad_token_id": 0,
+        "num_key_value_heads": 1,
+        "classifier_pooling": str(random.choice(["bos", "mean", "late"])),
+    },
     "distil_bert": lambda random: {"sinusoidal_pos_embds": bool(random.integers(0, 2))},
 }
 
