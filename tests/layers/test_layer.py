@@ -126,6 +126,7 @@ EXAMPLES = {
     "TransformerEncoder": (8, 2),
     "TransformerXLAttention": (2, PARTS[-1]),
     "TransformerXLBlock": (layers.TransformerXLAttention(2, PARTS[-1]), *PARTS[1:]),
+    "VocabularyHead": (9,),
 }  # fmt: skip
 LAYERS = [
     name for name in layers.__all__
