@@ -50,20 +50,22 @@ def find_nearest(parts: Sequence[Recognized], config: Mapping[str, Any]) -> Near
 
     Of the formats that have parts in common with a checkpoint, those of its own `model_type` and
     those with the head that its class is named for go before all others: no tensor shows whether
-    tokens attend to those after them.
+    tokens attend to those after them. Then come those that have a place for every tensor, and a
+    tensor for every place.
     """
     fields = {*config, *(n for v in config.values() if isinstance(v, Mapping) for n in v)}
     features = _features(parts, fields)
     of_type, heads = config.get("model_type"), named_heads(config)
-    ranked: list[tuple[tuple[bool, float, bool], Nearest]] = []
+    ranked: list[tuple[tuple[bool, bool, float, bool], Nearest]] = []
     for architecture in registry.architectures().values():
         for source in architecture.sources:
             found = _compare(architecture.name, source, parts, features)
             # Formats of one graph have the same names.
             is_own = source.model_type == of_type
             is_alike = is_own or not heads or not heads.isdisjoint(source.heads)
+            has_all = not (found.added_names or found.missing_names)
             if found.shared:
-                ranked.append(((is_alike, found.shared, is_own), found))
+                ranked.append(((is_alike, has_all, found.shared, is_own), found))
     return max(ranked, key=lambda one: one[0])[1] if ranked else None
 
 
