@@ -41,8 +41,10 @@ def weighted_experts(
         float `[tokens, dim]`, in the dtype of the weights.
     """
     way = all_experts
-    if keras.backend.backend() == "torch" and not _is_exported():
+    if keras.backend.backend() == "torch" and not _is_recorded():
         way = experts_in_turn
+    elif keras.backend.backend() == "torch" and _is_few(x, kernels, indices):
+        way = copied_experts
     elif keras.backend.backend() == "jax" and not training and _is_compiled(x):
         way = experts_in_blocks
     return way(expert, x, kernels, indices, weights)
@@ -59,6 +61,20 @@ def all_experts(expert: Expert, x: Any, kernels: Sequence[Any], indices: Any, we
     given = ops.cast(expert(x[None], *kernels), weights.dtype)
     # What isn't chosen may be infinite in 16 bits.
     return ops.sum(ops.where(shares > 0, given * shares, ops.zeros_like(given)), axis=0)
+
+
+def copied_experts(
+    expert: Expert, x: Any, kernels: Sequence[Any], indices: Any, weights: Any
+) -> Any:
+    """Multiply each token with copies of the kernels of its experts, whatever the choice is.
+
+    In a step of generation that torch records, where fewer are chosen than there are.
+    """
+    rows = ops.expand_dims(ops.repeat(x, indices.shape[1], axis=0), 1)
+    numbers = ops.reshape(indices, (-1,))
+    given = expert(rows, *(ops.take(kernel, numbers, axis=0) for kernel in kernels))
+    given = ops.reshape(ops.cast(given, weights.dtype), (*indices.shape, x.shape[-1]))
+    return ops.sum(given * ops.expand_dims(weights, -1), axis=1)
 
 
 def experts_in_turn(
@@ -157,8 +173,17 @@ def _is_compiled(x: Any) -> bool:
     return isinstance(x, jax.core.Tracer) and isinstance(x.shape[0], int)
 
 
-def _is_exported() -> bool:
+def _is_recorded() -> bool:
     """Return whether torch records a graph, which can't depend on how many tokens chose what."""
     import torch
 
-    return torch.compiler.is_compiling()
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _is_few(x: Any, kernels: Sequence[Any], indices: Any) -> bool:
+    """Return whether a graph of one shape has fewer choices than there are experts."""
+    import torch
+
+    if torch.compiler.is_compiling():  # for other runtimes, and any number of tokens
+        return False
+    return int(x.shape[0]) * int(indices.shape[1]) < int(kernels[0].shape[0])

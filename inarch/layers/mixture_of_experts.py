@@ -267,7 +267,10 @@ class Experts(Layer):
             "weights as they are" if self.normalize_weights else "weights divided by their sum": {
                 "normalize_weights": not self.normalize_weights
             },
-            "a softmax of the weights": {"normalize_weights": True, "normalize": ops.softmax},
+            "a softmax of the weights": {
+                "normalize": ops.softmax,
+                **({} if self.normalize_weights else {"normalize_weights": True}),
+            },
             "equal weights": {"choose": equal},
             "sigmoids in place of the softmax": {"score": ops.sigmoid},
             "the experts of the lowest logits": {"choose": lowest},

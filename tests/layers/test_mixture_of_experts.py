@@ -69,7 +69,7 @@ def test_rows_may_have_any_number_of_axes(normal, compiled):
 
 
 # A way to compute it, on the backend that has it.
-WAYS = {"torch": ["experts_in_turn"], "jax": ["experts_in_blocks"]}
+WAYS = {"torch": ["experts_in_turn", "copied_experts"], "jax": ["experts_in_blocks"]}
 
 
 LAYERS = {sizes: made(*sizes[1:]) for sizes in [(1, 4, 2), (9, 4, 2), (6, 5, 1), (7, 3, 3)]}
@@ -108,6 +108,19 @@ def test_blocks_are_no_larger_than_what_an_expert_gets(pairs, experts):
     size = block_size(pairs, experts)
     assert 1 <= size <= expert_products.MOST_ROWS
     assert size in (1, 8) or 2 * size * experts <= pairs
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch's graphs of generation")
+@pytest.mark.filterwarnings("ignore:Converting a tensor")
+@pytest.mark.parametrize("tokens", [1, 9])  # fewer choices than experts, and more
+def test_a_recorded_graph_goes_by_the_choices_of_each_call(tokens, normal):
+    import torch
+
+    layer = made()
+    one, other = (torch.tensor(np.array(normal(seed, tokens, DIM))) for seed in (1, 2))
+    with torch.no_grad():
+        graph = torch.jit.trace(layer, (one,), check_trace=False)
+        np.testing.assert_allclose(graph(other), layer(other), atol=1e-5)
 
 
 def test_an_expert_that_is_not_chosen_may_be_infinite(normal):

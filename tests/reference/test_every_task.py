@@ -14,6 +14,7 @@ from inarch import tasks
 from inarch.models.registry import architectures
 from inarch.text import WordPieceTokenizer
 from inarch.verify.hooks import without_float32
+from inarch.verify.transformers_reference import with_eager_experts
 
 from .conftest import noise_ratio, perturb, torch, transformers
 from .test_tasks import VOCABULARY
@@ -92,6 +93,9 @@ def compare_logits(texts, *names):
 
 def encoded(model, encode):
     """Vectors of a model of sentence-transformers, in float32 and in float64."""
+    for part in model.modules():
+        if isinstance(part, transformers.PreTrainedModel):
+            with_eager_experts(part)
     single = encode(model)
     with without_float32(torch):
         return single, encode(model.double())

@@ -140,6 +140,13 @@ def give(model, path, change):
     object.__setattr__(layer, "call", attributes["call"])
 
 
+def kernel_of_network(model, block, name):
+    """Return the name of a kernel of a block's feed-forward network, or of all of its experts."""
+    inside = f"{block}/feed_forward/"
+    names = (f"{inside}{name}/kernel", f"{inside}experts/{name}")
+    return next(name for name in names if name in named_variables(model))
+
+
 def assign(model, name, change):
     variable = named_variables(model)[name]
     variable.assign(change(keras.ops.convert_to_numpy(variable)))
@@ -153,7 +160,7 @@ def golden(request):
 def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
     model, reference = load(golden), golden.runs[""]
     first, second = (blocks(golden, i)[-1] for i in range(2))
-    down = f"{first}/feed_forward/down"
+    down = kernel_of_network(model, first, "down").rpartition("/")[0]
     give(model, down, lambda x: x * 1.01 + 0.01)  # a norm of it would take a factor out alone
     report = verify(model, reference)
     calls = dict.fromkeys(tensor.tap[1] for tensor in reference.tensors if tensor.tap[0] == down)
@@ -169,8 +176,9 @@ def test_a_fault_is_felt_by_all_that_follows_and_found_once(golden):
 
 def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
     model = load(golden)
-    up = f"{blocks(golden, 1)[-1]}/feed_forward/up"
-    assign(model, f"{up}/kernel", lambda w: np.where(np.arange(w.size).reshape(w.shape), w, np.nan))
+    kernel = kernel_of_network(model, blocks(golden, 1)[-1], "up")
+    up = kernel.rpartition("/")[0]
+    assign(model, kernel, lambda w: np.where(np.arange(w.size).reshape(w.shape), w, np.nan))
     report = verify(model, golden.runs[""])
     assert not report.passed
     assert [f.layer for f in report.findings] == [up]
@@ -179,12 +187,12 @@ def test_a_nan_on_our_side_alone_is_a_finding_at_its_layer(golden):
 
 
 def test_a_tensor_of_another_shape_is_infinitely_far(golden):
-    reference = golden.runs[""]
-    up = f"{blocks(golden, 0)[-1]}/feed_forward/up"
+    model, reference = load(golden), golden.runs[""]
+    up = kernel_of_network(model, blocks(golden, 0)[-1], "up").rpartition("/")[0]
     at = next(i for i, p in enumerate(reference.tensors) if p.tap == (up, 0, "output"))
     cut = dataclasses.replace(reference.tensors[at], value=reference.tensors[at].value[..., 1:])
     tensors = (*reference.tensors[:at], cut, *reference.tensors[at + 1 :])
-    report = verify(load(golden), dataclasses.replace(reference, tensors=tensors))
+    report = verify(model, dataclasses.replace(reference, tensors=tensors))
     assert report.measures[at].worst == math.inf
     assert report.measures[at].shape == reference.tensors[at].value.shape
     assert up in {f.layer for f in report.findings}
@@ -227,7 +235,7 @@ def test_noise_alone_is_about_one_and_a_lower_threshold_is_taken_at_its_word(gol
 
 def test_progress_and_diagnoses_are_asked_for(golden):
     model = load(golden)
-    name = next(n for n in named_variables(model) if n.endswith("layer_0/feed_forward/up/kernel"))
+    name = kernel_of_network(model, blocks(golden, 0)[0], "up")
     assign(model, name, lambda kernel: kernel + 1)
     steps, asked = [], []
 
