@@ -19,7 +19,7 @@ SELECT = not exhaustive$(call AT_HAND,$(1))
 # with transformers, case by case.
 SAME := checkpoints data docs port text fuzz test_turns.py test_private_keras.py speech/test_options.py \
 	test_file_names.py test_json_fields.py test_paths.py test_rights.py test_validation.py cli/test_jobs.py \
-	$(addprefix audio/test_,load.py pipes_and_voice.py window_and_speech.py) \
+	metrics/test_texts.py $(addprefix audio/test_,load.py pipes_and_voice.py window_and_speech.py) \
 	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
 	$(addprefix models/test_,bad_checkpoints.py layout_map.py opening.py own_code.py registry.py saving.py \
 	publishing.py stored_config.py warnings.py) \
