@@ -6,7 +6,7 @@ import pytest
 from .clean_models import CONFIGS, KINDS, SEEDS, config_of, reports
 from .conftest import transformers
 
-pytestmark = [pytest.mark.reference, pytest.mark.turns(6)]
+pytestmark = [pytest.mark.reference, pytest.mark.turns(9)]
 
 
 # Every fourth, which takes in every class, and of these a sixth on each backend; `clean_models.py`
