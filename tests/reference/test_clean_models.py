@@ -9,7 +9,7 @@ from .conftest import transformers
 pytestmark = [pytest.mark.reference, pytest.mark.turns(9)]
 
 
-# Every fourth, which takes in every class, and of these a sixth on each backend; `clean_models.py`
+# Every fourth, which takes in every class, and of these a ninth on each backend; `clean_models.py`
 # itself tries them all.
 @pytest.mark.parametrize("number", range(0, CONFIGS, 4))
 @pytest.mark.parametrize("architecture", KINDS)
