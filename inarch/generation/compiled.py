@@ -183,8 +183,10 @@ def _in_inference(decoder: Any, function: Callable[..., Any]) -> Callable[..., A
     """Return a function without gradients, and with kernels laid out for a CPU's products."""
     import torch
 
+    prepacked = prepacked_where_small(decoder.variables)
+
     def run(*arguments: Any) -> Any:
-        with torch.inference_mode(), prepacked_where_small(decoder.variables):
+        with torch.inference_mode(), prepacked():
             return function(*arguments)
 
     return run

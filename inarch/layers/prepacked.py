@@ -53,10 +53,10 @@ def prepacked_kernels() -> Iterator[None]:
         _allowed.reset(token)
 
 
-def prepacked_where_small(variables: Iterable[Any]) -> AbstractContextManager[None]:
-    """Return `prepacked_kernels()`, or for a model of more than 2 GiB a block without copies."""
+def prepacked_where_small(variables: Iterable[Any]) -> Callable[[], AbstractContextManager[None]]:
+    """Return `prepacked_kernels`, or for a model of more than 2 GiB what keeps no copies."""
     is_small = sum(v.value.nbytes for v in variables) <= MOST_PREPACKED
-    return prepacked_kernels() if is_small else nullcontext()
+    return prepacked_kernels if is_small else nullcontext
 
 
 @contextmanager

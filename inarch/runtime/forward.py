@@ -122,10 +122,10 @@ def _torch(model: keras.Model, call: Call) -> Call:
     import torch
 
     variable = next(iter(model.variables), None)
+    prepacked = prepacked_where_small(model.variables)
 
     def run(inputs: Mapping[str, Any]) -> Any:
-        prepacked = prepacked_where_small(model.variables)
-        with torch.inference_mode(), direct_calls(), prepacked:
+        with torch.inference_mode(), direct_calls(), prepacked():
             given = dict(inputs)
             if variable is not None and variable.value.is_cuda:
                 given = {name: _on_gpu(x, variable.value.device) for name, x in given.items()}
