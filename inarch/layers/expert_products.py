@@ -58,7 +58,8 @@ def all_experts(expert: Expert, x: Any, kernels: Sequence[Any], indices: Any, we
     count = kernels[0].shape[0]
     chosen = ops.one_hot(indices, count, dtype=weights.dtype)
     shares = ops.transpose(ops.sum(chosen * weights[..., None], axis=1))[..., None]
-    given = ops.cast(expert(x[None], *kernels), weights.dtype)
+    # Repeated, since OpenVINO's products take no row of one for all.
+    given = ops.cast(expert(ops.repeat(x[None], count, axis=0), *kernels), weights.dtype)
     # What isn't chosen may be infinite in 16 bits.
     return ops.sum(ops.where(shares > 0, given * shares, ops.zeros_like(given)), axis=0)
 
