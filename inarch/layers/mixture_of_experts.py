@@ -223,10 +223,16 @@ class Experts(Layer):
         }
 
     def alternatives(self) -> Alternatives:
-        score, choose, f, own = self.score, self.choose, self.gate_activation, self.compute_expert
+        ways = self._network_alternatives()
+        return {
+            **self._choice_alternatives(),
+            **{name: {"compute_expert": way} for name, way in ways.items()},
+            **activation_alternatives(self, "gate_activation"),
+        }
 
-        def product(x: Any, kernel: Any) -> Any:
-            return ops.matmul(x, kernel)
+    def _choice_alternatives(self) -> Alternatives:
+        """Return what is wrong with the choice of experts, and with their weights."""
+        score, choose, last = self.score, self.choose, self.num_experts - 1
 
         def numbered(change: Any) -> Any:
             def changed(logits: Any) -> tuple[Any, Any]:
@@ -246,23 +252,6 @@ class Experts(Layer):
             return indices, ops.ones_like(weights) / self.experts_per_token
 
         counts = [self.experts_per_token + n for n in (-1, 1)]
-        last = self.num_experts - 1
-        experts = {
-            "the activation on the values alone": lambda x, g, u, d: product(
-                product(x, g) * f(product(x, u)), d
-            ),
-            "an activation on the values too": lambda x, g, u, d: product(
-                f(product(x, g)) * f(product(x, u)), d
-            ),
-            "the activation of the product": lambda x, g, u, d: product(
-                f(product(x, g) * product(x, u)), d
-            ),
-            "the sum of gate and values": lambda x, g, u, d: product(
-                f(product(x, g)) + product(x, u), d
-            ),
-            "no gate": lambda x, g, u, d: product(f(product(x, u)), d),
-            "kernels of gate and values swapped": lambda x, g, u, d: own(x, u, g, d),
-        }
         return {
             "weights as they are" if self.normalize_weights else "weights divided by their sum": {
                 "normalize_weights": not self.normalize_weights
@@ -281,8 +270,30 @@ class Experts(Layer):
                 for n in counts
                 if 1 <= n <= self.num_experts
             },
-            **{name: {"compute_expert": way} for name, way in experts.items()},
-            **activation_alternatives(self, "gate_activation"),
+        }
+
+    def _network_alternatives(self) -> dict[str, Any]:
+        """Return ways to compute an expert that are wrong, each as `compute_expert`."""
+        f, own = self.gate_activation, self.compute_expert
+
+        def product(x: Any, kernel: Any) -> Any:
+            return ops.matmul(x, kernel)
+
+        return {
+            "the activation on the values alone": lambda x, g, u, d: product(
+                product(x, g) * f(product(x, u)), d
+            ),
+            "an activation on the values too": lambda x, g, u, d: product(
+                f(product(x, g)) * f(product(x, u)), d
+            ),
+            "the activation of the product": lambda x, g, u, d: product(
+                f(product(x, g) * product(x, u)), d
+            ),
+            "the sum of gate and values": lambda x, g, u, d: product(
+                f(product(x, g)) + product(x, u), d
+            ),
+            "no gate": lambda x, g, u, d: product(f(product(x, u)), d),
+            "kernels of gate and values swapped": lambda x, g, u, d: own(x, u, g, d),
         }
 
 

@@ -28,8 +28,7 @@ class Nearest:
         architecture: its folder.
         model_type: of its format that is the nearest.
         shared: share of the parts of both, and of the patterns of names of both, that they have in
-            common, from 0 to 1: the mean of the two. Parts that the arguments of the architecture
-            can take away count half where the checkpoint doesn't have them.
+            common, from 0 to 1: the mean of the two.
         added: parts that the architecture doesn't have.
         missing: parts that the checkpoint doesn't have, those left out that the arguments of the
             architecture can take away.
@@ -83,9 +82,7 @@ def _compare(name: str, source: Source, parts: Sequence[Recognized], features: s
     missing = tuple(sorted(needed - theirs.keys()))
     own = _find_features_of_source(source, entries)
     lacking = _find_features_of_source(source, required) - features
-    # What arguments can take away counts half: it makes an architecture neither right nor wrong.
-    further = len(own - features - lacking) / 2
-    alike = len(own & features) / max(1, len(features | lacking) + further)
+    alike = len(own & features) / max(1, len(own | features))
     both = len(every & theirs.keys())
     named = both / max(1, both + len(added) + len(missing))
     return Nearest(

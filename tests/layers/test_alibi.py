@@ -90,7 +90,7 @@ def test_scores_fall_by_a_slope_for_each_token_between(perturb, normal, mask, he
 
 
 def test_rows_of_many_tokens_have_the_bias_too(perturb, normal):
-    """Whose heads JAX computes one after another."""
+    """JAX computes the heads of such rows one after another."""
     layer, x = attention(perturb), normal(2, 150, WIDTH)
     mask = np.ones((2, 150), "int32")
     mask[1, :30] = 0
