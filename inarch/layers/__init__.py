@@ -17,13 +17,14 @@ from inarch.layers.embedding import (
 from inarch.layers.feed_forward import Adapter, FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.frames import ConvolutionStem, FrameMask, TimeNormalization
-from inarch.layers.head import LogitsBias, MaskedLMHead, SoftCap, VocabularyHead
+from inarch.layers.head import MaskedLMHead, VocabularyHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.input_embedding import (
     FixedPositionEmbedding,
     InputEmbedding,
     ShiftRight,
 )
+from inarch.layers.logits import LogitsBias, SoftCap
 from inarch.layers.mask import self_attention_mask, sequence_positions
 from inarch.layers.mixture_of_experts import Experts, MixtureOfExperts, Router
 from inarch.layers.parallel_block import ParallelBlock

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 from keras.layers import Dense
 
-from inarch.layers.head import SoftCap
+from inarch.layers.logits import SoftCap
 from inarch.layers.pooling import SequencePooling
 from inarch.layers.rotary_scaling import reads_lengths, stretched_length
 from inarch.models.backbone import Backbone

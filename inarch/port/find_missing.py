@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inarch.port.bricks import CROSS
+from inarch.port.attention_bricks import CROSS
 from inarch.port.decisions import decide, guess
 from inarch.port.find_slots import DENSE, DOWN, KEY, OUTPUT, QUERY, UP, VALUE
 from inarch.port.graph import (

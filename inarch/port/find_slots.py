@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inarch.port.bricks import CROSS, ROTARY, find_alibi
+from inarch.port.attention_bricks import CROSS
+from inarch.port.bricks import ROTARY, find_alibi
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.graph import ALIBI, POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule

@@ -65,3 +65,4 @@ def forget(name: str) -> None:
     module = f"{inarch.models.__name__}.{name}"
     for known in [m for m in sys.modules if m == module or m.startswith(f"{module}.")]:
         del sys.modules[known]
+    vars(inarch.models).pop(name, None)

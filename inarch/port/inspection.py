@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from inarch.port.bricks import Brick, find_bricks
+from inarch.port.brick import Brick
+from inarch.port.bricks import find_bricks
 from inarch.port.header import Header, read_header
 from inarch.port.nearest import Nearest, find_nearest
 from inarch.port.patterns import LENGTHS, collapse_names, flatten_sizes

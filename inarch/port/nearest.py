@@ -11,7 +11,9 @@ from inarch.checkpoints.maps.entries import Entry, Rule, spellings
 from inarch.checkpoints.maps.pattern import Pattern
 from inarch.checkpoints.maps.source import Source
 from inarch.models import registry
-from inarch.port.bricks import CROSS, ROTARY, find_module
+from inarch.port.attention_bricks import CROSS
+from inarch.port.brick import find_module
+from inarch.port.bricks import ROTARY
 from inarch.port.heads import named_heads
 from inarch.port.patterns import INDICES, TensorPattern, lower_words, model_prefix
 from inarch.port.roles import ATTENTION, Recognized, recognize

@@ -27,6 +27,7 @@ def forget(monkeypatch):
     def begin_anew(name):
         for module in modules(name):
             del sys.modules[module]
+        vars(inarch.models).pop(name, None)
         known.cache_clear()
         forgotten.add(name)
 
@@ -34,6 +35,8 @@ def forget(monkeypatch):
     for name in [*forgotten]:
         begin_anew(name)
         sys.modules.update({m: v for m, v in before.items() if m.startswith("inarch.models.")})
+        if (module := f"inarch.models.{name}") in before:
+            setattr(inarch.models, name, before[module])
     # A draft's class has the name of the one that is here, by which Keras loads a model.
     keras.saving.get_custom_objects().update(classes)
 

@@ -1,11 +1,13 @@
 """Layers that no brick computes have a place in a draft's graph, which can't be built with them."""
 
 import ast
+import importlib
 import re
 
 import keras
 import pytest
 
+import inarch.models
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.errors import MissingLayerError
 from inarch.layers import AlibiBias, Block, FeedForward
@@ -139,6 +141,16 @@ def test_a_bias_by_distance_is_tried_in_a_decoder_whose_positions_nothing_shows(
         assert bool(tried) == is_tried
         for other in tried.values():
             assert "score_bias=AlibiBias(num_heads)" in files_of(other)["backbone.py"]
+
+
+def test_a_folder_is_known_no_longer_than_it_is_mounted(tmp_path):
+    write_folder(tmp_path, "drafted", files_of(draft_of(WHOLE)))
+    with mounted(tmp_path, "drafted") as architecture:
+        module = importlib.import_module(architecture.backbone.__module__)
+        assert module.__file__.startswith(str(tmp_path))
+    assert not hasattr(inarch.models, "drafted")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(module.__name__)
 
 
 @pytest.mark.parametrize(

@@ -6,88 +6,22 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.config_map import ConfigMap, checked_fields, read_fields, tied
 from inarch.checkpoints.maps.counts import count_in
 from inarch.checkpoints.maps.entries import Entries, Entry, Rule, expand, flatten, spellings
 from inarch.checkpoints.maps.fields import ConfigEntry
+from inarch.checkpoints.maps.head import ConfigEntries as ConfigEntries
+from inarch.checkpoints.maps.head import Head as Head
+from inarch.checkpoints.maps.head import keep
 from inarch.errors import ConfigError
 
-# Lists of entries of config maps, which may be nested.
-ConfigEntries = ConfigEntry | Iterable["ConfigEntries"]
 # A few layers too many are an error with the names of their tensors, once they are built.
 LAYERS_TOO_MANY = 64
 # Where there are no tensors to hold the layers to.
 MAX_RULES = 100_000
-
-
-@dataclass(frozen=True, init=False)
-class Head:
-    """Weights and fields that the model of a task adds to the backbone.
-
-    Lists of entries may hold lists in place of an entry; they are kept as tuples.
-
-    Args:
-        architectures: class names in `config.json`; the first is the one a new export gets.
-        weights: the head's own weight map. Names are the file's, without the backbone's prefix.
-        module_weights: the same by the names of the reference's modules, where they differ.
-        tied: entries that hold when `tie_word_embeddings` is true.
-        untied: entries that hold instead when it is false.
-        config: config fields that are this head's.
-        requires: optional layers of the backbone that the head reads.
-        zeros: variables that are 0 where a file has no tensors of them, as in the reference.
-        prefix: what precedes the backbone's tensors in a file with this head, where it isn't the
-            source's; `None` if it is.
-    """
-
-    architectures: tuple[str, ...]
-    weights: tuple[Entry, ...]
-    module_weights: tuple[Entry, ...]
-    tied: tuple[Entry, ...]
-    untied: tuple[Entry, ...]
-    config: tuple[ConfigEntry, ...]
-    requires: tuple[str, ...]
-    zeros: tuple[str, ...]
-    prefix: str | None
-
-    def __init__(
-        self,
-        architectures: tuple[str, ...],
-        weights: Entries = (),
-        *,
-        module_weights: Entries = (),
-        tied: Entries = (),
-        untied: Entries = (),
-        config: ConfigEntries = (),
-        requires: tuple[str, ...] = (),
-        zeros: tuple[str, ...] = (),
-        prefix: str | None = None,
-    ):
-        _keep(
-            self,
-            architectures=architectures,
-            weights=tuple(flatten(weights)),
-            module_weights=tuple(flatten(module_weights)),
-            tied=tuple(flatten(tied)),
-            untied=tuple(flatten(untied)),
-            config=tuple(flatten(config)),
-            requires=requires,
-            zeros=zeros,
-            prefix=prefix,
-        )
-
-    def entries(self, tie: bool) -> list[Entry]:
-        """Return the entries of a head whose output and input embeddings are one, or two."""
-        return [*self.weights, *(self.tied if tie else self.untied)]
-
-    @property
-    def by_modules(self) -> Head:
-        """The head by the names of the reference's modules."""
-        if not self.module_weights:
-            return self
-        return replace(self, weights=self.module_weights, module_weights=())
 
 
 @dataclass(frozen=True, init=False)
@@ -153,7 +87,7 @@ class Source:
         tie_word_embeddings: bool | Callable[[Mapping[str, Any]], bool] = True,
     ):
         layers = {name: tuple(flatten(each)) for name, each in (optional_layers or {}).items()}
-        _keep(
+        keep(
             self,
             model_type=model_type,
             architecture=architecture,
@@ -202,7 +136,7 @@ class Source:
             return self
         found = copy.copy(self)
         heads = {name: head.by_modules for name, head in self.heads.items()}
-        _keep(found, weights=self.module_weights, module_weights=(), heads=heads)
+        keep(found, weights=self.module_weights, module_weights=(), heads=heads)
         return found
 
     @property
@@ -296,12 +230,6 @@ class Source:
         """Return whether a file has a tensor of some entries, with the prefix or without."""
         mine = {name for entry in entries for name in entry.theirs}
         return not names.isdisjoint(mine | {p + name for p in self.prefixes for name in mine})
-
-
-def _keep(owner: Head | Source, **values: Any) -> None:
-    """Set the attributes of a frozen instance."""
-    for name, value in values.items():
-        object.__setattr__(owner, name, value)
 
 
 def _purpose(architecture: str) -> str | None:
