@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -140,9 +141,6 @@ def _kernel(layer: Any) -> Any:
     return getattr(variable, "value", None)
 
 
-_libraries: list[Any] = []
-
-
 @functools.cache
 def count_fused_updates() -> None:
     """Have torch count changes of its fused optimizers in `tensor._version`, as it does others."""
@@ -170,11 +168,7 @@ def _fits(tensor: Any) -> bool:
 
 @functools.cache
 def _functions() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
-    """Return what lays a kernel out and what multiplies by it, if torch has such functions.
-
-    The product is an operation of ours, since a traced graph can't have torch's own, which takes
-    a list of scalars.
-    """
+    """Return what lays a kernel out and what multiplies by it, if torch has such functions."""
     import torch
 
     is_x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
@@ -184,16 +178,23 @@ def _functions() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
     names = ("_reorder_linear_weight", "_linear_pointwise")
     if not all(hasattr(namespace, name) for name in names):
         return None
+    return namespace._reorder_linear_weight, _own_operations().linear
+
+
+@functools.cache
+def _own_operations() -> Any:
+    """Register an operation with torch, and return what holds it.
+
+    It is torch's own product, which takes a list of scalars, as a traced graph can have it.
+    """
+    import torch
+
+    def linear(x: Any, kernel: Any, bias: Any, name: str, algorithm: str) -> Any:
+        return torch.ops.mkldnn._linear_pointwise(x, kernel, bias, name, [], algorithm)
+
+    given = "Tensor x, Tensor kernel, Tensor? bias, str name, str algorithm"
     library = torch.library.Library("inarch", "FRAGMENT")
-    _libraries.append(library)  # its operations live as long as it does
-    library.define(
-        "linear(Tensor x, Tensor kernel, Tensor? bias, str name, str algorithm) -> Tensor"
-    )
-    library.impl(
-        "linear",
-        lambda x, kernel, bias, name, algorithm: namespace._linear_pointwise(
-            x, kernel, bias, name, [], algorithm
-        ),
-        "CompositeExplicitAutograd",
-    )
-    return namespace._reorder_linear_weight, torch.ops.inarch.linear
+    library.define(f"linear({given}) -> Tensor")
+    library.impl("linear", linear, "CompositeExplicitAutograd")
+    # The operation goes with the library.
+    return SimpleNamespace(linear=torch.ops.inarch.linear, library=library)
