@@ -23,7 +23,7 @@ SAME := checkpoints data docs port text fuzz test_turns.py test_private_keras.py
 	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
 	$(addprefix models/test_,bad_checkpoints.py layout_map.py opening.py own_code.py registry.py saving.py \
 	publishing.py stored_config.py warnings.py) \
-	$(addprefix tasks/test_,bad_input.py hostile_paths.py saves_during_loads.py text_source.py)
+	$(addprefix tasks/test_,bad_input.py hostile_paths.py saves_during_loads.py) preprocessors/test_text_source.py
 BACKEND := $(PYTEST) $(addprefix --ignore=tests/,$(SAME))
 
 .PHONY: demo demo-speech test test-all test-exhaustive fuzz bench docs pictures tables drafts clean help

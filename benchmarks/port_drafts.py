@@ -41,7 +41,7 @@ from inarch.port.patterns import index_names  # noqa: E402
 from inarch.port.reference import find_evidence  # noqa: E402
 from inarch.port.subjects import GOLDENS, Subjects  # noqa: E402
 from inarch.port.write_files import decisions_of, files_of  # noqa: E402
-from inarch.tasks.verification import verify_golden  # noqa: E402
+from inarch.workflows.verification import verify_golden  # noqa: E402
 
 OTHERS = ["convbert", "xlm", "phi",
     "falcon", "gptj", "gpt_neo", "codegen", "stablelm", "starcoder2", "biogpt", "ernie",

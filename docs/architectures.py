@@ -18,8 +18,8 @@ from inarch.checkpoints.maps.fields import ConfigEntry, Constant, Field, Ignored
 from inarch.checkpoints.maps.per_layer import EveryNthBut, PerLayer
 from inarch.checkpoints.maps.source import Source
 from inarch.models.registry import Architecture, architectures
-from inarch.tasks.verification import verify_golden
 from inarch.verify.report_text import layer_table, number
+from inarch.workflows.verification import verify_golden
 
 DOCS = Path(__file__).parent
 GOLDENS = DOCS.parent / "tests" / "golden"

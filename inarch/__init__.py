@@ -37,23 +37,23 @@ if TYPE_CHECKING:
     from inarch.tasks import TokenClassifier as TokenClassifier
     from inarch.tasks import Translator as Translator
     from inarch.tasks import ZeroShotClassifier as ZeroShotClassifier
-    from inarch.tasks.batch_predictor import BatchPredictor as BatchPredictor
-    from inarch.tasks.verification import verify_checkpoint as verify
-    from inarch.tasks.workflows import export as export
-    from inarch.tasks.workflows import load as load
-    from inarch.tasks.workflows import prove as prove
     from inarch.text import BytePairTokenizer as BytePairTokenizer
     from inarch.text import CTCTokenizer as CTCTokenizer
     from inarch.text import SentencePieceTokenizer as SentencePieceTokenizer
     from inarch.text import Tokenizer as Tokenizer
     from inarch.text import WhisperTokenizer as WhisperTokenizer
     from inarch.text import WordPieceTokenizer as WordPieceTokenizer
+    from inarch.workflows.batch_predictor import BatchPredictor as BatchPredictor
+    from inarch.workflows.presets import export as export
+    from inarch.workflows.presets import load as load
+    from inarch.workflows.presets import prove as prove
+    from inarch.workflows.verification import verify_checkpoint as verify
 
 _HOMES = {
     "AudioClassifier": "inarch.tasks",
     "AudioPreprocessor": "inarch.tasks",
     "Backbone": "inarch.models.backbone",
-    "BatchPredictor": "inarch.tasks.batch_predictor",
+    "BatchPredictor": "inarch.workflows.batch_predictor",
     "BytePairTokenizer": "inarch.text",
     "CTCPreprocessor": "inarch.tasks",
     "CTCSpeechToText": "inarch.tasks",
@@ -83,9 +83,9 @@ _HOMES = {
     "WhisperTokenizer": "inarch.text",
     "WordPieceTokenizer": "inarch.text",
     "ZeroShotClassifier": "inarch.tasks",
-    "export": "inarch.tasks.workflows",
-    "load": "inarch.tasks.workflows",
-    "prove": "inarch.tasks.workflows",
+    "export": "inarch.workflows.presets",
+    "load": "inarch.workflows.presets",
+    "prove": "inarch.workflows.presets",
 }
 __all__ = ["__version__", *_HOMES, "verify"]
 _ROOMS = (

@@ -41,7 +41,7 @@ def check_written(path: Path | None) -> None:
 
 def write_certificate(golden: Path, preset: str | None, path: Path) -> None:
     """Write the certificate of a golden file, and of a checkpoint where one is given."""
-    from inarch.tasks.certification import certify
+    from inarch.workflows.certification import certify
 
     with show_progress() as progress:
         made = certify(golden, preset, progress=progress)
@@ -55,8 +55,8 @@ def write_certificate(golden: Path, preset: str | None, path: Path) -> None:
 
 def recheck_certificate(path: Path, preset: str | None, as_json: bool) -> None:
     """Compute a certificate again and print what is as it says, and what differs."""
-    from inarch.tasks.rechecking import recheck
     from inarch.verify.report_text import visible
+    from inarch.workflows.rechecking import recheck
 
     with show_progress() as progress:
         found = recheck(path, preset, progress)

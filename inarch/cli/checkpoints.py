@@ -28,9 +28,9 @@ def info(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False
 def prove(preset: Preset, ignore_field: IgnoreField = None, as_json: Json = False) -> None:
     """Prove that loading a checkpoint loses nothing: each number has one place, both ways."""
     import_keras()
+    from inarch import workflows
     from inarch.cli.describe import reasons
     from inarch.models.loading import Checkpoint
-    from inarch.tasks import workflows
 
     with Checkpoint(preset, ignore_fields=ignore_field or ()) as checkpoint:
         proof = workflows.prove(checkpoint)
@@ -59,7 +59,7 @@ def export(
 ) -> None:
     """Load a checkpoint, write it back, and compare the two tensor by tensor."""
     import_keras()
-    from inarch.tasks import workflows
+    from inarch import workflows
 
     done = workflows.export(preset, folder, ignore_field or (), overwrite=overwrite)
     found = done.comparison

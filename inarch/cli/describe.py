@@ -8,15 +8,17 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inarch import workflows
 from inarch.checkpoints.formats import files
 from inarch.checkpoints.maps.plan import UNKNOWN_HEAD
 from inarch.errors import CheckpointError, CheckpointFileError, InarchError
 from inarch.models.identify import UnknownTypeError, model_type_line
 from inarch.models.loading import Checkpoint
 from inarch.models.sidecar import sidecar_names
-from inarch.tasks import sentence_transformers, workflows
+from inarch.preprocessors.text_source import tokenizer_of, way_out
+from inarch.sentence_transformers import embedder_folder
 from inarch.tasks.text_classifier import TextClassifier
-from inarch.tasks.text_source import tokenizer_of, way_out
+from inarch.text.discovery import has_tokenizer
 from inarch.validation import listed
 
 # Tensors carried for one reason that are still named one by one; a head has fewer.
@@ -88,7 +90,7 @@ def _describe_unknown(error: UnknownTypeError) -> dict[str, Any]:
             "written_by": error.written_by,
             **_describe_weights(error.folder, weights),
             "heads": {},
-            "tokenizer": "there" if workflows.has_tokenizer(error.folder) else None,
+            "tokenizer": "there" if has_tokenizer(error.folder) else None,
             "tokenizer_advice": None,
             "pooling": None,
             "class": None,
@@ -139,7 +141,7 @@ def _heads(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _tokenizer(checkpoint: Checkpoint, problem: str | None) -> dict[str, Any] | str | None:
-    if not workflows.has_tokenizer(checkpoint.folder):
+    if not has_tokenizer(checkpoint.folder):
         return None
     try:
         tokenizer = tokenizer_of(checkpoint)
@@ -155,17 +157,17 @@ def _tokenizer(checkpoint: Checkpoint, problem: str | None) -> dict[str, Any] | 
 
 def _tokenizer_advice(checkpoint: Checkpoint) -> str | None:
     """Return advice where there is no tokenizer; None where there is one."""
-    if workflows.has_tokenizer(checkpoint.folder):
+    if has_tokenizer(checkpoint.folder):
         return None
     return way_out(checkpoint.folder, checkpoint)
 
 
 def _pooling(checkpoint: Checkpoint) -> dict[str, Any] | str | None:
-    listed = sentence_transformers.MODULES
+    listed = embedder_folder.MODULES
     if not (checkpoint.folder / listed).is_file() or listed in sidecar_names(checkpoint.folder):
         return None
     try:
-        declared = sentence_transformers.read(checkpoint.folder)
+        declared = embedder_folder.read(checkpoint.folder)
     except (CheckpointError, CheckpointFileError) as e:
         return str(e)
     modules = [module["type"] for module in declared.modules]

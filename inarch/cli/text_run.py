@@ -177,7 +177,7 @@ class TextRun:
         import_keras()
         from inarch import tasks
         from inarch.models.loading import Checkpoint
-        from inarch.tasks.workflows import class_of
+        from inarch.workflows.presets import class_of
 
         ignored = self.ignore_field or ()
         task, *others = (getattr(tasks, name) for name in names)

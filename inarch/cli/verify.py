@@ -93,7 +93,7 @@ def verify(
         raise InputError("--overwrite goes with --golden alone")
     if perturb is not None and (against is Against.golden or preset.endswith(".safetensors")):
         raise InputError("--perturb goes with --against transformers; a golden file is perturbed")
-    from inarch.tasks.verification import verify_checkpoint, verify_golden
+    from inarch.workflows.verification import verify_checkpoint, verify_golden
 
     with show_progress() as progress:
         if preset.endswith(".safetensors"):
@@ -163,8 +163,8 @@ def _golden_for(preset: str, folder: Path) -> Path:
 
 def _write_goldens(name: str | None, folder: Path, overwrite: bool) -> None:
     from inarch.models import registry
-    from inarch.tasks.verification import golden_of
     from inarch.verify.golden_changes import changes
+    from inarch.workflows.verification import golden_of
 
     known = registry.goldens()
     if name is not None and name not in known:

@@ -8,10 +8,10 @@ from inarch.models.loading import Checkpoint
 from inarch.port import laws
 from inarch.port.outcome import Outcome, Tally
 from inarch.port.subjects import NotRun, Subjects
-from inarch.tasks.verification import GOLDEN_HEADS
 from inarch.validation import listed
 from inarch.verify.config_account import unaccounted, unread
 from inarch.verify.golden import LIMIT
+from inarch.workflows.verification import GOLDEN_HEADS
 
 
 def folder(subjects: Subjects, tally: Tally) -> Outcome:

@@ -16,12 +16,12 @@ from inarch.port import repository
 from inarch.port.checking import FAILED, Check, check
 from inarch.port.pull_request import pull_request_text
 from inarch.port.subjects import GOLDENS
-from inarch.tasks.certification import certify, command_for
-from inarch.tasks.verification import golden_of
 from inarch.verify.certificate import Certificate
 from inarch.verify.golden import Golden
 from inarch.verify.golden_changes import changes
 from inarch.verify.transformers_reference import has_reference
+from inarch.workflows.certification import certify, command_for
+from inarch.workflows.verification import golden_of
 
 # The steps of a check that are wrong because of what is written here.
 OWN_STEPS = ("golden", "docs")

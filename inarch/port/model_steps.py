@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from inarch import workflows
 from inarch.checkpoints.formats.compare import Comparison, compare
 from inarch.checkpoints.maps.proof import placed_tensors
 from inarch.errors import WeightMapError
@@ -16,13 +17,13 @@ from inarch.models.variables import build_without_values, named_variables
 from inarch.port.outcome import Outcome, Tally
 from inarch.port.subjects import NotRun, Subject, Subjects
 from inarch.port.tiny_models import tiny_task
-from inarch.tasks import workflows
-from inarch.tasks.verification import build, verify_checkpoint, verify_golden
 from inarch.text import Tokenizer
+from inarch.text.discovery import has_tokenizer
 from inarch.validation import listed
 from inarch.verify.report_text import WRONG, headline, state
 from inarch.verify.tokenizer import compare_tokenizers
 from inarch.verify.transformers_reference import has_reference
+from inarch.workflows.verification import build, verify_checkpoint, verify_golden
 
 
 def prove(subjects: Subjects, tally: Tally) -> Outcome:
@@ -161,7 +162,7 @@ def heads(subjects: Subjects, tally: Tally) -> Outcome:
 def tokenizer(subjects: Subjects, tally: Tally) -> Outcome:
     """Compare the tokenizer of the given checkpoint with transformers'."""
     given = subjects.checkpoint
-    if given is None or not workflows.has_tokenizer(given):
+    if given is None or not has_tokenizer(given):
         raise NotRun("no checkpoint with a tokenizer is given (--checkpoint FOLDER)")
     ours = Tokenizer.from_folder(given)
     if not has_reference():

@@ -16,7 +16,7 @@ from inarch.port.heads import OWN, PAIRS, HeadDraft
 from inarch.port.known_arguments import GATING, SHARED
 from inarch.port.trial import Outcome, attempt
 from inarch.port.write_table import SIZES, TINY_SHARE
-from inarch.tasks.verification import GOLDEN_HEADS
+from inarch.workflows.verification import GOLDEN_HEADS
 
 SCALED = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 7}
 # At most so many changes follow one another.

@@ -17,13 +17,13 @@ from inarch.errors import CheckpointFileError, ConfigError, InputError
 from inarch.models import registry
 from inarch.models.registry import Architecture
 from inarch.port.tiny_models import tiny_backbone
-from inarch.tasks.verification import GOLDEN_HEADS
 from inarch.validation import shown
 from inarch.verify.config_reads import ConfigReads
 from inarch.verify.golden import ROWS, Golden
 from inarch.verify.inputs import make_inputs, reference_inputs
 from inarch.verify.tiny_reference import record_tiny_reads, write_tiny_checkpoint
 from inarch.verify.transformers_reference import has_reference
+from inarch.workflows.verification import GOLDEN_HEADS
 
 # The folder that the package is in; a repository, unless it was installed from a wheel.
 ROOT = Path(__file__).parents[2]

@@ -19,12 +19,12 @@ from inarch.port.arguments import find_activation, find_field
 from inarch.port.draft import Draft
 from inarch.port.folder import mounted, write_folder
 from inarch.port.write_files import files_of
-from inarch.tasks.verification import build
 from inarch.verify.compare import verify
 from inarch.verify.golden import ROWS
 from inarch.verify.inputs import make_inputs
 from inarch.verify.tiny_reference import write_tiny_checkpoint
 from inarch.verify.transformers_reference import reference_of
+from inarch.workflows.verification import build
 
 EPSILON = 1e-3
 # Letters of an error that an outcome keeps.

@@ -1,23 +1,23 @@
 """Tasks: a backbone and a head with `fit`, `evaluate` and `predict` on raw text or sound."""
 
 import inarch.installed_backend  # noqa: F401
+from inarch.answers.quantization import quantize_embeddings
+from inarch.preprocessors.audio_preprocessor import AudioPreprocessor
+from inarch.preprocessors.ctc_preprocessor import CTCPreprocessor
+from inarch.preprocessors.multi_vector_preprocessor import MultiVectorPreprocessor
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.audio_classifier import AudioClassifier
-from inarch.tasks.audio_preprocessor import AudioPreprocessor
 from inarch.tasks.causal_lm import CausalLM
 from inarch.tasks.causal_reranker import CausalReranker
-from inarch.tasks.ctc_preprocessor import CTCPreprocessor
 from inarch.tasks.ctc_speech_to_text import CTCSpeechToText
 from inarch.tasks.masked_lm import MaskedLM
 from inarch.tasks.multi_vector_embedder import MultiVectorEmbedder
-from inarch.tasks.multi_vector_preprocessor import MultiVectorPreprocessor
 from inarch.tasks.pooled_reranker import PooledReranker
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.quantization import quantize_embeddings
 from inarch.tasks.question_answerer import QuestionAnswerer
 from inarch.tasks.reranker import Reranker
 from inarch.tasks.seq2seq_lm import Seq2SeqLM
 from inarch.tasks.sparse_embedder import SparseEmbedder
-from inarch.tasks.speech_preprocessor import SpeechPreprocessor
 from inarch.tasks.speech_to_text import SpeechToText
 from inarch.tasks.summarizer import Summarizer
 from inarch.tasks.text_classifier import TextClassifier

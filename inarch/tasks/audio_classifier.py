@@ -8,31 +8,31 @@ from typing import Any
 import keras
 import numpy as np
 
-from inarch.errors import InputError
-from inarch.models.arguments import MutableArgument
-from inarch.models.backbone import Backbone
-from inarch.models.loading import Checkpoint
-from inarch.models.saving import HeadToSave
-from inarch.runtime.forward import softmax
-from inarch.tasks.audio_preprocessor import AudioPreprocessor
-from inarch.tasks.audio_task import AudioTask
-from inarch.tasks.class_answers import Answers, TopK, check_top_k, class_answers
-from inarch.tasks.class_targets import class_numbers
-from inarch.tasks.class_weights import resolve_class_weight
-from inarch.tasks.datasets import array_of, weights_of
-from inarch.tasks.labels import (
+from inarch.answers.class_answers import Answers, TopK, check_top_k, class_answers
+from inarch.answers.labels import (
     checked_labels,
     class_arguments,
     classes_misfit,
     label_fields,
     labels_for,
 )
-from inarch.tasks.objective import Objective
-from inarch.tasks.problem_type import PROBLEMS, default_loss
+from inarch.errors import InputError
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
+from inarch.models.loading import Checkpoint
+from inarch.models.saving import HeadToSave
+from inarch.preprocessors.audio_preprocessor import AudioPreprocessor
+from inarch.preprocessors.speech_preprocessor import as_sound_list
+from inarch.runtime.forward import softmax
+from inarch.tasks.audio_task import AudioTask
 from inarch.tasks.progress import progress_bar
-from inarch.tasks.speech_preprocessor import as_sound_list
 from inarch.tasks.task import Task
-from inarch.tasks.training_batches import Batch, MakeBatch
+from inarch.training.class_targets import class_numbers
+from inarch.training.class_weights import resolve_class_weight
+from inarch.training.datasets import array_of, weights_of
+from inarch.training.objective import Objective
+from inarch.training.problem_type import PROBLEMS, default_loss
+from inarch.training.training_batches import Batch, MakeBatch
 from inarch.validation import COUNT, check_count, optional
 
 BATCH_SIZE = optional(COUNT)

@@ -11,12 +11,12 @@ import numpy as np
 from inarch.data import by_length
 from inarch.errors import InputError
 from inarch.models.loading import Checkpoint
+from inarch.preprocessors.audio_preprocessor import AudioPreprocessor, check_duration
+from inarch.preprocessors.speech_preprocessor import load_audio_input
+from inarch.preprocessors.text_source import TextChoice, TextSource
 from inarch.runtime.forward import as_float32, compiled, compiles_per_shape
 from inarch.speech.configs import PREPROCESSOR
-from inarch.tasks.audio_preprocessor import AudioPreprocessor, check_duration
-from inarch.tasks.speech_preprocessor import load_audio_input
 from inarch.tasks.task_mixin import TaskMixin
-from inarch.tasks.text_source import TextChoice, TextSource
 
 # Sounds that are in memory at once, for each of a batch.
 CHUNK_BATCHES = 8

@@ -12,16 +12,16 @@ from inarch.errors import InputError
 from inarch.generation.generator import Generator
 from inarch.generation.text_generator import TextGenerator
 from inarch.models.backbone import Backbone
+from inarch.preprocessors.chats import as_prompts, split_chat_options
+from inarch.preprocessors.preprocessor import TextPreprocessor, Tokens
 from inarch.tasks import inference
-from inarch.tasks.chats import as_prompts, split_chat_options
-from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.perplexity import Likelihood
-from inarch.tasks.preprocessor import TextPreprocessor, Tokens
 from inarch.tasks.task import Task
 from inarch.tasks.text_generation import TextGeneration, check_stream_of_many, encode_whole
-from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text import Encoding
 from inarch.text.chat_template import is_chat
+from inarch.training.objective import Objective, token_objective
+from inarch.training.training_batches import Batch, MakeBatch
 
 
 class CausalLM(Likelihood, TextGeneration, Task):

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from inarch.answers.activation import checked_activation
 from inarch.errors import InputError
 from inarch.layers.pooling import SequencePooling
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks import cross_encoder, logit_score
-from inarch.tasks.activation import checked_activation
-from inarch.tasks.module_files import TextConfig, read_settings, read_transformer
-from inarch.tasks.pair_preprocessor import PairPreprocessor
+from inarch.preprocessors.pair_preprocessor import PairPreprocessor
+from inarch.preprocessors.text_source import TextSource
+from inarch.sentence_transformers import cross_encoder, logit_score
+from inarch.sentence_transformers.module_files import TextConfig, read_settings, read_transformer
+from inarch.sentence_transformers.sentence_fields import CAUSAL_TRANSFORMER, CROSS_ENCODER_FIELDS
+from inarch.sentence_transformers.settings import with_declared
 from inarch.tasks.pair_scores import PairScores
-from inarch.tasks.sentence_fields import CAUSAL_TRANSFORMER, CROSS_ENCODER_FIELDS
-from inarch.tasks.sentence_folder import with_declared
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count
 
 

@@ -15,10 +15,10 @@ from inarch.models.loading import Checkpoint
 from inarch.models.origin import source_of
 from inarch.models.saving import HeadToSave, save
 from inarch.models.variables import build_without_values
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.text_source import AUTO, TextChoice, TextSource
 from inarch.tasks.loading import load_task, optional_layers, read_preprocessor
-from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.settings_file import write_settings
-from inarch.tasks.text_source import AUTO, TextChoice, TextSource
 from inarch.text import Tokenizer
 from inarch.text.discovery import has_tokenizer
 from inarch.text.files import write_tokenizer_files

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from inarch.answers.labels import trained_classes
 from inarch.data.columns import values_of
 from inarch.errors import InputError
 from inarch.losses.ctc import CTCLoss, ctc_targets
@@ -15,19 +16,18 @@ from inarch.models.backbone import Backbone
 from inarch.models.language_adapter import choose_language
 from inarch.models.loading import Checkpoint
 from inarch.models.saving import HeadToSave
+from inarch.preprocessors.ctc_preprocessor import CTCPreprocessor
+from inarch.preprocessors.speech_preprocessor import as_sound_list, load_audio_input
+from inarch.preprocessors.text_source import TextChoice, TextSource
 from inarch.speech.ctc import TIMESTAMPS, Frames, hop_of, split_sound, transcript_of
 from inarch.speech.transcript import Segment, Transcript
 from inarch.tasks.audio_task import CHUNK_BATCHES, AudioTask
-from inarch.tasks.ctc_preprocessor import CTCPreprocessor
-from inarch.tasks.labels import trained_classes
-from inarch.tasks.objective import Objective
 from inarch.tasks.progress import progress_bar
-from inarch.tasks.speech_examples import named_example, sound_text_pairs
-from inarch.tasks.speech_preprocessor import as_sound_list, load_audio_input
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextChoice, TextSource
-from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text.ctc import VOCABULARY, CTCTokenizer
+from inarch.training.objective import Objective
+from inarch.training.speech_examples import named_example, sound_text_pairs
+from inarch.training.training_batches import Batch, MakeBatch
 from inarch.validation import COUNT, check_count, optional
 
 BATCH_SIZE = optional(COUNT)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inarch.answers.answer_changes import vector_changes
 from inarch.errors import InputError
 from inarch.losses.embedding import EmbeddingLoss, check_finite
 from inarch.runtime.mini_batches import call_in_mini_batches
-from inarch.tasks.answer_changes import vector_changes
-from inarch.tasks.datasets import array_of, weights_of
 from inarch.tasks.inference import preprocessor_of
 from inarch.tasks.task_mixin import TaskMixin
-from inarch.tasks.training_batches import MakeBatch, make_batches
+from inarch.training.datasets import array_of, weights_of
+from inarch.training.training_batches import MakeBatch, make_batches
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task

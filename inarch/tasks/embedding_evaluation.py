@@ -13,8 +13,8 @@ import numpy as np
 from inarch.errors import InputError
 from inarch.losses.embedding import check_finite
 from inarch.metrics.retrieval import Relevant, mrr, ndcg, recall
-from inarch.tasks.datasets import array_of
-from inarch.tasks.raw_texts import texts_of
+from inarch.preprocessors.raw_texts import texts_of
+from inarch.training.datasets import array_of
 from inarch.validation import check_count, shown
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from keras import ops
 
 from inarch.data import PackedBatch, PlannedBatch
+from inarch.preprocessors.preprocessor import TokenRow
 from inarch.runtime.forward import compiled
-from inarch.tasks.preprocessor import TokenRow
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task

@@ -9,16 +9,16 @@ import numpy as np
 
 from inarch.data import PackedBatch, PlannedBatch, by_length, packed_batches
 from inarch.errors import InputError
+from inarch.preprocessors.preprocessor import TextPreprocessor, TokenRow
+from inarch.preprocessors.raw_texts import Text
+from inarch.preprocessors.windows import Window, encode_windows
 from inarch.runtime.forward import (
     as_float32,
     as_float32_later,
     callback_list,
     compiles_per_shape,
 )
-from inarch.tasks.datasets import check_token_ids
-from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
-from inarch.tasks.raw_texts import Text
-from inarch.tasks.windows import Window, encode_windows
+from inarch.training.datasets import check_token_ids
 from inarch.validation import check_count
 
 if TYPE_CHECKING:

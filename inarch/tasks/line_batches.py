@@ -12,9 +12,9 @@ import numpy as np
 
 from inarch.data.text_lines import TextLines, shuffled
 from inarch.errors import InputError
-from inarch.tasks.datasets import default_batch_size
-from inarch.tasks.preprocessor import TextPreprocessor
+from inarch.preprocessors.preprocessor import TextPreprocessor
 from inarch.text import Encoding
+from inarch.training.datasets import default_batch_size
 from inarch.validation import shown
 
 if TYPE_CHECKING:

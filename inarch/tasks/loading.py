@@ -13,8 +13,8 @@ from inarch.models.arguments import mutable_arguments
 from inarch.models.load_weights import load_checkpoint_weights
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import build_without_values
+from inarch.preprocessors.text_source import TextSource, check_choice
 from inarch.tasks.settings_file import read_settings
-from inarch.tasks.text_source import TextSource, check_choice
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task

@@ -13,14 +13,14 @@ from inarch.data.mask_generator import NO_WORD
 from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
+from inarch.preprocessors.preprocessor import TextPreprocessor, TokenRow, checked_flag
+from inarch.preprocessors.raw_texts import Text, is_text_group, texts_of
 from inarch.tasks import inference
-from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.preprocessor import TextPreprocessor, TokenRow, checked_flag
-from inarch.tasks.raw_texts import Text, is_text_group, texts_of
 from inarch.tasks.runtimes import Forwards, in_runtime
 from inarch.tasks.task import Task
-from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text import Encoding, Tokenizer
+from inarch.training.objective import Objective, token_objective
+from inarch.training.training_batches import Batch, MakeBatch
 from inarch.user_warnings import warn
 from inarch.validation import check_count, check_rate, shown
 

@@ -9,41 +9,42 @@ from typing import Any
 
 import numpy as np
 
+from inarch.answers.answer_changes import vector_changes
+from inarch.answers.max_sim import (
+    SIMILARITIES,
+    MaxSimContrastive,
+    checked_token_vectors,
+    max_sim,
+)
 from inarch.errors import InputError
 from inarch.layers.pooling import Normalize
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
-from inarch.tasks import (
-    colbert_projection,
-    inference,
-    module_weights,
-    multi_vector_files,
-    multi_vector_folder,
-)
-from inarch.tasks.answer_changes import vector_changes
-from inarch.tasks.datasets import weights_of
-from inarch.tasks.embedding_batches import columns_of
-from inarch.tasks.embedding_modules import apply_modules, resolve_modules
-from inarch.tasks.max_sim import (
-    SIMILARITIES,
-    MaxSimContrastive,
-    checked_token_vectors,
-    max_sim,
-)
-from inarch.tasks.multi_vector_folder import is_of_colbert
-from inarch.tasks.multi_vector_preprocessor import (
+from inarch.preprocessors.multi_vector_preprocessor import (
     NOT_ATTENDED,
     MultiVectorEncoding,
     MultiVectorPreprocessor,
 )
-from inarch.tasks.objective import Objective
-from inarch.tasks.raw_texts import texts_of
+from inarch.preprocessors.raw_texts import texts_of
+from inarch.sentence_transformers import (
+    colbert_projection,
+    module_weights,
+    multi_vector_files,
+    multi_vector_folder,
+)
+from inarch.sentence_transformers.embedding_modules import apply_modules, resolve_modules
+from inarch.sentence_transformers.multi_vector_folder import is_of_colbert
+from inarch.sentence_transformers.settings import declared_arguments
+from inarch.tasks import inference
+from inarch.tasks.embedding_batches import columns_of
 from inarch.tasks.runtimes import in_runtime
-from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
+from inarch.tasks.sentence_folder import SentenceFolder
 from inarch.tasks.task import Task
-from inarch.tasks.training_batches import Batch, MakeBatch
+from inarch.training.datasets import weights_of
+from inarch.training.objective import Objective
+from inarch.training.training_batches import Batch, MakeBatch
 from inarch.validation import check_flag, one_of
 
 # Prompts of queries and documents, the first that there is.

@@ -8,16 +8,19 @@ from typing import Any, overload
 import keras
 import numpy as np
 
+from inarch.answers.activation import ACTIVATIONS
 from inarch.data.columns import values_of
 from inarch.errors import InputError
 from inarch.losses.ranking import RankingLoss
 from inarch.metrics.retrieval import rank_by_score
+from inarch.preprocessors.raw_texts import is_one_text
 from inarch.tasks import inference
-from inarch.tasks.activation import ACTIVATIONS
-from inarch.tasks.class_targets import number_rows
-from inarch.tasks.datasets import weights_of
-from inarch.tasks.objective import Objective
-from inarch.tasks.ranking_examples import (
+from inarch.tasks.runtimes import in_runtime
+from inarch.tasks.task_mixin import TaskMixin
+from inarch.training.class_targets import number_rows
+from inarch.training.datasets import weights_of
+from inarch.training.objective import Objective
+from inarch.training.ranking_examples import (
     check_no_metrics,
     check_queries,
     checked_pairs,
@@ -27,10 +30,7 @@ from inarch.tasks.ranking_examples import (
     labels_of,
     queries_of,
 )
-from inarch.tasks.raw_texts import is_one_text
-from inarch.tasks.runtimes import in_runtime
-from inarch.tasks.task_mixin import TaskMixin
-from inarch.tasks.training_batches import Batch, MakeBatch
+from inarch.training.training_batches import Batch, MakeBatch
 from inarch.validation import check_count, shown
 
 Ranking = list[dict[str, Any]]

@@ -10,10 +10,10 @@ import numpy as np
 
 from inarch.data import PlannedBatch, by_length, pad
 from inarch.errors import InputError
+from inarch.preprocessors.raw_texts import as_texts
+from inarch.preprocessors.windows import Window, windows
 from inarch.runtime.forward import as_float32, compiled, compiles_per_shape
-from inarch.tasks.raw_texts import as_texts
 from inarch.tasks.task_mixin import TaskMixin
-from inarch.tasks.windows import Window, windows
 from inarch.text import Encoding
 from inarch.validation import shown
 

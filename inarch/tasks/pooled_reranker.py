@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from inarch.answers.activation import checked_activation
+from inarch.answers.labels import numbered
 from inarch.errors import InputError
 from inarch.layers.pooling import pooling_modes
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
-from inarch.tasks import cross_encoder, module_weights, pooled_scores
-from inarch.tasks.activation import checked_activation
-from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules
-from inarch.tasks.labels import numbered
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.sentence_transformers import cross_encoder, module_weights, pooled_scores
+from inarch.sentence_transformers.embedding_modules import pooled_vectors, resolve_modules
+from inarch.sentence_transformers.settings import declared_arguments
 from inarch.tasks.pair_scores import PairScores
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
+from inarch.tasks.sentence_folder import SentenceFolder
 from inarch.tasks.task import Task
 
 # What sentence-transformers has after the pooling where a CrossEncoder is made by hand.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import keras
 import numpy as np
 
+from inarch.answers.answer_changes import class_changes
 from inarch.errors import InputError, InputTypeError
 from inarch.keras_private import all_layers
 from inarch.layers.dense import Dense
@@ -16,12 +17,11 @@ from inarch.models.layer_settings import check_not_quantized
 from inarch.models.lora_layers import updated_layers
 from inarch.models.variables import copy_model
 from inarch.runtime.precision import check_kernels
-from inarch.tasks.answer_changes import class_changes
 from inarch.validation import check_flag, shown
 from inarch.verify.layer_noise import LayerNoise, float64, layer_noise
 
 if TYPE_CHECKING:
-    from inarch.tasks.preprocessor import TokenRow
+    from inarch.preprocessors.preprocessor import TokenRow
     from inarch.tasks.task import Task
 
 PRECISIONS = ("int8", "bfloat16", "float16")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from inarch.errors import InputError, InputTypeError
+from inarch.preprocessors.raw_texts import put_before
 from inarch.tasks.inference import preprocessor_of
-from inarch.tasks.raw_texts import put_before
 from inarch.text import Encoding
 from inarch.validation import shown
 

@@ -10,23 +10,23 @@ from typing import Any
 import keras
 import numpy as np
 
+from inarch.answers.answer_changes import class_changes
+from inarch.answers.answer_spans import Readout, best_answers
+from inarch.answers.labels import class_names, label_fields, numbered
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.backbone import Backbone
-from inarch.tasks.answer_changes import class_changes
-from inarch.tasks.answer_spans import Readout, best_answers
-from inarch.tasks.answer_targets import answer_places, answer_tokens, window_target
-from inarch.tasks.datasets import weights_of
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.raw_texts import single_texts, texts_of
+from inarch.preprocessors.text_source import TextSource
+from inarch.preprocessors.windows import Window
 from inarch.tasks.inference import preprocessor_of, window_chunks
-from inarch.tasks.labels import class_names, label_fields, numbered
-from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.raw_texts import single_texts, texts_of
 from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
-from inarch.tasks.training_batches import MakeBatch
-from inarch.tasks.windows import Window
+from inarch.training.answer_targets import answer_places, answer_tokens, window_target
+from inarch.training.datasets import weights_of
+from inarch.training.objective import Objective
+from inarch.training.training_batches import MakeBatch
 from inarch.validation import check_count, check_flag, shown
 
 ops: Any = keras.ops  # Typed, every result may be None.

@@ -12,10 +12,12 @@ import numpy as np
 
 from inarch.data.columns import refuse_table
 from inarch.errors import InputError, InputTypeError
+from inarch.preprocessors.raw_texts import is_raw, texts_of
 from inarch.runtime.forward import compiles_per_shape
 from inarch.tasks import inference
-from inarch.tasks.class_weights import weigh_batch
-from inarch.tasks.datasets import (
+from inarch.tasks.line_batches import open_lines
+from inarch.training.class_weights import weigh_batch
+from inarch.training.datasets import (
     as_tuple,
     check_readable,
     default_batch_size,
@@ -23,10 +25,8 @@ from inarch.tasks.datasets import (
     prepared,
     split_off,
 )
-from inarch.tasks.line_batches import open_lines
-from inarch.tasks.open_axes import with_open_axes
-from inarch.tasks.raw_texts import is_raw, texts_of
-from inarch.tasks.training_batches import Batch, Order, TextBatches, pack_batches
+from inarch.training.open_axes import with_open_axes
+from inarch.training.training_batches import Batch, Order, TextBatches, pack_batches
 
 if TYPE_CHECKING:
     from inarch.tasks.task import Task

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inarch.answers.labels import COUNTED, trained_classes
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks import cross_encoder
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.sentence_transformers import cross_encoder
 from inarch.tasks.causal_reranker import CausalReranker
-from inarch.tasks.labels import COUNTED, trained_classes
 from inarch.tasks.pair_scores import PairScores
 from inarch.tasks.pooled_reranker import PooledReranker
-from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.sequence_classifier import SequenceClassifier
 from inarch.tasks.task import Task
 

@@ -12,11 +12,11 @@ from inarch.generation.source_encoder import SourceEncoder
 from inarch.generation.text_generator import TextGenerator
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.raw_texts import as_texts
+from inarch.preprocessors.text_source import TextSource
 from inarch.tasks import inference
-from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.prompts import chosen_prompt
-from inarch.tasks.raw_texts import as_texts
 from inarch.tasks.task import Task
 from inarch.tasks.text_generation import (
     TextGeneration,
@@ -24,7 +24,7 @@ from inarch.tasks.text_generation import (
     encode_whole,
 )
 from inarch.tasks.text_pairs import TextPairs
-from inarch.tasks.text_source import TextSource
+from inarch.training.objective import Objective, token_objective
 
 # Fields that older checkpoints have in config.json, where there is no generation_config.json.
 SPECIAL_IDS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")

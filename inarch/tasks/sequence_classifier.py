@@ -6,25 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from inarch.models.arguments import MutableArgument
-from inarch.models.backbone import Backbone
-from inarch.models.loading import Checkpoint
-from inarch.models.sidecar import CROSS_ENCODER_SETTINGS, sidecar_names
-from inarch.tasks import cross_encoder
-from inarch.tasks.activation import checked_activation
-from inarch.tasks.labels import (
+from inarch.answers.activation import checked_activation
+from inarch.answers.labels import (
     checked_labels,
     class_arguments,
     classes_misfit,
     label_fields,
     labels_for,
 )
-from inarch.tasks.module_files import TextConfig, read_settings, read_transformer
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.sentence_fields import CROSS_ENCODER_FIELDS
-from inarch.tasks.sentence_folder import with_declared
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
+from inarch.models.loading import Checkpoint
+from inarch.models.sidecar import CROSS_ENCODER_SETTINGS, sidecar_names
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.text_source import TextSource
+from inarch.sentence_transformers import cross_encoder
+from inarch.sentence_transformers.module_files import TextConfig, read_settings, read_transformer
+from inarch.sentence_transformers.sentence_fields import CROSS_ENCODER_FIELDS
+from inarch.sentence_transformers.settings import with_declared
 from inarch.tasks.task_mixin import TaskMixin
-from inarch.tasks.text_source import TextSource
 from inarch.validation import check_count
 
 

@@ -8,23 +8,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from inarch.layers.pooling import SpladePooling
-from inarch.losses.splade import SpladeLoss
-from inarch.models.arguments import MutableArgument
-from inarch.models.backbone import Backbone
-from inarch.models.loading import Checkpoint
-from inarch.paths import check_file_name
-from inarch.tasks import prompts, sparse_folder
-from inarch.tasks.embedding_batches import VectorTraining
-from inarch.tasks.inference import preprocessor_of
-from inarch.tasks.module_files import module_kinds, without_modules
-from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count
-from inarch.tasks.raw_texts import texts_of
-from inarch.tasks.runtimes import in_runtime
-from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
-from inarch.tasks.similarity import checked_similarity
-from inarch.tasks.sparse_vectors import (
+from inarch.answers.similarity import checked_similarity
+from inarch.answers.sparse_vectors import (
     SparseVector,
     checked_vectors,
     from_dense,
@@ -32,7 +17,24 @@ from inarch.tasks.sparse_vectors import (
     sparse_similarity,
     to_dense,
 )
+from inarch.layers.pooling import SpladePooling
+from inarch.losses.splade import SpladeLoss
+from inarch.models.arguments import MutableArgument
+from inarch.models.backbone import Backbone
+from inarch.models.loading import Checkpoint
+from inarch.paths import check_file_name
+from inarch.preprocessors.preprocessor import TextPreprocessor, checked_optional_count
+from inarch.preprocessors.raw_texts import texts_of
+from inarch.sentence_transformers import sparse_folder
+from inarch.sentence_transformers.module_files import module_kinds, without_modules
+from inarch.sentence_transformers.settings import declared_arguments
+from inarch.tasks import prompts
+from inarch.tasks.embedding_batches import VectorTraining
+from inarch.tasks.inference import preprocessor_of
+from inarch.tasks.runtimes import in_runtime
+from inarch.tasks.sentence_folder import SentenceFolder
 from inarch.tasks.task import Task
+from inarch.training.objective import Objective
 from inarch.validation import check_count
 
 _checked_dims = partial(checked_optional_count, "max_active_dims")

@@ -13,24 +13,28 @@ from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
+from inarch.preprocessors.ctc_preprocessor import CTCPreprocessor
+from inarch.preprocessors.speech_preprocessor import (
+    SpeechPreprocessor,
+    as_sound_list,
+    load_audio_input,
+)
+from inarch.preprocessors.text_source import TextSource
 from inarch.speech.configs import GENERATION, config_files, declared_generation
 from inarch.speech.options import DecodingOptions, Settings
 from inarch.speech.resolve_options import resolve_language, resolve_options
 from inarch.speech.transcriber import Transcriber
 from inarch.speech.transcript import Segment
 from inarch.speech.whisper_runner import WhisperRunner
-from inarch.tasks.ctc_preprocessor import CTCPreprocessor
 from inarch.tasks.ctc_speech_to_text import CTCSpeechToText
-from inarch.tasks.objective import Objective, token_objective
 from inarch.tasks.progress import progress_bar
 from inarch.tasks.settings_file import read_settings
 from inarch.tasks.speech_arguments import checked_generation, checked_language, checked_task
-from inarch.tasks.speech_examples import batch_maker, sound_text_pairs
-from inarch.tasks.speech_preprocessor import SpeechPreprocessor, as_sound_list, load_audio_input
 from inarch.tasks.task import Task
-from inarch.tasks.text_source import TextSource
-from inarch.tasks.training_batches import MakeBatch
 from inarch.text import WhisperTokenizer
+from inarch.training.objective import Objective, token_objective
+from inarch.training.speech_examples import batch_maker, sound_text_pairs
+from inarch.training.training_batches import MakeBatch
 from inarch.transcription_defaults import TEMPERATURES
 from inarch.validation import COUNT, optional
 

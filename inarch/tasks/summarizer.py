@@ -11,14 +11,14 @@ from typing import Any
 from inarch.errors import InputError
 from inarch.generation.text_generator import row_seeds
 from inarch.models.loading import Checkpoint
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.raw_texts import as_texts
+from inarch.preprocessors.text_source import TextSource
 from inarch.tasks import inference
 from inarch.tasks.line_batches import parts_of_lines
-from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.prompts import chosen_prompt
-from inarch.tasks.raw_texts import as_texts
 from inarch.tasks.seq2seq_lm import Seq2SeqLM, task_params
 from inarch.tasks.text_generation import encode_whole
-from inarch.tasks.text_source import TextSource
 
 # The task's name in `task_specific_params` of config.json.
 SUMMARIZATION = "summarization"

@@ -14,15 +14,15 @@ from inarch.json_fields import OBJECT, read_field
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.model import Model
+from inarch.preprocessors.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks import inference, raw_data
 from inarch.tasks.checkpoint_io import CheckpointIO
-from inarch.tasks.datasets import default_batch_size, is_prepared
 from inarch.tasks.precision import LowPrecision
-from inarch.tasks.preprocessor import TextPreprocessor, TokenRow
 from inarch.tasks.runtimes import Forwards, in_runtime, refuse_runtime
 from inarch.tasks.stream import CHUNK, OnError, stream
 from inarch.tasks.training import Training
 from inarch.text import Encoding
+from inarch.training.datasets import default_batch_size, is_prepared
 from inarch.validation import shown
 
 T = TypeVar("T")

@@ -8,34 +8,34 @@ from typing import Any, ClassVar, overload
 
 import numpy as np
 
+from inarch.answers.activation import ACTIVATIONS
+from inarch.answers.answer_changes import class_changes
+from inarch.answers.class_answers import Answers, TopK, check_top_k, class_answers
 from inarch.errors import InputError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks.activation import ACTIVATIONS
-from inarch.tasks.answer_changes import class_changes
-from inarch.tasks.class_answers import Answers, TopK, check_top_k, class_answers
-from inarch.tasks.class_targets import (
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.raw_texts import Text, is_one_text
+from inarch.tasks.runtimes import in_runtime
+from inarch.tasks.sequence_classifier import SequenceClassifier
+from inarch.tasks.task import Task
+from inarch.training.class_targets import (
     check_loss_reads_rows,
     class_numbers,
     label_rows,
     number_rows,
 )
-from inarch.tasks.class_thresholds import class_thresholds
-from inarch.tasks.class_weights import resolve_class_weight
-from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.problem_type import (
+from inarch.training.class_thresholds import class_thresholds
+from inarch.training.class_weights import resolve_class_weight
+from inarch.training.objective import Objective
+from inarch.training.problem_type import (
     PROBLEMS,
     check_label_smoothing,
     check_problem,
     default_loss,
     recorded_problem,
 )
-from inarch.tasks.raw_texts import Text, is_one_text
-from inarch.tasks.runtimes import in_runtime
-from inarch.tasks.sequence_classifier import SequenceClassifier
-from inarch.tasks.task import Task
 from inarch.validation import check_count, shown
 
 

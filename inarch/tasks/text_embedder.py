@@ -9,6 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from inarch.answers.quantization import check_precision, quantize_embeddings
+from inarch.answers.similarity import (
+    checked_similarity,
+    pairwise_similarity,
+    similarity,
+    unit_vectors,
+)
 from inarch.errors import InputError, PresetError
 from inarch.layers.pooling import Normalize, pooling_modes
 from inarch.losses.embedding import MultipleNegativesRankingLoss
@@ -17,29 +24,22 @@ from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.paths import check_file_name
-from inarch.tasks import (
-    embedding_evaluation,
-    module_weights,
-    pooled_scores,
-    prompts,
-    sentence_transformers,
+from inarch.preprocessors.preprocessor import TextPreprocessor, checked_optional_count
+from inarch.preprocessors.raw_texts import texts_of
+from inarch.sentence_transformers import embedder_folder, module_weights, pooled_scores
+from inarch.sentence_transformers.embedding_modules import (
+    pooled_vectors,
+    resolve_modules,
+    set_token_weights,
 )
+from inarch.sentence_transformers.module_files import module_kinds, without_modules
+from inarch.sentence_transformers.settings import declared_arguments
+from inarch.tasks import embedding_evaluation, prompts
 from inarch.tasks.embedding_batches import VectorTraining, check_vectors
-from inarch.tasks.embedding_modules import pooled_vectors, resolve_modules, set_token_weights
-from inarch.tasks.module_files import module_kinds, without_modules
-from inarch.tasks.objective import Objective
-from inarch.tasks.preprocessor import TextPreprocessor, checked_optional_count
-from inarch.tasks.quantization import check_precision, quantize_embeddings
-from inarch.tasks.raw_texts import texts_of
 from inarch.tasks.runtimes import in_runtime
-from inarch.tasks.sentence_folder import SentenceFolder, declared_arguments
-from inarch.tasks.similarity import (
-    checked_similarity,
-    pairwise_similarity,
-    similarity,
-    unit_vectors,
-)
+from inarch.tasks.sentence_folder import SentenceFolder
 from inarch.tasks.task import Task
+from inarch.training.objective import Objective
 from inarch.validation import check_flag
 
 _checked_truncation = partial(checked_optional_count, "truncate_dim")
@@ -74,7 +74,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
     pipeline_tag = "sentence-similarity"
     verb = "embed"
     library_class = "SentenceTransformer"
-    layout_module = sentence_transformers
+    layout_module = embedder_folder
     similarity_fn_name = MutableArgument(checked_similarity)
     truncate_dim = MutableArgument(_checked_truncation)
 
@@ -123,7 +123,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
                 f"{checkpoint.folder} is a CrossEncoder, whose modules make a score of a pair and "
                 "no vector of a text. Load it by Reranker"
             )
-        declared = sentence_transformers.read(checkpoint.folder)
+        declared = embedder_folder.read(checkpoint.folder)
         found = declared_arguments(declared, cls)
         # Where the caller chooses other modules, their files are written anew; the rest stays.
         modes = pooling_modes(given.get("pooling", declared.pooling))
@@ -139,7 +139,7 @@ class TextEmbedder(SentenceFolder, VectorTraining, Task):
         return module_weights.variable_names(self.modules)
 
     def load_sidecar_weights(self, folder: Path) -> None:
-        found = sentence_transformers.read(folder)
+        found = embedder_folder.read(folder)
         # Of the folder's own pooling, which the caller may have chosen another one for.
         width = self.backbone.arguments["hidden_dim"] * len(found.pooling)
         declared = resolve_modules(found.modules, width) if self.modules else ()

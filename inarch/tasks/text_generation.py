@@ -13,8 +13,8 @@ from inarch.generation.text_generator import TextGenerator
 from inarch.json_fields import json_text, read_object
 from inarch.models.arguments import MutableArgument
 from inarch.models.loading import Checkpoint
+from inarch.preprocessors.preprocessor import TextPreprocessor
 from inarch.tasks import inference
-from inarch.tasks.preprocessor import TextPreprocessor
 from inarch.tasks.speech_arguments import checked_generation
 from inarch.tasks.task_mixin import TaskMixin
 from inarch.text import Encoding

@@ -11,13 +11,13 @@ import numpy as np
 from inarch.data import PackedBatch, PlannedBatch, bucket, by_length, pad
 from inarch.data.columns import values_of
 from inarch.errors import InputError
+from inarch.preprocessors.preprocessor import Tokens
 from inarch.runtime.forward import compiled, compiles_per_shape
 from inarch.tasks import inference
-from inarch.tasks.datasets import weights_of
-from inarch.tasks.preprocessor import Tokens
 from inarch.tasks.task_mixin import TaskMixin
-from inarch.tasks.training_batches import Batch, MakeBatch
 from inarch.text import Encoding
+from inarch.training.datasets import weights_of
+from inarch.training.training_batches import Batch, MakeBatch
 from inarch.validation import shown
 
 

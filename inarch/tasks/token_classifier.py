@@ -8,6 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from inarch.answers import entities
+from inarch.answers.activation import softmax
+from inarch.answers.labels import (
+    checked_labels,
+    class_arguments,
+    classes_misfit,
+    label_fields,
+    labels_for,
+)
 from inarch.data.columns import values_of
 from inarch.errors import InputError, InputTypeError
 from inarch.metrics.entities import entity_scores, span_scores
@@ -15,24 +24,16 @@ from inarch.metrics.tag_scheme import OUTSIDE, span_labels
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks import entities, inference
-from inarch.tasks import entity_targets as targets
-from inarch.tasks.activation import softmax
-from inarch.tasks.datasets import weights_of
-from inarch.tasks.labels import (
-    checked_labels,
-    class_arguments,
-    classes_misfit,
-    label_fields,
-    labels_for,
-)
-from inarch.tasks.objective import Objective, token_objective
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.raw_texts import texts_of
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.raw_texts import texts_of
+from inarch.preprocessors.windows import Window, encode_windows, with_most_context
+from inarch.tasks import inference
 from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.task import Task
-from inarch.tasks.training_batches import Batch, MakeBatch
-from inarch.tasks.windows import Window, encode_windows, with_most_context
+from inarch.training import entity_targets as targets
+from inarch.training.datasets import weights_of
+from inarch.training.objective import Objective, token_objective
+from inarch.training.training_batches import Batch, MakeBatch
 from inarch.validation import check_count, shown
 
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from inarch.errors import InputError
 from inarch.models.interrupt import SafeInterrupt
+from inarch.preprocessors.preprocessor import TokenRow
 from inarch.runtime.compile_cache import enable_compile_cache
 from inarch.runtime.fused_adam import fuse_updates
 from inarch.tasks import inference, raw_data
-from inarch.tasks.datasets import array_of, named_arguments, weights_of
-from inarch.tasks.objective import Objective, compile_arguments
-from inarch.tasks.preprocessor import TokenRow
-from inarch.tasks.training_batches import MakeBatch, RowBatches, make_batches
+from inarch.training.datasets import array_of, named_arguments, weights_of
+from inarch.training.objective import Objective, compile_arguments
+from inarch.training.training_batches import MakeBatch, RowBatches, make_batches
 
 # Mixed in before `Model`, whose methods it overrides.
 if TYPE_CHECKING:

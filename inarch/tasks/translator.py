@@ -10,9 +10,9 @@ from inarch.errors import InputError, InputTypeError
 from inarch.models.arguments import MutableArgument
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
+from inarch.preprocessors.preprocessor import TextPreprocessor, Tokens
+from inarch.preprocessors.raw_texts import as_texts
 from inarch.tasks import inference
-from inarch.tasks.preprocessor import TextPreprocessor, Tokens
-from inarch.tasks.raw_texts import as_texts
 from inarch.tasks.seq2seq_lm import Seq2SeqLM
 from inarch.tasks.task import Task
 from inarch.tasks.text_generation import check_stream_of_many, encode_whole

@@ -9,12 +9,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from inarch.answers.labels import COUNTED
 from inarch.errors import ConfigError, InputError, InputTypeError
+from inarch.preprocessors.preprocessor import TextPreprocessor
+from inarch.preprocessors.raw_texts import single_texts
 from inarch.runtime.forward import softmax
 from inarch.tasks.inference import preprocessor_of, window_chunks
-from inarch.tasks.labels import COUNTED
-from inarch.tasks.preprocessor import TextPreprocessor
-from inarch.tasks.raw_texts import single_texts
 from inarch.tasks.runtimes import in_runtime
 from inarch.tasks.stream import CHUNK, OnError, stream
 from inarch.tasks.text_classifier import TextClassifier

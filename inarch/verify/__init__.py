@@ -3,7 +3,7 @@
 `reference` holds what the reference computes, `trace` records what ours does; `compare` sets one
 against the other, `doctor` says why they differ, and `report` holds the result.
 
-The package may also be called: `inarch.verify(preset)` is `inarch.tasks.verification`'s
+The package may also be called: `inarch.verify(preset)` is `inarch.workflows.verification`'s
 `verify_checkpoint`.
 """
 
@@ -23,7 +23,7 @@ class _CallablePackage(ModuleType):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # Tasks are above this package, and their classes are needed for a checkpoint's head.
-        verification = importlib.import_module("inarch.tasks.verification")
+        verification = importlib.import_module("inarch.workflows.verification")
         return verification.verify_checkpoint(*args, **kwargs)
 
 

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.checkpoints.formats.files import open_weights
 from inarch.cli.describe import describe, facts
 from inarch.errors import (
@@ -25,8 +26,7 @@ from inarch.errors import (
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
-from inarch.tasks import workflows
-from inarch.tasks.text_source import tokenizer_of
+from inarch.preprocessors.text_source import tokenizer_of
 from inarch.text import Tokenizer
 from inarch.text.whisper_json import control_tokens
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.checkpoints.formats.files import open_weights, write_safetensors
 from inarch.checkpoints.formats.weights import Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
@@ -13,7 +14,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.f_net.backbone import FNetBackbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
-from inarch.tasks import MaskedLM, TextClassifier, workflows
+from inarch.tasks import MaskedLM, TextClassifier
 
 from .commands import PROVING, refusal
 from .writers import nested, pack

@@ -9,6 +9,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.checkpoints.formats.files import open_weights, write_safetensors
 from inarch.checkpoints.formats.weights import DTYPES, Shard, TensorInfo
 from inarch.errors import CheckpointFileError, ConfigError, PresetError, WeightMapError
@@ -16,7 +17,7 @@ from inarch.models.backbone import Backbone
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.loading import Checkpoint
 from inarch.models.variables import named_variables, to_numpy
-from inarch.tasks import MaskedLM, TextClassifier, workflows
+from inarch.tasks import MaskedLM, TextClassifier
 
 from .commands import PROVING, refusal
 from .writers import write_bundle

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.checkpoints.formats.files import open_weights
 from inarch.errors import CheckpointFileError, ConfigError, WeightMapError
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
-from inarch.tasks import workflows
 
 from .whispers import FRAMES, LENGTH, MELS, WORDS, inputs, perturb
 

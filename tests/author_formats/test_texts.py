@@ -5,8 +5,8 @@ import json
 import pytest
 
 from inarch.errors import CheckpointError, CheckpointFileError
-from inarch.tasks import workflows
 from inarch.text import Tokenizer
+from inarch.text.discovery import has_tokenizer
 
 from .writers import field
 
@@ -104,7 +104,7 @@ def fairseq(folder, order=ORDER, encoder=ENCODER, merges=MERGES, pieces=None):
 
 def test_ids_are_fairseqs_and_not_gpt_2s(tmp_path):
     folder = fairseq(tmp_path / "a")
-    assert workflows.has_tokenizer(folder)
+    assert has_tokenizer(folder)
     tokenizer = Tokenizer.from_folder(folder)
     encoding = tokenizer.encode("abc abd", "ab")
     assert encoding.tokens == ["<s>", "abc", "Ġab", "d", "</s>", "</s>", "ab", "</s>"]
@@ -126,7 +126,7 @@ def test_a_mask_takes_the_space_before_it(tmp_path):
 
 def test_without_gpt_2s_files_the_error_names_the_files_and_the_folder(tmp_path):
     folder = fairseq(tmp_path / "a", encoder=None)
-    assert not workflows.has_tokenizer(folder)
+    assert not has_tokenizer(folder)
     with pytest.raises(CheckpointFileError, match=r"put encoder\.json and vocab\.bpe next to it"):
         Tokenizer.from_folder(folder)
 
@@ -188,7 +188,7 @@ AUTHOR_FOLDERS = {"roberta": fairseq, "xlm-roberta": xlm_r, "camembert": camembe
 
 def test_xlm_rs_ids_are_fairseqs(tmp_path):
     folder = xlm_r(tmp_path / "a")
-    assert workflows.has_tokenizer(folder)
+    assert has_tokenizer(folder)
     tokenizer = Tokenizer.from_folder(folder)
     vocabulary = tokenizer.get_vocabulary()
     assert vocabulary == ["<s>", "<pad>", "</s>", "<unk>", *WORDS, "<mask>"]
@@ -210,7 +210,7 @@ def test_pieces_in_another_order_than_the_dictionarys_are_refused(tmp_path):
 
 
 def test_fnets_model_is_found_under_its_own_name(tmp_path):
-    assert workflows.has_tokenizer(fnet(tmp_path))
+    assert has_tokenizer(fnet(tmp_path))
     tokenizer = Tokenizer.from_folder(tmp_path)
     assert tokenizer.config["tokenizer_class"] == "FNetTokenizer"
     assert tokenizer.encode("ab").tokens == ["[CLS]", "▁ab", "[SEP]"]

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from inarch.cli.app import app
-from inarch.tasks.verification import verify_checkpoint
+from inarch.workflows.verification import verify_checkpoint
 
 from .test_google_bert import CONFIG, HEADS, SIZES, google, slots
 from .writers import write_bundle

@@ -19,8 +19,8 @@ from inarch.checkpoints.formats.weights import CODES, Shard, TensorInfo
 from inarch.errors import MissingExtraError
 from inarch.models import registry
 from inarch.models.variables import named_variables
-from inarch.tasks import verification
 from inarch.verify.golden import Golden
+from inarch.workflows import verification
 
 from .test_errors import failure
 
@@ -211,7 +211,7 @@ def test_ctrl_c_on_the_process_leaves_no_temporary_folder_and_no_traceback(tmp_p
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from inarch.cli import main\n"
-        "from inarch.tasks import verification\n"
+        "from inarch.workflows import verification\n"
         "verification.verify = lambda *_, **__: (print('working', flush=True), time.sleep(600))\n"
         f"sys.argv = ['inarch', 'verify', {str(PATH)!r}]\n"
         "main()"

@@ -9,16 +9,17 @@ import string
 import numpy as np
 from keras import ops
 
+from inarch import workflows
 from inarch.checkpoints.formats.files import open_weights
 from inarch.models import registry
 from inarch.port.tiny_models import randomized as randomized
 from inarch.port.tiny_models import tiny_backbone as tiny
 from inarch.port.tiny_models import tiny_task as task_of_head
-from inarch.tasks import TextPreprocessor, workflows
-from inarch.tasks.verification import GOLDEN_HEADS
+from inarch.tasks import TextPreprocessor
 from inarch.text import WordPieceTokenizer
 from inarch.verify.golden import ROWS
 from inarch.verify.inputs import make_inputs
+from inarch.workflows.verification import GOLDEN_HEADS
 
 ARCHITECTURES = registry.architectures()
 # Those that encode text by themselves; an encoder-decoder has its own tests of its encoder alone.

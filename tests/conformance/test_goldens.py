@@ -16,12 +16,12 @@ from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.variables import named_variables
 from inarch.port.laws import other_defaults
-from inarch.tasks.verification import GOLDEN_HEADS, verify_golden
 from inarch.verify.compare import verify
 from inarch.verify.config_account import unaccounted, unread
 from inarch.verify.golden import LIMIT, Golden
 from inarch.verify.inputs import covering_inputs
 from inarch.verify.trace import layers_of
+from inarch.workflows.verification import GOLDEN_HEADS, verify_golden
 
 from .models import shared
 

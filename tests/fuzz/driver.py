@@ -19,13 +19,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from inarch import workflows
 from inarch.audio import load_audio
 from inarch.checkpoints.maps.layout import Layout
 from inarch.checkpoints.maps.plan import match
 from inarch.errors import InarchError
 from inarch.json_fields import read_object
 from inarch.models.loading import Checkpoint
-from inarch.tasks import sentence_transformers, workflows
+from inarch.sentence_transformers import embedder_folder
 from inarch.tasks.task import Task
 from inarch.text import Tokenizer
 from inarch.verify.golden import Golden
@@ -48,7 +49,7 @@ def checkpoint(folder: Path) -> None:
     with Checkpoint(files[0] if len(files) == 1 else folder) as opened:
         opened.read_sidecar("generation_config.json")
         opened.sidecar_texts()
-        sentence_transformers.read(opened.folder)
+        embedder_folder.read(opened.folder)
         found = workflows.class_of(opened)
         head = getattr(found, "head", None)
         arguments = opened.arguments()

@@ -10,7 +10,7 @@ from inarch.models import registry
 from inarch.models.backbone import Backbone
 from inarch.models.loading import Checkpoint
 from inarch.tasks import MaskedLM, TextClassifier
-from inarch.tasks.workflows import prove
+from inarch.workflows.presets import prove
 
 
 @pytest.fixture(scope="module")

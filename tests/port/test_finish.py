@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from inarch.cli.app import app
 from inarch.errors import CheckpointError, CheckpointFileError, InputError
 from inarch.port import checking, finish, finishing, repository, subjects
-from inarch.tasks.certification import certify
 from inarch.verify.golden import Golden
+from inarch.workflows.certification import certify
 
 GOLDEN = subjects.GOLDENS / "distil_bert.safetensors"
 # In a repository of a test, where the table of faults would take minutes.

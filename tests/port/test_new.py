@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from inarch import workflows
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.checkpoints.maps.config import probability
 from inarch.cli.app import app
@@ -31,10 +32,9 @@ from inarch.port.write_checkpoint import imports
 from inarch.port.write_files import decisions_of, files_of
 from inarch.port.write_head_map import head_lines
 from inarch.port.write_table import tokenizer_line
-from inarch.tasks import workflows
-from inarch.tasks.verification import build
 from inarch.verify.compare import verify
 from inarch.verify.golden import Golden
+from inarch.workflows.verification import build
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "docs" / "contribute" / "tiny"

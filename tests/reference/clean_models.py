@@ -104,7 +104,7 @@ def reports(architecture, number, seeds=SEEDS):
     """The verification of one random config with several sets of random weights."""
     import transformers
 
-    from inarch.tasks.verification import verify_checkpoint
+    from inarch.workflows.verification import verify_checkpoint
 
     kind, sizes = config_of(architecture, number)
     cls = getattr(transformers, kind)

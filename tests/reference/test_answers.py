@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import pytest
 
+from inarch.answers.answer_spans import Readout, best_answers
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
+from inarch.preprocessors.windows import encode_windows
 from inarch.tasks import QuestionAnswerer, TextClassifier, TextPreprocessor, ZeroShotClassifier
-from inarch.tasks.answer_spans import Readout, best_answers
-from inarch.tasks.windows import encode_windows
 from inarch.text import WordPieceTokenizer
 from inarch.verify.corpus import CORPUS
 

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.errors import ConfigError, InputError, WeightMapError
 from inarch.generation import BeamSearch, Generator, Greedy, Sample
 from inarch.models.backbone import Backbone
-from inarch.tasks import TextClassifier, TextEmbedder, verification, workflows
+from inarch.tasks import TextClassifier, TextEmbedder
+from inarch.workflows import verification
 
 from .conftest import Written, batch, noise_ratio, tensors, torch, transformers
 

@@ -7,9 +7,9 @@ import string
 import numpy as np
 import pytest
 
+from inarch.answers.max_sim import MaxSimContrastive
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import MultiVectorEmbedder, MultiVectorPreprocessor
-from inarch.tasks.max_sim import MaxSimContrastive
 from inarch.text import WordPieceTokenizer
 
 from .conftest import noise_ratio, perturb, tensors, torch, transformers

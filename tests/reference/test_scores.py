@@ -7,8 +7,8 @@ import pytest
 import torch
 from sentence_transformers import CrossEncoder
 
+from inarch.answers.activation import ACTIVATIONS, class_path
 from inarch.tasks import TextClassifier
-from inarch.tasks.activation import ACTIVATIONS, class_path
 
 from .conftest import transformers
 

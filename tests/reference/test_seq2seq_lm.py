@@ -8,9 +8,9 @@ import pytest
 
 from inarch.models.variables import named_variables, set_value
 from inarch.tasks import Seq2SeqLM, TextEmbedder, TextPreprocessor
-from inarch.tasks.verification import verify_checkpoint
 from inarch.text import BytePairTokenizer
 from inarch.verify.inputs import make_inputs
+from inarch.workflows.verification import verify_checkpoint
 
 from .conftest import noise_ratio, tensors, torch, transformers
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from inarch.answers.sparse_vectors import to_dense
 from inarch.losses.splade import SpladeLoss
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import SparseEmbedder, TextPreprocessor
-from inarch.tasks.sparse_vectors import to_dense
 from inarch.text import WordPieceTokenizer
 
 from .conftest import noise_ratio, perturb, torch, transformers

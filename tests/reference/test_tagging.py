@@ -12,7 +12,7 @@ from inarch.models.variables import named_variables
 from inarch.tasks import TextPreprocessor, TokenClassifier
 from inarch.text import WordPieceTokenizer
 
-from ..tasks.test_windows import byte_level
+from ..preprocessors.test_windows import byte_level
 from .conftest import transformers
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]

@@ -11,10 +11,10 @@ import pytest
 from inarch.checkpoints.maps.entries import Rule
 from inarch.models import registry
 from inarch.models.registry import Input
-from inarch.tasks.verification import golden_of, verify_checkpoint
 from inarch.verify.golden import Golden
 from inarch.verify.golden_changes import differences
 from inarch.verify.hooks import Run
+from inarch.workflows.verification import golden_of, verify_checkpoint
 
 from .conftest import torch
 

@@ -14,9 +14,9 @@ from inarch.checkpoints.formats.weights import DTYPES
 from inarch.cli.app import app
 from inarch.errors import ReferenceModelError
 from inarch.models import registry
-from inarch.tasks import verification
-from inarch.tasks.verification import golden_of, verify_checkpoint
 from inarch.verify import transformers_reference
+from inarch.workflows import verification
+from inarch.workflows.verification import golden_of, verify_checkpoint
 
 from .conftest import torch, transformers
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from inarch.answers.sparse_vectors import to_dense
 from inarch.models.f_net.backbone import FNetBackbone
 from inarch.tasks import (
     MaskedLM,
@@ -25,7 +26,6 @@ from inarch.tasks import (
     TokenClassifier,
     ZeroShotClassifier,
 )
-from inarch.tasks.sparse_vectors import to_dense
 from inarch.text import WordPieceTokenizer
 
 from . import test_causal_lm, test_seq2seq_lm

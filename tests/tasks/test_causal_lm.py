@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.data import TextLines
 from inarch.errors import ConfigError, InarchError, InputError
 from inarch.models.gpt2.backbone import GPT2Backbone
 from inarch.models.variables import named_variables, set_value
 from inarch.runtime.forward import softmax
-from inarch.tasks import CausalLM, TextPreprocessor, workflows
+from inarch.tasks import CausalLM, TextPreprocessor
 from inarch.text import BytePairTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
 

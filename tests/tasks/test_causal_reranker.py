@@ -10,8 +10,8 @@ import pytest
 
 from inarch.errors import ConfigError, InarchError
 from inarch.models.gpt2.backbone import GPT2Backbone
+from inarch.preprocessors.pair_preprocessor import PairPreprocessor
 from inarch.tasks import CausalReranker, Reranker
-from inarch.tasks.pair_preprocessor import PairPreprocessor
 from inarch.text import BytePairTokenizer, Tokenizer
 
 pytestmark = pytest.mark.turns(3)

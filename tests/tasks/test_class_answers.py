@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
+from inarch.answers.class_answers import class_answers
 from inarch.errors import InputError
 from inarch.tasks import TextClassifier
-from inarch.tasks.class_answers import class_answers
-from inarch.tasks.class_thresholds import class_thresholds
-from inarch.tasks.problem_type import SmoothedCrossEntropy, default_loss
+from inarch.training.class_thresholds import class_thresholds
+from inarch.training.problem_type import SmoothedCrossEntropy, default_loss
 
 from .conftest import make_backbone
 

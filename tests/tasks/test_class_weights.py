@@ -7,7 +7,7 @@ from keras.src.trainers.data_adapters.data_adapter_utils import class_weight_to_
 
 from inarch.errors import InputError
 from inarch.tasks import TextClassifier
-from inarch.tasks.class_weights import weigh_batch
+from inarch.training.class_weights import weigh_batch
 
 from .conftest import learner
 

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+from inarch.answers.labels import class_names
 from inarch.errors import ConfigError, InputError
 from inarch.tasks import MaskedLM, TextClassifier
-from inarch.tasks.labels import class_names
 
 from .conftest import make_backbone
 

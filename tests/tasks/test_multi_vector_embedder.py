@@ -8,8 +8,8 @@ import pytest
 
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.models.deberta_v3.backbone import DebertaV3Backbone
+from inarch.preprocessors.multi_vector_preprocessor import NOT_ATTENDED
 from inarch.tasks import MultiVectorEmbedder, MultiVectorPreprocessor, TextEmbedder
-from inarch.tasks.multi_vector_preprocessor import NOT_ATTENDED
 from inarch.text import WordPieceTokenizer
 
 from .conftest import TEXTS, VOCABULARY, learner, make_backbone

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from inarch.answers.answer_changes import class_changes, vector_changes
 from inarch.errors import InputError, InputTypeError
 from inarch.runtime import precision as kernels
 from inarch.tasks import QuestionAnswerer, TextClassifier, TextEmbedder
-from inarch.tasks.answer_changes import class_changes, vector_changes
 from inarch.verify.layer_noise import layer_noise
 
 from .conftest import TEXTS, make_backbone, weights_of

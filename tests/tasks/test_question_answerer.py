@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from keras import ops
 
+from inarch.answers.answer_spans import token_spans
 from inarch.errors import InputError, InputTypeError
 from inarch.models.bert.backbone import BertBackbone
+from inarch.preprocessors.windows import encode_windows
 from inarch.tasks import QuestionAnswerer, TextPreprocessor
-from inarch.tasks.answer_spans import token_spans
-from inarch.tasks.answer_targets import answer_places, answer_tokens, window_target
 from inarch.tasks.question_answerer import span_accuracy, span_cross_entropy
-from inarch.tasks.windows import encode_windows
 from inarch.text import WordPieceTokenizer
+from inarch.training.answer_targets import answer_places, answer_tokens, window_target
 
 from .conftest import VOCABULARY, learner, make_backbone
 

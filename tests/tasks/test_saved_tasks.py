@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inarch.tasks import MaskedLM, TextClassifier, TextEmbedder
-from inarch.tasks.workflows import load
+from inarch.workflows.presets import load
 
 from .conftest import LABELS, TEXTS, classifier, make_backbone, weights_of
 

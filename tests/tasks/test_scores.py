@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from inarch.answers.activation import ACTIVATIONS
 from inarch.errors import ConfigError, InputError
 from inarch.models.bert.backbone import BertBackbone
 from inarch.tasks import TextClassifier
-from inarch.tasks.activation import ACTIVATIONS
 
 from .conftest import make_backbone
 

@@ -10,12 +10,13 @@ import keras
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.errors import ConfigError, InarchError, InputError, PresetError
 from inarch.models.backbone import Backbone
 from inarch.models.t5.backbone import T5Backbone
 from inarch.models.variables import named_variables, set_value
 from inarch.runtime.forward import softmax
-from inarch.tasks import CausalLM, Seq2SeqLM, TextEmbedder, TextPreprocessor, workflows
+from inarch.tasks import CausalLM, Seq2SeqLM, TextEmbedder, TextPreprocessor
 from inarch.text import Tokenizer
 from inarch.text.json_parts import tokenizer_json
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from inarch.answers.sparse_vectors import to_dense
 from inarch.errors import ConfigError, InputError, InputTypeError
 from inarch.losses.splade import SpladeLoss
 from inarch.runtime.mini_batches import call_in_mini_batches
@@ -16,7 +17,6 @@ from inarch.tasks import (
     TextPreprocessor,
     embedding_batches,
 )
-from inarch.tasks.sparse_vectors import to_dense
 from inarch.text import WordPieceTokenizer
 
 from .conftest import TEXTS, VOCABULARY, learner, make_backbone

@@ -5,9 +5,10 @@ import json
 import keras
 import pytest
 
+from inarch import workflows
 from inarch.errors import InputError
 from inarch.models.t5.backbone import T5Backbone
-from inarch.tasks import Seq2SeqLM, Summarizer, TextPreprocessor, workflows
+from inarch.tasks import Seq2SeqLM, Summarizer, TextPreprocessor
 from inarch.text import BytePairTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
 

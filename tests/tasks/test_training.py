@@ -19,8 +19,8 @@ from inarch.tasks import (
     TokenClassifier,
     training,
 )
-from inarch.tasks.training_batches import pack_batches
 from inarch.text import WordPieceTokenizer
+from inarch.training.training_batches import pack_batches
 
 from .conftest import VOCABULARY, WORDS, batches_seen, learner, make_backbone, weights_of
 

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 
+from inarch import workflows
 from inarch.errors import InputError, InputTypeError
 from inarch.models.bart.backbone import BartBackbone
 from inarch.models.variables import named_variables, set_value
-from inarch.tasks import TextPreprocessor, Translator, workflows
+from inarch.tasks import TextPreprocessor, Translator
 from inarch.text import Tokenizer
 from tests.text.conftest import field
 

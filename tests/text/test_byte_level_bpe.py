@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inarch.errors import CheckpointError, ConfigError, InputError
-from inarch.tasks import workflows
 from inarch.text import BytePairTokenizer, Tokenizer
 from inarch.text.byte_level import ROBERTA
+from inarch.text.discovery import has_tokenizer
 from inarch.verify.corpus import CORPUS
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 def test_roberta_wraps_a_text_and_a_pair(folder):
     found = Tokenizer.from_folder(folder())
-    assert workflows.has_tokenizer(folder())
+    assert has_tokenizer(folder())
     assert found.encode("hello cat").tokens == ["<s>", "hello", "Ġcat", "</s>"]
     pair = found.encode("hello", "hello")
     assert pair.tokens == ["<s>", "hello", "</s>", "</s>", "hello", "</s>"]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, InputError
-from inarch.tasks import workflows
 from inarch.text import SentencePieceTokenizer, Tokenizer
 from inarch.text.charsmap import CharacterRules, Charsmap, Replaced
+from inarch.text.discovery import has_tokenizer
 from inarch.text.sentence_piece import sentence_piece_json
 from inarch.text.sentence_piece_model import read_model
 from inarch.text.sentencepiece_families import ALBERT
@@ -346,9 +346,9 @@ def test_a_missing_special_token_and_a_bpe_model_are_named(tmp_path, sentence_pi
 
 
 def test_a_folder_is_known_to_hold_what_can_be_loaded(tmp_path, sentence_piece):
-    assert not workflows.has_tokenizer(tmp_path)
+    assert not has_tokenizer(tmp_path)
     folder_with(tmp_path, "spm.model", sentence_piece([*DEBERTA, *TAIL]))
-    assert workflows.has_tokenizer(tmp_path)
+    assert has_tokenizer(tmp_path)
     target = tmp_path / "saved"
     Tokenizer.from_folder(tmp_path).save(target)
     assert [path.name for path in target.iterdir()] == ["spm.model"]

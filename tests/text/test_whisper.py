@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import inarch
 from inarch.errors import CheckpointError, CheckpointFileError, ConfigError, InputError
-from inarch.tasks import workflows
 from inarch.text import Tokenizer, WhisperTokenizer
 from inarch.text.byte_level import BYTE_TO_UNICODE
+from inarch.text.discovery import has_tokenizer
 from inarch.text.languages import LANGUAGES, language_code
 from inarch.text.whisper_json import control_tokens
 from inarch.verify.corpus import CORPUS
@@ -301,7 +301,7 @@ def test_the_older_files_make_the_same_tokenizer(tokenizer, tmp_path):
 @pytest.mark.parametrize("languages", [99, 100])
 def test_ranks_make_the_same_tokenizer(tmp_path, languages):
     folder = write(tmp_path, MULTILINGUAL, ranks(), SIZE + languages - 99)
-    assert workflows.has_tokenizer(folder)
+    assert has_tokenizer(folder)
     found = Tokenizer.from_folder(folder)
     control = {token: len(WORDS) + i for i, token in enumerate(control_tokens(languages))}
     same(found, made(control))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import keras
 
+from inarch import workflows
 from inarch.models.loading import Checkpoint
-from inarch.tasks import workflows
 from inarch.verify.compare import verify
 from inarch.verify.doctor import Doctor
 from inarch.verify.faults import layer_trials

@@ -8,11 +8,11 @@ import pytest
 
 from inarch.models.registry import Unreached
 from inarch.models.variables import named_variables
-from inarch.tasks.verification import verify_golden
 from inarch.verify.compare import verify
 from inarch.verify.coverage import branch_coverage, joined_coverage, table_coverage
 from inarch.verify.report import Coverage
 from inarch.verify.report_text import coverage, headline
+from inarch.workflows.verification import verify_golden
 
 from .faults import GOLDENS, load, read, subjects
 
