@@ -17,7 +17,7 @@ SELECT = not exhaustive$(call AT_HAND,$(1))
 # Text, files, names, pages and what is refused before it is computed are the same on every backend;
 # they are tested on JAX. The commands and the authors' formats take turns, and so do the comparisons
 # with transformers, case by case.
-SAME := checkpoints data docs port text fuzz test_turns.py test_private_keras.py speech/test_options.py \
+SAME := checkpoints data docs port text fuzz test_turns.py test_packages.py test_private_keras.py speech/test_options.py \
 	test_file_names.py test_json_fields.py test_paths.py test_rights.py test_validation.py cli/test_jobs.py \
 	metrics/test_texts.py $(addprefix audio/test_,load.py pipes_and_voice.py window_and_speech.py) \
 	$(addprefix verify/test_,golden.py pairs.py report.py report_in_browser.py tokenizer_parity.py) \
