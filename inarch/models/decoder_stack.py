@@ -12,7 +12,7 @@ from inarch.errors import InputError
 from inarch.layers import Block
 from inarch.layers.cache import cache_length
 from inarch.layers.prepacked import prepacked_logits
-from inarch.models.origin import source_of
+from inarch.models.origin import ties_embeddings
 
 ops: Any = keras.ops  # Typed, every result may be None.
 
@@ -182,8 +182,7 @@ def check_output_embeddings(backbone: Any, head: Any) -> None:
 
     The output embeddings of a checkpoint that doesn't tie them are no part of the backbone.
     """
-    layout = backbone.layout
-    if head is None and layout and not source_of(backbone).ties_embeddings(layout.config):
+    if head is None and backbone.layout and not ties_embeddings(backbone):
         raise InputError(
             "head=None, and config.json has tie_word_embeddings=False. The output embeddings "
             "are no part of the backbone: pass a layer that has them, from hidden states to "

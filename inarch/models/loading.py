@@ -125,7 +125,7 @@ class Checkpoint:
     def tie_word_embeddings(self) -> bool:
         """True where the output embeddings are the input embeddings."""
         with self.config_path_in_errors():
-            return self.source.ties_embeddings(self.config)
+            return self.source.ties_embeddings(self.config, self.weights.header)
 
     @property
     def written_by(self) -> list[str]:

@@ -33,3 +33,11 @@ def source_of(model: Any) -> Source:
     written_as = (old.model_type or old.config["model_type"]) if old else sources[0].model_type
     (source,) = (s for s in sources if s.model_type == written_as)
     return source
+
+
+def ties_embeddings(model: keras.Model) -> bool:
+    """Return whether output and input embeddings are one by the checkpoint of a model."""
+    source, layout = source_of(model), origin_of(model).layout
+    if layout is None:
+        return source.ties_embeddings({})
+    return source.ties_embeddings(layout.config, layout.names)

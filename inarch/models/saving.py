@@ -26,7 +26,7 @@ from inarch.json_fields import json_text
 from inarch.models import registry
 from inarch.models.ignored import write_ignore_fields
 from inarch.models.layer_settings import check_not_quantized
-from inarch.models.origin import backbone_of, origin_of, source_of
+from inarch.models.origin import backbone_of, origin_of, source_of, ties_embeddings
 from inarch.models.sidecar import filter_sidecar
 from inarch.models.variables import get_value, mapped_variables
 from inarch.paths import resolve_inside
@@ -76,7 +76,7 @@ def save(
     old: layout.Layout | None = origin.layout
     name = head.name if head else None
     if tie_word_embeddings is None:
-        tie_word_embeddings = source.ties_embeddings(old.config if old else {})
+        tie_word_embeddings = ties_embeddings(model)
     code = _code(next(iter(variables.values())))
     shards = layout.shards_to_write(source, old, ours, arguments, name, tie_word_embeddings, code)
     header = {n: info for shard in shards for n, info in shard.tensors.items()}
@@ -88,7 +88,7 @@ def save(
     _warn_of_rounded(model, code, {n: i.dtype for n, i in header.items() if n not in passthrough})
     overwrite = overwrite or holds_author_format(destination)
     with atomic_write.replacing(destination, overwrite) as fresh:
-        text = _config_text(source, old, arguments, head, tie_word_embeddings, code)
+        text = _config_text(source, old, arguments, head, tie_word_embeddings, code, header)
         write_checkpoint(fresh, text, shards, values)
         write_texts(fresh, filter_sidecar(old.sidecar_files, old.head == name) if old else {})
         extra(fresh)
@@ -177,6 +177,7 @@ def _config_text(
     head: HeadToSave | None,
     tie_word_embeddings: bool,
     code: str,
+    names: Collection[str],
 ) -> str:
     """Return the text of config.json: the checkpoint's own where nothing changed."""
     config: dict[str, Any] = dict(old.config) if old else {"model_type": source.model_type}
@@ -195,7 +196,7 @@ def _config_text(
         config = computed_fields(entries, config)
         write_fields(entries, head.arguments, config)
         config |= head.fields
-    if tie_word_embeddings != source.ties_embeddings(config):
+    if tie_word_embeddings != source.ties_embeddings(config, names):
         config["tie_word_embeddings"] = tie_word_embeddings
     if old and config == old.config:
         return old.config_text

@@ -12,7 +12,7 @@ import keras
 
 from inarch.models.layout_map import layout_map
 from inarch.models.loading import Checkpoint
-from inarch.models.origin import source_of
+from inarch.models.origin import ties_embeddings
 from inarch.models.saving import HeadToSave, save
 from inarch.models.variables import build_without_values
 from inarch.preprocessors.preprocessor import TextPreprocessor
@@ -225,7 +225,7 @@ class CheckpointIO(_Model):
         """Return whether output and input embeddings are one variable."""
         if "tie_word_embeddings" in self.arguments:
             return self.arguments["tie_word_embeddings"]
-        return source_of(self).ties_embeddings(self.layout.config if self.layout else {})
+        return ties_embeddings(self)
 
     def write_files(self, folder: Path) -> None:
         """Write the files of the preset other than config and weights."""

@@ -264,7 +264,7 @@ def _weights(
     # The arguments say how many layers there are, and which optional parts.
     arguments = source.arguments(config.to_dict(), shapes)
     found: dict[str, np.ndarray] = {}
-    tie = source.ties_embeddings(config.to_dict())
+    tie = source.ties_embeddings(config.to_dict(), shapes)
     header = {name: TensorInfo("F32", shape) for name, shape in shapes.items()}
     for head in heads or [""]:
         plan = match(source, header, None, arguments, head or None, tie, "the reference")

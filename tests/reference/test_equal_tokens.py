@@ -99,6 +99,17 @@ def searched(model, skipped, **options):
     return found
 
 
+def rounded(ours, wanted, model, skipped, **options):
+    """The number of rows whose tokens aren't the reference's; each has to be a tie by rounding."""
+    if ours == wanted:
+        return 0
+    with without_float32(torch):
+        exact = searched(model.double(), skipped, **options)
+    rows = list(zip(ours, wanted, exact, strict=True))
+    assert all(a in (b, c) or b != c for a, b, c in rows), options
+    return sum(a != b for a, b, _ in rows)
+
+
 @pytest.mark.parametrize(
     "seeds",
     [
@@ -116,7 +127,8 @@ def test_tokens_are_those_of_transformers(kind, seeds, write, tmp_path):
         folder, task_class = write_seq2seq(tmp_path / "in", kind, **changes).folder, Seq2SeqLM
     task = task_class.from_preset(folder, preprocessor=None)
     search, cls = searcher(task), getattr(transformers, kind)
-    ties, ended, seen = [], 0, set()
+    ties = ended = 0
+    seen = set()
     for seed in seeds:
         randomize(task, seed)
         task.save_to_preset(tmp_path / "out")
@@ -129,15 +141,10 @@ def test_tokens_are_those_of_transformers(kind, seeds, write, tmp_path):
             (BeamSearch(BEAMS, **options), {"num_beams": BEAMS, **options}),
         ):
             ours, wanted = search(strategy), searched(model.float(), not is_causal, **given)
-            if ours != wanted:
-                with without_float32(torch):
-                    exact = searched(model.double(), not is_causal, **given)
-                rows = zip(ours, wanted, exact, strict=True)
-                assert all(a in (b, c) or b != c for a, b, c in rows), (seed, given)
-                ties += [seed for a, b in zip(ours, wanted, strict=True) if a != b]
+            ties += rounded(ours, wanted, model, not is_causal, **given)
             ended += sum(len(row) < NEW for row in ours)
             seen.update(map(tuple, ours))
     total = 2 * len(seeds) * len(ROWS)
-    assert len(ties) <= total // 100, ties
+    assert ties <= total // 100
     assert ended >= len(seeds) // 10  # the end has to be reached, too
     assert len(seen) > len(seeds) // 2  # texts that are all alike would show little

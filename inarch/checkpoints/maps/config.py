@@ -194,6 +194,7 @@ def fallback(
     *,
     other: str | Callable[[Mapping[str, Any]], Any],
     is_count: bool = False,
+    is_flag: bool = False,
 ) -> Fallback:
     """Return the entry of a field that takes after others, unless it is given.
 
@@ -203,8 +204,13 @@ def fallback(
         default: what the reference assumes where the field is absent; null is always allowed.
         other: the field that it is the same as, or a function of the config that gives its value.
         is_count: whether ours is what the others make it, not None, as names of layers count by it.
+        is_flag: whether the field is true or false; ours then isn't None either.
     """
-    return Fallback(theirs, ours, default, other=other, nullable=True, is_count=is_count)
+    values = {True: True, False: False, None: None} if is_flag else None
+    never_none = is_count or is_flag
+    return Fallback(
+        theirs, ours, default, values=values, other=other, nullable=True, is_count=never_none
+    )
 
 
 def subset(theirs: str, ours: str, *, names: tuple[str, ...]) -> Subset:

@@ -53,6 +53,11 @@ class Layout:
         """The content of config.json."""
         return json.loads(self.config_text)
 
+    @property
+    def names(self) -> set[str]:
+        """The names of the tensors of all shards."""
+        return {name for shard in self.shards for name in shard.tensors}
+
     def to_json(self) -> dict[str, Any]:
         shards = [
             {

@@ -24,6 +24,10 @@ LAYERS_TOO_MANY = 64
 MAX_RULES = 100_000
 
 
+# Whether output and input embeddings are one, by a config and the names of a file's tensors.
+Ties = Callable[[Mapping[str, Any], Collection[str] | None], bool]
+
+
 @dataclass(frozen=True, init=False)
 class Source:
     """One published format of one architecture.
@@ -52,7 +56,8 @@ class Source:
         strict: whether a file holds nothing but what the map lists. Otherwise tensors outside the
             backbone are taken for those of another head, and pass through.
         tie_word_embeddings: whether output and input embeddings are one where the config doesn't
-            have a field of that name; or a function of the config that says so, whatever it has.
+            have a field of that name; or a function of the config that says so, whatever it has,
+            and of the names of the file's tensors, None where there is no file.
     """
 
     model_type: str
@@ -67,7 +72,7 @@ class Source:
     ignored_tensors: Mapping[str, str]
     published: Mapping[str, Any]
     strict: bool
-    tie_word_embeddings: bool | Callable[[Mapping[str, Any]], bool]
+    tie_word_embeddings: bool | Ties
 
     def __init__(
         self,
@@ -84,7 +89,7 @@ class Source:
         ignored_tensors: Mapping[str, str] | None = None,
         published: Mapping[str, Any] | None = None,
         strict: bool = False,
-        tie_word_embeddings: bool | Callable[[Mapping[str, Any]], bool] = True,
+        tie_word_embeddings: bool | Ties = True,
     ):
         layers = {name: tuple(flatten(each)) for name, each in (optional_layers or {}).items()}
         keep(
@@ -104,10 +109,16 @@ class Source:
             tie_word_embeddings=tie_word_embeddings,
         )
 
-    def ties_embeddings(self, config: Mapping[str, Any]) -> bool:
-        """Return whether output and input embeddings are one by a config of this format."""
+    def ties_embeddings(
+        self, config: Mapping[str, Any], names: Collection[str] | None = None
+    ) -> bool:
+        """Return whether output and input embeddings are one by a config of this format.
+
+        Args:
+            names: of the file's tensors, None where there is no file.
+        """
         given = self.tie_word_embeddings
-        return given(config) if callable(given) else tied(config, given)
+        return given(config, names) if callable(given) else tied(config, given)
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -196,7 +207,7 @@ class Source:
         """
         return checked_fields(self.heads[head].config, config)
 
-    def holds_head(self, head: str, config: Mapping[str, Any], names: Iterable[str]) -> bool:
+    def holds_head(self, head: str, config: Mapping[str, Any], names: Collection[str]) -> bool:
         """Return whether a checkpoint holds the weights of `head`.
 
         The class that wrote it decides where it is one of ours, since several heads share names,
@@ -208,7 +219,7 @@ class Source:
         known = {a for other in self.heads.values() for a in other.architectures}
         own = self.heads[head]
         entries: Sequence[Entry] = own.weights
-        if not self.ties_embeddings(config):
+        if not self.ties_embeddings(config, names):
             entries = (*entries, *own.untied)
         if any(e.when or e.indices for e in entries):
             entries = expand(entries, read_fields(self.config, config))

@@ -51,6 +51,8 @@ class T5Backbone(Backbone):
         max_sequence_length: the longest sequence that the model is meant for; there is no last
             position.
         decoder: whether there is a decoder.
+        scale_logits: whether logits of the token embeddings are of vectors divided by the root of
+            their width; those of output embeddings of their own never are.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class T5Backbone(Backbone):
         max_distance: int = 128,
         max_sequence_length: int = 512,
         decoder: bool = True,
+        scale_logits: bool = True,
         **kwargs: Any,
     ):
         inputs = encoder_decoder_inputs() if decoder else text_inputs()
@@ -109,6 +112,11 @@ class T5Backbone(Backbone):
     def max_length(self) -> int | None:
         return None
 
+    @property
+    def logits_scale(self) -> float:
+        """Factor on the vectors that the token embeddings make logits of."""
+        return self.hidden_dim**-0.5 if self.arguments["scale_logits"] else 1.0
+
     def decoder_stack(self, head: keras.layers.Layer | None = None) -> DecoderStack:
         """Return the decoder for `inarch.generation.Generator`.
 
@@ -131,18 +139,18 @@ class T5Backbone(Backbone):
             max_length=None,
             embed=lambda token_ids, context: table(token_ids),
             head=head,
-            logits_scale=self.hidden_dim**-0.5,
+            logits_scale=self.logits_scale,
             relative_bias=self.get_layer("decoder_relative_bias"),
         )
 
     def seq2seq_lm(self, outputs: dict[str, Any], tie_word_embeddings: bool = True) -> Any:
         """Return logits `[batch, length, vocabulary]` of the token after each of the decoder's.
 
-        Those of the token embeddings are of vectors divided by the root of their width.
+        Those of the token embeddings are of vectors scaled by `scale_logits`.
         """
         x = outputs["decoder_sequence_output"]
         if tie_word_embeddings:
-            return self.get_layer("token_embedding")(x * self.hidden_dim**-0.5, reverse=True)
+            return self.get_layer("token_embedding")(x * self.logits_scale, reverse=True)
         return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)
 
 

@@ -1,6 +1,6 @@
 """T5 and mT5 as transformers stores them (models/t5/modeling_t5.py, models/mt5/modeling_mt5.py)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from inarch.checkpoints.maps.config import (
@@ -8,6 +8,7 @@ from inarch.checkpoints.maps.config import (
     ACTIVATIONS,
     PLAIN,
     choice,
+    constant,
     fallback,
     field,
     ignored,
@@ -28,7 +29,7 @@ from inarch.checkpoints.maps.rule import (
     unused,
     when,
 )
-from inarch.checkpoints.maps.source import Head, Source
+from inarch.checkpoints.maps.source import Head, Source, Ties
 
 # "gated-gelu" is GELU through tanh, whatever "gelu" is elsewhere.
 FEED_FORWARDS = {**ACTIVATIONS, "gated-gelu": "gated_gelu_approximate"} | {
@@ -36,9 +37,17 @@ FEED_FORWARDS = {**ACTIVATIONS, "gated-gelu": "gated_gelu_approximate"} | {
 }
 
 
-def is_tied(config: Mapping[str, Any]) -> bool:
-    """Return whether logits are of the token embeddings, whose products alone are scaled."""
-    return declares_tied(config) and config.get("scale_decoder_outputs") is not False
+def is_tied(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
+    """Return whether logits are of the token embeddings, as where they are scaled."""
+    return (declares_tied(config) and SCALED.read(config)) or lacks_logits(config, names)
+
+
+def lacks_logits(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
+    """Return whether a file has no output embeddings of its own, which are then the input's.
+
+    transformers 5 calls every T5 and mT5 tied, and keeps the two apart where a file has both.
+    """
+    return names is not None and "lm_head.weight" not in names
 
 
 def is_gated(arguments: Mapping[str, Any]) -> bool:
@@ -53,6 +62,7 @@ def activation_of(config: Mapping[str, Any]) -> str:
 # Tables to be checked against the reference, line by line.
 # fmt: off
 LAYERS = field("num_layers", "num_encoder_layers", 6, aliases=("num_hidden_layers",))
+SCALED = fallback("scale_decoder_outputs", "scale_logits", other=declares_tied, is_flag=True)
 FEED_FORWARD = choice("feed_forward_proj", "feed_forward", "relu", values=FEED_FORWARDS,
     reason="the config's class makes dense_act_fn and is_gated_act of it")
 CONFIG = [
@@ -77,7 +87,6 @@ CONFIG = [
     [must_be(name, None) for name in ("attention_chunk_size", "kv_sharing_modes",
         "layer_types", "per_layer_config", "sliding_window")],
     *PLAIN,
-    ignored("scale_decoder_outputs", reason="read with tie_word_embeddings"),
     ignored("initializer_factor", "init_std", reason="initial weights"),
 ]
 
@@ -123,19 +132,20 @@ DECODER = [
 
 
 def make_source(
-    model_type: str, family: str, ties: Callable[[Mapping[str, Any]], bool], **defaults: Any
+    model_type: str, family: str, config: list, ties: Ties, **defaults: Any
 ) -> Source:
     """Return a format of this graph.
 
     Args:
-        ties: whether output and input embeddings are one by a config.
+        config: entries beside those of both.
+        ties: whether output and input embeddings are one by a config and the names of a file.
         defaults: of its config, where they aren't T5's.
     """
     return Source(
         model_type=model_type,
         architecture=f"{family}Model",
         prefix="",
-        config=with_defaults(CONFIG, **defaults),
+        config=with_defaults([*CONFIG, *config], **defaults),
         weights=ENCODER,
         optional_layers={"decoder": DECODER},
         heads={
@@ -156,7 +166,9 @@ def make_source(
     )
 
 
-T5 = make_source("t5", "T5", is_tied)
+T5 = make_source("t5", "T5", [SCALED], is_tied)
 # Every published mT5 has output embeddings of its own, whatever its config says.
-MT5 = make_source("mt5", "MT5", lambda config: False,
+MT5 = make_source("mt5", "MT5",
+    [constant("scale_logits", False), ignored("scale_decoder_outputs", reason="mT5 never does")],
+    lacks_logits,
     vocab_size=250112, num_layers=8, num_heads=6, d_ff=1024, feed_forward_proj="gated-gelu")
