@@ -77,10 +77,10 @@ def searcher(task):
         encoder = SourceEncoder(task.backbone.encoder(), stack, task.start_ids, PADDING, None)
     generator = Generator(stack, END)
 
-    def search(strategy):
+    def search(strategy, **options):
         prompts = ROWS if encoder is None else [encoder.start_ids] * len(ROWS)
         encoded = {} if encoder is None else encoder.encode(ROWS, max(map(len, ROWS)))
-        given = {"strategy": strategy, "max_new_tokens": NEW, **encoded}
+        given = {"strategy": strategy, "max_new_tokens": NEW, **encoded, **options}
         return generator.generate(prompts, **given).rows()
 
     return search
