@@ -18,6 +18,7 @@ from inarch.tasks import inference
 from inarch.tasks.line_batches import open_lines
 from inarch.training.class_weights import weigh_batch
 from inarch.training.datasets import (
+    as_arrays,
     as_tuple,
     check_readable,
     default_batch_size,
@@ -41,11 +42,12 @@ def fit_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> dict[
     kwargs = dict(given)
     weigh = task.weigh_classes(kwargs.pop("class_weight", None))
     if task.preprocessor is None:
-        return {"x": x, "y": y, "class_weight": weigh, **kwargs}
+        return {**prepared_arguments(x, y, kwargs), "class_weight": weigh}
     if is_prepared(x):
         data = prepared_validation(task, kwargs.pop("validation_data", None), kwargs)
         data = with_open_axes(data, task)
-        return {"x": x, "y": y, "class_weight": weigh, "validation_data": data, **kwargs}
+        given = prepared_arguments(x, y, kwargs)
+        return {**given, "class_weight": weigh, "validation_data": data}
     refuse_table("x", x)
     weighed = partial(weigh_batch, weigh)
     weight = kwargs.pop("sample_weight", None)
@@ -72,7 +74,25 @@ def evaluate_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> 
         weight, batch_size = kwargs.pop("sample_weight", None), kwargs.pop("batch_size", None)
         x, y = make_dataset(task, x, y, weight, batch_size, _order_of(kwargs.get("steps")))
         x = with_open_axes(x, task)
-    return {"x": x, "y": y, **kwargs}
+    return prepared_arguments(x, y, kwargs)
+
+
+def prepared_arguments(x: Any, y: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of Keras's methods for prepared inputs, whose lists become arrays."""
+    found = {"x": as_arrays("x", x), "y": as_arrays("y", y), **given}
+    if "sample_weight" in found:
+        found["sample_weight"] = as_arrays("sample_weight", found["sample_weight"])
+    if "validation_data" in found:
+        found["validation_data"] = prepared_parts(found["validation_data"])
+    return found
+
+
+def prepared_parts(data: Any) -> Any:
+    """Return `validation_data` of prepared inputs with arrays for lists; a data set as it is."""
+    if not isinstance(data, tuple | list):
+        return data
+    names = ("x", "y", "sample_weight")[: len(data)]
+    return tuple(map(as_arrays, names, data))
 
 
 def make_dataset(
@@ -141,7 +161,7 @@ def prepare(task: Task, batch: Any) -> Batch:
 def one_batch(task: Task, x: Any, y: Any, weight: Any, drop_none: bool = False) -> Batch:
     """Return `(x, y, sample_weight)` of one batch of raw examples, or of prepared arrays."""
     if task.preprocessor is None or is_prepared(x):
-        return x, y, weight
+        return tuple(prepared_arguments(x, y, {"sample_weight": weight}).values())
     check_readable(x, task.preprocessor.example_noun)
     examples = task.examples(x, of_batch=True)
     if examples is None:
@@ -178,8 +198,10 @@ def prepared_validation(task: Task, data: Any, given: Mapping[str, Any]) -> Any:
     """
     parts = tuple(data) if isinstance(data, tuple | list) else (data,)
     x, y, weight = keras.utils.unpack_x_y_sample_weight(parts)
-    if data is None or is_prepared(x):
+    if data is None:
         return data
+    if is_prepared(x):
+        return prepared_parts(data)
     rows = given.get("validation_batch_size")
     order = _order_of(given.get("validation_steps"))
     return make_dataset(task, x, y, weight, rows, order)[0]

@@ -114,6 +114,29 @@ def is_prepared(x: Any) -> bool:
     return True
 
 
+def as_arrays(name: str, given: Any) -> Any:
+    """Return lists of numbers, which Keras doesn't take, as arrays; all else as it is.
+
+    Args:
+        name: of the argument, for errors.
+
+    Raises:
+        InputError: a list has rows of several lengths.
+        InputTypeError: a list holds something else than numbers.
+    """
+    if isinstance(given, Mapping):
+        return {key: as_arrays(f"{name}[{key!r}]", value) for key, value in given.items()}
+    if not isinstance(given, list) or any(hasattr(value, "shape") for value in given):
+        return given
+    array = array_of(name, given, "an array")
+    if array.dtype.kind not in "biuf":
+        raise InputTypeError(
+            f"{name} holds {shown(given[0])}; next to prepared inputs give numbers, or give the "
+            "texts themselves"
+        )
+    return array
+
+
 def split_off(
     share: Any, examples: Sequence[Any] | None, y: Any, weight: Any, noun: str = "texts"
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, ...]]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from inarch.errors import InputError
+from inarch.errors import InputError, InputTypeError
 from inarch.keras_private import read_batches
 from inarch.models.bert.backbone import BertBackbone
 from inarch.models.distil_bert.backbone import DistilBertBackbone
@@ -180,6 +180,30 @@ def test_without_a_preprocessor_prepared_arrays_are_fed(preprocessor):
     task.fit(x, np.array(LABELS), verbose=0)
     assert task.predict(x, verbose=0).shape == (6, 2)
     assert task.train_on_batch(x, np.array(LABELS)) is not None
+
+
+@pytest.mark.parametrize("has_text", [True, False])
+def test_prepared_lists_are_fed_as_the_arrays_that_they_spell(has_text, preprocessor):
+    task = classifier(make_backbone(), preprocessor if has_text else None)
+    x, y, weight = task.select_inputs(preprocessor(TEXTS)), np.array(LABELS), np.arange(6.0)
+    lists = {name: array.tolist() for name, array in x.items()}
+    np.testing.assert_array_equal(task.predict(lists, verbose=0), task.predict(x, verbose=0))
+    one = task.evaluate(x, y, sample_weight=weight, verbose=0)
+    assert task.evaluate(lists, LABELS, sample_weight=weight.tolist(), verbose=0) == one
+    assert task.train_on_batch(lists, LABELS) is not None
+    found = task.fit(lists, LABELS, validation_data=(lists, LABELS), verbose=0)
+    assert {"loss", "val_loss"} <= found.history.keys()
+
+
+@pytest.mark.parametrize(
+    ("y", "said"), [(["bad"] * 6, "y holds 'bad'; next to"), ([[0], [1, 0]], "several lengths")]
+)
+def test_lists_that_spell_no_array_are_refused_next_to_prepared_inputs(y, said, preprocessor):
+    task = classifier(make_backbone(), preprocessor)
+    x = task.select_inputs(preprocessor(TEXTS))
+    for method in (task.fit, task.evaluate):
+        with pytest.raises((InputError, InputTypeError), match=said):
+            method(x, y, verbose=0)
 
 
 def test_train_on_batch_takes_raw_text(preprocessor):
