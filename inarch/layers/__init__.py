@@ -17,6 +17,7 @@ from inarch.layers.embedding import (
 from inarch.layers.feed_forward import Adapter, FeedForward, GatedFeedForward
 from inarch.layers.fnet import FNetEncoder, FourierMixing
 from inarch.layers.frames import ConvolutionStem, FrameMask, TimeNormalization
+from inarch.layers.global_local_attention import GlobalLocalAttention
 from inarch.layers.head import MaskedLMHead, VocabularyHead
 from inarch.layers.initializer import SinePositions
 from inarch.layers.input_embedding import (
@@ -55,6 +56,7 @@ __all__ = [
     "FourierMixing",
     "FrameMask",
     "GatedFeedForward",
+    "GlobalLocalAttention",
     "InputEmbedding",
     "LastTokenOf",
     "LogitsBias",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
@@ -62,6 +62,25 @@ class Backbone(Model):
         It is then compared on rows without padding.
         """
         return False
+
+    @property
+    def reference_row_multiple(self) -> int:
+        """Return the number of tokens to whose multiples the reference pads rows.
+
+        It is compared on rows of such lengths, in which its modules give what ours do.
+        """
+        return 1
+
+    def default_inputs(
+        self, head: str | None, arrays: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return the inputs of a task that no preprocessor makes, such as which tokens are global.
+
+        Args:
+            head: of the task; None where it has none.
+            arrays: what the preprocessor makes of a batch, each `[batch, length]`.
+        """
+        return {}
 
     @property
     def windows(self) -> tuple[Sequence[int], Sequence[int]]:

@@ -177,8 +177,7 @@ def _sample(
         elif "mask" in name if known is None else known.rows is None:
             found[name] = mask
         else:
-            table = known.rows if known else ""
-            count = arguments.get(table, 2)
+            count = known.value_count(arguments) if known else 2
             # A decoder's own number of tokens, which is the encoder's where it isn't given.
             count = arguments["vocabulary_size"] if count is None else max(count, 1)
             found[name] = (random.integers(0, count, mask.shape) * (mask > 0)).astype(dtype)

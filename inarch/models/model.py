@@ -253,8 +253,8 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
     def _check(self, x: Any) -> None:
         if isinstance(x, Mapping):
             below: Any = getattr(self, "backbone", self)
-            tables = {name: i.rows for name, i in inputs_of(type(below)).items() if i.rows}
-            rows = {name: below.arguments[table] for name, table in tables.items()}
+            declared = inputs_of(type(below)).items()
+            rows = {name: i.value_count(below.arguments) for name, i in declared if i.rows}
             check_arrays(self, x, rows, getattr(below, "max_length", None))
 
 

@@ -33,13 +33,17 @@ class Input:
     Args:
         reference: name of the argument of the reference's `forward`.
         rows: the backbone's argument that counts the rows of the table in which the input is looked
-            up. Whole numbers without one are a padding mask.
+            up, or how many values it may have, from 0 on. Whole numbers without are a padding mask.
         axes: the order of our axes in the reference's tensor; None where it is the same.
     """
 
     reference: str
-    rows: str | None = None
+    rows: str | int | None = None
     axes: list[int] | None = field(default=None, hash=False)
+
+    def value_count(self, arguments: Mapping[str, Any]) -> int | None:
+        """Return how many values the input may have, from 0 on, under a backbone's arguments."""
+        return arguments[self.rows] if isinstance(self.rows, str) else self.rows
 
 
 @dataclass(frozen=True)

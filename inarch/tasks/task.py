@@ -296,5 +296,7 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         return self.inputs_of(encodings, inference.one_batch(self, encodings))
 
     def select_inputs(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the arrays that this architecture takes."""
+        """Return the arrays that this architecture takes, with its defaults for those not given."""
+        if self.input.keys() - arrays.keys():
+            arrays = {**self.backbone.default_inputs(self.head, arrays), **arrays}
         return {name: arrays[name] for name in self.input}

@@ -48,7 +48,7 @@ def make_inputs(
     random = np.random.default_rng(seed)
     lengths = _row_lengths(backbone, lengths)
     is_left = (padding_side or backbone.padding_side) == "left"
-    first = _mask([*map(backbone.row_length, lengths)], is_left)
+    first = _mask([*map(backbone.row_length, lengths)], is_left, backbone.reference_row_multiple)
     padding = arguments.get("padding_id") or 0
     second = _mask(decoder_lengths or [max(1, n - 1) for n in reversed(lengths)])
 
@@ -74,8 +74,8 @@ def make_inputs(
         elif is_token_ids(declared[name]):
             made[name] = draw(mask, row_count(backbone, name)) if is_second else words
         else:
-            rows = max(arguments[declared[name].rows], 1)
-            made[name] = (random.integers(0, rows, mask.shape) * mask).astype("int32")
+            count = max(declared[name].value_count(arguments) or 0, 1)
+            made[name] = (random.integers(0, count, mask.shape) * mask).astype("int32")
     return made
 
 
@@ -100,8 +100,10 @@ def _row_lengths(backbone: Any, given: Sequence[int]) -> Sequence[int]:
     return [longest] * len(lengths) if backbone.reference_reads_padding else lengths
 
 
-def _mask(lengths: Sequence[int], is_left: bool = False) -> np.ndarray:
-    mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype("int32")
+def _mask(lengths: Sequence[int], is_left: bool = False, multiple: int = 1) -> np.ndarray:
+    """Return the padding mask of rows, as long as the longest or the next multiple."""
+    size = -(-max(lengths) // multiple) * multiple
+    mask = (np.arange(size) < np.array(lengths)[:, None]).astype("int32")
     return np.ascontiguousarray(mask[:, ::-1]) if is_left else mask
 
 
@@ -143,13 +145,13 @@ def covering_inputs(
 
 def is_token_ids(declared: Input) -> bool:
     """Return whether an input has ids of a vocabulary, of the model's or of the decoder's own."""
-    return declared.rows is not None and declared.rows.endswith(WORDS)
+    return isinstance(declared.rows, str) and declared.rows.endswith(WORDS)
 
 
 def row_count(backbone: Any, name: str) -> int:
     """Return the number of tokens that an input may have; a decoder may have its own."""
-    rows = inputs_of(type(backbone))[name].rows
-    return backbone.arguments[rows] or backbone.arguments[WORDS]
+    count = inputs_of(type(backbone))[name].value_count(backbone.arguments)
+    return count or backbone.arguments[WORDS]
 
 
 def reference_inputs(

@@ -116,6 +116,7 @@ def per_layer(
     values: Mapping[Any, Any] | None = None,
     older: EveryNth | FirstLayers | None = None,
     may_be_longer: bool = False,
+    may_be_one: bool = False,
 ) -> PerLayer:
     """Return the entry of a list with a value for each layer; ours is a tuple.
 
@@ -127,10 +128,12 @@ def per_layer(
         values: translates each value, theirs to ours.
         older: an older spelling, read where the list is absent.
         may_be_longer: whether there may be values beyond those of the layers.
+        may_be_one: whether a single value may stand for the list, which is that of every layer.
     """
     return PerLayer(
-        theirs, ours, default, values, layers=layers, older=older, may_be_longer=may_be_longer
-    )
+        theirs, ours, default, values, layers=layers, older=older, may_be_longer=may_be_longer,
+        may_be_one=may_be_one,
+    )  # fmt: skip
 
 
 def sizes(theirs: str, ours: str, default: Any = REQUIRED, *, like: Sizes | None = None) -> Sizes:

@@ -84,11 +84,13 @@ class PerLayer(Field):
         layers: the entry of the number of layers.
         older: another spelling, read where the list is absent.
         may_be_longer: whether there may be values beyond those of the layers, which aren't read.
+        may_be_one: whether a single value may stand for the list, which is that of every layer.
     """
 
     layers: Field = dataclasses.field(kw_only=True)
     older: EveryNth | FirstLayers | None = None
     may_be_longer: bool = False
+    may_be_one: bool = False
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -103,17 +105,16 @@ class PerLayer(Field):
         count, name = self.layers.read(config), [self.theirs, *self.names_in(config)][-1]
         listed = lookup(config, name, None)
         if listed is None:
-            if count > MAX_LAYERS:
-                raise ConfigError(
-                    f"config field {self.layers.theirs!r} is {count:,}; without {name!r} at most "
-                    f"{MAX_LAYERS:,} layers are supported; correct the number"
-                )
+            self._checked_count(count, name)
             if self.older:
                 listed = self.older.listed(config, count)
             elif self.default is REQUIRED:
                 raise ConfigError(f"the config has no {name!r}")
             else:
                 listed = [self.default] * count
+        if self.may_be_one and not isinstance(listed, list | tuple):
+            one = self.convert(listed, name)
+            return (one,) * self._checked_count(count, name)
         if not isinstance(listed, list | tuple):
             raise ConfigError(
                 f"config field {name!r} is {shown(listed)}; it must be a list, with a value for "
@@ -131,10 +132,25 @@ class PerLayer(Field):
             )
         return tuple(self.convert(value, f"{name}[{i}]") for i, value in enumerate(listed))
 
+    def _checked_count(self, count: int, name: str) -> int:
+        """Return the number of layers, if there may be as many without a list of their values."""
+        if count > MAX_LAYERS:
+            raise ConfigError(
+                f"config field {self.layers.theirs!r} is {count:,}; without a list in {name!r} at "
+                f"most {MAX_LAYERS:,} layers are supported; correct the number"
+            )
+        return count
+
     def write(self, value: Any, config: dict[str, Any]) -> None:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{self.ours} is {shown(value)}; give a list of a value per layer")
         listed = [self.spell(each) for each in value]
+        names = self.names_in(config)
+        is_one = [not isinstance(lookup(config, name, None), list | tuple) for name in names]
+        if self.may_be_one and all(is_one) and len({*listed}) == 1:
+            for name in names or [self.theirs]:
+                assign(config, name, listed[0])
+            return
         older = self.older
         if older and older.theirs and is_in(config, older.theirs) and not self.names_in(config):
             given = config[older.theirs] if isinstance(config.get(older.theirs), int) else 1

@@ -54,22 +54,13 @@ class RobertaBackbone(Backbone):
         **kwargs: Any,
     ):
         inputs = text_inputs(*(["segment_ids"] if num_segments > 1 else []))
-        tokens, mask = inputs["token_ids"], inputs["padding_mask"]
+        mask = inputs["padding_mask"]
         normal = initializers.TruncatedNormal(stddev=0.02)
 
-        embeddings = TokenAndPositionEmbedding(
-            vocabulary_size,
-            max_sequence_length + padding_id + 1,
-            hidden_dim,
-            embeddings_initializer=normal,
-            padding_id=padding_id,
-            name="embeddings",
-        )(tokens, padding_mask=mask)
-        segment_ids = inputs.get("segment_ids", ops.zeros_like(tokens))
-        segments = Embedding(num_segments, hidden_dim, normal, name="segment_embedding")
-        x = Add(name="embeddings_sum")([embeddings, segments(segment_ids)])
-        x = LayerNormalization(epsilon=layer_norm_epsilon, name="embeddings_norm")(x)
-        x = Dropout(dropout, name="embeddings_dropout")(x)
+        x = embed(
+            inputs, vocabulary_size, max_sequence_length, hidden_dim, padding_id, num_segments,
+            layer_norm_epsilon, dropout, normal,
+        )  # fmt: skip
         for i in range(num_layers):
             x = TransformerEncoder(
                 intermediate_dim,
@@ -103,3 +94,31 @@ class RobertaBackbone(Backbone):
     ) -> Any:
         """Return logits `[batch, num_classes]` from the first token, through a tanh layer."""
         return self.tanh_classifier(outputs["sequence_output"][:, 0], num_classes, dropout)
+
+
+def embed(
+    inputs: dict[str, Any], vocabulary_size: int, max_sequence_length: int, hidden_dim: int,
+    padding_id: int, num_segments: int, epsilon: float, dropout: float, initializer: Any,
+) -> Any:  # fmt: skip
+    """Return the normalized sum of tokens, positions after the padding id, and segments.
+
+    Args:
+        inputs: those of `text_inputs`, with `segment_ids` where there is more than one segment.
+
+    Returns:
+        float `[batch, length, hidden_dim]`.
+    """
+    tokens = inputs["token_ids"]
+    embeddings = TokenAndPositionEmbedding(
+        vocabulary_size,
+        max_sequence_length + padding_id + 1,
+        hidden_dim,
+        embeddings_initializer=initializer,
+        padding_id=padding_id,
+        name="embeddings",
+    )(tokens, padding_mask=inputs["padding_mask"])
+    segment_ids = inputs.get("segment_ids", ops.zeros_like(tokens))
+    segments = Embedding(num_segments, hidden_dim, initializer, name="segment_embedding")
+    x = Add(name="embeddings_sum")([embeddings, segments(segment_ids)])
+    x = LayerNormalization(epsilon=epsilon, name="embeddings_norm")(x)
+    return Dropout(dropout, name="embeddings_dropout")(x)
