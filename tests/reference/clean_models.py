@@ -44,8 +44,7 @@ def config_of(architecture, number):
     sizes = {**found.tiny, **{name: value for name, value in varied.items() if name in known}}
     for entry in source.config:
         if isinstance(entry, PerLayer):
-            listed = np.resize(sizes[entry.ours], sizes[entry.layers.ours])
-            sizes[entry.ours] = [str(value) for value in listed]
+            sizes[entry.ours] = np.resize(sizes[entry.ours], sizes[entry.layers.ours]).tolist()
     write_fields(source.config, sizes, config, complete=True)
     config |= OWN.get(architecture, lambda random: {})(random)
     kinds = KINDS[architecture]

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from inarch.checkpoints.maps.config_map import write_fields
+from inarch.models import registry
 from inarch.models.registry import by_model_type
 from inarch.verify.hooks import without_float32
 from inarch.verify.inputs import reference_inputs
@@ -120,6 +121,18 @@ def batch(
     }
     if segments is not None:
         inputs["segment_ids"] = random.integers(0, segments, mask.shape).astype("int32") * mask
+    return inputs
+
+
+def whole_batch(model: Any, inputs: dict[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch with random values of inputs that no preprocessor makes: which tokens are global."""
+    backbone = getattr(model, "backbone", model)
+    random, mask = np.random.default_rng(seed), inputs["padding_mask"]
+    lacking = {n: known for n, known in registry.inputs_of(type(backbone)).items()
+               if n in model.input and n not in inputs}  # fmt: skip
+    for name, known in lacking.items():
+        values = random.integers(0, known.value_count(backbone.arguments), mask.shape)
+        inputs = {**inputs, name: (values * mask).astype("int32")}
     return inputs
 
 

@@ -14,7 +14,16 @@ from inarch.tasks import CausalLM, MaskedLM, TextClassifier, TokenClassifier
 from inarch.verify.golden import Golden
 from inarch.verify.transformers_reference import with_eager_experts
 
-from .conftest import Written, batch, noise_ratio, small_padding, tensors, torch, transformers
+from .conftest import (
+    Written,
+    batch,
+    noise_ratio,
+    small_padding,
+    tensors,
+    torch,
+    transformers,
+    whole_batch,
+)
 from .encoders import bare, headed, usual_cases
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
@@ -285,6 +294,11 @@ BLOOM_BASE = [
     {"n_head": 3, "hidden_dropout": 0.1, "attention_dropout": 0.1},
     {"hidden_size": 40, "n_head": 20, "pretraining_tp": 4},
 ]
+LONGFORMER_BASE = [
+    {"attention_window": 4, "num_hidden_layers": 1, "num_attention_heads": 3},
+    {"attention_window": 64, "type_vocab_size": 1, "layer_norm_eps": 1e-3},
+    {"pad_token_id": 5, "max_position_embeddings": 19, "hidden_act": "gelu_new"},
+]
 MIXTRAL_BASE = [
     {"num_local_experts": 3, "num_experts_per_tok": 3, "hidden_act": "gelu", "rms_norm_eps": 1e-3},
     {"num_experts_per_tok": 1, "sliding_window": 3, "num_key_value_heads": 1, "head_dim": None,
@@ -340,6 +354,8 @@ CASES = [
     *(("BloomForCausalLM", CausalLM, "logits", {"tie_word_embeddings": t}) for t in (True, False)),
     ("BloomForSequenceClassification", TextClassifier, "logits", {"num_labels": 3}),
     ("BloomForTokenClassification", TokenClassifier, "logits", {"num_labels": 3}),
+    *(("LongformerModel", None, "last_hidden_state", changes) for changes in LONGFORMER_BASE),
+    ("LongformerForSequenceClassification", TextClassifier, "logits", {"attention_window": 8}),
     *(("MixtralModel", None, "last_hidden_state", changes) for changes in MIXTRAL_BASE),
     ("MixtralForCausalLM", CausalLM, "logits", {}),
     ("MixtralForCausalLM", CausalLM, "logits", {"tie_word_embeddings": True}),
@@ -461,7 +477,7 @@ def inputs_of(written, model, vocabulary=61):
     config = written.model.config
     reads_segments = "segment_ids" in getattr(model, "backbone", model).input
     segments = config.type_vocab_size if reads_segments else None
-    return batch(segments, vocabulary, padding=config.pad_token_id or 0)
+    return whole_batch(model, batch(segments, vocabulary, padding=config.pad_token_id or 0))
 
 
 def our_outputs(model, inputs):

@@ -179,6 +179,8 @@ def test_raw_texts_give_the_references_numbers(task, architecture, write):
     source = architectures()[architecture].sources[0]
     if head is not None and head not in source.heads:
         return
+    if (task, architecture) == (tasks.QuestionAnswerer, "longformer"):
+        pytest.skip("its reference wants the three separators of RoBERTa's pairs: test_longformer")
     kind = source.heads[head].architectures[0] if head else source.architecture
     changes = {"vocab_size": len(VOCABULARY), "pad_token_id": 0, **changes}
     if any("type_vocab_size" in entry.known_names for entry in source.config):

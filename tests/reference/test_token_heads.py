@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from inarch.models.registry import architectures
 from inarch.tasks import QuestionAnswerer, TokenClassifier
 
-from .conftest import Written, batch, noise_ratio, tensors, transformers
+from .conftest import Written, batch, noise_ratio, tensors, transformers, whole_batch
 
 pytestmark = [pytest.mark.reference, pytest.mark.turns(3)]
 
@@ -57,7 +57,7 @@ def test_logits_of_tokens_are_the_references(kind, task, changes, write):
     assert model.fresh_weights == ()
     config = written.model.config
     segments = model.backbone.arguments["num_segments"] if "segment_ids" in model.input else None
-    inputs = batch(segments, padding=config.pad_token_id or 0)
+    inputs = whole_batch(model, batch(segments, padding=config.pad_token_id or 0))
     ours = keras.ops.convert_to_numpy(model(inputs)).astype("float64")
     real = inputs["padding_mask"].astype(bool)
     single, double = theirs(written, inputs)

@@ -239,3 +239,21 @@ def test_rows_may_come_after_a_row_that_is_a_constant():
 def test_a_default_of_no_field_is_refused():
     with pytest.raises(ConfigError, match="no entry maps vocab, width"):
         with_defaults([ENTRIES], width=3, vocab=7, num_hidden_layers=1)
+
+
+def test_one_value_may_stand_for_those_of_all_layers():
+    entry = per_layer("sizes", "sizes", 7, layers=LAYERS, may_be_one=True)
+    assert entry.read({"sizes": 3}) == entry.read({"sizes": [3] * 4}) == (3,) * 4
+    for config, value, expected in [
+        ({"sizes": 3}, (5,) * 4, 5),
+        ({"sizes": 3}, (5, 5, 5, 6), [5, 5, 5, 6]),
+        ({"sizes": [3] * 4}, (5,) * 4, [5] * 4),
+        ({}, (5,) * 4, 5),
+    ]:
+        entry.write(value, config)
+        assert config["sizes"] == expected
+        assert entry.read(config) == value
+    with pytest.raises(ConfigError, match="'sizes' has the unusable value 'a'"):
+        entry.read({"sizes": "a"})
+    with pytest.raises(ConfigError, match="at most 10,000 layers"):
+        entry.read({"sizes": 3, "num_hidden_layers": 10**9})
