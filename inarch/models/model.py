@@ -253,8 +253,8 @@ class Model(LowRankUpdates, Publishing, ModelHooks):
     def _check(self, x: Any) -> None:
         if isinstance(x, Mapping):
             below: Any = getattr(self, "backbone", self)
-            declared = inputs_of(type(below)).items()
-            rows = {name: i.value_count(below.arguments) for name, i in declared if i.rows}
+            counts = {n: i.value_count(below.arguments) for n, i in inputs_of(type(below)).items()}
+            rows = {name: count for name, count in counts.items() if count is not None}
             check_arrays(self, x, rows, getattr(below, "max_length", None))
 
 

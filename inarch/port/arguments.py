@@ -83,6 +83,8 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         **{name: name in graph.switches for name in SWITCHES},
         "normalize_first": graph.ordering,
         "layer_types": bool(graph.layer_types),
+        "attention_windows": graph.has_global_tokens
+        and find_field("attention_windows", config) is not None,
         "local_attention": graph.window.startswith("local_attention"),
         **dict.fromkeys(BY_TYPE, has_bases(graph, config)),
         "rope_theta": graph.positions == "rotary" and not has_bases(graph, config),

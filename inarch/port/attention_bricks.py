@@ -13,6 +13,8 @@ from inarch.port.patterns import HEADS, KEY_HEADS, flatten_sizes, head_width, lo
 from inarch.port.roles import ATTENTION, SQUARE, Recognized
 
 CROSS = re.compile(r"cross|encoder_attn|enc_dec|encdec|encoder_decoder|layer\.1\.enc")
+# Of tokens that attend to all, where others attend to a window (Beltagy et al., 2020).
+GLOBAL = re.compile(r"(?:query|key|value)_global$")
 WINDOWS = ("sliding_window", "local_attention", "attention_window")
 
 
@@ -40,7 +42,10 @@ def find_attention(roles: Mapping[str, list[Recognized]], config: Mapping[str, A
         further = _further(weights)
         first = [one for one in members if one not in further]
         found.append(make_brick(", ".join(parts), layer, first, place))
-        if further:
+        if further and all(GLOBAL.search(one.module) for one in further):
+            kind = "projections of global tokens, which attend to all"
+            found.append(make_brick(kind, "GlobalLocalAttention", further, place))
+        elif further:
             found.append(make_brick("further projections in attention", None, further, place))
     found += _query_key_norms(roles.get("query and key norm", ()), config)
     if caps := [name for name in SCORE_CAPS if is_number(field_of(config, name))]:

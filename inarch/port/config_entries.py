@@ -7,7 +7,13 @@ from typing import Any
 from inarch.port.arguments import find_field
 from inarch.port.code import choice_lines, code, wrapped
 from inarch.port.config_followed import fallback_lines, part_lines, score_lines
-from inarch.port.config_layers import OF_LAYER_TYPES, lines_by_type, rotary_layer_lines, window_line
+from inarch.port.config_layers import (
+    OF_LAYER_TYPES,
+    lines_by_type,
+    rotary_layer_lines,
+    window_line,
+    window_lines,
+)
 from inarch.port.config_others import OtherFields
 from inarch.port.config_pair import decoder_lines, gated_lines, gating_lines
 from inarch.port.config_rotary import rotary_lines, scaling_lines, share_lines
@@ -20,7 +26,8 @@ from inarch.port.write_stem import stem_line
 
 # Functions that return the lines of arguments with more than one entry, or with one of its own.
 OF_ARGUMENT = {
-    "layer_types": lines_by_type, "rotary_layers": rotary_layer_lines, "rope_theta": rotary_lines,
+    "layer_types": lines_by_type, "attention_windows": window_lines,
+    "rotary_layers": rotary_layer_lines, "rope_theta": rotary_lines,
     "rope_scaling": scaling_lines, "partial_rotary_factor": share_lines,
 }  # fmt: skip
 

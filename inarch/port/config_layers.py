@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inarch.port.arguments import find_field
 from inarch.port.code import call, code
 from inarch.port.config_rotary import COMPUTED, HOLDER, Found, legacy_code
 from inarch.port.decisions import decide
@@ -42,6 +43,16 @@ def lines_by_type(draft: Draft) -> Found:
     if not scaled:
         lines.append('must_be("rope_scaling", None, reason="its older name"),')
     return lines, fields | {HOLDER, "rope_scaling"}, decisions
+
+
+def window_lines(draft: Draft) -> Found:
+    """Return the line of the windows of layers, of which one number may stand for all."""
+    field = str(find_field("attention_windows", draft.usual))
+    usual = draft.usual[field]
+    default = f", {usual}" if isinstance(usual, int) and draft.evidence else ""
+    more = ", may_be_one=True" if isinstance(usual, int) else ""
+    line = f'per_layer("{field}", "attention_windows"{default}, layers=LAYERS{more}),'
+    return [line], {field}, []
 
 
 def rotary_layer_lines(draft: Draft) -> Found:

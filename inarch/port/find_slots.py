@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inarch.port.attention_bricks import CROSS
+from inarch.port.attention_bricks import CROSS, GLOBAL
 from inarch.port.bricks import ROTARY, find_alibi
 from inarch.port.decisions import Decision, decide, guess
-from inarch.port.graph import ALIBI, POSITIONS, SEGMENTS, TOKENS, Slot
+from inarch.port.graph import ALIBI, GLOBAL_PARTS, POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
 from inarch.port.norms import guess_order, norm_rank, sandwich_rank
 from inarch.port.patterns import HIDDEN, first
@@ -37,11 +37,12 @@ ORDER = (
     f"embeddings/{TOKENS}", TOKENS, f"embeddings/{POSITIONS}", POSITIONS, SEGMENTS,
     "projection_norm", "projection", "embeddings_norm", "embeddings_projection", "relative_bias",
     RELATIVE, RELATIVE_NORM,
-    *CONVOLUTION, QUERY, KEY, VALUE, *POSITION_PARTS,
+    *CONVOLUTION, QUERY, KEY, VALUE, *GLOBAL_PARTS, *POSITION_PARTS,
     "attention/query_norm", "attention/key_norm", OUTPUT, *SANDWICH[:2], *CROSS_PARTS, CROSS_NORM,
     GATE, UP, DOWN,
     *SANDWICH[2:], "final_norm", "pooler",
 )  # fmt: skip
+OF_TASKS = "no token is global by default: default_inputs has to say which are, head by head"
 _AFTER = re.compile(r"final|after|last")
 _FINAL = re.compile(r"final|ln_f|after|(?:^|\.)(?:layer_?)?(?:norm|ln)$|last")
 
@@ -77,6 +78,10 @@ class SlotFinder:
             names = DENSE.get(module.role)
             if names and self._is_cross(module):
                 names = tuple(f"cross_{name}" for name in names)
+            elif names and GLOBAL.search(module.inner):
+                names = tuple(name.replace("/", "/global_") for name in names)
+                if names == GLOBAL_PARTS[:1]:
+                    self.decisions.append(decide("global_mask", OF_TASKS))
             if "{j}" in module.name:
                 self._unplaced(module, "it has two numbers")
             elif module.role == "norm":

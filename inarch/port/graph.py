@@ -12,6 +12,8 @@ from inarch.port.modules import TheirModule
 
 # Names of our variables' layers, by what they are.
 TOKENS, POSITIONS, SEGMENTS = "token_embedding", "position_embedding", "segment_embedding"
+# Projections of global tokens.
+GLOBAL_PARTS = tuple(f"attention/global_{name}" for name in ("query", "key", "value"))
 # Stacks of an encoder-decoder, by the names that their tensors begin with.
 SIDES = ENCODER, DECODER = "encoder", "decoder"
 # Parts of a graph in whose place a layer may be missing: what makes the input of the first layer,
@@ -197,7 +199,12 @@ class Graph:
     @property
     def varies(self) -> bool:
         """Return whether attention isn't the same in all layers."""
-        return bool(self.layer_types or self.rotary_layers)
+        return bool(self.layer_types or self.rotary_layers) or self.has_global_tokens
+
+    @property
+    def has_global_tokens(self) -> bool:
+        """Return whether some tokens attend to all by projections of their own."""
+        return self.has(GLOBAL_PARTS[0])
 
     @property
     def is_late(self) -> bool:

@@ -70,6 +70,9 @@ KNOWN = (
     Known("rotary_layers", (), "fallback", "Sequence[bool] | None",
         "for each layer whether its positions are rotary; the\n    others have none. "
         "`None` is all."),
+    Known("attention_windows", ("attention_window",), "per_layer", "Sequence[int]",
+        "tokens that the window of each layer spans besides the\n    token itself: half of them on "
+        "either side."),
     Known("local_attention", ("local_attention",), "field", "int",
         "tokens that the window of a local layer spans."),
     Known("global_rope_theta", (), "field", "float",

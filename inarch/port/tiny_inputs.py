@@ -27,6 +27,8 @@ def run_ids(model: Any, ids: Any) -> Any:
         given["decoder_input_ids"] = ids
     elif "token_type_ids" in names:  # without which some leave out what reads them
         given["token_type_ids"] = 0 * ids
+    if "global_attention_mask" in names:  # without which some projections have no part
+        given["global_attention_mask"] = ids % 2
     return model(**given)
 
 

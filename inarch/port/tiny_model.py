@@ -27,6 +27,8 @@ POSITION_CONVOLUTION = {"num_conv_pos_embeddings": 5, "num_conv_pos_embedding_gr
 MASKED = ("mask_time_length", "mask_feature_length")
 # Of relative positions, in the place of distances.
 BUCKETS = "position_buckets"
+# The window around each token, and a tiny one.
+WINDOW, TINY_WINDOW = "attention_window", 8
 # A value of a field that has none, and the largest difference of outputs that are alike.
 SOME = 3
 CLOSE = 1e-4
@@ -206,6 +208,8 @@ def tiny_fields(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
     buckets = given.get(BUCKETS, defaults.get(BUCKETS))
     if isinstance(buckets, int) and buckets > 0:
         found[BUCKETS] = 4
+    if isinstance(defaults.get(WINDOW), int):  # to whose multiples rows are padded
+        found[WINDOW] = TINY_WINDOW
     if isinstance(defaults.get("rotary_dim"), int):
         found["rotary_dim"] = 2
     if isinstance(defaults.get("attention_types"), list):  # a pattern and how often it comes

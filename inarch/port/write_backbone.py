@@ -34,6 +34,18 @@ from inarch.port.write_missing import called_lines
 from inarch.port.write_pair import pair_lines
 from inarch.port.write_stem import STEM_METHODS, last_norm_lines, output_lines
 
+ROWS_OF_WINDOWS = '''
+    @property
+    def reference_row_multiple(self) -> int:
+        """Return a number of tokens that each window divides, as the reference wants rows."""
+        return lcm(*self.arguments["attention_windows"])
+'''
+DEFAULT_INPUTS = '''
+    def default_inputs(self, head: str | None, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a mask of no global tokens, whatever the head."""
+        return {"global_mask": 0 * arrays["token_ids"]}
+'''
+
 
 def backbone_text(draft: Draft) -> str:
     """Return the text of the module."""
@@ -58,6 +70,7 @@ def backbone_text(draft: Draft) -> str:
             *body,
             *(STEM_METHODS.rstrip().split("\n") if draft.graph.stem else []),
             *methods,
+            *(_global_methods(draft) if draft.graph.has_global_tokens else []),
         ]
     )
     notes = draft.comments("backbone")
@@ -102,7 +115,7 @@ def _imports(draft: Draft, text: str) -> list[str]:
     bricks = used(
         ("AlibiBias", "AngleRotation", "Block", "ConvResidual", "ConvolutionalPositions",
          "ConvolutionStem", "DisentangledAttentionEncoder", "FeedForward", "FixedPositionEmbedding",
-         "FourierMixing", "FrameMask", "GatedFeedForward", "InputEmbedding",
+         "FourierMixing", "FrameMask", "GatedFeedForward", "GlobalLocalAttention", "InputEmbedding",
          "LastTokenOf", "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock",
          "PositionEmbedding", "RelativeEmbedding", "RelativePositionBias", "RMSNorm",
          "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
@@ -114,6 +127,8 @@ def _imports(draft: Draft, text: str) -> list[str]:
         lines.insert(0, f"from collections.abc import {', '.join(kinds)}")
     if "partial(" in text:
         lines.insert(-2, "from functools import partial")
+    if "lcm(" in text:
+        lines.insert(-2, "from math import lcm")
     if "keras." in text:
         lines.append("import keras")
     lines.append(f"from keras import initializers{', ops' * ('ops.' in text)}")
@@ -157,6 +172,8 @@ def _docstring(draft: Draft) -> list[str]:
     inputs = "`token_ids`, `segment_ids` and `padding_mask`" if draft.reads_segments else (
         "`token_ids` and `padding_mask`"
     )  # fmt: skip
+    if graph.has_global_tokens:
+        inputs = inputs.replace(" and ", ", ") + " and `global_mask`"
     outputs = "the output is `[batch, length, hidden_dim]`."
     if draft.pooler:
         outputs = (
@@ -204,7 +221,8 @@ def _blocks(draft: Draft) -> list[str]:
         option += ", first_norm=None if i else Identity()"
     given = f'attention, feed_forward, norm{option}{rate}, name=f"layer_{{i}}"'
     crosses = ', "cross": {"padding_mask": mask}' * ("cross_attention" in option)
-    context = f'x, context={{"padding_mask": mask{bias}{crosses}}}'
+    others = ', "global_mask": global_mask' * graph.has_global_tokens
+    context = f'x, context={{"padding_mask": mask{bias}{crosses}{others}}}'
     context = "x, context=context" if graph.stored else context
     context = 'x, context={"attention_mask": visible}' if graph.stem else context
     lines = ["for i in range(num_layers):"]
@@ -224,6 +242,8 @@ def _blocks(draft: Draft) -> list[str]:
         if graph.layer_types:
             lines = ["for i, layer_type in enumerate(layer_types):"]
             inner = ['is_global = layer_type == "global"', *inner]
+        elif draft.has("attention_windows"):
+            lines = ["for i, window in enumerate(attention_windows):"]
         lines += [f"    {line}" for line in inner]
     if len(given) + len(block) <= 78:
         lines += [f"    x = {block}({given})(", f"        {context}", "    )"]
@@ -235,6 +255,12 @@ def _blocks(draft: Draft) -> list[str]:
     if draft.has(LAYER_OUTPUTS):
         lines = ["given = [x]", *lines, "    given.append(x)"]
     return indented(*lines)
+
+
+def _global_methods(draft: Draft) -> list[str]:
+    """Return the lines of what comparisons and tasks ask of a model with global tokens."""
+    rows = ROWS_OF_WINDOWS if draft.has("attention_windows") else ""
+    return [*rows.rstrip().split("\n"), *DEFAULT_INPUTS.rstrip().split("\n")]
 
 
 def _outputs(draft: Draft) -> list[str]:

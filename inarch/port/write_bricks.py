@@ -68,6 +68,8 @@ def attention_lines(draft: Draft, side: str = "", crosses: bool = False) -> list
         return [f"attention = {draft.graph.mixer}"]
     if text := draft.graph.missing_text(name, side):
         return missing_lines(f"{name} = ", text)
+    if draft.graph.has_global_tokens:
+        return layer_lines(f"{name} = GlobalLocalAttention", _global_options(draft))
     return layer_lines(f"{name} = MultiHeadAttention", attention_options(draft, side, name))
 
 
@@ -155,6 +157,16 @@ def attention_options(draft: Draft, side: str, stem: str) -> list[str]:
     elif graph.causal or (side == DECODER and stem == "attention"):
         options.append("causal=True")
     return options
+
+
+def _global_options(draft: Draft) -> list[str]:
+    """Return the arguments of attention with global tokens as code."""
+    options = ["num_heads"]
+    if draft.has("attention_windows"):
+        options.append("window // 2")
+    if draft.has("attention_dropout"):
+        options.append("dropout=attention_dropout")
+    return [*options, "kernel_initializer=init"]
 
 
 def _stored_angles(draft: Draft) -> list[str]:

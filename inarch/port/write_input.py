@@ -16,12 +16,16 @@ def input_lines(draft: Draft) -> list[str]:
     init = f"init = initializers.RandomNormal(stddev={draft.deviation!r})"
     if draft.graph.reads:
         return indented(*raw_input_lines(draft), init, "", *_checks(draft))
-    extra = '"segment_ids"' if draft.reads_segments else ""
+    extra = ['"global_mask"'] if draft.graph.has_global_tokens else []
     if slot is not None and slot.when:
-        extra = '*(["segment_ids"] if num_segments > 1 else [])'
+        extra.append('*(["segment_ids"] if num_segments > 1 else [])')
+    elif draft.reads_segments:
+        extra.append('"segment_ids"')
+    named = 'global_mask = inputs["global_mask"]'
     return indented(
-        f"inputs = text_inputs({extra})",
+        f"inputs = text_inputs({', '.join(extra)})",
         'mask = inputs["padding_mask"]',
+        *([named] if draft.graph.has_global_tokens else []),
         init,
         "",
         *_checks(draft),
@@ -59,6 +63,15 @@ def _checks(draft: Draft) -> list[str]:
             "if zero_mask_tokens and mask_id is None:",
             '    text = "zero_mask_tokens=True and mask_id=None. Pass the mask token\'s id."',
             "    raise InputError(text)",
+        ]
+    if draft.has("attention_windows"):
+        found += [
+            "if len(attention_windows) != num_layers or any(n < 2 or n % 2 for n in "
+            "attention_windows):",
+            "    raise InputError(",
+            '        f"attention_windows={attention_windows}. Pass an even number for each of "',
+            '        f"{num_layers} layers."',
+            "    )",
         ]
     if draft.graph.rotary_layers:
         given = '"rotary_layers", rotary_layers, num_layers'

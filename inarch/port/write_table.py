@@ -50,6 +50,8 @@ def table_text(draft: Draft) -> str:
         "[inputs]",
         *_inputs(draft),
     ]
+    if draft.graph.has_global_tokens:
+        lines.append('global_mask = { reference = "global_attention_mask", rows = 2 }')
     if draft.reads_segments:
         lines.append('segment_ids = { reference = "token_type_ids", rows = "num_segments" }')
     lines += ["", "[tiny]", *_sizes(draft)]
@@ -108,6 +110,8 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
     if draft.graph.layer_types:
         kinds = [*draft.graph.layer_types.values()]
         found["layer_types"] = [kinds[i % len(kinds)] for i in range(found["num_layers"])]
+    if draft.has("attention_windows"):
+        found["attention_windows"] = [4 * (1 + i % 2) for i in range(found["num_layers"])]
     if draft.graph.rotary_layers:
         found["rotary_layers"] = [i % 2 == 0 for i in range(found["num_layers"])]
     if "use_sliding_window" in draft.graph.switches:

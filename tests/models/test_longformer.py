@@ -151,3 +151,11 @@ def test_inputs_of_a_comparison_have_rows_that_the_reference_pads_no_more():
     assert made["padding_mask"].sum(axis=1).tolist() == [7, 3]
     assert {array.shape for array in made.values()} == {(2, 12)}
     assert set(made["global_mask"].ravel().tolist()) == {0, 1}
+
+
+def test_a_global_mask_of_other_numbers_is_refused_by_name():
+    task = MaskedLM(tiny(), preprocessor=preprocessor())
+    given = task.padded(task.encode(["a b"]))
+    assert task.predict(given).shape[-1] == TINY["vocabulary_size"]
+    with pytest.raises(InputError, match="global_mask"):
+        task.predict({**given, "global_mask": given["padding_mask"] + 1})

@@ -39,8 +39,9 @@ def settled(draft):
         ("phi", {"causal_lm", "text_classifier"}),
         # Rows before the first position, and a field for the order of norms.
         ("opt", {"causal_lm", "text_classifier", "do_layer_norm_before"}),
-        # Scores that a field scales, an activation of few, and a table of the angles of a head.
+        # Global tokens, scores that a field scales, an activation of few, and a table of angles.
         *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+            ("longformer", {"masked_lm", "text_classifier"}),
             ("granite", {"causal_lm"}), ("arcee", {"causal_lm", "text_classifier"}),
             ("roformer", {"masked_lm", "text_classifier"}),
             # Output embeddings of another name in files.
