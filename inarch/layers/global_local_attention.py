@@ -65,7 +65,8 @@ class GlobalLocalAttention(Layer):
         **ATTENTION_AXES,
         **{f"global_{name}": (EMBED, HEADS) for name in PARTS},
     }
-    # Not all scores are those of the same queries and keys, so heads have one width for both.
+    # The reference projects the queries of global tokens alone.
+    parts_within = ("global_query",)
     _fusible = True
     _softmax = staticmethod(masked_softmax)
     _split_heads = staticmethod(split_heads)

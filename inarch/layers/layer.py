@@ -44,7 +44,8 @@ class Layer(DirectCall):
     pairs_with_module = True
 
     # Names of its dense layers that are no modules in the reference, which multiplies by them
-    # within the module of this layer: they are compared as a whole.
+    # within the module of this layer, or are called with some tokens alone: they are compared
+    # as a whole.
     parts_within: ClassVar[tuple[str, ...]] = ()
 
     # The logical axes of its weights, by their names or those of the dense layers that have them

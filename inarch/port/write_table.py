@@ -111,7 +111,7 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
         kinds = [*draft.graph.layer_types.values()]
         found["layer_types"] = [kinds[i % len(kinds)] for i in range(found["num_layers"])]
     if draft.has("attention_windows"):
-        found["attention_windows"] = [4 * (1 + i % 2) for i in range(found["num_layers"])]
+        found["attention_windows"] = [4 + 8 * (i % 2) for i in range(found["num_layers"])]
     if draft.graph.rotary_layers:
         found["rotary_layers"] = [i % 2 == 0 for i in range(found["num_layers"])]
     if "use_sliding_window" in draft.graph.switches:

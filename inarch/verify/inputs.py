@@ -48,7 +48,10 @@ def make_inputs(
     random = np.random.default_rng(seed)
     lengths = _row_lengths(backbone, lengths)
     is_left = (padding_side or backbone.padding_side) == "left"
-    first = _mask([*map(backbone.row_length, lengths)], is_left, backbone.reference_row_multiple)
+    rows, multiple = [*map(backbone.row_length, lengths)], backbone.reference_row_multiple
+    size = -(-max(rows) // multiple) * multiple
+    is_room = multiple == 1 or backbone.max_length is None or size <= backbone.max_length
+    first = _mask(rows, is_left, size if is_room else None)
     padding = arguments.get("padding_id") or 0
     second = _mask(decoder_lengths or [max(1, n - 1) for n in reversed(lengths)])
 
@@ -100,9 +103,9 @@ def _row_lengths(backbone: Any, given: Sequence[int]) -> Sequence[int]:
     return [longest] * len(lengths) if backbone.reference_reads_padding else lengths
 
 
-def _mask(lengths: Sequence[int], is_left: bool = False, multiple: int = 1) -> np.ndarray:
-    """Return the padding mask of rows, as long as the longest or the next multiple."""
-    size = -(-max(lengths) // multiple) * multiple
+def _mask(lengths: Sequence[int], is_left: bool = False, size: int | None = None) -> np.ndarray:
+    """Return the padding mask of rows of a size, by default that of the longest."""
+    size = max(lengths) if size is None else size
     mask = (np.arange(size) < np.array(lengths)[:, None]).astype("int32")
     return np.ascontiguousarray(mask[:, ::-1]) if is_left else mask
 

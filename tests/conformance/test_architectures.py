@@ -246,7 +246,7 @@ def test_packed_sequences_do_not_see_each_other(architecture):
         if array.ndim == 2:
             packed[name][0, 6:10] = array[1, :4]
     for mask in padding_masks(packed):
-        mask[0] = [1] * 6 + [2] * 4 + [0]
+        mask[0] = [1] * 6 + [2] * 4 + [0] * (mask.shape[1] - 10)
     together, apart = sequence(model(packed))[0], sequence(model(x))
     np.testing.assert_allclose(together[:6], apart[0, :6], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(together[6:10], apart[1, :4], rtol=1e-4, atol=1e-5)

@@ -205,7 +205,9 @@ def test_it_notices_an_attention_without_bias(architecture, golden, tmp_path):
         for name, variable in named_variables(model).items():
             if "attention/" in name and name.endswith("bias"):
                 variable.assign(np.zeros(variable.shape))
-                emptied.add(name.rpartition("/")[0])
+                path, part = name.rpartition("/")[0].rsplit("/", 1)
+                is_whole = part in getattr(layers_of(model).get(path), "parts_within", ())
+                emptied.add(path if is_whole else f"{path}/{part}")
 
     report = examined(golden, tmp_path, change)
     if not emptied:
