@@ -200,7 +200,7 @@ def test_real_tokens_depend_on_padding_only_where_the_class_says_so(architecture
     lengths = (7, 3, 5)
     mask = padding_mask(model, inputs_for(model, lengths)).astype(bool)
     alone = at_once(model, inputs_for(model, lengths))[mask]
-    padded = sequence(model(inputs_for(model, lengths, pads=4)))[:, :7][mask]
+    padded = sequence(model(inputs_for(model, lengths, pads=4)))[:, : mask.shape[1]][mask]
     if architecture.backbone.padding_affects_output:
         assert np.abs(padded - alone).max() > 0.1
     else:
