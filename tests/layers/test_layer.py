@@ -110,6 +110,7 @@ EXAMPLES = {
     "FrameMask": ((3, 2), (2, 1)),
     "DisentangledAttentionEncoder": (8, 2),
     "DisentangledSelfAttention": (2,),
+    "GlobalLocalAttention": (2,),
     "FNetEncoder": (8,),
     "Experts": (4, 2, 8),
     "FeedForward": (8,),
