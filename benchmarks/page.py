@@ -17,7 +17,8 @@ INTRODUCTION = """\
 page anew. A figure is the median of runs in turns, so that a busy machine slows both sides, and its
 ratio is ours over theirs: below 1, inarch is the quicker or the smaller. Random weights are used
 where the size matters and the numbers don't; texts are of mixed lengths (lognormal, half of them
-below 24 tokens, one in a hundred above 280). Generated texts are timed by the processor, on one core.
+below 24 tokens, one in a hundred above 280). Generated texts are timed by the processor, on one
+core.
 """
 # Headings of the groups, in the order of the page.
 TITLES = {
