@@ -10,6 +10,7 @@ from typing import Any
 from inarch.json_fields import is_number
 from inarch.port.arguments import find_activation, find_field, has_number
 from inarch.port.draft import Draft
+from inarch.port.find_choice import other_choices
 from inarch.port.find_slots import (
     ATTENTION_NORM,
     CROSS_NORM,
@@ -50,6 +51,7 @@ def alternatives(draft: Draft) -> Iterator[tuple[str, Draft]]:
         yield f"queries, keys and values {way}", other(fused=way)
     if gate is not None and len(gate.ours) == 2:
         yield "the gate on the other side", other(gate_first=not graph.gate_first)
+    yield from ((words, draft.replace(graph=found)) for words, found in other_choices(graph))
     if graph.norm == "rms":
         words = "norms with" + ("out" if graph.offset_norms else "") + " 1 added to their weights"
         yield words, other(offset_norms=not graph.offset_norms)
@@ -186,4 +188,6 @@ def other_values(draft: Draft) -> dict[str, Any]:
     """Return other values of fields whose runs show that they are computed, by argument."""
     if draft.graph.stem:
         return OF_STEM
+    if field := draft.graph.switches.get("normalize_weights"):
+        return {"normalize_weights": not draft.usual[field]}
     return OF_POSITIONS if draft.graph.positions == "disentangled" else {}

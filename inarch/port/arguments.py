@@ -9,8 +9,9 @@ from typing import Any
 from inarch.checkpoints.maps.config import ACTIVATIONS
 from inarch.json_fields import is_number
 from inarch.port.code import code
+from inarch.port.find_choice import of_mixture
 from inarch.port.find_relative import RELATIVE_SEGMENTS
-from inarch.port.find_slots import QUERY
+from inarch.port.find_slots import QUERY, UP
 from inarch.port.graph import SEGMENTS, TOKENS, Graph
 from inarch.port.heads import PAIR_HEADS
 from inarch.port.known_arguments import (
@@ -52,7 +53,7 @@ OF_PAIRS = ("num_buckets", "max_distance", "scale_embedding")
 # Arguments whose fields trials show.
 SWITCHES = ("num_groups", "use_bias", "attention_bias", "feed_forward_bias", "rotary_layers",
     "use_sliding_window", "bidirectional", "shared_embeddings", "positions",
-    "zero_mask_tokens")  # fmt: skip
+    "zero_mask_tokens", "normalize_weights")  # fmt: skip
 # Sizes that tables have where no field has them: the layer, and the axis of its weight.
 OF_TABLES = {
     "vocabulary_size": (TOKENS, 0), "num_segments": (SEGMENTS, 0),
@@ -82,6 +83,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
         and graph.positions != RELATIVE_SEGMENTS,
         **{name: name in graph.switches for name in SWITCHES},
         "normalize_first": graph.ordering,
+        **of_mixture(graph, config),
         "layer_types": bool(graph.layer_types),
         "attention_windows": graph.has_global_tokens
         and find_field("attention_windows", config) is not None,
@@ -111,6 +113,7 @@ def needed(graph: Graph, config: Mapping[str, Any], heads: Sequence[str]) -> lis
     for name in DISENTANGLED:
         has[name] = graph.positions == "disentangled" and find_field(name, config) is not None
         has[name] &= name not in CONVOLVED or graph.has("convolution")
+    has["intermediate_dim"] &= not has["moe_intermediate_dim"] or graph.has(UP)
     has |= {name: bool(graph.stem) for name in STEM}
     has |= _of_pairs(graph, config)
     # What only layers that are missing would read, unless a field has it.

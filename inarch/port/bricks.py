@@ -9,6 +9,7 @@ from typing import Any
 from inarch.layers.rotary_scaling import SCALING_TYPES
 from inarch.port.attention_bricks import find_attention
 from inarch.port.brick import Brick, field_of, make_brick, size_of
+from inarch.port.experts import odd_parts
 from inarch.port.heads import DECODERS, OWN, named_heads
 from inarch.port.patterns import HEADS
 from inarch.port.roles import (
@@ -136,18 +137,9 @@ def _mixture(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -
     """Return a mixture of experts, whose layer is known where a softmax chooses gated ones."""
     experts, routers = roles.get("expert", []), roles.get("router", [])
     shared = roles.get("shared expert", [])
-    names = {one.pattern.name.removesuffix(".weight").rpartition(".")[2] for one in experts}
-    # Gate, up and down by themselves, or the first two in one tensor.
-    is_gated = len(names) > 2 or any(re.search("gate|input_linear", name) for name in names)
-    scoring = field_of(config, "scoring_func") or "softmax"
-    odd = {
-        "shared experts": bool(shared),
-        "biases": any(one.is_bias or "bias" in one.pattern.name for one in experts + routers),
-        "no gates": bool(experts) and not is_gated,
-        f"{scoring} in place of a softmax": scoring != "softmax",
-    }
-    kind = ", ".join(["mixture of experts", *(name for name, is_there in odd.items() if is_there)])
-    is_known = bool(experts) and not any(odd.values())
+    odd = odd_parts(*([one.pattern for one in some] for some in (experts, routers, shared)), config)
+    kind = ", ".join(["mixture of experts", *odd])
+    is_known = bool(experts) and not odd
     return make_brick(kind, "MixtureOfExperts" if is_known else None, routers + experts + shared)
 
 

@@ -22,6 +22,7 @@ from inarch.port.draft import Draft
 from inarch.port.find_embeddings import words_for_positions
 from inarch.port.head_arguments import argument_lines
 from inarch.port.known_arguments import BY_ARGUMENT, GATING, STEM
+from inarch.port.write_experts import sparse_lines
 from inarch.port.write_stem import stem_line
 
 # Functions that return the lines of arguments with more than one entry, or with one of its own.
@@ -29,6 +30,7 @@ OF_ARGUMENT = {
     "layer_types": lines_by_type, "attention_windows": window_lines,
     "rotary_layers": rotary_layer_lines, "rope_theta": rotary_lines,
     "rope_scaling": scaling_lines, "partial_rotary_factor": share_lines,
+    "sparse_layers": sparse_lines,
 }  # fmt: skip
 
 

@@ -40,6 +40,7 @@ REASONS = {
     **dict.fromkeys(("ctc_loss_reduction", "ctc_zero_infinity"), "the reference's loss"),
     **dict.fromkeys(("mem_len", "reuse_len", "use_mems_eval", "use_mems_train"),
         "memories of earlier segments, which no call here has"),
+    "router_aux_loss_coef": "has a part with output_router_logits alone",
     "rope_scaling": "the older name of what is next to a rope_type",
 }  # fmt: skip
 # Of a field of a file that names code of its repository.

@@ -89,7 +89,7 @@ def by_names(
         guess(m.name, "a head's, which the weight map leaves out") for m in head_modules
     ]  # fmt: skip
     buffers = [p.pattern.name for p in others if p.role == "buffer" or is_buffer(p.pattern.name)]
-    known = {*buffers, *graph.unplaced}
+    known = {*buffers, *graph.unplaced, *graph.expert_tensors}
     loose = [p.pattern.name for p in others if p.pattern.name not in known]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
     usual = {n: v for n, v in given.items() if n not in ("architectures", "model_type")}

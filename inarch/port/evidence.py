@@ -8,9 +8,11 @@ from typing import Any
 
 from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.port.config_parts import Parts
+from inarch.port.experts import HeldExpert
 from inarch.port.heads import DECODERS, ENCODERS, PAIRS, HeadClass
 from inarch.port.layer_fields import LayerField
 from inarch.port.sharing import Sharing
+from inarch.port.sparse_layers import SparseLayers
 from inarch.verify.config_reads import ConfigReads
 
 
@@ -55,6 +57,10 @@ class Evidence:
         layers: fields with one of two values for each layer.
         scaled_kind: the kind of layers whose rotary positions an older field scales; `""` of none.
         idle: fields without a value on which no output depends where they have one.
+        window: the switch of a window that is in no layer where it is off, and the field of the
+            window with its value where it is on; None of no such switch.
+        sparse: fields that say which layers have experts; None of a model without experts.
+        experts: tensors of an expert in its files, by what holds them in the model.
         attends_ahead: whether tokens attend to those after them; None where no run shows it.
         projects: whether embeddings are projected where they are as wide as the model too.
     """
@@ -96,6 +102,9 @@ class Evidence:
     scaled_kind: str = ""
     idle: tuple[str, ...] = ()
     projects: bool = False
+    window: tuple[str, Mapping[str, Any]] | None = None
+    sparse: SparseLayers | None = None
+    experts: Mapping[str, HeldExpert] = field(default_factory=dict)
     attends_ahead: bool | None = None
     version: str = ""
 
@@ -111,6 +120,7 @@ class Evidence:
         Fields that its config's class leaves without a value have the one that a switch brings.
         """
         blank = {name: value for one in self.layers.values() for name, value in one.blank.items()}
+        blank |= self.window[1] if self.window else {}
         return {**self.defaults, **blank, **dict.fromkeys(self.widths)}
 
     @property

@@ -7,8 +7,11 @@ from typing import Any
 
 from inarch.port.arguments import has_number
 from inarch.port.decisions import guess
+from inarch.port.experts import find_mixture, without_experts
+from inarch.port.find_choice import with_choice
 from inarch.port.find_missing import main_stack, with_missing
 from inarch.port.find_pair import find_pair, is_pair
+from inarch.port.find_positions import find_positions
 from inarch.port.find_relative import relative_slots, with_relative_segments
 from inarch.port.find_slots import DENSE, FEED_FORWARD_NORM, GATE, ORDER, QUERY, UP, SlotFinder
 from inarch.port.graph import (
@@ -54,10 +57,15 @@ def find_graph(
     stack = main_stack(inside, outside)
     finder = SlotFinder(flatten_sizes(config), list(calls))
     inside = [module for module in inside if module.stack == stack]
+    mixture, odd = find_mixture(inside, others, config, stack)
+    if mixture is not None:
+        finder.has_experts = True
+        inside, _ = without_experts(inside, others, stack)
+        modules, others = without_experts(modules, others, stack)
     slots = [*finder.tables(outside), *finder.block(inside), *finder.others(outside)]
     relative = relative_slots(others, stack)
     slots += [*biases_alone(slots, others), *relative]
-    positions, padded, offset = finder.positions(slots, config)
+    positions, padded, offset = find_positions(finder, slots, config)
     rank = {name: i for i, name in enumerate(ORDER)}
     slots.sort(key=lambda slot: rank.get(slot.ours[0], len(rank)))
     graph = Graph(
@@ -69,13 +77,14 @@ def find_graph(
         offset=offset,
         padded=padded,
         stacks=(stack,) if stack else (),
+        mixture=mixture,
         decisions=tuple(finder.decisions),
     )
     graph = _with_details(graph, finder.fields, config)
     layers = max((module.layers for module in inside), default=0)
     graph = graph.replace(sizes={**graph.sizes, **({"num_layers": layers} if layers else {})})
-    graph = with_relative_segments(graph) if relative else graph
-    return with_missing(graph, modules, others)
+    graph = with_relative_segments(graph) if relative else with_choice(graph, config)
+    return with_missing(graph, modules, others, odd)
 
 
 def biases_alone(slots: Sequence[Slot], others: Sequence[Recognized]) -> list[Slot]:
@@ -115,7 +124,7 @@ def _with_details(graph: Graph, fields: Mapping[str, int], config: Mapping[str, 
         decisions.append(guess(gate.module.name, "the gate first", "the gate last"))
     is_parallel = any("parallel" in name and config[name] is True for name in config)
     parallel = TWO_NORMS if is_parallel else SEQUENTIAL
-    if not graph.has(FEED_FORWARD_NORM) and graph.has(QUERY) and graph.has(UP):
+    if not graph.has(FEED_FORWARD_NORM) and graph.has(QUERY) and (graph.has(UP) or graph.mixture):
         parallel = ONE_NORM
     return graph.replace(
         sizes=_sizes(graph, config), biases=biases, transposed=transposed, gated=graph.has(GATE),

@@ -39,17 +39,12 @@ OF_FEED_FORWARD = {
     "expert", "router", "shared expert", "up", "down", "gate", "gate and up", "feed-forward",
 }  # fmt: skip
 OF_HEADS = ("head", "language head")
-EXPERTS = (
-    "a mixture of experts, which drafts have no place for (MixtureOfExperts, if all are gated and "
-    "a softmax chooses)"
-)
+EXPERTS = "a mixture of experts, which drafts of encoder-decoders have no place for"
+OF_EXPERTS = {"shared expert", "expert", "router"}
 # What a role of a tensor that has no place says of its sublayer.
 REASONS = {
     RECURRENCE: "layers are recurrent (a state space, linear attention or RWKV), which no brick is",
     "latent keys and values": "attention goes through latent keys and values, which no brick has",
-    "shared expert": "a mixture of experts with shared ones, which no brick has",
-    "expert": EXPERTS,
-    "router": EXPERTS,
 }
 NEEDED = {
     ATTENTION: (QUERY, KEY, VALUE, OUTPUT),
@@ -100,8 +95,9 @@ def _in_words(tensors: Sequence[TensorPattern]) -> str:
 
 
 def with_missing(
-    graph: Graph, modules: Sequence[TheirModule], others: Sequence[Recognized]
-) -> Graph:
+    graph: Graph, modules: Sequence[TheirModule], others: Sequence[Recognized],
+    experts: str = "",
+) -> Graph:  # fmt: skip
     """Return the graph with the places of layers that must be written.
 
     A sublayer is one where a tensor of it has no place, or where it lacks what its brick needs.
@@ -109,6 +105,7 @@ def with_missing(
     Args:
         modules: of the backbone.
         others: tensors that are in no module.
+        experts: why no brick computes the experts; `""` where one does, or where there are none.
     """
     placed = {slot.module.name for slot in graph.slots}
     placed |= {copy.rpartition(".")[0] for copy, _ in graph.copies}
@@ -126,7 +123,7 @@ def with_missing(
         own = [one for one in left if one.name.startswith(tuple(mine))]
         before = [one for one in left if not one.name.startswith(tuple(stacks))]
         before = [one for one in before if not side or one.name.startswith(side)]
-        parts = [*_embeddings(graph, side, before), *_of_layers(graph, side, own)]
+        parts = [*_embeddings(graph, side, before), *_of_layers(graph, side, own, experts)]
         is_input = any(part[0] == EMBEDDINGS for part in parts)
         parts += [] if is_input else _around(before)
         if not mine:
@@ -176,7 +173,7 @@ def _around(before: Sequence[_Left]) -> Iterator[Part]:
         yield AROUND, "there are tensors around the layers that no brick has", rest
 
 
-def _of_layers(graph: Graph, side: str, own: Sequence[_Left]) -> Iterator[Part]:
+def _of_layers(graph: Graph, side: str, own: Sequence[_Left], experts: str) -> Iterator[Part]:
     """Iterate over the places of layers within the layers of a stack."""
     if not graph.stacks:
         return
@@ -194,9 +191,12 @@ def _of_layers(graph: Graph, side: str, own: Sequence[_Left]) -> Iterator[Part]:
         is_needed = part in (ATTENTION, FEED_FORWARD) or (part == CROSS_ATTENTION and
                 side == DECODER)  # fmt: skip
         names = NEEDED.get(part, ()) if is_needed else ()
+        if part == FEED_FORWARD and graph.mixture is not None and not graph.mixture.is_mixed:
+            names = ()
         absent = [name for name in names if graph.slot(name, side) is None]
         if rest or absent:
-            yield part, _reason(part, rest, absent, len(names), graph.is_pair), rest
+            why = _reason(part, rest, absent, len(names), graph.is_pair, experts)
+            yield part, why, rest
 
 
 def _home(graph: Graph, ours: str, side: str) -> str:
@@ -222,12 +222,15 @@ def _part_of(one: _Left, homes: dict[str, str], is_pair: bool) -> str:
 
 
 def _reason(
-    part: str, rest: Sequence[_Left], absent: Sequence[str], needed: int, is_pair: bool
-) -> str:
+    part: str, rest: Sequence[_Left], absent: Sequence[str], needed: int, is_pair: bool,
+    experts: str,
+) -> str:  # fmt: skip
     """Return why a part isn't composed of bricks."""
     roles = [one.role for one in rest]
     if reason := next((REASONS[role] for role in REASONS if role in roles), None):
         return reason
+    if not OF_EXPERTS.isdisjoint(roles):
+        return experts or EXPERTS
     if part == CROSS_ATTENTION and not is_pair:
         return ("layers attend to another sequence, and no stacks named encoder and decoder are "
             "found")  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.find_missing import main_stack
+from inarch.port.find_positions import find_positions
 from inarch.port.find_slots import ORDER, SlotFinder
 from inarch.port.graph import DECODER, ENCODER, SIDES, TOKENS, Graph, Slot
 from inarch.port.modules import TheirModule
@@ -53,7 +54,7 @@ def find_pair(
         decide(m.name, "in neither stack: the weight map leaves it out") for m in stray
     ]  # fmt: skip
     first = [slot for slot in slots if slot.side in (ENCODER, "")]
-    positions, padded, offset = finders[ENCODER].positions(first, config)
+    positions, padded, offset = find_positions(finders[ENCODER], first, config)
     order = finders[ENCODER].order(first)
     if (other := finders[DECODER].order([s for s in slots if s.side == DECODER])) != order:
         decisions.append(decide("decoder", f"its norms are in the order {other!r}"))

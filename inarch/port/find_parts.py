@@ -12,7 +12,7 @@ from inarch.port.evidence import Evidence
 from inarch.port.find_slots import POSITION_KEY, POSITION_PARTS, RELATIVE, RELATIVE_NORM
 from inarch.port.graph import Graph, Slot
 from inarch.port.known_arguments import DISENTANGLED, KNOWN, NARROW
-from inarch.port.layer_fields import LayerField
+from inarch.port.layer_fields import WINDOWS, LayerField
 from inarch.port.patterns import collapse_names
 from inarch.port.roles import recognize
 
@@ -21,7 +21,6 @@ OUTSIDE = ("position table", "segment table", "relative table", "norm", "convolu
 INSIDE = ("position projection",)
 # Words of a config for kinds of layers, and ours.
 LAYER_TYPES = {"full_attention": "global", "sliding_attention": "local"}
-WINDOWS = ("local_attention", "sliding_window")
 
 
 def optional_tensors(evidence: Evidence) -> dict[str, TensorInfo]:
@@ -119,6 +118,15 @@ def with_layer_fields(
             if one.switch:
                 switches["use_sliding_window"] = one.switch
     return graph.replace(switches=switches)
+
+
+def with_switched_window(graph: Graph, evidence: Evidence) -> Graph:
+    """Return the graph with the switch of a window that all layers have, where there is one."""
+    if evidence.window is None or graph.is_pair:
+        return graph
+    switch, fields = evidence.window
+    switches = {**graph.switches, "use_sliding_window": switch}
+    return graph.replace(window=f"{next(iter(fields))} - 1", switches=switches)
 
 
 def _of_table(slots: Sequence[Slot]) -> Iterator[Slot]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+<<<<<<< HEAD
 from inarch.port.attention_bricks import CROSS, GLOBAL
 from inarch.port.bricks import ROTARY, find_alibi
 from inarch.port.decisions import Decision, decide, guess
 from inarch.port.graph import ALIBI, GLOBAL_PARTS, POSITIONS, SEGMENTS, TOKENS, Slot
+=======
+from inarch.port.attention_bricks import CROSS
+from inarch.port.decisions import Decision, decide, guess
+from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
+>>>>>>> 79fc6f8 (Draft mixtures of experts: router, kernels, choice, and which layers have any)
 from inarch.port.modules import TheirModule
 from inarch.port.norms import guess_order, norm_rank, sandwich_rank
 from inarch.port.patterns import HIDDEN, first
@@ -61,6 +66,7 @@ class SlotFinder:
         self.calls = calls
         self.crosses = crosses
         self.is_disentangled = False
+        self.has_experts = False  # so that some layers alone may have a network without
         self.decisions: list[Decision] = []
         self.widths: set[int] = set()  # of the tables of tokens
         self.projections: list[TheirModule] = []  # of what isn't tokens, to the model's width
@@ -115,14 +121,20 @@ class SlotFinder:
 
     def _is_odd(self, slot: Slot) -> bool:
         """Return whether the first layer lacks a module other than the norm before attention."""
-        is_odd = slot.module.is_late and slot.ours != (ATTENTION_NORM,)
+        may_lack = slot.ours == (ATTENTION_NORM,) or self._is_beside_experts(slot)
+        is_odd = slot.module.is_late and not may_lack
         if is_odd:
             self._unplaced(slot.module, "the first layer lacks it")
         return is_odd
 
+    def _is_beside_experts(self, slot: Slot) -> bool:
+        """Return whether a slot is of the network of layers that have no experts."""
+        return self.has_experts and not {GATE, UP, DOWN}.isdisjoint(slot.ours)
+
     def _note_layers(self, slots: Sequence[Slot], inside: Sequence[TheirModule]) -> None:
         """Note what some layers of a stack alone have, which the draft has in all."""
-        for module in dict.fromkeys(slot.module for slot in slots):
+        own = (slot.module for slot in slots if not self._is_beside_experts(slot))
+        for module in dict.fromkeys(own):
             every = max(other.layers for other in inside if other.stack == module.stack)
             if module.layers < every:
                 text = f"in {module.layers} of {every} layers, and the weight map wants it in all"
@@ -255,41 +267,6 @@ class SlotFinder:
         width = module.shape[1]
         is_input = (width != module.shape[0] or self._is_early(module)) and width in self.widths
         return "embeddings_projection" if is_input else None
-
-    def positions(self, slots: Sequence[Slot], config: Mapping[str, Any]) -> tuple[str, bool, int]:
-        """Return how positions enter, whether they count tokens, and the rows before the first."""
-        by_ours = {slot.ours[0]: slot.module for slot in slots}
-        if self.is_disentangled:
-            return "disentangled", False, 0
-        table = by_ours.get(POSITIONS)
-        if table is not None:
-            longest = self.fields.get("max_position_embeddings", self.fields.get("n_positions", 0))
-            offset = table.shape[0] - longest if 0 < table.shape[0] - longest < 8 else 0
-            if offset and longest:
-                self.decisions.append(
-                    guess(table.name, f"{offset} rows more than positions, before the first")
-                )
-            padded = longest - 2 in {2**n for n in range(7, 15)} and not offset
-            if padded:
-                self.decisions.append(
-                    guess(
-                        table.name, f"positions count from the padding id on, as {longest} is 2 "
-                        "more than a power of two", "positions from 0 on",
-                    )
-                )  # fmt: skip
-            return "learned", padded, offset
-        if "relative_bias" in by_ours:
-            return "relative", False, 0
-        nested = {n for value in config.values() if isinstance(value, Mapping) for n in value}
-        if {*ROTARY} & {*config, *nested}:
-            return "rotary", False, 0
-        if (sign := find_alibi(config)) is not None:
-            self.decisions.append(guess("positions", f"ALiBi, as {sign} shows", "none"))
-            return ALIBI, False, 0
-        self.decisions.append(
-            decide("positions", "no tensor and no field has them", "sinusoids", "ALiBi", "none")
-        )
-        return "none", False, 0
 
     def _unplaced(self, module: TheirModule, why: str) -> None:
         shape = ", ".join(map(str, module.shape))

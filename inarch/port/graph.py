@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inarch.port.decisions import Decision
+from inarch.port.experts import NUMBER, Mixture
 from inarch.port.modules import TheirModule
+from inarch.port.patterns import INDICES
 
 # Names of our variables' layers, by what they are.
 TOKENS, POSITIONS, SEGMENTS = "token_embedding", "position_embedding", "segment_embedding"
@@ -130,6 +132,7 @@ class Graph:
         local_positions: whether local layers alone have positions.
         parts: for each argument that decides about layers, the field that is it.
         stacks: names of the stacks whose layers are drafted, up to their numbers.
+        mixture: experts in the place of feed-forward networks; None without any.
         missing: places of layers that must be written.
         unplaced: names of the modules and tensors that those have.
         mixer: layer that mixes tokens without weights, as code.
@@ -182,6 +185,7 @@ class Graph:
     local_positions: bool = False
     parts: Mapping[str, str] = field(default_factory=dict)
     stacks: tuple[str, ...] = ()
+    mixture: Mixture | None = None
     missing: tuple[Missing, ...] = ()
     unplaced: frozenset[str] = frozenset()
     mixer: str = ""
@@ -209,7 +213,7 @@ class Graph:
     @property
     def is_late(self) -> bool:
         """Return whether the first layer has no norm before attention."""
-        return any(slot.module.is_late for slot in self.slots)
+        return any(slot.module.is_late and slot.kind == "norm" for slot in self.slots)
 
     @property
     def is_pair(self) -> bool:
@@ -220,6 +224,15 @@ class Graph:
     def padded_table(self) -> bool:
         """Return whether the table of positions has rows up to the padding id."""
         return self.padded and (self.positions == "learned" or "positions" in self.switches)
+
+    @property
+    def expert_tensors(self) -> frozenset[str]:
+        """Return the tensors of experts and of their router, with an index for each number."""
+        if self.mixture is None:
+            return frozenset()
+        index = f"{{{INDICES[1]}}}"
+        names = [self.mixture.router, *(one.theirs for one in self.mixture.projections)]
+        return frozenset(f"{self.stacks[0]}.{n.replace(NUMBER, index)}" for n in names)
 
     def has(self, ours: str) -> bool:
         """Return whether a layer of ours is among the slots."""

@@ -10,18 +10,19 @@ from inarch.checkpoints.formats.weights import TensorInfo
 from inarch.port.decisions import Decision, decide, settled
 from inarch.port.draft import Draft
 from inarch.port.evidence import Evidence
+from inarch.port.experts import NUMBER, in_files
 from inarch.port.graph import Graph, Slot
 from inarch.port.heads import HeadDraft
-from inarch.port.patterns import collapse_names
+from inarch.port.patterns import INDICES, collapse_names
 
 
 def in_file_names(draft: Draft) -> Draft:
     """Return the draft with the names of its reference's files in the place of its modules'."""
     names = _saved_names(draft)
-    if not names:
+    if not names and not (draft.evidence and draft.evidence.experts):
         return draft
     holder = {part: (name, parts) for name, parts in names.items() for part in parts}
-    graph = _graph_in_files(draft.graph, holder)
+    graph = _experts_in_files(_graph_in_files(draft.graph, holder), holder, draft.evidence)
     heads = tuple(_head_in_files(head, holder) for head in draft.heads)
     return draft.replace(graph=graph, heads=heads)
 
@@ -60,6 +61,24 @@ def _graph_in_files(graph: Graph, holder: Mapping[str, tuple[str, tuple[str, ...
         module = replace(slot.module, name=name.removesuffix(f"{slot.module.joint}weight"))
         merged[name] = replace(slot, module=module, ours=ours)
     return graph.replace(slots=tuple(merged.values()), gate_first=True)
+
+
+def _experts_in_files(
+    graph: Graph, holder: Mapping[str, tuple[str, tuple[str, ...]]], evidence: Evidence | None
+) -> Graph:
+    mixture = graph.mixture
+    if mixture is None or evidence is None:
+        return graph
+    (stack,) = graph.stacks
+
+    def named(theirs: str) -> str:
+        return holder.get(f"{stack}.{theirs}", (theirs, ()))[0].removeprefix(f"{stack}.")
+
+    whole = (replace(one, theirs=named(one.theirs)) for one in mixture.projections)
+    found = in_files(mixture, stack, evidence.experts)
+    if found is mixture:
+        found = replace(mixture, projections=tuple(whole))
+    return graph.replace(mixture=replace(found, router=named(mixture.router)))
 
 
 def _head_in_files(head: HeadDraft, holder: Mapping[str, tuple[str, tuple[str, ...]]]) -> HeadDraft:
@@ -103,6 +122,10 @@ def strange_tensors(
     known = {name for found in (whole, *(h.tensors for h in evidence.heads))
              for name in patterns(found, {})}  # fmt: skip
     known |= {name.removeprefix(evidence.prefix) for name, parts in evidence.saved.items() if parts}
+    index = f"{{{INDICES[1]}}}"
+    known |= {
+        name.removeprefix(evidence.prefix).replace(NUMBER, index) for name in evidence.experts
+    }
     numbered = [name.replace("{i}", "0") for name in evidence.saved]
     made = patterns(dict.fromkeys(numbered, TensorInfo("F32", ())), {})
     absent = f"in the file, and {evidence.version} has no such tensor"

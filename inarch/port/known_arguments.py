@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inarch.checkpoints.maps.common_fields import COMMON
-from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
+from inarch.port.experts import CHOSEN
+from inarch.port.patterns import EXPERTS, HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
 
 # Fields whose values are sizes of the model, which a tiny one has smaller.
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -24,6 +25,8 @@ ACTIVATION_FIELDS = (
     "ff_activation", GATING,
 )  # fmt: skip
 BASES = ("rope_theta", "rotary_emb_base")
+# Of the inner width of experts where other layers have one of their own.
+EXPERT_WIDTHS = ("moe_intermediate_size", "expert_intermediate_size")
 # Of soft caps: of the scores of attention, and of the logits of a language model.
 SCORE_CAPS = ("attn_logit_softcapping", "attn_logit_softcap", "attention_logit_softcapping")
 LOGITS_CAPS = ("final_logit_softcapping", "final_logit_softcap", "logits_soft_cap")
@@ -61,6 +64,13 @@ KNOWN = (
     Known("hidden_dim", HIDDEN, "field", "int", "width of the model."),
     Known("embedding_dim", NARROW, "field", "int", "width of the embeddings."),
     Known("intermediate_dim", INNER, "field", "int", "width of the feedforward layers."),
+    Known("num_experts", EXPERTS, "field", "int", "experts of each layer that has any."),
+    Known("experts_per_token", CHOSEN, "field", "int", "how many of them each token passes."),
+    Known("moe_intermediate_dim", EXPERT_WIDTHS, "field", "int", "inner width of each expert."),
+    Known("normalize_weights", (), "field", "bool",
+        "whether the weights of a token's experts are divided by their sum."),
+    Known("sparse_layers", (), "fallback", "Sequence[bool] | None",
+        "for each layer, whether it has experts; `None` for all."),
     Known("positions", (), "word", "str", "`\"rotary\"` or `\"absolute\"`."),
     Known("zero_mask_tokens", (), "field", "bool", "whether mask tokens count as dropped."),
     Known("mask_id", ("mask_token_id",), "token_id", "int | None",

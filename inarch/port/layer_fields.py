@@ -11,6 +11,8 @@ from inarch.json_fields import is_number
 from inarch.port.code import code
 from inarch.port.known_arguments import LAYERS
 
+# Fields of windows.
+WINDOWS = ("local_attention", "sliding_window")
 # Layers of a config in which patterns show, and numbers that give different ones.
 MANY = 7
 STEPS = (2, 3)
@@ -91,6 +93,23 @@ def layer_fields(
         name: _with_blank(one, model_type, usual, transformers) if one.switch else one
         for name, one in found.items()
     }
+
+
+def switched_window(
+    model_type: str, usual: Mapping[str, Any], transformers: Any
+) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the switch without which no layer has a window, and the window that it brings.
+
+    None where layers differ, of which `LayerField` has it, or where no switch brings one.
+    """
+    windows = [name for name in WINDOWS if name in usual and usual[name] is None]
+    for switch in (n for n, v in usual.items() if v is False and windows):
+        with contextlib.suppress(Exception):  # a switch that its code refuses
+            made = transformers.AutoConfig.for_model(model_type, **{switch: True}).to_dict()
+            found = {name: made[name] for name in windows if is_number(made[name])}
+            if found and "layer_types" not in usual:
+                return switch, found
+    return None
 
 
 def _numbers(usual: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

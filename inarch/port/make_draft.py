@@ -15,11 +15,18 @@ from inarch.port.decisions import Decision, decide, guess
 from inarch.port.draft import Draft
 from inarch.port.draft_by_names import IN_A_RUN, IN_TRAINING, by_names, is_buffer
 from inarch.port.evidence import Evidence
+from inarch.port.find_choice import with_read_choice
 from inarch.port.find_embeddings import with_own_embeddings
 from inarch.port.find_graph import find_graph
 from inarch.port.find_heads import draft_heads
 from inarch.port.find_pair import side_of
-from inarch.port.find_parts import optional_tensors, read_defaults, with_layer_fields, with_parts
+from inarch.port.find_parts import (
+    optional_tensors,
+    read_defaults,
+    with_layer_fields,
+    with_parts,
+    with_switched_window,
+)
 from inarch.port.find_slots import DENSE, GATE, UP
 from inarch.port.find_sound_heads import sound_heads
 from inarch.port.find_stem import with_stem
@@ -114,9 +121,11 @@ def _by_reference(
     graph = find_graph(
         modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
     )
+    graph = with_read_choice(graph, evidence.model_reads)
     graph = with_stem(with_parts(graph, evidence), evidence, modules, others)
     halved = {*map(str, evidence.properties.values())}
     graph = with_layer_fields(graph, evidence.layers, evidence.usual, halved)
+    graph = with_switched_window(graph, evidence)
     placed = {slot.module.weight.name for slot in graph.slots if slot.kind in BY_THEMSELVES}
     others = [part for part in others if part.pattern.name not in placed]
     graph = _with_trials(graph, evidence, tables)
@@ -135,7 +144,7 @@ def _by_reference(
     buffers += [part.pattern.name for part in others if part.role == "buffer" and
                 part.pattern.name != graph.stored]  # fmt: skip
     loose = [part.pattern.name for part in others if part.role != "buffer"]
-    loose = [one for one in loose if one not in graph.unplaced]
+    loose = [one for one in loose if one not in graph.unplaced | graph.expert_tensors]
     decisions += [decide(one, "no layer has it: the weight map leaves it out") for one in loose]
     decisions += [*_lines_on_heads(evidence), guess("dropout", IN_TRAINING)]
     usual = {**evidence.usual, **read_defaults(evidence, graph)}

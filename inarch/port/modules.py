@@ -13,6 +13,8 @@ WEIGHTS = ("weight", "gamma", "kernel", "embedding")
 BIASES = ("bias", "beta")
 # Layers of a stack that names them by numbers: `encoder.layer.{i}`.
 LAYER = "{i}"
+# Roles of what feed-forward networks have, with experts and without.
+FEED_FORWARDS = ("gate", "up", "down", "gate and up", "expert", "router")
 # Sublayers that a layer counts; more of a kind are experts or heads.
 MAX_SUBLAYERS = 4
 _FUSED = re.compile(r"(.*)\.(in_proj)_(weight|bias)$")
@@ -102,12 +104,15 @@ def group_modules(
             part.pattern.indices[0][2] > 1}  # fmt: skip
     last = {stem: max(part.pattern.indices[0][1] for part in parts if part.pattern.indices and
             _stem(part.pattern) == stem) for stem in deep}  # fmt: skip
+    has_experts = any(part.role == "expert" for part in parts)
     for part in parts:
         # What all layers but the first have is of the stack, also where those are one.
         is_late = bool(part.pattern.indices) and part.pattern.indices[0][:2] == (
             1, last.get(_stem(part.pattern)),
         )  # fmt: skip
         is_deep = _stem(part.pattern) in deep and not is_late
+        # Of layers of which some have experts, one alone may have none, or be the only one.
+        is_deep = is_deep and not (has_experts and part.role in FEED_FORWARDS)
         name = _numbered_once(part.pattern, is_deep).removeprefix(prefix)
         module, leaf, joint = _split(name)
         if leaf not in (*WEIGHTS, *BIASES) or part.role == "buffer":

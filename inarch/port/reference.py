@@ -35,7 +35,8 @@ from inarch.port.heads import (
     HeadClass,
     purpose_of,
 )
-from inarch.port.layer_fields import layer_fields, scaled_kind
+from inarch.port.layer_fields import layer_fields, scaled_kind, switched_window
+from inarch.port.model_facts import norm_epsilon, norms_are_shifted, ties_of, untied_model
 from inarch.port.patterns import index_names
 from inarch.port.recorded_reads import record
 from inarch.port.saved_names import saved_names, unused_tensors
@@ -46,14 +47,10 @@ from inarch.port.tiny_model import (
     derived_fields,
     embedding_dropout,
     idle_fields,
-    norm_epsilon,
-    norms_are_shifted,
     projects_alike,
     quiet,
     shaping_fields,
-    ties_of,
     tiny_model,
-    untied_model,
 )
 from inarch.verify.transformers_reference import has_reference, libraries
 
@@ -89,7 +86,7 @@ def find_evidence(model_type: str, given: Mapping[str, Any]) -> Evidence | None:
 def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformers: Any) -> Evidence:
     usual = transformers.AutoConfig.for_model(model_type)
     with quiet(transformers), torch.no_grad():
-        config, model = tiny_model(model_type, usual.to_dict(), given, torch, transformers)
+        config, model, sparse = tiny_model(model_type, usual.to_dict(), given, torch, transformers)
         inputs = tuple(inspect.signature(model.forward).parameters)
         ids = torch.arange(1, 8)[None]
         start = time.perf_counter()
@@ -102,7 +99,8 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         sines = sine_tables(model)
         layers = layer_fields(model_type, usual.to_dict(), given, transformers)
     unused = unused_tensors(model, ids)
-    saved = saved_names(model, torch) | _saved_heads(model, config, transformers, torch)
+    saved, experts = saved_names(model, torch)
+    saved |= _saved_heads(model, config, transformers, torch)
     evidence = Evidence(
         model_type,
         "/".join(type(model).__module__.split(".")[1:]) + ".py",
@@ -137,6 +135,9 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         scaled_kind=scaled_kind(model_type, transformers),
         widths=absent_widths(type(model), config, model.state_dict()),
         projects=projects_alike(model, config),
+        window=switched_window(model_type, usual.to_dict(), transformers),
+        sparse=sparse,
+        experts=experts,
         attends_ahead=attends_ahead(model, ids),
         version=f"transformers {transformers.__version__}",
     )
@@ -251,7 +252,7 @@ def _saved_heads(
         own = copy.deepcopy(config)
         own.tie_word_embeddings = False
         model = _built(cls, own)
-        names = {} if model is None else saved_names(model, torch)
+        names, _ = ({}, {}) if model is None else saved_names(model, torch)
         found |= {n: parts for n, parts in names.items() if not n.startswith(prefix)}
     return found
 

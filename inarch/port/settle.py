@@ -211,7 +211,7 @@ def _settle_parts(draft: Draft, progress: Callable[[str], Any]) -> Draft:
 def _settle_positions(draft: Draft, progress: Callable[[str], Any]) -> Draft:
     """Return the draft with a line for each field of what makes positions, by a run of it."""
     for argument, other in other_values(draft).items():
-        field = find_field(argument, draft.usual)
+        field = draft.graph.switches.get(argument) or find_field(argument, draft.usual)
         if field is None or not draft.has(argument) or argument in draft.graph.parts:
             continue
         draft = _noted(draft, None, _line_of_other(draft, field, other, progress))

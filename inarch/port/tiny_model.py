@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from inarch.port.experts import CHOSEN
 from inarch.port.heads import LABELS
-from inarch.port.known_arguments import LAYERS, LENGTHS, NARROW, SHARED
-from inarch.port.patterns import HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
+from inarch.port.known_arguments import EXPERT_WIDTHS, LAYERS, LENGTHS, NARROW, SHARED
+from inarch.port.patterns import EXPERTS, HEADS, HIDDEN, INNER, KEY_HEADS, WIDTHS
+from inarch.port.sparse_layers import MIXED, SparseLayers, find_sparse_layers
 from inarch.port.tiny_inputs import run_ids
 from inarch.verify.transformers_reference import with_eager_experts
 
@@ -19,6 +21,7 @@ TINY = (
     (("decoder_layers", "num_decoder_layers"), 2), (("encoder_attention_heads",), 4),
     (("decoder_attention_heads",), 2), (("encoder_ffn_dim",), 20), (("decoder_ffn_dim",), 24),
     (("relative_attention_num_buckets",), 8), (("relative_attention_max_distance",), 20),
+    (EXPERTS, 5), (CHOSEN, 2), (EXPERT_WIDTHS, 11),
 )  # fmt: skip
 # Of a stem of convolutions, and of the one that gives positions.
 TINY_STEM = {"dim": (12, 10), "kernel": (5, 3), "stride": (3, 2)}
@@ -37,25 +40,39 @@ CLOSE = 1e-4
 def tiny_model(
     model_type: str, usual: Mapping[str, Any], given: Mapping[str, Any], torch: Any,
     transformers: Any,
-) -> tuple[Any, Any]:  # fmt: skip
-    """Return the config and the model without a head, in inference.
+) -> tuple[Any, Any, SparseLayers | None]:  # fmt: skip
+    """Return the config and the model without a head, in inference, and which layers have experts.
 
     Args:
         usual: the config's defaults.
         given: a checkpoint's config, whose switches the model has.
     """
     fields = tiny_fields(usual, given)
-    try:
+    ids = torch.arange(1, 8)[None]
+    # Code may have one width follow from others, or groups of so many experts.
+    alike = _widths_alike(fields)
+    usual_counts = {name: usual[name] for name in EXPERTS if name in fields and name in usual}
+    for changes in ({}, alike, usual_counts):
+        with contextlib.suppress(Exception):
+            config, model = _build(model_type, fields | changes, transformers)
+            run_ids(model, ids)
+            fields |= changes
+            break
+    else:
+        fields |= alike | usual_counts
         config, model = _build(model_type, fields, transformers)
-        run_ids(model, torch.arange(1, 8)[None])
-    except Exception:  # of code that has one width follow from others
-        fields |= _widths_alike(fields)
+    sparse = find_sparse_layers(
+        lambda changed: _build(model_type, changed, transformers)[1], fields, usual
+    )
+    if sparse is not None and sparse.tiny:
+        layers = next(name for name in LAYERS if name in fields)
+        fields |= {layers: MIXED, **sparse.tiny}
         config, model = _build(model_type, fields, transformers)
     if not _has_two_widths(model):  # which are projected before positions are added
-        return config, model
+        return config, model, sparse
     hidden = next(fields[name] for name in HIDDEN if name in fields)
     alike = {name: hidden for name in NARROW if name in fields}
-    return _build(model_type, fields | alike, transformers)
+    return *_build(model_type, fields | alike, transformers), sparse
 
 
 def _widths_alike(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -255,43 +272,3 @@ def quiet(transformers: Any) -> Iterator[None]:
         yield
     finally:
         transformers.logging.set_verbosity(before)
-
-
-def norm_epsilon(module: Any) -> float | None:
-    """Return the epsilon of a norm; None of another module."""
-    for name in ("eps", "variance_epsilon"):
-        value = getattr(module, name, None)
-        if isinstance(value, float):
-            return value
-    return None
-
-
-def norms_are_shifted(model: Any, torch: Any) -> bool | None:
-    """Return whether norms without an offset see a number that is added to all features.
-
-    RMS norms do; layer norms subtract the mean. None of a model that has no such norms.
-    """
-    for module in model.modules():
-        own = dict(module.named_parameters(recurse=False))
-        if norm_epsilon(module) is not None and [*own] == ["weight"] and own["weight"].ndim == 1:
-            x = torch.arange(1.0, len(own["weight"]) + 1)[None]
-            return not torch.allclose(module(x), module(x + 7), atol=1e-4)
-    return None
-
-
-def untied_model(model: Any, config: Any) -> Any:
-    """Return a model whose config ties output and input embeddings where this one's doesn't."""
-    fields = config.to_dict()
-    tie = fields.get("tie_word_embeddings", True)
-    return type(model)(type(config)(**{**fields, "tie_word_embeddings": not tie}))
-
-
-def ties_of(model: Any) -> dict[str, str]:
-    """Return the tensors of a model that are others, with those."""
-    by_storage: dict[int, str] = {}
-    found = {}
-    for tensor, value in model.state_dict().items():
-        first = by_storage.setdefault(value.data_ptr(), tensor)
-        if first != tensor:
-            found[tensor] = first
-    return found

@@ -28,6 +28,7 @@ from inarch.port.write_bricks import (
     relative_lines,
 )
 from inarch.port.write_disentangled import disentangled_lines
+from inarch.port.write_experts import chosen_lines
 from inarch.port.write_heads import head_methods
 from inarch.port.write_input import embedding_lines, input_lines
 from inarch.port.write_missing import called_lines
@@ -115,8 +116,14 @@ def _imports(draft: Draft, text: str) -> list[str]:
     bricks = used(
         ("AlibiBias", "AngleRotation", "Block", "ConvResidual", "ConvolutionalPositions",
          "ConvolutionStem", "DisentangledAttentionEncoder", "FeedForward", "FixedPositionEmbedding",
+<<<<<<< HEAD
          "FourierMixing", "FrameMask", "GatedFeedForward", "GlobalLocalAttention", "InputEmbedding",
          "LastTokenOf", "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock",
+=======
+         "FourierMixing", "FrameMask", "GatedFeedForward", "InputEmbedding",
+         "LastTokenOf", "LogitsBias", "MaskedLMHead", "MixtureOfExperts", "MultiHeadAttention",
+         "ParallelBlock",
+>>>>>>> 79fc6f8 (Draft mixtures of experts: router, kernels, choice, and which layers have any)
          "PositionEmbedding", "RelativeEmbedding", "RelativePositionBias", "RMSNorm",
          "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
          "TokenAndPositionEmbedding", "TokenDropoutEmbedding", "TransformerXLAttention",
@@ -245,6 +252,7 @@ def _blocks(draft: Draft) -> list[str]:
         elif draft.has("attention_windows"):
             lines = ["for i, window in enumerate(attention_windows):"]
         lines += [f"    {line}" for line in inner]
+    lines += [f"    {line}" for line in chosen_lines(draft)]
     if len(given) + len(block) <= 78:
         lines += [f"    x = {block}({given})(", f"        {context}", "    )"]
     else:

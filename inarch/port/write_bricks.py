@@ -6,6 +6,7 @@ from inarch.port.arguments import side_argument
 from inarch.port.code import layer_lines
 from inarch.port.draft import Draft
 from inarch.port.graph import ALIBI, ATTENTION, CROSS_ATTENTION, DECODER, FEED_FORWARD, TOKENS
+from inarch.port.write_experts import expert_lines
 from inarch.port.write_missing import cross_lines, missing_lines
 
 INDENT = " " * 8
@@ -23,10 +24,9 @@ def brick_lines(draft: Draft) -> list[str]:
         lines.append('    name="relative_bias")(x)  # fmt: skip')
     lines += _stored_angles(draft)
     lines.append(f"norm = {norm_code(draft)}")
+    lines += _window_lines(draft)
     if not graph.varies:
         lines += attention_lines(draft)
-    else:
-        lines += _window_lines(draft)
     lines += cross_lines(draft)
     return indented(*lines, *feed_forward_lines(draft))
 
@@ -94,6 +94,13 @@ def feed_forward_lines(draft: Draft, side: str = "") -> list[str]:
     """Return the lines that make the feed-forward network, of a stack of an encoder-decoder."""
     if text := draft.graph.missing_text(FEED_FORWARD, side):
         return missing_lines("feed_forward = ", text)
+    if draft.graph.mixture is not None:
+        return expert_lines(draft, _network_lines(draft) if draft.graph.mixture.is_mixed else [])
+    return _network_lines(draft, side)
+
+
+def _network_lines(draft: Draft, side: str = "") -> list[str]:
+    """Return the lines that make a feed-forward network without experts."""
     width = draft.intermediate
     if side and draft.has("encoder_intermediate_dim"):
         names = [argument.name for argument in draft.arguments]
@@ -137,6 +144,8 @@ def attention_options(draft: Draft, side: str, stem: str) -> list[str]:
     if graph.layer_types:
         window = "window" if _window_lines(draft) else graph.window
         options.append(f"window=None if is_global else {window}")
+    elif "use_sliding_window" in graph.switches:
+        options.append("window=window")
     elif draft.has("sliding_window"):
         options.append("window=None if sliding_window is None else sliding_window - 1")
     if graph.positions == "rotary":

@@ -51,7 +51,8 @@ def checkpoint_text(draft: Draft) -> tuple[str, list[Decision]]:
         *(f"        {line}" for line in weight_lines(filed)),
         "    ],",
     ]
-    if filed.graph.slots != draft.graph.slots:
+    graphs = filed.graph, draft.graph
+    if any(getattr(graphs[0], n) != getattr(graphs[1], n) for n in ("slots", "mixture")):
         body += [
             "    module_weights=[",
             *(f"        {line}" for line in weight_lines(draft)),
@@ -90,6 +91,8 @@ def imports(text: str) -> list[str]:
         lines[:0] = ["from collections.abc import Mapping", "from typing import Any", ""]
     config = used(CONFIG_NAMES)
     lines += ["from inarch.checkpoints.maps.config import (", *(f"    {n}," for n in config), ")"]
+    if "EveryNthBut(" in text:
+        lines.append("from inarch.checkpoints.maps.per_layer import EveryNthBut")
     if "rotary_scaling(" in text:
         lines.append("from inarch.checkpoints.maps.rotary import rotary_scaling")
     rules = [n for n in used(RULE_NAMES) if n != "tied" or "tied(" in text.replace("tied=", "")]

@@ -21,12 +21,13 @@ SIZES = dict(
         ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim",
          "num_key_value_heads", "head_dim", "max_sequence_length", "embedding_dim",
          "num_encoder_layers", "num_decoder_layers", "num_encoder_heads", "num_decoder_heads",
-         "encoder_intermediate_dim", "decoder_intermediate_dim", "num_buckets", "max_distance"),
+         "encoder_intermediate_dim", "decoder_intermediate_dim", "num_buckets", "max_distance",
+         "num_experts", "experts_per_token", "moe_intermediate_dim"),
         (size for _, size in TINY), strict=True,
     )
 )  # fmt: skip
 # Sizes that tensors show where no field has them.
-BY_TENSORS = ("num_layers", "num_heads", "hidden_dim")
+BY_TENSORS = ("num_layers", "num_heads", "hidden_dim", "num_experts")
 # Of the features of a tiny head, so that there are two that are rotated.
 TINY_SHARE = 0.5
 # Of a tiny head of whose features a share is rotated, which comes in pairs.
@@ -114,6 +115,8 @@ def tiny_arguments(draft: Draft) -> dict[str, Any]:
         found["attention_windows"] = [4 + 8 * (i % 2) for i in range(found["num_layers"])]
     if draft.graph.rotary_layers:
         found["rotary_layers"] = [i % 2 == 0 for i in range(found["num_layers"])]
+    if draft.has("sparse_layers"):
+        found["sparse_layers"] = [False, True]
     if "use_sliding_window" in draft.graph.switches:
         found["use_sliding_window"] = True
     if "zero_mask_tokens" in draft.graph.switches:

@@ -9,6 +9,7 @@ from inarch.port.code import call, code
 from inarch.port.draft import Draft
 from inarch.port.find_slots import GATE, UP
 from inarch.port.graph import BY_HEAD, TOKENS, Slot
+from inarch.port.write_experts import dense_rules, expert_rules, is_of_dense_layers
 from inarch.port.write_pair import layer_names
 from inarch.port.write_stem import stem_entries
 
@@ -37,12 +38,14 @@ def weight_lines(draft: Draft) -> list[str]:
         index = "g" if draft.graph.shared else "i"
         theirs = stack.replace("{i}", f"{{{index}}}")
         start = f'under("{theirs}", "{side}{"_" if side else ""}layer_{{{index}}}",'
-        late = [each for each in stacks[stack] if each.module.is_late]
+        late = [s for s in stacks[stack] if s.module.is_late and not is_of_dense_layers(draft, s)]
         for each in late:
             inner = _entries(draft, each)
             inner[-1] = inner[-1].rstrip(",") + ', i="num_layers[1:]"),'
             lines += [start, *(f"    {line}" for line in inner)]
-        inner = [line for s in stacks[stack] if s not in late for line in _switched(draft, s)]
+        dense = [s for s in stacks[stack] if is_of_dense_layers(draft, s)]
+        apart = [*late, *dense]
+        inner = [line for s in stacks[stack] if s not in apart for line in _switched(draft, s)]
         inner += _buffers(draft, stack)
         if not inner:
             continue
@@ -53,6 +56,9 @@ def weight_lines(draft: Draft) -> list[str]:
             inner.append('g="num_groups",')
         inner[-1] = inner[-1].rstrip(",") + "),"
         lines += [f"    {line}" for line in inner]
+        lines += expert_rules(draft)
+        if dense:
+            lines += dense_rules(stack, [line for s in dense for line in _entries(draft, s)])
     return [*lines, *_copies(draft), *_frequencies(draft), *_buffers(draft, "")]
 
 

@@ -75,7 +75,7 @@ CASES = {
         "attention", "no tensor that is known for its output", ""),
     "shared experts": ({**ATTENTION, **NORMS, "mlp.experts.w": (4, 20, 12),
         "mlp.router.weight": (4, 12), "mlp.shared_expert.up_proj.weight": (20, 12)},
-        "feed_forward", "shared ones, which no brick has", "mlp.experts.w [4, 20, 12]"),
+        "feed_forward", "shared experts, no gates, which no brick", "mlp.experts.w [4, 20, 12]"),
     "experts": ({**ATTENTION, **NORMS, "mlp.experts.gate_up_proj": (4, 40, 12),
         "mlp.experts.down_proj": (4, 12, 20), "mlp.router.weight": (4, 12)},
         "feed_forward", "MixtureOfExperts, if all are gated", "mlp.experts.down_proj [4, 12, 20]"),
