@@ -137,7 +137,10 @@ def _mixture(roles: Mapping[str, list[Recognized]], config: Mapping[str, Any]) -
     """Return a mixture of experts, whose layer is known where a softmax chooses gated ones."""
     experts, routers = roles.get("expert", []), roles.get("router", [])
     shared = roles.get("shared expert", [])
-    odd = odd_parts(*([one.pattern for one in some] for some in (experts, routers, shared)), config)
+    of_experts, of_routers, of_shared = (
+        [one.pattern for one in some] for some in (experts, routers, shared)
+    )
+    odd = odd_parts(of_experts, of_routers, of_shared, config)
     kind = ", ".join(["mixture of experts", *odd])
     is_known = bool(experts) and not odd
     return make_brick(kind, "MixtureOfExperts" if is_known else None, routers + experts + shared)
