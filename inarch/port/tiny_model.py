@@ -51,7 +51,8 @@ def tiny_model(
     ids = torch.arange(1, 8)[None]
     # Code may have one width follow from others, or groups of so many experts.
     alike = _widths_alike(fields)
-    usual_counts = {name: usual[name] for name in EXPERTS if name in fields and name in usual}
+    counts = {name: usual.get(name) for name in EXPERTS if name in fields}
+    usual_counts = {name: count for name, count in counts.items() if count is not None}
     for changes in ({}, alike, usual_counts):
         with contextlib.suppress(Exception):
             config, model = _build(model_type, fields | changes, transformers)
