@@ -499,7 +499,7 @@ def test_a_tensor_of_a_file_is_known_by_the_values_that_it_holds():
 def test_a_fused_tensor_of_files_is_one_rule_and_the_modules_keep_theirs():
     draft = make_draft("new", header(), None)
     parts = [f"layers.{{i}}.attention.{name}.weight" for name in ("key", "query", "value")]
-    evidence = SimpleNamespace(saved={"layers.{i}.kqv.weight": tuple(parts)})
+    evidence = SimpleNamespace(experts={}, saved={"layers.{i}.kqv.weight": tuple(parts)})
     filed = in_file_names(draft.replace(evidence=evidence))
     (slot,) = [one for one in filed.graph.slots if len(one.ours) == 3]
     assert (slot.module.name, slot.module.inner) == ("layers.{i}.kqv", "kqv")
@@ -511,7 +511,7 @@ def test_a_tensor_of_which_the_reference_makes_others_is_not_called_unknown_to_i
     names = [f"base.layers.{i}.experts.{j}.up.weight" for i in (0, 1) for j in (0, 1)]
     tensors = {name: TensorInfo("F32", (2, 3)) for name in (*names, "odd.weight")}
     saved = {"base.layers.{i}.experts.0.up.weight": ()}
-    evidence = SimpleNamespace(saved=saved, prefix="base.", heads=(), version="it")
+    evidence = SimpleNamespace(saved=saved, experts={}, prefix="base.", heads=(), version="it")
     found = strange_tensors(tensors, {}, {}, evidence)
     assert found["layers.{i}.experts.{j}.up.weight"] == "in files, and it makes other tensors of it"
     assert found["odd.weight"] == "in the file, and it has no such tensor"
@@ -519,7 +519,7 @@ def test_a_tensor_of_which_the_reference_makes_others_is_not_called_unknown_to_i
 
 def headed(**shows):
     """Return the map's lines of a decoder's output embeddings, which evidence shows more of."""
-    evidence = SimpleNamespace(**{"saved": {}, "ties_tables": False, **shows})
+    evidence = SimpleNamespace(**{"saved": {}, "experts": {}, "ties_tables": False, **shows})
     heads = (HeadDraft("causal_lm", ("NewForCausalLM",), table="lm_head.weight"),)
     draft = make_draft("new", header(), None).replace(evidence=evidence, heads=heads)
     return "".join(head_lines(in_file_names(draft), draft.heads))
