@@ -5,16 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-<<<<<<< HEAD
 from inarch.port.attention_bricks import CROSS, GLOBAL
-from inarch.port.bricks import ROTARY, find_alibi
 from inarch.port.decisions import Decision, decide, guess
-from inarch.port.graph import ALIBI, GLOBAL_PARTS, POSITIONS, SEGMENTS, TOKENS, Slot
-=======
-from inarch.port.attention_bricks import CROSS
-from inarch.port.decisions import Decision, decide, guess
-from inarch.port.graph import POSITIONS, SEGMENTS, TOKENS, Slot
->>>>>>> 79fc6f8 (Draft mixtures of experts: router, kernels, choice, and which layers have any)
+from inarch.port.graph import GLOBAL_PARTS, POSITIONS, SEGMENTS, TOKENS, Slot
 from inarch.port.modules import TheirModule
 from inarch.port.norms import guess_order, norm_rank, sandwich_rank
 from inarch.port.patterns import HIDDEN, first

@@ -116,14 +116,9 @@ def _imports(draft: Draft, text: str) -> list[str]:
     bricks = used(
         ("AlibiBias", "AngleRotation", "Block", "ConvResidual", "ConvolutionalPositions",
          "ConvolutionStem", "DisentangledAttentionEncoder", "FeedForward", "FixedPositionEmbedding",
-<<<<<<< HEAD
          "FourierMixing", "FrameMask", "GatedFeedForward", "GlobalLocalAttention", "InputEmbedding",
-         "LastTokenOf", "LogitsBias", "MaskedLMHead", "MultiHeadAttention", "ParallelBlock",
-=======
-         "FourierMixing", "FrameMask", "GatedFeedForward", "InputEmbedding",
          "LastTokenOf", "LogitsBias", "MaskedLMHead", "MixtureOfExperts", "MultiHeadAttention",
          "ParallelBlock",
->>>>>>> 79fc6f8 (Draft mixtures of experts: router, kernels, choice, and which layers have any)
          "PositionEmbedding", "RelativeEmbedding", "RelativePositionBias", "RMSNorm",
          "RotaryAngles", "RotaryEmbedding", "ScaledEmbedding", "ShiftRight", "SinePositions",
          "TokenAndPositionEmbedding", "TokenDropoutEmbedding", "TransformerXLAttention",
