@@ -12,9 +12,8 @@ import numpy as np
 from keras.layers import Dense, Dropout
 
 from inarch.checkpoints.io.steady import retry_when_changed
-from inarch.errors import InputError, PresetError
+from inarch.errors import PresetError
 from inarch.keras_private import all_layers
-from inarch.layers import LastTokenOf, ShiftRight
 from inarch.layers.frames import frame_count, frame_mask, sample_count
 from inarch.models import saving
 from inarch.models.layout_map import layout_map
@@ -289,18 +288,6 @@ class Backbone(Model):
         x = Dense(self.hidden_dim, "tanh", name="pooled_dense")(x)
         return Dense(num_classes, name="logits")(Dropout(rate, name="classifier_dropout")(x))
 
-    def end_token_classifier(
-        self, outputs: Any, num_classes: int, dropout: float | None = None
-    ) -> Any:
-        """Return logits `[batch, num_classes]` from the last `end_id`, through a tanh layer.
-
-        The inputs are `token_ids` and `padding_mask`.
-        """
-        x = LastTokenOf(self.arguments["end_id"], name="last_end_token")(
-            self.sequence_output(outputs), **self.input
-        )
-        return self.tanh_classifier(x, num_classes, dropout)
-
     def question_answering(self, outputs: Any, dropout: float = 0.0) -> Any:
         """Return logits `[batch, length, 2]`: of an answer's first token, and of its last."""
         x = self.token_features(outputs)
@@ -316,24 +303,6 @@ def encoder_decoder_inputs() -> dict[str, Any]:
     """
     names = [f"{s}_{n}" for s in ("encoder", "decoder") for n in ("token_ids", "padding_mask")]
     return {name: keras.Input((None,), dtype="int32", name=name) for name in names}
-
-
-def shift_text(token_ids: Any, padding_mask: Any, start_id: int | None) -> Any:
-    """Return a text as a decoder reads it: each token one place later, after the start token.
-
-    Args:
-        token_ids, padding_mask: int32 `[batch, length]`, of the text.
-        start_id: id of the start token.
-
-    Raises:
-        InputError: there is no start token.
-    """
-    if start_id is None:
-        raise InputError(
-            "start_id=None, and single_text=True. A "
-            "decoder reads a text after a start token: set the token's id, 0 in published T5s."
-        )
-    return ShiftRight(start_id)(token_ids, padding_mask=padding_mask)
 
 
 def text_inputs(*extra: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from inarch.errors import InputError
 from inarch.layers import (
     FixedPositionEmbedding,
     InputEmbedding,
+    LastTokenOf,
     LogitsBias,
     PositionEmbedding,
     ScaledEmbedding,
@@ -179,7 +180,10 @@ class BartBackbone(Backbone):
         self, outputs: dict[str, Any], num_classes: int, dropout: float = 0.0
     ) -> Any:
         """Return logits `[batch, num_classes]` from the last end token, through a tanh layer."""
-        return self.end_token_classifier(outputs, num_classes, dropout)
+        x = LastTokenOf(self.arguments["end_id"], name="last_end_token")(
+            self.sequence_output(outputs), **self.input
+        )
+        return self.tanh_classifier(x, num_classes, dropout)
 
 
 def _embeddings(

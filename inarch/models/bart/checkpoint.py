@@ -16,7 +16,6 @@ from inarch.checkpoints.maps.config import (
     token_id,
     with_defaults,
 )
-from inarch.checkpoints.maps.decoder_heads import single_text_heads
 from inarch.checkpoints.maps.rule import (
     dense,
     derived,
@@ -139,7 +138,19 @@ def make_source(
                 ],
                 zeros=("logits_bias/bias",),
             ),
-            **(single_text_heads(family) if reads_texts else {}),
+            **({
+                "text_classifier": Head(
+                    (f"{family}ForSequenceClassification",),
+                    [dense("classification_head.dense", "pooled_dense"),
+                     dense("classification_head.out_proj", "logits")],
+                    config=[probability("classifier_dropout", "dropout", 0.0)],
+                    requires=("single_text",),
+                ),
+                "question_answering": Head(
+                    (f"{family}ForQuestionAnswering",), dense("qa_outputs", "logits"),
+                    requires=("single_text",),
+                ),
+            } if reads_texts else {}),
         },
         ignored_tensors={
             "*coder.version": "a number of fairseq's",

@@ -15,12 +15,13 @@ from keras.layers import Dense, Dropout, ReversibleEmbedding
 
 from inarch.layers import (
     Block,
+    FeedForward,
+    GatedFeedForward,
     MultiHeadAttention,
     RelativePositionBias,
     RMSNorm,
 )
-from inarch.layers.feed_forward import make_feed_forward
-from inarch.models.backbone import Backbone, encoder_decoder_inputs, shift_text, text_inputs
+from inarch.models.backbone import Backbone, encoder_decoder_inputs, text_inputs
 from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
 
 
@@ -50,16 +51,8 @@ class T5Backbone(Backbone):
         max_sequence_length: the longest sequence that the model is meant for; there is no last
             position.
         decoder: whether there is a decoder.
-        start_id: id of the token that the decoder begins with, where it reads a `single_text`:
-            0 in published models.
-        end_id: id of the token at the end of a text, whose vector classifiers read.
-        single_text: whether one text is source and target, as classifiers read it: the inputs are
-            those of the encoder alone, and a decoder reads the text after its start token.
         scale_logits: whether logits of the token embeddings are of vectors divided by the root of
             their width; those of output embeddings of their own never are.
-
-    Raises:
-        InputError: a decoder is to read a `single_text`, and `start_id` is `None`.
     """
 
     def __init__(
@@ -79,12 +72,9 @@ class T5Backbone(Backbone):
         max_sequence_length: int = 512,
         decoder: bool = True,
         scale_logits: bool = True,
-        start_id: int | None = None,
-        end_id: int | None = 1,
-        single_text: bool = False,
         **kwargs: Any,
     ):
-        inputs = encoder_decoder_inputs() if decoder and not single_text else text_inputs()
+        inputs = encoder_decoder_inputs() if decoder else text_inputs()
         tokens, mask, *of_decoder = inputs.values()
         init = initializers.RandomNormal(stddev=hidden_dim**-0.5)
         norm = RMSNorm(layer_norm_epsilon)
@@ -92,10 +82,8 @@ class T5Backbone(Backbone):
             MultiHeadAttention, num_heads, key_value_dim, dropout=dropout, use_bias=False,
             kernel_initializer=init, scale=1.0,
         )  # fmt: skip
-        block = partial(
-            Block, norm=norm, order="pre", dropout=dropout,
-            feed_forward=make_feed_forward(feed_forward, intermediate_dim, init, dropout),
-        )  # fmt: skip
+        network = make_feed_forward(feed_forward, intermediate_dim, init, dropout)
+        block = partial(Block, feed_forward=network, norm=norm, order="pre", dropout=dropout)
         bias = partial(RelativePositionBias, num_heads, num_buckets, max_distance, init)
         table = ReversibleEmbedding(
             vocabulary_size,
@@ -109,15 +97,13 @@ class T5Backbone(Backbone):
             dropout, {"padding_mask": mask},
         )  # fmt: skip
         if decoder:
-            tokens, own = of_decoder or (shift_text(tokens, mask, start_id), mask)
+            tokens, own = of_decoder
+            cross = {"source": encoded, "source_padding_mask": mask, "padding_mask": own}
             blocks = partial(block, attention(causal=True), cross_attention=attention())
             decoded = apply_stack(
                 "decoder", table(tokens), num_decoder_layers, blocks,
                 partial(bias, bidirectional=False), norm, dropout,
-                {
-                    "padding_mask": own,
-                    "cross": {"source": encoded, "source_padding_mask": mask, "padding_mask": own},
-                },
+                {"padding_mask": own, "cross": cross},
             )  # fmt: skip
             outputs = {"encoder_sequence_output": encoded, "decoder_sequence_output": decoded}
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -142,15 +128,16 @@ class T5Backbone(Backbone):
                 isn't given.
         """
         check_output_embeddings(self, head)
+        table = self.get_layer("token_embedding")
         return DecoderStack(
-            self.token_embedding,
+            table,
             [
                 self.get_layer(f"decoder_layer_{i}")
                 for i in range(self.arguments["num_decoder_layers"])
             ],
             self.get_layer("decoder_norm"),
             max_length=None,
-            embed=lambda token_ids, context: self.token_embedding(token_ids),
+            embed=lambda token_ids, context: table(token_ids),
             head=head,
             logits_scale=self.logits_scale,
             relative_bias=self.get_layer("decoder_relative_bias"),
@@ -161,16 +148,19 @@ class T5Backbone(Backbone):
 
         Those of the token embeddings are of vectors scaled by `scale_logits`.
         """
-        x = self.sequence_output(outputs)
+        x = outputs["decoder_sequence_output"]
         if tie_word_embeddings:
-            return self.token_embedding(x * self.logits_scale, reverse=True)
+            return self.get_layer("token_embedding")(x * self.logits_scale, reverse=True)
         return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)
 
-    def text_classifier(
-        self, outputs: dict[str, Any], num_classes: int, dropout: float = 0.0
-    ) -> Any:
-        """Return logits `[batch, num_classes]` from the last end token, through a tanh layer."""
-        return self.end_token_classifier(outputs, num_classes, dropout)
+
+def make_feed_forward(name: str, intermediate_dim: int, init: Any, dropout: float) -> FeedForward:
+    """Return the feedforward network of an activation, gated where its name begins so."""
+    activation = name.removeprefix("gated_")
+    options: dict[str, Any] = {"use_bias": False, "activation_dropout": dropout}
+    if activation == name:
+        return FeedForward(intermediate_dim, activation, init, **options)
+    return GatedFeedForward(intermediate_dim, activation, init, **options, residual_dropout=True)
 
 
 def apply_stack(
@@ -188,5 +178,5 @@ def apply_stack(
     shared = bias(name=f"{side}_relative_bias")(x)
     for i in range(layers):
         x = block(name=f"{side}_layer_{i}")(x, context={**context, "attention_bias": shared})
-    normalized = RMSNorm(norm.epsilon, name=f"{side}_norm")(x)
-    return Dropout(dropout, name=f"{side}_output_dropout")(normalized)
+    x = RMSNorm(norm.epsilon, name=f"{side}_norm")(x)
+    return Dropout(dropout, name=f"{side}_output_dropout")(x)

@@ -15,11 +15,9 @@ from inarch.checkpoints.maps.config import (
     must_be,
     must_match,
     probability,
-    token_id,
     with_defaults,
 )
 from inarch.checkpoints.maps.config_map import tied as declares_tied
-from inarch.checkpoints.maps.decoder_heads import lacks_logits, single_text_heads
 from inarch.checkpoints.maps.rule import (
     dense,
     embedding,
@@ -42,6 +40,14 @@ FEED_FORWARDS = {**ACTIVATIONS, "gated-gelu": "gated_gelu_approximate"} | {
 def is_tied(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
     """Return whether logits are of the token embeddings, as where they are scaled."""
     return (declares_tied(config) and SCALED.read(config)) or lacks_logits(config, names)
+
+
+def lacks_logits(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
+    """Return whether a file has no output embeddings of its own, which are then the input's.
+
+    transformers 5 calls every T5 and mT5 tied, and keeps the two apart where a file has both.
+    """
+    return names is not None and "lm_head.weight" not in names
 
 
 def is_gated(arguments: Mapping[str, Any]) -> bool:
@@ -80,11 +86,8 @@ CONFIG = [
     must_be("is_causal", ABSENT),  # any value switches the mask of one of the two stacks
     [must_be(name, None) for name in ("attention_chunk_size", "kv_sharing_modes",
         "layer_types", "per_layer_config", "sliding_window")],
-    token_id("decoder_start_token_id", "start_id", None),
-    token_id("eos_token_id", "end_id", 1),
     *PLAIN,
-    ignored("initializer_factor", "init_std", "pad_token_id",
-        reason="initial weights, and what takes the place of -100 in labels"),
+    ignored("initializer_factor", "init_std", reason="initial weights"),
 ]
 
 
@@ -100,12 +103,9 @@ def feed_forward(theirs: str) -> list:
         dense("wo", "down", bias=False))
 
 
-def stack(side: str, last: int, *cross: Any) -> list:
-    """Return the entries of the encoder, or of the decoder with those of its cross-attention.
-
-    Args:
-        last: index of a block's last sublayer, the feedforward network.
-    """
+def stack(side: str, *cross: Any) -> list:
+    """Return the entries of the encoder, or of the decoder with those of its cross-attention."""
+    last = len(cross[:1]) + 1
     return [
         tied(f"{side}.embed_tokens.weight", "shared.weight"),
         embedding(f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias",
@@ -121,9 +121,9 @@ def stack(side: str, last: int, *cross: Any) -> list:
     ]
 
 
-ENCODER = [embedding("shared", "token_embedding"), *stack("encoder", 1)]
+ENCODER = [embedding("shared", "token_embedding"), *stack("encoder")]
 DECODER = [
-    *stack("decoder", 2,
+    *stack("decoder",
         attention("1.EncDecAttention", "cross_attention"),
         norm("1.layer_norm", "cross_attention_norm", bias=False)),
     unused("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
@@ -147,7 +147,7 @@ def make_source(
         prefix="",
         config=with_defaults([*CONFIG, *config], **defaults),
         weights=ENCODER,
-        optional_layers={"decoder": DECODER, "single_text": ()},
+        optional_layers={"decoder": DECODER},
         heads={
             "seq2seq_lm": Head(
                 (f"{family}ForConditionalGeneration",),
@@ -161,7 +161,6 @@ def make_source(
                 config=probability("classifier_dropout", "dropout", 0.0),
                 prefix="transformer.",
             ),
-            **single_text_heads(family, "decoder", classifier_prefix="transformer."),
         },
         tie_word_embeddings=ties,
     )
