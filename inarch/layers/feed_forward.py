@@ -150,3 +150,19 @@ class Adapter(FeedForward):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         return super().call(call_norm(self.norm, inputs), training=training)
+
+
+def make_feed_forward(
+    name: str, intermediate_dim: int, kernel_initializer: Any, dropout: float
+) -> FeedForward:
+    """Return a network without biases of an activation, gated where `gated_` is before its name.
+
+    Source: Raffel et al., 2020, arXiv:1910.10683; Shazeer, 2020, arXiv:2002.05202.
+    """
+    activation = name.removeprefix("gated_")
+    options: dict[str, Any] = {"use_bias": False, "activation_dropout": dropout}
+    if activation == name:
+        return FeedForward(intermediate_dim, activation, kernel_initializer, **options)
+    return GatedFeedForward(
+        intermediate_dim, activation, kernel_initializer, **options, residual_dropout=True
+    )

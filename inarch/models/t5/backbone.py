@@ -15,12 +15,11 @@ from keras.layers import Dense, Dropout, ReversibleEmbedding
 
 from inarch.layers import (
     Block,
-    FeedForward,
-    GatedFeedForward,
     MultiHeadAttention,
     RelativePositionBias,
     RMSNorm,
 )
+from inarch.layers.feed_forward import make_feed_forward
 from inarch.models.backbone import Backbone, encoder_decoder_inputs, text_inputs
 from inarch.models.decoder_stack import DecoderStack, check_output_embeddings
 
@@ -152,15 +151,6 @@ class T5Backbone(Backbone):
         if tie_word_embeddings:
             return self.get_layer("token_embedding")(x * self.logits_scale, reverse=True)
         return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)
-
-
-def make_feed_forward(name: str, intermediate_dim: int, init: Any, dropout: float) -> FeedForward:
-    """Return the feedforward network of an activation, gated where its name begins so."""
-    activation = name.removeprefix("gated_")
-    options: dict[str, Any] = {"use_bias": False, "activation_dropout": dropout}
-    if activation == name:
-        return FeedForward(intermediate_dim, activation, init, **options)
-    return GatedFeedForward(intermediate_dim, activation, init, **options, residual_dropout=True)
 
 
 def apply_stack(

@@ -18,6 +18,7 @@ from inarch.checkpoints.maps.config import (
     with_defaults,
 )
 from inarch.checkpoints.maps.config_map import tied as declares_tied
+from inarch.checkpoints.maps.decoder_heads import lacks_logits
 from inarch.checkpoints.maps.rule import (
     dense,
     embedding,
@@ -40,14 +41,6 @@ FEED_FORWARDS = {**ACTIVATIONS, "gated-gelu": "gated_gelu_approximate"} | {
 def is_tied(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
     """Return whether logits are of the token embeddings, as where they are scaled."""
     return (declares_tied(config) and SCALED.read(config)) or lacks_logits(config, names)
-
-
-def lacks_logits(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
-    """Return whether a file has no output embeddings of its own, which are then the input's.
-
-    transformers 5 calls every T5 and mT5 tied, and keeps the two apart where a file has both.
-    """
-    return names is not None and "lm_head.weight" not in names
 
 
 def is_gated(arguments: Mapping[str, Any]) -> bool:
