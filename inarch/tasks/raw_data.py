@@ -18,11 +18,11 @@ from inarch.tasks import inference
 from inarch.tasks.line_batches import open_lines
 from inarch.training.class_weights import weigh_batch
 from inarch.training.datasets import (
-    as_arrays,
     as_tuple,
     check_readable,
     default_batch_size,
     is_prepared,
+    listed_targets,
     prepared,
     split_off,
 )
@@ -78,21 +78,20 @@ def evaluate_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> 
 
 
 def prepared_arguments(x: Any, y: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of Keras's methods for prepared inputs, whose lists become arrays."""
-    found = {"x": as_arrays("x", x), "y": as_arrays("y", y), **given}
+    """Return arguments of Keras's methods for prepared inputs, with arrays for listed targets."""
+    found = {"x": x, "y": listed_targets("y", y), **given}
     if "sample_weight" in found:
-        found["sample_weight"] = as_arrays("sample_weight", found["sample_weight"])
+        found["sample_weight"] = listed_targets("sample_weight", found["sample_weight"])
     if "validation_data" in found:
         found["validation_data"] = prepared_parts(found["validation_data"])
     return found
 
 
 def prepared_parts(data: Any) -> Any:
-    """Return `validation_data` of prepared inputs with arrays for lists; a data set as it is."""
+    """Return `validation_data` of prepared inputs with arrays for listed targets."""
     if not isinstance(data, tuple | list):
         return data
-    names = ("x", "y", "sample_weight")[: len(data)]
-    return tuple(map(as_arrays, names, data))
+    return (*data[:1], *map(listed_targets, ("y", "sample_weight"), data[1:]))
 
 
 def make_dataset(

@@ -22,7 +22,7 @@ from inarch.tasks.runtimes import Forwards, in_runtime, refuse_runtime
 from inarch.tasks.stream import CHUNK, OnError, stream
 from inarch.tasks.training import Training
 from inarch.text import Encoding
-from inarch.training.datasets import as_arrays, default_batch_size, is_prepared
+from inarch.training.datasets import default_batch_size, is_prepared
 from inarch.validation import shown
 
 T = TypeVar("T")
@@ -158,7 +158,7 @@ class Task(CheckpointIO, Training, LowPrecision, Model):
         """
         if self.preprocessor is None or is_prepared(x):
             refuse_runtime(runtime)
-            return super().predict(as_arrays("x", x), batch_size, verbose, steps, callbacks)
+            return super().predict(x, batch_size, verbose, steps, callbacks)
         given = raw_data.inputs_to_predict(x, steps)
         if given and isinstance(given[0], Mapping):
             refuse_runtime(runtime)

@@ -114,8 +114,8 @@ def is_prepared(x: Any) -> bool:
     return True
 
 
-def as_arrays(name: str, given: Any) -> Any:
-    """Return lists of numbers, which Keras doesn't take, as arrays; all else as it is.
+def listed_targets(name: str, given: Any) -> Any:
+    """Return a list of numbers, which Keras doesn't take, as an array; all else as it is.
 
     Args:
         name: of the argument, for errors.
@@ -124,8 +124,6 @@ def as_arrays(name: str, given: Any) -> Any:
         InputError: a list has rows of several lengths.
         InputTypeError: a list holds something else than numbers.
     """
-    if isinstance(given, Mapping):
-        return {key: as_arrays(f"{name}[{key!r}]", value) for key, value in given.items()}
     if not isinstance(given, list) or any(hasattr(value, "shape") for value in given):
         return given
     array = array_of(name, given, "an array")

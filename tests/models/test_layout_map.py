@@ -20,7 +20,8 @@ pytestmark = pytest.mark.skipif(
 
 # Where each weight is cut in two: the vocabulary of the tiny models is odd, so by its width.
 BY_COLUMNS = re.compile(
-    r".*attention/(position_)?(query|key|value)/(kernel|bias)|.*feed_forward/(up|gate)/(kernel|bias)"
+    r".*attention/((position|global)_)?(query|key|value)/(kernel|bias)"
+    r"|.*feed_forward/(up|gate)/(kernel|bias)"
     r"|.*feed_forward/experts/(up|gate)|(.*/)?token_embedding/embeddings|(\w+_)?relative_bias/embeddings"
 )
 BY_ROWS = re.compile(

@@ -212,7 +212,7 @@ def test_gated_experts_that_a_softmax_chooses_are_a_layer_here(experts):
         ({"mlp.act_fn.alpha_p": (1,)}, "an activation with weights"),
         ({"mixer.odd": (7, 5)}, "tensors of layers that nothing explains"),
         ({"self_attn.rel_attn_embed.weight": (6, 7)}, "a relative bias that is more than a table"),
-        ({"self_attn.query_global.weight": (12, 12)}, "further projections in attention"),
+        ({"self_attn.query_far.weight": (12, 12)}, "further projections in attention"),
         (
             {"self_attn.q_norm.weight": (6, 2)},
             "norms of queries and keys that aren't one for each head alike",
@@ -230,7 +230,7 @@ def test_gated_experts_that_a_softmax_chooses_are_a_layer_here(experts):
         "activation",
         "unknown",
         "gated bias",
-        "global",
+        "further",
         "norms over heads",
     ],
 )
