@@ -88,7 +88,7 @@ _HOMES = {
     "prove": "inarch.workflows.presets",
 }
 __all__ = ["__version__", *_HOMES, "verify"]
-_ROOMS = (
+_PACKAGES = (
     "audio", "checkpoints", "data", "errors", "generation", "layers", "losses", "metrics", "models",
     "tasks", "text", "verify",
 )  # fmt: skip
@@ -106,7 +106,7 @@ def _register() -> None:
 def __getattr__(name: str) -> Any:
     if "keras" in sys.modules and not name.startswith("_"):
         _register()
-    if name in _ROOMS:
+    if name in _PACKAGES:
         return importlib.import_module(f"inarch.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
@@ -123,7 +123,7 @@ def __dir__() -> list[str]:
     from inarch.models.registry import architectures
 
     found = [architecture.class_name for architecture in architectures().values()]
-    return sorted({*globals(), *_HOMES, *_ROOMS, *found})
+    return sorted({*globals(), *_HOMES, *_PACKAGES, *found})
 
 
 # A script that has Keras already is about to use it; alone, `import inarch` stays cheap.

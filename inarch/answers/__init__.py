@@ -1,3 +1,3 @@
-"""A model's outputs as what a person asked for: entities, spans, scores, similarities."""
+"""Answers made of a model's outputs: entities, spans, class names, scores, similarities."""
 
 import inarch.installed_backend  # noqa: F401

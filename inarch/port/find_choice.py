@@ -1,4 +1,4 @@
-"""How a draft's experts are chosen, and which arguments say it."""
+"""Find the choice of experts in a draft, and the arguments that say it."""
 
 from __future__ import annotations
 

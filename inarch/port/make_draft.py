@@ -36,7 +36,7 @@ from inarch.port.heads import PAIR_HEADS, HeadClass, HeadDraft, purpose_of
 from inarch.port.in_files import strange_tensors
 from inarch.port.modules import TheirModule, group_modules
 from inarch.port.patterns import collapse_names
-from inarch.port.roles import recognize
+from inarch.port.roles import Recognized, recognize
 from inarch.validation import listed, shown
 
 # Names that can stand in code as they are.
@@ -118,14 +118,7 @@ def _by_reference(
     modules = [m for m in modules if m not in (*idle, *tables)]
     lonely = [part for part in others if part.pattern.name in evidence.unused]
     others = [part for part in others if part not in lonely]
-    graph = find_graph(
-        modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
-    )
-    graph = with_read_choice(graph, evidence.model_reads)
-    graph = with_stem(with_parts(graph, evidence), evidence, modules, others)
-    halved = {*map(str, evidence.properties.values())}
-    graph = with_layer_fields(graph, evidence.layers, evidence.usual, halved)
-    graph = with_switched_window(graph, evidence)
+    graph = _graph(modules, others, evidence)
     placed = {slot.module.weight.name for slot in graph.slots if slot.kind in BY_THEMSELVES}
     others = [part for part in others if part.pattern.name not in placed]
     graph = _with_trials(graph, evidence, tables)
@@ -159,6 +152,20 @@ def _by_reference(
         evidence.base, tuple(dict.fromkeys(buffers)), evidence, (*decisions, *of_heads),
         tuple(unused), tuple(m.tensor_name("weight") for m in tables),
     )  # fmt: skip
+
+
+def _graph(
+    modules: Sequence[TheirModule], others: Sequence[Recognized], evidence: Evidence
+) -> Graph:
+    """Return the graph of a reference's modules, with what its code and its runs show of it."""
+    graph = find_graph(
+        modules, evidence.config, evidence.causal, evidence.calls, evidence.ties, others
+    )
+    graph = with_read_choice(graph, evidence.model_reads)
+    graph = with_stem(with_parts(graph, evidence), evidence, modules, others)
+    halved = {*map(str, evidence.properties.values())}
+    graph = with_layer_fields(graph, evidence.layers, evidence.usual, halved)
+    return with_switched_window(graph, evidence)
 
 
 def _lines_on_heads(evidence: Evidence) -> list[Decision]:

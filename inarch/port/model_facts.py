@@ -1,4 +1,4 @@
-"""What a tiny model of a reference shows of its norms and of tensors that are others."""
+"""Facts that a reference's tiny model shows: epsilons of norms, and tensors that are others."""
 
 from __future__ import annotations
 

@@ -87,20 +87,17 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
     usual = transformers.AutoConfig.for_model(model_type)
     with quiet(transformers), torch.no_grad():
         config, model, sparse = tiny_model(model_type, usual.to_dict(), given, torch, transformers)
-        inputs = tuple(inspect.signature(model.forward).parameters)
         ids = torch.arange(1, 8)[None]
         start = time.perf_counter()
         calls = module_calls(model, lambda: run_ids(model, ids))
         check_seconds(time.perf_counter() - start)
-        tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
         heads = tuple(_heads(model, config, ids, transformers))
         switched = switches(type(model), config, model.state_dict())
         sharing = find_sharing(model, config, ids)
         sines = sine_tables(model)
         layers = layer_fields(model_type, usual.to_dict(), given, transformers)
-    unused = unused_tensors(model, ids)
     saved, experts = saved_names(model, torch)
-    saved |= _saved_heads(model, config, transformers, torch)
+    ties = ties_of(model)
     evidence = Evidence(
         model_type,
         "/".join(type(model).__module__.split(".")[1:]) + ".py",
@@ -112,22 +109,22 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
         _tensors(model),
         calls,
         _epsilons(model),
-        any(getattr(table, "padding_idx", None) is not None for table in tables),
+        _has_padding_position(model),
         heads,
-        inputs,
+        tuple(inspect.signature(model.forward).parameters),
         switched,
         legacy=older_names(model_type, transformers),
-        saved=saved,
+        saved=saved | _saved_heads(model, config, transformers, torch),
         embedding_dropout=embedding_dropout(config, model, ids, transformers),
         shaping=shaping_fields(model_type, usual.to_dict(), given, transformers),
         derived=derived_fields(model_type, usual.to_dict(), transformers),
-        unused=unused,
+        unused=unused_tensors(model, ids),
         rms=norms_are_shifted(model, torch),
         feed_forwards=feed_forwards(model_type, transformers),
         gated=gated_tensors(type(model), config),
-        ties=ties_of(model),
+        ties=ties,
         tie=bool(usual.to_dict().get("tie_word_embeddings", True)),
-        ties_tables=bool(ties_of(model)) and not ties_of(untied_model(model, config)),
+        ties_tables=bool(ties) and not ties_of(untied_model(model, config)),
         sharing=sharing,
         sines=sines,
         layers=layers,
@@ -144,8 +141,14 @@ def _evidence(model_type: str, given: Mapping[str, Any], torch: Any, transformer
     reads = record(evidence, config, model, torch, transformers)
     names = {name for read in reads.modeling.values() for name in read} - evidence.defaults.keys()
     values = {name: _plain(getattr(usual, name, None)) for name in names}
-    evidence = replace(evidence, reads=reads, properties=values)
-    return _with_parts(evidence, given, type(model), type(config), torch)
+    whole = replace(evidence, reads=reads, properties=values)
+    return _with_parts(whole, given, type(model), type(config), torch)
+
+
+def _has_padding_position(model: Any) -> bool:
+    """Return whether a table of positions has a row for padding."""
+    tables = [m for n, m in model.named_modules() if "position" in n and hasattr(m, "weight")]
+    return any(getattr(table, "padding_idx", None) is not None for table in tables)
 
 
 def _epsilons(model: Any) -> dict[str, float]:

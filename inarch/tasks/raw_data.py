@@ -22,7 +22,7 @@ from inarch.training.datasets import (
     check_readable,
     default_batch_size,
     is_prepared,
-    listed_targets,
+    list_to_array,
     prepared,
     split_off,
 )
@@ -79,19 +79,19 @@ def evaluate_arguments(task: Task, x: Any, y: Any, given: Mapping[str, Any]) -> 
 
 def prepared_arguments(x: Any, y: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments of Keras's methods for prepared inputs, with arrays for listed targets."""
-    found = {"x": x, "y": listed_targets("y", y), **given}
+    found = {"x": x, "y": list_to_array("y", y), **given}
     if "sample_weight" in found:
-        found["sample_weight"] = listed_targets("sample_weight", found["sample_weight"])
+        found["sample_weight"] = list_to_array("sample_weight", found["sample_weight"])
     if "validation_data" in found:
-        found["validation_data"] = prepared_parts(found["validation_data"])
+        found["validation_data"] = convert_validation(found["validation_data"])
     return found
 
 
-def prepared_parts(data: Any) -> Any:
+def convert_validation(data: Any) -> Any:
     """Return `validation_data` of prepared inputs with arrays for listed targets."""
     if not isinstance(data, tuple | list):
         return data
-    return (*data[:1], *map(listed_targets, ("y", "sample_weight"), data[1:]))
+    return (*data[:1], *map(list_to_array, ("y", "sample_weight"), data[1:]))
 
 
 def make_dataset(
@@ -200,7 +200,7 @@ def prepared_validation(task: Task, data: Any, given: Mapping[str, Any]) -> Any:
     if data is None:
         return data
     if is_prepared(x):
-        return prepared_parts(data)
+        return convert_validation(data)
     rows = given.get("validation_batch_size")
     order = _order_of(given.get("validation_steps"))
     return make_dataset(task, x, y, weight, rows, order)[0]

@@ -114,7 +114,7 @@ def is_prepared(x: Any) -> bool:
     return True
 
 
-def listed_targets(name: str, given: Any) -> Any:
+def list_to_array(name: str, given: Any) -> Any:
     """Return a list of numbers, which Keras doesn't take, as an array; all else as it is.
 
     Args:

@@ -47,11 +47,9 @@ def make_inputs(
     arguments, declared = backbone.arguments, _declared_inputs(backbone)
     random = np.random.default_rng(seed)
     lengths = _row_lengths(backbone, lengths)
+    rows = [*map(backbone.row_length, lengths)]
     is_left = (padding_side or backbone.padding_side) == "left"
-    rows, multiple = [*map(backbone.row_length, lengths)], backbone.reference_row_multiple
-    size = -(-max(rows) // multiple) * multiple
-    is_room = multiple == 1 or backbone.max_length is None or size <= backbone.max_length
-    first = _mask(rows, is_left, size if is_room else None)
+    first = _mask(rows, is_left, _padded_length(backbone, max(rows)))
     padding = arguments.get("padding_id") or 0
     second = _mask(decoder_lengths or [max(1, n - 1) for n in reversed(lengths)])
 
@@ -101,6 +99,13 @@ def _row_lengths(backbone: Any, given: Sequence[int]) -> Sequence[int]:
     shares = (1, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0) if longest <= 64 else (1, 0.4, 0)
     lengths = given or [max(1, round(longest * share)) for share in shares]
     return [longest] * len(lengths) if backbone.reference_reads_padding else lengths
+
+
+def _padded_length(backbone: Any, length: int) -> int:
+    """Return the length to which the reference pads rows, as far as its positions go."""
+    multiple, most = backbone.reference_row_multiple, backbone.max_length
+    padded = -(-length // multiple) * multiple
+    return padded if most is None or padded <= most else length
 
 
 def _mask(lengths: Sequence[int], is_left: bool = False, size: int | None = None) -> np.ndarray:

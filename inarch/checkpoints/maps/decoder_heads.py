@@ -1,8 +1,5 @@
 """The heads that transformers gives every decoder, by its names of their tensors."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
-
 from inarch.checkpoints.maps.config import probability
 from inarch.checkpoints.maps.rule import dense, rule, tied
 from inarch.checkpoints.maps.source import Head
@@ -32,11 +29,3 @@ def every_token_head(*architectures: str, layer: str = "score") -> Head:
     """Return the head that gives each token a class; `layer` is the name of its one dense layer."""
     dropout = probability("classifier_dropout", "dropout", None, legacy=("hidden_dropout",))
     return Head(architectures, dense(layer, "logits"), config=[dropout])
-
-
-def lacks_logits(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
-    """Return whether a file has no output embeddings of its own, which are then the input's.
-
-    transformers 5 calls every T5 and mT5 tied, and keeps the two apart where a file has both.
-    """
-    return names is not None and "lm_head.weight" not in names

@@ -97,12 +97,14 @@ class T5Backbone(Backbone):
         )  # fmt: skip
         if decoder:
             tokens, own = of_decoder
-            cross = {"source": encoded, "source_padding_mask": mask, "padding_mask": own}
             blocks = partial(block, attention(causal=True), cross_attention=attention())
             decoded = apply_stack(
                 "decoder", table(tokens), num_decoder_layers, blocks,
                 partial(bias, bidirectional=False), norm, dropout,
-                {"padding_mask": own, "cross": cross},
+                {
+                    "padding_mask": own,
+                    "cross": {"source": encoded, "source_padding_mask": mask, "padding_mask": own},
+                },
             )  # fmt: skip
             outputs = {"encoder_sequence_output": encoded, "decoder_sequence_output": decoded}
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -127,16 +129,15 @@ class T5Backbone(Backbone):
                 isn't given.
         """
         check_output_embeddings(self, head)
-        table = self.get_layer("token_embedding")
         return DecoderStack(
-            table,
+            self.token_embedding,
             [
                 self.get_layer(f"decoder_layer_{i}")
                 for i in range(self.arguments["num_decoder_layers"])
             ],
             self.get_layer("decoder_norm"),
             max_length=None,
-            embed=lambda token_ids, context: table(token_ids),
+            embed=lambda token_ids, context: self.token_embedding(token_ids),
             head=head,
             logits_scale=self.logits_scale,
             relative_bias=self.get_layer("decoder_relative_bias"),
@@ -149,7 +150,7 @@ class T5Backbone(Backbone):
         """
         x = outputs["decoder_sequence_output"]
         if tie_word_embeddings:
-            return self.get_layer("token_embedding")(x * self.logits_scale, reverse=True)
+            return self.token_embedding(x * self.logits_scale, reverse=True)
         return Dense(self.arguments["vocabulary_size"], use_bias=False, name="logits")(x)
 
 

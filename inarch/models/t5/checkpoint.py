@@ -18,7 +18,6 @@ from inarch.checkpoints.maps.config import (
     with_defaults,
 )
 from inarch.checkpoints.maps.config_map import tied as declares_tied
-from inarch.checkpoints.maps.decoder_heads import lacks_logits
 from inarch.checkpoints.maps.rule import (
     dense,
     embedding,
@@ -41,6 +40,14 @@ FEED_FORWARDS = {**ACTIVATIONS, "gated-gelu": "gated_gelu_approximate"} | {
 def is_tied(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
     """Return whether logits are of the token embeddings, as where they are scaled."""
     return (declares_tied(config) and SCALED.read(config)) or lacks_logits(config, names)
+
+
+def lacks_logits(config: Mapping[str, Any], names: Collection[str] | None) -> bool:
+    """Return whether a file has no output embeddings of its own, which are then the input's.
+
+    transformers 5 calls every T5 and mT5 tied, and keeps the two apart where a file has both.
+    """
+    return names is not None and "lm_head.weight" not in names
 
 
 def is_gated(arguments: Mapping[str, Any]) -> bool:
@@ -130,7 +137,7 @@ def make_source(
     """Return a format of this graph.
 
     Args:
-        config: entries beside those of both.
+        config: entries of its config map that follow those of both formats.
         ties: whether output and input embeddings are one by a config and the names of a file.
         defaults: of its config, where they aren't T5's.
     """
